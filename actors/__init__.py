@@ -1,0 +1,1 @@
+"""The `actors` package of huahuo."""

@@ -1,0 +1,1 @@
+"""The `eventstore` package of huahuo."""

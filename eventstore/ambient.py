@@ -1,0 +1,114 @@
+"""Clock, ids and chance: the only module of the project that asks the machine for them.
+
+Everything above takes an `Ambient` by injection, so that a test or a simulated world decides
+what time it is and which numbers fall. Nothing here knows what the numbers are for.
+"""
+
+import random
+import secrets
+import time
+from typing import Protocol
+
+import msgspec
+
+
+class Ambient(Protocol):
+    """What the system may know of time and chance."""
+
+    def now_ms(self) -> int:
+        """Wall clock in milliseconds since 1970-01-01 UTC."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds on a clock that never goes back; for deadlines."""
+        ...
+
+    def random(self) -> float:
+        """A number in [0, 1), for jitter; never for secrets."""
+        ...
+
+    def token_bytes(self, count: int) -> bytes:
+        """`count` unpredictable bytes, for keys and nonces."""
+        ...
+
+    def token(self, count: int = 12) -> str:
+        """`count` unpredictable bytes as hexadecimal text, for ids."""
+        ...
+
+
+class SystemAmbient:
+    """The machine's own clock and chance."""
+
+    def now_ms(self) -> int:
+        """See `Ambient`."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        """See `Ambient`."""
+        return time.monotonic()
+
+    def random(self) -> float:
+        """See `Ambient`."""
+        return random.random()  # noqa: S311  jitter only
+
+    def token_bytes(self, count: int) -> bytes:
+        """See `Ambient`."""
+        return secrets.token_bytes(count)
+
+    def token(self, count: int = 12) -> str:
+        """See `Ambient`."""
+        return secrets.token_hex(count)
+
+
+class FakeAmbient:
+    """A clock that only moves when told, and chance from a seed. For tests and simulations."""
+
+    def __init__(self, seed: int = 0, now_ms: int = 1_790_000_000_000) -> None:
+        self._rng = random.Random(seed)  # noqa: S311  repeatable by design
+        self._now_ms = now_ms
+        self._monotonic_s = 0.0
+
+    def advance(self, seconds: float) -> None:
+        """Move both clocks forward."""
+        self._now_ms += round(seconds * 1000)
+        self._monotonic_s += seconds
+
+    def now_ms(self) -> int:
+        """See `Ambient`."""
+        return self._now_ms
+
+    def monotonic_s(self) -> float:
+        """See `Ambient`."""
+        return self._monotonic_s
+
+    def random(self) -> float:
+        """See `Ambient`."""
+        return self._rng.random()
+
+    def token_bytes(self, count: int) -> bytes:
+        """See `Ambient`."""
+        return self._rng.randbytes(count)
+
+    def token(self, count: int = 12) -> str:
+        """See `Ambient`."""
+        return self._rng.randbytes(count).hex()
+
+
+def rfc3339(ms: int) -> str:
+    """`ms` since 1970 as RFC 3339 UTC with milliseconds and `Z`: `2026-11-24T10:31:07.114Z`."""
+    seconds, rest = divmod(ms, 1000)
+    parts = time.gmtime(seconds)
+    return (
+        f"{parts.tm_year:04}-{parts.tm_mon:02}-{parts.tm_mday:02}T"
+        f"{parts.tm_hour:02}:{parts.tm_min:02}:{parts.tm_sec:02}.{rest:03}Z"
+    )
+
+
+def json_bytes(value: object) -> bytes:
+    """`value` as the compact UTF-8 JSON that is stored and framed.
+
+    Raises:
+        TypeError: `value` holds something JSON cannot.
+        UnicodeEncodeError: a text holds a lone surrogate.
+    """
+    return msgspec.json.encode(value)

@@ -1,0 +1,54 @@
+"""What the event store raises.
+
+EventStoreError
+ +- Conflict         an expected head was not the head: nothing of the append was written
+ +- CommandMismatch  the command id was used before with another content
+ +- Unavailable      the append's outcome is unknown (full disk, failed write): ask again with the id
+ +- Closed           the log has been closed
+ +- InUse            another process writes this directory
+ +- Damaged          the stored history contradicts itself, at a position
+ +- TooLarge         an append or an event is over a limit: nothing was written
+"""
+
+
+class EventStoreError(Exception):
+    """Base of everything the event store raises."""
+
+
+class Conflict(EventStoreError):  # noqa: N818  the field's own term
+    """A stream's head was not where the append expected it; nothing was written."""
+
+    def __init__(self, stream: str, expected: int, actual: int) -> None:
+        super().__init__(f"{stream} stands at {actual}, not at {expected}")
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
+
+
+class CommandMismatch(EventStoreError):  # noqa: N818
+    """A command id came back with another content than the first time."""
+
+
+class Unavailable(EventStoreError):  # noqa: N818
+    """The log could not say whether it wrote: unknown means unknown."""
+
+
+class Closed(EventStoreError):  # noqa: N818
+    """The log has been closed."""
+
+
+class InUse(EventStoreError):  # noqa: N818
+    """Another process has this directory open for writing."""
+
+
+class TooLarge(EventStoreError):  # noqa: N818
+    """An append or one of its events is over a limit; nothing was written."""
+
+
+class Damaged(EventStoreError):  # noqa: N818
+    """The stored history is not what was written."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"the log is damaged at position {position}: {reason}")
+        self.position = position
+        self.reason = reason

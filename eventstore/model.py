@@ -1,0 +1,190 @@
+"""The vocabulary of the log: what goes in, what comes out. Pure data, no engine, no domain.
+
+`stream` is a name such as `user/42`; `seq` counts 1, 2, 3, … in a stream; `position` counts
+1, 2, 3, … over the whole log. A `body` is the event as one JSON object in UTF-8, `type` and
+`timestamp` included: the bytes stored are the bytes that later go over the wire.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+LOG_STREAM = "log"
+"""Reading this name reads every stream in the one global order, `seq` = `position`."""
+
+_NO_EXPECTATION: Mapping[str, int] = MappingProxyType({})
+
+
+class Secret:
+    """A password or token on its way to be sealed. Never shows itself in repr, str or a traceback."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself. Call it only where it is used."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('[sealed]')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
+    """A fact about to be appended.
+
+    `entity` names what it is a fact about (`mailbox/17`), `version` the version of its type's schema.
+    """
+
+    stream: str
+    type: str
+    body: bytes
+    version: int = 1
+    entity: str = ""
+
+
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
+    """A fact with its place in the log.
+
+    `principal` is who caused it (`user/42`, `service`, ``), `command_id` by which command,
+    `cause` the position of the event that caused it (0: none), `build` which code wrote it,
+    `chain` the 32-byte hash over it and all before it.
+    """
+
+    position: int
+    stream: str
+    seq: int
+    type: str
+    body: bytes
+    version: int
+    ts_ms: int
+    entity: str
+    principal: str
+    command_id: str
+    cause: int
+    build: str
+    chain: bytes
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """Where a stream stands: `first` = oldest seq still kept, `seq` = newest (0: empty)."""
+
+    first: int = 1
+    seq: int = 0
+
+
+class CommandKey(msgspec.Struct, frozen=True, gc=False):
+    """Whose command: `user` as `user/42`, `client` = installation or session, `id` = the client's own."""
+
+    user: str
+    client: str
+    id: str
+
+
+class CommandRecord(msgspec.Struct, frozen=True):
+    """What a command answered, kept so that a repeat gets the same answer.
+
+    `fingerprint` is a keyed hash of its content, `reply` the JSON object answered without `id` and
+    `at`, `at_stream` the stream whose last event of this append is the reply's `at` ("" for none),
+    `at_seq` its seq (filled in by the log).
+    """
+
+    key: CommandKey
+    fingerprint: bytes
+    reply: bytes
+    at_stream: str = ""
+    at_seq: int = 0
+
+
+class RowPut(msgspec.Struct, frozen=True, gc=False):
+    """Write one row of a named projection: sorted by `key` inside `part`."""
+
+    table: str
+    part: str
+    key: bytes
+    value: bytes
+
+
+class RowDrop(msgspec.Struct, frozen=True, gc=False):
+    """Remove a row of a named projection, or (`key` None) a whole part of it."""
+
+    table: str
+    part: str
+    key: bytes | None = None
+
+
+class SecretPut(msgspec.Struct, frozen=True):
+    """Seal `value` under the data key of `owner` (made if it has none)."""
+
+    owner: str
+    name: str
+    value: Secret
+
+
+class Append(msgspec.Struct, frozen=True, kw_only=True):
+    """One atomic write: events of any streams with everything that must be true at the same moment.
+
+    `expected` maps a stream to the seq its head must have. `shred` lists owners whose data key is
+    destroyed, `drop_secrets` (owner, name) pairs to remove. `blobs` are stored under `blob_id(data)`.
+    """
+
+    ts_ms: int
+    events: tuple[NewEvent, ...] = ()
+    expected: Mapping[str, int] = _NO_EXPECTATION
+    command: CommandRecord | None = None
+    principal: str = ""
+    command_id: str = ""
+    cause: int = 0
+    rows: tuple[RowPut | RowDrop, ...] = ()
+    blobs: tuple[bytes, ...] = ()
+    drop_blobs: tuple[str, ...] = ()
+    secrets: tuple[SecretPut, ...] = ()
+    drop_secrets: tuple[tuple[str, str], ...] = ()
+    shred: tuple[str, ...] = ()
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """An append that is durable. `position` is the log's after it, `events` what was written."""
+
+    position: int
+    events: tuple[StoredEvent, ...]
+    command: CommandRecord | None = None
+
+    def seq_of(self, stream: str) -> int:
+        """The last seq this append wrote in `stream`, 0 if none."""
+        return next((e.seq for e in reversed(self.events) if e.stream == stream), 0)
+
+
+class Duplicate(msgspec.Struct, frozen=True):
+    """The command had been executed before: nothing was written, here is its first answer."""
+
+    command: CommandRecord
+
+
+class Keyframe(msgspec.Struct, frozen=True):
+    """A fold's state after event `seq` of `stream`, made by the code with this `fingerprint`."""
+
+    stream: str
+    fold: str
+    fingerprint: str
+    seq: int
+    state: bytes
+
+
+class Ack(msgspec.Struct, frozen=True, gc=False):
+    """The highest seq of `stream` that a client said it processed."""
+
+    user: str
+    client: str
+    stream: str
+    seq: int

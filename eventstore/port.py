@@ -1,0 +1,129 @@
+"""The port of the log: what every engine offers and everything above relies on.
+
+One contract test-suite holds the engines to it. All methods are called on the event loop's thread.
+A head that is read may be stale on a distributed engine; the head signal may be missed after a
+fault; an append's outcome may be unknown (`Unavailable`). Nothing above may assume more.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from eventstore.model import (
+    Ack,
+    Append,
+    Appended,
+    CommandKey,
+    CommandRecord,
+    Duplicate,
+    Head,
+    Keyframe,
+    Secret,
+    StoredEvent,
+)
+
+type Listener = Callable[[Sequence[StoredEvent]], None]
+"""Called on the loop with newly durable events, in position order, after their appends resolved."""
+
+
+class Log(Protocol):
+    """A durable, ordered, append-only log of streams, with what must commit beside them."""
+
+    @property
+    def log_id(self) -> str:
+        """The life of this log: another id means that numbers may have gone back."""
+        ...
+
+    @property
+    def position(self) -> int:
+        """The last durable position, 0 if the log is empty."""
+        ...
+
+    def head(self, stream: str) -> Head:
+        """Where `stream` stands (durable events only). `log` gives the global position. From memory."""
+        ...
+
+    def streams(self, prefix: str) -> list[str]:
+        """The names that begin with `prefix` of streams that have an event."""
+        ...
+
+    async def append(self, append: Append) -> Appended | Duplicate:
+        """Write everything or nothing, and return when it is durable.
+
+        A known command id is looked at first and gives `Duplicate`; then the expectations. Appends
+        from one caller commit in the order of their calls.
+
+        Raises:
+            CommandMismatch: the command id was used with another fingerprint.
+            Conflict: an expectation failed. TooLarge: over a limit. Closed: the log is closed.
+            Unavailable: the outcome is unknown; the log reconciles itself before the next append.
+        """
+        ...
+
+    async def read(
+        self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
+    ) -> list[StoredEvent]:
+        """Durable events of `stream` with seq > `after`, ascending; at least one if there is one.
+
+        Seqs compacted away are simply absent: the caller sees the hole. `log` reads all streams by
+        position. Raises Closed, Unavailable.
+        """
+        ...
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` after each commit; the returned function ends that. Listeners must not raise."""
+        ...
+
+    def take(self, counter: str, count: int = 1) -> int:
+        """Hand out `count` consecutive numbers of a named counter and return the first (from 1).
+
+        A number that reaches the log in an append is never handed out again, also after a crash.
+        """
+        ...
+
+    async def command(self, key: CommandKey) -> CommandRecord | None:
+        """The record of a command, kept at least 7 days."""
+        ...
+
+    async def secret(self, owner: str, name: str) -> Secret | None:
+        """Unseal a secret; None if it never was or its key was destroyed."""
+        ...
+
+    async def blob(self, blob_id: str) -> bytes | None:
+        """The content stored under this id (see `eventstore.blobs.blob_id`)."""
+        ...
+
+    async def rows(
+        self, table: str, part: str, *, before: bytes | None = None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """(key, value) rows of a projection's part with key < `before`, descending."""
+        ...
+
+    async def row(self, table: str, part: str, key: bytes) -> bytes | None:
+        """One row's value."""
+        ...
+
+    async def keyframe(
+        self, stream: str, fold: str, fingerprint: str, *, at: int | None = None
+    ) -> Keyframe | None:
+        """The newest keyframe of this fold and fingerprint with seq <= `at`."""
+        ...
+
+    async def put_keyframe(self, frame: Keyframe) -> None:
+        """Keep a keyframe. It is an optimisation: losing one costs time, never truth."""
+        ...
+
+    async def save_acks(self, acks: Sequence[Ack]) -> None:
+        """Remember processed positions; a stored one never decreases."""
+        ...
+
+    async def acks(self, user: str | None = None) -> list[Ack]:
+        """The stored acks of one user, or all."""
+        ...
+
+    async def probe(self) -> str | None:
+        """None if a small durable write works now, else a sentence that says what does not."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what waits, stop writing, release the directory. Idempotent."""
+        ...

@@ -1,0 +1,1 @@
+"""The `huahuo` package of huahuo."""

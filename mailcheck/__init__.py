@@ -1,0 +1,1 @@
+"""The `mailcheck` package of huahuo."""

@@ -1,0 +1,1 @@
+"""The `replay` package of huahuo."""
