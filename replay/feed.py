@@ -1,0 +1,250 @@
+"""Cursors over the log: signal, then read.
+
+`Feed` listens to the log, keeps the newest events in memory and wakes who watches a stream. Live
+delivery and catch-up are one call: `peek` answers from memory or says that `fetch` must ask the
+store. A reader is nothing but a number, so one that stands still costs nothing. A signal that was
+missed does no harm: every answer compares with the log's head.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import structlog
+
+from eventstore.model import LOG_STREAM, Head, StoredEvent
+from eventstore.port import Log
+from replay.tail import Tail
+
+_log = structlog.get_logger(__name__)
+
+_MEMO_MAX = 1024
+"""How many different runs are shared between readers until the next commit."""
+
+
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """A piece of a stream: the events right behind `after`, without a hole.
+
+    On `log` these numbers are positions. `skipped_to` (0: none) says that everything up to there
+    was compacted away; such a run has no events. A run with neither is empty: nothing is new.
+    """
+
+    stream: str
+    after: int
+    events: tuple[StoredEvent, ...] = ()
+    skipped_to: int = 0
+
+    @property
+    def last(self) -> int:
+        """Where a cursor stands that took this run."""
+        return self.skipped_to or self.after + len(self.events)
+
+
+class Watch:
+    """A callback for the commits that touch one stream, until `close`. Also a context manager."""
+
+    __slots__ = ("_callback", "_feed", "stream")
+
+    def __init__(self, feed: "Feed", stream: str, callback: Callable[[], None]) -> None:
+        self._feed = feed
+        self._callback: Callable[[], None] | None = callback
+        self.stream = stream
+
+    def close(self) -> None:
+        """Call no more, not even for a commit that is being told right now. Idempotent."""
+        if self._callback is not None:
+            self._callback = None
+            self._feed._forget(self)  # noqa: SLF001  the other half of this class
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self) -> None:
+        if self._callback is None:
+            return
+        try:
+            self._callback()
+        except Exception:  # noqa: BLE001  a watcher's fault is not the log's, nor the other watchers'
+            _log.exception("watcher_failed", stream=self.stream)
+
+
+class _Watchers:
+    """Who watches one stream. The snapshot is made again only after a change."""
+
+    __slots__ = ("members", "snapshot")
+
+    def __init__(self) -> None:
+        self.members: dict[Watch, None] = {}
+        self.snapshot: tuple[Watch, ...] | None = None
+
+    def call(self) -> None:
+        if self.snapshot is None:
+            self.snapshot = tuple(self.members)
+        for watch in self.snapshot:
+            watch._call()  # noqa: SLF001  same module
+
+
+type _Key = tuple[str, int, int, int]
+
+
+class Feed:
+    """Reads and watches every stream of one log. All methods belong to the loop's thread."""
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        tail_events_max: int = 65_536,
+        tail_bytes_max: int = 64 << 20,
+        reads_max: int = 8,
+    ) -> None:
+        self._log = log
+        self._tail = Tail(events_max=tail_events_max, bytes_max=tail_bytes_max, position=log.position)
+        self._memo: dict[_Key, Run] = {}
+        self._watchers: dict[str, _Watchers] = {}
+        self._reads = asyncio.Semaphore(reads_max)
+        self._reading: dict[_Key, asyncio.Task[Run]] = {}
+        self._unlisten = log.listen(self._on_commit)
+        self.fetches = 0
+        """Reads of the store so far."""
+        self.missed = 0
+        """How often the log's signals left out a position."""
+
+    @property
+    def tail(self) -> Tail:
+        """The memory of recent events, for metrics."""
+        return self._tail
+
+    def head(self, stream: str) -> Head:
+        """Where `stream` stands; only durable events count."""
+        return self._log.head(stream)
+
+    def peek(self, stream: str, after: int, *, events_max: int, bytes_max: int) -> Run | None:
+        """What follows `after`, from memory and at once.
+
+        Returns:
+            A run (empty if `after` is the head), or None if only `fetch` can tell. Readers that ask
+            for the same run between two commits get the same object.
+        """
+        if after >= self._log.head(stream).seq:
+            return Run(stream, after)
+        key = (stream, after, events_max, bytes_max)
+        run = self._memo.get(key)
+        if run is None:
+            events = self._tail.events(stream, after, events_max=events_max, bytes_max=bytes_max)
+            if events is None:
+                return None
+            run = Run(stream, after, events)
+            if len(self._memo) < _MEMO_MAX:
+                self._memo[key] = run
+        return run
+
+    async def fetch(self, stream: str, after: int, *, events_max: int, bytes_max: int) -> Run:
+        """What follows `after`, one page from the store. Equal fetches at one time share a read.
+
+        Raises:
+            Closed, Unavailable: the log could not be read.
+        """
+        if after >= self._log.head(stream).seq:
+            return Run(stream, after)
+        key = (stream, after, events_max, bytes_max)
+        task = self._reading.get(key)
+        if task is None:
+            task = asyncio.create_task(self._read(key))
+            self._reading[key] = task
+            task.add_done_callback(self._read_done(key))
+        # Shielded: a reader that gives up must not take the page from the others.
+        return await asyncio.shield(task)
+
+    def watch(self, stream: str, callback: Callable[[], None]) -> Watch:
+        """Call `callback` once for each commit that touched `stream` (`log`: for each commit).
+
+        It runs on the loop when `peek` already sees the new events. It must be short and not raise.
+        """
+        watch = Watch(self, stream, callback)
+        watchers = self._watchers.get(stream)
+        if watchers is None:
+            watchers = self._watchers[stream] = _Watchers()
+        watchers.members[watch] = None
+        watchers.snapshot = None
+        return watch
+
+    async def follow(
+        self, stream: str, after: int, *, events_max: int = 256, bytes_max: int = 256 << 10
+    ) -> AsyncIterator[Run]:
+        """Every run behind `after`, for ever: catch-up and live events by one path.
+
+        Close it (`contextlib.aclosing`) to stop watching.
+        """
+        woken = asyncio.Event()
+        with self.watch(stream, woken.set):
+            while True:
+                woken.clear()
+                run = self.peek(stream, after, events_max=events_max, bytes_max=bytes_max)
+                if run is None:
+                    run = await self.fetch(stream, after, events_max=events_max, bytes_max=bytes_max)
+                if run.last > after:
+                    after = run.last
+                    yield run
+                else:
+                    await woken.wait()
+
+    def close(self) -> None:
+        """Stop listening to the log; watchers hear nothing more. Idempotent."""
+        self._unlisten()
+        self._watchers.clear()
+
+    async def _read(self, key: _Key) -> Run:
+        stream, after, events_max, bytes_max = key
+        async with self._reads:
+            self.fetches += 1
+            head = self._log.head(stream).seq
+            events = await self._log.read(stream, after, events_max=events_max, bytes_max=bytes_max)
+        if not events:
+            # The log promises at least one event if there is one: all up to the head is gone.
+            return Run(stream, after, skipped_to=head)
+        places = [e.position for e in events] if stream == LOG_STREAM else [e.seq for e in events]
+        if places[0] != after + 1:
+            return Run(stream, after, skipped_to=places[0] - 1)
+        whole = next((n for n, place in enumerate(places) if place != after + 1 + n), len(places))
+        return Run(stream, after, tuple(events[:whole]))
+
+    def _read_done(self, key: _Key) -> Callable[[asyncio.Task[Run]], None]:
+        def done(task: asyncio.Task[Run]) -> None:
+            del self._reading[key]
+            if not task.cancelled():
+                task.exception()  # marks it as seen when every reader has given up
+
+        return done
+
+    def _on_commit(self, events: Sequence[StoredEvent]) -> None:
+        self._memo.clear()
+        if self._tail.extend(events):
+            self._wake(dict.fromkeys(e.stream for e in events))
+            self._wake((LOG_STREAM,))
+        else:
+            # Nobody knows which streams the lost signal was about: let every watcher look.
+            self.missed += 1
+            self._wake(tuple(self._watchers))
+
+    def _wake(self, streams: Iterable[str]) -> None:
+        for stream in streams:
+            watchers = self._watchers.get(stream)
+            if watchers is not None:
+                watchers.call()
+
+    def _forget(self, watch: Watch) -> None:
+        watchers = self._watchers.get(watch.stream)
+        if watchers is None:
+            return
+        watchers.members.pop(watch, None)
+        watchers.snapshot = None
+        if not watchers.members:
+            del self._watchers[watch.stream]

@@ -1,0 +1,110 @@
+"""States of a fold: from the newest keyframe and what came after it, and when to make the next one.
+
+A keyframe only saves time. One that is missing, unreadable or made by other code is passed over and
+the stream is folded from its beginning.
+"""
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Callable
+from operator import attrgetter
+
+import msgspec
+import structlog
+
+from eventstore.errors import EventStoreError
+from eventstore.model import LOG_STREAM, Keyframe, StoredEvent
+from eventstore.port import Log
+from replay.fold import Fold
+
+_log = structlog.get_logger(__name__)
+
+_PAGE_EVENTS_MAX = 1024
+"""Folding one page is what the loop is held for: a few milliseconds."""
+_PAGE_BYTES_MAX = 1 << 20
+
+
+async def state_at[S](log: Log, stream: str, fold: Fold[S], *, at: int | None = None) -> tuple[int, S]:
+    """The state of `fold` after event `at` of `stream` (None: after the newest), with its seq.
+
+    An `at` beyond the head means the head. Events that were compacted away are passed over: what a
+    fold needs may not be compacted.
+
+    Raises:
+        Closed, Unavailable: the log could not be read.
+    """
+    head = log.head(stream).seq
+    until = head if at is None else min(at, head)
+    seq, state = await _from_keyframe(log, stream, fold, until)
+    place: Callable[[StoredEvent], int] = attrgetter("position" if stream == LOG_STREAM else "seq")
+    evolve = fold.evolve
+    while seq < until:
+        page = await log.read(stream, seq, events_max=_PAGE_EVENTS_MAX, bytes_max=_PAGE_BYTES_MAX)
+        if page and at is not None and place(page[-1]) > until:
+            page = page[: bisect_right(page, until, key=place)]
+        if not page:
+            return until, state
+        for event in page:
+            state = evolve(state, event)
+        seq = place(page[-1])
+    return seq, state
+
+
+async def _from_keyframe[S](log: Log, stream: str, fold: Fold[S], until: int) -> tuple[int, S]:
+    if until > 0:
+        frame = await log.keyframe(stream, fold.name, fold.fingerprint, at=until)
+        if frame is not None:
+            try:
+                return frame.seq, fold.load(stream, frame.state)
+            except ValueError:
+                _log.warning("keyframe_unreadable", stream=stream, fold=fold.name, seq=frame.seq)
+    return 0, fold.initial(stream)
+
+
+class KeyframePolicy(msgspec.Struct, frozen=True):
+    """When a keyframe is worth its bytes: `every` events, or `leaving` events when a state leaves."""
+
+    every: int = 1000
+    leaving: int = 50
+
+    def due(self, seq: int, framed: int, *, leaving: bool = False) -> bool:
+        """Whether a state at `seq` deserves a keyframe if the last one was made at `framed`."""
+        return seq - framed >= (self.leaving if leaving else self.every)
+
+
+class KeyframeWriter:
+    """Stores keyframes beside the work: nobody waits for one, and too many at once are left out."""
+
+    def __init__(self, log: Log, policy: KeyframePolicy, *, pending_max: int = 256) -> None:
+        self._log = log
+        self._pending_max = pending_max
+        self._pending: set[asyncio.Task[None]] = set()
+        self.policy = policy
+        self.written = 0
+        self.failed = 0
+        self.left_out = 0
+
+    def offer[S](self, stream: str, fold: Fold[S], seq: int, state: S) -> bool:
+        """Take the state's bytes now and store them soon. False if too many are waiting."""
+        if len(self._pending) >= self._pending_max:
+            self.left_out += 1
+            return False
+        frame = Keyframe(stream, fold.name, fold.fingerprint, seq, fold.dump(state))
+        task = asyncio.get_running_loop().create_task(self._put(frame))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        return True
+
+    async def flush(self) -> None:
+        """Wait until what was offered is stored or has failed."""
+        while self._pending:
+            await asyncio.wait(tuple(self._pending))
+
+    async def _put(self, frame: Keyframe) -> None:
+        try:
+            await self._log.put_keyframe(frame)
+        except EventStoreError as error:
+            self.failed += 1
+            _log.warning("keyframe_not_written", stream=frame.stream, error=type(error).__name__)
+        else:
+            self.written += 1
