@@ -1,0 +1,91 @@
+"""What can go wrong between us and a mail server, as types. Pure; `outcome` says what each one means.
+
+MailFault
+ +- HostRefused         the host, its address or its port may not be used (never connected)
+ +- DnsFailed           the name has no address
+ +- ConnectFailed       no address of the host took the connection
+ +- TlsFailed           no secure connection; `certificate` when the server could not prove its name
+ +- ClearTextRefused    a password would have crossed a public network in clear
+ +- BadCredentials      user or password hold what cannot be sent (CR, LF, NUL); nothing was sent
+ +- ImapError
+     +- CommandRefused  the server answered NO or BAD
+     +- ServerBye       the server said goodbye
+     +- ConnectionLost  the connection ended without a goodbye
+     +- TimedOut        no answer within the deadline
+     +- BrokenProtocol  the server sent what no IMAP server may, or more than our bounds
+"""
+
+
+class MailFault(Exception):  # noqa: N818  a fault is the design's word for it
+    """Base of everything a check may end with. Its text never holds credentials."""
+
+
+class HostRefused(MailFault):
+    """The host, an address of it or the port is not allowed. `reason` is one of `address.Reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"mail server refused: {reason}")
+        self.reason = reason
+
+
+class DnsFailed(MailFault):
+    """The host's name could not be resolved."""
+
+
+class ConnectFailed(MailFault):
+    """No address of the host took the connection. `timed_out`: the last one did not answer."""
+
+    def __init__(self, text: str, *, timed_out: bool = False) -> None:
+        super().__init__(text)
+        self.timed_out = timed_out
+
+
+class TlsFailed(MailFault):
+    """TLS was not established. `certificate`: the server's certificate did not prove its name."""
+
+    def __init__(self, text: str, *, certificate: bool = False) -> None:
+        super().__init__(text)
+        self.certificate = certificate
+
+
+class ClearTextRefused(MailFault):
+    """The server offers no TLS and its address is public: the password was not sent."""
+
+
+class BadCredentials(MailFault):
+    """User or password hold CR, LF or NUL; nothing was sent."""
+
+
+class ImapError(MailFault):
+    """Base of what happens on an established connection."""
+
+
+class CommandRefused(ImapError):
+    """A tagged NO or BAD. `code` is the response code's first word in upper case ("" for none)."""
+
+    def __init__(self, command: str, status: str, code: str, text: str) -> None:
+        super().__init__(f"{command}: {status} {text}")
+        self.command = command
+        self.status = status
+        self.code = code
+        self.text = text
+
+
+class ServerBye(ImapError):
+    """An untagged BYE that nobody asked for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"BYE {text}")
+        self.text = text
+
+
+class ConnectionLost(ImapError):
+    """End of the stream or a reset in the middle of a session."""
+
+
+class TimedOut(ImapError):
+    """The deadline of a command or of the whole check passed."""
+
+
+class BrokenProtocol(ImapError):
+    """What the server sent is not IMAP, or exceeds a bound."""
