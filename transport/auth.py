@@ -1,0 +1,173 @@
+"""Who you are: tokens verified and minted (PROTOCOL 3.1). Pure: the time comes in as an argument.
+
+The library checks the signature and nothing else. Algorithm, claims, times and revocations are
+checked here, by hand, against the server's own clock.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+
+import jwt
+import msgspec
+
+from transport.api import Principal
+from transport.codes import AuthCode
+from transport.revocations import Revocations
+
+TOKEN_BYTES_MAX = 4096
+SECRET_BYTES_MIN = 32
+GROUPS_MAX = 128
+NAME_CHARS_MAX = 256
+JTI_CHARS_MAX = 128
+ID_MAX = (1 << 53) - 1
+"""Ids beyond this would be rounded in a browser."""
+
+GROUP_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+_ALGORITHM = "HS256"
+_EXP_MAX_S = 253_402_300_799  # 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write
+_IAT_SKEW_MS = 5_000  # an issuer's clock may run ahead by so much
+
+_SAY = {
+    AuthCode.TOKEN_EXPIRED: "认证令牌已过期，请获取新的令牌后重新连接",
+    AuthCode.TOKEN_INVALID: "无效的认证令牌，请重新登录",
+    AuthCode.TOKEN_REVOKED: "认证令牌已被吊销，请重新登录",
+}
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """A token that holds: whose it is, until when, and what a revocation would name."""
+
+    principal: Principal
+    expires_at_ms: int
+    jti: str = ""
+    iat_ms: int | None = None
+
+
+class AuthFailure(msgspec.Struct, frozen=True):
+    """Why a token does not hold. `message` tells the user what to do, and nothing about the token."""
+
+    code: AuthCode
+    message: str
+
+
+class _Claims(msgspec.Struct):
+    user_id: int
+    username: str
+    exp: int | float
+    is_admin: bool | int = False
+    groups: tuple[str, ...] = ()
+    iat: int | float | None = None
+    nbf: int | float | None = None
+    jti: str = ""
+
+
+_claims = msgspec.json.Decoder(_Claims)
+
+
+class Authenticator:
+    """Verifies and mints tokens with one secret; `previous` secrets still verify (a rotation).
+
+    Raises:
+        ValueError: a secret is shorter than 32 bytes.
+    """
+
+    def __init__(
+        self, secret: bytes, *, previous: Sequence[bytes] = (), revocations: Revocations | None = None
+    ) -> None:
+        for one in (secret, *previous):
+            if len(one) < SECRET_BYTES_MIN:
+                raise ValueError(
+                    f"the token secret has {len(one)} bytes; it needs at least {SECRET_BYTES_MIN}. "
+                    "Take random ones, for example from `openssl rand -hex 32`, "
+                    "or leave it unset: one is then made at the first start."
+                )
+        self._secret = secret
+        self._accepted = (secret, *previous)
+        self._jws = jwt.PyJWS()
+        self.revocations = revocations if revocations is not None else Revocations()
+
+    def __repr__(self) -> str:
+        return f"Authenticator({len(self._accepted)} secrets)"
+
+    def verify(self, token: str, now_ms: int) -> Verified | AuthFailure:
+        """Say who a token stands for at this moment, or why it does not hold."""
+        claims = self._signed_claims(token)
+        verified = None if claims is None else _checked(claims, now_ms)
+        if verified is None:
+            return _failure(AuthCode.TOKEN_INVALID)
+        if verified.expires_at_ms <= now_ms:
+            return _failure(AuthCode.TOKEN_EXPIRED)
+        if self.revocations.covers(verified.principal.user_id, verified.jti, verified.iat_ms):
+            return _failure(AuthCode.TOKEN_REVOKED)
+        return verified
+
+    def mint(self, principal: Principal, *, now_ms: int, ttl_s: float, jti: str) -> str:
+        """A token for `principal`, good for `ttl_s` seconds.
+
+        `iat` has milliseconds, so that a token minted right after a revocation is a later one.
+        """
+        now_s = now_ms / 1000
+        claims: dict[str, object] = {
+            "user_id": principal.user_id,
+            "username": principal.username,
+            "is_admin": principal.is_admin,
+            "groups": principal.groups,
+            "iat": now_s,
+            "exp": now_s + ttl_s,
+            "jti": jti,
+        }
+        return self._jws.encode(msgspec.json.encode(claims), self._secret, algorithm=_ALGORITHM)
+
+    def _signed_claims(self, token: str) -> _Claims | None:
+        """The claims under a signature of ours; headers that name keys (kid, jku, x5u) are not read."""
+        if len(token) > TOKEN_BYTES_MAX or not token.isascii():
+            return None
+        for secret in self._accepted:
+            try:
+                whole = self._jws.decode_complete(token, secret, algorithms=[_ALGORITHM])
+                # We know no critical extension, so a token that relies on one is not for us.
+                return None if "crit" in whole["header"] else _claims.decode(whole["payload"])
+            except jwt.InvalidSignatureError:
+                continue
+            except (jwt.PyJWTError, ValueError, RecursionError):
+                return None
+        return None
+
+
+def _failure(code: AuthCode) -> AuthFailure:
+    return AuthFailure(code, _SAY[code])
+
+
+def _checked(claims: _Claims, now_ms: int) -> Verified | None:
+    """What the claims say, if each is within its bounds and the token has begun to hold."""
+    exp_ms = _ms(claims.exp)
+    iat_ms = None if claims.iat is None else _ms(claims.iat)
+    nbf_ms = 0 if claims.nbf is None else _ms(claims.nbf)
+    sound = (
+        abs(claims.user_id) <= ID_MAX
+        and 0 < len(claims.username) <= NAME_CHARS_MAX
+        and claims.is_admin in (0, 1)
+        and len(claims.groups) <= GROUPS_MAX
+        and all(GROUP_NAME.fullmatch(name) for name in claims.groups)
+        and len(claims.jti) <= JTI_CHARS_MAX
+        and (claims.iat is None or (iat_ms is not None and iat_ms <= now_ms + _IAT_SKEW_MS))
+        and (nbf_ms is not None and nbf_ms <= now_ms)
+    )
+    if not sound or exp_ms is None:
+        return None
+    principal = Principal(
+        user_id=claims.user_id,
+        username=claims.username,
+        is_admin=bool(claims.is_admin),
+        groups=tuple(dict.fromkeys(claims.groups)),
+    )
+    return Verified(principal, exp_ms, claims.jti, iat_ms)
+
+
+def _ms(seconds: float) -> int | None:
+    """A JWT's NumericDate in milliseconds, None where it names no moment."""
+    if not math.isfinite(seconds) or not 0 <= seconds <= _EXP_MAX_S:
+        return None
+    return round(seconds * 1000)
