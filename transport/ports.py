@@ -1,10 +1,8 @@
 """What the parts of the transport need of each other. Pure types, no behaviour.
 
-server ── one a socket ──▶ connection (LiveConnection) ── sans-I/O ──▶ session
-   │                            │
-   └── Door (limits)            ├── Hub          table of live connections, takeover, acks, wheel
-                                ├── Verifier     tokens (auth)
-                                └── Commands     the command gate (transport.api)
+The server makes a connection (`LiveConnection`) per socket and asks the `Door` first; the connection
+is the shell of a sans-I/O session and uses the `Hub` (live connections, takeover, acks, the wheel),
+the `Verifier` (tokens) and the command gate (`transport.api.Commands`).
 """
 
 from collections.abc import Sequence

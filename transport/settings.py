@@ -1,0 +1,39 @@
+"""The limits of the wire (PROTOCOL 3, 5, 6) with their defaults. Pure."""
+
+import msgspec
+
+
+class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every bound that the transport keeps; units are in the names.
+
+    `messages_per_s` 0 means no rate limit. A classic client (no subprotocol) is told `heartbeat`
+    every `heartbeat_s` and may be silent for three of them; a v1 client for two.
+    """
+
+    origins: tuple[str, ...] = ()
+    message_bytes_max: int = 1 << 20
+    json_depth_max: int = 32
+    messages_per_s: int = 100
+    subscriptions_max: int = 256
+    commands_outstanding_max: int = 64
+    window: int = 512
+    window_max: int = 4096
+    heartbeat_s: float = 30.0
+    auth_timeout_s: float = 10.0
+    ack_timeout_s: float = 60.0
+    token_warning_s: float = 60.0
+    lag_interval_s: float = 1.0
+    open_timeout_s: float = 10.0
+    close_timeout_s: float = 2.0
+    drain_timeout_s: float = 10.0
+    frame_bytes_max: int = 256 << 10
+    frame_events_max: int = 256
+    reply_bytes_max: int = 16 << 20
+    write_buffer_bytes_max: int = 256 << 10
+    classic_buffer_bytes_max: int = 1 << 20
+    frame_cache_bytes_max: int = 32 << 20
+
+    @property
+    def messages_burst(self) -> int:
+        """How many messages may come at once."""
+        return 2 * self.messages_per_s
