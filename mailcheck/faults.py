@@ -1,3 +1,4 @@
+# ruff: noqa: N818  named after what happened, as in the field
 """What can go wrong between us and a mail server, as types. Pure; `outcome` says what each one means.
 
 MailFault
@@ -16,7 +17,7 @@ MailFault
 """
 
 
-class MailFault(Exception):  # noqa: N818  a fault is the design's word for it
+class MailFault(Exception):
     """Base of everything a check may end with. Its text never holds credentials."""
 
 

@@ -1,4 +1,4 @@
-"""Where a mailbox's server is when the user did not say: by `mail_type`, else by the address's domain. Pure."""
+"""Where a mailbox's server is when the user did not say: by `mail_type`, else by the domain. Pure."""
 
 from types import MappingProxyType
 
