@@ -13,6 +13,7 @@ import msgspec
 
 from transport.api import Principal
 from transport.codes import AuthCode
+from transport.ports import AuthFailure, Verified
 from transport.revocations import Revocations
 
 TOKEN_BYTES_MAX = 4096
@@ -34,22 +35,6 @@ _SAY = {
     AuthCode.TOKEN_INVALID: "无效的认证令牌，请重新登录",
     AuthCode.TOKEN_REVOKED: "认证令牌已被吊销，请重新登录",
 }
-
-
-class Verified(msgspec.Struct, frozen=True):
-    """A token that holds: whose it is, until when, and what a revocation would name."""
-
-    principal: Principal
-    expires_at_ms: int
-    jti: str = ""
-    iat_ms: int | None = None
-
-
-class AuthFailure(msgspec.Struct, frozen=True):
-    """Why a token does not hold. `message` tells the user what to do, and nothing about the token."""
-
-    code: AuthCode
-    message: str
 
 
 class _Claims(msgspec.Struct):

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from eventstore.model import StoredEvent
 from transport.api import Principal
-from transport.auth import Authenticator, AuthFailure, Verified
+from transport.auth import Authenticator
+from transport.ports import AuthFailure, Verified
 from transport.revocations import Revocations
 
 SECRET = b"canary-5ec7e7-0123456789-abcdefgh"
@@ -48,7 +49,7 @@ def verify(text: str, now_ms: int = NOW_MS) -> Verified | AuthFailure:
 
 def code(text: str, now_ms: int = NOW_MS) -> str:
     result = verify(text, now_ms)
-    return result.code.value if isinstance(result, AuthFailure) else "ok"
+    return result.code if isinstance(result, AuthFailure) else "ok"
 
 
 def principal(text: str) -> Principal:
@@ -288,7 +289,7 @@ def revoked(body: dict[str, object], at_ms: int = NOW_MS) -> Authenticator:
 
 def outcome(auth: Authenticator, text: str, now_ms: int = NOW_MS) -> str:
     result = auth.verify(text, now_ms)
-    return result.code.value if isinstance(result, AuthFailure) else "ok"
+    return result.code if isinstance(result, AuthFailure) else "ok"
 
 
 def test_a_revoked_users_tokens_up_to_that_moment_are_refused_and_later_ones_good() -> None:

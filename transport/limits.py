@@ -1,0 +1,191 @@
+"""Who may connect, how often one may ask, and how fast a wrong token may be tried again. Pure.
+
+An IPv4 address or an IPv6 /64 counts as one client. A limit of 0 means none.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+
+from transport.ports import Entry
+
+CONNECTIONS_PER_ADDRESS = 64
+MESSAGES_PER_S = 100.0
+MESSAGES_BURST = 200.0
+
+_FORWARDED_HOPS_MAX = 32
+_FAILURES_FREE = 4
+_FAILURE_WINDOW_S = 60.0
+_FAILURES_KEPT = 16
+_HOLD_S_MAX = 10.0
+_THROTTLED_ADDRESSES_MAX = 10_000
+_NAME_CHARS_MAX = 64
+
+type _Address = IPv4Address | IPv6Address
+
+
+class TokenBucket:
+    """`burst` at once, `rate` a second on average. Time never counts backwards."""
+
+    __slots__ = ("_at_s", "_burst", "_level", "_rate")
+
+    def __init__(self, rate: float, burst: float, now_s: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._level = burst
+        self._at_s = now_s
+
+    def take(self, now_s: float, count: float = 1.0) -> bool:
+        """Take `count` if they are there. Takes nothing otherwise."""
+        if self._rate <= 0:
+            return True
+        self._fill(now_s)
+        if self._level < count:
+            return False
+        self._level -= count
+        return True
+
+    def wait_s(self, now_s: float, count: float = 1.0) -> float:
+        """Seconds until `take` succeeds if nobody else takes; 0 if it would now."""
+        if self._rate <= 0:
+            return 0.0
+        self._fill(now_s)
+        return max(0.0, (count - self._level) / self._rate)
+
+    def _fill(self, now_s: float) -> None:
+        if now_s > self._at_s:
+            self._level = min(self._burst, self._level + (now_s - self._at_s) * self._rate)
+            self._at_s = now_s
+
+
+class ConnectionLimit:
+    """Counts connections per key. Its memory is the keys with a live connection."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._counts: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def count(self, key: str) -> int:
+        """How many of `key` were counted in and not out."""
+        return self._counts.get(key, 0)
+
+    def enter(self, key: str) -> Entry:
+        """Count one in, unless it is refused: from twice the limit on."""
+        count = self._counts.get(key, 0)
+        if 0 < 2 * self._limit <= count:
+            return Entry.REFUSED
+        self._counts[key] = count + 1
+        return Entry.OVER if 0 < self._limit <= count else Entry.ADMITTED
+
+    def leave(self, key: str) -> None:
+        """Count one out."""
+        count = self._counts.get(key, 0)
+        if count > 1:
+            self._counts[key] = count - 1
+        else:
+            self._counts.pop(key, None)
+
+
+class FailureThrottle:
+    """How long the answer to a failed authentication is held back: from the fifth in a minute, 1 to 10 s.
+
+    It remembers the addresses that failed last, `addresses_max` of them.
+    """
+
+    def __init__(self, addresses_max: int = _THROTTLED_ADDRESSES_MAX) -> None:
+        self._addresses_max = addresses_max
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._failures)
+
+    def failed(self, address: str, now_s: float) -> float:
+        """Note a failure; the seconds to wait before it is answered."""
+        times = self._failures.setdefault(address, deque(maxlen=_FAILURES_KEPT))
+        self._failures.move_to_end(address)
+        if len(self._failures) > self._addresses_max:
+            self._failures.popitem(last=False)
+        while times and times[0] <= now_s - _FAILURE_WINDOW_S:
+            times.popleft()
+        times.append(now_s)
+        over = len(times) - _FAILURES_FREE
+        return min(_HOLD_S_MAX, 2.0 ** (over - 1)) if over > 0 else 0.0
+
+
+class AddressDoor:
+    """Implements `transport.ports.Door`.
+
+    `trusted_proxies` are addresses or networks (`10.0.0.0/8`) whose X-Forwarded-For is believed.
+
+    Raises:
+        ValueError: a trusted proxy is no address and no network.
+    """
+
+    def __init__(
+        self, connections_max: int = CONNECTIONS_PER_ADDRESS, trusted_proxies: Sequence[str] = ()
+    ) -> None:
+        self._limit = ConnectionLimit(connections_max)
+        self._throttle = FailureThrottle()
+        self._trusted = tuple(ip_network(proxy, strict=False) for proxy in trusted_proxies)
+
+    def address(self, peer: str, forwarded_for: Sequence[str]) -> str:
+        """The key under which a client counts: the right-most address that no trusted proxy has."""
+        nearest = _parsed(peer)
+        if nearest is None:
+            return peer[:_NAME_CHARS_MAX] or "unknown"
+        for hop in _hops_from_the_right(forwarded_for):
+            if not self._trusts(nearest):
+                break
+            further = _parsed(hop)
+            if further is None:  # not an address: what stands left of it is nobody's word
+                break
+            nearest = further
+        return _key(nearest)
+
+    def enter(self, address: str) -> Entry:
+        """See `Door`."""
+        return self._limit.enter(address)
+
+    def leave(self, address: str) -> None:
+        """See `Door`."""
+        self._limit.leave(address)
+
+    def auth_failed(self, address: str, now_s: float) -> float:
+        """See `Door`."""
+        return self._throttle.failed(address, now_s)
+
+    def _trusts(self, address: _Address) -> bool:
+        return any(address in network for network in self._trusted)
+
+
+def _hops_from_the_right(forwarded_for: Sequence[str]) -> list[str]:
+    hops: list[str] = []
+    for value in reversed(forwarded_for):
+        hops.extend(reversed(value.split(",")))
+        if len(hops) >= _FORWARDED_HOPS_MAX:
+            break
+    return hops[:_FORWARDED_HOPS_MAX]
+
+
+def _parsed(text: str) -> _Address | None:
+    """An address, also with a port (`1.2.3.4:80`, `[::1]:80`), a zone, or IPv4 mapped into IPv6."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _key(address: _Address) -> str:
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, 64), strict=False))
+    return str(address)
