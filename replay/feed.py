@@ -122,6 +122,11 @@ class Feed:
         """The memory of recent events, for metrics."""
         return self._tail
 
+    @property
+    def watched(self) -> int:
+        """How many streams have a watcher."""
+        return len(self._watchers)
+
     def head(self, stream: str) -> Head:
         """Where `stream` stands; only durable events count."""
         return self._log.head(stream)

@@ -24,8 +24,22 @@ _PAGE_EVENTS_MAX = 1024
 _PAGE_BYTES_MAX = 1 << 20
 
 
+class Loaded[S](msgspec.Struct, frozen=True):
+    """A state after event `seq`; `framed` is the seq of the keyframe it was built on (0: none)."""
+
+    seq: int
+    state: S
+    framed: int
+
+
 async def state_at[S](log: Log, stream: str, fold: Fold[S], *, at: int | None = None) -> tuple[int, S]:
-    """The state of `fold` after event `at` of `stream` (None: after the newest), with its seq.
+    """The seq and the state of `load`."""
+    loaded = await load(log, stream, fold, at=at)
+    return loaded.seq, loaded.state
+
+
+async def load[S](log: Log, stream: str, fold: Fold[S], *, at: int | None = None) -> Loaded[S]:
+    """The state of `fold` after event `at` of `stream` (None: after the newest).
 
     An `at` beyond the head means the head. Events that were compacted away are passed over: what a
     fold needs may not be compacted.
@@ -35,7 +49,8 @@ async def state_at[S](log: Log, stream: str, fold: Fold[S], *, at: int | None = 
     """
     head = log.head(stream).seq
     until = head if at is None else min(at, head)
-    seq, state = await _from_keyframe(log, stream, fold, until)
+    framed, state = await _from_keyframe(log, stream, fold, until)
+    seq = framed
     place: Callable[[StoredEvent], int] = attrgetter("position" if stream == LOG_STREAM else "seq")
     evolve = fold.evolve
     while seq < until:
@@ -43,11 +58,11 @@ async def state_at[S](log: Log, stream: str, fold: Fold[S], *, at: int | None = 
         if page and at is not None and place(page[-1]) > until:
             page = page[: bisect_right(page, until, key=place)]
         if not page:
-            return until, state
+            return Loaded(until, state, framed)
         for event in page:
             state = evolve(state, event)
         seq = place(page[-1])
-    return seq, state
+    return Loaded(seq, state, framed)
 
 
 async def _from_keyframe[S](log: Log, stream: str, fold: Fold[S], until: int) -> tuple[int, S]:
@@ -62,14 +77,19 @@ async def _from_keyframe[S](log: Log, stream: str, fold: Fold[S], until: int) ->
 
 
 class KeyframePolicy(msgspec.Struct, frozen=True):
-    """When a keyframe is worth its bytes: `every` events, or `leaving` events when a state leaves."""
+    """When a keyframe is worth its bytes: `every` events, or `leaving` events when a state leaves.
+
+    A large state waits longer, so that keyframes never cost more than `bytes_per_event_max` for
+    each event.
+    """
 
     every: int = 1000
     leaving: int = 50
+    bytes_per_event_max: int = 256
 
-    def due(self, seq: int, framed: int, *, leaving: bool = False) -> bool:
-        """Whether a state at `seq` deserves a keyframe if the last one was made at `framed`."""
-        return seq - framed >= (self.leaving if leaving else self.every)
+    def due(self, events: int, *, size: int = 0, leaving: bool = False) -> bool:
+        """Whether to make one, `events` after the last, which had `size` bytes (0: not known)."""
+        return events >= max(self.leaving if leaving else self.every, size // self.bytes_per_event_max)
 
 
 class KeyframeWriter:
@@ -84,16 +104,20 @@ class KeyframeWriter:
         self.failed = 0
         self.left_out = 0
 
-    def offer[S](self, stream: str, fold: Fold[S], seq: int, state: S) -> bool:
-        """Take the state's bytes now and store them soon. False if too many are waiting."""
+    def offer[S](self, stream: str, fold: Fold[S], seq: int, state: S) -> int | None:
+        """Take the state's bytes now and store them soon.
+
+        Returns:
+            How many bytes it has, None if too many keyframes are waiting and this one is left out.
+        """
         if len(self._pending) >= self._pending_max:
             self.left_out += 1
-            return False
+            return None
         frame = Keyframe(stream, fold.name, fold.fingerprint, seq, fold.dump(state))
         task = asyncio.get_running_loop().create_task(self._put(frame))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
-        return True
+        return len(frame.state)
 
     async def flush(self) -> None:
         """Wait until what was offered is stored or has failed."""

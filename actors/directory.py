@@ -1,0 +1,243 @@
+"""The table of entities: who is resident, who is woken by a message, who has been idle long enough.
+
+`ask` and `tell` wake an entity by its kind and key; it loads itself, and what is sent meanwhile waits
+in its inbox in order. One sweep a second ends the longest unused ones; ending an idle actor and
+forgetting it is one step of the loop, so no message falls between. No timer, no task per entity.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+from pykka import ActorDeadError
+
+from actors.decider import Decider
+from actors.entity import Effects, Entity, Kind, Told
+from actors.entity_errors import Busy, Degraded
+from actors.errors import AskTimeout, InboxFull
+from actors.messages import Reason
+from actors.refs import LoopRef
+from actors.runtime import Runtime
+from eventstore.ambient import Ambient
+from eventstore.port import Log
+from replay.feed import Feed
+from replay.keyframes import KeyframePolicy, KeyframeWriter
+
+_log = structlog.get_logger(__name__)
+
+
+class DirectoryLimits(msgspec.Struct, frozen=True):
+    """The bounds of a directory."""
+
+    idle_s: float = 600.0
+    """An entity unused for this long is ended."""
+    residents_max: int = 100_000
+    """More entities than this: the longest unused ones are ended early."""
+    weight_max: int = 0
+    """The same by the sum of what `weigh` says of their states; 0 for no such bound."""
+    loads_max: int = 64
+    inbox_max: int = 256
+    ask_timeout_s: float = 30.0
+    sweep_s: float = 1.0
+    stops_per_sweep_max: int = 4_000
+    """Ending one takes tens of microseconds; a sweep must not hold the loop for long."""
+    rest_s: float = 30.0
+    """How long an entity that kept failing is left alone."""
+
+
+type _Address = tuple[str, str]
+
+
+class _Resident:
+    __slots__ = ("ref", "used_s")
+
+    def __init__(self, ref: LoopRef[Entity], used_s: float) -> None:
+        self.ref = ref
+        self.used_s = used_s
+
+
+class Directory:
+    """All entities of one runtime over one log. All methods belong to the loop's thread."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        log: Log,
+        feed: Feed,
+        ambient: Ambient,
+        *,
+        limits: DirectoryLimits = DirectoryLimits(),  # noqa: B008  frozen
+        keyframes: KeyframePolicy = KeyframePolicy(),  # noqa: B008  frozen
+    ) -> None:
+        self._runtime = runtime
+        self._log = log
+        self._feed = feed
+        self._ambient = ambient
+        self._limits = limits
+        self._loads = asyncio.Semaphore(limits.loads_max)
+        self._kinds: dict[str, Kind] = {}
+        self._entity: type[Entity] = type("Entity", (Entity,), {"inbox_limit": limits.inbox_max})
+        self._residents: OrderedDict[_Address, _Resident] = OrderedDict()
+        self._resting: dict[_Address, float] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+        self.keyframes = KeyframeWriter(log, keyframes)
+        self.activations = 0
+        self.passivations = 0
+        self.degradations = 0
+
+    @property
+    def resident(self) -> int:
+        """How many entities are in memory."""
+        return len(self._residents)
+
+    @property
+    def weight(self) -> int:
+        """The sum of what `weigh` says of the loaded states."""
+        return sum(kind.weight for kind in self._kinds.values())
+
+    def register(
+        self,
+        kind: str,
+        decider: Decider[Any, Any, Any, Any],
+        effects: Effects,
+        *,
+        stream_prefix: str | None = None,
+        weigh: Callable[[Any], int] | None = None,
+    ) -> None:
+        """Bring a kind of entity. Entity `key` folds the stream `<stream_prefix or kind>/<key>`.
+
+        Raises:
+            ValueError: the kind is registered already.
+        """
+        if kind in self._kinds:
+            raise ValueError(f"the kind {kind!r} is registered already")
+        self._kinds[kind] = Kind(
+            kind,
+            decider,
+            stream_prefix=stream_prefix or kind,
+            log=self._log,
+            feed=self._feed,
+            ambient=self._ambient,
+            keyframes=self.keyframes,
+            loads=self._loads,
+            effects=effects,
+            weigh=weigh,
+        )
+
+    async def ask(self, kind: str, key: str | int, message: object, *, timeout_s: float | None = None) -> Any:
+        """Send `Execute`, `Query` or `CatchUp` and wait for the answer.
+
+        The message is in the entity's inbox before this first suspends: calls made in order arrive
+        in order, also over the end and the return of the entity.
+
+        Raises:
+            Busy: nothing was done. Degraded: the entity keeps failing; nothing was done.
+            AskTimeout: no answer in time; the outcome is unknown.
+            Exception: what the entity raised, from the event store or from the decider.
+        """
+        ref = self._resident(kind, str(key))
+        try:
+            future = ref.ask(message, block=False)
+        except InboxFull as error:
+            raise Busy(f"{kind}/{key} has too much to do") from error
+        limit_s = self._limits.ask_timeout_s if timeout_s is None else timeout_s
+        try:
+            async with asyncio.timeout(limit_s) as deadline:
+                return await future
+        except ActorDeadError as error:
+            raise Busy(f"{kind}/{key} ended before it came to this message") from error
+        except TimeoutError as error:
+            if deadline.expired():
+                raise AskTimeout(f"{kind}/{key}", limit_s) from error
+            raise
+
+    async def tell(self, kind: str, key: str | int, message: object) -> None:
+        """Send a message without an answer, in the same order as `ask`; wait in line for room.
+
+        What the store or other writers refuse is logged by the entity.
+
+        Raises:
+            Busy, Degraded: it was not sent, or the entity ended before it came to it.
+        """
+        ref = self._resident(kind, str(key))
+        try:
+            await ref.tell_async(Told(message))
+        except ActorDeadError as error:
+            raise Busy(f"{kind}/{key} ended before it came to this message") from error
+
+    async def close(self) -> None:
+        """Take no more messages, finish those that were taken, end every entity."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        while self._residents:
+            address, resident = next(iter(self._residents.items()))
+            if not resident.ref.stop_if_idle():
+                await resident.ref.stop(block=False)
+            self._residents.pop(address, None)
+        await self.keyframes.flush()
+
+    def _resident(self, kind: str, key: str) -> LoopRef[Entity]:
+        address = (kind, key)
+        resident = self._residents.get(address)
+        if resident is not None and not resident.ref.is_alive():
+            self._bury(address, resident)
+            resident = None
+        if resident is None:
+            return self._activate(address)
+        resident.used_s = self._runtime.loop.time()
+        self._residents.move_to_end(address)
+        return resident.ref
+
+    def _activate(self, address: _Address) -> LoopRef[Entity]:
+        kind, key = address
+        if self._closed:
+            raise Busy("the entities are being stopped")
+        now_s = self._runtime.loop.time()
+        if self._resting.get(address, now_s) > now_s:
+            raise Degraded(f"{kind}/{key} failed too often and rests")
+        ref = self._runtime.start(self._entity, self._kinds[kind], key)
+        self._residents[address] = _Resident(ref, now_s)
+        self.activations += 1
+        self._schedule_sweep()
+        return ref
+
+    def _bury(self, address: _Address, resident: _Resident) -> None:
+        """Forget an entity that ended by itself; if its supervisor gave up, let it rest."""
+        del self._residents[address]
+        if resident.ref.actor_inbox.reason == Reason.GAVE_UP:
+            self.degradations += 1
+            self._resting[address] = self._runtime.loop.time() + self._limits.rest_s
+            _log.error("entity_degraded", kind=address[0], key=address[1], rest_s=self._limits.rest_s)
+
+    def _schedule_sweep(self) -> None:
+        if self._sweeper is None and not self._closed and (self._residents or self._resting):
+            self._sweeper = self._runtime.loop.call_later(self._limits.sweep_s, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        now_s = self._runtime.loop.time()
+        for address in [a for a, until_s in self._resting.items() if until_s <= now_s]:
+            del self._resting[address]
+        for _ in range(min(len(self._residents), self._limits.stops_per_sweep_max)):
+            address, resident = next(iter(self._residents.items()))
+            if now_s - resident.used_s < self._limits.idle_s and not self._crowded():
+                break
+            if not resident.ref.is_alive():
+                self._bury(address, resident)
+            elif resident.ref.stop_if_idle():
+                del self._residents[address]
+                self.passivations += 1
+            else:  # it is at work: as good as used now
+                resident.used_s = now_s
+                self._residents.move_to_end(address)
+        self._schedule_sweep()
+
+    def _crowded(self) -> bool:
+        limits = self._limits
+        return len(self._residents) > limits.residents_max or 0 < limits.weight_max < self.weight

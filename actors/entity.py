@@ -1,0 +1,331 @@
+"""An event-sourced entity: the actor that folds one stream and decides its commands one at a time.
+
+Catch up, decide (pure), append, evolve, reply, start effects. The domain brings the decider, the
+directory brings messages. Nothing here is remembered but what the log can give back: when an
+append's outcome is unknown or a fold fails, the state is dropped and loaded again.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+import structlog
+
+from actors.decider import Answer, Context, Decider, Decision, Origin
+from actors.entity_errors import Busy, EntityError
+from actors.loop_actor import LoopActor
+from actors.messages import Envelope
+from actors.restart import Restart
+from eventstore.ambient import Ambient, rfc3339
+from eventstore.errors import Closed, CommandMismatch, Conflict, EventStoreError, TooLarge
+from eventstore.model import Append, Appended, CommandRecord, Duplicate, StoredEvent
+from eventstore.port import Log
+from replay.feed import Feed
+from replay.keyframes import KeyframeWriter, load
+
+_log = structlog.get_logger(__name__)
+
+DECIDE_ATTEMPTS_MAX = 8
+"""How often one command is decided when others keep changing what it expects."""
+_RUN_EVENTS_MAX = 1024
+_RUN_BYTES_MAX = 1 << 20
+_UNLOADED = -1
+
+type Effects = Callable[[str, Any, int], None]
+"""Starts one effect of the entity with this key, decided at this position, and returns at once."""
+
+
+class Execute[C](msgspec.Struct, frozen=True):
+    """Decide this command and make it so. Answered by an `Answer`."""
+
+    command: C
+    origin: Origin
+
+
+class Query[S, T](msgspec.Struct, frozen=True):
+    """Answer `fn(seq, state)` for the state after every event that is durable now.
+
+    `fn` must neither change the state nor keep it: what it returns must be its own.
+    """
+
+    fn: Callable[[int, S], T]
+
+
+class CatchUp(msgspec.Struct, frozen=True):
+    """Be loaded and as new as the log. Answered by the seq."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A message whose sender wants no answer: a refusal by the store is logged, not raised."""
+
+    message: object
+
+
+class _Failed(msgspec.Struct, frozen=True):
+    error: Exception
+
+
+class Kind:
+    """What all entities of one kind share."""
+
+    __slots__ = (
+        "ambient", "decider", "effects", "feed", "keyframes", "loads", "log", "name", "stream_prefix",
+        "weigh", "weight",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        decider: Decider[Any, Any, Any, Any],
+        *,
+        stream_prefix: str,
+        log: Log,
+        feed: Feed,
+        ambient: Ambient,
+        keyframes: KeyframeWriter,
+        loads: asyncio.Semaphore,
+        effects: Effects,
+        weigh: Callable[[Any], int] | None = None,
+    ) -> None:
+        self.name = name
+        self.decider = decider
+        self.stream_prefix = stream_prefix
+        self.log = log
+        self.feed = feed
+        self.ambient = ambient
+        self.keyframes = keyframes
+        self.loads = loads
+        self.effects = effects
+        self.weigh = weigh
+        self.weight = 0
+        """The sum of `weigh` over the loaded states."""
+
+    def context(self) -> Context:
+        """Time and chance for one decision."""
+        now_ms = self.ambient.now_ms()
+        return Context(now_ms=now_ms, timestamp=rfc3339(now_ms), take=self.log.take, head=self._head)
+
+    def _head(self, stream: str) -> int:
+        return self.log.head(stream).seq
+
+
+class Entity(LoopActor):
+    """One entity. Invariant: between two messages the state is that after event `_seq`, or unloaded."""
+
+    # What failed once fails again at the same event or command: nothing is delivered twice.
+    supervision: ClassVar[Restart] = Restart(redeliver=False)
+
+    def __init__(self, kind: Kind, key: str) -> None:
+        super().__init__()
+        self._kind = kind
+        self._key = key
+        self._stream = f"{kind.stream_prefix}/{key}"
+        self._seq = _UNLOADED
+        self._state: Any = None
+        self._framed = 0
+        self._frame_bytes = 0
+        self._weight = 0
+
+    def on_receive(self, message: object) -> object:
+        """Handle one message; a coroutine is awaited by the runtime before the next message."""
+        match message:
+            case Execute():
+                return self._execute(message.command, message.origin)
+            case Query():
+                return self._query(message.fn)
+            case CatchUp():
+                return self._query(_seq_of)
+            case Told():
+                return self._told(message.message)
+            case _Failed():
+                raise message.error
+            case _:
+                raise TypeError(f"an entity does not understand {type(message).__name__}")
+
+    def on_stop(self) -> None:
+        """Leave a keyframe behind if the way back would be long."""
+        self._offer_keyframe(leaving=True)
+        self._drop()
+
+    async def _told(self, message: object) -> None:
+        try:
+            answer = self.on_receive(message)
+            if asyncio.iscoroutine(answer):
+                await answer
+        except (EventStoreError, EntityError) as error:
+            _log.warning("told_message_not_done", entity=self._stream, error=type(error).__name__)
+
+    async def _query[T](self, fn: Callable[[int, Any], T]) -> T:
+        await self._catch_up()
+        return fn(self._seq, self._state)
+
+    async def _execute(self, command: object, origin: Origin) -> Answer[Any]:
+        kind = self._kind
+        for _ in range(DECIDE_ATTEMPTS_MAX):
+            await self._catch_up()
+            # No await from here to the append: so no head that the decision reads is newer than
+            # the state it decides on.
+            context = kind.context()
+            decision = kind.decider.decide(self._state, command, context)
+            append = self._append_of(decision, origin, context.now_ms)
+            if append is None:
+                return Answer(reply=decision.reply)
+            try:
+                outcome = await kind.log.append(append)
+            except Conflict:
+                continue
+            except (CommandMismatch, TooLarge, Closed):
+                raise  # certain: nothing was written
+            except BaseException:
+                self._drop()  # unknown, also when cancelled: only the log can tell
+                raise
+            if isinstance(outcome, Duplicate):
+                return _repeated(outcome.command)
+            return self._committed(decision, outcome)
+        raise Busy(f"{self._stream}: conflicts did not end after {DECIDE_ATTEMPTS_MAX} decisions")
+
+    def _append_of(self, decision: Decision[Any, Any], origin: Origin, now_ms: int) -> Append | None:
+        record = None
+        if origin.key is not None and decision.record is not None:
+            record = CommandRecord(origin.key, origin.fingerprint, decision.record, decision.at_stream)
+        append = Append(
+            ts_ms=now_ms,
+            events=decision.events,
+            expected=decision.expected,
+            command=record,
+            principal=origin.principal,
+            command_id=origin.command_id,
+            cause=origin.cause,
+            rows=decision.rows,
+            blobs=decision.blobs,
+            drop_blobs=decision.drop_blobs,
+            secrets=decision.secrets,
+            drop_secrets=decision.drop_secrets,
+            shred=decision.shred,
+        )
+        if not _writes(append):
+            return None
+        if not self._kind.decider.guarded:
+            return append
+        return msgspec.structs.replace(append, expected={**decision.expected, self._stream: self._seq})
+
+    def _committed(self, decision: Decision[Any, Any], outcome: Appended) -> Answer[Any]:
+        try:
+            self._take([e for e in outcome.events if e.stream == self._stream])
+        except Exception:  # noqa: BLE001  the fold may raise anything; the events stand all the same
+            _log.exception("fold_failed_after_append", entity=self._stream, position=outcome.position)
+        if decision.effects:
+            # Behind the answer, which is set when this step of the loop returns.
+            asyncio.get_running_loop().call_soon(
+                _start_effects, self._kind, self._key, decision.effects, outcome.position
+            )
+        seq = outcome.seq_of(decision.at_stream)
+        return Answer(
+            reply=decision.reply,
+            at=(decision.at_stream, seq) if seq else None,
+            position=outcome.position,
+        )
+
+    async def _catch_up(self) -> None:
+        """Come to the head. It returns in the same step of the loop in which the head was read."""
+        if self._seq == _UNLOADED:
+            await self._load()
+        feed, stream = self._kind.feed, self._stream
+        while self._seq < feed.head(stream).seq:
+            run = feed.peek(stream, self._seq, events_max=_RUN_EVENTS_MAX, bytes_max=_RUN_BYTES_MAX)
+            if run is None:
+                run = await feed.fetch(
+                    stream, self._seq, events_max=_RUN_EVENTS_MAX, bytes_max=_RUN_BYTES_MAX
+                )
+            self._take(run.events)
+            self._seq = run.last
+
+    def _take(self, events: Sequence[StoredEvent]) -> None:
+        """Evolve with the events that follow directly.
+
+        Behind a hole (others wrote in between) the next catch-up goes on.
+        """
+        evolve = self._kind.decider.evolve
+        try:
+            for event in events:
+                if event.seq == self._seq + 1:
+                    self._state = evolve(self._state, event)
+                    self._seq = event.seq
+            self._settle()
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: Exception) -> None:
+        """The state cannot be trusted: forget it, and let the supervisor know.
+
+        An exception that answers an ask stops no actor, so the failure travels by a message.
+        """
+        self._drop()
+        self.actor_inbox.put_unbounded(Envelope(_Failed(error)))
+
+    async def _load(self) -> None:
+        try:
+            async with self._kind.loads:
+                loaded = await load(self._kind.log, self._stream, self._kind.decider)
+            self._seq, self._state, self._framed = loaded.seq, loaded.state, loaded.framed
+            self._settle()
+        except EventStoreError:
+            raise  # the log's trouble, not this entity's
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _settle(self) -> None:
+        weigh = self._kind.weigh
+        if weigh is not None:
+            weight = weigh(self._state)
+            self._kind.weight += weight - self._weight
+            self._weight = weight
+        self._offer_keyframe()
+
+    def _offer_keyframe(self, *, leaving: bool = False) -> None:
+        keyframes = self._kind.keyframes
+        events = self._seq - self._framed
+        if events > 0 and keyframes.policy.due(events, size=self._frame_bytes, leaving=leaving):
+            size = keyframes.offer(self._stream, self._kind.decider, self._seq, self._state)
+            if size is not None:
+                self._framed, self._frame_bytes = self._seq, size
+
+    def _drop(self) -> None:
+        self._kind.weight -= self._weight
+        self._weight = 0
+        self._state = None
+        self._seq = _UNLOADED
+        self._framed = 0
+
+
+def _seq_of(seq: int, _state: object) -> int:
+    return seq
+
+
+def _writes(append: Append) -> bool:
+    return bool(
+        append.events
+        or append.command
+        or append.rows
+        or append.blobs
+        or append.drop_blobs
+        or append.secrets
+        or append.drop_secrets
+        or append.shred
+    )
+
+
+def _repeated(record: CommandRecord) -> Answer[Any]:
+    at = (record.at_stream, record.at_seq) if record.at_stream and record.at_seq else None
+    return Answer(reply=None, at=at, duplicate=record)
+
+
+def _start_effects(kind: Kind, key: str, effects: Sequence[object], position: int) -> None:
+    for effect in effects:
+        try:
+            kind.effects(key, effect, position)
+        except Exception:  # noqa: BLE001  one that cannot start must not keep the others back
+            _log.exception("effect_not_started", kind=kind.name, key=key, effect=type(effect).__name__)

@@ -1,0 +1,131 @@
+"""A toy domain for entity tests: accounts that fold `account/<key>` and know nothing of mail."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from actors.decider import Context, Decision, Origin
+from actors.entity import Execute
+from eventstore.model import CommandKey, NewEvent, StoredEvent
+
+SERVICE = Origin(principal="service")
+
+
+class Account(msgspec.Struct):
+    """Mutable, so that `evolve` works in place as large states do."""
+
+    stream: str
+    balance: int = 0
+    events: int = 0
+
+
+class Deposit(msgspec.Struct, frozen=True):
+    amount: int
+    receipt: bool = False
+
+
+class Withdraw(msgspec.Struct, frozen=True):
+    amount: int
+
+
+class PayInto(msgspec.Struct, frozen=True):
+    """Move money: one append over two streams that expects the other one's head."""
+
+    to: str
+    amount: int
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """An effect."""
+
+    balance: int
+
+
+class Refused(msgspec.Struct, frozen=True):
+    reason: str
+
+
+class Done(msgspec.Struct, frozen=True):
+    balance: int
+
+
+type Command = Deposit | Withdraw | PayInto
+type Reply = Done | Refused
+
+
+class Moved(msgspec.Struct, frozen=True):
+    type: str
+    timestamp: str
+    amount: int
+
+
+class AccountDecider:
+    """Deposits always, withdraws what is there. `evolve_hook` lets a test look or fail."""
+
+    name = "account"
+
+    def __init__(
+        self,
+        *,
+        guarded: bool = True,
+        fingerprint: str = "v1",
+        evolve_hook: Callable[[StoredEvent], None] | None = None,
+        decide_hook: Callable[[Account, Context], None] | None = None,
+    ) -> None:
+        self.guarded = guarded
+        self.fingerprint = fingerprint
+        self.evolve_hook = evolve_hook
+        self.decide_hook = decide_hook
+
+    def initial(self, stream: str) -> Account:
+        return Account(stream)
+
+    def evolve(self, state: Account, event: StoredEvent) -> Account:
+        if self.evolve_hook is not None:
+            self.evolve_hook(event)
+        state.balance += msgspec.json.decode(event.body, type=Moved).amount
+        state.events += 1
+        return state
+
+    def dump(self, state: Account) -> bytes:
+        return msgspec.json.encode(state)
+
+    def load(self, stream: str, data: bytes) -> Account:
+        return msgspec.json.decode(data, type=Account)
+
+    def decide(self, state: Account, command: Command, context: Context) -> Decision[Reply, Receipt]:
+        if self.decide_hook is not None:
+            self.decide_hook(state, context)
+        match command:
+            case Deposit(amount, receipt):
+                balance = state.balance + amount
+                return Decision(
+                    reply=Done(balance),
+                    record=msgspec.json.encode({"type": "success", "balance": balance}),
+                    at_stream=state.stream,
+                    events=(moved(state.stream, amount, context),),
+                    effects=(Receipt(balance),) if receipt else (),
+                )
+            case Withdraw(amount):
+                if amount > state.balance:
+                    return Decision(reply=Refused("not enough"))
+                balance = state.balance - amount
+                return Decision(
+                    reply=Done(balance),
+                    at_stream=state.stream,
+                    events=(moved(state.stream, -amount, context),),
+                )
+            case PayInto(to, amount):
+                return Decision(
+                    reply=Done(state.balance - amount),
+                    at_stream=to,
+                    events=(moved(state.stream, -amount, context), moved(to, amount, context)),
+                    expected={to: context.head(to)},
+                )
+
+
+def moved(stream: str, amount: int, context: Context | None = None) -> NewEvent:
+    """The only event of this domain."""
+    timestamp = context.timestamp if context else "2026-11-24T10:31:07.114Z"
+    body = msgspec.json.encode(Moved("moved", timestamp, amount))
+    return NewEvent(stream=stream, type="moved", body=body, entity=stream)
