@@ -1,0 +1,523 @@
+"""The Python client: keeps one connection to a server alive and hands over what arrives, each event once.
+
+```python
+async with Client("http://127.0.0.1:8765", token=token, client="worker-1") as client:
+    reply = await client.send("check_emails", email_ids=[17])
+    async with client.events("user/42", after="snapshot") as events:
+        async for event in events:
+            print(event.seq, event.type, event.data)
+```
+
+The decisions are those of `client_session`; here are the socket, the timers and the waiting.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
+from types import TracebackType
+from typing import Any, Literal, Self, cast
+from weakref import WeakValueDictionary
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from eventstore.ambient import Ambient, SystemAmbient
+from transport.client_cursors import CursorStore, MemoryCursors
+from transport.client_model import (
+    After,
+    ClientStopped,
+    Connecting,
+    Cursor,
+    Item,
+    Offline,
+    Online,
+    Outcome,
+    Problem,
+    ProtocolViolation,
+    Snapshot,
+    State,
+    Status,
+    Stopped,
+    TokenExpiring,
+)
+from transport.client_retry import Retry
+from transport.client_session import ClientSession, Processed, Reached, Readable, Replied, StreamEnded
+from transport.client_subscription import Batches, Events, Subscription
+from transport.codes import CloseCode
+
+SUBPROTOCOL = "huahuo.v1"
+MESSAGE_BYTES_MAX = 17 * 1024 * 1024
+"""Snapshots may have 16 MiB (PROTOCOL 4)."""
+CLOSE_WITHIN_S = 2.0
+TIMER_STEP_S = 0.01
+
+type TokenSource = Callable[[], str | Awaitable[str]]
+
+
+def websocket_url(url: str) -> str:
+    """`http://host:port`, `https://…`, `ws://…`, `wss://…` or `host:port` as a WebSocket URL.
+
+    Raises:
+        ValueError: another scheme.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "ws", url
+    known = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+    if scheme.lower() not in known or not rest.strip("/"):
+        raise ValueError(f"not an address of a huahuo server: {url!r}")
+    return f"{known[scheme.lower()]}://{rest.split('#')[0]}"
+
+
+class _Connect(connect):
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Never follow: the token is for the server that was named."""
+        return exc
+
+
+class Client:
+    """A connection that returns by itself. Use it with `async with`; it does not wait to be online.
+
+    Args:
+        url: see `websocket_url`.
+        token: a JWT; when it has expired, the client stops.
+        get_token: gives a JWT, asked again when one is about to expire; plain or async.
+        client: the stable id of this installation: a second one with the same id takes over.
+        cursors: where to keep what was processed; in memory if not given.
+        window: how many events may wait to be processed, over all streams.
+        backoff_s: first and longest delay before coming back, each with full jitter.
+        commands_max: how many commands may wait for an answer.
+        messages_per_s: the pace at which commands leave (the server's limit is 100); 0 = none.
+        open_timeout_s: how long connecting may take.
+        proxy: as in `websockets.connect`: True takes it from the environment.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        get_token: TokenSource | None = None,
+        client: str | None = None,
+        cursors: CursorStore | None = None,
+        window: int = 512,
+        ambient: Ambient | None = None,
+        backoff_s: tuple[float, float] = (0.5, 20.0),
+        commands_max: int = 1000,
+        messages_per_s: float = 90.0,
+        open_timeout_s: float = 10.0,
+        proxy: str | Literal[True] | None = None,
+    ) -> None:
+        if (token is None) == (get_token is None):
+            raise ValueError("give either `token` or `get_token`")
+        ambient = ambient or SystemAmbient()
+        self.url = websocket_url(url)
+        self.state: State = "offline"
+        self.snapshots: dict[str, Snapshot] = {}
+        """The last snapshot that a consumer took, by stream."""
+        self._token = token
+        self._get_token = get_token
+        self._store: CursorStore = cursors or MemoryCursors()
+        self._open_timeout_s = open_timeout_s
+        self._proxy = proxy
+        retry = Retry(
+            ambient.random, first_s=backoff_s[0], max_s=backoff_s[1], renewable=get_token is not None
+        )
+        self._session = ClientSession(
+            client=client or f"py-{ambient.token(8)}",
+            window=window,
+            command_prefix=ambient.token(6),
+            retry=retry,
+            commands_max=commands_max,
+            messages_per_s=messages_per_s,
+        )
+        self._listeners: list[Callable[[Status], None]] = []
+        # weak: one that nobody iterates over any more must go (see Subscription.__del__)
+        self._subscriptions: WeakValueDictionary[str, Subscription] = WeakValueDictionary()
+        self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._reached: dict[int, asyncio.Future[None]] = {}
+        self._error: ClientStopped | None = None
+        self._retry_s = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._socket: ClientConnection | None = None
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._write = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._stored = dict(self._store.load())
+        self._spawn(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Say what was processed, close the connection and stop. Whoever still waits gets `ClientStopped`."""
+        self._session.flush(self._loop.time())
+        if self._socket is not None and self._session.phase == "online":
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
+                async with asyncio.timeout(CLOSE_WITHIN_S):
+                    for message in self._session.outgoing(self._loop.time()):
+                        await self._socket.send(message)
+        self._session.stop(ClientStopped(0, "closed by the application"))
+        self._pump()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def wait_online(self) -> None:
+        """Wait until the server has accepted the token.
+
+        Raises:
+            ClientStopped: it never will.
+        """
+        while self.state != "online":
+            self._raise_if_stopped()
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def wait_stopped(self) -> ClientStopped:
+        """Wait until the client has stopped for good; gives the reason."""
+        while self._error is None:
+            self._changed.clear()
+            await self._changed.wait()
+        return self._error
+
+    def reconnect_now(self) -> None:
+        """Do not wait for the next attempt (the network came back, somebody pressed a button)."""
+        self._hurry.set()
+
+    def on_status(self, listener: Callable[[Status], None]) -> Callable[[], None]:
+        """Tell `listener` what happens to the connection; gives a function that ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    # -- streams --------------------------------------------------------------------------------
+
+    def events(self, stream: str, after: After | None = None, *, log: str = "") -> Events:
+        """The events of a stream, one at a time.
+
+        Args:
+            stream: its name; one consumer a stream.
+            after: where to begin; None: behind what the cursor store says was processed, or else at
+                the head. A number counts in the log `log`, or in the server's present one.
+            log: the log id that a number belongs to.
+
+        Raises:
+            StreamInUse: it has a consumer.
+            ClientStopped: the client has stopped.
+        """
+        return self._subscribe(Events(stream, self), after, log)
+
+    def batches(self, stream: str, after: After | None = None, *, log: str = "") -> Batches:
+        """The same in whole runs, as they arrived: faster, and one transaction a run."""
+        return self._subscribe(Batches(stream, self), after, log)
+
+    def _subscribe[S: Subscription](self, subscription: S, after: After | None, log: str) -> S:
+        self._raise_if_stopped()
+        stream = subscription.stream
+        cursor = None
+        if after is None:
+            cursor = self._stored.get(stream)
+        elif isinstance(after, int) and log:
+            cursor = Cursor(log, after)
+        self._session.subscribe(stream, "head" if after is None else after, cursor, self._loop.time())
+        self._subscriptions[stream] = subscription
+        self._pump()
+        return subscription
+
+    def take(self, stream: str) -> Item | None:
+        """See `client_subscription.Source`."""
+        item = self._session.take(stream)
+        if isinstance(item, Snapshot):
+            self.snapshots[stream] = item
+        return item
+
+    def processed(self, stream: str, era: int, seq: int) -> None:
+        """See `client_subscription.Source`."""
+        if self._session.processed(stream, era, seq, self._loop.time()):
+            self._pump()
+
+    def release(self, subscription: Subscription) -> None:
+        """See `client_subscription.Source`."""
+        if self._error is not None:
+            return
+        if self._subscriptions.get(subscription.stream) in {None, subscription}:
+            self._subscriptions.pop(subscription.stream, None)
+            self.snapshots.pop(subscription.stream, None)
+            self._session.unsubscribe(subscription.stream, self._loop.time())
+            self._pump()
+
+    async def wait_for(self, at: Mapping[str, Any] | None) -> None:
+        """Read your writes: wait until the place that a reply named in `at` has been processed.
+
+        Where nobody consumes the stream, until it has arrived. None returns at once. Do not call it
+        inside the loop that consumes that very stream.
+
+        Raises:
+            NotSubscribed: the stream is not followed.
+            LogReplaced: the server's log was replaced.
+            StreamDenied: the stream may not be read any more.
+            ClientStopped: the client has stopped.
+        """
+        if at is None:
+            return
+        self._raise_if_stopped()
+        token = self._session.wait_for(at["stream"], at["seq"])
+        future = self._reached[token] = self._loop.create_future()
+        self._pump()
+        try:
+            await future
+        finally:
+            self._session.stop_waiting(token)
+            self._reached.pop(token, None)
+
+    # -- commands -------------------------------------------------------------------------------
+
+    async def send(self, action: str, /, **fields: Any) -> dict[str, Any]:
+        """Send a command (or query) and wait for its reply, over as many connections as it takes.
+
+        It is executed once. Put `asyncio.timeout` around it for a deadline: a command that was given
+        up is not sent again, but may have been executed.
+
+        Raises:
+            CommandError: the server refused it.
+            QueueFull: too many commands wait.
+            ClientStopped: the client stopped before the reply came; the outcome is unknown.
+        """
+        return await self.request(action, fields)
+
+    async def request(
+        self, action: str, fields: Mapping[str, Any], *, command_id: str | None = None
+    ) -> dict[str, Any]:
+        """As `send`; with the id of an earlier attempt in `command_id`, its answer comes back."""
+        self._raise_if_stopped()
+        command_id = self._session.command(action, dict(fields), command_id)
+        future: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._replies[command_id] = future
+        self._pump()
+        try:
+            return await future
+        finally:
+            self._session.forget(command_id)
+            self._replies.pop(command_id, None)
+
+    # -- the connection -------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            self._set_state("connecting")
+            self._tell(Connecting())
+            code, reason = await self._one_connection()
+            self._session.closed(code, reason, self._loop.time())
+            self._pump()
+            if self._error is not None:
+                return
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._retry_s):
+                    await self._hurry.wait()
+
+    async def _one_connection(self) -> tuple[int | None, str]:
+        try:
+            token = await self._current_token()
+        except Exception as error:  # noqa: BLE001  the application's own function
+            return None, f"no token: {type(error).__name__}"
+        try:
+            socket = await _Connect(
+                self.url,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                compression=None,
+                max_size=MESSAGE_BYTES_MAX,
+                ping_interval=None,
+                open_timeout=self._open_timeout_s,
+                close_timeout=CLOSE_WITHIN_S,
+                proxy=self._proxy,
+            )
+        except InvalidStatus as error:
+            too_many = error.response.status_code == 429  # noqa: PLR2004  Too Many Requests
+            return CloseCode.TOO_MANY_CONNECTIONS if too_many else None, str(error)
+        except (OSError, TimeoutError, WebSocketException) as error:
+            return None, f"{type(error).__name__}: {error}"
+        self._socket = socket
+        try:
+            if socket.subprotocol != SUBPROTOCOL:
+                return CloseCode.UNSUPPORTED_VERSION, f"the server does not speak {SUBPROTOCOL}"
+            return await self._converse(socket, token)
+        finally:
+            self._socket = None
+            await _close(socket)
+
+    async def _converse(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
+        """Until the connection ends; gives code and reason."""
+        self._session.connected(token, self._loop.time())
+        self._pump()
+        writer = self._spawn(self._send_all(socket))
+        try:
+            while True:
+                raw = await socket.recv()
+                self._session.received(raw, self._loop.time())
+                self._pump()
+        except ConnectionClosed as error:
+            return (error.rcvd.code, error.rcvd.reason) if error.rcvd else (None, "the connection was lost")
+        except ProtocolViolation as error:
+            self._tell(Problem("protocol_violation", str(error)))
+            return None, str(error)
+        finally:
+            writer.cancel()
+
+    async def _send_all(self, socket: ClientConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):  # the reader sees it too
+            while True:
+                await self._write.wait()
+                self._write.clear()
+                for message in self._session.outgoing(self._loop.time()):
+                    await socket.send(message)
+                self._arm()
+
+    async def _current_token(self) -> str:
+        if self._get_token is not None and (self._token is None or self._session.needs_token):
+            await self._renew_token(self._get_token)
+        return cast("str", self._token)
+
+    async def _renew_token(self, get_token: TokenSource) -> str:
+        given = get_token()
+        self._token = await given if isawaitable(given) else given
+        return self._token
+
+    async def _refresh(self, get_token: TokenSource) -> None:
+        try:
+            self._session.authenticate_again(await self._renew_token(get_token))
+        except Exception as error:  # noqa: BLE001  the application's own function
+            self._tell(Problem("no_token", type(error).__name__))
+        self._pump()
+
+    # -- between session and the rest -----------------------------------------------------------
+
+    def _pump(self) -> None:
+        for happening in self._session.drain():
+            match happening:
+                case Readable(stream=stream):
+                    if (subscription := self._subscriptions.get(stream)) is not None:
+                        subscription.wake()
+                case Replied(id=command_id, reply=reply):
+                    _resolve(self._replies.get(command_id), reply)
+                case Reached(token=token, error=error):
+                    _resolve(self._reached.get(token), error)
+                case StreamEnded(stream=stream, error=error):
+                    if (subscription := self._subscriptions.pop(stream, None)) is not None:
+                        subscription.failed(error)
+                case Processed(cursors=cursors):
+                    self._save(cursors)
+                case _:
+                    self._status(happening)
+        self._write.set()
+        self._arm()
+
+    def _status(self, status: Status) -> None:
+        match status:
+            case Online():
+                self._set_state("online")
+            case Offline(retry_s=retry_s):
+                self._retry_s = retry_s
+                self._set_state("offline")
+            case Stopped(error=error):
+                self._stop(error)
+            case Outcome(stream=stream):
+                if (subscription := self._subscriptions.get(stream)) is not None:
+                    subscription.placed(status)
+            case TokenExpiring():
+                if self._get_token is not None:
+                    self._spawn(self._refresh(self._get_token))
+            case _:
+                pass
+        self._tell(status)
+
+    def _stop(self, error: ClientStopped) -> None:
+        self._error = error
+        self._set_state("stopped")
+        for subscription in list(self._subscriptions.values()):
+            subscription.failed(error)
+        self._subscriptions.clear()
+        for reply in self._replies.values():
+            _resolve(reply, error)
+        for reached in self._reached.values():
+            _resolve(reached, error)
+
+    def _tell(self, status: Status) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener(status)
+            except Exception as error:  # noqa: BLE001  a listener's fault is not the connection's
+                self._loop.call_exception_handler({"message": "a status listener failed", "exception": error})
+
+    def _save(self, cursors: dict[str, Cursor]) -> None:
+        self._stored.update(cursors)
+        try:
+            self._store.save(cursors)
+        except OSError as error:
+            self._tell(Problem("cursors_not_saved", str(error)))
+
+    def _set_state(self, state: State) -> None:
+        self.state = state
+        self._changed.set()
+
+    def _raise_if_stopped(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _arm(self) -> None:
+        at = self._session.deadline()
+        if at is None or self._error is not None:
+            return
+        # not at once: the writer may be held up by a full socket, and then nothing can be done yet
+        at = max(at, self._loop.time() + TIMER_STEP_S)
+        if self._timer is not None and self._timer.when() <= at:
+            return  # an earlier timer looks again
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._session.tick(self._loop.time())
+        if self._session.dead and self._socket is not None:
+            self._socket.transport.abort()
+        self._pump()
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _resolve[T](future: asyncio.Future[T] | None, result: T | Exception | None) -> None:
+    if future is None or future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(cast("T", result))
+
+
+async def _close(socket: ClientConnection) -> None:
+    """Close with a deadline: a peer that does not read cannot hold it."""
+    try:
+        async with asyncio.timeout(CLOSE_WITHIN_S):
+            await socket.close()
+    except TimeoutError:
+        pass
+    finally:
+        socket.transport.abort()
