@@ -1,0 +1,101 @@
+"""The protocol's own messages from server to client, as complete frames. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from eventstore.model import Head
+from transport.api import Principal, Reply
+from transport.codes import CLOSES, CloseCode, ErrorCode
+from transport.frames import spliced, text_frame
+from transport.ports import AuthFailure, Verified
+from transport.resume import Outcome, Place
+
+_encode = msgspec.json.encode
+
+
+def message(**fields: object) -> bytes:
+    """A frame of these members; `None` members are left out."""
+    return text_frame(_encode({name: value for name, value in fields.items() if value is not None}))
+
+
+def timestamp(ms: int) -> str:
+    """`ms` since 1970 as RFC 3339 UTC; milliseconds only where there are some."""
+    moment = datetime.fromtimestamp(ms / 1000, UTC).replace(tzinfo=None)
+    return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds") + "Z"
+
+
+def placed(place: Place, head: Head) -> dict[str, object]:
+    """A stream's entry in `authentication_result`, and the middle of `subscribed`."""
+    if place.outcome is Outcome.DENIED:
+        return {"outcome": place.outcome}
+    return {"outcome": place.outcome, "after": place.after, "first": head.first, "head": head.seq}
+
+
+def authenticated(
+    verified: Verified,
+    *,
+    session: str,
+    log: str,
+    heartbeat_s: float,
+    window: int | None,
+    streams: Mapping[str, Mapping[str, object]],
+) -> bytes:
+    """A successful `authentication_result`; `window` None where there is none (classic)."""
+    return message(
+        type="authentication_result",
+        success=True,
+        message="认证成功",
+        session=session,
+        log=log,
+        user=_user(verified.principal),
+        expires_at=timestamp(verified.expires_at_ms),
+        heartbeat_s=int(heartbeat_s) if heartbeat_s == int(heartbeat_s) else heartbeat_s,
+        window=window,
+        streams=streams,
+    )
+
+
+def authentication_failed(failure: AuthFailure) -> bytes:
+    """A failed `authentication_result`."""
+    return message(type="authentication_result", success=False, code=failure.code, message=failure.message)
+
+
+def error(code: ErrorCode, text: str, *, details: str = "", request_id: str | None = None) -> bytes:
+    """An `error` message."""
+    return message(type="error", id=request_id, code=code, message=text, details=details or None)
+
+
+def reply(answer: Reply, request_id: str | None) -> bytes:
+    """A reply's frame: its body with `id`, `at` and `duplicate` added."""
+    extra: dict[str, object] = {}
+    if request_id is not None:
+        extra["id"] = request_id
+    if answer.at is not None:
+        extra["at"] = {"stream": answer.at[0], "seq": answer.at[1]}
+    if answer.duplicate:
+        extra["duplicate"] = True
+    return text_frame(spliced(answer.body, _encode(extra)[1:-1]) if extra else answer.body)
+
+
+def snapshot(stream: str, seq: int, state: bytes) -> bytes:
+    """A `snapshot`; `state` is a JSON object already."""
+    head = b'{"type":"snapshot","stream":%b,"seq":%d,"state":' % (_encode(stream), seq)
+    return text_frame(b"%b%b}" % (head, state))
+
+
+def goaway(code: CloseCode, reason: str) -> bytes:
+    """What is said before every close; `retry_s` where coming back is the answer."""
+    fact = CLOSES.get(code)
+    retry_s: Sequence[float] | None = fact.retry_s if fact else None
+    return message(type="goaway", code=int(code), reason=reason, retry_s=retry_s)
+
+
+def _user(principal: Principal) -> dict[str, object]:
+    return {
+        "user_id": principal.user_id,
+        "username": principal.username,
+        "is_admin": principal.is_admin,
+        "groups": principal.groups,
+    }
