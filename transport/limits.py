@@ -10,8 +10,6 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from transport.ports import Entry
 
 CONNECTIONS_PER_ADDRESS = 64
-MESSAGES_PER_S = 100.0
-MESSAGES_BURST = 200.0
 
 _FORWARDED_HOPS_MAX = 32
 _FAILURES_FREE = 4
