@@ -1,0 +1,38 @@
+# The commands a newcomer types. Each works from a clean clone.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench pykka-suite clean
+BIN := .venv/bin
+export PYTHONHASHSEED := 0
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: ## everything into .venv
+	@scripts/setup.sh dev
+
+demo: ## a local IMAP server with sample mail, the service, and a link to watch it
+	@scripts/setup.sh run
+	@$(BIN)/huahuo demo
+
+test: ## every test
+	@scripts/setup.sh dev
+	$(BIN)/python -m pytest
+
+check: ## format, lint, types, import contracts
+	@scripts/setup.sh dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: ## put the code into shape
+	@scripts/setup.sh dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: ## the quick form of every benchmark
+	@scripts/setup.sh dev
+	$(BIN)/python -m bench all --quick
+
+clean: ## remove what make made
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,48 @@
+"""Log lines: one event a line, on standard error, escaped, capped, without secrets."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+_VALUE_CHARS_MAX = 500
+
+
+def configure(level: str, *, as_json: bool) -> None:
+    """Set up structlog for the process. Colours only on a terminal."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=True)
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _one_line,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries that speak through logging: what matters of them, in the same place.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    logging.getLogger("pykka").setLevel(logging.CRITICAL)
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+
+def _one_line(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Control and bidirectional characters of foreign text cannot forge or turn a line."""
+    return {key: _clean(value, key) for key, value in event.items()}
+
+
+def _clean(value: Any, key: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    if key == "exception":
+        return value
+    shown = value if len(value) <= _VALUE_CHARS_MAX else value[:_VALUE_CHARS_MAX] + "…"
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown)
