@@ -1,0 +1,161 @@
+"""A TCP proxy that misbehaves on demand: cuts, goes silent, delays, cuts after so many bytes.
+
+Used between a client and the real server by end-to-end tests. It works on bytes and knows no protocol.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+_CHUNK_BYTES = 65536
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close with RST: what was on its way is lost too."""
+    if not writer.transport.is_closing():
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
+
+
+@dataclass(eq=False)
+class _Link:
+    """One client connection and its counterpart to the server."""
+
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def abort(self) -> None:
+        """Reset both sides: no FIN handshake, no close frame."""
+        for task in self.tasks:
+            task.cancel()  # also the one that calls: it has nothing left to do
+        _reset(self.client)
+        _reset(self.server)
+
+
+class ChaosProxy:
+    """Forwards `127.0.0.1:port` to `target_port`, as long as it feels like it.
+
+    Attributes:
+        port: where it listens.
+        accepted: how many connections came so far.
+        delay_s: every chunk waits this long, in both directions.
+        cut_after_bytes: each connection is reset after so many bytes from the server; None: never.
+            May be changed between connections; a cut happens in the middle of a chunk.
+    """
+
+    def __init__(self, target_port: int, target_host: str = "127.0.0.1") -> None:
+        self._target = (target_host, target_port)
+        self._links: set[_Link] = set()
+        self._server: asyncio.Server | None = None
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._refuse = False
+        self._arrived = asyncio.Event()
+        self.port = 0
+        self.accepted = 0
+        self.delay_s = 0.0
+        self.cut_after_bytes: int | None = None
+
+    @property
+    def open(self) -> int:
+        """How many connections stand now."""
+        return len(self._links)
+
+    async def start(self) -> None:
+        """Listen on a free port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Cut everything and stop listening."""
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """Reset every connection, without a word in either direction."""
+        for link in self._links:
+            link.abort()
+
+    def blackhole(self) -> None:
+        """From now on nothing is forwarded, and nobody is told: bytes wait, sockets stay open."""
+        self._flows.clear()
+
+    def heal(self) -> None:
+        """Forward again, what waited first; accept again."""
+        self._refuse = False
+        self._flows.set()
+
+    def refuse(self) -> None:
+        """Reset new connections at once; those that stand stay."""
+        self._refuse = True
+
+    async def connection(self, number: int) -> None:
+        """Wait until connection `number` (1 is the first) has come."""
+        while self.accepted < number:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refuse:
+            _reset(writer)
+            return
+        try:
+            from_server, to_server = await asyncio.open_connection(*self._target)
+        except OSError:
+            _reset(writer)
+            return
+        link = _Link(writer, to_server)
+        link.tasks = [
+            asyncio.create_task(self._forward(link, reader, to_server, None)),
+            asyncio.create_task(self._forward(link, from_server, writer, self.cut_after_bytes)),
+        ]
+        self._links.add(link)
+        self.accepted += 1
+        self._arrived.set()
+        await asyncio.gather(*link.tasks, return_exceptions=True)
+        self._links.discard(link)
+        for end in (writer, to_server):
+            end.close()
+            with contextlib.suppress(OSError):
+                await end.wait_closed()
+
+    async def _forward(
+        self, link: _Link, source: asyncio.StreamReader, sink: asyncio.StreamWriter, budget: int | None
+    ) -> None:
+        try:
+            while chunk := await source.read(_CHUNK_BYTES):
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                await self._flows.wait()
+                sink.write(chunk[:budget])
+                await sink.drain()
+                if budget is not None:
+                    budget -= len(chunk)
+                    if budget <= 0:
+                        break
+            else:
+                with contextlib.suppress(OSError, RuntimeError):
+                    sink.write_eof()  # a half close is passed on as one
+                return
+        except OSError:
+            pass
+        link.abort()
+
+
+@asynccontextmanager
+async def chaos_proxy(target_port: int) -> AsyncIterator[ChaosProxy]:
+    """A running proxy in front of `target_port`, stopped at the end."""
+    proxy = ChaosProxy(target_port)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()
