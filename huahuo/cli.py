@@ -1,0 +1,162 @@
+"""The command line. Each command's body lives in its own module; here are names, flags and help."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from eventstore.ambient import SystemAmbient
+from huahuo import config
+from huahuo.errors import ConfigError, HuahuoError
+
+EXIT_ERROR = 1
+EXIT_UNUSABLE = 2
+
+app = typer.Typer(
+    name="huahuo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Mailboxes checked over IMAP, streamed to browsers that may vanish and return.",
+)
+_err = Console(stderr=True, highlight=False)
+
+Data = Annotated[Path | None, typer.Option(help="Directory of the log and its keys.", show_default="huahuo-data")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
+
+
+def main() -> None:
+    """The `huahuo` program: a mistake of the user ends as one line on stderr, never as a traceback."""
+    try:
+        app()
+    except HuahuoError as error:
+        _err.print(f"[red]huahuo:[/red] {_plain(str(error))}")
+        sys.exit(EXIT_UNUSABLE if isinstance(error, ConfigError) else EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _plain(text: str) -> str:
+    """Text that rich must not read as markup."""
+    return text.replace("[", r"\[")
+
+
+def _settings(file: Path | None, **flags: Any) -> config.Settings:
+    return config.load(environ=os.environ, file=file, flags=flags)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop where it exists."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(work)
+    else:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work)
+
+
+@app.command(epilog="Example:  huahuo serve --data ./data --port 8765")
+def serve(
+    data: Data = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one.", show_default="8765")] = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it)."""
+    from huahuo.serve import serve as body
+
+    _run(body(_settings(config_file, data=data, host=host, port=port)))
+
+
+@app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")
+def token(
+    user_id: Annotated[int, typer.Option(help="The user's number.")],
+    username: Annotated[str, typer.Option(help="The user's name.")],
+    data: Data = None,
+    admin: Annotated[bool, typer.Option("--admin", help="May read and publish everywhere.")] = False,
+    groups: Annotated[str, typer.Option(help="Groups the user may read, separated by commas.")] = "",
+    ttl: Annotated[int, typer.Option(min=1, help="Seconds until it expires.")] = 3600,
+    config_file: ConfigFile = None,
+) -> None:
+    """Print a sign-in token (a JWT) on standard output."""
+    from huahuo.tokens import mint
+
+    settings = _settings(config_file, data=data)
+    names = tuple(name.strip() for name in groups.split(",") if name.strip())
+    typer.echo(
+        mint(settings, SystemAmbient(), user_id=user_id, username=username, admin=admin, groups=names, ttl_s=ttl)
+    )
+
+
+@app.command(epilog="Example:  HUAHUO_TOKEN=$(huahuo token …) huahuo tail http://127.0.0.1:8765 user/42 --after 0")
+def tail(
+    url: Annotated[str, typer.Argument(help="Where the service listens, e.g. http://127.0.0.1:8765.")],
+    stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or (admins) log.")],
+    after: Annotated[str, typer.Option(help="Start after this seq, or at: head, start, snapshot.")] = "head",
+    token: Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Without a token: mint an admin token from this directory's key.")
+    ] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Follow a stream in the terminal; reconnects and resumes by itself."""
+    from huahuo.tail import tail as body
+    from huahuo.tokens import token_source
+
+    source = token_source(token, _settings(config_file, data=data) if data else None, SystemAmbient())
+    _run(body(url, stream, source, after, as_json=json_lines, console=Console(highlight=False)))
+
+
+@app.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")
+def revoke(
+    data: Data = None,
+    user_id: Annotated[int | None, typer.Option(help="End all sessions of this user.")] = None,
+    jti: Annotated[str | None, typer.Option(help="End the sessions of this one token.")] = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """End a user's or a token's sessions, on the running service or in the log where none runs."""
+    from huahuo.revoke import revoke as body
+
+    if (user_id is None) == (jti is None):
+        raise ConfigError("give either --user-id or --jti")
+    _run(body(_settings(config_file, data=data), user_id=user_id, jti=jti))
+    typer.echo("revoked")
+
+
+@app.command(epilog="Example:  huahuo doctor --data ./data")
+def doctor(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
+    from huahuo.doctor import examine, show
+
+    findings = asyncio.run(examine(_settings(config_file, data=data), SystemAmbient()))
+    show(findings, as_json=as_json, console=Console(highlight=False))
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command(epilog="Example:  huahuo demo --port 0")
+def demo(
+    port: Annotated[int | None, typer.Option(help="TCP port of the service.", show_default="8765")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep the demo's data here.", show_default="a temporary directory")
+    ] = None,
+) -> None:
+    """A local IMAP server with sample mail, the service, and a link to watch it in a browser."""
+    from huahuo.demo import demo as body
+
+    _run(body(port=port, data=data, console=Console(highlight=False)))
+
+
+if __name__ == "__main__":
+    main()

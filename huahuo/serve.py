@@ -1,0 +1,35 @@
+"""`huahuo serve`: the service in the foreground, drained by Ctrl-C or SIGTERM."""
+
+import asyncio
+import faulthandler
+import signal
+
+import structlog
+
+from eventstore.ambient import SystemAmbient
+from huahuo import logs
+from huahuo.config import Settings
+from huahuo.wiring import App
+
+_log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Run until a signal says stop. Prints `listening on http://HOST:PORT` once it is ready.
+
+    Raises:
+        HuahuoError: the directory is in use or damaged, a setting does not fit, the port is taken.
+    """
+    logs.configure(settings.log_level, as_json=settings.log_json)
+    # A page of all threads' stacks on SIGUSR1: what is it doing?
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    app = App(settings, SystemAmbient())
+    await app.start()
+    print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
+    await stopping.wait()
+    _log.info("draining")
+    await app.stop()

@@ -1,0 +1,56 @@
+"""Sign-in tokens from a data directory's key, for the command line and the embedding API."""
+
+from collections.abc import Callable
+
+from eventstore.ambient import Ambient
+from huahuo import keys
+from huahuo.config import Settings
+from huahuo.errors import ConfigError
+from transport.api import Principal
+from transport.auth import Authenticator
+from transport.ports import AuthFailure
+
+_SERVICE_TTL_S = 3600
+
+
+def mint(
+    settings: Settings,
+    ambient: Ambient,
+    *,
+    user_id: int,
+    username: str,
+    admin: bool = False,
+    groups: tuple[str, ...] = (),
+    ttl_s: float = 3600,
+) -> str:
+    """A token that a service over `settings.data` accepts; its keys are made if there are none.
+
+    Raises:
+        ConfigError: a field is one that the service would refuse, or the key cannot be had.
+    """
+    authenticator = Authenticator(keys.ensure(settings, ambient).jwt_secret)
+    principal = Principal(user_id, username, is_admin=admin, groups=groups)
+    now_ms = ambient.now_ms()
+    token = authenticator.mint(principal, now_ms=now_ms, ttl_s=ttl_s, jti=ambient.token())
+    if isinstance(authenticator.verify(token, now_ms), AuthFailure):
+        raise ConfigError(
+            "the service would refuse this token: user id below 2^53, user name of 1 to 256 characters, "
+            "group names of letters, digits and _.- up to 64"
+        )
+    return token
+
+
+def token_source(token: str | None, settings: Settings | None, ambient: Ambient) -> Callable[[], str]:
+    """Where a command gets its token each time it signs in.
+
+    Raises:
+        ConfigError: neither a token nor a data directory was given.
+    """
+    if token:
+        return lambda: token
+    if settings is None:
+        raise ConfigError("give --token (or HUAHUO_TOKEN), or --data to sign in as an admin")
+    keys.read(settings)
+    return lambda: mint(
+        settings, ambient, user_id=0, username="huahuo", admin=True, ttl_s=_SERVICE_TTL_S
+    )

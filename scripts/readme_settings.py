@@ -1,0 +1,34 @@
+"""Writes the settings table of README.md from `huahuo.config`, the owner of the settings.
+
+Run `python scripts/readme_settings.py`; a test fails when the table is not what this prints.
+"""
+
+from pathlib import Path
+
+from huahuo.config import MEANING, PREFIX, Settings
+
+BEGIN, END = "<!-- settings -->\n", "<!-- /settings -->"
+
+
+def table() -> str:
+    """One row per setting."""
+    defaults = Settings()
+    rows = []
+    for name in Settings.__struct_fields__:
+        value = getattr(defaults, name)
+        shown = "–" if value in ("", ()) else str(int(value)) if isinstance(value, bool) else str(value)
+        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {MEANING[name]} |\n")
+    return "".join(rows)
+
+
+def with_table(readme: str) -> str:
+    """`readme` with the table of today."""
+    head, rest = readme.split(BEGIN)
+    _old, tail = rest.split(END)
+    top = "| environment | default | meaning |\n|---|---|---|\n"
+    return head.removesuffix(top) + BEGIN + top + table() + END + tail
+
+
+if __name__ == "__main__":
+    path = Path(__file__).resolve().parent.parent / "README.md"
+    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
