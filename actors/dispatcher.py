@@ -1,0 +1,332 @@
+"""`Dispatcher`: gives the inboxes of many actors their turns on one asyncio loop.
+
+A message put into an idle inbox makes it ready and queues it here. One callback on the loop (`_pump`)
+takes ready inboxes in turn, up to `throughput` messages of each, for one time slice; then sockets and
+timers have theirs. A handler that returns a coroutine becomes a task, and its inbox is BUSY until the
+coroutine has ended, so an actor handles one message at a time.
+
+Every message is handled, or its sender is told (ActorDeadError), or it is counted as a dead letter.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import queue
+import threading
+from asyncio.events import _get_running_loop
+from collections import deque
+from collections.abc import Callable, Coroutine
+from inspect import iscoroutine
+from typing import Any, Final, Protocol, cast
+
+from pykka import ActorDeadError, ActorRegistry
+from pykka.messages import _ActorStop  # private: an undelivered stop is a success
+
+from actors import watch
+from actors.errors import HandlerCancelled
+from actors.inbox import BUSY, DEAD, IDLE, READY, SUSPENDED, Inbox
+from actors.loop_actor import LoopActor
+from actors.messages import Control, DeadLetter, Envelope, Escalated, Order, Reason, Terminated
+from actors.supervisor import GiveUpHook, Supervisor
+from eventstore.ambient import Ambient
+
+# Bounds a slice where the clock stands still while callbacks run, as in a simulated loop.
+TURNS_A_SLICE_MAX: Final = 256
+DEAD_LETTERS_KEPT: Final = 16
+
+_log = logging.getLogger("pykka")
+
+
+class Choice(Protocol):
+    """The one thing a seeded runtime wants of a random.Random."""
+
+    def randrange(self, stop: int, /) -> int:
+        """A number in [0, stop)."""
+        ...
+
+
+class Dispatcher:
+    """See the module. `Runtime` adds what users call."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ambient: Ambient,
+        rng: Choice | None,
+        throughput: int,
+        slice_s: float,
+        on_give_up: GiveUpHook | None,
+    ) -> None:
+        self.loop = loop
+        self.ambient = ambient
+        # Handlers run in the context that made the runtime, not in that of whoever sent first.
+        self.context = contextvars.copy_context()
+        # Re-entrant: a finalizer may run inside the locked lines and send a message.
+        self.lock = threading.RLock()
+        self.alive = 0
+        self.restarts = 0
+        self.dead_letters = 0
+        self.recent_dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTERS_KEPT)
+        self.received = 0  # put into inboxes, under the lock
+        self._taken = 0  # taken out of them, on the loop
+        self._ready: deque[Inbox] = deque()
+        self._awake = False
+        self._rng = rng
+        self._throughput = throughput if rng is None else 1
+        self._slice_s = slice_s
+        self._supervisor = Supervisor(self, on_give_up)
+        self._background: set[asyncio.Task[None]] = set()
+
+    def ready_up(self, inbox: Inbox) -> None:
+        """Queue an inbox for its turn and wake the pump if it sleeps. The caller holds the lock."""
+        inbox.state = READY
+        self._ready.append(inbox)
+        if not self._awake:
+            self._awake = True
+            if _get_running_loop() is self.loop:
+                self.loop.call_soon(self._pump, context=self.context)
+            else:
+                self.loop.call_soon_threadsafe(self._pump, context=self.context)
+
+    def begin(self, inbox: Inbox) -> None:
+        """Let the inbox's actor start and then handle what waits."""
+        with self.lock:
+            inbox.queue = inbox.queue if inbox.queue is not None else deque()
+            inbox.queue.appendleft(Control(Order.START))
+            self.received += 1
+            self.ready_up(inbox)
+
+    def suspend(self, inbox: Inbox, retry: Envelope[Any] | None) -> None:
+        """Give an actor's inbox no turn; `retry` goes back to its front."""
+        with self.lock:
+            if retry is not None:
+                inbox.queue = inbox.queue if inbox.queue is not None else deque()
+                inbox.queue.appendleft(retry)
+                self.received += 1
+            inbox.state = SUSPENDED
+
+    def fail(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException) -> None:
+        """Answer the asker and, if the failure concerns the actor, bring it before the supervisor."""
+        consequences = self._consequences(inbox, envelope, error)
+        if consequences is not None:
+            self._occupy(inbox, self._bear(inbox, consequences))
+
+    def passivate(self, inbox: Inbox) -> bool:
+        """End the actor now if it has nothing to do; see `LoopRef.stop_if_idle`."""
+        with self.lock:
+            if inbox.state != IDLE:
+                return False
+            actor = cast("LoopActor", inbox.actor)
+            bury = self._bury(inbox, Reason.IDLE)
+        pending = actor._stop()  # noqa: SLF001  pykka's own
+        if pending is not None:
+            task = self.loop.create_task(pending)
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+        bury()
+        return True
+
+    def end(self, inbox: Inbox, reason: Reason) -> None:
+        """End an actor: nothing more gets in, and what is in is answered or counted."""
+        with self.lock:
+            if inbox.state == DEAD:
+                return
+            bury = self._bury(inbox, reason)
+        bury()
+
+    def dead_letter(self, actor: str, envelope: Envelope[Any], why: str) -> None:
+        """Answer or count a message that nobody will handle."""
+        message = envelope.message
+        if envelope.reply_to is not None:
+            if isinstance(message, _ActorStop):
+                _answer(envelope, None)
+            else:
+                _refuse(envelope, ActorDeadError(f"{actor} stopped before handling the message"))
+        elif not isinstance(envelope, Control) and not isinstance(message, _ActorStop | Terminated):
+            self.dead_letters += 1
+            self.recent_dead_letters.append(DeadLetter(actor, type(message).__name__, why))
+
+    def _pump(self) -> None:
+        """Run ready inboxes for one time slice, then let sockets and timers in."""
+        try:
+            end_s = self.loop.time() + self._slice_s
+            for _ in range(TURNS_A_SLICE_MAX):
+                with self.lock:
+                    if not self._ready:
+                        self._awake = False
+                        return
+                    if self._rng is not None:
+                        self._ready.rotate(-self._rng.randrange(len(self._ready)))
+                    inbox = self._ready.popleft()
+                if inbox.state == READY:
+                    self._take_turn(inbox, end_s)
+                if self._rng is not None or self.loop.time() >= end_s:
+                    break
+        except BaseException:  # a signal between two handlers must not end all turns
+            self.loop.call_soon(self._pump, context=self.context)
+            raise
+        self.loop.call_soon(self._pump, context=self.context)
+
+    def _take_turn(self, inbox: Inbox, end_s: float) -> None:
+        for _ in range(self._throughput):
+            if not inbox.queue:
+                break
+            envelope = inbox.queue.popleft()
+            self._taken += 1
+            if inbox.waiting is not None:
+                with self.lock:
+                    inbox.admit()
+            pending = self._handle(inbox, envelope)
+            if pending is not None:
+                self._occupy(inbox, self._resume(inbox, envelope, pending))
+            if inbox.state != READY:
+                return
+            if cast("LoopActor", inbox.actor).actor_stopped.is_set():
+                self.end(inbox, Reason.STOPPED)
+                return
+            if self.loop.time() >= end_s:
+                break
+        self._settle(inbox)
+
+    def _handle(self, inbox: Inbox, envelope: Envelope[Any]) -> Coroutine[Any, Any, Any] | None:
+        """Handle one message; what an async handler still has to do is returned."""
+        actor = cast("LoopActor", inbox.actor)
+        try:
+            if isinstance(envelope, Control):
+                result = self._obey(inbox, actor, envelope.message)
+            else:
+                result = actor._handle_receive(envelope.message)  # noqa: SLF001  pykka's own
+            if iscoroutine(result):
+                return result
+            if envelope.reply_to is not None:
+                _answer(envelope, result)
+        except BaseException as error:  # noqa: BLE001  one actor's failure is no other's
+            self.fail(inbox, envelope, error)
+        return None
+
+    def _obey(self, inbox: Inbox, actor: LoopActor, order: Order | Escalated) -> Any:
+        if isinstance(order, Escalated):
+            raise order.error
+        match order:
+            case Order.START:
+                return actor.on_start()  # may be a coroutine
+            case Order.RESTART_NOW:
+                return self._supervisor.restart_now(inbox)
+            case Order.STOP_NOW if inbox.has_extras and inbox.extras.timer is not None:
+                actor._end()  # noqa: SLF001  it has failed, and on_failure has run
+                return None
+            case Order.STOP_NOW:
+                return actor._stop()  # noqa: SLF001  pykka's own
+
+    def _occupy(self, inbox: Inbox, work: Coroutine[Any, Any, None]) -> None:
+        """Let an inbox have no turn until `work` has ended."""
+        inbox.state = BUSY
+        task = self.loop.create_task(work)
+        if not task.done():  # an eager task may be
+            inbox.task = task
+
+    async def _resume(self, inbox: Inbox, envelope: Envelope[Any], pending: Coroutine[Any, Any, Any]) -> None:
+        try:
+            result = await pending
+        except GeneratorExit:  # the loop was closed under a suspended handler
+            raise
+        except BaseException as error:  # noqa: BLE001  one actor's failure is no other's
+            consequences = self._consequences(inbox, envelope, error)
+            if consequences is not None:
+                await consequences
+        else:
+            if envelope.reply_to is not None:
+                _answer(envelope, result)
+        self._release(inbox)
+
+    async def _bear(self, inbox: Inbox, consequences: Coroutine[Any, Any, None]) -> None:
+        await consequences
+        self._release(inbox)
+
+    def _release(self, inbox: Inbox) -> None:
+        inbox.task = None
+        if inbox.state != BUSY:
+            return  # the supervisor has decided
+        if cast("LoopActor", inbox.actor).actor_stopped.is_set():
+            self.end(inbox, Reason.STOPPED)
+        else:
+            self._settle(inbox)
+
+    def _consequences(
+        self, inbox: Inbox, envelope: Envelope[Any], error: BaseException
+    ) -> Coroutine[Any, Any, None] | None:
+        actor = cast("LoopActor", inbox.actor)
+        if not isinstance(error, Exception | asyncio.CancelledError):
+            # As in pykka: an exception that is none ends the program's actors.
+            _log.debug("%r in %s. Stopping all actors.", error, actor)
+            _refuse(envelope, ActorDeadError(f"{actor} was stopped by {type(error).__name__}"))
+            pending = actor._stop()  # noqa: SLF001  pykka's own
+            ActorRegistry.stop_all(block=False)
+            return pending if pending is not None else _nothing()
+        if envelope.reply_to is not None:
+            _log.info("Exception returned from %s to caller:", actor, exc_info=error)
+            cancelled = isinstance(error, asyncio.CancelledError)
+            _refuse(envelope, HandlerCancelled(f"{actor} was cancelled") if cancelled else error)
+            if not actor.asks_are_fatal:
+                return None
+        if isinstance(error, asyncio.CancelledError) and actor.actor_stopped.is_set():
+            return None  # cancelled by the runtime's own end
+        return self._supervisor.failed(inbox, envelope, error)
+
+    def _settle(self, inbox: Inbox) -> None:
+        """More work: to the back of the ready inboxes. None: idle."""
+        with self.lock:
+            if inbox.waiting is not None:
+                inbox.admit()
+            if inbox.queue:
+                self.ready_up(inbox)
+            else:
+                inbox.queue = None
+                inbox.state = IDLE
+
+    def _bury(self, inbox: Inbox, reason: Reason) -> Callable[[], None]:
+        """Make an inbox DEAD, under the lock; the caller tells the bereaved without it."""
+        actor = cast("LoopActor", inbox.actor)
+        left = inbox.queue or ()
+        waiting = inbox.waiting or ()
+        extras = inbox.take_extras()
+        inbox.queue = inbox.waiting = inbox.actor = inbox.recipe = None
+        inbox.state = DEAD
+        inbox.reason = reason
+        self.alive -= 1
+        self._taken += len(left)
+
+        def tell() -> None:
+            name = type(actor).__name__
+            for envelope in left:
+                self.dead_letter(name, envelope, reason)
+            for envelope, waiter in waiting:
+                error = ActorDeadError(f"{name} stopped before there was room")
+                if envelope.reply_to is not None:
+                    _refuse(envelope, error)
+                    waiter.set(None)
+                else:
+                    waiter.set_exception((ActorDeadError, error, None))
+            if extras is not None:
+                if extras.timer is not None:
+                    extras.timer.cancel()
+                watch.announce(actor.actor_ref, reason, extras)
+
+        return tell
+
+
+async def _nothing() -> None:
+    pass
+
+
+def _answer(envelope: Envelope[Any], value: object) -> None:
+    assert envelope.reply_to is not None
+    with contextlib.suppress(queue.Full):  # an asker that answers itself harms nobody
+        envelope.reply_to.set(value)
+
+
+def _refuse(envelope: Envelope[Any], error: BaseException) -> None:
+    if envelope.reply_to is not None:
+        with contextlib.suppress(queue.Full):
+            envelope.reply_to.set_exception((type(error), error, error.__traceback__))

@@ -1,0 +1,193 @@
+"""`LoopFuture`: a pykka future that suspends a task instead of blocking its loop.
+
+Set from any thread; read with `await` on any loop or with `get()` on a thread without one. Stock
+pykka's `await` calls the blocking `get()` and so stops the whole loop.
+"""
+
+import asyncio
+import functools
+import queue
+import sys
+import threading
+from asyncio.events import _get_running_loop
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from types import TracebackType
+from typing import Any, Final, cast
+
+from pykka import Future, Timeout
+
+type ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+
+_UNSET: Final[Any] = object()
+
+
+def forbid_blocking(what: str) -> None:
+    """Refuse to block a thread that runs an event loop.
+
+    Raises:
+        RuntimeError: a loop runs on this thread.
+    """
+    if _get_running_loop() is not None:
+        raise RuntimeError(f"blocking {what} on an event-loop thread would deadlock: await it")
+
+
+class LoopFuture[T](Future[T]):
+    """A value that is there now or later.
+
+    What `map`, `filter`, `join` and `reduce` return is computed when it is first read, and then kept,
+    as in pykka.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Re-entrant: a finalizer may run inside the locked lines and use a future itself.
+        self._lock = threading.RLock()
+        self._value: T = _UNSET
+        self._exc_info: ExcInfo | None = None
+        self._done = False
+        self._callbacks: list[Callable[[], None]] = []
+        self._later: Callable[[], Awaitable[T]] | None = None
+
+    def get(self, *, timeout: float | None = None) -> T:
+        """See `pykka.Future.get`; with `timeout=0` it only looks.
+
+        Raises:
+            RuntimeError: there is no value yet and this thread runs a loop.
+            Timeout: no value within `timeout` seconds.
+        """
+        if self._done:
+            return self._result()
+        if self._get_hook is not None:
+            return self._first(self._get_hook(timeout))
+        if timeout is None or timeout > 0:
+            forbid_blocking("get()")
+            arrived = threading.Event()
+            self._when_done(arrived.set)
+            if arrived.wait(timeout):
+                return self._result()
+            self._forget(arrived.set)
+        raise Timeout(f"{timeout} seconds")
+
+    def set(self, value: T | None = None) -> None:
+        """See `pykka.Future.set`."""
+        self._settle(cast("T", value), None)
+
+    def set_exception(self, exc_info: ExcInfo | None = None) -> None:
+        """See `pykka.Future.set_exception`."""
+        self._settle(_UNSET, exc_info or cast("ExcInfo", sys.exc_info()))
+
+    def set_get_hook(self, func: Callable[[float | None], T]) -> None:
+        """See `pykka.Future.set_get_hook`; a future with a foreign hook cannot be awaited."""
+        with self._lock:
+            if self._done:
+                raise queue.Full
+            self._get_hook = func
+
+    def map[M](self, func: Callable[[T], M]) -> "LoopFuture[M]":
+        """See `pykka.Future.map`."""
+
+        async def later() -> M:
+            return func(await self)
+
+        return derived(lambda timeout: func(self.get(timeout=timeout)), later)
+
+    def filter[J](self: Future[Iterable[J]], func: Callable[[J], bool]) -> "LoopFuture[Iterable[J]]":
+        """See `pykka.Future.filter`."""
+        return cast("LoopFuture[Iterable[J]]", self.map(lambda items: list(filter(func, items))))
+
+    def reduce[J, R](self: Future[Iterable[J]], func: Callable[[R, J], R], *args: R) -> "LoopFuture[R]":
+        """See `pykka.Future.reduce`."""
+        fold = cast("Callable[..., R]", functools.reduce)
+        return cast("LoopFuture[R]", self.map(lambda items: fold(func, items, *args)))
+
+    def join(self: Future[Any], *futures: Future[Any]) -> "LoopFuture[Iterable[Any]]":
+        """See `pykka.Future.join`. Awaiting it needs every part to be a `LoopFuture`."""
+        parts = (self, *futures)
+
+        async def later() -> list[Any]:
+            stranger = next((part for part in parts if not isinstance(part, LoopFuture)), None)
+            if stranger is not None:
+                raise TypeError(f"a {type(stranger).__name__} would block the loop: get() it on a thread")
+            return [await part for part in parts]
+
+        return derived(lambda timeout: [part.get(timeout=timeout) for part in parts], later)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Suspend the task, never the loop."""
+        if not self._done:
+            if self._get_hook is None:
+                yield from self._arrival().__await__()
+            elif self._later is None:
+                raise TypeError("a get hook would block the loop: get() it on a thread")
+            else:
+                return self._first((yield from self._later().__await__()))
+        return self._result()
+
+    __iter__ = __await__
+
+    async def _arrival(self) -> None:
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+
+        def wake() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        def arrived() -> None:
+            if _get_running_loop() is loop:
+                wake()
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(wake)
+
+        self._when_done(arrived)
+        try:
+            await waiter
+        finally:
+            self._forget(arrived)
+
+    def _settle(self, value: T, exc_info: ExcInfo | None) -> None:
+        with self._lock:
+            if self._done or self._get_hook is not None:
+                raise queue.Full
+            self._keep(value, exc_info)
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def _keep(self, value: T, exc_info: ExcInfo | None = None) -> None:
+        self._value, self._exc_info = value, exc_info
+        self._done = True
+
+    def _first(self, value: T) -> T:
+        """Keep a computed value, unless another reader was quicker: all readers see the same."""
+        with self._lock:
+            if not self._done:
+                self._keep(value)
+        return self._value
+
+    def _result(self) -> T:
+        if self._exc_info is None:
+            return self._value
+        kind, error, trace = self._exc_info
+        assert kind is not None
+        raise (kind() if error is None else error).with_traceback(trace)
+
+    def _when_done(self, callback: Callable[[], None]) -> None:
+        with self._lock:
+            if not self._done:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def _forget(self, callback: Callable[[], None]) -> None:
+        with self._lock:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+
+def derived[T](hook: Callable[[float | None], T], later: Callable[[], Awaitable[T]]) -> LoopFuture[T]:
+    """A future computed on first reading: by `hook` on a thread, by `later` when awaited."""
+    future: LoopFuture[T] = LoopFuture()
+    future._get_hook = hook  # noqa: SLF001  the same class's own field
+    future._later = later  # noqa: SLF001
+    return future

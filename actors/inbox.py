@@ -1,0 +1,192 @@
+"""`Inbox`: the bounded queue of one actor, written by any thread and drained on one loop.
+
+pykka's ActorRef holds its actor weakly; in stock pykka the thread keeps the actor alive. Here the
+inbox does (ref -> inbox -> actor), until the actor's end.
+
+States: NEW (not started) -> READY (waits for its turn or has it) <-> IDLE; BUSY while an async handler
+is suspended, so that an actor handles one message at a time; SUSPENDED between a failure and the
+restart; DEAD for ever. Only the loop's thread leaves READY, BUSY and SUSPENDED.
+"""
+
+import asyncio
+import threading
+from asyncio.events import _get_running_loop
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from pykka import Actor, ActorDeadError
+from pykka.messages import _ActorStop  # private: a stop must find room in a full inbox
+
+from actors.errors import InboxFull
+from actors.future import LoopFuture
+from actors.messages import Control, Envelope, Order, Reason, Terminated
+
+NEW: Final = 0
+IDLE: Final = 1
+READY: Final = 2
+BUSY: Final = 3
+SUSPENDED: Final = 4
+DEAD: Final = 5
+
+
+class Host(Protocol):
+    """What an inbox and a ref need of the runtime."""
+
+    lock: threading.RLock
+    loop: asyncio.AbstractEventLoop
+    received: int
+
+    def ready_up(self, inbox: "Inbox") -> None:
+        """Give the inbox a turn soon. The caller holds `lock`."""
+        ...
+
+    def passivate(self, inbox: "Inbox") -> bool:
+        """End the actor now if it has nothing to do."""
+        ...
+
+
+class Extras:
+    """What few inboxes need: who watches, whom it watches, and its past failures."""
+
+    __slots__ = ("failures", "parent", "timer", "watchers", "watching")
+
+    def __init__(self) -> None:
+        self.watchers: dict[object, Callable[[Terminated], None]] = {}
+        self.watching: dict[str, Inbox] = {}
+        self.failures: tuple[float, ...] = ()
+        self.parent: Inbox | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Inbox:
+    """See the module. `limit` bounds what users send; 0 means no bound."""
+
+    __slots__ = (
+        "_extras", "actor", "limit", "queue", "reason", "recipe", "runtime", "state", "task", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, runtime: Host, limit: int) -> None:
+        self.runtime = runtime
+        self.limit = limit
+        self.actor: Actor | None = None
+        self.state = NEW
+        # An empty deque costs 760 bytes, so an idle inbox has none.
+        self.queue: deque[Envelope[Any]] | None = None
+        # Senders that wait for room, in order; their envelopes move in as room appears.
+        self.waiting: deque[tuple[Envelope[Any], LoopFuture[None]]] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.reason: Reason | None = None
+        # How to build the actor again; None where no restart is wanted.
+        self.recipe: tuple[type[Any], tuple[Any, ...], dict[str, Any]] | None = None
+        self._extras: Extras | None = None
+
+    @property
+    def extras(self) -> Extras:
+        """Made when first needed."""
+        if self._extras is None:
+            self._extras = Extras()
+        return self._extras
+
+    @property
+    def has_extras(self) -> bool:
+        """Whether there is anything to look for in them."""
+        return self._extras is not None
+
+    def take_extras(self) -> Extras | None:
+        """Give the extras away, if there are any."""
+        extras, self._extras = self._extras, None
+        return extras
+
+    def put(self, envelope: Envelope[Any]) -> None:
+        """Add a message. Where there is no room, a thread without a loop waits in line.
+
+        Raises:
+            ActorDeadError: the actor is dead, and no future could be told so.
+            InboxFull: there is no room and this thread runs a loop.
+        """
+        on_loop = _get_running_loop() is not None
+        with self.runtime.lock:
+            waiter = self._offer(envelope, may_wait=not on_loop)
+        if waiter is not None:
+            waiter.get()
+
+    async def put_async(self, envelope: Envelope[Any]) -> None:
+        """Add a message, waiting in line for room. A cancelled sender takes its message along.
+
+        Raises:
+            ActorDeadError: the actor is dead, and no future could be told so.
+        """
+        with self.runtime.lock:
+            waiter = self._offer(envelope, may_wait=True)
+        if waiter is None:
+            return
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            with self.runtime.lock:
+                if self.waiting is not None and (envelope, waiter) in self.waiting:
+                    self.waiting.remove((envelope, waiter))
+            raise
+
+    def put_unbounded(self, envelope: Envelope[Any]) -> bool:
+        """Add one of the runtime's own messages; a Control goes first. False: the actor is dead."""
+        with self.runtime.lock:
+            if self.state == DEAD:
+                return False
+            self._accept(envelope)
+            return True
+
+    def admit(self) -> None:
+        """Let waiting senders in while there is room. The caller holds the lock."""
+        assert self.queue is not None
+        while self.waiting and len(self.queue) < self.limit:
+            envelope, waiter = self.waiting.popleft()
+            self.queue.append(envelope)
+            self.runtime.received += 1
+            waiter.set(None)
+        if not self.waiting:
+            self.waiting = None
+
+    def empty(self) -> bool:
+        """Whether nothing is queued (pykka's inbox protocol)."""
+        return not self.queue
+
+    def get(self) -> Envelope[Any]:
+        """Take the first message (pykka's inbox protocol; the runtime takes them itself).
+
+        Raises:
+            IndexError: there is none.
+        """
+        if self.queue is None:
+            raise IndexError("an empty inbox")
+        return self.queue.popleft()
+
+    def _offer(self, envelope: Envelope[Any], *, may_wait: bool) -> LoopFuture[None] | None:
+        if self.state == DEAD:
+            error = ActorDeadError("the actor has ended")
+            if envelope.reply_to is None:
+                raise error
+            envelope.reply_to.set_exception((ActorDeadError, error, None))
+            return None
+        full = self.waiting is not None or (self.queue is not None and len(self.queue) >= self.limit)
+        if self.limit and full and not isinstance(envelope.message, _ActorStop):
+            if not may_wait:
+                raise InboxFull(type(self.actor).__name__, self.limit)
+            waiter: LoopFuture[None] = LoopFuture()
+            self.waiting = self.waiting or deque()
+            self.waiting.append((envelope, waiter))
+            return waiter
+        self._accept(envelope)
+        return None
+
+    def _accept(self, envelope: Envelope[Any]) -> None:
+        if self.queue is None:
+            self.queue = deque()
+        if isinstance(envelope, Control):
+            self.queue.appendleft(envelope)
+        else:
+            self.queue.append(envelope)
+        self.runtime.received += 1
+        if self.state == IDLE or (self.state == SUSPENDED and isinstance(envelope.message, Order)):
+            self.runtime.ready_up(self)

@@ -1,0 +1,147 @@
+"""`LoopActor`: pykka's Actor on an asyncio loop, without a thread or a task while it is idle."""
+
+import logging
+import sys
+import weakref
+from collections.abc import Coroutine
+from inspect import iscoroutine
+from typing import Any, ClassVar, Protocol, Self, cast
+
+from pykka import Actor
+
+from actors import registry
+from actors.future import LoopFuture
+from actors.inbox import Host, Inbox
+from actors.refs import Flag, LoopRef
+from actors.restart import Stop, Supervision
+from eventstore.ambient import Ambient
+
+_log = logging.getLogger("pykka")
+
+
+class Starter(Host, Protocol):
+    """What an actor class needs of a runtime."""
+
+    ambient: Ambient
+
+    def start[A: LoopActor](self, actor_class: type[A], *args: Any, **kwargs: Any) -> LoopRef[A]:
+        """Start an actor there."""
+        ...
+
+    def begin(self, inbox: Inbox) -> None:
+        """Give a new inbox its first turn."""
+        ...
+
+
+class LoopActor(Actor):
+    """pykka's Actor; `on_start`, `on_stop`, `on_failure`, `on_receive` and any method may be async.
+
+    One message at a time, also across `await`. Start with `runtime.start(TheClass, ...)`, or set
+    `runtime` on the class and use pykka's own `TheClass.start(...)`.
+    """
+
+    runtime: ClassVar[Starter | None] = None
+    """For `start()` without a runtime at hand."""
+
+    inbox_limit: ClassVar[int] = 256
+    """How many messages may wait; 0: any number."""
+
+    supervision: ClassVar[Supervision] = Stop()
+    """What follows an unhandled exception."""
+
+    asks_are_fatal: ClassVar[bool] = False
+    """Whether an exception in answer to an ask is also this actor's failure.
+
+    In pykka it is not: the asker gets the exception and the actor goes on. True for an actor whose
+    state cannot be trusted after any exception. The asker gets the exception in both cases.
+    """
+
+    _actor_ref: LoopRef[Any]
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> LoopRef[Self]:
+        """Start on the class's `runtime`. See `pykka.Actor.start`.
+
+        Raises:
+            RuntimeError: the class has no runtime.
+        """
+        return cls._default_runtime().start(cls, *args, **kwargs)
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        # Not Actor.__init__: it would ask the machine for a UUID and make a threading.Event.
+        inbox = cast("Inbox | None", self.__dict__.get("actor_inbox")) or self._create_actor_inbox()
+        self.actor_inbox: Inbox = inbox
+        previous = inbox.actor
+        inbox.actor = self
+        if isinstance(previous, LoopActor):  # a restart: the same actor in a new object
+            self.actor_urn = previous.actor_urn
+            self.actor_stopped = previous.actor_stopped
+            self._actor_ref = cast("LoopRef[Any]", previous.actor_ref)
+            self._actor_ref._actor_weakref = weakref.ref(self)  # noqa: SLF001  pykka's own
+        else:
+            self.actor_urn = _urn(cast("Starter", inbox.runtime).ambient)
+            self.actor_stopped = cast("Any", Flag())
+            self._actor_ref = LoopRef(self)
+
+    @property
+    def actor_ref(self) -> LoopRef[Self]:
+        """The actor's own ref."""
+        return self._actor_ref
+
+    @classmethod
+    def _default_runtime(cls) -> Starter:
+        if cls.runtime is None:
+            raise RuntimeError(f"no runtime: use runtime.start({cls.__name__}) or set {cls.__name__}.runtime")
+        return cls.runtime
+
+    def _create_actor_inbox(self) -> Inbox:  # type: ignore[override]  # called on the instance
+        return Inbox(self._default_runtime(), self.inbox_limit)
+
+    @staticmethod
+    def _create_future() -> LoopFuture[Any]:
+        return LoopFuture()
+
+    def _start_actor_loop(self) -> None:
+        cast("Starter", self.actor_inbox.runtime).begin(self.actor_inbox)
+
+    def on_receive(self, message: Any) -> Any:
+        """See `pykka.Actor.on_receive`; what is logged names the type only, not the content."""
+        _log.warning("Unexpected message received by %s: %s", self, type(message).__name__)
+
+    def _stop(self) -> Coroutine[Any, Any, None] | None:  # type: ignore[override]
+        """End without the rest of the inbox; an async `on_stop` is returned, to be awaited."""
+        self._end()
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("Stopped %s", self)
+        try:
+            pending = cast("object", self.on_stop())
+        except Exception:  # noqa: BLE001  on_stop is user code
+            self._handle_failure(*sys.exc_info())
+            return None
+        return self._finish(pending) if iscoroutine(pending) else None
+
+    async def _finish(self, on_stop: Coroutine[Any, Any, None]) -> None:
+        try:
+            await on_stop
+        except Exception:  # noqa: BLE001  on_stop is user code
+            self._handle_failure(*sys.exc_info())
+
+    def _end(self) -> None:
+        registry.unregister(self.actor_ref)
+        self.actor_stopped.set()
+
+
+def build[A: LoopActor](
+    actor_class: type[A], inbox: Inbox, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> A:
+    """Make an actor object around an inbox; where the inbox has an actor, the new one succeeds it."""
+    actor: A = actor_class.__new__(actor_class, *args, **kwargs)
+    actor.actor_inbox = inbox
+    actor.__init__(*args, **kwargs)  # type: ignore[misc]
+    return actor
+
+
+def _urn(ambient: Ambient) -> str:
+    """A random (version 4) UUID as a URN, as pykka gives its actors."""
+    hexa = ambient.token(16)
+    return f"urn:uuid:{hexa[:8]}-{hexa[8:12]}-4{hexa[13:16]}-a{hexa[17:20]}-{hexa[20:]}"

@@ -1,0 +1,180 @@
+"""`LoopRef`: pykka's ActorRef, plus what only a loop can offer, and `ask` for the outer edge."""
+
+import asyncio
+import threading
+from asyncio.events import _get_running_loop
+from collections.abc import Callable
+from typing import Any, Final, Literal, overload
+
+from pykka import Actor, ActorDeadError, ActorRef, Future
+from pykka.messages import _ActorStop  # private: what ActorRef.stop sends
+
+from actors import watch
+from actors.errors import AskTimeout
+from actors.future import LoopFuture, derived, forbid_blocking
+from actors.inbox import Inbox
+from actors.messages import Control, Envelope, Order, Terminated
+from actors.restart import Restart
+
+ASK_TIMEOUT_S: Final = 10.0
+
+_waits = threading.Lock()
+
+
+class Flag:
+    """Stands in for the `threading.Event` of `actor_stopped`: only `wait()` makes a real one."""
+
+    __slots__ = ("_event", "value")
+
+    def __init__(self) -> None:
+        self.value = False
+        self._event: threading.Event | None = None
+
+    def is_set(self) -> bool:
+        """Whether the actor has ended."""
+        return self.value
+
+    def set(self) -> None:
+        """Say that the actor has ended."""
+        self.value = True
+        if self._event is not None:
+            self._event.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block this thread until the actor has ended."""
+        forbid_blocking("wait()")
+        with _waits:
+            self._event = self._event or threading.Event()
+        return self.value or self._event.wait(timeout)
+
+
+class LoopRef[A: Actor](ActorRef[A]):
+    """A reference to a loop actor; safe to pass around and to use from any thread."""
+
+    actor_inbox: Inbox
+
+    @overload
+    def ask(
+        self, message: Any, *, block: Literal[False], timeout: float | None = None
+    ) -> LoopFuture[Any]: ...
+    @overload
+    def ask(self, message: Any, *, block: Literal[True], timeout: float | None = None) -> Any: ...
+    @overload
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any: ...
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
+        """See `pykka.ActorRef.ask`; on a loop use `block=False` and await, or `actors.ask`.
+
+        Raises:
+            RuntimeError: a blocking ask on a thread that runs a loop; nothing was sent.
+            InboxFull: there is no room and this thread runs a loop.
+        """
+        if block:
+            forbid_blocking("ask()")
+        return super().ask(message, block=block, timeout=timeout)
+
+    async def tell_async(self, message: Any) -> None:
+        """Send without waiting for an answer, but wait in line for room in the inbox.
+
+        Raises:
+            ActorDeadError: the actor is dead, or died before there was room.
+        """
+        if not self.is_alive():
+            raise ActorDeadError(f"{self} not found")
+        await self.actor_inbox.put_async(Envelope(message))
+
+    @overload
+    def stop(self, *, block: Literal[True], timeout: float | None = None) -> bool: ...
+    @overload
+    def stop(self, *, block: Literal[False], timeout: float | None = None) -> Future[bool]: ...
+    @overload
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]: ...
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]:
+        """See `pykka.ActorRef.stop`: what was sent before is handled first.
+
+        Raises:
+            RuntimeError: a blocking stop on a thread that runs a loop; nothing was sent.
+        """
+        if block:
+            forbid_blocking("stop()")
+        stopped = self._stopped(self.ask(_ActorStop(), block=False))
+        return stopped.get(timeout=timeout) if block else stopped
+
+    def stop_now(self) -> None:
+        """Stop before anything that waits in the inbox, which is answered with ActorDeadError."""
+        self.actor_inbox.put_unbounded(Control(Order.STOP_NOW))
+
+    def stop_if_idle(self) -> bool:
+        """End the actor in one step if it does nothing and nothing waits; only on its own loop.
+
+        True: it is dead, no message was lost, and a later `tell` raises ActorDeadError. An `on_stop`
+        that is async still runs then. False: nothing has changed.
+
+        Raises:
+            RuntimeError: this is not the thread of the actor's loop.
+        """
+        runtime = self.actor_inbox.runtime
+        if _get_running_loop() is not runtime.loop:
+            raise RuntimeError("stop_if_idle() belongs on the actor's own loop")
+        return runtime.passivate(self.actor_inbox)
+
+    def restart(self) -> None:
+        """Replace the actor object before the next message; inbox, URN and this ref stay.
+
+        Not counted as a failure. The old object's `on_stop` runs first.
+
+        Raises:
+            TypeError: the class is not supervised by `Restart`, so nobody kept its arguments.
+        """
+        if not isinstance(getattr(self.actor_class, "supervision", None), Restart):
+            raise TypeError(f"{self.actor_class.__name__} is not supervised by Restart")
+        self.actor_inbox.put_unbounded(Control(Order.RESTART_NOW))
+
+    def watch(self, watcher: "LoopRef[Any]") -> None:
+        """Let `watcher` receive `Terminated(self, reason)` once this actor is dead, or at once."""
+        watch.watch(self, self.actor_inbox, watcher.actor_inbox, watcher.actor_urn)
+
+    def unwatch(self, watcher: "LoopRef[Any]") -> None:
+        """Take `watch` back; the message may be on its way already."""
+        watch.unwatch(self.actor_inbox, watcher.actor_urn)
+
+    def on_terminated(self, callback: Callable[[Terminated], None]) -> None:
+        """Call `callback` on the loop once this actor is dead; here and now if it is already."""
+        watch.on_terminated(self, self.actor_inbox, callback, callback)
+
+    @staticmethod
+    def _stopped(answer: LoopFuture[Any]) -> LoopFuture[bool]:
+        def on_thread(timeout: float | None) -> bool:
+            try:
+                answer.get(timeout=timeout)
+            except ActorDeadError:
+                return False
+            return True
+
+        async def on_loop() -> bool:
+            try:
+                await answer
+            except ActorDeadError:
+                return False
+            return True
+
+        return derived(on_thread, on_loop)
+
+
+async def ask(ref: LoopRef[Any], message: Any, *, timeout_s: float = ASK_TIMEOUT_S) -> Any:
+    """Send, waiting for room, and await the answer; for the outer edge, never between actors.
+
+    Raises:
+        AskTimeout: no answer in time. What had found room may still be handled.
+        ActorDeadError: the actor is dead, or died before it answered.
+        Exception: whatever the handler raised.
+    """
+    answer: LoopFuture[Any] = LoopFuture()
+    deadline = asyncio.timeout(timeout_s)
+    try:
+        async with deadline:
+            await ref.actor_inbox.put_async(Envelope(message, reply_to=answer))
+            return await answer
+    except TimeoutError:
+        if deadline.expired():
+            raise AskTimeout(str(ref), timeout_s) from None
+        raise
