@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from eventstore.ambient import Ambient
-from eventstore.errors import EventStoreError
+from eventstore.errors import Closed, Unavailable
 from eventstore.model import Ack
 from eventstore.port import Log
 from transport.codes import CloseCode
@@ -262,7 +262,7 @@ class AckCollector:
             return
         try:
             await self._log.save_acks([Ack(*key, seq) for key, seq in batch.items()])
-        except EventStoreError:
+        except (Unavailable, Closed):
             for (user, client, stream), seq in batch.items():
                 self.note(user, client, stream, seq)
             _log.warning("acks_not_saved", count=len(batch))
