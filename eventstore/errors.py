@@ -8,6 +8,8 @@ EventStoreError
  +- InUse            another process writes this directory
  +- Damaged          the stored history contradicts itself, at a position
  +- TooLarge         an append or an event is over a limit: nothing was written
+ +- WrongKey         the log was made with another master key
+ +- SealBroken       a sealed secret is not what was stored there
 """
 
 
@@ -43,6 +45,14 @@ class InUse(EventStoreError):  # noqa: N818
 
 class TooLarge(EventStoreError):  # noqa: N818
     """An append or one of its events is over a limit; nothing was written."""
+
+
+class WrongKey(EventStoreError):  # noqa: N818
+    """The log was made with another master key: its secrets could not be read."""
+
+
+class SealBroken(EventStoreError):  # noqa: N818
+    """A sealed box does not open: another key, or not the bytes that were stored there."""
 
 
 class Damaged(EventStoreError):  # noqa: N818

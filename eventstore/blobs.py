@@ -1,0 +1,35 @@
+"""Blobs: content beside the log, named by its hash, compressed, counted by reference."""
+
+from hashlib import blake2b
+
+import zstandard
+
+from eventstore.errors import EventStoreError
+
+BLOB_BYTES_MAX = 64 << 20
+_LEVEL = 3
+
+
+def blob_id(data: bytes) -> str:
+    """The name of `data`: its BLAKE2b-256 hash as 64 hexadecimal digits."""
+    return blake2b(data, digest_size=32).hexdigest()
+
+
+def pack(data: bytes) -> bytes:
+    """`data` compressed, for storing."""
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(data)
+
+
+def unpack(packed: bytes, bytes_max: int = BLOB_BYTES_MAX) -> bytes:
+    """What `pack` was given.
+
+    Raises:
+        EventStoreError: it is not readable, or larger than `bytes_max`.
+    """
+    try:
+        # The library ignores its own cap when the frame states a size: look at that first.
+        if zstandard.frame_content_size(packed) > bytes_max:
+            raise EventStoreError(f"a stored blob is larger than {bytes_max} bytes")
+        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=bytes_max)
+    except zstandard.ZstdError:
+        raise EventStoreError("a stored blob is not readable") from None

@@ -1,0 +1,88 @@
+"""How large an append may be: checked on the loop, before anything is queued."""
+
+from eventstore.blobs import BLOB_BYTES_MAX
+from eventstore.errors import TooLarge
+from eventstore.model import LOG_STREAM, Append, RowPut
+
+EVENT_BYTES_MAX = 1 << 20
+APPEND_EVENTS_MAX = 1 << 16
+APPEND_BYTES_MAX = 64 << 20
+NAME_CHARS_MAX = 255
+KEY_BYTES_MAX = 1024
+_INT64_MAX = (1 << 63) - 1
+
+
+def weigh(append: Append) -> int:
+    """How many bytes of content `append` carries.
+
+    Raises:
+        TooLarge: it or one of its events is over a limit.
+        ValueError: it names no stream, or the reserved name `log`.
+    """
+    total = 0
+    if len(append.events) > APPEND_EVENTS_MAX:
+        raise TooLarge(f"{len(append.events)} events in one append, at most {APPEND_EVENTS_MAX}")
+    for event in append.events:
+        size = len(event.body)
+        if size > EVENT_BYTES_MAX:
+            raise TooLarge(f"an event of {size} bytes, at most {EVENT_BYTES_MAX}")
+        total += size
+        stream = event.stream
+        if not stream or stream == LOG_STREAM:
+            raise ValueError(f"not the name of a stream: {stream!r}")
+        if (
+            len(stream) > NAME_CHARS_MAX
+            or len(event.type) > NAME_CHARS_MAX
+            or len(event.entity) > NAME_CHARS_MAX
+            or not 0 <= event.version <= _INT64_MAX
+        ):
+            raise TooLarge(f"a name over {NAME_CHARS_MAX} characters or a version beyond 64 bits")
+    if (
+        append.rows
+        or append.blobs
+        or append.secrets
+        or append.drop_blobs
+        or append.drop_secrets
+        or append.shred
+    ):
+        total += _weigh_beside(append)
+    if append.command is not None:
+        key = append.command.key
+        check_names(key.user, key.client, key.id)
+        total += len(append.command.reply)
+    if len(append.principal) > NAME_CHARS_MAX or len(append.command_id) > NAME_CHARS_MAX:
+        raise TooLarge(f"a name over {NAME_CHARS_MAX} characters")
+    if abs(append.ts_ms) > _INT64_MAX or not 0 <= append.cause <= _INT64_MAX:
+        raise TooLarge("a number beyond 64 bits")
+    if total > APPEND_BYTES_MAX:
+        raise TooLarge(f"an append of {total} bytes, at most {APPEND_BYTES_MAX}")
+    return total
+
+
+def _weigh_beside(append: Append) -> int:
+    """The weight of what an append carries beside its events."""
+    total = 0
+    for row in append.rows:
+        check_names(row.table, row.part)
+        if row.key is not None and len(row.key) > KEY_BYTES_MAX:
+            raise TooLarge(f"a row key of {len(row.key)} bytes, at most {KEY_BYTES_MAX}")
+        if isinstance(row, RowPut):
+            total += len(row.value)
+    for blob in append.blobs:
+        if len(blob) > BLOB_BYTES_MAX:
+            raise TooLarge(f"a blob of {len(blob)} bytes, at most {BLOB_BYTES_MAX}")
+        total += len(blob)
+    for put in append.secrets:
+        check_names(put.owner, put.name)
+        total += len(put.value.reveal())
+    for owner, name in append.drop_secrets:
+        check_names(owner, name)
+    check_names(*append.shred, *append.drop_blobs)
+    return total
+
+
+def check_names(*names: str) -> None:
+    """Raises TooLarge if a name has more than `NAME_CHARS_MAX` characters."""
+    for name in names:
+        if len(name) > NAME_CHARS_MAX:
+            raise TooLarge(f"a name of {len(name)} characters, at most {NAME_CHARS_MAX}")

@@ -1,0 +1,68 @@
+"""One writing process a directory: a lock on a side file, and in it who holds it or how it was left.
+
+While the log is open the file holds the process id; after a clean close, where the log stood. So
+the next opening knows whether to look for damage, and sees if the end of the log has gone missing.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+
+from eventstore.errors import InUse
+
+LOCK = "writer.lock"
+_BYTES_MAX = 4096
+
+
+class Left(msgspec.Struct, frozen=True):
+    """How a directory was left: still held by `pid` (0: never held), or closed at a point."""
+
+    pid: int = 0
+    log: str = ""
+    position: int = 0
+    chain: str = ""
+
+
+class DirectoryLock:
+    """An exclusive hold on a directory, for as long as the process lives and does not let go."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = self._read().pid
+            os.close(self._file)
+            by = f"process {holder}" if holder else "another process"
+            raise InUse(f"{directory} is in use by {by}: only one process writes a log") from None
+        except BaseException:
+            os.close(self._file)
+            raise
+        self.left = self._read()
+        """How the last holder left the directory."""
+
+    def hold(self) -> None:
+        """Note that this process has the log open: from here on a stop is unclean until `leave`."""
+        self._write(Left(pid=os.getpid()))
+
+    def leave(self, left: Left | None) -> None:
+        """Let go; with `left` note a clean close."""
+        try:
+            if left is not None:
+                self._write(left)
+        finally:
+            os.close(self._file)
+
+    def _read(self) -> Left:
+        try:
+            return msgspec.json.decode(os.pread(self._file, _BYTES_MAX, 0), type=Left)
+        except msgspec.DecodeError:
+            return Left()
+
+    def _write(self, left: Left) -> None:
+        data = msgspec.json.encode(left)
+        os.pwrite(self._file, data, 0)
+        os.ftruncate(self._file, len(data))
+        os.fsync(self._file)

@@ -1,0 +1,111 @@
+"""A model of a disk under one append-only file: what is written is safe only once it is synced.
+
+For tests and simulated worlds. Bytes lie in a queue until `sync`; a crash keeps a seeded prefix of
+the queue and tears the write at its end. A failed sync is as bad as on real systems: what was
+waiting can still be read, but no later sync will make it safe.
+"""
+
+import errno
+import os
+from typing import Protocol
+
+
+class Chance(Protocol):
+    """A source of numbers: an `Ambient` is one."""
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+
+class ModelDisk:
+    """One file. `fail_writes` and `fail_syncs` are queues of errno values for the next calls."""
+
+    def __init__(self) -> None:
+        self.fail_writes: list[int] = []
+        self.fail_syncs: list[int] = []
+        self.syncs = 0
+        self._safe = bytearray()
+        self._waiting: list[bytes] = []
+        self._doomed = False
+        self._holder = 0
+        self._held = False
+
+    def hold(self) -> int:
+        """Become the writer; returns the ticket that writes need.
+
+        Raises:
+            BlockingIOError: another holds it and has neither let go nor crashed.
+        """
+        if self._held:
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+        self._held = True
+        self._holder += 1
+        return self._holder
+
+    def release(self, ticket: int) -> None:
+        """Let go."""
+        if ticket == self._holder:
+            self._held = False
+
+    def read(self) -> bytes:
+        """All bytes as a process sees them, synced or not."""
+        return bytes(self._safe) + b"".join(self._waiting)
+
+    def write(self, ticket: int, data: bytes) -> None:
+        """Put `data` at the end. A write that fails has written half of it.
+
+        Raises:
+            OSError: as planned by `fail_writes`, or the ticket is not the holder's.
+        """
+        self._check(ticket)
+        if self.fail_writes:
+            self._waiting.append(data[: len(data) // 2])
+            code = self.fail_writes.pop(0)
+            raise OSError(code, os.strerror(code))
+        self._waiting.append(data)
+
+    def sync(self, ticket: int) -> None:
+        """Make safe what waits.
+
+        Raises:
+            OSError: as planned by `fail_syncs`, or the ticket is not the holder's.
+        """
+        self._check(ticket)
+        self.syncs += 1
+        if self.fail_syncs:
+            self._doomed = True
+            code = self.fail_syncs.pop(0)
+            raise OSError(code, os.strerror(code))
+        if not self._doomed:
+            self._safe += b"".join(self._waiting)
+            self._waiting.clear()
+
+    def truncate(self, ticket: int, size: int) -> None:
+        """Cut the file to `size` bytes, which must be safe already, and drop what waits."""
+        self._check(ticket)
+        assert size <= len(self._safe), "only a tail that was never safe is cut"
+        del self._safe[size:]
+        self._waiting.clear()
+        self._doomed = False
+
+    @property
+    def safe_bytes(self) -> int:
+        """How many bytes survive any crash."""
+        return len(self._safe)
+
+    def crash(self, chance: Chance) -> None:
+        """Lose power: a prefix of what waits survives, the write after it is torn, nobody holds it."""
+        if not self._doomed and self._waiting:
+            kept = int(chance.random() * (len(self._waiting) + 1))
+            self._safe += b"".join(self._waiting[:kept])
+            if kept < len(self._waiting):
+                torn = self._waiting[kept]
+                self._safe += torn[: int(chance.random() * len(torn))]
+        self._waiting.clear()
+        self._doomed = False
+        self._held = False
+
+    def _check(self, ticket: int) -> None:
+        if not self._held or ticket != self._holder:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))

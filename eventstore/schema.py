@@ -1,0 +1,158 @@
+"""The tables of the SQLite engine and how a connection is set up.
+
+meta        one value a key: log id, writer epoch, mark of the master key, time of the last probe
+name        texts that repeat in every event (types, builds), by number
+stream      streams by number; `first` = oldest seq still kept
+event       the log; unique (stream, seq)
+command     answers of commands, at least 7 days
+counter     the next number of each counter
+data_key    wrapped data keys; sealed = secrets under them
+blob        packed content with its reference count
+projection  sorted rows of named projections
+keyframe    packed states of folds
+ack         processed positions of clients
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+import sqlite_utils
+from sqlite_utils import utils as sqlite_utils_utils
+
+from eventstore.errors import EventStoreError
+
+FORMAT = 1
+"""Of the tables; kept in `user_version`. A newer one is refused."""
+
+DATABASE = "log.db"
+
+_PAGE_BYTES = 8192
+_BUSY_TIMEOUT_MS = 5000
+_WAL_BYTES_KEPT = 64 << 20
+
+_COMMON_PRAGMAS = ("mmap_size=0", "temp_store=MEMORY", "trusted_schema=OFF", "cell_size_check=ON")
+_WRITER_PRAGMAS = (
+    "synchronous=FULL",
+    "fullfsync=1",  # macOS: a sync that reaches the disk
+    "checkpoint_fullfsync=1",
+    "wal_autocheckpoint=0",
+    f"journal_size_limit={_WAL_BYTES_KEPT}",
+    "foreign_keys=OFF",
+    "cache_size=-65536",
+    "secure_delete=ON",
+)
+
+_TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
+    "meta": ({"key": str, "value": bytes}, "key"),
+    "name": ({"id": int, "text": str}, "id"),
+    "stream": ({"id": int, "name": str, "first": int}, "id"),
+    "event": (
+        {
+            "position": int,
+            "stream": int,
+            "seq": int,
+            "type": int,
+            "version": int,
+            "ts": int,
+            "entity": str,
+            "principal": str,
+            "command_id": str,
+            "cause": int,
+            "build": int,
+            "body": bytes,
+            "chain": bytes,
+        },
+        "position",
+    ),
+    "command": (
+        {
+            "user": str,
+            "client": str,
+            "id": str,
+            "fingerprint": bytes,
+            "reply": bytes,
+            "at_stream": str,
+            "at_seq": int,
+            "ts": int,
+        },
+        ("user", "client", "id"),
+    ),
+    "counter": ({"name": str, "next": int}, "name"),
+    "data_key": ({"owner": str, "wrapped": bytes}, "owner"),
+    "sealed": ({"owner": str, "name": str, "box": bytes}, ("owner", "name")),
+    "blob": ({"id": str, "refs": int, "packed": bytes}, "id"),
+    "projection": ({"tbl": str, "part": str, "key": bytes, "value": bytes}, ("tbl", "part", "key")),
+    "keyframe": (
+        {"stream": str, "fold": str, "fingerprint": str, "seq": int, "state": bytes},
+        ("stream", "fold", "fingerprint", "seq"),
+    ),
+    "ack": ({"user": str, "client": str, "stream": str, "seq": int}, ("user", "client", "stream")),
+}
+_UNIQUE = {"name": ("text",), "stream": ("name",), "event": ("stream", "seq")}
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """The one connection that writes and checkpoints. The file exists already, with its mode."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+        _set(connection, _COMMON_PRAGMAS)
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise EventStoreError(f"{path} cannot have a write-ahead log (journal mode {mode})")  # noqa: TRY301
+        _set(connection, _WRITER_PRAGMAS)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that can neither write nor checkpoint, also not when it closes."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        _set(connection, _COMMON_PRAGMAS)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def prepare(connection: sqlite3.Connection) -> bool:
+    """Create the tables if there are none; returns whether the log is new. Inside a transaction.
+
+    Raises:
+        EventStoreError: the tables were made by a newer version, or are not ours.
+    """
+    # sqlite_utils prefers another SQLite library where one is installed; two of them in one process
+    # drop each other's file locks.
+    if vars(sqlite_utils_utils)["sqlite3"] is not sqlite3:
+        raise EventStoreError("sqlite_utils uses another SQLite library than Python: uninstall pysqlite3")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > FORMAT:
+        raise EventStoreError(f"the log has format {version}; this program knows {FORMAT}")
+    db = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
+    if version == FORMAT:
+        missing = set(_TABLES) - set(db.table_names())
+        if missing:
+            raise EventStoreError(f"the log lacks its tables {', '.join(sorted(missing))}")
+        return False
+    if db.table_names():
+        raise EventStoreError("the file holds tables that are not a log's")
+    for name, (columns, key) in _TABLES.items():
+        db.table(name).create(columns, pk=key, not_null=set(columns), strict=True)
+    for name, over in _UNIQUE.items():
+        db.table(name).create_index(over, index_name=f"{name}_unique", unique=True)
+    connection.execute(f"PRAGMA user_version={FORMAT}")
+    return True
+
+
+def _set(connection: sqlite3.Connection, pragmas: Iterable[str]) -> None:
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}")

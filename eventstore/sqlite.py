@@ -1,0 +1,154 @@
+"""The SQLite engine: opening a directory.
+
+DIR/log.db        the log and what commits with it (mode 0600; -wal and -shm beside it)
+DIR/writer.lock   who writes, or how the log was left
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Self
+
+from eventstore.ambient import Ambient
+from eventstore.chain import GENESIS, check
+from eventstore.errors import Damaged, WrongKey
+from eventstore.executor import Executor, ThreadExecutor
+from eventstore.lock import DirectoryLock, Left
+from eventstore.log import StoreLog
+from eventstore.schema import DATABASE, connect_writer, prepare
+from eventstore.seal import Vault
+from eventstore.sqlite_reads import EVENTS_BY_POSITION, Names, SqliteReads, select_events, translated
+from eventstore.sqlite_store import SqliteStore
+from eventstore.store import Loaded
+
+TAIL_EVENTS = 1000
+"""How many of the last events are checked against the hash chain at every opening."""
+
+
+class SqliteLog(StoreLog):
+    """A `Log` in one directory of the local file system, written by one process."""
+
+    @classmethod
+    async def open(
+        cls,
+        directory: Path,
+        *,
+        ambient: Ambient,
+        master_key: bytes,
+        build: str,
+        writer: Executor | None = None,
+        readers: Executor | None = None,
+    ) -> Self:
+        """Open the log in `directory`, made if it is not there. Executors given stay the caller's.
+
+        Raises:
+            InUse: another process has it open. WrongKey: it was made with another master key.
+            Damaged: its files or its last events are not what was written.
+            EventStoreError: it cannot be opened.
+        """
+        owned: list[Executor] = []
+        if writer is None:
+            owned.append(writer := ThreadExecutor(1, "log-writer"))
+        if readers is None:
+            owned.append(readers := ThreadExecutor(2, "log-reader"))
+        vault = Vault(master_key, ambient)
+        try:
+            store, reads, loaded = await writer.run(lambda: _open(directory, ambient, vault))
+        except BaseException:
+            for executor in owned:
+                executor.close()
+            raise
+        return cls(
+            store, reads, loaded, vault=vault, ambient=ambient, build=build,
+            writer=writer, readers=readers, owned=tuple(owned),
+        )  # fmt: skip
+
+
+def _open(directory: Path, ambient: Ambient, vault: Vault) -> tuple[SqliteStore, SqliteReads, Loaded]:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = DirectoryLock(directory)
+    try:
+        path = directory / DATABASE
+        _make(path)
+        connection = connect_writer(path)
+        try:
+            return _check(path, connection, lock, ambient, vault)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        lock.leave(lock.left)
+        raise translated(error) from None
+    except BaseException:
+        lock.leave(lock.left)
+        raise
+
+
+def _make(path: Path) -> None:
+    """Create the database file with its mode, before SQLite would with a wider one."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        # Never opened here: closing any descriptor of it would drop SQLite's locks in this process.
+        path.chmod(0o600)
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _check(
+    path: Path, connection: sqlite3.Connection, lock: DirectoryLock, ambient: Ambient, vault: Vault
+) -> tuple[SqliteStore, SqliteReads, Loaded]:
+    """Everything that must hold before the log may be written again."""
+    # What a killed process left may lie in the page cache only: make durable what will be told of.
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if lock.left.pid:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise Damaged(0, found)
+    connection.execute("BEGIN IMMEDIATE")
+    if prepare(connection):
+        connection.executemany(
+            "INSERT INTO meta VALUES (?, ?)",
+            [("log", ambient.token().encode()), ("writer_epoch", b"0"), ("master_key", vault.mark())],
+        )
+    meta = dict(connection.execute("SELECT key, value FROM meta"))
+    if not vault.knows(meta["master_key"]):
+        raise WrongKey(f"the log in {path.parent} was made with another master key")
+    epoch = int(meta["writer_epoch"]) + 1
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'writer_epoch'", (str(epoch).encode(),))
+    connection.execute("COMMIT")
+
+    names = Names()
+    reads = SqliteReads(path, names)
+    store = SqliteStore(path, connection, names, reads, lock, epoch, meta["log"].decode())
+    loaded = store.load()
+    _check_tail(connection, names, loaded)
+    _check_end(lock.left, loaded)
+    lock.hold()
+    return store, reads, loaded
+
+
+def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) -> None:
+    """The last events against their chain; the one before them is where the walk starts."""
+    start = max(0, loaded.position - TAIL_EVENTS)
+    chain = GENESIS
+    if start:
+        row = connection.execute("SELECT chain FROM event WHERE position = ?", (start,)).fetchone()
+        if row is None:
+            raise Damaged(start, "missing")
+        chain = row[0]
+    bounds = (start, loaded.position, TAIL_EVENTS)
+    tail = select_events(connection, names, EVENTS_BY_POSITION, bounds, 1 << 62)
+    check(chain, start, {}, tail)
+
+
+def _check_end(left: Left, loaded: Loaded) -> None:
+    """Whether the log still ends where the last holder left it: SQLite cannot see a lost tail."""
+    if left.pid or left.log != loaded.log_id:
+        return
+    if (loaded.position, loaded.chain.hex()) != (left.position, left.chain):
+        raise Damaged(left.position, f"the log was closed there, but it ends at {loaded.position}")

@@ -1,0 +1,95 @@
+"""What a change does in SQL: pure, one or two statements each."""
+
+from collections.abc import Iterator
+
+from eventstore.store import (
+    Change,
+    DropBlob,
+    DropRow,
+    DropSealed,
+    PutAck,
+    PutBlob,
+    PutCommand,
+    PutCounter,
+    PutKey,
+    PutKeyframe,
+    PutRow,
+    PutSealed,
+    Shred,
+    Touch,
+)
+
+KEYFRAMES_KEPT = 8
+"""So many of the newest keyframes of a stream and fold are kept, of one fingerprint only."""
+
+type Value = str | int | bytes | None
+
+_PUT_COUNTER = (
+    "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET next = max(next, excluded.next)"
+)
+_PUT_ACK = (
+    "INSERT INTO ack VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (user, client, stream) DO UPDATE SET seq = max(seq, excluded.seq)"
+)
+_PUT_BLOB = "INSERT INTO blob VALUES (?, 1, ?) ON CONFLICT (id) DO UPDATE SET refs = refs + 1"
+_DROP_OLD_KEYFRAMES = (
+    "DELETE FROM keyframe WHERE stream = ?1 AND fold = ?2 AND (fingerprint <> ?3 OR seq NOT IN"
+    " (SELECT seq FROM keyframe WHERE stream = ?1 AND fold = ?2 AND fingerprint = ?3"
+    " ORDER BY seq DESC LIMIT ?4))"
+)
+
+
+def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
+    """The statements that make `change` true, in order."""
+    match change:
+        case PutRow(row):
+            yield (
+                "INSERT OR REPLACE INTO projection VALUES (?, ?, ?, ?)",
+                (row.table, row.part, row.key, row.value),
+            )
+        case DropRow(row) if row.key is None:
+            yield "DELETE FROM projection WHERE tbl = ? AND part = ?", (row.table, row.part)
+        case DropRow(row):
+            yield (
+                "DELETE FROM projection WHERE tbl = ? AND part = ? AND key = ?",
+                (row.table, row.part, row.key),
+            )
+        case PutBlob(id=name, packed=packed):
+            yield _PUT_BLOB, (name, packed)
+        case DropBlob(id=name):
+            yield "UPDATE blob SET refs = refs - 1 WHERE id = ?", (name,)
+            yield "DELETE FROM blob WHERE id = ? AND refs < 1", (name,)
+        case PutKey(owner, wrapped):
+            yield "INSERT OR REPLACE INTO data_key VALUES (?, ?)", (owner, wrapped)
+        case PutSealed(owner, name, sealed):
+            yield "INSERT OR REPLACE INTO sealed VALUES (?, ?, ?)", (owner, name, sealed)
+        case DropSealed(owner, name):
+            yield "DELETE FROM sealed WHERE owner = ? AND name = ?", (owner, name)
+        case Shred(owner):
+            yield "DELETE FROM data_key WHERE owner = ?", (owner,)
+            yield "DELETE FROM sealed WHERE owner = ?", (owner,)
+        case PutCounter(counter, following):
+            yield _PUT_COUNTER, (counter, following)
+        case PutCommand(record, at_ms):
+            key = record.key
+            yield (
+                "INSERT OR REPLACE INTO command VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    key.user,
+                    key.client,
+                    key.id,
+                    record.fingerprint,
+                    record.reply,
+                    record.at_stream,
+                    record.at_seq,
+                    at_ms,
+                ),
+            )
+        case PutAck(ack):
+            yield _PUT_ACK, (ack.user, ack.client, ack.stream, ack.seq)
+        case PutKeyframe(frame):
+            where = (frame.stream, frame.fold, frame.fingerprint)
+            yield "INSERT OR REPLACE INTO keyframe VALUES (?, ?, ?, ?, ?)", (*where, frame.seq, frame.state)
+            yield _DROP_OLD_KEYFRAMES, (*where, KEYFRAMES_KEPT)
+        case Touch(at_ms):
+            yield "INSERT OR REPLACE INTO meta VALUES ('touched', ?)", (str(at_ms).encode(),)

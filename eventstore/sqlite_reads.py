@@ -1,0 +1,198 @@
+"""Reading a SQLite log: the queries, and a few read-only connections for them.
+
+Every call is one short transaction: a long one would keep the write-ahead log from being emptied.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from eventstore.errors import Closed, Damaged, EventStoreError, Unavailable
+from eventstore.model import LOG_STREAM, Ack, CommandKey, CommandRecord, Keyframe, StoredEvent
+from eventstore.schema import connect_reader
+
+_COLUMNS = (
+    "position, stream, seq, type, body, version, ts, entity, principal, command_id, cause, build, chain"
+)
+EVENTS_BY_SEQ = f"SELECT {_COLUMNS} FROM event WHERE stream = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608  constant
+EVENTS_BY_POSITION = (
+    f"SELECT {_COLUMNS} FROM event WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"  # noqa: S608  constant
+)
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_PRIMARY_CODE = 0xFF
+
+
+def translated(error: sqlite3.Error) -> EventStoreError:
+    """What a caller of the log gets instead of an error of the library; it holds no parameters."""
+    if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _CORRUPT:
+        return Damaged(0, str(error))
+    return Unavailable(str(error))
+
+
+class Names:
+    """The numbers of streams and of repeating texts. The writer adds to it; readers only look up."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, int] = {}
+        self.stream_names: dict[int, str] = {}
+        self.ids: dict[str, int] = {}
+        self.texts: dict[int, str] = {}
+
+
+def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRecord | None:
+    """The record of a command, if any."""
+    row = connection.execute(
+        "SELECT fingerprint, reply, at_stream, at_seq FROM command WHERE user = ? AND client = ? AND id = ?",
+        (key.user, key.client, key.id),
+    ).fetchone()
+    return None if row is None else CommandRecord(key, *row)
+
+
+def select_events(
+    connection: sqlite3.Connection, names: Names, sql: str, parameters: Sequence[int], bytes_max: int
+) -> list[StoredEvent]:
+    """The events of a query until their bodies exceed `bytes_max`; at least one if there is one."""
+    events: list[StoredEvent] = []
+    size = 0
+    streams: Mapping[int, str] = names.stream_names
+    texts: Mapping[int, str] = names.texts
+    cursor = connection.execute(sql, parameters)
+    try:
+        for (
+            position,
+            stream,
+            seq,
+            type_,
+            body,
+            version,
+            ts,
+            entity,
+            who,
+            command,
+            cause,
+            build,
+            chain,
+        ) in cursor:
+            size += len(body)
+            if events and size > bytes_max:
+                break
+            events.append(
+                StoredEvent(
+                    position,
+                    streams[stream],
+                    seq,
+                    texts[type_],
+                    body,
+                    version,
+                    ts,
+                    entity,
+                    who,
+                    command,
+                    cause,
+                    texts[build],
+                    chain,
+                )
+            )
+    except KeyError:
+        raise Damaged(position, "its stream, type or build has no name") from None
+    finally:
+        cursor.close()  # ends the read transaction also when not all rows were taken
+    return events
+
+
+class SqliteReads:
+    """Implements `store.Reads`; any number of calls at once, each on a connection of its own."""
+
+    def __init__(self, path: Path, names: Names) -> None:
+        self._path = path
+        self._names = names
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+
+    def close(self) -> None:
+        """Close all connections; no call may be running."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def events(
+        self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
+    ) -> list[StoredEvent]:
+        """See `Reads`."""
+        with self._connection() as connection:
+            if stream == LOG_STREAM:
+                sql, bounds = EVENTS_BY_POSITION, (after, upto, events_max)
+                return select_events(connection, self._names, sql, bounds, bytes_max)
+            number = self._names.streams.get(stream)
+            if number is None:
+                return []
+            by_seq = (number, after, upto, events_max)
+            return select_events(connection, self._names, EVENTS_BY_SEQ, by_seq, bytes_max)
+
+    def command(self, key: CommandKey) -> CommandRecord | None:
+        """See `Reads`."""
+        with self._connection() as connection:
+            return select_command(connection, key)
+
+    def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
+        """See `Reads`."""
+        sql = "SELECT wrapped, box FROM sealed JOIN data_key USING (owner) WHERE owner = ? AND name = ?"
+        with self._connection() as connection:
+            row: tuple[bytes, bytes] | None = connection.execute(sql, (owner, name)).fetchone()
+            return row
+
+    def blob(self, blob_id: str) -> bytes | None:
+        """See `Reads`."""
+        return self._value("SELECT packed FROM blob WHERE id = ?", (blob_id,))
+
+    def rows(self, table: str, part: str, before: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """See `Reads`."""
+        sql = "SELECT key, value FROM projection WHERE tbl = ? AND part = ? {} ORDER BY key DESC LIMIT ?"
+        with self._connection() as connection:
+            if before is None:
+                return connection.execute(sql.format(""), (table, part, limit)).fetchall()
+            return connection.execute(sql.format("AND key < ?"), (table, part, before, limit)).fetchall()
+
+    def row(self, table: str, part: str, key: bytes) -> bytes | None:
+        """See `Reads`."""
+        sql = "SELECT value FROM projection WHERE tbl = ? AND part = ? AND key = ?"
+        return self._value(sql, (table, part, key))
+
+    def keyframe(self, stream: str, fold: str, fingerprint: str, at: int) -> Keyframe | None:
+        """See `Reads`."""
+        sql = (
+            "SELECT seq, state FROM keyframe WHERE stream = ? AND fold = ? AND fingerprint = ? AND seq <= ?"
+            " ORDER BY seq DESC LIMIT 1"
+        )
+        with self._connection() as connection:
+            row = connection.execute(sql, (stream, fold, fingerprint, at)).fetchone()
+            return None if row is None else Keyframe(stream, fold, fingerprint, *row)
+
+    def acks(self, user: str | None) -> list[Ack]:
+        """See `Reads`."""
+        sql = "SELECT user, client, stream, seq FROM ack WHERE ?1 IS NULL OR user = ?1 ORDER BY 1, 2, 3"
+        with self._connection() as connection:
+            return [Ack(*row) for row in connection.execute(sql, (user,))]
+
+    def _value(self, sql: str, parameters: tuple[str | bytes, ...]) -> bytes | None:
+        with self._connection() as connection:
+            row = connection.execute(sql, parameters).fetchone()
+            return None if row is None else row[0]
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """An idle connection or a new one. There are never more than jobs that run at once."""
+        if self._closed:
+            raise Closed("the log has been closed")
+        try:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = connect_reader(self._path)
+            try:
+                yield connection
+            finally:
+                self._idle.append(connection)
+        except sqlite3.Error as error:
+            raise translated(error) from None

@@ -1,0 +1,263 @@
+"""Writing a SQLite log: one connection, one transaction a group, and the care of the files.
+
+This connection is the only one that checkpoints: SQLite before 3.51.3 can corrupt a write-ahead log
+when one connection checkpoints while another commits.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from eventstore.chain import GENESIS
+from eventstore.errors import EventStoreError, InUse
+from eventstore.lock import DirectoryLock, Left
+from eventstore.model import CommandKey, CommandRecord, Head, StoredEvent
+from eventstore.schema import connect_writer
+from eventstore.sqlite_changes import statements
+from eventstore.sqlite_reads import Names, SqliteReads, select_command, translated
+from eventstore.store import DropSealed, Group, Loaded, Shred
+
+COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
+WAL_CHECKPOINT_BYTES = 16 << 20
+WAL_STEP_BYTES = 4 << 20
+WAL_BYTES_MAX = 64 << 20
+_BUSY_TIMEOUT_MS = 5000
+_TRUNCATE_WAIT_MS = 250
+_PRUNE_EVERY_MS = 60_000
+_PRUNE_ROWS = 1000
+
+_INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_log = structlog.get_logger(__name__)
+
+
+class SqliteStore:
+    """Implements `store.Store`."""
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, names: Names, reads: SqliteReads,
+        lock: DirectoryLock, epoch: int, log_id: str,
+    ) -> None:  # fmt: skip
+        self._path = path
+        self._wal = path.with_name(path.name + "-wal")
+        self._connection = connection
+        self._names = names
+        self._reads = reads
+        self._lock = lock
+        self._epoch = str(epoch).encode()
+        self._log_id = log_id
+        self._pruned_ms = 0
+        self._checkpoint_at = WAL_CHECKPOINT_BYTES
+        self._erasing = False
+
+    # -- Lookup
+
+    def find_command(self, key: CommandKey) -> CommandRecord | None:
+        """See `Lookup`."""
+        try:
+            return select_command(self._connection, key)
+        except sqlite3.Error as error:
+            raise translated(error) from None
+
+    def wrapped_key(self, owner: str) -> bytes | None:
+        """See `Lookup`."""
+        sql = "SELECT wrapped FROM data_key WHERE owner = ?"
+        try:
+            row = self._connection.execute(sql, (owner,)).fetchone()
+        except sqlite3.Error as error:
+            raise translated(error) from None
+        return None if row is None else row[0]
+
+    # -- Store
+
+    def commit(self, group: Group) -> None:
+        """See `Store`. What was erased is then in no file any more (soon, if a reader hinders)."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            self._fence()
+            if group.events:
+                self._insert(group.events)
+            for change in group.changes:
+                for sql, values in statements(change):
+                    connection.execute(sql, values)
+            if group.now_ms - self._pruned_ms >= _PRUNE_EVERY_MS:
+                self._prune(group.now_ms)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise translated(error) from None
+        if any(isinstance(change, Shred | DropSealed) for change in group.changes):
+            self._erasing = True
+            self._truncate(_TRUNCATE_WAIT_MS)
+
+    def recover(self) -> Loaded:
+        """See `Store`. Rolling back on the same connection keeps unsynced frames invisible for good.
+
+        A new connection could find such frames in the page cache and take them for durable; it is
+        made only if this one is beyond use, and then empties the write-ahead log before it reads.
+        """
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            return self.load()
+        except sqlite3.Error:
+            try:
+                self._reconnect()
+                return self.load()
+            except sqlite3.Error as error:
+                raise translated(error) from None
+
+    def care_due(self) -> bool:
+        """See `Store`."""
+        return self._erasing or self._wal_bytes() >= self._checkpoint_at
+
+    def care(self) -> None:
+        """See `Store`: checkpoints by the size of the write-ahead log.
+
+        A passive checkpoint leaves the file as long as it is, to be written again from its start;
+        so it is due again only when the file has grown by a step.
+        """
+        size = self._wal_bytes()
+        if self._erasing or size >= WAL_BYTES_MAX:
+            self._truncate(_TRUNCATE_WAIT_MS if size >= WAL_BYTES_MAX else 0)
+        else:
+            self._checkpoint("PASSIVE")
+        self._checkpoint_at = max(WAL_CHECKPOINT_BYTES, self._wal_bytes() + WAL_STEP_BYTES)
+
+    def close(self, position: int, chain: bytes) -> None:
+        """See `Store`."""
+        self._reads.close()
+        left: Left | None = Left(log=self._log_id, position=position, chain=chain.hex())
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._checkpoint("TRUNCATE")
+        except sqlite3.Error:
+            left = None
+        finally:
+            self._connection.close()
+            self._lock.leave(left)
+
+    def load(self) -> Loaded:
+        """Read where the log stands. Streams are found by one index seek each."""
+        connection, names = self._connection, self._names
+        names.streams.clear()
+        names.ids.clear()
+        heads: dict[str, Head] = {}
+        for number, name, first, seq in connection.execute(
+            "SELECT id, name, first, (SELECT max(seq) FROM event WHERE stream = stream.id) FROM stream"
+        ):
+            names.streams[name] = number
+            names.stream_names[number] = name
+            heads[name] = Head(first, first - 1 if seq is None else seq)
+        for number, text in connection.execute("SELECT id, text FROM name"):
+            names.ids[text] = number
+            names.texts[number] = text
+        last = connection.execute(
+            "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
+        ).fetchone()
+        counters = dict(connection.execute("SELECT name, next FROM counter"))
+        position, chain = last or (0, GENESIS)
+        return Loaded(self._log_id, position, chain, heads, counters)
+
+    # -- inside a transaction
+
+    def _fence(self) -> None:
+        """Another epoch means that somebody took the directory over in spite of the lock."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = 'writer_epoch'").fetchone()
+        if row is None or row[0] != self._epoch:
+            self._connection.execute("ROLLBACK")
+            raise InUse(f"{self._path.parent} was taken over by another writer")
+
+    def _insert(self, events: list[StoredEvent]) -> None:
+        names = self._names
+        self._name_streams({e.stream for e in events if e.stream not in names.streams})
+        wanted = {e.type for e in events}
+        wanted.update({e.build for e in events})
+        self._name_texts(wanted - names.ids.keys())
+        streams, ids = names.streams, names.ids
+        self._connection.executemany(
+            _INSERT_EVENT,
+            [
+                (
+                    e.position,
+                    streams[e.stream],
+                    e.seq,
+                    ids[e.type],
+                    e.version,
+                    e.ts_ms,
+                    e.entity,
+                    e.principal,
+                    e.command_id,
+                    e.cause,
+                    ids[e.build],
+                    e.body,
+                    e.chain,
+                )
+                for e in events
+            ],
+        )
+
+    def _name_streams(self, new: Iterable[str]) -> None:
+        names = self._names
+        for name in sorted(new):
+            number = self._connection.execute(
+                "INSERT INTO stream (name, first) VALUES (?, 1)", (name,)
+            ).lastrowid
+            assert number is not None
+            names.streams[name] = number
+            names.stream_names[number] = name
+
+    def _name_texts(self, new: Iterable[str]) -> None:
+        names = self._names
+        for text in sorted(new):
+            number = self._connection.execute("INSERT INTO name (text) VALUES (?)", (text,)).lastrowid
+            assert number is not None
+            names.ids[text] = number
+            names.texts[number] = text
+
+    def _prune(self, now_ms: int) -> None:
+        """Forget the oldest answers. Rows lie in the order of their commits: no index is needed."""
+        self._connection.execute(
+            "DELETE FROM command WHERE rowid IN (SELECT rowid FROM"
+            " (SELECT rowid, ts FROM command ORDER BY rowid LIMIT ?) WHERE ts < ?)",
+            (_PRUNE_ROWS, now_ms - COMMANDS_KEPT_MS),
+        )
+        self._pruned_ms = now_ms
+
+    # -- the files
+
+    def _wal_bytes(self) -> int:
+        try:
+            return self._wal.stat().st_size
+        except OSError:
+            return 0
+
+    def _truncate(self, wait_ms: int) -> None:
+        """Empty the write-ahead log, waiting at most `wait_ms` for readers of older pages."""
+        self._connection.execute(f"PRAGMA busy_timeout={wait_ms}")
+        try:
+            if self._checkpoint("TRUNCATE"):
+                self._erasing = False
+                self._checkpoint_at = WAL_CHECKPOINT_BYTES
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+
+    def _checkpoint(self, mode: str) -> bool:
+        """Whether it went through; a failure costs disk space, never truth."""
+        try:
+            busy, pages, done = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        except sqlite3.Error as error:
+            _log.warning("checkpoint_failed", mode=mode, reason=str(error))
+            return False
+        if busy:
+            _log.warning("checkpoint_blocked_by_a_reader", mode=mode, pages=pages, done=done)
+        return not busy
+
+    def _reconnect(self) -> None:
+        self._connection.close()
+        self._connection = connect_writer(self._path)
+        if not self._checkpoint("TRUNCATE"):
+            raise EventStoreError("the write-ahead log could not be emptied after a failed write")

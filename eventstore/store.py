@@ -1,0 +1,220 @@
+"""The inner port: what a storage engine does, as blocking calls made from jobs of an executor.
+
+`eventstore.writer` decides a group of appends (`eventstore.group`) and hands it to `Store.commit`
+as data; `eventstore.log` reads through `Reads`. An engine knows nothing of the loop, of secrets in
+the clear, or of who waits. Calls of a `Store` never overlap; calls of `Reads` may, with anything.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from eventstore.model import (
+    Ack,
+    CommandKey,
+    CommandRecord,
+    Head,
+    Keyframe,
+    RowDrop,
+    RowPut,
+    StoredEvent,
+)
+
+
+class _Change(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
+    """One thing that a commit does beside its events. Changes apply in order."""
+
+
+class PutRow(_Change, frozen=True):
+    """Write a projection row."""
+
+    row: RowPut
+
+
+class DropRow(_Change, frozen=True):
+    """Remove a projection row or part."""
+
+    row: RowDrop
+
+
+class PutBlob(_Change, frozen=True):
+    """Store a packed blob, or count one reference more to it."""
+
+    id: str
+    packed: bytes
+
+
+class DropBlob(_Change, frozen=True):
+    """Count one reference less; the last one removes the blob."""
+
+    id: str
+
+
+class PutKey(_Change, frozen=True):
+    """Store the wrapped data key of an owner."""
+
+    owner: str
+    wrapped: bytes
+
+
+class PutSealed(_Change, frozen=True):
+    """Store a sealed secret, in place of one of the same name."""
+
+    owner: str
+    name: str
+    sealed: bytes
+
+
+class DropSealed(_Change, frozen=True):
+    """Remove a sealed secret."""
+
+    owner: str
+    name: str
+
+
+class Shred(_Change, frozen=True):
+    """Destroy the data key of an owner and what was sealed under it."""
+
+    owner: str
+
+
+class PutCounter(_Change, frozen=True):
+    """The next number that a counter will hand out."""
+
+    counter: str
+    next: int
+
+
+class PutCommand(_Change, frozen=True):
+    """Remember a command's answer."""
+
+    record: CommandRecord
+    at_ms: int
+
+
+class PutAck(_Change, frozen=True):
+    """Raise an ack; a lower one is ignored."""
+
+    ack: Ack
+
+
+class PutKeyframe(_Change, frozen=True):
+    """Keep a keyframe, its state packed."""
+
+    frame: Keyframe
+
+
+class Touch(_Change, frozen=True):
+    """Write that it is now `at_ms`: the smallest real write, for a probe."""
+
+    at_ms: int
+
+
+type Change = (
+    PutRow
+    | DropRow
+    | PutBlob
+    | DropBlob
+    | PutKey
+    | PutSealed
+    | DropSealed
+    | Shred
+    | PutCounter
+    | PutCommand
+    | PutAck
+    | PutKeyframe
+    | Touch
+)
+
+
+class Group(msgspec.Struct, frozen=True, array_like=True):
+    """One commit: written completely or not at all."""
+
+    now_ms: int
+    events: list[StoredEvent]
+    changes: list[Change]
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """Where a log stands on its disk; `counters` maps a counter to its next number."""
+
+    log_id: str
+    position: int
+    chain: bytes
+    heads: dict[str, Head]
+    counters: dict[str, int]
+
+
+class Lookup(Protocol):
+    """What deciding a group has to ask the engine."""
+
+    def find_command(self, key: CommandKey) -> CommandRecord | None:
+        """The durable record of a command."""
+        ...
+
+    def wrapped_key(self, owner: str) -> bytes | None:
+        """The durable wrapped data key of an owner."""
+        ...
+
+
+class Store(Lookup, Protocol):
+    """The writing half of an engine."""
+
+    def commit(self, group: Group) -> None:
+        """Write `group` and return when it is durable. Any exception: the outcome is unknown."""
+        ...
+
+    def recover(self) -> Loaded:
+        """After a failed commit: find out what is durable. May be called again if it raises."""
+        ...
+
+    def care_due(self) -> bool:
+        """Whether `care` has something to do. Cheap: asked on the loop after every commit."""
+        ...
+
+    def care(self) -> None:
+        """Look after the files: nothing that an append must wait for. Must not raise for a full disk."""
+        ...
+
+    def close(self, position: int, chain: bytes) -> None:
+        """Leave the log closed at this point and release it."""
+        ...
+
+
+class Reads(Protocol):
+    """The reading half. `upto` bounds what is seen: the head that the caller knows to be durable."""
+
+    def events(
+        self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
+    ) -> list[StoredEvent]:
+        """See `Log.read`."""
+        ...
+
+    def command(self, key: CommandKey) -> CommandRecord | None:
+        """See `Log.command`."""
+        ...
+
+    def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
+        """(wrapped data key, sealed secret), both from one moment."""
+        ...
+
+    def blob(self, blob_id: str) -> bytes | None:
+        """The packed blob."""
+        ...
+
+    def rows(self, table: str, part: str, before: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """See `Log.rows`."""
+        ...
+
+    def row(self, table: str, part: str, key: bytes) -> bytes | None:
+        """See `Log.row`."""
+        ...
+
+    def keyframe(self, stream: str, fold: str, fingerprint: str, at: int) -> Keyframe | None:
+        """See `Log.keyframe`; the state is packed."""
+        ...
+
+    def acks(self, user: str | None) -> Sequence[Ack]:
+        """See `Log.acks`."""
+        ...

@@ -1,0 +1,306 @@
+"""Group commit on the event loop: the one place through which anything reaches the log.
+
+Appends gather while a commit runs; the next job takes what gathered. There is no timer and no
+thread of our own: a job is one commit on the executor port. When a job is back, and in this order:
+heads move in memory, the appends' futures resolve, listeners hear of the new events; then, after
+one turn of the loop in which the woken appenders may append again, the next job starts.
+
+A commit that failed has an unknown outcome. The engine first looks at what is durable, then every
+append of the group gets `Unavailable`: nothing is acknowledged on a second attempt.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from eventstore.ambient import Ambient
+from eventstore.errors import Closed, Damaged, EventStoreError, InUse, Unavailable
+from eventstore.executor import Executor
+from eventstore.gate import Gate
+from eventstore.group import Draft, Outcome, Place
+from eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
+from eventstore.port import Listener
+from eventstore.seal import Vault
+from eventstore.store import Change, Loaded, PutCounter, Reads, Store
+
+GROUP_EVENTS_MAX = 1000
+GROUP_BYTES_MAX = 1 << 20
+QUEUE_APPENDS_MAX = 8192
+QUEUE_BYTES_MAX = 32 << 20
+CARE_RETRY_S = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class _Pending:
+    """An append, or changes without one, that waits for its group."""
+
+    __slots__ = ("append", "changes", "done", "size")
+
+    def __init__(
+        self, append: Append | None, changes: tuple[Change, ...], size: int, done: asyncio.Future[Outcome]
+    ) -> None:
+        self.append = append
+        self.changes = changes
+        self.size = size
+        self.done = done
+
+
+class _Commit(msgspec.Struct, frozen=True):
+    """What a job brings back: an outcome for each pending, and where the log stands now."""
+
+    outcomes: list[Outcome]
+    events: list[StoredEvent]
+    seqs: dict[str, int]
+    position: int
+    chain: bytes
+    wrote: bool
+
+
+class Writer:
+    """The only writer of a log. All methods are called on the loop; jobs never overlap.
+
+    Invariant: `place` tells of durable events only. `failure` is why the last commit failed, None
+    if it did not.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        reads: Reads,
+        loaded: Loaded,
+        *,
+        vault: Vault,
+        ambient: Ambient,
+        build: str,
+        executor: Executor,
+    ) -> None:
+        self.place = Place(loaded.position, loaded.chain, loaded.heads)
+        self.failure: str | None = None
+        self._store = store
+        self._reads = reads
+        self._vault = vault
+        self._ambient = ambient
+        self._build = build
+        self._executor = executor
+        self._counters = dict(loaded.counters)
+        self._taken: set[str] = set()
+        self._queue: deque[_Pending] = deque()
+        self._gate = Gate(items_max=QUEUE_APPENDS_MAX, bytes_max=QUEUE_BYTES_MAX)
+        self._listeners: list[Listener] = []
+        self._running: asyncio.Task[None] | None = None
+        self._care_timer: asyncio.TimerHandle | None = None
+        self._in_doubt = False
+        self._closed: str | None = None
+
+    async def append(self, append: Append, size: int) -> Appended | Duplicate:
+        """See `Log.append`; `size` is the append's weight in bytes."""
+        outcome = await self._submit(append, (), size)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def write(self, changes: tuple[Change, ...], size: int) -> None:
+        """Commit `changes` that belong to no append. Raises Unavailable, Closed."""
+        outcome = await self._submit(None, changes, size)
+        if isinstance(outcome, Exception):
+            raise outcome
+
+    def take(self, counter: str, count: int) -> int:
+        """See `Log.take`. The next commit writes how far the counter went."""
+        first = self._counters.get(counter, 1)
+        self._counters[counter] = first + count
+        self._taken.add(counter)
+        return first
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """See `Log.listen`."""
+        self._listeners.append(listener)
+
+        def forget() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return forget
+
+    def check_open(self) -> None:
+        """Raises Closed once the log takes nothing any more."""
+        if self._closed is not None:
+            raise Closed(self._closed)
+
+    def stop(self) -> None:
+        """Take nothing new."""
+        self._closed = self._closed or "the log has been closed"
+
+    async def close(self) -> None:
+        """Commit what waits, then release the store. Call once."""
+        self.stop()
+        while self._running is not None or self._gate.waiting:
+            if self._running is not None:
+                await asyncio.wait([self._running])
+            await asyncio.sleep(0)
+        if self._care_timer is not None:
+            self._care_timer.cancel()
+        place = self.place
+        await self._executor.run(lambda: self._store.close(place.position, place.chain))
+
+    async def _submit(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Outcome:
+        self.check_open()
+        await self._gate.enter(size)
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Pending(append, changes, size, done))
+        self._start()
+        return await done
+
+    def _start(self) -> None:
+        if self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self._run(), name="log writer")
+
+    async def _run(self) -> None:
+        """Commit group after group until nothing waits."""
+        try:
+            while self._queue or self._store.care_due():
+                if self._queue:
+                    await self._one_group()
+                    # The woken appenders run first: what they append now joins the next group.
+                    await asyncio.sleep(0)
+                if self._store.care_due():
+                    await self._executor.run(self._store.care)
+                    if self._store.care_due() and not self._queue:
+                        self._care_later()
+                        break
+        finally:
+            self._running = None
+
+    def _care_later(self) -> None:
+        if self._care_timer is None and self._closed is None:
+            loop = asyncio.get_running_loop()
+            self._care_timer = loop.call_later(CARE_RETRY_S, self._care_again)
+
+    def _care_again(self) -> None:
+        self._care_timer = None
+        self._start()
+
+    async def _one_group(self) -> None:
+        items = self._gather()
+        counters = [PutCounter(name, self._counters[name]) for name in sorted(self._taken)]
+        self._taken.clear()
+        now_ms = self._ambient.now_ms()
+        wrote = False
+        try:
+            if self._in_doubt:
+                self._tell(await self._find_out())
+            commit = await self._executor.run(lambda: self._job(items, counters, now_ms))
+            wrote = commit.wrote
+        except Exception as error:  # noqa: BLE001  whatever it was, the group must hear of it
+            await self._fail(items, error)
+        else:
+            self._settle(items, commit)
+        finally:
+            if not wrote:
+                self._taken.update(put.counter for put in counters)
+
+    def _gather(self) -> list[_Pending]:
+        """The next group: at least one append, then as many as fit."""
+        queue = self._queue
+        items: list[_Pending] = []
+        events = size = 0
+        while queue:
+            pending = queue[0]
+            count = 0 if pending.append is None else len(pending.append.events)
+            if items and (events + count > GROUP_EVENTS_MAX or size + pending.size > GROUP_BYTES_MAX):
+                break
+            items.append(queue.popleft())
+            events += count
+            size += pending.size
+        self._gate.leave(len(items), size)
+        return items
+
+    def _settle(self, items: list[_Pending], commit: _Commit) -> None:
+        """Heads, then futures, then listeners."""
+        place = self.place
+        for stream, seq in commit.seqs.items():
+            known = place.heads.get(stream)
+            place.heads[stream] = Head(1 if known is None else known.first, seq)
+        place.position = commit.position
+        place.chain = commit.chain
+        if commit.wrote:
+            self.failure = None
+        for pending, outcome in zip(items, commit.outcomes, strict=True):
+            if not pending.done.done():
+                pending.done.set_result(outcome)
+        self._tell(commit.events)
+
+    async def _fail(self, items: list[_Pending], error: Exception) -> None:
+        known = isinstance(error, EventStoreError)
+        self.failure = reason = str(error) if known else type(error).__name__
+        _log.error("commit_failed", reason=reason, appends=len(items), exc_info=None if known else error)
+        missed: list[StoredEvent] = []
+        if isinstance(error, InUse):
+            self._closed = reason
+        elif not self._in_doubt:
+            self._in_doubt = True
+            try:
+                missed = await self._find_out()
+            except Exception as again:  # noqa: BLE001  asked again before the next group
+                _log.error("recovery_failed", reason=str(again))
+        for pending in items:
+            if not pending.done.done():
+                # A new one each: a shared exception would collect the tracebacks of all its raisers.
+                pending.done.set_result(Unavailable(f"the log cannot write: {reason}"))
+        self._tell(missed)
+
+    async def _find_out(self) -> list[StoredEvent]:
+        """Stand where the disk stands; returns the durable events that nobody has heard of."""
+        found, missed = await self._executor.run(self._look)
+        self.place = Place(found.position, found.chain, found.heads)
+        for counter, following in found.counters.items():
+            self._counters[counter] = max(following, self._counters.get(counter, 1))
+        self._in_doubt = False
+        return missed
+
+    def _tell(self, events: Sequence[StoredEvent]) -> None:
+        if not events:
+            return
+        for listener in tuple(self._listeners):
+            try:
+                listener(events)
+            except Exception:  # noqa: BLE001  one bad listener must not end the writer
+                _log.exception("listener_failed")
+
+    # Jobs: on the executor's thread. The loop changes nothing of what they use while they run.
+
+    def _job(self, items: list[_Pending], counters: list[PutCounter], now_ms: int) -> _Commit:
+        draft = Draft(self.place, self._store, self._vault, self._build, now_ms)
+        outcomes = [_decide(draft, pending) for pending in items]
+        wrote = bool(draft.events or draft.changes)
+        if wrote:
+            draft.changes[:0] = counters
+            self._store.commit(draft.group())
+        return _Commit(outcomes, draft.events, draft.seqs, draft.position, draft.chain, wrote)
+
+    def _look(self) -> tuple[Loaded, list[StoredEvent]]:
+        place = self.place
+        found = self._store.recover()
+        missed: list[StoredEvent] = []
+        if found.position > place.position:
+            new = found.position - place.position
+            missed = self._reads.events(
+                LOG_STREAM, place.position, found.position, new, new * GROUP_BYTES_MAX
+            )
+        elif found.position < place.position or found.chain != place.chain:
+            raise Damaged(place.position, f"acknowledged events are gone, the log ends at {found.position}")
+        return found, missed
+
+
+def _decide(draft: Draft, pending: _Pending) -> Outcome:
+    if pending.append is None:
+        draft.changes += pending.changes
+        return Appended(draft.position, ())
+    try:
+        return draft.add(pending.append)
+    except Exception as error:  # noqa: BLE001  what cannot be decided fails alone
+        return error
