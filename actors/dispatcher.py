@@ -1,49 +1,30 @@
-"""`Dispatcher`: gives the inboxes of many actors their turns on one asyncio loop.
+"""`Dispatcher`: what happens in a turn of an inbox, and how an actor's life begins and ends.
 
-A message put into an idle inbox makes it ready and queues it here. One callback on the loop (`_pump`)
-takes ready inboxes in turn, up to `throughput` messages of each, for one time slice; then sockets and
-timers have theirs. A handler that returns a coroutine becomes a task, and its inbox is BUSY until the
-coroutine has ended, so an actor handles one message at a time.
-
-Every message is handled, or its sender is told (ActorDeadError), or it is counted as a dead letter.
+A handler that returns a coroutine becomes a task, and its inbox is BUSY until the coroutine has ended:
+an actor handles one message at a time. Every message is handled, or its sender is told
+(ActorDeadError), or it is counted as a dead letter.
 """
 
 import asyncio
-import contextlib
-import contextvars
 import logging
-import queue
-import threading
-from asyncio.events import _get_running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine
 from inspect import iscoroutine
-from typing import Any, Final, Protocol, cast
+from typing import Any, cast
 
 from pykka import ActorDeadError, ActorRegistry
-from pykka.messages import _ActorStop  # private: an undelivered stop is a success
 
 from actors import watch
+from actors.dead_letters import DeadLetters, answer, refuse
 from actors.errors import HandlerCancelled
 from actors.inbox import BUSY, DEAD, IDLE, READY, SUSPENDED, Inbox
 from actors.loop_actor import LoopActor
-from actors.messages import Control, DeadLetter, Envelope, Escalated, Order, Reason, Terminated
+from actors.messages import Control, Envelope, Escalated, Order, Reason
+from actors.scheduler import Choice, Scheduler
 from actors.supervisor import GiveUpHook, Supervisor
 from eventstore.ambient import Ambient
 
-# Bounds a slice where the clock stands still while callbacks run, as in a simulated loop.
-TURNS_A_SLICE_MAX: Final = 256
-DEAD_LETTERS_KEPT: Final = 16
-
 _log = logging.getLogger("pykka")
-
-
-class Choice(Protocol):
-    """The one thing a seeded runtime wants of a random.Random."""
-
-    def randrange(self, stop: int, /) -> int:
-        """A number in [0, stop)."""
-        ...
 
 
 class Dispatcher:
@@ -60,34 +41,17 @@ class Dispatcher:
     ) -> None:
         self.loop = loop
         self.ambient = ambient
-        # Handlers run in the context that made the runtime, not in that of whoever sent first.
-        self.context = contextvars.copy_context()
-        # Re-entrant: a finalizer may run inside the locked lines and send a message.
-        self.lock = threading.RLock()
+        self._scheduler = Scheduler(loop, self._take_turn, slice_s, rng)
+        self.lock = self._scheduler.lock
+        self.ready_up = self._scheduler.ready_up
         self.alive = 0
         self.restarts = 0
-        self.dead_letters = 0
-        self.recent_dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTERS_KEPT)
+        self._letters = DeadLetters()
         self.received = 0  # put into inboxes, under the lock
         self._taken = 0  # taken out of them, on the loop
-        self._ready: deque[Inbox] = deque()
-        self._awake = False
-        self._rng = rng
         self._throughput = throughput if rng is None else 1
-        self._slice_s = slice_s
         self._supervisor = Supervisor(self, on_give_up)
         self._background: set[asyncio.Task[None]] = set()
-
-    def ready_up(self, inbox: Inbox) -> None:
-        """Queue an inbox for its turn and wake the pump if it sleeps. The caller holds the lock."""
-        inbox.state = READY
-        self._ready.append(inbox)
-        if not self._awake:
-            self._awake = True
-            if _get_running_loop() is self.loop:
-                self.loop.call_soon(self._pump, context=self.context)
-            else:
-                self.loop.call_soon_threadsafe(self._pump, context=self.context)
 
     def begin(self, inbox: Inbox) -> None:
         """Let the inbox's actor start and then handle what waits."""
@@ -137,36 +101,7 @@ class Dispatcher:
 
     def dead_letter(self, actor: str, envelope: Envelope[Any], why: str) -> None:
         """Answer or count a message that nobody will handle."""
-        message = envelope.message
-        if envelope.reply_to is not None:
-            if isinstance(message, _ActorStop):
-                _answer(envelope, None)
-            else:
-                _refuse(envelope, ActorDeadError(f"{actor} stopped before handling the message"))
-        elif not isinstance(envelope, Control) and not isinstance(message, _ActorStop | Terminated):
-            self.dead_letters += 1
-            self.recent_dead_letters.append(DeadLetter(actor, type(message).__name__, why))
-
-    def _pump(self) -> None:
-        """Run ready inboxes for one time slice, then let sockets and timers in."""
-        try:
-            end_s = self.loop.time() + self._slice_s
-            for _ in range(TURNS_A_SLICE_MAX):
-                with self.lock:
-                    if not self._ready:
-                        self._awake = False
-                        return
-                    if self._rng is not None:
-                        self._ready.rotate(-self._rng.randrange(len(self._ready)))
-                    inbox = self._ready.popleft()
-                if inbox.state == READY:
-                    self._take_turn(inbox, end_s)
-                if self._rng is not None or self.loop.time() >= end_s:
-                    break
-        except BaseException:  # a signal between two handlers must not end all turns
-            self.loop.call_soon(self._pump, context=self.context)
-            raise
-        self.loop.call_soon(self._pump, context=self.context)
+        self._letters.take(actor, envelope, why)
 
     def _take_turn(self, inbox: Inbox, end_s: float) -> None:
         for _ in range(self._throughput):
@@ -180,6 +115,7 @@ class Dispatcher:
             pending = self._handle(inbox, envelope)
             if pending is not None:
                 self._occupy(inbox, self._resume(inbox, envelope, pending))
+                return  # whatever its state: an eager task may have released it already
             if inbox.state != READY:
                 return
             if cast("LoopActor", inbox.actor).actor_stopped.is_set():
@@ -200,7 +136,7 @@ class Dispatcher:
             if iscoroutine(result):
                 return result
             if envelope.reply_to is not None:
-                _answer(envelope, result)
+                answer(envelope, result)
         except BaseException as error:  # noqa: BLE001  one actor's failure is no other's
             self.fail(inbox, envelope, error)
         return None
@@ -236,8 +172,7 @@ class Dispatcher:
             if consequences is not None:
                 await consequences
         else:
-            if envelope.reply_to is not None:
-                _answer(envelope, result)
+            answer(envelope, result)
         self._release(inbox)
 
     async def _bear(self, inbox: Inbox, consequences: Coroutine[Any, Any, None]) -> None:
@@ -260,14 +195,14 @@ class Dispatcher:
         if not isinstance(error, Exception | asyncio.CancelledError):
             # As in pykka: an exception that is none ends the program's actors.
             _log.debug("%r in %s. Stopping all actors.", error, actor)
-            _refuse(envelope, ActorDeadError(f"{actor} was stopped by {type(error).__name__}"))
+            refuse(envelope, ActorDeadError(f"{actor} was stopped by {type(error).__name__}"))
             pending = actor._stop()  # noqa: SLF001  pykka's own
             ActorRegistry.stop_all(block=False)
             return pending if pending is not None else _nothing()
         if envelope.reply_to is not None:
             _log.info("Exception returned from %s to caller:", actor, exc_info=error)
             cancelled = isinstance(error, asyncio.CancelledError)
-            _refuse(envelope, HandlerCancelled(f"{actor} was cancelled") if cancelled else error)
+            refuse(envelope, HandlerCancelled(f"{actor} was cancelled") if cancelled else error)
             if not actor.asks_are_fatal:
                 return None
         if isinstance(error, asyncio.CancelledError) and actor.actor_stopped.is_set():
@@ -300,11 +235,11 @@ class Dispatcher:
         def tell() -> None:
             name = type(actor).__name__
             for envelope in left:
-                self.dead_letter(name, envelope, reason)
+                self._letters.take(name, envelope, reason)
             for envelope, waiter in waiting:
                 error = ActorDeadError(f"{name} stopped before there was room")
                 if envelope.reply_to is not None:
-                    _refuse(envelope, error)
+                    refuse(envelope, error)
                     waiter.set(None)
                 else:
                     waiter.set_exception((ActorDeadError, error, None))
@@ -318,15 +253,3 @@ class Dispatcher:
 
 async def _nothing() -> None:
     pass
-
-
-def _answer(envelope: Envelope[Any], value: object) -> None:
-    assert envelope.reply_to is not None
-    with contextlib.suppress(queue.Full):  # an asker that answers itself harms nobody
-        envelope.reply_to.set(value)
-
-
-def _refuse(envelope: Envelope[Any], error: BaseException) -> None:
-    if envelope.reply_to is not None:
-        with contextlib.suppress(queue.Full):
-            envelope.reply_to.set_exception((type(error), error, error.__traceback__))

@@ -132,7 +132,7 @@ class Inbox:
     def put_unbounded(self, envelope: Envelope[Any]) -> bool:
         """Add one of the runtime's own messages; a Control goes first. False: the actor is dead."""
         with self.runtime.lock:
-            if self.state == DEAD:
+            if self.state == DEAD or self.runtime.loop.is_closed():
                 return False
             self._accept(envelope)
             return True
@@ -163,14 +163,13 @@ class Inbox:
         return self.queue.popleft()
 
     def _offer(self, envelope: Envelope[Any], *, may_wait: bool) -> LoopFuture[None] | None:
-        if self.state == DEAD:
+        if self.state == DEAD or self.runtime.loop.is_closed():
             error = ActorDeadError("the actor has ended")
             if envelope.reply_to is None:
                 raise error
             envelope.reply_to.set_exception((ActorDeadError, error, None))
             return None
-        full = self.waiting is not None or (self.queue is not None and len(self.queue) >= self.limit)
-        if self.limit and full and not isinstance(envelope.message, _ActorStop):
+        if self.limit and self._full() and not isinstance(envelope.message, _ActorStop):
             if not may_wait:
                 raise InboxFull(type(self.actor).__name__, self.limit)
             waiter: LoopFuture[None] = LoopFuture()
@@ -179,6 +178,9 @@ class Inbox:
             return waiter
         self._accept(envelope)
         return None
+
+    def _full(self) -> bool:
+        return self.waiting is not None or (self.queue is not None and len(self.queue) >= self.limit)
 
     def _accept(self, envelope: Envelope[Any]) -> None:
         if self.queue is None:

@@ -135,7 +135,7 @@ class LoopRef[A: Actor](ActorRef[A]):
 
     def unwatch(self, watcher: "LoopRef[Any]") -> None:
         """Take `watch` back; the message may be on its way already."""
-        watch.unwatch(self.actor_inbox, watcher.actor_urn)
+        watch.unwatch(self, self.actor_inbox, watcher.actor_inbox, watcher.actor_urn)
 
     def on_terminated(self, callback: Callable[[Terminated], None]) -> None:
         """Call `callback` on the loop once this actor is dead; here and now if it is already."""

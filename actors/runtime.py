@@ -8,12 +8,14 @@ from typing import Any, Final
 from pykka import ActorRegistry
 
 from actors import registry
-from actors.dispatcher import Choice, Dispatcher
+from actors.dispatcher import Dispatcher
+from actors.future import forbid_blocking
 from actors.inbox import BUSY, SUSPENDED, Inbox
 from actors.loop_actor import LoopActor, build
-from actors.messages import Reason
+from actors.messages import DeadLetter, Reason
 from actors.refs import LoopRef
 from actors.restart import Restart
+from actors.scheduler import Choice
 from actors.supervisor import GiveUpHook
 from eventstore.ambient import Ambient, SystemAmbient
 
@@ -38,8 +40,6 @@ class Runtime(Dispatcher):
     Attributes:
         alive: Actors that have not ended.
         restarts: Restarts so far.
-        dead_letters: Messages that nobody handled and whose sender was not told.
-        recent_dead_letters: The last few of these, by name.
     """
 
     def __init__(
@@ -62,6 +62,16 @@ class Runtime(Dispatcher):
             self._thread.start()
 
     @property
+    def dead_letters(self) -> int:
+        """Messages that nobody handled and whose sender was not told."""
+        return self._letters.count
+
+    @property
+    def recent_dead_letters(self) -> tuple[DeadLetter, ...]:
+        """The last few dead letters, by name."""
+        return tuple(self._letters.recent)
+
+    @property
     def queued(self) -> int:
         """Messages that wait in all inboxes."""
         return self.received - self._taken
@@ -69,7 +79,7 @@ class Runtime(Dispatcher):
     @property
     def resting(self) -> bool:
         """Whether no inbox waits for its turn. Handlers that are suspended do not count."""
-        return not self._awake
+        return self._scheduler.resting
 
     def start[A: LoopActor](self, actor_class: type[A], *args: Any, **kwargs: Any) -> LoopRef[A]:
         """Start an actor here, with these arguments for its class. Callable from any thread."""
@@ -85,8 +95,14 @@ class Runtime(Dispatcher):
         """Stop every actor, the last started first, after what it has in its inbox.
 
         After `timeout_s` the handlers that still run are cancelled and what waits is answered with
-        ActorDeadError. True: nothing had to be cancelled.
+        ActorDeadError. True: nothing had to be cancelled. To be awaited on the runtime's own loop, and not
+        by one of its actors, which would wait for itself.
+
+        Raises:
+            RuntimeError: this is another loop.
         """
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeError("stop() belongs on the runtime's own loop")
         refs = self._refs()
         stopping = [ref.stop(block=False) for ref in refs]
         for ref in refs:
@@ -109,7 +125,12 @@ class Runtime(Dispatcher):
         return not running and not stragglers
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Stop every actor and end the runtime's own loop and thread; not on a loop's thread."""
+        """Stop every actor and end the runtime's own loop and thread; for a thread without a loop.
+
+        Raises:
+            RuntimeError: the loop was handed in, or this thread runs a loop.
+        """
+        forbid_blocking("close()")
         if self._thread is None:
             raise RuntimeError("the loop belongs to the caller: await stop() there")
         asyncio.run_coroutine_threadsafe(self.stop(timeout_s), self.loop).result()
@@ -120,6 +141,8 @@ class Runtime(Dispatcher):
     def _start[A: LoopActor](
         self, parent: LoopRef[Any] | None, actor_class: type[A], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> LoopRef[A]:
+        if self.loop.is_closed():
+            raise RuntimeError("the runtime's loop is closed")
         inbox = Inbox(self, actor_class.inbox_limit)
         if isinstance(actor_class.supervision, Restart):
             inbox.recipe = (actor_class, args, kwargs)

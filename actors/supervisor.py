@@ -165,7 +165,10 @@ class Supervisor:
     def _give_up(self, actor: LoopActor, why: str) -> None:
         _log.error("actor_gave_up", actor=str(actor), reason=why)
         if self._on_give_up is not None:
-            self._on_give_up(actor.actor_ref, why)
+            try:
+                self._on_give_up(actor.actor_ref, why)
+            except Exception as trouble:  # noqa: BLE001  user code
+                _log_hook(actor, trouble)
 
 
 async def _hook(hook: Callable[[], object]) -> BaseException | None:

@@ -8,10 +8,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from pykka import ActorRef
 
 from actors.inbox import DEAD, Extras, Inbox
 from actors.messages import Envelope, Reason, Terminated
+
+_log = structlog.get_logger("actors")
 
 
 def watch(ref: ActorRef[Any], watched: Inbox, watcher: Inbox, watcher_urn: str) -> None:
@@ -34,8 +37,13 @@ def on_terminated(
     callback(Terminated(ref, watched.reason or Reason.STOPPED))
 
 
-def unwatch(watched: Inbox, key: object) -> None:
+def unwatch(ref: ActorRef[Any], watched: Inbox, watcher: Inbox, watcher_urn: str) -> None:
     """Take a watch back; it may have been delivered already."""
+    _forget(watcher, ref.actor_urn)
+    _drop(watched, watcher_urn)
+
+
+def _drop(watched: Inbox, key: object) -> None:
     with watched.runtime.lock:
         if watched.has_extras:
             watched.extras.watchers.pop(key, None)
@@ -44,10 +52,20 @@ def unwatch(watched: Inbox, key: object) -> None:
 def announce(ref: ActorRef[Any], reason: Reason, extras: Extras) -> None:
     """Tell the watchers of a dead actor, and take back what it watched itself."""
     for watched in extras.watching.values():
-        unwatch(watched, ref.actor_urn)
+        _drop(watched, ref.actor_urn)
     for deliver in extras.watchers.values():
-        deliver(Terminated(ref, reason))
+        try:
+            deliver(Terminated(ref, reason))
+        except Exception as trouble:  # noqa: BLE001  one watcher's trouble is not the next one's
+            _log.error("actor_watch_failed", actor=str(ref), error=type(trouble).__name__)
 
 
 def _tell(watcher: Inbox, news: Terminated) -> None:
+    _forget(watcher, news.ref.actor_urn)
     watcher.put_unbounded(Envelope(news))
+
+
+def _forget(watcher: Inbox, urn: str) -> None:
+    with watcher.runtime.lock:
+        if watcher.has_extras:
+            watcher.extras.watching.pop(urn, None)
