@@ -1,12 +1,19 @@
 """A toy domain for entity tests: accounts that fold `account/<key>` and know nothing of mail."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from actors.decider import Context, Decision, Origin
-from actors.entity import Execute
-from eventstore.model import CommandKey, NewEvent, StoredEvent
+from actors.decider import Answer, Context, Decision, Origin
+from actors.directory import Directory, DirectoryLimits
+from actors.entity import Execute, Query
+from actors.runtime import Runtime
+from eventstore.ambient import FakeAmbient
+from eventstore.model import NewEvent, StoredEvent
+from replay.feed import Feed
+from replay.keyframes import KeyframePolicy
+from tests.support.logs import FaultyLog, faulty_log
 
 SERVICE = Origin(principal="service")
 
@@ -129,3 +136,64 @@ def moved(stream: str, amount: int, context: Context | None = None) -> NewEvent:
     timestamp = context.timestamp if context else "2026-11-24T10:31:07.114Z"
     body = msgspec.json.encode(Moved("moved", timestamp, amount))
     return NewEvent(stream=stream, type="moved", body=body, entity=stream)
+
+
+class Town:
+    """A directory of accounts over a log that can misbehave, and what its effects were."""
+
+    def __init__(
+        self,
+        log: FaultyLog,
+        decider: AccountDecider | None = None,
+        *,
+        limits: DirectoryLimits | None = None,
+        keyframes: KeyframePolicy | None = None,
+    ) -> None:
+        self.log = log
+        self.decider = decider or AccountDecider()
+        self.effects: list[tuple[str, Receipt, int]] = []
+        self.runtime = Runtime(asyncio.get_running_loop(), ambient=FakeAmbient())
+        self.feed = Feed(log)
+        self.directory = Directory(
+            self.runtime,
+            log,
+            self.feed,
+            FakeAmbient(),
+            limits=limits or DirectoryLimits(),
+            keyframes=keyframes or KeyframePolicy(),
+        )
+        self.directory.register("account", self.decider, self._effect, weigh=lambda state: state.events)
+
+    def _effect(self, key: str, effect: Receipt, position: int) -> None:
+        self.effects.append((key, effect, position))
+
+    async def execute(self, key: str, command: Command, origin: Origin = SERVICE) -> Answer[Reply]:
+        """Ask an account to do something."""
+        answer: Answer[Reply] = await self.directory.ask("account", key, Execute(command, origin))
+        return answer
+
+    async def balance(self, key: str) -> tuple[int, int]:
+        """(seq, balance) as the account itself says."""
+        found: tuple[int, int] = await self.directory.ask(
+            "account", key, Query(lambda seq, state: (seq, state.balance))
+        )
+        return found
+
+
+def in_town(
+    test: Callable[[Town], Awaitable[None]],
+    decider: AccountDecider | None = None,
+    *,
+    limits: DirectoryLimits | None = None,
+    keyframes: KeyframePolicy | None = None,
+) -> None:
+    """Run `test` with a directory of accounts; afterwards everything must come to an end."""
+
+    async def main() -> None:
+        town = Town(await faulty_log(), decider, limits=limits, keyframes=keyframes)
+        async with asyncio.timeout(20):
+            await test(town)
+            await town.directory.close()
+            await town.runtime.stop()
+
+    asyncio.run(main())
