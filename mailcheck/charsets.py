@@ -1,0 +1,93 @@
+"""From bytes to text, whatever a mail claims about its character set. Pure; never raises.
+
+Only the codecs named here are ever asked for: Python's own table also holds compressors and quadratic
+codecs, and remembers every unknown name for the life of the process.
+"""
+
+import re
+from types import MappingProxyType
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "utf-8": ("utf8", "unicode11utf8", "xunicode20utf8", "utf8mb4"),
+    "utf-16": ("utf16",),
+    "utf-16-le": ("utf16le",),
+    "utf-16-be": ("utf16be",),
+    "utf-7": ("utf7", "unicode11utf7"),
+    # The supersets that senders mean, as browsers have it.
+    "gb18030": (
+        *("gb2312", "gbk", "gb18030", "gb", "cp936", "ms936", "windows936", "xgbk", "euccn"),
+        *("eucgb2312cn", "chinese", "csgb2312", "gb231280", "isoir58"),
+    ),
+    "hz": ("hz", "hzgb2312"),
+    "big5hkscs": ("big5", "big5hkscs", "cp950", "csbig5", "xxbig5", "cnbig5", "big5tw"),
+    "iso2022_jp_2": ("iso2022jp", "csiso2022jp", "iso2022jp1", "iso2022jp2", "iso2022jpms"),
+    "cp932": ("shiftjis", "sjis", "xsjis", "cp932", "windows31j", "ms932", "csshiftjis"),
+    "euc_jp": ("eucjp", "xeucjp"),
+    "cp949": ("euckr", "ksc56011987", "ksc5601", "ksx1001", "cp949", "uhc", "windows949", "korean"),
+    "iso2022_kr": ("iso2022kr", "csiso2022kr"),
+    "johab": ("johab", "cp1361"),
+    "koi8-r": ("koi8r", "koi8", "cskoi8r"),
+    "koi8-u": ("koi8u", "koi8ru"),
+    "cp866": ("cp866", "ibm866"),
+    "ascii": ("usascii", "ascii", "ansix341968", "iso646us"),
+    "cp1252": ("latin1", "iso88591", "l1", "cp819", "windows1252", "cp1252"),
+    "cp1254": ("iso88599", "latin5", "windows1254", "cp1254"),
+    "cp874": ("tis620", "windows874", "iso885911", "cp874"),
+    "mac-roman": ("macintosh", "macroman", "xmacroman"),
+    "cp437": ("cp437", "ibm437"),
+    "cp850": ("cp850", "ibm850"),
+    "cp852": ("cp852", "ibm852"),
+    "cp855": ("cp855", "ibm855"),
+}
+_NAMES |= {f"iso8859-{n}": (f"iso8859{n}",) for n in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)}
+_NAMES |= {f"cp{n}": (f"windows{n}", f"cp{n}") for n in (1250, 1251, 1253, 1255, 1256, 1257, 1258)}
+_NAMES["iso8859-2"] += ("latin2",)
+_NAMES["iso8859-8"] += ("iso88598i", "iso88598e")
+_NAMES["iso8859-6"] += ("iso88596i", "iso88596e")
+
+_CODECS = MappingProxyType({alias: codec for codec, aliases in _NAMES.items() for alias in aliases})
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def codec_of(label: str) -> str | None:
+    """The codec for a character set's name as mails write it; None if it says nothing useful."""
+    return _CODECS.get("".join(char for char in label[:64].lower() if char.isascii() and char.isalnum()))
+
+
+def decode(raw: bytes, label: str, *, fallback: str = "") -> str:
+    """`raw` as text in the character set `label`, guessed if that says nothing or is plainly wrong.
+
+    `fallback` is a second opinion, such as the character set of the mail around it. The result has no
+    lone surrogates and no NULs.
+    """
+    codec = codec_of(label)
+    # 8-bit bytes under an ASCII or Latin-1 label often are a sender who does not know what it sends;
+    # UTF-8 is recognised with certainty.
+    if codec in {None, "ascii"}:
+        return guess(raw, fallback)
+    if codec == "cp1252":
+        return guess(raw, label)
+    try:
+        return clean(raw.decode(codec))
+    except UnicodeError:
+        shown = raw.decode(codec, "replace")
+    if 2 * shown.count("\ufffd") > sum(not char.isascii() for char in shown):
+        return guess(raw, fallback)
+    return clean(shown)
+
+
+def guess(raw: bytes, hint: str = "") -> str:
+    """`raw` as text: UTF-8 if it is, else as `hint` says, else GB18030 if it is, else Latin-1."""
+    for codec in ("utf-8", codec_of(hint), "gb18030"):
+        try:
+            if codec is not None:
+                return clean(raw.decode(codec))
+        except UnicodeError:
+            continue
+    return clean(raw.decode("cp1252", "replace"))
+
+
+def clean(text: str) -> str:
+    """`text` without what JSON or a database chokes on."""
+    return _SURROGATES.sub("\ufffd", text).replace("\0", "")
