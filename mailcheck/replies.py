@@ -1,6 +1,10 @@
 """What a command or query of the domain answers: JSON objects of PROTOCOL 6, and refusals. Pure."""
 
+from typing import Any, Self
+
 import msgspec
+
+from mailcheck.records import MailRecord
 
 
 class MailReply(msgspec.Struct, frozen=True):
@@ -37,7 +41,7 @@ class _Error(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
     details: str = ""
 
 
-class Outcome(msgspec.Struct, tag="success", tag_field="type", omit_defaults=True):
+class Success(msgspec.Struct, tag="success", tag_field="type", omit_defaults=True):
     """A command was carried out; the lists say for which mailboxes."""
 
     message: str
@@ -48,7 +52,7 @@ class Outcome(msgspec.Struct, tag="success", tag_field="type", omit_defaults=Tru
     cancelled: list[int] | None = None
 
 
-class Warned(Outcome, tag="warning", tag_field="type", omit_defaults=True):
+class Warned(Success, tag="warning", tag_field="type", omit_defaults=True):
     """A command had nothing to do."""
 
 
@@ -61,7 +65,72 @@ class ImportResult(msgspec.Struct, tag="import_result", tag_field="type"):
     failed_details: list[LineFailure]
 
 
-type Reply = Outcome | Warned | ImportResult | Refusal
+class EmailsList(msgspec.Struct, tag="emails_list", tag_field="type"):
+    """All rows at one moment: later events of `stream`, from `seq` + 1 on, apply on top."""
+
+    data: msgspec.Raw
+    stream: str
+    seq: int
+
+
+class Record(msgspec.Struct, gc=False):
+    """A mail in a list."""
+
+    mail_id: int
+    email_id: int
+    subject: str
+    sender: str
+    received_time: str
+    folder: str
+    has_attachments: bool
+    size: int
+
+    @classmethod
+    def of(cls, record: MailRecord) -> Self:
+        """What a client sees of a stored record."""
+        return msgspec.convert(record, cls, from_attributes=True)
+
+
+class MailRecords(msgspec.Struct, tag="mail_records", tag_field="type"):
+    """A page of a mailbox's mails, newest first; `next` goes back in as `before`."""
+
+    email_id: int
+    data: list[Record]
+    next: str | None
+
+
+class _Content(msgspec.Struct):
+    text: msgspec.Raw
+    html: msgspec.Raw
+    attachments: msgspec.Raw
+    truncated: msgspec.Raw
+
+
+class Mail(msgspec.Struct, tag="mail", tag_field="type"):
+    """One mail with its content."""
+
+    mail_id: int
+    email_id: int
+    subject: str
+    sender: str
+    received_time: str
+    folder: str
+    has_attachments: bool
+    size: int
+    text: msgspec.Raw
+    html: msgspec.Raw
+    attachments: msgspec.Raw
+    truncated: msgspec.Raw
+
+    @classmethod
+    def of(cls, record: MailRecord, content: bytes) -> Self:
+        """A stored record with the stored content, which is not decoded again."""
+        found = msgspec.json.decode(content, type=_Content)
+        fields: dict[str, Any] = msgspec.structs.asdict(Record.of(record))
+        return cls(**fields, **msgspec.structs.asdict(found))
+
+
+type Reply = Success | Warned | ImportResult | Refusal
 
 
 def encode(reply: Reply) -> bytes:

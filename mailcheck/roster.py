@@ -22,7 +22,7 @@ from mailcheck.commands import (
 )
 from mailcheck.importer import Account
 from mailcheck.providers import Endpoint, endpoint
-from mailcheck.replies import ImportResult, LineFailure, Outcome, Refusal, Reply, Warned
+from mailcheck.replies import ImportResult, LineFailure, Refusal, Reply, Success, Warned
 from mailcheck.roster_writing import RosterWriting
 from mailcheck.rows import Roster, RosterFold, Row
 
@@ -77,7 +77,7 @@ class RosterDecider(RosterFold):
         )
         email_id = writing.context.take("mailbox", 1)
         writing.add(email_id, email, command.mail_type, where, command.secrets.items())
-        return Outcome("邮箱添加成功", email_id=email_id)
+        return Success("邮箱添加成功", email_id=email_id)
 
     def _import(self, writing: RosterWriting, command: ImportEmails) -> Reply:
         state, data = writing.state, command.data
@@ -113,10 +113,10 @@ class RosterDecider(RosterFold):
             case DeleteEmails():
                 for email_id in owned:
                     writing.delete(email_id)
-                return Outcome(f"已删除 {len(owned)} 个邮箱", email_ids=owned)
+                return Success(f"已删除 {len(owned)} 个邮箱", email_ids=owned)
             case CancelCheck():
                 cancelled = [i for i in owned if writing.cancel(i)]
-                return Outcome(f"已取消 {len(cancelled)} 个检查", cancelled=cancelled)
+                return Success(f"已取消 {len(cancelled)} 个检查", cancelled=cancelled)
             case CheckEmails():
                 return _check(writing, owned)
 
@@ -131,7 +131,7 @@ def _check(writing: RosterWriting, owned: Sequence[int]) -> Reply:
     first = writing.context.take("check", len(accepted))
     for check_id, email_id in enumerate(accepted, start=first):
         writing.request(email_id, check_id)
-    return Outcome(f"开始检查 {len(accepted)} 个邮箱", accepted=accepted, skipped=skipped)
+    return Success(f"开始检查 {len(accepted)} 个邮箱", accepted=accepted, skipped=skipped)
 
 
 def _update(writing: RosterWriting, command: UpdateEmail) -> Reply:
@@ -148,7 +148,7 @@ def _update(writing: RosterWriting, command: UpdateEmail) -> Reply:
     if refusal is not None:
         return refusal
     writing.update(row, mail_type, _moved(row, mail_type, command), command.secrets.items())
-    return Outcome("邮箱更新成功", email_id=row.id)
+    return Success("邮箱更新成功", email_id=row.id)
 
 
 def _moved(row: Row, mail_type: str, command: UpdateEmail) -> Endpoint:

@@ -1,0 +1,186 @@
+"""One check from `Begin` to `Finish`: between the mailbox entity, which decides, and the mail server.
+
+Every step is a command to the mailbox; the answer that the check is over ends the run in silence.
+Where the log cannot say what it wrote, the run ends too: the check stays open, and goes on later
+from the cursor that is durable.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import structlog
+
+from actors.decider import Answer, Origin
+from actors.directory import Directory
+from actors.entity import Execute
+from actors.entity_errors import EntityError
+from actors.errors import AskTimeout
+from eventstore.errors import Closed, Unavailable
+from eventstore.model import Secret
+from eventstore.port import Log
+from mailcheck.check_api import INBOX, CheckFailed, FetchedMail, Ok, Sink, Target, UidCursor
+from mailcheck.commands import (
+    Begin,
+    CheckOver,
+    Finish,
+    MailboxCommand,
+    MailboxReply,
+    MailsFound,
+    NoMailbox,
+    Plan,
+    Progress,
+)
+from mailcheck.events import mailbox_stream
+from mailcheck.runner import Job
+
+MAILBOX = "mailbox"
+SERVICE = "service"
+_OAUTH_UNSUPPORTED = "暂不支持 OAuth 登录 (signing in with OAuth is not supported yet)"
+_FAULT = "检查时发生内部错误 (internal error)"
+# These take no password any more: to try one says nothing, and may lock the account.
+_OAUTH_ONLY_HOSTS = (".office365.com", ".outlook.com", "outlook.live.com")
+
+_log = structlog.get_logger(__name__)
+
+
+class CheckMail(Protocol):
+    """`checker.check` with all but the mailbox bound."""
+
+    async def __call__(self, target: Target, since: UidCursor | None, sink: Sink) -> Ok:
+        """See `checker.check`."""
+        ...
+
+
+class Pauses:
+    """Holds running checks back for a moment.
+
+    A roster's append over many mailboxes expects each one's head; while it is being written, checks
+    of these mailboxes must not keep moving them.
+    """
+
+    def __init__(self) -> None:
+        self._held: Counter[int] = Counter()
+        self._released = asyncio.Event()
+
+    @contextmanager
+    def hold(self, email_ids: Sequence[int]) -> Iterator[None]:
+        """Hold these mailboxes back while the block runs."""
+        self._held.update(email_ids)
+        try:
+            yield
+        finally:
+            self._held -= Counter(email_ids)
+            self._released.set()
+            self._released = asyncio.Event()
+
+    async def passed(self, email_id: int) -> None:
+        """Return when nobody holds this mailbox back."""
+        while email_id in self._held:
+            await self._released.wait()
+
+
+class Mailboxes:
+    """The mailbox entities, as those see them who report about a check."""
+
+    def __init__(self, directory: Directory, pauses: Pauses) -> None:
+        self._directory = directory
+        self._pauses = pauses
+
+    async def tell(
+        self, email_id: int, command: MailboxCommand, *, principal: str = SERVICE, cause: int = 0
+    ) -> Answer[MailboxReply]:
+        """Let a mailbox decide, and return when what it decided is durable.
+
+        Raises:
+            EntityError: nothing was done. AskTimeout, Unavailable: the outcome is unknown.
+        """
+        await self._pauses.passed(email_id)
+        origin = Origin(principal=principal, cause=cause)
+        answer: Answer[MailboxReply] = await self._directory.ask(MAILBOX, email_id, Execute(command, origin))
+        return answer
+
+
+class _Over(Exception):  # noqa: N818  the check has ended in the log
+    """Nothing more may be said about this check."""
+
+
+class Checking:
+    """Performs jobs of the runner."""
+
+    def __init__(self, log: Log, mailboxes: Mailboxes, check_mail: CheckMail) -> None:
+        self._log = log
+        self._mailboxes = mailboxes
+        self._check_mail = check_mail
+
+    async def perform(self, job: Job) -> None:
+        """Run one check to its end; see the module for what may cut it short."""
+        try:
+            plan = await self._tell(job, Begin(job.check_id))
+            assert isinstance(plan, Plan), "the mailbox answers Begin with a plan"
+            finish = await self._outcome(job, plan)
+            await self._tell(job, finish)
+        except _Over:
+            _log.debug("check_over", check_id=job.check_id)
+        except (EntityError, AskTimeout, Unavailable, Closed) as error:
+            _log.warning("check_left_open", check_id=job.check_id, error=type(error).__name__)
+
+    async def _outcome(self, job: Job, plan: Plan) -> Finish:
+        password = await self._password(job, plan)
+        if password is None:
+            return Finish(job.check_id, "error", _OAUTH_UNSUPPORTED)
+        target = Target(
+            host=plan.server,
+            port=plan.port,
+            use_ssl=plan.use_ssl,
+            user=plan.email,
+            password=password,
+        )
+        try:
+            await self._check_mail(target, plan.cursors.get(INBOX), _ToMailbox(self, job))
+        except CheckFailed as failed:
+            outcome = failed.outcome
+            said = f"{outcome.message}: {outcome.server_text}" if outcome.server_text else outcome.message
+            return Finish(job.check_id, outcome.status, said)
+        except (_Over, EntityError, AskTimeout, Unavailable, Closed):
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is, the check must come to its end
+            # Its text and its frames may hold what a server sent: only its type is shown.
+            _log.error("check_raised", check_id=job.check_id, error=type(error).__name__)
+            return Finish(job.check_id, "error", _FAULT)
+        return Finish(job.check_id, "ok")
+
+    async def _password(self, job: Job, plan: Plan) -> Secret | None:
+        """The password, None if there is none or the server takes none."""
+        server = f".{plan.server.lower()}"
+        if server.endswith(_OAUTH_ONLY_HOSTS):
+            return None
+        return await self._log.secret(mailbox_stream(job.email_id), "password")
+
+    async def _tell(self, job: Job, command: MailboxCommand) -> MailboxReply:
+        answer = await self._mailboxes.tell(job.email_id, command, cause=job.cause)
+        if answer.reply is None or isinstance(answer.reply, CheckOver | NoMailbox):
+            raise _Over
+        return answer.reply
+
+
+class _ToMailbox:
+    """The sink of one check."""
+
+    def __init__(self, checking: Checking, job: Job) -> None:
+        self._checking = checking
+        self._job = job
+
+    async def progress(self, percent: int, message: str) -> None:
+        """See `Sink`."""
+        await self._checking._tell(  # noqa: SLF001  the other half of this class
+            self._job, Progress(self._job.check_id, percent, message)
+        )
+
+    async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
+        """See `Sink`."""
+        await self._checking._tell(  # noqa: SLF001
+            self._job, MailsFound(self._job.check_id, tuple(batch), cursor)
+        )

@@ -1,0 +1,245 @@
+"""The mail domain on the engine: rosters and mailboxes as entities, checks as their effects.
+
+`huahuo.wiring` makes one `MailDomain`, registers its commands with the transport, and starts and
+closes it. Nothing here decides what an event means.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from itertools import batched
+
+import structlog
+
+from actors.directory import Directory
+from actors.entity import Query
+from actors.entity_errors import EntityError
+from actors.errors import AskTimeout
+from eventstore.ambient import Ambient
+from eventstore.errors import EventStoreError
+from eventstore.executor import Executor
+from eventstore.port import Log
+from mailcheck import checker
+from mailcheck.check_api import CheckLimits, Ok, Sink, Target, UidCursor
+from mailcheck.checking import MAILBOX, Checking, CheckMail, Mailboxes, Pauses
+from mailcheck.commands import (
+    Effect,
+    Finish,
+    MailboxCommand,
+    NoMailbox,
+    Purge,
+    ReportedStatus,
+    ReportProgress,
+    ReportStatus,
+    StartCheck,
+    StopCheck,
+)
+from mailcheck.decider import MailboxDecider
+from mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, id_of
+from mailcheck.handlers import ROSTER, Handlers, MailCommand
+from mailcheck.hosts import HostLimits
+from mailcheck.importer import LINES_MAX
+from mailcheck.network import Network
+from mailcheck.open_checks import open_checks
+from mailcheck.purge import Purger
+from mailcheck.roster import IDS_MAX, MAILBOXES_MAX, RosterDecider
+from mailcheck.rows import Roster, snapshot_state
+from mailcheck.runner import CheckRunner, Job
+
+_INTERRUPTED = "服务重启，检查中断"
+_AT_ONCE = 256
+"""Interrupted checks that end in one go, and so in few commits."""
+_REPORTABLE = STATUSES_BUSY | STATUSES_TERMINAL
+
+_log = structlog.get_logger(__name__)
+
+
+class UnknownMailbox(LookupError):  # noqa: N818  a fact about the report
+    """A report names a mailbox that never was or is deleted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailSettings:
+    """The bounds of the domain. `network` says what checks may connect to."""
+
+    network: Network = field(default_factory=Network)
+    check: CheckLimits = field(default_factory=CheckLimits)
+    checks_max: int = 64
+    checks_per_host_max: int = 8
+    checks_waiting_max: int = 100_000
+    """Queued checks kept in memory; more of them wait in the log."""
+    ids_max: int = IDS_MAX
+    import_lines_max: int = LINES_MAX
+    mailboxes_max: int = MAILBOXES_MAX
+    sweep_s: float = 30.0
+    """How often the log is asked for open checks and purges that nobody works on."""
+    close_timeout_s: float = 5.0
+
+
+class MailDomain:
+    """See the module. All methods belong to the loop's thread.
+
+    `check_mail` replaces the check of one mailbox over IMAP, for simulated worlds.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        directory: Directory,
+        ambient: Ambient,
+        executor: Executor,
+        settings: MailSettings,
+        check_mail: CheckMail | None = None,
+    ) -> None:
+        self._log = log
+        self._directory = directory
+        self._settings = settings
+        pauses = Pauses()
+        self._mailboxes = Mailboxes(directory, pauses)
+        checking = Checking(log, self._mailboxes, check_mail or _over_imap(settings, executor, ambient))
+        self._runner = CheckRunner(
+            checking.perform,
+            checks_max=settings.checks_max,
+            per_host_max=settings.checks_per_host_max,
+            waiting_max=settings.checks_waiting_max,
+        )
+        self._purger = Purger(log, ambient)
+        self._handlers = Handlers(log, directory, executor, pauses, lines_max=settings.import_lines_max)
+        self._sweeper: asyncio.Task[None] | None = None
+        self._closed = False
+        roster = RosterDecider(ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max)
+        directory.register(ROSTER, roster, self._start_effect, stream_prefix="user", weigh=_rows_of)
+        directory.register(MAILBOX, MailboxDecider(), self._start_effect)
+
+    def commands(self) -> list[MailCommand]:
+        """The actions to register with the transport."""
+        return self._handlers.commands()
+
+    @property
+    def checks_running(self) -> int:
+        """How many checks run now."""
+        return self._runner.running
+
+    @property
+    def checks_waiting(self) -> int:
+        """How many queued checks wait in memory."""
+        return self._runner.waiting
+
+    async def snapshot(self, stream: str) -> tuple[int, bytes]:
+        """(seq, state) of a user's stream: a consistent cut (PROTOCOL 2 and 4).
+
+        Raises:
+            ValueError: the stream is no user's. Else as `Directory.ask`.
+        """
+        cut: tuple[int, bytes] = await self._directory.ask(ROSTER, id_of(stream), Query(_cut))
+        return cut
+
+    async def start(self) -> None:
+        """Go on with what an earlier process left: its checks, its purges. Call once, before serving.
+
+        Raises:
+            Unavailable, Closed: the log could not be read.
+        """
+        # Whoever reported is gone, and nobody else knows how far it was.
+        left = [(i, c.check_id) async for i, c in open_checks(self._log) if c.implicit]
+        for some in batched(left, _AT_ONCE):
+            await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
+        await self._pick_up()
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="mail sweep")
+
+    async def close(self) -> None:
+        """Stop running checks and leave them open: the next start goes on with them. Idempotent."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
+        await self._runner.close(self._settings.close_timeout_s)
+        await self._purger.close()
+
+    async def report_status(self, email_id: int, status: ReportedStatus, message: str) -> int:
+        """What an embedding application does with a mailbox: `processing` opens, the rest ends.
+
+        Returns:
+            The log's position after the report.
+
+        Raises:
+            UnknownMailbox: there is no such mailbox. ValueError: no status that can be reported.
+            EntityError, AskTimeout, EventStoreError: see `Directory.ask`.
+        """
+        if status not in _REPORTABLE:
+            raise ValueError(f"not a status to report: {status!r}")
+        return await self._report(email_id, ReportStatus(status, message))
+
+    async def report_progress(self, email_id: int, percent: int, message: str) -> int:
+        """How far an embedding application is, 0 to 100. Returns and raises as `report_status`."""
+        if not 0 <= percent <= 100:  # noqa: PLR2004  per cent
+            raise ValueError("percent is 0 to 100")
+        return await self._report(email_id, ReportProgress(percent, message))
+
+    async def _report(self, email_id: int, command: MailboxCommand) -> int:
+        answer = await self._mailboxes.tell(email_id, command)
+        if isinstance(answer.reply, NoMailbox):
+            raise UnknownMailbox(f"no mailbox {email_id}")
+        return answer.position
+
+    def _start_effect(self, _key: str, effect: Effect, position: int) -> None:
+        if self._closed:
+            return
+        match effect:
+            case StartCheck():
+                self._runner.offer(Job(effect.email_id, effect.check_id, effect.host, position))
+            case StopCheck():
+                self._runner.stop(effect.check_id)
+            case Purge():
+                self._purger.poke()
+
+    async def _interrupt(self, email_id: int, check_id: int) -> None:
+        try:
+            await self._mailboxes.tell(email_id, Finish(check_id, "error", _INTERRUPTED))
+        except (EntityError, AskTimeout, EventStoreError) as error:
+            _log.warning("check_not_interrupted", check_id=check_id, error=type(error).__name__)
+
+    async def _pick_up(self) -> None:
+        """Offer every open check of ours to the runner, and every deleted mailbox to the purger.
+
+        Effects are lost when a process dies between commit and start, and when an append's outcome
+        was unknown; the log has not lost them.
+        """
+        async for email_id, check in open_checks(self._log):
+            if not check.implicit:
+                self._runner.offer(Job(email_id, check.check_id, check.host))
+        self._purger.poke()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.sweep_s)
+            try:
+                await self._pick_up()
+            except EventStoreError as error:
+                _log.warning("sweep_failed", error=type(error).__name__)
+
+
+def _over_imap(settings: MailSettings, executor: Executor, ambient: Ambient) -> CheckMail:
+    hosts = HostLimits(checks_max=settings.checks_max, per_host_max=settings.checks_per_host_max)
+
+    async def check_mail(target: Target, since: UidCursor | None, sink: Sink) -> Ok:
+        return await checker.check(
+            target,
+            since,
+            sink=sink,
+            limits=settings.check,
+            network=settings.network,
+            hosts=hosts,
+            executor=executor,
+            ambient=ambient,
+        )
+
+    return check_mail
+
+
+def _cut(seq: int, state: Roster) -> tuple[int, bytes]:
+    return seq, snapshot_state(state)
+
+
+def _rows_of(state: Roster) -> int:
+    return len(state.rows)

@@ -1,0 +1,125 @@
+"""Which checks run now and which wait: bounded in all and per mail server, fair between servers.
+
+Knows nothing of what a check does. A check that finds no room in the line is not lost: it stands in
+the log's table of open checks, and the next look at that table offers it again.
+"""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Coroutine
+from functools import partial
+
+import msgspec
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+
+class Job(msgspec.Struct, frozen=True, gc=False):
+    """One check to run; `cause` is the position of the event that asked for it (0: not known)."""
+
+    email_id: int
+    check_id: int
+    host: str
+    cause: int = 0
+
+
+type Perform = Callable[[Job], Coroutine[None, None, None]]
+"""Runs one check to its end. Cancelled when it shall stop; then it must say nothing more."""
+
+
+class CheckRunner:
+    """Runs jobs as tasks. All methods belong to the loop's thread."""
+
+    def __init__(self, perform: Perform, *, checks_max: int, per_host_max: int, waiting_max: int) -> None:
+        self._perform = perform
+        self._checks_max = checks_max
+        self._per_host_max = per_host_max
+        self._waiting_max = waiting_max
+        self._waiting: OrderedDict[str, OrderedDict[int, Job]] = OrderedDict()
+        self._hosts: dict[int, str] = {}
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._by_host: Counter[str] = Counter()
+        self._closed = False
+
+    @property
+    def running(self) -> int:
+        """How many checks run."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many checks stand in line."""
+        return len(self._hosts)
+
+    def offer(self, job: Job) -> bool:
+        """Run the job when it is its turn; one that is known already is not taken twice.
+
+        Returns:
+            False if there is no room to wait, or the runner is closed.
+        """
+        known = job.check_id in self._running or job.check_id in self._hosts
+        if not known and not self._closed:
+            if len(self._hosts) >= self._waiting_max:
+                return False
+            host = job.host.lower()
+            self._hosts[job.check_id] = host
+            self._waiting.setdefault(host, OrderedDict())[job.check_id] = job
+            self._fill()
+        return not self._closed
+
+    def stop(self, check_id: int) -> None:
+        """Run this check no more."""
+        host = self._hosts.pop(check_id, None)
+        if host is not None:
+            line = self._waiting[host]
+            del line[check_id]
+            if not line:
+                del self._waiting[host]
+        elif (task := self._running.get(check_id)) is not None:
+            task.cancel()
+
+    async def close(self, timeout_s: float) -> None:
+        """Stop everything; what does not stop in time is left behind with a warning. Idempotent."""
+        self._closed = True
+        self._waiting.clear()
+        self._hosts.clear()
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=timeout_s)
+            if late:
+                _log.warning("checks_not_stopped_in_time", checks=len(late))
+
+    def _fill(self) -> None:
+        while len(self._running) < self._checks_max and (job := self._next()) is not None:
+            host = job.host.lower()
+            self._by_host[host] += 1
+            task = asyncio.get_running_loop().create_task(self._perform(job), name=f"check {job.check_id}")
+            self._running[job.check_id] = task
+            task.add_done_callback(partial(self._done, job))
+
+    def _next(self) -> Job | None:
+        """The oldest job of the host that has waited longest for a turn and has a place free."""
+        for host, line in self._waiting.items():
+            if self._by_host[host] < self._per_host_max:
+                check_id, job = line.popitem(last=False)
+                del self._hosts[check_id]
+                if line:
+                    self._waiting.move_to_end(host)
+                else:
+                    del self._waiting[host]
+                return job
+        return None
+
+    def _done(self, job: Job, task: asyncio.Task[None]) -> None:
+        host = job.host.lower()
+        del self._running[job.check_id]
+        self._by_host[host] -= 1
+        if not self._by_host[host]:
+            del self._by_host[host]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("check_crashed", check_id=job.check_id, error=type(error).__name__)
+        if not self._closed:
+            self._fill()
