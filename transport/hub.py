@@ -21,8 +21,8 @@ from transport.revocations import Revocations, RevocationWatch, Revoked
 CONNECTIONS_PER_USER = 32
 
 _BUCKETS = 10
-_TURN_S = 1.0
-"""Every connection is ticked once a turn, a tenth of them at a time."""
+TURN_S = 1.0
+"""Every connection is ticked once a turn, a tenth of them at a time; what is written behind, too."""
 _ACKS_WAITING_MAX = 100_000
 
 _log = structlog.get_logger(__name__)
@@ -76,10 +76,12 @@ class Hub:
         *,
         revocations: Revocations,
         connections_per_user: int = CONNECTIONS_PER_USER,
+        turn_s: float = TURN_S,
     ) -> None:
         self._log = log
         self._ambient = ambient
         self._per_user = connections_per_user
+        self._step_s = turn_s / _BUCKETS
         self._buckets: list[dict[LiveConnection, None]] = [{} for _ in range(_BUCKETS)]
         self._bucket_of: dict[LiveConnection, int] = {}
         self._members: dict[LiveConnection, _Member] = {}
@@ -201,7 +203,7 @@ class Hub:
     def _arm(self, at_s: float) -> None:
         loop = asyncio.get_running_loop()
         # A loop that was held up skips the turns it missed instead of running them in a burst.
-        next_s = max(at_s + _TURN_S / _BUCKETS, loop.time())
+        next_s = max(at_s + self._step_s, loop.time())
         self._timer = loop.call_at(next_s, self._tick, next_s)
 
     def _tick(self, at_s: float) -> None:
@@ -215,10 +217,10 @@ class Hub:
                 _close(connection, CloseCode.SERVER_FAULT, "internal error")
         self._turn = (self._turn + 1) % _BUCKETS
         if self._turn == 0:
-            self._every_second()
+            self._end_turn()
 
-    def _every_second(self) -> None:
-        if self._chores:  # the last second's still run: the log is slow, do not pile up
+    def _end_turn(self) -> None:
+        if self._chores:  # the last turn's still run: the log is slow, do not pile up
             return
         if self._acks.waiting:
             self._chore(self._acks.flush)
@@ -271,7 +273,7 @@ class AckCollector:
 async def _survive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
         await work()
-    except Exception:  # noqa: BLE001  it is tried again in a second
+    except Exception:  # noqa: BLE001  it is tried again next turn
         _log.exception("hub_chore_failed")
 
 
