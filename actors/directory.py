@@ -6,6 +6,7 @@ forgetting it is one step of the loop, so no message falls between. No timer, no
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from pykka import ActorDeadError
 
 from actors.decider import Decider
 from actors.entity import Effects, Entity, Kind, Told
-from actors.entity_errors import Busy, Degraded
+from actors.entity_errors import Busy, Degraded, EntityError
 from actors.errors import AskTimeout, InboxFull
 from actors.messages import Reason
 from actors.refs import LoopRef
@@ -149,7 +150,7 @@ class Directory:
             async with asyncio.timeout(limit_s) as deadline:
                 return await future
         except ActorDeadError as error:
-            raise Busy(f"{kind}/{key} ended before it came to this message") from error
+            raise _ended(kind, key, ref) from error
         except TimeoutError as error:
             if deadline.expired():
                 raise AskTimeout(f"{kind}/{key}", limit_s) from error
@@ -167,22 +168,29 @@ class Directory:
         try:
             await ref.tell_async(Told(message))
         except ActorDeadError as error:
-            raise Busy(f"{kind}/{key} ended before it came to this message") from error
+            raise _ended(kind, key, ref) from error
 
-    async def close(self) -> None:
-        """Take no more messages, finish those that were taken, end every entity."""
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Take no more messages, finish those that were taken, end every entity. Idempotent.
+
+        What is not finished after `timeout_s` is left to `Runtime.stop`.
+        """
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        while self._residents:
-            address, resident = next(iter(self._residents.items()))
-            if not resident.ref.stop_if_idle():
-                await resident.ref.stop(block=False)
-            self._residents.pop(address, None)
-        await self.keyframes.flush()
+        refs = [resident.ref for resident in self._residents.values()]
+        self._residents.clear()
+        busy = [ref for ref in refs if not ref.stop_if_idle()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for stopped in [ref.stop(block=False) for ref in busy]:
+                    await stopped
+                await self.keyframes.flush()
 
     def _resident(self, kind: str, key: str) -> LoopRef[Entity]:
+        if self._closed:
+            raise Busy("the entities are being stopped")
         address = (kind, key)
         resident = self._residents.get(address)
         if resident is not None and not resident.ref.is_alive():
@@ -196,11 +204,9 @@ class Directory:
 
     def _activate(self, address: _Address) -> LoopRef[Entity]:
         kind, key = address
-        if self._closed:
-            raise Busy("the entities are being stopped")
         now_s = self._runtime.loop.time()
         if self._resting.get(address, now_s) > now_s:
-            raise Degraded(f"{kind}/{key} failed too often and rests")
+            raise Degraded(f"{kind}/{key} failed too often")
         ref = self._runtime.start(self._entity, self._kinds[kind], key)
         self._residents[address] = _Resident(ref, now_s)
         self.activations += 1
@@ -210,7 +216,7 @@ class Directory:
     def _bury(self, address: _Address, resident: _Resident) -> None:
         """Forget an entity that ended by itself; if its supervisor gave up, let it rest."""
         del self._residents[address]
-        if resident.ref.actor_inbox.reason == Reason.GAVE_UP:
+        if _gave_up(resident.ref):
             self.degradations += 1
             self._resting[address] = self._runtime.loop.time() + self._limits.rest_s
             _log.error("entity_degraded", kind=address[0], key=address[1], rest_s=self._limits.rest_s)
@@ -241,3 +247,14 @@ class Directory:
     def _crowded(self) -> bool:
         limits = self._limits
         return len(self._residents) > limits.residents_max or 0 < limits.weight_max < self.weight
+
+
+def _gave_up(ref: LoopRef[Entity]) -> bool:
+    return ref.actor_inbox.reason is Reason.GAVE_UP
+
+
+def _ended(kind: str, key: str | int, ref: LoopRef[Entity]) -> EntityError:
+    """Why a message that was taken was not handled."""
+    if _gave_up(ref):
+        return Degraded(f"{kind}/{key} failed too often")
+    return Busy(f"{kind}/{key} ended before it came to this message")

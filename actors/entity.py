@@ -148,6 +148,10 @@ class Entity(LoopActor):
         self._offer_keyframe(leaving=True)
         self._drop()
 
+    def on_failure(self, *_: object) -> None:
+        """Another object takes over behind the same inbox, with a state of its own."""
+        self._drop()
+
     async def _told(self, message: object) -> None:
         try:
             answer = self.on_receive(message)
@@ -240,6 +244,8 @@ class Entity(LoopActor):
                 )
             self._take(run.events)
             self._seq = run.last
+            if self._seq < feed.head(stream).seq:
+                await asyncio.sleep(0)  # a long way to go: let others have the loop in between
 
     def _take(self, events: Sequence[StoredEvent]) -> None:
         """Evolve with the events that follow directly.

@@ -12,7 +12,7 @@ from eventstore.model import LOG_STREAM, Append, NewEvent, StoredEvent
 from replay.feed import Feed, Run
 from replay.keyframes import KeyframePolicy, KeyframeWriter, state_at
 from tests.support.entities import Account, AccountDecider, moved
-from tests.support.logs import FaultyLog, faulty_log
+from tests.support.faulty_log import FaultyLog, faulty_log
 
 STREAMS = ("a", "b", "c")
 stream_names = st.sampled_from(STREAMS)

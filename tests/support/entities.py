@@ -13,7 +13,8 @@ from eventstore.ambient import FakeAmbient
 from eventstore.model import NewEvent, StoredEvent
 from replay.feed import Feed
 from replay.keyframes import KeyframePolicy
-from tests.support.logs import FaultyLog, faulty_log
+from tests.support.faulty_log import FaultyLog, faulty_log
+from tests.support.virtual_loop import run_virtual
 
 SERVICE = Origin(principal="service")
 
@@ -187,13 +188,13 @@ def in_town(
     limits: DirectoryLimits | None = None,
     keyframes: KeyframePolicy | None = None,
 ) -> None:
-    """Run `test` with a directory of accounts; afterwards everything must come to an end."""
+    """Run `test` with a directory of accounts, in virtual time; at its end everything must end."""
 
     async def main() -> None:
         town = Town(await faulty_log(), decider, limits=limits, keyframes=keyframes)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100_000):
             await test(town)
             await town.directory.close()
             await town.runtime.stop()
 
-    asyncio.run(main())
+    run_virtual(main())

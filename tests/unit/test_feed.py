@@ -10,7 +10,7 @@ import pytest
 from eventstore.errors import Unavailable
 from eventstore.model import LOG_STREAM
 from replay.feed import Feed, Run
-from tests.support.logs import READ_ALL, FaultyLog, faulty_log, numbers, write
+from tests.support.faulty_log import READ_ALL, FaultyLog, faulty_log, numbers, write
 
 
 def run(test: Callable[[FaultyLog, Feed], Awaitable[None]], **feed_options: Any) -> None:

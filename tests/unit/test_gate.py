@@ -12,10 +12,11 @@ from actors.errors import AskTimeout, HandlerCancelled, InboxFull
 from eventstore.ambient import FakeAmbient
 from eventstore.errors import Closed, CommandMismatch, Conflict, TooLarge, Unavailable
 from eventstore.model import Append, CommandRecord, Duplicate, NewEvent
-from tests.support.logs import FaultyLog, faulty_log
+from tests.support.faulty_log import FaultyLog, faulty_log
 from tests.support.services import ADMIN, ALICE, body, call, run
 from transport.api import Call, CommandSpec, Refusal, Reply, error_reply, from_record, json_reply
 from transport.gate import Gate
+from transport.ports import CommandGate
 
 CANARY = "canary-pa55w0rd"
 DONE = json_reply({"type": "success", "message": "好"})
@@ -71,7 +72,8 @@ async def world(**options: Any) -> World:
 def test_a_command_is_answered_by_its_handler() -> None:
     async def main() -> None:
         w = await world()
-        reply = await w.gate.execute(call({"n": 1}), spec(Handler(DONE)))
+        gate: CommandGate = w.gate
+        reply = await gate.execute(call({"n": 1}), spec(Handler(DONE)))
         assert reply == DONE
 
     run(main())

@@ -11,7 +11,7 @@ from eventstore.errors import Unavailable
 from eventstore.memory import MemoryLog
 from eventstore.model import Ack, Append, NewEvent
 from eventstore.modeldisk import ModelDisk
-from tests.support.logs import FaultyLog, faulty_log
+from tests.support.faulty_log import FaultyLog, faulty_log
 from tests.support.services import Recorder, run, verified
 from transport import ports
 from transport.api import Registry

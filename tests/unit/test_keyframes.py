@@ -9,7 +9,7 @@ from eventstore.errors import Unavailable
 from eventstore.model import LOG_STREAM, Append, Keyframe
 from replay.keyframes import KeyframePolicy, KeyframeWriter, load, state_at
 from tests.support.entities import Account, AccountDecider, moved
-from tests.support.logs import FaultyLog, faulty_log
+from tests.support.faulty_log import FaultyLog, faulty_log
 
 STREAM = "account/a"
 

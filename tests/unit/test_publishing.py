@@ -8,7 +8,7 @@ import pytest
 
 from eventstore.ambient import FakeAmbient, rfc3339
 from eventstore.model import CommandKey, StoredEvent
-from tests.support.logs import FaultyLog, faulty_log
+from tests.support.faulty_log import FaultyLog, faulty_log
 from tests.support.services import ADMIN, ALICE, body, call, run
 from transport.api import Registry, Reply
 from transport.gate import Gate
