@@ -26,7 +26,9 @@ app = typer.Typer(
 )
 _err = Console(stderr=True, highlight=False)
 
-Data = Annotated[Path | None, typer.Option(help="Directory of the log and its keys.", show_default="huahuo-data")]
+Data = Annotated[
+    Path | None, typer.Option(help="Directory of the log and its keys.", show_default="huahuo-data")
+]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
 
 
@@ -65,7 +67,9 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 def serve(
     data: Data = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one.", show_default="8765")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="TCP port; 0 takes a free one.", show_default="8765")
+    ] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it)."""
@@ -90,11 +94,21 @@ def token(
     settings = _settings(config_file, data=data)
     names = tuple(name.strip() for name in groups.split(",") if name.strip())
     typer.echo(
-        mint(settings, SystemAmbient(), user_id=user_id, username=username, admin=admin, groups=names, ttl_s=ttl)
+        mint(
+            settings,
+            SystemAmbient(),
+            user_id=user_id,
+            username=username,
+            admin=admin,
+            groups=names,
+            ttl_s=ttl,
+        )
     )
 
 
-@app.command(epilog="Example:  HUAHUO_TOKEN=$(huahuo token …) huahuo tail http://127.0.0.1:8765 user/42 --after 0")
+@app.command(
+    epilog="Example:  HUAHUO_TOKEN=$(huahuo token …) huahuo tail http://127.0.0.1:8765 user/42 --after 0"
+)
 def tail(
     url: Annotated[str, typer.Argument(help="Where the service listens, e.g. http://127.0.0.1:8765.")],
     stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or (admins) log.")],

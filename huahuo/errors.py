@@ -1,4 +1,10 @@
-"""What a user of huahuo may see raised: each says what to do."""
+"""What a user of huahuo may see raised: each says what to do.
+
+HuahuoError
+ +- ConfigError      a setting is missing, malformed or contradicts another one
+ +- NotRunning       the service is not running (any more)
+ +- OutcomeUnknown   the log could not say whether it wrote, or did not answer in time
+"""
 
 
 class HuahuoError(Exception):
@@ -7,3 +13,11 @@ class HuahuoError(Exception):
 
 class ConfigError(HuahuoError):
     """A setting is missing, malformed or contradicts another one."""
+
+
+class NotRunning(HuahuoError):  # noqa: N818  a state, said as one
+    """The service is not running: it was not started, or has stopped."""
+
+
+class OutcomeUnknown(HuahuoError):  # noqa: N818
+    """Whether the event was written is not known: look at the log before you report it again."""

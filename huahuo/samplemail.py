@@ -79,7 +79,7 @@ class SampleMailServer:
         self.folder = folder
         self.port = _free_port()
         self._ambient = ambient
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -89,8 +89,12 @@ class SampleMailServer:
             raise HuahuoError("the demo needs pymap: pip install 'huahuo[demo]' (or run `make demo`)")
         command = [program, "--host", "127.0.0.1", "--port", str(self.port), "--no-tls"]
         command += ["--no-service", "admin", "--no-service", "managesieve", "maildir", str(self.folder)]
-        self._process = subprocess.Popen(  # noqa: S603  a fixed command
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        self._process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C ends the demo first, then the demo ends the server
         )
         await self._wait_until_it_listens()
         return self
@@ -99,10 +103,11 @@ class SampleMailServer:
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(3)
-            except subprocess.TimeoutExpired:
+                async with asyncio.timeout(3):
+                    await self._process.wait()
+            except TimeoutError:
                 self._process.kill()
-                self._process.wait()
+                await self._process.wait()
 
     def fill(self) -> Iterator[Account]:
         """Give each empty account its first mails; yields an account when it is done."""
@@ -158,7 +163,7 @@ class SampleMailServer:
             try:
                 _reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             except OSError:
-                ended = self._process is not None and self._process.poll() is not None
+                ended = self._process is not None and self._process.returncode is not None
                 if ended or self._ambient.monotonic_s() > deadline_s:
                     raise HuahuoError("the demo's mail server (pymap) did not start") from None
                 await asyncio.sleep(0.1)

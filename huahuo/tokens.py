@@ -51,6 +51,4 @@ def token_source(token: str | None, settings: Settings | None, ambient: Ambient)
     if settings is None:
         raise ConfigError("give --token (or HUAHUO_TOKEN), or --data to sign in as an admin")
     keys.read(settings)
-    return lambda: mint(
-        settings, ambient, user_id=0, username="huahuo", admin=True, ttl_s=_SERVICE_TTL_S
-    )
+    return lambda: mint(settings, ambient, user_id=0, username="huahuo", admin=True, ttl_s=_SERVICE_TTL_S)

@@ -1,0 +1,153 @@
+"""`huahuo doctor`: looks at everything a service needs and says what to do about what is wrong."""
+
+import asyncio
+import shutil
+import stat
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import msgspec
+from rich.console import Console
+
+from eventstore.ambient import Ambient
+from eventstore.errors import EventStoreError, InUse
+from eventstore.schema import DATABASE, sqlite_version
+from eventstore.sqlite import SqliteLog
+from huahuo import keys, service_file
+from huahuo.build import BUILD
+from huahuo.config import Settings
+from huahuo.errors import ConfigError
+
+_FREE_BYTES_MIN = 256 << 20
+_CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock before that was never set
+_CONNECT_TIMEOUT_S = 2.0
+_STYLE = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing looked at. `level`: `ok`, `warning` (works, but) or `error` (will not work)."""
+
+    level: str
+    about: str
+    text: str
+
+
+async def examine(settings: Settings, ambient: Ambient) -> list[Finding]:
+    """Look at the programs, the clock, the directory with its keys and log, and the network.
+
+    A log that no service has open is opened as a service would: its end is checked against the hash chain.
+    """
+    findings = [*_programs(), *_clock(ambient), *_public(settings)]
+    if not settings.data.is_dir():
+        return [
+            *findings,
+            Finding("warning", "data", f"{settings.data} does not exist yet; `huahuo serve` makes it"),
+            await _port(settings),
+        ]
+    findings += [*_directory(settings), *_keys(settings)]
+    service = service_file.read(settings.data)
+    if all(finding.level != "error" for finding in findings):
+        findings += [finding async for finding in _log(settings, ambient)]
+    if service is None:
+        findings.append(await _port(settings))
+    return findings
+
+
+def show(findings: list[Finding], *, as_json: bool, console: Console) -> None:
+    """Print the findings; in colour on a terminal."""
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(findings).decode() + "\n")
+        return
+    for finding in findings:
+        console.print(f"[{_STYLE[finding.level]}]{finding.level:>7}[/]  {finding.about}: ", end="")
+        console.print(finding.text, markup=False)
+
+
+def _programs() -> Iterator[Finding]:
+    yield Finding("ok", "huahuo", BUILD)
+    yield Finding("ok", "Python", sys.version.split()[0])
+    yield Finding("ok", "SQLite", f"{sqlite_version()} (only the writer's connection checkpoints)")
+
+
+def _clock(ambient: Ambient) -> Iterator[Finding]:
+    if ambient.now_ms() < _CLOCK_MS_MIN:
+        yield Finding("error", "clock", "the machine's clock is far in the past: tokens cannot be checked")
+    else:
+        yield Finding("ok", "clock", "plausible")
+
+
+def _public(settings: Settings) -> Iterator[Finding]:
+    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+        yield Finding(
+            "warning",
+            "network",
+            f"{settings.host} without TLS: put a TLS proxy in front and keep this address private",
+        )
+    if settings.mail_allow_private:
+        yield Finding(
+            "warning", "mail", "users may name mail servers on private addresses (mail_allow_private)"
+        )
+
+
+def _directory(settings: Settings) -> Iterator[Finding]:
+    mode = stat.S_IMODE(settings.data.stat().st_mode)
+    if mode & 0o077:
+        yield Finding(
+            "warning", "data", f"{settings.data} is open to others (mode {mode:o}): chmod 700 {settings.data}"
+        )
+    else:
+        yield Finding("ok", "data", f"{settings.data}, mode {mode:o}")
+    free = shutil.disk_usage(settings.data).free
+    level = "ok" if free >= _FREE_BYTES_MIN else "error"
+    yield Finding(level, "disk", f"{free >> 20} MiB free")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    try:
+        keys.read(settings)
+    except ConfigError as error:
+        yield Finding("error", "keys", str(error))
+        return
+    for name in (keys.JWT_FILE, keys.MASTER_FILE):
+        path = settings.data / name
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            yield Finding("error", "keys", f"{path} can be read by others: chmod 600 {path}")
+    yield Finding("ok", "keys", f"present; back up {keys.MASTER_FILE} apart from the data")
+
+
+async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
+    if not (settings.data / DATABASE).exists():
+        yield Finding("ok", "log", "none yet; made at the first start")
+        return
+    try:
+        log = await SqliteLog.open(
+            settings.data, ambient=ambient, master_key=keys.read(settings).master_key, build=BUILD
+        )
+    except InUse:
+        service = service_file.read(settings.data)
+        yield Finding(
+            "ok", "service", f"running at {service.url}" if service else "another process has the log open"
+        )
+        return
+    except EventStoreError as error:
+        yield Finding("error", "log", str(error))
+        return
+    try:
+        yield Finding(
+            "ok", "log", f"id {log.log_id}, {log.position} events, the newest agree with the hash chain"
+        )
+        reason = await log.probe()
+        yield Finding("error" if reason else "ok", "write", reason or "a durable write works")
+    finally:
+        await log.close()
+
+
+async def _port(settings: Settings) -> Finding:
+    where = f"{settings.host}:{settings.port}"
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            _reader, writer = await asyncio.open_connection(settings.host, settings.port)
+    except (OSError, TimeoutError):
+        return Finding("ok", "port", f"{where} is free")
+    writer.close()
+    return Finding("error", "port", f"something listens on {where} already: stop it or choose --port")

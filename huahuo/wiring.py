@@ -1,0 +1,250 @@
+"""The one place where concrete classes meet: settings in, a running service out.
+
+`App` owns everything that has to be stopped, and stops it in reverse. A simulated world hands in a
+`World` with its own log, executor and mail check; production uses `World()` as it is.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from transport.server import Server
+
+from actors import Runtime
+from actors.decider import Origin
+from actors.directory import Directory, DirectoryLimits
+from eventstore.ambient import Ambient
+from eventstore.errors import EventStoreError
+from eventstore.executor import Executor, ThreadExecutor
+from eventstore.port import Log
+from eventstore.seal import derive
+from eventstore.sqlite import SqliteLog
+from huahuo import keys, service_file, site
+from huahuo.build import BUILD
+from huahuo.config import Settings
+from huahuo.errors import ConfigError, HuahuoError
+from mailcheck.check_api import CheckLimits
+from mailcheck.checking import CheckMail
+from mailcheck.domain import MailDomain, MailSettings
+from mailcheck.events import PUBLIC_TYPES
+from mailcheck.handlers import MailCommand
+from mailcheck.network import Network
+from replay.feed import Feed
+from transport.api import Call, CommandSpec, Registry, Reply
+from transport.auth import Authenticator
+from transport.gate import Gate
+from transport.http import Phase, Site
+from transport.hub import Hub
+from transport.limits import AddressDoor
+from transport.metrics import Metrics
+from transport.publishing import Publisher
+from transport.settings import TransportSettings
+
+_JOB_THREADS = 2
+"""Parsing mails and import texts; more would only take turns on the interpreter's lock."""
+
+_log = structlog.get_logger(__name__)
+
+type OpenLog = Callable[[Settings, keys.Keys, Ambient], Awaitable[Log]]
+
+
+async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient) -> Log:
+    """The log of a data directory. Raises as `SqliteLog.open`."""
+    return await SqliteLog.open(settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What of the outside a simulation replaces."""
+
+    open_log: OpenLog = open_sqlite
+    make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
+    check_mail: CheckMail | None = None
+    publish_address: bool = True
+    """Whether other commands may find the service by a file in its directory."""
+
+
+class App:
+    """A service: `await start()`, then `url`; `await stop()` drains."""
+
+    mail: MailDomain
+    publisher: Publisher
+    log: Log
+    port: int
+
+    def __init__(self, settings: Settings, ambient: Ambient, world: World = World()) -> None:
+        self.settings = settings
+        self._ambient = ambient
+        self._world = world
+        self._stack = contextlib.AsyncExitStack()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Open the log, pick up what an earlier process left, listen.
+
+        Raises:
+            HuahuoError: the directory is in use or damaged, a key does not fit, the port is taken.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Send the clients away, stop checks (they go on at the next start), close the log."""
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings, ambient, stack = self.settings, self._ambient, self._stack
+        secrets = keys.ensure(settings, ambient)
+        try:
+            self.log = log = await self._world.open_log(settings, secrets, ambient)
+        except EventStoreError as error:
+            raise HuahuoError(str(error)) from error
+        stack.push_async_callback(log.close)
+        executor = self._world.make_executor()
+        stack.callback(executor.close)
+        feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
+        runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
+        stack.push_async_callback(runtime.stop)
+        limits = DirectoryLimits(idle_s=settings.entity_idle_s, residents_max=settings.entities_resident)
+        directory = Directory(runtime, log, feed, ambient, limits=limits)
+        stack.push_async_callback(directory.close)
+        self.mail = mail = MailDomain(
+            log=log,
+            directory=directory,
+            ambient=ambient,
+            executor=executor,
+            settings=_mail_settings(settings),
+            check_mail=self._world.check_mail,
+        )
+        registry = Registry()
+        self.publisher = Publisher(log, ambient, registry)
+        self.publisher.register()
+        _register_mail(registry, mail)
+        metrics = Metrics()
+        authenticator = Authenticator(secrets.jwt_secret)
+        hub = Hub(
+            log,
+            ambient,
+            revocations=authenticator.revocations,
+            connections_per_user=settings.connections_per_user,
+        )
+        gate = Gate(log, ambient, observe=metrics.command)
+        pages = Site(log, ambient, metrics, site.assets())
+        server = Server(
+            settings=_transport_settings(settings),
+            log=log,
+            feed=feed,
+            registry=registry,
+            gate=gate,
+            hub=hub,
+            door=AddressDoor(settings.connections_per_ip, settings.trusted_proxies),
+            verifier=authenticator,
+            site=pages,
+            metrics=metrics,
+            runtime=runtime,
+            ambient=ambient,
+            fingerprint_key=derive(secrets.master_key, "command fingerprints"),
+        )
+        _gauges(metrics, log, runtime, directory, hub, mail)
+        await hub.start()
+        stack.push_async_callback(hub.stop)
+        await mail.start()
+        stack.push_async_callback(mail.close)
+        stack.push_async_callback(gate.drain, settings.drain_timeout_s)
+        try:
+            self.port = await server.start(settings.host, settings.port)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+            ) from None
+        stack.push_async_callback(server.drain, settings.drain_timeout_s)
+        pages.phase = Phase.READY
+        stack.callback(lambda: setattr(pages, "phase", Phase.DRAINING))
+        if self._world.publish_address:
+            service_file.write(settings.data, self.url)
+            stack.callback(service_file.remove, settings.data)
+        if settings.host not in ("127.0.0.1", "::1", "localhost"):
+            _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
+
+
+def _transport_settings(settings: Settings) -> TransportSettings:
+    return TransportSettings(
+        origins=settings.origins,
+        message_bytes_max=settings.message_bytes_max,
+        messages_per_s=settings.messages_per_s,
+        subscriptions_max=settings.subscriptions_max,
+        window=settings.window,
+        heartbeat_s=settings.heartbeat_s,
+        auth_timeout_s=settings.auth_timeout_s,
+        ack_timeout_s=settings.ack_timeout_s,
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+
+
+def _mail_settings(settings: Settings) -> MailSettings:
+    return MailSettings(
+        network=Network(allow_private=settings.mail_allow_private, tls=_tls(settings.mail_ca_file)),
+        check=CheckLimits(
+            connect_timeout_s=min(settings.mail_timeout_s, CheckLimits().connect_timeout_s),
+            command_timeout_s=settings.mail_timeout_s,
+            mail_bytes_max=settings.mail_bytes_max,
+        ),
+        checks_max=settings.checks_at_once,
+        checks_per_host_max=settings.checks_per_host,
+        mailboxes_max=settings.mailboxes_per_user,
+    )
+
+
+def _tls(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(Path(ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"mail_ca_file: cannot load {ca_file}: {error}") from None
+    return context
+
+
+def _register_mail(registry: Registry, mail: MailDomain) -> None:
+    for command in mail.commands():
+        registry.command(CommandSpec(command.action, command.params, _adapted(command), query=command.query))
+    registry.snapshot("user", mail.snapshot)
+    registry.events(*PUBLIC_TYPES)
+
+
+def _adapted(command: MailCommand) -> Callable[[Call[object]], Awaitable[Reply]]:
+    """A handler of the domain as one of the transport: neither floor knows the other."""
+
+    async def handle(call: Call[object]) -> Reply:
+        origin = Origin(call.principal.name, call.command_id, call.key, call.fingerprint)
+        who = call.principal
+        answer = await command.handler(origin, who.user_id, who.is_admin, call.params)
+        return Reply(answer.body, answer.at, answer.recorded, answer.duplicate)
+
+    return handle
+
+
+def _gauges(
+    metrics: Metrics, log: Log, runtime: Runtime, directory: Directory, hub: Hub, mail: MailDomain
+) -> None:
+    metrics.gauge("log_position", "Last durable position of the log.", lambda: log.position)
+    metrics.gauge("connections", "Open WebSockets.", lambda: hub.open_count)
+    metrics.gauge("connections_authenticated", "Authenticated WebSockets.", lambda: hub.joined_count)
+    metrics.gauge("actors", "Actors that have not ended.", lambda: runtime.alive)
+    metrics.gauge("dead_letters", "Messages that nobody handled.", lambda: runtime.dead_letters)
+    metrics.gauge("actor_restarts", "Restarts of failed actors.", lambda: runtime.restarts)
+    metrics.gauge("entities_resident", "Mailboxes and rosters in memory.", lambda: directory.resident)
+    metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
+    metrics.gauge("checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting)
