@@ -4,6 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from transport.gate import Observe
 from transport.metrics import Metrics
+from transport.ports import Meter
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
@@ -18,8 +19,9 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 def test_deliveries_are_counted_by_events_and_bytes() -> None:
     metrics = Metrics()
-    metrics.delivered(2, 100)
-    metrics.delivered(3, 50)
+    meter: Meter = metrics
+    meter.delivered(2, 100)
+    meter.delivered(3, 50)
     found = samples(metrics)
     assert (found["huahuo_events_delivered_total"], found["huahuo_bytes_sent_total"]) == (5, 150)
 
