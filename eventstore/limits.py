@@ -9,7 +9,7 @@ APPEND_EVENTS_MAX = 1 << 16
 APPEND_BYTES_MAX = 64 << 20
 NAME_CHARS_MAX = 255
 KEY_BYTES_MAX = 1024
-_INT64_MAX = (1 << 63) - 1
+INT64_MAX = (1 << 63) - 1
 
 
 def weigh(append: Append) -> int:
@@ -34,7 +34,7 @@ def weigh(append: Append) -> int:
             len(stream) > NAME_CHARS_MAX
             or len(event.type) > NAME_CHARS_MAX
             or len(event.entity) > NAME_CHARS_MAX
-            or not 0 <= event.version <= _INT64_MAX
+            or not 0 <= event.version <= INT64_MAX
         ):
             raise TooLarge(f"a name over {NAME_CHARS_MAX} characters or a version beyond 64 bits")
     if (
@@ -52,7 +52,7 @@ def weigh(append: Append) -> int:
         total += len(append.command.reply)
     if len(append.principal) > NAME_CHARS_MAX or len(append.command_id) > NAME_CHARS_MAX:
         raise TooLarge(f"a name over {NAME_CHARS_MAX} characters")
-    if abs(append.ts_ms) > _INT64_MAX or not 0 <= append.cause <= _INT64_MAX:
+    if abs(append.ts_ms) > INT64_MAX or not 0 <= append.cause <= INT64_MAX:
         raise TooLarge("a number beyond 64 bits")
     if total > APPEND_BYTES_MAX:
         raise TooLarge(f"an append of {total} bytes, at most {APPEND_BYTES_MAX}")
@@ -79,6 +79,12 @@ def _weigh_beside(append: Append) -> int:
         check_names(owner, name)
     check_names(*append.shred, *append.drop_blobs)
     return total
+
+
+def check_number(number: int) -> None:
+    """Raises TooLarge if `number` is not one from 0 that fits in 64 bits with its sign."""
+    if not 0 <= number <= INT64_MAX:
+        raise TooLarge("a number below zero or beyond 64 bits")
 
 
 def check_names(*names: str) -> None:

@@ -9,15 +9,18 @@ import os
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from eventstore.errors import InUse
 
 LOCK = "writer.lock"
 _BYTES_MAX = 4096
 
+_log = structlog.get_logger(__name__)
+
 
 class Left(msgspec.Struct, frozen=True):
-    """How a directory was left: still held by `pid` (0: never held), or closed at a point."""
+    """How a directory was left: not let go of by `pid` (-1: unknown), or closed at a point (0)."""
 
     pid: int = 0
     log: str = ""
@@ -35,7 +38,7 @@ class DirectoryLock:
         except BlockingIOError:
             holder = self._read().pid
             os.close(self._file)
-            by = f"process {holder}" if holder else "another process"
+            by = f"process {holder}" if holder > 0 else "another process"
             raise InUse(f"{directory} is in use by {by}: only one process writes a log") from None
         except BaseException:
             os.close(self._file)
@@ -48,21 +51,24 @@ class DirectoryLock:
         self._write(Left(pid=os.getpid()))
 
     def leave(self, left: Left | None) -> None:
-        """Let go; with `left` note a clean close."""
+        """Let go; with `left` note a clean close. A note that cannot be written makes it an unclean one."""
         try:
             if left is not None:
                 self._write(left)
+        except OSError as error:
+            _log.warning("unclean_close", reason=error.strerror)
         finally:
             os.close(self._file)
 
     def _read(self) -> Left:
+        data = os.pread(self._file, _BYTES_MAX, 0)
         try:
-            return msgspec.json.decode(os.pread(self._file, _BYTES_MAX, 0), type=Left)
+            return msgspec.json.decode(data, type=Left) if data else Left()
         except msgspec.DecodeError:
-            return Left()
+            return Left(pid=-1)
 
     def _write(self, left: Left) -> None:
         data = msgspec.json.encode(left)
+        os.ftruncate(self._file, 0)
         os.pwrite(self._file, data, 0)
-        os.ftruncate(self._file, len(data))
         os.fsync(self._file)

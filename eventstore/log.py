@@ -12,7 +12,7 @@ from eventstore.chain import GENESIS, check
 from eventstore.errors import Closed, Damaged, EventStoreError
 from eventstore.executor import Executor
 from eventstore.group import check_text
-from eventstore.limits import check_names, weigh
+from eventstore.limits import check_names, check_number, weigh
 from eventstore.model import (
     LOG_STREAM,
     Ack,
@@ -105,9 +105,11 @@ class StoreLog:
         """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
         self._check_open()
         upto = self.head(stream).seq
-        if after >= upto or events_max < 1:
+        after = max(0, after)
+        count = min(events_max, upto - after)
+        if count < 1:
             return []
-        return await self._read(lambda: self._reads.events(stream, after, upto, events_max, bytes_max))
+        return await self._read(lambda: self._reads.events(stream, after, upto, count, bytes_max))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log`."""
@@ -119,6 +121,7 @@ class StoreLog:
             raise ValueError(f"cannot take {count} numbers")
         check_names(counter)
         check_text(counter)
+        check_number(count)
         return self._writer.take(counter, count)
 
     async def command(self, key: CommandKey) -> CommandRecord | None:
@@ -183,6 +186,7 @@ class StoreLog:
 
     async def put_keyframe(self, frame: Keyframe) -> None:
         """See `Log`. The few newest of a stream and fold are kept."""
+        check_number(frame.seq)
         check_names(frame.stream, frame.fold, frame.fingerprint)
         check_text(frame.stream, frame.fold, frame.fingerprint)
         if len(frame.state) > STATE_BYTES_MAX:
@@ -194,6 +198,7 @@ class StoreLog:
     async def save_acks(self, acks: Sequence[Ack]) -> None:
         """See `Log`."""
         for ack in acks:
+            check_number(ack.seq)
             check_names(ack.user, ack.client, ack.stream)
             check_text(ack.user, ack.client, ack.stream)
         if acks:

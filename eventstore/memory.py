@@ -197,7 +197,7 @@ class _MemoryStore:
     def care(self) -> None:
         """See `Store`."""
 
-    def close(self, position: int, chain: bytes) -> None:  # noqa: ARG002  nothing to note on this disk
+    def close(self) -> None:
         """See `Store`."""
         self._disk.release(self._ticket)
 

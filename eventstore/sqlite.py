@@ -11,7 +11,7 @@ from typing import Self
 
 from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check
-from eventstore.errors import Damaged, WrongKey
+from eventstore.errors import Damaged, EventStoreError, WrongKey
 from eventstore.executor import Executor, ThreadExecutor
 from eventstore.lock import DirectoryLock, Left
 from eventstore.log import StoreLog
@@ -38,8 +38,12 @@ class SqliteLog(StoreLog):
         build: str,
         writer: Executor | None = None,
         readers: Executor | None = None,
+        restored: bool = False,
     ) -> Self:
         """Open the log in `directory`, made if it is not there. Executors given stay the caller's.
+
+        `restored` says that the files come from a backup: numbers may have gone back, so the log
+        gets a new id, and it may end elsewhere than the directory was left.
 
         Raises:
             InUse: another process has it open. WrongKey: it was made with another master key.
@@ -53,7 +57,9 @@ class SqliteLog(StoreLog):
             owned.append(readers := ThreadExecutor(2, "log-reader"))
         vault = Vault(master_key, ambient)
         try:
-            store, reads, loaded = await writer.run(lambda: _open(directory, ambient, vault))
+            store, reads, loaded = await writer.run(
+                lambda: _open(directory, ambient, vault, restored=restored)
+            )
         except BaseException:
             for executor in owned:
                 executor.close()
@@ -64,23 +70,29 @@ class SqliteLog(StoreLog):
         )  # fmt: skip
 
 
-def _open(directory: Path, ambient: Ambient, vault: Vault) -> tuple[SqliteStore, SqliteReads, Loaded]:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = DirectoryLock(directory)
+def _open(
+    directory: Path, ambient: Ambient, vault: Vault, *, restored: bool
+) -> tuple[SqliteStore, SqliteReads, Loaded]:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = DirectoryLock(directory)
+    except OSError as error:
+        raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
     try:
         path = directory / DATABASE
         _make(path)
         connection = connect_writer(path)
         try:
-            return _check(path, connection, lock, ambient, vault)
+            return _check(path, connection, lock, ambient, vault, restored=restored)
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as error:
-        lock.leave(lock.left)
-        raise translated(error) from None
-    except BaseException:
-        lock.leave(lock.left)
+    except BaseException as error:
+        lock.leave(None)
+        if isinstance(error, sqlite3.Error):
+            raise translated(error) from None
+        if isinstance(error, OSError):
+            raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
         raise
 
 
@@ -100,7 +112,13 @@ def _make(path: Path) -> None:
 
 
 def _check(
-    path: Path, connection: sqlite3.Connection, lock: DirectoryLock, ambient: Ambient, vault: Vault
+    path: Path,
+    connection: sqlite3.Connection,
+    lock: DirectoryLock,
+    ambient: Ambient,
+    vault: Vault,
+    *,
+    restored: bool,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
     """Everything that must hold before the log may be written again."""
     # What a killed process left may lie in the page cache only: make durable what will be told of.
@@ -111,15 +129,16 @@ def _check(
             raise Damaged(0, found)
     connection.execute("BEGIN IMMEDIATE")
     if prepare(connection):
-        connection.executemany(
-            "INSERT INTO meta VALUES (?, ?)",
-            [("log", ambient.token().encode()), ("writer_epoch", b"0"), ("master_key", vault.mark())],
-        )
+        _put_meta(connection, "log", ambient.token().encode())
+        _put_meta(connection, "writer_epoch", b"0")
+        _put_meta(connection, "master_key", vault.mark())
+    elif restored:
+        _put_meta(connection, "log", ambient.token().encode())
     meta = dict(connection.execute("SELECT key, value FROM meta"))
     if not vault.knows(meta["master_key"]):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
     epoch = int(meta["writer_epoch"]) + 1
-    connection.execute("UPDATE meta SET value = ? WHERE key = 'writer_epoch'", (str(epoch).encode(),))
+    _put_meta(connection, "writer_epoch", str(epoch).encode())
     connection.execute("COMMIT")
 
     names = Names()
@@ -130,6 +149,10 @@ def _check(
     _check_end(lock.left, loaded)
     lock.hold()
     return store, reads, loaded
+
+
+def _put_meta(connection: sqlite3.Connection, key: str, value: bytes) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
 
 def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) -> None:

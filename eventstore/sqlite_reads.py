@@ -39,6 +39,12 @@ class Names:
         self.ids: dict[str, int] = {}
         self.texts: dict[int, str] = {}
 
+    def replace(self, streams: dict[str, int], ids: dict[str, int]) -> None:
+        """Hold exactly these; a reader at work sees the old ones or the new ones, never none."""
+        self.streams, self.ids = streams, ids
+        self.stream_names = {number: name for name, number in streams.items()}
+        self.texts = {number: text for text, number in ids.items()}
+
 
 def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRecord | None:
     """The record of a command, if any."""

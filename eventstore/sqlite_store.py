@@ -51,6 +51,7 @@ class SqliteStore:
         self._pruned_ms = 0
         self._checkpoint_at = WAL_CHECKPOINT_BYTES
         self._erasing = False
+        self._fenced = False
 
     # -- Lookup
 
@@ -126,41 +127,49 @@ class SqliteStore:
             self._checkpoint("PASSIVE")
         self._checkpoint_at = max(WAL_CHECKPOINT_BYTES, self._wal_bytes() + WAL_STEP_BYTES)
 
-    def close(self, position: int, chain: bytes) -> None:
-        """See `Store`."""
+    def close(self) -> None:
+        """See `Store`. Notes where the log ends, unless that could not be made sure."""
         self._reads.close()
-        left: Left | None = Left(log=self._log_id, position=position, chain=chain.hex())
+        left: Left | None = None
         try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            self._checkpoint("TRUNCATE")
-        except sqlite3.Error:
-            left = None
+            if self._fenced:
+                self._connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+            else:
+                left = self._settle()
+        except sqlite3.Error as error:
+            _log.warning("unclean_close", reason=str(error))
         finally:
             self._connection.close()
             self._lock.leave(left)
 
     def load(self) -> Loaded:
         """Read where the log stands. Streams are found by one index seek each."""
-        connection, names = self._connection, self._names
-        names.streams.clear()
-        names.ids.clear()
+        connection = self._connection
         heads: dict[str, Head] = {}
+        streams: dict[str, int] = {}
         for number, name, first, seq in connection.execute(
             "SELECT id, name, first, (SELECT max(seq) FROM event WHERE stream = stream.id) FROM stream"
         ):
-            names.streams[name] = number
-            names.stream_names[number] = name
+            streams[name] = number
             heads[name] = Head(first, first - 1 if seq is None else seq)
-        for number, text in connection.execute("SELECT id, text FROM name"):
-            names.ids[text] = number
-            names.texts[number] = text
-        last = connection.execute(
-            "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
-        ).fetchone()
+        ids = {text: number for number, text in connection.execute("SELECT id, text FROM name")}
+        self._names.replace(streams, ids)
         counters = dict(connection.execute("SELECT name, next FROM counter"))
-        position, chain = last or (0, GENESIS)
+        position, chain = self._end()
         return Loaded(self._log_id, position, chain, heads, counters)
+
+    def _end(self) -> tuple[int, bytes]:
+        sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
+        row: tuple[int, bytes] | None = self._connection.execute(sql).fetchone()
+        return row or (0, GENESIS)
+
+    def _settle(self) -> Left:
+        """Empty the write-ahead log and say where the log ends."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._checkpoint("TRUNCATE")
+        position, chain = self._end()
+        return Left(log=self._log_id, position=position, chain=chain.hex())
 
     # -- inside a transaction
 
@@ -168,7 +177,7 @@ class SqliteStore:
         """Another epoch means that somebody took the directory over in spite of the lock."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'writer_epoch'").fetchone()
         if row is None or row[0] != self._epoch:
-            self._connection.execute("ROLLBACK")
+            self._fenced = True
             raise InUse(f"{self._path.parent} was taken over by another writer")
 
     def _insert(self, events: list[StoredEvent]) -> None:

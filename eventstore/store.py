@@ -177,8 +177,8 @@ class Store(Lookup, Protocol):
         """Look after the files: nothing that an append must wait for. Must not raise for a full disk."""
         ...
 
-    def close(self, position: int, chain: bytes) -> None:
-        """Leave the log closed at this point and release it."""
+    def close(self) -> None:
+        """Leave the log cleanly closed and release it."""
         ...
 
 

@@ -144,8 +144,7 @@ class Writer:
             await asyncio.sleep(0)
         if self._care_timer is not None:
             self._care_timer.cancel()
-        place = self.place
-        await self._executor.run(lambda: self._store.close(place.position, place.chain))
+        await self._executor.run(self._store.close)
 
     async def _submit(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Outcome:
         self.check_open()

@@ -1,125 +1,128 @@
-"""A log that misbehaves on demand, and short ways to write events."""
+"""The engines behind `eventstore.port`, each with a way to open, crash and look into it.
+
+A contract test takes an `Engine` and does not know which; a new engine adds a factory here.
+"""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+import functools
+import itertools
+import random
+import shutil
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
 
 from eventstore.ambient import FakeAmbient
-from eventstore.errors import Unavailable
+from eventstore.log import StoreLog
 from eventstore.memory import MemoryLog
-from eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Keyframe, NewEvent, StoredEvent
+from eventstore.model import Append, CommandKey, CommandRecord, NewEvent
 from eventstore.modeldisk import ModelDisk
-from eventstore.port import Listener, Log
+from eventstore.sqlite import SqliteLog
 
-READ_ALL = {"events_max": 1000, "bytes_max": 1 << 20}
-
-
-class FaultyLog(MemoryLog):
-    """The memory engine, except for the faults that a test switches on.
-
-    `deaf`: signals of new events are lost. `compacted`: positions that reads no longer give.
-    `read_gate`: reads wait until it is set. `read_fault`, `keyframe_fault`: what reads and
-    the storing of keyframes raise. `before_append`: runs before an append reaches the engine. `lose`:
-    the next appends raise Unavailable, "before" or "after" they were written.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.deaf = False
-        self.compacted: set[int] = set()
-        self.read_gate: asyncio.Event | None = None
-        self.read_fault: Exception | None = None
-        self.keyframe_fault: Exception | None = None
-        self.reads: list[tuple[str, int]] = []
-        self.reading = 0
-        self.reading_peak = 0
-        self.appends: list[Append] = []
-        self.before_append: Callable[[Append], object] | None = None
-        self.lose: list[str] = []
-
-    async def append(self, append: Append) -> Appended | Duplicate:
-        """See `Log`; with the faults of this class, and kept in `appends`."""
-        self.appends.append(append)
-        if self.before_append is not None:
-            waited = self.before_append(append)
-            if asyncio.iscoroutine(waited):
-                await waited
-        lost = self.lose.pop(0) if self.lose else ""
-        if lost == "before":
-            raise Unavailable("lost before it was written")
-        outcome = await super().append(append)
-        if lost == "after":
-            raise Unavailable("lost after it was written")
-        return outcome
-
-    async def append_soundly(self, append: Append) -> Appended:
-        """As another writer would: no fault of this class, nothing noted."""
-        outcome = await super().append(append)
-        assert isinstance(outcome, Appended)
-        return outcome
-
-    async def read(
-        self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
-    ) -> list[StoredEvent]:
-        self.reads.append((stream, after))
-        self.reading += 1
-        self.reading_peak = max(self.reading_peak, self.reading)
-        try:
-            if self.read_gate is not None:
-                await self.read_gate.wait()
-            if self.read_fault is not None:
-                raise self.read_fault
-            found: list[StoredEvent] = []
-            while not found:
-                page = await super().read(stream, after, events_max=events_max, bytes_max=bytes_max)
-                if not page:
-                    break
-                after = page[-1].position if stream == LOG_STREAM else page[-1].seq
-                found = [e for e in page if e.position not in self.compacted]
-            return found
-        finally:
-            self.reading -= 1
-
-    async def put_keyframe(self, frame: Keyframe) -> None:
-        if self.keyframe_fault is not None:
-            raise self.keyframe_fault
-        await super().put_keyframe(frame)
-
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        def unless_deaf(events: Sequence[StoredEvent]) -> None:
-            if not self.deaf:
-                listener(events)
-
-        return super().listen(unless_deaf)
+MASTER_KEY = bytes(range(32))
+TEST_S_MAX = 30
 
 
-class StepExecutor:
-    """Jobs on the loop, each one step later: whoever waits for one is really suspended."""
+class Engine(Protocol):
+    """One place where a log can lie, and the clock that its logs see."""
 
-    async def run[T](self, job: Callable[[], T]) -> T:
-        """See `Executor`."""
-        await asyncio.sleep(0)
-        return job()
+    ambient: FakeAmbient
 
-    def close(self) -> None:
-        """See `Executor`."""
+    async def open(self, *, master_key: bytes = MASTER_KEY, build: str = "test-1") -> StoreLog:
+        """Open the log that lies there."""
+        ...
+
+    async def crash(self, log: StoreLog) -> None:
+        """Take `log` away in the middle; what a crash leaves is what the next `open` finds."""
+        ...
 
 
-async def faulty_log() -> FaultyLog:
-    """An empty one."""
-    return await FaultyLog.open(
-        ModelDisk(), ambient=FakeAmbient(), master_key=bytes(32), build="test", executor=StepExecutor()
+class MemoryEngine:
+    """The in-memory engine over a model disk."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self.ambient = FakeAmbient(seed)
+        self.disk = ModelDisk()
+        self.chance = random.Random(seed)
+
+    async def open(self, *, master_key: bytes = MASTER_KEY, build: str = "test-1") -> StoreLog:
+        return await MemoryLog.open(self.disk, ambient=self.ambient, master_key=master_key, build=build)
+
+    async def crash(self, log: StoreLog) -> None:
+        self.disk.crash(self.chance)
+
+
+class SqliteEngine:
+    """The SQLite engine in a directory. A crash is a copy of the files as they are at that moment."""
+
+    def __init__(self, root: Path) -> None:
+        self.ambient = FakeAmbient(1)
+        self._directories = (root / f"log-{number}" for number in itertools.count())
+        self.directory = next(self._directories)
+
+    async def open(self, *, master_key: bytes = MASTER_KEY, build: str = "test-1") -> StoreLog:
+        return await SqliteLog.open(self.directory, ambient=self.ambient, master_key=master_key, build=build)
+
+    async def crash(self, log: StoreLog) -> None:
+        image = next(self._directories)
+        shutil.copytree(self.directory, image, ignore=shutil.ignore_patterns("*-shm"))
+        await log.close()
+        self.directory = image
+
+
+def make_engine(name: str, root: Path) -> Engine:
+    """An engine by its name, empty."""
+    return MemoryEngine() if name == "memory" else SqliteEngine(root)
+
+
+ENGINES = ("memory", "sqlite")
+
+
+@asynccontextmanager
+async def opened(engine: Engine) -> AsyncIterator[StoreLog]:
+    """The engine's log, closed at the end."""
+    log = await engine.open()
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+def looped[**P](test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
+    """Run an async test on a loop of its own, bounded in time."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(TEST_S_MAX):
+                await test(*args, **kwargs)
+
+        asyncio.run(bounded())
+
+    return run
+
+
+def event(stream: str = "user/1", body: bytes = b"{}", **more: str) -> NewEvent:
+    """An event to append."""
+    return NewEvent(stream, more.get("type", "happened"), body, entity=more.get("entity", ""))
+
+
+def append(*events: NewEvent, expected: dict[str, int] | None = None) -> Append:
+    """An append of `events`."""
+    return Append(ts_ms=1_790_000_000_000, events=events, expected=expected or {})
+
+
+def command(
+    id_: str, *events: NewEvent, fingerprint: bytes = b"f", reply: bytes = b'{"type":"success"}'
+) -> Append:
+    """An append that carries the record of command `id_`."""
+    record = CommandRecord(
+        command_key(id_), fingerprint, reply, at_stream=events[-1].stream if events else ""
     )
+    return Append(ts_ms=1_790_000_000_000, events=events, command=record, command_id=id_)
 
 
-async def write(log: Log, *streams: str, body: bytes = b'{"n":1}') -> Appended:
-    """One append with an event for each of these names."""
-    events = tuple(NewEvent(stream=s, type="t", body=body) for s in streams)
-    outcome = await log.append(Append(ts_ms=1_790_000_000_000, events=events))
-    assert isinstance(outcome, Appended)
-    return outcome
-
-
-def numbers(events: Sequence[StoredEvent]) -> list[int]:
-    """Their seqs."""
-    return [e.seq for e in events]
+def command_key(id_: str) -> CommandKey:
+    """The key that `command` uses."""
+    return CommandKey("user/1", "dev-1", id_)

@@ -1,0 +1,304 @@
+"""The contract of the log: appending, numbering, reading, listening. Every engine keeps it."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from eventstore.errors import Closed, Conflict, InUse, TooLarge, WrongKey
+from eventstore.limits import APPEND_EVENTS_MAX, EVENT_BYTES_MAX
+from eventstore.model import Append, Appended, Head, NewEvent, StoredEvent
+from tests.support.logs import ENGINES, Engine, append, event, looped, make_engine, opened
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    return make_engine(request.param, tmp_path)
+
+
+@looped
+async def test_an_empty_log_stands_at_zero_everywhere(engine: Engine) -> None:
+    async with opened(engine) as log:
+        assert log.position == 0
+        assert log.head("user/1") == Head(1, 0)
+        assert log.head("log") == Head(1, 0)
+        assert log.streams("") == []
+        assert await log.read("user/1", 0, events_max=10) == []
+        assert await log.verify() == 0
+
+
+@looped
+async def test_seq_counts_in_each_stream_and_position_over_all(engine: Engine) -> None:
+    async with opened(engine) as log:
+        first = await log.append(append(event("a"), event("b"), event("a")))
+        second = await log.append(append(event("b")))
+        assert isinstance(first, Appended)
+        assert isinstance(second, Appended)
+        places = [(e.position, e.stream, e.seq) for e in first.events + second.events]
+        assert places == [(1, "a", 1), (2, "b", 1), (3, "a", 2), (4, "b", 2)]
+        assert (first.position, second.position, log.position) == (3, 4, 4)
+        assert first.seq_of("a") == 2
+
+
+@looped
+async def test_a_stored_event_carries_all_that_was_said_about_it(engine: Engine) -> None:
+    async with opened(engine) as log:
+        new = NewEvent("mailbox/17", "check_requested", '{"标题":"值\\u0000"}'.encode(), 3, "mailbox/17")
+        await log.append(Append(ts_ms=123, events=(new,), principal="user/42", command_id="c-1", cause=9))
+        [stored] = await log.read("mailbox/17", 0, events_max=1)
+        assert (stored.type, stored.body, stored.version) == (new.type, new.body, 3)
+        assert (stored.ts_ms, stored.entity, stored.principal) == (123, "mailbox/17", "user/42")
+        assert (stored.command_id, stored.cause, stored.build) == ("c-1", 9, "test-1")
+
+
+@looped
+async def test_what_append_returned_is_what_is_read(engine: Engine) -> None:
+    async with opened(engine) as log:
+        done = await log.append(append(event("a", b"1"), event("b", b"2"), event("a", b"3")))
+        assert isinstance(done, Appended)
+        assert tuple(await log.read("log", 0, events_max=10)) == done.events
+        assert [e.body for e in await log.read("a", 0, events_max=10)] == [b"1", b"3"]
+
+
+@looped
+async def test_reading_goes_on_after_a_seq_and_stops_at_the_count(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(*(event("a", b"%d" % n) for n in range(1, 11))))
+        assert [e.seq for e in await log.read("a", 3, events_max=4)] == [4, 5, 6, 7]
+        assert [e.seq for e in await log.read("a", 8, events_max=4)] == [9, 10]
+        assert await log.read("a", 10, events_max=4) == []
+        assert await log.read("a", 10**30, events_max=4) == []
+        assert [e.seq for e in await log.read("a", -5, events_max=2)] == [1, 2]
+
+
+@looped
+async def test_reading_stops_at_the_bytes_but_gives_at_least_one(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(*(event("a", b"x" * 100) for _ in range(5))))
+        assert len(await log.read("a", 0, events_max=10, bytes_max=250)) == 2
+        assert len(await log.read("a", 0, events_max=10, bytes_max=1)) == 1
+
+
+@looped
+async def test_streams_are_listed_by_prefix_and_in_order(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(event("user/2"), event("mailbox/1"), event("user/1")))
+        assert log.streams("user/") == ["user/1", "user/2"]
+        assert log.streams("") == ["mailbox/1", "user/1", "user/2"]
+
+
+@looped
+async def test_a_right_expectation_passes_and_a_wrong_one_writes_nothing(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(event("a"), expected={"a": 0, "b": 0}))
+        with pytest.raises(Conflict) as caught:
+            await log.append(append(event("a"), event("c"), expected={"a": 0}))
+        assert (caught.value.stream, caught.value.expected, caught.value.actual) == ("a", 0, 1)
+        assert log.position == 1
+        assert log.head("c") == Head(1, 0)
+
+
+@looped
+async def test_the_whole_log_can_be_expected_too(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(event("a"), expected={"log": 0}))
+        with pytest.raises(Conflict):
+            await log.append(append(event("b"), expected={"log": 0}))
+
+
+@looped
+async def test_of_two_appends_in_flight_with_one_expectation_one_wins(engine: Engine) -> None:
+    async with opened(engine) as log:
+        outcomes = await asyncio.gather(
+            *(log.append(append(event("a"), expected={"a": 0})) for _ in range(20)),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(o, Appended) for o in outcomes) == 1
+        assert sum(isinstance(o, Conflict) for o in outcomes) == 19
+        assert log.head("a").seq == 1
+
+
+@looped
+async def test_appends_of_one_caller_commit_in_the_order_of_their_calls(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await asyncio.gather(*(log.append(append(event("a", b"%d" % n))) for n in range(3000)))
+        bodies = [e.body for e in await log.read("a", 0, events_max=3000)]
+        assert bodies == [b"%d" % n for n in range(3000)]
+
+
+@looped
+async def test_heads_move_then_the_append_resolves_then_listeners_hear(engine: Engine) -> None:
+    async with opened(engine) as log:
+        order: list[str] = []
+
+        def listener(events: Sequence[StoredEvent]) -> None:
+            order.append(f"heard {events[0].seq} with the head at {log.head('a').seq}")
+            # Runs behind whatever was woken before the listener was called.
+            asyncio.get_running_loop().call_soon(order.append, "after the listener")
+
+        log.listen(listener)
+        await log.append(append(event("a")))
+        order.append("appender resumed")
+        await asyncio.sleep(0)
+        assert order == ["heard 1 with the head at 1", "appender resumed", "after the listener"]
+
+
+@looped
+async def test_listeners_hear_every_event_once_in_position_order_until_they_leave(engine: Engine) -> None:
+    async with opened(engine) as log:
+        heard: list[int] = []
+        stop = log.listen(lambda events: heard.extend(e.position for e in events))
+        await asyncio.gather(*(log.append(append(event(f"s/{n % 7}"))) for n in range(500)))
+        assert heard == list(range(1, 501))
+        stop()
+        stop()
+        await log.append(append(event("a")))
+        assert len(heard) == 500
+
+
+@looped
+async def test_a_listener_that_raises_harms_nobody(engine: Engine) -> None:
+    async with opened(engine) as log:
+        heard: list[int] = []
+
+        def broken(events: Sequence[StoredEvent]) -> None:
+            raise RuntimeError
+
+        log.listen(broken)
+        log.listen(lambda events: heard.append(len(events)))
+        await log.append(append(event("a")))
+        await log.append(append(event("a")))
+        assert heard == [1, 1]
+
+
+@looped
+async def test_an_appender_that_was_cancelled_does_not_harm_its_group(engine: Engine) -> None:
+    async with opened(engine) as log:
+        tasks = [asyncio.ensure_future(log.append(append(event("a", b"%d" % n)))) for n in range(10)]
+        await asyncio.sleep(0)
+        tasks[3].cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(done[3], asyncio.CancelledError)
+        assert all(isinstance(o, Appended) for n, o in enumerate(done) if n != 3)
+        assert await log.verify() == log.position
+
+
+@looped
+async def test_limits_are_refused_before_anything_is_written(engine: Engine) -> None:
+    async with opened(engine) as log:
+        for bad in (
+            append(event("a", b"x" * (EVENT_BYTES_MAX + 1))),
+            append(*[event("a")] * (APPEND_EVENTS_MAX + 1)),
+            append(event("a" * 256)),
+            append(event("a", type="t" * 256)),
+            Append(ts_ms=1 << 64, events=(event("a"),)),
+            Append(ts_ms=0, events=(NewEvent("a", "t", b"", 1 << 63),)),
+        ):
+            with pytest.raises(TooLarge):
+                await log.append(bad)
+        for bad in (append(event("")), append(event("log")), append(event("\ud800"))):
+            with pytest.raises(ValueError, match=r"stream|surrogate"):
+                await log.append(bad)
+        assert log.position == 0
+
+
+@looped
+async def test_an_append_that_cannot_be_stored_fails_alone(engine: Engine) -> None:
+    async with opened(engine) as log:
+        good, bad, after = await asyncio.gather(
+            log.append(append(event("a"))),
+            log.append(append(event("a"), event("a", entity="\udfff"))),
+            log.append(append(event("a"))),
+            return_exceptions=True,
+        )
+        assert isinstance(bad, ValueError)
+        assert isinstance(good, Appended)
+        assert isinstance(after, Appended)
+        assert log.head("a").seq == 2
+
+
+@looped
+async def test_a_closed_log_takes_and_gives_nothing(engine: Engine) -> None:
+    log = await engine.open()
+    await log.close()
+    await log.close()
+    with pytest.raises(Closed):
+        await log.append(append(event("a")))
+    with pytest.raises(Closed):
+        await log.read("a", 0, events_max=1)
+    assert await log.probe() == "the log has been closed"
+
+
+@looped
+async def test_closing_commits_what_waits(engine: Engine) -> None:
+    log = await engine.open()
+    waiting = [asyncio.ensure_future(log.append(append(event("a")))) for _ in range(2500)]
+    await asyncio.sleep(0)
+    await log.close()
+    assert all(isinstance(done, Appended) for done in await asyncio.gather(*waiting))
+    async with opened(engine) as again:
+        assert again.head("a").seq == 2500
+
+
+@looped
+async def test_a_log_opened_again_goes_on_where_it_stood(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(event("a"), event("b")))
+        log_id, before = log.log_id, await log.read("log", 0, events_max=9)
+    async with opened(engine) as log:
+        assert (log.log_id, log.position) == (log_id, 2)
+        assert await log.read("log", 0, events_max=9) == before
+        done = await log.append(append(event("a"), expected={"a": 1, "b": 1}))
+        assert isinstance(done, Appended)
+        assert done.events[0].position == 3
+        assert await log.verify() == 3
+
+
+@looped
+async def test_what_was_acknowledged_survives_a_crash(engine: Engine) -> None:
+    log = await engine.open()
+    done = await asyncio.gather(*(log.append(append(event(f"s/{n % 3}", b"%d" % n))) for n in range(100)))
+    acked = [e for one in done if isinstance(one, Appended) for e in one.events]
+    await engine.crash(log)
+    async with opened(engine) as again:
+        assert await again.read("log", 0, events_max=200) == sorted(acked, key=lambda e: e.position)
+        assert await again.verify() == 100
+
+
+@looped
+async def test_a_second_writer_is_refused(engine: Engine) -> None:
+    async with opened(engine), asyncio.timeout(5):
+        with pytest.raises(InUse):
+            await engine.open()
+    async with opened(engine) as log:
+        assert log.position == 0
+
+
+@looped
+async def test_another_master_key_is_refused(engine: Engine) -> None:
+    async with opened(engine):
+        pass
+    with pytest.raises(WrongKey):
+        await engine.open(master_key=b"x" * 32)
+    async with opened(engine) as log:
+        assert await log.probe() is None
+
+
+@looped
+async def test_the_build_is_recorded_with_each_event(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(event("a")))
+    log = await engine.open(build="test-2")
+    await log.append(append(event("a")))
+    assert [e.build for e in await log.read("a", 0, events_max=9)] == ["test-1", "test-2"]
+    await log.close()
+
+
+@looped
+async def test_verify_walks_any_part_of_the_chain(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(*(event(f"s/{n % 5}") for n in range(2300))))
+        assert await log.verify() == 2300
+        assert await log.verify(2000) == 300
+        assert await log.verify(2300) == 0
