@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from transport.server import Server
 
 from actors import Runtime
 from actors.decider import Origin
@@ -42,6 +41,7 @@ from transport.hub import Hub
 from transport.limits import AddressDoor
 from transport.metrics import Metrics
 from transport.publishing import Publisher
+from transport.server import Server
 from transport.settings import TransportSettings
 
 _JOB_THREADS = 2

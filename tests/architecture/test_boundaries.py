@@ -1,0 +1,81 @@
+"""Rules about the code that no linter knows: who may ask for time, chance and threads; sizes; words."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("eventstore", "replay", "actors", "transport", "mailcheck", "huahuo")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+LINES_MAX = 500
+
+AMBIENT = {"eventstore/ambient.py"}
+THREADS = {
+    "eventstore/executor.py",  # the port itself
+    "transport/bridge.py",  # foreign threads meet the loop
+    "huahuo/service.py",  # the embedding API's own thread
+}
+CHANCE_AND_TIME = {"time", "random", "secrets", "uuid"}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_only_the_ambient_module_asks_the_machine_for_time_or_chance(path: Path) -> None:
+    if name(path) in AMBIENT:
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not CHANCE_AND_TIME & {module.split(".")[0] for module in imported(tree)}
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not {"datetime.now", "datetime.utcnow", "datetime.today", "date.today", "os.urandom"} & calls
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_threads_start_behind_the_executor_port_only(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    starts = {"threading.Thread", "Thread", "ThreadPoolExecutor", "asyncio.to_thread"} & calls
+    allowed = THREADS | {"actors/runtime.py"}  # a runtime without a loop of its caller's brings one
+    assert not starts or name(path) in allowed
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_a_file_is_one_idea(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES_MAX
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring
+
+
+def test_nothing_is_left_to_do_in_the_code() -> None:
+    marks = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+    assert [name(path) for path in SOURCES if marks.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_nothing_is_unpickled() -> None:
+    for path in SOURCES:
+        modules = set(imported(ast.parse(path.read_text(encoding="utf-8"))))
+        assert not {"pickle", "marshal", "shelve", "dill"} & modules, name(path)
+
+
+def test_sql_is_written_in_the_event_store_only() -> None:
+    sql = re.compile(r"\b(SELECT\s.+\sFROM|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM)\b")
+    for path in SOURCES:
+        if not name(path).startswith("eventstore/"):
+            assert not sql.search(path.read_text(encoding="utf-8")), name(path)

@@ -1,0 +1,72 @@
+"""What the documents say is what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from huahuo.cli import app
+from huahuo.config import MEANING, Settings
+from mailcheck.events import PUBLIC_TYPES
+from scripts.readme_settings import with_table
+from transport.codes import CloseCode, ErrorCode
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_every_setting_has_a_sentence() -> None:
+    assert set(MEANING) == set(Settings.__struct_fields__)
+
+
+def test_the_readme_shows_the_settings_of_today() -> None:
+    assert with_table(text("README.md")) == text("README.md"), "run scripts/readme_settings.py"
+
+
+@pytest.mark.parametrize("code", list(CloseCode), ids=str)
+def test_every_close_code_is_in_the_protocol_page(code: CloseCode) -> None:
+    assert str(int(code)) in text("docs/protocol.md")
+
+
+@pytest.mark.parametrize("code", list(ErrorCode), ids=str)
+def test_every_error_code_is_in_the_protocol_page(code: ErrorCode) -> None:
+    assert f"`{code}`" in text("docs/protocol.md")
+
+
+@pytest.mark.parametrize("event_type", sorted(PUBLIC_TYPES))
+def test_every_event_type_is_in_the_protocol_page(event_type: str) -> None:
+    assert f"`{event_type}`" in text("docs/protocol.md")
+
+
+@pytest.mark.parametrize("command", [c.callback.__name__ for c in app.registered_commands if c.callback])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "huahuo", command, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "Example:" in shown
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not target.startswith(("http:", "https:")):
+                assert (page.parent / target).exists(), f"{page.name} -> {target}"
+
+
+def test_the_project_speaks_of_itself_alone() -> None:
+    foreign = re.compile(r"/(?:root|home|tmp|work)/[a-z]|--(?:extra-)?index-url|\"resolved\": \"https?:")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        path = ROOT / name
+        if (
+            path.suffix in {".py", ".md", ".toml", ".txt", ".sh", ".json", ".js", ".ts", ".vue"}
+            and path.exists()
+        ):
+            found = foreign.search(path.read_text(encoding="utf-8"))
+            assert found is None or path == Path(__file__), f"{name}: {found}"
