@@ -94,27 +94,27 @@ def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Inva
     """  # noqa: D205  one sentence
     text = _text(data, bytes_max)
     if text is None:
-        return Invalid(ErrorCode.BAD_MESSAGE, "the message is not UTF-8 text of the permitted size")
+        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是允许大小内的 UTF-8 文本")
     if _depth_exceeds(text, depth_max):
-        return Invalid(ErrorCode.BAD_MESSAGE, f"the message is nested deeper than {depth_max}")
+        return Invalid(ErrorCode.BAD_MESSAGE, f"消息嵌套超过 {depth_max} 层")
     faults = _Faults()
     try:
         value = faults.decoder.decode(text)
     except (ValueError, RecursionError):
-        return Invalid(ErrorCode.BAD_MESSAGE, "the message is not JSON")
+        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是 JSON")
     if not isinstance(value, dict):
-        return Invalid(ErrorCode.BAD_MESSAGE, "the message is not a JSON object")
+        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是 JSON 对象")
     has_id, request_id = _id_of(value)
     if faults.seen or (_SURROGATE.search(text) and _has_lone_surrogate(value)):
         what = faults.seen or "a lone surrogate"
-        return Invalid(ErrorCode.BAD_MESSAGE, f"the message holds {what}", id=request_id)
+        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是严格的 JSON", what, request_id)
     if faults.huge:
-        return _invalid_field(_field_with_huge(value), f"beyond {INT_MAX}", request_id)
+        return invalid_field(_field_with_huge(value), f"beyond {INT_MAX}", request_id)
     if has_id and request_id is None:
-        return _invalid_field("id", f"a text of 1 to {ID_CHARS_MAX} characters is needed", None)
+        return invalid_field("id", f"a text of 1 to {ID_CHARS_MAX} characters is needed", None)
     action = value.get("action", "")
     if not isinstance(action, str):
-        return _invalid_field("action", "a text is needed", request_id)
+        return invalid_field("action", "a text is needed", request_id)
     return Parsed(action, request_id, value)
 
 
@@ -262,22 +262,18 @@ _SAFE = re.compile(r"Expected `[^`]*`(?: of length [<>=]+ \d+| [<>=]+ -?\d+|, go
 def _refused(text: str, request_id: str | None) -> Invalid:
     missing = _MISSING.search(text)
     if missing:
-        return _invalid_field(missing[1], "it is missing", request_id)
+        return invalid_field(missing[1], "it is missing", request_id)
     path = _PATH.search(text)
     safe = _SAFE.match(text)
     name = path[1] if path else ""
-    return _invalid_field(name, safe[0] if safe else "this value is not allowed", request_id)
+    return invalid_field(name, safe[0] if safe else "this value is not allowed", request_id)
 
 
 _FIELD_NAME = re.compile(r"\w{1,64}", re.ASCII)
 
 
-def _invalid_field(name: str, why: str, request_id: str | None) -> Invalid:
-    # A field's name may be the client's own text: it is repeated only if it looks like a name.
-    shown = f"`{name}`" if _FIELD_NAME.fullmatch(name) else "a field"
-    return Invalid(
-        ErrorCode.INVALID_FIELD,
-        f"invalid field {shown}",
-        f"{name}: {why}" if shown[0] == "`" else why,
-        request_id,
-    )
+def invalid_field(name: str, why: str, request_id: str | None) -> Invalid:
+    """The refusal of one field. The name may be the client's own text: it is shown if it looks like one."""
+    if not _FIELD_NAME.fullmatch(name):
+        return Invalid(ErrorCode.INVALID_FIELD, "字段无效", why, request_id)
+    return Invalid(ErrorCode.INVALID_FIELD, f"字段无效：{name}", f"{name}: {why}", request_id)

@@ -7,11 +7,11 @@ the `Verifier` (tokens) and the command gate (`transport.api.Commands`).
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-from transport.api import Principal
+from transport.api import Call, CommandSpec, Principal, Reply
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -116,4 +116,40 @@ class Door(Protocol):
 
     def auth_failed(self, address: str, now_s: float) -> float:
         """A failed authentication: seconds to hold the answer back (0 for the first four a minute)."""
+        ...
+
+
+class CommandGate(Protocol):
+    """Answers calls; adds to `transport.api.Commands` what a connection finds out by itself."""
+
+    async def execute(self, call: Call[Any], spec: CommandSpec) -> Reply:
+        """See `transport.api.Commands`."""
+        ...
+
+    async def record(self, call: Call[Any], reply: Reply) -> Reply:
+        """Keep an answer that was found before any handler ran; the first answer if there was one."""
+        ...
+
+
+class Meter(Protocol):
+    """What is counted about connections; see `transport.metrics`."""
+
+    def delivered(self, events: int, size_bytes: int) -> None:
+        """Frames with so many events were written."""
+        ...
+
+    def resumed(self, outcome: str) -> None:
+        """A subscription began."""
+        ...
+
+    def cursor_ahead(self) -> None:
+        """A client was ahead of the log."""
+        ...
+
+    def closed(self, code: int) -> None:
+        """A connection ended."""
+        ...
+
+    def authenticated(self, result: str) -> None:
+        """A token was looked at."""
         ...

@@ -1,0 +1,269 @@
+"""One WebSocket as an actor: the shell around a session.
+
+The handler task of the library is the only reader; it hands each message to the actor and waits for
+room in its inbox, so back-pressure reaches TCP. Everything else happens on the loop, between two
+messages, by plain calls: commits wake the pump, answers come from tasks of their own, and the hub's
+one timer calls `tick`. No timer and no task is kept for an idle connection.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, ClassVar, Self, cast
+
+import msgspec
+import structlog
+from websockets.exceptions import ConnectionClosed
+
+from actors import ActorDeadError, LoopActor, Runtime
+from eventstore.ambient import Ambient
+from replay.feed import Feed
+from transport import outputs
+from transport.api import SnapshotOf
+from transport.codes import CloseCode
+from transport.dialects import Dialect
+from transport.outputs import Now, Output
+from transport.ports import AuthFailure, CommandGate, Door, Hub, Meter, Verified, Verifier
+from transport.pump import Pump, Tally
+from transport.session import Session, Shared
+from transport.websocket import WebSocket
+
+_REVOKED_DEADLINE_S = 0.5
+"""A revoked client loses its socket within a second, whether it reads or not."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Wires(msgspec.Struct, frozen=True, kw_only=True):
+    """What every connection of a server uses."""
+
+    shared: Shared
+    runtime: Runtime
+    ambient: Ambient
+    feed: Feed
+    hub: Hub
+    door: Door
+    gate: CommandGate
+    verifier: Verifier
+    meter: Meter
+    snapshots: Mapping[str, SnapshotOf]
+    tally: Tally
+
+
+class Connection(LoopActor):
+    """See the module. Implements `ports.LiveConnection`, `hub.HasCursors` and `websocket.Listener`."""
+
+    inbox_limit: ClassVar[int] = 16
+
+    def __init__(self, ws: WebSocket, dialect: Dialect, wires: Wires) -> None:
+        super().__init__()
+        self._ws = ws
+        self._wires = wires
+        self._session = Session(f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now())
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._free: asyncio.Future[None] | None = None
+        settings = wires.shared.settings
+        self._pump = Pump(
+            ws,
+            self._session,
+            feed=wires.feed,
+            ambient=wires.ambient,
+            settings=settings,
+            snapshots=wires.snapshots,
+            tally=wires.tally,
+            start=self._start,
+            perform=self._carry_out,
+            fail=self._break_off,
+        )
+        ws.bound_buffer(
+            settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
+        )
+        ws.listener = self
+        wires.hub.opened(self)
+
+    # What others call ------------------------------------------------------------------------------
+
+    def tick(self, now_s: float) -> None:
+        """See `ports.LiveConnection`."""
+        tally = self._wires.tally
+        if tally.size_bytes:
+            self._wires.meter.delivered(tally.events, tally.size_bytes)
+            tally.events = tally.size_bytes = 0
+        self._carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
+        self._pump.retry()
+
+    def close(self, code: int, reason: str) -> None:
+        """See `ports.LiveConnection`."""
+        self._carry_out(self._session.close(CloseCode(code), reason))
+
+    def cursors(self) -> Mapping[str, int]:
+        """The last seq sent, per subscribed stream."""
+        return self._session.delivery.cursors()
+
+    def ponged(self) -> None:
+        """See `websocket.Listener`."""
+        self._session.heard(self._wires.ambient.monotonic_s())
+
+    def drained(self) -> None:
+        """See `websocket.Listener`."""
+        self._tell_free()
+        self._pump.run()
+
+    @classmethod
+    def open(cls, ws: WebSocket, dialect: Dialect, wires: Wires) -> Self:
+        """Start the actor of a socket whose handshake is done. `read` must follow."""
+        return cast("Self", wires.runtime.start(cls, ws, dialect, wires).actor_inbox.actor)
+
+    async def read(self) -> None:
+        """Hand every message to the actor until the connection is gone."""
+        ref = self.actor_ref
+        try:
+            while True:
+                await ref.tell_async(await self._ws.recv())
+        except (ConnectionClosed, ActorDeadError):
+            pass
+        finally:
+            self._lost()
+            ref.stop_now()
+
+    # The actor: one message at a time ---------------------------------------------------------------
+
+    def on_receive(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
+        """A message of the client. A coroutine is returned where it has to wait; the inbox waits too."""
+        if self._session.busy or self._ws.paused:
+            return self._handle_when_free(message)
+        verify = self._carry_out(self._session.received(message, self._now()))
+        return self._verify(verify)
+
+    def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+        """A fault of ours: the client comes back to a new connection."""
+        _log.error("connection_failed", exc_info=(exception_type, exception_value, traceback))
+        self._break_off("internal error")
+
+    def _break_off(self, reason: str) -> None:
+        self.close(CloseCode.SERVER_FAULT, reason)
+
+    async def _handle_when_free(self, message: str | bytes) -> None:
+        while (self._session.busy or self._ws.paused) and self._ws.is_open:
+            if self._free is None:
+                self._free = asyncio.get_running_loop().create_future()
+            await self._free
+        verify = self._carry_out(self._session.received(message, self._now()))
+        pending = self._verify(verify)
+        if pending is not None:
+            await pending
+
+    def _verify(self, asked: outputs.Verify | None) -> Coroutine[Any, Any, None] | None:
+        if asked is None:
+            return None
+        now = self._now()
+        verdict = self._wires.verifier.verify(asked.token, now.ms)
+        if isinstance(verdict, AuthFailure):
+            self._wires.meter.authenticated(verdict.code)
+            hold_s = self._wires.door.auth_failed(self._ws.address, now.s)
+            if hold_s > 0:
+                return self._hold_back(verdict, hold_s)
+            self._judge(verdict)
+            return None
+        self._wires.meter.authenticated("ok")
+        self._judge(verdict)
+        return None
+
+    async def _hold_back(self, verdict: AuthFailure, hold_s: float) -> None:
+        await asyncio.sleep(hold_s)
+        self._judge(verdict)
+
+    def _judge(self, verdict: Verified | AuthFailure) -> None:
+        hub = self._wires.hub
+        admitted = True
+        if isinstance(verdict, Verified):
+            client = self._session.joining
+            if client is not None:
+                admitted = hub.join(self, verdict, client)
+            elif self._session.may_refresh(verdict):
+                hub.refreshed(self, verdict)
+        self._carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
+        self._tell_free()
+        self._pump.run()
+
+    # Carrying out what the session says --------------------------------------------------------------
+
+    def _carry_out(self, todo: Iterable[Output]) -> outputs.Verify | None:
+        """Do what the session says, in order. A token to look at is left to the caller."""
+        verify = None
+        for one in todo:
+            match one:
+                case bytes():
+                    self._pump.write(one)
+                case outputs.Execute():
+                    self._start(self._answer(one, self._wires.gate.execute(one.call, one.spec)))
+                case outputs.Record():
+                    self._start(self._answer(one, self._wires.gate.record(one.call, one.reply)))
+                case outputs.Acked():
+                    principal = self._session.principal
+                    assert principal is not None
+                    self._wires.hub.note_ack(principal.name, self._session.client, one.stream, one.seq)
+                case outputs.Verify():
+                    verify = one
+                case outputs.Watch():
+                    self._wires.meter.resumed(one.outcome)
+                    self._pump.watch(one.stream)
+                case outputs.Unwatch():
+                    self._pump.unwatch(one.stream)
+                case outputs.TakeSnapshot():
+                    self._pump.take_snapshot(one.sub)
+                case outputs.Alarm():
+                    self._wires.meter.cursor_ahead()
+                    _log.error("cursor_ahead_of_log", stream=one.stream, cursor=one.cursor, head=one.head)
+                case outputs.Close():
+                    self._say_close(one)
+        return verify
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, asked: outputs.Execute | outputs.Record, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            reply = await work
+        except Exception:  # noqa: BLE001  the client gets another connection, the operator the text
+            _log.exception("gate_failed", action=asked.call.action)
+            self._break_off("internal error")
+            return
+        self._carry_out(self._session.replied(asked, reply))
+        self._tell_free()
+        self._pump.run()
+
+    # The end ------------------------------------------------------------------------------------------
+
+    def _say_close(self, said: outputs.Close) -> None:
+        settings = self._wires.shared.settings
+        self._wires.meter.closed(said.code)
+        at_once = said.code is CloseCode.REVOKED
+        self._ws.end(said.code, said.reason, _REVOKED_DEADLINE_S if at_once else settings.close_timeout_s)
+        self._leave()
+
+    def _lost(self) -> None:
+        """The socket is gone."""
+        if not self._session.closed:
+            self._wires.meter.closed(self._ws.close_code or CloseCode.LOST)
+        self._session.gone()
+        self._ws.listener = None
+        self._leave()
+        for task in self._tasks:
+            task.cancel()
+
+    def _leave(self) -> None:
+        """Nothing is read for this connection any more."""
+        self._wires.hub.leave(self)
+        self._pump.stop()
+        self._tell_free()
+
+    def _tell_free(self) -> None:
+        if self._free is not None:
+            if not self._free.done():
+                self._free.set_result(None)
+            self._free = None
+
+    def _now(self) -> Now:
+        return Now(self._wires.ambient.monotonic_s(), self._wires.ambient.now_ms())

@@ -1,0 +1,245 @@
+"""What one connection still has to be sent, stream by stream and in turns (PROTOCOL 4, 5). Pure.
+
+A subscription is a cursor. It is *ready* while the log is ahead of it; ready ones take turns, a run
+each, so that a busy stream starves no other. It is not ready while one of three things is awaited:
+
+* a snapshot that must come before its events (`waiting`),
+* a page from the store (`reading`),
+* the reply to a command of this connection whose event is next (`held`): a reply comes before every
+  event that its command caused.
+
+`next_read` says whose turn it is, `took` makes frames of what was read for it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from eventstore.model import Head, StoredEvent
+from transport import outgoing
+from transport.frames import FrameCache
+from transport.window import Flow, Window
+
+type Cause = tuple[str, str]
+"""(principal, command id), as written on the events that a command causes."""
+
+
+class LogView(Protocol):
+    """What is known of the log from memory."""
+
+    @property
+    def log_id(self) -> str:
+        """See `eventstore.port.Log`."""
+        ...
+
+    def head(self, stream: str) -> Head:
+        """See `eventstore.port.Log`."""
+        ...
+
+
+class RunLike(Protocol):
+    """A piece of a stream as `replay.feed.Feed` reads it."""
+
+    @property
+    def after(self) -> int:
+        """The cursor it was read for."""
+        ...
+
+    @property
+    def events(self) -> tuple[StoredEvent, ...]:
+        """The events right behind `after`."""
+        ...
+
+    @property
+    def skipped_to(self) -> int:
+        """Everything up to here was compacted away (0: nothing was)."""
+        ...
+
+
+class Subscription:
+    """A cursor in one stream. A new position is a new object: answers to the old one are dropped."""
+
+    __slots__ = ("flow", "held", "reading", "stream", "told_live", "waiting")
+
+    def __init__(self, stream: str, after: int, peak: int, *, waiting: bool) -> None:
+        self.stream = stream
+        self.flow = Flow(after, peak)
+        self.waiting = waiting
+        self.reading = False
+        self.held: Cause | None = None
+        self.told_live = False
+
+
+class Delivery:
+    """See the module.
+
+    `batched` connections are bounded by the window; for others the write buffer is the only bound
+    and acks merely tell what was processed.
+    """
+
+    __slots__ = (
+        "_batched", "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "_ready",
+        "subs", "window",
+    )  # fmt: skip
+
+    def __init__(
+        self, log: LogView, frames: FrameCache, *, batched: bool, window: int, past_max: int
+    ) -> None:
+        self._log = log
+        self._frames = frames
+        self._batched = batched
+        self._past_max = past_max
+        self._past: dict[str, int] = {}
+        self._pending: dict[Cause, int] = {}
+        self._ready: dict[str, Subscription] = {}
+        self._lag_at_s: float | None = None
+        self.subs: dict[str, Subscription] = {}
+        self.window = Window(window)
+
+    def add(self, stream: str, after: int, *, waiting: bool) -> Subscription:
+        """Subscribe, or move a subscription. The reader starts with `begin`, or after `snapshot`."""
+        self.drop(stream)
+        sub = Subscription(stream, after, self._past.pop(stream, 0), waiting=waiting)
+        self.subs[stream] = sub
+        return sub
+
+    def drop(self, stream: str) -> bool:
+        """End a subscription. What was sent may still be acked."""
+        sub = self.subs.pop(stream, None)
+        if sub is None:
+            return False
+        self._ready.pop(stream, None)
+        self.window.dropped(sub.flow)
+        self._past[stream] = sub.flow.peak
+        if len(self._past) > self._past_max:
+            del self._past[next(iter(self._past))]
+        return True
+
+    def begin(self, sub: Subscription) -> list[bytes]:
+        """Start reading: `live` if there is nothing to catch up with."""
+        sub.waiting = False
+        if self._log.head(sub.stream).seq > sub.flow.sent:
+            self._ready[sub.stream] = sub
+            return []
+        return self._live(sub)
+
+    def place(self, sub: Subscription, seq: int) -> None:
+        """The client holds a state after event `seq`: go on from there."""
+        sub.flow = Flow(seq, sub.flow.peak)
+
+    def wake(self, stream: str) -> None:
+        """The stream's head moved."""
+        sub = self.subs.get(stream)
+        if sub is not None and not sub.waiting and not sub.reading and sub.held is None:
+            self._ready[stream] = sub
+
+    def next_read(self) -> Subscription | None:
+        """Whose turn it is to read behind its `flow.sent`; None if nobody may."""
+        if not self._ready or (self._batched and self.window.credit <= 0):
+            return None
+        return self._ready.pop(next(iter(self._ready)))
+
+    def park(self, sub: Subscription) -> None:
+        """Its events must be fetched; it has no turn until `took` or `unpark`."""
+        sub.reading = True
+
+    def unpark(self, sub: Subscription) -> None:
+        """The fetch failed: let it have its turn again."""
+        sub.reading = False
+        if self.subs.get(sub.stream) is sub:
+            self.wake(sub.stream)
+
+    def took(self, sub: Subscription, run: RunLike, now_s: float) -> list[bytes]:
+        """Frames for what was read for `sub`; empty if it has moved on meanwhile."""
+        sub.reading = False
+        flow = sub.flow
+        if self.subs.get(sub.stream) is not sub or run.after != flow.sent:
+            return []
+        frames: list[bytes] = []
+        if run.skipped_to:
+            frames.append(
+                outgoing.message(
+                    type="skipped",
+                    stream=sub.stream,
+                    seq=flow.sent + 1,
+                    to=run.skipped_to,
+                    reason="compacted",
+                )
+            )
+            self.window.skipped(flow, run.skipped_to)
+        elif run.events:
+            count = self._permitted(sub, run.events)
+            if count:
+                events = run.events if count == len(run.events) else run.events[:count]
+                framed = self._frames.run(sub.stream, flow.sent + 1, events, batch=self._batched)
+                frames.append(framed.data)
+                self._sent(flow, flow.sent + framed.count, now_s)
+        if sub.held is not None:
+            return frames
+        if self._log.head(sub.stream).seq > flow.sent:
+            self._ready[sub.stream] = sub
+        elif not sub.told_live:
+            frames += self._live(sub)
+        return frames
+
+    def ack(self, stream: str, seq: int, now_s: float) -> bool:
+        """The client processed `stream` up to `seq`. False: that was never sent."""
+        sub = self.subs.get(stream)
+        if sub is None:
+            return seq <= self._past.get(stream, -1)
+        if seq > sub.flow.peak:
+            return False
+        self.window.acked(sub.flow, seq, now_s)
+        return True
+
+    def lag(self, now_s: float, interval_s: float) -> bytes | None:
+        """A `lag` message if the window is used up while the log goes on, not too often."""
+        if not self._batched or not self._ready or self.window.credit > 0:
+            return None
+        if self._lag_at_s is not None and now_s < self._lag_at_s + interval_s:
+            return None
+        sub = next(iter(self._ready.values()))
+        behind = self._log.head(sub.stream).seq - sub.flow.sent
+        if behind <= 0:
+            return None
+        self._lag_at_s = now_s
+        return outgoing.message(type="lag", stream=sub.stream, behind=behind)
+
+    def expect(self, cause: Cause) -> None:
+        """A command of this connection runs: its events wait for its reply."""
+        self._pending[cause] = self._pending.get(cause, 0) + 1
+
+    def answered(self, cause: Cause) -> None:
+        """Its reply is sent: what waited for it may go."""
+        if self._pending[cause] > 1:
+            self._pending[cause] -= 1
+            return
+        del self._pending[cause]
+        for sub in self.subs.values():
+            if sub.held == cause:
+                sub.held = None
+                self._ready[sub.stream] = sub
+
+    def cursors(self) -> Mapping[str, int]:
+        """The last seq sent, per stream."""
+        return {stream: sub.flow.sent for stream, sub in self.subs.items()}
+
+    def _permitted(self, sub: Subscription, events: Sequence[StoredEvent]) -> int:
+        """How many of `events` may be sent now; sets `held` where a reply must come first."""
+        count = min(len(events), self.window.credit) if self._batched else len(events)
+        if self._pending:
+            for index in range(count):
+                cause = (events[index].principal, events[index].command_id)
+                if cause in self._pending:
+                    sub.held = cause
+                    return index
+        return count
+
+    def _sent(self, flow: Flow, to: int, now_s: float) -> None:
+        if self._batched:
+            self.window.sent(flow, to, now_s)
+        else:
+            self.window.skipped(flow, to)  # nothing is owed for it
+
+    def _live(self, sub: Subscription) -> list[bytes]:
+        sub.told_live = True
+        return [outgoing.message(type="live", stream=sub.stream, seq=sub.flow.sent)]

@@ -1,0 +1,213 @@
+"""Moves events from the log to one socket: the shell around `delivery`.
+
+Commits wake it by a plain call. What the feed holds in memory is framed and written at once; what it
+does not hold is fetched by one task, and snapshots are taken by another, one after the other. While
+the socket's buffer is full nothing is read: the log is the buffer.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from eventstore.ambient import Ambient
+from eventstore.errors import EventStoreError
+from replay.feed import Feed, Run, Watch
+from transport.api import SnapshotOf
+from transport.delivery import Subscription
+from transport.outputs import Output
+from transport.session import Session
+from transport.settings import TransportSettings
+from transport.websocket import WebSocket
+
+RUNS_A_TURN: Final = 8
+"""Frames written for one connection before others have their turn."""
+
+_ENVELOPE_BYTES = 512
+
+_log = structlog.get_logger(__name__)
+
+
+class Tally:
+    """What all connections wrote since it was last looked at; plain numbers, for they change often."""
+
+    __slots__ = ("events", "size_bytes")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.size_bytes = 0
+
+
+class Pump:
+    """See the module.
+
+    `start` runs a coroutine as a task of the connection, `perform` does what the session says, `fail`
+    ends the connection.
+    """
+
+    __slots__ = (
+        "_ambient", "_fail", "_feed", "_fetching", "_parked", "_perform", "_pictures", "_session",
+        "_settings", "_snapshots", "_soon", "_start", "_taking", "_tally", "_unread", "_watches", "_ws",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        ws: WebSocket,
+        session: Session,
+        *,
+        feed: Feed,
+        ambient: Ambient,
+        settings: TransportSettings,
+        snapshots: Mapping[str, SnapshotOf],
+        tally: Tally,
+        start: Callable[[Coroutine[Any, Any, None]], None],
+        perform: Callable[[Iterable[Output]], object],
+        fail: Callable[[str], None],
+    ) -> None:
+        self._ws = ws
+        self._session = session
+        self._feed = feed
+        self._ambient = ambient
+        self._settings = settings
+        self._snapshots = snapshots
+        self._tally = tally
+        self._start = start
+        self._perform = perform
+        self._fail = fail
+        self._watches: dict[str, Watch] = {}
+        self._parked: list[Subscription] = []  # to be fetched
+        self._unread: list[Subscription] = []  # a fetch failed: tried again after a while
+        self._pictures: list[Subscription] = []  # a snapshot is wanted
+        self._fetching = False
+        self._taking = False
+        self._soon = False
+
+    def watch(self, stream: str) -> None:
+        """Be woken by commits that touch `stream`. Idempotent."""
+        if stream not in self._watches:
+            self._watches[stream] = self._feed.watch(stream, lambda: self._woken(stream))
+
+    def unwatch(self, stream: str) -> None:
+        """No longer."""
+        self._watches.pop(stream).close()
+
+    def take_snapshot(self, sub: Subscription) -> None:
+        """Get the state of a stream and send it."""
+        self._pictures.append(sub)
+        if not self._taking:
+            self._taking = True
+            self._start(self._take_snapshots())
+
+    def write(self, frame: bytes) -> None:
+        """Write one frame."""
+        self._tally.size_bytes += len(frame)
+        self._ws.write(frame)
+
+    def retry(self) -> None:
+        """Some time went by: try again what could not be read."""
+        for sub in self._unread:
+            self._session.delivery.unpark(sub)
+        self._unread.clear()
+        self.run()
+
+    def stop(self) -> None:
+        """Read nothing more."""
+        for watch in self._watches.values():
+            watch.close()
+        self._watches.clear()
+        self._parked.clear()
+        self._unread.clear()
+        self._pictures.clear()
+
+    def run(self) -> None:
+        """Send what may be sent now."""
+        if not self._ws.has_room():
+            if self._ws.overfull:
+                self._run_soon()
+            return
+        self._fetch_parked()
+        session, now_s = self._session, self._ambient.monotonic_s()
+        for _ in range(RUNS_A_TURN):
+            sub = session.next_read()
+            if sub is None:
+                lag = session.stalled(now_s)
+                if lag is not None:
+                    self.write(lag)
+                return
+            run = self._feed.peek(sub.stream, sub.flow.sent, **self._limits(sub))
+            if run is None:
+                session.delivery.park(sub)
+                self._parked.append(sub)
+                self._fetch_parked()
+                continue
+            self._send(sub, run, now_s)
+            if not self._ws.has_room():
+                break
+        self._run_soon()
+
+    def _woken(self, stream: str) -> None:
+        """A commit touched `stream`. Called for each connection and commit: keep it short."""
+        self._session.woken(stream)
+        self.run()
+
+    def _send(self, sub: Subscription, run: Run, now_s: float) -> None:
+        self._tally.events += len(run.events)
+        for frame in self._session.took(sub, run, now_s):
+            self.write(frame)
+
+    def _limits(self, sub: Subscription) -> dict[str, int]:
+        return {
+            "events_max": self._session.read_events_max(sub),
+            "bytes_max": self._settings.frame_bytes_max - _ENVELOPE_BYTES,
+        }
+
+    def _run_soon(self) -> None:
+        if not self._soon:
+            self._soon = True
+            asyncio.get_running_loop().call_soon(self._run_now)
+
+    def _run_now(self) -> None:
+        self._soon = False
+        self.run()
+
+    def _fetch_parked(self) -> None:
+        if self._parked and not self._fetching:
+            self._fetching = True
+            self._start(self._fetch())
+
+    async def _fetch(self) -> None:
+        """Read what is not in memory, a page at a time, in the order in which it was wanted."""
+        try:
+            while self._parked and self._ws.has_room():
+                sub = self._parked.pop(0)
+                try:
+                    run = await self._feed.fetch(sub.stream, sub.flow.sent, **self._limits(sub))
+                except EventStoreError:
+                    _log.warning("stream_not_read", stream=sub.stream)
+                    self._unread.append(sub)
+                    continue
+                self._send(sub, run, self._ambient.monotonic_s())
+                self.run()
+        finally:
+            self._fetching = False
+
+    async def _take_snapshots(self) -> None:
+        try:
+            while self._pictures:
+                sub = self._pictures.pop(0)
+                await self._take(sub)
+                self.run()
+        except Exception:  # noqa: BLE001  a fold's fault; the client comes back to another snapshot
+            _log.exception("snapshot_failed")
+            self._fail("no snapshot for now")
+        finally:
+            self._taking = False
+
+    async def _take(self, sub: Subscription) -> None:
+        of = self._snapshots.get(sub.stream.partition("/")[0])
+        if of is None:
+            seq, state = self._feed.head(sub.stream).seq, b"{}"
+        else:
+            seq, state = await of(sub.stream)
+        self._perform(self._session.snapshot(sub, seq, state))

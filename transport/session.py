@@ -1,0 +1,494 @@
+"""The server's side of one connection, without I/O (PROTOCOL 3 to 6, 8, 10). Pure.
+
+Inputs are method calls that say what happened and when; outputs are values that say what to do, in
+order. `bytes` among them are complete WebSocket frames to write. Nothing here waits, reads a clock or
+knows a socket, so a test, a simulator and the real connection drive the same object.
+
+There is one machine, `STATES`. It sees few events, since most messages change no state:
+
+    CONNECTED    nobody yet. Only `authenticate` and heartbeats are heard; ends after 10 s.
+    VERIFYING    a token is being looked at (the answer may be held back). The shell hands in no
+                 further message before `verdict`: what was sent behind `authenticate` comes after it.
+    OPEN         authenticated: subscriptions, acks, commands; events flow.
+    REFRESHING   as OPEN, while another token is looked at. Events flow on.
+    CLOSED       goaway was said. Whatever happens now changes nothing and is answered by nothing.
+
+How the parts are divided: `messages` decides what a message is, `rights` who may read, `resume` where
+a reader begins, `delivery` what is sent next; this module decides what follows from what.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from eventstore.model import CommandKey, Head
+from transport import frames, messages, outgoing
+from transport.api import Call, CommandSpec, Principal, Refusal, Reply, error_reply
+from transport.codes import AUTH_CLOSES, AuthCode, CloseCode, ErrorCode
+from transport.delivery import Delivery, LogView, RunLike, Subscription
+from transport.dialects import Dialect
+from transport.frames import FrameCache
+from transport.limits import TokenBucket
+from transport.liveness import Liveness
+from transport.messages import Invalid, Parsed
+from transport.outputs import (
+    Acked,
+    Alarm,
+    Close,
+    Execute,
+    Now,
+    Output,
+    Record,
+    TakeSnapshot,
+    Unwatch,
+    Verify,
+    Watch,
+)
+from transport.ports import AuthFailure, Verified
+from transport.resume import Outcome, Place, place
+from transport.rights import SYSTEM_STREAM, may_read
+from transport.settings import TransportSettings
+
+
+class State(Enum):
+    """See the module."""
+
+    CONNECTED = "connected"
+    VERIFYING = "verifying"
+    OPEN = "open"
+    REFRESHING = "refreshing"
+    CLOSED = "closed"
+
+
+STATES: Mapping[State, Mapping[str, State]] = {
+    State.CONNECTED: {"authenticate": State.VERIFYING, "close": State.CLOSED},
+    State.VERIFYING: {"accepted": State.OPEN, "close": State.CLOSED},
+    State.OPEN: {"authenticate": State.REFRESHING, "close": State.CLOSED},
+    State.REFRESHING: {"accepted": State.OPEN, "close": State.CLOSED},
+    State.CLOSED: {"close": State.CLOSED},
+}
+"""State, what happened, next state. Anything else is a fault of the shell."""
+
+_AUTHENTICATED = (State.OPEN, State.REFRESHING)
+_STRIKES = 10
+"""How many times the burst may be refused, above the rate, before the connection is closed."""
+
+
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
+    """What all sessions of one server have in common."""
+
+    settings: TransportSettings
+    log: LogView
+    frames: FrameCache
+    commands: Mapping[str, CommandSpec]
+    fingerprint_key: bytes
+
+
+class Session:
+    """See the module. One per connection."""
+
+    __slots__ = (
+        "_asked", "_bucket", "_calls", "_client", "_dialect", "_liveness", "_outstanding", "_shared",
+        "_state", "_strikes", "_verified", "delivery", "id",
+    )  # fmt: skip
+
+    def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now) -> None:
+        settings = shared.settings
+        self.id = session_id
+        self._shared = shared
+        self._dialect = dialect
+        self._state: State = State.CONNECTED
+        self._liveness = Liveness(settings, dialect, now.s)
+        self._verified: Verified | None = None
+        self._asked: tuple[messages.Authenticate, str | None] | None = None
+        self._client = ""
+        self._calls = 0
+        self._outstanding = 0
+        rate, burst = settings.messages_per_s, settings.messages_burst
+        self._bucket = TokenBucket(rate, burst, now.s)
+        self._strikes = TokenBucket(rate, _STRIKES * burst, now.s)
+        self.delivery = Delivery(
+            shared.log,
+            shared.frames,
+            batched=dialect.batched,
+            window=settings.window,
+            past_max=settings.subscriptions_max,
+        )
+
+    @property
+    def state(self) -> State:
+        """Where the machine stands."""
+        return self._state
+
+    @property
+    def closed(self) -> bool:
+        """Whether the end was said or has come."""
+        return self._state is State.CLOSED
+
+    @property
+    def principal(self) -> Principal | None:
+        """Who authenticated."""
+        return self._verified.principal if self._verified else None
+
+    @property
+    def client(self) -> str:
+        """The client installation, "" if it did not say."""
+        return self._client
+
+    @property
+    def joining(self) -> str | None:
+        """While a first token is looked at: the client installation that wants to join, else None."""
+        if self._state is State.VERIFYING and self._asked is not None:
+            return self._asked[0].client or ""
+        return None
+
+    def may_refresh(self, verified: Verified) -> bool:
+        """Whether a token that is being looked at renews this session's."""
+        principal = self.principal
+        return (
+            self._state is State.REFRESHING
+            and principal is not None
+            and (principal.user_id == verified.principal.user_id)
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether no further message may be handed in: too many commands run, or a token is looked at."""
+        full = self._outstanding >= self._shared.settings.commands_outstanding_max
+        return full or self._state in (State.VERIFYING, State.REFRESHING)
+
+    # What happens: messages ------------------------------------------------------------------------
+
+    def heard(self, now_s: float) -> None:
+        """Something came from the client: a message or a pong."""
+        self._liveness.heard(now_s)
+
+    def received(self, data: str | bytes, now: Now) -> list[Output]:
+        """A message came."""
+        self.heard(now.s)
+        if self._state is State.CLOSED:
+            return []
+        assert self._state in (State.CONNECTED, State.OPEN), "a message was handed in before the verdict"
+        settings = self._shared.settings
+        parsed = messages.parse(data, bytes_max=settings.message_bytes_max, depth_max=settings.json_depth_max)
+        if isinstance(parsed, Parsed) and parsed.action == "ack" and self._state is State.OPEN:
+            return self._ack(parsed, now)
+        if not self._bucket.take(now.s):
+            return self._rate_limited(parsed.id, now)
+        if isinstance(parsed, Invalid):
+            return [_error(parsed)]
+        match parsed.action:
+            case "authenticate":
+                return self._authenticate(parsed)
+            case "heartbeat":
+                return [
+                    outgoing.message(
+                        type="heartbeat_response", id=parsed.id, timestamp=outgoing.timestamp(now.ms)
+                    )
+                ]
+            case "heartbeat_response":
+                return []
+        if self._verified is None:
+            return [outgoing.error(ErrorCode.UNAUTHENTICATED, "请先进行身份认证", request_id=parsed.id)]
+        match parsed.action:
+            case "subscribe":
+                return self._subscribe(parsed)
+            case "unsubscribe":
+                return self._unsubscribe(parsed)
+            case _:
+                return self._command(parsed, self._verified.principal)
+
+    def _rate_limited(self, request_id: str | None, now: Now) -> list[Output]:
+        if not self._strikes.take(now.s):
+            return self.close(CloseCode.RATE_LIMITED, "too many messages, for too long")
+        return [outgoing.error(ErrorCode.RATE_LIMITED, "消息过于频繁，请稍后重试", request_id=request_id)]
+
+    # Authentication --------------------------------------------------------------------------------
+
+    def _authenticate(self, parsed: Parsed) -> list[Output]:
+        asked = messages.convert(parsed, messages.Authenticate)
+        if isinstance(asked, Invalid):
+            return [_error(asked)]
+        self._move("authenticate")
+        self._asked = (asked, parsed.id)
+        return [Verify(asked.token)]
+
+    def verdict(self, verdict: Verified | AuthFailure, now: Now, *, admitted: bool = True) -> list[Output]:
+        """The token was looked at. `admitted`: on a first one, whether the user may have one more."""
+        if self._state is State.CLOSED or self._asked is None:
+            return []
+        asked, request_id = self._asked
+        self._asked = None
+        if isinstance(verdict, AuthFailure):
+            code = AUTH_CLOSES[AuthCode(verdict.code)]
+            return [outgoing.authentication_failed(verdict), *self.close(code, verdict.code)]
+        if not admitted:
+            return self.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+        known = self.principal
+        self._move("accepted")
+        if known is None:
+            return [*self._open(asked, verdict), *self._warning(now)]
+        if known.user_id != verdict.principal.user_id:
+            text = "令牌属于另一用户，连接保持不变"
+            return [outgoing.error(ErrorCode.USER_MISMATCH, text, request_id=request_id)]
+        return [*self._refresh(verdict), *self._warning(now)]
+
+    def _open(self, asked: messages.Authenticate, verified: Verified) -> list[Output]:
+        settings = self._shared.settings
+        self._verified = verified
+        self._client = asked.client or ""
+        if asked.window is not None:
+            self.delivery.window.size = min(asked.window, settings.window_max)
+        resume = asked.resume or messages.Resume()
+        same_log = resume.log == self._shared.log.log_id
+        own = verified.principal.name
+        streams: dict[str, dict[str, object]] = {}
+        begun: list[Output] = []
+        for stream in dict.fromkeys((own, SYSTEM_STREAM, *resume.cursors)):
+            head = self._shared.log.head(stream)
+            permitted = may_read(verified.principal, stream)
+            if not permitted or len(self.delivery.subs) >= settings.subscriptions_max:
+                where = Place(Outcome.DENIED, 0)
+            else:
+                cursor = resume.cursors.get(stream)
+                where = place(head, "head" if cursor is None else cursor, same_log=same_log)
+                begun += self._begin(stream, where, cursor, head)
+            streams[stream] = outgoing.placed(where, head)
+        return [self._result(verified, streams), *begun]
+
+    def _refresh(self, verified: Verified) -> list[Output]:
+        self._verified = verified
+        self._liveness.renewed()
+        ended = [stream for stream in self.delivery.subs if not may_read(verified.principal, stream)]
+        lost: list[Output] = []
+        for stream in ended:
+            self.delivery.drop(stream)
+            lost += [
+                outgoing.message(type="unsubscribed", stream=stream, reason="forbidden"),
+                Unwatch(stream),
+            ]
+        streams = {
+            stream: outgoing.placed(Place(Outcome.RESUMED, sent), self._shared.log.head(stream))
+            for stream, sent in self.delivery.cursors().items()
+        }
+        return [self._result(verified, streams), *lost]
+
+    def _result(self, verified: Verified, streams: Mapping[str, Mapping[str, object]]) -> bytes:
+        return outgoing.authenticated(
+            verified,
+            session=self.id,
+            log=self._shared.log.log_id,
+            heartbeat_s=self._shared.settings.heartbeat_s,
+            window=self.delivery.window.size if self._dialect.batched else None,
+            streams=streams,
+        )
+
+    # Subscriptions ---------------------------------------------------------------------------------
+
+    def _subscribe(self, parsed: Parsed) -> list[Output]:
+        asked = messages.convert(parsed, messages.Subscribe)
+        if isinstance(asked, Invalid):
+            return [_error(asked)]
+        assert self._verified is not None
+        log = self._shared.log
+        head = log.head(asked.stream)
+        if not may_read(self._verified.principal, asked.stream):
+            return [self._subscribed(asked.stream, Place(Outcome.DENIED, 0), head, parsed.id)]
+        subs = self.delivery.subs
+        if asked.stream not in subs and len(subs) >= self._shared.settings.subscriptions_max:
+            text = f"一个连接最多订阅 {self._shared.settings.subscriptions_max} 个流"
+            return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=parsed.id)]
+        if isinstance(asked.after, int) and asked.log is None:
+            return [_error(messages.invalid_field("log", "a number in `after` needs its log", parsed.id))]
+        try:
+            where = place(head, asked.after, same_log=asked.log == log.log_id)
+        except ValueError:
+            why = "a number, `head`, `start` or `snapshot` is needed"
+            return [_error(messages.invalid_field("after", why, parsed.id))]
+        cursor = asked.after if isinstance(asked.after, int) else None
+        begun = self._begin(asked.stream, where, cursor, head)
+        return [self._subscribed(asked.stream, where, head, parsed.id), *begun]
+
+    def _subscribed(self, stream: str, where: Place, head: Head, request_id: str | None) -> bytes:
+        return outgoing.message(
+            type="subscribed",
+            id=request_id,
+            stream=stream,
+            log=self._shared.log.log_id,
+            **outgoing.placed(where, head),
+        )
+
+    def _begin(self, stream: str, where: Place, cursor: int | None, head: Head) -> list[Output]:
+        """What follows the message that announces a subscription."""
+        sub = self.delivery.add(stream, where.after, waiting=where.needs_snapshot)
+        begun: list[Output] = [Watch(stream, where.outcome)]
+        if where.ahead and cursor is not None:
+            begun.append(Alarm(stream, cursor, head.seq))
+        if where.needs_snapshot:
+            begun.append(TakeSnapshot(sub))
+        else:
+            begun += self.delivery.begin(sub)
+        return begun
+
+    def _unsubscribe(self, parsed: Parsed) -> list[Output]:
+        asked = messages.convert(parsed, messages.Unsubscribe)
+        if isinstance(asked, Invalid):
+            return [_error(asked)]
+        was = self.delivery.drop(asked.stream)
+        said = outgoing.message(type="unsubscribed", id=parsed.id, stream=asked.stream)
+        return [Unwatch(asked.stream), said] if was else [said]
+
+    def snapshot(self, sub: Subscription, seq: int, state: bytes) -> list[Output]:
+        """The state of `sub`'s stream after event `seq`, as a JSON object."""
+        if self._state is State.CLOSED or self.delivery.subs.get(sub.stream) is not sub:
+            return []
+        frame = outgoing.snapshot(sub.stream, seq, state)
+        if len(frame) > self._shared.settings.reply_bytes_max:
+            self.delivery.drop(sub.stream)
+            said = outgoing.message(type="unsubscribed", stream=sub.stream, reason="too_large")
+            return [Unwatch(sub.stream), said]
+        self.delivery.place(sub, seq)
+        return [frame, *self.delivery.begin(sub)]
+
+    # Acks and commands -----------------------------------------------------------------------------
+
+    def _ack(self, parsed: Parsed, now: Now) -> list[Output]:
+        asked = messages.convert(parsed, messages.Acks)
+        if isinstance(asked, Invalid):
+            # A faulty ack is answered, so it does count against the rate.
+            return [_error(asked)] if self._bucket.take(now.s) else self._rate_limited(parsed.id, now)
+        outputs: list[Output] = []
+        beyond = False
+        for stream, seq in asked.cursors.items():
+            if self.delivery.ack(stream, seq, now.s):
+                outputs.append(Acked(stream, seq))
+            else:
+                beyond = True
+        if beyond and self._bucket.take(now.s):
+            text = "确认的位置超出了已发送的范围"
+            outputs.append(outgoing.error(ErrorCode.BAD_ACK, text, request_id=parsed.id))
+        elif beyond:
+            outputs += self._rate_limited(parsed.id, now)
+        return outputs
+
+    def _command(self, parsed: Parsed, principal: Principal) -> list[Output]:
+        spec = self._shared.commands.get(parsed.action)
+        if spec is None:
+            return [outgoing.error(ErrorCode.UNKNOWN_ACTION, "未知的操作", request_id=parsed.id)]
+        params: Any = messages.convert(parsed, spec.params)
+        key, fingerprint = None, b""
+        if parsed.id is not None and not spec.query:
+            key = CommandKey(principal.name, self._client or self.id, parsed.id)
+            fingerprint = messages.fingerprint(parsed.fields, self._shared.fingerprint_key)
+        if isinstance(params, Invalid) and key is None:
+            return [_error(params)]
+        self._calls += 1
+        call: Call[Any] = Call(
+            principal=principal,
+            session=self.id,
+            action=parsed.action,
+            params=None if isinstance(params, Invalid) else params,
+            command_id=parsed.id or f"{self.id}#{self._calls}",
+            key=key,
+            fingerprint=fingerprint,
+        )
+        self._outstanding += 1
+        self.delivery.expect((principal.name, call.command_id))
+        if isinstance(params, Invalid):
+            refusal = Refusal(params.code, params.message, params.details)
+            return [Record(call, error_reply(refusal), parsed.id)]
+        return [Execute(call, spec, parsed.id)]
+
+    def replied(self, asked: Execute | Record, reply: Reply) -> list[Output]:
+        """A call was answered. Events that it caused may follow now."""
+        self._outstanding -= 1
+        self.delivery.answered((asked.call.principal.name, asked.call.command_id))
+        if self._state is State.CLOSED:
+            return []
+        frame = outgoing.reply(reply, asked.request_id)
+        if len(frame) > self._shared.settings.reply_bytes_max:
+            text = "回复过大，请缩小查询范围"
+            return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=asked.request_id)]
+        return [frame]
+
+    # Delivery --------------------------------------------------------------------------------------
+
+    def woken(self, stream: str) -> None:
+        """The head of `stream` moved."""
+        self.delivery.wake(stream)
+
+    def next_read(self) -> Subscription | None:
+        """Whose events to read next, behind its `flow.sent`; None if nobody's."""
+        return self.delivery.next_read() if self._state in _AUTHENTICATED else None
+
+    def read_events_max(self, sub: Subscription) -> int:
+        """How many events to read for `sub`.
+
+        Runs end at multiples of a number, so that readers who began at different places soon stand at
+        the same one and share their frames.
+        """
+        grid = self._shared.settings.frame_events_max
+        return grid - sub.flow.sent % grid
+
+    def took(self, sub: Subscription, run: RunLike, now_s: float) -> list[bytes]:
+        """Frames for what was read for `sub`."""
+        return self.delivery.took(sub, run, now_s) if self._state in _AUTHENTICATED else []
+
+    def stalled(self, now_s: float) -> bytes | None:
+        """Nothing more may be sent for now: a `lag` message, if one is due."""
+        return self.delivery.lag(now_s, self._shared.settings.lag_interval_s)
+
+    # Time and end ----------------------------------------------------------------------------------
+
+    def tick(self, now: Now) -> list[Output]:
+        """Time went by; called about once a second."""
+        if self._state is State.CLOSED:
+            return []
+        overdue = self._liveness.overdue(
+            now.s,
+            connected=self._state is State.CONNECTED,
+            unacked_since_s=self.delivery.window.waiting_since_s,
+        )
+        if overdue is not None:
+            return self.close(*overdue)
+        if self._verified is not None and self._verified.expires_at_ms <= now.ms:
+            return self.close(CloseCode.TOKEN_EXPIRED, "the token expired")
+        outputs = self._warning(now)
+        if self._liveness.ping_due(now.s):
+            outputs.append(frames.PING)
+            if self._dialect.tells_heartbeat:
+                outputs.append(outgoing.message(type="heartbeat", timestamp=outgoing.timestamp(now.ms)))
+        return outputs
+
+    def _warning(self, now: Now) -> list[Output]:
+        """`token_expiring`, once for each token that has little time left."""
+        if self._verified is None:
+            return []
+        left_ms = self._verified.expires_at_ms - now.ms
+        if not self._liveness.warning_due(left_ms):
+            return []
+        return [outgoing.message(type="token_expiring", in_s=-(-left_ms // 1000))]
+
+    def close(self, code: CloseCode, reason: str) -> list[Output]:
+        """End the connection from this side: `goaway`, then the close."""
+        if self._state is State.CLOSED:
+            return []
+        self._move("close")
+        said = self._dialect.close_code(code)
+        return [outgoing.goaway(said, reason), Close(said, reason)]
+
+    def gone(self) -> None:
+        """The connection is lost: nothing can be said any more."""
+        self._move("close")
+
+    def _move(self, what: str) -> None:
+        following = STATES[self._state].get(what)
+        if following is None:
+            raise AssertionError(f"{what} in state {self._state.value}")
+        self._state = following
+
+
+def _error(invalid: Invalid) -> bytes:
+    return outgoing.error(invalid.code, invalid.message, details=invalid.details, request_id=invalid.id)

@@ -1,0 +1,145 @@
+"""The library's server connection, with the fast way to write and an end that cannot hang.
+
+Frames that are complete already go straight to the transport: `websockets` would build each again for
+every connection. That is sound while the state is OPEN and no fragmented message is under way, and
+nothing here sends fragments. The library's own `close()` waits for a peer that may never read; here
+every close has a deadline after which the transport is aborted, whoever began it.
+"""
+
+import asyncio
+from typing import Any, Protocol
+
+from websockets.asyncio.server import ServerConnection
+from websockets.frames import PONG, Frame
+from websockets.protocol import CLOSING, OPEN, Event
+
+from transport.dialects import Negotiated
+from transport.settings import TransportSettings
+
+_LOW_WATER = 4  # resume when a quarter of the bound is left
+_REPLIES_WAITING_MAX = 4
+"""A peer that does not read what it asks for (replies, pongs) is cut off at so many largest replies."""
+
+
+class Listener(Protocol):
+    """Who is told what happens on a socket."""
+
+    def ponged(self) -> None:
+        """A pong came."""
+        ...
+
+    def drained(self) -> None:
+        """The write buffer has room again."""
+        ...
+
+
+class Owner(Protocol):
+    """Who counts sockets: the server."""
+
+    def connected(self, socket: "WebSocket") -> None:
+        """TCP is connected; the handshake follows."""
+        ...
+
+    def disconnected(self, socket: "WebSocket") -> None:
+        """TCP is gone."""
+        ...
+
+
+class WebSocket(ServerConnection):
+    """See the module. `address` is set once it was counted, `negotiated` by the handshake."""
+
+    def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.listener: Listener | None = None
+        self.address = ""
+        self.over_limit = False
+        self.negotiated: Negotiated | None = None
+        self._owner = owner
+        self._settings = settings
+        self._bound = settings.write_buffer_bytes_max
+        self._abort: asyncio.TimerHandle | None = None
+
+    def has_room(self) -> bool:
+        """Whether frames may be written without filling the buffer beyond its bound."""
+        return (
+            not self.paused
+            and self.protocol.state is OPEN
+            and self.transport.get_write_buffer_size() <= self._bound
+        )
+
+    @property
+    def overfull(self) -> bool:
+        """Whether the buffer is over its bound and yet nobody will call when it is not.
+
+        uvloop writes at the end of a turn and pauses only then.
+        """
+        return self.protocol.state is OPEN and not self.paused and not self.has_room()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything may be written at all."""
+        return self.protocol.state is OPEN
+
+    def bound_buffer(self, bytes_max: int) -> None:
+        """Set the bound of the write buffer."""
+        self._bound = bytes_max
+        self.transport.set_write_buffer_limits(bytes_max, bytes_max // _LOW_WATER)
+
+    def write(self, frame: bytes) -> None:
+        """Write a complete frame, or nothing if the connection is no longer open."""
+        if self.protocol.state is OPEN:
+            self.transport.write(frame)
+            if self.paused:
+                self._cut_off_a_hoarder()
+
+    def end(self, code: int, reason: str, deadline_s: float) -> None:
+        """Send a close frame, and abort the transport if the peer has not finished by the deadline."""
+        if self.protocol.state is OPEN:
+            self.protocol.send_close(code, reason)
+            self.send_data()
+        self.abort_within(deadline_s)
+
+    def abort_within(self, deadline_s: float) -> None:
+        """Abort the transport after a while, unless it ends before."""
+        if self._abort is None and not self.connection_lost_waiter.done():
+            self._abort = self.loop.call_later(deadline_s, self.transport.abort)
+
+    # What the event loop and the library call -------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP is connected."""
+        super().connection_made(transport)
+        self._owner.connected(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """TCP is gone."""
+        if self._abort is not None:
+            self._abort.cancel()
+            self._abort = None
+        super().connection_lost(exc)
+        self._owner.disconnected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        super().data_received(data)
+        if self.protocol.state is CLOSING:
+            # The library answered a close or a breach of protocol, and would wait for ever.
+            self.abort_within(self._settings.close_timeout_s)
+        elif self.paused:
+            self._cut_off_a_hoarder()
+
+    def process_event(self, event: Event) -> None:
+        """The library read a request or a frame."""
+        super().process_event(event)
+        if self.listener is not None and isinstance(event, Frame) and event.opcode is PONG:
+            self.listener.ponged()
+
+    def resume_writing(self) -> None:
+        """The transport has room again."""
+        super().resume_writing()
+        if self.listener is not None:
+            self.listener.drained()
+
+    def _cut_off_a_hoarder(self) -> None:
+        if self.transport.get_write_buffer_size() > _REPLIES_WAITING_MAX * self._settings.reply_bytes_max:
+            self.transport.abort()
