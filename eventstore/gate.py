@@ -18,15 +18,20 @@ class Gate:
         self._bytes = 0
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
 
+    def enter_now(self, size: int) -> bool:
+        """Be let in with `size` bytes, if there is room and nobody waits for it."""
+        if self._waiting or not self._fits(size):
+            return False
+        self._let_in(size)
+        return True
+
     async def enter(self, size: int) -> None:
-        """Be let in with `size` bytes; returns without giving up the loop when there is room."""
-        if not self._waiting and self._fits(size):
-            self._let_in(size)
-            return
+        """Wait outside until there is room for `size` bytes and nobody came earlier."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (turn, size)
         # It stays in the line until its owner runs again: one that comes in between queues behind.
         self._waiting.append(entry)
+        self._call()
         try:
             await turn
         except asyncio.CancelledError:

@@ -28,7 +28,7 @@ _TRUNCATE_WAIT_MS = 250
 _PRUNE_EVERY_MS = 60_000
 _PRUNE_ROWS = 1000
 
-_INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _log = structlog.get_logger(__name__)
 
@@ -188,7 +188,7 @@ class SqliteStore:
         self._name_texts(wanted - names.ids.keys())
         streams, ids = names.streams, names.ids
         self._connection.executemany(
-            _INSERT_EVENT,
+            INSERT_EVENT,
             [
                 (
                     e.position,

@@ -148,7 +148,8 @@ class Writer:
 
     async def _submit(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Outcome:
         self.check_open()
-        await self._gate.enter(size)
+        if not self._gate.enter_now(size):
+            await self._gate.enter(size)
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._queue.append(_Pending(append, changes, size, done))
         self._start()
