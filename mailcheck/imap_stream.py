@@ -7,6 +7,7 @@ what a plain-text attacker put there would be read as if it had come through TLS
 
 import asyncio
 import ssl
+from typing import cast
 
 from mailcheck.faults import BrokenProtocol, ConnectionLost, TlsFailed
 
@@ -35,8 +36,8 @@ class ImapStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the interface but not the base class.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`. Stops the peer when more has arrived than anybody asked for."""
