@@ -24,6 +24,7 @@ _PERCENT_CONNECTING = 0
 _PERCENT_LOGIN = 10
 _PERCENT_FOLDER = 20
 _PERCENT_LAST = 99
+_PERCENT_LEAP = 10
 
 
 async def check(
@@ -174,7 +175,7 @@ def _fetched_mail(raw: RawMail, uidvalidity: int, now_ms: int) -> FetchedMail:
 
 
 class _Progress:
-    """Percentages that only rise, at most so many a second; the steps of the beginning always pass."""
+    """Percentages that only rise: at most so many a second, beside the few that jump a tenth of the way."""
 
     def __init__(self, sink: Sink, ambient: Ambient, per_s_max: float) -> None:
         self._sink = sink
@@ -192,6 +193,7 @@ class _Progress:
 
     async def mail(self, number: int, total: int) -> None:
         """Report that mail `number` of `total` is being read, unless the last report is too fresh."""
-        span = _PERCENT_LAST - _PERCENT_FOLDER
-        if self._ambient.monotonic_s() >= self._not_before_s:
-            await self.step(_PERCENT_FOLDER + span * number // total, f"正在处理第 {number}/{total} 封邮件")
+        percent = _PERCENT_FOLDER + (_PERCENT_LAST - _PERCENT_FOLDER) * number // total
+        leap = percent >= self._percent + _PERCENT_LEAP
+        if leap or self._ambient.monotonic_s() >= self._not_before_s:
+            await self.step(percent, f"正在处理第 {number}/{total} 封邮件")

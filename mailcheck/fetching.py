@@ -29,16 +29,20 @@ class RawMail(msgspec.Struct, frozen=True):
 
 
 def batches(mails: Iterable[Fetched], limits: CheckLimits) -> Iterator[list[Fetched]]:
-    """`mails` in order, cut where a batch would exceed its bounds; a heavy mail stands alone."""
+    """`mails` in order, cut where a batch would exceed its bounds.
+
+    A mail too large to be read whole, or of unknown size, fills a batch by itself.
+    """
     batch: list[Fetched] = []
-    weight = 0
+    room = limits.batch_bytes_max
     for mail in mails:
-        mail_weight = limits.mail_bytes_max if mail.size is None else mail.size
-        if batch and (weight + mail_weight > limits.batch_bytes_max or len(batch) >= limits.batch_mails_max):
+        whole = mail.size is not None and mail.size <= limits.mail_bytes_max
+        weight = max(1, mail.size) if mail.size is not None and whole else limits.batch_bytes_max
+        if batch and (weight > room or len(batch) >= limits.batch_mails_max):
             yield batch
-            batch, weight = [], 0
+            batch, room = [], limits.batch_bytes_max
         batch.append(mail)
-        weight += mail_weight
+        room -= weight
     if batch:
         yield batch
 

@@ -58,7 +58,7 @@ class ImapClient:
         self._command_timeout_s = command_timeout_s
         self._fetch_timeout_s = fetch_timeout_s
         self._tags = 0
-        self._secrets: tuple[str, ...] = ()
+        self._secrets: tuple[Secret, ...] = ()
         self._capabilities: frozenset[str] = frozenset()
 
     async def greet(self) -> None:
@@ -99,9 +99,8 @@ class ImapClient:
             BadCredentials: they cannot be sent; nothing was.
             CommandRefused: the server does not accept them.
         """
-        revealed = password.reveal()
-        pieces = wire.login_pieces(user, revealed)
-        self._secrets = (revealed,)
+        pieces = wire.login_pieces(user, password)
+        self._secrets = (password,)
         before = self._capabilities
         self._capabilities = frozenset()
         await self._command("LOGIN", pieces)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from imapclient.response_parser import parse_fetch_response, parse_message_list
 
+from eventstore.model import Secret
 from mailcheck.faults import BadCredentials, BrokenProtocol
 
 UID_MAX = 2**32 - 1
@@ -53,21 +54,27 @@ def quoted(text: str) -> bytes | None:
     return b'"' + text.replace("\\", "\\\\").replace('"', '\\"').encode("ascii") + b'"'
 
 
-def login_pieces(user: str, password: str) -> list[bytes]:
+class Sealed(bytes):
+    """Bytes with a secret in them, not shown where a debugger or a traceback shows variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Sealed('[sealed]')"
+
+
+def login_pieces(user: str, password: Secret) -> list[bytes]:
     r"""The LOGIN command without its tag; the server must say `+` between two pieces.
 
     Raises:
         BadCredentials: CR, LF or NUL would let a user write commands of their own, and what is
             too long or no Unicode text cannot be sent.
     """
+    if not (_may_be_sent(user) and _may_be_sent(password.reveal())):
+        raise BadCredentials("not allowed in user or password")
     pieces = [b"LOGIN"]
-    for text in (user, password):
-        try:
-            raw = text.encode()
-        except UnicodeEncodeError:
-            raise BadCredentials("not Unicode text") from None
-        if len(raw) > CREDENTIAL_BYTES_MAX or any(char in text for char in "\r\n\0"):
-            raise BadCredentials("not allowed in user or password")
+    for text in (user, password.reveal()):
+        raw = text.encode()
         word = quoted(text)
         if word is not None:
             pieces[-1] += b" " + word
@@ -75,7 +82,15 @@ def login_pieces(user: str, password: str) -> list[bytes]:
             pieces[-1] += b" {%d}\r\n" % len(raw)
             pieces.append(raw)
     pieces[-1] += b"\r\n"
-    return pieces
+    return [Sealed(piece) for piece in pieces]
+
+
+def _may_be_sent(text: str) -> bool:
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        return False
+    return len(raw) <= CREDENTIAL_BYTES_MAX and not any(byte in raw for byte in b"\r\n\0")
 
 
 def uid_set(uids: Sequence[int]) -> bytes:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from eventstore.model import Secret
 from mailcheck.faults import (
     BadCredentials,
     BrokenProtocol,
@@ -156,10 +157,12 @@ def _refused_login(fault: CommandRefused) -> str:
     return "login_refused" if fault.status == "NO" else "refused"
 
 
-def sanitise(text: bytes | str, secrets: Iterable[str] = ()) -> str:
+def sanitise(text: bytes | str, secrets: Iterable[Secret] = ()) -> str:
     """A server's words fit for a record: no secret in any usual spelling, one line, visible, bounded."""
     shown = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    for spelling in sorted({s for secret in secrets for s in _spellings(secret)}, key=len, reverse=True):
+    for spelling in sorted(
+        {s for secret in secrets for s in _spellings(secret.reveal())}, key=len, reverse=True
+    ):
         shown = shown.replace(spelling, "***")
     shown = " ".join(_INVISIBLE.sub(" ", shown).split())
     if len(shown) > SERVER_TEXT_CHARS_MAX:

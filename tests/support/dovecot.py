@@ -1,8 +1,8 @@
-"""A real Dovecot on free ports of 127.0.0.1, in a folder of its own, stopped at the end.
+r"""A real Dovecot on free ports of 127.0.0.1, in a folder of its own, stopped at the end.
 
     with dovecot() as server:
         server.add_user("alice@example.com", "secret")
-        server.add_mail("alice@example.com", b"Subject: hello\\r\\n\\r\\nworld")
+        server.add_mail("alice@example.com", b"Subject: hello\r\n\r\nworld")
         ... connect to server.host, server.port (plain, STARTTLS with tls=True) or server.tls_port
 
 It runs as the user `nobody` if the tests run as root, else as whoever runs them.
@@ -56,7 +56,7 @@ mail_driver = maildir
 mail_home = {root}/home/%{{user}}
 mail_path = {root}/mail/%{{user}}
 passdb passwd-file {{
-  passwd_file_path = {root}/users
+  passwd_file_path = {root}/users/%{{user}}
 }}
 userdb static {{
   fields {{
@@ -100,10 +100,10 @@ class Dovecot:
         self.authority = authority
 
     def add_user(self, user: str, password: str = PASSWORD) -> None:
-        """Let `user` log in. Any text is allowed but `:` in a user's name."""
+        """Let `user` log in from now on. Any password will do, and any name without `:` and `/`."""
         encoded = base64.b64encode(password.encode()).decode()
-        with (self.root / "users").open("a", encoding="utf-8") as users:
-            users.write(f"{user}:{{PLAIN.b64}}{encoded}\n")
+        # A file for each user: Dovecot looks at a known file again only after a second.
+        (self.root / "users" / user).write_text(f"{user}:{{PLAIN.b64}}{encoded}\n", encoding="utf-8")
 
     def add_mail(self, user: str, *mails: bytes, password: str = PASSWORD, folder: str = "INBOX") -> None:
         """Append mails as they are, in order (their line ends should be CRLF)."""
@@ -168,9 +168,8 @@ def dovecot(*, tls: bool = False, extra_config: str = "") -> Iterator[Dovecot]:
         authority = Authority() if tls else None
         if authority is not None:
             authority.server_files(root, *TLS_NAMES)
-        for folder in ("base", "state", "home", "mail", "log"):
+        for folder in ("base", "state", "home", "mail", "log", "users"):
             (root / folder).mkdir()
-        (root / "users").touch()
         port, tls_port = _free_ports(2)
         config = _CONFIG.format(
             root=root,

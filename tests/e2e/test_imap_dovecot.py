@@ -1,0 +1,269 @@
+"""One check against a real Dovecot: what is fetched, what stays untouched, what a refusal means."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from eventstore.model import Secret
+from mailcheck.check_api import CheckLimits, Target, UidCursor
+from mailcheck.network import Network
+from tests.support.checks import QUICK, failed_check, run_check, target
+from tests.support.dovecot import Dovecot, dovecot
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Dovecot]:
+    with dovecot(tls=True) as running:
+        yield running
+
+
+@pytest.fixture
+def user(server: Dovecot, request: pytest.FixtureRequest) -> str:
+    """A user of this test's own."""
+    name = f"{request.node.name.strip('[]')[:80]}@example.com"
+    server.add_user(name)
+    return name
+
+
+@pytest.fixture
+def trusting(server: Dovecot) -> Network:
+    assert server.authority is not None
+    return Network(allow_private=True, tls=server.authority.context())
+
+
+def mail(subject: str, body: str = "hello", *headers: str) -> bytes:
+    lines = [f"Subject: {subject}", "From: Bob <bob@example.com>", *headers, "", body, ""]
+    return "\r\n".join(lines).encode()
+
+
+def test_all_mails_arrive_in_uid_order_with_what_a_list_needs(
+    server: Dovecot, user: str, trusting: Network
+) -> None:
+    server.add_mail(
+        user,
+        mail("first", "one", "Message-ID: <1@x>", "Date: Tue, 01 Jul 2025 10:00:00 +0800"),
+        mail("=?utf-8?B?6aqM6K+B56CB?=", "two"),
+    )
+    done, report = run_check(target(server.port, user, host="localhost"), network=trusting)
+    first, second = report.got
+    assert (done.new_count, done.resynced, done.cursor.uid) == (2, False, 2)
+    assert (first.uid, first.subject, first.sender) == (1, "first", "Bob <bob@example.com>")
+    assert (first.message_id, first.date_ms, first.folder) == ("<1@x>", 1_751_335_200_000, "INBOX")
+    assert second.subject == "验证码"
+    assert second.date_ms == second.internal_date_ms
+    assert json.loads(second.content)["text"] == "two\n"
+
+
+def test_the_mailbox_on_the_server_stays_as_it_was(server: Dovecot, user: str, trusting: Network) -> None:
+    server.add_mail(user, *[mail(f"m{n}") for n in range(3)])
+    with server.client(user) as client:
+        client.select("INBOX")
+        client.store("2", "+FLAGS", "(\\Flagged)")
+    server.add_mail(user, mail("fresh"))
+    before = server.snapshot(user)
+    run_check(target(server.port, user, host="localhost"), network=trusting)
+    assert server.snapshot(user) == before
+    with server.client(user) as client:
+        client.select("INBOX")
+        assert client.search(None, "UNSEEN")[1] == [b"1 2 3 4"]
+
+
+def test_a_second_check_brings_only_what_is_new(server: Dovecot, user: str, trusting: Network) -> None:
+    where = target(server.port, user, host="localhost")
+    server.add_mail(user, mail("old"))
+    done, _ = run_check(where, network=trusting)
+    again, nothing = run_check(where, done.cursor, network=trusting)
+    assert (again.new_count, again.cursor, nothing.got) == (0, done.cursor, [])
+    server.add_mail(user, mail("new"))
+    _, report = run_check(where, done.cursor, network=trusting)
+    assert report.subjects == ["new"]
+
+
+def test_three_equal_mails_are_three_mails(server: Dovecot, user: str, trusting: Network) -> None:
+    """A code that was sent three times was stored once: duplicates were told by subject and sender."""
+    server.add_mail(user, *[mail("Your code")] * 3)
+    _, report = run_check(target(server.port, user, host="localhost"), network=trusting)
+    assert [each.uid for each in report.got] == [1, 2, 3]
+
+
+def test_mails_removed_from_the_server_leave_no_hole_and_no_repeat(
+    server: Dovecot, user: str, trusting: Network
+) -> None:
+    server.add_mail(user, *[mail(f"m{n}") for n in range(1, 7)])
+    server.expunge(user, 2, 5)
+    where = target(server.port, user, host="localhost")
+    done, report = run_check(where, network=trusting)
+    assert [each.uid for each in report.got] == [1, 3, 4, 6]
+    server.expunge(user, 6)
+    again, nothing = run_check(where, done.cursor, network=trusting)
+    assert (again.cursor.uid, nothing.got) == (6, [])
+
+
+def test_a_changed_uidvalidity_reads_everything_again_and_says_so(
+    server: Dovecot, user: str, trusting: Network
+) -> None:
+    server.add_mail(user, mail("a"), mail("b"))
+    where = target(server.port, user, host="localhost")
+    done, _ = run_check(where, network=trusting)
+    before = UidCursor("INBOX", done.cursor.uidvalidity - 1, 40)
+    again, report = run_check(where, before, network=trusting)
+    assert again.resynced
+    assert again.cursor == done.cursor
+    assert report.subjects == ["a", "b"]
+
+
+def test_an_empty_mailbox_gives_a_cursor_to_go_on_from(server: Dovecot, user: str, trusting: Network) -> None:
+    where = target(server.port, user, host="localhost")
+    done, report = run_check(where, network=trusting)
+    assert (done.new_count, done.cursor.uid, report.got) == (0, 0, [])
+    assert report.steps == [(0, "正在连接邮箱服务器"), (10, "正在登录邮箱"), (20, "正在选择文件夹 INBOX")]
+
+
+def test_batches_are_small_and_each_cursor_stands_at_its_last_mail(
+    server: Dovecot, user: str, trusting: Network
+) -> None:
+    server.add_mail(user, *[mail(f"m{n}", "x" * 900) for n in range(23)])
+    limits = CheckLimits(batch_mails_max=4, batch_bytes_max=3500)
+    _, report = run_check(target(server.port, user, host="localhost"), network=trusting, limits=limits)
+    assert len(report.got) == 23
+    assert max(report.sizes) == 3
+    ends = [report.got[sum(report.sizes[: n + 1]) - 1].uid for n in range(len(report.sizes))]
+    assert [cursor.uid for cursor in report.cursors] == ends
+
+
+def test_progress_rises_and_stays_below_100(server: Dovecot, user: str, trusting: Network) -> None:
+    server.add_mail(user, *[mail(f"m{n}") for n in range(40)])
+    _, report = run_check(target(server.port, user, host="localhost"), network=trusting)
+    assert report.percents[:3] == [0, 10, 20]
+    assert report.percents == sorted(set(report.percents))
+    assert 80 < report.percents[-1] <= 99
+    assert report.steps[-1][1].endswith("/40 封邮件")
+
+
+def test_a_mail_over_the_limit_is_reported_by_its_beginning(
+    server: Dovecot, user: str, trusting: Network
+) -> None:
+    server.add_mail(user, mail("small"), mail("huge", "line of text\r\n" * 20_000), mail("after"))
+    limits = CheckLimits(mail_bytes_max=100_000, head_bytes_max=2000)
+    _, report = run_check(target(server.port, user, host="localhost"), network=trusting, limits=limits)
+    assert report.subjects == ["small", "huge", "after"]
+    assert [each.truncated for each in report.got] == [False, True, False]
+    huge = report.got[1]
+    assert huge.size > 260_000
+    assert len(huge.content) < 3000
+
+
+def test_a_mail_without_any_header_is_not_lost(server: Dovecot, user: str, trusting: Network) -> None:
+    server.add_mail(user, b"no header here\r\n", b"\r\n", b"Subject: \xff\xfe\x80\r\n\r\n\x80\x81")
+    _, report = run_check(target(server.port, user, host="localhost"), network=trusting)
+    assert len(report.got) == 3
+    assert "no header here" in json.loads(report.got[0].content)["text"]
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "plain",
+        "",
+        'quote " and \\ backslash',
+        "密码 pässword",
+        "{5}",
+        "a b\x7fc",
+        "x" * 400,
+        "%d %s (paren) [bracket]",
+        '" LOGOUT',
+    ],
+)
+def test_any_password_logs_in_as_itself(server: Dovecot, trusting: Network, password: str) -> None:
+    user = f"用户-{password.encode().hex()[:60]}@example.com"
+    server.add_user(user, password)
+    done, _ = run_check(target(server.port, user, password, host="localhost"), network=trusting)
+    assert done.new_count == 0
+
+
+@pytest.mark.parametrize("evil", ["x\r\nh2 LOGOUT", "x\ny", "x\0y", "\r"])
+def test_credentials_that_could_carry_a_command_are_never_sent(
+    server: Dovecot, user: str, trusting: Network, evil: str
+) -> None:
+    sent_before = server.log.count("Login aborted") + server.log.count("Logged in")
+    outcome = failed_check(target(server.port, user, evil, host="localhost"), network=trusting)
+    assert (outcome.status, outcome.kind) == ("need_reauth", "bad_credentials")
+    outcome = failed_check(target(server.port, user + evil, host="localhost"), network=trusting)
+    assert outcome.kind == "bad_credentials"
+    assert server.log.count("Logged in") <= sent_before
+
+
+def test_a_wrong_password_needs_the_user_and_shows_nowhere(
+    server: Dovecot, user: str, trusting: Network
+) -> None:
+    outcome = failed_check(target(server.port, user, "wr0ng-canary", host="localhost"), network=trusting)
+    assert outcome.status == "need_reauth"
+    assert outcome.message == "登录被拒绝：用户名或密码错误 (login refused: wrong user name or password)"
+    assert outcome.server_text == "Authentication failed."
+    assert not outcome.retry
+    assert "canary" not in repr(outcome)
+
+
+def test_tls_from_the_first_byte_works_with_the_name_as_given(
+    server: Dovecot, user: str, trusting: Network
+) -> None:
+    server.add_mail(user, mail("over tls"))
+    where = target(server.tls_port, user, host="localhost", use_ssl=True)
+    _, report = run_check(where, network=trusting)
+    assert report.subjects == ["over tls"]
+
+
+def test_the_name_is_proved_although_another_address_is_connected_to(
+    server: Dovecot, user: str, trusting: Network
+) -> None:
+    async def resolver(host: str, port: int) -> list[str]:
+        assert host == "imap.example.com"
+        return ["127.0.0.1"]
+
+    network = Network(allow_private=True, tls=trusting.tls, resolver=resolver)
+    where = target(server.tls_port, user, host="imap.example.com", use_ssl=True)
+    done, _ = run_check(where, network=network)
+    assert done.new_count == 0
+    impostor = Network(
+        allow_private=True, tls=trusting.tls, resolver=lambda *_: resolver("imap.example.com", 0)
+    )
+    outcome = failed_check(
+        target(server.tls_port, user, host="imap.other.example", use_ssl=True), network=impostor
+    )
+    assert outcome.kind == "certificate"
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_a_certificate_nobody_vouches_for_ends_the_check_before_the_password(
+    server: Dovecot, user: str, implicit: bool
+) -> None:
+    port = server.tls_port if implicit else server.port
+    logins = server.log.count("Logged in")
+    outcome = failed_check(target(port, user, host="localhost", use_ssl=implicit))
+    assert (outcome.status, outcome.kind, outcome.retry) == ("error", "certificate", False)
+    assert server.log.count("Logged in") == logins
+
+
+def test_starttls_is_used_where_it_is_offered(server: Dovecot, user: str, trusting: Network) -> None:
+    run_check(target(server.port, user, host="localhost"), network=trusting)
+    line = next(line for line in server.log.splitlines() if f"user=<{user}>" in line and "Logged in" in line)
+    assert "TLS" in line
+
+
+def test_tls_spoken_to_a_plain_port_is_an_error_not_a_hang(server: Dovecot, user: str) -> None:
+    outcome = failed_check(target(server.port, user, host="localhost", use_ssl=True))
+    assert outcome.status == "error"
+    assert outcome.kind in {"tls", "connect"}
+
+
+def test_the_target_shows_no_password() -> None:
+    shown = repr(Target(host="h", port=1, use_ssl=True, user="u", password=Secret("canary")))
+    assert "canary" not in shown
+
+
+def test_quick_limits_are_limits() -> None:
+    """The tests above would hide a hang behind their own time-outs."""
+    assert QUICK.command_timeout_s <= 5
