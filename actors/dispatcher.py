@@ -200,7 +200,7 @@ class Dispatcher:
             ActorRegistry.stop_all(block=False)
             return pending if pending is not None else _nothing()
         if envelope.reply_to is not None:
-            _log.info("Exception returned from %s to caller:", actor, exc_info=error)
+            actor._log_answer(error)  # noqa: SLF001  ours
             cancelled = isinstance(error, asyncio.CancelledError)
             refuse(envelope, HandlerCancelled(f"{actor} was cancelled") if cancelled else error)
             if not actor.asks_are_fatal:

@@ -7,7 +7,12 @@ Exception
      +- AskTimeout     no answer in time; the message may still be handled later
 """
 
+import traceback
+from typing import Final
+
 from pykka import Timeout
+
+_FRAMES_MAX: Final = 5
 
 
 class InboxFull(Exception):  # noqa: N818  the field's own term
@@ -28,3 +33,13 @@ class AskTimeout(Timeout, TimeoutError):  # noqa: N818
     def __init__(self, actor: str, timeout_s: float) -> None:
         super().__init__(f"{actor} did not answer within {timeout_s} s")
         self.timeout_s = timeout_s
+
+
+def where(error: BaseException) -> str:
+    """Where an exception was raised, innermost first: `a.py:12 in f < b.py:3 in g`.
+
+    For log lines: an exception's text may quote a secret, its places cannot.
+    """
+    frames = traceback.extract_tb(error.__traceback__, limit=-_FRAMES_MAX)
+    places = (f"{frame.filename.rpartition('/')[2]}:{frame.lineno} in {frame.name}" for frame in frames)
+    return " < ".join(reversed(list(places))) or "unknown"

@@ -5,11 +5,14 @@ import sys
 import weakref
 from collections.abc import Coroutine
 from inspect import iscoroutine
+from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self, cast
 
+import structlog
 from pykka import Actor
 
 from actors import registry
+from actors.errors import where
 from actors.future import LoopFuture
 from actors.inbox import Host, Inbox
 from actors.refs import Flag, LoopRef
@@ -17,6 +20,7 @@ from actors.restart import Stop, Supervision
 from eventstore.ambient import Ambient
 
 _log = logging.getLogger("pykka")
+_events = structlog.get_logger("actors")
 
 
 class Starter(Host, Protocol):
@@ -57,6 +61,12 @@ class LoopActor(Actor):
     """
 
     _actor_ref: LoopRef[Any]
+
+    log_exception_text: ClassVar[bool] = False
+    """Whether failures are logged as in pykka, with the traceback and what the exception says.
+
+    False: type and place only, because an exception may quote a secret.
+    """
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> LoopRef[Self]:
@@ -125,6 +135,28 @@ class LoopActor(Actor):
             await on_stop
         except Exception:  # noqa: BLE001  on_stop is user code
             self._handle_failure(*sys.exc_info())
+
+    def _handle_failure(
+        self,
+        exception_type: type[BaseException] | None,
+        exception_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Log the end of this actor by an exception, unregister and stop it."""
+        if self.log_exception_text or exception_value is None:
+            super()._handle_failure(exception_type, exception_value, traceback)
+            return
+        name = type(exception_value).__name__
+        _events.error("actor_failed", actor=str(self), error=name, at=where(exception_value))
+        self._end()
+
+    def _log_answer(self, error: BaseException) -> None:
+        """Log that an ask was answered with an exception."""
+        if self.log_exception_text:
+            _log.info("Exception returned from %s to caller:", self, exc_info=error)
+        elif _log.isEnabledFor(logging.INFO):
+            name = type(error).__name__
+            _log.info("Exception returned from %s to caller: %s at %s", self, name, where(error))
 
     def _end(self) -> None:
         registry.unregister(self.actor_ref)

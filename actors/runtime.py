@@ -92,7 +92,7 @@ class Runtime(Dispatcher):
         return self._start(parent, actor_class, args, kwargs)
 
     async def stop(self, timeout_s: float = 10.0) -> bool:
-        """Stop every actor, the last started first, after what it has in its inbox.
+        """Ask every actor to stop after what it has in its inbox, the last started first.
 
         After `timeout_s` the handlers that still run are cancelled and what waits is answered with
         ActorDeadError. True: nothing had to be cancelled. To be awaited on the runtime's own loop, and not

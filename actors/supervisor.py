@@ -11,6 +11,7 @@ from typing import Any, Protocol, assert_never, cast
 
 import structlog
 
+from actors.errors import where
 from actors.inbox import DEAD, SUSPENDED, Inbox
 from actors.loop_actor import LoopActor, build
 from actors.messages import Control, Envelope, Escalated, Order, Reason, Redelivered
@@ -104,7 +105,7 @@ class Supervisor:
                     "actor_restarts",
                     actor=str(actor),
                     error=type(error).__name__,
-                    at=_place(error),
+                    at=where(error),
                     failures=failures,
                     delay_s=round(delay_s, 3),
                 )
@@ -183,15 +184,4 @@ async def _hook(hook: Callable[[], object]) -> BaseException | None:
 
 
 def _log_hook(actor: LoopActor, trouble: BaseException) -> None:
-    _log.error("actor_hook_failed", actor=str(actor), error=type(trouble).__name__, at=_place(trouble))
-
-
-def _place(error: BaseException) -> str:
-    """Where an exception was raised: `file.py:12 in name`."""
-    trace = error.__traceback__
-    if trace is None:
-        return "unknown"
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    code = trace.tb_frame.f_code
-    return f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} in {code.co_name}"
+    _log.error("actor_hook_failed", actor=str(actor), error=type(trouble).__name__, at=where(trouble))

@@ -18,12 +18,13 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
 
-_RECORD = '''
+_RECORD = """
 
 from actors import LoopActor, LoopFuture
 from actors import Runtime as _LoopRuntime
 
 LoopActor.runtime = _LoopRuntime()
+LoopActor.log_exception_text = True
 RUNTIMES["loop"] = pytest.param(
     Runtime(
         name="loop",
@@ -34,7 +35,7 @@ RUNTIMES["loop"] = pytest.param(
     ),
     id="loop",
 )
-'''
+"""
 
 _ANCHOR = '@pytest.fixture(scope="session", params=RUNTIMES.values())'
 

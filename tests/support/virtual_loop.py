@@ -1,0 +1,63 @@
+"""An event loop whose clock jumps: hours of timers pass in milliseconds, and a deadlock is an error.
+
+`time()` moves to the next timer when nothing else can run. Nothing runnable and no timer: Deadlock.
+Only for code that stays on the loop: real sockets and other threads would need real time.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+
+class DeadlockError(RuntimeError):
+    """Nothing can ever run again, and the program still waits."""
+
+
+class _JumpingSelector(selectors.BaseSelector):
+    """Never waits: it asks the real selector without patience and lets the clock jump instead."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._real = selectors.DefaultSelector()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = self._real.select(0)
+        if not ready:
+            if timeout is None:
+                raise DeadlockError("deadlock: nothing runnable and no timer")
+            self.now_s += max(timeout, 0.0)
+        return ready
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        return self._real.register(fileobj, events, data)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._real.unregister(fileobj)
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._real.get_map()
+
+    def close(self) -> None:
+        self._real.close()
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """See the module. Starts at 0 s."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now_s
+
+
+def run_virtual[T](main: Coroutine[Any, Any, T]) -> T:
+    """As `asyncio.run`, on a virtual loop.
+
+    Raises:
+        DeadlockError: `main` waits for what can never happen.
+    """
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
