@@ -7,6 +7,7 @@ one timer calls `tick`. No timer and no task is kept for an idle connection.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, ClassVar, Self, cast
 
@@ -108,6 +109,10 @@ class Connection(LoopActor):
         self._tell_free()
         self._pump.run()
 
+    def disconnected(self) -> None:
+        """See `websocket.Listener`."""
+        self._tell_free()
+
     @classmethod
     def open(cls, ws: WebSocket, dialect: Dialect, wires: Wires) -> Self:
         """Start the actor of a socket whose handshake is done. `read` must follow."""
@@ -144,9 +149,7 @@ class Connection(LoopActor):
 
     async def _handle_when_free(self, message: str | bytes) -> None:
         while (self._session.busy or self._ws.paused) and self._ws.is_open:
-            if self._free is None:
-                self._free = asyncio.get_running_loop().create_future()
-            await self._free
+            await self._change()
         verify = self._carry_out(self._session.received(message, self._now()))
         pending = self._verify(verify)
         if pending is not None:
@@ -169,8 +172,17 @@ class Connection(LoopActor):
         return None
 
     async def _hold_back(self, verdict: AuthFailure, hold_s: float) -> None:
-        await asyncio.sleep(hold_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(hold_s):
+                while self._ws.is_open:
+                    await self._change()
         self._judge(verdict)
+
+    async def _change(self) -> None:
+        """Wait until something happened that may let a waiting message go on."""
+        if self._free is None:
+            self._free = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._free)
 
     def _judge(self, verdict: Verified | AuthFailure) -> None:
         hub = self._wires.hub

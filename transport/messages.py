@@ -138,7 +138,8 @@ def fingerprint(fields: Mapping[str, Any], key: bytes) -> bytes:
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_NO_BRACKET = re.compile(r"[^\[\]{}]+")
 _HUGE = object()
 
 
@@ -192,19 +193,17 @@ def _text(data: str | bytes, bytes_max: int) -> str | None:
 
 
 def _depth_exceeds(text: str, depth_max: int) -> bool:
-    """Whether brackets nest too deeply. Almost every message has too few brackets to need a look."""
+    """Whether brackets nest too deeply. Almost every message has too few brackets to need a look.
+
+    Peels off the innermost pairs, one layer a pass; no recursion, and no loop over characters.
+    """
     if text.count("[") + text.count("{") <= depth_max:
         return False
-    depth = 0
-    for token in _TOKENS.finditer(text):
-        mark = token.group()
-        if mark in ("[", "{"):
-            depth += 1
-            if depth > depth_max:
-                return True
-        elif mark in ("]", "}"):
-            depth -= 1
-    return False
+    outside_strings = "".join(_ESCAPE.sub("", text).split('"')[::2])
+    brackets = _NO_BRACKET.sub("", outside_strings)
+    for _ in range(depth_max):
+        brackets = brackets.replace("[]", "").replace("{}", "")
+    return len(brackets) > 0
 
 
 def _id_of(fields: dict[str, Any]) -> tuple[bool, str | None]:

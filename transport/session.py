@@ -19,13 +19,13 @@ a reader begins, `delivery` what is sent next; this module decides what follows 
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
 
 import msgspec
 
-from eventstore.model import CommandKey, Head
+from eventstore.model import Head
 from transport import frames, messages, outgoing
-from transport.api import Call, CommandSpec, Principal, Refusal, Reply, error_reply
+from transport.api import CommandSpec, Principal, Reply
+from transport.calls import Calls
 from transport.codes import AUTH_CLOSES, AuthCode, CloseCode, ErrorCode
 from transport.delivery import Delivery, LogView, RunLike, Subscription
 from transport.dialects import Dialect
@@ -90,7 +90,7 @@ class Session:
     """See the module. One per connection."""
 
     __slots__ = (
-        "_asked", "_bucket", "_calls", "_client", "_dialect", "_liveness", "_outstanding", "_shared",
+        "_asked", "_bucket", "_calls", "_client", "_dialect", "_liveness", "_shared",
         "_state", "_strikes", "_verified", "delivery", "id",
     )  # fmt: skip
 
@@ -104,8 +104,7 @@ class Session:
         self._verified: Verified | None = None
         self._asked: tuple[messages.Authenticate, str | None] | None = None
         self._client = ""
-        self._calls = 0
-        self._outstanding = 0
+        self._calls = Calls(session_id, shared.commands, shared.fingerprint_key)
         rate, burst = settings.messages_per_s, settings.messages_burst
         self._bucket = TokenBucket(rate, burst, now.s)
         self._strikes = TokenBucket(rate, _STRIKES * burst, now.s)
@@ -156,7 +155,7 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether no further message may be handed in: too many commands run, or a token is looked at."""
-        full = self._outstanding >= self._shared.settings.commands_outstanding_max
+        full = self._calls.outstanding >= self._shared.settings.commands_outstanding_max
         return full or self._state in (State.VERIFYING, State.REFRESHING)
 
     # What happens: messages ------------------------------------------------------------------------
@@ -374,36 +373,15 @@ class Session:
         return outputs
 
     def _command(self, parsed: Parsed, principal: Principal) -> list[Output]:
-        spec = self._shared.commands.get(parsed.action)
-        if spec is None:
-            return [outgoing.error(ErrorCode.UNKNOWN_ACTION, "未知的操作", request_id=parsed.id)]
-        params: Any = messages.convert(parsed, spec.params)
-        key, fingerprint = None, b""
-        if parsed.id is not None and not spec.query:
-            key = CommandKey(principal.name, self._client or self.id, parsed.id)
-            fingerprint = messages.fingerprint(parsed.fields, self._shared.fingerprint_key)
-        if isinstance(params, Invalid) and key is None:
-            return [_error(params)]
-        self._calls += 1
-        call: Call[Any] = Call(
-            principal=principal,
-            session=self.id,
-            action=parsed.action,
-            params=None if isinstance(params, Invalid) else params,
-            command_id=parsed.id or f"{self.id}#{self._calls}",
-            key=key,
-            fingerprint=fingerprint,
-        )
-        self._outstanding += 1
-        self.delivery.expect((principal.name, call.command_id))
-        if isinstance(params, Invalid):
-            refusal = Refusal(params.code, params.message, params.details)
-            return [Record(call, error_reply(refusal), parsed.id)]
-        return [Execute(call, spec, parsed.id)]
+        asked = self._calls.make(parsed, principal, self._client)
+        if isinstance(asked, Invalid):
+            return [_error(asked)]
+        self.delivery.expect((principal.name, asked.call.command_id))
+        return [asked]
 
     def replied(self, asked: Execute | Record, reply: Reply) -> list[Output]:
         """A call was answered. Events that it caused may follow now."""
-        self._outstanding -= 1
+        self._calls.outstanding -= 1
         self.delivery.answered((asked.call.principal.name, asked.call.command_id))
         if self._state is State.CLOSED:
             return []
@@ -446,6 +424,8 @@ class Session:
         """Time went by; called about once a second."""
         if self._state is State.CLOSED:
             return []
+        if self.busy:
+            self._liveness.heard(now.s)  # who is not listened to is not silent
         overdue = self._liveness.overdue(
             now.s,
             connected=self._state is State.CONNECTED,

@@ -12,6 +12,7 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     origins: tuple[str, ...] = ()
     message_bytes_max: int = 1 << 20
+    unauthenticated_bytes_max: int = 64 << 10
     json_depth_max: int = 32
     messages_per_s: int = 100
     subscriptions_max: int = 256

@@ -32,6 +32,10 @@ class Listener(Protocol):
         """The write buffer has room again."""
         ...
 
+    def disconnected(self) -> None:
+        """TCP is gone; messages that came before may still wait to be read."""
+        ...
+
 
 class Owner(Protocol):
     """Who counts sockets: the server."""
@@ -117,6 +121,8 @@ class WebSocket(ServerConnection):
             self._abort.cancel()
             self._abort = None
         super().connection_lost(exc)
+        if self.listener is not None:
+            self.listener.disconnected()
         self._owner.disconnected(self)
 
     def data_received(self, data: bytes) -> None:
