@@ -19,11 +19,16 @@ class Chance(Protocol):
 
 
 class ModelDisk:
-    """One file. `fail_writes` and `fail_syncs` are queues of errno values for the next calls."""
+    """One file. `fail_writes` and `fail_syncs` are queues of errno values for the next calls.
+
+    With `cut_in_sync` the power goes in the middle of the next sync: it fails like everything after
+    it, and what waited stays in the balance until `crash`.
+    """
 
     def __init__(self) -> None:
         self.fail_writes: list[int] = []
         self.fail_syncs: list[int] = []
+        self.cut_in_sync = False
         self.syncs = 0
         self._safe = bytearray()
         self._waiting: list[bytes] = []
@@ -73,6 +78,9 @@ class ModelDisk:
         """
         self._check(ticket)
         self.syncs += 1
+        if self.cut_in_sync:
+            self.cut_in_sync = self._held = False
+            self._check(ticket)
         if self.fail_syncs:
             self._doomed = True
             code = self.fail_syncs.pop(0)
