@@ -139,7 +139,7 @@ class Checking:
             password=password,
         )
         try:
-            await self._check_mail(target, plan.cursors.get(INBOX), _ToMailbox(self, job))
+            done = await self._check_mail(target, plan.cursors.get(INBOX), _ToMailbox(self, job))
         except CheckFailed as failed:
             outcome = failed.outcome
             said = f"{outcome.message}: {outcome.server_text}" if outcome.server_text else outcome.message
@@ -150,7 +150,7 @@ class Checking:
             # Its text and its frames may hold what a server sent: only its type is shown.
             _log.error("check_raised", check_id=job.check_id, error=type(error).__name__)
             return Finish(job.check_id, "error", _FAULT)
-        return Finish(job.check_id, "ok")
+        return Finish(job.check_id, "ok", cursor=done.cursor)
 
     async def _password(self, job: Job, plan: Plan) -> Secret | None:
         """The password, None if there is none or the server takes none."""

@@ -118,11 +118,15 @@ class MailsFound(msgspec.Struct, frozen=True):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    """A running check is over. An empty message of an `ok` says how many mails were found."""
+    """A running check is over. An empty message of an `ok` says how many mails were found.
+
+    `cursor`: up to where the folder has been read, beyond the last mail that was handed over.
+    """
 
     check_id: int
     status: TerminalStatus
     message: str = ""
+    cursor: UidCursor | None = None
 
 
 class ReportStatus(msgspec.Struct, frozen=True, gc=False):

@@ -12,6 +12,7 @@ and finds no check of that id.
 A `Begin` of a check that runs already (after a restart) says nothing and answers with the cursors.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from actors.decider import Context, Decision
@@ -66,8 +67,10 @@ class MailboxDecider(MailboxFold):
             case Progress():
                 writing.progress(check, min(command.percent, _RUNNING_MAX), command.message)
             case MailsFound():
-                _found(writing, command)
+                _found(writing, command.check_id, command.batch, command.cursor)
             case Finish():
+                if command.cursor is not None:
+                    _found(writing, command.check_id, (), command.cursor)
                 message = command.message
                 if not message and command.status == "ok":
                     message = f"检查完成，共 {check.found} 封新邮件" if check.found else "没有找到新邮件"
@@ -105,9 +108,10 @@ def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> 
     return Done()
 
 
-def _found(writing: MailboxWriting, command: MailsFound) -> None:
+def _found(
+    writing: MailboxWriting, check_id: int, batch: Sequence[FetchedMail], cursor: UidCursor
+) -> None:
     """New mails and the cursor behind them: seen together or not at all."""
-    cursor = command.cursor
     known = writing.state.seen.get(cursor.folder)
     if known is not None and known.uidvalidity != cursor.uidvalidity:
         writing.fact(
@@ -122,9 +126,9 @@ def _found(writing: MailboxWriting, command: MailsFound) -> None:
     seen = 0 if known is None else known.uid
     if known is not None and cursor.uid <= seen:
         return
-    fresh = [m for m in command.batch if _of(m, cursor) and seen < m.uid <= cursor.uid]
+    fresh = [m for m in batch if _of(m, cursor) and seen < m.uid <= cursor.uid]
     fresh = list({m.uid: m for m in fresh}.values())
-    writing.mails(fresh, cursor, command.check_id)
+    writing.mails(fresh, cursor, check_id)
 
 
 def _of(mail: FetchedMail, cursor: UidCursor) -> bool:
