@@ -156,3 +156,8 @@ def prepare(connection: sqlite3.Connection) -> bool:
 def _set(connection: sqlite3.Connection, pragmas: Iterable[str]) -> None:
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
+
+
+def sqlite_version() -> str:
+    """The version of the one SQLite library in the process."""
+    return sqlite3.sqlite_version
