@@ -58,7 +58,7 @@ MESSAGES = {
 # Trying again unchanged may help; everything else needs somebody to change something.
 _RETRY = frozenset({"throttled", "dns", "connect", "timeout", "tls", "bye", "lost", "protocol", "refused"})
 
-_THROTTLED_CODES = frozenset({"LIMIT", "UNAVAILABLE", "INUSE", "THROTTLED", "OVERQUOTA", "SERVERBUG", "BUSY"})
+_THROTTLED_CODES = frozenset({"LIMIT", "UNAVAILABLE", "INUSE", "THROTTLED", "OVERQUOTA", "BUSY"})
 _CREDENTIAL_CODES = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "WEBALERT"})
 _CREDENTIAL_WORDS = re.compile(
     r"password|credential|authenticat|invalid user|user name|username|密码|授权码|帐号|账号", re.IGNORECASE
@@ -150,6 +150,8 @@ def _refused_login(fault: CommandRefused) -> str:
     """Providers that name every possible cause in one sentence mean the password."""
     if fault.code == "PRIVACYREQUIRED":
         return "clear_text"
+    if fault.code in {"SERVERBUG", "CONTACTADMIN"}:
+        return "refused"
     if fault.code in _CREDENTIAL_CODES or _CREDENTIAL_WORDS.search(fault.text):
         return "login_refused"
     if _THROTTLED_WORDS.search(fault.text):
