@@ -1,0 +1,58 @@
+"""A hundred thousand idle actors are cheap enough to have."""
+
+import asyncio
+import gc
+import tracemalloc
+
+import pytest
+from pykka import ActorRegistry
+
+from actors import LoopActor, LoopRef, Runtime
+from tests.support.actors import settled
+from tests.support.virtual_loop import run_virtual
+
+COUNT = 100_000
+MEASURED = 20_000  # tracing allocations triples the time of a start
+
+
+class Idle(LoopActor):
+    """Has handled a message once, and waits for the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handled = 0
+
+    def on_receive(self, message: object) -> None:
+        self.handled += 1
+
+
+async def idlers(runtime: Runtime, count: int) -> list[LoopRef[Idle]]:
+    refs = [runtime.start(Idle) for _ in range(count)]
+    for ref in refs:
+        ref.tell("once")
+    await settled(runtime)
+    return refs
+
+
+@pytest.mark.slow
+def test_an_idle_actor_costs_less_than_two_kibibytes_and_all_of_them_can_stop() -> None:
+    async def main() -> float:
+        runtime = Runtime(asyncio.get_running_loop())
+        gc.collect()
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        refs = await idlers(runtime, MEASURED)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        refs += await idlers(runtime, COUNT - MEASURED)
+        assert runtime.alive == COUNT
+        assert ActorRegistry.get_by_urn(refs[-1].actor_urn) is refs[-1]
+        for ref in refs:  # the first started first: the order that costs a list most
+            assert ref.stop_if_idle()
+        assert runtime.alive == 0
+        return (after - before) / MEASURED
+
+    bytes_an_actor = run_virtual(main())
+    print(f"\n{bytes_an_actor:.0f} bytes an idle actor")
+    assert bytes_an_actor < 2048
