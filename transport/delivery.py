@@ -193,7 +193,7 @@ class Delivery:
 
     def lag(self, now_s: float, interval_s: float) -> bytes | None:
         """A `lag` message if the window is used up while the log goes on, not too often."""
-        if not self._batched or not self._ready or self.window.credit > 0:
+        if not self._ready or not self._batched or self.window.credit > 0:
             return None
         if self._lag_at_s is not None and now_s < self._lag_at_s + interval_s:
             return None

@@ -7,6 +7,7 @@ the socket's buffer is full nothing is read: the log is the buffer.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -47,8 +48,8 @@ class Pump:
     """
 
     __slots__ = (
-        "_ambient", "_fail", "_feed", "_fetching", "_parked", "_perform", "_pictures", "_session",
-        "_settings", "_snapshots", "_soon", "_start", "_taking", "_tally", "_unread", "_watches", "_ws",
+        "_ambient", "_fail", "_feed", "_fetching", "_parked", "_perform", "_pictures", "_read_bytes_max",
+        "_session", "_snapshots", "_soon", "_start", "_taking", "_tally", "_unread", "_watches", "_ws",
     )  # fmt: skip
 
     def __init__(
@@ -69,7 +70,7 @@ class Pump:
         self._session = session
         self._feed = feed
         self._ambient = ambient
-        self._settings = settings
+        self._read_bytes_max = settings.frame_bytes_max - _ENVELOPE_BYTES
         self._snapshots = snapshots
         self._tally = tally
         self._start = start
@@ -86,7 +87,7 @@ class Pump:
     def watch(self, stream: str) -> None:
         """Be woken by commits that touch `stream`. Idempotent."""
         if stream not in self._watches:
-            self._watches[stream] = self._feed.watch(stream, lambda: self._woken(stream))
+            self._watches[stream] = self._feed.watch(stream, partial(self._woken, stream))
 
     def unwatch(self, stream: str) -> None:
         """No longer."""
@@ -123,10 +124,9 @@ class Pump:
     def run(self) -> None:
         """Send what may be sent now."""
         if not self._ws.has_room():
-            if self._ws.overfull:
-                self._run_soon()
             return
-        self._fetch_parked()
+        if self._parked:
+            self._fetch_parked()
         session, now_s = self._session, self._ambient.monotonic_s()
         for _ in range(RUNS_A_TURN):
             sub = session.next_read()
@@ -135,7 +135,12 @@ class Pump:
                 if lag is not None:
                     self.write(lag)
                 return
-            run = self._feed.peek(sub.stream, sub.flow.sent, **self._limits(sub))
+            run = self._feed.peek(
+                sub.stream,
+                sub.flow.sent,
+                events_max=session.read_events_max(sub),
+                bytes_max=self._read_bytes_max,
+            )
             if run is None:
                 session.delivery.park(sub)
                 self._parked.append(sub)
@@ -143,7 +148,7 @@ class Pump:
                 continue
             self._send(sub, run, now_s)
             if not self._ws.has_room():
-                break
+                return
         self._run_soon()
 
     def _woken(self, stream: str) -> None:
@@ -155,12 +160,6 @@ class Pump:
         self._tally.events += len(run.events)
         for frame in self._session.took(sub, run, now_s):
             self.write(frame)
-
-    def _limits(self, sub: Subscription) -> dict[str, int]:
-        return {
-            "events_max": self._session.read_events_max(sub),
-            "bytes_max": self._settings.frame_bytes_max - _ENVELOPE_BYTES,
-        }
 
     def _run_soon(self) -> None:
         if not self._soon:
@@ -182,7 +181,12 @@ class Pump:
             while self._parked and self._ws.has_room():
                 sub = self._parked.pop(0)
                 try:
-                    run = await self._feed.fetch(sub.stream, sub.flow.sent, **self._limits(sub))
+                    run = await self._feed.fetch(
+                        sub.stream,
+                        sub.flow.sent,
+                        events_max=self._session.read_events_max(sub),
+                        bytes_max=self._read_bytes_max,
+                    )
                 except EventStoreError:
                     _log.warning("stream_not_read", stream=sub.stream)
                     self._unread.append(sub)

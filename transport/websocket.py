@@ -60,24 +60,14 @@ class WebSocket(ServerConnection):
         self.negotiated: Negotiated | None = None
         self._owner = owner
         self._settings = settings
-        self._bound = settings.write_buffer_bytes_max
         self._abort: asyncio.TimerHandle | None = None
 
     def has_room(self) -> bool:
-        """Whether frames may be written without filling the buffer beyond its bound."""
-        return (
-            not self.paused
-            and self.protocol.state is OPEN
-            and self.transport.get_write_buffer_size() <= self._bound
-        )
+        """Whether frames may be written without filling the buffer beyond its bound.
 
-    @property
-    def overfull(self) -> bool:
-        """Whether the buffer is over its bound and yet nobody will call when it is not.
-
-        uvloop writes at the end of a turn and pauses only then.
+        The transport pauses us where a write left too much behind; uvloop at the end of the turn.
         """
-        return self.protocol.state is OPEN and not self.paused and not self.has_room()
+        return not self.paused and self.protocol.state is OPEN
 
     @property
     def is_open(self) -> bool:
@@ -86,7 +76,6 @@ class WebSocket(ServerConnection):
 
     def bound_buffer(self, bytes_max: int) -> None:
         """Set the bound of the write buffer."""
-        self._bound = bytes_max
         self.transport.set_write_buffer_limits(bytes_max, bytes_max // _LOW_WATER)
 
     def write(self, frame: bytes) -> None:
