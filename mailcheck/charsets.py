@@ -68,10 +68,12 @@ def decode(raw: bytes, label: str, *, fallback: str = "") -> str:
         return guess(raw, fallback)
     if codec == "cp1252":
         return guess(raw, label)
-    try:
-        return clean(raw.decode(codec))
-    except UnicodeError:
-        shown = raw.decode(codec, "replace")
+    for candidate in (codec, "utf-8"):
+        try:
+            return clean(raw.decode(candidate))
+        except UnicodeError:
+            continue
+    shown = raw.decode(codec, "replace")
     if 2 * shown.count("\ufffd") > sum(not char.isascii() for char in shown):
         return guess(raw, fallback)
     return clean(shown)

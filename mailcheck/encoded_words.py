@@ -4,6 +4,7 @@ import base64
 import binascii
 import quopri
 import re
+import string
 
 from mailcheck.charsets import clean, decode, guess
 
@@ -12,6 +13,7 @@ _WORD = re.compile(rb"=\?([^?\s*]{1,64})(?:\*[^?\s]{0,32})?\?([bBqQ])\?([^?\r\n]
 # Controls, and characters that reorder or hide the text around them (bidirectional embeddings, overrides
 # and isolates, byte-order marks). Joiners and direction marks belong to scripts and emoji: they stay.
 _HIDDEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]")
+_NOT_BASE64 = bytes(set(range(256)) - set((string.ascii_letters + string.digits + "+/").encode()))
 _BLANKS = re.compile("[ \t\r\n\x0b\x0c\x85\u2028\u2029]+")
 
 
@@ -61,7 +63,7 @@ def _word_bytes(encoding: bytes, text: bytes) -> bytes:
 
 def base64_bytes(text: bytes) -> bytes:
     """As much of broken base64 as can be had: foreign characters skipped, padding restored."""
-    kept = re.sub(rb"[^A-Za-z0-9+/]", b"", text)
+    kept = text.translate(None, _NOT_BASE64)
     if len(kept) % 4 == 1:
         kept = kept[:-1]
     try:

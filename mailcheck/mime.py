@@ -127,10 +127,11 @@ def _is_attachment(part: Part) -> bool:
 def _sender(raw: bytes, charset: str) -> str:
     """`Name <address>`. The address is taken before words are decoded, so that a name cannot forge one."""
     try:
-        name, address = email.utils.parseaddr(guess(raw, charset)[:_SENDER_CHARS_MAX])
+        found = email.utils.getaddresses([guess(raw, charset)[:_SENDER_CHARS_MAX]])
     except RecursionError:  # nested comments
-        name = address = ""
-    if "@" not in address:
+        found = []
+    name, address = next(((name, address) for name, address in found if "@" in address), ("", ""))
+    if not address:
         return readable(raw, charset=charset, chars_max=320)
     shown = one_line(decode_words(name.encode("utf-8", "replace")), chars_max=200)
     if not shown or shown == address:

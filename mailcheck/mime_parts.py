@@ -25,7 +25,7 @@ _GUESS_BYTES = 64 * 1024
 _HEADER = re.compile(rb"([!-9;-~]{1,128})[ \t]*:[ \t]*(.*)", re.DOTALL)
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _PARAMETER = re.compile(rb';\s*([^\s=;"]{1,128})\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
-_GUESSED_BOUNDARY = re.compile(rb"^--([^\r\n]{1,200}?)[ \t]*\r?\nContent-", re.MULTILINE | re.IGNORECASE)
+_GUESSED_BOUNDARY = re.compile(rb"^--([^\r\n]{1,200})\r?\nContent-", re.MULTILINE | re.IGNORECASE)
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
 _BASE64_BLANKS = b" \t\r\n="
 
@@ -143,7 +143,7 @@ def _pieces(part: Part) -> list[bytes]:
     pieces = _between(part.body, boundary) if boundary else []
     if not pieces:
         guessed = _GUESSED_BOUNDARY.search(part.body, 0, _GUESS_BYTES)
-        pieces = _between(part.body, guessed[1]) if guessed else []
+        pieces = _between(part.body, guessed[1].rstrip()) if guessed else []
     return pieces
 
 
