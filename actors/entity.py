@@ -274,7 +274,9 @@ class Entity(LoopActor):
     async def _load(self) -> None:
         try:
             async with self._kind.loads:
-                loaded = await load(self._kind.log, self._stream, self._kind.decider)
+                kind = self._kind
+                frames_from = kind.keyframes.policy.leaving
+                loaded = await load(kind.log, self._stream, kind.decider, frames_from=frames_from)
             self._seq, self._state, self._framed = loaded.seq, loaded.state, loaded.framed
             self._settle()
         except EventStoreError:

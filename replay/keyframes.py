@@ -38,18 +38,23 @@ async def state_at[S](log: Log, stream: str, fold: Fold[S], *, at: int | None = 
     return loaded.seq, loaded.state
 
 
-async def load[S](log: Log, stream: str, fold: Fold[S], *, at: int | None = None) -> Loaded[S]:
+async def load[S](
+    log: Log, stream: str, fold: Fold[S], *, at: int | None = None, frames_from: int = 1
+) -> Loaded[S]:
     """The state of `fold` after event `at` of `stream` (None: after the newest).
 
     An `at` beyond the head means the head. Events that were compacted away are passed over: what a
-    fold needs may not be compacted.
+    fold needs may not be compacted. To fewer than `frames_from` events no keyframe is looked for:
+    reading them is as quick.
 
     Raises:
         Closed, Unavailable: the log could not be read.
     """
-    head = log.head(stream).seq
-    until = head if at is None else min(at, head)
-    framed, state = await _from_keyframe(log, stream, fold, until)
+    head = log.head(stream)
+    until = head.seq if at is None else min(at, head.seq)
+    framed, state = 0, fold.initial(stream)
+    if until >= frames_from or head.first > 1:
+        framed, state = await _from_keyframe(log, stream, fold, until, state)
     seq = framed
     place: Callable[[StoredEvent], int] = attrgetter("position" if stream == LOG_STREAM else "seq")
     evolve = fold.evolve
@@ -65,15 +70,14 @@ async def load[S](log: Log, stream: str, fold: Fold[S], *, at: int | None = None
     return Loaded(seq, state, framed)
 
 
-async def _from_keyframe[S](log: Log, stream: str, fold: Fold[S], until: int) -> tuple[int, S]:
-    if until > 0:
-        frame = await log.keyframe(stream, fold.name, fold.fingerprint, at=until)
-        if frame is not None:
-            try:
-                return frame.seq, fold.load(stream, frame.state)
-            except ValueError:
-                _log.warning("keyframe_unreadable", stream=stream, fold=fold.name, seq=frame.seq)
-    return 0, fold.initial(stream)
+async def _from_keyframe[S](log: Log, stream: str, fold: Fold[S], until: int, otherwise: S) -> tuple[int, S]:
+    frame = await log.keyframe(stream, fold.name, fold.fingerprint, at=until)
+    if frame is not None:
+        try:
+            return frame.seq, fold.load(stream, frame.state)
+        except ValueError:
+            _log.warning("keyframe_unreadable", stream=stream, fold=fold.name, seq=frame.seq)
+    return 0, otherwise
 
 
 class KeyframePolicy(msgspec.Struct, frozen=True):

@@ -89,10 +89,10 @@ class AccountDecider:
         return Account(stream)
 
     def evolve(self, state: Account, event: StoredEvent) -> Account:
-        if self.evolve_hook is not None:
-            self.evolve_hook(event)
         state.balance += msgspec.json.decode(event.body, type=Moved).amount
         state.events += 1
+        if self.evolve_hook is not None:
+            self.evolve_hook(event)  # if it raises, the state has been half changed
         return state
 
     def dump(self, state: Account) -> bytes:

@@ -122,6 +122,18 @@ def test_catching_up_works_also_when_memory_does_not_reach_back() -> None:
     in_town(test)
 
 
+def test_catching_up_passes_over_what_was_compacted() -> None:
+    async def test(town: Town) -> None:
+        await town.execute("a", Deposit(5))
+        town.log.deaf = True
+        for _ in range(3):
+            await others_deposit(town, "a", 1)
+        town.log.compacted = {2, 4}
+        assert await town.balance("a") == (4, 6)
+
+    in_town(test)
+
+
 def test_a_guarded_entity_expects_its_stream_where_its_state_stands() -> None:
     async def test(town: Town) -> None:
         await others_deposit(town, "a", 5)
@@ -241,16 +253,28 @@ def test_the_same_command_id_with_another_content_is_an_error_for_the_asker() ->
     in_town(test)
 
 
-def test_effects_start_after_the_commit_and_the_answer() -> None:
+def test_effects_start_after_the_commit() -> None:
     async def test(town: Town) -> None:
-        answer = asyncio.ensure_future(town.execute("a", Deposit(5, receipt=True)))
-        order: list[str] = []
-        answer.add_done_callback(lambda _: order.append("answered"))
-        town.log.before_append = lambda _: order.append(f"{len(town.effects)} effects before the commit")
-        await answer
-        await asyncio.sleep(0)
-        assert order == ["0 effects before the commit", "answered"]
-        assert town.effects == [("a", Receipt(5), 1)]
+        before: list[int] = []
+        town.log.before_append = lambda _: before.append(len(town.effects))
+        await town.execute("a", Deposit(5, receipt=True))
+        assert (before, town.effects) == ([0], [("a", Receipt(5), 1)])
+
+    in_town(test)
+
+
+def test_effects_start_after_the_answer_was_given() -> None:
+    async def test(town: Town) -> None:
+        answers: list[Answer[object]] = []
+        kind = "told after"
+        town.directory.register(
+            kind, town.decider, lambda *_: answers.append(future.get(timeout=0)), stream_prefix="account"
+        )
+        await town.directory.ask(kind, "a", CatchUp())
+        entity = town.directory._residents[kind, "a"].ref
+        future = entity.ask(Execute(Deposit(5, receipt=True), BY_ALICE), block=False)
+        answer = await future
+        assert answers == [answer]
 
     in_town(test)
 
@@ -329,10 +353,12 @@ def test_a_load_that_fails_is_an_error_for_the_asker_and_is_tried_again() -> Non
     async def test(town: Town) -> None:
         await others_deposit(town, "a", 5)
         town.log.read_fault = Unavailable("no disk")
-        with pytest.raises(Unavailable):
-            await town.execute("a", Deposit(1))
+        for _ in range(20):
+            with pytest.raises(Unavailable):
+                await town.execute("a", Deposit(1))
         town.log.read_fault = None
         assert (await town.execute("a", Deposit(1))).reply == Done(6)
+        assert town.runtime.restarts == 0
 
     in_town(test)
 
@@ -374,6 +400,16 @@ def test_a_fold_that_fails_after_the_commit_is_answered_all_the_same_and_the_sta
         assert answer.reply == Done(11)
         assert await town.balance("a") == (2, 11)
         assert town.effects == [("a", Receipt(11), 2)]
+
+    in_town(test)
+
+
+def test_a_command_that_waits_behind_a_failed_fold_is_decided_on_a_sound_state() -> None:
+    async def test(town: Town) -> None:
+        await town.execute("a", Deposit(5))
+        town.decider.evolve_hook = FailsOnce(2)
+        answers = await asyncio.gather(town.execute("a", Deposit(6)), town.execute("a", Deposit(1)))
+        assert [answer.reply for answer in answers] == [Done(11), Done(12)]
 
     in_town(test)
 

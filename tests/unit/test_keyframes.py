@@ -136,6 +136,17 @@ def test_what_was_compacted_away_is_passed_over() -> None:
     run(test)
 
 
+def test_to_a_few_events_no_keyframe_is_looked_for() -> None:
+    async def test(log: FaultyLog) -> None:
+        await keep(log, 8, Account(STREAM, 36, 8))
+        few = await load(log, STREAM, AccountDecider(), frames_from=11)
+        assert (few.seq, few.state.balance, few.framed) == (10, 55, 0)
+        enough = await load(log, STREAM, AccountDecider(), frames_from=10)
+        assert (enough.seq, enough.state.balance, enough.framed) == (10, 55, 8)
+
+    run(test)
+
+
 def test_loading_says_which_keyframe_it_was_built_on() -> None:
     async def test(log: FaultyLog) -> None:
         await keep(log, 8, Account(STREAM, 36, 8))

@@ -1,0 +1,196 @@
+"""What does an entity cost? Memory of 100,000 residents, waking and ending them, durable commands.
+
+    python -m bench.entities [--quick]
+
+Guess before the first run: 1.5 KiB an entity beside its state; 20,000 wake-ups a second with an
+empty stream and 4,000 with one to read; 8,000 durable commands a second with 256 in flight.
+Prints one JSON object. Both halves of the work (askers and entities) share one core.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from actors.decider import Context, Decision, Origin
+from actors.directory import Directory, DirectoryLimits
+from actors.entity import CatchUp, Execute
+from actors.runtime import Runtime
+from eventstore.ambient import SystemAmbient
+from eventstore.model import Append, NewEvent, StoredEvent
+from eventstore.sqlite import SqliteLog
+from replay.feed import Feed
+from replay.keyframes import state_at
+
+IN_FLIGHT = 256
+EVENTS_A_STREAM = 5
+BODY = b'{"type":"counted","timestamp":"2026-11-24T10:31:07.114Z","message":"' + b"x" * 60 + b'"}'
+SERVICE = Origin(principal="service")
+
+
+class Counter(msgspec.Struct):
+    """The smallest state there is."""
+
+    events: int = 0
+
+
+class CounterDecider:
+    """Counts its events; every command is one more."""
+
+    name = "counter"
+    fingerprint = "1"
+    guarded = True
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def initial(self, stream: str) -> Counter:  # noqa: ARG002  the port's signature
+        """See `Fold`."""
+        return Counter()
+
+    def evolve(self, state: Counter, event: StoredEvent) -> Counter:  # noqa: ARG002
+        """See `Fold`."""
+        state.events += 1
+        return state
+
+    def dump(self, state: Counter) -> bytes:
+        """See `Fold`."""
+        return msgspec.json.encode(state)
+
+    def load(self, stream: str, data: bytes) -> Counter:  # noqa: ARG002
+        """See `Fold`."""
+        return msgspec.json.decode(data, type=Counter)
+
+    def decide(self, state: Counter, command: str, context: Context) -> Decision[int, None]:  # noqa: ARG002
+        """See `Decider`: `command` names the stream to write to."""
+        event = NewEvent(stream=command, type="counted", body=BODY)
+        return Decision(reply=state.events + 1, at_stream=command, events=(event,))
+
+
+class World:
+    """A directory over a SQLite log in a directory of its own."""
+
+    def __init__(self, log: SqliteLog, residents_max: int) -> None:
+        self.log = log
+        self.feed = Feed(log)
+        self.runtime = Runtime(asyncio.get_running_loop())
+        self.directory = Directory(
+            self.runtime,
+            log,
+            self.feed,
+            SystemAmbient(),
+            limits=DirectoryLimits(residents_max=residents_max, sweep_s=3600),
+        )
+        self.directory.register("counter", CounterDecider("counter"), lambda *_: None)
+
+    async def command(self, key: int) -> None:
+        """One durable command."""
+        await self.directory.ask("counter", key, Execute(f"counter/{key}", SERVICE))
+
+    async def wake(self, key: int) -> None:
+        """Have an entity loaded."""
+        await self.directory.ask("counter", key, CatchUp())
+
+
+async def in_flight(jobs: Iterator[Awaitable[None]]) -> float:
+    """Do all jobs, `IN_FLIGHT` at a time, and return the seconds it took."""
+
+    async def worker() -> None:
+        for job in jobs:
+            await job
+
+    start = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
+    return time.perf_counter() - start
+
+
+def resident_bytes() -> int:
+    """The memory of this process (Linux)."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def measure(directory: Path, *, residents: int, commands: int) -> dict[str, object]:
+    """All figures, from an empty directory on."""
+    log = await SqliteLog.open(directory, ambient=SystemAmbient(), master_key=bytes(32), build="bench")
+    world = World(log, residents_max=residents)
+    figures: dict[str, object] = {}
+
+    before = resident_bytes()
+    states = [Counter() for _ in range(residents)]
+    state_bytes = (resident_bytes() - before) / residents
+    del states
+    before = resident_bytes()
+    took_s = await in_flight(world.wake(key) for key in range(residents))
+    figures["wake_empty_per_s"] = round(residents / took_s)
+    figures["entity_bytes"] = round((resident_bytes() - before) / residents - state_bytes)
+    figures["state_bytes"] = round(state_bytes)
+    start = time.perf_counter()
+    await world.directory.close(timeout_s=600)
+    figures["end_per_s"] = round(residents / (time.perf_counter() - start))
+
+    world = World(log, residents_max=residents)
+    spread = min(residents, 1000)
+    took_s = await in_flight(world.command(key % spread) for key in range(commands))
+    figures["durable_commands_per_s"] = round(commands / took_s)
+    took_s = await in_flight(world.wake(key % spread) for key in range(commands))
+    figures["queries_per_s"] = round(commands / took_s)
+    await world.directory.close(timeout_s=600)
+
+    for first in range(0, residents, 200):
+        names = [f"stored/{key}" for key in range(first, min(first + 200, residents))]
+        events = tuple(NewEvent(stream=s, type="counted", body=BODY) for s in names * EVENTS_A_STREAM)
+        await log.append(Append(ts_ms=1, events=events))
+    world = World(log, residents_max=residents)
+    world.directory.register("stored", CounterDecider("stored"), lambda *_: None)
+    waking = min(residents, 20_000)
+    took_s = await in_flight(world.directory.ask("stored", key, CatchUp()) for key in range(waking))
+    figures["wake_stored_per_s"] = round(waking / took_s)
+
+    position = log.position
+    start = time.perf_counter()
+    await state_at(log, "log", CounterDecider("log"))
+    figures["fold_events_per_s"] = round(position / (time.perf_counter() - start))
+    await world.directory.close(timeout_s=600)
+    await world.runtime.stop()
+    await log.close()
+    return figures
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a hundredth of everything: does it still run?")
+    quick = parser.parse_args().quick
+    residents, commands = (1_000, 500) if quick else (100_000, 50_000)
+    with tempfile.TemporaryDirectory() as directory:
+        figures = asyncio.run(measure(Path(directory) / "log", residents=residents, commands=commands))
+    print(
+        json.dumps(
+            {
+                "bench": "entities",
+                "python": platform.python_version(),
+                "cores": os.cpu_count(),
+                "residents": residents,
+                "commands": commands,
+                "in_flight": IN_FLIGHT,
+                **figures,
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
