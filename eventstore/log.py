@@ -209,10 +209,12 @@ class StoreLog:
         return list(await self._read(lambda: self._reads.acks(user)))
 
     async def probe(self) -> str | None:
-        """See `Log`. Writes at most once a second; in between the last finding is repeated."""
+        """See `Log`. Writes at most once a second, or when the last commit contradicts the last finding."""
         now_s = self._ambient.monotonic_s()
         if self._probed is not None and now_s - self._probed[0] < PROBE_EVERY_S:
-            return self._probed[1]
+            found = self._probed[1]
+            if (found is None) == (self._writer.failure is None):
+                return found
         self._probed = (now_s, self._writer.failure)
         reason: str | None = None
         try:

@@ -37,7 +37,7 @@ def main() -> None:
     try:
         app()
     except HuahuoError as error:
-        _err.print(f"[red]huahuo:[/red] {_plain(str(error))}")
+        _err.print(f"[red]huahuo:[/red] {_plain(str(error))}", soft_wrap=True)
         sys.exit(EXIT_UNUSABLE if isinstance(error, ConfigError) else EXIT_ERROR)
     except KeyboardInterrupt:
         sys.exit(130)

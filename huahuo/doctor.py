@@ -60,7 +60,7 @@ def show(findings: list[Finding], *, as_json: bool, console: Console) -> None:
         return
     for finding in findings:
         console.print(f"[{_STYLE[finding.level]}]{finding.level:>7}[/]  {finding.about}: ", end="")
-        console.print(finding.text, markup=False)
+        console.print(finding.text, markup=False, soft_wrap=True)
 
 
 def _programs() -> Iterator[Finding]:
