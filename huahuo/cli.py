@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from eventstore.ambient import SystemAmbient
 from huahuo import config
 from huahuo.errors import ConfigError, HuahuoError
+from huahuo.loops import run
 
 EXIT_ERROR = 1
 EXIT_UNUSABLE = 2
@@ -52,17 +52,6 @@ def _settings(file: Path | None, **flags: Any) -> config.Settings:
     return config.load(environ=os.environ, file=file, flags=flags)
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run on uvloop where it exists."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(work)
-    else:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(work)
-
-
 @app.command(epilog="Example:  huahuo serve --data ./data --port 8765")
 def serve(
     data: Data = None,
@@ -75,7 +64,7 @@ def serve(
     """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it)."""
     from huahuo.serve import serve as body
 
-    _run(body(_settings(config_file, data=data, host=host, port=port)))
+    run(body(_settings(config_file, data=data, host=host, port=port)))
 
 
 @app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")
@@ -125,7 +114,7 @@ def tail(
     from huahuo.tokens import token_source
 
     source = token_source(token, _settings(config_file, data=data) if data else None, SystemAmbient())
-    _run(body(url, stream, source, after, as_json=json_lines, console=Console(highlight=False)))
+    run(body(url, stream, source, after, as_json=json_lines, console=Console(highlight=False)))
 
 
 @app.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")
@@ -140,7 +129,7 @@ def revoke(
 
     if (user_id is None) == (jti is None):
         raise ConfigError("give either --user-id or --jti")
-    _run(body(_settings(config_file, data=data), user_id=user_id, jti=jti))
+    run(body(_settings(config_file, data=data), user_id=user_id, jti=jti))
     typer.echo("revoked")
 
 
@@ -169,7 +158,7 @@ def demo(
     """A local IMAP server with sample mail, the service, and a link to watch it in a browser."""
     from huahuo.demo import demo as body
 
-    _run(body(port=port, data=data, console=Console(highlight=False)))
+    run(body(port=port, data=data, console=Console(highlight=False)))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from eventstore.ambient import SystemAmbient
 from eventstore.errors import Closed, EventStoreError, Unavailable
 from huahuo import config, logs, tokens
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
+from huahuo.loops import run
 from huahuo.wiring import App
 from mailcheck.commands import ReportedStatus
 from mailcheck.domain import UnknownMailbox
@@ -210,10 +211,12 @@ class Service:
     def _run(self, starting: "_Starting") -> None:
         """The thread: one loop from start to stop."""
         try:
-            asyncio.run(self._main(starting))
+            run(self._main(starting))
         except BaseException as error:  # noqa: BLE001  handed to the thread that waits in start()
             starting.error = error
         finally:
+            if self._bridge is not None:
+                self._bridge.stop()
             starting.done.set()
 
     async def _main(self, starting: "_Starting") -> None:
@@ -224,7 +227,6 @@ class Service:
         self._bridge = Bridge(asyncio.get_running_loop())
         starting.done.set()
         await self._stopping.wait()
-        self._bridge.stop()
 
     async def _drain(self, app: App) -> None:
         try:

@@ -1,0 +1,205 @@
+"""The embedding API: beside other code in one process, called from any thread."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from huahuo import HuahuoError, NotRunning, Service
+from tests.support.history import Seen, checks_end_once
+from transport.client import Client
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with Service(data=tmp_path / "data", port=0, environ={}, log_level="error") as running:
+        yield running
+
+
+def read(service: Service, stream: str, *, admin: bool = False) -> list[tuple[int, dict[str, Any]]]:
+    """The whole stream as a client sees it."""
+
+    async def follow() -> list[tuple[int, dict[str, Any]]]:
+        token = service.token(1, "alice", admin=admin, groups=("ops",))
+        found: list[tuple[int, dict[str, Any]]] = []
+        async with (
+            asyncio.timeout(15),
+            Client(service.url, token=token) as client,
+            client.events(stream, after="start") as events,
+        ):
+            outcome = await events.ready()
+            async for event in events:
+                found.append((event.seq, event.data))
+                if event.seq >= outcome.head:
+                    break
+        return found
+
+    return asyncio.run(follow())
+
+
+def add_mailbox(service: Service) -> int:
+    async def add() -> int:
+        async with asyncio.timeout(15), Client(service.url, token=service.token(1, "alice")) as client:
+            reply = await client.send(
+                "add_email", email="a@b.example", password="x", mail_type="imap", server="b.example"
+            )
+            return int(reply["email_id"])
+
+    return asyncio.run(add())
+
+
+def test_a_report_returns_the_position_at_which_it_is_durable(service: Service) -> None:
+    email_id = add_mailbox(service)
+    positions = [
+        service.update_email_status(email_id, "processing", "正在处理"),
+        service.progress(email_id, 75, "正在检查邮件 15/20"),
+        service.update_email_status(email_id, "ok", "done"),
+    ]
+    assert positions == sorted(set(positions))
+    seen = read(service, "log", admin=True)
+    at = dict(seen)
+    assert at[positions[1]]["progress"] == 75
+    assert at[positions[2]]["status"] == "ok"
+
+
+def test_reports_make_one_check_that_ends_once(service: Service) -> None:
+    email_id = add_mailbox(service)
+    service.update_email_status(email_id, "processing")
+    service.progress(email_id, 60)
+    service.progress(email_id, 40)
+    service.update_email_status(email_id, "error", "no")
+    log = [
+        Seen(seq, body["type"], msgspec.json.encode(body).decode()) for seq, body in read(service, "user/1")
+    ]
+    assert checks_end_once(log) is None
+
+
+def test_many_threads_publish_and_every_event_is_there_once(service: Service) -> None:
+    def work(name: int) -> None:
+        for n in range(25):
+            service.publish("group/ops", "tick", {"nonce": f"{name}-{n}"})
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    nonces = [body["nonce"] for _, body in read(service, "group/ops")]
+    assert len(nonces) == 200
+    assert len(set(nonces)) == 200
+    for name in range(8):  # each thread's own order is kept
+        assert [n for n in nonces if n.startswith(f"{name}-")] == [f"{name}-{n}" for n in range(25)]
+
+
+def test_a_notification_reaches_everybody(service: Service) -> None:
+    service.notify("系统将在5分钟后进行维护", level="warning")
+    (event,) = [body for _, body in read(service, "system")]
+    assert (event["message"], event["level"]) == ("系统将在5分钟后进行维护", "warning")
+
+
+def test_what_is_refused_says_why(service: Service) -> None:
+    with pytest.raises(HuahuoError, match="no mailbox 999"):
+        service.update_email_status(999, "processing")
+    with pytest.raises(HuahuoError, match="status"):
+        service.update_email_status(1, "dancing")  # type: ignore[arg-type]
+    with pytest.raises(HuahuoError):
+        service.publish("user/1", "x")
+    with pytest.raises(HuahuoError):
+        service.notify("x", level="loud")
+
+
+def test_a_service_that_does_not_run_says_so(tmp_path: Path) -> None:
+    service = Service(data=tmp_path / "data", port=0, environ={}, log_level="error")
+    with pytest.raises(NotRunning, match="start"):
+        service.notify("x")
+    service.start()
+    service.stop()
+    service.stop()
+    with pytest.raises(NotRunning):
+        service.notify("x")
+
+
+def test_it_starts_again_where_it_was(tmp_path: Path) -> None:
+    service = Service(data=tmp_path / "data", port=0, environ={}, log_level="error")
+    service.start()
+    before = service.publish("group/ops", "tick")
+    service.stop()
+    service.start()
+    assert service.publish("group/ops", "tick") == before + 1
+    service.stop()
+
+
+def test_two_services_over_one_directory_are_refused(service: Service, tmp_path: Path) -> None:
+    second = Service(data=tmp_path / "data", port=0, environ={}, log_level="error")
+    with pytest.raises(HuahuoError, match="in use"):
+        second.start()
+    assert service.notify("still here") > 0
+
+
+def test_the_flask_example_reports_from_its_request_threads(tmp_path: Path) -> None:
+    environ = os.environ | {"HUAHUO_DATA": str(tmp_path / "data"), "HUAHUO_PORT": "0", "FLASK_PORT": "0"}
+    flask = subprocess.Popen(
+        [sys.executable, str(ROOT / "examples" / "flask_app.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ,
+        cwd=tmp_path,
+    )
+    try:
+        assert flask.stdout is not None
+        assert flask.stderr is not None
+        huahuo_url = flask.stdout.readline().rsplit(" ", 1)[1].strip()
+        line = ""
+        while "Running on" not in line:
+            line = flask.stderr.readline()
+            assert line, "Flask ended"
+        url = line.rsplit(" ", 1)[1].strip()
+        answers = [post(f"{url}/orders/{n}/pack") for n in (17, 18)]
+        assert answers[0]["position"] < answers[1]["position"]
+        assert "no mailbox 5" in post(f"{url}/emails/5/status", {"status": "processing"})["error"]
+        assert [event["order_id"] for event in group_events(huahuo_url, tmp_path / "data")] == [17, 18]
+    finally:
+        flask.terminate()
+        flask.communicate(timeout=15)
+
+
+def post(url: str, body: object = None) -> dict[str, Any]:
+    request = urllib.request.Request(
+        url, msgspec.json.encode(body or {}), {"Content-Type": "application/json"}, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found: dict[str, Any] = msgspec.json.decode(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            found = msgspec.json.decode(error.read())
+    return found
+
+
+def group_events(url: str, data: Path) -> list[dict[str, Any]]:
+    """What a member of `ops` reads."""
+    token = Service(data=data, environ={}).token(1, "alice", groups=("ops",))
+
+    async def follow() -> list[dict[str, Any]]:
+        async with (
+            asyncio.timeout(10),
+            Client(url, token=token) as client,
+            client.events("group/ops", after="start") as events,
+        ):
+            return [(await anext(events)).data for _ in range(2)]
+
+    return asyncio.run(follow())
