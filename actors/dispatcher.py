@@ -62,10 +62,17 @@ class Dispatcher:
             self.ready_up(inbox)
 
     def suspend(self, inbox: Inbox, retry: Envelope[Any] | None) -> None:
-        """Give an actor's inbox no turn; `retry` goes back to its front."""
+        """Give an actor's inbox no turn; `retry` goes back to its front.
+
+        What children have escalated to the object that is to be replaced concerns the next one no more.
+        """
         with self.lock:
+            before = inbox.queue or ()
+            inbox.queue = deque(
+                envelope for envelope in before if not isinstance(envelope.message, Escalated)
+            )
+            self._taken += len(before) - len(inbox.queue)
             if retry is not None:
-                inbox.queue = inbox.queue if inbox.queue is not None else deque()
                 inbox.queue.appendleft(retry)
                 self.received += 1
             inbox.state = SUSPENDED

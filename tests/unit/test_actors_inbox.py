@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+from collections import deque
 from typing import Any
 
 import pytest
 
-from actors import ActorDeadError, AskTimeout, InboxFull, LoopRef, Runtime, ask
+from actors import ActorDeadError, AskTimeout, InboxFull, LoopFuture, LoopRef, Runtime, ask
+from actors.messages import Envelope
 from tests.support.actors import Gated, Recorder, actor_of, in_world, settled, until
 
 
@@ -178,6 +180,29 @@ def test_a_thread_blocks_until_there_is_room_and_keeps_its_order() -> None:
     seen, sent_while_closed = asyncio.run(main())
     assert seen == list(range(50))
     assert sent_while_closed <= 5  # one being handled, four in the inbox
+
+
+def test_a_sender_that_waits_at_an_inbox_that_has_just_emptied_is_let_in() -> None:
+    """A thread may find the inbox full and get in line while the loop takes the last message out."""
+
+    class Racing(Recorder):
+        def on_receive(self, message: Any) -> Any:
+            if message == "last":
+                inbox = self.actor_inbox
+                assert inbox.empty()
+                inbox.waiting = deque([(Envelope("late"), waiter)])  # what the thread does under the lock
+            return super().on_receive(message)
+
+    waiter: LoopFuture[None] = LoopFuture()
+
+    async def play(runtime: Runtime) -> list[Any]:
+        ref = runtime.start(Racing)
+        ref.tell("last")
+        await waiter
+        await settled(runtime)
+        return [*actor_of(ref).seen]
+
+    assert in_world(play) == ["last", "late"]
 
 
 def test_a_blocked_thread_hears_of_the_actors_death() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pykka
 import pytest
 
-from actors import ActorDeadError, AskTimeout, HandlerCancelled, LoopActor, LoopRef, Runtime, ask
+from actors import ActorDeadError, AskTimeout, HandlerCancelled, LoopActor, LoopRef, Reason, Runtime, ask
 from tests.support.actors import Gated, Recorder, actor_of, in_world, settled, until
 from tests.support.virtual_loop import DeadlockError, run_virtual
 
@@ -90,7 +90,9 @@ def test_an_async_handler_answers_under_either_task_factory(eager: bool) -> None
         gate = asyncio.Event()
         gate.set()
         ref = runtime.start(Gated, gate)
-        return [await ask(ref, number) for number in range(100)]
+        answers = [await ask(ref, number) for number in range(100)]
+        assert ref.actor_inbox.task is None  # an idle actor keeps no finished task alive
+        return answers
 
     assert in_world(play) == list(range(100))
 
@@ -333,18 +335,36 @@ def test_runtime_stop_ends_idle_actors_the_last_started_first() -> None:
 def test_runtime_stop_cancels_a_handler_that_outlives_the_deadline() -> None:
     async def play(runtime: Runtime) -> None:
         ref = runtime.start(Gated, asyncio.Event())
+        reasons: list[Reason] = []
+        ref.on_terminated(lambda end: reasons.append(end.reason))
         answer = ref.ask("in hand", block=False)
         waiting = ref.ask("waits", block=False)
         began_s = runtime.loop.time()
         assert not await runtime.stop(timeout_s=5)
         assert runtime.loop.time() - began_s == pytest.approx(5)
         assert runtime.alive == 0
+        assert reasons == [Reason.STOPPED]
         with pytest.raises(HandlerCancelled):
             await answer
         with pytest.raises(ActorDeadError):
             await waiting
 
     in_world(play)
+
+
+def test_a_handler_that_was_told_is_cancelled_by_the_end_without_counting_as_a_failure() -> None:
+    class Delicate(Gated):
+        def on_failure(self, *_: Any) -> None:
+            failures.append("on_failure")
+
+    failures: list[str] = []
+
+    async def play(runtime: Runtime) -> None:
+        runtime.start(Delicate, asyncio.Event()).tell("in hand")
+        assert not await runtime.stop(timeout_s=5)
+
+    in_world(play)
+    assert failures == []
 
 
 def test_runtime_stop_belongs_on_its_own_loop() -> None:

@@ -407,6 +407,24 @@ def test_an_escalated_failure_is_the_parents_own() -> None:
     assert in_world(play) == ["start", "on_failure", "start"]
 
 
+def test_a_burst_of_escalated_failures_is_one_restart_of_the_parent() -> None:
+    async def play(runtime: Runtime) -> None:
+        parent = runtime.start(Once, [])
+        children = [runtime.start_under(parent, Child, []) for _ in range(20)]
+        await settled(runtime)
+        for child in children[:10]:
+            child.tell("boom")
+        await asyncio.sleep(0.1)  # the parent waits for its restart now
+        for child in children[10:]:
+            child.tell("boom")
+        await asyncio.sleep(5)
+        assert parent.is_alive()
+        assert runtime.restarts == 1
+        assert runtime.queued == 0
+
+    in_world(play)
+
+
 def test_a_failure_climbs_until_somebody_is_in_charge() -> None:
     async def play(runtime: Runtime, given_up: list[tuple[LoopRef[Any], str]]) -> None:
         top = runtime.start(Child, [])
