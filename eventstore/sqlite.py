@@ -146,7 +146,8 @@ def _check(
     store = SqliteStore(path, connection, names, reads, lock, epoch, meta["log"].decode())
     loaded = store.load()
     _check_tail(connection, names, loaded)
-    _check_end(lock.left, loaded)
+    if not restored:
+        _check_end(lock.left, loaded)
     lock.hold()
     return store, reads, loaded
 
