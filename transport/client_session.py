@@ -374,7 +374,7 @@ class ClientSession:
             case Subscribed(stream=name):
                 stream = self._streams.get(name)
                 if stream is not None and stream.asked == message.id:
-                    self._placed(stream, message.log, message)
+                    self._placed(stream, message.log, message, now)
             case Unsubscribed(stream=name, reason=reason):
                 if reason:
                     self._end(name, StreamDenied(name))
@@ -431,7 +431,7 @@ class ClientSession:
         for name, place in result.streams.items():
             if name in self._resume:
                 if name in self._streams:
-                    self._placed(self._streams[name], result.log, place)
+                    self._placed(self._streams[name], result.log, place, now)
             elif name not in self._streams:
                 self._streams[name] = passing = Following(name, "head", None, consumed=False)
                 passing.place(result.log, place)
@@ -440,7 +440,7 @@ class ClientSession:
                 stream.retry_at = now
         self._ack_soon(now)
 
-    def _placed(self, stream: Following, log: str, place: StreamPlace | Subscribed) -> None:
+    def _placed(self, stream: Following, log: str, place: StreamPlace | Subscribed, now: float) -> None:
         if place.outcome == "denied":
             self._end(stream.name, StreamDenied(stream.name))
             return
@@ -450,6 +450,7 @@ class ClientSession:
             self._fail_waiters(stream.name, LogReplaced(stream.name))
         if not stream.expects:
             self._check_waiters(stream.name, stream.processed)
+            self._ack_soon(now)  # the place itself is worth keeping: a later run goes on behind it
 
     def _replied(self, message: dict[str, Any], now: float) -> None:
         command_id = message.get("id")

@@ -69,8 +69,6 @@ class Following:
         """Forget what was received but not handed over: it is asked for again."""
         self.buffer.clear()
         self.buffered = 0
-        if self.cursor is not None:
-            self.log, self.received = self.cursor.log, self.cursor.seq
 
     def place(self, log: str, place: StreamPlace | Subscribed) -> None:
         """The server's word where this connection stands."""
