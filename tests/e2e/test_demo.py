@@ -1,0 +1,61 @@
+"""`huahuo demo`, as `make demo` starts it: a link that signs in, mailboxes that are checked, mail that comes."""
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from transport.client import Client
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+def link_of(demo: subprocess.Popen[str]) -> tuple[str, str]:
+    """(URL, token) of the line that a person would click."""
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "#token=" in line:
+            url, _, token = line.split()[-1].partition("/#token=")
+            return url, token
+    raise AssertionError("the demo printed no link")
+
+
+async def watch(url: str, token: str) -> tuple[dict[str, dict[str, Any]], int]:
+    """The mailboxes once each has been checked, and how many mails came after that."""
+    async with (
+        asyncio.timeout(60),
+        Client(url, token=token) as client,
+        client.events("user/1", after="start") as events,
+    ):
+        rows: dict[str, dict[str, Any]] = {}
+        arrived = 0
+        async for event in events:
+            if not rows and event.type == "email_status_update":
+                found = {row["email"]: row for row in (await client.send("get_all_emails"))["data"]}
+                if all(row["status"] in ("ok", "error", "need_reauth") for row in found.values()):
+                    rows = found
+                    checked_until = (await client.send("get_all_emails"))["seq"]
+            if rows and event.type == "mail_received" and event.seq > checked_until:
+                arrived += 1
+                break
+        return rows, arrived
+
+
+def test_the_demo_shows_mail_arriving_and_each_kind_of_failure() -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "huahuo", "demo", "--port", "0"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        rows, arrived = asyncio.run(watch(*link_of(demo)))
+    finally:
+        demo.terminate()
+        code = demo.wait(timeout=20)
+        assert demo.stdout is not None
+        demo.stdout.close()
+    assert rows["alice@demo.example"]["mail_count"] >= 24
+    assert rows["wrong-password@demo.example"]["status"] == "need_reauth"
+    assert rows["unreachable@demo.example"]["status"] == "error"
+    assert arrived == 1
+    assert code == 0
