@@ -1,4 +1,4 @@
-"""`huahuo demo`, as `make demo` starts it: a link that signs in, mailboxes that are checked, mail that comes."""
+"""`huahuo demo`, as `make demo` starts it: a link that signs in, mailboxes checked, mail that comes."""
 
 import asyncio
 import subprocess
