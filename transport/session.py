@@ -170,8 +170,7 @@ class Session:
         if self._state is State.CLOSED:
             return []
         assert self._state in (State.CONNECTED, State.OPEN), "a message was handed in before the verdict"
-        settings = self._shared.settings
-        parsed = messages.parse(data, bytes_max=settings.message_bytes_max, depth_max=settings.json_depth_max)
+        parsed = self._parse(data)
         if isinstance(parsed, Parsed) and parsed.action == "ack" and self._state is State.OPEN:
             return self._ack(parsed, now)
         if not self._bucket.take(now.s):
@@ -198,6 +197,12 @@ class Session:
                 return self._unsubscribe(parsed)
             case _:
                 return self._command(parsed, self._verified.principal)
+
+    def _parse(self, data: str | bytes) -> Parsed | Invalid:
+        settings = self._shared.settings
+        if self._verified is None and len(data) > settings.unauthenticated_bytes_max:
+            return Invalid(ErrorCode.TOO_LARGE, "身份认证之前的消息过大")
+        return messages.parse(data, bytes_max=settings.message_bytes_max, depth_max=settings.json_depth_max)
 
     def _rate_limited(self, request_id: str | None, now: Now) -> list[Output]:
         if not self._strikes.take(now.s):
@@ -416,6 +421,8 @@ class Session:
 
     def stalled(self, now_s: float) -> bytes | None:
         """Nothing more may be sent for now: a `lag` message, if one is due."""
+        if self._state is State.CLOSED:
+            return None
         return self.delivery.lag(now_s, self._shared.settings.lag_interval_s)
 
     # Time and end ----------------------------------------------------------------------------------

@@ -1,0 +1,305 @@
+"""A session without a socket: a model log, a clock, and a shell that carries out what it says.
+
+`Driver` does for a `Session` what the connection does, at once and in order, and keeps every message
+that would have been written. Nothing in it decides what the protocol means.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from eventstore.model import LOG_STREAM, Head, Secret, StoredEvent
+from transport.api import Call, CommandSpec, Principal, Reply
+from transport.codes import AuthCode
+from transport.dialects import V1, Dialect
+from transport.frames import PING, FrameCache
+from transport.outputs import (
+    Acked,
+    Alarm,
+    Close,
+    Execute,
+    Now,
+    Output,
+    Record,
+    TakeSnapshot,
+    Unwatch,
+    Verify,
+    Watch,
+)
+from transport.ports import AuthFailure, Verified
+from transport.session import Session, Shared
+from transport.settings import TransportSettings
+
+START_MS = 1_790_000_000_000
+ALICE = Principal(user_id=42, username="alice", groups=("ops",))
+BOB = Principal(user_id=43, username="bob")
+ROOT = Principal(user_id=1, username="root", is_admin=True)
+PEOPLE = {"alice": ALICE, "bob": BOB, "root": ROOT}
+
+type Message = dict[str, Any]
+
+
+class Run(msgspec.Struct, frozen=True):
+    """As `replay.feed.Run`."""
+
+    after: int
+    events: tuple[StoredEvent, ...] = ()
+    skipped_to: int = 0
+
+
+class ModelLog:
+    """Streams as lists. `pruned` holds each stream's last seq that is gone, `holes` what was compacted."""
+
+    def __init__(self, log_id: str = "log-1") -> None:
+        self.log_id = log_id
+        self.streams: dict[str, list[StoredEvent]] = {LOG_STREAM: []}
+        self.pruned: dict[str, int] = {}
+        self.holes: dict[str, tuple[int, int]] = {}
+
+    def head(self, stream: str) -> Head:
+        return Head(self.pruned.get(stream, 0) + 1, len(self.streams.get(stream, ())))
+
+    def append(
+        self, stream: str, text: str = "", *, principal: str = "", command_id: str = "", pad: int = 0
+    ) -> StoredEvent:
+        events, everything = self.streams.setdefault(stream, []), self.streams[LOG_STREAM]
+        seq, position = len(events) + 1, len(everything) + 1
+        body: Message = {"type": "noted", "text": text or f"{stream}:{seq}", "timestamp": "2026-11-24T10:00:00Z"}
+        if pad:
+            body["pad"] = "x" * pad
+        event = StoredEvent(
+            position, stream, seq, "noted", msgspec.json.encode(body), 1, START_MS, "", principal, command_id,
+            0, "", b"",
+        )  # fmt: skip
+        events.append(event)
+        everything.append(event)
+        return event
+
+    def prune(self, stream: str, to: int) -> None:
+        """Everything up to `to` is gone."""
+        self.pruned[stream] = to
+
+    def compact(self, stream: str, after: int, to: int) -> None:
+        """The events `after + 1` … `to` are gone."""
+        self.holes[stream] = (after, to)
+
+    def run(self, stream: str, after: int, events_max: int) -> Run:
+        gone_after, gone_to = self.holes.get(stream, (-1, -1))
+        if gone_after <= after < gone_to:
+            return Run(after, skipped_to=gone_to)
+        until = after + events_max
+        if after < gone_after:
+            until = min(until, gone_after)
+        return Run(after, tuple(self.streams.get(stream, [])[after:until]))
+
+
+class Driver:
+    """One connection. `sent` holds the messages not yet taken, `closed` the close once it came."""
+
+    def __init__(
+        self,
+        log: ModelLog | None = None,
+        *,
+        dialect: Dialect = V1,
+        settings: TransportSettings | None = None,
+        commands: Sequence[CommandSpec] = (),
+        now_ms: int = START_MS,
+    ) -> None:
+        self.log = log or ModelLog()
+        self.settings = settings or TransportSettings()
+        self.now = Now(0.0, now_ms)
+        self.ttl_s: float = 3600
+        self.sent: list[Message] = []
+        self.watched: set[str] = set()
+        self.acked: dict[str, int] = {}
+        self.alarms: list[Alarm] = []
+        self.executing: list[Execute | Record] = []
+        self.snapshots_due: list[TakeSnapshot] = []
+        self.pings = 0
+        self.closed: Close | None = None
+        self.hold_snapshots = False
+        self.hold_events = False
+        self.admitted = True
+        self.shared = Shared(
+            settings=self.settings,
+            log=self.log,
+            frames=FrameCache(bytes_max=1 << 20, frame_bytes_max=self.settings.frame_bytes_max),
+            commands={spec.action: spec for spec in commands},
+            fingerprint_key=b"key",
+        )
+        self.session = Session("s-1", dialect, self.shared, self.now)
+
+    # What the client does
+
+    def say(self, **message: Any) -> list[Message]:
+        """Send a message and take the answers."""
+        return self.say_raw(msgspec.json.encode(message))
+
+    def say_raw(self, data: str | bytes) -> list[Message]:
+        self.carry_out(self.session.received(data, self.now))
+        return self.take()
+
+    def login(self, who: str = "alice", **fields: Any) -> Message:
+        """Authenticate, and return the result; what follows it stays in `sent`."""
+        answers = self.say(action="authenticate", token=who, **fields)
+        self.sent = answers[1:]
+        return answers[0]
+
+    def ack(self, **cursors: int) -> list[Message]:
+        """Ack; `user_42` stands for `user/42`."""
+        return self.say(action="ack", cursors={name.replace("_", "/"): seq for name, seq in cursors.items()})
+
+    # What the world does
+
+    def append(self, stream: str, *texts: str, **more: Any) -> list[Message]:
+        """Commit events, one commit, and take what the client is sent."""
+        for text in texts:
+            self.log.append(stream, text, **more)
+        self.wake(stream)
+        return self.take()
+
+    def wake(self, *streams: str) -> None:
+        for stream in (*streams, LOG_STREAM):
+            if stream in self.watched:
+                self.session.woken(stream)
+        self.pump()
+
+    def reply(self, body: Message | None = None, *, at: tuple[str, int] | None = None, index: int = 0) -> list[Message]:
+        """Answer the call that waits longest (or the one at `index`)."""
+        asked = self.executing.pop(index)
+        encoded = msgspec.json.encode(body or {"type": "success", "message": "ok"})
+        reply = asked.reply if isinstance(asked, Record) else Reply(encoded, at)
+        self.carry_out(self.session.replied(asked, reply))
+        return self.take()
+
+    def give_snapshot(self, seq: int, state: bytes = b'{"emails":[]}') -> list[Message]:
+        self.carry_out(self.session.snapshot(self.snapshots_due.pop(0).sub, seq, state))
+        return self.take()
+
+    def after(self, seconds: float, *, heard: bool = True) -> list[Message]:
+        """Let time go by (the client answers pings unless `heard` is False), then tick."""
+        self.now = Now(self.now.s + seconds, self.now.ms + round(seconds * 1000))
+        if heard:
+            self.session.heard(self.now.s)
+        self.carry_out(self.session.tick(self.now))
+        return self.take()
+
+    def take(self) -> list[Message]:
+        taken, self.sent = self.sent, []
+        return taken
+
+    # The shell
+
+    def verify(self, token: str) -> Verified | AuthFailure:
+        """Tokens are names; `alice+7` is valid for 7 s; `expired`, `revoked`: as they say."""
+        if token in ("expired", "revoked"):
+            return AuthFailure(AuthCode(f"token_{token}"), "no")
+        name, _, ttl = token.partition("+")
+        if name not in PEOPLE:
+            return AuthFailure(AuthCode.TOKEN_INVALID, "no")
+        ttl_s = float(ttl) if ttl else self.ttl_s
+        return Verified(PEOPLE[name], self.now.ms + round(ttl_s * 1000))
+
+    def carry_out(self, outputs: Sequence[Output]) -> None:
+        for output in outputs:
+            assert self.closed is None, "nothing follows a close"
+            self._carry_out(output)
+        self.pump()
+
+    def _carry_out(self, output: Output) -> None:
+        match output:
+            case bytes():
+                self._write(output)
+            case Verify():
+                verdict = self.verify(output.token)
+                self.carry_out(self.session.verdict(verdict, self.now, admitted=self.admitted))
+            case Execute() | Record():
+                self.executing.append(output)
+            case Watch():
+                self.watched.add(output.stream)
+            case Unwatch():
+                self.watched.remove(output.stream)
+            case TakeSnapshot():
+                self.snapshots_due.append(output)
+                if not self.hold_snapshots:
+                    stream = output.sub.stream
+                    self.sent += self.give_snapshot(self.log.head(stream).seq)
+            case Acked():
+                self.acked[output.stream] = max(self.acked.get(output.stream, 0), output.seq)
+            case Alarm():
+                self.alarms.append(output)
+            case Close():
+                self.closed = output
+
+    def pump(self) -> None:
+        """Read and send what the session wants, in its order."""
+        while not self.hold_events:
+            sub = self.session.next_read()
+            if sub is None:
+                lag = self.session.stalled(self.now.s)
+                if lag is not None:
+                    self._write(lag)
+                return
+            run = self.log.run(sub.stream, sub.flow.sent, self.session.read_events_max(sub))
+            for frame in self.session.took(sub, run, self.now.s):
+                self._write(frame)
+
+    def _write(self, data: bytes) -> None:
+        if data == PING:
+            self.pings += 1
+        else:
+            self.sent += [msgspec.json.decode(payload) for payload in payloads(data)]
+
+
+def payloads(data: bytes) -> list[bytes]:
+    """The payloads of the unmasked text frames that `data` consists of."""
+    found: list[bytes] = []
+    while data:
+        assert data[0] == 0x81, "a whole text frame"
+        size, head = data[1], 2
+        assert size < 0x80, "a server does not mask"
+        if size == 126:
+            (size,), head = struct.unpack("!H", data[2:4]), 4
+        elif size == 127:
+            (size,), head = struct.unpack("!Q", data[2:10]), 10
+        assert len(data) >= head + size, "the frame is complete"
+        found.append(data[head : head + size])
+        data = data[head + size :]
+    return found
+
+
+def types(messages: Sequence[Message]) -> list[str]:
+    return [message["type"] for message in messages]
+
+
+def seqs(messages: Sequence[Message], stream: str) -> list[int]:
+    """The seqs of the events of `stream` in these messages."""
+    found: list[int] = []
+    for message in messages:
+        if message.get("stream") == stream and message["type"] == "events":
+            found += range(message["seq"], message["seq"] + len(message["events"]))
+        elif message.get("stream") == stream and message["type"] == "noted":
+            found.append(message["seq"])
+    return found
+
+
+def texts(messages: Sequence[Message]) -> list[str]:
+    return [event["text"] for message in messages if message["type"] == "events" for event in message["events"]]
+
+
+class Note(msgspec.Struct, frozen=True):
+    """The fields of the tests' own command."""
+
+    text: str
+    email_id: int = 0
+    password: Secret | None = None
+
+
+async def never(_call: Call[Any]) -> Reply:
+    raise AssertionError("the driver answers calls by itself")
+
+
+def note_command(action: str = "note", *, query: bool = False) -> CommandSpec:
+    return CommandSpec(action, Note, never, query=query)
