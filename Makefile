@@ -34,5 +34,9 @@ bench: ## the quick form of every benchmark
 	@scripts/setup.sh dev
 	$(BIN)/python -m bench all --quick
 
+pykka-suite: ## pykka's own tests, run against our actors too
+	@scripts/setup.sh dev
+	$(BIN)/python -m tests.support.pykka_suite
+
 clean: ## remove what make made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
