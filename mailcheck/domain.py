@@ -156,6 +156,11 @@ class MailDomain:
         await self._runner.close(self._settings.close_timeout_s)
         await self._purger.close()
 
+    async def idle(self) -> None:
+        """Return when no check runs or waits in memory and nothing is being removed."""
+        await self._runner.idle()
+        await self._purger.idle()
+
     async def report_status(self, email_id: int, status: ReportedStatus, message: str) -> int:
         """What an embedding application does with a mailbox: `processing` opens, the rest ends.
 

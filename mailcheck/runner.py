@@ -79,6 +79,11 @@ class CheckRunner:
         elif (task := self._running.get(check_id)) is not None:
             task.cancel()
 
+    async def idle(self) -> None:
+        """Return when nothing runs and nothing waits."""
+        while self._running:
+            await asyncio.wait(tuple(self._running.values()))
+
     async def close(self, timeout_s: float) -> None:
         """Stop everything; what does not stop in time is left behind with a warning. Idempotent."""
         self._closed = True
