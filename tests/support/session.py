@@ -66,7 +66,11 @@ class ModelLog:
     ) -> StoredEvent:
         events, everything = self.streams.setdefault(stream, []), self.streams[LOG_STREAM]
         seq, position = len(events) + 1, len(everything) + 1
-        body: Message = {"type": "noted", "text": text or f"{stream}:{seq}", "timestamp": "2026-11-24T10:00:00Z"}
+        body: Message = {
+            "type": "noted",
+            "text": text or f"{stream}:{seq}",
+            "timestamp": "2026-11-24T10:00:00Z",
+        }
         if pad:
             body["pad"] = "x" * pad
         event = StoredEvent(
@@ -166,7 +170,9 @@ class Driver:
                 self.session.woken(stream)
         self.pump()
 
-    def reply(self, body: Message | None = None, *, at: tuple[str, int] | None = None, index: int = 0) -> list[Message]:
+    def reply(
+        self, body: Message | None = None, *, at: tuple[str, int] | None = None, index: int = 0
+    ) -> list[Message]:
         """Answer the call that waits longest (or the one at `index`)."""
         asked = self.executing.pop(index)
         encoded = msgspec.json.encode(body or {"type": "success", "message": "ok"})
@@ -286,7 +292,9 @@ def seqs(messages: Sequence[Message], stream: str) -> list[int]:
 
 
 def texts(messages: Sequence[Message]) -> list[str]:
-    return [event["text"] for message in messages if message["type"] == "events" for event in message["events"]]
+    return [
+        event["text"] for message in messages if message["type"] == "events" for event in message["events"]
+    ]
 
 
 class Note(msgspec.Struct, frozen=True):

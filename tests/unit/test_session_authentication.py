@@ -138,7 +138,9 @@ def test_a_window_that_is_no_count_is_an_invalid_field(window: object) -> None:
         ("revoked", "token_revoked", CloseCode.REVOKED),
     ],
 )
-def test_a_token_that_does_not_hold_is_refused_with_its_reason(token: str, code: str, close: CloseCode) -> None:
+def test_a_token_that_does_not_hold_is_refused_with_its_reason(
+    token: str, code: str, close: CloseCode
+) -> None:
     driver = Driver()
     answers = driver.say(action="authenticate", token=token)
     assert types(answers) == ["authentication_result", "goaway"]
@@ -198,7 +200,9 @@ def test_a_refresh_repeats_the_positions_and_neither_repeats_nor_loses_an_event(
     driver = Driver(log_with(user=3))
     driver.login(resume={"log": "log-1", "cursors": {"user/42": 0}})
     driver.take()
-    result = driver.login("alice", client="other", window=7, resume={"log": "log-1", "cursors": {"user/42": 0}})
+    result = driver.login(
+        "alice", client="other", window=7, resume={"log": "log-1", "cursors": {"user/42": 0}}
+    )
     assert result["streams"]["user/42"] == {"outcome": "resumed", "after": 3, "first": 1, "head": 3}
     assert result["window"] == 512
     assert driver.session.client == ""

@@ -107,7 +107,8 @@ def test_unsubscribing_from_what_one_never_had_is_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    "stream", ["user/43", "group/dev", "group/", "log", "mailbox/1", "auth", "audit", "group/a b", "user/042", "*"]
+    "stream",
+    ["user/43", "group/dev", "group/", "log", "mailbox/1", "auth", "audit", "group/a b", "user/042", "*"],
 )
 def test_a_user_is_denied_what_is_not_his_and_what_does_not_exist(stream: str) -> None:
     driver = driver_with()
