@@ -7,7 +7,7 @@ missed does no harm: every answer compares with the log's head.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -183,7 +183,7 @@ class Feed:
 
     async def follow(
         self, stream: str, after: int, *, events_max: int = 256, bytes_max: int = 256 << 10
-    ) -> AsyncIterator[Run]:
+    ) -> AsyncGenerator[Run]:
         """Every run behind `after`, for ever: catch-up and live events by one path.
 
         Close it (`contextlib.aclosing`) to stop watching.

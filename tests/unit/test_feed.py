@@ -212,6 +212,18 @@ def test_a_closed_watch_is_not_called_not_even_for_the_commit_being_told() -> No
     run(test)
 
 
+def test_a_watcher_may_come_while_others_watch_already() -> None:
+    async def test(log: FaultyLog, feed: Feed) -> None:
+        calls: list[str] = []
+        feed.watch("a", lambda: calls.append("early"))
+        await write(log, "a")
+        feed.watch("a", lambda: calls.append("late"))
+        await write(log, "a")
+        assert calls == ["early", "early", "late"]
+
+    run(test)
+
+
 def test_a_watcher_that_raises_does_not_keep_the_signal_from_the_others() -> None:
     async def test(log: FaultyLog, feed: Feed) -> None:
         calls: list[str] = []

@@ -136,3 +136,11 @@ def test_eviction_over_a_long_life_keeps_exactly_the_newest(events_max: int) -> 
     assert numbers(tail, LOG_STREAM, 1000 - events_max, events_max=200) == list(
         range(1001 - events_max, 1001)
     )
+
+
+def test_what_was_evicted_is_let_go_of() -> None:
+    tail = Tail(events_max=10, bytes_max=1000)
+    for one in stored(*["a"] * 5000):
+        tail.extend([one])
+    for segment in (tail._log, tail._streams["a"]):
+        assert len(segment._events) < 200
