@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.support.session import Driver, ModelLog, seqs, types
+from tests.support.session import PEOPLE, Driver, ModelLog, seqs, types
+from transport.api import Principal
 from transport.codes import CloseCode
 from transport.settings import TransportSettings
 
@@ -235,10 +236,7 @@ def test_rights_that_the_new_token_lacks_end_their_subscriptions(monkeypatch: py
     driver = Driver()
     driver.login()
     driver.say(action="subscribe", stream="group/ops")
-    from tests.support import session as support
-
-    without = support.Principal(user_id=42, username="alice")
-    monkeypatch.setitem(support.PEOPLE, "alice", without)
+    monkeypatch.setitem(PEOPLE, "alice", Principal(user_id=42, username="alice"))
     answers = driver.say(action="authenticate", token="alice")
     assert "group/ops" not in answers[0]["streams"]
     assert answers[1] == {"type": "unsubscribed", "stream": "group/ops", "reason": "forbidden"}

@@ -1,5 +1,7 @@
 """PROTOCOL 6: commands on their way in, replies on their way out, limits and refusals."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -11,7 +13,7 @@ from transport.outputs import Execute, Record
 from transport.settings import TransportSettings
 
 
-def logged_in(*, client: str | None = None, **limits: int) -> Driver:
+def logged_in(*, client: str | None = None, **limits: Any) -> Driver:
     driver = Driver(
         settings=TransportSettings(**limits), commands=[note_command(), note_command("look", query=True)]
     )
@@ -257,7 +259,7 @@ def test_an_object_without_an_action_is_an_unknown_action() -> None:
 
 @pytest.mark.parametrize("number", ["9007199254740992", "-9007199254740992", "1" + "0" * 5000])
 def test_an_integer_that_a_browser_cannot_hold_is_an_invalid_field(number: str) -> None:
-    (error,) = logged_in().say_raw('{"id":"c1","action":"note","text":"x","email_id":[[%s]]}' % number)
+    (error,) = logged_in().say_raw(f'{{"id":"c1","action":"note","text":"x","email_id":[[{number}]]}}')
     assert (error["code"], error["id"], error["details"].split(":")[0]) == ("invalid_field", "c1", "email_id")
 
 

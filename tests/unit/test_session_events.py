@@ -157,7 +157,7 @@ def test_commands_that_wait_for_each_others_events_all_end() -> None:
 
 
 @pytest.mark.parametrize("held", [True, False])
-def test_a_held_stream_goes_on_after_it_was_moved(held: bool) -> None:  # noqa: FBT001
+def test_a_held_stream_goes_on_after_it_was_moved(held: bool) -> None:
     driver = logged_in()
     driver.say(action="note", id="c1", text="x")
     if held:

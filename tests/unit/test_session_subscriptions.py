@@ -1,5 +1,7 @@
 """PROTOCOL 2 and 3.2: subscribing, moving, leaving, and who may."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.session import Driver, ModelLog, seqs, types
@@ -13,7 +15,7 @@ def ops(count: int = 5) -> ModelLog:
     return log
 
 
-def driver_with(log: ModelLog | None = None, who: str = "alice", **limits: int) -> Driver:
+def driver_with(log: ModelLog | None = None, who: str = "alice", **limits: Any) -> Driver:
     driver = Driver(log, settings=TransportSettings(**limits))
     driver.login(who)
     driver.take()
