@@ -1,7 +1,7 @@
 """The mail domain as a service runs it, without the transport: log, entities, checks, restarts.
 
     in_mail_world(test)             on a virtual loop; checks are scripted by the test
-    in_real_world(test, network)    on a real loop; checks go over IMAP
+    in_real_world(test)             on a real loop; checks go over IMAP
 
 A test gets a `MailWorld`. `restart()` closes and opens it again over the same disk, `crash()` takes
 everything away but the disk.
@@ -22,7 +22,7 @@ from eventstore.ambient import Ambient, FakeAmbient, SystemAmbient
 from eventstore.executor import Executor, InlineExecutor
 from eventstore.model import CommandKey, StoredEvent
 from eventstore.modeldisk import ModelDisk
-from mailcheck.check_api import CheckFailed, FetchedMail, Ok, Sink, Target, UidCursor
+from mailcheck.check_api import CheckFailed, CheckLimits, FetchedMail, Ok, Sink, Target, UidCursor
 from mailcheck.domain import MailDomain, MailSettings
 from mailcheck.network import Network
 from mailcheck.outcome import Outcome
@@ -232,6 +232,10 @@ class MailWorld:
         assert body["type"] == "success", body
         return await self.ended(email_id, user_id, after=head)
 
+    def disk_bytes(self) -> bytes:
+        """Everything that is stored, as it is stored."""
+        return self._disk.read()
+
     async def events(self) -> list[StoredEvent]:
         """The whole log."""
         return await self.log.read("log", 0, events_max=100_000, bytes_max=1 << 30)
@@ -263,13 +267,12 @@ def in_mail_world(
 
 
 def in_real_world(
-    test: Callable[[MailWorld], Awaitable[None]], network: Network | None = None, **settings: Any
+    test: Callable[[MailWorld], Awaitable[None]], check: CheckLimits = QUICK, **settings: Any
 ) -> None:
     """Run `test` in real time with checks over IMAP; its history must be sound at the end."""
 
     async def main() -> None:
-        reach = network or Network(allow_private=True)
-        bounds = MailSettings(network=reach, check=QUICK, **settings)
+        bounds = MailSettings(network=Network(allow_private=True), check=check, **settings)
         world = MailWorld(SystemAmbient(), bounds, StepExecutor())
         await _life(world, test)
 

@@ -1,0 +1,230 @@
+"""The domain over IMAP: commands in, checks against a real Dovecot, events out."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from mailcheck.records import CHECKS, MAIL, MAILS, PURGES
+from tests.support.checks import QUICK
+from tests.support.dovecot import Dovecot, dovecot
+from tests.support.mail_book import USER
+from tests.support.mail_rules import leaks
+from tests.support.mail_world import MailWorld, in_real_world
+
+pytestmark = pytest.mark.e2e
+
+U = f"user/{USER}"
+PASSWORD = "canary-9f2c-password"
+ONE_BY_ONE = msgspec.structs.replace(QUICK, batch_mails_max=1)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Dovecot]:
+    with dovecot() as running:
+        yield running
+
+
+@pytest.fixture
+def user(server: Dovecot, request: pytest.FixtureRequest) -> str:
+    """A user of this test's own."""
+    name = f"{request.node.name.removeprefix('test_')[:40]}@example.com"
+    server.add_user(name, PASSWORD)
+    return name
+
+
+def mail(subject: str, body: str = "hello") -> bytes:
+    return f"Subject: {subject}\r\nFrom: Bob <bob@example.com>\r\n\r\n{body}\r\n".encode()
+
+
+def add_mails(server: Dovecot, user: str, *subjects: str) -> None:
+    server.add_mail(user, *[mail(subject) for subject in subjects], password=PASSWORD)
+
+
+async def add(world: MailWorld, server: Dovecot, user: str, **fields: Any) -> int:
+    reached: dict[str, Any] = {
+        "server": server.host,
+        "port": server.port,
+        "use_ssl": False,
+        "password": PASSWORD,
+    }
+    return await world.add(user, **(reached | fields))
+
+
+async def subjects(world: MailWorld) -> list[str]:
+    """The mails that the user was told of, in order."""
+    return [e["subject"] for e in await world.said() if e["type"] == "mail_received"]
+
+
+async def first_mail(world: MailWorld) -> None:
+    await world.until(U, lambda body: body["type"] == "mail_received")
+
+
+def test_a_check_finds_every_mail_and_changes_nothing_on_the_server(server: Dovecot, user: str) -> None:
+    add_mails(server, user, "first", "验证码 1234")
+    before = server.snapshot(user)
+
+    async def test(world: MailWorld) -> None:
+        number = await add(world, server, user)
+        end = await world.checked(number)
+        assert (end["status"], end["message"]) == ("ok", "检查完成，共 2 封新邮件")
+        assert await subjects(world) == ["first", "验证码 1234"]
+        listed = (await world.do("get_mail_records", email_id=number))["data"]
+        opened = await world.do("get_mail", mail_id=listed[-1]["mail_id"])
+        assert (opened["subject"], opened["text"]) == ("first", "hello\n")
+        row = (await world.rows())[number]
+        assert (row["status"], row["progress"], row["mail_count"]) == ("ok", 100, 2)
+        assert row["last_check_time"] == end["timestamp"]
+
+    in_real_world(test)
+    assert server.snapshot(user) == before
+
+
+def test_the_password_is_in_nothing_that_is_stored_or_logged(
+    server: Dovecot, user: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def test(world: MailWorld) -> None:
+        number = await add(world, server, user)
+        await world.checked(number)
+        await world.do("update_email", email_id=number, password=PASSWORD + "-wrong")
+        await world.checked(number)
+        assert leaks([PASSWORD, user], world.disk_bytes()) == [user]
+
+    in_real_world(test)
+    printed = capfd.readouterr()
+    assert leaks([PASSWORD], printed.out.encode(), printed.err.encode()) == []
+
+
+def test_equal_mails_are_separate_events_and_a_second_check_brings_only_what_is_new(
+    server: Dovecot, user: str
+) -> None:
+    add_mails(server, user, "Your code", "Your code", "Your code")
+
+    async def test(world: MailWorld) -> None:
+        number = await add(world, server, user)
+        await world.checked(number)
+        assert await subjects(world) == ["Your code"] * 3
+        assert (await world.checked(number))["message"] == "没有找到新邮件"
+        add_mails(server, user, "Your code")
+        assert (await world.checked(number))["message"] == "检查完成，共 1 封新邮件"
+        assert await subjects(world) == ["Your code"] * 4
+
+    in_real_world(test)
+
+
+def test_an_empty_mailbox_is_checked_without_a_mail(server: Dovecot, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        number = await add(world, server, user)
+        assert (await world.checked(number))["message"] == "没有找到新邮件"
+        add_mails(server, user, "now")
+        await world.checked(number)
+        assert await subjects(world) == ["now"]
+
+    in_real_world(test)
+
+
+def test_a_refused_login_needs_the_user(server: Dovecot, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        number = await add(world, server, user, password="not-the-password")
+        end = await world.checked(number)
+        assert (end["status"], "登录被拒绝" in end["message"]) == ("need_reauth", True)
+        row = (await world.rows())[number]
+        assert (row["progress"], row["last_check_time"]) == (100, None)
+        await world.do("update_email", email_id=number, password=PASSWORD)
+        assert (await world.checked(number))["status"] == "ok"
+
+    in_real_world(test)
+
+
+def test_a_server_that_is_not_there_is_an_error_and_never_no_new_mail(server: Dovecot, user: str) -> None:
+    with socket.socket() as taken:
+        # Bound and not listening: nobody answers, and nobody else can come there.
+        taken.bind(("127.0.0.1", 0))
+
+        async def test(world: MailWorld) -> None:
+            number = await add(world, server, user, port=taken.getsockname()[1])
+            end = await world.checked(number)
+            assert (end["status"], "无法连接" in end["message"]) == ("error", True)
+            assert (await world.rows())[number]["last_check_time"] is None
+
+        in_real_world(test)
+
+
+def test_after_a_cancel_the_next_check_brings_the_rest(server: Dovecot, user: str) -> None:
+    sent = [f"mail {n}" for n in range(60)]
+    add_mails(server, user, *sent)
+
+    async def test(world: MailWorld) -> None:
+        number = await add(world, server, user)
+        await world.do("check_emails", email_ids=[number])
+        await first_mail(world)
+        body = await world.do("cancel_check", email_ids=[number])
+        assert body["cancelled"] == [number]
+        await world.mail.idle()
+        at_cancel = await subjects(world)
+        assert 0 < len(at_cancel) < len(sent)
+        assert (await world.rows())[number]["status"] == "cancelled"
+        await world.checked(number)
+        assert await subjects(world) == sent
+
+    in_real_world(test, ONE_BY_ONE)
+
+
+@pytest.mark.parametrize("how", ["restart", "crash"])
+def test_a_check_in_the_middle_goes_on_in_the_next_life(server: Dovecot, how: str) -> None:
+    user = f"next-life-{how}@example.com"
+    server.add_user(user, PASSWORD)
+    sent = [f"mail {n}" for n in range(60)]
+    add_mails(server, user, *sent)
+
+    async def test(world: MailWorld) -> None:
+        number = await add(world, server, user)
+        await world.do("check_emails", email_ids=[number])
+        await first_mail(world)
+        await (world.restart() if how == "restart" else world.crash())
+        assert len(await subjects(world)) < len(sent)
+        end = await world.ended(number)
+        assert (end["status"], end["message"]) == ("ok", "检查完成，共 60 封新邮件")
+        assert await subjects(world) == sent
+
+    in_real_world(test, ONE_BY_ONE)
+
+
+def test_a_deletion_during_a_check_leaves_nothing(server: Dovecot, user: str) -> None:
+    add_mails(server, user, *[f"mail {n}" for n in range(60)])
+
+    async def test(world: MailWorld) -> None:
+        number = await add(world, server, user)
+        await world.do("check_emails", email_ids=[number])
+        await first_mail(world)
+        (_, value), *_ = await world.log.rows(MAILS, str(number), limit=1)
+        await world.do("delete_emails", email_ids=[number])
+        await world.mail.idle()
+        assert await world.rows() == {}
+        for table, part in ((MAILS, str(number)), (MAIL, ""), (CHECKS, ""), (PURGES, "")):
+            assert await world.log.rows(table, part, limit=1) == []
+        assert await world.log.blob(msgspec.json.decode(value)["blob"]) is None
+        assert await world.log.secret(f"mailbox/{number}", "password") is None
+        last = [e["type"] for e in await world.said()][-3:]
+        assert last == ["check_progress", "email_status_update", "email_deleted"]
+
+    in_real_world(test, ONE_BY_ONE)
+
+
+def test_many_mailboxes_are_checked_at_once(server: Dovecot) -> None:
+    users = [f"many-{n}@example.com" for n in range(20)]
+    for name in users:
+        server.add_user(name, PASSWORD)
+        add_mails(server, name, f"for {name}")
+
+    async def test(world: MailWorld) -> None:
+        numbers = [await add(world, server, name) for name in users]
+        await world.do("check_emails", email_ids=numbers)
+        ends = await asyncio.gather(*(world.ended(number) for number in numbers))
+        assert {end["status"] for end in ends} == {"ok"}
+        assert sorted(await subjects(world)) == sorted(f"for {name}" for name in users)
+
+    in_real_world(test)
