@@ -117,7 +117,9 @@ class Server:
             create_connection=cast("type[ServerConnection]", self._socket),
             **options,
         )
-        return int(self._listening.sockets[0].getsockname()[1])
+        sockets = self._listening.sockets
+        # A simulated network has no sockets to ask; there a free port is never wanted.
+        return int(sockets[0].getsockname()[1]) if sockets else port
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Take nobody in any more, tell everybody to come back later, and end. Idempotent."""
