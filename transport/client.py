@@ -334,6 +334,8 @@ class Client:
             token = await self._current_token()
         except Exception as error:  # noqa: BLE001  the application's own function
             return None, f"no token: {type(error).__name__}"
+        if self._session.phase == "stopped":
+            return None, ""
         try:
             socket = await _Connect(
                 self.url,
@@ -387,18 +389,22 @@ class Client:
                 self._arm()
 
     async def _current_token(self) -> str:
-        if self._get_token is not None and (self._token is None or self._session.needs_token):
-            await self._renew_token(self._get_token)
+        needed = self._token is None or self._session.needs_token
+        if self._get_token is not None and needed and not await self._renew_token(self._get_token):
+            expired = "the token has expired and no new one was given"
+            self._session.stop(ClientStopped(CloseCode.TOKEN_EXPIRED, expired))
         return cast("str", self._token)
 
-    async def _renew_token(self, get_token: TokenSource) -> str:
-        given = get_token()
+    async def _renew_token(self, get_token: TokenSource) -> bool:
+        """Ask the application; whether the token is another one than before."""
+        before, given = self._token, get_token()
         self._token = await given if isawaitable(given) else given
-        return self._token
+        return self._token != before
 
     async def _refresh(self, get_token: TokenSource) -> None:
         try:
-            self._session.authenticate_again(await self._renew_token(get_token))
+            if await self._renew_token(get_token):
+                self._session.authenticate_again(cast("str", self._token))
         except Exception as error:  # noqa: BLE001  the application's own function
             self._tell(Problem("no_token", type(error).__name__))
         self._pump()

@@ -376,8 +376,10 @@ class ClientSession:
                 if stream is not None and stream.asked == message.id:
                     self._placed(stream, message.log, message, now)
             case Unsubscribed(stream=name, reason=reason):
-                if reason:
+                if reason == "forbidden":
                     self._end(name, StreamDenied(name))
+                elif reason:
+                    self._end(name, CommandError(reason, f"{name}: the server ended the subscription"))
             case LiveFrame(stream=name, seq=seq):
                 self._happened.append(Live(name, seq))
             case LagFrame(stream=name, behind=behind):
