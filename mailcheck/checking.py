@@ -174,7 +174,9 @@ class _ToMailbox:
         self._job = job
 
     async def progress(self, percent: int, message: str) -> None:
-        """See `Sink`."""
+        """See `Sink`. What 0 says, `Begin` has said."""
+        if percent == 0:
+            return
         await self._checking._tell(  # noqa: SLF001  the other half of this class
             self._job, Progress(self._job.check_id, percent, message)
         )

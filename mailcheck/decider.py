@@ -108,9 +108,7 @@ def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> 
     return Done()
 
 
-def _found(
-    writing: MailboxWriting, check_id: int, batch: Sequence[FetchedMail], cursor: UidCursor
-) -> None:
+def _found(writing: MailboxWriting, check_id: int, batch: Sequence[FetchedMail], cursor: UidCursor) -> None:
     """New mails and the cursor behind them: seen together or not at all."""
     known = writing.state.seen.get(cursor.folder)
     if known is not None and known.uidvalidity != cursor.uidvalidity:
