@@ -1,0 +1,121 @@
+"""Power cuts: of a real run, every image that the disk may hold after any system call keeps what was acked.
+
+`kill -9` cannot show this: the page cache survives it. See `tests/support/power.py`.
+"""
+
+import asyncio
+import itertools
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eventstore.ambient import FakeAmbient
+from eventstore.errors import EventStoreError
+from eventstore.sqlite import SqliteLog
+from tests.crash.test_log_process import ROOT, command_line
+from tests.support.logs import MASTER_KEY
+from tests.support.power import STRACE, Op, PowerDisk, read_trace
+
+pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+
+IMAGES_MAX = 150
+
+
+@pytest.fixture(scope="module")
+def ops(tmp_path_factory: pytest.TempPathFactory) -> list[Op]:
+    """What a child did that sent 60 commands, closed its log, and opened it again."""
+    root = tmp_path_factory.mktemp("traced")
+    directory, trace = root / "log", root / "trace"
+    traced = [*STRACE, str(trace), *command_line(directory, "appends", 0, 60)]
+    subprocess.run(traced, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    return list(read_trace(trace, directory))
+
+
+def moments(ops: list[Op], *, ignore_syncs: str = "") -> Iterator[tuple[PowerDisk, dict[str, int]]]:
+    """The disk after each call, with what had been acknowledged by then: (command id, position)."""
+    disk = PowerDisk()
+    acked: dict[str, int] = {}
+    for op in ops:
+        if op.kind == "said":
+            for line in op.data.decode().splitlines():
+                if line.startswith("acked "):
+                    _, number, position = line.split()
+                    acked[f"c{number}"] = int(position)
+        elif not (op.kind == "sync" and ignore_syncs and op.file.endswith(ignore_syncs)):
+            disk.apply(op)
+        yield disk, acked
+
+
+async def found_in(directory: Path) -> dict[str, int]:
+    """Open what a power cut left; where each command's last event lies. The chain must hold."""
+    log = await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="parent")
+    try:
+        assert await log.verify() == log.position
+        events = await log.read("log", 0, events_max=10_000, bytes_max=1 << 30)
+        assert [e.position for e in events] == list(range(1, log.position + 1))
+        assert len(events) % 2 == 0, "an append is there as a whole"
+        return {e.command_id: e.position for e in events}
+    finally:
+        await log.close()
+
+
+def lost(root: Path, ops: list[Op], *, kept: float, ignore_syncs: str = "") -> int:
+    """How many of the images of a run lack something that was acknowledged before."""
+    rng = random.Random(kept)
+    every = max(1, len(ops) // IMAGES_MAX)
+    bad = images = acks = 0
+    for number, (disk, acked) in enumerate(moments(ops, ignore_syncs=ignore_syncs)):
+        if number % every:
+            continue
+        directory = root / str(number)
+        disk.image(directory, rng, kept)
+        images += 1
+        acks = max(acks, len(acked))
+        try:
+            found = asyncio.run(found_in(directory))
+            bad += not acked.items() <= found.items()
+        except EventStoreError:
+            bad += 1
+        shutil.rmtree(directory)
+    assert images > 50
+    assert acks == 60, "the run acknowledged what it should"
+    return bad
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 1.0], ids=["all unsynced lost", "some torn", "all there"])
+def test_no_power_cut_loses_what_was_acknowledged(tmp_path: Path, ops: list[Op], kept: float) -> None:
+    assert lost(tmp_path, ops, kept=kept) == 0
+
+
+def test_the_checker_sees_a_log_that_does_not_wait_for_its_syncs(tmp_path: Path, ops: list[Op]) -> None:
+    """The same run on a disk that ignores the syncs of the write-ahead log loses acknowledged events."""
+    assert lost(tmp_path, ops, kept=0.0, ignore_syncs="-wal") > 5
+
+
+def test_every_kind_of_call_was_traced(ops: list[Op]) -> None:
+    kinds = {kind: len(list(some)) for kind, some in itertools.groupby(sorted(op.kind for op in ops))}
+    assert kinds.keys() == {"write", "truncate", "sync", "unlink", "said"}
+    assert kinds["said"] > 120
+
+
+def test_overlapping_calls_count_to_the_disadvantage_of_the_process(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    name = "".join(f"\\x{byte:02x}" for byte in b"/d/log.db-wal")
+    trace.write_text(
+        f'11 pwrite64(5<{name}>, "\\x41\\x42", 2, 4096 <unfinished ...>\n'
+        '10 write(1<pipe:[1]>, "\\x68\\x69", 2) = 2\n'
+        "11 <... pwrite64 resumed>) = 2\n"
+        f"11 fdatasync(5<{name}> <unfinished ...>\n"
+        '10 write(1<pipe:[1]>, "\\x68\\x6f", 2) = 2\n'
+        "11 <... fdatasync resumed>) = 0\n"
+    )
+    assert list(read_trace(trace, Path("/d"))) == [
+        Op("write", "log.db-wal", 4096, b"AB"),
+        Op("said", data=b"hi"),
+        Op("said", data=b"ho"),
+        Op("sync", "log.db-wal"),
+    ]
