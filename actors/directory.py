@@ -44,7 +44,7 @@ class DirectoryLimits(msgspec.Struct, frozen=True):
     ask_timeout_s: float = 30.0
     sweep_s: float = 1.0
     stops_per_sweep_max: int = 4_000
-    """Ending one takes tens of microseconds; a sweep must not hold the loop for long."""
+    """A sweep must not hold the loop for long: ending one takes some microseconds and its keyframe."""
     rest_s: float = 30.0
     """How long an entity that kept failing is left alone."""
 
@@ -234,6 +234,8 @@ class Directory:
             address, resident = next(iter(self._residents.items()))
             if now_s - resident.used_s < self._limits.idle_s and not self._crowded():
                 break
+            if self.keyframes.full:
+                break  # the next sweep goes on when these are stored
             if not resident.ref.is_alive():
                 self._bury(address, resident)
             elif resident.ref.stop_if_idle():

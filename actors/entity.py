@@ -174,7 +174,7 @@ class Entity(LoopActor):
             decision = kind.decider.decide(self._state, command, context)
             append = self._append_of(decision, origin, context.now_ms)
             if append is None:
-                return Answer(reply=decision.reply)
+                return await self._earlier(origin) or Answer(reply=decision.reply)
             try:
                 outcome = await kind.log.append(append)
             except Conflict:
@@ -188,6 +188,19 @@ class Entity(LoopActor):
                 return _repeated(outcome.command)
             return self._committed(decision, outcome)
         raise Busy(f"{self._stream}: conflicts did not end after {DECIDE_ATTEMPTS_MAX} decisions")
+
+    async def _earlier(self, origin: Origin) -> Answer[Any] | None:
+        """The answer to this command id, if it was executed before.
+
+        The log says so itself to an append; to a decision that appends nothing we must ask: an
+        executed `withdraw 5` would be refused now, and the repeat must not hear that.
+        """
+        record = None if origin.key is None else await self._kind.log.command(origin.key)
+        if record is None:
+            return None
+        if record.fingerprint != origin.fingerprint:
+            raise CommandMismatch("the command id was used with another content")
+        return _repeated(record)
 
     def _append_of(self, decision: Decision[Any, Any], origin: Origin, now_ms: int) -> Append | None:
         record = None

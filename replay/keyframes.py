@@ -108,13 +108,18 @@ class KeyframeWriter:
         self.failed = 0
         self.left_out = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether the next offer would be left out."""
+        return len(self._pending) >= self._pending_max
+
     def offer[S](self, stream: str, fold: Fold[S], seq: int, state: S) -> int | None:
         """Take the state's bytes now and store them soon.
 
         Returns:
             How many bytes it has, None if too many keyframes are waiting and this one is left out.
         """
-        if len(self._pending) >= self._pending_max:
+        if self.full:
             self.left_out += 1
             return None
         frame = Keyframe(stream, fold.name, fold.fingerprint, seq, fold.dump(state))

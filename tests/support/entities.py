@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from random import Random
 
 import msgspec
 
@@ -120,6 +121,7 @@ class AccountDecider:
                 balance = state.balance - amount
                 return Decision(
                     reply=Done(balance),
+                    record=msgspec.json.encode({"type": "success", "balance": balance}),
                     at_stream=state.stream,
                     events=(moved(state.stream, -amount, context),),
                 )
@@ -149,11 +151,12 @@ class Town:
         *,
         limits: DirectoryLimits | None = None,
         keyframes: KeyframePolicy | None = None,
+        rng: Random | None = None,
     ) -> None:
         self.log = log
         self.decider = decider or AccountDecider()
         self.effects: list[tuple[str, Receipt, int]] = []
-        self.runtime = Runtime(asyncio.get_running_loop(), ambient=FakeAmbient())
+        self.runtime = Runtime(asyncio.get_running_loop(), ambient=FakeAmbient(), rng=rng)
         self.feed = Feed(log)
         self.directory = Directory(
             self.runtime,
@@ -187,11 +190,12 @@ def in_town(
     *,
     limits: DirectoryLimits | None = None,
     keyframes: KeyframePolicy | None = None,
+    rng: Random | None = None,
 ) -> None:
     """Run `test` with a directory of accounts, in virtual time; at its end everything must end."""
 
     async def main() -> None:
-        town = Town(await faulty_log(), decider, limits=limits, keyframes=keyframes)
+        town = Town(await faulty_log(), decider, limits=limits, keyframes=keyframes, rng=rng)
         async with asyncio.timeout(100_000):
             await test(town)
             await town.directory.close()

@@ -242,6 +242,18 @@ def test_a_repeated_command_gets_the_first_answer_and_no_effect() -> None:
     in_town(test)
 
 
+def test_a_repeat_that_would_be_refused_by_now_gets_the_first_answer_too() -> None:
+    async def test(town: Town) -> None:
+        await town.execute("a", Deposit(5))
+        await town.execute("a", Withdraw(5), BY_ALICE)
+        answer = await town.execute("a", Withdraw(5), BY_ALICE)
+        assert answer.duplicate is not None
+        with pytest.raises(CommandMismatch):
+            await town.execute("a", Withdraw(5), msgspec.structs.replace(BY_ALICE, fingerprint=b"other"))
+
+    in_town(test)
+
+
 def test_the_same_command_id_with_another_content_is_an_error_for_the_asker() -> None:
     async def test(town: Town) -> None:
         await town.execute("a", Deposit(5), BY_ALICE)
