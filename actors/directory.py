@@ -16,9 +16,10 @@ import structlog
 from pykka import ActorDeadError
 
 from actors.decider import Decider
-from actors.entity import Effects, Entity, Kind, Told
+from actors.entity import Entity, Told
 from actors.entity_errors import Busy, Degraded, EntityError
 from actors.errors import AskTimeout, InboxFull
+from actors.kind import Effects, Kind
 from actors.messages import Reason
 from actors.refs import LoopRef
 from actors.runtime import Runtime

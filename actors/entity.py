@@ -12,17 +12,16 @@ from typing import Any, ClassVar
 import msgspec
 import structlog
 
-from actors.decider import Answer, Context, Decider, Decision, Origin
+from actors.appending import answer_of, append_of, repeated, writes
+from actors.decider import Answer, Decision, Origin
 from actors.entity_errors import Busy, EntityError
+from actors.kind import Kind
 from actors.loop_actor import LoopActor
 from actors.messages import Envelope
 from actors.restart import Restart
-from eventstore.ambient import Ambient, rfc3339
 from eventstore.errors import Closed, CommandMismatch, Conflict, EventStoreError, TooLarge
-from eventstore.model import Append, Appended, CommandRecord, Duplicate, StoredEvent
-from eventstore.port import Log
-from replay.feed import Feed
-from replay.keyframes import KeyframeWriter, load
+from eventstore.model import Appended, Duplicate, StoredEvent
+from replay.keyframes import load
 
 _log = structlog.get_logger(__name__)
 
@@ -31,9 +30,6 @@ DECIDE_ATTEMPTS_MAX = 8
 _RUN_EVENTS_MAX = 1024
 _RUN_BYTES_MAX = 1 << 20
 _UNLOADED = -1
-
-type Effects = Callable[[str, Any, int], None]
-"""Starts one effect of the entity with this key, decided at this position, and returns at once."""
 
 
 class Execute[C](msgspec.Struct, frozen=True):
@@ -64,50 +60,6 @@ class Told(msgspec.Struct, frozen=True):
 
 class _Failed(msgspec.Struct, frozen=True):
     error: Exception
-
-
-class Kind:
-    """What all entities of one kind share."""
-
-    __slots__ = (
-        "ambient", "decider", "effects", "feed", "keyframes", "loads", "log", "name", "stream_prefix",
-        "weigh", "weight",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        name: str,
-        decider: Decider[Any, Any, Any, Any],
-        *,
-        stream_prefix: str,
-        log: Log,
-        feed: Feed,
-        ambient: Ambient,
-        keyframes: KeyframeWriter,
-        loads: asyncio.Semaphore,
-        effects: Effects,
-        weigh: Callable[[Any], int] | None = None,
-    ) -> None:
-        self.name = name
-        self.decider = decider
-        self.stream_prefix = stream_prefix
-        self.log = log
-        self.feed = feed
-        self.ambient = ambient
-        self.keyframes = keyframes
-        self.loads = loads
-        self.effects = effects
-        self.weigh = weigh
-        self.weight = 0
-        """The sum of `weigh` over the loaded states."""
-
-    def context(self) -> Context:
-        """Time and chance for one decision."""
-        now_ms = self.ambient.now_ms()
-        return Context(now_ms=now_ms, timestamp=rfc3339(now_ms), take=self.log.take, head=self._head)
-
-    def _head(self, stream: str) -> int:
-        return self.log.head(stream).seq
 
 
 class Entity(LoopActor):
@@ -172,11 +124,11 @@ class Entity(LoopActor):
             # the state it decides on.
             context = kind.context()
             decision = kind.decider.decide(self._state, command, context)
-            append = self._append_of(decision, origin, context.now_ms)
-            if append is None:
+            if not writes(decision, origin):
                 return await self._earlier(origin) or Answer(reply=decision.reply)
+            guard = {self._stream: self._seq} if kind.decider.guarded else {}
             try:
-                outcome = await kind.log.append(append)
+                outcome = await kind.log.append(append_of(decision, origin, context.now_ms, guard))
             except Conflict:
                 continue
             except (CommandMismatch, TooLarge, Closed):
@@ -185,7 +137,7 @@ class Entity(LoopActor):
                 self._drop()  # unknown, also when cancelled: only the log can tell
                 raise
             if isinstance(outcome, Duplicate):
-                return _repeated(outcome.command)
+                return repeated(outcome.command)
             return self._committed(decision, outcome)
         raise Busy(f"{self._stream}: conflicts did not end after {DECIDE_ATTEMPTS_MAX} decisions")
 
@@ -200,32 +152,7 @@ class Entity(LoopActor):
             return None
         if record.fingerprint != origin.fingerprint:
             raise CommandMismatch("the command id was used with another content")
-        return _repeated(record)
-
-    def _append_of(self, decision: Decision[Any, Any], origin: Origin, now_ms: int) -> Append | None:
-        record = None
-        if origin.key is not None and decision.record is not None:
-            record = CommandRecord(origin.key, origin.fingerprint, decision.record, decision.at_stream)
-        append = Append(
-            ts_ms=now_ms,
-            events=decision.events,
-            expected=decision.expected,
-            command=record,
-            principal=origin.principal,
-            command_id=origin.command_id,
-            cause=origin.cause,
-            rows=decision.rows,
-            blobs=decision.blobs,
-            drop_blobs=decision.drop_blobs,
-            secrets=decision.secrets,
-            drop_secrets=decision.drop_secrets,
-            shred=decision.shred,
-        )
-        if not _writes(append):
-            return None
-        if not self._kind.decider.guarded:
-            return append
-        return msgspec.structs.replace(append, expected={**decision.expected, self._stream: self._seq})
+        return repeated(record)
 
     def _committed(self, decision: Decision[Any, Any], outcome: Appended) -> Answer[Any]:
         try:
@@ -235,14 +162,9 @@ class Entity(LoopActor):
         if decision.effects:
             # Behind the answer, which is set when this step of the loop returns.
             asyncio.get_running_loop().call_soon(
-                _start_effects, self._kind, self._key, decision.effects, outcome.position
+                self._kind.start_effects, self._key, decision.effects, outcome.position
             )
-        seq = outcome.seq_of(decision.at_stream)
-        return Answer(
-            reply=decision.reply,
-            at=(decision.at_stream, seq) if seq else None,
-            position=outcome.position,
-        )
+        return answer_of(decision, outcome)
 
     async def _catch_up(self) -> None:
         """Come to the head. It returns in the same step of the loop in which the head was read."""
@@ -324,29 +246,3 @@ class Entity(LoopActor):
 
 def _seq_of(seq: int, _state: object) -> int:
     return seq
-
-
-def _writes(append: Append) -> bool:
-    return bool(
-        append.events
-        or append.command
-        or append.rows
-        or append.blobs
-        or append.drop_blobs
-        or append.secrets
-        or append.drop_secrets
-        or append.shred
-    )
-
-
-def _repeated(record: CommandRecord) -> Answer[Any]:
-    at = (record.at_stream, record.at_seq) if record.at_stream and record.at_seq else None
-    return Answer(reply=None, at=at, duplicate=record)
-
-
-def _start_effects(kind: Kind, key: str, effects: Sequence[object], position: int) -> None:
-    for effect in effects:
-        try:
-            kind.effects(key, effect, position)
-        except Exception:  # noqa: BLE001  one that cannot start must not keep the others back
-            _log.exception("effect_not_started", kind=kind.name, key=key, effect=type(effect).__name__)
