@@ -136,8 +136,7 @@ class Connection(LoopActor):
         """A message of the client. A coroutine is returned where it has to wait; the inbox waits too."""
         if self._session.busy or self._ws.paused:
             return self._handle_when_free(message)
-        verify = self._carry_out(self._session.received(message, self._now()))
-        return self._verify(verify)
+        return self._handle(message)
 
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """A fault of ours: the client comes back to a new connection."""
@@ -150,14 +149,18 @@ class Connection(LoopActor):
     async def _handle_when_free(self, message: str | bytes) -> None:
         while (self._session.busy or self._ws.paused) and self._ws.is_open:
             await self._change()
-        verify = self._carry_out(self._session.received(message, self._now()))
-        pending = self._verify(verify)
+        pending = self._handle(message)
         if pending is not None:
             await pending
 
-    def _verify(self, asked: outputs.Verify | None) -> Coroutine[Any, Any, None] | None:
-        if asked is None:
-            return None
+    def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
+        verify = self._carry_out(self._session.received(message, self._now()))
+        if verify is not None:
+            return self._verify(verify)
+        self._pump.run()  # an ack made room, a subscription began
+        return None
+
+    def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
         now = self._now()
         verdict = self._wires.verifier.verify(asked.token, now.ms)
         if isinstance(verdict, AuthFailure):

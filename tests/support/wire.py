@@ -9,10 +9,11 @@ import msgspec
 
 from actors import Runtime
 from eventstore.ambient import FakeAmbient, json_bytes, rfc3339
-from eventstore.memory import MemoryLog
+
 from eventstore.model import Append, CommandRecord, Duplicate, NewEvent
 from eventstore.modeldisk import ModelDisk
 from replay.feed import Feed
+from tests.support.faulty_log import FaultyLog
 from transport.api import Call, CommandSpec, Principal, Refusal, Registry, Reply, error_reply, from_record
 from transport.auth import Authenticator
 from transport.gate import Gate
@@ -53,8 +54,9 @@ class World:
         self.executed = 0
         self.hold: asyncio.Event | None = None
         """Where set, `note` waits for it between its append and its reply."""
+        self.snapshot_fault: Exception | None = None
         self.port = 0
-        self.log: MemoryLog
+        self.log: FaultyLog
         self.feed: Feed
         self.hub: Hub
         self.server: Server
@@ -109,6 +111,8 @@ class World:
         return Reply(json_bytes({"type": "echo", "text": call.params.text * call.params.count}))
 
     async def _state(self, stream: str) -> tuple[int, bytes]:
+        if self.snapshot_fault is not None:
+            raise self.snapshot_fault
         return self.log.head(stream).seq, json_bytes({"emails": []})
 
 
@@ -126,7 +130,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """A running server. The same `disk` again is the same log after a restart."""
     made = World(settings or TransportSettings(), disk or ModelDisk(), ambient or FakeAmbient(7))
-    made.log = log = await MemoryLog.open(made.disk, ambient=made.ambient, master_key=MASTER_KEY, build="t")
+    made.log = log = await FaultyLog.open(made.disk, ambient=made.ambient, master_key=MASTER_KEY, build="t")
     made.feed = feed = Feed(log, tail_events_max=tail_events_max)
     runtime = Runtime(asyncio.get_running_loop(), ambient=made.ambient)
     made.hub = hub = Hub(log, made.ambient, revocations=made.auth.revocations)
