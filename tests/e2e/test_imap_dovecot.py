@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from eventstore.model import Secret
-from mailcheck.check_api import CheckLimits, Target, UidCursor
+from mailcheck.check_api import CheckLimits, Target
 from mailcheck.network import Network
 from tests.support.checks import QUICK, failed_check, run_check, target
 from tests.support.dovecot import Dovecot, dovecot
@@ -108,11 +108,12 @@ def test_a_changed_uidvalidity_reads_everything_again_and_says_so(
     server.add_mail(user, mail("a"), mail("b"))
     where = target(server.port, user, host="localhost")
     done, _ = run_check(where, network=trusting)
-    before = UidCursor("INBOX", done.cursor.uidvalidity - 1, 40)
-    again, report = run_check(where, before, network=trusting)
+    server.reset_uidvalidity(user)
+    again, report = run_check(where, done.cursor, network=trusting)
     assert again.resynced
-    assert again.cursor == done.cursor
+    assert again.cursor.uidvalidity != done.cursor.uidvalidity
     assert report.subjects == ["a", "b"]
+    assert {each.uidvalidity for each in report.got} == {again.cursor.uidvalidity}
 
 
 def test_an_empty_mailbox_gives_a_cursor_to_go_on_from(server: Dovecot, user: str, trusting: Network) -> None:

@@ -14,6 +14,7 @@ import grp
 import imaplib
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -130,10 +131,15 @@ class Dovecot:
         }
 
     def reset_uidvalidity(self, user: str) -> None:
-        """Forget all UIDs, as after a restore from a backup: the next open gives a new UIDVALIDITY."""
+        """Give the INBOX another UIDVALIDITY, as after a restore from a backup."""
         maildir = self.root / "mail" / user
-        for path in maildir.glob("dovecot*"):
-            path.unlink()
+        uidlist = maildir / "dovecot-uidlist"
+        text = uidlist.read_text(encoding="utf-8")
+        uidlist.write_text(
+            re.sub(r"\bV(\d+)", lambda v: f"V{int(v[1]) + 1000}", text, count=1), encoding="utf-8"
+        )
+        for index in maildir.glob("dovecot.index*"):
+            index.unlink()
 
     def client(self, user: str, password: str = PASSWORD) -> imaplib.IMAP4:
         """An independent client, logged in."""
