@@ -31,6 +31,7 @@ from eventstore.store import (
     DropSealed,
     Group,
     Lookup,
+    Place,
     PutBlob,
     PutCommand,
     PutKey,
@@ -40,14 +41,6 @@ from eventstore.store import (
 )
 
 type Outcome = Appended | Duplicate | Exception
-
-
-class Place(msgspec.Struct):
-    """Where the log stands in memory. Changed on the loop only, and only while no commit runs."""
-
-    position: int
-    chain: bytes
-    heads: dict[str, Head]
 
 
 class Draft:

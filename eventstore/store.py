@@ -146,6 +146,14 @@ class Loaded(msgspec.Struct, frozen=True):
     counters: dict[str, int]
 
 
+class Place(msgspec.Struct):
+    """Where the log stands in memory. A writer changes it on the loop only, while no commit runs."""
+
+    position: int
+    chain: bytes
+    heads: dict[str, Head]
+
+
 class Lookup(Protocol):
     """What deciding a group has to ask the engine."""
 

@@ -20,11 +20,11 @@ from eventstore.ambient import Ambient
 from eventstore.errors import Closed, Damaged, EventStoreError, InUse, Unavailable
 from eventstore.executor import Executor
 from eventstore.gate import Gate
-from eventstore.group import Draft, Outcome, Place
+from eventstore.group import Draft, Outcome
 from eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
 from eventstore.port import Listener
 from eventstore.seal import Vault
-from eventstore.store import Change, Loaded, PutCounter, Reads, Store
+from eventstore.store import Change, Loaded, Place, PutCounter, Reads, Store
 
 GROUP_EVENTS_MAX = 1000
 GROUP_BYTES_MAX = 1 << 20

@@ -1,0 +1,163 @@
+"""Reading a log: heads from memory, everything else by one job a call on the executor port."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from eventstore.blobs import blob_id as name_of
+from eventstore.blobs import unpack
+from eventstore.chain import GENESIS, check
+from eventstore.errors import Closed, Damaged
+from eventstore.executor import Executor
+from eventstore.model import LOG_STREAM, Ack, CommandKey, CommandRecord, Head, Keyframe, StoredEvent
+from eventstore.store import Place, Reads
+
+STATE_BYTES_MAX = 256 << 20
+_VERIFY_EVENTS = 1000
+_EMPTY = Head()
+
+
+class LogReader:
+    """The reading half of a `Log`. `place` tells at any time how far the log is known to be durable."""
+
+    def __init__(self, log_id: str, reads: Reads, readers: Executor, place: Callable[[], Place]) -> None:
+        self._log_id = log_id
+        self._reads = reads
+        self._readers = readers
+        self._place = place
+        self._reading = 0
+        self._read_done = asyncio.Event()
+        self._stopped = False
+
+    @property
+    def log_id(self) -> str:
+        """See `Log`."""
+        return self._log_id
+
+    @property
+    def position(self) -> int:
+        """See `Log`."""
+        return self._place().position
+
+    def head(self, stream: str) -> Head:
+        """See `Log`."""
+        place = self._place()
+        if stream == LOG_STREAM:
+            return Head(1, place.position)
+        return place.heads.get(stream, _EMPTY)
+
+    def streams(self, prefix: str) -> list[str]:
+        """See `Log`. Sorted."""
+        heads = self._place().heads
+        return sorted(name for name, head in heads.items() if head.seq and name.startswith(prefix))
+
+    async def read(
+        self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
+    ) -> list[StoredEvent]:
+        """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
+        self._check_open()
+        upto = self.head(stream).seq
+        after = max(0, after)
+        count = min(events_max, upto - after)
+        if count < 1:
+            return []
+        return await self._read(lambda: self._reads.events(stream, after, upto, count, bytes_max))
+
+    async def command(self, key: CommandKey) -> CommandRecord | None:
+        """See `Log`."""
+        return await self._read(lambda: self._reads.command(key))
+
+    async def blob(self, blob_id: str) -> bytes | None:
+        """See `Log`.
+
+        Raises:
+            Damaged: what is stored there is not what was put.
+        """
+
+        def job() -> bytes | None:
+            packed = self._reads.blob(blob_id)
+            if packed is None:
+                return None
+            data = unpack(packed)
+            if name_of(data) != blob_id:
+                raise Damaged(self.position, f"blob {blob_id} is not what was stored")
+            return data
+
+        return await self._read(job)
+
+    async def rows(
+        self, table: str, part: str, *, before: bytes | None = None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """See `Log`."""
+        return await self._read(lambda: self._reads.rows(table, part, before, limit))
+
+    async def row(self, table: str, part: str, key: bytes) -> bytes | None:
+        """See `Log`."""
+        return await self._read(lambda: self._reads.row(table, part, key))
+
+    async def keyframe(
+        self, stream: str, fold: str, fingerprint: str, *, at: int | None = None
+    ) -> Keyframe | None:
+        """See `Log`. Never one that is ahead of the stream."""
+        head = self.head(stream).seq
+        upto = head if at is None else min(at, head)
+
+        def job() -> Keyframe | None:
+            frame = self._reads.keyframe(stream, fold, fingerprint, upto)
+            if frame is None:
+                return None
+            return msgspec.structs.replace(frame, state=unpack(frame.state, STATE_BYTES_MAX))
+
+        return await self._read(job)
+
+    async def acks(self, user: str | None = None) -> list[Ack]:
+        """See `Log`."""
+        return list(await self._read(lambda: self._reads.acks(user)))
+
+    async def verify(self, from_position: int = 0) -> int:
+        """Walk the hash chain after `from_position` to the head; returns how many events were checked.
+
+        Raises:
+            Damaged: with the first position that is not what was written.
+        """
+        place = self._place()
+        upto, end = place.position, place.chain
+        at, chain, seqs = from_position, GENESIS, dict[str, int]()
+        if 0 < from_position <= upto:
+            before = await self._read(lambda: self._reads.events(LOG_STREAM, from_position - 1, upto, 1, 1))
+            if not before or before[0].position != from_position:
+                raise Damaged(from_position, "missing")
+            chain = before[0].chain
+        while at < upto:
+            page = await self._page(at, upto)
+            if not page:
+                raise Damaged(at + 1, f"missing, the log should go to {upto}")
+            chain = check(chain, at, seqs, page)
+            at = page[-1].position
+        if from_position <= upto and chain != end:
+            raise Damaged(upto, "the last event is not the one that was written")
+        return max(0, upto - from_position)
+
+    async def _page(self, after: int, upto: int) -> list[StoredEvent]:
+        return await self._read(lambda: self._reads.events(LOG_STREAM, after, upto, _VERIFY_EVENTS, 4 << 20))
+
+    async def _stop_reading(self) -> None:
+        """Start no read any more, and wait for those under way."""
+        self._stopped = True
+        while self._reading:
+            self._read_done.clear()
+            await self._read_done.wait()
+
+    def _check_open(self) -> None:
+        if self._stopped:
+            raise Closed("the log has been closed")
+
+    async def _read[T](self, job: Callable[[], T]) -> T:
+        self._check_open()
+        self._reading += 1
+        try:
+            return await self._readers.run(job)
+        finally:
+            self._reading -= 1
+            self._read_done.set()
