@@ -8,9 +8,11 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from eventstore.chain import GENESIS
 from eventstore.errors import Closed, Damaged, EventStoreError, Unavailable
-from eventstore.model import LOG_STREAM, Ack, CommandKey, CommandRecord, Keyframe, StoredEvent
+from eventstore.model import LOG_STREAM, Ack, CommandKey, CommandRecord, Head, Keyframe, StoredEvent
 from eventstore.schema import connect_reader
+from eventstore.store import Loaded
 
 _COLUMNS = (
     "position, stream, seq, type, body, version, ts, entity, principal, command_id, cause, build, chain"
@@ -44,6 +46,30 @@ class Names:
         self.streams, self.ids = streams, ids
         self.stream_names = {number: name for name, number in streams.items()}
         self.texts = {number: text for text, number in ids.items()}
+
+
+def load(connection: sqlite3.Connection, names: Names) -> Loaded:
+    """Where the log stands, from one moment; fills `names`. A stream's head is one index seek."""
+    heads: dict[str, Head] = {}
+    streams: dict[str, int] = {}
+    for number, name, first, seq in connection.execute(
+        "SELECT id, name, first, (SELECT max(seq) FROM event WHERE stream = stream.id) FROM stream"
+    ):
+        streams[name] = number
+        heads[name] = Head(first, first - 1 if seq is None else seq)
+    ids = {text: number for number, text in connection.execute("SELECT id, text FROM name")}
+    names.replace(streams, ids)
+    counters = dict(connection.execute("SELECT name, next FROM counter"))
+    (log_id,) = connection.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()
+    position, chain = select_end(connection)
+    return Loaded(log_id.decode(), position, chain, heads, counters)
+
+
+def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
+    """The last position and its chain."""
+    sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
+    row: tuple[int, bytes] | None = connection.execute(sql).fetchone()
+    return row or (0, GENESIS)
 
 
 def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRecord | None:
@@ -121,6 +147,15 @@ class SqliteReads:
         self._closed = True
         while self._idle:
             self._idle.pop().close()
+
+    def load(self) -> Loaded:
+        """Where the log stands now."""
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                return load(connection, self._names)
+            finally:
+                connection.execute("COMMIT")
 
     def events(
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int

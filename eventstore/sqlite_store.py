@@ -10,13 +10,12 @@ from pathlib import Path
 
 import structlog
 
-from eventstore.chain import GENESIS
 from eventstore.errors import EventStoreError, InUse
 from eventstore.lock import DirectoryLock, Left
-from eventstore.model import CommandKey, CommandRecord, Head, StoredEvent
+from eventstore.model import CommandKey, CommandRecord, StoredEvent
 from eventstore.schema import connect_writer
 from eventstore.sqlite_changes import statements
-from eventstore.sqlite_reads import Names, SqliteReads, select_command, translated
+from eventstore.sqlite_reads import Names, SqliteReads, load, select_command, select_end, translated
 from eventstore.store import DropSealed, Group, Loaded, Shred
 
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
@@ -143,32 +142,15 @@ class SqliteStore:
             self._lock.leave(left)
 
     def load(self) -> Loaded:
-        """Read where the log stands. Streams are found by one index seek each."""
-        connection = self._connection
-        heads: dict[str, Head] = {}
-        streams: dict[str, int] = {}
-        for number, name, first, seq in connection.execute(
-            "SELECT id, name, first, (SELECT max(seq) FROM event WHERE stream = stream.id) FROM stream"
-        ):
-            streams[name] = number
-            heads[name] = Head(first, first - 1 if seq is None else seq)
-        ids = {text: number for number, text in connection.execute("SELECT id, text FROM name")}
-        self._names.replace(streams, ids)
-        counters = dict(connection.execute("SELECT name, next FROM counter"))
-        position, chain = self._end()
-        return Loaded(self._log_id, position, chain, heads, counters)
-
-    def _end(self) -> tuple[int, bytes]:
-        sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
-        row: tuple[int, bytes] | None = self._connection.execute(sql).fetchone()
-        return row or (0, GENESIS)
+        """Read where the log stands."""
+        return load(self._connection, self._names)
 
     def _settle(self) -> Left:
         """Empty the write-ahead log and say where the log ends."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
         self._checkpoint("TRUNCATE")
-        position, chain = self._end()
+        position, chain = select_end(self._connection)
         return Left(log=self._log_id, position=position, chain=chain.hex())
 
     # -- inside a transaction
