@@ -1,7 +1,7 @@
 """A real server over the in-memory log, with one clock that the test moves; and what it is asked with."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,7 +9,6 @@ import msgspec
 
 from actors import Runtime
 from eventstore.ambient import FakeAmbient, json_bytes, rfc3339
-
 from eventstore.model import Append, CommandRecord, Duplicate, NewEvent
 from eventstore.modeldisk import ModelDisk
 from replay.feed import Feed
@@ -50,7 +49,6 @@ class World:
         self.ambient = ambient
         self.auth = Authenticator(SECRET)
         self.metrics = Metrics()
-        self.door = AddressDoor()
         self.executed = 0
         self.hold: asyncio.Event | None = None
         """Where set, `note` waits for it between its append and its reply."""
@@ -59,6 +57,9 @@ class World:
         self.log: FaultyLog
         self.feed: Feed
         self.hub: Hub
+        self.door: AddressDoor
+        self.gate: Gate
+        self.runtime: Runtime
         self.server: Server
         self.publisher: Publisher
 
@@ -127,12 +128,14 @@ async def world(
     disk: ModelDisk | None = None,
     ambient: FakeAmbient | None = None,
     tail_events_max: int = 65_536,
+    door: AddressDoor | None = None,
 ) -> AsyncIterator[World]:
     """A running server. The same `disk` again is the same log after a restart."""
     made = World(settings or TransportSettings(), disk or ModelDisk(), ambient or FakeAmbient(7))
     made.log = log = await FaultyLog.open(made.disk, ambient=made.ambient, master_key=MASTER_KEY, build="t")
     made.feed = feed = Feed(log, tail_events_max=tail_events_max)
-    runtime = Runtime(asyncio.get_running_loop(), ambient=made.ambient)
+    made.door = door or AddressDoor()
+    made.runtime = runtime = Runtime(asyncio.get_running_loop(), ambient=made.ambient)
     made.hub = hub = Hub(log, made.ambient, revocations=made.auth.revocations)
     registry = Registry()
     registry.command(CommandSpec("note", Note, made._note))
@@ -142,12 +145,13 @@ async def world(
     made.publisher.register()
     site = Site(log, made.ambient, made.metrics, {})
     site.phase = Phase.READY
+    made.gate = Gate(log, made.ambient)
     made.server = server = Server(
         settings=made.settings,
         log=log,
         feed=feed,
         registry=registry,
-        gate=Gate(log, made.ambient),
+        gate=made.gate,
         hub=hub,
         door=made.door,
         verifier=made.auth,
@@ -167,3 +171,10 @@ async def world(
         await runtime.stop()
         feed.close()
         await log.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until the condition holds; for facts inside the server that nothing announces."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0)

@@ -1,0 +1,81 @@
+"""The end of the server: everybody is told, nobody can hold it up."""
+
+import asyncio
+
+import pytest
+
+from tests.support.rawclient import raw
+from tests.support.services import run
+from tests.support.wire import until, world
+from transport.codes import CloseCode
+from transport.settings import TransportSettings
+
+V1 = "huahuo.v1"
+
+
+def test_everybody_is_told_before_the_end() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as one, raw(w.url, V1) as silent:
+            await one.authenticate(w.token())
+            await w.server.drain(2)
+            for client in (one, silent):
+                assert await client.closed() == CloseCode.DRAINING
+                assert (client.seen[-1]["type"], client.seen[-1]["code"]) == ("goaway", 4000)
+                assert client.seen[-1]["retry_s"]
+
+    run(main())
+
+
+def test_a_peer_that_does_not_read_cannot_hold_it() -> None:
+    async def main() -> None:
+        async with world(TransportSettings(close_timeout_s=0.2)) as w, raw(w.url, V1) as wedged:
+            await wedged.authenticate(w.token(), window=4096)
+            wedged.ws.transport.pause_reading()
+            for _ in range(40):
+                await w.append("user/42", *["x" * 60_000] * 4)
+            began = asyncio.get_running_loop().time()
+            await w.server.drain(2)
+            assert asyncio.get_running_loop().time() - began < 1.5
+
+    run(main())
+
+
+def test_a_socket_without_a_handshake_cannot_hold_it() -> None:
+    async def main() -> None:
+        async with world() as w:
+            _, writer = await asyncio.open_connection("127.0.0.1", w.port)
+            await until(lambda: w.server._handshaking)
+            began = asyncio.get_running_loop().time()
+            await w.server.drain(2)
+            assert asyncio.get_running_loop().time() - began < 1
+            writer.close()
+
+    run(main())
+
+
+def test_a_drained_server_takes_nobody() -> None:
+    async def main() -> None:
+        async with world() as w:
+            await w.server.drain(1)
+            await w.server.drain(1)
+            with pytest.raises(OSError):  # noqa: PT011  refused or reset, as the system likes
+                async with raw(w.url, V1):
+                    pass
+
+    run(main())
+
+
+def test_a_command_under_way_is_not_cancelled_by_the_end_of_its_connection() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as client:
+            w.hold = asyncio.Event()
+            await client.authenticate(w.token(), client="dev")
+            await client.say(action="note", id="c1", text="x")
+            await until(lambda: w.log.head("user/42").seq)
+            await w.server.drain(1)
+            assert w.gate.running == 1
+            w.hold.set()
+            await w.gate.drain(1)
+            assert w.gate.running == 0
+
+    run(main())
