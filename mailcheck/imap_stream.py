@@ -62,7 +62,7 @@ class ImapStream(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send `data`; commands are small, so that the transport's buffer cannot pile up."""
-        if self._transport is None or self._ended:
+        if self._transport is None or self._ended or self._transport.is_closing():
             raise ConnectionLost("the connection is closed")
         self._transport.write(data)
 

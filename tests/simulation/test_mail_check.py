@@ -1,0 +1,167 @@
+"""Checks in a simulated network: every mail once and in order, whatever the server and the network do."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from simloop import SimLoop
+
+from eventstore.ambient import FakeAmbient
+from mailcheck.check_api import CheckFailed, CheckLimits, FetchedMail, UidCursor
+from mailcheck.hosts import HostLimits
+from tests.support.checks import Report, checked, target
+from tests.support.model_imap import ModelImap
+
+LIMITS = CheckLimits(batch_mails_max=3)
+SUBJECTS = [f"nonce {n}" for n in range(10)]
+
+
+class Book(Report):
+    """Mails and cursor as one durable thing, over many checks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cursor: UidCursor | None = None
+        self.begun = asyncio.Event()
+
+    async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
+        await super().mails(batch, cursor)
+        self.cursor = cursor
+        self.begun.set()
+
+
+def simulated(seed: int, test: Callable[[SimLoop, ModelImap], Awaitable[None]]) -> None:
+    """Run `test` against a model server on the host `imap`."""
+    loop = SimLoop(seed=seed)
+    imap = ModelImap(
+        "alice@example.com", "secret", [f"Subject: {each}\r\n\r\nx".encode() for each in SUBJECTS]
+    )
+
+    async def main() -> None:
+        loop.net.set_flow_control(enabled=True)
+        loop.net.set_defaults(latency=(0.001, 0.05))
+        serving = loop.net.host("imap").create_task(imap.serve(143))
+        await asyncio.sleep(1)
+        try:
+            await loop.net.host("client").create_task(_awaited(test(loop, imap)))
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
+
+
+async def until_done(book: Book, hosts: HostLimits) -> list[str]:
+    """Check again and again from the last durable cursor; what the failures were."""
+    failures: list[str] = []
+    for _ in range(20):
+        book.steps.clear()
+        try:
+            done, _ = await checked(
+                target(143, host="imap"),
+                book.cursor,
+                report=book,
+                limits=LIMITS,
+                hosts=hosts,
+                ambient=FakeAmbient(),
+            )
+        except CheckFailed as failed:
+            failures.append(failed.outcome.kind)
+            await asyncio.sleep(1)
+            continue
+        book.cursor = done.cursor
+        return failures
+    raise AssertionError(f"never done: {failures}")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_faults_of_the_server_cost_retries_and_no_mail(seed: int) -> None:
+    async def test(loop: SimLoop, imap: ModelImap) -> None:
+        imap.bye_in_fetch, imap.short_literals, imap.silences, imap.delay_s = 1, 2, 1, 0.2
+        book, hosts = Book(), HostLimits()
+        failures = await until_done(book, hosts)
+        assert sorted(failures) == ["bye", "lost", "lost", "timeout"]
+        assert book.subjects == SUBJECTS
+        assert [mail.uid for mail in book.got] == list(range(1, 11))
+        assert len(hosts) == 0
+
+    simulated(seed, test)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_partition_ends_the_check_in_time_and_the_next_goes_on(seed: int) -> None:
+    async def test(loop: SimLoop, imap: ModelImap) -> None:
+        imap.delay_s = 0.5
+        book = Book()
+        started = loop.time()
+        first = asyncio.create_task(until_done(book, HostLimits()))
+        await book.begun.wait()
+        loop.net.partition(["client"], ["imap"])
+        await asyncio.sleep(200)
+        loop.net.heal()
+        failures = await first
+        assert "timeout" in failures
+        assert loop.time() - started < 300
+        assert book.subjects == SUBJECTS
+
+    simulated(seed, test)
+
+
+def test_a_restored_mailbox_is_read_again_under_its_new_validity() -> None:
+    async def test(loop: SimLoop, imap: ModelImap) -> None:
+        book = Book()
+        await until_done(book, HostLimits())
+        imap.renumber()
+        await until_done(book, HostLimits())
+        assert [mail.uidvalidity for mail in book.got] == [1] * 10 + [2] * 10
+
+    simulated(0, test)
+
+
+def test_a_refused_login_and_a_throttled_one_are_told_apart() -> None:
+    async def test(loop: SimLoop, imap: ModelImap) -> None:
+        for text, status in (("[AUTHENTICATIONFAILED] no", "need_reauth"), ("[LIMIT] too many", "error")):
+            imap.refuse_login = text
+            with pytest.raises(CheckFailed) as failed:
+                await checked(target(143, host="imap"), ambient=FakeAmbient())
+            assert failed.value.outcome.status == status
+
+    simulated(0, test)
+
+
+def test_two_hundred_checks_wait_their_turn_and_all_end() -> None:
+    async def test(loop: SimLoop, imap: ModelImap) -> None:
+        hosts = HostLimits(checks_max=20, per_host_max=10)
+        reports = [Report() for _ in range(200)]
+        async with asyncio.TaskGroup() as group:
+            for report in reports:
+                group.create_task(
+                    checked(target(143, host="imap"), report=report, hosts=hosts, ambient=FakeAmbient())
+                )
+        assert all(report.subjects == SUBJECTS for report in reports)
+        assert len(hosts) == 0
+
+    simulated(0, test)
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    def ended_at(seed: int) -> list[float]:
+        times: list[float] = []
+
+        async def test(loop: SimLoop, imap: ModelImap) -> None:
+            imap.bye_in_fetch = 1
+            await until_done(Book(), HostLimits())
+            times.append(loop.time())
+
+        simulated(seed, test)
+        return times
+
+    assert ended_at(7) == ended_at(7)
+    assert ended_at(7) != ended_at(8)
