@@ -118,21 +118,22 @@ async def in_flight(log: SqliteLog, total: int) -> tuple[float, list[float]]:
     return clock() - start, latencies
 
 
-async def measure(directory: Path, *, quick: bool) -> dict[str, object]:
+async def measure(directory: Path, *, effort: int) -> dict[str, object]:
     """All questions, raw and log by turns so that both meet the same minutes of the disk."""
     log = await SqliteLog.open(directory / "log", ambient=_ambient, master_key=bytes(32), build="bench")
     result: dict[str, object] = {}
     with closing(Raw(directory / "raw.db")) as raw:
         result["settings"] = raw.facts() | {
+            "fsync": "one for every commit, of the write-ahead log (synchronous=FULL)",
             "sqlite": sqlite3.sqlite_version,
             "python": platform.python_version(),
             "body_bytes": len(BODY),
             "streams": STREAMS,
         }
-        result["single"] = await single(log, raw, rounds=3 if quick else 20)
+        result["single"] = await single(log, raw, rounds=2 * effort)
         for count in (100, 1000):
-            result[f"batch_{count}"] = await batches(log, raw, count, rounds=5 if quick else 40)
-        result["in_flight_256"] = await flights(log, raw, rounds=2 if quick else 10)
+            result[f"batch_{count}"] = await batches(log, raw, count, rounds=4 * effort)
+        result["in_flight_256"] = await flights(log, raw, rounds=effort)
     await log.close()
     return result
 
@@ -189,7 +190,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the result there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-append-") as directory:
-        result = asyncio.run(measure(Path(directory), quick=options.quick))
+        result = asyncio.run(measure(Path(directory), effort=1 if options.quick else 10))
     for question, answer in result.items():
         print(f"{question:14} {json.dumps(answer)}")
     if options.json:
