@@ -19,12 +19,12 @@ from types import TracebackType
 from typing import Any, Literal, Self, cast
 from weakref import WeakValueDictionary
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.typing import Subprotocol
 
 from eventstore.ambient import Ambient, SystemAmbient
 from transport.client_cursors import CursorStore, MemoryCursors
+from transport.client_happenings import Processed, Reached, Readable, Replied, StreamEnded
 from transport.client_model import (
     After,
     ClientStopped,
@@ -43,45 +43,21 @@ from transport.client_model import (
     TokenExpiring,
 )
 from transport.client_retry import Retry
-from transport.client_session import ClientSession, Processed, Reached, Readable, Replied, StreamEnded
+from transport.client_session import ClientSession
+from transport.client_socket import CLOSE_WITHIN_S, SUBPROTOCOL, close_socket, open_socket, websocket_url
 from transport.client_subscription import Batches, Events, Subscription
 from transport.codes import CloseCode
 
-SUBPROTOCOL = "huahuo.v1"
-MESSAGE_BYTES_MAX = 17 * 1024 * 1024
-"""Snapshots may have 16 MiB (PROTOCOL 4)."""
-CLOSE_WITHIN_S = 2.0
 TIMER_STEP_S = 0.01
 
 type TokenSource = Callable[[], str | Awaitable[str]]
-
-
-def websocket_url(url: str) -> str:
-    """`http://host:port`, `https://…`, `ws://…`, `wss://…` or `host:port` as a WebSocket URL.
-
-    Raises:
-        ValueError: another scheme.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        scheme, rest = "ws", url
-    known = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-    if scheme.lower() not in known or not rest.strip("/"):
-        raise ValueError(f"not an address of a huahuo server: {url!r}")
-    return f"{known[scheme.lower()]}://{rest.split('#')[0]}"
-
-
-class _Connect(connect):
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """Never follow: the token is for the server that was named."""
-        return exc
 
 
 class Client:
     """A connection that returns by itself. Use it with `async with`; it does not wait to be online.
 
     Args:
-        url: see `websocket_url`.
+        url: see `client_socket.websocket_url`.
         token: a JWT; when it has expired, the client stops.
         get_token: gives a JWT, asked again when one is about to expire; plain or async.
         client: the stable id of this installation: a second one with the same id takes over.
@@ -337,16 +313,7 @@ class Client:
         if self._session.phase == "stopped":
             return None, ""
         try:
-            socket = await _Connect(
-                self.url,
-                subprotocols=[Subprotocol(SUBPROTOCOL)],
-                compression=None,
-                max_size=MESSAGE_BYTES_MAX,
-                ping_interval=None,
-                open_timeout=self._open_timeout_s,
-                close_timeout=CLOSE_WITHIN_S,
-                proxy=self._proxy,
-            )
+            socket = await open_socket(self.url, timeout_s=self._open_timeout_s, proxy=self._proxy)
         except InvalidStatus as error:
             too_many = error.response.status_code == 429  # noqa: PLR2004  Too Many Requests
             return CloseCode.TOO_MANY_CONNECTIONS if too_many else None, str(error)
@@ -359,7 +326,7 @@ class Client:
             return await self._converse(socket, token)
         finally:
             self._socket = None
-            await _close(socket)
+            await close_socket(socket)
 
     async def _converse(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
         """Until the connection ends; gives code and reason."""
@@ -516,14 +483,3 @@ def _resolve[T](future: asyncio.Future[T] | None, result: T | Exception | None) 
         future.set_exception(result)
     else:
         future.set_result(cast("T", result))
-
-
-async def _close(socket: ClientConnection) -> None:
-    """Close with a deadline: a peer that does not read cannot hold it."""
-    try:
-        async with asyncio.timeout(CLOSE_WITHIN_S):
-            await socket.close()
-    except TimeoutError:
-        pass
-    finally:
-        socket.transport.abort()

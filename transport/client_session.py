@@ -20,6 +20,7 @@ from typing import Any, Literal
 import msgspec
 
 from transport.client_commands import Commands, Pace
+from transport.client_happenings import Happening, Processed, Readable, Replied, StreamEnded
 from transport.client_model import (
     After,
     ClientError,
@@ -37,7 +38,6 @@ from transport.client_model import (
     Outcome,
     Problem,
     ProtocolViolation,
-    Status,
     Stopped,
     StreamDenied,
     StreamInUse,
@@ -45,6 +45,7 @@ from transport.client_model import (
 )
 from transport.client_retry import Retry
 from transport.client_streams import Following
+from transport.client_waiters import Waiters
 from transport.client_wire import (
     AuthResult,
     EventsFrame,
@@ -72,40 +73,6 @@ AUTHENTICATED_WITHIN_S = 20.0
 """The server may hold the answer back for 10 s after failed attempts (PROTOCOL 3.1)."""
 
 
-class Replied(msgspec.Struct, frozen=True):
-    """The final answer to a command: the reply, or the error it was refused with."""
-
-    id: str
-    reply: dict[str, Any] | CommandError
-
-
-class Readable(msgspec.Struct, frozen=True):
-    """`take` has something for this stream's consumer."""
-
-    stream: str
-
-
-class StreamEnded(msgspec.Struct, frozen=True):
-    """The stream's consumer gets nothing any more."""
-
-    stream: str
-    error: Exception
-
-
-class Reached(msgspec.Struct, frozen=True):
-    """An awaited place is reached (error None), or never will be."""
-
-    token: int
-    error: Exception | None = None
-
-
-class Processed(msgspec.Struct, frozen=True):
-    """What consumers have processed: for the cursor store."""
-
-    cursors: dict[str, Cursor]
-
-
-type Happening = Replied | Readable | StreamEnded | Reached | Processed | Status
 type Phase = Literal["away", "authenticating", "online", "stopped"]
 
 
@@ -143,8 +110,7 @@ class ClientSession:
         self._log = ""
         self._urgent: list[dict[str, Any]] = []
         self._happened: list[Happening] = []
-        self._waiters: dict[int, tuple[str, int]] = {}
-        self._waiter_count = 0
+        self._waiters = Waiters()
         self._resume: frozenset[str] = frozenset()
         self._automatic: frozenset[str] = frozenset()
         self._unacked = 0
@@ -304,7 +270,7 @@ class ClientSession:
         del self._streams[name]
         if self.phase == "online":
             self._urgent.append({"action": "unsubscribe", "stream": name})
-        self._fail_waiters(name, NotSubscribed(name))
+        self._happened += self._waiters.failed(name, NotSubscribed(name))
 
     def take(self, name: str) -> Item | None:
         """The next item for the stream's consumer, None if there is none now."""
@@ -318,7 +284,7 @@ class ClientSession:
             return False
         self._unacked += seq - max(stream.processed, 0)
         stream.processed = seq
-        self._check_waiters(name, seq)
+        self._happened += self._waiters.reached(name, seq)
         return self._ack_soon(now)
 
     def command(self, action: str, fields: dict[str, Any], command_id: str | None = None) -> str:
@@ -338,14 +304,13 @@ class ClientSession:
         stream = self._streams.get(name)
         if stream is None:
             raise NotSubscribed(name)
-        self._waiter_count += 1
-        self._waiters[self._waiter_count] = (name, seq)
-        self._check_waiters(name, stream.processed)
-        return self._waiter_count
+        token = self._waiters.add(name, seq)
+        self._happened += self._waiters.reached(name, stream.processed)
+        return token
 
     def stop_waiting(self, token: int) -> None:
         """Nobody waits for that place any more."""
-        self._waiters.pop(token, None)
+        self._waiters.forget(token)
 
     # -- what arrives ---------------------------------------------------------------------------
 
@@ -381,7 +346,9 @@ class ClientSession:
                 elif reason:
                     self._end(name, CommandError(reason, f"{name}: the server ended the subscription"))
             case LiveFrame(stream=name, seq=seq):
-                self._happened.append(Live(name, seq))
+                stream = self._streams.get(name)
+                if stream is not None and stream.active:
+                    self._happened.append(Live(name, seq))
             case LagFrame(stream=name, behind=behind):
                 self._happened.append(Lag(name, behind))
             case TokenExpiringFrame(in_s=in_s):
@@ -415,7 +382,7 @@ class ClientSession:
                 raise ProtocolViolation("the server ignores the window")
         elif stream.received != before:
             self._unacked += stream.received - before
-            self._check_waiters(stream.name, stream.received)
+            self._happened += self._waiters.reached(stream.name, stream.received)
             self._ack_soon(now)
 
     def _authenticated(self, result: AuthResult, now: float) -> None:
@@ -449,9 +416,9 @@ class ClientSession:
         stream.place(log, place)
         self._happened.append(Outcome(stream.name, place.outcome, place.after, place.head))
         if place.outcome == "reset":
-            self._fail_waiters(stream.name, LogReplaced(stream.name))
+            self._happened += self._waiters.failed(stream.name, LogReplaced(stream.name))
         if not stream.expects:
-            self._check_waiters(stream.name, stream.processed)
+            self._happened += self._waiters.reached(stream.name, stream.processed)
             self._ack_soon(now)  # the place itself is worth keeping: a later run goes on behind it
 
     def _replied(self, message: dict[str, Any], now: float) -> None:
@@ -475,7 +442,7 @@ class ClientSession:
         stream = self._streams.pop(name, None)
         if stream is not None and stream.consumed:
             self._happened.append(StreamEnded(name, error))
-        self._fail_waiters(name, error)
+        self._happened += self._waiters.failed(name, error)
 
     # -- acks and waiters -----------------------------------------------------------------------
 
@@ -508,15 +475,3 @@ class ClientSession:
             self._streams[name].saved = cursor.seq
         if cursors:
             self._happened.append(Processed(cursors))
-
-    def _check_waiters(self, name: str, seq: int) -> None:
-        reached = [token for token, (of, at) in self._waiters.items() if of == name and at <= seq]
-        for token in reached:
-            del self._waiters[token]
-            self._happened.append(Reached(token))
-
-    def _fail_waiters(self, name: str, error: ClientError) -> None:
-        failed = [token for token, (of, _) in self._waiters.items() if of == name]
-        for token in failed:
-            del self._waiters[token]
-            self._happened.append(Reached(token, error))

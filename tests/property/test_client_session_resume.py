@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.model_server import ModelConnection, ModelLog
+from transport.client_happenings import Processed, Replied
 from transport.client_model import Batch, Cursor, ProtocolViolation
 from transport.client_retry import Retry
-from transport.client_session import ClientSession, Processed, Replied
+from transport.client_session import ClientSession
 
 STREAM = "user/1"
 

@@ -1,0 +1,64 @@
+"""The Python client's WebSocket: opened with the protocol's settings, closed with a deadline."""
+
+import asyncio
+from typing import Literal
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+SUBPROTOCOL = "huahuo.v1"
+MESSAGE_BYTES_MAX = 17 * 1024 * 1024
+"""Snapshots may have 16 MiB (PROTOCOL 4)."""
+CLOSE_WITHIN_S = 2.0
+
+
+def websocket_url(url: str) -> str:
+    """`http://host:port`, `https://…`, `ws://…`, `wss://…` or `host:port` as a WebSocket URL.
+
+    Raises:
+        ValueError: another scheme, or no host.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "ws", url
+    known = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+    if scheme.lower() not in known or not rest.strip("/"):
+        raise ValueError(f"not an address of a huahuo server: {url!r}")
+    return f"{known[scheme.lower()]}://{rest.split('#')[0]}"
+
+
+class _Connect(connect):
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Never follow: the token is for the server that was named."""
+        return exc
+
+
+async def open_socket(
+    url: str, *, timeout_s: float, proxy: str | Literal[True] | None = None
+) -> ClientConnection:
+    """Connect once.
+
+    Raises:
+        OSError, TimeoutError, WebSocketException: it did not work.
+    """
+    return await _Connect(
+        url,
+        subprotocols=[Subprotocol(SUBPROTOCOL)],
+        compression=None,
+        max_size=MESSAGE_BYTES_MAX,
+        ping_interval=None,  # the session has its own heartbeat
+        open_timeout=timeout_s,
+        close_timeout=CLOSE_WITHIN_S,
+        proxy=proxy,
+    )
+
+
+async def close_socket(socket: ClientConnection) -> None:
+    """A peer that does not read cannot hold it."""
+    try:
+        async with asyncio.timeout(CLOSE_WITHIN_S):
+            await socket.close()
+    except TimeoutError:
+        pass
+    finally:
+        socket.transport.abort()
