@@ -18,6 +18,9 @@ RETRIED_CODES = frozenset({"unavailable", "rate_limited"})
 ATTEMPTS_MAX = 8
 """How often a command is sent before such an error is given to the application."""
 
+_ROUNDING = 1e-6
+"""So that what `next_at` names is really enough."""
+
 
 class Pace:
     """A token bucket: at most `per_s` messages a second, twice that in a burst. 0 = no limit.
@@ -38,7 +41,7 @@ class Pace:
             return True
         self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
         self._at = now
-        if self._left < 1:
+        if self._left < 1 - _ROUNDING:
             return False
         self._left -= 1
         return True
