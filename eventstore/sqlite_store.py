@@ -4,13 +4,14 @@ This connection is the only one that checkpoints: SQLite before 3.51.3 can corru
 when one connection checkpoints while another commits.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
 
-from eventstore.errors import EventStoreError, InUse
+from eventstore.errors import InUse, Unavailable
 from eventstore.lock import DirectoryLock, Left
 from eventstore.model import CommandKey, CommandRecord, StoredEvent
 from eventstore.schema import connect_writer
@@ -51,6 +52,7 @@ class SqliteStore:
         self._checkpoint_at = WAL_CHECKPOINT_BYTES
         self._erasing = False
         self._fenced = False
+        self._unproven = False  # a new connection took over frames that nobody knows to be synced
 
     # -- Lookup
 
@@ -86,8 +88,13 @@ class SqliteStore:
             if group.now_ms - self._pruned_ms >= _PRUNE_EVERY_MS:
                 self._prune(group.now_ms)
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise translated(error) from None
+        except BaseException as error:
+            # At once: an open transaction would keep out a writer that has taken over.
+            with contextlib.suppress(sqlite3.Error):
+                self._roll_back()
+            if isinstance(error, sqlite3.Error):
+                raise translated(error) from None
+            raise
         if any(isinstance(change, Shred | DropSealed) for change in group.changes):
             self._erasing = True
             self._truncate(_TRUNCATE_WAIT_MS)
@@ -99,19 +106,20 @@ class SqliteStore:
         made only if this one is beyond use, and then empties the write-ahead log before it reads.
         """
         try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            return self.load()
+            self._roll_back()
+            return self._load_durable()
         except sqlite3.Error:
             try:
-                self._reconnect()
-                return self.load()
+                self._connection.close()
+                self._connection = connect_writer(self._path)
+                self._unproven = True
+                return self._load_durable()
             except sqlite3.Error as error:
                 raise translated(error) from None
 
     def care_due(self) -> bool:
         """See `Store`."""
-        return self._erasing or self._wal_bytes() >= self._checkpoint_at
+        return not self._fenced and (self._erasing or self._wal_bytes() >= self._checkpoint_at)
 
     def care(self) -> None:
         """See `Store`: checkpoints by the size of the write-ahead log.
@@ -145,10 +153,15 @@ class SqliteStore:
         """Read where the log stands."""
         return load(self._connection, self._names)
 
+    def _load_durable(self) -> Loaded:
+        if self._unproven and not self._checkpoint("TRUNCATE"):
+            raise Unavailable("the write-ahead log could not be emptied after a failed write")
+        self._unproven = False
+        return self.load()
+
     def _settle(self) -> Left:
         """Empty the write-ahead log and say where the log ends."""
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        self._roll_back()
         self._checkpoint("TRUNCATE")
         position, chain = select_end(self._connection)
         return Left(log=self._log_id, position=position, chain=chain.hex())
@@ -209,6 +222,10 @@ class SqliteStore:
             names.ids[text] = number
             names.texts[number] = text
 
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
     def _prune(self, now_ms: int) -> None:
         """Forget the oldest answers. Rows lie in the order of their commits: no index is needed."""
         self._connection.execute(
@@ -246,9 +263,3 @@ class SqliteStore:
         if busy:
             _log.warning("checkpoint_blocked_by_a_reader", mode=mode, pages=pages, done=done)
         return not busy
-
-    def _reconnect(self) -> None:
-        self._connection.close()
-        self._connection = connect_writer(self._path)
-        if not self._checkpoint("TRUNCATE"):
-            raise EventStoreError("the write-ahead log could not be emptied after a failed write")

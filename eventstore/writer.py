@@ -168,12 +168,18 @@ class Writer:
                     # The woken appenders run first: what they append now joins the next group.
                     await asyncio.sleep(0)
                 if self._store.care_due():
-                    await self._executor.run(self._store.care)
+                    await self._care()
                     if self._store.care_due() and not self._queue:
                         self._care_later()
                         break
         finally:
             self._running = None
+
+    async def _care(self) -> None:
+        try:
+            await self._executor.run(self._store.care)
+        except Exception:  # noqa: BLE001  the files grow, the log goes on
+            _log.exception("care_failed")
 
     def _care_later(self) -> None:
         if self._care_timer is None and self._closed is None:

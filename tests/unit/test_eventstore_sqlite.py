@@ -13,7 +13,7 @@ import pytest
 
 from eventstore import sqlite_store
 from eventstore.ambient import FakeAmbient
-from eventstore.errors import Damaged, EventStoreError, InUse, Unavailable
+from eventstore.errors import Closed, Damaged, EventStoreError, InUse, Unavailable
 from eventstore.lock import LOCK
 from eventstore.model import Append, NewEvent, RowPut, Secret, SecretPut
 from eventstore.schema import DATABASE
@@ -131,9 +131,12 @@ async def test_a_writer_that_was_overtaken_stops_for_good(tmp_path: Path) -> Non
     new = await opened(tmp_path)
     with pytest.raises(Unavailable, match="taken over"):
         await old.append(append(event("a")))
-    await old.close()
     await new.append(append(event("a"), expected={"a": 1}))
-    assert await new.verify() == 2
+    with pytest.raises(Closed, match="taken over"):
+        await old.append(append(event("a")))
+    await old.close()
+    await new.append(append(event("a"), expected={"a": 2}))
+    assert await new.verify() == 3
     await new.close()
 
 
@@ -430,4 +433,41 @@ async def test_a_key_that_a_reader_kept_from_being_erased_is_erased_soon_after(
         await asyncio.sleep(0.01)
     else:
         pytest.fail("the key is still in a file")
+    await log.close()
+
+
+# After a failure
+
+
+@looped
+async def test_a_connection_that_broke_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(append(event("a")))
+    store = log._writer._store
+    assert isinstance(store, sqlite_store.SqliteStore)
+    store._connection.close()
+    with pytest.raises(Unavailable):
+        await log.append(append(event("a")))
+    await log.append(append(event("a"), expected={"a": 1}))
+    assert await log.verify() == 2
+    await log.close()
+
+
+@looped
+async def test_a_new_connection_is_not_trusted_before_its_write_ahead_log_was_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventstore.schema._BUSY_TIMEOUT_MS", 10)
+    log = await opened(tmp_path)
+    await log.append(append(event("a")))
+    store = log._writer._store
+    assert isinstance(store, sqlite_store.SqliteStore)
+    with closing(sqlite3.connect(f"{(tmp_path / DATABASE).as_uri()}?mode=ro", uri=True)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM event").fetchone()
+        store._connection.close()
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await log.append(append(event("a")))
+    await log.append(append(event("a"), expected={"a": 1}))
     await log.close()
