@@ -15,7 +15,7 @@ import structlog
 
 from actors.decider import Answer, Origin
 from actors.directory import Directory
-from actors.entity import Execute
+from actors.entity import Execute, Query
 from actors.entity_errors import EntityError
 from actors.errors import AskTimeout
 from eventstore.errors import Closed, Unavailable
@@ -34,6 +34,7 @@ from mailcheck.commands import (
     Progress,
 )
 from mailcheck.events import mailbox_stream
+from mailcheck.mailbox import Mailbox
 from mailcheck.runner import Job
 
 MAILBOX = "mailbox"
@@ -102,6 +103,22 @@ class Mailboxes:
         answer: Answer[MailboxReply] = await self._directory.ask(MAILBOX, email_id, Execute(command, origin))
         return answer
 
+    async def cause_of(self, email_id: int, check_id: int) -> int:
+        """The position of the event that asked for this check, 0 if it is not the open one.
+
+        From the log, not from whoever started the check: so it is known after a restart too.
+
+        Raises:
+            EntityError, AskTimeout, Unavailable: the mailbox could not be asked.
+        """
+
+        def look(_seq: int, state: Mailbox) -> int:
+            check = state.check
+            return check.cause if check is not None and check.check_id == check_id else 0
+
+        cause: int = await self._directory.ask(MAILBOX, email_id, Query(look))
+        return cause
+
 
 class _Over(Exception):  # noqa: N818  the check has ended in the log
     """Nothing more may be said about this check."""
@@ -118,16 +135,18 @@ class Checking:
     async def perform(self, job: Job) -> None:
         """Run one check to its end; see the module for what may cut it short."""
         try:
-            plan = await self._tell(job, Begin(job.check_id))
+            cause = await self._mailboxes.cause_of(job.email_id, job.check_id)
+            run = _Run(self._mailboxes, job, cause)
+            plan = await run.tell(Begin(job.check_id))
             assert isinstance(plan, Plan), "the mailbox answers Begin with a plan"
-            finish = await self._outcome(job, plan)
-            await self._tell(job, finish)
+            await run.tell(await self._outcome(run, plan))
         except _Over:
             _log.debug("check_over", check_id=job.check_id)
         except (EntityError, AskTimeout, Unavailable, Closed) as error:
             _log.warning("check_left_open", check_id=job.check_id, error=type(error).__name__)
 
-    async def _outcome(self, job: Job, plan: Plan) -> Finish:
+    async def _outcome(self, run: "_Run", plan: Plan) -> Finish:
+        job = run.job
         password = await self._password(job, plan)
         if password is None:
             return Finish(job.check_id, "error", _OAUTH_UNSUPPORTED)
@@ -139,7 +158,7 @@ class Checking:
             password=password,
         )
         try:
-            done = await self._check_mail(target, plan.cursors.get(INBOX), _ToMailbox(self, job))
+            done = await self._check_mail(target, plan.cursors.get(INBOX), run)
         except CheckFailed as failed:
             outcome = failed.outcome
             said = f"{outcome.message}: {outcome.server_text}" if outcome.server_text else outcome.message
@@ -159,30 +178,27 @@ class Checking:
             return None
         return await self._log.secret(mailbox_stream(job.email_id), "password")
 
-    async def _tell(self, job: Job, command: MailboxCommand) -> MailboxReply:
-        answer = await self._mailboxes.tell(job.email_id, command, cause=job.cause)
+
+class _Run:
+    """One check under way, also its sink: what it says names the event that asked for it."""
+
+    def __init__(self, mailboxes: Mailboxes, job: Job, cause: int) -> None:
+        self._mailboxes = mailboxes
+        self._cause = cause
+        self.job = job
+
+    async def tell(self, command: MailboxCommand) -> MailboxReply:
+        """Let the mailbox decide. Raises _Over, and as `Mailboxes.tell`."""
+        answer = await self._mailboxes.tell(self.job.email_id, command, cause=self._cause)
         if answer.reply is None or isinstance(answer.reply, CheckOver | NoMailbox):
             raise _Over
         return answer.reply
 
-
-class _ToMailbox:
-    """The sink of one check."""
-
-    def __init__(self, checking: Checking, job: Job) -> None:
-        self._checking = checking
-        self._job = job
-
     async def progress(self, percent: int, message: str) -> None:
         """See `Sink`. What 0 says, `Begin` has said."""
-        if percent == 0:
-            return
-        await self._checking._tell(  # noqa: SLF001  the other half of this class
-            self._job, Progress(self._job.check_id, percent, message)
-        )
+        if percent:
+            await self.tell(Progress(self.job.check_id, percent, message))
 
     async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
         """See `Sink`."""
-        await self._checking._tell(  # noqa: SLF001
-            self._job, MailsFound(self._job.check_id, tuple(batch), cursor)
-        )
+        await self.tell(MailsFound(self.job.check_id, tuple(batch), cursor))

@@ -187,12 +187,12 @@ class MailDomain:
             raise UnknownMailbox(f"no mailbox {email_id}")
         return answer.position
 
-    def _start_effect(self, _key: str, effect: Effect, position: int) -> None:
+    def _start_effect(self, _key: str, effect: Effect, _position: int) -> None:
         if self._closed:
             return
         match effect:
             case StartCheck():
-                self._runner.offer(Job(effect.email_id, effect.check_id, effect.host, position))
+                self._runner.offer(Job(effect.email_id, effect.check_id, effect.host))
             case StopCheck():
                 self._runner.stop(effect.check_id)
             case Purge():
@@ -200,7 +200,8 @@ class MailDomain:
 
     async def _interrupt(self, email_id: int, check_id: int) -> None:
         try:
-            await self._mailboxes.tell(email_id, Finish(check_id, "error", _INTERRUPTED))
+            cause = await self._mailboxes.cause_of(email_id, check_id)
+            await self._mailboxes.tell(email_id, Finish(check_id, "error", _INTERRUPTED), cause=cause)
         except (EntityError, AskTimeout, EventStoreError) as error:
             _log.warning("check_not_interrupted", check_id=check_id, error=type(error).__name__)
 

@@ -29,13 +29,17 @@ _NOTHING: Mapping[str, UidCursor] = MappingProxyType({})
 
 
 class Check(msgspec.Struct):
-    """The open check. `found` counts its new mails; `implicit`: an embedding application runs it."""
+    """The open check. `found` counts its new mails; `implicit`: an embedding application runs it.
+
+    `cause` is the position of the event that asked for it: what the check says names it.
+    """
 
     check_id: int
     started: bool = False
     implicit: bool = False
     progress: int = 0
     found: int = 0
+    cause: int = 0
 
 
 class Mailbox(msgspec.Struct):
@@ -67,7 +71,7 @@ class MailboxFold:
     """How a mailbox follows from its own stream."""
 
     name: Final = "mailbox"
-    fingerprint: Final = "mailbox-1"
+    fingerprint: Final = "mailbox-2"
 
     def initial(self, stream: str) -> Mailbox:
         """See `Fold`. Raises ValueError for a stream that is no mailbox's."""
@@ -84,9 +88,9 @@ class MailboxFold:
             case MailboxUpdated():
                 _reached(state, body)
             case CheckRequested():
-                state.check = Check(body.check_id)
+                state.check = Check(body.check_id, cause=event.position)
             case CheckStarted() if check is None or check.check_id != body.check_id:
-                state.check = Check(body.check_id, started=True, implicit=body.implicit)
+                state.check = Check(body.check_id, started=True, implicit=body.implicit, cause=event.position)
             case CheckStarted() if check is not None:
                 check.started = True
             case CheckProgressed() if check is not None:

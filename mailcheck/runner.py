@@ -16,12 +16,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Job(msgspec.Struct, frozen=True, gc=False):
-    """One check to run; `cause` is the position of the event that asked for it (0: not known)."""
+    """One check to run."""
 
     email_id: int
     check_id: int
     host: str
-    cause: int = 0
 
 
 type Perform = Callable[[Job], Coroutine[None, None, None]]
