@@ -144,7 +144,12 @@ class Dovecot:
     def client(self, user: str, password: str = PASSWORD) -> imaplib.IMAP4:
         """An independent client, logged in."""
         client = imaplib.IMAP4(self.host, self.port, timeout=10)
-        client.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())  # LOGIN there is ASCII only
+        try:
+            # Its LOGIN is ASCII only.
+            client.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
+        except imaplib.IMAP4.error:
+            client.shutdown()
+            raise
         return client
 
     @property
