@@ -8,6 +8,8 @@ EVENT_BYTES_MAX = 1 << 20
 APPEND_EVENTS_MAX = 1 << 16
 APPEND_BYTES_MAX = 64 << 20
 NAME_CHARS_MAX = 255
+KEYFRAME_SPAN = 4096
+"""Of the older keyframes, the first in each span of so many seqs is kept: any moment stays near one."""
 KEY_BYTES_MAX = 1024
 INT64_MAX = (1 << 63) - 1
 

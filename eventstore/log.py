@@ -84,7 +84,7 @@ class StoreLog(LogReader):
         return await self._read(job)
 
     async def put_keyframe(self, frame: Keyframe) -> None:
-        """See `Log`. The few newest of a stream and fold are kept."""
+        """See `Log`. The few newest of a stream and fold are kept, and of the older ones one a span."""
         check_number(frame.seq)
         check_names(frame.stream, frame.fold, frame.fingerprint)
         check_text(frame.stream, frame.fold, frame.fingerprint)

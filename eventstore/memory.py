@@ -18,6 +18,7 @@ from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check
 from eventstore.errors import InUse, Unavailable, WrongKey
 from eventstore.executor import Executor, InlineExecutor
+from eventstore.limits import KEYFRAME_SPAN
 from eventstore.log import StoreLog
 from eventstore.model import LOG_STREAM, Ack, CommandKey, CommandRecord, Head, Keyframe, StoredEvent
 from eventstore.modeldisk import ModelDisk
@@ -143,7 +144,10 @@ class _Tables:
         place = (frame.stream, frame.fold)
         frames = {f.seq: f for f in self.frames.get(place, ()) if f.fingerprint == frame.fingerprint}
         frames[frame.seq] = frame
-        self.frames[place] = [frames[seq] for seq in sorted(frames)][-KEYFRAMES_KEPT:]
+        seqs = sorted(frames)
+        first_of_span = {seq // KEYFRAME_SPAN: seq for seq in reversed(seqs) if seq >= KEYFRAME_SPAN}
+        kept = {*seqs[-KEYFRAMES_KEPT:], *first_of_span.values()}
+        self.frames[place] = [frames[seq] for seq in seqs if seq in kept]
 
 
 class _MemoryStore:

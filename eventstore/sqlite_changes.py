@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from eventstore.limits import KEYFRAME_SPAN
 from eventstore.store import (
     Change,
     DropBlob,
@@ -20,7 +21,8 @@ from eventstore.store import (
 )
 
 KEYFRAMES_KEPT = 8
-"""So many of the newest keyframes of a stream and fold are kept, of one fingerprint only."""
+"""So many of the newest keyframes of a stream and fold are kept, and of the older ones the first in each
+span; of one fingerprint only."""
 
 type Value = str | int | bytes | None
 
@@ -33,9 +35,11 @@ _PUT_ACK = (
 )
 _PUT_BLOB = "INSERT INTO blob VALUES (?, 1, ?) ON CONFLICT (id) DO UPDATE SET refs = refs + 1"
 _DROP_OLD_KEYFRAMES = (
-    "DELETE FROM keyframe WHERE stream = ?1 AND fold = ?2 AND (fingerprint <> ?3 OR seq NOT IN"
+    "DELETE FROM keyframe WHERE stream = ?1 AND fold = ?2 AND (fingerprint <> ?3 OR (seq NOT IN"
     " (SELECT seq FROM keyframe WHERE stream = ?1 AND fold = ?2 AND fingerprint = ?3"
-    " ORDER BY seq DESC LIMIT ?4))"
+    " ORDER BY seq DESC LIMIT ?4) AND seq NOT IN"
+    " (SELECT min(seq) FROM keyframe WHERE stream = ?1 AND fold = ?2 AND fingerprint = ?3 AND seq >= ?5"
+    " GROUP BY seq / ?5)))"
 )
 
 
@@ -90,6 +94,6 @@ def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
         case PutKeyframe(frame):
             where = (frame.stream, frame.fold, frame.fingerprint)
             yield "INSERT OR REPLACE INTO keyframe VALUES (?, ?, ?, ?, ?)", (*where, frame.seq, frame.state)
-            yield _DROP_OLD_KEYFRAMES, (*where, KEYFRAMES_KEPT)
+            yield _DROP_OLD_KEYFRAMES, (*where, KEYFRAMES_KEPT, KEYFRAME_SPAN)
         case Touch(at_ms):
             yield "INSERT OR REPLACE INTO meta VALUES ('touched', ?)", (str(at_ms).encode(),)

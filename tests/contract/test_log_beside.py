@@ -8,6 +8,7 @@ import pytest
 
 from eventstore.blobs import blob_id
 from eventstore.errors import CommandMismatch, Conflict
+from eventstore.limits import KEYFRAME_SPAN
 from eventstore.model import (
     Ack,
     Append,
@@ -329,6 +330,18 @@ async def test_few_keyframes_are_kept_and_only_of_the_newest_code(engine: Engine
         await log.put_keyframe(frame(30, "v2"))
         assert await log.keyframe("a", "roster", "v1") is None
         assert await log.keyframe("a", "roster", "v2") == frame(30, "v2")
+
+
+@looped
+async def test_of_older_keyframes_one_a_span_stays_so_that_any_moment_is_near_one(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(*[event("a")] * 20_000))
+        for seq in range(500, 20_001, 500):
+            await log.put_keyframe(frame(seq))
+        for at in range(5_000, 20_001, 777):
+            kept = await log.keyframe("a", "roster", "v1", at=at)
+            assert kept is not None
+            assert at - kept.seq < KEYFRAME_SPAN + 500
 
 
 # Acks
