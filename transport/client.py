@@ -181,26 +181,31 @@ class Client:
 
     # -- streams --------------------------------------------------------------------------------
 
-    def events(self, stream: str, after: After | None = None, *, log: str = "") -> Events:
+    def events(
+        self, stream: str, after: After | None = None, *, first: After = "head", log: str = ""
+    ) -> Events:
         """The events of a stream, one at a time.
 
         Args:
             stream: its name; one consumer a stream.
-            after: where to begin; None: behind what the cursor store says was processed, or else at
-                the head. A number counts in the log `log`, or in the server's present one.
+            after: where to begin; None: behind what the cursor store says was processed. A number
+                counts in the log `log`, or in the server's present one.
+            first: where to begin if the store knows nothing of this stream.
             log: the log id that a number belongs to.
 
         Raises:
             StreamInUse: it has a consumer.
             ClientStopped: the client has stopped.
         """
-        return self._subscribe(Events(stream, self), after, log)
+        return self._subscribe(Events(stream, self), after, first, log)
 
-    def batches(self, stream: str, after: After | None = None, *, log: str = "") -> Batches:
+    def batches(
+        self, stream: str, after: After | None = None, *, first: After = "head", log: str = ""
+    ) -> Batches:
         """The same in whole runs, as they arrived: faster, and one transaction a run."""
-        return self._subscribe(Batches(stream, self), after, log)
+        return self._subscribe(Batches(stream, self), after, first, log)
 
-    def _subscribe[S: Subscription](self, subscription: S, after: After | None, log: str) -> S:
+    def _subscribe[S: Subscription](self, subscription: S, after: After | None, first: After, log: str) -> S:
         self._raise_if_stopped()
         stream = subscription.stream
         cursor = None
@@ -208,7 +213,7 @@ class Client:
             cursor = self._stored.get(stream)
         elif isinstance(after, int) and log:
             cursor = Cursor(log, after)
-        self._session.subscribe(stream, "head" if after is None else after, cursor, self._loop.time())
+        self._session.subscribe(stream, first if after is None else after, cursor, self._loop.time())
         self._subscriptions[stream] = subscription
         self._pump()
         return subscription

@@ -97,6 +97,10 @@ class ChaosProxy:
         """Reset new connections at once; those that stand stay."""
         self._refuse = True
 
+    def redirect(self, target_port: int) -> None:
+        """New connections go to another port: the server was restarted."""
+        self._target = (self._target[0], target_port)
+
     async def connection(self, number: int) -> None:
         """Wait until connection `number` (1 is the first) has come."""
         while self.accepted < number:
