@@ -15,7 +15,10 @@ INBOX = "INBOX"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Which mailbox to check. `use_ssl` False means STARTTLS where the server offers it."""
+    """Which mailbox to check. `use_ssl` False means STARTTLS where the server offers it.
+
+    A public server must prove its name either way; one inside our own networks only with `use_ssl`.
+    """
 
     host: str
     port: int

@@ -1,5 +1,6 @@
 """One check against a real Dovecot: what is fetched, what stays untouched, what a refusal means."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ import pytest
 
 from eventstore.model import Secret
 from mailcheck.check_api import CheckLimits, Target
+from mailcheck.faults import TlsFailed
+from mailcheck.imap import ImapClient
 from mailcheck.network import Network
 from tests.support.checks import QUICK, checked, failed_check, run_check, target
 from tests.support.dovecot import Dovecot, dovecot
@@ -238,15 +241,34 @@ def test_the_name_is_proved_although_another_address_is_connected_to(
     assert outcome.kind == "certificate"
 
 
-@pytest.mark.parametrize("implicit", [True, False])
 def test_a_certificate_nobody_vouches_for_ends_the_check_before_the_password(
-    server: Dovecot, user: str, implicit: bool
+    server: Dovecot, user: str
 ) -> None:
-    port = server.tls_port if implicit else server.port
     logins = server.log.count("Logged in")
-    outcome = failed_check(target(port, user, host="localhost", use_ssl=implicit))
+    outcome = failed_check(target(server.tls_port, user, host="localhost", use_ssl=True))
     assert (outcome.status, outcome.kind, outcome.retry) == ("error", "certificate", False)
     assert server.log.count("Logged in") == logins
+
+
+def test_a_certificate_nobody_vouches_for_does_where_clear_text_would(server: Dovecot, user: str) -> None:
+    """On an address of our own networks, without `use_ssl`: TLS against listeners, no proof asked."""
+    done, _ = run_check(target(server.port, user, host="localhost"))
+    assert done.new_count == 0
+
+
+def test_a_public_server_must_prove_its_name_after_starttls(server: Dovecot, user: str) -> None:
+    async def main() -> None:
+        stream = await Network(allow_private=True).open_stream(
+            "localhost", server.port, use_ssl=False, timeout_s=5
+        )
+        stream.public = True  # as it would be for an address of the internet
+        client = ImapClient(stream, command_timeout_s=5, fetch_timeout_s=5)
+        await client.greet()
+        with pytest.raises(TlsFailed):
+            await client.secure()
+        client.abort()
+
+    asyncio.run(main())
 
 
 def test_starttls_is_used_where_it_is_offered(server: Dovecot, user: str, trusting: Network) -> None:
