@@ -7,6 +7,9 @@
 with `p` the position and the array in exactly this order: integers in MessagePack's shortest form,
 texts as `str`, the body as `bin`. Every stored column is covered, names as text and not as the
 engine's own row numbers, so that all engines give the same chain for the same history.
+
+Of a pruned event the link stays, so that the chain goes on behind it; that it was pruned, and not
+taken away, is vouched for by a receipt in the chain (`eventstore.pruning`).
 """
 
 from collections.abc import Iterable
@@ -15,7 +18,7 @@ from hashlib import blake2b
 import msgspec
 
 from eventstore.errors import Damaged
-from eventstore.model import StoredEvent
+from eventstore.model import StoredEvent, Tombstone
 
 GENESIS = bytes(32)
 """The chain before the first event."""
@@ -68,7 +71,9 @@ def relink(before: bytes, event: StoredEvent) -> bytes:
     )
 
 
-def check(before: bytes, after: int, seqs: dict[str, int], events: Iterable[StoredEvent]) -> bytes:
+def check(
+    before: bytes, after: int, seqs: dict[str, int], events: Iterable[StoredEvent | Tombstone]
+) -> bytes:
     """Walk `events`, which must follow position `after`, and return the chain of the last one.
 
     `seqs` holds the last seq met in each stream; it is updated.
@@ -84,8 +89,15 @@ def check(before: bytes, after: int, seqs: dict[str, int], events: Iterable[Stor
         known = seqs.get(event.stream)
         if known is not None and event.seq != known + 1:
             raise Damaged(position, f"{event.stream} goes from seq {known} to {event.seq}")
-        chain = relink(chain, event)
-        if chain != event.chain:
+        if isinstance(event, StoredEvent) and relink(chain, event) != event.chain:
             raise Damaged(position, "the event does not fit its hash")
+        chain = event.chain
         seqs[event.stream] = event.seq
     return chain
+
+
+def merged(events: list[StoredEvent], pruned: list[Tombstone]) -> list[StoredEvent | Tombstone]:
+    """Both by ascending position."""
+    if not pruned:
+        return [*events]
+    return sorted([*events, *pruned], key=lambda one: one.position)

@@ -32,6 +32,7 @@ from eventstore.store import (
     Group,
     Lookup,
     Place,
+    Prune,
     PutBlob,
     PutCommand,
     PutKey,
@@ -50,6 +51,7 @@ class Draft:
         self.position = place.position
         self.chain = place.chain
         self.seqs: dict[str, int] = {}
+        self.firsts: dict[str, int] = {}
         self.events: list[StoredEvent] = []
         self.changes: list[Change] = []
         self._heads: Mapping[str, Head] = place.heads
@@ -91,11 +93,16 @@ class Draft:
             self._seal(append, changes, keys)
         if append.rows or append.blobs or append.drop_blobs:
             _beside(append, changes)
+        if append.prune is not None:
+            changes.append(Prune(append.prune.positions, dict(append.prune.firsts)))
+            self.firsts.update(append.prune.firsts)
         command = append.command
         if command is not None:
             check_text(command.key.user, command.key.client, command.key.id, command.at_stream)
             if command.at_stream:
-                command = msgspec.structs.replace(command, at_seq=seqs.get(command.at_stream, 0))
+                # A command may answer with an event of an earlier append: then its seq was given.
+                at_seq = seqs.get(command.at_stream, command.at_seq)
+                command = msgspec.structs.replace(command, at_seq=at_seq)
             changes.append(PutCommand(command, self._now_ms))
             self._commands[command.key] = command
         self.events += events

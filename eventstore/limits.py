@@ -6,6 +6,7 @@ from eventstore.model import LOG_STREAM, Append, RowPut
 
 EVENT_BYTES_MAX = 1 << 20
 APPEND_EVENTS_MAX = 1 << 16
+PRUNE_EVENTS_MAX = 10_000
 APPEND_BYTES_MAX = 64 << 20
 NAME_CHARS_MAX = 255
 KEYFRAME_SPAN = 4096
@@ -48,6 +49,8 @@ def weigh(append: Append) -> int:
         or append.shred
     ):
         total += _weigh_beside(append)
+    if append.prune is not None and len(append.prune.positions) > PRUNE_EVENTS_MAX:
+        raise TooLarge(f"{len(append.prune.positions)} events pruned at once, at most {PRUNE_EVENTS_MAX}")
     if append.command is not None:
         key = append.command.key
         check_names(key.user, key.client, key.id)

@@ -61,6 +61,10 @@ class StoreLog(LogReader):
         """See `Log`."""
         return self._writer.listen(listener)
 
+    def observe_commits(self, observe: Callable[[float], None]) -> None:
+        """Call `observe` with the seconds that each group commit took, from now on. It must not raise."""
+        self._writer.observe = observe
+
     def take(self, counter: str, count: int = 1) -> int:
         """See `Log`."""
         if count < 1:

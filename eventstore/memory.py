@@ -15,12 +15,21 @@ from typing import Self
 import msgspec
 
 from eventstore.ambient import Ambient
-from eventstore.chain import GENESIS, check
+from eventstore.chain import GENESIS, check, merged
 from eventstore.errors import InUse, Unavailable, WrongKey
 from eventstore.executor import Executor, InlineExecutor
 from eventstore.limits import KEYFRAME_SPAN
 from eventstore.log import StoreLog
-from eventstore.model import LOG_STREAM, Ack, CommandKey, CommandRecord, Head, Keyframe, StoredEvent
+from eventstore.model import (
+    LOG_STREAM,
+    Ack,
+    CommandKey,
+    CommandRecord,
+    Head,
+    Keyframe,
+    StoredEvent,
+    Tombstone,
+)
 from eventstore.modeldisk import ModelDisk
 from eventstore.seal import Vault
 from eventstore.store import (
@@ -30,6 +39,7 @@ from eventstore.store import (
     DropSealed,
     Group,
     Loaded,
+    Prune,
     PutAck,
     PutBlob,
     PutCommand,
@@ -87,6 +97,8 @@ class _Tables:
     def __init__(self) -> None:
         self.events: list[StoredEvent] = []
         self.streams: dict[str, list[StoredEvent]] = {}
+        self.firsts: dict[str, int] = {}
+        self.pruned: list[Tombstone] = []
         self.commands: dict[CommandKey, CommandRecord] = {}
         self.counters: dict[str, int] = {}
         self.keys: dict[str, bytes] = {}
@@ -128,6 +140,9 @@ class _Tables:
             case Shred(owner):
                 self.keys.pop(owner, None)
                 self.sealed.pop(owner, None)
+            case Prune(positions, firsts):
+                self._prune(frozenset(positions))
+                self.firsts.update(firsts)
             case PutCounter(counter, following):
                 self.counters[counter] = max(following, self.counters.get(counter, 1))
             case PutCommand(record):
@@ -139,6 +154,15 @@ class _Tables:
                 self._keep(frame)
             case Touch():
                 pass
+
+    def _prune(self, positions: frozenset[int]) -> None:
+        gone = [event for event in self.events if event.position in positions]
+        stones = [Tombstone(event.position, event.stream, event.seq, event.chain) for event in gone]
+        self.pruned = sorted(self.pruned + stones, key=_position)
+        self.events = [event for event in self.events if event.position not in positions]
+        for stream in {event.stream for event in gone}:
+            kept = self.streams[stream]
+            self.streams[stream] = [event for event in kept if event.position not in positions]
 
     def _keep(self, frame: Keyframe) -> None:
         place = (frame.stream, frame.fold)
@@ -190,9 +214,11 @@ class _MemoryStore:
         tables = self._tables = _Tables()
         for payload in payloads[1:]:
             tables.add(msgspec.msgpack.decode(payload, type=Group))
-        chain = check(GENESIS, 0, dict.fromkeys(tables.streams, 0), tables.events)
-        heads = {stream: Head(1, events[-1].seq) for stream, events in tables.streams.items()}
-        return Loaded(self._birth.log_id, len(tables.events), chain, heads, dict(tables.counters))
+        history = merged(tables.events, tables.pruned)
+        chain = check(GENESIS, 0, dict.fromkeys(tables.streams, 0), history)
+        firsts = tables.firsts
+        heads = {name: Head(firsts.get(name, 1), events[-1].seq) for name, events in tables.streams.items()}
+        return Loaded(self._birth.log_id, len(history), chain, heads, dict(tables.counters))
 
     def care_due(self) -> bool:
         """See `Store`."""
@@ -212,15 +238,29 @@ class _MemoryStore:
     ) -> list[StoredEvent]:
         """See `Reads`."""
         tables = self._tables
-        kept = tables.events if stream == LOG_STREAM else tables.streams.get(stream, [])
+        kept, place = (
+            (tables.events, _position) if stream == LOG_STREAM else (tables.streams.get(stream, []), _seq)
+        )
         found: list[StoredEvent] = []
         size = 0
-        for event in kept[after : min(upto, after + events_max)]:
+        start = bisect_right(kept, after, key=place)
+        for event in kept[start : start + events_max]:
+            if place(event) > upto:
+                break
             size += len(event.body)
             if found and size > bytes_max:
                 break
             found.append(event)
         return found
+
+    def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
+        """See `Reads`."""
+        return [stone for stone in self._tables.pruned if after < stone.position <= upto][:limit]
+
+    def chains(self, after: int, upto: int) -> list[bytes]:
+        """See `Reads`."""
+        tables = self._tables
+        return [one.chain for one in merged(tables.events, tables.pruned) if after < one.position <= upto]
 
     def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Reads`."""
@@ -258,6 +298,14 @@ class _MemoryStore:
         """See `Reads`."""
         kept = sorted(self._tables.acks.items())
         return [Ack(*key, seq) for key, seq in kept if user is None or key[0] == user]
+
+
+def _position(one: StoredEvent | Tombstone) -> int:
+    return one.position
+
+
+def _seq(event: StoredEvent) -> int:
+    return event.seq
 
 
 def _open(disk: ModelDisk, ambient: Ambient, vault: Vault) -> tuple[_MemoryStore, Loaded]:

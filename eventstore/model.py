@@ -76,6 +76,15 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     chain: bytes
 
 
+class Tombstone(msgspec.Struct, frozen=True, gc=False):
+    """What stays of a pruned event: its place, and its link of the chain, which covered all of it."""
+
+    position: int
+    stream: str
+    seq: int
+    chain: bytes
+
+
 class Head(msgspec.Struct, frozen=True, gc=False):
     """Where a stream stands: `first` = oldest seq still kept, `seq` = newest (0: empty)."""
 
@@ -131,6 +140,16 @@ class SecretPut(msgspec.Struct, frozen=True):
     value: Secret
 
 
+class Pruning(msgspec.Struct, frozen=True):
+    """Events to reduce to tombstones: their positions, and the oldest seq then kept of each stream.
+
+    Only `eventstore.compaction` makes one: the newest event of a stream may never be in it.
+    """
+
+    positions: tuple[int, ...]
+    firsts: Mapping[str, int]
+
+
 class Append(msgspec.Struct, frozen=True, kw_only=True):
     """One atomic write: events of any streams with everything that must be true at the same moment.
 
@@ -151,6 +170,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[SecretPut, ...] = ()
     drop_secrets: tuple[tuple[str, str], ...] = ()
     shred: tuple[str, ...] = ()
+    prune: Pruning | None = None
 
 
 class Appended(msgspec.Struct, frozen=True):

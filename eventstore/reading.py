@@ -7,14 +7,24 @@ import msgspec
 
 from eventstore.blobs import blob_id as name_of
 from eventstore.blobs import unpack
-from eventstore.chain import GENESIS, check
+from eventstore.chain import GENESIS, check, merged
 from eventstore.errors import Closed, Damaged
 from eventstore.executor import Executor
-from eventstore.model import LOG_STREAM, Ack, CommandKey, CommandRecord, Head, Keyframe, StoredEvent
+from eventstore.model import (
+    LOG_STREAM,
+    Ack,
+    CommandKey,
+    CommandRecord,
+    Head,
+    Keyframe,
+    StoredEvent,
+    Tombstone,
+)
 from eventstore.store import Place, Reads
 
 STATE_BYTES_MAX = 256 << 20
 _VERIFY_EVENTS = 1000
+_VERIFY_BYTES = 4 << 20
 _EMPTY = Head()
 
 
@@ -125,10 +135,7 @@ class LogReader:
         upto, end = place.position, place.chain
         at, chain, seqs = from_position, GENESIS, dict[str, int]()
         if 0 < from_position <= upto:
-            before = await self._read(lambda: self._reads.events(LOG_STREAM, from_position - 1, upto, 1, 1))
-            if not before or before[0].position != from_position:
-                raise Damaged(from_position, "missing")
-            chain = before[0].chain
+            [chain] = await self.chains(from_position - 1, from_position)
         while at < upto:
             page = await self._page(at, upto)
             if not page:
@@ -139,8 +146,30 @@ class LogReader:
             raise Damaged(upto, "the last event is not the one that was written")
         return max(0, upto - from_position)
 
-    async def _page(self, after: int, upto: int) -> list[StoredEvent]:
-        return await self._read(lambda: self._reads.events(LOG_STREAM, after, upto, _VERIFY_EVENTS, 4 << 20))
+    async def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
+        """What stays of the pruned events at positions in (after, upto], ascending."""
+        return await self._read(lambda: self._reads.tombstones(after, upto, limit))
+
+    async def chains(self, after: int, upto: int) -> list[bytes]:
+        """The links of the chain at positions in (after, upto], pruned or not.
+
+        Raises:
+            Damaged: one is missing.
+        """
+        return await self._read(lambda: self._reads.chains(after, upto))
+
+    async def _page(self, after: int, upto: int) -> list[StoredEvent | Tombstone]:
+        """Events and tombstones without a hole between them, if the log has none."""
+
+        def job() -> list[StoredEvent | Tombstone]:
+            reads = self._reads
+            events = reads.events(LOG_STREAM, after, upto, _VERIFY_EVENTS, _VERIFY_BYTES)
+            pruned = reads.tombstones(after, events[-1].position if events else upto, _VERIFY_EVENTS)
+            if len(pruned) == _VERIFY_EVENTS:
+                events = [event for event in events if event.position < pruned[-1].position]
+            return merged(events, pruned)
+
+        return await self._read(job)
 
     async def _stop_reading(self) -> None:
         """Start no read any more, and wait for those under way."""

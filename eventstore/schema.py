@@ -4,6 +4,7 @@ meta        one value a key: log id, writer epoch, mark of the master key, time 
 name        texts that repeat in every event (types, builds), by number
 stream      streams by number; `first` = oldest seq still kept
 event       the log; unique (stream, seq)
+pruned      what stays of pruned events: their place and their link of the chain
 command     answers of commands, at least 7 days
 counter     the next number of each counter
 data_key    wrapped data keys; sealed = secrets under them
@@ -65,6 +66,7 @@ _TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
         },
         "position",
     ),
+    "pruned": ({"position": int, "stream": int, "seq": int, "chain": bytes}, "position"),
     "command": (
         {
             "user": str,

@@ -10,14 +10,21 @@ from pathlib import Path
 from typing import Self
 
 from eventstore.ambient import Ambient
-from eventstore.chain import GENESIS, check
+from eventstore.chain import GENESIS, check, merged
 from eventstore.errors import Damaged, EventStoreError, WrongKey
 from eventstore.executor import Executor, ThreadExecutor
 from eventstore.lock import DirectoryLock, Left
 from eventstore.log import StoreLog
 from eventstore.schema import DATABASE, connect_writer, prepare
 from eventstore.seal import Vault
-from eventstore.sqlite_reads import EVENTS_BY_POSITION, Names, SqliteReads, select_events, translated
+from eventstore.sqlite_reads import (
+    EVENTS_BY_POSITION,
+    Names,
+    SqliteReads,
+    select_events,
+    select_tombstones,
+    translated,
+)
 from eventstore.sqlite_store import SqliteStore
 from eventstore.store import Loaded
 
@@ -161,13 +168,16 @@ def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) ->
     start = max(0, loaded.position - TAIL_EVENTS)
     chain = GENESIS
     if start:
-        row = connection.execute("SELECT chain FROM event WHERE position = ?", (start,)).fetchone()
+        sql = "SELECT chain FROM {} WHERE position = ?1"
+        sql = f"{sql.format('event')} UNION ALL {sql.format('pruned')}"
+        row = connection.execute(sql, (start,)).fetchone()
         if row is None:
             raise Damaged(start, "missing")
         chain = row[0]
     bounds = (start, loaded.position, TAIL_EVENTS)
     tail = select_events(connection, names, EVENTS_BY_POSITION, bounds, 1 << 62)
-    check(chain, start, {}, tail)
+    pruned = select_tombstones(connection, names, start, loaded.position, TAIL_EVENTS)
+    check(chain, start, {}, merged(tail, pruned))
 
 
 def _check_end(left: Left, loaded: Loaded) -> None:

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
 from eventstore.limits import KEYFRAME_SPAN
 from eventstore.store import (
     Change,
     DropBlob,
     DropRow,
     DropSealed,
+    Prune,
     PutAck,
     PutBlob,
     PutCommand,
@@ -34,6 +37,10 @@ _PUT_ACK = (
     " ON CONFLICT (user, client, stream) DO UPDATE SET seq = max(seq, excluded.seq)"
 )
 _PUT_BLOB = "INSERT INTO blob VALUES (?, 1, ?) ON CONFLICT (id) DO UPDATE SET refs = refs + 1"
+_BURY = (
+    "INSERT INTO pruned SELECT position, stream, seq, chain FROM event"
+    " WHERE position IN (SELECT value FROM json_each(?))"
+)
 _DROP_OLD_KEYFRAMES = (
     "DELETE FROM keyframe WHERE stream = ?1 AND fold = ?2 AND (fingerprint <> ?3 OR (seq NOT IN"
     " (SELECT seq FROM keyframe WHERE stream = ?1 AND fold = ?2 AND fingerprint = ?3"
@@ -72,6 +79,12 @@ def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
         case Shred(owner):
             yield "DELETE FROM data_key WHERE owner = ?", (owner,)
             yield "DELETE FROM sealed WHERE owner = ?", (owner,)
+        case Prune(positions, firsts):
+            chosen = msgspec.json.encode(positions).decode()
+            yield _BURY, (chosen,)
+            yield "DELETE FROM event WHERE position IN (SELECT value FROM json_each(?))", (chosen,)
+            for stream, first in firsts.items():
+                yield "UPDATE stream SET first = ? WHERE name = ?", (first, stream)
         case PutCounter(counter, following):
             yield _PUT_COUNTER, (counter, following)
         case PutCommand(record, at_ms):

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from eventstore.chain import GENESIS
 from eventstore.errors import Closed, Damaged, EventStoreError, Unavailable
-from eventstore.model import LOG_STREAM, Ack, CommandKey, CommandRecord, Head, Keyframe, StoredEvent
+from eventstore.model import (
+    LOG_STREAM,
+    Ack,
+    CommandKey,
+    CommandRecord,
+    Head,
+    Keyframe,
+    StoredEvent,
+    Tombstone,
+)
 from eventstore.schema import connect_reader
 from eventstore.store import Loaded
 
@@ -133,6 +142,19 @@ def select_events(
     return events
 
 
+def select_tombstones(
+    connection: sqlite3.Connection, names: Names, after: int, upto: int, limit: int
+) -> list[Tombstone]:
+    """What stays of the pruned events in (after, upto]."""
+    sql = (
+        "SELECT position, stream, seq, chain FROM pruned WHERE position > ? AND position <= ?"
+        " ORDER BY position LIMIT ?"
+    )
+    streams = names.stream_names
+    found = connection.execute(sql, (after, upto, limit)).fetchall()
+    return [Tombstone(position, streams[stream], seq, chain) for position, stream, seq, chain in found]
+
+
 class SqliteReads:
     """Implements `store.Reads`; any number of calls at once, each on a connection of its own."""
 
@@ -170,6 +192,27 @@ class SqliteReads:
                 return []
             by_seq = (number, after, upto, events_max)
             return select_events(connection, self._names, EVENTS_BY_SEQ, by_seq, bytes_max)
+
+    def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
+        """See `Reads`."""
+        with self._connection() as connection:
+            return select_tombstones(connection, self._names, after, upto, limit)
+
+    def chains(self, after: int, upto: int) -> list[bytes]:
+        """See `Reads`."""
+        sql = "SELECT position, chain FROM {} WHERE position > ? AND position <= ? ORDER BY position"
+        with self._connection() as connection:
+            connection.execute("BEGIN")  # both from one moment
+            try:
+                kept = connection.execute(sql.format("event"), (after, upto)).fetchall()
+                pruned = connection.execute(sql.format("pruned"), (after, upto)).fetchall()
+            finally:
+                connection.execute("COMMIT")
+        links = sorted(kept + pruned) if pruned else kept
+        for position, link in enumerate(links, after + 1):
+            if link[0] != position:
+                raise Damaged(position, "missing")
+        return [chain for _position, chain in links]
 
     def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Reads`."""

@@ -19,6 +19,7 @@ from eventstore.model import (
     RowDrop,
     RowPut,
     StoredEvent,
+    Tombstone,
 )
 
 
@@ -79,6 +80,13 @@ class Shred(_Change, frozen=True):
     owner: str
 
 
+class Prune(_Change, frozen=True):
+    """Reduce events to tombstones; `firsts` maps a stream to its oldest seq that is then kept."""
+
+    positions: tuple[int, ...]
+    firsts: dict[str, int]
+
+
 class PutCounter(_Change, frozen=True):
     """The next number that a counter will hand out."""
 
@@ -120,6 +128,7 @@ type Change = (
     | PutSealed
     | DropSealed
     | Shred
+    | Prune
     | PutCounter
     | PutCommand
     | PutAck
@@ -197,6 +206,14 @@ class Reads(Protocol):
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
     ) -> list[StoredEvent]:
         """See `Log.read`."""
+        ...
+
+    def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
+        """The pruned events at positions in (after, upto], ascending."""
+        ...
+
+    def chains(self, after: int, upto: int) -> list[bytes]:
+        """The links of the chain at positions in (after, upto], pruned or not."""
         ...
 
     def command(self, key: CommandKey) -> CommandRecord | None:

@@ -55,6 +55,7 @@ class _Commit(msgspec.Struct, frozen=True):
     outcomes: list[Outcome]
     events: list[StoredEvent]
     seqs: dict[str, int]
+    firsts: dict[str, int]
     position: int
     chain: bytes
     wrote: bool
@@ -80,6 +81,8 @@ class Writer:
     ) -> None:
         self.place = Place(loaded.position, loaded.chain, loaded.heads)
         self.failure: str | None = None
+        self.observe: Callable[[float], None] | None = None
+        """Told of the seconds that each group commit took."""
         self._store = store
         self._reads = reads
         self._vault = vault
@@ -199,8 +202,11 @@ class Writer:
         try:
             if self._in_doubt:
                 self._tell(await self._find_out())
+            began_s = self._ambient.monotonic_s()
             commit = await self._executor.run(lambda: self._job(items, counters, now_ms))
             wrote = commit.wrote
+            if wrote and self.observe is not None:
+                self.observe(self._ambient.monotonic_s() - began_s)
         except Exception as error:  # noqa: BLE001  whatever it was, the group must hear of it
             await self._fail(items, error)
         else:
@@ -231,6 +237,8 @@ class Writer:
         for stream, seq in commit.seqs.items():
             known = place.heads.get(stream)
             place.heads[stream] = Head(1 if known is None else known.first, seq)
+        for stream, first in commit.firsts.items():
+            place.heads[stream] = Head(first, place.heads[stream].seq)
         place.position = commit.position
         place.chain = commit.chain
         if commit.wrote:
@@ -286,7 +294,7 @@ class Writer:
         if wrote:
             draft.changes[:0] = counters
             self._store.commit(draft.group())
-        return _Commit(outcomes, draft.events, draft.seqs, draft.position, draft.chain, wrote)
+        return _Commit(outcomes, draft.events, draft.seqs, draft.firsts, draft.position, draft.chain, wrote)
 
     def _look(self) -> tuple[Loaded, list[StoredEvent]]:
         place = self.place

@@ -19,6 +19,7 @@ from actors.directory import Directory, DirectoryLimits
 from eventstore.ambient import Ambient
 from eventstore.errors import EventStoreError
 from eventstore.executor import Executor, ThreadExecutor
+from eventstore.log import StoreLog
 from eventstore.port import Log
 from eventstore.seal import derive
 from eventstore.sqlite import SqliteLog
@@ -133,6 +134,8 @@ class App:
         self.publisher.register()
         _register_mail(registry, mail)
         metrics = Metrics()
+        if isinstance(log, StoreLog):
+            log.observe_commits(metrics.committed)
         authenticator = Authenticator(secrets.jwt_secret)
         hub = Hub(
             log,

@@ -13,6 +13,7 @@ from eventstore.model import (
     Ack,
     Append,
     Appended,
+    CommandRecord,
     Duplicate,
     Keyframe,
     RowDrop,
@@ -375,3 +376,24 @@ async def test_nothing_but_events_moves_the_position(engine: Engine) -> None:
         await log.save_acks([Ack("user/1", "dev", "a", 5)])
         assert isinstance(done, Appended)
         assert (done.position, log.position, heard) == (0, 0, [])
+
+
+@looped
+async def test_a_command_that_answers_with_an_earlier_append_keeps_that_place(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(event("user/1"), event("user/1")))
+        record = CommandRecord(command_key("c-1"), b"f", b"{}", at_stream="user/1", at_seq=2)
+        done = await log.append(Append(ts_ms=0, command=record))
+        assert done.command is not None
+        assert (done.command.at_stream, done.command.at_seq) == ("user/1", 2)
+        assert await log.command(command_key("c-1")) == record
+
+
+@looped
+async def test_each_group_commit_tells_how_long_it_took(engine: Engine) -> None:
+    async with opened(engine) as log:
+        seconds: list[float] = []
+        log.observe_commits(seconds.append)
+        await log.append(append(event()))
+        assert len(seconds) == 1
+        assert seconds[0] >= 0
