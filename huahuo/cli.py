@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from eventstore.ambient import SystemAmbient
-from huahuo import config
+from huahuo import config, replay_cli
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.loops import run
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Mailboxes checked over IMAP, streamed to browsers that may vanish and return.",
 )
+app.add_typer(replay_cli.app)
 _err = Console(stderr=True, highlight=False)
 
 Data = Annotated[

@@ -1,0 +1,176 @@
+"""`huahuo replay`: names, flags and help of the time-travel debugger. Bodies live in `huahuo.replaying`.
+
+Exit codes: 0 found or the same, 1 nothing found or different, 2 not usable (damaged, no such place,
+a condition that cannot be read).
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from eventstore.ambient import SystemAmbient
+from eventstore.errors import EventStoreError
+from huahuo import config
+from huahuo.errors import HuahuoError
+from huahuo.replaying import look
+from huahuo.replaying.show import Out
+from huahuo.replaying.source import opened
+from huahuo.tail import printable
+from replay.history import History
+
+EXIT_NOTHING = 1
+EXIT_UNUSABLE = 2
+
+app = typer.Typer(
+    name="replay",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="The log as a time-travel debugger: read-only, on a live directory, a copy or an export.",
+)
+
+Data = Annotated[Path | None, typer.Option(help="Data directory, or an export.", show_default="huahuo-data")]
+Json = Annotated[bool, typer.Option("--json", help="JSON, an object a line.")]
+At = Annotated[
+    str | None,
+    typer.Option(help="SEQ, @POSITION, a time or -5m.", show_default="head"),
+]
+After = Annotated[str | None, typer.Option(help="Begin after this moment.", show_default="the start")]
+Until = Annotated[str | None, typer.Option(help="End with this moment.", show_default="head")]
+Verify = Annotated[bool, typer.Option("--verify", help="Check every event against its hash first.")]
+Entity = Annotated[str, typer.Argument(help="mailbox/17, user/42, system, group/NAME or any stream.")]
+EventName = Annotated[str, typer.Argument(metavar="EVENT", help="STREAM#SEQ, or @POSITION.")]
+
+_ambient = SystemAmbient()
+
+
+@app.command(epilog="Example:  huahuo replay state mailbox/17 --at -5m")
+def state(
+    entity: Entity, data: Data = None, at: At = None, as_json: Json = False, verify: Verify = False
+) -> None:
+    """The state of an entity as of then."""
+    out = Out(as_json=as_json)
+    _look(data, lambda history: look.state(history, entity, at, _ambient, out), verify=verify)
+
+
+@app.command(epilog="Example:  huahuo replay log mailbox/17 --diff --after -1h")
+def log(
+    entity: Entity,
+    data: Data = None,
+    after: After = None,
+    until: Until = None,
+    diff: Annotated[bool, typer.Option("--diff", help="With what each event changed.")] = False,
+    type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; repeatable.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many events.")] = 1000,
+    as_json: Json = False,
+    verify: Verify = False,
+) -> None:
+    """The events of an entity, a stream, or (`log`) all."""
+    out = Out(as_json=as_json)
+    _look(
+        data,
+        lambda history: look.log(
+            history,
+            entity,
+            after,
+            until,
+            _ambient,
+            out,
+            diff=diff,
+            types=tuple(type_ or ()),
+            limit=limit,
+        ),
+        verify=verify,
+    )
+
+
+@app.command(epilog="Example:  huahuo replay blame mailbox/17 status")
+def blame(
+    entity: Entity,
+    path: Annotated[str, typer.Argument(help='A field: status, check.progress, cursors["a.b"].INBOX.')],
+    data: Data = None,
+    at: At = None,
+    as_json: Json = False,
+    verify: Verify = False,
+) -> None:
+    """Which event last changed a field, caused by what, by whom."""
+    out = Out(as_json=as_json)
+    _look(data, lambda history: look.blamed(history, entity, path, at, _ambient, out), verify=verify)
+
+
+@app.command(epilog="Example:  huahuo replay why user/42#1042")
+def why(event: EventName, data: Data = None, as_json: Json = False, verify: Verify = False) -> None:
+    """The chain of causes that led to an event."""
+    out = Out(as_json=as_json)
+    _look(data, lambda history: look.why(history, event, out), verify=verify)
+
+
+@app.command(epilog="Example:  huahuo replay effects @4711")
+def effects(
+    event: EventName,
+    data: Data = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many events.")] = 1000,
+    as_json: Json = False,
+    verify: Verify = False,
+) -> None:
+    """What came of an event."""
+    out = Out(as_json=as_json)
+    _look(data, lambda history: look.effects(history, event, out, limit=limit), verify=verify)
+
+
+@app.command(epilog="""Example:  huahuo replay when 'mailbox/17 status == "error" and progress > 50'""")
+def when(
+    condition: Annotated[str, typer.Argument(help="An entity and a condition over its fields.")],
+    data: Data = None,
+    after: After = None,
+    until: Until = None,
+    monotone: Annotated[
+        bool, typer.Option("--monotone", help="Once true it stays true: find it by bisection.")
+    ] = False,
+    as_json: Json = False,
+    verify: Verify = False,
+) -> None:
+    """The first moment at which a condition became true."""
+    out = Out(as_json=as_json)
+    _look(
+        data,
+        lambda history: look.when(history, condition, after, until, _ambient, out, monotone=monotone),
+        verify=verify,
+    )
+
+
+def settings(data: Path | None) -> config.Settings:
+    """The settings of a data directory."""
+    return config.load(environ=os.environ, flags={"data": data})
+
+
+def _look(data: Path | None, body: Callable[[History], Awaitable[int]], *, verify: bool) -> None:
+    async def main() -> int:
+        async with opened(settings(data).data, whole=verify) as history:
+            return await body(history)
+
+    leave(main)
+
+
+def leave(main: Callable[[], Awaitable[int]]) -> None:
+    """Run `main` and exit with its code; what cannot be used ends as one line on stderr."""
+
+    async def run() -> int:
+        return await main()
+
+    errors = Console(stderr=True, highlight=False)
+    try:
+        code = asyncio.run(run())
+    except LookupError as error:
+        errors.print(printable(str(error.args[0] if error.args else error)), markup=False, soft_wrap=True)
+        code = EXIT_NOTHING
+    except (HuahuoError, EventStoreError) as error:
+        errors.print(f"huahuo: {printable(str(error))}", markup=False, soft_wrap=True)
+        code = EXIT_UNUSABLE
+    except BrokenPipeError:  # the reader of the pipe has seen enough
+        code = 0
+    raise typer.Exit(code)
