@@ -117,7 +117,7 @@ class ClientSession:
         self._ack_at: float | None = None
         self._save_at: float | None = None
         self._saved_at = 0.0
-        self._heartbeat_s = 30.0
+        self._silence_s = 15.0  # after so much of it the server is asked whether it is there
         self._heard_at = 0.0
         self._dead_at: float | None = None
         self._goaway: GoawayFrame | None = None
@@ -218,7 +218,7 @@ class ClientSession:
             paced = self._pace.next_at()
             times += [max(s.retry_at, paced) for s in self._streams.values() if s.retry_at is not None]
             if self._dead_at is None:
-                times.append(self._heard_at + self._heartbeat_s)
+                times.append(self._heard_at + self._silence_s)
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -230,7 +230,7 @@ class ClientSession:
             self._save()
         if self._dead_at is not None and self._dead_at <= now:
             self.dead, self._dead_at = True, None
-        elif self.phase == "online" and self._dead_at is None and self._heard_at + self._heartbeat_s <= now:
+        elif self.phase == "online" and self._dead_at is None and self._heard_at + self._silence_s <= now:
             self._urgent.append({"action": "heartbeat"})
             self._dead_at = now + ANSWER_WITHIN_S
 
@@ -393,7 +393,7 @@ class ClientSession:
             return
         self.phase, self._dead_at = "online", None
         self.retry.online(now)
-        self.window, self._heartbeat_s = result.window, result.heartbeat_s
+        self.window, self._silence_s = result.window, result.heartbeat_s / 2
         self._log, self._unacked = result.log, 0
         self._automatic = frozenset({"system", f"user/{result.user.get('user_id')}"})
         self._happened.append(Online(result.log, result.session, result.user))

@@ -14,7 +14,7 @@ const en = {
   stop1000: "The server ended the session.", stop4003: "The token has expired: sign in with a new one.",
   stop4009: "This session continues in another window.", stop4500: "The server does not accept this token.",
   stop4503: "This sign-in was revoked.", stopElse: "The connection ended: {0} ({1}).", takeOver: "Continue here",
-  lost: "The reply may be missing: the page was left before it came.", tooMany: "Too many commands are waiting.",
+  tooMany: "Too many commands are waiting.",
 };
 
 const zh = {
@@ -31,7 +31,7 @@ const zh = {
   stop1000: "服务器结束了会话。", stop4003: "令牌已过期，请使用新令牌登录。",
   stop4009: "此会话已在另一个窗口继续。", stop4500: "服务器不接受此令牌。",
   stop4503: "此登录已被撤销。", stopElse: "连接已结束：{0}（{1}）。", takeOver: "在此继续",
-  lost: "可能没有收到回复：页面在此之前已离开。", tooMany: "等待中的命令过多。",
+  tooMany: "等待中的命令过多。",
 };
 
 const chinese = navigator.language.toLowerCase().startsWith("zh");

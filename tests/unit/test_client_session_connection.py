@@ -103,7 +103,7 @@ def test_silence_is_answered_by_a_heartbeat_and_that_by_giving_up() -> None:
     bench.connect()
     bench.accept(heartbeat_s=30)
     bench.said()
-    bench.wait(31)
+    bench.wait(16)
     assert bench.said() == [{"action": "heartbeat"}]
     assert not bench.session.dead
     bench.wait(10)
@@ -112,7 +112,7 @@ def test_silence_is_answered_by_a_heartbeat_and_that_by_giving_up() -> None:
 
 def test_any_message_shows_that_the_server_is_there() -> None:
     bench = Bench().follow("start").online()
-    bench.wait(31)
+    bench.wait(16)
     bench.events(1, 1)
     bench.wait(10)
     assert not bench.session.dead
