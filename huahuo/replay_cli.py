@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -22,7 +22,10 @@ from huahuo.replaying.show import Out
 from huahuo.replaying.source import opened
 from huahuo.tail import printable
 from replay.history import History
+from replay.moment import AtHead, AtSeq
+from replay.timeline import position_of_moment
 
+EXIT_FOUND = 0
 EXIT_NOTHING = 1
 EXIT_UNUSABLE = 2
 
@@ -33,6 +36,7 @@ app = typer.Typer(
     help="The log as a time-travel debugger: read-only, on a live directory, a copy or an export.",
 )
 
+Format = Literal["jsonl", "csv", "parquet", "cloudevents"]
 Data = Annotated[Path | None, typer.Option(help="Data directory, or an export.", show_default="huahuo-data")]
 Json = Annotated[bool, typer.Option("--json", help="JSON, an object a line.")]
 At = Annotated[
@@ -141,6 +145,55 @@ def when(
         lambda history: look.when(history, condition, after, until, _ambient, out, monotone=monotone),
         verify=verify,
     )
+
+
+@app.command(epilog="Example:  huahuo replay export --to log.parquet --format parquet --after -7d")
+def export(
+    data: Data = None,
+    to: Annotated[Path | None, typer.Option(help="File to write.", show_default="standard output")] = None,
+    form: Annotated[Format, typer.Option("--format", help="What other tool it is for.")] = "jsonl",
+    stream: Annotated[
+        list[str] | None, typer.Option("--stream", help="Only this stream; repeatable.")
+    ] = None,
+    after: After = None,
+    until: Until = None,
+    verify: Verify = False,
+) -> None:
+    """Write events for other tools. Sealed secrets show as [sealed]."""
+
+    async def body(history: History) -> int:
+        from huahuo.replaying.transfer import export as write
+
+        names = tuple(stream or ())
+        own = names[0] if len(names) == 1 else "log"
+        start = await position_of_moment(history, own, look.moment(after, _ambient, AtSeq(0)))
+        upto = await position_of_moment(history, own, look.moment(until, _ambient, AtHead()))
+        count = await write(history, names, start, upto, form, to)
+        typer.echo(f"{count} events", err=True)
+        return EXIT_FOUND if count else EXIT_NOTHING
+
+    _look(data, body, verify=verify)
+
+
+@app.command("import", epilog="Example:  huahuo replay import log.jsonl --data ./other")
+def import_(
+    source: Annotated[Path, typer.Argument(help="An export in JSON Lines.")],
+    data: Annotated[Path, typer.Option(help="Directory for the new log; it must not have one.")],
+    as_json: Json = False,
+) -> None:
+    """Make a new log, with a new id, of an export."""
+
+    async def main() -> int:
+        from huahuo.replaying.transfer import import_ as body
+
+        count, log_id = await body(source, settings(data), _ambient)
+        if as_json:
+            Out(as_json=True).json({"events": count, "log": log_id, "data": str(data)})
+        else:
+            typer.echo(f"{count} events in the new log {log_id}")
+        return EXIT_FOUND
+
+    leave(main)
 
 
 def settings(data: Path | None) -> config.Settings:
