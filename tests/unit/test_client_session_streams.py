@@ -12,6 +12,7 @@ from transport.client_model import (
     NotSubscribed,
     Outcome,
     ProtocolViolation,
+    Skipped,
     Snapshot,
     StreamDenied,
     StreamInUse,
@@ -50,9 +51,9 @@ def test_missing_events_are_asked_for_again_from_what_was_handed_over() -> None:
 def test_a_new_connection_goes_on_behind_what_the_consumer_was_handed() -> None:
     bench = Bench().follow("start").online()
     bench.events(1, 2)
+    bench.events(3, 4)
     item = bench.session.take(STREAM)
     assert item is not None
-    bench.events(3, 4)
     bench.session.closed(None, "lost", bench.now)
     assert bench.connect()["resume"] == {"log": LOG, "cursors": {STREAM: 2}}
 
@@ -130,6 +131,19 @@ def test_a_skipped_range_moves_the_cursor_and_is_told() -> None:
     bench.tell("skipped", stream=STREAM, seq=2, to=8, reason="compacted")
     bench.events(9, 9)
     assert bench.take() == [1, 8, 9]
+
+
+def test_a_skip_that_comes_again_or_overlaps_is_told_once() -> None:
+    bench = Bench().follow("start").online()
+    bench.events(1, 3)
+    bench.tell("skipped", stream=STREAM, seq=2, to=8, reason="compacted")
+    bench.tell("skipped", stream=STREAM, seq=2, to=7, reason="compacted")
+    bench.events(9, 9)
+    bench.session.take(STREAM)
+    skipped = bench.session.take(STREAM)
+    assert isinstance(skipped, Skipped)
+    assert (skipped.first, skipped.last) == (4, 8)
+    assert bench.take() == [9]
 
 
 def test_a_skip_that_begins_too_late_is_a_gap() -> None:
