@@ -20,12 +20,16 @@ _log = structlog.get_logger(__name__)
 
 
 class Left(msgspec.Struct, frozen=True):
-    """How a directory was left: not let go of by `pid` (-1: unknown), or closed at a point (0)."""
+    """How a directory was left: not let go of by `pid` (-1: unknown), or closed at a point (0).
+
+    `inode` is the number of the file that says so: in a copy of the directory it is another one.
+    """
 
     pid: int = 0
     log: str = ""
     position: int = 0
     chain: str = ""
+    inode: int = 0
 
 
 class DirectoryLock:
@@ -61,14 +65,27 @@ class DirectoryLock:
             os.close(self._file)
 
     def _read(self) -> Left:
-        data = os.pread(self._file, _BYTES_MAX, 0)
-        try:
-            return msgspec.json.decode(data, type=Left) if data else Left()
-        except msgspec.DecodeError:
-            return Left(pid=-1)
+        return _left(os.pread(self._file, _BYTES_MAX, 0))
 
     def _write(self, left: Left) -> None:
+        left = msgspec.structs.replace(left, inode=os.fstat(self._file).st_ino)
         data = msgspec.json.encode(left)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, data, 0)
         os.fsync(self._file)
+
+
+def is_original(directory: Path) -> bool:
+    """Whether a log was written in this very directory; a copy of one has only been looked at."""
+    try:
+        with (directory / LOCK).open("rb") as file:
+            return _left(file.read(_BYTES_MAX)).inode == os.fstat(file.fileno()).st_ino
+    except OSError:
+        return False
+
+
+def _left(data: bytes) -> Left:
+    try:
+        return msgspec.json.decode(data, type=Left) if data else Left()
+    except msgspec.DecodeError:
+        return Left(pid=-1)

@@ -20,6 +20,7 @@ from eventstore.model import (
     StoredEvent,
     Tombstone,
 )
+from eventstore.pruning import AUDIT_STREAM, Ledger, Receipt, is_receipt, read_receipt
 from eventstore.store import Place, Reads
 
 STATE_BYTES_MAX = 256 << 20
@@ -144,6 +145,7 @@ class LogReader:
             at = page[-1].position
         if from_position <= upto and chain != end:
             raise Damaged(upto, "the last event is not the one that was written")
+        await self.check_receipts()
         return max(0, upto - from_position)
 
     async def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
@@ -157,6 +159,31 @@ class LogReader:
             Damaged: one is missing.
         """
         return await self._read(lambda: self._reads.chains(after, upto))
+
+    async def receipts(self) -> list[Receipt]:
+        """What vouches for the pruned events, in the order of the log.
+
+        Raises:
+            Damaged: one is not readable.
+        """
+        found: list[Receipt] = []
+        seq, head = 0, self.head(AUDIT_STREAM).seq
+        while seq < head:
+            page = await self.read(AUDIT_STREAM, seq, events_max=_VERIFY_EVENTS)
+            if not page:
+                break
+            found += [read_receipt(event) for event in page if is_receipt(event)]
+            seq = page[-1].seq
+        return found
+
+    async def check_receipts(self) -> None:
+        """Whether every pruned event is vouched for. Raises Damaged at the first that is not."""
+        ledger, at, upto = Ledger(await self.receipts()), 0, self.position
+        while stones := await self.tombstones(at, upto, _VERIFY_EVENTS):
+            for stone in stones:
+                ledger.take(stone)
+            at = stones[-1].position
+        ledger.finish()
 
     async def _page(self, after: int, upto: int) -> list[StoredEvent | Tombstone]:
         """Events and tombstones without a hole between them, if the log has none."""
