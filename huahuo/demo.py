@@ -33,6 +33,7 @@ async def demo(*, port: int | None, data: Path | None, console: Console) -> None
         HuahuoError: the mail server or the service could not start.
     """
     logs.configure("warning", as_json=False)
+    logs.quiet_libraries()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

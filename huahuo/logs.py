@@ -28,7 +28,10 @@ def configure(level: str, *, as_json: bool) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # Libraries that speak through logging: what matters of them, in the same place.
+
+
+def quiet_libraries() -> None:
+    """Libraries that speak through `logging`: what matters of them, beside ours. For our own programs."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     logging.getLogger("pykka").setLevel(logging.CRITICAL)
     logging.getLogger("websockets").setLevel(logging.CRITICAL)

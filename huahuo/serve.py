@@ -21,6 +21,7 @@ async def serve(settings: Settings) -> None:
         HuahuoError: the directory is in use or damaged, a setting does not fit, the port is taken.
     """
     logs.configure(settings.log_level, as_json=settings.log_json)
+    logs.quiet_libraries()
     # A page of all threads' stacks on SIGUSR1: what is it doing?
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     stopping = asyncio.Event()

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import structlog
+
 from eventstore.ambient import SystemAmbient
 from eventstore.errors import Closed, EventStoreError, Unavailable
 from huahuo import config, logs, tokens
@@ -89,7 +91,8 @@ class Service:
         with self._lock:
             if self._thread is not None:
                 raise HuahuoError("the service has been started already")
-            logs.configure(self._settings.log_level, as_json=self._settings.log_json)
+            if not structlog.is_configured():  # an application that uses structlog has set it up its way
+                logs.configure(self._settings.log_level, as_json=self._settings.log_json)
             starting = _Starting()
             self._thread = threading.Thread(target=self._run, args=(starting,), name="huahuo", daemon=True)
             self._thread.start()

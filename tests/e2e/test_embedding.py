@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from huahuo import HuahuoError, NotRunning, Service
 from tests.support.history import Seen, checks_end_once
@@ -21,6 +22,20 @@ from transport.client import Client
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def own_log_lines() -> Iterator[None]:
+    """A service sets up structlog for its process; other tests shall not see that."""
+    yield
+    structlog.reset_defaults()
+
+
+def test_an_application_that_uses_structlog_keeps_its_own_set_up(tmp_path: Path) -> None:
+    mine = [structlog.processors.KeyValueRenderer()]
+    structlog.configure(processors=mine)
+    with Service(data=tmp_path / "data", port=0, environ={}):
+        assert structlog.get_config()["processors"] == mine
 
 
 @pytest.fixture
