@@ -1,0 +1,91 @@
+"""The command line: `python -m bench all|install|NAME … [--peers A,B] [--quick] [--rounds N]`."""
+
+import argparse
+import contextlib
+import importlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import plot
+from bench.clients import receivers
+from bench.harness import OURS, ROUNDS, Options, facts, save
+from bench.procs import raise_files_max
+from eventstore.ambient import SystemAmbient, rfc3339
+
+QUESTIONS = ("fan_out",)
+RESULTS = Path("bench/results")
+TOOLS = Path(".tools/bench")
+NODE = Path(".tools/bench-node")
+
+
+def main() -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="+", choices=("all", "install", "list", *QUESTIONS), metavar="NAME")
+    parser.add_argument("--peers", help="only these, by comma; `none` for huahuo alone")
+    parser.add_argument("--quick", action="store_true", help="sizes that say only that it still runs")
+    parser.add_argument("--rounds", type=int, help=f"rounds of each case (default {ROUNDS}, quick 1)")
+    parser.add_argument("--directory", type=Path, help="measure the file system of this directory")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where JSON and plots go")
+    arguments = parser.parse_args()
+    if "install" in arguments.names:
+        return install()
+    names = list(QUESTIONS) if {"all", "list"} & set(arguments.names) else arguments.names
+    if "list" in arguments.names:
+        for name in names:
+            print(f"{name:14} {question(name)}")
+        return 0
+    raise_files_max()
+    machine = facts()
+    stamp = rfc3339(SystemAmbient().now_ms())[:19].replace(":", "")
+    for name in names:
+        with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="bench-") as folder:
+            options = Options(
+                quick=arguments.quick,
+                rounds=arguments.rounds or (1 if arguments.quick else ROUNDS),
+                folder=Path(folder),
+                receiver=receivers.build(TOOLS),
+                peers=_peers(arguments.peers),
+            )
+            print(f"== {name}: {question(name)}", flush=True)
+            sheets = importlib.import_module(f"bench.{name}").run(options)
+        for sheet in sheets:
+            print(f"\n{sheet.text()}\n", flush=True)
+        path = save(name, stamp, question(name), sheets, machine, arguments.results)
+        drawn = plot.draw(question(name), sheets, path.with_suffix(".png"))
+        print(f"written: {path}{'' if drawn else ' (no plot: matplotlib is not installed)'}\n", flush=True)
+    return 0
+
+
+def question(name: str) -> str:
+    """The first line of a module's docstring."""
+    return (importlib.import_module(f"bench.{name}").__doc__ or "").strip().splitlines()[0]
+
+
+def install() -> int:
+    """Fetch the peers: the extra `bench`, and the node packages into `.tools`."""
+    code = subprocess.call(
+        [sys.executable, "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[bench]"]
+    )
+    npm = shutil.which("npm")
+    if npm is None:
+        print("npm is not on PATH: no node peers")
+        return code
+    NODE.mkdir(parents=True, exist_ok=True)
+    for file in ("package.json", "package-lock.json"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(Path("bench/peers/node") / file, NODE / file)
+    return code or subprocess.call([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE)
+
+
+def _peers(names: str | None) -> frozenset[str] | None:
+    if names is None:
+        return None
+    return frozenset({OURS, *names.split(",")})
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

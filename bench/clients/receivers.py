@@ -1,0 +1,100 @@
+"""Starts a receiver and reads what it counts. The one in C where a compiler is, else the one in Python."""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.clients.report import Counts, Report
+from bench.clients.script import Script
+from bench.procs import cpu_s, raise_files_max
+
+SOURCE = Path(__file__).with_name("receiver.c")
+_POLL_S = 0.002
+
+
+def build(directory: Path) -> list[str]:
+    """The command of the best receiver that this machine can have; `directory` keeps a compiled one."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler and sys.platform == "linux":
+        target = directory / "receiver"
+        directory.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.stat().st_mtime < SOURCE.stat().st_mtime:
+            with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
+                pass
+            made = subprocess.run([compiler, "-O2", "-o", file.name, str(SOURCE)], check=False)
+            if made.returncode == 0:
+                Path(file.name).replace(target)
+        if target.exists():
+            return [str(target)]
+    return [sys.executable, "-m", "bench.clients.receiver"]
+
+
+class Receivers:
+    """One receiver process. Use as a context manager: on leaving, all its connections are gone."""
+
+    def __init__(self, script: Script, folder: Path, *, command: list[str], deaf: int = 0) -> None:
+        self.size = len(script.clients)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".script", delete=False) as file:
+            path = Path(file.name)
+        script.write(path)
+        report = path.with_suffix(".report")
+        self.report = Report(report, self.size)
+        self.in_c = len(command) == 1
+        self._process = subprocess.Popen(
+            [*command, str(path), str(report), f"deaf={deaf}"],
+            stdin=subprocess.PIPE,
+            preexec_fn=raise_files_max,  # noqa: PLW1509  no threads yet
+        )
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it. Idempotent."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(b"\n")
+                self._process.stdin.close()
+            self._process.wait(20)
+            self.report.close()
+
+    def counts(self) -> Counts:
+        """The figures of now."""
+        return self.report.counts()
+
+    def cpu_s(self) -> float:
+        """Processor seconds so far."""
+        return cpu_s([self.pid])
+
+    def until(self, field: str, at_least: int, timeout_s: float) -> bool:
+        """Wait until a figure has grown so far; False if it did not in time."""
+        deadline_s = time.monotonic() + timeout_s
+        while self.report.value(field) < at_least:
+            if time.monotonic() > deadline_s or self._process.poll() is not None:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def ready(self, timeout_s: float = 60) -> None:
+        """Wait until every connection stands.
+
+        Raises:
+            TimeoutError: some do not.
+        """
+        if not self.until("ready", self.size, timeout_s):
+            counts = self.report
+            raise TimeoutError(
+                f"{counts.value('ready')} of {self.size} connections ready, {counts.value('closed')} closed"
+            )

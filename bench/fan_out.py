@@ -1,0 +1,108 @@
+"""How many deliveries a second does one group stream reach with 500 and with 5,000 connections?
+
+The guess before the first run: 3,000,000 deliveries a second to 500 connections, since runs of events
+are framed once and shared; 10× core NATS and 30× Socket.IO, which frame every event for itself; at half
+load a p99 of 5 ms from publication to receipt, most of it the commit.
+
+Every system publishes the same progress event as fast as it goes, at most 4,096 events ahead of the
+slowest receiver. huahuo commits every event to its log first (fsync, hash chain) and its clients ack;
+the others keep nothing. Then each publishes at half the rate it reached, and the time from the moment an
+event was due to its receipt is taken.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+from bench import peers
+from bench.clients.receivers import Receivers
+from bench.harness import Metric, Options, Sheet, client_note, interleaved
+from bench.peers.base import Running
+
+AHEAD = 4096
+PEERS = ("huahuo", "socket.io", "ws", "python-socketio", "websockets", "nats", "centrifugo")
+METRICS = (
+    Metric("deliveries", "1/s", compare=True),
+    Metric("cpu", "server µs/delivery", higher_is_better=False, compare=True),
+    Metric("events_a_frame"),
+    Metric("frame", "mean bytes"),
+    Metric("p50", "ms at half load", higher_is_better=False),
+    Metric("p99", "ms at half load", higher_is_better=False, compare=True),
+    Metric("lost", higher_is_better=False),
+    Metric("doubled", higher_is_better=False),
+)
+_STEP_S = 0.002
+
+
+def run(options: Options) -> list[Sheet]:
+    """See the module."""
+    sheets = []
+    for count in (20,) if options.quick else (500, 5000):
+        sheet = Sheet(f"fan-out to {count:,} connections", METRICS)
+        cases = peers.wanted(PEERS, options, sheet)
+        seconds = 0.1 if options.quick else 1.5
+
+        def measure(case: str, sheet: Sheet = sheet, count: int = count, seconds: float = seconds) -> None:
+            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                one(case, sheet, count, seconds, Path(folder), options)
+
+        interleaved(cases, options.rounds, measure, [sheet])
+        sheets.append(sheet)
+    return sheets
+
+
+def one(case: str, sheet: Sheet, count: int, seconds: float, folder: Path, options: Options) -> None:
+    """One round of one system."""
+    peer = peers.ALL[case]()
+    with peer.start(folder) as running:
+        script = peer.group(running, count)
+        with Receivers(script, folder, command=options.receiver) as receivers:
+            receivers.ready()
+            published, reached = flood(running, receivers, count, seconds, case, sheet)
+            assert receivers.until("lowest", published, 60), "not everything arrived within 60 s"
+            per_s = max(50.0, reached / 2)
+            before = receivers.counts()
+            due = int(per_s * max(seconds, 0.2))
+            running.control.ask(cmd="rate", per_s=per_s, count=due)
+            assert receivers.until("lowest", published + due, 60), "not everything arrived within 60 s"
+            calm = receivers.counts() - before
+            counts = receivers.counts()
+    sheet.add(case, p50=calm.quantile_ms(0.5), p99=calm.quantile_ms(0.99))
+    sheet.add(case, lost=counts.lost, doubled=counts.doubled)
+
+
+def flood(
+    running: Running, receivers: Receivers, count: int, seconds: float, case: str, sheet: Sheet
+) -> tuple[int, float]:
+    """Publish as fast as it goes for a while; returns how many events, and how many a second arrived."""
+    control, report = running.control, receivers.report
+    target = AHEAD
+    control.send(cmd="upto", n=target)
+    start_s = time.monotonic()
+    warm_s = seconds / 4
+    before, cpu, client_cpu, before_s = receivers.counts(), 0.0, 0.0, 0.0
+    while True:
+        time.sleep(_STEP_S)
+        now_s = time.monotonic() - start_s
+        if not before_s and now_s > warm_s:
+            before, before_s = receivers.counts(), now_s
+            cpu, client_cpu = running.cpu_s(), receivers.cpu_s()
+        if now_s > warm_s + seconds:
+            break
+        upto = report.value("lowest") + AHEAD
+        if upto >= target + AHEAD // 8:
+            target = upto
+            control.send(cmd="upto", n=target)
+    after = receivers.counts() - before
+    took_s = time.monotonic() - start_s - before_s
+    cpu, client_cpu = running.cpu_s() - cpu, receivers.cpu_s() - client_cpu
+    client_note(sheet, case, client_cpu, took_s)
+    events = max(after.events, 1)
+    sheet.add(
+        case,
+        deliveries=after.events / took_s,
+        cpu=cpu / events * 1e6,
+        events_a_frame=after.events / max(after.frames, 1),
+        frame=after.bytes / max(after.frames, 1),
+    )
+    return target, after.events / took_s / count

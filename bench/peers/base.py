@@ -1,0 +1,67 @@
+"""What a system under measurement offers to the questions."""
+
+import contextlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from bench.clients.script import Script
+from bench.procs import Child, cpu_s
+
+
+@dataclass
+class Running:
+    """A started system: `control` obeys the commands of `source.obey`, `pids` are what it costs."""
+
+    control: Child
+    port: int
+    pids: list[int]
+    also: list[Child] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def cpu_s(self) -> float:
+        """Processor seconds of the server so far."""
+        return cpu_s(self.pids)
+
+    def stop(self) -> None:
+        """End every process. Idempotent."""
+        with contextlib.ExitStack() as stack:
+            for child in (*self.also, self.control):
+                stack.callback(child.stop)
+
+
+class Peer(ABC):
+    """One system. `name` is what tables and `--peers` say."""
+
+    name: ClassVar[str]
+    note: ClassVar[str] = ""
+    """What a reader of the table must know about how it was run."""
+
+    def missing(self) -> str:
+        """Why it cannot run here, "" if it can."""
+        return ""
+
+    @abstractmethod
+    def version(self) -> str:
+        """Which one was measured."""
+
+    @abstractmethod
+    def start(self, folder: Path) -> Running:
+        """Start it with an empty store in `folder`."""
+
+    @abstractmethod
+    def group(self, running: Running, count: int) -> Script:
+        """`count` connections that all read one group."""
+
+    @abstractmethod
+    def feeds(self, running: Running, count: int) -> Script:
+        """A connection for each user 1 … `count`, each reading that user's own stream."""

@@ -1,0 +1,136 @@
+"""Child processes of a benchmark: what they cost, and a dialogue with them in lines of JSON."""
+
+import contextlib
+import json
+import os
+import queue
+import re
+import resource
+import signal
+import subprocess
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+START_TIMEOUT_S = 60
+_TICKS_S = os.sysconf("SC_CLK_TCK")
+
+
+def raise_files_max() -> None:
+    """As many sockets as the machine lets us have."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """Processor seconds, user and system, that these processes have used (Linux)."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICKS_S
+
+
+def resident_bytes(pid: int) -> int:
+    """The resident set of a process."""
+    return _status_kib(pid, "VmRSS") << 10
+
+
+def peak_bytes(pid: int) -> int:
+    """The most that a process ever had resident."""
+    return _status_kib(pid, "VmHWM") << 10
+
+
+def _status_kib(pid: int, name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
+    assert found
+    return int(found.group(1))
+
+
+class Child:
+    """A process that answers lines of JSON with lines of JSON. Its first line says that it is ready."""
+
+    def __init__(
+        self, command: Sequence[str], *, environ: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | (environ or {}),
+            cwd=cwd,
+            preexec_fn=raise_files_max,  # noqa: PLW1509  the reader's thread starts later
+        )
+        self.pid = self._process.pid
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.hello = self.receive(START_TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def send(self, **message: object) -> None:
+        """Say something."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+
+    def receive(self, timeout_s: float) -> dict[str, Any]:
+        """The next line.
+
+        Raises:
+            TimeoutError: none came in time, or the process has ended.
+        """
+        try:
+            line = self._lines.get(timeout=timeout_s)
+        except queue.Empty:
+            raise TimeoutError(f"no answer within {timeout_s:g} s") from None
+        if not line:
+            raise TimeoutError(f"the process ended with {self._process.wait()}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def ask(self, timeout_s: float = 60, **message: object) -> dict[str, Any]:
+        """Say something and wait for the answer."""
+        self.send(**message)
+        return self.receive(timeout_s)
+
+    def heard(self) -> list[dict[str, Any]]:
+        """What came meanwhile, without waiting."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while line := self._lines.get_nowait():
+                found.append(json.loads(line))
+        return found
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> None:
+        """End it: politely, then not. Idempotent."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.put(line)
+        self._lines.put("")

@@ -1,0 +1,82 @@
+"""The real service, wired as `huahuo serve` wires it, with a source of events inside.
+
+What an embedding application does through `Service` happens here by the same way in (`log.append`
+on the service's loop); connections come over the socket. Run as a child by `peers/huahuo.py`.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.source import GROUP, Event, Source, body, obey
+from eventstore.ambient import SystemAmbient
+from eventstore.model import Append, NewEvent
+from huahuo import config, logs, loops
+from huahuo.wiring import App
+
+GROUP_STREAM = "group/bench"
+
+
+async def serve(data: Path, port: int) -> None:
+    """Serve until stdin ends."""
+    settings = config.load(
+        environ={name: os.environ[name] for name in ("HUAHUO_JWT_SECRET", "HUAHUO_MASTER_KEY")},
+        flags={
+            "data": data,
+            "port": port,
+            "connections_per_ip": 0,
+            "connections_per_user": 0,
+            "messages_per_s": 0,
+            "log_level": "error",
+        },
+    )
+    logs.configure(settings.log_level, as_json=False)
+    ambient = SystemAmbient()
+    app = App(settings, ambient)
+    await app.start()
+
+    async def publish(events: Sequence[Event]) -> None:
+        await app.log.append(
+            Append(
+                ts_ms=ambient.now_ms(),
+                principal="service",
+                events=tuple(
+                    NewEvent(GROUP_STREAM if user == GROUP else f"user/{user}", "check_progress", event)
+                    for user, event in events
+                ),
+            )
+        )
+
+    async def extra(message: dict[str, Any]) -> dict[str, Any]:
+        """`fill`: `each` events to every stream of `users` (0: the group), in large appends."""
+        assert message["cmd"] == "fill"
+        users = range(1, message["users"] + 1) if message["users"] else (GROUP,)
+        batch: list[Event] = []
+        for number in range(message["first"], message["first"] + message["each"]):
+            for user in users:
+                batch.append((user, body(number, time.monotonic_ns())))
+                if len(batch) == 1000:
+                    await publish(batch)
+                    batch.clear()
+        if batch:
+            await publish(batch)
+        return {"position": app.log.position}
+
+    await obey(Source(publish), {"port": app.port, "log": app.log.log_id}, extra)
+    await app.stop()
+
+
+def main() -> None:
+    """Command line of the child."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    options = parser.parse_args()
+    loops.run(serve(options.data, options.port))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Where events come from: the same three ways of publishing inside every server that is measured.
+
+`upto` as fast as it goes, up to a number that the harness raises as receivers keep up; `rate` so many
+a second, each stamped with the moment it was due (an event that is published late is late for its
+receiver too); `feeds` one event at a time to each of many users, so many at once.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+GROUP = 0
+"""The number of the one stream that everybody reads; users count from 1."""
+
+_WAKE_S = 0.002
+_AT_ONCE = 256
+_FRONT = b'{"type":"check_progress","~":%d,"t":%d,'
+_BACK = (
+    '"email_id":1,"progress":75,"message":"正在检查邮件 15/20","check_id":88,'
+    '"timestamp":"2026-11-24T10:31:07.114Z"}'
+).encode()
+
+type Event = tuple[int, bytes]
+"""(user, the event as JSON)."""
+type Publish = Callable[[Sequence[Event]], Awaitable[None]]
+"""Returns when the events are as durable as the server makes them."""
+
+
+def body(number: int, at_ns: int) -> bytes:
+    """A real progress event with the mark that receivers look for (`clients/receiver.c`)."""
+    return _FRONT % (number, at_ns) + _BACK
+
+
+class Source:
+    """See the module."""
+
+    def __init__(self, publish: Publish) -> None:
+        self._publish = publish
+        self._number = 0
+        self._target = 0
+        self._raised = asyncio.Event()
+        self._of_user: dict[int, int] = {}
+
+    def raise_to(self, number: int) -> None:
+        """Let the group's events go on up to `number`."""
+        self._target = max(self._target, number)
+        self._raised.set()
+
+    async def follow_target(self) -> None:
+        """Publish to the group whatever the target allows, for ever."""
+        while True:
+            if self._number >= self._target:
+                self._raised.clear()
+                await self._raised.wait()
+            first, now_ns = self._number + 1, time.monotonic_ns()
+            last = min(self._target, self._number + _AT_ONCE)
+            self._number = last
+            await self._publish([(GROUP, body(n, now_ns)) for n in range(first, last + 1)])
+
+    async def rate(self, per_s: float, count: int) -> dict[str, Any]:
+        """Publish `count` events to the group, evenly."""
+        return await self._open_loop(per_s, count, self._due_in_group)
+
+    async def feeds_rate(self, users: int, per_s: float, count: int) -> dict[str, Any]:
+        """Publish `count` events evenly, user after user, each by itself."""
+        return await self._open_loop(per_s, count, lambda due: self._due_in_feeds(due, users))
+
+    async def feeds(self, users: int, in_flight: int, seconds: float) -> dict[str, Any]:
+        """Publish one event after the other to every user for a while; `in_flight` users at a time."""
+        deadline_s = time.monotonic() + seconds
+        count = 0
+
+        async def worker(first: int) -> None:
+            nonlocal count
+            while True:
+                for user in range(first, users + 1, in_flight):
+                    if time.monotonic() > deadline_s:
+                        return
+                    await self._publish([(user, self._next(user, time.monotonic_ns()))])
+                    count += 1
+
+        start_ns = time.monotonic_ns()
+        await asyncio.gather(*(worker(number + 1) for number in range(min(in_flight, users))))
+        return {"published": count, "start_ns": start_ns, "end_ns": time.monotonic_ns()}
+
+    async def _open_loop(
+        self, per_s: float, count: int, due: Callable[[list[int]], list[list[Event]]]
+    ) -> dict[str, Any]:
+        start_ns = time.monotonic_ns()
+        done = 0
+        running: set[asyncio.Task[None]] = set()
+        while done < count:
+            until = min(count, int((time.monotonic_ns() - start_ns) * per_s / 1e9))
+            moments = [start_ns + int(n / per_s * 1e9) for n in range(done, until)]
+            done = max(done, until)
+            for events in due(moments) if moments else ():
+                task = asyncio.ensure_future(self._publish(events))
+                running.add(task)
+                task.add_done_callback(running.discard)
+            await asyncio.sleep(_WAKE_S)
+        if running:
+            await asyncio.wait(running)
+        return {"published": count, "start_ns": start_ns, "end_ns": time.monotonic_ns()}
+
+    def _due_in_group(self, moments: list[int]) -> list[list[Event]]:
+        first = self._number + 1
+        self._number = self._target = self._number + len(moments)
+        return [[(GROUP, body(n, at_ns)) for n, at_ns in enumerate(moments, first)]]
+
+    def _due_in_feeds(self, moments: list[int], users: int) -> list[list[Event]]:
+        found = []
+        for at_ns in moments:
+            user = self._number % users + 1
+            self._number += 1
+            found.append([(user, self._next(user, at_ns))])
+        return found
+
+    def _next(self, user: int, at_ns: int) -> bytes:
+        number = self._of_user.get(user, 0) + 1
+        self._of_user[user] = number
+        return body(number, at_ns)
+
+
+async def obey(
+    source: Source,
+    hello: dict[str, Any],
+    extra: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] | None = None,
+) -> None:
+    """Do what the lines on stdin say and answer on stdout, until it ends."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=1 << 22)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    following = asyncio.ensure_future(source.follow_target())
+    _say(hello)
+    while line := await reader.readline():
+        message = json.loads(line)
+        command = message.pop("cmd")
+        if command == "upto":
+            source.raise_to(message["n"])
+        elif command == "stop":
+            break
+        elif command in ("rate", "feeds", "feeds_rate"):
+            _say(await getattr(source, command)(**message))
+        elif extra is not None:
+            _say(await extra({"cmd": command, **message}))
+        if following.done():
+            following.result()
+    following.cancel()
+
+
+def _say(message: dict[str, Any]) -> None:
+    print(json.dumps(message), flush=True)
