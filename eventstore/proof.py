@@ -18,7 +18,7 @@ _PAGE_EVENTS = 50_000
 PROOF = "huahuo-inclusion-1"
 
 
-class NotProvable(LookupError):
+class NotProvable(LookupError):  # noqa: N818  an answer, said as one
     """There is no such event, it was pruned, or the checkpoint is older than it."""
 
 

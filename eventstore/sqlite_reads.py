@@ -32,6 +32,9 @@ EVENTS_BY_POSITION = (
 )
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF
+_FETCHED_ROWS = 256
+_BODY = 4
+"""Of `_COLUMNS`."""
 
 
 def translated(error: sqlite3.Error) -> EventStoreError:
@@ -100,45 +103,36 @@ def select_events(
     texts: Mapping[int, str] = names.texts
     cursor = connection.execute(sql, parameters)
     try:
-        for (
-            position,
-            stream,
-            seq,
-            type_,
-            body,
-            version,
-            ts,
-            entity,
-            who,
-            command,
-            cause,
-            build,
-            chain,
-        ) in cursor:
-            size += len(body)
-            if events and size > bytes_max:
-                break
-            events.append(
+        # Some at a time: a comprehension is twice as quick as a loop that weighs each row.
+        while rows := cursor.fetchmany(_FETCHED_ROWS):
+            events += [
                 StoredEvent(
-                    position,
-                    streams[stream],
-                    seq,
-                    texts[type_],
-                    body,
-                    version,
-                    ts,
-                    entity,
-                    who,
-                    command,
-                    cause,
-                    texts[build],
-                    chain,
+                    position, streams[stream], seq, texts[type_], body, version, ts,
+                    entity, who, command, cause, texts[build], chain,
                 )
-            )
+                for (
+                    position, stream, seq, type_, body, version, ts,
+                    entity, who, command, cause, build, chain,
+                ) in rows
+            ]  # fmt: skip
+            size += sum(len(row[_BODY]) for row in rows)
+            if size > bytes_max:
+                return _within(events, bytes_max)
     except KeyError:
-        raise Damaged(position, "its stream, type or build has no name") from None
+        first = next(r[0] for r in rows if r[1] not in streams or not {r[3], r[11]} <= texts.keys())
+        raise Damaged(first, "its stream, type or build has no name") from None
     finally:
         cursor.close()  # ends the read transaction also when not all rows were taken
+    return events
+
+
+def _within(events: list[StoredEvent], bytes_max: int) -> list[StoredEvent]:
+    """The first events, until their bodies exceed `bytes_max`; at least one."""
+    size = 0
+    for count, event in enumerate(events):
+        size += len(event.body)
+        if count and size > bytes_max:
+            return events[:count]
     return events
 
 

@@ -1,0 +1,285 @@
+"""The audit index: who, what, when and why of every event, with full text, in a database of its own.
+
+    DIR/audit.db      event: a row an event, indexed by each question · event_fts: its full text
+                      meta: whose log, and the (position, chain) up to which it was read
+
+It is a projection that anybody may throw away: it is made again from the log. It never touches the
+log's own files, so the writer does not know of it. Any process may bring it forward; each batch is one
+transaction that looks first how far the others came.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlite_utils
+
+from eventstore.ambient import rfc3339
+from eventstore.audit_text import match_of, shown, words_of
+from eventstore.errors import EventStoreError
+from eventstore.model import StoredEvent
+from eventstore.pruning import is_receipt, read_receipt
+
+DATABASE = "audit.db"
+FORMAT = 1
+COUNTED_MAX = 10_000
+"""So many matches are counted and sorted into facets; more is said as `more than`."""
+
+FACETS = ("type", "stream", "principal", "entity")
+_FACET_VALUES = 10
+_BUSY_TIMEOUT_MS = 10_000
+_COLUMNS: dict[str, type] = {
+    "position": int,
+    "stream": str,
+    "seq": int,
+    "type": str,
+    "timestamp": str,
+    "principal": str,
+    "entity": str,
+    "command_id": str,
+    "cause": int,
+    "build": str,
+    "data": str,
+}
+_INDEXED = ("entity", "principal", "type", "stream", "timestamp", "command_id")
+_ROW = "position, stream, seq, type, timestamp, principal, entity, command_id, cause, build, data"
+
+
+class Where(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked; everything given must hold. Times are RFC 3339 UTC, both ends included."""
+
+    stream: str = ""
+    types: tuple[str, ...] = ()
+    principal: str = ""
+    entity: str = ""
+    command_id: str = ""
+    since: str = ""
+    until: str = ""
+    text: str = ""
+
+    def described(self) -> dict[str, object]:
+        """What was asked, for the record: only what was given."""
+        return {name: value for name, value in msgspec.to_builtins(self).items() if value}
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One event as the audit shows it; `data` is its body, secrets sealed."""
+
+    position: int
+    stream: str
+    seq: int
+    type: str
+    timestamp: str
+    principal: str
+    entity: str
+    command_id: str
+    cause: int
+    build: str
+    data: msgspec.Raw
+
+
+class Consumed(msgspec.Struct, frozen=True):
+    """How far an index was brought: of which log, to which position, with which link of the chain."""
+
+    log_id: str
+    position: int
+    chain: bytes
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """How many events match (`exact`, or more than that), and the commonest values among them."""
+
+    count: int
+    exact: bool
+    facets: dict[str, dict[str, int]]
+
+
+class AuditIndex:
+    """One connection to an index. Calls must not overlap: they belong into jobs of one thread."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the index at `path`, made anew if it is not there or not usable; None: in memory."""
+        self._path = path
+        try:
+            self._db = self._open()
+        except sqlite3.DatabaseError:
+            self._discard()
+            self._db = self._open()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.conn.close()
+
+    def consumed(self) -> Consumed | None:
+        """How far it is; None if it holds nothing."""
+        found = dict(self._db.execute("SELECT key, value FROM meta").fetchall())
+        if "log" not in found:
+            return None
+        return Consumed(found["log"], int(found["position"]), bytes.fromhex(found["chain"]))
+
+    def reset(self) -> None:
+        """Forget everything: the index was of another history."""
+        with self._transaction():
+            for table in ("event", "event_fts", "meta"):
+                self._db.execute(
+                    "INSERT INTO event_fts(event_fts) VALUES ('delete-all')"
+                    if table == "event_fts"
+                    else f"DELETE FROM {table}"  # noqa: S608  three constants
+                )
+
+    def add(self, log_id: str, events: Sequence[StoredEvent]) -> None:
+        """Take in `events`, which follow what was consumed (what another process took in is left out)."""
+        with self._transaction():
+            known = self.consumed()
+            after = 0 if known is None else known.position
+            fresh = [event for event in events if event.position > after]
+            if not fresh:
+                return
+            rows, texts = [], []
+            for event in fresh:
+                data, value = shown(event.body)
+                rows.append(
+                    (
+                        event.position, event.stream, event.seq, event.type, rfc3339(event.ts_ms),
+                        event.principal, event.entity, event.command_id, event.cause, event.build, data,
+                    )
+                )  # fmt: skip
+                texts.append((event.position, words_of(value)))
+            connection = self._db.conn
+            connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany("INSERT INTO event_fts(rowid, data) VALUES (?, ?)", texts)
+            for event in fresh:
+                if is_receipt(event):
+                    self._drop(read_receipt(event).ranges)
+            last = fresh[-1]
+            facts = {"log": log_id, "position": str(last.position), "chain": last.chain.hex()}
+            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+
+    def settle(self) -> None:
+        """After many events: let SQLite learn what is rare, and join the parts of the full text."""
+        self._db.execute("PRAGMA analysis_limit=1000")
+        self._db.execute("ANALYZE")
+
+    def find(self, where: Where, after: int, upto: int, limit: int) -> list[Row]:
+        """The first `limit` matches at positions in (after, upto], ascending.
+
+        Raises:
+            ValueError: the text to search for is empty or malformed.
+        """
+        clauses, values = self._clauses(where, after, upto)
+        sql = f"SELECT {_ROW} FROM event WHERE {clauses} ORDER BY position LIMIT ?"  # noqa: S608  clauses are ours
+        found = self._db.execute(sql, [*values, limit]).fetchall()
+        return [Row(*row[:-1], msgspec.Raw(row[-1].encode())) for row in found]
+
+    def count(self, where: Where, upto: int) -> Counted:
+        """How many match, and which types, streams, principals and entities they have most. Bounded.
+
+        Raises:
+            ValueError: as `find`.
+        """
+        clauses, values = self._clauses(where, 0, upto)
+        columns = ", ".join(FACETS)
+        sql = f"SELECT {columns} FROM event WHERE {clauses} ORDER BY position LIMIT ?"  # noqa: S608  clauses are ours
+        found = self._db.execute(sql, [*values, COUNTED_MAX + 1]).fetchall()
+        exact, found = len(found) <= COUNTED_MAX, found[:COUNTED_MAX]
+        tallies = {name: Counter(row[n] for row in found) for n, name in enumerate(FACETS)}
+        common = {name: tally.most_common(_FACET_VALUES) for name, tally in tallies.items()}
+        facets = {name: {value: n for value, n in best if value} for name, best in common.items()}
+        return Counted(len(found), exact, facets)
+
+    def _clauses(self, where: Where, after: int, upto: int) -> tuple[str, list[str | int]]:
+        """The WHERE of a question. A time becomes a range of positions, so that it costs one look-up."""
+        lowest, highest = after + 1, upto
+        if where.since:
+            sql = "SELECT min(position) FROM event WHERE timestamp >= ?"
+            lowest = max(lowest, self._db.execute(sql, [where.since]).fetchone()[0] or upto + 1)
+        if where.until:
+            sql = "SELECT max(position) FROM event WHERE timestamp <= ?"
+            highest = min(highest, self._db.execute(sql, [where.until]).fetchone()[0] or 0)
+        clauses, values = ["position BETWEEN ? AND ?"], list[str | int]([lowest, highest])
+        for column in ("stream", "principal", "entity", "command_id"):
+            if asked := getattr(where, column):
+                clauses.append(f"{column} = ?")
+                values.append(asked)
+        if where.types:
+            clauses.append(f"type IN ({', '.join('?' * len(where.types))})")
+            values += where.types
+        for column, sign in (("since", ">="), ("until", "<=")):
+            if asked := getattr(where, column):
+                clauses.append(f"+timestamp {sign} ?")  # the plus: no index, the positions are known
+                values.append(asked)
+        if where.text:
+            clauses.append("position IN (SELECT rowid FROM event_fts WHERE event_fts MATCH ?)")
+            values.append(match_of(where.text))
+        return " AND ".join(clauses), values
+
+    def _drop(self, ranges: Sequence[tuple[int, int]]) -> None:
+        for first, count in ranges:
+            bounds = (first, first + count - 1)
+            sql = "SELECT position, data FROM event WHERE position BETWEEN ? AND ?"
+            for position, data in self._db.execute(sql, bounds).fetchall():
+                words = words_of(msgspec.json.decode(data))
+                forget = "INSERT INTO event_fts(event_fts, rowid, data) VALUES ('delete', ?, ?)"
+                self._db.execute(forget, (position, words))
+            self._db.execute("DELETE FROM event WHERE position BETWEEN ? AND ?", bounds)
+
+    def _open(self) -> sqlite_utils.Database:
+        where = ":memory:" if self._path is None else self._path
+        if self._path is not None:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        connection = sqlite3.connect(where, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA secure_delete=ON")
+            connection.execute("PRAGMA cache_size=-65536")
+            db = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
+            self._prepare(db)
+        except BaseException:
+            connection.close()
+            raise
+        return db
+
+    @staticmethod
+    def _prepare(db: sqlite_utils.Database) -> None:
+        connection = db.conn
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == FORMAT:
+            return
+        if version:
+            raise sqlite3.DatabaseError("an index of another version")
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT:  # made meanwhile
+            connection.execute("ROLLBACK")
+            return
+        db.table("meta").create({"key": str, "value": str}, pk="key", strict=True)
+        table = db.table("event")
+        table.create(_COLUMNS, pk="position", not_null=set(_COLUMNS), strict=True)
+        for column in _INDEXED:
+            table.create_index([column], index_name=f"event_by_{column}")
+        table.enable_fts(["data"], fts_version="FTS5", tokenize="unicode61 remove_diacritics 2")
+        connection.execute(f"PRAGMA user_version={FORMAT}")
+        connection.execute("COMMIT")
+
+    def _discard(self) -> None:
+        if self._path is None:
+            raise EventStoreError("an index in memory cannot be made")
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
