@@ -5,6 +5,7 @@ the mailbox and by the roster of its user, each expecting the other's last word.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -21,6 +22,7 @@ from mailcheck.events import (
     MailboxAdded,
     MailboxDeleted,
     MailboxUpdated,
+    SecretStored,
     id_of,
     read,
 )
@@ -43,7 +45,10 @@ class Check(msgspec.Struct):
 
 
 class Mailbox(msgspec.Struct):
-    """One mailbox. Cursors by server and folder: each server numbers its mails in its own way."""
+    """One mailbox. Cursors by server and folder: each server numbers its mails in its own way.
+
+    `secrets` are the names of what is sealed for it.
+    """
 
     email_id: int
     user_id: int = 0
@@ -53,6 +58,7 @@ class Mailbox(msgspec.Struct):
     port: int = 0
     use_ssl: bool = True
     deleted: bool = False
+    secrets: tuple[str, ...] = ()
     check: Check | None = None
     cursors: dict[str, dict[str, UidCursor]] = msgspec.field(default_factory=dict)
 
@@ -84,7 +90,10 @@ class MailboxFold:
         match body:
             case MailboxAdded():
                 state.user_id, state.email = body.user_id, body.email
+                state.secrets = _shared(body.secrets)
                 _reached(state, body)
+            case SecretStored() if body.name not in state.secrets:
+                state.secrets = _shared((*state.secrets, body.name))
             case MailboxUpdated():
                 _reached(state, body)
             case CheckRequested():
@@ -103,7 +112,7 @@ class MailboxFold:
             case CheckEnded():
                 state.check = None
             case MailboxDeleted():
-                state.deleted, state.check = True, None
+                state.deleted, state.check, state.secrets = True, None, ()
                 state.cursors.clear()
             case _:
                 pass
@@ -119,6 +128,12 @@ class MailboxFold:
         if state.email_id != id_of(stream):
             raise ValueError("another mailbox's keyframe")
         return state
+
+
+@lru_cache(maxsize=64)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One tuple for all mailboxes that have the same secrets."""
+    return names
 
 
 def _reached(state: Mailbox, body: MailboxAdded | MailboxUpdated) -> None:

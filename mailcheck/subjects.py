@@ -13,7 +13,6 @@ import msgspec
 from eventstore.model import StoredEvent
 from mailcheck.events import (
     MailboxAdded,
-    MailboxDeleted,
     SecretStored,
     id_of,
     mailbox_stream,
@@ -38,33 +37,6 @@ def sealed_in(event: StoredEvent) -> tuple[str, ...]:
             return (body.name,)
         case _:
             return ()
-
-
-class SecretsFold:
-    """Which secrets of a mailbox are sealed: their names."""
-
-    name: Final = "secrets"
-    fingerprint: Final = "secrets-1"
-
-    def initial(self, stream: str) -> list[str]:
-        """See `Fold`."""
-        del stream
-        return []
-
-    def evolve(self, state: list[str], event: StoredEvent) -> list[str]:
-        """See `Fold`."""
-        if isinstance(read(event), MailboxDeleted):
-            return []
-        return state + [name for name in sealed_in(event) if name not in state]
-
-    def dump(self, state: list[str]) -> bytes:
-        """See `Fold`."""
-        return msgspec.msgpack.encode(state)
-
-    def load(self, stream: str, data: bytes) -> list[str]:
-        """See `Fold`."""
-        del stream
-        return msgspec.msgpack.decode(data, type=list[str])
 
 
 class RosterSubject:
@@ -110,9 +82,8 @@ class MailboxSubject:
         self.entity = self.stream = mailbox_stream(email_id)
         self.email_id = email_id
         self.parts = (
-            Part(user_stream(user_id), RosterFold()),
+            Part(user_stream(user_id), RosterFold(), selective=True),
             Part(self.stream, MailboxFold()),
-            Part(self.stream, SecretsFold()),
         )
 
     def concerns(self, event: StoredEvent) -> bool:
@@ -123,7 +94,6 @@ class MailboxSubject:
         """See `Subject`."""
         roster: Roster = states[0]
         mailbox: Mailbox = states[1]
-        secrets: list[str] = states[2]
         row = roster.rows.get(self.email_id)
         shown: dict[str, Any] = {} if row is None else msgspec.to_builtins(row)
         inside: dict[str, Any] = msgspec.to_builtins(mailbox)
@@ -133,7 +103,7 @@ class MailboxSubject:
             **shown,
             "check": inside["check"],
             "cursors": inside["cursors"],
-            "secrets": dict.fromkeys(secrets, SEALED),
+            "secrets": dict.fromkeys(mailbox.secrets, SEALED),
         }
 
     def glimpse(self, states: Sequence[Any], event: StoredEvent) -> dict[str, Any]:

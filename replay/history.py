@@ -6,12 +6,14 @@ export, or a what-if. Nothing here writes.
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
+from operator import attrgetter
 from typing import Protocol
 
 from eventstore.model import LOG_STREAM, Ack, Head, Keyframe, StoredEvent
 
 PAGE_EVENTS_MAX = 4096
 PAGE_BYTES_MAX = 4 << 20
+_position = attrgetter("position")
 
 
 class History(Protocol):
@@ -164,40 +166,50 @@ async def position_at_time(history: History, ms: int) -> int:
     return low if await history.read(LOG_STREAM, low - 1, events_max=1) else 0
 
 
-async def events_of(history: History, stream: str, after: int, upto: int) -> AsyncIterator[StoredEvent]:
+async def pages_of(history: History, stream: str, after: int, upto: int) -> AsyncIterator[list[StoredEvent]]:
     """The events of one stream with `after` < seq <= `upto`, page by page."""
     while after < upto:
         page = await history.read(
             stream, after, events_max=min(PAGE_EVENTS_MAX, upto - after), bytes_max=PAGE_BYTES_MAX
         )
+        page = [event for event in page if place(event, stream) <= upto]
         if not page:
             return
-        for event in page:
-            if place(event, stream) > upto:
-                return
-            yield event
+        yield page
         after = place(page[-1], stream)
+
+
+async def events_of(history: History, stream: str, after: int, upto: int) -> AsyncIterator[StoredEvent]:
+    """The same, event by event."""
+    async for page in pages_of(history, stream, after, upto):
+        for event in page:
+            yield event
 
 
 async def merged(
     history: History, streams: Sequence[str], after: int, upto: int
-) -> AsyncIterator[StoredEvent]:
-    """The events of several streams with `after` < position <= `upto`, in the order of the log."""
-    sources = []
+) -> AsyncIterator[list[StoredEvent]]:
+    """The events of several streams with `after` < position <= `upto`, in the order of the log.
+
+    In pieces: up to where every stream has been read, then the next pages.
+    """
+    sources: dict[AsyncIterator[list[StoredEvent]], list[StoredEvent]] = {}
     for stream in dict.fromkeys(streams):
         seqs = await seq_at(history, stream, after), await seq_at(history, stream, upto)
-        sources.append(aiter(events_of(history, stream, *seqs)))
-    waiting: list[tuple[StoredEvent, AsyncIterator[StoredEvent]]] = []
-    for source in sources:
-        event = await anext(source, None)
-        if event is not None:
-            waiting.append((event, source))
-    while waiting:
-        number = min(range(len(waiting)), key=lambda n: waiting[n][0].position)
-        event, source = waiting[number]
-        yield event
-        following = await anext(source, None)
-        if following is None:
-            del waiting[number]
-        else:
-            waiting[number] = (following, source)
+        source = pages_of(history, stream, *seqs)
+        page = await anext(source, None)
+        if page is not None:
+            sources[source] = page
+    while sources:
+        sure = min(page[-1].position for page in sources.values())
+        piece: list[StoredEvent] = []
+        for source, page in tuple(sources.items()):
+            cut = bisect_right(page, sure, key=_position)
+            piece += page[:cut]
+            following = page[cut:] if cut < len(page) else await anext(source, None)
+            if following is None:
+                del sources[source]
+            else:
+                sources[source] = following
+        piece.sort(key=_position)  # runs that are sorted already: nearly free
+        yield piece

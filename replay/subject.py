@@ -8,17 +8,23 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from eventstore.model import StoredEvent
+from eventstore.model import LOG_STREAM, StoredEvent
 from replay.fold import Fold
 
 RECENT_EVENTS_MAX: Final = 50
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One stream of a subject and how it is folded."""
+    """One stream of a subject and how it is folded.
+
+    `selective`: what is shown of this fold follows from the events that concern the subject alone,
+    so that the others need not be folded. `window`: from so many of the newest events (0: from all).
+    """
 
     stream: str
     fold: Fold[Any]
+    selective: bool = False
+    window: int = 0
 
 
 class Subject(Protocol):
@@ -58,8 +64,9 @@ class Subject(Protocol):
 
 
 class Recent(msgspec.Struct):
-    """How many events a stream has had, and the newest of them."""
+    """The newest events of `stream`, and how many it has had."""
 
+    stream: str
     count: int = 0
     recent: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
@@ -72,13 +79,14 @@ class RecentFold:
 
     def initial(self, stream: str) -> Recent:
         """See `Fold`."""
-        del stream
-        return Recent()
+        return Recent(stream)
 
     def evolve(self, state: Recent, event: StoredEvent) -> Recent:
         """See `Fold`."""
-        state.count += 1
-        state.recent.append({"seq": event.seq} | msgspec.json.decode(event.body, type=dict[str, Any]))
+        state.count = event.position if state.stream == LOG_STREAM else event.seq
+        state.recent.append(
+            {"stream": event.stream, "seq": event.seq} | msgspec.json.decode(event.body, type=dict[str, Any])
+        )
         del state.recent[:-RECENT_EVENTS_MAX]
         return state
 
@@ -99,7 +107,7 @@ class RecentSubject:
 
     def __init__(self, stream: str) -> None:
         self.entity = self.stream = stream
-        self.parts = (Part(stream, RecentFold()),)
+        self.parts = (Part(stream, RecentFold(), window=RECENT_EVENTS_MAX),)
 
     def concerns(self, event: StoredEvent) -> bool:
         """See `Subject`."""

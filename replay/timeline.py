@@ -13,7 +13,7 @@ import msgspec
 
 from eventstore.model import LOG_STREAM, StoredEvent
 from replay.delta import Change, Path, differences, touches
-from replay.history import History, events_of, merged, place, position_at_time, position_of, seq_at
+from replay.history import History, merged, pages_of, place, position_at_time, position_of, seq_at
 from replay.moment import AtHead, AtPosition, AtSeq, AtTime, Moment
 from replay.predicate import Node, holds, rises
 from replay.subject import Part, Subject
@@ -87,23 +87,29 @@ class Timeline:
 
         While a step is looked at, the timeline stands behind its event.
         """
-        subject = self.subject
-        parts = [(part.stream, part.fold.evolve) for part in subject.parts]
+        subject, states = self.subject, self._states
+        concerns, glimpse = subject.concerns, subject.glimpse
+        folds = [
+            (number, part.stream, part.selective, part.fold.evolve)
+            for number, part in enumerate(subject.parts)
+        ]
         walked = 0
-        async for event in merged(self.history, self._streams, self.position, upto):
-            concerned = subject.concerns(event)
-            before = subject.glimpse(self._states, event) if concerned else {}
-            states = self._states
-            for number, (stream, evolve) in enumerate(parts):
-                if stream in (event.stream, LOG_STREAM):
-                    states[number] = evolve(states[number], event)
-            self.position = event.position
-            walked += 1
-            if walked % FRAME_EVERY == 0:
+        async for piece in merged(self.history, self._streams, self.position, upto):
+            for event in piece:
+                concerned = concerns(event)
+                before = glimpse(states, event) if concerned else None
+                for number, stream, selective, evolve in folds:
+                    if (concerned or not selective) and stream in (event.stream, LOG_STREAM):
+                        states[number] = evolve(states[number], event)
+                self.position = event.position
+                if concerned:
+                    yield Step(event, differences(before, glimpse(states, event)))
+                elif every:
+                    yield Step(event, [])
+            walked += len(piece)
+            if walked >= FRAME_EVERY:
+                walked = 0
                 await self._frame()
-            if concerned or every:
-                after = subject.glimpse(self._states, event) if concerned else {}
-                yield Step(event, differences(before, after))
         self.position = max(self.position, upto)
 
     async def _load(self, number: int, part: Part, position: int) -> tuple[Any, Used]:
@@ -124,12 +130,20 @@ class Timeline:
                 start = 0
         if state is None:
             state = fold.initial(part.stream)
-        applied, evolve = 0, fold.evolve
-        async for event in events_of(history, part.stream, start, upto):
-            state = evolve(state, event)
-            applied += 1
-            if applied % FRAME_EVERY == 0:
-                self._keep(number, place(event, part.stream), fold.dump(state))
+        if part.window:
+            start = max(start, upto - part.window)
+        applied, framed, evolve = 0, 0, fold.evolve
+        async for page in pages_of(history, part.stream, start, upto):
+            ours = page
+            if part.selective:
+                ours = [event for event in page if self.subject.concerns(event)]
+            for event in ours:
+                state = evolve(state, event)
+            applied += len(ours)
+            framed += len(page)
+            if framed >= FRAME_EVERY:
+                framed = 0
+                self._keep(number, place(page[-1], part.stream), fold.dump(state))
         return state, Used(part.stream, fold.name, upto, start, applied)
 
     async def _frame(self) -> None:

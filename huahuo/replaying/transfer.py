@@ -65,9 +65,10 @@ async def export(
         with _Target(target) as file:
             writer = _WRITERS[form](file, history, upto)
             count = 0
-            async for event in merged(history, streams or (LOG_STREAM,), after, upto):
-                writer.add(event)
-                count += 1
+            async for piece in merged(history, streams or (LOG_STREAM,), after, upto):
+                for event in piece:
+                    writer.add(event)
+                count += len(piece)
             writer.close()
     except BrokenPipeError:
         raise
