@@ -8,7 +8,6 @@ import asyncio
 import base64
 import hashlib
 import imaplib
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
@@ -84,11 +84,27 @@ class SampleMailServer:
     async def __aenter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write_accounts()
-        program = shutil.which("pymap", path=str(Path(sys.executable).parent)) or shutil.which("pymap")
-        if program is None:
+        if find_spec("pymap") is None:
             raise HuahuoError("the demo needs pymap: pip install 'huahuo[demo]' (or run `make demo`)")
-        command = [program, "--host", "127.0.0.1", "--port", str(self.port), "--no-tls"]
-        command += ["--no-service", "admin", "--no-service", "managesieve", "maildir", str(self.folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "huahuo.pymap_child",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
+        command += [
+            "--port",
+            str(self.port),
+            "--no-tls",
+            "--no-service",
+            "admin",
+            "--no-service",
+            "managesieve",
+        ]
+        command += ["maildir", str(self.folder)]
         self._process = await asyncio.create_subprocess_exec(
             *command,
             stdin=subprocess.DEVNULL,

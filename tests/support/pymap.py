@@ -51,7 +51,7 @@ def pymap() -> Iterator[Pymap]:
     server = Pymap(port)
     process = subprocess.Popen(
         [
-            *(sys.executable, "-c", "from pymap.main import main; main()"),
+            *(sys.executable, "-m", "huahuo.pymap_child"),
             *("--host", server.host, "--port", str(port), "--no-tls"),
             *("--no-service", "admin", "--no-service", "managesieve"),
             *("dict", "--demo-user", server.user, "--demo-password", server.password),
