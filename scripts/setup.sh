@@ -3,8 +3,8 @@
 #
 #   scripts/setup.sh [run|dev]      run: what the service and the demo need; dev: tests and linters too
 #
-# Takes the newest Python from 3.12 on that it can find, also when `python3` is older. If there is
-# none it asks uv for one, and if that fails it says what to install.
+# Takes a Python from 3.12 on (3.13 first, which the tests run on), also when `python3` is older. If there
+# is none it asks uv for one, and if that fails it says what to install.
 set -eu
 cd "$(dirname "$0")/.."
 kind=${1:-dev}
@@ -20,9 +20,9 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 fits() { "$1" -c 'import sys, ssl, sqlite3, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; }
 
 find_python() {
-    for name in python3.14 python3.13 python3.12 python3 python \
-        /usr/bin/python3.14 /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3 \
-        /usr/local/bin/python3.14 /usr/local/bin/python3.13 /usr/local/bin/python3.12 /usr/local/bin/python3 \
+    for name in python3.13 python3.12 python3.14 python3 python \
+        /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.14 /usr/bin/python3 \
+        /usr/local/bin/python3.13 /usr/local/bin/python3.12 /usr/local/bin/python3.14 /usr/local/bin/python3 \
         /opt/homebrew/bin/python3 "${HOME:-/nonexistent}"/.pyenv/versions/3.1[2-9]*/bin/python3 \
         "${HOME:-/nonexistent}"/.local/bin/python3.1[2-9]; do
         path=$(command -v "$name" 2>/dev/null) || continue
@@ -47,7 +47,7 @@ make_venv() {
         return
     fi
     say "no Python 3.12 or newer with venv found; asking uv for one"
-    if uv=$(find_uv) && [ -n "$uv" ] && "$uv" venv --clear --seed --python '>=3.12' "$venv" >&2; then
+    if uv=$(find_uv) && [ -n "$uv" ] && "$uv" venv --clear --seed --python 3.13 "$venv" >&2; then
         return
     fi
     cat >&2 <<'TEXT'
