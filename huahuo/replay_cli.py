@@ -16,6 +16,7 @@ from rich.console import Console
 from eventstore.ambient import SystemAmbient
 from eventstore.errors import EventStoreError
 from huahuo import config
+from huahuo.audit_record import record
 from huahuo.errors import HuahuoError
 from huahuo.replaying import look
 from huahuo.replaying.show import Out
@@ -58,7 +59,12 @@ def state(
 ) -> None:
     """The state of an entity as of then."""
     out = Out(as_json=as_json)
-    _look(data, lambda history: look.state(history, entity, at, _ambient, out), verify=verify)
+    look_at(
+        data,
+        {"replay": "state", "entity": entity, "at": at},
+        lambda history: look.state(history, entity, at, _ambient, out),
+        verify=verify,
+    )
 
 
 @app.command(epilog="Example:  huahuo replay log mailbox/17 --diff --after -1h")
@@ -75,8 +81,9 @@ def log(
 ) -> None:
     """The events of an entity, a stream, or (`log`) all."""
     out = Out(as_json=as_json)
-    _look(
+    look_at(
         data,
+        {"replay": "log", "entity": entity, "after": after, "until": until},
         lambda history: look.log(
             history,
             entity,
@@ -103,14 +110,21 @@ def blame(
 ) -> None:
     """Which event last changed a field, caused by what, by whom."""
     out = Out(as_json=as_json)
-    _look(data, lambda history: look.blamed(history, entity, path, at, _ambient, out), verify=verify)
+    look_at(
+        data,
+        {"replay": "blame", "entity": entity, "path": path, "at": at},
+        lambda history: look.blamed(history, entity, path, at, _ambient, out),
+        verify=verify,
+    )
 
 
 @app.command(epilog="Example:  huahuo replay why user/42#1042")
 def why(event: EventName, data: Data = None, as_json: Json = False, verify: Verify = False) -> None:
     """The chain of causes that led to an event."""
     out = Out(as_json=as_json)
-    _look(data, lambda history: look.why(history, event, out), verify=verify)
+    look_at(
+        data, {"replay": "why", "event": event}, lambda history: look.why(history, event, out), verify=verify
+    )
 
 
 @app.command(epilog="Example:  huahuo replay effects @4711")
@@ -123,7 +137,12 @@ def effects(
 ) -> None:
     """What came of an event."""
     out = Out(as_json=as_json)
-    _look(data, lambda history: look.effects(history, event, out, limit=limit), verify=verify)
+    look_at(
+        data,
+        {"replay": "effects", "event": event},
+        lambda history: look.effects(history, event, out, limit=limit),
+        verify=verify,
+    )
 
 
 @app.command(epilog="""Example:  huahuo replay when 'mailbox/17 status == "error" and progress > 50'""")
@@ -140,8 +159,9 @@ def when(
 ) -> None:
     """The first moment at which a condition became true."""
     out = Out(as_json=as_json)
-    _look(
+    look_at(
         data,
+        {"replay": "when", "condition": condition, "after": after, "until": until},
         lambda history: look.when(history, condition, after, until, _ambient, out, monotone=monotone),
         verify=verify,
     )
@@ -172,7 +192,8 @@ def export(
         typer.echo(f"{count} events", err=True)
         return EXIT_FOUND if count else EXIT_NOTHING
 
-    _look(data, body, verify=verify)
+    what: dict[str, object] = {"replay": "export", "streams": stream, "after": after, "until": until}
+    look_at(data, what, body, verify=verify)
 
 
 @app.command("import", epilog="Example:  huahuo replay import log.jsonl --data ./other")
@@ -201,9 +222,24 @@ def settings(data: Path | None) -> config.Settings:
     return config.load(environ=os.environ, flags={"data": data})
 
 
-def _look(data: Path | None, body: Callable[[History], Awaitable[int]], *, verify: bool) -> None:
+def look_at(
+    data: Path | None,
+    what: dict[str, object],
+    body: Callable[[History], Awaitable[int]],
+    *,
+    verify: bool = False,
+) -> None:
+    """Run `body` over the history at `data` and exit with its code.
+
+    On a live directory it is recorded first who looks at `what`; a copy and an export record nothing.
+    """
+    command = what.pop("replay")
+
     async def main() -> int:
-        async with opened(settings(data).data, whole=verify) as history:
+        given = settings(data)
+        if given.data.is_dir():
+            await record(given, f"replay {command}", {k: v for k, v in what.items() if v is not None})
+        async with opened(given.data, whole=verify) as history:
             return await body(history)
 
     leave(main)

@@ -172,7 +172,8 @@ async def pages_of(history: History, stream: str, after: int, upto: int) -> Asyn
         page = await history.read(
             stream, after, events_max=min(PAGE_EVENTS_MAX, upto - after), bytes_max=PAGE_BYTES_MAX
         )
-        page = [event for event in page if place(event, stream) <= upto]
+        if page and place(page[-1], stream) > upto:
+            page = [event for event in page if place(event, stream) <= upto]
         if not page:
             return
         yield page
