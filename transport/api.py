@@ -70,13 +70,18 @@ type SnapshotOf = Callable[[str], Awaitable[tuple[int, bytes]]]
 
 
 class CommandSpec(msgspec.Struct, frozen=True):
-    """One registered action. `query`: executed again for a repeated id, never recorded."""
+    """One registered action. `query`: executed again for a repeated id, never recorded.
+
+    `compressible`: its replies are worth compressing and may be. They hold nothing worth guessing
+    beside what a stranger wrote: who makes them be sent again and again would learn it from their length.
+    """
 
     action: str
     params: type
     handler: Handler
     query: bool = False
     admin: bool = False
+    compressible: bool = False
 
 
 class Registry:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from eventstore.model import Head, StoredEvent
 from transport import outgoing
-from transport.frames import FrameCache
+from transport.frames import FrameCache, Framer
 from transport.window import Flow, Window
 
 type Cause = tuple[str, str]
@@ -73,20 +73,28 @@ class Delivery:
     """See the module.
 
     `batched` connections are bounded by the window; for others the write buffer is the only bound
-    and acks merely tell what was processed.
+    and acks merely tell what was processed. `framer`: how runs become frames, if not as text.
     """
 
     __slots__ = (
-        "_batched", "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "_ready",
+        "_batched", "_framer", "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "_ready",
         "subs", "window",
     )  # fmt: skip
 
     def __init__(
-        self, log: LogView, frames: FrameCache, *, batched: bool, window: int, past_max: int
+        self,
+        log: LogView,
+        frames: FrameCache,
+        *,
+        batched: bool,
+        window: int,
+        past_max: int,
+        framer: Framer | None = None,
     ) -> None:
         self._log = log
         self._frames = frames
         self._batched = batched
+        self._framer = framer
         self._past_max = past_max
         self._past: dict[str, int] = {}
         self._pending: dict[Cause, int] = {}
@@ -170,7 +178,9 @@ class Delivery:
             count = self._permitted(sub, run.events)
             if count:
                 events = run.events if count == len(run.events) else run.events[:count]
-                framed = self._frames.run(sub.stream, flow.sent + 1, events, batch=self._batched)
+                framed = self._frames.run(
+                    sub.stream, flow.sent + 1, events, batch=self._batched, framer=self._framer
+                )
                 frames.append(framed.data)
                 self._sent(flow, flow.sent + framed.count, now_s)
         if sub.held is not None:

@@ -5,13 +5,15 @@ not masked, so it may be written to a transport as it is (RFC 6455, 5.2).
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
 from eventstore.model import LOG_STREAM, StoredEvent
 
 _TEXT = 0x81  # FIN and opcode 1
+_BINARY = 0x82  # FIN and opcode 2
 _LEN_16 = 126
 _LEN_64 = 127
 
@@ -21,17 +23,39 @@ PING = b"\x89\x00"
 
 def text_frame(payload: bytes) -> bytes:
     """`payload` (UTF-8) as one text frame."""
+    return _frame(_TEXT, payload)
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """`payload` as one binary frame."""
+    return _frame(_BINARY, payload)
+
+
+def _frame(kind: int, payload: bytes) -> bytes:
     size = len(payload)
     if size < _LEN_16:
-        return bytes((_TEXT, size)) + payload
+        return bytes((kind, size)) + payload
     if size < 1 << 16:
-        return struct.pack("!BBH", _TEXT, _LEN_16, size) + payload
-    return struct.pack("!BBQ", _TEXT, _LEN_64, size) + payload
+        return struct.pack("!BBH", kind, _LEN_16, size) + payload
+    return struct.pack("!BBQ", kind, _LEN_64, size) + payload
+
+
+def events_message(stream: str, first: int, bodies: Sequence[bytes]) -> bytes:
+    """An `events` message of the events with these bodies, which begin at `first` of `stream`."""
+    return b"%b%b]}" % (_events_head(stream, first), b",".join(bodies))
+
+
+def _events_head(stream: str, first: int) -> bytes:
+    return b'{"type":"events","stream":%b,"seq":%d,"events":[' % (msgspec.json.encode(stream), first)
 
 
 def spliced(body: bytes, tail: bytes) -> bytes:
     """The JSON object `body` (never empty) with the members of `tail` (`"a":1,"b":2`) at its end."""
     return b"%b,%b}" % (body[:-1], tail)
+
+
+_SINGLE, _TEXT_RUN = "single", "run"
+type _Key = tuple[str, int, int, str]
 
 
 class Framed(msgspec.Struct, frozen=True, gc=False):
@@ -41,8 +65,21 @@ class Framed(msgspec.Struct, frozen=True, gc=False):
     count: int
 
 
+class Framer(Protocol):
+    """Makes frames in another way than as text (`transport.compression`)."""
+
+    @property
+    def name(self) -> str:
+        """Frames of equal names are interchangeable."""
+        ...
+
+    def frame(self, payload: bytes) -> bytes:
+        """`payload` as a complete frame."""
+        ...
+
+
 class FrameCache:
-    """Frames of runs by (stream, first seq, events asked for, batched), the oldest dropped first.
+    """Frames of runs by (stream, first seq, events asked for, kind of frame), the oldest dropped first.
 
     Everybody who stands at the same place gets the same bytes object, whether live or resuming.
     """
@@ -50,29 +87,42 @@ class FrameCache:
     def __init__(self, *, bytes_max: int, frame_bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._frame_bytes_max = frame_bytes_max
-        self._frames: dict[tuple[str, int, int, bool], Framed] = {}
+        self._frames: dict[_Key, Framed] = {}
         self.bytes = 0
         self.built = 0
         """Frames built so far; what was asked for beyond that was shared."""
 
-    def run(self, stream: str, first: int, events: Sequence[StoredEvent], *, batch: bool) -> Framed:
+    def run(
+        self,
+        stream: str,
+        first: int,
+        events: Sequence[StoredEvent],
+        *,
+        batch: bool,
+        framer: Framer | None = None,
+    ) -> Framed:
         """The frame of `events` (at least one), which begin at `first` of `stream`.
 
         `batch`: one `events` message of at most the first events that fit into the frame limit (one
-        alone may exceed it). Otherwise each event is a message of its own, all in one piece of bytes.
+        alone may exceed it), made into a frame by `framer`. Otherwise each event is a text message of
+        its own, all in one piece of bytes.
         """
-        key = (stream, first, len(events), batch)
+        if stream == LOG_STREAM:
+            framer = None  # many users' text in one message: its length must not tell of it
+        kind = _SINGLE if not batch else _TEXT_RUN if framer is None else framer.name
+        key = (stream, first, len(events), kind)
         framed = self._frames.get(key)
         if framed is None:
             if batch:
-                framed = _batched(stream, first, events, self._frame_bytes_max)
+                frame = text_frame if framer is None else framer.frame
+                framed = _batched(stream, first, events, self._frame_bytes_max, frame)
             else:
                 framed = _singly(stream, first, events)
             self.built += 1
             self._keep(key, framed)
         return framed
 
-    def _keep(self, key: tuple[str, int, int, bool], framed: Framed) -> None:
+    def _keep(self, key: _Key, framed: Framed) -> None:
         self._frames[key] = framed
         self.bytes += len(framed.data)
         while self.bytes > self._bytes_max:
@@ -80,9 +130,14 @@ class FrameCache:
             self.bytes -= len(self._frames.pop(oldest).data)
 
 
-def _batched(stream: str, first: int, events: Sequence[StoredEvent], bytes_max: int) -> Framed:
-    head = b'{"type":"events","stream":%b,"seq":%d,"events":[' % (msgspec.json.encode(stream), first)
-    size = len(head) + len(b"]}")
+def _batched(
+    stream: str,
+    first: int,
+    events: Sequence[StoredEvent],
+    bytes_max: int,
+    frame: Callable[[bytes], bytes],
+) -> Framed:
+    size = len(_events_head(stream, first)) + len(b"]}")
     bodies: list[bytes] = []
     for event in events:
         body = _placed(event) if stream == LOG_STREAM else event.body
@@ -90,7 +145,7 @@ def _batched(stream: str, first: int, events: Sequence[StoredEvent], bytes_max: 
         if bodies and size - len(b",") > bytes_max:
             break
         bodies.append(body)
-    return Framed(text_frame(b"%b%b]}" % (head, b",".join(bodies))), len(bodies))
+    return Framed(frame(events_message(stream, first, bodies)), len(bodies))
 
 
 def _singly(stream: str, first: int, events: Sequence[StoredEvent]) -> Framed:

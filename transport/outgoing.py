@@ -1,4 +1,7 @@
-"""The protocol's own messages from server to client, as complete frames. Pure."""
+"""The protocol's own messages from server to client. Pure.
+
+They are complete text frames, but for those that may be compressed: replies and snapshots are JSON.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -41,6 +44,7 @@ def authenticated(
     heartbeat_s: float,
     window: int | None,
     streams: Mapping[str, Mapping[str, object]],
+    dictionary: Mapping[str, object] | None,
 ) -> bytes:
     """A successful `authentication_result`; `window` None where there is none (classic)."""
     return message(
@@ -53,6 +57,7 @@ def authenticated(
         expires_at=timestamp(verified.expires_at_ms),
         heartbeat_s=int(heartbeat_s) if heartbeat_s == int(heartbeat_s) else heartbeat_s,
         window=window,
+        dictionary=dictionary,
         streams=streams,
     )
 
@@ -68,7 +73,7 @@ def error(code: ErrorCode, text: str, *, details: str = "", request_id: str | No
 
 
 def reply(answer: Reply, request_id: str | None) -> bytes:
-    """A reply's frame: its body with `id`, `at` and `duplicate` added."""
+    """A reply as JSON: its body with `id`, `at` and `duplicate` added."""
     extra: dict[str, object] = {}
     if request_id is not None:
         extra["id"] = request_id
@@ -76,13 +81,13 @@ def reply(answer: Reply, request_id: str | None) -> bytes:
         extra["at"] = {"stream": answer.at[0], "seq": answer.at[1]}
     if answer.duplicate:
         extra["duplicate"] = True
-    return text_frame(spliced(answer.body, _encode(extra)[1:-1]) if extra else answer.body)
+    return spliced(answer.body, _encode(extra)[1:-1]) if extra else answer.body
 
 
 def snapshot(stream: str, seq: int, state: bytes) -> bytes:
-    """A `snapshot`; `state` is a JSON object already."""
+    """A `snapshot` as JSON; `state` is a JSON object already."""
     head = b'{"type":"snapshot","stream":%b,"seq":%d,"state":' % (_encode(stream), seq)
-    return text_frame(b"%b%b}" % (head, state))
+    return b"%b%b}" % (head, state)
 
 
 def goaway(code: CloseCode, reason: str) -> bytes:

@@ -22,6 +22,7 @@ from replay.feed import Feed
 from transport import outgoing
 from transport.api import Registry
 from transport.codes import CloseCode
+from transport.compression import Compression
 from transport.connection import Connection, Wires
 from transport.dialects import negotiate
 from transport.frames import FrameCache
@@ -65,8 +66,12 @@ class Server:
         runtime: Runtime,
         ambient: Ambient,
         fingerprint_key: bytes,
+        compression: Compression | None = None,
     ) -> None:
-        """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart."""
+        """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
+
+        `compression` None: the compressed protocol is not spoken.
+        """
         self._settings = settings
         self._site = site
         self._wires = Wires(
@@ -78,6 +83,7 @@ class Server:
                 ),
                 commands=registry.commands,
                 fingerprint_key=fingerprint_key,
+                compression=compression,
             ),
             runtime=runtime,
             ambient=ambient,
@@ -177,7 +183,7 @@ class Server:
 
     def _choose(self, connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
         ws = cast("WebSocket", connection)
-        ws.negotiated = negotiate(offered)
+        ws.negotiated = negotiate(offered, compression=self._wires.shared.compression is not None)
         return cast("Subprotocol | None", ws.negotiated.subprotocol)
 
     async def _handle(self, connection: ServerConnection) -> None:

@@ -27,6 +27,7 @@ from transport import frames, messages, outgoing
 from transport.api import CommandSpec, Principal, Reply
 from transport.calls import Calls
 from transport.codes import AUTH_CLOSES, AuthCode, CloseCode, ErrorCode
+from transport.compression import Compression
 from transport.delivery import Delivery, LogView, RunLike, Subscription
 from transport.dialects import Dialect
 from transport.frames import FrameCache
@@ -84,13 +85,15 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     frames: FrameCache
     commands: Mapping[str, CommandSpec]
     fingerprint_key: bytes
+    compression: Compression | None = None
+    """None: the compressed protocol is not spoken."""
 
 
 class Session:
     """See the module. One per connection."""
 
     __slots__ = (
-        "_asked", "_bucket", "_calls", "_client", "_dialect", "_liveness", "_shared",
+        "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_liveness", "_shared",
         "_state", "_strikes", "_verified", "delivery", "id",
     )  # fmt: skip
 
@@ -104,6 +107,7 @@ class Session:
         self._verified: Verified | None = None
         self._asked: tuple[messages.Authenticate, str | None] | None = None
         self._client = ""
+        self._compression = shared.compression if dialect.compressed else None
         self._calls = Calls(session_id, shared.commands, shared.fingerprint_key)
         rate, burst = settings.messages_per_s, settings.messages_burst
         self._bucket = TokenBucket(rate, burst, now.s)
@@ -114,6 +118,7 @@ class Session:
             batched=dialect.batched,
             window=settings.window,
             past_max=settings.subscriptions_max,
+            framer=self._compression,
         )
 
     @property
@@ -287,6 +292,7 @@ class Session:
             heartbeat_s=self._shared.settings.heartbeat_s,
             window=self.delivery.window.size if self._dialect.batched else None,
             streams=streams,
+            dictionary=self._compression.announced if self._compression else None,
         )
 
     # Subscriptions ---------------------------------------------------------------------------------
@@ -348,13 +354,17 @@ class Session:
         """The state of `sub`'s stream after event `seq`, as a JSON object."""
         if self._state is State.CLOSED or self.delivery.subs.get(sub.stream) is not sub:
             return []
-        frame = outgoing.snapshot(sub.stream, seq, state)
-        if len(frame) > self._shared.settings.reply_bytes_max:
+        said = outgoing.snapshot(sub.stream, seq, state)
+        if len(said) > self._shared.settings.reply_bytes_max:
             self.delivery.drop(sub.stream)
-            said = outgoing.message(type="unsubscribed", stream=sub.stream, reason="too_large")
-            return [Unwatch(sub.stream), said]
+            end = outgoing.message(type="unsubscribed", stream=sub.stream, reason="too_large")
+            return [Unwatch(sub.stream), end]
         self.delivery.place(sub, seq)
-        return [frame, *self.delivery.begin(sub)]
+        return [self._framed(said), *self.delivery.begin(sub)]
+
+    def _framed(self, payload: bytes) -> bytes:
+        """A frame of something that may be compressed."""
+        return frames.text_frame(payload) if self._compression is None else self._compression.frame(payload)
 
     # Acks and commands -----------------------------------------------------------------------------
 
@@ -390,11 +400,13 @@ class Session:
         self.delivery.answered((asked.call.principal.name, asked.call.command_id))
         if self._state is State.CLOSED:
             return []
-        frame = outgoing.reply(reply, asked.request_id)
-        if len(frame) > self._shared.settings.reply_bytes_max:
+        said = outgoing.reply(reply, asked.request_id)
+        if len(said) > self._shared.settings.reply_bytes_max:
             text = "回复过大，请缩小查询范围"
             return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=asked.request_id)]
-        return [frame]
+        if isinstance(asked, Execute) and asked.spec.compressible:
+            return [self._framed(said)]
+        return [frames.text_frame(said)]
 
     # Delivery --------------------------------------------------------------------------------------
 
