@@ -47,7 +47,7 @@ _COLUMNS: dict[str, type] = {
     "data": str,
 }
 _INDEXED = ("entity", "principal", "type", "stream", "timestamp", "command_id")
-_ROW = "position, stream, seq, type, timestamp, principal, entity, command_id, cause, build, data"
+_ROW = "position, stream, seq, type, timestamp, principal, entity, command_id, cause, build, event.data"
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,10 +171,12 @@ class AuditIndex:
         Raises:
             ValueError: the text to search for is empty or malformed.
         """
-        clauses, values = self._clauses(where, after, upto)
-        sql = f"SELECT {_ROW} FROM event WHERE {clauses} ORDER BY position LIMIT ?"  # noqa: S608  clauses are ours
-        found = self._db.execute(sql, [*values, limit]).fetchall()
-        return [Row(*row[:-1], msgspec.Raw(row[-1].encode())) for row in found]
+        found = self._select(_ROW, where, after, upto, limit)
+        names = Row.__struct_fields__
+        return [
+            Row(**dict(zip(names, row, strict=True)) | {"data": msgspec.Raw(row[-1].encode())})
+            for row in found
+        ]
 
     def count(self, where: Where, upto: int) -> Counted:
         """How many match, and which types, streams, principals and entities they have most. Bounded.
@@ -182,18 +184,31 @@ class AuditIndex:
         Raises:
             ValueError: as `find`.
         """
-        clauses, values = self._clauses(where, 0, upto)
-        columns = ", ".join(FACETS)
-        sql = f"SELECT {columns} FROM event WHERE {clauses} ORDER BY position LIMIT ?"  # noqa: S608  clauses are ours
-        found = self._db.execute(sql, [*values, COUNTED_MAX + 1]).fetchall()
+        found = self._select(", ".join(FACETS), where, 0, upto, COUNTED_MAX + 1)
         exact, found = len(found) <= COUNTED_MAX, found[:COUNTED_MAX]
         tallies = {name: Counter(row[n] for row in found) for n, name in enumerate(FACETS)}
         common = {name: tally.most_common(_FACET_VALUES) for name, tally in tallies.items()}
         facets = {name: {value: n for value, n in best if value} for name, best in common.items()}
         return Counted(len(found), exact, facets)
 
-    def _clauses(self, where: Where, after: int, upto: int) -> tuple[str, list[str | int]]:
-        """The WHERE of a question. A time becomes a range of positions, so that it costs one look-up."""
+    def _select(self, columns: str, where: Where, after: int, upto: int, limit: int) -> list[tuple[Any, ...]]:
+        clauses, values = self._clauses(where, after, upto)
+        source, order = "event", "position"
+        if where.text and (where.entity or where.command_id):
+            # Few rows: ask the full text about each.
+            clauses.append("EXISTS (SELECT 1 FROM event_fts WHERE rowid = position AND event_fts MATCH ?)")
+        elif where.text:
+            # The full text gives its matches in the order of positions, so a page of them is enough.
+            source, order = "event_fts CROSS JOIN event ON position = event_fts.rowid", "event_fts.rowid"
+            clauses = ["event_fts.rowid BETWEEN ? AND ?", *clauses[1:], "event_fts MATCH ?"]
+        if where.text:
+            values.append(match_of(where.text))
+        sql = f"SELECT {columns} FROM {source} WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ?"  # noqa: S608  ours
+        found: list[tuple[Any, ...]] = self._db.execute(sql, [*values, limit]).fetchall()
+        return found
+
+    def _clauses(self, where: Where, after: int, upto: int) -> tuple[list[str], list[str | int]]:
+        """What must hold of a row. A time becomes a range of positions, so that it costs one look-up."""
         lowest, highest = after + 1, upto
         if where.since:
             sql = "SELECT min(position) FROM event WHERE timestamp >= ?"
@@ -213,10 +228,7 @@ class AuditIndex:
             if asked := getattr(where, column):
                 clauses.append(f"+timestamp {sign} ?")  # the plus: no index, the positions are known
                 values.append(asked)
-        if where.text:
-            clauses.append("position IN (SELECT rowid FROM event_fts WHERE event_fts MATCH ?)")
-            values.append(match_of(where.text))
-        return " AND ".join(clauses), values
+        return clauses, values
 
     def _drop(self, ranges: Sequence[tuple[int, int]]) -> None:
         for first, count in ranges:

@@ -84,6 +84,14 @@ def is_original(directory: Path) -> bool:
         return False
 
 
+def left_of(directory: Path) -> Left:
+    """How a directory, or the one it was copied from, was left; nothing is known of one without a note."""
+    try:
+        return _left((directory / LOCK).read_bytes()[:_BYTES_MAX])
+    except OSError:
+        return Left(pid=-1)
+
+
 def _left(data: bytes) -> Left:
     try:
         return msgspec.json.decode(data, type=Left) if data else Left()

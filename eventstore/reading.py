@@ -176,14 +176,15 @@ class LogReader:
             seq = page[-1].seq
         return found
 
-    async def check_receipts(self) -> None:
-        """Whether every pruned event is vouched for. Raises Damaged at the first that is not."""
-        ledger, at, upto = Ledger(await self.receipts()), 0, self.position
+    async def check_receipts(self) -> int:
+        """How many events are pruned, each vouched for. Raises Damaged at the first that is not."""
+        ledger, at, upto, count = Ledger(await self.receipts()), 0, self.position, 0
         while stones := await self.tombstones(at, upto, _VERIFY_EVENTS):
             for stone in stones:
                 ledger.take(stone)
-            at = stones[-1].position
+            at, count = stones[-1].position, count + len(stones)
         ledger.finish()
+        return count
 
     async def _page(self, after: int, upto: int) -> list[StoredEvent | Tombstone]:
         """Events and tombstones without a hole between them, if the log has none."""

@@ -18,6 +18,8 @@ import msgspec
 
 from eventstore.chain import GENESIS
 from eventstore.errors import Damaged
+from eventstore.lock import Left
+from eventstore.reading import LogReader
 from eventstore.schema import connect_reader
 
 PART_EVENTS_MIN = 100_000
@@ -31,6 +33,37 @@ _PRUNED = (
     "SELECT position, stream, seq, chain FROM pruned WHERE position > ? AND position <= ? ORDER BY position"
 )
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """A log that is what was written: behind `after` up to `position`, whose link is `chain`."""
+
+    log_id: str
+    after: int
+    position: int
+    chain: bytes
+    pruned: int
+
+
+async def verify(
+    log: LogReader, path: Path, *, after: int = 0, left: Left | None = None, processes: int | None = None
+) -> Verified:
+    """Check everything behind `after` in the database `path`, which `log` reads, and all receipts.
+
+    `left` says how its directory was left: if it was closed in good order, where it must end.
+
+    Raises:
+        Damaged: with the first position that is not what was written.
+    """
+    upto = log.position
+    chain = check_log(path, min(after, upto), upto, processes=processes)
+    if left is not None and not left.pid and left.log == log.log_id and left.position >= upto:
+        if left.position > upto:
+            raise Damaged(upto + 1, f"missing: the log was closed at {left.position}")
+        if left.chain != chain.hex():
+            raise Damaged(upto, "it is not the event at which the log was closed")
+    pruned = await log.check_receipts()
+    return Verified(log.log_id, after, upto, chain, pruned)
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -29,10 +29,13 @@ class SqliteView(LogReader):
         reads: SqliteReads,
         loaded: Loaded,
         executor: Executor,
+        path: Path,
         copy: tempfile.TemporaryDirectory[str] | None,
     ) -> None:
         super().__init__(loaded.log_id, reads, executor, lambda: self._here)
         self.live = copy is None
+        self.path = path
+        """The database file that is read."""
         self._here = _place(loaded)
         self._files = reads
         self._executor = executor
@@ -51,7 +54,19 @@ class SqliteView(LogReader):
         except BaseException:
             executor.close()
             raise
-        return cls(reads, loaded, executor, copy)
+        folder = directory if copy is None else Path(copy.name)
+        return cls(reads, loaded, executor, folder / DATABASE, copy)
+
+    @classmethod
+    async def of_file(cls, path: Path) -> Self:
+        """Open the database file `path` where it is; nobody else may be at it. Raises as `open`."""
+        executor = ThreadExecutor(1, "log-view")
+        try:
+            reads, loaded = await executor.run(lambda: _load(path))
+        except BaseException:
+            executor.close()
+            raise
+        return cls(reads, loaded, executor, path, None)
 
     async def refresh(self) -> bool:
         """Look how far a live log goes by now; returns whether it moved."""
@@ -79,13 +94,21 @@ def _open(directory: Path) -> tuple[SqliteReads, Loaded, tempfile.TemporaryDirec
     if not (directory / DATABASE).is_file():
         raise EventStoreError(f"there is no log in {directory}")
     copy = _copied(directory)
-    reads = SqliteReads((directory if copy is None else Path(copy.name)) / DATABASE, Names())
     try:
-        return reads, reads.load(), copy
+        reads, loaded = _load((directory if copy is None else Path(copy.name)) / DATABASE)
     except BaseException:
-        reads.close()
         if copy is not None:
             copy.cleanup()
+        raise
+    return reads, loaded, copy
+
+
+def _load(path: Path) -> tuple[SqliteReads, Loaded]:
+    reads = SqliteReads(path, Names())
+    try:
+        return reads, reads.load()
+    except BaseException:
+        reads.close()
         raise
 
 

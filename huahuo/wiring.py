@@ -17,13 +17,15 @@ from actors import Runtime
 from actors.decider import Origin
 from actors.directory import Directory, DirectoryLimits
 from eventstore.ambient import Ambient
+from eventstore.audit_index import DATABASE as AUDIT_DATABASE
 from eventstore.errors import EventStoreError
-from eventstore.executor import Executor, ThreadExecutor
+from eventstore.executor import Executor, InlineExecutor, ThreadExecutor
 from eventstore.log import StoreLog
 from eventstore.port import Log
 from eventstore.seal import derive
 from eventstore.sqlite import SqliteLog
 from huahuo import keys, service_file, site
+from huahuo.audit_action import LogCare
 from huahuo.build import BUILD
 from huahuo.config import Settings
 from huahuo.errors import ConfigError, HuahuoError
@@ -133,6 +135,10 @@ class App:
         self.publisher = Publisher(log, ambient, registry)
         self.publisher.register()
         _register_mail(registry, mail)
+        if isinstance(log, StoreLog):
+            care = _log_care(log, settings, ambient)
+            care.register(registry)
+            stack.push_async_callback(care.close)
         metrics = Metrics()
         if isinstance(log, StoreLog):
             log.observe_commits(metrics.committed)
@@ -180,6 +186,13 @@ class App:
             stack.callback(service_file.remove, settings.data)
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
+
+
+def _log_care(log: StoreLog, settings: Settings, ambient: Ambient) -> LogCare:
+    """Only a log in a directory has a place for an index; any other keeps it in memory."""
+    if isinstance(log, SqliteLog):
+        return LogCare(log, ambient, index=settings.data / AUDIT_DATABASE)
+    return LogCare(log, ambient, index=None, executor=InlineExecutor())
 
 
 def _transport_settings(settings: Settings) -> TransportSettings:
