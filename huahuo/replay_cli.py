@@ -217,6 +217,59 @@ def import_(
     leave(main)
 
 
+@app.command(
+    epilog="Example:  huahuo replay fork --skip mailbox/17#9 --set user/42#40.status=ok --to if.jsonl"
+)
+def fork(
+    data: Data = None,
+    at: At = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Leave this event out; repeatable.")] = None,
+    put: Annotated[
+        list[str] | None, typer.Option("--set", help="EVENT.FIELD=VALUE in its body; repeatable.")
+    ] = None,
+    add: Annotated[
+        list[str] | None, typer.Option("--append", help="'STREAM TYPE {JSON}' at the end; repeatable.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Keep the fork as an export.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What if: the history up to a moment with events left out, changed or added."""
+    from huahuo.replaying.compare import edits, forked
+
+    out = Out(as_json=as_json)
+    what: dict[str, object] = {"replay": "fork", "at": at, "skip": skip, "set": put, "append": add}
+
+    async def body(history: History) -> int:
+        wanted = edits(skip or (), put or (), add or ())
+        return await forked(history, at, wanted, to, _ambient, out)
+
+    look_at(data, what, body)
+
+
+@app.command(epilog="Example:  huahuo replay diff ./data if.jsonl mailbox/17")
+def diff(
+    one: Annotated[Path, typer.Argument(help="Data directory or export.")],
+    other: Annotated[Path, typer.Argument(help="Another one, or the same.")],
+    entities: Annotated[
+        list[str] | None, typer.Argument(help="Compare the states of these.", show_default="what differs")
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="Up to this moment of the first.")] = None,
+    other_at: Annotated[str | None, typer.Option(help="Up to this moment of the other.")] = None,
+    as_json: Json = False,
+) -> None:
+    """How two runs, or two moments of one, differ: the first event, and the states."""
+    from huahuo.replaying.compare import differ
+
+    out = Out(as_json=as_json)
+    what: dict[str, object] = {"replay": "diff", "other": str(other), "entities": entities, "at": at}
+
+    async def body(history: History) -> int:
+        async with opened(settings(other).data) as second:
+            return await differ(history, second, tuple(entities or ()), (at, other_at), _ambient, out)
+
+    look_at(one, what, body)
+
+
 def settings(data: Path | None) -> config.Settings:
     """The settings of a data directory."""
     return config.load(environ=os.environ, flags={"data": data})

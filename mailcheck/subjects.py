@@ -22,7 +22,7 @@ from mailcheck.events import (
 from mailcheck.mailbox import Mailbox, MailboxFold
 from mailcheck.rows import Roster, RosterFold
 from replay.history import History
-from replay.subject import Part, Subject
+from replay.subject import FoldSubject, Part, Subject
 
 SEALED: Final = "[sealed]"
 
@@ -132,3 +132,13 @@ async def subject_of(history: History, entity: str) -> Subject | None:
             f"{entity} does not begin with its own addition: its history is cut off"
         )
     return MailboxSubject(id_of(entity), body.user_id)
+
+
+def own_subject(stream: str) -> Subject | None:
+    """The subject of one stream alone: a roster, or the internal half of a mailbox. None for others."""
+    kind, _, number = stream.partition("/")
+    if not number.lstrip("-").isdecimal():
+        return None
+    if kind == "user":
+        return RosterSubject(id_of(stream))
+    return FoldSubject(stream, MailboxFold()) if kind == "mailbox" else None

@@ -124,3 +124,28 @@ class RecentSubject:
         state: Recent = states[0]
         newest = {str(e["seq"]): e for e in state.recent[-1:] if e["seq"] == event.seq}
         return {"count": state.count, "recent": newest}
+
+
+class FoldSubject:
+    """Any stream with one fold, its state shown field by field."""
+
+    rising: Final = frozenset[str]()
+
+    def __init__(self, stream: str, fold: Fold[Any]) -> None:
+        self.entity = self.stream = stream
+        self.parts = (Part(stream, fold),)
+
+    def concerns(self, event: StoredEvent) -> bool:
+        """See `Subject`."""
+        del event
+        return True
+
+    def show(self, states: Sequence[Any]) -> dict[str, Any]:
+        """See `Subject`."""
+        shown = msgspec.to_builtins(states[0])
+        return shown if isinstance(shown, dict) else {"state": shown}
+
+    def glimpse(self, states: Sequence[Any], event: StoredEvent) -> dict[str, Any]:
+        """See `Subject`."""
+        del event
+        return self.show(states)
