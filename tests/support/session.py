@@ -64,8 +64,7 @@ class ModelLog:
     def append(
         self, stream: str, text: str = "", *, principal: str = "", command_id: str = "", pad: int = 0
     ) -> StoredEvent:
-        events, everything = self.streams.setdefault(stream, []), self.streams[LOG_STREAM]
-        seq, position = len(events) + 1, len(everything) + 1
+        seq = len(self.streams.get(stream, ())) + 1
         body: Message = {
             "type": "noted",
             "text": text or f"{stream}:{seq}",
@@ -73,9 +72,15 @@ class ModelLog:
         }
         if pad:
             body["pad"] = "x" * pad
+        return self.append_body(stream, body, principal=principal, command_id=command_id)
+
+    def append_body(
+        self, stream: str, body: Message, *, principal: str = "", command_id: str = ""
+    ) -> StoredEvent:
+        events, everything = self.streams.setdefault(stream, []), self.streams[LOG_STREAM]
         event = StoredEvent(
-            position, stream, seq, "noted", msgspec.json.encode(body), 1, START_MS, "", principal, command_id,
-            0, "", b"",
+            len(everything) + 1, stream, len(events) + 1, body["type"], msgspec.json.encode(body), 1,
+            START_MS, "", principal, command_id, 0, "", b"",
         )  # fmt: skip
         events.append(event)
         everything.append(event)

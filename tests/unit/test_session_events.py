@@ -91,6 +91,22 @@ def test_a_signal_that_carries_nothing_new_sends_nothing() -> None:
     assert driver.take() == []
 
 
+def test_what_was_read_for_an_earlier_position_is_dropped() -> None:
+    log = ModelLog()
+    for _ in range(9):
+        log.append("user/42")
+    driver = logged_in(log)
+    driver.hold_events = True
+    driver.say(action="subscribe", stream="user/42", after=2, log="log-1")
+    sub = driver.session.next_read()
+    assert sub is not None
+    driver.say(action="subscribe", stream="user/42", after=5, log="log-1")
+    assert driver.session.took(sub, log.run("user/42", 2, 9), 0) == []
+    driver.hold_events = False
+    driver.pump()
+    assert seqs(driver.take(), "user/42") == [6, 7, 8, 9]
+
+
 # A reply comes before every event that its command caused
 
 
