@@ -176,12 +176,17 @@ class Driver:
         self.pump()
 
     def reply(
-        self, body: Message | None = None, *, at: tuple[str, int] | None = None, index: int = 0
+        self,
+        body: Message | None = None,
+        *,
+        at: tuple[str, int] | None = None,
+        duplicate: bool = False,
+        index: int = 0,
     ) -> list[Message]:
         """Answer the call that waits longest (or the one at `index`)."""
         asked = self.executing.pop(index)
         encoded = msgspec.json.encode(body or {"type": "success", "message": "ok"})
-        reply = asked.reply if isinstance(asked, Record) else Reply(encoded, at)
+        reply = asked.reply if isinstance(asked, Record) else Reply(encoded, at, duplicate=duplicate)
         self.carry_out(self.session.replied(asked, reply))
         return self.take()
 
