@@ -9,12 +9,12 @@ from tests.support.transcripts import FOLDER, Stage, Step, read
 
 FILES = sorted(FOLDER.glob("*.jsonl"))
 NAMES = {
-    "fresh-connect", "resume-after-drop", "gap", "log-changed", "slow-reader", "token-expired", "token-refreshed",
-    "duplicate-command", "server-drain", "superseded", "classic-document", "subscriptions",
+    "fresh-connect", "resume-after-drop", "gap", "log-changed", "slow-reader", "token-expired",
+    "token-refreshed", "duplicate-command", "server-drain", "superseded", "classic-document", "subscriptions",
 }  # fmt: skip
 TYPES = {
-    "authentication_result", "events", "live", "snapshot", "skipped", "lag", "subscribed", "unsubscribed", "error",
-    "heartbeat", "heartbeat_response", "goaway", "token_expiring",
+    "authentication_result", "events", "live", "snapshot", "skipped", "lag", "subscribed", "unsubscribed",
+    "error", "heartbeat", "heartbeat_response", "goaway", "token_expiring",
 }  # fmt: skip
 """The protocol's own messages to a client."""
 
