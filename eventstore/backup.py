@@ -42,10 +42,7 @@ async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:
         EventStoreError: `target` exists already, or cannot be written.
         Damaged: what was copied is not what was written; the target is removed.
     """
-    try:
-        target.mkdir(mode=0o700, parents=True)
-    except OSError as error:
-        raise EventStoreError(f"cannot make {target}: {error.strerror}") from None
+    _make(target, fresh=True)
     try:
         _copy(source, target / DATABASE)
         found = await check_file(target / DATABASE)
@@ -71,12 +68,10 @@ async def put_back(backup: Path, directory: Path) -> Verified:
     if not (backup / DATABASE).is_file():
         raise EventStoreError(f"there is no backup in {backup}")
     staged = directory / _RESTORING
+    _make(directory, fresh=False)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for suffix in ("", "-wal"):
-            part = backup / (DATABASE + suffix)
-            if part.exists():
-                _write(staged.with_name(staged.name + suffix), part.read_bytes())
+            _copy_file(backup / (DATABASE + suffix), staged.with_name(staged.name + suffix))
         _fold(staged)
         found = await check_file(staged, _end_of(backup))
         staged.rename(directory / DATABASE)
@@ -157,6 +152,24 @@ def _end_of(backup: Path) -> Left:
     except msgspec.MsgspecError:
         raise Damaged(0, f"{MANIFEST} is not readable") from None
     return Left(log=manifest.log, position=manifest.position, chain=manifest.chain)
+
+
+def _make(directory: Path, *, fresh: bool) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=not fresh)
+    except OSError as error:
+        raise EventStoreError(f"cannot make {directory}: {error.strerror}") from None
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy `source`, if there is one, durably and with mode 0600."""
+    if not source.exists():
+        return
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with source.open("rb") as read, os.fdopen(descriptor, "wb") as write:
+        shutil.copyfileobj(read, write, 1 << 20)
+        write.flush()
+        os.fsync(write.fileno())
 
 
 def _write(path: Path, data: bytes) -> None:

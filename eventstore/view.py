@@ -66,7 +66,9 @@ class SqliteView(LogReader):
         except BaseException:
             executor.close()
             raise
-        return cls(reads, loaded, executor, path, None)
+        view = cls(reads, loaded, executor, path, None)
+        view.live = False
+        return view
 
     async def refresh(self) -> bool:
         """Look how far a live log goes by now; returns whether it moved."""

@@ -43,10 +43,17 @@ async def record(settings: Settings, action: str, what: Mapping[str, object]) ->
         return False
     async with writing(settings) as log:
         if log is not None:
-            await log.append(_append(action, what))
+            await note(log, action, what)
             return True
     await ask_service(settings, "audit_record", doing=action, what={**what, "operator": operator()})
     return True
+
+
+async def note(log: StoreLog, action: str, what: Mapping[str, object]) -> None:
+    """Record a look into a log that this process has open itself. Raises as `StoreLog.append`."""
+    now_ms, by = SystemAmbient().now_ms(), operator()
+    event = recorded_event(action, {**what, "operator": by}, now_ms)
+    await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal()))
 
 
 @asynccontextmanager
@@ -111,8 +118,6 @@ def operator() -> str:
         return str(os.getuid())
 
 
-def _append(action: str, what: Mapping[str, object]) -> Append:
-    now_ms = SystemAmbient().now_ms()
-    by = operator()
-    event = recorded_event(action, {**what, "operator": by}, now_ms)
-    return Append(ts_ms=now_ms, events=(event,), principal=f"cli/{by}"[:255])
+def principal() -> str:
+    """Who acts on the log from the command line, as written on events."""
+    return f"cli/{operator()}"[:255]

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from eventstore.ambient import SystemAmbient
-from huahuo import config, replay_cli
+from huahuo import audit_cli, config, replay_cli
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.loops import run
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Mailboxes checked over IMAP, streamed to browsers that may vanish and return.",
 )
 app.add_typer(replay_cli.app)
+audit_cli.add_to(app)
 _err = Console(stderr=True, highlight=False)
 
 Data = Annotated[

@@ -135,13 +135,9 @@ class App:
         self.publisher = Publisher(log, ambient, registry)
         self.publisher.register()
         _register_mail(registry, mail)
-        if isinstance(log, StoreLog):
-            care = _log_care(log, settings, ambient)
-            care.register(registry)
-            stack.push_async_callback(care.close)
         metrics = Metrics()
         if isinstance(log, StoreLog):
-            log.observe_commits(metrics.committed)
+            self._look_after(log, registry, metrics)
         authenticator = Authenticator(secrets.jwt_secret)
         hub = Hub(
             log,
@@ -187,12 +183,15 @@ class App:
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
 
-
-def _log_care(log: StoreLog, settings: Settings, ambient: Ambient) -> LogCare:
-    """Only a log in a directory has a place for an index; any other keeps it in memory."""
-    if isinstance(log, SqliteLog):
-        return LogCare(log, ambient, index=settings.data / AUDIT_DATABASE)
-    return LogCare(log, ambient, index=None, executor=InlineExecutor())
+    def _look_after(self, log: StoreLog, registry: Registry, metrics: Metrics) -> None:
+        """What only our own engines offer: audit questions, compaction, and how long commits take."""
+        log.observe_commits(metrics.committed)
+        if isinstance(log, SqliteLog):
+            care = LogCare(log, self._ambient, index=self.settings.data / AUDIT_DATABASE)
+        else:
+            care = LogCare(log, self._ambient, index=None, executor=InlineExecutor())
+        care.register(registry)
+        self._stack.push_async_callback(care.close)
 
 
 def _transport_settings(settings: Settings) -> TransportSettings:
