@@ -76,6 +76,7 @@ def test_after_a_restart_the_cursor_is_still_good_and_a_repeated_command_has_one
         async with world(disk=disk, ambient=ambient) as w, raw(w.url, V1) as client:
             result = await client.authenticate(w.token(), client="dev", resume=await resume(w, 0))
             assert result["streams"]["user/42"]["outcome"] == "resumed"
+            await client.until("live", stream="user/42")
             await client.say(action="note", id="c1", text="once")
             assert await client.until("success") == {**first, "duplicate": True}
             await client.quiet()

@@ -1,0 +1,68 @@
+"""The same server on uvloop, whose transports write at the end of a turn and pause only then."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from tests.support.rawclient import raw
+from tests.support.wire import until, world
+from transport.codes import CloseCode
+from transport.settings import TransportSettings
+
+uvloop = pytest.importorskip("uvloop", reason="uvloop exists on Unix only")
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    async def timed() -> None:
+        async with asyncio.timeout(10):
+            await work
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(timed())
+
+
+def test_a_reader_that_stops_for_a_while_gets_everything_in_order_from_a_bounded_buffer() -> None:
+    async def main() -> None:
+        settings = TransportSettings(write_buffer_bytes_max=1 << 16)
+        async with world(settings) as w, raw(w.url, "huahuo.v1") as client:
+            await client.authenticate(w.token(), window=4096)
+            client.ws.transport.pause_reading()
+            for _ in range(60):
+                await w.append("user/42", *["x" * 20_000] * 8)
+                await asyncio.sleep(0)
+            (ws,) = w.server._open
+            await until(lambda: ws.paused)
+            assert ws.transport.get_write_buffer_size() <= (1 << 16) + 8 * (256 << 10)
+            client.ws.transport.resume_reading()
+            while len(client.events("user/42")) < 480:
+                await client.until("events")
+            assert [seq for seq, _ in client.events("user/42")] == list(range(1, 481))
+
+    run(main())
+
+
+def test_a_peer_that_does_not_read_cannot_hold_the_drain() -> None:
+    async def main() -> None:
+        settings = TransportSettings(close_timeout_s=0.1)
+        async with world(settings) as w, raw(w.url, "huahuo.v1") as wedged:
+            await wedged.authenticate(w.token(), window=4096)
+            wedged.ws.transport.pause_reading()
+            for _ in range(40):
+                await w.append("user/42", *["x" * 60_000] * 4)
+            await w.server.drain(2)
+            assert w.hub.open_count == 0
+
+    run(main())
+
+
+def test_a_drain_is_told() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, "huahuo.v1") as client:
+            await client.authenticate(w.token())
+            await w.server.drain(2)
+            assert await client.closed() == CloseCode.DRAINING
+            assert client.seen[-1]["type"] == "goaway"
+
+    run(main())
