@@ -11,6 +11,7 @@ import platform
 import sqlite3
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,10 +140,11 @@ def interleaved(
 ) -> None:
     """Every case once a round, so that all meet the same minutes; one that fails is out, and said so."""
     failed: dict[str, str] = {}
-    for _ in range(rounds):
+    for turn in range(rounds):
         for case in cases:
             if case in failed:
                 continue
+            print(f"   round {turn + 1} of {rounds}: {case}{' ' * 20}", end="\r", file=sys.stderr, flush=True)
             try:
                 measure(case)
             except (TimeoutError, OSError, AssertionError) as error:

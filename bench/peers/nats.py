@@ -13,9 +13,11 @@ from typing import ClassVar
 
 from bench.clients.script import Client, Script, binary, upgrade
 from bench.peers.base import Peer, Running
-from bench.peers.nats_publisher import HELLO, STREAM
 from bench.procs import Child
 from bench.source import GROUP
+
+STREAM = "EV"
+HELLO = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
 
 
 def server_path() -> str | None:

@@ -11,10 +11,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from bench.peers.nats import HELLO, STREAM
 from bench.source import GROUP, Event, Source, body, obey
-
-STREAM = "EV"
-HELLO = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
 
 
 class Publisher:

@@ -54,9 +54,12 @@ async def serve_socketio() -> None:
 
     sio.on("connect", connect)
 
+    in_turn = asyncio.Lock()
+
     async def publish(events: Sequence[Event]) -> None:
-        for user, body in events:
-            await sio.emit("event", json.loads(body), room=str(user))
+        async with in_turn:  # two emits at a time may overtake each other
+            for user, body in events:
+                await sio.emit("event", json.loads(body), room=str(user))
         await asyncio.sleep(0)
 
     listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
