@@ -17,7 +17,7 @@ from eventstore.ambient import SystemAmbient
 from eventstore.errors import EventStoreError
 from huahuo import config
 from huahuo.audit_record import record
-from huahuo.errors import HuahuoError
+from huahuo.errors import ConfigError, HuahuoError
 from huahuo.replaying import look
 from huahuo.replaying.show import Out
 from huahuo.replaying.source import opened
@@ -268,6 +268,60 @@ def diff(
             return await differ(history, second, tuple(entities or ()), (at, other_at), _ambient, out)
 
     look_at(one, what, body)
+
+
+Code = Annotated[Path | None, typer.Option(help="Another version: a directory with its packages.")]
+Against = Annotated[str | None, typer.Option(help="Another version: a commit of this repository.")]
+
+
+@app.command(epilog="Example:  huahuo replay check --against v0.1.0 --save tests/histories/test_progress.py")
+def check(
+    data: Data = None,
+    code: Code = None,
+    against: Against = None,
+    until: Until = None,
+    save: Annotated[Path | None, typer.Option(help="Keep the first difference as a test.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Recorded history against today's code, or against another version. No effect ever runs."""
+    from huahuo.replaying.check import check as compare
+
+    out = Out(as_json=as_json)
+
+    async def body(history: History) -> int:
+        _one_version(code, against)
+        upto = await position_of_moment(history, "log", look.moment(until, _ambient, AtHead()))
+        return await compare(history, upto, code, against, save, out)
+
+    look_at(data, {"replay": "check", "until": until}, body)
+
+
+@app.command(epilog="Example:  huahuo replay bisect --against HEAD~20")
+def bisect(
+    data: Data = None,
+    code: Code = None,
+    against: Against = None,
+    until: Until = None,
+    as_json: Json = False,
+) -> None:
+    """The first event at which another version disagrees with today's."""
+    from huahuo.replaying.check import bisect as compare
+
+    out = Out(as_json=as_json)
+
+    async def body(history: History) -> int:
+        if not _one_version(code, against):
+            raise ConfigError("give another version: --code PATH or --against REF")
+        upto = await position_of_moment(history, "log", look.moment(until, _ambient, AtHead()))
+        return await compare(history, upto, code, against, out)
+
+    look_at(data, {"replay": "bisect", "until": until}, body)
+
+
+def _one_version(code: Path | None, against: str | None) -> bool:
+    if code is not None and against is not None:
+        raise ConfigError("give either --code or --against")
+    return code is not None or against is not None
 
 
 def settings(data: Path | None) -> config.Settings:

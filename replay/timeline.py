@@ -73,6 +73,10 @@ class Timeline:
         """The position that a moment means for this subject."""
         return await position_of_moment(self.history, self.subject.stream, moment)
 
+    async def place_of(self, seq: int) -> int:
+        """The position of event `seq` of the subject's stream."""
+        return await position_of(self.history, self.subject.stream, seq)
+
     async def seek(self, position: int) -> dict[str, Any]:
         """Go to any position and show the state there."""
         position = max(0, min(position, self.history.position))

@@ -1,14 +1,16 @@
 """Folds and deciders of *some* version of this project over recorded events. A program of its own.
 
-    PYTHONPATH=/path/of/that/version python judge.py < events > findings
+    PYTHONPATH=/path/of/that/version python -P judge.py EVENTS < asked > findings
 
 `huahuo replay check` and `bisect` run it once a version, and compare what it says. It imports only
 what has a stable form: the events, folds and commands of `mailcheck`. It does no effect: an audit
 hook refuses sockets, processes and writing to files.
 
-In: lines of an export (`replay.exported.Line`); a line `{"trace":[position, …]}` first asks to say
-which line of code made the changes at these positions. Out, one JSON object a line:
+EVENTS holds lines of an export (`replay.exported.Line`) without its header. `asked` is
+`{"trace":[position, …]}`: say what line of code made the change at these positions. Out, one JSON
+object a line:
 
+    {"code":"/path/of/that/version/mailcheck/__init__.py"}
     {"position":7,"entity":"mailbox/17","shown":{…}}                   the state after an event
     {"position":5,"entity":"mailbox/17","command":"Begin","first":5,
      "recorded":[…],"decided":[…]}                                     an append decided again, differently
@@ -22,7 +24,7 @@ import os
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -162,13 +164,13 @@ def _shown(state: Any, event: Any) -> Any:
     """The mailbox, or of a roster the row and the open check that the event is about."""
     rows = getattr(state, "rows", None)
     if rows is None:
-        return msgspec.to_builtins(state)
+        return msgspec.Raw(msgspec.json.encode(state))
     number = event.entity.partition("/")[2]
     email_id = int(number) if number.isdecimal() else 0
     row = rows.get(email_id)
     return {
         "rows": len(rows),
-        "row": None if row is None else msgspec.to_builtins(row),
+        "row": None if row is None else msgspec.Raw(msgspec.json.encode(row)),
         "check": state.checks.get(email_id),
     }
 
@@ -265,7 +267,7 @@ class _Line(msgspec.Struct):
     build: str = ""
 
 
-def _events(lines: Iterator[bytes]) -> Iterator[Any]:
+def _events(lines: Iterable[bytes]) -> Iterator[Any]:
     from eventstore.model import StoredEvent
 
     decoder = msgspec.json.Decoder(_Line)
@@ -316,17 +318,18 @@ def _written_as(event: Any) -> tuple[Any, ...]:
 
 def main() -> None:
     """See the module."""
-    out = sys.stdout
+    out = sys.stdout.buffer
 
     def emit(finding: dict[str, Any]) -> None:
-        out.write(json.dumps(finding, ensure_ascii=False) + "\n")
+        out.write(msgspec.json.encode(finding) + b"\n")
 
-    lines = iter(sys.stdin.buffer)
-    asked = json.loads(next(lines))
+    asked = json.loads(sys.stdin.buffer.read() or b"{}")
     judge = Judge(emit, set(asked.get("trace", ())))
+    emit({"code": str(Path(sys.modules["mailcheck"].__file__ or "").resolve())})
     forbid_effects()
-    for append in _appends(_events(lines)):
-        judge.append(append)
+    with Path(sys.argv[1]).open("rb") as lines:
+        for append in _appends(_events(lines)):
+            judge.append(append)
     emit(dict(judge.tally))
     out.flush()
 

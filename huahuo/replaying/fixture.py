@@ -1,0 +1,67 @@
+"""A failing history, kept as a test: the events that a difference follows from, and a file for pytest.
+
+The events are those of the one entity up to the difference, numbered anew. They hold what the log
+holds: addresses and subjects of real people. Look at them before they go into a repository.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huahuo.errors import ConfigError
+from mailcheck.subjects import sealed_in, subject_of
+from replay import exported
+from replay.fork import renumbered
+from replay.history import History, merged
+
+if TYPE_CHECKING:
+    from huahuo.replaying.check import Difference
+
+_TEST = '''"""Kept by `huahuo replay check`: {kind} {line} at @{position} of its log."""
+
+from pathlib import Path
+
+from huahuo.replaying.fixture import disagreements
+
+
+def test_this_history_is_what_the_code_would_write_and_fold() -> None:
+    assert disagreements(Path(__file__).with_suffix(".jsonl")) == []
+'''
+
+
+async def keep(history: History, difference: "Difference", target: Path) -> Path:
+    """Write `target` (a `.py` name) and its events beside it; returns where the events are.
+
+    Raises:
+        ConfigError: the files cannot be written.
+    """
+    entity = difference.entity
+    subject = await subject_of(history, entity)
+    streams = [entity] if subject is None else [part.stream for part in subject.parts]
+    events = [
+        event
+        async for piece in merged(history, streams, 0, difference.position)
+        for event in piece
+        if subject is None or subject.concerns(event)
+    ]
+    kept = renumbered(events)
+    data = target.with_suffix(".jsonl")
+    lines = [exported.header("kept", len(kept)), *(exported.line(e, sealed_in(e)) for e in kept)]
+    said = {"kind": difference.kind, "line": difference.line, "position": difference.position}
+    try:
+        data.write_bytes(b"\n".join(lines) + b"\n")
+        target.with_suffix(".py").write_text(_TEST.format(**said), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {target}: {error.strerror}") from None
+    return data
+
+
+def disagreements(export: Path) -> list[str]:
+    """What today's code says of a kept history: empty if it decides and folds what was recorded."""
+    import asyncio
+
+    from huahuo.replaying.check import examine
+    from huahuo.replaying.source import load_export
+
+    history = load_export(export)
+    report = asyncio.run(examine(history, history.position, None, None))
+    return [f"{d.kind} at @{d.position}: {'; '.join(d.what)}" for d in report.differences]
