@@ -25,7 +25,8 @@ from transport.dialects import Dialect
 from transport.outputs import Now, Output
 from transport.ports import AuthFailure, CommandGate, Door, Hub, Meter, Verified, Verifier
 from transport.pump import Pump, Tally
-from transport.session import Session, Shared
+from transport.session import Session
+from transport.shared import Shared
 from transport.websocket import WebSocket
 
 _REVOKED_DEADLINE_S = 0.5

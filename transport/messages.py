@@ -139,7 +139,7 @@ def fingerprint(fields: Mapping[str, Any], key: bytes) -> bytes:
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(r"\\.", re.DOTALL)
-_NO_BRACKET = re.compile(r"[^\[\]{}]+")
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 _HUGE = object()
 
 
@@ -200,9 +200,9 @@ def _depth_exceeds(text: str, depth_max: int) -> bool:
     if text.count("[") + text.count("{") <= depth_max:
         return False
     outside_strings = "".join(_ESCAPE.sub("", text).split('"')[::2])
-    brackets = _NO_BRACKET.sub("", outside_strings)
+    brackets = outside_strings.encode(errors="replace").translate(None, _NO_BRACKET)
     for _ in range(depth_max):
-        brackets = brackets.replace("[]", "").replace("{}", "")
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     return len(brackets) > 0
 
 

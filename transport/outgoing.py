@@ -12,6 +12,7 @@ from eventstore.model import Head
 from transport.api import Principal, Reply
 from transport.codes import CLOSES, CloseCode, ErrorCode
 from transport.frames import spliced, text_frame
+from transport.messages import Invalid
 from transport.ports import AuthFailure, Verified
 from transport.resume import Outcome, Place
 
@@ -70,6 +71,11 @@ def authentication_failed(failure: AuthFailure) -> bytes:
 def error(code: ErrorCode, text: str, *, details: str = "", request_id: str | None = None) -> bytes:
     """An `error` message."""
     return message(type="error", id=request_id, code=code, message=text, details=details or None)
+
+
+def refusal(invalid: Invalid) -> bytes:
+    """The `error` message for a client's message that is refused."""
+    return error(invalid.code, invalid.message, details=invalid.details, request_id=invalid.id)
 
 
 def reply(answer: Reply, request_id: str | None) -> bytes:

@@ -29,8 +29,8 @@ from transport.frames import FrameCache
 from transport.origin import origin_allowed
 from transport.ports import CommandGate, Door, Entry, Hub, Meter, Verifier
 from transport.pump import Tally
-from transport.session import Shared
 from transport.settings import TransportSettings
+from transport.shared import Shared
 from transport.websocket import WebSocket
 
 HANDSHAKES_MAX = 4096

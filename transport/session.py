@@ -13,44 +13,27 @@ There is one machine, `STATES`. It sees few events, since most messages change n
     REFRESHING   as OPEN, while another token is looked at. Events flow on.
     CLOSED       goaway was said. Whatever happens now changes nothing and is answered by nothing.
 
-How the parts are divided: `messages` decides what a message is, `rights` who may read, `resume` where
-a reader begins, `delivery` what is sent next; this module decides what follows from what.
+How the parts are divided: `messages` decides what a message is, `readers` who may read what and from
+where, `delivery` what is sent next, `calls` what a command is, `liveness` who is late; this module
+decides what follows from what.
 """
 
 from collections.abc import Mapping
 from enum import Enum
 
-import msgspec
-
-from eventstore.model import Head
 from transport import frames, messages, outgoing
-from transport.api import CommandSpec, Principal, Reply
+from transport.api import Principal, Reply
 from transport.calls import Calls
 from transport.codes import AUTH_CLOSES, AuthCode, CloseCode, ErrorCode
-from transport.compression import Compression
-from transport.delivery import Delivery, LogView, RunLike, Subscription
+from transport.delivery import Delivery, RunLike, Subscription
 from transport.dialects import Dialect
-from transport.frames import FrameCache
 from transport.limits import TokenBucket
 from transport.liveness import Liveness
 from transport.messages import Invalid, Parsed
-from transport.outputs import (
-    Acked,
-    Alarm,
-    Close,
-    Execute,
-    Now,
-    Output,
-    Record,
-    TakeSnapshot,
-    Unwatch,
-    Verify,
-    Watch,
-)
+from transport.outputs import Close, Execute, Now, Output, Record, Verify
 from transport.ports import AuthFailure, Verified
-from transport.resume import Outcome, Place, place
-from transport.rights import SYSTEM_STREAM, may_read
-from transport.settings import TransportSettings
+from transport.readers import Readers
+from transport.shared import Shared
 
 
 class State(Enum):
@@ -77,24 +60,12 @@ _STRIKES = 10
 """How many times the burst may be refused, above the rate, before the connection is closed."""
 
 
-class Shared(msgspec.Struct, frozen=True, kw_only=True):
-    """What all sessions of one server have in common."""
-
-    settings: TransportSettings
-    log: LogView
-    frames: FrameCache
-    commands: Mapping[str, CommandSpec]
-    fingerprint_key: bytes
-    compression: Compression | None = None
-    """None: the compressed protocol is not spoken."""
-
-
 class Session:
     """See the module. One per connection."""
 
     __slots__ = (
-        "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_liveness", "_shared",
-        "_state", "_strikes", "_verified", "delivery", "id",
+        "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_liveness", "_readers",
+        "_shared", "_state", "_strikes", "_verified", "delivery", "id",
     )  # fmt: skip
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now) -> None:
@@ -120,6 +91,7 @@ class Session:
             past_max=settings.subscriptions_max,
             framer=self._compression,
         )
+        self._readers = Readers(shared, self.delivery, self._compression)
 
     @property
     def state(self) -> State:
@@ -181,7 +153,7 @@ class Session:
         if not self._bucket.take(now.s):
             return self._rate_limited(parsed.id, now)
         if isinstance(parsed, Invalid):
-            return [_error(parsed)]
+            return [outgoing.refusal(parsed)]
         match parsed.action:
             case "authenticate":
                 return self._authenticate(parsed)
@@ -197,9 +169,9 @@ class Session:
             return [outgoing.error(ErrorCode.UNAUTHENTICATED, "请先进行身份认证", request_id=parsed.id)]
         match parsed.action:
             case "subscribe":
-                return self._subscribe(parsed)
+                return self._readers.subscribe(parsed, self._verified.principal)
             case "unsubscribe":
-                return self._unsubscribe(parsed)
+                return self._readers.unsubscribe(parsed)
             case _:
                 return self._command(parsed, self._verified.principal)
 
@@ -219,7 +191,7 @@ class Session:
     def _authenticate(self, parsed: Parsed) -> list[Output]:
         asked = messages.convert(parsed, messages.Authenticate)
         if isinstance(asked, Invalid):
-            return [_error(asked)]
+            return [outgoing.refusal(asked)]
         self._move("authenticate")
         self._asked = (asked, parsed.id)
         return [Verify(asked.token)]
@@ -245,43 +217,17 @@ class Session:
         return [*self._refresh(verdict), *self._warning(now)]
 
     def _open(self, asked: messages.Authenticate, verified: Verified) -> list[Output]:
-        settings = self._shared.settings
         self._verified = verified
         self._client = asked.client or ""
         if asked.window is not None:
-            self.delivery.window.size = min(asked.window, settings.window_max)
-        resume = asked.resume or messages.Resume()
-        same_log = resume.log == self._shared.log.log_id
-        own = verified.principal.name
-        streams: dict[str, dict[str, object]] = {}
-        begun: list[Output] = []
-        for stream in dict.fromkeys((own, SYSTEM_STREAM, *resume.cursors)):
-            head = self._shared.log.head(stream)
-            permitted = may_read(verified.principal, stream)
-            if not permitted or len(self.delivery.subs) >= settings.subscriptions_max:
-                where = Place(Outcome.DENIED, 0)
-            else:
-                cursor = resume.cursors.get(stream)
-                where = place(head, "head" if cursor is None else cursor, same_log=same_log)
-                begun += self._begin(stream, where, cursor, head)
-            streams[stream] = outgoing.placed(where, head)
+            self.delivery.window.size = min(asked.window, self._shared.settings.window_max)
+        streams, begun = self._readers.open(verified.principal, asked.resume or messages.Resume())
         return [self._result(verified, streams), *begun]
 
     def _refresh(self, verified: Verified) -> list[Output]:
         self._verified = verified
         self._liveness.renewed()
-        ended = [stream for stream in self.delivery.subs if not may_read(verified.principal, stream)]
-        lost: list[Output] = []
-        for stream in ended:
-            self.delivery.drop(stream)
-            lost += [
-                outgoing.message(type="unsubscribed", stream=stream, reason="forbidden"),
-                Unwatch(stream),
-            ]
-        streams = {
-            stream: outgoing.placed(Place(Outcome.RESUMED, sent), self._shared.log.head(stream))
-            for stream, sent in self.delivery.cursors().items()
-        }
+        streams, lost = self._readers.renew(verified.principal)
         return [self._result(verified, streams), *lost]
 
     def _result(self, verified: Verified, streams: Mapping[str, Mapping[str, object]]) -> bytes:
@@ -295,76 +241,9 @@ class Session:
             dictionary=self._compression.announced if self._compression else None,
         )
 
-    # Subscriptions ---------------------------------------------------------------------------------
-
-    def _subscribe(self, parsed: Parsed) -> list[Output]:
-        asked = messages.convert(parsed, messages.Subscribe)
-        if isinstance(asked, Invalid):
-            return [_error(asked)]
-        assert self._verified is not None
-        log = self._shared.log
-        head = log.head(asked.stream)
-        if not may_read(self._verified.principal, asked.stream):
-            return [self._subscribed(asked.stream, Place(Outcome.DENIED, 0), head, parsed.id)]
-        subs = self.delivery.subs
-        if asked.stream not in subs and len(subs) >= self._shared.settings.subscriptions_max:
-            text = f"一个连接最多订阅 {self._shared.settings.subscriptions_max} 个流"
-            return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=parsed.id)]
-        if isinstance(asked.after, int) and asked.log is None:
-            return [_error(messages.invalid_field("log", "a number in `after` needs its log", parsed.id))]
-        try:
-            where = place(head, asked.after, same_log=asked.log == log.log_id)
-        except ValueError:
-            why = "a number, `head`, `start` or `snapshot` is needed"
-            return [_error(messages.invalid_field("after", why, parsed.id))]
-        cursor = asked.after if isinstance(asked.after, int) else None
-        begun = self._begin(asked.stream, where, cursor, head)
-        return [self._subscribed(asked.stream, where, head, parsed.id), *begun]
-
-    def _subscribed(self, stream: str, where: Place, head: Head, request_id: str | None) -> bytes:
-        return outgoing.message(
-            type="subscribed",
-            id=request_id,
-            stream=stream,
-            log=self._shared.log.log_id,
-            **outgoing.placed(where, head),
-        )
-
-    def _begin(self, stream: str, where: Place, cursor: int | None, head: Head) -> list[Output]:
-        """What follows the message that announces a subscription."""
-        sub = self.delivery.add(stream, where.after, waiting=where.needs_snapshot)
-        begun: list[Output] = [Watch(stream, where.outcome)]
-        if where.ahead and cursor is not None:
-            begun.append(Alarm(stream, cursor, head.seq))
-        if where.needs_snapshot:
-            begun.append(TakeSnapshot(sub))
-        else:
-            begun += self.delivery.begin(sub)
-        return begun
-
-    def _unsubscribe(self, parsed: Parsed) -> list[Output]:
-        asked = messages.convert(parsed, messages.Unsubscribe)
-        if isinstance(asked, Invalid):
-            return [_error(asked)]
-        was = self.delivery.drop(asked.stream)
-        said = outgoing.message(type="unsubscribed", id=parsed.id, stream=asked.stream)
-        return [Unwatch(asked.stream), said] if was else [said]
-
     def snapshot(self, sub: Subscription, seq: int, state: bytes) -> list[Output]:
         """The state of `sub`'s stream after event `seq`, as a JSON object."""
-        if self._state is State.CLOSED or self.delivery.subs.get(sub.stream) is not sub:
-            return []
-        said = outgoing.snapshot(sub.stream, seq, state)
-        if len(said) > self._shared.settings.reply_bytes_max:
-            self.delivery.drop(sub.stream)
-            end = outgoing.message(type="unsubscribed", stream=sub.stream, reason="too_large")
-            return [Unwatch(sub.stream), end]
-        self.delivery.place(sub, seq)
-        return [self._framed(said), *self.delivery.begin(sub)]
-
-    def _framed(self, payload: bytes) -> bytes:
-        """A frame of something that may be compressed."""
-        return frames.text_frame(payload) if self._compression is None else self._compression.frame(payload)
+        return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, state)
 
     # Acks and commands -----------------------------------------------------------------------------
 
@@ -372,14 +251,10 @@ class Session:
         asked = messages.convert(parsed, messages.Acks)
         if isinstance(asked, Invalid):
             # A faulty ack is answered, so it does count against the rate.
-            return [_error(asked)] if self._bucket.take(now.s) else self._rate_limited(parsed.id, now)
-        outputs: list[Output] = []
-        beyond = False
-        for stream, seq in asked.cursors.items():
-            if self.delivery.ack(stream, seq, now.s):
-                outputs.append(Acked(stream, seq))
-            else:
-                beyond = True
+            return (
+                [outgoing.refusal(asked)] if self._bucket.take(now.s) else self._rate_limited(parsed.id, now)
+            )
+        outputs, beyond = self._readers.ack(asked.cursors, now.s)
         if beyond and self._bucket.take(now.s):
             text = "确认的位置超出了已发送的范围"
             outputs.append(outgoing.error(ErrorCode.BAD_ACK, text, request_id=parsed.id))
@@ -390,7 +265,7 @@ class Session:
     def _command(self, parsed: Parsed, principal: Principal) -> list[Output]:
         asked = self._calls.make(parsed, principal, self._client)
         if isinstance(asked, Invalid):
-            return [_error(asked)]
+            return [outgoing.refusal(asked)]
         self.delivery.expect((principal.name, asked.call.command_id))
         return [asked]
 
@@ -405,7 +280,7 @@ class Session:
             text = "回复过大，请缩小查询范围"
             return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=asked.request_id)]
         if isinstance(asked, Execute) and asked.spec.compressible:
-            return [self._framed(said)]
+            return [self._readers.framed(said)]
         return [frames.text_frame(said)]
 
     # Delivery --------------------------------------------------------------------------------------
@@ -487,7 +362,3 @@ class Session:
         if following is None:
             raise AssertionError(f"{what} in state {self._state.value}")
         self._state = following
-
-
-def _error(invalid: Invalid) -> bytes:
-    return outgoing.error(invalid.code, invalid.message, details=invalid.details, request_id=invalid.id)

@@ -29,8 +29,9 @@ from transport.outputs import (
     Watch,
 )
 from transport.ports import AuthFailure, Verified
-from transport.session import Session, Shared
+from transport.session import Session
 from transport.settings import TransportSettings
+from transport.shared import Shared
 
 START_MS = 1_790_000_000_000
 ALICE = Principal(user_id=42, username="alice", groups=("ops",))

@@ -1,0 +1,142 @@
+"""The subscriptions of one session: who may read, from where, what is acked (PROTOCOL 3, 5). Pure."""
+
+from collections.abc import Mapping
+
+from eventstore.model import Head
+from transport import frames, messages, outgoing
+from transport.api import Principal
+from transport.codes import ErrorCode
+from transport.compression import Compression
+from transport.delivery import Delivery, Subscription
+from transport.messages import Invalid, Parsed
+from transport.outputs import Acked, Alarm, Output, TakeSnapshot, Unwatch, Watch
+from transport.resume import Outcome, Place, place
+from transport.rights import SYSTEM_STREAM, may_read
+from transport.shared import Shared
+
+type Places = dict[str, Mapping[str, object]]
+"""`streams` of an `authentication_result`."""
+
+_DENIED = Place(Outcome.DENIED, 0)
+
+
+class Readers:
+    """See the module. It decides; `delivery` keeps the positions."""
+
+    __slots__ = ("_compression", "_delivery", "_shared")
+
+    def __init__(self, shared: Shared, delivery: Delivery, compression: Compression | None) -> None:
+        self._shared = shared
+        self._delivery = delivery
+        self._compression = compression
+
+    def open(self, principal: Principal, resume: messages.Resume) -> tuple[Places, list[Output]]:
+        """Begin the first subscriptions: the own stream, `system`, and what the cursors name."""
+        same_log = resume.log == self._shared.log.log_id
+        streams: Places = {}
+        begun: list[Output] = []
+        for stream in dict.fromkeys((principal.name, SYSTEM_STREAM, *resume.cursors)):
+            head = self._shared.log.head(stream)
+            where = _DENIED
+            if may_read(principal, stream) and self._has_room(stream):
+                cursor = resume.cursors.get(stream)
+                where = place(head, "head" if cursor is None else cursor, same_log=same_log)
+                begun += self._begin(stream, where, cursor, head)
+            streams[stream] = outgoing.placed(where, head)
+        return streams, begun
+
+    def renew(self, principal: Principal) -> tuple[Places, list[Output]]:
+        """Another token of the same user holds: where the readers stand, and the end of some."""
+        lost: list[Output] = []
+        for stream in [name for name in self._delivery.subs if not may_read(principal, name)]:
+            lost += self._end(stream, "forbidden")
+        streams: Places = {
+            stream: outgoing.placed(Place(Outcome.RESUMED, sent), self._shared.log.head(stream))
+            for stream, sent in self._delivery.cursors().items()
+        }
+        return streams, lost
+
+    def subscribe(self, parsed: Parsed, principal: Principal) -> list[Output]:
+        """`subscribe`, also again, which moves the position."""
+        asked = messages.convert(parsed, messages.Subscribe)
+        if isinstance(asked, Invalid):
+            return [outgoing.refusal(asked)]
+        stream, log = asked.stream, self._shared.log
+        head = log.head(stream)
+        if not may_read(principal, stream):
+            return [self._subscribed(stream, _DENIED, head, parsed.id)]
+        if not self._has_room(stream):
+            text = f"一个连接最多订阅 {self._shared.settings.subscriptions_max} 个流"
+            return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=parsed.id)]
+        cursor = asked.after if isinstance(asked.after, int) else None
+        if cursor is not None and asked.log is None:
+            why = "a number in `after` needs its log"
+            return [outgoing.refusal(messages.invalid_field("log", why, parsed.id))]
+        try:
+            where = place(head, asked.after, same_log=asked.log == log.log_id)
+        except ValueError:
+            why = "a number, `head`, `start` or `snapshot` is needed"
+            return [outgoing.refusal(messages.invalid_field("after", why, parsed.id))]
+        begun = self._begin(stream, where, cursor, head)
+        return [self._subscribed(stream, where, head, parsed.id), *begun]
+
+    def unsubscribe(self, parsed: Parsed) -> list[Output]:
+        """`unsubscribe`, answered also where there was nothing to end."""
+        asked = messages.convert(parsed, messages.Unsubscribe)
+        if isinstance(asked, Invalid):
+            return [outgoing.refusal(asked)]
+        was = self._delivery.drop(asked.stream)
+        said = outgoing.message(type="unsubscribed", id=parsed.id, stream=asked.stream)
+        return [Unwatch(asked.stream), said] if was else [said]
+
+    def snapshot(self, sub: Subscription, seq: int, state: bytes) -> list[Output]:
+        """A state that was wanted; dropped if the subscription has moved on."""
+        if self._delivery.subs.get(sub.stream) is not sub:
+            return []
+        said = outgoing.snapshot(sub.stream, seq, state)
+        if len(said) > self._shared.settings.reply_bytes_max:
+            return self._end(sub.stream, "too_large")
+        self._delivery.place(sub, seq)
+        return [self.framed(said), *self._delivery.begin(sub)]
+
+    def ack(self, cursors: Mapping[str, int], now_s: float) -> tuple[list[Output], bool]:
+        """What is newly processed, and whether some cursor lies beyond what was sent."""
+        acked: list[Output] = []
+        for stream, seq in cursors.items():
+            if self._delivery.ack(stream, seq, now_s):
+                acked.append(Acked(stream, seq))
+        return acked, len(acked) < len(cursors)
+
+    def framed(self, payload: bytes) -> bytes:
+        """A frame of something that may be compressed."""
+        return frames.text_frame(payload) if self._compression is None else self._compression.frame(payload)
+
+    def _has_room(self, stream: str) -> bool:
+        subs = self._delivery.subs
+        return stream in subs or len(subs) < self._shared.settings.subscriptions_max
+
+    def _begin(self, stream: str, where: Place, cursor: int | None, head: Head) -> list[Output]:
+        """What follows the message that announces a subscription."""
+        sub = self._delivery.add(stream, where.after, waiting=where.needs_snapshot)
+        begun: list[Output] = [Watch(stream, where.outcome)]
+        if where.ahead and cursor is not None:
+            begun.append(Alarm(stream, cursor, head.seq))
+        if where.needs_snapshot:
+            begun.append(TakeSnapshot(sub))
+        else:
+            begun += self._delivery.begin(sub)
+        return begun
+
+    def _end(self, stream: str, reason: str) -> list[Output]:
+        """End a subscription from this side."""
+        self._delivery.drop(stream)
+        return [Unwatch(stream), outgoing.message(type="unsubscribed", stream=stream, reason=reason)]
+
+    def _subscribed(self, stream: str, where: Place, head: Head, request_id: str | None) -> bytes:
+        return outgoing.message(
+            type="subscribed",
+            id=request_id,
+            stream=stream,
+            log=self._shared.log.log_id,
+            **outgoing.placed(where, head),
+        )
