@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from eventstore.ambient import SystemAmbient
-from huahuo import audit_cli, config, replay_cli
+from huahuo import audit_cli, config, dictionary_cli, replay_cli
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.loops import run
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(replay_cli.app)
 audit_cli.add_to(app)
+app.add_typer(dictionary_cli.app)
 _err = Console(stderr=True, highlight=False)
 
 Data = Annotated[

@@ -49,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     entity_idle_s: float = 300.0
     tail_events_max: int = 65_536
     tail_bytes_max: int = 64 << 20
+    dictionary: str = ""
     log_level: str = "info"
     log_json: bool = False
 
@@ -89,6 +90,7 @@ MEANING: Mapping[str, str] = {
     "entity_idle_s": "seconds after which an idle one leaves memory",
     "tail_events_max": "recent events kept in memory for fast delivery",
     "tail_bytes_max": "the same, bytes",
+    "dictionary": "file of the zstd dictionary to compress with; the shipped one where unset",
     "log_level": "debug, info, warning or error",
     "log_json": "log lines as JSON instead of text",
 }

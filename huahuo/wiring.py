@@ -28,6 +28,7 @@ from huahuo import keys, service_file, site
 from huahuo.audit_action import LogCare
 from huahuo.build import BUILD
 from huahuo.config import Settings
+from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
 from mailcheck.check_api import CheckLimits
 from mailcheck.checking import CheckMail
@@ -38,6 +39,7 @@ from mailcheck.network import Network
 from replay.feed import Feed
 from transport.api import Call, CommandSpec, Registry, Reply
 from transport.auth import Authenticator
+from transport.compression import Compression
 from transport.gate import Gate
 from transport.http import Phase, Site
 from transport.hub import Hub
@@ -109,6 +111,8 @@ class App:
 
     async def _start(self) -> None:
         settings, ambient, stack = self.settings, self._ambient, self._stack
+        dictionaries = found.find(settings.data, settings.dictionary)
+        compression = Compression(dictionaries.used)
         secrets = keys.ensure(settings, ambient)
         try:
             self.log = log = await self._world.open_log(settings, secrets, ambient)
@@ -146,7 +150,7 @@ class App:
             connections_per_user=settings.connections_per_user,
         )
         gate = Gate(log, ambient, observe=metrics.command)
-        pages = Site(log, ambient, metrics, site.assets())
+        pages = Site(log, ambient, metrics, site.assets() | dictionaries.assets())
         server = Server(
             settings=_transport_settings(settings),
             log=log,
@@ -161,8 +165,11 @@ class App:
             runtime=runtime,
             ambient=ambient,
             fingerprint_key=derive(secrets.master_key, "command fingerprints"),
+            compression=compression,
         )
         _gauges(metrics, log, runtime, directory, hub, mail)
+        metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
+        metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
         await hub.start()
         stack.push_async_callback(hub.stop)
         await mail.start()
@@ -234,7 +241,15 @@ def _tls(ca_file: str) -> ssl.SSLContext:
 
 def _register_mail(registry: Registry, mail: MailDomain) -> None:
     for command in mail.commands():
-        registry.command(CommandSpec(command.action, command.params, _adapted(command), query=command.query))
+        registry.command(
+            CommandSpec(
+                command.action,
+                command.params,
+                _adapted(command),
+                query=command.query,
+                compressible=command.compressible,
+            )
+        )
     registry.snapshot("user", mail.snapshot)
     registry.events(*PUBLIC_TYPES)
 

@@ -64,12 +64,16 @@ type Handler = Callable[[Origin, int, bool, Any], Awaitable[MailReply]]
 
 
 class MailCommand(msgspec.Struct, frozen=True):
-    """One action of the domain, to be registered with the transport."""
+    """One action of the domain, to be registered with the transport.
+
+    `compressible`: its replies are large and hold no mail: nothing that strangers wrote.
+    """
 
     action: str
     params: type
     handler: Handler
     query: bool = False
+    compressible: bool = False
 
 
 class Handlers:
@@ -87,7 +91,7 @@ class Handlers:
     def commands(self) -> list[MailCommand]:
         """All of them."""
         return [
-            MailCommand("get_all_emails", Nothing, self._get_all_emails, query=True),
+            MailCommand("get_all_emails", Nothing, self._get_all_emails, query=True, compressible=True),
             MailCommand("get_mail_records", MailRecordsParams, self._get_mail_records, query=True),
             MailCommand("get_mail", MailParams, self._get_mail, query=True),
             MailCommand("add_email", AddEmailParams, self._add_email),

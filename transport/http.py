@@ -48,7 +48,10 @@ class Phase(StrEnum):
 
 
 class Asset(msgspec.Struct, frozen=True):
-    """A file that is served from memory. `gzipped` is empty where compression gains nothing."""
+    """A file that is served from memory. `gzipped` is empty where compression gains nothing.
+
+    `any_origin`: pages of every origin may read it.
+    """
 
     content_type: str
     body: bytes
@@ -56,13 +59,23 @@ class Asset(msgspec.Struct, frozen=True):
     cache: str = CACHE_ASK_AGAIN
     gzipped: bytes = b""
     csp: str = CSP
+    any_origin: bool = False
 
     @classmethod
-    def of(cls, content_type: str, body: bytes, cache: str = CACHE_ASK_AGAIN, csp: str = CSP) -> Self:
+    def of(
+        cls,
+        content_type: str,
+        body: bytes,
+        cache: str = CACHE_ASK_AGAIN,
+        csp: str = CSP,
+        *,
+        any_origin: bool = False,
+    ) -> Self:
         """An asset, compressed here and now where its kind compresses."""
         small = gzip.compress(body, mtime=0) if content_type.startswith(_COMPRESSED) else body
         etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-        return cls(content_type, body, etag, cache, small if len(small) < len(body) else b"", csp)
+        gzipped = small if len(small) < len(body) else b""
+        return cls(content_type, body, etag, cache, gzipped, csp, any_origin)
 
 
 class Site:
@@ -119,6 +132,8 @@ class Site:
 
     def _file(self, request: Request, asset: Asset) -> Response:
         extra = [("ETag", asset.etag)]
+        if asset.any_origin:
+            extra += [("Access-Control-Allow-Origin", "*"), ("Cross-Origin-Resource-Policy", "cross-origin")]
         body = asset.body
         if asset.gzipped:
             extra.append(("Vary", "Accept-Encoding"))

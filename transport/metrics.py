@@ -4,16 +4,31 @@ Labels come from closed sets only (registered actions, known codes and outcomes)
 can make the number of series grow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
+from prometheus_client.registry import Collector
 
 from transport.codes import CLOSES
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class _Total(Collector):
+    """See `Metrics.total`."""
+
+    def __init__(self, name: str, text: str, value: Callable[[], float]) -> None:
+        self._name = name
+        self._text = text
+        self._value = value
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """The family with its one sample."""
+        return [CounterMetricFamily(self._name, self._text, value=self._value())]
 
 
 class Metrics:
@@ -34,6 +49,10 @@ class Metrics:
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A number that is asked for at each scrape: connections, log position, dead letters, actors."""
         Gauge(f"huahuo_{name}", text, registry=self.registry).set_function(value)
+
+    def total(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A sum that only grows and is counted elsewhere, asked for at each scrape."""
+        self.registry.register(_Total(f"huahuo_{name}", text, value))
 
     def delivered(self, events: int, size_bytes: int) -> None:
         """A frame with so many events was written to one connection."""

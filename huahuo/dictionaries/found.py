@@ -1,0 +1,72 @@
+"""Which dictionaries a service has: those it ships, those trained into its directory, one by name.
+
+One is used; all are served, because a client may still hold frames or a page that name an older one.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from eventstore.zstd import DICTIONARY_BYTES_MAX, BadDictionary, Dictionary
+from huahuo.errors import ConfigError
+from transport.compression import dictionary_path
+from transport.http import CACHE_FOR_EVER, Asset
+
+SHIPPED: Final = (52550,)
+"""Ids of the files beside this module, oldest first; the last is used. None is ever taken away."""
+SUFFIX: Final = ".zdict"
+FOLDER: Final = "dictionaries"
+"""In the data directory: what `huahuo dictionary train` writes there."""
+FILES_MAX: Final = 64
+
+
+class Dictionaries(msgspec.Struct, frozen=True):
+    """`used` for compressing, and all of them by id."""
+
+    used: Dictionary
+    known: dict[int, Dictionary]
+
+    def assets(self) -> dict[str, Asset]:
+        """Path on the server -> file. Public: pages of other origins may read them."""
+        return {
+            dictionary_path(number): Asset.of(
+                "application/octet-stream", dictionary.data, CACHE_FOR_EVER, any_origin=True
+            )
+            for number, dictionary in self.known.items()
+        }
+
+
+def find(data: Path, named: str = "") -> Dictionaries:
+    """Everything there is; `named` is the file to use instead of the shipped one.
+
+    Raises:
+        ConfigError: a file cannot be read, is no dictionary, or has the id of another one.
+    """
+    shipped = [_shipped(number) for number in SHIPPED]
+    known = {dictionary.id: dictionary for dictionary in shipped}
+    paths = sorted((data / FOLDER).glob(f"*{SUFFIX}"))[-FILES_MAX:]
+    used = shipped[-1]
+    for path in (*paths, *([Path(named)] if named else [])):
+        dictionary = read(path)
+        if known.setdefault(dictionary.id, dictionary) != dictionary:
+            raise ConfigError(f"{path}: another dictionary has the id {dictionary.id} already")
+        if named and path == Path(named):
+            used = dictionary
+    return Dictionaries(used, known)
+
+
+def read(path: Path) -> Dictionary:
+    """A dictionary from a file. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            return Dictionary.of(file.read(DICTIONARY_BYTES_MAX + 1))
+    except OSError as error:
+        raise ConfigError(f"cannot read the dictionary {path}: {error.strerror}") from None
+    except BadDictionary as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _shipped(number: int) -> Dictionary:
+    return Dictionary.of((files(__package__) / f"{number}{SUFFIX}").read_bytes())

@@ -1,0 +1,114 @@
+"""Training a dictionary: from made-up events, or from what a log holds, masked.
+
+Samples are messages as they go over the wire, runs of different lengths. The same samples give the
+same dictionary under the same version of zstd.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from eventstore.ambient import FakeAmbient
+from eventstore.errors import EventStoreError
+from eventstore.view import SqliteView
+from eventstore.zstd import BadDictionary, Dictionary, train
+from huahuo.dictionaries.event_mix import EventMix
+from huahuo.dictionaries.masking import Masker
+from huahuo.errors import HuahuoError
+from transport.compression import LEVEL
+from transport.frames import events_message
+
+SIZE_BYTES: Final = 4096
+"""Larger ones gain nothing for the events of this service: `python -m bench wire`."""
+RUNS: Final = (1, 1, 1, 1, 2, 4, 8, 16)
+MADE_UP_STREAMS: Final = 250
+EVENTS_PER_STREAM: Final = 128
+STREAMS_MAX: Final = 500
+_EVENTS_MIN = 200
+_PUBLIC_STREAMS = 40
+_FOLLOWED = ("user/", "group/", "system")
+"""Kinds of stream that clients follow and that are compressed."""
+
+
+class Part(NamedTuple):
+    """Some events of a stream, the first of which has the number `first`."""
+
+    stream: str
+    first: int
+    bodies: Sequence[bytes]
+
+
+def made_up(seed: int, size_bytes: int = SIZE_BYTES) -> Dictionary:
+    """A dictionary for the events of mailbox checks, from nobody's data."""
+    return train(list(samples(mixed(seed))), size_bytes, LEVEL)
+
+
+async def from_log(directory: Path, seed: int, size_bytes: int = SIZE_BYTES) -> Dictionary:
+    """A dictionary for what this log's newest events look like. Reads only, also beside a service.
+
+    Raises:
+        HuahuoError: there is no log, or too little in it.
+    """
+    try:
+        view = await SqliteView.open(directory)
+        try:
+            parts = [part async for part in _newest(view)]
+        finally:
+            await view.close()
+        if sum(len(part.bodies) for part in parts) < _EVENTS_MIN:
+            raise HuahuoError(f"too few events to train from: at least {_EVENTS_MIN} are needed")
+        return train(list(samples(_masked(parts, seed))), size_bytes, LEVEL)
+    except (EventStoreError, BadDictionary) as error:
+        raise HuahuoError(str(error)) from error
+
+
+def mixed(seed: int, streams: int = MADE_UP_STREAMS) -> Iterator[Part]:
+    """Made-up streams."""
+    chance = FakeAmbient(seed).random
+    for number in range(streams):
+        mix = EventMix(seed * 1_000_003 + number)
+        first = 1 + int(chance() * 20_000)
+        yield Part(mix.stream, first, list(islice(mix.bodies(), EVENTS_PER_STREAM)))
+
+
+def samples(parts: Iterable[Part]) -> Iterator[bytes]:
+    """Messages of runs of all lengths."""
+    lengths = cycle(RUNS)
+    for stream, first, bodies in parts:
+        at = 0
+        while at < len(bodies):
+            run = bodies[at : at + next(lengths)]
+            yield events_message(stream, first + at, run)
+            at += len(run)
+
+
+async def _newest(view: SqliteView) -> AsyncIterator[Part]:
+    """The newest events of the streams with most of them."""
+    names = [name for prefix in _FOLLOWED for name in view.streams(prefix)]
+    names.sort(key=lambda name: (-view.head(name).seq, name))
+    for name in names[:STREAMS_MAX]:
+        after = max(0, view.head(name).seq - EVENTS_PER_STREAM)
+        events = await view.read(name, after, events_max=EVENTS_PER_STREAM)
+        if events:
+            yield Part(name, events[0].seq, [event.body for event in events])
+
+
+def _masked(parts: Sequence[Part], seed: int) -> Iterator[Part]:
+    """The same with chance in the place of what is somebody's; names of streams too.
+
+    The masker is shown made-up streams as well: what all of them have in common is public.
+    """
+    ambient = FakeAmbient(seed)
+    masker = Masker(ambient.random)
+    for part in parts:
+        for body in part.bodies:
+            masker.saw(part.stream, body)
+    for part in mixed(seed, _PUBLIC_STREAMS):
+        for body in part.bodies:
+            masker.saw(f"made up: {part.stream}", body)
+    for part in parts:
+        kind, slash, _name = part.stream.partition("/")
+        number = 1 + int(ambient.random() * 5000)
+        name = f"{kind}/{number}" if slash else kind
+        yield Part(name, part.first, [masker.masked(body) for body in part.bodies])

@@ -1,0 +1,19 @@
+"""Trains the dictionary that huahuo ships, from made-up events and a fixed seed: no user's data.
+
+Run `python scripts/train_dictionary.py`; it writes `huahuo/dictionaries/ID.zdict`. If ID is new, add it
+at the end of `SHIPPED` in `huahuo/dictionaries/found.py` and leave the older files where they are.
+"""
+
+import sys
+from pathlib import Path
+
+from huahuo.dictionaries.training import made_up
+
+SEED = 20261124
+
+if __name__ == "__main__":
+    dictionary = made_up(SEED)
+    folder = Path(__file__).resolve().parent.parent / "huahuo" / "dictionaries"
+    path = folder / f"{dictionary.id}.zdict"
+    path.write_bytes(dictionary.data)
+    sys.stdout.write(f"{path.relative_to(folder.parent.parent)}: {len(dictionary.data)} bytes\n")
