@@ -1,0 +1,173 @@
+/** What an application gets from the client: events, items of a stream, statuses. Types only. */
+
+import type { HuahuoError } from "./errors.js";
+
+/** Where to begin: behind a seq, at the head, at the oldest event, or with the state of now. */
+export type After = number | "head" | "start" | "snapshot";
+
+/** A place in a stream: the last seq that was processed, in the log with this id. */
+export interface Cursor {
+  readonly log: string;
+  readonly seq: number;
+}
+
+export type MailStatus = "idle" | "queued" | "processing" | "ok" | "error" | "need_reauth" | "cancelled";
+export type MailType = "outlook" | "imap" | "gmail" | "qq";
+
+/**
+ * Event types and their fields. Add your own:
+ *
+ * ```ts
+ * declare module "huahuo-client" {
+ *   interface EventTypes { deploy_started: { version: string } }
+ * }
+ * ```
+ */
+export interface EventTypes {
+  email_added: {
+    email_id: number; email: string; mail_type: MailType; server: string; port: number; use_ssl: boolean;
+  };
+  email_updated: { email_id: number } & Partial<EventTypes["email_added"]>;
+  email_deleted: { email_id: number };
+  email_status_update: { email_id: number; status: MailStatus; message: string; check_id: number };
+  check_progress: { email_id: number; progress: number; message: string; check_id: number };
+  mail_received: {
+    email_id: number; mail_id: number; subject: string; sender: string; received_time: string;
+    folder: string; has_attachments: boolean;
+  };
+  system_notification: { message: string; level: "info" | "warning" | "error" };
+}
+
+/** What every event has beside its own fields. `in`: on the stream `log`, where it really is. */
+export interface EventFrame {
+  readonly stream: string;
+  readonly seq: number;
+  readonly timestamp: string;
+  readonly in?: { readonly stream: string; readonly seq: number };
+}
+
+/** One event; `switch (event.type)` narrows it. */
+export type StreamEvent = {
+  [T in keyof EventTypes]: EventFrame & { readonly type: T } & Readonly<EventTypes[T]>;
+}[keyof EventTypes];
+
+/** A run of events without a gap. */
+export interface Batch {
+  readonly kind: "batch";
+  readonly stream: string;
+  readonly log: string;
+  readonly first: number;
+  readonly last: number;
+  readonly events: readonly StreamEvent[];
+}
+
+/** The state after event `last`: it replaces what was known. `outcome` says why it was sent. */
+export interface Snapshot<State = Record<string, unknown>> {
+  readonly kind: "snapshot";
+  readonly stream: string;
+  readonly log: string;
+  readonly last: number;
+  readonly state: State;
+  readonly outcome: "gap" | "reset" | "snapshot";
+}
+
+/** The events from `first` to `last` were compacted away. */
+export interface Skipped {
+  readonly kind: "skipped";
+  readonly stream: string;
+  readonly log: string;
+  readonly first: number;
+  readonly last: number;
+  readonly reason: string;
+}
+
+export type Item = Batch | Snapshot | Skipped;
+
+/** Where the server put a reader in its stream. */
+export type Outcome = "fresh" | "resumed" | "gap" | "reset" | "snapshot" | "denied";
+
+/** The server's view of the token. */
+export interface User {
+  readonly user_id: number;
+  readonly username: string;
+  readonly is_admin: boolean;
+  readonly groups: readonly string[];
+}
+
+/**
+ * The connection, as every tab sees it.
+ *
+ * ```
+ * connecting ──▶ online ──▶ offline ──▶ connecting …
+ *      └──────────▶ offline     any ──▶ stopped
+ * ```
+ */
+export type State =
+  | { readonly name: "connecting" }
+  | { readonly name: "online"; readonly log: string; readonly session: string; readonly user: User }
+  | {
+      readonly name: "offline"; readonly code: number | null; readonly reason: string;
+      readonly retryMs: number;
+    }
+  | { readonly name: "stopped"; readonly error: HuahuoError };
+
+/** What else happens; for logs and for a page that shows it. */
+export type Status =
+  | { readonly type: "outcome"; readonly stream: string; readonly outcome: Outcome; readonly after: number; readonly head: number }
+  | { readonly type: "live"; readonly stream: string; readonly seq: number }
+  | { readonly type: "lag"; readonly stream: string; readonly behind: number }
+  | { readonly type: "token_expiring"; readonly in_s: number }
+  | { readonly type: "goaway"; readonly code: number; readonly reason: string }
+  | { readonly type: "problem"; readonly code: string; readonly message: string };
+
+/** The place of the event that a command caused. */
+export interface At {
+  readonly stream: string;
+  readonly seq: number;
+}
+
+/** The answer to a command. */
+export interface Reply {
+  readonly type: string;
+  readonly id: string;
+  readonly message?: string;
+  readonly at?: At;
+  readonly duplicate?: boolean;
+}
+
+export interface EmailRow {
+  id: number; user_id: number; email: string; mail_type: MailType; server: string; port: number;
+  use_ssl: boolean; status: MailStatus; progress: number; message: string;
+  last_check_time: string | null; mail_count: number; created_at: string;
+}
+
+export interface MailRecord {
+  mail_id: number; email_id: number; subject: string; sender: string; received_time: string;
+  folder: string; has_attachments: boolean; size: number;
+}
+
+interface MailboxFields {
+  mail_type?: MailType; password?: string; client_id?: string; refresh_token?: string;
+  server?: string; port?: number; use_ssl?: boolean;
+}
+
+/** Commands, their fields and their replies. Add your own by declaration merging, as with events. */
+export interface Commands {
+  get_all_emails: { fields: object; reply: { data: EmailRow[]; stream: string; seq: number } };
+  add_email: { fields: MailboxFields & { email: string; mail_type: MailType }; reply: { email_id: number } };
+  update_email: { fields: MailboxFields & { email_id: number }; reply: { email_id: number } };
+  delete_emails: { fields: { email_ids: number[] }; reply: { email_ids: number[] } };
+  check_emails: { fields: { email_ids: number[] }; reply: { accepted: number[]; skipped: number[] } };
+  cancel_check: { fields: { email_ids: number[] }; reply: { cancelled: number[] } };
+  import_emails: {
+    fields: { data: string; mail_type?: MailType };
+    reply: { total: number; success: number; failed: number; failed_details: { line: number; reason: string }[] };
+  };
+  get_mail_records: {
+    fields: { email_id: number; before?: unknown; limit?: number };
+    reply: { email_id: number; data: MailRecord[]; next: unknown };
+  };
+  get_mail: { fields: { mail_id: number }; reply: Record<string, unknown> };
+  publish: { fields: { stream: string; type: string } & Record<string, unknown>; reply: object };
+  revoke: { fields: { user_id: number } | { jti: string }; reply: object };
+}

@@ -1,0 +1,43 @@
+/** Vue 3: `huahuo-client/vue`. */
+
+import { onScopeDispose, readonly, shallowRef, type ShallowRef, watch as watchRef, type WatchSource } from "vue";
+import { type Client, type Fold, type Observable, type State, type View, watch } from "./index.js";
+
+type Ref<T> = Readonly<ShallowRef<T>>;
+
+/** An observable as a ref, for as long as the component lives. */
+export function useObservable<T>(observable: Observable<T>): Ref<T> {
+  const ref = shallowRef(observable.value) as ShallowRef<T>;
+  onScopeDispose(observable.subscribe((value) => (ref.value = value)));
+  return readonly(ref) as Ref<T>;
+}
+
+/** The connection's state as a ref. */
+export const useConnection = (client: Client): Ref<State> => useObservable(client.state);
+
+/**
+ * A stream folded into a value, for as long as the component lives.
+ *
+ * @param stream its name, or a ref or getter of it; "" follows nothing
+ */
+export function useStream<S, T>(client: Client, stream: string | WatchSource<string>, fold: Fold<S, T>): Ref<View<S>> {
+  const nothing: View<S> = { value: undefined, seq: 0, error: undefined };
+  const ref = shallowRef(nothing) as ShallowRef<View<S>>;
+  let close = (): void => undefined;
+  const follow = (name: string) => {
+    close();
+    ref.value = nothing;
+    close = () => undefined;
+    if (!name) return;
+    const view = watch(client, name, fold);
+    const forget = view.subscribe((value) => (ref.value = value));
+    close = () => {
+      forget();
+      view.close();
+    };
+  };
+  if (typeof stream === "string") follow(stream);
+  else watchRef(stream, follow, { immediate: true });
+  onScopeDispose(() => close());
+  return readonly(ref) as Ref<View<S>>;
+}
