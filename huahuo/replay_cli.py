@@ -20,15 +20,17 @@ from huahuo.audit_record import record
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.replaying import look
 from huahuo.replaying.show import Out
-from huahuo.replaying.source import opened
+from huahuo.replaying.source import opened, subject
 from huahuo.tail import printable
 from replay.history import History
 from replay.moment import AtHead, AtSeq
+from replay.stepper import Stepper
 from replay.timeline import position_of_moment
 
 EXIT_FOUND = 0
 EXIT_NOTHING = 1
 EXIT_UNUSABLE = 2
+SPEED_MAX = 1e9
 
 app = typer.Typer(
     name="replay",
@@ -268,6 +270,66 @@ def diff(
             return await differ(history, second, tuple(entities or ()), (at, other_at), _ambient, out)
 
     look_at(one, what, body)
+
+
+@app.command(epilog="Example:  huahuo replay serve --speed 10x --from -1h")
+def serve(
+    data: Data = None,
+    speed: Annotated[str, typer.Option(help="1x is how it was; 10x ten times as quick.")] = "1x",
+    start: Annotated[str | None, typer.Option("--from", help="What came before is history already.")] = None,
+    to: Annotated[str | None, typer.Option(help="End with this moment.", show_default="head")] = None,
+    port: Annotated[int, typer.Option(help="TCP port on 127.0.0.1; 0 takes a free one.")] = 0,
+    user_id: Annotated[
+        int | None, typer.Option(help="Whose stream to show.", show_default="the busiest")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Begin with the first client that signs in.")
+    ] = True,
+    stay: Annotated[bool, typer.Option("--stay/--no-stay", help="Go on serving after the end.")] = True,
+    as_json: Json = False,
+) -> None:
+    """A recorded stretch again, over the real wire protocol, for a browser or any client."""
+    from huahuo.replaying.stage import serve as play
+
+    out = Out(as_json=as_json, flushed=True)
+    factor = _factor(speed)
+
+    async def body(history: History) -> int:
+        after = await position_of_moment(history, "log", look.moment(start, _ambient, AtSeq(0)))
+        upto = await position_of_moment(history, "log", look.moment(to, _ambient, AtHead()))
+        return await play(
+            history, after, upto, factor, port, user_id, _ambient, out, wait=wait, stay=stay
+        )  # fmt: skip
+
+    look_at(data, {"replay": "serve", "from": start, "to": to}, body)
+
+
+def _factor(text: str) -> float:
+    try:
+        factor = float(text.removesuffix("x"))
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < SPEED_MAX:
+        raise typer.BadParameter(f"not a speed: {text!r} (1x, 10x, 0.5x)")
+    return factor
+
+
+@app.command(epilog="Example:  huahuo replay step mailbox/17")
+def step(entity: Entity, data: Data = None, verify: Verify = False) -> None:
+    """Walk through an entity's events in the terminal: forward, backward, search, watch."""
+    try:
+        from huahuo.replaying.step import StepApp
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("textual"):
+            raise
+        raise ConfigError("step needs Textual: pip install 'huahuo[tui]'") from None
+
+    async def body(history: History) -> int:
+        walker = StepApp(Stepper(history, await subject(history, entity)), _ambient)
+        await walker.run_async()
+        return EXIT_FOUND
+
+    look_at(data, {"replay": "step", "entity": entity}, body, verify=verify)
 
 
 Code = Annotated[Path | None, typer.Option(help="Another version: a directory with its packages.")]

@@ -36,15 +36,18 @@ def changes_plain(changes: Iterable[Change]) -> list[dict[str, Any]]:
 
 
 class Out:
-    """Where a command writes to: `json` says which form."""
+    """Where a command writes to: `json` says which form, `flushed` that somebody waits for each line."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, flushed: bool = False) -> None:
         self.as_json = as_json
+        self._flushed = flushed
         self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
     def json(self, value: Any) -> None:
         """One JSON object on a line of its own."""
         sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
+        if self._flushed:
+            sys.stdout.flush()
 
     def line(self, text: str | Text, style: str = "") -> None:
         """A line for people."""
@@ -53,9 +56,8 @@ class Out:
 
     def state(self, state: Any) -> None:
         """A state, a path a line."""
-        for path, value in _leaves(state):
-            shown = Text.assemble((printable(path), "cyan"), " = ", printable(_value(value)))
-            self.console.print(shown, soft_wrap=True)
+        for text in state_texts(state):
+            self.console.print(text, soft_wrap=True)
 
     def changes(self, changes: Iterable[Change], indent: str = "    ") -> None:
         """Differences: what was, in red; what is, in green."""
@@ -93,6 +95,14 @@ class Out:
             self.line(f"{part.stream} ({part.fold}): {frame}, {part.applied} events applied", "dim")
 
 
+def state_texts(state: Any) -> list[Text]:
+    """A state, a path a line."""
+    return [
+        Text.assemble((printable(path), "cyan"), " = ", printable(value_text(value)))
+        for path, value in _leaves(state)
+    ]
+
+
 def event_text(event: StoredEvent) -> Text:
     """One event on one line."""
     position, time, name, type_, by, command, cause, data = _cells(event)
@@ -107,11 +117,11 @@ def change_text(change: Change, indent: str = "") -> Text:
     """One difference on one line."""
     text = Text(indent).append(printable(written(change.path)), style="cyan").append(": ")
     if change.before is not MISSING:
-        text.append(printable(_value(change.before)), style="red")
+        text.append(printable(value_text(change.before)), style="red")
     if change.before is not MISSING and change.after is not MISSING:
         text.append(" → ")
     if change.after is not MISSING:
-        text.append(printable(_value(change.after)), style="green")
+        text.append(printable(value_text(change.after)), style="green")
     elif change.before is not MISSING:
         text.append(" removed", style="dim")
     return text
@@ -120,7 +130,7 @@ def change_text(change: Change, indent: str = "") -> Text:
 def _cells(event: StoredEvent) -> tuple[str, ...]:
     body = msgspec.json.decode(event.body, type=dict[str, Any])
     shown = {name: value for name, value in body.items() if name not in ("type", "timestamp")}
-    data = " ".join(f"{name}={_value(value)}" for name, value in shown.items())
+    data = " ".join(f"{name}={value_text(value)}" for name, value in shown.items())
     cells = (
         str(event.position),
         rfc3339(event.ts_ms),
@@ -142,6 +152,7 @@ def _leaves(state: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, Any]]
         yield written(path), state
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value as JSON, cut off where it is long."""
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= _VALUE_CHARS_MAX else text[: _VALUE_CHARS_MAX - 1] + "…"

@@ -105,12 +105,13 @@ async def import_(source: Path, settings: Settings, ambient: Ambient) -> tuple[i
 async def rewrite(events: list[StoredEvent], log: Log) -> None:
     """Append events to an empty log as they were, with positions from 1."""
     new_positions = {event.position: number for number, event in enumerate(events, start=1)}
-    for runs in batched(_runs(events, _APPEND_EVENTS), _APPENDS_AT_ONCE):
+    for runs in batched(runs_of(events), _APPENDS_AT_ONCE):
         # Appends commit in the order of their calls; together they share commits.
-        await asyncio.gather(*(log.append(_append(run, new_positions)) for run in runs))
+        await asyncio.gather(*(log.append(append_of(run, new_positions)) for run in runs))
 
 
-def _append(run: list[StoredEvent], new_positions: Mapping[int, int]) -> Append:
+def append_of(run: list[StoredEvent], new_positions: Mapping[int, int]) -> Append:
+    """One append that writes a run of events as it was; the cause by its new position."""
     first = run[0]
     return Append(
         ts_ms=first.ts_ms,
@@ -121,11 +122,11 @@ def _append(run: list[StoredEvent], new_positions: Mapping[int, int]) -> Append:
     )
 
 
-def _runs(events: list[StoredEvent], events_max: int) -> list[list[StoredEvent]]:
+def runs_of(events: list[StoredEvent]) -> list[list[StoredEvent]]:
     """Neighbours that one append can write: it has one time, author, command and cause."""
     runs: list[list[StoredEvent]] = []
     for event in events:
-        if runs and len(runs[-1]) < events_max and _written_as(runs[-1][0]) == _written_as(event):
+        if runs and len(runs[-1]) < _APPEND_EVENTS and _written_as(runs[-1][0]) == _written_as(event):
             runs[-1].append(event)
         else:
             runs.append([event])
