@@ -42,9 +42,10 @@ from transport.client_model import (
     Stopped,
     TokenExpiring,
 )
+from transport.client_receiver import Receiver
 from transport.client_retry import Retry
 from transport.client_session import ClientSession
-from transport.client_socket import CLOSE_WITHIN_S, SUBPROTOCOL, close_socket, open_socket, websocket_url
+from transport.client_socket import CLOSE_WITHIN_S, close_socket, open_socket, websocket_url
 from transport.client_subscription import Batches, Events, Subscription
 from transport.codes import CloseCode
 
@@ -68,6 +69,7 @@ class Client:
         messages_per_s: the pace at which commands leave (the server's limit is 100); 0 = none.
         open_timeout_s: how long connecting may take.
         proxy: as in `websockets.connect`: True takes it from the environment.
+        compression: offer the compressed protocol first (not through a proxy).
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Client:
         messages_per_s: float = 90.0,
         open_timeout_s: float = 10.0,
         proxy: str | Literal[True] | None = None,
+        compression: bool = True,
     ) -> None:
         if (token is None) == (get_token is None):
             raise ValueError("give either `token` or `get_token`")
@@ -98,6 +101,7 @@ class Client:
         self._store: CursorStore = cursors or MemoryCursors()
         self._open_timeout_s = open_timeout_s
         self._proxy = proxy
+        self._receiver = Receiver(self.url, compression and not proxy, timeout_s=open_timeout_s)
         retry = Retry(
             ambient.random, first_s=backoff_s[0], max_s=backoff_s[1], renewable=get_token is not None
         )
@@ -318,7 +322,9 @@ class Client:
         if self._session.phase == "stopped":
             return None, ""
         try:
-            socket = await open_socket(self.url, timeout_s=self._open_timeout_s, proxy=self._proxy)
+            socket = await open_socket(
+                self.url, self._receiver.offered, timeout_s=self._open_timeout_s, proxy=self._proxy
+            )
         except InvalidStatus as error:
             too_many = error.response.status_code == 429  # noqa: PLR2004  Too Many Requests
             return CloseCode.TOO_MANY_CONNECTIONS if too_many else None, str(error)
@@ -326,8 +332,8 @@ class Client:
             return None, f"{type(error).__name__}: {error}"
         self._socket = socket
         try:
-            if socket.subprotocol != SUBPROTOCOL:
-                return CloseCode.UNSUPPORTED_VERSION, f"the server does not speak {SUBPROTOCOL}"
+            if socket.subprotocol not in self._receiver.offered:
+                return CloseCode.UNSUPPORTED_VERSION, "the server speaks nothing that was offered"
             return await self._converse(socket, token)
         finally:
             self._socket = None
@@ -340,7 +346,7 @@ class Client:
         writer = self._spawn(self._send_all(socket))
         try:
             while True:
-                raw = await socket.recv()
+                raw = await self._receiver.receive(socket, self._session.dictionary)
                 self._session.received(raw, self._loop.time())
                 self._pump()
         except ConnectionClosed as error:

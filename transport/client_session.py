@@ -48,6 +48,7 @@ from transport.client_streams import Following
 from transport.client_waiters import Waiters
 from transport.client_wire import (
     AuthResult,
+    DictionaryPlace,
     EventsFrame,
     GoawayFrame,
     HeartbeatFrame,
@@ -103,6 +104,7 @@ class ClientSession:
         self.dead = False
         self.needs_token = False  # the token that was used last is of no more use
         self.retry = retry
+        self.dictionary: DictionaryPlace | None = None  # what binary messages are made with
         self._client = client
         self._streams: dict[str, Following] = {}
         self._commands = Commands(command_prefix, commands_max, retry.delay_s)
@@ -391,6 +393,7 @@ class ClientSession:
             return
         if self.phase == "online":  # a refreshed token: positions stay as they are
             return
+        self.dictionary = result.dictionary
         self.phase, self._dead_at = "online", None
         self.retry.online(now)
         self.window, self._silence_s = result.window, result.heartbeat_s / 2

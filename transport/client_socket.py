@@ -1,12 +1,14 @@
 """The Python client's WebSocket: opened with the protocol's settings, closed with a deadline."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Literal
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 SUBPROTOCOL = "huahuo.v1"
+ZSTD_SUBPROTOCOL = "huahuo.v1.zstd"
 MESSAGE_BYTES_MAX = 17 * 1024 * 1024
 """Snapshots may have 16 MiB (PROTOCOL 4)."""
 CLOSE_WITHIN_S = 2.0
@@ -34,16 +36,20 @@ class _Connect(connect):
 
 
 async def open_socket(
-    url: str, *, timeout_s: float, proxy: str | Literal[True] | None = None
+    url: str,
+    offered: Sequence[str],
+    *,
+    timeout_s: float,
+    proxy: str | Literal[True] | None = None,
 ) -> ClientConnection:
-    """Connect once.
+    """Connect once, offering these subprotocols.
 
     Raises:
         OSError, TimeoutError, WebSocketException: it did not work.
     """
     return await _Connect(
         url,
-        subprotocols=[Subprotocol(SUBPROTOCOL)],
+        subprotocols=[Subprotocol(name) for name in offered],
         compression=None,
         max_size=MESSAGE_BYTES_MAX,
         ping_interval=None,  # the session has its own heartbeat

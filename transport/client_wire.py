@@ -17,6 +17,13 @@ class StreamPlace(msgspec.Struct, frozen=True):
     head: int = 0
 
 
+class DictionaryPlace(msgspec.Struct, frozen=True):
+    """The dictionary of an `authentication_result`."""
+
+    id: int
+    url: str
+
+
 class _Message(msgspec.Struct, frozen=True, tag_field="type"):
     pass
 
@@ -33,6 +40,7 @@ class AuthResult(_Message, frozen=True, tag="authentication_result"):
     heartbeat_s: float = 30.0
     window: int = 512
     streams: dict[str, StreamPlace] = {}
+    dictionary: DictionaryPlace | None = None
 
 
 class Subscribed(_Message, frozen=True, tag="subscribed"):

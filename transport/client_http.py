@@ -1,0 +1,54 @@
+"""One GET over asyncio, as much of HTTP as a small file of our own server needs: no redirects, no token."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+_HEAD_BYTES_MAX = 16 << 10
+_OK = b"200"
+
+
+class Unreachable(Exception):  # noqa: N818  says what happened
+    """The file could not be had."""
+
+
+async def get(url: str, path: str, *, bytes_max: int, timeout_s: float) -> bytes:
+    """The file at `path` of the server that `url` (`ws://…`, `wss://…`) names.
+
+    Raises:
+        Unreachable: it could not be had in time, or is larger than `bytes_max`.
+    """
+    parts = urlsplit(url)
+    secure = parts.scheme == "wss"
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+    named = parts.netloc.rpartition("@")[2]
+    request = (
+        f"GET {path} HTTP/1.1\r\nHost: {named}\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n"
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection(
+                host, port, ssl=secure or None, limit=_HEAD_BYTES_MAX
+            )
+            try:
+                writer.write(request.encode("ascii"))
+                head = await reader.readuntil(b"\r\n\r\n")
+                return await reader.readexactly(_length(head, bytes_max))
+            finally:
+                writer.transport.abort()
+    except (OSError, TimeoutError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+        raise Unreachable(f"{path} could not be fetched: {type(error).__name__}") from error
+
+
+def _length(head: bytes, bytes_max: int) -> int:
+    """How long the body is. Raises Unreachable where it should not be read."""
+    status, *lines = head.split(b"\r\n")
+    if status.split(b" ")[1:2] != [_OK]:
+        raise Unreachable(f"the server answered {status[:40].decode('ascii', 'replace')}")
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length" and value.strip().isdigit():
+            length = int(value)
+            if length > bytes_max:
+                raise Unreachable(f"a file of {length} bytes, at most {bytes_max}")
+            return length
+    raise Unreachable("the server did not say how long the file is")
