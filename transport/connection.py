@@ -54,7 +54,8 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
 class Connection(LoopActor):
     """See the module. Implements `ports.LiveConnection`, `hub.HasCursors` and `websocket.Listener`."""
 
-    inbox_limit: ClassVar[int] = 16
+    # Few: a message may be as large as the limit, and each connection may let that many wait.
+    inbox_limit: ClassVar[int] = 4
 
     def __init__(self, ws: WebSocket, dialect: Dialect, wires: Wires) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ from transport.websocket import WebSocket
 HANDSHAKES_MAX = 4096
 """Sockets that have not finished their handshake; the oldest gives way to the next."""
 
-_READ_FRAMES_MAX = 16
+_READ_FRAMES_MAX = 4
 
 
 class Site(Protocol):
