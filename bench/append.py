@@ -1,57 +1,83 @@
-"""How many events a second does the log make durable, and what does one append cost?
+"""How many events a second does the log make durable, by batch and by how many append at once?
 
 The guess before the first run: with 256 appends in flight the log is at more than half of what raw
 SQLite takes in batches, because numbering and hashing cost about as much as the insert; a lone append
-costs about twice a bare commit, for the two changes of thread.
+costs about twice a bare commit, for the two changes of thread; ten times pyeventsourcing's recorder,
+which has a transaction for each append, and JetStream that syncs each message far behind.
 
-Every number comes with a raw one from the same run: the same file system, the same PRAGMAs, the same
-tables, one `executemany` and one COMMIT a batch, no numbering, no hash chain, no loop. Disks are noisy:
-compare within a run, never between runs.
-
-    python -m bench.append [--quick] [--directory DIR] [--json FILE]
+`raw sqlite` is the same file system, PRAGMAs, tables and rows: one `executemany` and one COMMIT a batch,
+no numbering, no hash chain, no loop. Disks are noisy: compare within a run, never between runs.
 """
 
-import argparse
 import asyncio
-import json
-import platform
+import contextlib
 import sqlite3
 import statistics
-import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
+from typing import Protocol, Self
 
+from bench import peers
+from bench.harness import OURS, Metric, Options, Sheet
+from bench.peers import recorders
+from bench.peers.recorders import BODY, STREAMS
 from eventstore.ambient import SystemAmbient
 from eventstore.model import Append, NewEvent
 from eventstore.schema import connect_writer, prepare
 from eventstore.sqlite import SqliteLog
 from eventstore.sqlite_store import INSERT_EVENT
 
-IN_FLIGHT = 256
-STREAMS = 1000
-BODY = b'{"type":"check_progress","email_id":17,"progress":75,"message":"%s"}' % (b"x" * 188)
-_ambient = SystemAmbient()
+RAW = "raw sqlite"
+CASES = (OURS, RAW, recorders.EVENTSOURCING, "jetstream", "jetstream-default")
+BATCHES = (1, 100, 1000)
+CALLERS = (16, 256)
+METRICS = (
+    Metric("events", "1/s", compare=True),
+    Metric("p50", "ms", higher_is_better=False),
+    Metric("p99", "ms", higher_is_better=False, compare=True),
+)
 
 
-def clock() -> float:
-    """Seconds, for differences."""
-    return _ambient.monotonic_s()
+class Appender(Protocol):
+    """A place that makes events durable."""
+
+    async def append(self, first: int, count: int) -> None:
+        """Return when the events number `first` … are durable, together where it can do that."""
+        ...
+
+    async def close(self) -> None:
+        """Let go."""
+        ...
 
 
-def quantile(samples_s: list[float], share: float) -> float:
-    """The sample below which `share` of all lie, in milliseconds."""
-    ordered = sorted(samples_s)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+class Ours:
+    """The log itself, as an application opens it."""
 
+    def __init__(self, log: SqliteLog) -> None:
+        self._log = log
 
-def times(samples_s: list[float]) -> dict[str, float]:
-    """p50 and p99 in milliseconds."""
-    return {"p50_ms": round(quantile(samples_s, 0.5), 3), "p99_ms": round(quantile(samples_s, 0.99), 3)}
+    @classmethod
+    async def open(cls, folder: Path) -> Self:
+        """An empty log."""
+        log = await SqliteLog.open(folder, ambient=SystemAmbient(), master_key=bytes(32), build="bench")
+        return cls(log)
+
+    async def append(self, first: int, count: int) -> None:
+        """See `Appender`."""
+        events = tuple(
+            NewEvent(f"user/{n % STREAMS}", "check_progress", BODY, 1, f"mailbox/{n % STREAMS}")
+            for n in range(first, first + count)
+        )
+        await self._log.append(Append(ts_ms=0, events=events, principal="user/42"))
+
+    async def close(self) -> None:
+        """See `Appender`."""
+        await self._log.close()
 
 
 class Raw:
-    """SQLite alone: the same tables and settings, rows made beforehand."""
+    """SQLite alone: the same tables and settings."""
 
     def __init__(self, path: Path) -> None:
         self._connection = connect_writer(path)
@@ -59,28 +85,22 @@ class Raw:
         prepare(self._connection)
         self._connection.execute("COMMIT")
         self._position = 0
+        self._batches = 0
 
-    def close(self) -> None:
-        """Leave the file."""
-        self._connection.close()
-
-    def facts(self) -> dict[str, object]:
-        """The settings that decide what a commit costs."""
-        names = ("journal_mode", "synchronous", "page_size", "wal_autocheckpoint", "secure_delete")
-        return {name: self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
-
-    def batch(self, count: int) -> float:
-        """Insert and commit `count` events; returns the seconds."""
-        rows = list(self._rows(count))
-        start = clock()
+    async def append(self, first: int, count: int) -> None:
+        """See `Appender`."""
+        del first
+        rows = self._rows(count)
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.executemany(INSERT_EVENT, rows)
         self._connection.execute("COMMIT")
-        return clock() - start
+        self._batches += 1
+        if self._batches % 64 == 0:  # as the log empties its own beside its commits
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-    def checkpoint(self) -> None:
-        """Empty the write-ahead log, as the log does beside its commits."""
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    async def close(self) -> None:
+        """See `Appender`."""
+        self._connection.close()
 
     def _rows(self, count: int) -> Iterator[tuple[object, ...]]:
         for _ in range(count):
@@ -90,112 +110,89 @@ class Raw:
             yield (at, stream, seq, 1, 1, 0, f"mailbox/{stream}", "user/42", "", 0, 1, BODY, bytes(32))
 
 
-def of(number: int) -> NewEvent:
-    """The event number `number`."""
-    stream = number % STREAMS
-    return NewEvent(f"user/{stream}", "check_progress", BODY, 1, f"mailbox/{stream}")
+async def open_appender(case: str, folder: Path) -> Appender:
+    """The place called `case`, empty."""
+    if case == OURS:
+        return await Ours.open(folder / "log")
+    if case == RAW:
+        return Raw(folder / "raw.db")
+    if case == recorders.EVENTSOURCING:
+        return recorders.EventSourcing(folder / "recorder.db")
+    return await recorders.JetStreamAppender.open(case, folder)
 
 
-async def one(log: SqliteLog, start: int, count: int) -> float:
-    """One append of `count` events; returns the seconds."""
-    events = tuple(of(start + number) for number in range(count))
-    began = clock()
-    await log.append(Append(ts_ms=0, events=events, principal="user/42"))
-    return clock() - began
+def run(options: Options) -> list[Sheet]:
+    """See the module."""
+    seconds = 0.03 if options.quick else 0.4
+    sheets = {f"batches of {n}, one after the other": (n, 1) for n in BATCHES}
+    sheets |= {f"{n} appenders of single events": (1, n) for n in CALLERS}
+    made = {title: Sheet(title, METRICS) for title in sheets}
+    for sheet in made.values():
+        sheet.note(
+            f"raw sqlite: {sqlite3.sqlite_version}, FULL, WAL; {len(BODY)} byte bodies, {STREAMS} streams"
+        )
+    cases = []
+    for case in CASES:
+        why = "" if case in (OURS, RAW) else _missing(case)
+        if not options.wants(case) and case != RAW:
+            continue
+        if why:
+            for sheet in made.values():
+                sheet.miss(case, why)
+        else:
+            cases.append(case)
+
+    for turn in range(options.rounds):
+        folder = options.folder / str(turn)
+        folder.mkdir()
+        asyncio.run(one_round(cases, folder, seconds, sheets, made))
+    return list(made.values())
 
 
-async def in_flight(log: SqliteLog, total: int) -> tuple[float, list[float]]:
-    """`total` appends of one event by `IN_FLIGHT` callers; returns seconds and each one's latency."""
-    latencies: list[float] = []
-
-    async def caller(number: int) -> None:
-        for step in range(total // IN_FLIGHT):
-            took_s = await one(log, number + step * IN_FLIGHT, 1)
-            latencies.append(took_s)
-
-    start = clock()
-    await asyncio.gather(*(caller(number) for number in range(IN_FLIGHT)))
-    return clock() - start, latencies
+def _missing(case: str) -> str:
+    if case == recorders.EVENTSOURCING:
+        return recorders.EventSourcing.missing()
+    return peers.ALL[case]().missing()
 
 
-async def measure(directory: Path, *, effort: int) -> dict[str, object]:
-    """All questions, raw and log by turns so that both meet the same minutes of the disk."""
-    log = await SqliteLog.open(directory / "log", ambient=_ambient, master_key=bytes(32), build="bench")
-    result: dict[str, object] = {}
-    with closing(Raw(directory / "raw.db")) as raw:
-        result["settings"] = raw.facts() | {
-            "fsync": "one for every commit, of the write-ahead log (synchronous=FULL)",
-            "sqlite": sqlite3.sqlite_version,
-            "python": platform.python_version(),
-            "body_bytes": len(BODY),
-            "streams": STREAMS,
-        }
-        result["single"] = await single(log, raw, rounds=2 * effort)
-        for count in (100, 1000):
-            result[f"batch_{count}"] = await batches(log, raw, count, rounds=4 * effort)
-        result["in_flight_256"] = await flights(log, raw, rounds=effort)
-    await log.close()
-    return result
+async def one_round(
+    cases: list[str],
+    folder: Path,
+    seconds: float,
+    sizes: dict[str, tuple[int, int]],
+    sheets: dict[str, Sheet],
+) -> None:
+    """Every size by every place in turn: what is compared meets the same second of the disk."""
+    async with contextlib.AsyncExitStack() as stack:
+        places = {}
+        for case in cases:
+            (folder / case).mkdir()
+            places[case] = await open_appender(case, folder / case)
+            stack.push_async_callback(places[case].close)
+        for title, (batch, callers) in sizes.items():
+            for case, place in places.items():
+                # What raw SQLite could do at best with so many waiting is one batch of them.
+                size, at_once = (callers, 1) if case == RAW and callers > 1 else (batch, callers)
+                events, took_s, latencies_s = await flood(place, size, at_once, seconds)
+                cuts = statistics.quantiles(latencies_s, n=100) if len(latencies_s) > 1 else latencies_s * 99
+                sheets[title].add(case, events=events / took_s, p50=cuts[49] * 1e3, p99=cuts[98] * 1e3)
 
 
-async def single(log: SqliteLog, raw: Raw, *, rounds: int) -> dict[str, object]:
-    """One command at a time, against a bare commit of one row."""
-    bare: list[float] = []
-    ours: list[float] = []
-    for number in range(rounds):
-        bare += [raw.batch(1) for _ in range(50)]
-        ours += [await one(log, number, 1) for _ in range(50)]
-    ratio = statistics.median(ours) / statistics.median(bare)
-    return {"bare_commit": times(bare), "append": times(ours), "ratio_p50": round(ratio, 2)}
+async def flood(place: Appender, batch: int, callers: int, seconds: float) -> tuple[int, float, list[float]]:
+    """Append for a while; how many events, in how many seconds, and each append's latency."""
+    latencies_s: list[float] = []
+    start_s = time.monotonic()
+    number = 0
 
+    async def caller() -> None:
+        nonlocal number
+        while True:
+            began_s = time.monotonic()
+            if began_s - start_s > seconds and latencies_s:
+                return
+            first, number = number, number + batch
+            await place.append(first, batch)
+            latencies_s.append(time.monotonic() - began_s)
 
-async def batches(log: SqliteLog, raw: Raw, count: int, *, rounds: int) -> dict[str, object]:
-    """One append of many events at a time."""
-    bare: list[float] = []
-    ours: list[float] = []
-    for number in range(rounds):
-        bare.append(raw.batch(count))
-        ours.append(await one(log, number * count, count))
-    raw.checkpoint()
-    return compared(count * rounds, sum(bare), sum(ours)) | times(ours)
-
-
-async def flights(log: SqliteLog, raw: Raw, *, rounds: int) -> dict[str, object]:
-    """Appends of one event with 256 in flight, against raw batches of 256."""
-    total = IN_FLIGHT * 20
-    bare_s = ours_s = 0.0
-    latencies: list[float] = []
-    for _ in range(rounds):
-        bare_s += sum(raw.batch(IN_FLIGHT) for _ in range(20))
-        took, some = await in_flight(log, total)
-        ours_s += took
-        latencies += some
-    return compared(total * rounds, bare_s, ours_s) | times(latencies)
-
-
-def compared(events: int, bare_s: float, ours_s: float) -> dict[str, object]:
-    """Both rates and the share of raw SQLite that the log reaches."""
-    return {
-        "log_events_s": round(events / ours_s),
-        "raw_events_s": round(events / bare_s),
-        "share": round(bare_s / ours_s, 2),
-    }
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rounds")
-    parser.add_argument("--directory", type=Path, help="measure the file system of this directory")
-    parser.add_argument("--json", type=Path, help="also write the result there")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-append-") as directory:
-        result = asyncio.run(measure(Path(directory), effort=1 if options.quick else 10))
-    for question, answer in result.items():
-        print(f"{question:14} {json.dumps(answer)}")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    return len(latencies_s) * batch, time.monotonic() - start_s, latencies_s

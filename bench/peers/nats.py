@@ -44,8 +44,22 @@ class Nats(Peer):
         found = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
         return found.stdout.strip()
 
+    def serve(self, folder: Path) -> tuple["Server", int]:
+        """The server alone, and its port for publishers."""
+        server, port, _ws_port = self._serve(folder)
+        return server, port
+
     def start(self, folder: Path) -> Running:
         """See `Peer`."""
+        server, port, ws_port = self._serve(folder)
+        try:
+            control = Child([sys.executable, "-m", "bench.peers.nats_publisher", str(port), self.publisher])
+        except BaseException:
+            server.stop()
+            raise
+        return _RunningNats(control, ws_port, [server.pid], server=server)
+
+    def _serve(self, folder: Path) -> tuple["Server", int, int]:
         port, ws_port = _free_port(), _free_port()
         config = folder / "nats.conf"
         config.write_text(
@@ -54,13 +68,8 @@ class Nats(Peer):
             + (f'jetstream {{ store_dir: "{folder / "js"}"{self.jetstream} }}\n' if self.jetstream else ""),
             encoding="utf-8",
         )
-        server = _Server([str(server_path()), "-c", str(config), "-l", str(folder / "nats.log")], port)
-        try:
-            control = Child([sys.executable, "-m", "bench.peers.nats_publisher", str(port), self.publisher])
-        except BaseException:
-            server.stop()
-            raise
-        return _RunningNats(control, ws_port, [server.pid], server=server)
+        log = str(folder / "nats.log")
+        return Server([str(server_path()), "-c", str(config), "-l", log], port), port, ws_port
 
     def group(self, running: Running, count: int) -> Script:
         """See `Peer`."""
@@ -113,7 +122,7 @@ class JetStreamDefault(JetStream):
     jetstream = " "
 
 
-class _Server:
+class Server:
     """The server's process."""
 
     def __init__(self, command: list[str], port: int) -> None:
@@ -129,12 +138,13 @@ class _Server:
             time.sleep(0.02)
 
     def stop(self) -> None:
+        """Kill it. Idempotent."""
         self._process.kill()
         self._process.wait()
 
 
 class _RunningNats(Running):
-    def __init__(self, control: Child, port: int, pids: list[int], *, server: _Server) -> None:
+    def __init__(self, control: Child, port: int, pids: list[int], *, server: Server) -> None:
         super().__init__(control, port, pids)
         self._server = server
 

@@ -47,6 +47,17 @@ class Publisher:
             answer = await done
             assert b'"error"' not in answer, answer
 
+    async def make_stream(self) -> None:
+        """A stream in a file that takes every subject of ours."""
+        stream = {"name": STREAM, "subjects": ["u.*"], "storage": "file", "num_replicas": 1}
+        answer = await self.request(f"$JS.API.STREAM.CREATE.{STREAM}", stream)
+        assert b'"error"' not in answer, answer
+
+    def close(self) -> None:
+        """Hang up."""
+        self._reading.cancel()
+        self._writer.transport.abort()
+
     async def request(self, subject: str, message: dict[str, Any]) -> bytes:
         """Ask JetStream's API."""
         done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -70,9 +81,7 @@ async def publish_for_harness(port: int, kind: str) -> None:
     """Publish as stdin says."""
     publisher = await Publisher.open(port)
     if kind == "jetstream":
-        stream = {"name": STREAM, "subjects": ["u.*"], "storage": "file", "num_replicas": 1}
-        answer = await publisher.request(f"$JS.API.STREAM.CREATE.{STREAM}", stream)
-        assert b'"error"' not in answer, answer
+        await publisher.make_stream()
     publish = publisher.jetstream if kind == "jetstream" else publisher.core
 
     async def extra(message: dict[str, Any]) -> dict[str, Any]:
