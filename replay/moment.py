@@ -24,6 +24,7 @@ _UNIT_MS: Final = {
     "d": 86_400_000,
     "w": 604_800_000,
 }
+_DATE: Final = re.compile(r"\d{4}-\d\d-")
 _NUMBER: Final = re.compile(r"\d{1,18}")
 
 
@@ -69,6 +70,8 @@ def parse_moment(text: str, now_ms: int) -> Moment:
     if ago is not None:
         return AtTime(now_ms - int(ago[1]) * _UNIT_MS[ago[2]])
     try:
+        if not _DATE.match(text):
+            raise ValueError  # noqa: TRY301  `1111111111` is a time to Python
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(
