@@ -1,12 +1,15 @@
 """Asking the log who did what, when and why: the index kept at the log's head, and questions to it."""
 
+import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from eventstore.audit_index import AuditIndex, Consumed, Counted, Row, Where
+from eventstore.errors import EventStoreError
 from eventstore.executor import Executor, ThreadExecutor
 from eventstore.model import LOG_STREAM
 from eventstore.reading import LogReader
@@ -42,14 +45,19 @@ class Audit:
         An executor given must have one thread.
         """
         jobs = executor or ThreadExecutor(1, "audit-index")
-        audit = cls(log, await jobs.run(lambda: AuditIndex(path)), jobs)
+        try:
+            index = await jobs.run(lambda: AuditIndex(path))
+        except sqlite3.Error as error:
+            jobs.close()
+            raise EventStoreError(f"the audit index cannot be made: {error}") from None
+        audit = cls(log, index, jobs)
         if not await audit._belongs():
-            await jobs.run(audit._index.reset)
+            await audit._job(audit._index.reset)
         return audit
 
     async def close(self) -> None:
         """Let go of the index, and of the executor."""
-        await self._executor.run(self._index.close)
+        await self._job(self._index.close)
         self._executor.close()
 
     async def behind(self) -> int:
@@ -68,12 +76,12 @@ class Audit:
             if not page:
                 break
             at = page[-1].position
-            await self._executor.run(lambda page=page: self._index.add(self._log.log_id, page))  # type: ignore[misc]
+            await self._job(partial(self._index.add, self._log.log_id, page))
             taken += len(page)
             if told is not None:
                 told(at, upto)
         if taken >= _SETTLE_EVENTS:
-            await self._executor.run(self._index.settle)
+            await self._job(self._index.settle)
         return at >= upto
 
     async def page(self, where: Where, *, after: int = 0, upto: int | None = None, limit: int = 100) -> Page:
@@ -84,22 +92,28 @@ class Audit:
         """
         end = self._log.position if upto is None else upto
         count = max(1, min(limit, PAGE_ROWS_MAX))
-        found = await self._executor.run(lambda: self._index.find(where, after, end, count + 1))
+        found = await self._job(lambda: self._index.find(where, after, end, count + 1))
         rows = _within(found[:count])
         return Page(rows, rows[-1].position if len(rows) < len(found) else None)
 
     async def count(self, where: Where, *, upto: int | None = None) -> Counted:
         """How many match, and what they have in common. Raises as `page`."""
         end = self._log.position if upto is None else upto
-        return await self._executor.run(lambda: self._index.count(where, end))
+        return await self._job(lambda: self._index.count(where, end))
+
+    async def _job[T](self, job: Callable[[], T]) -> T:
+        try:
+            return await self._executor.run(job)
+        except sqlite3.Error as error:
+            raise EventStoreError(f"the audit index cannot be used (it may be deleted): {error}") from None
 
     async def _position(self) -> int:
-        known = await self._executor.run(self._index.consumed)
+        known = await self._job(self._index.consumed)
         return 0 if known is None else known.position
 
     async def _belongs(self) -> bool:
         """Whether what the index consumed is what the log still says."""
-        known: Consumed | None = await self._executor.run(self._index.consumed)
+        known: Consumed | None = await self._job(self._index.consumed)
         if known is None:
             return True
         log = self._log

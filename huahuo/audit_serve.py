@@ -9,15 +9,19 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from eventstore.audit import Audit
 from eventstore.audit_queries import METADATA
+from eventstore.errors import EventStoreError
 from eventstore.lock import is_original
+from eventstore.schema import DATABASE
 from eventstore.view import SqliteView
 from huahuo.audit_place import looking
 from huahuo.config import Settings
@@ -26,6 +30,8 @@ from huahuo.errors import ConfigError
 REFRESH_S = 2.0
 PLUGINS = Path(__file__).parent / "datasette_plugins"
 DATA_VARIABLE = "HUAHUO_AUDIT_DATA"
+
+_log = structlog.get_logger(__name__)
 
 
 async def serve(settings: Settings, *, host: str, port: int) -> None:
@@ -60,9 +66,12 @@ async def _run(index: Path, host: str, port: int, *, data: Path | None) -> None:
             env=environ,
         )  # fmt: skip
         following = asyncio.create_task(_follow(index, data)) if data is not None else None
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, process.terminate)
         try:
             await process.wait()
         finally:
+            loop.remove_signal_handler(signal.SIGTERM)
             if following is not None:
                 following.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -73,15 +82,36 @@ async def _run(index: Path, host: str, port: int, *, data: Path | None) -> None:
 
 
 async def _follow(index: Path, data: Path) -> None:
-    """Bring the index forward while it is looked at."""
+    """Bring the index forward while it is looked at, whenever the log's files have changed."""
+    seen: list[tuple[int, int]] = []
     while True:
-        await asyncio.sleep(REFRESH_S)
-        view = await SqliteView.open(data)
-        try:
-            audit = await Audit.open(view, index)
+        now = _stamps(data)
+        if now != seen:
             try:
-                await audit.catch_up()
-            finally:
-                await audit.close()
+                await _bring_forward(index, data)
+                seen = now
+            except EventStoreError as error:
+                _log.warning("audit_index_not_at_the_head", reason=str(error))
+        await asyncio.sleep(REFRESH_S)
+
+
+async def _bring_forward(index: Path, data: Path) -> None:
+    view = await SqliteView.open(data)
+    try:
+        audit = await Audit.open(view, index)
+        try:
+            await audit.catch_up()
         finally:
-            await view.close()
+            await audit.close()
+    finally:
+        await view.close()
+
+
+def _stamps(data: Path) -> list[tuple[int, int]]:
+    """Size and time of the log's files. Only their names are touched, never the files."""
+    stamps: list[tuple[int, int]] = []
+    for suffix in ("", "-wal"):
+        with contextlib.suppress(OSError):
+            stat = (data / (DATABASE + suffix)).stat()
+            stamps.append((stat.st_size, stat.st_mtime_ns))
+    return stamps
