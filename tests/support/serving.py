@@ -69,11 +69,25 @@ class Serving:
         """What the service wrote to stderr so far, over all its lives."""
         return (self.data.parent / "serve.log").read_text(encoding="utf-8")
 
-    def token(self, user_id: int, username: str, *, admin: bool = False, groups: tuple[str, ...] = ()) -> str:
+    def token(
+        self,
+        user_id: int,
+        username: str,
+        *,
+        admin: bool = False,
+        groups: tuple[str, ...] = (),
+        ttl_s: float = 3600,
+    ) -> str:
         environ = {"HUAHUO_JWT_SECRET": JWT_SECRET, "HUAHUO_MASTER_KEY": MASTER_KEY}
         settings = config.load(environ=environ, flags={"data": self.data})
         return tokens.mint(
-            settings, SystemAmbient(), user_id=user_id, username=username, admin=admin, groups=groups
+            settings,
+            SystemAmbient(),
+            user_id=user_id,
+            username=username,
+            admin=admin,
+            groups=groups,
+            ttl_s=ttl_s,
         )
 
     def _end(self, number: signal.Signals) -> int:

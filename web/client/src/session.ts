@@ -213,7 +213,7 @@ export class Session {
     if (this.ackAt <= now) this.acknowledge();
     for (const reader of this.readers.values()) {
       if (reader.busySince !== null && reader.busySince + ASIDE_AFTER_MS <= now) {
-        this.detach(reader.id);
+        this.detach(reader.id, true);
         this.happened.push({ is: "lost", reader: reader.id });
       }
     }
@@ -250,15 +250,18 @@ export class Session {
     this.readers.set(id, reader);
   }
 
-  /** The reader is gone. The server's own choice (`user/<id>`, `system`) goes on, unread. */
-  detach(id: string): void {
+  /**
+   * The reader is gone. The server's own choice (`user/<id>`, `system`) goes on, unread, unless the
+   * reader will be back (`aside`): then what it has not processed must not be acked.
+   */
+  detach(id: string, aside = false): void {
     const reader = this.readers.get(id);
     if (!reader) return;
     const { pipe } = reader;
     this.readers.delete(id);
     pipe.readers.delete(id);
     if (pipe.readers.size > 0) return;
-    if (this.phase === "online" && this.automatic.has(pipe.name)) return;
+    if (this.phase === "online" && this.automatic.has(pipe.name) && !aside) return;
     this.pipes.delete(pipe.name);
     if (this.phase === "online") this.urgent.push({ action: "unsubscribe", stream: pipe.name });
   }

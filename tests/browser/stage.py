@@ -1,0 +1,64 @@
+"""What the client's browser tests share: the real server, its pages, and somebody who publishes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+from tests.support.browser import Browser, Tab, built_client, chromium, pages
+from tests.support.serving import Serving, serving
+from transport.client import Client
+
+PAGES = Path(__file__).parent / "pages"
+STREAM = "group/ops"
+TIMEOUT_S = 60
+
+
+class Stage:
+    """A running service, a browser, and pages that read `group/ops`."""
+
+    def __init__(self, server: Serving, browser: Browser, site: str) -> None:
+        self.server = server
+        self.browser = browser
+        self.site = site
+        self.published = 0
+        self._admin: Client
+
+    def token(self, ttl_s: float = 3600) -> str:
+        return self.server.token(42, "alice", groups=("ops",), ttl_s=ttl_s)
+
+    def address(self, kind: str, *tokens: str, port: int = 0, **query: str) -> str:
+        fields = {"server": f"ws://127.0.0.1:{port or self.server.port}", "stream": STREAM, "kind": kind}
+        return f"{self.site}/reader.html?{urlencode(fields | query)}#{','.join(tokens or (self.token(),))}"
+
+    async def reader(self, kind: str, *tokens: str, port: int = 0, **query: str) -> Tab:
+        """A page that reads the stream, online and placed."""
+        tab = await self.browser.open(self.address(kind, *tokens, port=port, **query))
+        await tab.until("window.ready && client.state.value.name === 'online'")
+        return tab
+
+    async def publish(self, count: int) -> None:
+        """Append the next `count` numbered events."""
+        numbers = range(self.published + 1, self.published + count + 1)
+        self.published += count
+        async with asyncio.TaskGroup() as group:
+            for n in numbers:
+                group.create_task(self._admin.send("publish", stream=STREAM, type="tick", n=n))
+
+    def expected(self) -> list[int]:
+        """Every number that was published, once."""
+        return list(range(1, self.published + 1))
+
+
+@asynccontextmanager
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    """Everything running; the events of a stage are appended by an admin without a rate limit."""
+    more = {"/client/huahuo-client.js": built_client()}
+    async with asyncio.timeout(TIMEOUT_S), pages(PAGES, more) as site, chromium() as browser:
+        with serving(tmp_path / "data", HUAHUO_MESSAGES_PER_S="0") as server:
+            made = Stage(server, browser, site)
+            token = server.token(1, "root", admin=True)
+            options = {"token": token, "messages_per_s": 0.0, "backoff_s": (0.02, 0.2)}
+            async with Client(server.url, **options) as made._admin:  # type: ignore[arg-type]
+                yield made
