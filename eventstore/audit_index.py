@@ -243,8 +243,10 @@ class AuditIndex:
     def _open(self) -> sqlite_utils.Database:
         where = ":memory:" if self._path is None else self._path
         if self._path is not None:
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            except FileExistsError:
+                self._path.chmod(0o600)
         connection = sqlite3.connect(where, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
