@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,10 +15,15 @@ TIMEOUT_S = 5.0
 
 
 class RawClient:
-    """One WebSocket. `seen` holds every message in order."""
+    """One WebSocket. `seen` holds every message in order.
+
+    Binary messages are a fault unless `unpack` is set; `binary` counts them.
+    """
 
     def __init__(self, ws: ClientConnection) -> None:
         self.ws = ws
+        self.unpack: Callable[[bytes], bytes] | None = None
+        self.binary = 0
         self.seen: list[dict[str, Any]] = []
 
     async def say(self, **message: Any) -> None:
@@ -31,7 +36,10 @@ class RawClient:
         """The next message."""
         async with asyncio.timeout(TIMEOUT_S):
             data = await self.ws.recv()
-        assert isinstance(data, str), "the server sends text"
+        if isinstance(data, bytes):
+            assert self.unpack is not None, "the server sends text"
+            self.binary += 1
+            data = self.unpack(data).decode()
         message: dict[str, Any] = msgspec.json.decode(data)
         self.seen.append(message)
         return message

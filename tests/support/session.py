@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 
 from eventstore.model import LOG_STREAM, Head, Secret, StoredEvent
+from tests.support.compressed import unpacked
 from transport.api import Call, CommandSpec, Principal, Reply
 from transport.codes import AuthCode
+from transport.compression import Compression
 from transport.dialects import V1, Dialect
 from transport.frames import PING, FrameCache
 from transport.outputs import (
@@ -115,6 +117,7 @@ class Driver:
         dialect: Dialect = V1,
         settings: TransportSettings | None = None,
         commands: Sequence[CommandSpec] = (),
+        compression: Compression | None = None,
         now_ms: int = START_MS,
     ) -> None:
         self.log = log or ModelLog()
@@ -128,6 +131,8 @@ class Driver:
         self.executing: list[Execute | Record] = []
         self.snapshots_due: list[TakeSnapshot] = []
         self.pings = 0
+        self.binary: list[bytes] = []
+        """Every binary frame that was written."""
         self.closed: Close | None = None
         self.hold_snapshots = False
         self.hold_events = False
@@ -138,6 +143,7 @@ class Driver:
             frames=FrameCache(bytes_max=1 << 20, frame_bytes_max=self.settings.frame_bytes_max),
             commands={spec.action: spec for spec in commands},
             fingerprint_key=b"key",
+            compression=compression,
         )
         self.session = Session("s-1", dialect, self.shared, self.now)
 
@@ -266,8 +272,21 @@ class Driver:
     def _write(self, data: bytes) -> None:
         if data == PING:
             self.pings += 1
+        elif data[0] == BINARY:
+            self.binary.append(data)
+            self.sent.append(msgspec.json.decode(unpacked(payload_of(data))))
         else:
             self.sent += [msgspec.json.decode(payload) for payload in payloads(data)]
+
+
+BINARY = 0x82
+
+
+def payload_of(frame: bytes) -> bytes:
+    """The payload of one whole binary frame."""
+    assert frame[0] == BINARY
+    (payload,) = payloads(b"\x81" + frame[1:])
+    return payload
 
 
 def payloads(data: bytes) -> list[bytes]:

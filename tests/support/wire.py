@@ -1,7 +1,7 @@
 """A real server over the in-memory log, with one clock that the test moves; and what it is asked with."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,8 +15,9 @@ from replay.feed import Feed
 from tests.support.faulty_log import FaultyLog
 from transport.api import Call, CommandSpec, Principal, Refusal, Registry, Reply, error_reply, from_record
 from transport.auth import Authenticator
+from transport.compression import Compression
 from transport.gate import Gate
-from transport.http import Phase, Site
+from transport.http import Asset, Phase, Site
 from transport.hub import Hub
 from transport.limits import AddressDoor
 from transport.metrics import Metrics
@@ -129,6 +130,8 @@ async def world(
     ambient: FakeAmbient | None = None,
     tail_events_max: int = 65_536,
     door: AddressDoor | None = None,
+    compression: Compression | None = None,
+    assets: Mapping[str, Asset] | None = None,
 ) -> AsyncIterator[World]:
     """A running server. The same `disk` again is the same log after a restart."""
     made = World(settings or TransportSettings(), disk or ModelDisk(), ambient or FakeAmbient(7))
@@ -139,11 +142,11 @@ async def world(
     made.hub = hub = Hub(log, made.ambient, revocations=made.auth.revocations)
     registry = Registry()
     registry.command(CommandSpec("note", Note, made._note))
-    registry.command(CommandSpec("echo", Note, made._query, query=True))
+    registry.command(CommandSpec("echo", Note, made._query, query=True, compressible=True))
     registry.snapshot("user", made._state)
     made.publisher = Publisher(log, made.ambient, registry)
     made.publisher.register()
-    site = Site(log, made.ambient, made.metrics, {})
+    site = Site(log, made.ambient, made.metrics, assets or {})
     site.phase = Phase.READY
     made.gate = Gate(log, made.ambient)
     made.server = server = Server(
@@ -160,6 +163,7 @@ async def world(
         runtime=runtime,
         ambient=made.ambient,
         fingerprint_key=b"k" * 32,
+        compression=compression,
     )
     await hub.start()
     made.port = await server.start("127.0.0.1", 0)
