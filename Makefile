@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench pykka-suite clean
+.PHONY: help setup web demo test check format bench pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -12,10 +12,15 @@ setup: ## everything into .venv
 
 demo: ## a local IMAP server with sample mail, the service, and a link to watch it
 	@scripts/setup.sh run
+	@scripts/web.sh || echo "demo: going on with the plain page" >&2
 	@$(BIN)/huahuo demo
+
+web: ## the browser client and the console, into huahuo/static
+	@scripts/web.sh
 
 test: ## every test
 	@scripts/setup.sh dev
+	@scripts/web.sh test || { [ -z "$$CI" ] && echo "test: THE BROWSER PARTS WERE NOT BUILT AND NOT TESTED" >&2; }
 	$(BIN)/python -m pytest
 
 check: ## format, lint, types, import contracts
@@ -39,4 +44,4 @@ pykka-suite: ## pykka's own tests, run against our actors too
 	$(BIN)/python -m tests.support.pykka_suite
 
 clean: ## remove what make made
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .tools web/node_modules huahuo/static .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
