@@ -26,6 +26,8 @@ RUNS: Final = (1, 1, 1, 1, 1, 1, 1, 1, 4, 16)
 MADE_UP_STREAMS: Final = 250
 EVENTS_PER_STREAM: Final = 128
 STREAMS_MAX: Final = 500
+EVENTS_MAX: Final = 32_000
+_STREAM_BYTES_MAX = 8 << 20
 _EVENTS_MIN = 200
 _PUBLIC_STREAMS = 40
 _FOLLOWED = ("user/", "group/", "system")
@@ -88,9 +90,11 @@ async def _newest(view: SqliteView) -> AsyncIterator[Part]:
     """The newest events of the streams with most of them."""
     names = [name for prefix in _FOLLOWED for name in view.streams(prefix)]
     names.sort(key=lambda name: (-view.head(name).seq, name))
-    for name in names[:STREAMS_MAX]:
-        after = max(0, view.head(name).seq - EVENTS_PER_STREAM)
-        events = await view.read(name, after, events_max=EVENTS_PER_STREAM)
+    del names[STREAMS_MAX:]
+    for name in names:
+        count = EVENTS_MAX // len(names)
+        after = max(0, view.head(name).seq - count)
+        events = await view.read(name, after, events_max=count, bytes_max=_STREAM_BYTES_MAX)
         if events:
             yield Part(name, events[0].seq, [event.body for event in events])
 

@@ -1,0 +1,341 @@
+"""The compressed protocol over real sockets, and the Python client at its other end."""
+
+import asyncio
+import http.client
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import zstandard
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from eventstore.zstd import Compressor, Decompressor, Dictionary
+from huahuo.dictionaries import found, training
+from tests.e2e.test_command_line import huahuo
+from tests.support.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
+from tests.support.compressed import compression, dictionary, unpacked
+from tests.support.rawclient import RawClient, raw
+from tests.support.services import run
+from tests.support.serving import serving
+from tests.support.wire import world
+from transport.client import Client
+from transport.client_model import Offline, Online, Problem
+from transport.compression import dictionary_path
+from transport.http import Asset
+
+ZSTD, PLAIN = "huahuo.v1.zstd", "huahuo.v1"
+ASSETS = {dictionary_path(dictionary().id): Asset.of("application/octet-stream", dictionary().data)}
+
+
+def test_one_story_three_clients_the_same_events() -> None:
+    async def main() -> None:
+        async with world(compression=compression()) as server:
+            await server.append(STREAM, *[f"event {n}" for n in range(40)])
+            seen: list[list[tuple[int, dict[str, Any]]]] = []
+            binary: list[int] = []
+            for offered in ((ZSTD,), (PLAIN,), ()):
+                async with raw(server.url, *offered) as client:
+                    client.unpack = unpacked if offered == (ZSTD,) else None
+                    cursors = {STREAM: 0}
+                    await client.authenticate(
+                        server.token(), resume={"log": server.log.log_id, "cursors": cursors}
+                    )
+                    await client.until("live", stream=STREAM)
+                    seen.append([(seq, {"text": event["text"]}) for seq, event in client.events(STREAM)])
+                    binary.append(client.binary)
+            assert seen[0] == seen[1] == seen[2]
+            assert len(seen[0]) == 40
+            assert binary == [1, 0, 0]
+
+    run(main())
+
+
+def test_nothing_is_compressed_before_authentication() -> None:
+    async def main() -> None:
+        async with world(compression=compression()) as server, raw(server.url, ZSTD) as client:
+            await client.say(action="heartbeat", id="a" * 60)  # unpack is not set: binary would fail
+            await client.say(action="subscribe", stream=STREAM, id="b" * 60)
+            await client.until("error", code="unauthenticated")
+            result = await client.authenticate(server.token())
+            assert result["dictionary"]["id"] == dictionary().id
+
+    run(main())
+
+
+def test_text_and_binary_mix_in_order() -> None:
+    async def main() -> None:
+        async with world(compression=compression()) as server, raw(server.url, ZSTD) as client:
+            client.unpack = unpacked
+            await client.authenticate(server.token())
+            await client.say(action="note", id="n", text="words", count=20)
+            await client.until("events")
+            await client.say(action="echo", id="e", text="words ", count=100)
+            await client.until("echo")
+            kinds = [message["type"] for message in client.seen]
+            assert kinds == ["authentication_result", "live", "live", "success", "events", "echo"]
+            assert client.binary == 2
+
+    run(main())
+
+
+def test_the_client_fetches_the_dictionary_once_and_sees_what_a_plain_one_sees() -> None:
+    async def main() -> None:
+        async with behind_proxy(compression=compression(), assets=ASSETS) as (server, proxy):
+            await server.append(STREAM, "a", "b")
+            async with client_of(server, proxy.port) as client, client.events(STREAM, "start") as events:
+                heard = Heard(client)
+                seen = await collect(events, 2)
+                opened = proxy.accepted
+                proxy.cut()
+                await heard.wait(Offline)
+                await server.append(STREAM, "c", "d")
+                seen += await collect(events, 2)
+                assert proxy.accepted == opened + 1  # the socket, and no second fetch
+            assert opened == 2
+            async with (
+                client_of(server, client="other", compression=False) as plain,
+                plain.events(STREAM, "start") as events,
+            ):
+                assert await collect(events, 4) == seen
+            assert texts(seen) == ["a", "b", "c", "d"]
+
+    run(main())
+
+
+def test_without_the_dictionary_the_client_goes_on_in_plain_text() -> None:
+    async def main() -> None:
+        async with world(compression=compression()) as server:  # the file is not served
+            client = client_of(server)
+            heard = Heard(client)
+            async with client, client.events(STREAM, "start") as events:
+                await server.append(STREAM, "a")
+                assert texts(await collect(events, 1)) == ["a"]
+            assert "compressed" in heard.of(Problem)[0].message
+            assert len(heard.of(Online)) == 2
+
+    run(main())
+
+
+def framed(data: bytes) -> bytes:
+    return Compressor(dictionary(), 3).compress(data)
+
+
+def other() -> Dictionary:
+    return training.made_up(9, 1024)
+
+
+EVENTS = msgspec.json.encode(
+    {"type": "events", "stream": "user/1", "seq": 1, "events": [{"type": "x", "timestamp": "t"}] * 9}
+)
+
+
+@pytest.mark.parametrize(
+    ("frame", "served"),
+    [
+        (framed(EVENTS)[:-2], dictionary().data),
+        (framed(EVENTS) + b"!", dictionary().data),
+        (b"no frame", dictionary().data),
+        (zstandard.compress(bytes(200_000_000), 19), dictionary().data),
+        (framed(bytes(18 << 20)), dictionary().data),
+        (Compressor(other(), 3).compress(EVENTS), dictionary().data),
+        (framed(EVENTS), other().data),
+        (framed(EVENTS), b"no dictionary"),
+        (framed(EVENTS), bytes(2 << 20)),
+    ],
+    ids=[
+        "cut", "more behind", "no frame", "bomb", "too large", "frame of another dictionary",
+        "another dictionary", "no dictionary", "huge dictionary",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_unpacked_ends_the_connection_and_the_next_one_is_plain(
+    frame: bytes, served: bytes
+) -> None:
+    async def main() -> None:
+        offers: list[str] = []
+
+        async def answer(socket: ServerConnection) -> None:
+            offers.append(str(socket.request and socket.request.headers["Sec-WebSocket-Protocol"]))
+            await socket.recv()
+            place = {"id": dictionary().id, "url": "/dictionary/1"}
+            result = {"type": "authentication_result", "success": True, "log": "m", "dictionary": place}
+            await socket.send(msgspec.json.encode(result).decode())
+            if socket.subprotocol == ZSTD:
+                await socket.send(frame)
+            await socket.wait_closed()
+
+        async with fake_server(answer, lambda: served) as port:
+            client = Client(f"127.0.0.1:{port}", token="t", backoff_s=(0.001, 0.002))
+            heard = Heard(client)
+            async with client:
+                await heard.wait(Online, 2)
+            assert offers == [f"{ZSTD}, {PLAIN}", PLAIN]
+            problem = heard.of(Problem)[0]
+            assert problem.code == "protocol_violation"
+
+    run(main())
+
+
+def test_a_binary_message_that_was_not_agreed_upon_is_a_breach() -> None:
+    async def main() -> None:
+        async def answer(socket: ServerConnection) -> None:
+            await socket.send(framed(EVENTS))
+            await socket.wait_closed()
+
+        async with fake_server(answer, lambda: b"", [PLAIN]) as port:
+            client = Client(f"127.0.0.1:{port}", token="t", backoff_s=(0.001, 0.002))
+            heard = Heard(client)
+            async with client:
+                assert "binary" in (await heard.wait(Problem)).message
+
+    run(main())
+
+
+@pytest.mark.parametrize("url", ["//elsewhere/dictionary/1", "http://elsewhere/", "/a b", "/a\r\nX: y", ""])
+def test_a_dictionary_from_elsewhere_is_not_fetched(url: str) -> None:
+    async def main() -> None:
+        fetched = 0
+
+        def serve_it() -> bytes:
+            nonlocal fetched
+            fetched += 1
+            return dictionary().data
+
+        async def answer(socket: ServerConnection) -> None:
+            await socket.recv()
+            place = {"id": dictionary().id, "url": url}
+            result = {"type": "authentication_result", "success": True, "log": "m", "dictionary": place}
+            await socket.send(msgspec.json.encode(result).decode())
+            await socket.send(framed(EVENTS))
+            await socket.wait_closed()
+
+        async with fake_server(answer, serve_it) as port:
+            client = Client(f"127.0.0.1:{port}", token="t", backoff_s=(0.001, 0.002))
+            heard = Heard(client)
+            async with client:
+                assert "path on the server" in (await heard.wait(Problem)).message
+        assert fetched == 0
+
+    run(main())
+
+
+def fake_server(
+    answer: Callable[[ServerConnection], Awaitable[None]],
+    served: Callable[[], bytes],
+    spoken: list[str] | None = None,
+) -> Any:
+    """A server of our own making; plain GETs are answered with `served`."""
+
+    def plain(_connection: ServerConnection, request: Request) -> Response | None:
+        if "Upgrade" in request.headers:
+            return None
+        data = served()
+        return Response(200, "OK", Headers({"Content-Length": str(len(data))}), data)
+
+    class Fake:
+        async def __aenter__(self) -> int:
+            names = [Subprotocol(name) for name in spoken or [ZSTD, PLAIN]]
+            self.server = await serve(
+                answer, "127.0.0.1", 0, compression=None, subprotocols=names, process_request=plain
+            )
+            return int(self.server.sockets[0].getsockname()[1])
+
+        async def __aexit__(self, *_exception: object) -> None:
+            self.server.close()
+            await self.server.wait_closed()
+
+    return Fake()
+
+
+# The whole service as a process
+
+
+def get(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), response.read()
+    finally:
+        connection.close()
+
+
+CANARY = "canary-password-77"
+
+
+async def a_users_life(client: RawClient, token: str) -> int:
+    """Sign in, add mailboxes with a secret, list them, read everything again; the dictionary's id."""
+    result = await client.authenticate(token)
+    for n in range(20):
+        await client.say(
+            action="add_email", id=f"a{n}", email=f"box{n}@example.org", password=CANARY, mail_type="imap"
+        )
+        await client.until("success", id=f"a{n}")
+    await client.say(action="get_all_emails", id="l")
+    await client.until("emails_list", id="l")
+    await client.say(action="subscribe", id="s", stream="user/7", after="start")
+    await client.until("live", stream="user/7", seq=20)
+    return int(result["dictionary"]["id"])
+
+
+@pytest.mark.e2e
+def test_the_service_compresses_with_what_it_serves_and_no_secret_is_in_it(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        shipped = found.find(tmp_path).used
+        status, headers, body = get(server.port, dictionary_path(shipped.id))
+        assert (status, body) == (200, shipped.data)
+        assert "immutable" in headers["Cache-Control"]
+        assert headers["Access-Control-Allow-Origin"] == "*"
+        assert get(server.port, dictionary_path(shipped.id + 1))[0] == 404
+
+        async def main() -> None:
+            async with raw(server.url.replace("http", "ws"), ZSTD) as client:
+                client.unpack = Decompressor(shipped, output_bytes_max=1 << 20).decompress
+                assert await a_users_life(client, server.token(7, "eve")) == shipped.id
+                assert client.binary >= 3
+                assert CANARY not in repr(client.seen)
+
+        run(main())
+        metrics = get(server.port, "/metrics")[2].decode()
+        sums = dict(line.split() for line in metrics.splitlines() if line.startswith("huahuo_compression"))
+        before, after = (float(sums[f"huahuo_compression_{w}_bytes_total"]) for w in ("before", "after"))
+        assert 0 < after < before / 2
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_a_dictionary_trained_from_the_log_is_used_and_the_old_one_stays_served(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+
+        async def fill() -> None:
+            token = server.token(7, "eve")
+            async with asyncio.timeout(4), Client(server.url, token=token) as client:
+                lines = "\n".join(f"box{n}@example.org----{CANARY}" for n in range(300))
+                await client.send("import_emails", data=lines, mail_type="imap")
+
+        run(fill())
+        done = huahuo("dictionary", "train", "--data", str(server.data), "--size", "2048")
+        assert done.returncode == 0, done.stderr
+        (path,) = (server.data / "dictionaries").glob("*.zdict")
+        trained = found.read(path)
+        assert f"dictionary {trained.id}: " in done.stdout
+        assert b"box1" not in trained.data
+        assert b"canary" not in trained.data
+    with serving(tmp_path / "data", HUAHUO_DICTIONARY=str(path)) as server:
+        for one in (trained, found.find(tmp_path).used):
+            assert get(server.port, dictionary_path(one.id))[2] == one.data
+
+        async def client_reads() -> int:
+            token = server.token(7, "eve")
+            async with (
+                asyncio.timeout(4),
+                Client(server.url, token=token) as client,
+                client.events("user/7", "start") as events,
+            ):
+                return len(await collect(events, 300))
+
+        assert run(client_reads()) == 300
