@@ -37,6 +37,7 @@ from mailcheck.events import PUBLIC_TYPES
 from mailcheck.handlers import MailCommand
 from mailcheck.network import Network
 from replay.feed import Feed
+from transport import clients
 from transport.api import Call, CommandSpec, Registry, Reply
 from transport.auth import Authenticator
 from transport.compression import Compression
@@ -266,9 +267,17 @@ def _adapted(command: MailCommand) -> Callable[[Call[object]], Awaitable[Reply]]
     return handle
 
 
-def _gauges(
-    metrics: Metrics, log: Log, runtime: Runtime, directory: Directory, hub: Hub, mail: MailDomain
+def _show(
+    registry: Registry,
+    metrics: Metrics,
+    log: Log,
+    runtime: Runtime,
+    directory: Directory,
+    hub: Hub,
+    mail: MailDomain,
 ) -> None:
+    """What can be seen of a running service: `get_clients` and the gauges."""
+    clients.register(registry, hub)
     metrics.gauge("log_position", "Last durable position of the log.", lambda: log.position)
     metrics.gauge("connections", "Open WebSockets.", lambda: hub.open_count)
     metrics.gauge("connections_authenticated", "Authenticated WebSockets.", lambda: hub.joined_count)

@@ -1,4 +1,4 @@
-"""The page at `/`: what can be promised about its files without a browser."""
+"""The page for where the console was not built: what can be promised about its files without a browser."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import huahuo
 from transport.codes import AUTH_CLOSES, CLOSES, CloseFact, Rule
 
-STATIC = Path(huahuo.__file__).parent / "static"
+STATIC = Path(huahuo.__file__).parent / "fallback"
 SCRIPTS = sorted(STATIC.glob("*.js"))
 WORDS = re.compile(r"^const (en|zh) = \{(.*?)^\};", re.DOTALL | re.MULTILINE)
 KEY = re.compile(r'(?:^|[{,]\s*)(\w+): "', re.MULTILINE)

@@ -1,0 +1,30 @@
+/** Which lines of a long list are worth drawing. Pure. */
+
+export interface Viewport {
+  /** First line drawn, and the one behind the last. */
+  readonly first: number;
+  readonly end: number;
+}
+
+export function visible(count: number, linePx: number, topPx: number, heightPx: number, beyond: number): Viewport {
+  const first = Math.max(0, Math.floor(topPx / linePx) - beyond);
+  const end = Math.min(count, Math.ceil((topPx + heightPx) / linePx) + beyond);
+  return { first: Math.min(first, Math.max(0, end)), end: Math.max(0, end) };
+}
+
+/** Where to scroll so that line `index` is in sight; `topPx` if it is. */
+export function reveal(index: number, linePx: number, topPx: number, heightPx: number): number {
+  const top = index * linePx;
+  if (top < topPx) return top;
+  if (top + linePx > topPx + heightPx) return top + linePx - heightPx;
+  return topPx;
+}
+
+/** Where a key takes the cursor of a list; null for keys that mean something else. */
+export function moved(key: string, at: number, count: number, page: number): number | null {
+  const steps: Readonly<Record<string, number>> = {
+    ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: count - 1,
+  };
+  const to = steps[key];
+  return to === undefined || count === 0 ? null : Math.min(count - 1, Math.max(0, to));
+}

@@ -1,0 +1,32 @@
+import { rm } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import vue from "@vitejs/plugin-vue";
+import type { Plugin } from "vite";
+import { defineConfig } from "vitest/config";
+
+const OUT = "../../huahuo/static";
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/** The folder is shared with the built client: only what this build made before is removed. */
+const forgetOldBuild: Plugin = {
+  name: "forget-old-build",
+  apply: "build",
+  buildStart: () => rm(here(`${OUT}/assets`), { recursive: true, force: true }),
+};
+
+// The build goes where the Python package ships it from. Nothing is inlined: the page's policy allows
+// scripts and styles from files only. The client is compiled from its source, so it need not be built first.
+export default defineConfig({
+  plugins: [vue(), forgetOldBuild],
+  resolve: { alias: { "huahuo-client": here("../client/src/index.ts") } },
+  build: {
+    outDir: here(OUT),
+    emptyOutDir: false,
+    target: "es2022",
+    cssTarget: ["chrome123", "firefox121", "safari17.5"],
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    rollupOptions: { output: { entryFileNames: "assets/[name]-[hash].js" } },
+  },
+  test: { include: ["test/**/*.test.ts"], testTimeout: 5000 },
+});
