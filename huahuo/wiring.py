@@ -168,7 +168,7 @@ class App:
             fingerprint_key=derive(secrets.master_key, "command fingerprints"),
             compression=compression,
         )
-        _gauges(metrics, log, runtime, directory, hub, mail)
+        _show(registry, metrics, log, runtime, directory, hub, mail)
         metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
         metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
         await hub.start()
