@@ -1,11 +1,15 @@
-"""Every browser test needs Chromium and the built client."""
+"""One Chromium for all browser tests of a run; without it, or without the built client, they are skipped."""
+
+from collections.abc import Iterator
 
 import pytest
 
-from tests.support.browser import built_client, find_chromium
+from tests.support.browser import built_client, chromium
 
 
-@pytest.fixture(autouse=True)
-def _browser() -> None:
-    find_chromium()
+@pytest.fixture(scope="session")
+def devtools() -> Iterator[str]:
+    """The address of a running Chromium, for `profile`."""
     built_client()
+    with chromium() as address:
+        yield address

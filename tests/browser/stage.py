@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-from tests.support.browser import Browser, Tab, built_client, chromium, pages
+from tests.support.browser import Browser, Tab, built_client, pages, profile
 from tests.support.serving import Serving, serving
 from transport.client import Client
 
@@ -46,16 +46,20 @@ class Stage:
             for n in numbers:
                 group.create_task(self._admin.send("publish", stream=STREAM, type="tick", n=n))
 
+    async def revoke(self, user_id: int) -> None:
+        """End every session of a user."""
+        await self._admin.send("revoke", user_id=user_id)
+
     def expected(self) -> list[int]:
         """Every number that was published, once."""
         return list(range(1, self.published + 1))
 
 
 @asynccontextmanager
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(devtools: str, tmp_path: Path) -> AsyncIterator[Stage]:
     """Everything running; the events of a stage are appended by an admin without a rate limit."""
     more = {"/client/huahuo-client.js": built_client()}
-    async with asyncio.timeout(TIMEOUT_S), pages(PAGES, more) as site, chromium() as browser:
+    async with asyncio.timeout(TIMEOUT_S), pages(PAGES, more) as site, profile(devtools) as browser:
         with serving(tmp_path / "data", HUAHUO_MESSAGES_PER_S="0") as server:
             made = Stage(server, browser, site)
             token = server.token(1, "root", admin=True)

@@ -1,13 +1,13 @@
 """A real Chromium for tests, driven over its DevTools protocol: no driver, nothing to download.
 
-    async with chromium() as browser, pages(PAGES) as site:
+    async with profile(devtools) as browser, pages(PAGES) as site:     # `devtools`: a pytest fixture
         tab = await browser.open(f"{site}/a.html")
         await tab.run("return document.title")                  # the body of an async function
         await tab.until("document.querySelector('#state').value === 'online'")
         await tab.reload(); await tab.close()
 
-Tabs of one browser share storage, as a user's do; every `chromium()` has a profile of its own. What a
-page logs or throws is in `tab.said`; nothing here sleeps.
+Tabs of one `profile()` share storage, as a user's do; profiles share nothing. One Chromium serves all
+tests of a run. What a page logs or throws is in `tab.said`.
 """
 
 import asyncio
@@ -17,9 +17,12 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 TIMEOUT_S = 15.0
-START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
 ROOT = Path(__file__).resolve().parents[2]
 BUILT_CLIENT = ROOT / "huahuo" / "static" / "client" / "huahuo-client.js"
 
@@ -223,10 +226,11 @@ class Tab:
 
 
 class Browser:
-    """A running Chromium. Made by `chromium`."""
+    """One profile of a running Chromium. Made by `profile`."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
+        self.context = ""
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._tabs: dict[str, Tab] = {}
@@ -234,7 +238,8 @@ class Browser:
 
     async def open(self, url: str = "about:blank") -> Tab:
         """A new tab."""
-        target = (await self.call("Target.createTarget", url="about:blank"))["targetId"]
+        made = await self.call("Target.createTarget", url="about:blank", browserContextId=self.context)
+        target = made["targetId"]
         session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
         tab = self._tabs[session] = Tab(self, target, session)
         for domain in ("Page", "Runtime", "Network"):
@@ -276,53 +281,50 @@ class Browser:
                     tab.heard(message["method"], message["params"])
 
 
-@asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """A browser with a fresh profile, ended and forgotten at the end."""
+@contextmanager
+def chromium() -> Iterator[str]:
+    """A running Chromium; the address of its DevTools."""
     path = find_chromium()
-    with tempfile.TemporaryDirectory(prefix="huahuo-chromium-", ignore_cleanup_errors=True) as profile:
-        process = await asyncio.create_subprocess_exec(
-            path,
-            *_FLAGS,
-            f"--user-data-dir={profile}",
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+    with tempfile.TemporaryDirectory(prefix="huahuo-chromium-", ignore_cleanup_errors=True) as folder:
+        process = subprocess.Popen(
+            [path, *_FLAGS, f"--user-data-dir={folder}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        assert process.stderr is not None
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                url = await _devtools_url(process)
-            assert process.stderr is not None
-            drain = asyncio.create_task(process.stderr.read())  # a full pipe would hold the browser
-            async with connect(url, max_size=None, ping_interval=None, proxy=None) as socket:
-                browser = Browser(socket)
-                reader = asyncio.create_task(browser.read())
-                await browser.call("Target.setDiscoverTargets", discover=True)
-                try:
-                    yield browser
-                finally:
-                    with contextlib.suppress(PageError, ConnectionClosed, TimeoutError):
-                        async with asyncio.timeout(5):
-                            await browser.call("Browser.close")
-                    reader.cancel()
+            for line in process.stderr:
+                if found := re.search(rb"DevTools listening on (ws://\S+)", line):
+                    break
+            else:
+                raise AssertionError("Chromium ended before it listened")
+            # a full pipe would hold the browser
+            drain = threading.Thread(target=process.stderr.read, daemon=True)
+            drain.start()
+            yield found[1].decode()
         finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
-                    await process.wait()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            with contextlib.suppress(asyncio.CancelledError, UnboundLocalError):
-                await drain
+            os.killpg(process.pid, signal.SIGKILL)  # it has nothing worth saving
+            process.wait(STOP_TIMEOUT_S)
+            process.stderr.close()
 
 
-async def _devtools_url(process: asyncio.subprocess.Process) -> str:
-    assert process.stderr is not None
-    async for line in process.stderr:
-        found = re.search(rb"DevTools listening on (ws://\S+)", line)
-        if found:
-            return found[1].decode()
-    raise AssertionError("Chromium ended before it listened")
+@asynccontextmanager
+async def profile(devtools: str) -> AsyncIterator[Browser]:
+    """A fresh profile in the Chromium at that address, with its tabs closed at the end."""
+    async with connect(devtools, max_size=None, ping_interval=None, proxy=None) as socket:
+        browser = Browser(socket)
+        reader = asyncio.create_task(browser.read())
+        await browser.call("Target.setDiscoverTargets", discover=True)
+        made = await browser.call("Target.createBrowserContext", disposeOnDetach=True)
+        browser.context = made["browserContextId"]
+        try:
+            yield browser
+        finally:
+            with contextlib.suppress(PageError, ConnectionClosed, TimeoutError):
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await browser.call("Target.disposeBrowserContext", browserContextId=browser.context)
+            reader.cancel()
 
 
 @asynccontextmanager

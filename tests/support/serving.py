@@ -115,8 +115,8 @@ def serving(data: Path, **environ: str) -> Iterator[Serving]:
         }
         | environ,
     )
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.kill()

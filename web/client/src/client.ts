@@ -317,7 +317,7 @@ export class Client {
 
   private changed(state: StateData): void {
     if (state.name === "stopped") this.stop(fromData(state.error));
-    else this.states.set(state);
+    else if (state.name !== "connecting" || this.states.value.name !== "connecting") this.states.set(state);
   }
 
   private stop(error: HuahuoError): void {
