@@ -179,9 +179,10 @@ def _decisions(said: Iterator[dict[str, Any]], report: Report) -> None:
 def _versions(ours: Iterator[dict[str, Any]], theirs: Iterator[dict[str, Any]], report: Report) -> None:
     """What two versions say, finding by finding: the same positions in the same order, but for decisions.
 
-    Once two states differ they stay so: only what differs *newly* is a difference.
+    Once two states differ they stay so: a difference is an event after which something differs that
+    did not, or differs in another way.
     """
-    known: dict[tuple[str, str], set[str]] = {}
+    known: dict[tuple[str, str], dict[str, str]] = {}
     ours_decided: dict[tuple[int, str], Any] = {}
     theirs_decided: dict[tuple[int, str], dict[str, Any]] = {}
     for one, other in zip(
@@ -207,10 +208,10 @@ def _versions(ours: Iterator[dict[str, Any]], theirs: Iterator[dict[str, Any]], 
                 for change in differences(one["shown"], other["shown"])
             }
         )
-        new = changes.keys() - known.get(key, set())
-        known[key] = set(changes)
-        if new:
-            report.add(_difference("state", other, [changes[path] for path in sorted(new)]))
+        before = known.get(key, {})
+        known[key] = changes
+        if new := [text for path, text in changes.items() if before.get(path) != text]:
+            report.add(_difference("state", other, new))
     for place in sorted(ours_decided.keys() | theirs_decided.keys()):
         mine, their = ours_decided.get(place), theirs_decided.get(place)
         if mine is None or their is None or _outcome(mine) != _outcome(their):

@@ -21,7 +21,6 @@ from replay.delta import Change, differences, parse_path
 from replay.fork import Add, Edit, Put, Skip, first_difference, fork
 from replay.history import History, ListHistory, pages_of
 from replay.moment import AtHead, parse_event
-from replay.subject import RecentSubject
 from replay.timeline import Timeline, position_of_moment
 
 SAME, DIFFERENT = 0, 1
@@ -80,7 +79,8 @@ async def differ(
 async def _compare(one: ListHistory, other: ListHistory, entities: tuple[str, ...], out: Out) -> int:
     found = first_difference(one.events, other.events)
     names = entities or tuple(sorted({*_touched(one, other)}))
-    changed = {name: await _changes(one, other, name) for name in names}
+    halves = not entities
+    changed = {name: await _changes(one, other, name, halves=halves) for name in names}
     changed = {name: changes for name, changes in changed.items() if changes}
     if out.as_json:
         sides = None if found is None else [None if side is None else event_plain(side) for side in found]
@@ -122,15 +122,19 @@ def _touched(one: ListHistory, other: ListHistory) -> set[str]:
     }
 
 
-async def _changes(one: ListHistory, other: ListHistory, name: str) -> list[Change]:
-    return differences(await _state(one, name), await _state(other, name))
+async def _changes(one: ListHistory, other: ListHistory, name: str, *, halves: bool) -> list[Change]:
+    return differences(await _state(one, name, halves=halves), await _state(other, name, halves=halves))
 
 
-async def _state(history: ListHistory, name: str) -> dict[str, Any]:
-    """The state at the head; {} where nothing of that name ever happened."""
+async def _state(history: ListHistory, name: str, *, halves: bool) -> dict[str, Any]:
+    """The state at the head; {} where nothing of that name ever happened.
+
+    `halves`: of a mailbox only what its own stream holds; the rest is told with its user.
+    """
     if not history.head(name).seq:
         return {}
-    found = own_subject(name) or (await subject(history, name) if "/" in name else RecentSubject(name))
+    found = own_subject(name) if halves else None
+    found = found or await subject(history, name)
     return await Timeline(history, found).seek(history.position)
 
 

@@ -27,6 +27,7 @@ _ASKS = {
 class StepApp(App[None]):
     """One entity, one moment at a time."""
 
+    AUTO_FOCUS = None
     CSS = """
     #state, #event { width: 1fr; border: round $primary; padding: 0 1; }
     #watched { height: auto; max-height: 8; padding: 0 1; }
@@ -61,9 +62,9 @@ class StepApp(App[None]):
         yield Header()
         yield Static(id="watched")
         with Horizontal():
-            with VerticalScroll(id="event"):
+            with VerticalScroll(id="event", can_focus=False):
                 yield Static(id="what")
-            with VerticalScroll(id="state"):
+            with VerticalScroll(id="state", can_focus=False):
                 yield Static(id="shown")
         yield Input(id="ask")
         yield Footer()
