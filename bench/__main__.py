@@ -15,7 +15,7 @@ from bench.harness import OURS, ROUNDS, Options, facts, save
 from bench.procs import raise_files_max
 from eventstore.ambient import SystemAmbient, rfc3339
 
-QUESTIONS = ("fan_out", "private_feeds", "append")
+QUESTIONS = ("fan_out", "private_feeds", "append", "wire")
 RESULTS = Path("bench/results")
 TOOLS = Path(".tools/bench")
 NODE = Path(".tools/bench-node")
