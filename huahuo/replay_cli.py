@@ -181,7 +181,7 @@ def export(
     until: Until = None,
     verify: Verify = False,
 ) -> None:
-    """Write events for other tools. Sealed secrets show as [sealed]."""
+    r"""Write events for other tools. Sealed secrets show as \[sealed]."""
 
     async def body(history: History) -> int:
         from huahuo.replaying.transfer import export as write
