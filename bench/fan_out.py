@@ -5,7 +5,7 @@ are framed once and shared; 10× core NATS and 30× Socket.IO, which frame every
 load a p99 of 5 ms from publication to receipt, most of it the commit.
 
 Every system publishes the same progress event as fast as it goes, half a second (at most 4,096 events)
-ahead of the slowest receiver. huahuo commits every event to its log first (fsync, hash chain), its clients ack;
+ahead of the slowest receiver. huahuo commits every event to its log first (fsync, chain), its clients ack;
 the others keep nothing. Then each publishes at half the rate it reached, and the time from the moment an
 event was due to its receipt is taken.
 """

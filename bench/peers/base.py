@@ -32,6 +32,10 @@ class Running:
         """Processor seconds of the server so far."""
         return cpu_s(self.pids)
 
+    def kill(self) -> None:
+        """`kill -9` to the server."""
+        self.control.kill()
+
     def stop(self) -> None:
         """End every process. Idempotent."""
         with contextlib.ExitStack() as stack:
@@ -57,6 +61,11 @@ class Peer(ABC):
     @abstractmethod
     def start(self, folder: Path) -> Running:
         """Start it with an empty store in `folder`."""
+
+    def restart(self, running: Running, folder: Path) -> Running:
+        """Start it again after `running.kill()`, over what is left in `folder`."""
+        running.stop()
+        return self.start(folder)
 
     @abstractmethod
     def group(self, running: Running, count: int) -> Script:

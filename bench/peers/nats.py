@@ -148,6 +148,9 @@ class _RunningNats(Running):
         super().__init__(control, port, pids)
         self._server = server
 
+    def kill(self) -> None:
+        self._server.stop()
+
     def stop(self) -> None:
         super().stop()
         self._server.stop()

@@ -49,7 +49,13 @@ class Publisher:
 
     async def make_stream(self) -> None:
         """A stream in a file that takes every subject of ours."""
-        stream = {"name": STREAM, "subjects": ["u.*"], "storage": "file", "num_replicas": 1}
+        stream = {
+            "name": STREAM,
+            "subjects": ["u.*"],
+            "storage": "file",
+            "num_replicas": 1,
+            "max_consumers": 20_000,
+        }
         answer = await self.request(f"$JS.API.STREAM.CREATE.{STREAM}", stream)
         assert b'"error"' not in answer, answer
 

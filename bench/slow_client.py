@@ -1,0 +1,71 @@
+"""What does one client that reads nothing cost the server and the 499 others?
+
+The guess before the first run: nothing: its cursor stands still, so memory grows by one write buffer
+(256 KiB) and the others' p99 stays. Socket.IO and `websockets.broadcast` keep everything for it in memory;
+NATS cuts it off at 64 MiB.
+
+First 2,000 events a second to 500 clients that read, then the same while one of them does not.
+"""
+
+import tempfile
+from pathlib import Path
+
+from bench import peers
+from bench.clients.receivers import Receivers
+from bench.harness import OURS, Metric, Options, Sheet, client_note, interleaved
+from bench.procs import resident_bytes
+
+PEERS = (OURS, "socket.io", "websockets", "nats")
+PER_S = {OURS: 2000.0, "socket.io": 100.0, "websockets": 100.0, "nats": 2000.0}
+"""Each at about half of what it can do with 500 connections."""
+METRICS = (
+    Metric("memory", "MiB more with the one that reads nothing", higher_is_better=False),
+    Metric("each_event", "bytes of memory for each event it missed", higher_is_better=False),
+    Metric("p99_before", "ms", higher_is_better=False),
+    Metric("p99_with", "ms, the others", higher_is_better=False),
+    Metric("moved", "% of p99", higher_is_better=False),
+    Metric("cut_off", higher_is_better=False),
+)
+
+
+def run(options: Options) -> list[Sheet]:
+    """See the module."""
+    count = 20 if options.quick else 500
+    sheet = Sheet(f"1 of {count} clients reads nothing", METRICS)
+    cases = peers.wanted(PEERS, options, sheet)
+
+    def measure(case: str) -> None:
+        one(case, sheet, count, options)
+
+    interleaved(cases, options.rounds, measure, [sheet])
+    return [sheet]
+
+
+def one(case: str, sheet: Sheet, count: int, options: Options) -> None:
+    """One round of one system: twice from the start, without and with a deaf client."""
+    per_s = PER_S[case]
+    seconds = 0.2 if options.quick else 3.0
+    memory, p99, cut_off = [], [], 0
+    events = int(per_s * seconds)
+    for deaf in (0, 1):
+        peer = peers.ALL[case]()
+        with tempfile.TemporaryDirectory(dir=options.folder) as name, peer.start(Path(name)) as running:
+            script = peer.group(running, count)
+            with Receivers(script, Path(name), command=options.receiver, deaf=deaf) as receivers:
+                receivers.ready()
+                before, cpu_s = resident_bytes(running.pids[0]), receivers.cpu_s()
+                running.control.ask(cmd="rate", per_s=per_s, count=events)
+                assert receivers.until("lowest", events, 60), "not everything arrived within 60 s"
+                memory.append(resident_bytes(running.pids[0]) - before)
+                p99.append(receivers.counts().quantile_ms(0.99))
+                client_note(sheet, case, receivers.cpu_s() - cpu_s, seconds)
+                cut_off = receivers.report.value("closed")
+    sheet.add(
+        case,
+        memory=(memory[1] - memory[0]) / (1 << 20),
+        each_event=(memory[1] - memory[0]) / events,
+        p99_before=p99[0],
+        p99_with=p99[1],
+        moved=(p99[1] / p99[0] - 1) * 100,
+        cut_off=cut_off,
+    )
