@@ -56,7 +56,7 @@ def main() -> int:
             print(f"\n{sheet.text()}\n", flush=True)
         path = save(name, stamp, question(name), sheets, machine, arguments.results)
         drawn = plot.draw(question(name), sheets, path.with_suffix(".png"))
-        print(f"written: {path}{'' if drawn else ' (no plot: matplotlib is not installed)'}\n", flush=True)
+        print(f"written: {path}{' and its plot' if drawn else ''}\n", flush=True)
     return 0
 
 

@@ -17,7 +17,7 @@ from bench import peers
 from bench.clients.receivers import Receivers
 from bench.clients.script import Script
 from bench.harness import OURS, Metric, Options, Sheet, client_note, interleaved
-from bench.peers.base import Running
+from bench.peers.base import Peer, Running
 from bench.peers.huahuo import Huahuo
 from bench.peers.nats import JetStream
 from bench.procs import peak_bytes
@@ -101,9 +101,7 @@ def storm(
     }
 
 
-def returning(
-    peer: peers.Peer, running: Running, clients: int, cursors: tuple[int, ...], goal: int
-) -> Script:
+def returning(peer: Peer, running: Running, clients: int, cursors: tuple[int, ...], goal: int) -> Script:
     """The clients as they come back, each with what its system can remember."""
     if isinstance(peer, Huahuo):
         return peer.feeds(running, clients, cursors=cursors, goal=goal)

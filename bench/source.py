@@ -29,9 +29,10 @@ type Publish = Callable[[Sequence[Event]], Awaitable[None]]
 """Returns when the events are as durable as the server makes them."""
 
 
-def body(number: int, at_ns: int) -> bytes:
-    """A real progress event with the mark that receivers look for (`clients/receiver.c`)."""
-    return _FRONT % (number, at_ns) + _BACK
+def body(number: int, at_ns: int, pad: int = 0) -> bytes:
+    """A real progress event with the mark that receivers look for (`clients/receiver.c`), perhaps padded."""
+    padding = b'"pad":"%b",' % (b"x" * pad) if pad else b""
+    return _FRONT % (number, at_ns) + padding + _BACK
 
 
 class Source:
@@ -60,9 +61,9 @@ class Source:
             self._number = last
             await self._publish([(GROUP, body(n, now_ns)) for n in range(first, last + 1)])
 
-    async def rate(self, per_s: float, count: int) -> dict[str, Any]:
-        """Publish `count` events to the group, evenly."""
-        return await self._open_loop(per_s, count, self._due_in_group)
+    async def rate(self, per_s: float, count: int, pad: int = 0) -> dict[str, Any]:
+        """Publish `count` events to the group, evenly, each longer by `pad` bytes."""
+        return await self._open_loop(per_s, count, lambda due: self._due_in_group(due, pad))
 
     async def feeds_rate(self, users: int, per_s: float, count: int) -> dict[str, Any]:
         """Publish `count` events evenly, user after user, each by itself."""
@@ -105,10 +106,10 @@ class Source:
             await asyncio.wait(running)
         return {"published": count, "start_ns": start_ns, "end_ns": time.monotonic_ns()}
 
-    def _due_in_group(self, moments: list[int]) -> list[list[Event]]:
+    def _due_in_group(self, moments: list[int], pad: int) -> list[list[Event]]:
         first = self._number + 1
         self._number = self._target = self._number + len(moments)
-        return [[(GROUP, body(n, at_ns)) for n, at_ns in enumerate(moments, first)]]
+        return [[(GROUP, body(n, at_ns, pad)) for n, at_ns in enumerate(moments, first)]]
 
     def _due_in_feeds(self, moments: list[int], users: int) -> list[list[Event]]:
         found = []

@@ -276,6 +276,10 @@ static void start_one(void) {
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     struct linger gone = {.l_onoff = 1, .l_linger = 0}; /* no port waits for minutes after a round */
     setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &gone, sizeof gone);
+    if (started <= deaf) { /* the kernel must not take in what its process does not want */
+        int little = 4096;
+        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
+    }
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from)) die("bind");
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to)) die("connect");
     fcntl(c->fd, F_SETFL, O_NONBLOCK);

@@ -9,11 +9,12 @@ const BACK =
   '"timestamp":"2026-11-24T10:31:07.114Z"}';
 
 /** A real progress event with the mark that receivers look for, as text. */
-const body = (number, atNs) => `{"type":"check_progress","~":${number},"t":${atNs},${BACK}`;
+const body = (number, atNs, pad = 0) =>
+  `{"type":"check_progress","~":${number},"t":${atNs},${pad ? `"pad":"${"x".repeat(pad)}",` : ""}${BACK}`;
 const now = () => process.hrtime.bigint();
 const say = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 
-/** `publish(user, number, atNs)` sends one event at once. */
+/** `publish(user, number, atNs, pad)` sends one event at once. */
 exports.obey = function obey(publish, hello) {
   let number = 0;
   let target = 0;
@@ -50,10 +51,10 @@ exports.obey = function obey(publish, hello) {
       target = Math.max(target, n);
       if (!running) followTarget();
     },
-    rate({ per_s, count }) {
+    rate({ per_s, count, pad }) {
       openLoop(per_s, count, (at) => {
         target = ++number;
-        publish(GROUP, number, at);
+        publish(GROUP, number, at, pad);
       });
     },
     feeds_rate({ users, per_s, count }) {
