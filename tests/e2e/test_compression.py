@@ -25,6 +25,7 @@ from tests.support.serving import serving
 from tests.support.wire import world
 from transport.client import Client
 from transport.client_model import Offline, Online, Problem
+from transport.codes import CloseCode
 from transport.compression import dictionary_path
 from transport.http import Asset
 
@@ -176,6 +177,34 @@ def test_what_cannot_be_unpacked_ends_the_connection_and_the_next_one_is_plain(
             assert offers == [f"{ZSTD}, {PLAIN}", PLAIN]
             problem = heard.of(Problem)[0]
             assert problem.code == "protocol_violation"
+
+    run(main())
+
+
+def test_after_a_restart_with_another_dictionary_the_new_one_is_used() -> None:
+    async def main() -> None:
+        turns = [dictionary(), other()]
+        served = iter([one.data for one in turns])
+        left = iter(turns)
+
+        async def answer(socket: ServerConnection) -> None:
+            used = next(left, None)
+            if used is None:
+                return
+            await socket.recv()
+            place = {"id": used.id, "url": "/dictionary/x"}
+            result = {"type": "authentication_result", "success": True, "log": "m", "dictionary": place}
+            await socket.send(msgspec.json.encode(result).decode())
+            said = msgspec.json.encode({"type": "error", "code": "busy", "message": str(used.id)})
+            await socket.send(Compressor(used, 3).compress(said))
+            await socket.close(CloseCode.DRAINING)
+
+        async with fake_server(answer, lambda: next(served)) as port:
+            client = Client(f"127.0.0.1:{port}", token="t", backoff_s=(0.001, 0.002))
+            heard = Heard(client)
+            async with client:
+                await heard.wait(Problem, 2)
+            assert [one.message for one in heard.of(Problem)] == [str(one.id) for one in turns]
 
     run(main())
 

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from mailcheck.handlers import Handlers
 from tests.support.compressed import compression, dictionary, unpacked
 from tests.support.session import BINARY, Driver, ModelLog, note_command, payload_of, payloads, seqs
 from transport.compression import COMPRESSED_BYTES_MAX, Compression
@@ -146,3 +147,8 @@ def test_a_fresh_token_does_not_change_the_dictionary() -> None:
     session.take()
     (again,) = session.say(action="authenticate", token="alice")
     assert again["dictionary"] == first
+
+
+def test_replies_that_hold_mail_are_never_compressed() -> None:
+    commands = Handlers.__new__(Handlers).commands()
+    assert {command.action for command in commands if command.compressible} == {"get_all_emails"}
