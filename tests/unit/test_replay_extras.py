@@ -1,0 +1,45 @@
+"""Without the optional packages the commands that need them say so."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from eventstore.errors import Damaged
+from huahuo.errors import ConfigError
+from huahuo.replay_cli import step
+from huahuo.replaying.source import load_export
+from huahuo.replaying.transfer import export
+from replay.exported import header
+from tests.support.replaying import tell
+
+
+def test_step_without_textual_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "textual", None)
+    monkeypatch.setitem(sys.modules, "textual.app", None)
+    monkeypatch.delitem(sys.modules, "huahuo.replaying.step", raising=False)
+    with pytest.raises(ConfigError, match=r"huahuo\[tui\]"):
+        step("mailbox/1", tmp_path)
+
+
+def test_parquet_without_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"huahuo\[parquet\]"):
+        asyncio.run(export(tell().history, (), 0, 10, "parquet", tmp_path / "x"))
+    assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
+
+
+def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
+    for number, content in enumerate(
+        (b"", b"{}", b"\xff\n", b'{"huahuo_export":9,"log":"x","position":1}\n')
+    ):
+        (tmp_path / str(number)).write_bytes(content)
+        with pytest.raises(ConfigError):
+            load_export(tmp_path / str(number))
+    for number, bad in enumerate((b"nonsense", b'{"position":1}', b"[]")):
+        path = tmp_path / f"damaged-{number}"
+        path.write_bytes(header("x", 1) + b"\n" + bad + b"\n")
+        with pytest.raises(Damaged) as caught:
+            load_export(path)
+        assert caught.value.position == 1
