@@ -28,5 +28,14 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     rollupOptions: { output: { entryFileNames: "assets/[name]-[hash].js" } },
   },
-  test: { include: ["test/**/*.test.ts"], testTimeout: 5000 },
+  test: {
+    include: ["test/**/*.test.ts"],
+    testTimeout: 5000,
+    // a mail under test must not be able to fetch anything
+    environmentOptions: {
+      happyDOM: {
+        settings: { disableCSSFileLoading: true, disableIframePageLoading: true, handleDisabledFileLoadingAsSuccess: true },
+      },
+    },
+  },
 });

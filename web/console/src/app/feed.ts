@@ -34,7 +34,7 @@ export interface FeedListener {
 }
 
 export class Feed {
-  readonly meter = new Meter();
+  readonly meter: Meter;
   readonly streams = new Map<string, StreamFacts>();
   user: User | null = null;
   /** When the next attempt to connect is made, in `performance.now()` milliseconds. */
@@ -45,6 +45,7 @@ export class Feed {
   private wasOnline = false;
 
   constructor(token: string, private readonly listener: FeedListener) {
+    this.meter = new Meter(() => listener.changed());
     globalThis.WebSocket = this.meter.socket(); // the client takes the page's own
     this.client = new Client({ token });
     this.ends = [this.client.state.subscribe(this.stateChanged), this.client.onStatus(this.heard)];

@@ -11,6 +11,8 @@ export class Meter {
   acked = new Map<string, number>();
   private readonly open = new Set<WebSocket>();
 
+  constructor(private readonly changed: () => void) {}
+
   /** The class to open connections with. */
   socket(): typeof WebSocket {
     const meter = this;
@@ -47,6 +49,7 @@ export class Meter {
   private noteAck(message: string): void {
     const { cursors } = JSON.parse(message) as { cursors: Record<string, number> };
     for (const [stream, seq] of Object.entries(cursors)) this.acked.set(stream, seq);
+    this.changed();
   }
 }
 

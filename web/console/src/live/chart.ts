@@ -23,7 +23,7 @@ export function drawChart(box: HTMLElement, labels: Labels, clock: (text: string
   const dim = colour("--dim");
   const grid = { stroke: colour("--line"), width: 1 };
   const axis = { stroke: dim, grid, ticks: { show: false }, font: "11px system-ui", gap: 4 };
-  const line = { points: { show: false }, spanGaps: true };
+  const line = { points: { show: true, size: 4 }, spanGaps: true };
   const plot = new uPlot({
     width: Math.max(80, box.clientWidth), height: HEIGHT_PX, legend: { show: false }, padding: [8, 4, 0, 4],
     cursor: { show: false },

@@ -18,7 +18,7 @@ export function when(text: string, language: Language): string {
   const date = new Date(text);
   if (Number.isNaN(date.getTime())) return text;
   return made(clocks, language, () => new Intl.DateTimeFormat(locale(language), {
-    month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
+    month: language === "zh" ? "numeric" : "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
   })).format(date);
 }
 

@@ -32,7 +32,7 @@ export const en = {
     need_reauth: "Sign-in needed", cancelled: "Cancelled",
   },
   mailboxes: {
-    title: "Mailboxes", search: "Search mailboxes", filter: "Status", all: "All",
+    title: "Mailboxes", search: "Search mailboxes", filter: "Status", all: "Every status",
     count: (n: number): string => many(n, "mailbox", "mailboxes"),
     shown: (n: number, of: number): string => `${n.toLocaleString("en-GB")} of ${many(of, "mailbox", "mailboxes")}`,
     busy: (n: number): string => `${n.toLocaleString("en-GB")} in check`,
@@ -89,7 +89,7 @@ export const en = {
     detail: "The event",
   },
   audit: {
-    title: "Audit", lead: "Search the whole log. Each search is itself recorded.", stream: "Stream", type: "Event types, separated by commas",
+    title: "Audit", lead: "Search the whole log. Each search is itself recorded.", stream: "Stream", type: "Event types",
     principal: "Who", email_id: "Mailbox id", since: "Since", until: "Until", text: "Text", search: "Search", reset: "Reset",
     position: "Position", when: "When", event: "Event", who: "Who", where: "Where", command: "Command", cause: "Cause", data: "Data",
     more: "Load more", none: "Nothing found", hint: "Search to see events.", found: (n: number): string => many(n, "event", "events"),

@@ -34,7 +34,7 @@ export const zh: Words = {
     need_reauth: "需要重新登录", cancelled: "已取消",
   },
   mailboxes: {
-    title: "邮箱", search: "搜索邮箱", filter: "状态", all: "全部",
+    title: "邮箱", search: "搜索邮箱", filter: "状态", all: "全部状态",
     count: (count) => `${n(count)} 个邮箱`,
     shown: (count, of) => `${n(count)} / ${n(of)} 个邮箱`,
     busy: (count) => `${n(count)} 个检查中`,
@@ -57,7 +57,7 @@ export const zh: Words = {
   },
   form: {
     addTitle: "添加邮箱", editTitle: (email) => `编辑 ${email}`,
-    email: "邮箱地址", type: "类型", password: "密码", passwordKept: "留空则不变", clientId: "Client ID", refreshToken: "Refresh Token",
+    email: "邮箱地址", type: "类型", password: "密码", passwordKept: "留空则不变", clientId: "Client ID", refreshToken: "刷新令牌 (Refresh Token)",
     server: "服务器", port: "端口", tls: "TLS", save: "保存", add: "添加", close: "关闭", cancel: "取消",
     automatic: "按地址自动确定", added: (email) => `已添加 ${email}`, saved: (email) => `已保存 ${email}`,
   },
@@ -90,7 +90,7 @@ export const zh: Words = {
     detail: "事件内容",
   },
   audit: {
-    title: "审计", lead: "搜索整个日志。每次搜索本身也会被记录。", stream: "流", type: "事件类型，以逗号分隔",
+    title: "审计", lead: "搜索整个日志。每次搜索本身也会被记录。", stream: "流", type: "事件类型",
     principal: "操作者", email_id: "邮箱 ID", since: "起始", until: "截止", text: "文本", search: "搜索", reset: "重置",
     position: "位置", when: "时间", event: "事件", who: "操作者", where: "所在流", command: "命令", cause: "起因", data: "数据",
     more: "加载更多", none: "没有找到", hint: "搜索以查看事件。", found: (count) => `${n(count)} 个事件`,

@@ -1,0 +1,31 @@
+import { describe, expect, it } from "vitest";
+import { moved, reveal, visible } from "../src/model/viewport";
+
+describe("visible", () => {
+  it("draws what is in sight and a little beyond", () => expect(visible(10_000, 50, 5000, 500, 4)).toEqual({ first: 96, end: 114 }));
+  it("ends at both ends", () => {
+    expect(visible(10, 50, 0, 5000, 4)).toEqual({ first: 0, end: 10 });
+    expect(visible(0, 50, 0, 500, 4)).toEqual({ first: 0, end: 0 });
+  });
+  it("draws nothing outside of a list that has become short", () => {
+    const { first, end } = visible(3, 50, 90_000, 500, 4);
+    expect(first).toBeLessThanOrEqual(end);
+    expect(end).toBe(3);
+  });
+});
+
+describe("reveal", () => {
+  it("stays where the line is in sight", () => expect(reveal(3, 50, 100, 500)).toBe(100));
+  it("goes no further than needed", () => {
+    expect(reveal(0, 50, 100, 500)).toBe(0);
+    expect(reveal(20, 50, 100, 500)).toBe(550);
+  });
+});
+
+describe("moved", () => {
+  it.each([["ArrowDown", 6], ["ArrowUp", 4], ["PageDown", 15], ["PageUp", 0], ["Home", 0], ["End", 99]] as const)(
+    "%s leads to %d", (key, to) => expect(moved(key, 5, 100, 10)).toBe(to),
+  );
+  it("leaves other keys alone", () => expect(moved("a", 5, 100, 10)).toBeNull());
+  it("goes nowhere in an empty list", () => expect(moved("End", 0, 0, 10)).toBeNull());
+});
