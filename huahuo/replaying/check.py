@@ -11,6 +11,7 @@ What is compared, event by event:
 Each returns the exit code: 0 the same, 1 different.
 """
 
+import asyncio
 import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -20,7 +21,9 @@ from typing import Any
 import msgspec
 
 from eventstore.model import LOG_STREAM
+from huahuo.replaying.fixture import keep
 from huahuo.replaying.show import Out, event_plain
+from huahuo.replaying.source import load_export
 from huahuo.replaying.versions import OURS, code_of, judged
 from mailcheck.subjects import own_subject
 from replay import exported
@@ -109,9 +112,9 @@ async def check(
     report = await examine(history, upto, code, ref)
     saved = None
     if save is not None and report.differences:
-        from huahuo.replaying.fixture import keep
-
-        saved = await keep(history, report.differences[0], save)
+        first = report.differences[0]
+        said = f"{first.kind} {first.line} at @{first.position} of its log"
+        saved = await keep(history, first.entity, first.position, said, save)
     if out.as_json:
         groups = {
             name: {"count": len(held), "first": msgspec.to_builtins(held[0])}
@@ -154,6 +157,13 @@ async def bisect(history: History, upto: int, code: Path | None, ref: str | None
         for text in first.what:
             out.line(f"    {text}")
     return DIFFERENT
+
+
+def disagreements(export: Path) -> list[str]:
+    """What today's code says of a kept history: empty if it decides and folds what was recorded."""
+    history = load_export(export)
+    report = asyncio.run(examine(history, history.position, None, None))
+    return [f"{d.kind} at @{d.position}: {'; '.join(d.what)}" for d in report.differences]
 
 
 async def _write(history: History, upto: int, target: Path) -> int:

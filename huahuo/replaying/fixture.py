@@ -5,7 +5,6 @@ holds: addresses and subjects of real people. Look at them before they go into a
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from huahuo.errors import ConfigError
 from mailcheck.subjects import sealed_in, subject_of
@@ -13,14 +12,11 @@ from replay import exported
 from replay.fork import renumbered
 from replay.history import History, merged
 
-if TYPE_CHECKING:
-    from huahuo.replaying.check import Difference
-
-_TEST = '''"""Kept by `huahuo replay check`: {kind} {line} at @{position} of its log."""
+_TEST = '''"""Kept by `huahuo replay check`: {said}."""
 
 from pathlib import Path
 
-from huahuo.replaying.fixture import disagreements
+from huahuo.replaying.check import disagreements
 
 
 def test_this_history_is_what_the_code_would_write_and_fold() -> None:
@@ -28,40 +24,28 @@ def test_this_history_is_what_the_code_would_write_and_fold() -> None:
 '''
 
 
-async def keep(history: History, difference: "Difference", target: Path) -> Path:
-    """Write `target` (a `.py` name) and its events beside it; returns where the events are.
+async def keep(history: History, entity: str, position: int, said: str, target: Path) -> Path:
+    """Write `target` (a `.py` name) and the entity's events up to a position; returns where these are.
+
+    `said` tells in the test what was found there.
 
     Raises:
         ConfigError: the files cannot be written.
     """
-    entity = difference.entity
     subject = await subject_of(history, entity)
     streams = [entity] if subject is None else [part.stream for part in subject.parts]
     events = [
         event
-        async for piece in merged(history, streams, 0, difference.position)
+        async for piece in merged(history, streams, 0, position)
         for event in piece
         if subject is None or subject.concerns(event)
     ]
     kept = renumbered(events)
     data = target.with_suffix(".jsonl")
     lines = [exported.header("kept", len(kept)), *(exported.line(e, sealed_in(e)) for e in kept)]
-    said = {"kind": difference.kind, "line": difference.line, "position": difference.position}
     try:
         data.write_bytes(b"\n".join(lines) + b"\n")
-        target.with_suffix(".py").write_text(_TEST.format(**said), encoding="utf-8")
+        target.with_suffix(".py").write_text(_TEST.format(said=said), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {target}: {error.strerror}") from None
     return data
-
-
-def disagreements(export: Path) -> list[str]:
-    """What today's code says of a kept history: empty if it decides and folds what was recorded."""
-    import asyncio
-
-    from huahuo.replaying.check import examine
-    from huahuo.replaying.source import load_export
-
-    history = load_export(export)
-    report = asyncio.run(examine(history, history.position, None, None))
-    return [f"{d.kind} at @{d.position}: {'; '.join(d.what)}" for d in report.differences]

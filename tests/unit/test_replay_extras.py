@@ -8,7 +8,7 @@ import pytest
 
 from eventstore.errors import Damaged
 from huahuo.errors import ConfigError
-from huahuo.replay_cli import step
+from huahuo.replaying.commands_looking import step
 from huahuo.replaying.source import load_export
 from huahuo.replaying.transfer import export
 from replay.exported import header

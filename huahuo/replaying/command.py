@@ -1,0 +1,96 @@
+"""What all commands of `huahuo replay` share: the names of options, opening, recording, exit codes.
+
+Exit codes: 0 found or the same, 1 nothing found or different, 2 not usable (damaged, no such place,
+a condition that cannot be read).
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from eventstore.ambient import SystemAmbient
+from eventstore.errors import EventStoreError
+from huahuo import config
+from huahuo.audit_record import record
+from huahuo.errors import HuahuoError
+from huahuo.replaying.source import opened
+from huahuo.tail import printable
+from replay.history import History
+
+EXIT_FOUND = 0
+EXIT_NOTHING = 1
+EXIT_UNUSABLE = 2
+
+app = typer.Typer(
+    name="replay",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="The log as a time-travel debugger: read-only, on a live directory, a copy or an export.",
+)
+
+Data = Annotated[Path | None, typer.Option(help="Data directory, or an export.", show_default="huahuo-data")]
+Json = Annotated[bool, typer.Option("--json", help="JSON, an object a line.")]
+At = Annotated[
+    str | None,
+    typer.Option(help="SEQ, @POSITION, a time or -5m.", show_default="head"),
+]
+After = Annotated[str | None, typer.Option(help="Begin after this moment.", show_default="the start")]
+Until = Annotated[str | None, typer.Option(help="End with this moment.", show_default="head")]
+Verify = Annotated[bool, typer.Option("--verify", help="Check every event against its hash first.")]
+Entity = Annotated[str, typer.Argument(help="mailbox/17, user/42, system, group/NAME or any stream.")]
+EventName = Annotated[str, typer.Argument(metavar="EVENT", help="STREAM#SEQ, or @POSITION.")]
+
+AMBIENT = SystemAmbient()
+
+
+def settings(data: Path | None) -> config.Settings:
+    """The settings of a data directory."""
+    return config.load(environ=os.environ, flags={"data": data})
+
+
+def look_at(
+    data: Path | None,
+    what: dict[str, object],
+    body: Callable[[History], Awaitable[int]],
+    *,
+    verify: bool = False,
+) -> None:
+    """Run `body` over the history at `data` and exit with its code.
+
+    On a live directory it is recorded first who looks at `what`; a copy and an export record nothing.
+    """
+    command = what.pop("replay")
+
+    async def main() -> int:
+        given = settings(data)
+        if given.data.is_dir():
+            await record(given, f"replay {command}", {k: v for k, v in what.items() if v is not None})
+        async with opened(given.data, whole=verify) as history:
+            return await body(history)
+
+    leave(main)
+
+
+def leave(main: Callable[[], Awaitable[int]]) -> None:
+    """Run `main` and exit with its code; what cannot be used ends as one line on stderr."""
+
+    async def run() -> int:
+        return await main()
+
+    errors = Console(stderr=True, highlight=False)
+    try:
+        code = asyncio.run(run())
+    except LookupError as error:
+        errors.print(printable(str(error.args[0] if error.args else error)), markup=False, soft_wrap=True)
+        code = EXIT_NOTHING
+    except (HuahuoError, EventStoreError) as error:
+        errors.print(f"huahuo: {printable(str(error))}", markup=False, soft_wrap=True)
+        code = EXIT_UNUSABLE
+    except BrokenPipeError:  # the reader of the pipe has seen enough
+        code = 0
+    raise typer.Exit(code)
