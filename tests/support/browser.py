@@ -63,7 +63,7 @@ def find_chromium() -> str:
     named = os.environ.get("HUAHUO_CHROMIUM")
     found = named or next((path for name in _NAMES if (path := shutil.which(name))), None)
     if found is None:
-        _missing("no Chromium: apt-get install chromium, or name one in HUAHUO_CHROMIUM")
+        missing("no Chromium: apt-get install chromium, or name one in HUAHUO_CHROMIUM")
     assert found is not None
     return found
 
@@ -71,11 +71,12 @@ def find_chromium() -> str:
 def built_client() -> Path:
     """The client as `scripts/web.sh` built it; skips (fails in CI) where it did not."""
     if not BUILT_CLIENT.exists():
-        _missing("the browser client is not built: make web")
+        missing("the browser client is not built: make web")
     return BUILT_CLIENT
 
 
-def _missing(what: str) -> None:
+def missing(what: str) -> None:
+    """Skip the test, or fail it in CI, where everything must be there."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
