@@ -50,6 +50,11 @@ class Stage:
         """End every session of a user."""
         await self._admin.send("revoke", user_id=user_id)
 
+    async def notify(self, text: str) -> None:
+        """A notification for everybody."""
+        fields = {"stream": "system", "type": "system_notification", "message": text, "level": "info"}
+        await self._admin.send("publish", **fields)
+
     def expected(self) -> list[int]:
         """Every number that was published, once."""
         return list(range(1, self.published + 1))

@@ -1,17 +1,19 @@
 /** The client as an application sees it. */
 
+import { type Claims, claimsOf, socketUrl } from "./address.js";
+import { checkSubscription, encodeCommand } from "./checks.js";
 import { type CursorStore, IndexedDbCursors, MemoryCursors } from "./cursors.js";
 import { type Decoder, Engine } from "./engine.js";
 import { fromData, HuahuoError, misuse } from "./errors.js";
 import { browserHost, type Host } from "./host.js";
 import type { EngineMessage, StateData, TabMessage } from "./messages.js";
+import { iterate } from "./iterate.js";
 import type { At, Commands, Cursor, Item, Reply, State, Status, StreamEvent } from "./model.js";
 import { guarded, type Observable, Subject } from "./observable.js";
+import { abortable, Outbox } from "./outbox.js";
 import { Retry } from "./retry.js";
-import { iterate } from "./iterate.js";
 import { type Source, type SubscribeOptions, Subscription } from "./subscription.js";
 import { type Applied, Tabs } from "./tabs.js";
-import { type Claims, claimsOf, socketUrl } from "./address.js";
 
 export interface ClientOptions {
   /** The server: `https://…`, `wss://…` or a path; left out: where the page came from. */
@@ -50,15 +52,8 @@ export interface SendOptions {
 /** Where a loop over a stream begins. */
 export type Place = Pick<SubscribeOptions, "after" | "tabs">;
 
-interface Pending {
-  readonly text: string;
-  readonly settle: (reply: Reply | HuahuoError) => void;
-}
-
-const OWN_ACTIONS = ["authenticate", "ack", "subscribe", "unsubscribe", "heartbeat", "heartbeat_response"];
-const MESSAGE_BYTES_MAX = 1 << 20;
 const ID_CHARS_MAX = 64;
-const STREAM_CHARS_MAX = 128;
+const ignore = () => undefined; // a loop throws the error itself
 
 export class Client {
   /** The connection, as an observable: `state.value`, `state.subscribe(…)`. */
@@ -82,7 +77,7 @@ export class Client {
   private count = 0;
   private readonly subscriptions = new Set<Subscription>();
   private readonly readers = new Map<string, Subscription>();
-  private readonly pending = new Map<string, Pending>();
+  private readonly outbox: Outbox;
   private readonly listeners = new Set<(status: Status) => void>();
   private readonly over = new AbortController();
 
@@ -97,7 +92,8 @@ export class Client {
     this.page = this.host.id();
     this.state = this.states;
     this.owner = this.owning;
-    this.store = options.cursors ?? (this.host.indexedDB ? new IndexedDbCursors() : new MemoryCursors());
+    this.store = options.cursors ?? (this.host.indexedDB ? new IndexedDbCursors() : new MemoryCursors(this.page));
+    this.outbox = new Outbox(options.commandsMax ?? 1000, (message) => this.up(message));
     this.opened = new Promise((resolve) => (this.isOpen = resolve));
     void this.open();
   }
@@ -145,10 +141,12 @@ export class Client {
   ): Promise<Reply & Commands[A]["reply"]>;
   send(action: string, fields?: object, options?: SendOptions): Promise<Reply & Record<string, unknown>>;
   async send(action: string, fields: object = {}, options: SendOptions = {}): Promise<Reply> {
-    const reply = await this.request(action, fields, options);
+    this.raiseIfStopped();
+    const { signal, id = `${this.page}-${++this.count}` } = options;
+    const reply = await this.outbox.add(id, encodeCommand(action, id, fields), signal);
     if (options.applied && reply.at) {
       try {
-        await abortable(this.applied(reply.at), options.signal);
+        await abortable(this.applied(reply.at), signal);
       } catch (error) {
         throw error instanceof HuahuoError
           ? new HuahuoError(error.code, error.message, { ...error, reply })
@@ -214,30 +212,14 @@ export class Client {
       this.store = new MemoryCursors(host.id());
       return this.store.identity(this.scope);
     });
-    const share = (this.options.share ?? true) && Tabs.possible(host);
-    this.client = this.options.client ?? (share ? id : await this.tabIdentity(id));
     if (this.over.signal.aborted) return;
-    if (share) this.tabs = this.makeTabs();
+    const { client, share = true } = this.options;
+    if (share && Tabs.possible(host)) this.tabs = this.makeTabs();
+    // without sharing each page is a client of its own: a second one must not take over
+    this.client = client ?? (this.tabs ? id : `${id}-${this.page}`.slice(0, ID_CHARS_MAX));
     this.watchPage();
     this.isOpen();
     this.join();
-  }
-
-  /** Without sharing each tab is a client of its own, the same after a reload; a copied tab is not. */
-  private async tabIdentity(id: string): Promise<string> {
-    const { tabStorage, locks } = this.host;
-    const own = tabStorage?.getItem("huahuo") ?? this.page;
-    const made = `${id}-${this.page}`.slice(0, ID_CHARS_MAX);
-    if (!locks || !tabStorage) return made;
-    const mine = await new Promise<boolean>((resolve) => {
-      void locks.request(`huahuo:tab:${own}`, { ifAvailable: true }, (lock) => {
-        resolve(lock !== null);
-        return lock && new Promise<void>((release) => this.over.signal.addEventListener("abort", () => release()));
-      });
-    });
-    if (!mine) return made;
-    tabStorage.setItem("huahuo", own);
-    return `${id}-${own}`.slice(0, ID_CHARS_MAX);
   }
 
   private join(): void {
@@ -261,7 +243,8 @@ export class Client {
       applied: ({ stream, log, seq }: Applied) => {
         for (const one of this.subscriptions) if (one.stream === stream) one.elsewhere({ log, seq });
       },
-    }, () => this.engine?.state ?? { name: "connecting" });
+      state: () => this.engine?.state ?? { name: "connecting" },
+    });
   }
 
   /** This tab owns the connection from now on. */
@@ -288,7 +271,7 @@ export class Client {
   /** The connection has a new owner, which knows nothing yet of this tab. */
   private again(): void {
     for (const subscription of this.subscriptions) subscription.attach();
-    for (const [id, { text }] of this.pending) this.up({ do: "command", id, text });
+    this.outbox.again();
   }
 
   private up(message: TabMessage): void {
@@ -305,7 +288,7 @@ export class Client {
         this.tell(message.status);
         return;
       case "reply":
-        this.pending.get(message.id)?.settle(message.error ? fromData(message.error) : (message.reply as Reply));
+        this.outbox.answered(message.id, message.error ? fromData(message.error) : (message.reply as Reply));
         return;
       default: {
         const subscription = this.readers.get(message.reader);
@@ -325,7 +308,7 @@ export class Client {
     this.over.abort();
     this.states.set({ name: "stopped", error });
     for (const subscription of [...this.subscriptions]) subscription.fail(error);
-    for (const { settle } of [...this.pending.values()]) settle(error);
+    this.outbox.fail(error);
     this.leave();
     this.isOpen();
   }
@@ -386,35 +369,6 @@ export class Client {
     this.join();
   }
 
-  // -- commands, closer ---------------------------------------------------------------------------
-
-  private request(action: string, fields: object, { id, signal }: SendOptions): Promise<Reply> {
-    const commandId = id ?? `${this.page}-${++this.count}`;
-    return new Promise((resolve, reject) => {
-      this.raiseIfStopped();
-      const text = encode(action, commandId, fields);
-      const max = this.options.commandsMax ?? 1000;
-      if (this.pending.size >= max) {
-        throw new HuahuoError("queue_full", `${max} commands wait for an answer already`);
-      }
-      if (this.pending.has(commandId)) throw misuse(`the command ${commandId} waits for its answer already`);
-      if (signal?.aborted) throw aborted();
-      const give = () => {
-        settle(aborted());
-        this.up({ do: "forget", id: commandId });
-      };
-      const settle = (reply: Reply | HuahuoError) => {
-        this.pending.delete(commandId);
-        signal?.removeEventListener("abort", give);
-        if (reply instanceof HuahuoError) reject(reply);
-        else resolve(reply);
-      };
-      signal?.addEventListener("abort", give);
-      this.pending.set(commandId, { text, settle });
-      this.up({ do: "command", id: commandId, text });
-    });
-  }
-
   private raiseIfStopped(): void {
     const { value } = this.states;
     if (value.name === "stopped") throw value.error;
@@ -452,56 +406,4 @@ export class Client {
       },
     };
   })();
-}
-
-const ignore = () => undefined; // a loop throws the error itself
-
-function checkSubscription(stream: string, options: SubscribeOptions): void {
-  if (typeof stream !== "string" || stream === "" || stream.length > STREAM_CHARS_MAX) {
-    throw misuse("the name of a stream is a text of 1 to 128 characters, like user/42");
-  }
-  const { after, tabs, onEvent, onBatch, onItem, onSnapshot } = options;
-  const given = [onEvent, onBatch, onItem].filter((handler) => handler !== undefined);
-  if (given.length > 1) throw misuse("give one of `onEvent`, `onBatch` and `onItem`");
-  if (![...given, onSnapshot].some((handler) => typeof handler === "function")) {
-    throw misuse("give a function as `onEvent`, `onBatch` or `onItem`");
-  }
-  if (after !== undefined && tabs) throw misuse("`tabs` is for a stored place; with `after` each tab has its own");
-  const isPlace = (seq: unknown) => Number.isSafeInteger(seq) && (seq as number) >= 0;
-  const fits = typeof after === "object"
-    ? after !== null && isPlace(after.seq) && typeof after.log === "string"
-    : after === undefined || isPlace(after) || ["head", "start", "snapshot"].includes(after as string);
-  if (!fits) throw misuse("`after` is a seq, a cursor {log, seq}, `head`, `start` or `snapshot`");
-  if (after === "snapshot" && !onSnapshot && !onItem) {
-    throw misuse("`after: \"snapshot\"` needs `onSnapshot` or `onItem` (a loop: `items`)");
-  }
-}
-
-function encode(action: string, id: string, fields: object): string {
-  if (typeof action !== "string" || action === "") throw misuse("an action is a text");
-  if (OWN_ACTIONS.includes(action)) throw misuse(`${action} is said by the client itself`);
-  if (id === "" || id.length > ID_CHARS_MAX) throw misuse("an id has 1 to 64 characters");
-  if ("action" in fields || "id" in fields) throw misuse("`action` and `id` are not fields of a command");
-  let text: string;
-  try {
-    text = JSON.stringify({ action, id, ...fields });
-  } catch (cause) {
-    throw new HuahuoError("misuse", `${action}: a field holds what JSON cannot`, { cause });
-  }
-  if (text.length * 3 > MESSAGE_BYTES_MAX && new TextEncoder().encode(text).length > MESSAGE_BYTES_MAX) {
-    throw new HuahuoError("too_large", `${action}: a message may have ${MESSAGE_BYTES_MAX} bytes`);
-  }
-  return text;
-}
-
-const aborted = () => new HuahuoError("aborted", "the application gave up waiting");
-
-function abortable<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
-  if (!signal) return work;
-  return new Promise((resolve, reject) => {
-    const give = () => reject(aborted());
-    if (signal.aborted) give();
-    signal.addEventListener("abort", give);
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", give));
-  });
 }

@@ -8,29 +8,15 @@ export type Rule = "reconnect" | "reconnect_slowly" | "new_token" | "stop";
 
 const R = "reconnect", S = "stop";
 
-/** code, name, rule, when the server issues it */
-export const CLOSES: readonly (readonly [code: number, name: string, rule: Rule, when: string])[] = [
-  [1000, "normal", S, "FireMail dialect only: the token was refused."],
-  [1001, "going_away", R, "Classic client: going away, or silent for too long."],
-  [1002, "protocol_error", S, "The client broke WebSocket framing."],
-  [1006, "lost", R, "The connection was lost without a close; never sent."],
-  [1007, "bad_utf8", S, "A text message was not UTF-8."],
-  [1009, "too_large", S, "A message was above the size limit."],
-  [1011, "server_fault", R, "The server met a fault of its own."],
-  [1012, "restart", R, "Classic client: the server restarts."],
-  [1013, "try_again_later", R, "FireMail dialect only: any other passing trouble."],
-  [4000, "draining", R, "The server drains: it stops, or is about to restart."],
-  [4003, "token_expired", "new_token", "The token expired, before or while connected."],
-  [4008, "too_slow", R, "Nothing was acked for 60 s with events outstanding."],
-  [4009, "superseded", S, "A newer connection with the same user and client took over."],
-  [4012, "silent", R, "Neither message nor pong came for two heartbeat periods."],
-  [4013, "rate_limited", R, "The client kept sending above the rate limit."],
-  [4408, "auth_timeout", R, "No authentication within 10 s."],
-  [4500, "token_invalid", S, "The token is not one that this server accepts."],
-  [4503, "revoked", S, "The token or its user was revoked."],
-  [4504, "too_many_connections", "reconnect_slowly", "The address or the user has too many connections."],
-  [4506, "unsupported_version", S, "No offered version of the protocol is spoken here."],
-  [4507, "forbidden", S, "The client may not be here at all."],
+/** When the server issues each is said where the table is owned. */
+export const CLOSES: readonly (readonly [code: number, name: string, rule: Rule])[] = [
+  [1000, "normal", S], [1001, "going_away", R], [1002, "protocol_error", S], [1006, "lost", R],
+  [1007, "bad_utf8", S], [1009, "too_large", S], [1011, "server_fault", R], [1012, "restart", R],
+  [1013, "try_again_later", R], [4000, "draining", R], [4003, "token_expired", "new_token"],
+  [4008, "too_slow", R], [4009, "superseded", S], [4012, "silent", R], [4013, "rate_limited", R],
+  [4408, "auth_timeout", R], [4500, "token_invalid", S], [4503, "revoked", S],
+  [4504, "too_many_connections", "reconnect_slowly"], [4506, "unsupported_version", S],
+  [4507, "forbidden", S],
 ];
 
 export const LOST = 1006;
@@ -43,9 +29,9 @@ export function ruleOf(code: number): Rule {
   return known ? known[2] : code >= STOP_FROM ? S : R;
 }
 
-/** A sentence on when the server issues `code`. */
-export function whenOf(code: number): string {
-  return CLOSES.find((fact) => fact[0] === code)?.[3] ?? "The server closed the connection.";
+/** The name of a close code. */
+export function nameOf(code: number): string {
+  return CLOSES.find((fact) => fact[0] === code)?.[1] ?? "closed";
 }
 
 /** The `code` of an `error` message. */

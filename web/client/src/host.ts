@@ -16,18 +16,11 @@ export interface Host {
   readonly visible: () => boolean;
   /** The page's address, "" outside of a page. */
   readonly base: string;
-  readonly tabStorage: Storage | null;
 }
 
-/** Locks exist in secure contexts only (https, localhost); storage may be forbidden. Neither is required. */
+/** Locks exist in secure contexts only (https, localhost); they are not required. */
 export function browserHost(): Host {
   const world = globalThis as Partial<typeof globalThis>;
-  let tabStorage: Storage | null = null;
-  try {
-    tabStorage = world.sessionStorage ?? null;
-  } catch {
-    // forbidden by the browser's settings
-  }
   return {
     now: () => performance.now(),
     random: Math.random,
@@ -39,6 +32,5 @@ export function browserHost(): Host {
     events: [world.window, world.document].filter((target) => target !== undefined),
     visible: () => world.document?.visibilityState !== "hidden",
     base: world.location?.href ?? "",
-    tabStorage,
   };
 }

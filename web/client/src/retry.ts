@@ -1,6 +1,6 @@
 /** Whether and when the client comes back after a connection ended. Pure. */
 
-import { AUTH_CLOSES, LOST, ruleOf, whenOf } from "./codes.js";
+import { AUTH_CLOSES, LOST, ruleOf, nameOf } from "./codes.js";
 
 /** A connection that lived this long puts the back-off to its start again. */
 const STABLE_MS = 5_000;
@@ -52,7 +52,7 @@ export class Retry {
     const ended = AUTH_CLOSES[failure] ?? code ?? LOST;
     const rule = ruleOf(ended);
     const newToken = rule === "new_token";
-    const why = whenOf(ended);
+    const why = nameOf(ended);
     if (rule === "stop" || (newToken && !this.renewable)) {
       return { stop: true, code: ended, why, delayMs: 0, newToken };
     }

@@ -275,7 +275,7 @@ export class Session {
   take(id: string, now: number): Item | null {
     const reader = this.readers.get(id);
     if (!reader || reader.busySince !== null) return null;
-    const item = reader.take(this.window);
+    const item = reader.take();
     if (item) reader.busySince = now;
     return item;
   }

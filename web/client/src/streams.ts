@@ -13,7 +13,7 @@
  */
 
 import { HuahuoError } from "./errors.js";
-import type { After, Batch, Cursor, Item, Outcome, StreamEvent } from "./model.js";
+import type { After, Cursor, Item, Outcome, StreamEvent } from "./model.js";
 import type { EventsFrame, Place, SkippedFrame, SnapshotFrame } from "./wire.js";
 
 export type Ask = { readonly after: After; readonly log?: string };
@@ -54,20 +54,10 @@ export class Reader {
     }
   }
 
-  /** Hand the next item over; runs that wait are joined, up to `eventsMax`. */
-  take(eventsMax: number): Item | null {
-    let item = this.buffer.shift();
+  /** Hand the next item over. */
+  take(): Item | null {
+    const item = this.buffer.shift();
     if (!item) return null;
-    if (item.kind === "batch" && this.buffer[0]?.kind === "batch") {
-      const joined: Batch & { events: StreamEvent[]; last: number } = { ...item, events: [...item.events] };
-      for (let next = this.buffer[0]; next?.kind === "batch"; next = this.buffer[0]) {
-        if (joined.events.length + next.events.length > eventsMax) break;
-        joined.events.push(...next.events);
-        joined.last = next.last;
-        this.buffer.shift();
-      }
-      item = joined;
-    }
     this.cursor = { log: item.log, seq: item.last };
     return item;
   }

@@ -42,6 +42,8 @@ export interface TabsOptions {
   /** A tab that was heard of is gone. */
   readonly gone: (tab: string) => void;
   readonly applied: (applied: Applied) => void;
+  /** The connection, as its owner sees it. */
+  readonly state: () => StateData;
 }
 
 export class Tabs {
@@ -53,7 +55,7 @@ export class Tabs {
   private readonly known = new Set<string>();
   private over = new AbortController();
 
-  constructor(private readonly options: TabsOptions, private readonly state: () => StateData) {
+  constructor(private readonly options: TabsOptions) {
     this.locks = options.host.locks as LockManager;
   }
 
@@ -129,7 +131,7 @@ export class Tabs {
   }
 
   private announce(): void {
-    this.post({ kind: "owner", term: this.term, state: this.state() });
+    this.post({ kind: "owner", term: this.term, state: this.options.state() });
   }
 
   /** A tab's own lock is free when the tab is gone. */
