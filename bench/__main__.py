@@ -15,7 +15,19 @@ from bench.harness import OURS, ROUNDS, Options, facts, save
 from bench.procs import raise_files_max
 from eventstore.ambient import SystemAmbient, rfc3339
 
-QUESTIONS = ("fan_out", "private_feeds", "append", "resume_storm", "deep_resume", "slow_client", "wire")
+QUESTIONS = (
+    "fan_out",
+    "private_feeds",
+    "append",
+    "resume_storm",
+    "deep_resume",
+    "slow_client",
+    "footprint",
+    "wire",
+    "commands",
+    "actors",
+    "entities",
+)
 RESULTS = Path("bench/results")
 TOOLS = Path(".tools/bench")
 NODE = Path(".tools/bench-node")

@@ -3,18 +3,15 @@
 The guess before the first run, from a prototype: 400,000 tells a second to sync handlers and half of
 that to async ones (a task a message), 50,000 starts a second, 650 bytes an idle actor, an awaited ask
 within 10 µs. What pykka's own ThreadingActor needs on the same machine is measured beside it.
-
-    python -m bench.actors [--quick] [--json FILE]
 """
 
-import argparse
 import asyncio
 import gc
 import json
 import logging
-import platform
 import resource
 import statistics
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +20,8 @@ from typing import Any
 import pykka
 
 from actors import LoopActor, LoopRef, Runtime
+from bench.harness import OURS, Metric, Options, Sheet, interleaved
+from bench.procs import Child
 from eventstore.ambient import SystemAmbient
 
 ACTORS = 1000
@@ -196,7 +195,6 @@ def measure(*, quick: bool) -> dict[str, dict[str, Any]]:
     few = 10 if quick else 1
     messages, count = 1_000_000 // few, 20_000 // few
     result: dict[str, dict[str, Any]] = {
-        "machine": {"python": platform.python_version(), "system": platform.system(), "quick": quick},
         "idle": asyncio.run(idle(IDLE_ACTORS // few)),
         "tell_sync": asyncio.run(tells(Counting, messages)),
         "tell_async": asyncio.run(tells(CountingAsync, messages)),
@@ -212,18 +210,39 @@ def measure(*, quick: bool) -> dict[str, dict[str, Any]]:
     return result
 
 
+METRICS = (
+    Metric("tells_s", "1/s"),
+    Metric("µs_each", "µs/tell", higher_is_better=False),
+    Metric("asks_s", "1/s"),
+    Metric("p50_µs", "ask", higher_is_better=False),
+    Metric("p99_µs", "ask", higher_is_better=False),
+    Metric("actors"),
+    Metric("starts_s", "1/s"),
+    Metric("stops_s", "1/s"),
+    Metric("bytes_each", higher_is_better=False),
+    Metric("threads", higher_is_better=False),
+)
+
+
+def run(options: Options) -> list[Sheet]:
+    """See the module. Each round is a process of its own, so that memory can be told apart."""
+    sheet = Sheet("actors on the loop, and pykka's threads beside them", METRICS, baseline="")
+
+    def measure_once(case: str) -> None:
+        del case
+        command = [sys.executable, "-m", "bench.actors", *(["quick"] if options.quick else [])]
+        with Child(command, start_timeout_s=600) as child:
+            for name, figures in child.hello.items():
+                sheet.add(name, **figures)
+
+    interleaved([OURS], options.rounds, measure_once, [sheet])
+    return [sheet]
+
+
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of everything")
-    parser.add_argument("--json", type=Path, help="also write the result there")
-    options = parser.parse_args()
+    """The child: all figures as a line of JSON."""
     logging.getLogger("pykka").setLevel(logging.ERROR)
-    result = measure(quick=options.quick)
-    for question, answer in result.items():
-        print(f"{question:17} {json.dumps(answer, ensure_ascii=False)}")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(json.dumps(measure(quick="quick" in sys.argv)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,15 @@
 """What does an entity cost? Memory of 100,000 residents, waking and ending them, durable commands.
 
-    python -m bench.entities [--quick]
-
-Guess before the first run: 1.5 KiB an entity beside its state; 20,000 wake-ups a second with an
+The guess before the first run: 1.5 KiB an entity beside its state; 20,000 wake-ups a second with an
 empty stream and 4,000 with one to read; 8,000 durable commands a second with 256 in flight.
-Prints one JSON object. Both halves of the work (askers and entities) share one core.
+Both halves of the work (askers and entities) share one core.
 """
 
-import argparse
 import asyncio
 import gc
 import json
 import os
-import platform
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Iterator
@@ -24,6 +21,8 @@ from actors.decider import Context, Decision, Origin
 from actors.directory import Directory, DirectoryLimits
 from actors.entity import CatchUp, Execute
 from actors.runtime import Runtime
+from bench.harness import OURS, Metric, Options, Sheet, interleaved
+from bench.procs import Child
 from eventstore.ambient import SystemAmbient
 from eventstore.model import Append, NewEvent, StoredEvent
 from eventstore.sqlite import SqliteLog
@@ -166,30 +165,39 @@ async def measure(directory: Path, *, residents: int, commands: int) -> dict[str
     return figures
 
 
+METRICS = (
+    Metric("entity_bytes", "each, beside its state", higher_is_better=False),
+    Metric("state_bytes", "each", higher_is_better=False),
+    Metric("wake_empty_per_s"),
+    Metric("wake_stored_per_s"),
+    Metric("end_per_s"),
+    Metric("durable_commands_per_s"),
+    Metric("queries_per_s"),
+    Metric("fold_events_per_s"),
+)
+
+
+def run(options: Options) -> list[Sheet]:
+    """See the module. Each round is a process of its own, so that memory can be told apart."""
+    residents, commands = (1_000, 500) if options.quick else (100_000, 50_000)
+    sheet = Sheet(f"{residents:,} entities, {commands:,} commands, {IN_FLIGHT} in flight", METRICS)
+
+    def measure_once(case: str) -> None:
+        del case
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            command = [sys.executable, "-m", "bench.entities", folder, str(residents), str(commands)]
+            with Child(command, start_timeout_s=600) as child:
+                sheet.add(OURS, **child.hello)
+
+    interleaved([OURS], min(options.rounds, 3), measure_once, [sheet])
+    return [sheet]
+
+
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="a hundredth of everything: does it still run?")
-    quick = parser.parse_args().quick
-    residents, commands = (1_000, 500) if quick else (100_000, 50_000)
-    with tempfile.TemporaryDirectory() as directory:
-        figures = asyncio.run(measure(Path(directory) / "log", residents=residents, commands=commands))
-    print(
-        json.dumps(
-            {
-                "bench": "entities",
-                "python": platform.python_version(),
-                "cores": os.cpu_count(),
-                "residents": residents,
-                "commands": commands,
-                "in_flight": IN_FLIGHT,
-                **figures,
-            },
-            indent=1,
-        )
-    )
+    """The child: all figures as a line of JSON."""
+    folder, residents, commands = sys.argv[1:]
+    figures = asyncio.run(measure(Path(folder) / "log", residents=int(residents), commands=int(commands)))
+    print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,11 @@ class Child:
     """A process that answers lines of JSON with lines of JSON. Its first line says that it is ready."""
 
     def __init__(
-        self, command: Sequence[str], *, environ: dict[str, str] | None = None, cwd: Path | None = None
+        self,
+        command: Sequence[str],
+        *,
+        environ: dict[str, str] | None = None,
+        start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
         self._process = subprocess.Popen(
             command,
@@ -61,13 +65,12 @@ class Child:
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | (environ or {}),
-            cwd=cwd,
             preexec_fn=raise_files_max,  # noqa: PLW1509  the reader's thread starts later
         )
         self.pid = self._process.pid
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.hello = self.receive(START_TIMEOUT_S)
+        self.hello = self.receive(start_timeout_s)
 
     def __enter__(self) -> Self:
         return self

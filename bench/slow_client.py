@@ -43,7 +43,7 @@ def run(options: Options) -> list[Sheet]:
 
 def one(case: str, sheet: Sheet, count: int, options: Options) -> None:
     """One round of one system: twice from the start, without and with a deaf client."""
-    seconds = 0.1 if options.quick else 6.0
+    seconds = 0.1 if options.quick else 14.0
     memory, p99, cut_off = [], [], 0
     events = int(PER_S * seconds)
     for deaf in (0, 1):

@@ -72,9 +72,9 @@ class Huahuo(Peer):
             )
         return Script(running.port, clients, ack_every=WINDOW // 2, goal=goal)
 
-    def token(self, user_id: int, *, groups: tuple[str, ...] = ()) -> str:
+    def token(self, user_id: int, *, groups: tuple[str, ...] = (), admin: bool = False) -> str:
         """A sign-in token of the child."""
-        who = Principal(user_id, "u", is_admin=False, groups=groups)
+        who = Principal(user_id, "u", is_admin=admin, groups=groups)
         ambient = SystemAmbient()
         authenticator = Authenticator(_ENVIRON["HUAHUO_JWT_SECRET"].encode())
         return authenticator.mint(who, now_ms=ambient.now_ms(), ttl_s=3600, jti=ambient.token())
