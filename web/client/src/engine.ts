@@ -101,7 +101,7 @@ export class Engine {
         this.session.detach(message.reader);
         break;
       case "done":
-        this.session.processed(message.reader, message.era, message.seq, this.now());
+        this.session.processed(message.reader, message.era, message.seq);
         break;
       case "command":
         this.senders.set(message.id, tab);

@@ -177,7 +177,7 @@ export class Session {
 
   /** The messages that leave now, in order. */
   outgoing(now: number): string[] {
-    if (this.ackAt <= now) this.acknowledge();
+    this.ackSoon(now);
     const messages = this.urgent.map((message) => JSON.stringify(message));
     this.urgent = [];
     if (this.phase !== "online") return messages;
@@ -210,7 +210,6 @@ export class Session {
 
   /** Time has passed. */
   tick(now: number): void {
-    if (this.ackAt <= now) this.acknowledge();
     for (const reader of this.readers.values()) {
       if (reader.busySince !== null && reader.busySince + ASIDE_AFTER_MS <= now) {
         this.detach(reader.id, true);
@@ -286,17 +285,14 @@ export class Session {
   }
 
   /** The reader is done with everything up to `seq`. */
-  processed(id: string, era: number, seq: number, now: number): void {
+  processed(id: string, era: number, seq: number): void {
     const reader = this.readers.get(id);
     if (!reader) {
       this.happened.push({ is: "lost", reader: id });
       return;
     }
     reader.busySince = null;
-    if (reader.era === era && seq > reader.processed) {
-      reader.processed = seq;
-      this.ackSoon(now);
-    }
+    if (reader.era === era && seq > reader.processed) reader.processed = seq;
     if (reader.buffer.length > 0) this.happened.push({ is: "readable", reader: id });
   }
 
@@ -340,7 +336,7 @@ export class Session {
           pipe.active = false;
           this.problem("missing_events", `${pipe.name}: asking again`);
         }
-        this.arrived(pipe, now);
+        this.arrived(pipe);
         return;
       }
       case "authentication_result":
@@ -348,7 +344,7 @@ export class Session {
         return;
       case "subscribed": {
         const pipe = this.pipes.get(message.stream);
-        if (pipe && pipe.asked === message.id) this.placed(pipe, message.log, message, now);
+        if (pipe && pipe.asked === message.id) this.placed(pipe, message.log, message);
         return;
       }
       case "unsubscribed":
@@ -373,7 +369,7 @@ export class Session {
     }
   }
 
-  private arrived(pipe: Pipe, now: number): void {
+  private arrived(pipe: Pipe): void {
     for (const { id, buffer, busySince } of pipe.readers.values()) {
       const waiting = buffer.reduce((sum, item) => sum + (item.kind === "batch" ? item.events.length : 0), 0);
       if (waiting > 2 * this.window) {
@@ -381,7 +377,6 @@ export class Session {
       }
       if (waiting + buffer.length > 0 && busySince === null) this.happened.push({ is: "readable", reader: id });
     }
-    if (pipe.ackable() !== null) this.ackSoon(now);
   }
 
   private authenticated(result: AuthFrame, now: number): void {
@@ -404,13 +399,12 @@ export class Session {
       let pipe = this.pipes.get(name);
       if (!pipe) this.pipes.set(name, (pipe = new Pipe(name)));
       if (!pipe.asked) pipe.ask = { after: "head" }; // the server follows this one by itself
-      this.placed(pipe, result.log, place, now);
+      this.placed(pipe, result.log, place);
     }
     for (const pipe of this.pipes.values()) if (pipe.asked === pipe.name) pipe.asked = "";
-    this.ackSoon(now);
   }
 
-  private placed(pipe: Pipe, log: string, place: Place, now: number): void {
+  private placed(pipe: Pipe, log: string, place: Place): void {
     const { name } = pipe;
     const { outcome, after, head } = place;
     if (outcome === "denied") {
@@ -420,7 +414,7 @@ export class Session {
     pipe.place(log, place);
     this.status({ type: "outcome", stream: name, outcome, after, head });
     this.announce(pipe, outcome);
-    this.arrived(pipe, now); // the place itself is worth an ack
+    this.arrived(pipe);
   }
 
   private announce(pipe: Pipe, outcome: Outcome): void {
@@ -466,13 +460,18 @@ export class Session {
 
   // -- acks ---------------------------------------------------------------------------------------
 
+  /** Half a window at once, anything else (a new place too) within 250 ms. */
   private ackSoon(now: number): void {
     let unacked = 0;
+    let news = false;
     for (const pipe of this.pipes.values()) {
-      unacked += Math.max(0, (pipe.ackable() ?? 0) - Math.max(pipe.acked, pipe.floor));
+      const seq = pipe.ackable();
+      if (seq === null) continue;
+      news = true;
+      unacked += Math.max(0, seq - Math.max(pipe.acked, pipe.floor));
     }
-    if (unacked >= Math.max(1, this.window / 2)) this.ackAt = now;
-    else if (this.ackAt === Infinity) this.ackAt = now + ACK_AFTER_MS;
+    if (this.ackAt <= now || (news && unacked >= this.window / 2)) this.acknowledge();
+    else if (news && this.ackAt === Infinity) this.ackAt = now + ACK_AFTER_MS;
   }
 
   private acknowledge(): void {

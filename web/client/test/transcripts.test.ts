@@ -145,7 +145,7 @@ class Player {
     for (const [stream, seq] of Object.entries(cursors)) {
       const reader = this.readers.get(stream) as string;
       for (let item = this.session.take(reader, this.now); item; item = this.session.take(reader, this.now)) {
-        this.session.processed(reader, this.session.eraOf(reader), item.last, this.now);
+        this.session.processed(reader, this.session.eraOf(reader), item.last);
         this.resume.cursors[stream] = item.last;
         if (item.last >= seq) break;
       }

@@ -90,7 +90,7 @@ export class Bench {
     const items: Item[] = [];
     for (let item = this.session.take(id, this.now); item; item = this.session.take(id, this.now)) {
       items.push(item);
-      this.session.processed(id, this.session.eraOf(id), item.last, this.now);
+      this.session.processed(id, this.session.eraOf(id), item.last);
     }
     return items;
   }
