@@ -6,7 +6,8 @@ a condition that cannot be read).
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -67,13 +68,22 @@ def look_at(
     command = what.pop("replay")
 
     async def main() -> int:
-        given = settings(data)
-        if given.data.is_dir():
-            await record(given, f"replay {command}", {k: v for k, v in what.items() if v is not None})
-        async with opened(given.data, whole=verify) as history:
+        async with looked_at(data, f"replay {command}", what, verify=verify) as history:
             return await body(history)
 
     leave(main)
+
+
+@asynccontextmanager
+async def looked_at(
+    data: Path | None, command: str, what: Mapping[str, object], *, verify: bool = False
+) -> AsyncIterator[History]:
+    """The history at `data`, once it is recorded who looks at `what`. Raises as `record` and `opened`."""
+    given = settings(data)
+    if given.data.is_dir():
+        await record(given, command, {name: value for name, value in what.items() if value is not None})
+    async with opened(given.data, whole=verify) as history:
+        yield history
 
 
 def leave(main: Callable[[], Awaitable[int]]) -> None:

@@ -20,10 +20,10 @@ from huahuo.replaying.command import (
     app,
     leave,
     look_at,
+    looked_at,
     settings,
 )
 from huahuo.replaying.show import Out
-from huahuo.replaying.source import opened
 from replay.history import History
 from replay.moment import AtHead, AtSeq
 from replay.timeline import position_of_moment
@@ -132,7 +132,7 @@ def diff(
     what: dict[str, object] = {"replay": "diff", "other": str(other), "entities": entities, "at": at}
 
     async def body(history: History) -> int:
-        async with opened(settings(other).data) as second:
+        async with looked_at(other, "replay diff", what) as second:
             return await differ(history, second, tuple(entities or ()), (at, other_at), AMBIENT, out)
 
     look_at(one, what, body)

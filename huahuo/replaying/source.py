@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from eventstore.chain import GENESIS, check
 from eventstore.errors import Damaged, EventStoreError
 from eventstore.model import LOG_STREAM
 from eventstore.view import SqliteView
@@ -32,7 +33,7 @@ async def opened(path: Path, *, whole: bool = False) -> AsyncIterator[History]:
         EventStoreError: it cannot be read.
     """
     if path.is_file():  # noqa: ASYNC240  nothing else runs on this loop
-        yield load_export(path)
+        yield load_export(path, whole=whole)
         return
     if not path.is_dir():  # noqa: ASYNC240
         raise ConfigError(f"{path} is neither a data directory nor an export")
@@ -44,8 +45,12 @@ async def opened(path: Path, *, whole: bool = False) -> AsyncIterator[History]:
         await view.close()
 
 
-def load_export(path: Path) -> ListHistory:
-    """An export in memory. Raises ConfigError and Damaged."""
+def load_export(path: Path, *, whole: bool = False) -> ListHistory:
+    """An export in memory; with `whole` its events are checked against their hashes.
+
+    Raises:
+        ConfigError: it is none; or not of a whole log, so that it cannot be checked. Damaged.
+    """
     try:
         with path.open("rb") as file:
             head, events = parse_lines(file)
@@ -54,6 +59,10 @@ def load_export(path: Path) -> ListHistory:
                 kept.append(event)
                 if len(kept) > _EXPORT_EVENTS_MAX:
                     raise ConfigError(f"{path} holds more than {_EXPORT_EVENTS_MAX} events: import it")
+            if whole:
+                if kept and len(kept) != kept[-1].position:
+                    raise ConfigError(f"{path} is not of a whole log: its hashes cannot be checked")
+                check(GENESIS, 0, {}, kept)
             return ListHistory(kept, head.log)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None

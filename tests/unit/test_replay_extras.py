@@ -11,7 +11,7 @@ from huahuo.errors import ConfigError
 from huahuo.replaying.commands_looking import step
 from huahuo.replaying.source import load_export
 from huahuo.replaying.transfer import export
-from replay.exported import header
+from replay.exported import header, line
 from tests.support.replaying import tell
 
 
@@ -43,3 +43,17 @@ def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
         with pytest.raises(Damaged) as caught:
             load_export(path)
         assert caught.value.position == 1
+
+
+def test_an_export_that_was_edited_is_found_out_and_one_of_a_part_cannot_be(tmp_path: Path) -> None:
+    events = tell().history.events
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"\n".join([header("x", len(events)), *map(line, events)]))
+    assert load_export(path, whole=True).events == events
+    path.write_bytes(path.read_bytes().replace("正在处理".encode(), "已经处理".encode(), 1))
+    with pytest.raises(Damaged) as caught:
+        load_export(path, whole=True)
+    assert "正在处理".encode() in events[caught.value.position - 1].body
+    path.write_bytes(b"\n".join([header("x", len(events)), *map(line, events[3:])]))
+    with pytest.raises(ConfigError):
+        load_export(path, whole=True)
