@@ -21,9 +21,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import perf_counter as clock
 from time import process_time
+from typing import Any
 
 from bench.make_log import make
-from eventstore.model import LOG_STREAM
+from eventstore.model import LOG_STREAM, StoredEvent
 from eventstore.schema import DATABASE
 from eventstore.view import SqliteView
 from mailcheck.mailbox import MailboxFold
@@ -77,15 +78,17 @@ async def _fold(view: SqliteView) -> Figures:
     """Read the whole log in its order, and fold every stream."""
 
     async def work() -> None:
-        folds = {"user": RosterFold().evolve, "mailbox": MailboxFold().evolve}
-        initial = {"user": RosterFold().initial, "mailbox": MailboxFold().initial}
-        states: dict[str, object] = {}
+        states: dict[str, Any] = {}
+        evolves: dict[str, Callable[[Any, StoredEvent], Any]] = {}
         async for page in pages_of(view, LOG_STREAM, 0, view.position):
             for event in page:
                 stream = event.stream
-                kind = stream.partition("/")[0]
-                state = states.get(stream) or initial[kind](stream)
-                states[stream] = folds[kind](state, event)  # type: ignore[operator]
+                evolve = evolves.get(stream)
+                if evolve is None:
+                    fold = RosterFold() if stream.startswith("user/") else MailboxFold()
+                    states[stream] = fold.initial(stream)
+                    evolve = evolves[stream] = fold.evolve
+                states[stream] = evolve(states[stream], event)
 
     return await _timed(work, view.position)
 

@@ -6,6 +6,7 @@ Every call is one short transaction: a long one would keep the write-ahead log f
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from eventstore.chain import GENESIS
@@ -33,7 +34,7 @@ EVENTS_BY_POSITION = (
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF
 _FETCHED_ROWS = 256
-_BODY = 4
+_body = itemgetter(4)
 """Of `_COLUMNS`."""
 
 
@@ -115,7 +116,7 @@ def select_events(
                     entity, who, command, cause, build, chain,
                 ) in rows
             ]  # fmt: skip
-            size += sum(len(row[_BODY]) for row in rows)
+            size += sum(map(len, map(_body, rows)))
             if size > bytes_max:
                 return _within(events, bytes_max)
     except KeyError:
