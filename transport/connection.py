@@ -9,17 +9,18 @@ one timer calls `tick`. No timer and no task is kept for an idle connection.
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable, Mapping
+from enum import Enum
 from typing import Any, ClassVar, Self, cast
 
 import msgspec
 import structlog
 from websockets.exceptions import ConnectionClosed
 
-from actors import ActorDeadError, LoopActor, Runtime
+from actors import ActorDeadError, AskTimeout, LoopActor, Runtime, ask
 from eventstore.ambient import Ambient
 from replay.feed import Feed
 from transport import outputs
-from transport.api import SnapshotOf
+from transport.api import Reply, SnapshotOf
 from transport.codes import CloseCode
 from transport.dialects import Dialect
 from transport.outputs import Now, Output
@@ -33,6 +34,12 @@ _REVOKED_DEADLINE_S = 0.5
 """A revoked client loses its socket within a second, whether it reads or not."""
 
 _log = structlog.get_logger(__name__)
+
+
+class _End(Enum):
+    """What the inbox gets behind a client's last message."""
+
+    END = "end"
 
 
 class Wires(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +69,8 @@ class Connection(LoopActor):
         self._ws = ws
         self._wires = wires
         self._session = Session(f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now())
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._reads: set[asyncio.Task[None]] = set()
+        self._answers: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
         settings = wires.shared.settings
         self._pump = Pump(
@@ -73,7 +81,7 @@ class Connection(LoopActor):
             settings=settings,
             snapshots=wires.snapshots,
             tally=wires.tally,
-            start=self._start,
+            start=self._start_read,
             perform=self._carry_out,
             fail=self._break_off,
         )
@@ -121,12 +129,19 @@ class Connection(LoopActor):
         return cast("Self", wires.runtime.start(cls, ws, dialect, wires).actor_inbox.actor)
 
     async def read(self) -> None:
-        """Hand every message to the actor until the connection is gone."""
+        """Hand every message to the actor until the connection is gone.
+
+        What came before the end is handled although nobody waits for an answer any more: going away
+        takes back nothing that was said.
+        """
         ref = self.actor_ref
         try:
             while True:
                 await ref.tell_async(await self._ws.recv())
-        except (ConnectionClosed, ActorDeadError):
+        except ConnectionClosed:
+            with contextlib.suppress(ActorDeadError, AskTimeout):
+                await ask(ref, _End.END)
+        except ActorDeadError:
             pass
         finally:
             self._lost()
@@ -134,8 +149,10 @@ class Connection(LoopActor):
 
     # The actor: one message at a time ---------------------------------------------------------------
 
-    def on_receive(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
+    def on_receive(self, message: str | bytes | _End) -> Coroutine[Any, Any, None] | None:
         """A message of the client. A coroutine is returned where it has to wait; the inbox waits too."""
+        if message is _End.END:
+            return None
         if self._session.busy or self._ws.paused:
             return self._handle_when_free(message)
         return self._handle(message)
@@ -212,9 +229,9 @@ class Connection(LoopActor):
                 case bytes():
                     self._pump.write(one)
                 case outputs.Execute():
-                    self._start(self._answer(one, self._wires.gate.execute(one.call, one.spec)))
+                    self._start_answer(one, self._wires.gate.execute(one.call, one.spec))
                 case outputs.Record():
-                    self._start(self._answer(one, self._wires.gate.record(one.call, one.reply)))
+                    self._start_answer(one, self._wires.gate.record(one.call, one.reply))
                 case outputs.Acked():
                     principal = self._session.principal
                     assert principal is not None
@@ -235,12 +252,17 @@ class Connection(LoopActor):
                     self._say_close(one)
         return verify
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _start_read(self, work: Coroutine[Any, Any, None]) -> None:
+        _keep(self._reads, work)
 
-    async def _answer(self, asked: outputs.Execute | outputs.Record, work: Coroutine[Any, Any, Any]) -> None:
+    def _start_answer(
+        self, asked: outputs.Execute | outputs.Record, work: Coroutine[Any, Any, Reply]
+    ) -> None:
+        _keep(self._answers, self._answer(asked, work))
+
+    async def _answer(
+        self, asked: outputs.Execute | outputs.Record, work: Coroutine[Any, Any, Reply]
+    ) -> None:
         try:
             reply = await work
         except Exception:  # noqa: BLE001  the client gets another connection, the operator the text
@@ -267,7 +289,8 @@ class Connection(LoopActor):
         self._session.gone()
         self._ws.listener = None
         self._leave()
-        for task in self._tasks:
+        # Answers are not cancelled with it: one that has not begun would take its command along.
+        for task in self._reads:
             task.cancel()
 
     def _leave(self) -> None:
@@ -284,3 +307,10 @@ class Connection(LoopActor):
 
     def _now(self) -> Now:
         return Now(self._wires.ambient.monotonic_s(), self._wires.ambient.now_ms())
+
+
+def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    """Start `work`, and keep it from being collected until it ends."""
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)

@@ -135,6 +135,20 @@ def test_with_too_many_commands_running_the_rest_waits_in_the_network() -> None:
     run(main())
 
 
+def test_what_was_sent_before_a_close_in_good_order_is_executed() -> None:
+    async def main() -> None:
+        async with world() as w:
+            async with raw(w.url, V1) as client:
+                await client.say(action="authenticate", token=w.token())
+                for number in range(30):
+                    await client.say(action="note", id=f"c{number}", text=str(number))
+                await client.ws.close()
+            await until(lambda: w.executed == 30 and w.gate.running == 0 and w.hub.open_count == 0)
+            assert w.log.head("user/42").seq == 30
+
+    run(main())
+
+
 def test_who_asks_and_does_not_read_the_answers_is_not_listened_to() -> None:
     async def main() -> None:
         settings = TransportSettings(messages_per_s=0, write_buffer_bytes_max=1 << 16)
