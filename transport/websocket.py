@@ -7,18 +7,37 @@ every close has a deadline after which the transport is aborted, whoever began i
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidMessage
 from websockets.frames import PONG, Frame
+from websockets.http11 import Response
 from websockets.protocol import CLOSING, OPEN, Event
 
 from transport.dialects import Negotiated
 from transport.settings import TransportSettings
 
 _LOW_WATER = 4  # resume when a quarter of the bound is left
+_METHOD_BYTES_MAX = 16
 _REPLIES_WAITING_MAX = 4
 """A peer that does not read what it asks for (replies, pongs) is cut off at so many largest replies."""
+
+
+def _refusal(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> bytes:
+    body = f"{text}\n".encode()
+    fixed = [
+        ("Connection", "close"),
+        ("Content-Length", str(len(body))),
+        ("Content-Type", "text/plain; charset=utf-8"),
+    ]
+    return Response(status.value, status.phrase, Headers([*fixed, *headers]), body).serialize()
+
+
+_BAD_REQUEST = _refusal(HTTPStatus.BAD_REQUEST, "not a request that is understood here")
+_METHOD_NOT_ALLOWED = _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", ("Allow", "GET, HEAD"))
 
 
 class Listener(Protocol):
@@ -61,6 +80,7 @@ class WebSocket(ServerConnection):
         self._owner = owner
         self._settings = settings
         self._abort: asyncio.TimerHandle | None = None
+        self._beginning = b""
 
     def has_room(self) -> bool:
         """Whether frames may be written without filling the buffer beyond its bound.
@@ -116,12 +136,31 @@ class WebSocket(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if self.request is None and len(self._beginning) < _METHOD_BYTES_MAX:
+            self._beginning += data[:_METHOD_BYTES_MAX]
         super().data_received(data)
         if self.protocol.state is CLOSING:
             # The library answered a close or a breach of protocol, and would wait for ever.
             self.abort_within(self._settings.close_timeout_s)
         elif self.paused:
             self._cut_off_a_hoarder()
+
+    def send_data(self) -> None:
+        """The library has something to send, or wants to close.
+
+        A request that it cannot read (one with a body, or none at all) it would close in silence.
+        """
+        fault = self.protocol.handshake_exc
+        if (
+            self._beginning
+            and isinstance(fault, InvalidMessage)
+            and not isinstance(fault.__cause__, EOFError)
+        ):
+            method = self._beginning.partition(b" ")[0]
+            allowed = method in (b"GET", b"HEAD") or not method.isalpha()
+            self.transport.write(_BAD_REQUEST if allowed else _METHOD_NOT_ALLOWED)
+            self._beginning = b""  # said once
+        super().send_data()
 
     def process_event(self, event: Event) -> None:
         """The library read a request or a frame."""

@@ -52,6 +52,33 @@ def test_plain_http_is_answered_on_the_same_port() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("head", "body", "status"),
+    [
+        ("POST / HTTP/1.1\r\nContent-Length: 5", b"hello", b"405"),
+        ("POST /healthz HTTP/1.1\r\nContent-Length: 3000000", b"x" * 3_000_000, b"405"),
+        ("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n", b"405"),
+        ("GET /healthz HTTP/1.1\r\nContent-Length: 5", b"hello", b"400"),
+        ("GET /é HTTP/1.1", b"", b"400"),
+        ("\x16\x03\x01 no HTTP at all", b"", b"400"),
+    ],
+)
+def test_a_request_with_a_body_or_none_at_all_is_answered(head: str, body: bytes, status: bytes) -> None:
+    async def main() -> None:
+        async with world() as w:
+            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+            writer.write(f"{head}\r\nHost: x\r\n\r\n".encode() + body)
+            await writer.drain()
+            async with asyncio.timeout(5):
+                answer = await reader.read()
+            writer.close()
+            assert answer.startswith(b"HTTP/1.1 " + status)
+            assert (b"\r\nAllow: GET, HEAD\r\n" in answer) == (status == b"405")
+            await until(lambda: not w.server._handshaking)
+
+    run(main())
+
+
 @pytest.mark.parametrize("path", ["/", "/ws", "/any/where?x=1"])
 def test_any_path_may_be_upgraded(path: str) -> None:
     async def main() -> None:
