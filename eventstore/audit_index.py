@@ -1,6 +1,7 @@
 """The audit index: who, what, when and why of every event, with full text, in a database of its own.
 
     DIR/audit.db      event: a row an event, indexed by each question · event_fts: its full text
+                      stretch: at which positions a time is to be looked for
                       meta: whose log, and the (position, chain) up to which it was read
 
 It is a projection that anybody may throw away: it is made again from the log. It never touches the
@@ -13,6 +14,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ _COLUMNS: dict[str, type] = {
     "build": str,
     "data": str,
 }
-_INDEXED = ("entity", "principal", "type", "stream", "timestamp", "command_id")
+_INDEXED = ("entity", "principal", "type", "stream", "command_id")
 _ROW = "position, stream, seq, type, timestamp, principal, entity, command_id, cause, build, event.data"
 
 
@@ -117,7 +119,7 @@ class AuditIndex:
 
     def consumed(self) -> Consumed | None:
         """How far it is; None if it holds nothing."""
-        found = dict(self._db.execute("SELECT key, value FROM meta").fetchall())
+        found = self._facts()
         if "log" not in found:
             return None
         return Consumed(found["log"], int(found["position"]), bytes.fromhex(found["chain"]))
@@ -125,12 +127,13 @@ class AuditIndex:
     def reset(self) -> None:
         """Forget everything: the index was of another history."""
         with self._transaction():
-            for table in ("event", "event_fts", "meta"):
-                self._db.execute(
-                    "INSERT INTO event_fts(event_fts) VALUES ('delete-all')"
-                    if table == "event_fts"
-                    else f"DELETE FROM {table}"  # noqa: S608  three constants
-                )
+            for sql in (
+                "DELETE FROM event",
+                "INSERT INTO event_fts(event_fts) VALUES ('delete-all')",
+                "DELETE FROM stretch",
+                "DELETE FROM meta",
+            ):
+                self._db.execute(sql)
 
     def add(self, log_id: str, events: Sequence[StoredEvent]) -> None:
         """Take in `events`, which follow what was consumed (what another process took in is left out)."""
@@ -158,6 +161,7 @@ class AuditIndex:
                     self._drop(read_receipt(event).ranges)
             last = fresh[-1]
             facts = {"log": log_id, "position": str(last.position), "chain": last.chain.hex()}
+            facts |= self._keep_time(fresh)
             connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
 
     def settle(self) -> None:
@@ -211,11 +215,13 @@ class AuditIndex:
         """What must hold of a row. A time becomes a range of positions, so that it costs one look-up."""
         lowest, highest = after + 1, upto
         if where.since:
-            sql = "SELECT min(position) FROM event WHERE timestamp >= ?"
-            lowest = max(lowest, self._db.execute(sql, [where.since]).fetchone()[0] or upto + 1)
+            sql = "SELECT max(position) FROM stretch WHERE clock < ?"
+            lowest = max(lowest, self._db.execute(sql, [where.since]).fetchone()[0] or 0)
         if where.until:
-            sql = "SELECT max(position) FROM event WHERE timestamp <= ?"
-            highest = min(highest, self._db.execute(sql, [where.until]).fetchone()[0] or 0)
+            back_ms = int(self._facts().get("back_ms", "0"))
+            sql = "SELECT min(position) FROM stretch WHERE clock > ?"
+            found = self._db.execute(sql, [rfc3339(_ms(where.until) + back_ms)]).fetchone()[0]
+            highest = min(highest, upto if found is None else found - 1)
         clauses, values = ["position BETWEEN ? AND ?"], list[str | int]([lowest, highest])
         for column in ("stream", "principal", "entity", "command_id"):
             if asked := getattr(where, column):
@@ -226,9 +232,26 @@ class AuditIndex:
             values += where.types
         for column, sign in (("since", ">="), ("until", "<=")):
             if asked := getattr(where, column):
-                clauses.append(f"+timestamp {sign} ?")  # the plus: no index, the positions are known
+                clauses.append(f"timestamp {sign} ?")
                 values.append(asked)
         return clauses, values
+
+    def _facts(self) -> dict[str, str]:
+        return dict(self._db.execute("SELECT key, value FROM meta").fetchall())
+
+    def _keep_time(self, events: Sequence[StoredEvent]) -> dict[str, str]:
+        """Note the newest time before these events, and how far the clock ever went back.
+
+        So nothing before a stretch is as new as a time beyond its `clock`, and nothing in it or behind is
+        older than its `clock` less the time that the clock went back.
+        """
+        known = self._facts()
+        newest_ms, back_ms = int(known.get("newest_ms", "0")), int(known.get("back_ms", "0"))
+        self._db.execute("INSERT INTO stretch VALUES (?, ?)", (events[0].position, rfc3339(newest_ms)))
+        for event in events:
+            newest_ms = max(newest_ms, event.ts_ms)
+            back_ms = max(back_ms, newest_ms - event.ts_ms)
+        return {"newest_ms": str(newest_ms), "back_ms": str(back_ms)}
 
     def _drop(self, ranges: Sequence[tuple[int, int]]) -> None:
         for first, count in ranges:
@@ -274,10 +297,12 @@ class AuditIndex:
             connection.execute("ROLLBACK")
             return
         db.table("meta").create({"key": str, "value": str}, pk="key", strict=True)
+        db.table("stretch").create({"position": int, "clock": str}, pk="position", strict=True)
         table = db.table("event")
         table.create(_COLUMNS, pk="position", not_null=set(_COLUMNS), strict=True)
         for column in _INDEXED:
             table.create_index([column], index_name=f"event_by_{column}")
+        db.table("stretch").create_index(["clock"], index_name="stretch_by_clock")
         table.enable_fts(["data"], fts_version="FTS5", tokenize="unicode61 remove_diacritics 2")
         connection.execute(f"PRAGMA user_version={FORMAT}")
         connection.execute("COMMIT")
@@ -297,3 +322,8 @@ class AuditIndex:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def _ms(time: str) -> int:
+    given = datetime.fromisoformat(time) - datetime.fromtimestamp(0, UTC)
+    return given // timedelta(milliseconds=1)

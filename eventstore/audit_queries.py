@@ -23,6 +23,7 @@ METADATA: Final[dict[str, Any]] = {
                     "hidden": False,
                 },
                 "meta": {"hidden": True},
+                "stretch": {"hidden": True},
             },
             "queries": {
                 "about_entity": {

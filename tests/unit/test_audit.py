@@ -144,6 +144,19 @@ async def test_counting_is_bounded_and_says_so() -> None:
 
 
 @looped
+async def test_times_are_found_also_where_the_clock_went_back() -> None:
+    async with asked() as (log, audit):
+        await log.append(said("user/3", "late", -3))  # three hours before the first, at the log's end
+        await audit.catch_up()
+        await log.append(said("user/3", "later", 9))
+        await audit.catch_up()
+        early = Where(until="2026-09-21T13:00:00.000Z")
+        assert [row.position for row in (await audit.page(early)).rows] == [7]
+        recent = Where(since="2026-09-21T19:00:00.000Z")
+        assert [row.position for row in (await audit.page(recent)).rows] == [6, 8]
+
+
+@looped
 async def test_a_search_that_holds_no_word_is_refused() -> None:
     async with asked() as (_, audit):
         with pytest.raises(ValueError, match="no word"):
