@@ -202,11 +202,15 @@ export class Engine {
     if (this.pumping || this.stopped) return;
     this.pumping = true;
     try {
-      for (let more = this.session.drain(); more.length > 0; more = this.session.drain()) more.forEach(this.happen);
+      // what is sent may have consequences too: a reader that joins what flows already
+      for (let first = true, more = this.session.drain(); first || more.length > 0; more = this.session.drain()) {
+        more.forEach(this.happen);
+        this.send();
+        first = false;
+      }
     } finally {
       this.pumping = false;
     }
-    this.send();
     this.arm();
   }
 

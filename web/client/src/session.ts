@@ -183,8 +183,8 @@ export class Session {
     if (this.phase !== "online") return messages;
     for (const pipe of this.pipes.values()) {
       pipe.settle();
-      this.announce(pipe, "fresh");
       const ask = pipe.retryAt <= now ? pipe.next(this.log) : null;
+      if (!ask && pipe.settled) this.announce(pipe);
       if (!ask || !this.pace.take(now)) continue;
       pipe.ask = ask;
       pipe.asked = `${this.prefix}-s${++this.count}`;
@@ -413,15 +413,17 @@ export class Session {
     }
     pipe.place(log, place);
     this.status({ type: "outcome", stream: name, outcome, after, head });
-    this.announce(pipe, outcome);
+    if (outcome !== "snapshot") this.announce(pipe, outcome);
     this.arrived(pipe);
   }
 
-  private announce(pipe: Pipe, outcome: Outcome): void {
+  /** Tell readers where they stand, once. Without an outcome: those that joined what flows already. */
+  private announce(pipe: Pipe, outcome?: Outcome): void {
     for (const reader of pipe.readers.values()) {
-      if (reader.told || !reader.cursor) continue;
+      const { id, cursor, resumes } = reader;
+      if (reader.told || !cursor) continue;
       reader.told = true;
-      this.happened.push({ is: "placed", reader: reader.id, cursor: reader.cursor, outcome });
+      this.happened.push({ is: "placed", reader: id, cursor, outcome: outcome ?? (resumes ? "resumed" : "fresh") });
     }
   }
 

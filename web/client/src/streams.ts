@@ -25,6 +25,8 @@ export class Reader {
   placed = false;
   /** The application knows where it stands. */
   told = false;
+  /** It came with a place. */
+  readonly resumes: boolean;
   log = "";
   received = 0;
   processed = 0;
@@ -34,6 +36,7 @@ export class Reader {
   busySince: number | null = null;
 
   constructor(readonly id: string, readonly pipe: Pipe, readonly start: After, cursor: Cursor | null) {
+    this.resumes = cursor !== null;
     if (cursor) this.place(cursor.log, cursor.seq);
   }
 
@@ -102,9 +105,14 @@ export class Pipe {
     return seq === Infinity ? null : seq;
   }
 
+  /** The server has said where this connection stands, and nothing else is awaited. */
+  get settled(): boolean {
+    return this.active && !this.asked && !this.expects;
+  }
+
   /** Readers that want the head begin where others stand already: asking would move those. */
   settle(): void {
-    if (!this.active || this.expects || this.resumeIn(this.log) === null) return;
+    if (!this.settled || this.resumeIn(this.log) === null) return;
     for (const reader of this.readers.values()) {
       if (!reader.placed && reader.start === "head") reader.place(this.log, this.received);
     }

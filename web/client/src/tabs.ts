@@ -46,10 +46,14 @@ export interface TabsOptions {
   readonly state: () => StateData;
 }
 
+const isEnd = (message: EngineMessage): boolean => message.is === "state" && message.state.name === "stopped";
+
 export class Tabs {
   private channel: BroadcastChannel | null = null;
   private readonly locks: LockManager;
   private term = "";
+  /** The term of the owner before this tab. */
+  private before = "";
   private owner = false;
   private release: (() => void)[] = [];
   private readonly known = new Set<string>();
@@ -72,6 +76,7 @@ export class Tabs {
     this.hold(`huahuo:${scope}:tab:${tab}`, () => this.post({ kind: "hello", from: tab }));
     this.hold(`huahuo:${scope}:owner`, () => {
       this.owner = true;
+      this.before = this.term;
       this.term = host.id();
       own();
       this.announce();
@@ -97,8 +102,9 @@ export class Tabs {
 
   /** From the owner to a tab (null: to all). */
   down(to: string | null, message: EngineMessage): void {
-    if (to === null || to === this.options.tab) this.options.down(message);
-    if (to !== this.options.tab) this.post({ kind: "down", term: this.term, to, message });
+    const { tab, down } = this.options;
+    if (to !== tab) this.post({ kind: "down", term: this.term, to, message }); // first: this tab may leave
+    if (to === null || to === tab) down(message);
   }
 
   tellApplied(applied: Applied): void {
@@ -122,7 +128,10 @@ export class Tabs {
         this.options.up(packet.from, packet.message);
         return;
       case "down":
-        if (this.owner || packet.term !== this.term || (packet.to !== null && packet.to !== tab)) return;
+        if (packet.to !== null && packet.to !== tab) return;
+        // the last words of the owner before may come after its lock: the end is the end for all tabs
+        if (packet.term !== (this.owner ? this.before : this.term)) return;
+        if (this.owner && !isEnd(packet.message)) return;
         this.options.down(packet.message);
         return;
       case "applied":
