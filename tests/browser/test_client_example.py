@@ -1,0 +1,33 @@
+"""The example page as the service itself offers it: the package from `/client/`, without a bundler."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.browser.stage import stage
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+def test_it_shows_mailboxes_as_they_change_under_the_policy_of_the_service(
+    devtools: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with stage(devtools, tmp_path) as on:
+            tab = await on.browser.open(f"{on.server.url}/client/#token={on.token()}")
+            await tab.until("document.querySelector('#state').value === 'online'")
+            other = await on.reader("none")
+            await other.run(
+                """await client.send("add_email", {
+                     email: "a@example.org", mail_type: "imap", server: "127.0.0.1", port: 143, password: "x",
+                   })"""
+            )
+            await tab.until("document.querySelector('#emails').textContent.includes('a@example.org')")
+            await asyncio.to_thread(on.server.kill)
+            await tab.until("document.querySelector('#state').value === 'offline'")
+            await asyncio.to_thread(on.server.start)
+            await tab.until("document.querySelector('#state').value === 'online'")
+            assert not [line for line in tab.said if line.startswith(("error", "thrown"))]
+
+    asyncio.run(main())
