@@ -84,7 +84,7 @@ async def asking(view: SqliteView, index: Path, rounds: int) -> dict[str, Any]:
             "stream and type": Where(stream=sample.stream, types=(sample.type,)),
             "principal since": Where(principal=sample.principal, since=late.timestamp),
             "text, common": Where(text="正在"),
-            "text, two words": Where(text="正在 检查"),
+            "text, two words": Where(text="正在处理 邮件"),
             "text, rare": Where(text="nothing-of-the-kind"),
             "text and entity": Where(text="正在", entity=sample.entity),
         }
@@ -112,7 +112,7 @@ async def appending(log: SqliteLog, seconds: float) -> float:
 
     async def caller(number: int) -> None:
         nonlocal count
-        event = NewEvent(f"user/{number}", "check_progress", BODY, 1, f"mailbox/{number}")
+        event = NewEvent(f"bench/{number}", "check_progress", BODY, 1, f"bench/{number}")
         while _ambient.monotonic_s() < until_s:
             await log.append(Append(ts_ms=_ambient.now_ms(), events=(event,), principal="bench"))
             count += 1
@@ -160,7 +160,7 @@ async def ask_forever(directory: Path) -> None:
     audit = await Audit.open(view, directory / "audit.db")
     print("asking", flush=True)
     while True:
-        for where in (Where(entity="mailbox/17"), Where(text="正在 检查"), Where(principal="service")):
+        for where in (Where(entity="mailbox/17"), Where(text="正在处理 邮件"), Where(principal="service")):
             await audit.page(where)
             await audit.count(where)
             await asyncio.sleep(0.1)

@@ -39,10 +39,15 @@ class Audit:
         self._executor = executor
 
     @classmethod
-    async def open(cls, log: LogReader, path: Path | None, executor: Executor | None = None) -> Self:
+    async def open(
+        cls, log: LogReader, path: Path | None, executor: Executor | None = None, *, copied: bool = False
+    ) -> Self:
         """Use the index at `path` (None: in memory); one that belongs to another history is made anew.
 
-        An executor given must have one thread.
+        An executor given must have one thread. A file that was `copied` is looked over first.
+
+        Raises:
+            EventStoreError: the index cannot be made.
         """
         jobs = executor or ThreadExecutor(1, "audit-index")
         try:
@@ -51,8 +56,10 @@ class Audit:
             jobs.close()
             raise EventStoreError(f"the audit index cannot be made: {error}") from None
         audit = cls(log, index, jobs)
-        if not await audit._belongs():
-            await audit._job(audit._index.reset)
+        if copied and not await audit._job(index.is_whole):
+            await audit._job(index.discard)
+        elif not await audit._belongs():
+            await audit._job(index.reset)
         return audit
 
     async def close(self) -> None:

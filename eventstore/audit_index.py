@@ -29,7 +29,7 @@ from eventstore.pruning import is_receipt, read_receipt
 
 DATABASE = "audit.db"
 FORMAT = 1
-COUNTED_MAX = 10_000
+COUNTED_MAX = 5_000
 """So many matches are counted and sorted into facets; more is said as `more than`."""
 
 FACETS = ("type", "stream", "principal", "entity")
@@ -49,7 +49,12 @@ _COLUMNS: dict[str, type] = {
     "data": str,
 }
 _INDEXED = ("entity", "principal", "type", "stream", "command_id")
-_ROW = "position, stream, seq, type, timestamp, principal, entity, command_id, cause, build, event.data"
+_EXACT = ("stream", "type", "principal", "entity")
+"""Columns whose whole value is one word of the full text, so that a search is narrowed there."""
+_ROW = ", ".join(f"event.{name}" for name in _COLUMNS)
+_TEXTS = f"rowid, {', '.join(_EXACT)}, data"
+_PUT_TEXT = f"INSERT INTO event_fts({_TEXTS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608  constants
+_DROP_TEXT = f"INSERT INTO event_fts(event_fts, {_TEXTS}) VALUES ('delete', ?, ?, ?, ?, ?, ?)"  # noqa: S608
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,11 +112,18 @@ class AuditIndex:
     def __init__(self, path: Path | None) -> None:
         """Open the index at `path`, made anew if it is not there or not usable; None: in memory."""
         self._path = path
+        self._kept = 0
         try:
             self._db = self._open()
         except sqlite3.DatabaseError:
             self._discard()
             self._db = self._open()
+
+    def discard(self) -> None:
+        """Throw the file away and begin with an empty one."""
+        self.close()
+        self._discard()
+        self._db = self._open()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -123,6 +135,17 @@ class AuditIndex:
         if "log" not in found:
             return None
         return Consumed(found["log"], int(found["position"]), bytes.fromhex(found["chain"]))
+
+    def is_whole(self) -> bool:
+        """Whether its pages agree and no row is missing: one copied while it was written may be torn."""
+        try:
+            if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                return False
+            self._db.execute("INSERT INTO event_fts(event_fts, rank) VALUES ('integrity-check', 0)")
+            rows = self._db.execute("SELECT count(*) FROM event").fetchone()[0]
+        except sqlite3.DatabaseError:
+            return False
+        return bool(rows == int(self._facts().get("rows", "0")))
 
     def reset(self) -> None:
         """Forget everything: the index was of another history."""
@@ -152,16 +175,18 @@ class AuditIndex:
                         event.principal, event.entity, event.command_id, event.cause, event.build, data,
                     )
                 )  # fmt: skip
-                texts.append((event.position, words_of(value)))
+                texts.append(_searched(event.position, rows[-1], value))
             connection = self._db.conn
+            self._kept = int(self._facts().get("rows", "0")) + len(rows)
             connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            connection.executemany("INSERT INTO event_fts(rowid, data) VALUES (?, ?)", texts)
+            connection.executemany(_PUT_TEXT, texts)
             for event in fresh:
                 if is_receipt(event):
                     self._drop(read_receipt(event).ranges)
             last = fresh[-1]
             facts = {"log": log_id, "position": str(last.position), "chain": last.chain.hex()}
             facts |= self._keep_time(fresh)
+            facts["rows"] = str(self._kept)
             connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
 
     def settle(self) -> None:
@@ -188,7 +213,8 @@ class AuditIndex:
         Raises:
             ValueError: as `find`.
         """
-        found = self._select(", ".join(FACETS), where, 0, upto, COUNTED_MAX + 1)
+        columns = ", ".join(f"event.{name}" for name in FACETS)
+        found = self._select(columns, where, 0, upto, COUNTED_MAX + 1)
         exact, found = len(found) <= COUNTED_MAX, found[:COUNTED_MAX]
         tallies = {name: Counter(row[n] for row in found) for n, name in enumerate(FACETS)}
         common = {name: tally.most_common(_FACET_VALUES) for name, tally in tallies.items()}
@@ -198,15 +224,11 @@ class AuditIndex:
     def _select(self, columns: str, where: Where, after: int, upto: int, limit: int) -> list[tuple[Any, ...]]:
         clauses, values = self._clauses(where, after, upto)
         source, order = "event", "position"
-        if where.text and (where.entity or where.command_id):
-            # Few rows: ask the full text about each.
-            clauses.append("EXISTS (SELECT 1 FROM event_fts WHERE rowid = position AND event_fts MATCH ?)")
-        elif where.text:
+        if where.text:
             # The full text gives its matches in the order of positions, so a page of them is enough.
             source, order = "event_fts CROSS JOIN event ON position = event_fts.rowid", "event_fts.rowid"
             clauses = ["event_fts.rowid BETWEEN ? AND ?", *clauses[1:], "event_fts MATCH ?"]
-        if where.text:
-            values.append(match_of(where.text))
+            values.append(_match(where))
         sql = f"SELECT {columns} FROM {source} WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ?"  # noqa: S608  ours
         found: list[tuple[Any, ...]] = self._db.execute(sql, [*values, limit]).fetchall()
         return found
@@ -225,10 +247,10 @@ class AuditIndex:
         clauses, values = ["position BETWEEN ? AND ?"], list[str | int]([lowest, highest])
         for column in ("stream", "principal", "entity", "command_id"):
             if asked := getattr(where, column):
-                clauses.append(f"{column} = ?")
+                clauses.append(f"event.{column} = ?")
                 values.append(asked)
         if where.types:
-            clauses.append(f"type IN ({', '.join('?' * len(where.types))})")
+            clauses.append(f"event.type IN ({', '.join('?' * len(where.types))})")
             values += where.types
         for column, sign in (("since", ">="), ("until", "<=")):
             if asked := getattr(where, column):
@@ -256,12 +278,12 @@ class AuditIndex:
     def _drop(self, ranges: Sequence[tuple[int, int]]) -> None:
         for first, count in ranges:
             bounds = (first, first + count - 1)
-            sql = "SELECT position, data FROM event WHERE position BETWEEN ? AND ?"
-            for position, data in self._db.execute(sql, bounds).fetchall():
-                words = words_of(msgspec.json.decode(data))
-                forget = "INSERT INTO event_fts(event_fts, rowid, data) VALUES ('delete', ?, ?)"
-                self._db.execute(forget, (position, words))
-            self._db.execute("DELETE FROM event WHERE position BETWEEN ? AND ?", bounds)
+            sql = f"SELECT {_ROW} FROM event WHERE position BETWEEN ? AND ?"  # noqa: S608  a constant
+            for row in self._db.execute(sql, bounds).fetchall():
+                self._db.execute(_DROP_TEXT, _searched(row[0], row, msgspec.json.decode(row[-1])))
+            self._kept -= self._db.execute(
+                "DELETE FROM event WHERE position BETWEEN ? AND ?", bounds
+            ).rowcount
 
     def _open(self) -> sqlite_utils.Database:
         where = ":memory:" if self._path is None else self._path
@@ -273,7 +295,9 @@ class AuditIndex:
         connection = sqlite3.connect(where, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
-            connection.execute("PRAGMA journal_mode=WAL")
+            # No write-ahead log: several processes write here, and before 3.51.3 SQLite can corrupt one
+            # when one connection checkpoints while another commits.
+            connection.execute("PRAGMA journal_mode=TRUNCATE")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA secure_delete=ON")
             connection.execute("PRAGMA cache_size=-65536")
@@ -303,14 +327,14 @@ class AuditIndex:
         for column in _INDEXED:
             table.create_index([column], index_name=f"event_by_{column}")
         db.table("stretch").create_index(["clock"], index_name="stretch_by_clock")
-        table.enable_fts(["data"], fts_version="FTS5", tokenize="unicode61 remove_diacritics 2")
+        table.enable_fts([*_EXACT, "data"], fts_version="FTS5", tokenize="unicode61 remove_diacritics 2")
         connection.execute(f"PRAGMA user_version={FORMAT}")
         connection.execute("COMMIT")
 
     def _discard(self) -> None:
         if self._path is None:
             raise EventStoreError("an index in memory cannot be made")
-        for suffix in ("", "-wal", "-shm", "-journal"):
+        for suffix in ("", "-journal"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -322,6 +346,27 @@ class AuditIndex:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def _searched(position: int, row: Sequence[Any], value: Any) -> tuple[int | str, ...]:
+    """What the full text holds of a row, in the order of `_TEXTS`."""
+    columns = dict(zip(_COLUMNS, row, strict=True))
+    return (position, *(_word(columns[name]) for name in _EXACT), words_of(value))
+
+
+def _word(value: str) -> str:
+    """`value` as one word for the tokenizer; another value is another word."""
+    return "x" + value.encode().hex() if value else ""
+
+
+def _match(where: Where) -> str:
+    """The search, narrowed by what the full text knows exactly."""
+    parts = [f"data : ({match_of(where.text)})"]
+    for column in _EXACT:
+        asked = where.types if column == "type" else (getattr(where, column),)
+        if words := [_word(value) for value in asked if value]:
+            parts.append(f"{column} : ({' OR '.join(words)})")
+    return " AND ".join(parts)
 
 
 def _ms(time: str) -> int:

@@ -14,7 +14,7 @@ METADATA: Final[dict[str, Any]] = {
         "audit": {
             "tables": {
                 "event": {
-                    "description": "A row an event. Search words; put spaces between Chinese characters.",
+                    "description": "A row an event. Put spaces between Chinese characters in a search.",
                     "facets": ["type", "stream", "principal"],
                     "sort_desc": "position",
                     "size": 50,

@@ -13,7 +13,6 @@ from pathlib import Path
 from eventstore.audit_index import DATABASE as INDEX
 from eventstore.errors import EventStoreError
 from eventstore.lock import is_original
-from eventstore.log import StoreLog
 from eventstore.reading import LogReader
 from eventstore.schema import DATABASE
 from eventstore.view import SqliteView
@@ -25,8 +24,8 @@ from huahuo.errors import ConfigError, HuahuoError
 class Place:
     """A log to look into: `path` is its database file, `index` where its audit index belongs.
 
-    `upto` is where it stood before this look was recorded. `written` is the log itself if this process
-    holds the writer's lock, `recorded` whether the look left an event.
+    `is_copy` says that both are private copies, `upto` is where the log stood before this look was
+    recorded, `recorded` whether the look left an event.
     """
 
     def __init__(self, log: LogReader, path: Path, *, upto: int, recorded: bool) -> None:
@@ -35,7 +34,7 @@ class Place:
         self.index = path.with_name(INDEX)
         self.upto = upto
         self.recorded = recorded
-        self.written = log if isinstance(log, StoreLog) else None
+        self.is_copy = isinstance(log, SqliteView) and not log.live
 
 
 @asynccontextmanager
@@ -93,7 +92,7 @@ async def _view(data: Path) -> SqliteView:
 
 def _take_along(data: Path, index: Path) -> None:
     """An index that was copied with its log saves making it again."""
-    for suffix in ("", "-wal"):
+    for suffix in ("", "-journal"):
         source = data / (INDEX + suffix)
         if source.exists():
             shutil.copyfile(source, index.with_name(INDEX + suffix))

@@ -43,7 +43,7 @@ async def serve(settings: Settings, *, host: str, port: int) -> None:
     if importlib.util.find_spec("datasette") is None:
         raise ConfigError("Datasette is not installed: pip install 'huahuo[audit]'")
     async with looking(settings, "audit serve", {"host": host, "port": port}) as place:
-        audit = await Audit.open(place.log, place.index)
+        audit = await Audit.open(place.log, place.index, copied=place.is_copy)
         try:
             await audit.catch_up()
         finally:

@@ -38,7 +38,7 @@ async def query(settings: Settings, where: Where, *, after: int, limit: int, as_
         ConfigError: the question cannot be read. HuahuoError: it cannot be recorded or answered.
     """
     async with looking(settings, "audit query", {**where.described(), "after": after}) as place:
-        audit = await Audit.open(place.log, place.index)
+        audit = await Audit.open(place.log, place.index, copied=place.is_copy)
         try:
             await _catch_up(audit, quiet=as_json)
             page = await audit.page(where, after=after, upto=place.upto, limit=limit)

@@ -1,7 +1,8 @@
 """Questions to the log: who, what, when and why, with full text; and an index that keeps itself right."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,23 @@ def test_an_index_that_cannot_be_read_is_made_anew(tmp_path: Path, damage: bytes
 
     check()
     assert (tmp_path / "audit.db").stat().st_mode & 0o777 == 0o600
+
+
+@looped
+async def test_a_copied_index_that_lacks_a_row_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    async with asked(path) as (log, audit):
+        whole = await Audit.open(log, path, copied=True)
+        assert await whole.behind() == 0
+        await whole.close()
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("DELETE FROM event WHERE position = 3")
+        torn = await Audit.open(log, path, copied=True)
+        assert await torn.behind() == len(HISTORY)
+        await torn.catch_up()
+        assert (await torn.count(Where())).count == len(HISTORY)
+        await torn.close()
+        del audit
 
 
 @looped
