@@ -24,6 +24,8 @@ QUESTIONS = (
     "slow_client",
     "footprint",
     "wire",
+    "fold",
+    "growth",
     "commands",
     "actors",
     "entities",
@@ -39,6 +41,7 @@ def main() -> int:
     parser.add_argument("names", nargs="+", choices=("all", "install", "list", *QUESTIONS), metavar="NAME")
     parser.add_argument("--peers", help="only these, by comma; `none` for huahuo alone")
     parser.add_argument("--quick", action="store_true", help="sizes that say only that it still runs")
+    parser.add_argument("--large", action="store_true", help="also sizes that take minutes and gigabytes")
     parser.add_argument("--rounds", type=int, help=f"rounds of each case (default {ROUNDS}, quick 1)")
     parser.add_argument("--directory", type=Path, help="measure the file system of this directory")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where JSON and plots go")
@@ -61,6 +64,7 @@ def main() -> int:
                 folder=Path(folder),
                 receiver=receivers.build(TOOLS),
                 peers=_peers(arguments.peers),
+                large=arguments.large,
             )
             print(f"== {name}: {question(name)}", flush=True)
             sheets = importlib.import_module(f"bench.{name}").run(options)

@@ -64,7 +64,7 @@ def one(case: str, sheet: Sheet, count: int, seconds: float, folder: Path, optio
             receivers.ready()
             published, reached = flood(running, receivers, count, seconds, case, sheet)
             assert receivers.until("lowest", published, 60), "not everything arrived within 60 s"
-            per_s = reached / 2
+            per_s = max(1.0, reached / 2)
             before = receivers.counts()
             due = max(1, int(per_s * max(seconds, 0.2)))
             running.control.ask(cmd="rate", per_s=per_s, count=due)

@@ -34,6 +34,8 @@ class Options:
     receiver: list[str]
     peers: frozenset[str] | None = None
     """None: all that are installed."""
+    large: bool = False
+    """Also the sizes that take minutes and gigabytes."""
 
     def wants(self, peer: str) -> bool:
         """Whether a peer was asked for."""

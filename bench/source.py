@@ -78,10 +78,10 @@ class Source:
             nonlocal count
             while True:
                 for user in range(first, users + 1, in_flight):
-                    if time.monotonic() > deadline_s:
-                        return
                     await self._publish([(user, self._next(user, time.monotonic_ns()))])
                     count += 1
+                    if time.monotonic() > deadline_s:
+                        return
 
         start_ns = time.monotonic_ns()
         await asyncio.gather(*(worker(number + 1) for number in range(min(in_flight, users))))

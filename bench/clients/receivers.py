@@ -15,6 +15,7 @@ from bench.clients.script import Script
 from bench.procs import cpu_s, raise_files_max
 
 SOURCE = Path(__file__).with_name("receiver.c")
+IN_PYTHON = (sys.executable, "-m", "bench.clients.receiver")
 _POLL_S = 0.002
 
 
@@ -32,7 +33,7 @@ def build(directory: Path) -> list[str]:
                 Path(file.name).replace(target)
         if target.exists():
             return [str(target)]
-    return [sys.executable, "-m", "bench.clients.receiver"]
+    return list(IN_PYTHON)
 
 
 class Receivers:
@@ -45,7 +46,6 @@ class Receivers:
         script.write(path)
         report = path.with_suffix(".report")
         self.report = Report(report, self.size)
-        self.in_c = len(command) == 1
         self._process = subprocess.Popen(
             [*command, str(path), str(report), f"deaf={deaf}"],
             stdin=subprocess.PIPE,

@@ -1,0 +1,80 @@
+"""Every benchmark still runs: `--quick` says nothing about speed, but nothing may be lost or doubled."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import peers
+from bench.__main__ import QUESTIONS, question
+from bench.clients.receivers import IN_PYTHON, build
+from bench.fan_out import METRICS, one
+from bench.harness import OURS, Options, Sheet
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+linux = pytest.mark.skipif(sys.platform != "linux", reason="costs are read from /proc")
+
+
+def options(folder: Path, receiver: list[str]) -> Options:
+    return Options(quick=True, rounds=1, folder=folder, receiver=receiver, peers=frozenset({OURS}))
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+@linux
+def test_the_question_is_answered_and_no_event_is_lost_or_doubled(name: str, tmp_path: Path) -> None:
+    guess = importlib.import_module(f"bench.{name}").__doc__ or ""
+    assert "?" in question(name)
+    assert "guess before the first run" in guess
+    sheets = importlib.import_module(f"bench.{name}").run(options(tmp_path, build(tmp_path / "tools")))
+    assert sheets
+    for sheet in sheets:
+        assert sheet.samples, sheet.title
+        for case, figures in sheet.samples.items():
+            for figure in ("lost", "doubled"):
+                assert figures.get(figure, [0]) == [0], f"{sheet.title}: {case} {figure}"
+
+
+@pytest.mark.parametrize("name", [name for name in peers.ALL if name != OURS])
+@linux
+def test_a_peer_that_is_installed_can_be_measured(name: str, tmp_path: Path) -> None:
+    if why := peers.ALL[name]().missing():
+        pytest.skip(why)
+    sheet = Sheet("fan-out", METRICS)
+    one(name, sheet, 3, 0.05, tmp_path, options(tmp_path, build(tmp_path / "tools")))
+    assert sheet.samples[name]["p50"][0] > 0
+    assert sheet.samples[name]["lost"] == [0]
+
+
+@linux
+def test_the_receiver_in_python_counts_what_the_one_in_c_counts(tmp_path: Path) -> None:
+    sheet = Sheet("fan-out", METRICS)
+    one(OURS, sheet, 3, 0.1, tmp_path, options(tmp_path, list(IN_PYTHON)))
+    assert sheet.samples[OURS]["deliveries"][0] > 0
+    assert sheet.samples[OURS]["lost"] == [0]
+    assert sheet.samples[OURS]["doubled"] == [0]
+
+
+@linux
+def test_the_command_writes_results_without_paths_or_host_names(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "wire",
+        "--quick",
+        "--peers",
+        "none",
+        "--results",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert "wire" in done.stdout
+    (path,) = tmp_path.glob("wire-*.json")
+    text = path.read_text(encoding="utf-8")
+    found = json.loads(text)
+    assert {"commit", "cores", "cpu", "python", "sqlite"} <= found["machine"].keys()
+    assert str(Path.cwd()) not in text
+    assert found["sheets"][0]["samples"]
