@@ -1,0 +1,60 @@
+/** What a user of the package downloads: how much, from whom, and only what is used. */
+
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { expect, test } from "vitest";
+import { build } from "vite";
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/** The bundle of a module that consists of `source`. */
+async function bundle(source: string): Promise<string> {
+  const built = await build({
+    configFile: false,
+    root: here(".."),
+    logLevel: "error",
+    plugins: [{
+      name: "entry",
+      resolveId: (id: string) => (id === "entry.ts" || id.endsWith("/entry.ts") ? here("../src/entry.ts") : null),
+      load: (id: string) => (id.endsWith("/src/entry.ts") ? source : null),
+    }],
+    build: {
+      write: false, target: "es2022", minify: true,
+      rolldownOptions: { output: { minify: true } },
+      lib: { entry: here("../src/entry.ts"), formats: ["es"] },
+    },
+  });
+  const [{ output }] = built as unknown as [{ output: [{ code: string }] }];
+  return output[0].code;
+}
+const zipped = (code: string) => gzipSync(code, { level: 9 }).length;
+
+test("the protocol alone is under 10 kB", async () => {
+  expect(zipped(await bundle('export * from "./core.js";'))).toBeLessThan(10_000);
+});
+
+test("everything is under 14 kB", async () => {
+  expect(zipped(await bundle('export * from "./index.js";'))).toBeLessThan(14_000);
+});
+
+test("what is not used is left out", async () => {
+  const code = await bundle('export { Session } from "./core.js";');
+  expect(code).not.toMatch(/WebSocket|indexedDB|BroadcastChannel/);
+  expect(zipped(await bundle('export { HuahuoError } from "./index.js";'))).toBeLessThan(500);
+});
+
+test("nothing is needed at run time but Vue or React, each in its own module", () => {
+  for (const name of readdirSync(here("../src"))) {
+    const imports = [...readFileSync(here(`../src/${name}`), "utf8").matchAll(/from "([^"]+)"/g)].map(([, from]) => from as string);
+    const foreign = imports.filter((from) => !from.startsWith("./"));
+    expect(foreign, name).toEqual({ "vue.ts": ["vue"], "react.ts": ["react"] }[name] ?? []);
+  }
+});
+
+test("the session and what it is made of see no socket, clock or chance", () => {
+  for (const name of ["session", "streams", "commands", "retry", "wire", "codes", "address", "checks"]) {
+    const source = readFileSync(here(`../src/${name}.ts`), "utf8").replace(/\/\*\*[^]*?\*\/|\/\/.*/g, "");
+    expect(source, name).not.toMatch(/\b(WebSocket|setTimeout|Date|performance|Math\.random|crypto|window\.|document)\b/);
+  }
+});
