@@ -80,6 +80,12 @@ def test_a_question_finds_its_events_and_is_itself_in_the_log(tmp_path: Path) ->
         [looked] = found(server.data, "--stream", "audit")["rows"]
         assert (looked["type"], looked["principal"]) == ("audit_recorded", "user/0")
         assert looked["data"]["what"]["entity"] == "mailbox/1"
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as metrics:
+            commits = re.search(
+                r"^huahuo_commit_seconds_count ([\d.]+)", metrics.read().decode(), re.MULTILINE
+            )
+        assert commits is not None
+        assert float(commits[1]) >= 4
 
 
 def test_a_stopped_and_a_killed_directory_are_asked_and_record_it(tmp_path: Path) -> None:
@@ -230,6 +236,7 @@ def test_a_damaged_backup_is_refused_with_the_position(tmp_path: Path) -> None:
 def test_compaction_goes_through_the_service_or_beside_none(tmp_path: Path, running: bool) -> None:
     with filled(tmp_path) as server:
         as_admin(server, check_and_wait)
+        before = as_admin(server, rows)
         if not running:
             server.stop()
         words = ("compact", "--data", server.data, "--older-than", "0s", "--json")
@@ -253,9 +260,14 @@ def test_compaction_goes_through_the_service_or_beside_none(tmp_path: Path, runn
                         break
             return seqs
 
+        assert as_admin(server, rows) == before  # folded anew from what is left
         seqs = as_admin(server, kept)
         assert seqs == sorted(set(seqs))
         assert len(seqs) == seqs[-1] - pruned
+
+
+async def rows(client: Client) -> object:
+    return (await client.send("get_all_emails"))["data"]
 
 
 async def check_and_wait(client: Client) -> None:
