@@ -251,8 +251,8 @@ class Writer:
     async def _fail(self, items: list[_Pending], error: Exception) -> None:
         known = isinstance(error, EventStoreError)
         self.failure = reason = str(error) if known else type(error).__name__
-        _log.error("commit_failed", reason=reason, appends=len(items), exc_info=None if known else error)
         missed: list[StoredEvent] = []
+        not_recovered = ""
         if isinstance(error, InUse):
             self._closed = reason
         elif not self._in_doubt:
@@ -260,12 +260,16 @@ class Writer:
             try:
                 missed = await self._find_out()
             except Exception as again:  # noqa: BLE001  asked again before the next group
-                _log.error("recovery_failed", reason=str(again))
+                not_recovered = str(again)
         for pending in items:
             if not pending.done.done():
                 # A new one each: a shared exception would collect the tracebacks of all its raisers.
                 pending.done.set_result(Unavailable(f"the log cannot write: {reason}"))
         self._tell(missed)
+        # Last: an application's logger may want the same full disk, and raise.
+        _log.error("commit_failed", reason=reason, appends=len(items), exc_info=None if known else error)
+        if not_recovered:
+            _log.error("recovery_failed", reason=not_recovered)
 
     async def _find_out(self) -> list[StoredEvent]:
         """Stand where the disk stands; returns the durable events that nobody has heard of."""

@@ -1,12 +1,30 @@
 """Log lines: one event a line, on standard error, escaped, capped, without secrets."""
 
+import contextlib
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
 _VALUE_CHARS_MAX = 500
+
+
+class Bearing:
+    """Standard error that may be full or gone: a line that cannot be written is lost, nothing else.
+
+    Logging is for whoever reads it; what is logged (a full disk, say) must be dealt with all the same.
+    """
+
+    def write(self, text: str) -> None:
+        """Write `text` if that is possible."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush if that is possible."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure(level: str, *, as_json: bool) -> None:
@@ -25,7 +43,7 @@ def configure(level: str, *, as_json: bool) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", Bearing())),
         cache_logger_on_first_use=False,
     )
 

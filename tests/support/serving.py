@@ -27,8 +27,9 @@ JWT_SECRET = "test-secret-that-is-long-enough-000000"
 class Serving:
     """One data directory and the process that serves it now."""
 
-    def __init__(self, data: Path, environ: dict[str, str]) -> None:
+    def __init__(self, data: Path, environ: dict[str, str], stderr: Path | None = None) -> None:
         self.data = data
+        self._stderr = stderr or data.parent / "serve.log"
         self._environ = environ
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
@@ -44,8 +45,7 @@ class Serving:
 
     def start(self) -> None:
         """Start and wait for the line that says it listens; on the port of before, if there was one."""
-        log = (self.data.parent / "serve.log").open("a", encoding="utf-8")
-        with log:
+        with self._stderr.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "huahuo", "serve", "--data", str(self.data), "--port", str(self.port)],
                 stdout=subprocess.PIPE,
@@ -67,7 +67,7 @@ class Serving:
 
     def log(self) -> str:
         """What the service wrote to stderr so far, over all its lives."""
-        return (self.data.parent / "serve.log").read_text(encoding="utf-8")
+        return self._stderr.read_text(encoding="utf-8")
 
     def token(
         self,
@@ -102,8 +102,11 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(data: Path, **environ: str) -> Iterator[Serving]:
-    """A service that permits mail servers on loopback; further `HUAHUO_*` settings by name."""
+def serving(data: Path, *, stderr: Path | None = None, **environ: str) -> Iterator[Serving]:
+    """A service that permits mail servers on loopback; further `HUAHUO_*` settings by name.
+
+    `stderr`: where its log lines go, if not beside the data.
+    """
     server = Serving(
         data,
         os.environ
@@ -114,6 +117,7 @@ def serving(data: Path, **environ: str) -> Iterator[Serving]:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         | environ,
+        stderr,
     )
     try:
         server.start()
