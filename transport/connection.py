@@ -8,8 +8,9 @@ one timer calls `tick`. No timer and no task is kept for an idle connection.
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from enum import Enum
+from functools import partial
 from typing import Any, ClassVar, Self, cast
 
 import msgspec
@@ -70,7 +71,8 @@ class Connection(LoopActor):
         self._wires = wires
         self._session = Session(f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now())
         self._reads: set[asyncio.Task[None]] = set()
-        self._answers: set[asyncio.Task[None]] = set()
+        self._commands: set[asyncio.Task[None]] = set()
+        self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
         settings = wires.shared.settings
         self._pump = Pump(
@@ -81,7 +83,7 @@ class Connection(LoopActor):
             settings=settings,
             snapshots=wires.snapshots,
             tally=wires.tally,
-            start=self._start_read,
+            start=partial(_keep, self._reads),
             perform=self._carry_out,
             fail=self._break_off,
         )
@@ -229,9 +231,14 @@ class Connection(LoopActor):
                 case bytes():
                     self._pump.write(one)
                 case outputs.Execute():
-                    self._start_answer(one, self._wires.gate.execute(one.call, one.spec))
+                    execute = partial(self._wires.gate.execute, one.call, one.spec)
+                    if one.spec.query:
+                        _keep(self._queries, self._answer(one, execute, behind=tuple(self._commands)))
+                    else:
+                        _keep(self._commands, self._answer(one, execute))
                 case outputs.Record():
-                    self._start_answer(one, self._wires.gate.record(one.call, one.reply))
+                    record = partial(self._wires.gate.record, one.call, one.reply)
+                    _keep(self._commands, self._answer(one, record))
                 case outputs.Acked():
                     principal = self._session.principal
                     assert principal is not None
@@ -252,19 +259,17 @@ class Connection(LoopActor):
                     self._say_close(one)
         return verify
 
-    def _start_read(self, work: Coroutine[Any, Any, None]) -> None:
-        _keep(self._reads, work)
-
-    def _start_answer(
-        self, asked: outputs.Execute | outputs.Record, work: Coroutine[Any, Any, Reply]
-    ) -> None:
-        _keep(self._answers, self._answer(asked, work))
-
     async def _answer(
-        self, asked: outputs.Execute | outputs.Record, work: Coroutine[Any, Any, Reply]
+        self,
+        asked: outputs.Execute | outputs.Record,
+        work: Callable[[], Coroutine[Any, Any, Reply]],
+        behind: Collection[asyncio.Task[None]] = (),
     ) -> None:
+        """Answer a call. A query is `behind` the commands sent before it: its answer shows their effects."""
         try:
-            reply = await work
+            if behind:
+                await asyncio.wait(behind)
+            reply = await work()
         except Exception:  # noqa: BLE001  the client gets another connection, the operator the text
             _log.exception("gate_failed", action=asked.call.action)
             self._break_off("internal error")
@@ -289,8 +294,8 @@ class Connection(LoopActor):
         self._session.gone()
         self._ws.listener = None
         self._leave()
-        # Answers are not cancelled with it: one that has not begun would take its command along.
-        for task in self._reads:
+        # Commands are not cancelled with it, lest one that has not begun be lost.
+        for task in (*self._reads, *self._queries):
             task.cancel()
 
     def _leave(self) -> None:
