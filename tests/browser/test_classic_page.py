@@ -1,4 +1,4 @@
-"""A page written for the original service, without any library, works unchanged against a real mail server."""
+"""A page written for the original service, without any library, works unchanged with a real mail server."""
 
 import asyncio
 from pathlib import Path
@@ -25,8 +25,8 @@ def test_it_checks_a_mailbox_sees_the_progress_and_comes_back_after_a_kill(
                 await tab.until("document.getElementById('status').textContent === '已连接'")
                 await tab.run(
                     f"""client.send({{
-                          action: "add_email", email: "{mail.user}", password: "{mail.password}", mail_type: "imap",
-                          server: "127.0.0.1", port: {mail.port}, use_ssl: false,
+                          action: "add_email", email: "{mail.user}", password: "{mail.password}",
+                          mail_type: "imap", server: "127.0.0.1", port: {mail.port}, use_ssl: false,
                         }})"""
                 )
                 added = await tab.until("client.messages.find((one) => one.type === 'email_added')")
@@ -55,7 +55,8 @@ def test_it_shows_a_notification_to_everybody(devtools: str, tmp_path: Path) -> 
                 f"{on.site}/classic.html?server=ws://127.0.0.1:{on.server.port}#{on.token()}"
             )
             await tab.until("document.getElementById('status').textContent === '已连接'")
-            await on.notify("系统将在5分钟后进行维护")
-            await tab.until("document.getElementById('notification').textContent === '系统将在5分钟后进行维护'")
+            text = "系统将在5分钟后进行维护"
+            await on.notify(text)
+            await tab.until(f"document.getElementById('notification').textContent === '{text}'")
 
     asyncio.run(main())

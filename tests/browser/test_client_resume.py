@@ -62,7 +62,9 @@ def test_a_closed_tab_is_continued_by_a_new_one(devtools: str, tmp_path: Path) -
     asyncio.run(main())
 
 
-def test_a_page_that_received_nothing_yet_misses_nothing_after_a_reload(devtools: str, tmp_path: Path) -> None:
+def test_a_page_that_received_nothing_yet_misses_nothing_after_a_reload(
+    devtools: str, tmp_path: Path
+) -> None:
     async def main() -> None:
         async with stage(devtools, tmp_path) as on:
             await on.publish(5)

@@ -42,7 +42,9 @@ def test_tabs_share_one_connection_and_each_sees_every_event(devtools: str, tmp_
 
 
 @pytest.mark.parametrize("end", ["close", "crash"])
-def test_when_the_owner_goes_another_tab_continues_without_loss_or_repeat(devtools: str, tmp_path: Path, end: str) -> None:
+def test_when_the_owner_goes_another_tab_continues_without_loss_or_repeat(
+    devtools: str, tmp_path: Path, end: str
+) -> None:
     async def main() -> None:
         async with stage(devtools, tmp_path) as on:
             owner, other = await _owner_and_other(on, "memory")
@@ -77,7 +79,9 @@ def test_a_stored_place_is_handed_over_with_its_events_applied_once(devtools: st
     asyncio.run(main())
 
 
-def test_a_command_of_a_tab_is_answered_though_the_owner_goes_before_the_reply(devtools: str, tmp_path: Path) -> None:
+def test_a_command_of_a_tab_is_answered_though_the_owner_goes_before_the_reply(
+    devtools: str, tmp_path: Path
+) -> None:
     async def main() -> None:
         async with stage(devtools, tmp_path) as on:
             owner, other = await _owner_and_other(on, "memory")

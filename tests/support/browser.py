@@ -11,6 +11,7 @@ tests of a run. What a page logs or throws is in `tab.said`.
 """
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
@@ -192,10 +193,8 @@ class Tab:
 
     async def screenshot(self, path: Path) -> None:
         """A PNG of what is seen."""
-        import base64
-
         answer = await self.call("Page.captureScreenshot")
-        path.write_bytes(base64.b64decode(answer["data"]))
+        await asyncio.to_thread(path.write_bytes, base64.b64decode(answer["data"]))
 
     async def crash(self) -> None:
         """The renderer process dies: no handler of the page runs."""
@@ -335,7 +334,8 @@ async def pages(folder: Path, more: Mapping[str, Path] | None = None) -> AsyncIt
     Pages that talk to the service from here have an origin with its host name, as it requires, and can
     be loaded while it is down.
     """
-    files = {f"/{path.name}": path for path in folder.iterdir()} | dict(more or {})
+    found = await asyncio.to_thread(lambda: list(folder.iterdir()))
+    files = {f"/{path.name}": path for path in found} | dict(more or {})
 
     async def answer(connection: ServerConnection, request: Request) -> Response:
         path = files.get(request.path.partition("?")[0])

@@ -39,7 +39,12 @@ START_MS = 1_790_000_000_000
 ALICE = Principal(user_id=42, username="alice", groups=("ops",))
 BOB = Principal(user_id=43, username="bob")
 ROOT = Principal(user_id=1, username="root", is_admin=True)
-PEOPLE = {"alice": ALICE, "bob": BOB, "root": ROOT}
+PEOPLE = {
+    "alice": ALICE,
+    "alice-no-groups": Principal(user_id=42, username="alice"),
+    "bob": BOB,
+    "root": ROOT,
+}
 
 type Message = dict[str, Any]
 

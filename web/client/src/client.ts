@@ -3,10 +3,11 @@
 import { type Claims, claimsOf, socketUrl } from "./address.js";
 import { checkSubscription, encodeCommand } from "./checks.js";
 import { type CursorStore, IndexedDbCursors, MemoryCursors } from "./cursors.js";
-import { type Decoder, Engine } from "./engine.js";
+import { Engine } from "./engine.js";
 import { fromData, HuahuoError, misuse } from "./errors.js";
 import { browserHost, type Host } from "./host.js";
 import type { EngineMessage, StateData, TabMessage } from "./messages.js";
+import type { Decoder } from "./inflow.js";
 import { iterate } from "./iterate.js";
 import type { At, Commands, Cursor, Item, Reply, State, Status, StreamEvent } from "./model.js";
 import { guarded, type Observable, Subject } from "./observable.js";
@@ -34,8 +35,11 @@ export interface ClientOptions {
   readonly commandsMax?: number;
   /** The first and the longest delay before coming back, each with full jitter (500, 20000). */
   readonly backoffMs?: readonly [number, number];
-  /** Reads a compressed form of the protocol; loaded by the application that wants it. */
-  readonly decoder?: Decoder;
+  /**
+   * Have the server compress, and load this when it did: `() => import("huahuo-client/zstd")`. What cannot
+   * be loaded or read is no end: the client comes back without compression.
+   */
+  readonly decoder?: () => Promise<Decoder>;
   /** The browser, for tests. */
   readonly host?: Host;
 }

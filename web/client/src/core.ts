@@ -5,9 +5,10 @@
  */
 
 export { CLOSES, type ErrorCode, ruleOf, type Rule } from "./codes.js";
-export { type Decoder, Engine, type EngineOptions, SUBPROTOCOL } from "./engine.js";
+export { Engine, type EngineOptions, SUBPROTOCOL } from "./engine.js";
 export { type ClientErrorCode, HuahuoError } from "./errors.js";
 export { browserHost, type Host } from "./host.js";
+export type { Decode, Decoder, DictionaryPlace } from "./inflow.js";
 export type { EngineMessage, StateData, TabMessage } from "./messages.js";
 export type * from "./model.js";
 export { Retry, type Verdict } from "./retry.js";

@@ -8,20 +8,16 @@
 import { UNSUPPORTED_VERSION } from "./codes.js";
 import { HuahuoError, toData } from "./errors.js";
 import type { Host } from "./host.js";
+import { type Decoder, Inflow } from "./inflow.js";
 import type { EngineMessage, StateData, TabMessage } from "./messages.js";
 import type { State } from "./model.js";
 import { Retry } from "./retry.js";
 import { type Happening, Session } from "./session.js";
 
 export const SUBPROTOCOL = "huahuo.v1";
+const ZSTD_SUBPROTOCOL = "huahuo.v1.zstd";
 const OPEN_WITHIN_MS = 10_000;
 const TIMER_STEP_MS = 5;
-
-/** Reads binary messages of a compressed form of the protocol, offered before the plain one. */
-export interface Decoder {
-  readonly subprotocol: string;
-  decode(data: ArrayBuffer): string;
-}
 
 export interface EngineOptions {
   readonly host: Host;
@@ -32,7 +28,8 @@ export interface EngineOptions {
   readonly renewable: boolean;
   readonly window: number;
   readonly backoffMs: readonly [number, number];
-  readonly decoder: Decoder | undefined;
+  /** Loads what reads compressed messages; undefined: the server sends none. */
+  readonly decoder: (() => Promise<Decoder>) | undefined;
   /** Hand a message to one tab (null: to all). */
   readonly deliver: (tab: string | null, message: EngineMessage) => void;
 }
@@ -49,6 +46,8 @@ export class Engine {
   private comeBack: ReturnType<typeof setTimeout> | undefined;
   private renewal: ReturnType<typeof setTimeout> | undefined;
   private renewedAt = -Infinity;
+  /** A compressed message could not be read: from then on without compression. */
+  private plain = false;
   private stopped = false;
   private pumping = false;
 
@@ -133,7 +132,7 @@ export class Engine {
     }
     if (this.stopped) return;
     const { host, url, decoder } = this.options;
-    const protocols = decoder ? [decoder.subprotocol, SUBPROTOCOL] : [SUBPROTOCOL];
+    const protocols = decoder && !this.plain ? [ZSTD_SUBPROTOCOL, SUBPROTOCOL] : [SUBPROTOCOL];
     const socket = new host.WebSocket(url, protocols);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
@@ -148,28 +147,30 @@ export class Engine {
       this.session.connected(token, this.now());
       this.pump();
     };
-    socket.onmessage = (message: MessageEvent<string | ArrayBuffer>) => {
+    const open = async () => (await decoder!()).open(url, this.session.dictionary);
+    let inflow: Inflow | null = null;
+    socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      inflow ??= new Inflow(socket.protocol === ZSTD_SUBPROTOCOL ? open : null, take, fail);
+      inflow.received(data);
+    };
+    const take = (text: string) => {
       if (this.socket !== socket) return;
-      try {
-        this.session.received(this.text(message.data), this.now());
-        this.pump();
-      } catch (error) {
-        const reason = error instanceof HuahuoError ? error.message : `the decoder failed: ${String(error)}`;
-        this.status("protocol_violation", reason);
-        this.lost(socket, null, reason);
-      }
+      this.session.received(text, this.now());
+      this.pump();
+    };
+    const fail = (error: unknown, binary: boolean) => {
+      if (this.socket !== socket) return;
+      this.plain ||= binary;
+      const why = error instanceof Error ? error.message : String(error);
+      const reason = binary ? `a compressed message cannot be read: ${why}` : why;
+      this.status("protocol_violation", reason);
+      this.lost(socket, null, reason);
     };
     socket.onclose = (event) => {
       clearTimeout(given);
       // 1005 and 1006 are the browser's words for "no code came"
       this.lost(socket, event.code < 1007 && event.code > 1004 ? null : event.code, event.reason);
     };
-  }
-
-  private text(data: string | ArrayBuffer): string {
-    if (typeof data === "string") return data;
-    if (this.options.decoder) return this.options.decoder.decode(data);
-    throw new HuahuoError("protocol_violation", "the server sent a binary message");
   }
 
   private noToken(error: unknown): void {

@@ -2,8 +2,8 @@
 
 export { Client, type ClientOptions, type Place, type SendOptions } from "./client.js";
 export { type CursorStore, IndexedDbCursors, type IndexedDbOptions, MemoryCursors } from "./cursors.js";
-export type { Decoder } from "./engine.js";
 export { type ClientErrorCode, HuahuoError } from "./errors.js";
+export type { Decode, Decoder, DictionaryPlace } from "./inflow.js";
 export type {
   After, At, Batch, Commands, Cursor, EmailRow, EventFrame, EventTypes, Item, MailRecord, MailStatus,
   MailType, Outcome, Reply, Skipped, Snapshot, State, Status, StreamEvent, User,

@@ -20,6 +20,7 @@
 import { NOT_RECORDED } from "./codes.js";
 import { CommandQueue, Pace } from "./commands.js";
 import { HuahuoError } from "./errors.js";
+import type { DictionaryPlace } from "./inflow.js";
 import type { After, Cursor, Item, Outcome, Reply, State, Status, User } from "./model.js";
 import type { Retry } from "./retry.js";
 import { Pipe, Reader } from "./streams.js";
@@ -71,6 +72,8 @@ export class Session {
   /** The token that was used last is of no more use. */
   needsToken = false;
   window: number;
+  /** With what this connection's binary messages are made; null: without a dictionary. */
+  dictionary: DictionaryPlace | null = null;
   private readonly client: string;
   private readonly prefix: string;
   private readonly retry: Retry;
@@ -108,7 +111,7 @@ export class Session {
     this.dead = this.doubted = false;
     this.heardAt = now;
     this.deadAt = now + AUTHENTICATED_WITHIN_MS;
-    this.goaway = this.failure = null;
+    this.goaway = this.failure = this.dictionary = null;
     const logs = [...this.readers.values()].map((reader) => reader.log);
     const log = this.log || logs.find((one) => one) || null;
     const cursors: Record<string, number> = {};
@@ -392,6 +395,7 @@ export class Session {
     this.window = result.window ?? this.window;
     this.heartbeatMs = (result.heartbeat_s ?? 30) * 1000;
     this.log = result.log;
+    this.dictionary = result.dictionary ?? null;
     const user = result.user as unknown as User;
     this.automatic = new Set(["system", `user/${user.user_id}`]);
     this.tell({ name: "online", log: result.log, session: result.session, user });

@@ -1,6 +1,7 @@
 /** The server's messages as this client reads them, checked at the border. Pure. */
 
 import { HuahuoError } from "./errors.js";
+import type { DictionaryPlace } from "./inflow.js";
 import type { Outcome } from "./model.js";
 
 export interface Place {
@@ -16,7 +17,7 @@ export type SkippedFrame = { type: "skipped"; stream: string; seq: number; to: n
 export type AuthFrame = {
   type: "authentication_result"; success: boolean; message: string; code: string; session: string;
   log: string; user: Record<string, unknown>; heartbeat_s: number; window: number;
-  streams: Record<string, Place>;
+  streams: Record<string, Place>; dictionary?: DictionaryPlace | null;
 };
 export type SubscribedFrame = { type: "subscribed"; id: string; stream: string; log: string } & Place;
 export type GoawayFrame = { type: "goaway"; code: number; reason: string; retry_s?: [number, number] | null };

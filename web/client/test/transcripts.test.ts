@@ -24,7 +24,9 @@ const read = (name: string): Step[] =>
 /** A message with what may be left out written out, and without what is the client's own business. */
 function normal(frame: Frame): Frame {
   const { id: _id, ...rest } = frame;
-  if (frame["action"] !== "authenticate") return ["subscribe", "unsubscribe", "heartbeat"].includes(frame["action"] as string) ? rest : frame;
+  if (frame["action"] === "subscribe") return { after: "head", ...rest };
+  if (frame["action"] === "unsubscribe" || frame["action"] === "heartbeat") return rest;
+  if (frame["action"] !== "authenticate") return frame;
   const first = "client" in frame;
   return first ? { window: 512, resume: { log: null, cursors: {} }, ...rest } : rest;
 }
