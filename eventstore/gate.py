@@ -33,6 +33,9 @@ class Gate:
         self._waiting.append(entry)
         self._call()
         try:
+            if turn.done():
+                # Those called before it have not run again yet: it comes in behind them.
+                await asyncio.sleep(0)
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():

@@ -85,3 +85,23 @@ async def test_one_who_gives_up_after_being_called_leaves_no_trace() -> None:
     await settle()
     assert called.cancelled()
     assert gate.enter_now(1)
+
+
+@looped
+async def test_a_newcomer_does_not_overtake_one_that_was_called_and_has_not_run_yet() -> None:
+    gate = Gate(items_max=2, bytes_max=100)
+    assert gate.enter_now(1)
+    assert gate.enter_now(1)
+    entered: list[str] = []
+
+    async def visitor(name: str) -> None:
+        if not gate.enter_now(1):
+            await gate.enter(1)
+        entered.append(name)
+
+    first = asyncio.ensure_future(visitor("first"))
+    await settle()
+    newcomer = asyncio.ensure_future(visitor("newcomer"))
+    gate.leave(2, 2)  # room for both, before either runs
+    await asyncio.gather(first, newcomer)
+    assert entered == ["first", "newcomer"]
