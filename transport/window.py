@@ -24,6 +24,8 @@ class Flow:
     @property
     def outstanding(self) -> int:
         """How many events were sent and not acked."""
+        if not self.holes:  # as good as always, and asked for at every ack
+            return self.sent - self.floor
         return self.sent - self.floor - sum(to - after for after, to in self.holes)
 
 
@@ -72,7 +74,8 @@ class Window:
         if seq > flow.floor:
             before = flow.outstanding
             flow.floor = floor = min(seq, flow.sent)
-            flow.holes = tuple((max(after, floor), to) for after, to in flow.holes if to > floor)
+            if flow.holes:
+                flow.holes = tuple((max(after, floor), to) for after, to in flow.holes if to > floor)
             self.outstanding += flow.outstanding - before
         self.waiting_since_s = now_s if self.outstanding else None
 
