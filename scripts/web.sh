@@ -78,7 +78,7 @@ if ! fresh; then
     out=huahuo/static/client
     rm -rf "$out"
     mkdir -p "$out"
-    cp web/client/dist/huahuo-client.js web/client/example/* "$out"
+    cp web/client/dist/huahuo-client.js web/client/dist/zstd.js web/client/dist/zstd.wasm web/client/example/* "$out"
     [ -z "$failed" ] || exit 1
     touch "$stamp"
     say "ready: huahuo/static"

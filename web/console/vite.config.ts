@@ -15,10 +15,15 @@ const forgetOldBuild: Plugin = {
 };
 
 // The build goes where the Python package ships it from. Nothing is inlined: the page's policy allows
-// scripts and styles from files only. The client is compiled from its source, so it need not be built first.
+// scripts and styles from files only. The client is compiled from its source; only its decoder is taken as built.
 export default defineConfig({
   plugins: [vue(), forgetOldBuild],
-  resolve: { alias: { "huahuo-client": here("../client/src/index.ts") } },
+  resolve: {
+    alias: {
+      "huahuo-client/zstd": here("../client/dist/zstd.js"), // with its WASM file beside it
+      "huahuo-client": here("../client/src/index.ts"),
+    },
+  },
   build: {
     outDir: here(OUT),
     emptyOutDir: false,

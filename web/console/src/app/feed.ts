@@ -47,7 +47,7 @@ export class Feed {
   constructor(token: string, private readonly listener: FeedListener) {
     this.meter = new Meter(() => listener.changed());
     globalThis.WebSocket = this.meter.socket(); // the client takes the page's own
-    this.client = new Client({ token });
+    this.client = new Client({ token, decoder: () => import("huahuo-client/zstd") });
     this.ends = [this.client.state.subscribe(this.stateChanged), this.client.onStatus(this.heard)];
   }
 
@@ -85,6 +85,11 @@ export class Feed {
   }
 
   send: Client["send"] = (...args: Parameters<Client["send"]>) => this.client.send(...args);
+
+  /** Do not wait for the next attempt. */
+  connectNow(): void {
+    this.client.wake();
+  }
 
   /** What this tab has processed and its connection has not acked. */
   unacked(): number {
