@@ -7,6 +7,7 @@ when one connection checkpoints while another commits.
 import contextlib
 import sqlite3
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -29,6 +30,9 @@ _PRUNE_EVERY_MS = 60_000
 _PRUNE_ROWS = 1000
 
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_ROWS = 32
+"""Rows a statement: each statement lets go of the interpreter lock and has to win it back."""
+_INSERT_EVENTS = INSERT_EVENT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (_INSERT_ROWS - 1)
 
 _log = structlog.get_logger(__name__)
 
@@ -182,27 +186,29 @@ class SqliteStore:
         wanted.update({e.build for e in events})
         self._name_texts(wanted - names.ids.keys())
         streams, ids = names.streams, names.ids
-        self._connection.executemany(
-            INSERT_EVENT,
-            [
-                (
-                    e.position,
-                    streams[e.stream],
-                    e.seq,
-                    ids[e.type],
-                    e.version,
-                    e.ts_ms,
-                    e.entity,
-                    e.principal,
-                    e.command_id,
-                    e.cause,
-                    ids[e.build],
-                    e.body,
-                    e.chain,
-                )
-                for e in events
-            ],
-        )
+        rows = [
+            (
+                e.position,
+                streams[e.stream],
+                e.seq,
+                ids[e.type],
+                e.version,
+                e.ts_ms,
+                e.entity,
+                e.principal,
+                e.command_id,
+                e.cause,
+                ids[e.build],
+                e.body,
+                e.chain,
+            )
+            for e in events
+        ]
+        whole = len(rows) - len(rows) % _INSERT_ROWS
+        for start in range(0, whole, _INSERT_ROWS):
+            values = [*chain.from_iterable(rows[start : start + _INSERT_ROWS])]
+            self._connection.execute(_INSERT_EVENTS, values)
+        self._connection.executemany(INSERT_EVENT, rows[whole:])
 
     def _name_streams(self, new: Iterable[str]) -> None:
         names = self._names
