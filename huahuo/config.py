@@ -5,6 +5,7 @@ documentation's table and `huahuo doctor` are made from it.
 """
 
 import ipaddress
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -193,6 +194,8 @@ def _as_type(wanted: Any, value: object) -> Any:
     if wanted in (int, float):
         if isinstance(value, bool):
             raise ValueError("a number")
+        if wanted is int and isinstance(value, float):
+            raise ValueError("a whole number")
         try:
             return wanted(value)
         except (TypeError, ValueError):
@@ -207,6 +210,8 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if not value >= least:
             raise ConfigError(f"{name} must be at least {least:g}, not {value}")
+        if math.isinf(value):
+            raise ConfigError(f"{name} must be finite, not {value}")
     for name, most in MAXIMA.items():
         value = getattr(settings, name)
         if value > most:

@@ -151,11 +151,7 @@ class WebSocket(ServerConnection):
         A request that it cannot read (one with a body, or none at all) it would close in silence.
         """
         fault = self.protocol.handshake_exc
-        if (
-            self._beginning
-            and isinstance(fault, InvalidMessage)
-            and not isinstance(fault.__cause__, EOFError)
-        ):
+        if self._beginning and isinstance(fault, InvalidMessage) and not self.protocol.reader.eof:
             method = self._beginning.partition(b" ")[0]
             allowed = method in (b"GET", b"HEAD") or not method.isalpha()
             self.transport.write(_BAD_REQUEST if allowed else _METHOD_NOT_ALLOWED)

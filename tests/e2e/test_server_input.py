@@ -60,6 +60,7 @@ def test_plain_http_is_answered_on_the_same_port() -> None:
         ("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n", b"405"),
         ("GET /healthz HTTP/1.1\r\nContent-Length: 5", b"hello", b"400"),
         ("GET /é HTTP/1.1", b"", b"400"),
+        ("GET /healthz HTTP/1.1\nHost: x\n", b"", b"400"),
         ("\x16\x03\x01 no HTTP at all", b"", b"400"),
     ],
 )

@@ -45,6 +45,7 @@ def test_booleans_in_the_environment(value: str, wanted: bool) -> None:
         ({"HUAHUO_TRUSTED_PROXIES": "proxy"}, "'proxy' is not an address"),
         ({"HUAHUO_LOG_LEVEL": "loud"}, "log_level must be"),
         ({"HUAHUO_HEARTBEAT_S": "nan"}, "heartbeat_s must be at least"),
+        ({"HUAHUO_HEARTBEAT_S": "inf"}, "heartbeat_s must be finite"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_with_its_source(environ: dict[str, str], said: str) -> None:
@@ -56,6 +57,13 @@ def test_an_unknown_name_in_the_file_is_refused_with_the_known_ones(tmp_path: Pa
     file = tmp_path / "huahuo.toml"
     file.write_text("prot = 1\n")
     with pytest.raises(ConfigError, match=r"no setting 'prot'.*port"):
+        load(environ={}, file=file)
+
+
+def test_a_broken_number_in_the_file_is_not_cut_to_a_whole_one(tmp_path: Path) -> None:
+    file = tmp_path / "huahuo.toml"
+    file.write_text("port = 8765.9\n")
+    with pytest.raises(ConfigError, match="port must be a whole number"):
         load(environ={}, file=file)
 
 
