@@ -59,3 +59,17 @@ test("the session and what it is made of see no socket, clock or chance", () => 
     expect(source, name).not.toMatch(/\b(WebSocket|setTimeout|Date|performance|Math\.random|crypto|window\.|document)\b/);
   }
 });
+
+test("what the README imports is there", async () => {
+  const modules: Record<string, () => Promise<object>> = {
+    "huahuo-client": () => import("../src/index.js"),
+    "huahuo-client/vue": () => import("../src/vue.js"),
+    "huahuo-client/react": () => import("../src/react.js"),
+  };
+  const imports = [...readFileSync(here("../README.md"), "utf8").matchAll(/import \{ ([^}]+) \} from "([^"]+)"/g)];
+  expect(imports.length).toBeGreaterThan(1);
+  for (const [, names, from] of imports) {
+    const found = await (modules[from as string] as () => Promise<object>)();
+    for (const name of (names as string).split(", ")) expect(Object.keys(found), from).toContain(name);
+  }
+});

@@ -10,6 +10,8 @@ export class ModelLog {
   id = "log-1";
   streams = new Map<string, { events: Frame[]; first: number }>();
   executed = new Map<string, Frame>();
+  /** Where its compressed messages' dictionary is. */
+  dictionary: Frame | undefined;
   count = 0;
 
   stream(name: string) {
@@ -122,7 +124,7 @@ export class ModelConnection {
     const result = (streams: Frame) => ({
       type: "authentication_result", success: true, message: "ok", session: "s-1", log: this.log.id,
       user: { user_id: 42, username: "alice", is_admin: false, groups: [] }, heartbeat_s: 30,
-      window: this.window, streams,
+      window: this.window, streams, dictionary: this.log.dictionary,
     });
     if (this.authenticated) {
       const now = [...this.places].map(([name, { sent }]) => [name, { outcome: "resumed", after: sent }]);

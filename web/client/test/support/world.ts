@@ -8,6 +8,8 @@ import { Client, type ClientOptions } from "../../src/index.js";
 import type { Host } from "../../src/host.js";
 import { ModelConnection, ModelLog } from "./model.js";
 
+export const ZSTD = "huahuo.v1.zstd";
+
 export const tokenOf = (user: number, more: object = {}): string =>
   `h.${btoa(JSON.stringify({ user_id: user, ...more })).replaceAll("=", "")}.s`;
 
@@ -17,7 +19,12 @@ export class World {
   readonly locks = new Locks();
   readonly channels = new Set<FakeChannel>();
   reachable = true;
+  /** What the server chooses if it is offered; else the plain protocol. */
   protocol = "huahuo.v1";
+  /** What was offered, by connection. */
+  readonly offers: string[][] = [];
+  /** What becomes of messages that may be compressed. */
+  compress: (text: string) => string | ArrayBuffer = (text) => text;
   private count = 0;
 
   /** The connection that stands; undefined: none does. */
@@ -93,8 +100,8 @@ export class Tab {
       random: () => 0.5,
       id: () => `tab${this.number}x${++this.ids}`,
       WebSocket: class extends FakeSocket {
-        constructor(readonly address: string) {
-          super(world, tab);
+        constructor(readonly address: string, offered: string[]) {
+          super(world, tab, offered);
         }
       } as unknown as typeof WebSocket,
       indexedDB,
@@ -121,8 +128,9 @@ export class FakeSocket {
   onmessage: ((event: { data: unknown }) => void) | null = null;
   onclose: ((event: { code: number; reason: string }) => void) | null = null;
 
-  constructor(private readonly world: World, private readonly tab: Tab) {
+  constructor(private readonly world: World, private readonly tab: Tab, private readonly offered: string[]) {
     tab.sockets.add(this);
+    world.offers.push(offered);
     setTimeout(() => {
       if (this.readyState !== 0) return;
       if (!world.reachable) return this.end(1006);
@@ -133,7 +141,8 @@ export class FakeSocket {
   }
 
   get protocol(): string {
-    return this.world.protocol;
+    const { protocol } = this.world;
+    return protocol === ZSTD && !this.offered.includes(ZSTD) ? "huahuo.v1" : protocol;
   }
 
   send(text: string): void {
@@ -146,7 +155,9 @@ export class FakeSocket {
   }
 
   deliver(frame: unknown): void {
-    const data = JSON.stringify(frame);
+    const text = JSON.stringify(frame);
+    const compressed = this.protocol === ZSTD && (frame as { type: string }).type === "events";
+    const data = compressed ? this.world.compress(text) : text;
     setTimeout(() => {
       if (this.readyState === 1 && this.tab.alive) this.onmessage?.({ data });
     });
