@@ -112,3 +112,21 @@ def test_a_page_put_away_and_brought_back_goes_on(devtools: str, tmp_path: Path)
             assert await tab.run("return seen") == on.expected()
 
     asyncio.run(main())
+
+
+def test_a_connection_that_went_silent_is_found_out_when_the_page_is_seen_again(
+    devtools: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with stage(devtools, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
+            tab = await on.reader("memory", port=proxy.port)
+            await tab.run("await subscription.ready")
+            proxy.blackhole()  # as a phone's network does: the socket stays open, nothing comes
+            await on.publish(10)
+            await tab.run("document.dispatchEvent(new Event('visibilitychange'))")
+            await tab.until("states.includes('offline')", timeout_s=6)
+            proxy.heal()
+            await tab.until("seen.length === 10")
+            assert await tab.run("return seen") == on.expected()
+
+    asyncio.run(main())
