@@ -1,10 +1,10 @@
 """The console in a real browser, over the real service and a real mail server.
 
-    async with console(devtools, tmp_path) as on:
-        tab = await on.sign_in()                         # by the link, as `make demo` prints it
-        await on.add("alice@example.org", mails=[...])   # a mailbox of user 42 and what is in it
-        await tab.click(on.button("Check all"))
-        assert await on.rows(tab) == ...                 # what the table shows
+async with console(devtools, tmp_path) as on:
+    tab = await on.sign_in()                         # by the link, as `make demo` prints it
+    await on.add("alice@example.org", mails=[...])   # a mailbox of user 42 and what is in it
+    await tab.click(on.button("Check all"))
+    assert await on.rows(tab) == ...                 # what the table shows
 """
 
 import asyncio
@@ -97,6 +97,12 @@ class Console:
         email_id: int = added["email_id"]
         return email_id
 
+    async def notify(self, message: str, level: str = "info") -> None:
+        """A system notification, as an admin sends it."""
+        async with Client(self.server.url, token=self.token(1, admin=True), client="admin") as admin:
+            fields = {"message": message, "level": level}
+            await admin.send("publish", stream="system", type="system_notification", **fields)
+
     def fields(self, address: str, password: str = PASSWORD) -> dict[str, Any]:
         """What `add_email` wants for a mailbox of the mail server."""
         where = {"server": self.mails.host, "port": self.mails.port, "use_ssl": False}
@@ -113,16 +119,17 @@ async def press_button(tab: Tab, name: str, within: str = "body") -> None:
     """Click the enabled button that is called `name` (its text or its label)."""
     found = f"""[...document.querySelectorAll({json.dumps(within)} + " button")].find((one) =>
       !one.disabled && (one.ariaLabel ?? one.textContent.trim()) === {json.dumps(name)})"""
-    await tab.until(f"(() => {{ const one = {found}; if (one) one.dataset.wanted = 'yes'; return one; }})() && 1")
+    await tab.until(
+        f"(() => {{ const one = {found}; if (one) one.dataset.wanted = 'yes'; return one; }})() && 1"
+    )
     await tab.click("button[data-wanted]")
     await tab.run("document.querySelectorAll('[data-wanted]').forEach((one) => delete one.dataset.wanted)")
 
 
 async def until_text(tab: Tab, selector: str, text: str) -> None:
     """Wait until the text is in some element of that kind."""
-    await tab.until(
-        f"[...document.querySelectorAll({json.dumps(selector)})].some((one) => one.textContent.includes({json.dumps(text)}))"
-    )
+    found = f"[...document.querySelectorAll({json.dumps(selector)})]"
+    await tab.until(f"{found}.some((one) => one.textContent.includes({json.dumps(text)}))")
 
 
 async def resize(tab: Tab, width: int, height: int) -> None:
@@ -139,11 +146,10 @@ async def violations(tab: Tab) -> list[str]:
 
 
 @asynccontextmanager
-async def console(devtools: str, tmp_path: Path, **environ: str) -> AsyncIterator[Console]:
-    """Everything running; `environ`: further settings of the service."""
+async def console(devtools: str, tmp_path: Path) -> AsyncIterator[Console]:
+    """Everything running."""
     built_console()
-    settings = {"HUAHUO_MESSAGES_PER_S": "0"} | environ
-    with dovecot() as mails, serving(tmp_path / "data", **settings) as server:
+    with dovecot() as mails, serving(tmp_path / "data", HUAHUO_MESSAGES_PER_S="0") as server:
         async with asyncio.timeout(TIMEOUT_S), profile(devtools) as browser:
             token = server.token(USER_ID, f"user{USER_ID}")
             async with Client(server.url, token=token, client="stage", backoff_s=(0.02, 0.2)) as client:

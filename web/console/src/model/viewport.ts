@@ -7,9 +7,12 @@ export interface Viewport {
 }
 
 export function visible(count: number, linePx: number, topPx: number, heightPx: number, beyond: number): Viewport {
-  const first = Math.max(0, Math.floor(topPx / linePx) - beyond);
-  const end = Math.min(count, Math.ceil((topPx + heightPx) / linePx) + beyond);
-  return { first: Math.min(first, Math.max(0, end)), end: Math.max(0, end) };
+  // a list that has become shorter is scrolled to its end by the browser, a frame later
+  const top = Math.max(0, Math.min(topPx, count * linePx - heightPx));
+  return {
+    first: Math.max(0, Math.floor(top / linePx) - beyond),
+    end: Math.min(count, Math.ceil((top + heightPx) / linePx) + beyond),
+  };
 }
 
 /** Where to scroll so that line `index` is in sight; `topPx` if it is. */

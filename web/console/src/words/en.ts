@@ -77,7 +77,7 @@ export const en = {
     truncated: "This mail was too large; only its beginning or its headers are kept.", loading: "Loading…", unknownMailbox: "This mailbox does not exist.",
   },
   live: {
-    title: "Live events", connection: "Connection", cut: "Cut the connection", cutHint: "Watch it resume from its cursor.",
+    title: "Live events", connection: "Connection", cut: "Cut the connection", connectNow: "Connect now", cutHint: "Watch it resume from its cursor.",
     stream: "Stream", cursor: "Cursor", head: "Head", lag: "Lag", unacked: "Un-acked", outcome: "Outcome",
     reconnects: "Reconnects", received: "Received", session: "Session", log: "Log", elsewhere: "another tab holds the connection",
     filter: "Filter events", pause: "Pause", resume: "Resume", copy: "Copy", copied: (n: number): string => `${many(n, "event", "events")} copied`,

@@ -78,7 +78,7 @@ export const zh: Words = {
     truncated: "此邮件过大，只保留了开头或邮件头。", loading: "正在加载…", unknownMailbox: "此邮箱不存在。",
   },
   live: {
-    title: "实时事件", connection: "连接", cut: "断开连接", cutHint: "观察它从游标处恢复。",
+    title: "实时事件", connection: "连接", cut: "断开连接", connectNow: "立即连接", cutHint: "观察它从游标处恢复。",
     stream: "流", cursor: "游标", head: "最新", lag: "落后", unacked: "未确认", outcome: "恢复结果",
     reconnects: "重连次数", received: "已接收", session: "会话", log: "日志", elsewhere: "连接由另一个标签页持有",
     filter: "筛选事件", pause: "暂停", resume: "继续", copy: "复制", copied: (count) => `已复制 ${n(count)} 个事件`,

@@ -1,0 +1,198 @@
+"""What a mail says is shown and does nothing: not in a list, not in an event, not in its own frame."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.browser import Tab
+from tests.support.console import Console, console, mail, press_button, until_text, violations
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+_PICTURE = "document.querySelector('iframe[src$=remote]').contentDocument?.querySelector('#picture')"
+MARKUP = '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>'
+STYLE = "<style>* { display: none !important }</style>"
+
+
+def _evil_html(canary: str) -> str:
+    return f"""<html><head><title>t</title>
+      <meta http-equiv="refresh" content="0;url={canary}/refresh"><base href="{canary}/base/">
+      <link rel="stylesheet" href="{canary}/sheet.css"><link rel="prefetch" href="{canary}/prefetch">
+      <style>@import "{canary}/import.css"; body {{ background: url({canary}/bg.png) }}
+        #first {{ color: rgb(1, 2, 3) }} .workplace, .top {{ display: none !important }}</style></head>
+      <body onload="parent.hacked=3" background="{canary}/body.png">
+      <p id="first">A mail with <b style="color: rgb(4, 5, 6)">styles</b></p>
+      {MARKUP}<img id="picture" src="{canary}/pixel.png"><img srcset="{canary}/set.png 1x">
+      <svg onload="parent.hacked=4"><script>parent.hacked=5</script></svg>
+      <iframe src="{canary}/frame"></iframe><iframe srcdoc="<script>parent.parent.hacked=6</script>"></iframe>
+      <object data="{canary}/object"></object><embed src="{canary}/embed">
+      <video src="{canary}/v" poster="{canary}/p"></video>
+      <form action="{canary}/form"><input autofocus onfocus="parent.hacked=7"><button>go</button></form>
+      <a id="bad" href="javascript:parent.hacked=8">bad</a> <a id="good" href="https://example.org/x">good</a>
+      <a id="top" href="{canary}/top" target="_top">top</a>
+      <div style="position:fixed;inset:0;background:url({canary}/style.png)">over everything</div>
+      </body></html>"""
+
+
+@asynccontextmanager
+async def _canary() -> AsyncIterator[tuple[str, list[str]]]:
+    """A web server that notes what it is asked for."""
+    asked: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readline()).decode().split(" ")[1])
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+async def _open_first_mail(on: Console, *mails: bytes) -> Tab:
+    email_id = await on.add("alice@example.org", mails)
+    tab = await on.sign_in(page=f"#/mailboxes/{email_id}")
+    await press_button(tab, "Check", ".mail-panel")
+    await tab.until(f"document.querySelectorAll('.mail-list li').length === {len(mails)}")
+    return tab
+
+
+async def _show(tab: Tab, position: int = 1) -> None:
+    await tab.click(f".mail-list li:nth-child({position}) a")
+    await tab.until("document.querySelector('.mail-view h2')")
+
+
+def test_markup_in_subjects_senders_and_notifications_is_text(devtools: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with console(devtools, tmp_path) as on:
+            tab = await _open_first_mail(
+                on, mail(1, subject=MARKUP + STYLE, sender=f'"{STYLE}<svg onload=hacked=9>" <a@example.org>')
+            )
+            await until_text(tab, ".mail-list b", MARKUP + STYLE)
+            await tab.run("location.hash = '#/mailboxes'")
+            await until_text(tab, ".event", "window.hacked=1")
+            await tab.run("location.hash = '#/mailboxes/1'")
+            await until_text(tab, ".mail-list b", MARKUP)
+            await _show(tab)
+            await until_text(tab, ".mail-view h2", MARKUP + STYLE)
+            await on.notify(MARKUP)
+            await until_text(tab, ".toast", MARKUP)
+            assert await tab.run("return window.hacked ?? null") is None
+            assert (
+                await tab.run("return document.querySelectorAll('#app img, #app script, #app style').length")
+                == 0
+            )
+            assert await violations(tab) == []
+
+    asyncio.run(main())
+
+
+def test_a_mail_s_html_runs_nothing_fetches_nothing_and_styles_only_itself(
+    devtools: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with _canary() as (canary, asked), console(devtools, tmp_path) as on:
+            tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)))
+            await _show(tab)
+            await tab.until("document.querySelector('iframe').contentDocument?.querySelector('#first')")
+            inner = "document.querySelector('iframe').contentDocument"
+            colours = await tab.run(
+                f"""const style = (at) => getComputedStyle({inner}.querySelector(at)).color;
+                    return [style("#first"), style("#first b")]"""
+            )
+            assert colours == ["rgb(1, 2, 3)", "rgb(4, 5, 6)"], "its own styles hold"
+            kept = await tab.run(f"return {inner}.documentElement.outerHTML.toLowerCase()")
+            for gone in (
+                "<script",
+                "<iframe",
+                "<form",
+                "<object",
+                "<embed",
+                "<svg",
+                "<base",
+                "onerror",
+                "javascript:",
+            ):
+                assert gone not in kept
+            for link in ("#bad", "#top", "b"):
+                await tab.run(f"{inner}.querySelector({json.dumps(link)}).click()")
+            await _tried_everything(tab)
+            assert asked == []
+            assert await tab.run("return window.hacked ?? null") is None
+            assert await tab.run("return getComputedStyle(document.querySelector('.top')).display") == "flex"
+            assert (
+                await tab.run("return document.querySelector('iframe').contentWindow.location.pathname")
+                == "/mail-frame"
+            )
+            good = f"{inner}.querySelector('#good')"
+            assert await tab.run(f"return [{good}.target, {good}.rel]") == [
+                "_blank",
+                "noopener noreferrer nofollow",
+            ]
+
+    asyncio.run(main())
+
+
+def test_the_frame_s_policy_alone_holds_a_mail_that_nobody_cleaned(devtools: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with _canary() as (canary, asked), console(devtools, tmp_path) as on:
+            tab = await on.open("/")
+            await tab.run(
+                f"""const frame = document.createElement("iframe");
+                    frame.src = "/mail-frame";
+                    const loaded = new Promise((done) => (frame.onload = done));
+                    document.body.append(frame);
+                    await loaded;
+                    const inner = frame.contentDocument;
+                    inner.documentElement.innerHTML = {json.dumps(_evil_html(canary))};
+                    const script = inner.createElement("script");
+                    script.textContent = "parent.hacked = 10";
+                    inner.body.append(script);
+                    inner.querySelector("form").submit()"""
+            )
+            await _tried_everything(tab)
+            assert asked == []
+            assert await tab.run("return window.hacked ?? null") is None
+
+    asyncio.run(main())
+
+
+def test_pictures_from_elsewhere_are_loaded_only_when_asked_for(devtools: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with _canary() as (canary, asked), console(devtools, tmp_path) as on:
+            tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)), mail(2, html="<p>plain</p>"))
+            await _show(tab, 2)
+            await tab.until("document.querySelector('iframe').contentDocument?.querySelector('#picture')")
+            await _tried_everything(tab)
+            assert asked == []
+            await press_button(tab, "Load images")
+            await tab.until(f"{_PICTURE}?.complete")
+            await _tried_everything(tab)
+            assert "/pixel.png" in asked
+            pictures = {"/pixel.png", "/set.png", "/bg.png", "/style.png", "/body.png"}
+            assert set(asked) <= pictures, "pictures, and nothing else"
+            assert await tab.run("return window.hacked ?? null") is None
+            await press_button(tab, "Back")
+            await _show(tab, 1)
+            await tab.until(
+                "document.querySelector('iframe').contentDocument?.body.textContent.includes('plain')"
+            )
+            shown = await tab.run("return document.querySelector('iframe').contentWindow.location.pathname")
+            assert shown == "/mail-frame", "the next mail asks anew"
+            assert not await tab.run("return document.querySelector('.remote')")
+
+    asyncio.run(main())
+
+
+async def _tried_everything(tab: Tab) -> None:
+    """Long enough for what would be loaded or run to have been: two frames and a request of our own."""
+    await tab.run(
+        """await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+           await fetch("/healthz");
+           await new Promise((done) => setTimeout(done, 150))"""
+    )
