@@ -1,0 +1,63 @@
+"""What the package shows to a browser: the built console or the page without a build, and the mail frames."""
+
+from pathlib import Path
+
+import pytest
+
+from huahuo import mail_frame, site
+from transport.http import CACHE_ASK_AGAIN, CACHE_FOR_EVER, CSP
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package folder with the page without a build."""
+    (tmp_path / site.FALLBACK).mkdir()
+    (tmp_path / site.FALLBACK / "index.html").write_bytes(b"fallback")
+    (tmp_path / site.FALLBACK / "app.js").write_bytes(b"")
+    monkeypatch.setattr(site, "files", lambda _name: tmp_path)
+    return tmp_path
+
+
+def test_without_a_build_the_fallback_is_the_page(package: Path) -> None:
+    found = site.assets()
+    assert found["/"].body == b"fallback"
+    assert "/app.js" in found
+
+
+def test_the_browser_client_alone_does_not_hide_the_fallback(package: Path) -> None:
+    (package / site.BUILT / "client").mkdir(parents=True)
+    (package / site.BUILT / "client" / "huahuo-client.js").write_bytes(b"")
+    found = site.assets()
+    assert found["/"].body == b"fallback"
+    assert "/client/huahuo-client.js" in found
+
+
+def test_the_built_console_takes_the_fallback_s_place(package: Path) -> None:
+    (package / site.BUILT / "assets").mkdir(parents=True)
+    (package / site.BUILT / "index.html").write_bytes(b"built")
+    (package / site.BUILT / "assets" / "index-0a1b2c.js").write_bytes(b"")
+    found = site.assets()
+    assert found["/"].body == b"built"
+    assert "/app.js" not in found
+    assert found["/"].cache == CACHE_ASK_AGAIN
+    assert found["/assets/index-0a1b2c.js"].cache == CACHE_FOR_EVER, "its name has a hash of what it holds"
+
+
+def test_the_console_s_policy_allows_nothing_inline() -> None:
+    assert "unsafe-inline" not in CSP
+    assert "'unsafe-eval'" not in CSP
+
+
+@pytest.mark.parametrize("path", [mail_frame.PATH, mail_frame.REMOTE_PATH])
+def test_a_mail_frame_runs_no_script_and_only_the_console_may_hold_it(path: str) -> None:
+    policy = site.assets()[path].csp
+    for rule in ("default-src 'none'", "form-action 'none'", "base-uri 'none'", "frame-ancestors 'self'"):
+        assert rule in policy
+    assert "script-src" not in policy
+    assert "allow-scripts" not in policy
+
+
+def test_only_the_frame_for_pictures_lets_pictures_in() -> None:
+    found = site.assets()
+    assert "img-src data:;" in found[mail_frame.PATH].csp
+    assert "img-src data: https: http:;" in found[mail_frame.REMOTE_PATH].csp
