@@ -7,6 +7,7 @@ import pytest
 
 from tests.browser.stage import STREAM, Stage, stage
 from tests.support.browser import Tab
+from tests.support.console import built_console, console, rows, violations
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -103,5 +104,36 @@ def test_a_page_that_cannot_load_the_decoder_goes_on_without(devtools: str, tmp_
             await tab.until("events.length === 100")
             assert await tab.run("return events.map(({ n }) => n)") == on.expected()
             assert await tab.run("return protocols") == ["huahuo.v1.zstd", "huahuo.v1"]
+
+    asyncio.run(main())
+
+
+def test_the_console_reads_compressed_messages(devtools: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        built_console()
+        async with console(devtools, tmp_path) as on:
+            tab = await on.browser.open()
+            note = """window.violations = [];
+            addEventListener("securitypolicyviolation", (event) => violations.push(event.blockedURI));
+            window.sockets = []; window.WebSocket = class extends WebSocket {
+              constructor(...args) {
+                super(...args);
+                const one = { socket: this, binary: 0 };
+                sockets.push(one);
+                this.addEventListener("message", ({ data }) => (one.binary += typeof data !== "string"));
+              } };"""
+            await tab.call("Page.addScriptToEvaluateOnNewDocument", source=note)
+            await tab.goto(f"{on.server.url}/#token={on.token()}")
+            await tab.until("document.querySelector('[data-state=online]')")
+            for name in ("alice", "bob", "carol"):
+                await on.add(f"{name}@example.org")
+            await tab.until("document.querySelectorAll('.row').length === 3")
+            assert [row["email"] for row in await rows(tab)] == [
+                f"{name}@example.org" for name in ("alice", "bob", "carol")
+            ]
+            found = await tab.run("return sockets.map(({ socket, binary }) => [socket.protocol, binary > 0])")
+            assert found == [["huahuo.v1.zstd", True]]
+            assert any(path.endswith(".wasm") for path in await _decoder_files(tab))
+            assert await violations(tab) == []
 
     asyncio.run(main())
