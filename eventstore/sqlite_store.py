@@ -181,29 +181,12 @@ class SqliteStore:
 
     def _insert(self, events: list[StoredEvent]) -> None:
         names = self._names
-        self._name_streams({e.stream for e in events if e.stream not in names.streams})
-        wanted = {e.type for e in events}
-        wanted.update({e.build for e in events})
-        self._name_texts(wanted - names.ids.keys())
-        streams, ids = names.streams, names.ids
-        rows = [
-            (
-                e.position,
-                streams[e.stream],
-                e.seq,
-                ids[e.type],
-                e.version,
-                e.ts_ms,
-                e.entity,
-                e.principal,
-                e.command_id,
-                e.cause,
-                ids[e.build],
-                e.body,
-                e.chain,
-            )
-            for e in events
-        ]
+        try:
+            rows = _rows(events, names)
+        except KeyError:  # few groups hold a name that is new
+            self._name_streams({e.stream for e in events if e.stream not in names.streams})
+            self._name_texts({text for e in events for text in (e.type, e.build)} - names.ids.keys())
+            rows = _rows(events, names)
         whole = len(rows) - len(rows) % _INSERT_ROWS
         for start in range(0, whole, _INSERT_ROWS):
             values = [*chain.from_iterable(rows[start : start + _INSERT_ROWS])]
@@ -269,3 +252,26 @@ class SqliteStore:
         if busy:
             _log.warning("checkpoint_blocked_by_a_reader", mode=mode, pages=pages, done=done)
         return not busy
+
+
+def _rows(events: list[StoredEvent], names: Names) -> list[tuple[object, ...]]:
+    """Raises KeyError for a name that has no number yet."""
+    streams, ids = names.streams, names.ids
+    return [
+        (
+            e.position,
+            streams[e.stream],
+            e.seq,
+            ids[e.type],
+            e.version,
+            e.ts_ms,
+            e.entity,
+            e.principal,
+            e.command_id,
+            e.cause,
+            ids[e.build],
+            e.body,
+            e.chain,
+        )
+        for e in events
+    ]

@@ -101,14 +101,20 @@ class Writer:
 
     async def append(self, append: Append, size: int) -> Appended | Duplicate:
         """See `Log.append`; `size` is the append's weight in bytes."""
-        outcome = await self._submit(append, (), size)
+        self.check_open()
+        if not self._gate.enter_now(size):
+            await self._gate.enter(size)
+        outcome = await self._queued(append, (), size)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     async def write(self, changes: tuple[Change, ...], size: int) -> None:
         """Commit `changes` that belong to no append. Raises Unavailable, Closed."""
-        outcome = await self._submit(None, changes, size)
+        self.check_open()
+        if not self._gate.enter_now(size):
+            await self._gate.enter(size)
+        outcome = await self._queued(None, changes, size)
         if isinstance(outcome, Exception):
             raise outcome
 
@@ -149,14 +155,14 @@ class Writer:
             self._care_timer.cancel()
         await self._executor.run(self._store.close)
 
-    async def _submit(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Outcome:
-        self.check_open()
-        if not self._gate.enter_now(size):
-            await self._gate.enter(size)
+    def _queued(
+        self, append: Append | None, changes: tuple[Change, ...], size: int
+    ) -> asyncio.Future[Outcome]:
+        """Wait in the queue, once let in. No coroutine: there is one for each append already."""
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._queue.append(_Pending(append, changes, size, done))
         self._start()
-        return await done
+        return done
 
     def _start(self) -> None:
         if self._running is None:
