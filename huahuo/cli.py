@@ -145,7 +145,7 @@ def doctor(
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
     from huahuo.doctor import examine, show
 
-    findings = asyncio.run(examine(_settings(config_file, data=data), SystemAmbient()))
+    findings = asyncio.run(examine(_settings(config_file, data=data), SystemAmbient(), os.environ))
     show(findings, as_json=as_json, console=Console(highlight=False))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_ERROR)

@@ -122,6 +122,9 @@ MINIMA: Mapping[str, float] = {
 
 MAXIMA: Mapping[str, float] = {"port": 65_535, "window": 4096}
 
+_OTHER_VARIABLES = {"HUAHUO_TOKEN"}
+"""Read by commands, but no settings."""
+
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
 
@@ -143,6 +146,15 @@ def load(
     settings = Settings(**values)
     _check(settings)
     return settings
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: most likely a slip of the pen. To be warned of.
+
+    They are not refused, because a host may hold variables of newer versions or of other programs.
+    """
+    known = {PREFIX + name.upper() for name in Settings.__struct_fields__} | _OTHER_VARIABLES
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
 
 
 def _from_file(file: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import msgspec
 from rich.console import Console
@@ -15,7 +15,7 @@ from eventstore.schema import DATABASE, sqlite_version
 from eventstore.sqlite import SqliteLog
 from huahuo import keys, service_file
 from huahuo.build import BUILD
-from huahuo.config import Settings
+from huahuo.config import Settings, unknown_variables
 from huahuo.errors import ConfigError
 
 _FREE_BYTES_MIN = 256 << 20
@@ -32,12 +32,12 @@ class Finding(msgspec.Struct, frozen=True):
     text: str
 
 
-async def examine(settings: Settings, ambient: Ambient) -> list[Finding]:
+async def examine(settings: Settings, ambient: Ambient, environ: Mapping[str, str]) -> list[Finding]:
     """Look at the programs, the clock, the directory with its keys and log, and the network.
 
     A log that no service has open is opened as a service would: its end is checked against the hash chain.
     """
-    findings = [*_programs(), *_clock(ambient), *_public(settings)]
+    findings = [*_programs(), *_clock(ambient), *_public(settings), *_environment(environ)]
     if not settings.data.is_dir():
         return [
             *findings,
@@ -87,6 +87,11 @@ def _public(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "warning", "mail", "users may name mail servers on private addresses (mail_allow_private)"
         )
+
+
+def _environment(environ: Mapping[str, str]) -> Iterator[Finding]:
+    for name in unknown_variables(environ):
+        yield Finding("warning", "environment", f"{name} is no setting of this version: a slip of the pen?")
 
 
 def _directory(settings: Settings) -> Iterator[Finding]:

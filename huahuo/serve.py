@@ -2,13 +2,14 @@
 
 import asyncio
 import faulthandler
+import os
 import signal
 
 import structlog
 
 from eventstore.ambient import SystemAmbient
 from huahuo import logs
-from huahuo.config import Settings
+from huahuo.config import Settings, unknown_variables
 from huahuo.wiring import App
 
 _log = structlog.get_logger(__name__)
@@ -28,6 +29,8 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
+    for name in unknown_variables(os.environ):
+        _log.warning("an environment variable is no setting of this version", variable=name)
     app = App(settings, SystemAmbient())
     await app.start()
     print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.config import Settings, load
+from huahuo.config import Settings, load, unknown_variables
 from huahuo.errors import ConfigError
 
 
@@ -78,6 +78,11 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: str) -> None
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load(environ={}, file=tmp_path / "none.toml")
+
+
+def test_a_variable_that_only_looks_like_a_setting_is_found() -> None:
+    environ = {"HUAHUO_WINDWO": "1", "HUAHUO_PORT": "1", "HUAHUO_TOKEN": "x", "HOME": "/"}
+    assert unknown_variables(environ) == ["HUAHUO_WINDWO"]
 
 
 def test_secrets_never_show() -> None:
