@@ -3,6 +3,8 @@
  * came in and what was acked, and cut the connection as a broken network would.
  */
 
+const Native = globalThis.WebSocket;
+
 export class Meter {
   bytesIn = 0;
   /** Connections that were opened, the first included. */
@@ -16,7 +18,7 @@ export class Meter {
   /** The class to open connections with. */
   socket(): typeof WebSocket {
     const meter = this;
-    return class extends WebSocket {
+    return class extends Native {
       constructor(url: string | URL, protocols?: string | string[]) {
         super(url, protocols);
         this.addEventListener("open", () => {

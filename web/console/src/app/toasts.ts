@@ -24,6 +24,10 @@ export function toast(text: string, level: Level = "info", system = false): void
   setTimeout(() => dismiss(one.id), SHOWN_MS[level]);
 }
 
+export function dismissAll(): void {
+  toasts.value = [];
+}
+
 export function dismiss(id: number): void {
   toasts.value = toasts.value.filter((one) => one.id !== id);
 }
