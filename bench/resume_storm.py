@@ -82,7 +82,8 @@ def storm(
     began_ns = time.monotonic_ns()
     with Receivers(script, folder, command=options.receiver) as receivers:
         if script.goal:
-            receivers.until("done", receivers.size, _GIVE_UP_S)
+            if not receivers.until("done", receivers.size, _GIVE_UP_S):
+                sheet.note(f"{case}: given up after {_GIVE_UP_S} s; what had not come by then counts as lost")
             end_ns = receivers.report.value("last_ns")
         else:
             receivers.ready()
