@@ -47,7 +47,7 @@ TEXT
 sources() { find web -name node_modules -prune -o -name dist -prune -o -type f -print; }
 
 fresh() {
-    [ -f "$stamp" ] && [ -f huahuo/static/client/huahuo-client.js ] || return 1
+    [ -f "$stamp" ] && [ -f huahuo/static/client/huahuo-client.js ] && [ -f huahuo/static/index.html ] || return 1
     [ -z "$(sources | while read -r file; do [ "$file" -nt "$stamp" ] && echo "$file"; done)" ]
 }
 
@@ -74,7 +74,7 @@ if ! fresh; then
     if [ -f web/console/package.json ]; then
         run npm --prefix web/console run build || failed=console
     fi
-    # last, because the console's build empties huahuo/static
+    # last: the client goes beside what the console was built to
     out=huahuo/static/client
     rm -rf "$out"
     mkdir -p "$out"
