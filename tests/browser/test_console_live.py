@@ -64,6 +64,7 @@ def test_a_cut_connection_is_seen_to_resume(devtools: str, tmp_path: Path) -> No
             await press_button(tab, "Check: alice@example.org")
             await tab.until("document.querySelector('.row[data-status=ok]')")
             await until_text(tab, "[data-fact=unacked]", "0")
+            await tab.until("document.querySelector('.event:not(.note)')")  # lines are drawn a moment later
             numbers = await tab.run(
                 """return [...document.querySelectorAll('.event:not(.note) b')]
                      .map((one) => one.textContent).filter((text) => text.startsWith('user/42'))
