@@ -64,7 +64,11 @@ def test_a_cut_connection_is_seen_to_resume(devtools: str, tmp_path: Path) -> No
             await press_button(tab, "Check: alice@example.org")
             await tab.until("document.querySelector('.row[data-status=ok]')")
             await until_text(tab, "[data-fact=unacked]", "0")
-            await tab.until("document.querySelector('.event:not(.note)')")  # lines are drawn a moment later
+            # Lines are drawn a moment later, and only those in view: go to the newest.
+            await tab.until(
+                "document.querySelector('.lines').scrollTop = 1e9,"
+                " document.querySelector('.event:not(.note)')"
+            )
             numbers = await tab.run(
                 """return [...document.querySelectorAll('.event:not(.note) b')]
                      .map((one) => one.textContent).filter((text) => text.startsWith('user/42'))
