@@ -7,7 +7,7 @@ missed does no harm: every answer compares with the log's head.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -93,6 +93,12 @@ class _Watchers:
 
 type _Key = tuple[str, int, int, int]
 
+type Tap = Callable[[Mapping[str, Sequence[StoredEvent]] | None], None]
+"""Told of the events of a commit by stream (on `log`: all of them), each stream's without a hole.
+
+None: some signals were lost, any stream may have moved.
+"""
+
 
 class Feed:
     """Reads and watches every stream of one log. All methods belong to the loop's thread."""
@@ -109,6 +115,7 @@ class Feed:
         self._tail = Tail(events_max=tail_events_max, bytes_max=tail_bytes_max, position=log.position)
         self._memo: dict[_Key, Run] = {}
         self._watchers: dict[str, _Watchers] = {}
+        self._taps: tuple[Tap, ...] = ()
         self._reads = asyncio.Semaphore(reads_max)
         self._reading: dict[_Key, asyncio.Task[Run]] = {}
         self._unlisten = log.listen(self._on_commit)
@@ -181,6 +188,15 @@ class Feed:
         watchers.snapshot = None
         return watch
 
+    def tap(self, tap: Tap) -> Callable[[], None]:
+        """Hand every commit's events to `tap`, under the conditions of `watch`; returns the way to end it."""
+        self._taps = (*self._taps, tap)
+
+        def untap() -> None:
+            self._taps = tuple(one for one in self._taps if one is not tap)
+
+        return untap
+
     async def follow(
         self, stream: str, after: int, *, events_max: int = 256, bytes_max: int = 256 << 10
     ) -> AsyncGenerator[Run]:
@@ -205,6 +221,7 @@ class Feed:
         """Stop listening to the log; watchers hear nothing more. Idempotent."""
         self._unlisten()
         self._watchers.clear()
+        self._taps = ()
 
     async def _read(self, key: _Key) -> Run:
         stream, after, events_max, bytes_max = key
@@ -232,12 +249,28 @@ class Feed:
     def _on_commit(self, events: Sequence[StoredEvent]) -> None:
         self._memo.clear()
         if self._tail.extend(events):
-            self._wake(dict.fromkeys(e.stream for e in events))
-            self._wake((LOG_STREAM,))
+            by_stream: dict[str, list[StoredEvent]] = {}
+            for event in events:
+                known = by_stream.get(event.stream)
+                if known is None:
+                    by_stream[event.stream] = [event]
+                else:
+                    known.append(event)
+            if self._watchers:
+                self._wake((*by_stream, LOG_STREAM))
+            self._tell({**by_stream, LOG_STREAM: events})
         else:
             # Nobody knows which streams the lost signal was about: let every watcher look.
             self.missed += 1
             self._wake(tuple(self._watchers))
+            self._tell(None)
+
+    def _tell(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
+        for tap in self._taps:
+            try:
+                tap(by_stream)
+            except Exception:  # noqa: BLE001  as of a watcher
+                _log.exception("tap_failed")
 
     def _wake(self, streams: Iterable[str]) -> None:
         for stream in streams:

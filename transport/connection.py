@@ -24,6 +24,7 @@ from transport import outputs
 from transport.api import Reply, SnapshotOf
 from transport.codes import CloseCode
 from transport.dialects import Dialect
+from transport.fanout import FanOut
 from transport.outputs import Now, Output
 from transport.ports import AuthFailure, CommandGate, Door, Hub, Meter, Verified, Verifier
 from transport.pump import Pump, Tally
@@ -50,6 +51,7 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
     runtime: Runtime
     ambient: Ambient
     feed: Feed
+    fanout: FanOut
     hub: Hub
     door: Door
     gate: CommandGate
@@ -79,6 +81,7 @@ class Connection(LoopActor):
             ws,
             self._session,
             feed=wires.feed,
+            fanout=wires.fanout,
             ambient=wires.ambient,
             settings=settings,
             snapshots=wires.snapshots,
@@ -111,6 +114,16 @@ class Connection(LoopActor):
     def cursors(self) -> Mapping[str, int]:
         """The last seq sent, per subscribed stream."""
         return self._session.delivery.cursors()
+
+    def took(self, text: bytes) -> bool:
+        """See `websocket.Listener`. Acks need no turn of the actor; nearly all messages are acks."""
+        acked = self._session.acked(text, self._wires.ambient.monotonic_s())
+        if acked is None:
+            return False
+        self._note(acked)
+        if self._session.delivery.backlog:
+            self._pump.run()
+        return True
 
     def ponged(self) -> None:
         """See `websocket.Listener`."""
@@ -240,9 +253,7 @@ class Connection(LoopActor):
                     record = partial(self._wires.gate.record, one.call, one.reply)
                     _keep(self._commands, self._answer(one, record))
                 case outputs.Acked():
-                    principal = self._session.principal
-                    assert principal is not None
-                    self._wires.hub.note_ack(principal.name, self._session.client, one.stream, one.seq)
+                    self._note((one,))
                 case outputs.Verify():
                     verify = one
                 case outputs.Watch():
@@ -258,6 +269,12 @@ class Connection(LoopActor):
                 case outputs.Close():
                     self._say_close(one)
         return verify
+
+    def _note(self, acked: Iterable[outputs.Acked]) -> None:
+        principal = self._session.principal
+        assert principal is not None, "who acks has been sent something"
+        for one in acked:
+            self._wires.hub.note_ack(principal.name, self._session.client, one.stream, one.seq)
 
     async def _answer(
         self,

@@ -8,7 +8,8 @@ each, so that a busy stream starves no other. It is not ready while one of three
 * the reply to a command of this connection whose event is next (`held`): a reply comes before every
   event that its command caused.
 
-`next_read` says whose turn it is, `took` makes frames of what was read for it.
+`next_read` says whose turn it is, `took` makes frames of what was read for it. As good as always a
+subscription has nothing to catch up with when events come: `take` is the short way for that case.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Protocol
 
 from eventstore.model import Head, StoredEvent
 from transport import outgoing
-from transport.frames import FrameCache, Framer
+from transport.frames import FrameCache, Framer, kind_of
 from transport.window import Flow, Window
 
 type Cause = tuple[str, str]
@@ -77,8 +78,8 @@ class Delivery:
     """
 
     __slots__ = (
-        "_batched", "_framer", "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "_ready",
-        "subs", "window",
+        "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "_ready",
+        "batched", "framer", "kind", "subs", "window",
     )  # fmt: skip
 
     def __init__(
@@ -93,8 +94,9 @@ class Delivery:
     ) -> None:
         self._log = log
         self._frames = frames
-        self._batched = batched
-        self._framer = framer
+        self.batched = batched
+        self.framer = framer
+        self.kind = kind_of(batch=batched, framer=framer)
         self._past_max = past_max
         self._past: dict[str, int] = {}
         self._pending: dict[Cause, int] = {}
@@ -140,9 +142,29 @@ class Delivery:
         if sub is not None and not sub.waiting and not sub.reading and sub.held is None:
             self._ready[stream] = sub
 
+    def take(self, stream: str, first: int, count: int, now_s: float) -> bool:
+        """Count `count` new events, from `first` on, as sent: the caller has their frame and writes it.
+
+        False, and nothing has changed, where anything else has to be sent before or in between, or
+        where the window has no room for all of them: then `wake` is the way.
+        """
+        sub = self.subs.get(stream)
+        if sub is None or self._ready or self._pending or not sub.told_live or sub.reading or sub.waiting:
+            return False
+        flow, window = sub.flow, self.window
+        if flow.sent != first - 1 or (self.batched and window.size - window.outstanding < count):
+            return False
+        self._sent(flow, flow.sent + count, now_s)
+        return True
+
+    @property
+    def backlog(self) -> bool:
+        """Whether anything is ready to be read."""
+        return bool(self._ready)
+
     def next_read(self) -> Subscription | None:
         """Whose turn it is to read behind its `flow.sent`; None if nobody may."""
-        if not self._ready or (self._batched and self.window.credit <= 0):
+        if not self._ready or (self.batched and self.window.credit <= 0):
             return None
         return self._ready.pop(next(iter(self._ready)))
 
@@ -179,7 +201,7 @@ class Delivery:
             if count:
                 events = run.events if count == len(run.events) else run.events[:count]
                 framed = self._frames.run(
-                    sub.stream, flow.sent + 1, events, batch=self._batched, framer=self._framer
+                    sub.stream, flow.sent + 1, events, batch=self.batched, framer=self.framer
                 )
                 frames.append(framed.data)
                 self._sent(flow, flow.sent + framed.count, now_s)
@@ -191,19 +213,23 @@ class Delivery:
             frames += self._live(sub)
         return frames
 
+    def may_ack(self, stream: str, seq: int) -> bool:
+        """Whether `stream` was ever sent up to `seq`."""
+        sub = self.subs.get(stream)
+        return seq <= (self._past.get(stream, -1) if sub is None else sub.flow.peak)
+
     def ack(self, stream: str, seq: int, now_s: float) -> bool:
         """The client processed `stream` up to `seq`. False: that was never sent."""
-        sub = self.subs.get(stream)
-        if sub is None:
-            return seq <= self._past.get(stream, -1)
-        if seq > sub.flow.peak:
+        if not self.may_ack(stream, seq):
             return False
-        self.window.acked(sub.flow, seq, now_s)
+        sub = self.subs.get(stream)
+        if sub is not None:
+            self.window.acked(sub.flow, seq, now_s)
         return True
 
     def lag(self, now_s: float, interval_s: float) -> bytes | None:
         """A `lag` message if the window is used up while the log goes on, not too often."""
-        if not self._ready or not self._batched or self.window.credit > 0:
+        if not self._ready or not self.batched or self.window.credit > 0:
             return None
         if self._lag_at_s is not None and now_s < self._lag_at_s + interval_s:
             return None
@@ -235,7 +261,7 @@ class Delivery:
 
     def _permitted(self, sub: Subscription, events: Sequence[StoredEvent]) -> int:
         """How many of `events` may be sent now; sets `held` where a reply must come first."""
-        count = min(len(events), self.window.credit) if self._batched else len(events)
+        count = min(len(events), self.window.credit) if self.batched else len(events)
         if self._pending:
             for index in range(count):
                 cause = (events[index].principal, events[index].command_id)
@@ -245,7 +271,7 @@ class Delivery:
         return count
 
     def _sent(self, flow: Flow, to: int, now_s: float) -> None:
-        if self._batched:
+        if self.batched:
             self.window.sent(flow, to, now_s)
         else:
             self.window.skipped(flow, to)  # nothing is owed for it

@@ -4,8 +4,9 @@ The stored JSON bytes are joined, never decoded or encoded again. A frame is a s
 not masked, so it may be written to a transport as it is (RFC 6455, 5.2).
 """
 
-import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from struct import Struct
 from typing import Protocol
 
 import msgspec
@@ -16,6 +17,10 @@ _TEXT = 0x81  # FIN and opcode 1
 _BINARY = 0x82  # FIN and opcode 2
 _LEN_16 = 126
 _LEN_64 = 127
+
+_HEAD_16 = Struct("!BBH")
+_HEAD_64 = Struct("!BBQ")
+_PREFIXES_MAX = 1 << 16
 
 PING = b"\x89\x00"
 """A ping without payload."""
@@ -36,17 +41,22 @@ def _frame(kind: int, payload: bytes) -> bytes:
     if size < _LEN_16:
         return bytes((kind, size)) + payload
     if size < 1 << 16:
-        return struct.pack("!BBH", kind, _LEN_16, size) + payload
-    return struct.pack("!BBQ", kind, _LEN_64, size) + payload
+        return _HEAD_16.pack(kind, _LEN_16, size) + payload
+    return _HEAD_64.pack(kind, _LEN_64, size) + payload
 
 
 def events_message(stream: str, first: int, bodies: Sequence[bytes]) -> bytes:
     """An `events` message of the events with these bodies, which begin at `first` of `stream`."""
-    return b"%b%b]}" % (_events_head(stream, first), b",".join(bodies))
+    return b'%b%d,"events":[%b]}' % (_events_prefix(stream), first, b",".join(bodies))
 
 
-def _events_head(stream: str, first: int) -> bytes:
-    return b'{"type":"events","stream":%b,"seq":%d,"events":[' % (msgspec.json.encode(stream), first)
+@lru_cache(maxsize=_PREFIXES_MAX)
+def _events_prefix(stream: str) -> bytes:
+    return b'{"type":"events","stream":%b,"seq":' % msgspec.json.encode(stream)
+
+
+_EVENTS_BYTES = len(b'9007199254740991,"events":[]}')
+"""At most so much of an `events` message is neither its prefix nor its events."""
 
 
 def spliced(body: bytes, tail: bytes) -> bytes:
@@ -76,6 +86,11 @@ class Framer(Protocol):
     def frame(self, payload: bytes) -> bytes:
         """`payload` as a complete frame."""
         ...
+
+
+def kind_of(*, batch: bool, framer: Framer | None) -> str:
+    """Frames of one run that are of equal kinds are interchangeable."""
+    return _SINGLE if not batch else _TEXT_RUN if framer is None else framer.name
 
 
 class FrameCache:
@@ -109,18 +124,28 @@ class FrameCache:
         """
         if stream == LOG_STREAM:
             framer = None  # many users' text in one message: its length must not tell of it
-        kind = _SINGLE if not batch else _TEXT_RUN if framer is None else framer.name
-        key = (stream, first, len(events), kind)
+        key = (stream, first, len(events), kind_of(batch=batch, framer=framer))
         framed = self._frames.get(key)
         if framed is None:
-            if batch:
-                frame = text_frame if framer is None else framer.frame
-                framed = _batched(stream, first, events, self._frame_bytes_max, frame)
-            else:
-                framed = _singly(stream, first, events)
-            self.built += 1
+            framed = self.unshared(stream, first, events, batch=batch, framer=framer)
             self._keep(key, framed)
         return framed
+
+    def unshared(
+        self,
+        stream: str,
+        first: int,
+        events: Sequence[StoredEvent],
+        *,
+        batch: bool,
+        framer: Framer | None = None,
+    ) -> Framed:
+        """As `run`, but not kept: nobody else will ask for it."""
+        self.built += 1
+        if not batch:
+            return _singly(stream, first, events)
+        frame = text_frame if framer is None or stream == LOG_STREAM else framer.frame
+        return _batched(stream, first, events, self._frame_bytes_max, frame)
 
     def _keep(self, key: _Key, framed: Framed) -> None:
         self._frames[key] = framed
@@ -137,7 +162,9 @@ def _batched(
     bytes_max: int,
     frame: Callable[[bytes], bytes],
 ) -> Framed:
-    size = len(_events_head(stream, first)) + len(b"]}")
+    if len(events) == 1 and stream != LOG_STREAM:
+        return Framed(frame(events_message(stream, first, (events[0].body,))), 1)
+    size = len(_events_prefix(stream)) + _EVENTS_BYTES
     bodies: list[bytes] = []
     for event in events:
         body = _placed(event) if stream == LOG_STREAM else event.body

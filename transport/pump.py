@@ -1,22 +1,23 @@
 """Moves events from the log to one socket: the shell around `delivery`.
 
-Commits wake it by a plain call. What the feed holds in memory is framed and written at once; what it
-does not hold is fetched by one task, and snapshots are taken by another, one after the other. While
-the socket's buffer is full nothing is read: the log is the buffer.
+New events come through `fanout`, as frames that many share, or as a wake-up by a plain call. Then what
+the feed holds in memory is framed and written at once; what it does not hold is fetched by one task,
+and snapshots are taken by another, one after the other. While the socket's buffer is full nothing is
+read: the log is the buffer.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from functools import partial
 from typing import Any, Final
 
 import structlog
 
 from eventstore.ambient import Ambient
 from eventstore.errors import EventStoreError
-from replay.feed import Feed, Run, Watch
+from replay.feed import Feed, Run
 from transport.api import SnapshotOf
 from transport.delivery import Subscription
+from transport.fanout import FanOut
 from transport.outputs import Output
 from transport.session import Session
 from transport.settings import TransportSettings
@@ -44,12 +45,13 @@ class Pump:
     """See the module.
 
     `start` runs a coroutine as a task of the connection, `perform` does what the session says, `fail`
-    ends the connection.
+    ends the connection. Implements `fanout.Lane`.
     """
 
     __slots__ = (
-        "_ambient", "_fail", "_feed", "_fetching", "_parked", "_perform", "_pictures", "_read_bytes_max",
-        "_session", "_snapshots", "_soon", "_start", "_taking", "_tally", "_unread", "_watches", "_ws",
+        "_ambient", "_fail", "_fanout", "_feed", "_fetching", "_parked", "_perform", "_pictures",
+        "_read_bytes_max", "_snapshots", "_soon", "_start", "_taking", "_tally", "_unread", "_watched",
+        "_ws", "session",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +60,7 @@ class Pump:
         session: Session,
         *,
         feed: Feed,
+        fanout: FanOut,
         ambient: Ambient,
         settings: TransportSettings,
         snapshots: Mapping[str, SnapshotOf],
@@ -67,8 +70,9 @@ class Pump:
         fail: Callable[[str], None],
     ) -> None:
         self._ws = ws
-        self._session = session
+        self.session = session
         self._feed = feed
+        self._fanout = fanout
         self._ambient = ambient
         self._read_bytes_max = settings.frame_bytes_max - _ENVELOPE_BYTES
         self._snapshots = snapshots
@@ -76,7 +80,7 @@ class Pump:
         self._start = start
         self._perform = perform
         self._fail = fail
-        self._watches: dict[str, Watch] = {}
+        self._watched: set[str] = set()
         self._parked: list[Subscription] = []  # to be fetched
         self._unread: list[Subscription] = []  # a fetch failed: tried again after a while
         self._pictures: list[Subscription] = []  # a snapshot is wanted
@@ -85,13 +89,30 @@ class Pump:
         self._soon = False
 
     def watch(self, stream: str) -> None:
-        """Be woken by commits that touch `stream`. Idempotent."""
-        if stream not in self._watches:
-            self._watches[stream] = self._feed.watch(stream, partial(self._woken, stream))
+        """Be served with the events of commits that touch `stream`. Idempotent."""
+        self._watched.add(stream)
+        self._fanout.join(stream, self)
 
     def unwatch(self, stream: str) -> None:
         """No longer."""
-        self._watches.pop(stream).close()
+        self._watched.remove(stream)
+        self._fanout.leave(stream, self)
+
+    def has_room(self) -> bool:
+        """See `fanout.Lane`."""
+        return self._ws.has_room()
+
+    def write_events(self, frame: bytes, count: int) -> None:
+        """See `fanout.Lane`."""
+        tally = self._tally
+        tally.events += count
+        tally.size_bytes += len(frame)
+        self._ws.write(frame)
+
+    def woken(self, stream: str) -> None:
+        """See `fanout.Lane`."""
+        self.session.woken(stream)
+        self.run()
 
     def take_snapshot(self, sub: Subscription) -> None:
         """Get the state of a stream and send it."""
@@ -108,15 +129,15 @@ class Pump:
     def retry(self) -> None:
         """Some time went by: try again what could not be read."""
         for sub in self._unread:
-            self._session.delivery.unpark(sub)
+            self.session.delivery.unpark(sub)
         self._unread.clear()
         self.run()
 
     def stop(self) -> None:
         """Read nothing more."""
-        for watch in self._watches.values():
-            watch.close()
-        self._watches.clear()
+        for stream in self._watched:
+            self._fanout.leave(stream, self)
+        self._watched.clear()
         self._parked.clear()
         self._unread.clear()
         self._pictures.clear()
@@ -127,7 +148,7 @@ class Pump:
             return
         if self._parked:
             self._fetch_parked()
-        session, now_s = self._session, self._ambient.monotonic_s()
+        session, now_s = self.session, self._ambient.monotonic_s()
         for _ in range(RUNS_A_TURN):
             sub = session.next_read()
             if sub is None:
@@ -151,14 +172,9 @@ class Pump:
                 return
         self._run_soon()
 
-    def _woken(self, stream: str) -> None:
-        """A commit touched `stream`. Called for each connection and commit: keep it short."""
-        self._session.woken(stream)
-        self.run()
-
     def _send(self, sub: Subscription, run: Run, now_s: float) -> None:
         self._tally.events += len(run.events)
-        for frame in self._session.took(sub, run, now_s):
+        for frame in self.session.took(sub, run, now_s):
             self.write(frame)
 
     def _run_soon(self) -> None:
@@ -184,7 +200,7 @@ class Pump:
                     run = await self._feed.fetch(
                         sub.stream,
                         sub.flow.sent,
-                        events_max=self._session.read_events_max(sub),
+                        events_max=self.session.read_events_max(sub),
                         bytes_max=self._read_bytes_max,
                     )
                 except EventStoreError:
@@ -214,4 +230,4 @@ class Pump:
             seq, state = self._feed.head(sub.stream).seq, b"{}"
         else:
             seq, state = await of(sub.stream)
-        self._perform(self._session.snapshot(sub, seq, state))
+        self._perform(self.session.snapshot(sub, seq, state))

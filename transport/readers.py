@@ -99,13 +99,10 @@ class Readers:
         self._delivery.place(sub, seq)
         return [self.framed(said), *self._delivery.begin(sub)]
 
-    def ack(self, cursors: Mapping[str, int], now_s: float) -> tuple[list[Output], bool]:
-        """What is newly processed, and whether some cursor lies beyond what was sent."""
-        acked: list[Output] = []
-        for stream, seq in cursors.items():
-            if self._delivery.ack(stream, seq, now_s):
-                acked.append(Acked(stream, seq))
-        return acked, len(acked) < len(cursors)
+    def acks(self, cursors: Mapping[str, int], now_s: float) -> list[Acked]:
+        """What is processed now; without the cursors that lie beyond what was sent."""
+        ack = self._delivery.ack
+        return [Acked(stream, seq) for stream, seq in cursors.items() if ack(stream, seq, now_s)]
 
     def framed(self, payload: bytes) -> bytes:
         """A frame of something that may be compressed."""

@@ -25,6 +25,7 @@ from transport.codes import CloseCode
 from transport.compression import Compression
 from transport.connection import Connection, Wires
 from transport.dialects import negotiate
+from transport.fanout import FanOut
 from transport.frames import FrameCache
 from transport.origin import origin_allowed
 from transport.ports import CommandGate, Door, Entry, Hub, Meter, Verifier
@@ -74,13 +75,16 @@ class Server:
         """
         self._settings = settings
         self._site = site
+        frames = FrameCache(
+            bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
+        )
+        fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
+        self._untap = feed.tap(fanout.committed)
         self._wires = Wires(
             shared=Shared(
                 settings=settings,
                 log=log,
-                frames=FrameCache(
-                    bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
-                ),
+                frames=frames,
                 commands=registry.commands,
                 fingerprint_key=fingerprint_key,
                 compression=compression,
@@ -88,6 +92,7 @@ class Server:
             runtime=runtime,
             ambient=ambient,
             feed=feed,
+            fanout=fanout,
             hub=hub,
             door=door,
             gate=gate,
@@ -144,6 +149,7 @@ class Server:
             for ws in tuple(self._open):
                 ws.transport.abort()
             await self._listening.wait_closed()
+        self._untap()
 
     # What the sockets tell ---------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from transport.dialects import Dialect
 from transport.limits import TokenBucket
 from transport.liveness import Liveness
 from transport.messages import Invalid, Parsed
-from transport.outputs import Close, Execute, Now, Output, Record, Verify
+from transport.outputs import Acked, Close, Execute, Now, Output, Record, Verify
 from transport.ports import AuthFailure, Verified
 from transport.readers import Readers
 from transport.shared import Shared
@@ -247,6 +247,22 @@ class Session:
 
     # Acks and commands -----------------------------------------------------------------------------
 
+    def acked(self, data: bytes, now_s: float) -> list[Acked] | None:
+        """A message came that may be an ack and nothing else; None if it must be `received` instead.
+
+        An ack may overtake the messages that wait to be received: it is about what was sent before.
+        """
+        if self._state is not State.OPEN:
+            return None
+        cursors = messages.plain_ack(data)
+        if cursors is None:
+            return None
+        delivery = self.delivery
+        if any(not delivery.may_ack(stream, seq) for stream, seq in cursors.items()):
+            return None
+        self.heard(now_s)
+        return self._readers.acks(cursors, now_s)
+
     def _ack(self, parsed: Parsed, now: Now) -> list[Output]:
         asked = messages.convert(parsed, messages.Acks)
         if isinstance(asked, Invalid):
@@ -254,7 +270,9 @@ class Session:
             return (
                 [outgoing.refusal(asked)] if self._bucket.take(now.s) else self._rate_limited(parsed.id, now)
             )
-        outputs, beyond = self._readers.ack(asked.cursors, now.s)
+        acked = self._readers.acks(asked.cursors, now.s)
+        outputs: list[Output] = [*acked]
+        beyond = len(acked) < len(asked.cursors)
         if beyond and self._bucket.take(now.s):
             text = "确认的位置超出了已发送的范围"
             outputs.append(outgoing.error(ErrorCode.BAD_ACK, text, request_id=parsed.id))
@@ -288,6 +306,10 @@ class Session:
     def woken(self, stream: str) -> None:
         """The head of `stream` moved."""
         self.delivery.wake(stream)
+
+    def take(self, stream: str, first: int, count: int, now_s: float) -> bool:
+        """See `Delivery.take`."""
+        return self._state in _AUTHENTICATED and self.delivery.take(stream, first, count, now_s)
 
     def next_read(self) -> Subscription | None:
         """Whose events to read next, behind its `flow.sent`; None if nobody's."""

@@ -1,9 +1,13 @@
-"""The library's server connection, with the fast way to write and an end that cannot hang.
+"""The library's server connection, with fast ways to write and to read, and an end that cannot hang.
 
 Frames that are complete already go straight to the transport: `websockets` would build each again for
 every connection. That is sound while the state is OPEN and no fragmented message is under way, and
-nothing here sends fragments. The library's own `close()` waits for a peer that may never read; here
-every close has a deadline after which the transport is aborted, whoever began it.
+nothing here sends fragments. In the other direction a client says little but acks: bytes that are
+exactly one short text frame are offered to the listener at once, and only what it does not take goes
+the library's way, to wait for its turn.
+
+The library's own `close()` waits for a peer that may never read; here every close has a deadline
+after which the transport is aborted, whoever began it.
 """
 
 import asyncio
@@ -22,6 +26,10 @@ from transport.settings import TransportSettings
 
 _LOW_WATER = 4  # resume when a quarter of the bound is left
 _METHOD_BYTES_MAX = 16
+_SHORT_HEAD_BYTES = 6
+_SHORT_BYTES_MAX = 125
+_FINAL_TEXT = 0x81
+_MASKED = 0x80
 _REPLIES_WAITING_MAX = 4
 """A peer that does not read what it asks for (replies, pongs) is cut off at so many largest replies."""
 
@@ -40,8 +48,26 @@ _BAD_REQUEST = _refusal(HTTPStatus.BAD_REQUEST, "not a request that is understoo
 _METHOD_NOT_ALLOWED = _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", ("Allow", "GET, HEAD"))
 
 
+def short_text(data: bytes) -> bytes | None:
+    """The payload if `data` is exactly one masked, unfragmented text frame of at most 125 bytes.
+
+    RFC 6455, 5.2 and 5.3: two bytes, the mask of four, the payload.
+    """
+    size = len(data) - _SHORT_HEAD_BYTES
+    if size < 1 or size > _SHORT_BYTES_MAX or data[0] != _FINAL_TEXT or data[1] != _MASKED | size:
+        return None
+    mask = data[2:_SHORT_HEAD_BYTES]
+    payload = data[_SHORT_HEAD_BYTES:]
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
+
+
 class Listener(Protocol):
     """Who is told what happens on a socket."""
+
+    def took(self, text: bytes) -> bool:
+        """A short message came while the library holds none half-read: False if it must wait its turn."""
+        ...
 
     def ponged(self) -> None:
         """A pong came."""
@@ -81,6 +107,7 @@ class WebSocket(ServerConnection):
         self._settings = settings
         self._abort: asyncio.TimerHandle | None = None
         self._beginning = b""
+        self._whole = False  # the library holds no part of a frame, nor of a message
 
     def has_room(self) -> bool:
         """Whether frames may be written without filling the buffer beyond its bound.
@@ -136,10 +163,16 @@ class WebSocket(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if self._whole and self.listener is not None and self.protocol.state is OPEN:
+            text = short_text(data)
+            if text is not None and self.listener.took(text):
+                return
         if self.request is None and len(self._beginning) < _METHOD_BYTES_MAX:
             self._beginning += data[:_METHOD_BYTES_MAX]
         super().data_received(data)
-        if self.protocol.state is CLOSING:
+        protocol = self.protocol
+        self._whole = not protocol.reader.buffer and protocol.current_size is None
+        if protocol.state is CLOSING:
             # The library answered a close or a breach of protocol, and would wait for ever.
             self.abort_within(self._settings.close_timeout_s)
         elif self.paused:

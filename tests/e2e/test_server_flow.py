@@ -234,7 +234,7 @@ def test_nothing_is_left_of_connections_that_came_and_went() -> None:
             await until(
                 lambda: not (w.hub.open_count or w.runtime.alive or len(asyncio.all_tasks()) > before)
             )
-            assert w.feed._watchers == {}
+            assert w.server._wires.fanout._streams == {}
             assert w.server._open == {}
 
     run(main())

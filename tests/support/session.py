@@ -16,6 +16,7 @@ from transport.api import Call, CommandSpec, Principal, Reply
 from transport.codes import AuthCode
 from transport.compression import Compression
 from transport.dialects import V1, Dialect
+from transport.fanout import FanOut
 from transport.frames import PING, FrameCache
 from transport.outputs import (
     Acked,
@@ -113,7 +114,10 @@ class ModelLog:
 
 
 class Driver:
-    """One connection. `sent` holds the messages not yet taken, `closed` the close once it came."""
+    """One connection, and a fan-out of its own whose lane it is.
+
+    `sent` holds the messages not yet taken, `closed` the close once it came.
+    """
 
     def __init__(
         self,
@@ -151,6 +155,11 @@ class Driver:
             compression=compression,
         )
         self.session = Session("s-1", dialect, self.shared, self.now)
+        self.fanout = FanOut(
+            self.shared.frames, events_max=self.settings.frame_events_max, monotonic_s=lambda: self.now.s
+        )
+        self.told = self.log.head(LOG_STREAM).seq
+        """The fan-out has heard of the log up to here."""
 
     # What the client does
 
@@ -159,7 +168,8 @@ class Driver:
         return self.say_raw(msgspec.json.encode(message))
 
     def say_raw(self, data: str | bytes) -> list[Message]:
-        self.carry_out(self.session.received(data, self.now))
+        acked = self.session.acked(data, self.now.s) if isinstance(data, bytes) else None
+        self.carry_out(self.session.received(data, self.now) if acked is None else acked)
         return self.take()
 
     def login(self, who: str = "alice", **fields: Any) -> Message:
@@ -182,9 +192,26 @@ class Driver:
         return self.take()
 
     def wake(self, *streams: str) -> None:
-        for stream in (*streams, LOG_STREAM):
+        """What was committed since the last time is told as one commit; `streams` may have moved too."""
+        new = self.log.streams[LOG_STREAM][self.told :]
+        self.told += len(new)
+        if new:
+            by_stream = {event.stream: [one for one in new if one.stream == event.stream] for event in new}
+            self.fanout.committed({**by_stream, LOG_STREAM: new})
+        for stream in streams:
             if stream in self.watched:
-                self.session.woken(stream)
+                self.woken(stream)
+
+    # As a lane
+
+    def has_room(self) -> bool:
+        return not self.hold_events
+
+    def write_events(self, frame: bytes, _count: int) -> None:
+        self._write(frame)
+
+    def woken(self, stream: str) -> None:
+        self.session.woken(stream)
         self.pump()
 
     def reply(
@@ -247,8 +274,10 @@ class Driver:
                 self.executing.append(output)
             case Watch():
                 self.watched.add(output.stream)
+                self.fanout.join(output.stream, self)
             case Unwatch():
                 self.watched.remove(output.stream)
+                self.fanout.leave(output.stream, self)
             case TakeSnapshot():
                 self.snapshots_due.append(output)
                 if not self.hold_snapshots:
@@ -260,6 +289,9 @@ class Driver:
                 self.alarms.append(output)
             case Close():
                 self.closed = output
+                for stream in self.watched:
+                    self.fanout.leave(stream, self)
+                self.watched.clear()
 
     def pump(self) -> None:
         """Read and send what the session wants, in its order."""

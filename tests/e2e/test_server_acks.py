@@ -1,0 +1,112 @@
+"""Acks on a real socket: however they arrive, they count once, and never for another message."""
+
+import asyncio
+
+import msgspec
+from websockets.frames import TEXT, Frame
+
+from tests.support.rawclient import RawClient, raw
+from tests.support.services import run
+from tests.support.session import seqs
+from tests.support.wire import World, until, world
+from transport.codes import CloseCode
+from transport.settings import TransportSettings
+
+V1 = "huahuo.v1"
+STREAM = "user/42"
+
+
+def ack(seq: int) -> bytes:
+    text = msgspec.json.encode({"action": "ack", "cursors": {STREAM: seq}})
+    return Frame(TEXT, text).serialize(mask=True)
+
+
+async def three_of(w: World, client: RawClient) -> None:
+    """Sign in with a window of three, which is then used up."""
+    await client.authenticate(w.token(), window=3)
+    await w.append(STREAM, *"abcdef")
+    await client.until("events", seq=1)
+
+
+def outstanding(w: World) -> int:
+    (connection,) = w.hub._members
+    return connection._session.delivery.window.outstanding  # type: ignore[attr-defined,no-any-return]
+
+
+def test_an_ack_makes_room_at_once() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as client:
+            await three_of(w, client)
+            client.ws.transport.write(ack(2))
+            assert seqs([await client.until("events")], STREAM) == [4, 5]
+
+    run(main())
+
+
+def test_an_ack_in_two_segments_is_one_ack() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as client:
+            await three_of(w, client)
+            (ws,) = w.server._open
+            frame = ack(2)
+            client.ws.transport.write(frame[:9])
+            await until(lambda: ws.protocol.reader.buffer)
+            client.ws.transport.write(frame[9:])
+            assert seqs([await client.until("events")], STREAM) == [4, 5]
+            client.ws.transport.write(ack(5))
+            assert seqs([await client.until("events")], STREAM) == [6]
+
+    run(main())
+
+
+def test_two_acks_in_one_segment_both_count() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as client:
+            await three_of(w, client)
+            client.ws.transport.write(ack(1) + ack(3))
+            while not seqs(client.seen, STREAM) or seqs(client.seen, STREAM)[-1] < 6:
+                await client.next()
+            await w.hub._acks.flush()
+            assert [(one.stream, one.seq) for one in await w.log.acks("user/42")] == [(STREAM, 3)]
+
+    run(main())
+
+
+def test_an_ack_between_the_parts_of_a_message_is_a_breach() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as client:
+            await three_of(w, client)
+            (ws,) = w.server._open
+            client.ws.transport.write(Frame(TEXT, b'{"action":', fin=False).serialize(mask=True))
+            await until(lambda: ws.protocol.current_size)
+            client.ws.transport.write(ack(2))
+            assert await client.closed() == CloseCode.PROTOCOL_ERROR
+            assert seqs(client.seen, STREAM) == [1, 2, 3]
+
+    run(main())
+
+
+def test_an_ack_beyond_what_was_sent_is_answered_and_changes_nothing() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as client:
+            await three_of(w, client)
+            client.ws.transport.write(ack(4))
+            assert (await client.until("error"))["code"] == "bad_ack"
+            assert outstanding(w) == 3
+
+    run(main())
+
+
+def test_acks_are_heard_while_commands_wait_for_their_turn() -> None:
+    async def main() -> None:
+        async with world(TransportSettings(commands_outstanding_max=1)) as w, raw(w.url, V1) as client:
+            await three_of(w, client)
+            w.hold = asyncio.Event()
+            for number in range(3):
+                await client.say(action="note", id=f"n{number}", text="x")
+            await until(lambda: w.executed == 1)
+            client.ws.transport.write(ack(3))
+            assert seqs([await client.until("events")], STREAM) == [4, 5, 6]
+            w.hold.set()
+
+    run(main())

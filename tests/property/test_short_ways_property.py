@@ -1,0 +1,82 @@
+"""The short way of an ack: whatever it takes, the long way would have read the same."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
+
+from transport import messages
+from transport.messages import Acks, Parsed
+from transport.websocket import short_text
+
+CURSORS = st.dictionaries(st.text(max_size=130), st.integers(-2, 2**53), max_size=3)
+ODD = (
+    '{"action":"ack","cursors":{"user/1":1,"user/1":2}}',
+    '{"action":"ack","action":"ack","cursors":{}}',
+    '{"action":"ack","cursors":{"user/1":1.0}}',
+    '{"action":"ack","cursors":{"user/1":01}}',
+    '{"action":"ack","cursors":{"user/1":1}} ',
+    '{"action":"ack", "cursors":{"user/1":1}}',
+    '{"action":"ack","cursors":{"user/1":1},"id":"a"}',
+    '{"action":"ack","cursors":{"\\u0061":1}}',
+    '{"action":"ack","cursors":null}',
+    '{"action":"ack"}',
+    '{"action":"ack","cursors":{}}garbage',
+)
+
+
+def long_way(data: bytes) -> dict[str, int] | None:
+    parsed = messages.parse(data, bytes_max=1 << 20, depth_max=32)
+    if not isinstance(parsed, Parsed) or parsed.action != "ack" or parsed.id is not None:
+        return None
+    acks = messages.convert(parsed, Acks)
+    return acks.cursors if isinstance(acks, Acks) else None
+
+
+@given(cursors=CURSORS)
+def test_an_ack_as_clients_write_it_is_read_by_the_short_way(cursors: dict[str, int]) -> None:
+    data = msgspec.json.encode({"action": "ack", "cursors": cursors})
+    assert messages.plain_ack(data) == long_way(data)
+
+
+@given(
+    text=st.one_of(
+        st.sampled_from(ODD), st.text(max_size=60), st.builds(msgspec.json.encode, CURSORS).map(bytes.decode)
+    )
+)
+def test_what_the_short_way_takes_the_long_way_reads_alike(text: str) -> None:
+    data = text.encode()
+    cursors = messages.plain_ack(data)
+    assert cursors is None or cursors == long_way(data)
+
+
+def test_members_that_come_twice_or_besides_go_the_long_way() -> None:
+    for text in ODD:
+        assert messages.plain_ack(text.encode()) is None
+
+
+def serialized(opcode: Opcode, payload: bytes, **more: Any) -> bytes:
+    return Frame(opcode, payload, **more).serialize(mask=True)
+
+
+@given(payload=st.binary(min_size=1, max_size=125))
+def test_a_short_text_frame_is_unmasked(payload: bytes) -> None:
+    assert short_text(serialized(TEXT, payload)) == payload
+
+
+@given(payload=st.binary(max_size=300), cut=st.integers(1, 400), more=st.binary(min_size=1, max_size=9))
+def test_anything_but_exactly_one_short_text_frame_is_left_to_the_library(
+    payload: bytes, cut: int, more: bytes
+) -> None:
+    whole = serialized(TEXT, payload)
+    assert short_text(whole[:-cut]) is None
+    assert short_text(whole + more) is None
+    assert short_text(serialized(TEXT, payload, fin=False)) is None
+    assert short_text(bytes((whole[0] | 0x40,)) + whole[1:]) is None
+    assert short_text(serialized(BINARY, payload)) is None
+    assert short_text(serialized(CONT, payload)) is None
+    assert short_text(Frame(TEXT, payload).serialize(mask=False)) is None
+    if not 1 <= len(payload) <= 125:
+        assert short_text(whole) is None
