@@ -15,7 +15,7 @@ from eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret
 from eventstore.port import Listener
 from eventstore.reading import STATE_BYTES_MAX, LogReader
 from eventstore.seal import Vault
-from eventstore.store import Loaded, PutAck, PutKeyframe, Reads, Store, Touch
+from eventstore.store import Loaded, PutAcks, PutKeyframe, Reads, Store, Touch
 from eventstore.writer import Writer
 
 PROBE_EVERY_S = 1.0
@@ -105,7 +105,7 @@ class StoreLog(LogReader):
             check_names(ack.user, ack.client, ack.stream)
             check_text(ack.user, ack.client, ack.stream)
         if acks:
-            await self._writer.write(tuple(PutAck(ack) for ack in acks), 64 * len(acks))
+            await self._writer.write((PutAcks(tuple(acks)),), 64 * len(acks))
 
     async def probe(self) -> str | None:
         """See `Log`. Writes at most once a second, or when the last commit contradicts the last finding."""

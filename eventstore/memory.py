@@ -40,7 +40,7 @@ from eventstore.store import (
     Group,
     Loaded,
     Prune,
-    PutAck,
+    PutAcks,
     PutBlob,
     PutCommand,
     PutCounter,
@@ -147,9 +147,10 @@ class _Tables:
                 self.counters[counter] = max(following, self.counters.get(counter, 1))
             case PutCommand(record):
                 self.commands[record.key] = record
-            case PutAck(ack):
-                key = (ack.user, ack.client, ack.stream)
-                self.acks[key] = max(ack.seq, self.acks.get(key, 0))
+            case PutAcks(acks):
+                for ack in acks:
+                    key = (ack.user, ack.client, ack.stream)
+                    self.acks[key] = max(ack.seq, self.acks.get(key, 0))
             case PutKeyframe(frame):
                 self._keep(frame)
             case Touch():

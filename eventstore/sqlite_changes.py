@@ -1,17 +1,18 @@
 """What a change does in SQL: pure, one or two statements each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from eventstore.limits import KEYFRAME_SPAN
+from eventstore.model import Ack
 from eventstore.store import (
     Change,
     DropBlob,
     DropRow,
     DropSealed,
     Prune,
-    PutAck,
+    PutAcks,
     PutBlob,
     PutCommand,
     PutCounter,
@@ -32,10 +33,11 @@ type Value = str | int | bytes | None
 _PUT_COUNTER = (
     "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET next = max(next, excluded.next)"
 )
-_PUT_ACK = (
-    "INSERT INTO ack VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (user, client, stream) DO UPDATE SET seq = max(seq, excluded.seq)"
+_PUT_ACKS = (
+    "INSERT INTO ack VALUES %s ON CONFLICT (user, client, stream) DO UPDATE SET seq = max(seq, excluded.seq)"
 )
+_ACKS_A_STATEMENT = 64
+"""Each statement lets go of the interpreter lock and has to win it back, beside a loop that never rests."""
 _PUT_BLOB = "INSERT INTO blob VALUES (?, 1, ?) ON CONFLICT (id) DO UPDATE SET refs = refs + 1"
 _BURY = (
     "INSERT INTO pruned SELECT position, stream, seq, chain FROM event"
@@ -48,6 +50,13 @@ _DROP_OLD_KEYFRAMES = (
     " (SELECT min(seq) FROM keyframe WHERE stream = ?1 AND fold = ?2 AND fingerprint = ?3 AND seq >= ?5"
     " GROUP BY seq / ?5)))"
 )
+
+
+def _put_acks(acks: Sequence[Ack]) -> tuple[str, tuple[Value, ...]]:
+    values: list[Value] = []
+    for ack in acks:
+        values += (ack.user, ack.client, ack.stream, ack.seq)
+    return _PUT_ACKS % ", ".join(["(?, ?, ?, ?)"] * len(acks)), tuple(values)
 
 
 def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
@@ -102,8 +111,12 @@ def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
                     at_ms,
                 ),
             )
-        case PutAck(ack):
-            yield _PUT_ACK, (ack.user, ack.client, ack.stream, ack.seq)
+        case PutAcks(acks):
+            whole = len(acks) - len(acks) % _ACKS_A_STATEMENT
+            for start in range(0, whole, _ACKS_A_STATEMENT):
+                yield _put_acks(acks[start : start + _ACKS_A_STATEMENT])
+            for ack in acks[whole:]:
+                yield _put_acks((ack,))
         case PutKeyframe(frame):
             where = (frame.stream, frame.fold, frame.fingerprint)
             yield "INSERT OR REPLACE INTO keyframe VALUES (?, ?, ?, ?, ?)", (*where, frame.seq, frame.state)

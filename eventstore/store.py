@@ -101,10 +101,10 @@ class PutCommand(_Change, frozen=True):
     at_ms: int
 
 
-class PutAck(_Change, frozen=True):
-    """Raise an ack; a lower one is ignored."""
+class PutAcks(_Change, frozen=True):
+    """Raise acks; lower ones are ignored."""
 
-    ack: Ack
+    acks: tuple[Ack, ...]
 
 
 class PutKeyframe(_Change, frozen=True):
@@ -131,7 +131,7 @@ type Change = (
     | Prune
     | PutCounter
     | PutCommand
-    | PutAck
+    | PutAcks
     | PutKeyframe
     | Touch
 )

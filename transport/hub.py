@@ -24,6 +24,8 @@ _BUCKETS = 10
 TURN_S = 1.0
 """Every connection is ticked once a turn, a tenth of them at a time; what is written behind, too."""
 _ACKS_WAITING_MAX = 100_000
+_ACKS_A_COMMIT = 1000
+"""Events that are appended meanwhile wait for no more than these."""
 
 _log = structlog.get_logger(__name__)
 
@@ -258,16 +260,17 @@ class AckCollector:
             self._changed[key] = seq
 
     async def flush(self) -> None:
-        """Write what changed. What the log did not take waits for the next time."""
-        batch, self._changed = self._changed, {}
-        if not batch:
-            return
-        try:
-            await self._log.save_acks([Ack(*key, seq) for key, seq in batch.items()])
-        except (Unavailable, Closed):
-            for (user, client, stream), seq in batch.items():
-                self.note(user, client, stream, seq)
-            _log.warning("acks_not_saved", count=len(batch))
+        """Write what changed, bit by bit. What the log did not take waits for the next time."""
+        changed, self._changed = self._changed, {}
+        acks = [Ack(*key, seq) for key, seq in changed.items()]
+        for start in range(0, len(acks), _ACKS_A_COMMIT):
+            try:
+                await self._log.save_acks(acks[start : start + _ACKS_A_COMMIT])
+            except (Unavailable, Closed):
+                for ack in acks[start:]:
+                    self.note(ack.user, ack.client, ack.stream, ack.seq)
+                _log.warning("acks_not_saved", count=len(acks) - start)
+                return
 
 
 async def _survive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
