@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
+    loops.own_the_process()
     loops.run(serve(options.data, options.port))
 
 

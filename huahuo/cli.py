@@ -12,7 +12,7 @@ from rich.console import Console
 from eventstore.ambient import SystemAmbient
 from huahuo import audit_cli, config, dictionary_cli, replay_cli
 from huahuo.errors import ConfigError, HuahuoError
-from huahuo.loops import run
+from huahuo.loops import own_the_process, run
 
 EXIT_ERROR = 1
 EXIT_UNUSABLE = 2
@@ -67,6 +67,7 @@ def serve(
     """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it)."""
     from huahuo.serve import serve as body
 
+    own_the_process()
     run(body(_settings(config_file, data=data, host=host, port=port)))
 
 

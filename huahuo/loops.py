@@ -10,13 +10,17 @@ _COLLECTIONS_OF_THE_YOUNG = 20
 """With thousands of events under way all young objects are alive when Python's own 2,000 are reached."""
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end on a fresh loop, as `asyncio.run`, in a process that does nothing else.
+def own_the_process() -> None:
+    """Set the garbage collector up for a process that does nothing but serve; never in somebody else's.
 
-    What was imported so far lives as long as the process: the garbage collector is told to pass it over.
+    What was imported so far lives as long as the process: it is passed over from now on.
     """
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, _COLLECTIONS_OF_THE_YOUNG)
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end on a fresh loop, as `asyncio.run`."""
     try:
         from uvloop import new_event_loop
     except ImportError:
