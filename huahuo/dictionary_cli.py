@@ -35,7 +35,7 @@ def train(
     ] = None,
     size: Annotated[int, typer.Option(min=256, max=1 << 20, help="Its size in bytes.")] = 4096,
 ) -> None:
-    """Train a dictionary for the events that this log holds.
+    """Train a dictionary for the events that this log holds. That takes some ten seconds.
 
     It will be public, so everything that fewer than five streams have in common is masked first.
     """

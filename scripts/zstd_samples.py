@@ -37,11 +37,12 @@ def events(count: int) -> bytes:
 def samples(dictionary: Dictionary) -> dict[str, bytes]:
     """Frames by what is special about them; the content of the readable ones is `events(n)`."""
     shared, plain = Compressor(dictionary, LEVEL), Compressor(None, LEVEL)
-    sizeless = zstandard.ZstdCompressor(
-        dict_data=zstandard.ZstdCompressionDict(dictionary.data), write_content_size=False
-    )
+    known = zstandard.ZstdCompressionDict(dictionary.data)
+    naming = zstandard.ZstdCompressor(dict_data=known)
+    sizeless = zstandard.ZstdCompressor(dict_data=known, write_content_size=False)
     return {
         "one": shared.compress(events(1)),
+        "named": naming.compress(events(1)),
         "sixteen": shared.compress(events(16)),
         "many": shared.compress(events(60) * 500),
         "plain": plain.compress(events(1)),

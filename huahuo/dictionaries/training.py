@@ -1,28 +1,30 @@
 """Training a dictionary: from made-up events, or from what a log holds, masked.
 
-Samples are messages as they go over the wire, runs of different lengths. The same samples give the
-same dictionary under the same version of zstd.
+Samples are messages as they go over the wire: single events, as they come live, and some runs. The same
+samples give the same dictionary under the same version of zstd.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from eventstore.ambient import FakeAmbient
+from eventstore.dictionaries import TRIES, Samples, train
 from eventstore.errors import EventStoreError
 from eventstore.view import SqliteView
-from eventstore.zstd import BadDictionary, Dictionary, train
+from eventstore.zstd import BadDictionary, Dictionary
 from huahuo.dictionaries.event_mix import EventMix
 from huahuo.dictionaries.masking import Masker
 from huahuo.errors import HuahuoError
-from transport.compression import LEVEL
 from transport.frames import events_message
 
 SIZE_BYTES: Final = 4096
 """Larger ones gain nothing for the events of this service: `python -m bench wire`."""
-RUNS: Final = (1, 1, 1, 1, 1, 1, 1, 1, 4, 16)
-"""Mostly single events, as they come live; their size gains most from a dictionary."""
+_RUN = 16
 MADE_UP_STREAMS: Final = 250
 EVENTS_PER_STREAM: Final = 128
 STREAMS_MAX: Final = 500
@@ -42,12 +44,14 @@ class Part(NamedTuple):
     bodies: Sequence[bytes]
 
 
-def made_up(seed: int, size_bytes: int = SIZE_BYTES) -> Dictionary:
+def made_up(seed: int, size_bytes: int = SIZE_BYTES, tries: int = TRIES) -> Dictionary:
     """A dictionary for the events of mailbox checks, from nobody's data."""
-    return train(list(samples(mixed(seed))), size_bytes, LEVEL)
+    return train(samples(mixed(seed)), size_bytes, tries)
 
 
-async def from_log(directory: Path, seed: int, size_bytes: int = SIZE_BYTES) -> Dictionary:
+async def from_log(
+    directory: Path, seed: int, size_bytes: int = SIZE_BYTES, tries: int = TRIES
+) -> Dictionary:
     """A dictionary for what this log's newest events look like. Reads only, also beside a service.
 
     Raises:
@@ -61,7 +65,7 @@ async def from_log(directory: Path, seed: int, size_bytes: int = SIZE_BYTES) -> 
             await view.close()
         if sum(len(part.bodies) for part in parts) < _EVENTS_MIN:
             raise HuahuoError(f"too few events to train from: at least {_EVENTS_MIN} are needed")
-        return train(list(samples(_masked(parts, seed))), size_bytes, LEVEL)
+        return train(samples(_masked(parts, seed)), size_bytes, tries)
     except (EventStoreError, BadDictionary) as error:
         raise HuahuoError(str(error)) from error
 
@@ -75,15 +79,33 @@ def mixed(seed: int, streams: int = MADE_UP_STREAMS) -> Iterator[Part]:
         yield Part(mix.stream, first, list(islice(mix.bodies(), EVENTS_PER_STREAM)))
 
 
-def samples(parts: Iterable[Part]) -> Iterator[bytes]:
-    """Messages of runs of all lengths."""
-    lengths = cycle(RUNS)
+def samples(parts: Iterable[Part]) -> Samples:
+    """Messages of single events and of runs. The common ones are those of the few types that make up half."""
+    alone: list[tuple[str, bytes]] = []
+    runs: list[bytes] = []
     for stream, first, bodies in parts:
-        at = 0
-        while at < len(bodies):
-            run = bodies[at : at + next(lengths)]
-            yield events_message(stream, first + at, run)
-            at += len(run)
+        alone += [(_type(body), events_message(stream, first + at, [body])) for at, body in enumerate(bodies)]
+        runs += [
+            events_message(stream, first + at, bodies[at : at + _RUN])
+            for at in range(0, len(bodies) - _RUN + 1, _RUN)
+        ]
+    common: set[str] = set()
+    left = len(alone) / 2
+    for kind, count in Counter(kind for kind, _message in alone).most_common():
+        if left > 0:
+            common.add(kind)
+            left -= count
+    return Samples(
+        [message for kind, message in alone if kind in common], [message for _kind, message in alone], runs
+    )
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+def _type(body: bytes) -> str:
+    return msgspec.json.decode(body, type=_Typed).type
 
 
 async def _newest(view: SqliteView) -> AsyncIterator[Part]:

@@ -126,8 +126,13 @@ def framed(data: bytes) -> bytes:
     return Compressor(dictionary(), 3).compress(data)
 
 
+def naming(one: Dictionary) -> zstandard.ZstdCompressor:
+    """Makes frames that name their dictionary."""
+    return zstandard.ZstdCompressor(dict_data=zstandard.ZstdCompressionDict(one.data))
+
+
 def other() -> Dictionary:
-    return training.made_up(9, 1024)
+    return training.made_up(9, 1024, tries=20)
 
 
 EVENTS = msgspec.json.encode(
@@ -143,7 +148,7 @@ EVENTS = msgspec.json.encode(
         (b"no frame", dictionary().data),
         (zstandard.compress(bytes(200_000_000), 19), dictionary().data),
         (framed(bytes(18 << 20)), dictionary().data),
-        (Compressor(other(), 3).compress(EVENTS), dictionary().data),
+        (naming(other()).compress(EVENTS), dictionary().data),
         (framed(EVENTS), other().data),
         (framed(EVENTS), b"no dictionary"),
         (framed(EVENTS), bytes(2 << 20)),

@@ -9,7 +9,7 @@ from transport.compression import Compression
 
 @cache
 def dictionary() -> Dictionary:
-    return made_up(1, 2048)
+    return made_up(1, 2048, tries=100)
 
 
 def compression() -> Compression:

@@ -23,6 +23,7 @@ TRAINED_WITH = (1, 5, 7)
 """The version of zstd that made the file; another may make another one of the same samples."""
 
 
+@pytest.mark.slow
 def test_the_shipped_dictionary_is_what_the_script_trains() -> None:
     if zstandard.ZSTD_VERSION != TRAINED_WITH:
         pytest.skip(f"zstd {zstandard.ZSTD_VERSION} trains in another way than {TRAINED_WITH}")
@@ -48,7 +49,7 @@ def single_and_runs(dictionary: Dictionary | None) -> tuple[float, float]:
 
 def test_it_makes_progress_events_small() -> None:
     single, in_runs = single_and_runs(found.find(Path("nowhere")).used)
-    assert single <= 60
+    assert single <= 50
     assert in_runs <= 20
     assert single < single_and_runs(None)[0] / 2
 
@@ -61,6 +62,10 @@ def test_the_used_one_is_served_for_ever_and_to_everybody() -> None:
     assert asset.any_origin
 
 
+def test_the_dictionaries_of_earlier_versions_are_served_too() -> None:
+    assert set(found.find(Path("nowhere")).assets()) == {"/dictionary/55193", "/dictionary/48058"}
+
+
 def place(folder: Path, dictionary: Dictionary, name: str = "") -> Path:
     path = folder / "dictionaries" / f"{name or dictionary.id}.zdict"
     path.parent.mkdir(exist_ok=True)
@@ -69,7 +74,7 @@ def place(folder: Path, dictionary: Dictionary, name: str = "") -> Path:
 
 
 def test_a_file_by_name_is_used_and_the_others_stay_served(tmp_path: Path) -> None:
-    kept, named = training.made_up(1, 1024), training.made_up(2, 1024)
+    kept, named = training.made_up(1, 1024, tries=20), training.made_up(2, 1024, tries=20)
     place(tmp_path, kept)
     dictionaries = found.find(tmp_path, str(place(tmp_path, named)))
     assert dictionaries.used == named
@@ -77,7 +82,7 @@ def test_a_file_by_name_is_used_and_the_others_stay_served(tmp_path: Path) -> No
 
 
 def test_two_of_one_id_are_refused(tmp_path: Path) -> None:
-    made = training.made_up(1, 1024)
+    made = training.made_up(1, 1024, tries=20)
     place(tmp_path, made)
     place(tmp_path, Dictionary(made.id, made.data[:-1] + bytes([made.data[-1] ^ 1])), "other")
     with pytest.raises(ConfigError, match=f"has the id {made.id} already"):
@@ -172,7 +177,7 @@ def test_a_dictionary_of_a_log_holds_its_shapes_and_nobodys_words(tmp_path: Path
         ]
 
     write(tmp_path, events)
-    made = asyncio.run(training.from_log(tmp_path, seed=3))
+    made = asyncio.run(training.from_log(tmp_path, seed=3, tries=100))
     assert b"parcel_moved" in made.data
     assert b"Alexanderplatz" in made.data
     assert b"canary" not in made.data
@@ -182,9 +187,9 @@ def test_a_dictionary_of_a_log_holds_its_shapes_and_nobodys_words(tmp_path: Path
 def test_a_log_with_too_little_in_it_is_said(tmp_path: Path) -> None:
     write(tmp_path, lambda _user: [b'{"type":"x"}'])
     with pytest.raises(HuahuoError, match="too few events"):
-        asyncio.run(training.from_log(tmp_path, seed=3))
+        asyncio.run(training.from_log(tmp_path, seed=3, tries=100))
 
 
 def test_no_log_is_said(tmp_path: Path) -> None:
     with pytest.raises(HuahuoError, match="no log"):
-        asyncio.run(training.from_log(tmp_path, seed=3))
+        asyncio.run(training.from_log(tmp_path, seed=3, tries=100))

@@ -94,7 +94,7 @@ async function load(address: URL, bytesMax: number): Promise<Uint8Array<ArrayBuf
 }
 
 /**
- * The size that exactly one frame (RFC 8878, 3.1.1) states, made with this dictionary.
+ * The size that exactly one frame (RFC 8878, 3.1.1) states, which may leave unsaid which dictionary it was made with.
  *
  * @throws HuahuoError `protocol_violation`
  */
@@ -110,7 +110,7 @@ export function contentSize(frame: Uint8Array, dictionary: number): number {
   if (sizeBytes === 0) throw violation("a zstd frame that does not state its size");
   if (frame.length < blocksAt) throw violation("a damaged zstd frame");
   const id = read(frame, idAt, idBytes);
-  if (id !== dictionary) throw violation(`made with the dictionary ${id}, not ${dictionary}`);
+  if (id !== 0 && id !== dictionary) throw violation(`made with the dictionary ${id}, not ${dictionary}`);
   const size = read(frame, idAt + idBytes, sizeBytes) + (sizeBytes === 2 ? 256 : 0);
   if (size > CONTENT_BYTES_MAX) throw violation(`a zstd frame larger than ${CONTENT_BYTES_MAX} bytes`);
   if (endOf(frame, blocksAt, (descriptor & 4) !== 0) !== frame.length) throw violation("not exactly one zstd frame");

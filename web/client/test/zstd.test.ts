@@ -35,6 +35,12 @@ describe("a message", () => {
     expect(decode(frame("one").buffer)).toBe(texts.one);
   });
 
+  test("is read as well when it names the dictionary, or needs none", async () => {
+    const decode = await ready();
+    expect(decode(frame("named").buffer)).toBe(texts.one);
+    expect(decode(frame("plain").buffer)).toBe(texts.one);
+  });
+
   test("of 17 MiB is read", async () => {
     const decode = await ready();
     expect(decode(frame("largest").buffer)).toHaveLength(17 << 20);
@@ -44,23 +50,24 @@ describe("a message", () => {
     const { asked } = serve({});
     const decode = await open(server, null);
     expect(decode(frame("plain").buffer)).toBe(texts.one);
-    expect(() => decode(frame("one").buffer)).toThrow(`made with the dictionary ${PLACE.id}, not 0`);
+    expect(() => decode(frame("named").buffer)).toThrow(`made with the dictionary ${PLACE.id}, not 0`);
+    expect(() => decode(frame("one").buffer)).toThrow(Error);
+    expect(decode(frame("plain").buffer)).toBe(texts.one);
     expect(asked).toEqual([]);
   });
 
   test.each([
     ["that is no frame", () => new TextEncoder().encode('{"type":"live"}').buffer, /not a zstd frame/],
     ["that is empty", () => new ArrayBuffer(0), /not a zstd frame/],
-    ["whose header is cut", () => frame("one").slice(0, 7).buffer, /damaged/],
+    ["whose header is cut", () => frame("sixteen").slice(0, 6).buffer, /damaged/],
     ["that does not state its size", () => frame("sizeless").buffer, /does not state its size/],
     ["larger than 17 MiB", () => frame("bomb").buffer, /larger than/],
-    ["made with another dictionary", () => edited("one", (bytes) => (bytes[5]! ^= 1)), /made with the dictionary/],
-    ["made without the dictionary", () => frame("plain").buffer, /made with the dictionary 0/],
+    ["made with another dictionary", () => edited("named", (bytes) => (bytes[5]! ^= 1)), /made with the dictionary/],
     ["whose end is missing", () => frame("sixteen").slice(0, -1).buffer, /not exactly one/],
     ["with a byte behind it", () => join(frame("one"), new Uint8Array(1)), /not exactly one/],
     ["with a frame behind it", () => join(frame("one"), frame("one")), /not exactly one/],
-    ["that holds less than it states", () => edited("one", (bytes) => (bytes[7]! += 1)), /Failed|states/],
-    ["that holds more than it states", () => edited("one", (bytes) => (bytes[7]! -= 1)), /Failed|states/],
+    ["that holds less than it states", () => edited("one", (bytes) => (bytes[5]! += 1)), /Failed|states/],
+    ["that holds more than it states", () => edited("one", (bytes) => (bytes[5]! -= 1)), /Failed|states/],
     ["that is no UTF-8", () => frame("not_utf8").buffer, /./],
   ])("%s is refused, and the next one is read", async (_, made, why) => {
     const decode = await ready();

@@ -9,7 +9,7 @@ import { open } from "../../src/zstd.js";
 interface Made {
   readonly dictionary: { readonly id: number; readonly bytes: string };
   readonly texts: { readonly one: string; readonly sixteen: string };
-  readonly frames: Record<"one" | "sixteen" | "many" | "plain" | "sizeless" | "bomb" | "largest" | "not_utf8", string>;
+  readonly frames: Record<"one" | "named" | "sixteen" | "many" | "plain" | "sizeless" | "bomb" | "largest" | "not_utf8", string>;
 }
 
 const made = JSON.parse(readFileSync(new URL("./frames.json", import.meta.url), "utf8")) as Made;
@@ -35,7 +35,7 @@ export function serve(files: Record<string, Uint8Array>): { asked: { address: st
   return { asked };
 }
 
-/** What the server's compressor would make of a text; after `serve`. */
+/** What zstd makes of a text with the dictionary, which the frame then names; after `serve`. */
 export async function compressor(): Promise<(text: string) => ArrayBuffer> {
   await open("ws://nowhere.test", null); // (the package may be started once only)
   const context = createCCtx();
