@@ -35,7 +35,7 @@ class DirectoryLimits(msgspec.Struct, frozen=True):
     """The bounds of a directory."""
 
     idle_s: float = 600.0
-    """An entity unused for this long is ended."""
+    """An entity unused for this long is ended, at one of the next two sweeps."""
     residents_max: int = 100_000
     """More entities than this: the longest unused ones are ended early."""
     weight_max: int = 0
@@ -50,15 +50,14 @@ class DirectoryLimits(msgspec.Struct, frozen=True):
     """How long an entity that kept failing is left alone."""
 
 
-type _Address = tuple[str, str]
-
-
 class _Resident:
+    """`used_s`: the time of the sweep that follows its last use, one object for all used before it."""
+
     __slots__ = ("ref", "used_s")
 
-    def __init__(self, ref: LoopRef[Entity], used_s: float) -> None:
+    def __init__(self, ref: LoopRef[Entity]) -> None:
         self.ref = ref
-        self.used_s = used_s
+        self.used_s = 0.0
 
 
 class Directory:
@@ -81,9 +80,13 @@ class Directory:
         self._limits = limits
         self._loads = asyncio.Semaphore(limits.loads_max)
         self._kinds: dict[str, Kind] = {}
-        self._entity: type[Entity] = type("Entity", (Entity,), {"inbox_limit": limits.inbox_max})
-        self._residents: OrderedDict[_Address, _Resident] = OrderedDict()
-        self._resting: dict[_Address, float] = {}
+        self._entity: type[Entity] = type(
+            "Entity", (Entity,), {"__slots__": (), "inbox_limit": limits.inbox_max}
+        )
+        # By address, "kind/key"; the longest unused first.
+        self._residents: OrderedDict[str, _Resident] = OrderedDict()
+        self._resting: dict[str, float] = {}
+        self._next_sweep_s = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
         self.keyframes = KeyframeWriter(log, keyframes)
@@ -113,10 +116,12 @@ class Directory:
         """Bring a kind of entity. Entity `key` folds the stream `<stream_prefix or kind>/<key>`.
 
         Raises:
-            ValueError: the kind is registered already.
+            ValueError: the kind is registered already, or its name has a "/".
         """
         if kind in self._kinds:
             raise ValueError(f"the kind {kind!r} is registered already")
+        if "/" in kind:
+            raise ValueError(f"the name of a kind has no slash: {kind!r}")
         self._kinds[kind] = Kind(
             kind,
             decider,
@@ -141,7 +146,7 @@ class Directory:
             AskTimeout: no answer in time; the outcome is unknown.
             Exception: what the entity raised, from the event store or from the decider.
         """
-        ref = self._resident(kind, str(key))
+        ref = self._resident(kind, key)
         try:
             future = ref.ask(message, block=False)
         except InboxFull as error:
@@ -165,7 +170,7 @@ class Directory:
         Raises:
             Busy, Degraded: it was not sent, or the entity ended before it came to it.
         """
-        ref = self._resident(kind, str(key))
+        ref = self._resident(kind, key)
         try:
             await ref.tell_async(Told(message))
         except ActorDeadError as error:
@@ -189,42 +194,50 @@ class Directory:
                     await stopped
                 await self.keyframes.flush()
 
-    def _resident(self, kind: str, key: str) -> LoopRef[Entity]:
+    def _resident(self, kind: str, key: str | int) -> LoopRef[Entity]:
         if self._closed:
             raise Busy("the entities are being stopped")
-        address = (kind, key)
+        address = f"{kind}/{key}"
         resident = self._residents.get(address)
         if resident is not None and not resident.ref.is_alive():
             self._bury(address, resident)
             resident = None
         if resident is None:
-            return self._activate(address)
-        resident.used_s = self._runtime.loop.time()
-        self._residents.move_to_end(address)
+            return self._activate(kind, address)
+        self._use(address, resident)
         return resident.ref
 
-    def _activate(self, address: _Address) -> LoopRef[Entity]:
-        kind, key = address
-        now_s = self._runtime.loop.time()
-        if self._resting.get(address, now_s) > now_s:
-            raise Degraded(f"{kind}/{key} failed too often")
-        ref = self._runtime.start(self._entity, self._kinds[kind], key)
-        self._residents[address] = _Resident(ref, now_s)
-        self.activations += 1
+    def _use(self, address: str, resident: _Resident) -> None:
+        resident.used_s = self._next_sweep_s
+        self._residents.move_to_end(address)
+
+    def _activate(self, kind: str, address: str) -> LoopRef[Entity]:
+        if address in self._resting and self._resting[address] > self._runtime.loop.time():
+            raise Degraded(f"{address} failed too often")
+        known = self._kinds[kind]
+        # Where the kind's name is the prefix, as it usually is, one string is address and stream.
+        own = known.stream_prefix == kind
+        stream = address if own else f"{known.stream_prefix}{address.removeprefix(kind)}"
+        ref = self._runtime.start(self._entity, known, stream)
+        resident = self._residents[address] = _Resident(ref)
         self._schedule_sweep()
+        resident.used_s = self._next_sweep_s
+        self.activations += 1
         return ref
 
-    def _bury(self, address: _Address, resident: _Resident) -> None:
+    def _bury(self, address: str, resident: _Resident) -> None:
         """Forget an entity that ended by itself; if its supervisor gave up, let it rest."""
         del self._residents[address]
         if _gave_up(resident.ref):
             self.degradations += 1
             self._resting[address] = self._runtime.loop.time() + self._limits.rest_s
-            _log.error("entity_degraded", kind=address[0], key=address[1], rest_s=self._limits.rest_s)
+            kind, _, key = address.partition("/")
+            _log.error("entity_degraded", kind=kind, key=key, rest_s=self._limits.rest_s)
 
     def _schedule_sweep(self) -> None:
         if self._sweeper is None and not self._closed and (self._residents or self._resting):
-            self._sweeper = self._runtime.loop.call_later(self._limits.sweep_s, self._sweep)
+            self._next_sweep_s = self._runtime.loop.time() + self._limits.sweep_s
+            self._sweeper = self._runtime.loop.call_at(self._next_sweep_s, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
@@ -243,8 +256,7 @@ class Directory:
                 del self._residents[address]
                 self.passivations += 1
             else:  # it is at work: as good as used now
-                resident.used_s = now_s
-                self._residents.move_to_end(address)
+                self._use(address, resident)
         self._schedule_sweep()
 
     def _crowded(self) -> bool:

@@ -125,7 +125,7 @@ class Dispatcher:
                 return  # whatever its state: an eager task may have released it already
             if inbox.state != READY:
                 return
-            if cast("LoopActor", inbox.actor).actor_stopped.is_set():
+            if inbox.stopped is True:
                 self.end(inbox, Reason.STOPPED)
                 return
             if self.loop.time() >= end_s:
@@ -190,7 +190,7 @@ class Dispatcher:
         inbox.task = None
         if inbox.state != BUSY:
             return  # the supervisor has decided
-        if cast("LoopActor", inbox.actor).actor_stopped.is_set():
+        if inbox.stopped is True:
             self.end(inbox, Reason.STOPPED)
         else:
             self._settle(inbox)
@@ -212,7 +212,7 @@ class Dispatcher:
             refuse(envelope, HandlerCancelled(f"{actor} was cancelled") if cancelled else error)
             if not actor.asks_are_fatal:
                 return None
-        if isinstance(error, asyncio.CancelledError) and actor.actor_stopped.is_set():
+        if isinstance(error, asyncio.CancelledError) and inbox.stopped is True:
             return None  # cancelled by the runtime's own end
         return self._supervisor.failed(inbox, envelope, error)
 

@@ -68,11 +68,16 @@ class Entity(LoopActor):
     # What failed once fails again at the same event or command: nothing is delivered twice.
     supervision: ClassVar[Restart] = Restart(redeliver=False)
 
-    def __init__(self, kind: Kind, key: str) -> None:
+    # A hundred thousand of them lie in memory: with its bases' attributes here too, none has a dict.
+    __slots__ = (
+        "_actor_ref", "_frame_bytes", "_framed", "_kind", "_seq", "_state", "_stream", "_weight",
+        "actor_inbox",
+    )  # fmt: skip
+
+    def __init__(self, kind: Kind, stream: str) -> None:
         super().__init__()
         self._kind = kind
-        self._key = key
-        self._stream = f"{kind.stream_prefix}/{key}"
+        self._stream = stream
         self._seq = _UNLOADED
         self._state: Any = None
         self._framed = 0
@@ -103,6 +108,12 @@ class Entity(LoopActor):
     def on_failure(self, *_: object) -> None:
         """Another object takes over behind the same inbox, with a state of its own."""
         self._drop()
+
+    def _keep_arguments(self, *_: object) -> None:
+        """Nothing is kept twice."""
+
+    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self._kind, self._stream), {}
 
     async def _told(self, message: object) -> None:
         try:
@@ -162,7 +173,7 @@ class Entity(LoopActor):
         if decision.effects:
             # Behind the answer, which is set when this step of the loop returns.
             asyncio.get_running_loop().call_soon(
-                self._kind.start_effects, self._key, decision.effects, outcome.position
+                self._kind.start_effects, self._stream, decision.effects, outcome.position
             )
         return answer_of(decision, outcome)
 

@@ -21,6 +21,7 @@ from pykka.messages import _ActorStop  # private: a stop must find room in a ful
 from actors.errors import InboxFull
 from actors.future import LoopFuture
 from actors.messages import Control, Envelope, Order, Reason, Terminated
+from eventstore.ambient import Ambient
 
 NEW: Final = 0
 IDLE: Final = 1
@@ -33,6 +34,7 @@ DEAD: Final = 5
 class Host(Protocol):
     """What an inbox and a ref need of the runtime."""
 
+    ambient: Ambient
     lock: threading.RLock
     loop: asyncio.AbstractEventLoop
     received: int
@@ -60,10 +62,14 @@ class Extras:
 
 
 class Inbox:
-    """See the module. `limit` bounds what users send; 0 means no bound."""
+    """See the module. `limit` bounds what users send; 0 means no bound.
+
+    What an actor, its ref and its successors after a restart have in common is kept here, once.
+    """
 
     __slots__ = (
-        "_extras", "actor", "limit", "queue", "reason", "recipe", "runtime", "state", "task", "waiting",
+        "_extras", "actor", "limit", "queue", "reason", "recipe", "runtime", "state", "stopped", "task",
+        "urn", "waiting",
     )  # fmt: skip
 
     def __init__(self, runtime: Host, limit: int) -> None:
@@ -77,9 +83,13 @@ class Inbox:
         self.waiting: deque[tuple[Envelope[Any], LoopFuture[None]]] | None = None
         self.task: asyncio.Task[None] | None = None
         self.reason: Reason | None = None
-        # How to build the actor again; None where no restart is wanted.
-        self.recipe: tuple[type[Any], tuple[Any, ...], dict[str, Any]] | None = None
+        # The arguments to build the actor again; None where it keeps them itself or is not restarted.
+        self.recipe: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self._extras: Extras | None = None
+        # True once the actor shall handle nothing more; an event while a thread waits for that.
+        self.stopped: bool | threading.Event = False
+        # The actor's name, drawn when it is first asked for: few actors ever are.
+        self.urn: str | None = None
 
     @property
     def extras(self) -> Extras:
@@ -92,6 +102,21 @@ class Inbox:
     def has_extras(self) -> bool:
         """Whether there is anything to look for in them."""
         return self._extras is not None
+
+    def stop(self) -> None:
+        """Let the actor handle nothing more, and wake the threads that wait for that."""
+        with self.runtime.lock:
+            before, self.stopped = self.stopped, True
+        if isinstance(before, threading.Event):
+            before.set()
+
+    def wait_stopped(self, timeout_s: float | None) -> bool:
+        """Block this thread until the actor has been stopped; False: not in time."""
+        with self.runtime.lock:
+            if self.stopped is True:
+                return True
+            event = self.stopped = self.stopped or threading.Event()
+        return event.wait(timeout_s)
 
     def take_extras(self) -> Extras | None:
         """Give the extras away, if there are any."""

@@ -61,8 +61,9 @@ class Kind:
     def _head(self, stream: str) -> int:
         return self.log.head(stream).seq
 
-    def start_effects(self, key: str, effects: Sequence[object], position: int) -> None:
-        """Start each; one that cannot start is logged and keeps no other back."""
+    def start_effects(self, stream: str, effects: Sequence[object], position: int) -> None:
+        """Start each for the entity of this stream; one that cannot is logged and keeps no other back."""
+        key = stream.removeprefix(f"{self.stream_prefix}/")
         for effect in effects:
             try:
                 self.effects(key, effect, position)

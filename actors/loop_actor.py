@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import weakref
 from collections.abc import Coroutine
 from inspect import iscoroutine
 from types import TracebackType
@@ -17,7 +16,6 @@ from actors.future import LoopFuture
 from actors.inbox import Host, Inbox
 from actors.refs import Flag, LoopRef
 from actors.restart import Stop, Supervision
-from eventstore.ambient import Ambient
 
 _log = logging.getLogger("pykka")
 _events = structlog.get_logger("actors")
@@ -25,8 +23,6 @@ _events = structlog.get_logger("actors")
 
 class Starter(Host, Protocol):
     """What an actor class needs of a runtime."""
-
-    ambient: Ambient
 
     def start[A: LoopActor](self, actor_class: type[A], *args: Any, **kwargs: Any) -> LoopRef[A]:
         """Start an actor there."""
@@ -79,24 +75,30 @@ class LoopActor(Actor):
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         # Not Actor.__init__: it would ask the machine for a UUID and make a threading.Event.
-        inbox = cast("Inbox | None", self.__dict__.get("actor_inbox")) or self._create_actor_inbox()
+        # And not `__dict__`, which would stay: one more object for each actor.
+        inbox: Inbox = getattr(self, "actor_inbox", None) or self._create_actor_inbox()
         self.actor_inbox: Inbox = inbox
         previous = inbox.actor
         inbox.actor = self
         if isinstance(previous, LoopActor):  # a restart: the same actor in a new object
-            self.actor_urn = previous.actor_urn
-            self.actor_stopped = previous.actor_stopped
             self._actor_ref = cast("LoopRef[Any]", previous.actor_ref)
-            self._actor_ref._actor_weakref = weakref.ref(self)  # noqa: SLF001  pykka's own
         else:
-            self.actor_urn = _urn(cast("Starter", inbox.runtime).ambient)
-            self.actor_stopped = cast("Any", Flag())
-            self._actor_ref = LoopRef(self)
+            self._actor_ref = LoopRef(self, inbox)
 
     @property
     def actor_ref(self) -> LoopRef[Self]:
         """The actor's own ref."""
         return self._actor_ref
+
+    @property
+    def actor_urn(self) -> str:  # type: ignore[override]  # drawn when it is first read
+        """See `pykka.Actor.actor_urn`."""
+        return self._actor_ref.actor_urn
+
+    @property
+    def actor_stopped(self) -> Flag:  # type: ignore[override]  # as much of an Event as pykka uses
+        """See `pykka.Actor.actor_stopped`."""
+        return Flag(self.actor_inbox)
 
     @classmethod
     def _default_runtime(cls) -> Starter:
@@ -158,9 +160,18 @@ class LoopActor(Actor):
             name = type(error).__name__
             _log.info("Exception returned from %s to caller: %s at %s", self, name, where(error))
 
+    def _keep_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Keep what `_arguments` shall return after a failure."""
+        self.actor_inbox.recipe = (args, kwargs)
+
+    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments for the object that succeeds this one; called on an actor that is restarted."""
+        assert self.actor_inbox.recipe is not None
+        return self.actor_inbox.recipe
+
     def _end(self) -> None:
         registry.unregister(self.actor_ref)
-        self.actor_stopped.set()
+        self.actor_inbox.stop()
 
 
 def build[A: LoopActor](
@@ -171,9 +182,3 @@ def build[A: LoopActor](
     actor.actor_inbox = inbox
     actor.__init__(*args, **kwargs)  # type: ignore[misc]
     return actor
-
-
-def _urn(ambient: Ambient) -> str:
-    """A random (version 4) UUID as a URN, as pykka gives its actors."""
-    hexa = ambient.token(16)
-    return f"urn:uuid:{hexa[:8]}-{hexa[8:12]}-4{hexa[13:16]}-a{hexa[17:20]}-{hexa[20:]}"

@@ -1,10 +1,10 @@
 """`LoopRef`: pykka's ActorRef, plus what only a loop can offer, and `ask` for the outer edge."""
 
 import asyncio
-import threading
 from asyncio.events import _get_running_loop
 from collections.abc import Callable
-from typing import Any, Final, Literal, overload
+from typing import Any, Final, Literal, cast, overload
+from weakref import WeakValueDictionary
 
 from pykka import Actor, ActorDeadError, ActorRef, Future
 from pykka.messages import _ActorStop  # private: what ActorRef.stop sends
@@ -15,43 +15,70 @@ from actors.future import LoopFuture, derived, forbid_blocking
 from actors.inbox import Inbox
 from actors.messages import Control, Envelope, Order, Terminated
 from actors.restart import Restart
+from eventstore.ambient import Ambient
 
 ASK_TIMEOUT_S: Final = 10.0
 
-_waits = threading.Lock()
+named: Final[WeakValueDictionary[str, ActorRef[Any]]] = WeakValueDictionary()
+"""Refs by URN: those whose URN has been read, be they registered or not."""
 
 
 class Flag:
-    """Stands in for the `threading.Event` of `actor_stopped`: only `wait()` makes a real one."""
+    """Shows an inbox's `stopped` as the `threading.Event` that `actor_stopped` is in pykka."""
 
-    __slots__ = ("_event", "value")
+    __slots__ = ("_inbox",)
 
-    def __init__(self) -> None:
-        self.value = False
-        self._event: threading.Event | None = None
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
 
     def is_set(self) -> bool:
         """Whether the actor has ended."""
-        return self.value
+        return self._inbox.stopped is True
 
     def set(self) -> None:
         """Say that the actor has ended."""
-        self.value = True
-        if self._event is not None:
-            self._event.set()
+        self._inbox.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block this thread until the actor has ended."""
         forbid_blocking("wait()")
-        with _waits:
-            self._event = self._event or threading.Event()
-        return self.value or self._event.wait(timeout)
+        return self._inbox.wait_stopped(timeout)
 
 
 class LoopRef[A: Actor](ActorRef[A]):
-    """A reference to a loop actor; safe to pass around and to use from any thread."""
+    """A reference to a loop actor; safe to pass around and to use from any thread.
 
-    actor_inbox: Inbox
+    All but the class lies in the inbox, which outlives the actor: 100,000 actors have a ref each.
+    """
+
+    __slots__ = ("actor_class", "actor_inbox")
+
+    def __init__(self, actor: A, inbox: Inbox) -> None:
+        # Not ActorRef.__init__: it would keep a weak reference, and copies of what the inbox has.
+        self.actor_class = type(actor)
+        self.actor_inbox: Inbox = inbox
+
+    @property
+    def actor_urn(self) -> str:  # type: ignore[override]  # drawn when it is first read
+        """See `pykka.ActorRef.actor_urn`."""
+        inbox = self.actor_inbox
+        with inbox.runtime.lock:  # so that two threads read the same
+            if inbox.urn is None:
+                inbox.urn = _urn(inbox.runtime.ambient)
+                named[inbox.urn] = self
+            return inbox.urn
+
+    @property
+    def actor_stopped(self) -> Flag:  # type: ignore[override]  # as much of an Event as pykka uses
+        """See `pykka.ActorRef.actor_stopped`."""
+        return Flag(self.actor_inbox)
+
+    def _actor_weakref(self) -> A | None:  # type: ignore[override]  # called as pykka calls its weak reference
+        return cast("A | None", self.actor_inbox.actor)
+
+    def is_alive(self) -> bool:
+        """See `pykka.ActorRef.is_alive`."""
+        return self.actor_inbox.stopped is not True
 
     @overload
     def ask(
@@ -178,3 +205,9 @@ async def ask(ref: LoopRef[Any], message: Any, *, timeout_s: float = ASK_TIMEOUT
         if deadline.expired():
             raise AskTimeout(str(ref), timeout_s) from None
         raise
+
+
+def _urn(ambient: Ambient) -> str:
+    """A random (version 4) UUID as a URN, as pykka gives its actors."""
+    hexa = ambient.token(16)
+    return f"urn:uuid:{hexa[:8]}-{hexa[8:12]}-4{hexa[13:16]}-a{hexa[17:20]}-{hexa[20:]}"

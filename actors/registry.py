@@ -10,34 +10,45 @@ from typing import Any, cast
 
 from pykka import ActorRef, ActorRegistry
 
+from actors.refs import LoopRef, named
+
 _log = logging.getLogger("pykka")
 
 
 class RefTable:
-    """Refs by URN in order of registration; as much of a list as ActorRegistry uses."""
+    """Refs in order of registration; as much of a list as ActorRegistry uses."""
 
     def __init__(self, refs: Iterable[ActorRef[Any]] = ()) -> None:
-        self.by_urn = {ref.actor_urn: ref for ref in refs}
+        self._refs: dict[ActorRef[Any], None] = {}
+        for ref in refs:
+            self.append(ref)
 
     def append(self, ref: ActorRef[Any]) -> None:
         """Add a ref as the newest."""
-        self.by_urn[ref.actor_urn] = ref
+        self._refs[ref] = None
+        if not isinstance(ref, LoopRef):  # which tells its URN itself, once it has one
+            named[ref.actor_urn] = ref
 
     def remove(self, ref: ActorRef[Any]) -> None:
         """Forget a ref that is present."""
-        del self.by_urn[ref.actor_urn]
+        del self._refs[ref]
+
+    def by_urn(self, urn: str) -> ActorRef[Any] | None:
+        """The ref with this URN, if it is here."""
+        ref = named.get(urn)
+        return ref if ref in self._refs else None
 
     def __contains__(self, ref: ActorRef[Any]) -> bool:
-        return self.by_urn.get(ref.actor_urn) is ref
+        return ref in self._refs
 
     def __iter__(self) -> Iterator[ActorRef[Any]]:
-        return iter(self.by_urn.values())
+        return iter(self._refs)
 
     def __len__(self) -> int:
-        return len(self.by_urn)
+        return len(self._refs)
 
     def __getitem__(self, part: slice) -> list[ActorRef[Any]]:
-        return list(self.by_urn.values())[part]
+        return list(self._refs)[part]
 
 
 def install() -> None:
@@ -49,7 +60,7 @@ def install() -> None:
         ActorRegistry._actor_refs = cast("list[ActorRef[Any]]", table)  # noqa: SLF001
 
     def get_by_urn(_cls: type[ActorRegistry], actor_urn: str) -> ActorRef[Any] | None:
-        return table.by_urn.get(actor_urn)
+        return table.by_urn(actor_urn)
 
     ActorRegistry.get_by_urn = classmethod(get_by_urn)  # type: ignore[method-assign,assignment]
 

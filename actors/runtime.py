@@ -144,11 +144,11 @@ class Runtime(Dispatcher):
         if self.loop.is_closed():
             raise RuntimeError("the runtime's loop is closed")
         inbox = Inbox(self, actor_class.inbox_limit)
-        if isinstance(actor_class.supervision, Restart):
-            inbox.recipe = (actor_class, args, kwargs)
         if parent is not None:
             inbox.extras.parent = parent.actor_inbox
         actor = build(actor_class, inbox, args, kwargs)
+        if isinstance(actor_class.supervision, Restart):
+            actor._keep_arguments(args, kwargs)  # noqa: SLF001  ours
         registry.register(actor.actor_ref)
         with self.lock:
             self.alive += 1
@@ -167,7 +167,7 @@ class Runtime(Dispatcher):
         """End an actor that would not stop; what it still runs is returned, to be cancelled."""
         inbox = ref.actor_inbox
         registry.unregister(ref)
-        ref.actor_stopped.set()
+        inbox.stop()
         if inbox.state == BUSY and inbox.task is not None:
             return {inbox.task}
         self.end(inbox, Reason.STOPPED)

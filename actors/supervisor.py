@@ -63,7 +63,7 @@ class Supervisor:
     async def failed(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException) -> None:
         """Decide about an actor whose handling of `envelope` has failed. Leaves it dead or suspended."""
         actor = cast("LoopActor", inbox.actor)
-        policy = Stop() if actor.actor_stopped.is_set() else actor.supervision
+        policy = Stop() if inbox.stopped is True else actor.supervision
         match policy:
             case Stop():
                 await self._end(inbox, envelope, error, Reason.FAILED)
@@ -129,13 +129,14 @@ class Supervisor:
 
     def _swap(self, inbox: Inbox) -> None:
         """Put a new actor object behind the same inbox and let it start."""
-        if inbox.state != SUSPENDED or inbox.recipe is None:
+        if inbox.state != SUSPENDED:
             return
         inbox.extras.timer = None
         self._world.restarts += 1
-        actor_class, args, kwargs = inbox.recipe
+        previous = cast("LoopActor", inbox.actor)
+        args, kwargs = previous._arguments()  # noqa: SLF001  ours
         try:
-            build(actor_class, inbox, args, kwargs)
+            build(type(previous), inbox, args, kwargs)
         except Exception as error:  # noqa: BLE001  __init__ is user code
             self._world.fail(inbox, Control(Order.START), error)
         else:

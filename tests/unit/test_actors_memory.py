@@ -8,7 +8,10 @@ import pytest
 from pykka import ActorRegistry
 
 from actors import LoopActor, LoopRef, Runtime
+from actors.directory import DirectoryLimits
+from actors.entity import CatchUp
 from tests.support.actors import settled
+from tests.support.entities import Account, Town, in_town
 from tests.support.virtual_loop import run_virtual
 
 COUNT = 100_000
@@ -35,7 +38,7 @@ async def idlers(runtime: Runtime, count: int) -> list[LoopRef[Idle]]:
 
 
 @pytest.mark.slow
-def test_an_idle_actor_costs_less_than_two_kibibytes_and_all_of_them_can_stop() -> None:
+def test_an_idle_actor_costs_less_than_a_kibibyte_and_all_of_them_can_stop() -> None:
     async def main() -> float:
         runtime = Runtime(asyncio.get_running_loop())
         gc.collect()
@@ -55,4 +58,30 @@ def test_an_idle_actor_costs_less_than_two_kibibytes_and_all_of_them_can_stop() 
 
     bytes_an_actor = run_virtual(main())
     print(f"\n{bytes_an_actor:.0f} bytes an idle actor")
-    assert bytes_an_actor < 2048
+    assert bytes_an_actor < 1024
+
+
+@pytest.mark.slow
+def test_a_resident_entity_costs_less_than_640_bytes_beside_its_state() -> None:
+    async def test(town: Town) -> None:
+        async def wake(numbers: range) -> None:
+            for number in numbers:
+                await town.directory.ask("account", number, CatchUp())
+
+        await wake(range(1000))
+        gc.collect()
+        tracemalloc.start()
+        states = [Account(f"account/{number}") for number in range(1000)]
+        state_bytes = tracemalloc.get_traced_memory()[0] / len(states)
+        del states
+        before, _ = tracemalloc.get_traced_memory()
+        await wake(range(1000, MEASURED))
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert town.directory.resident == MEASURED
+        bytes_an_entity = (after - before) / (MEASURED - 1000) - state_bytes
+        print(f"\n{bytes_an_entity:.0f} bytes an entity, {state_bytes:.0f} bytes its state")
+        assert bytes_an_entity < 640
+
+    in_town(test, limits=DirectoryLimits(idle_s=100_000))

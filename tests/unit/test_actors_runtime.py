@@ -471,3 +471,42 @@ def test_two_hundred_hours_pass_in_no_time_on_the_virtual_loop() -> None:
         return runtime.loop.time()
 
     assert in_world(play) == pytest.approx(200 * 3600)
+
+
+def test_an_actor_has_its_name_from_the_first_time_it_is_read() -> None:
+    class Named(LoopActor):
+        def __init__(self) -> None:
+            super().__init__()
+            self.own = self.actor_urn  # before it is registered
+
+    async def play(runtime: Runtime) -> None:
+        quiet, named = runtime.start(Recorder), runtime.start(Named)
+        await settled(runtime)
+        find = pykka.ActorRegistry.get_by_urn
+        assert quiet.actor_inbox.urn is None
+        assert find(named.actor_urn) is named
+        assert find("urn:uuid:nobody's") is None
+        urn = quiet.actor_urn
+        assert (quiet.actor_urn, actor_of(quiet).actor_urn, actor_of(named).own) == (urn, urn, named.actor_urn)
+        assert find(urn) is quiet
+        assert quiet.stop_if_idle()
+        assert (find(urn), quiet.actor_urn) == (None, urn)
+
+    in_world(play)
+
+
+def test_a_thread_that_waits_for_the_end_is_woken_by_it_and_not_before() -> None:
+    async def main() -> None:
+        runtime = Runtime(asyncio.get_running_loop())
+        ref = runtime.start(Recorder)
+        await settled(runtime)
+        assert not await asyncio.to_thread(ref.actor_stopped.wait, 0)
+        waiting = asyncio.create_task(asyncio.to_thread(ref.actor_stopped.wait, 60))
+        await until(lambda: isinstance(ref.actor_inbox.stopped, threading.Event))
+        assert ref.is_alive()
+        assert ref.stop_if_idle()
+        assert await waiting
+        assert await asyncio.to_thread(ref.actor_stopped.wait)
+        await runtime.stop()
+
+    asyncio.run(main())

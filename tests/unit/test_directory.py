@@ -328,5 +328,7 @@ def test_a_kind_is_registered_once() -> None:
     async def test(town: Town) -> None:
         with pytest.raises(ValueError, match="registered already"):
             town.directory.register("account", town.decider, lambda *_: None)
+        with pytest.raises(ValueError, match="no slash"):  # "a/b" and "c" are not "a" and "b/c"
+            town.directory.register("account/old", town.decider, lambda *_: None)
 
     in_town(test)
