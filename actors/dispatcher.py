@@ -128,7 +128,7 @@ class Dispatcher:
             if inbox.stopped is True:
                 self.end(inbox, Reason.STOPPED)
                 return
-            if self.loop.time() >= end_s:
+            if not inbox.queue or self.loop.time() >= end_s:
                 break
         self._settle(inbox)
 
@@ -140,8 +140,8 @@ class Dispatcher:
                 result = self._obey(inbox, actor, envelope.message)
             else:
                 result = actor._handle_receive(envelope.message)  # noqa: SLF001  pykka's own
-            if iscoroutine(result):
-                return result
+            if result is not None and iscoroutine(result):
+                return cast("Coroutine[Any, Any, Any]", result)
             if envelope.reply_to is not None:
                 answer(envelope, result)
         except BaseException as error:  # noqa: BLE001  one actor's failure is no other's

@@ -20,6 +20,10 @@ type ExcInfo = tuple[type[BaseException] | None, BaseException | None, Traceback
 
 _UNSET: Final[Any] = object()
 
+# One for all futures: it is held for some lines that call nothing. Re-entrant: a finalizer may run
+# inside them and use a future itself.
+_lock = threading.RLock()
+
 
 def forbid_blocking(what: str) -> None:
     """Refuse to block a thread that runs an event loop.
@@ -38,15 +42,16 @@ class LoopFuture[T](Future[T]):
     as in pykka.
     """
 
+    # Defaults of the class: most futures live for one answer, and few ever need all of these.
+    _get_hook: Callable[[float | None], T] | None = None
+    _value: T = _UNSET
+    _exc_info: ExcInfo | None = None
+    _done = False
+    _callbacks: list[Callable[[], None]] | None = None
+    _later: Callable[[], Awaitable[T]] | None = None
+
     def __init__(self) -> None:
-        super().__init__()
-        # Re-entrant: a finalizer may run inside the locked lines and use a future itself.
-        self._lock = threading.RLock()
-        self._value: T = _UNSET
-        self._exc_info: ExcInfo | None = None
-        self._done = False
-        self._callbacks: list[Callable[[], None]] = []
-        self._later: Callable[[], Awaitable[T]] | None = None
+        pass  # pykka's would set what is said above
 
     def get(self, *, timeout: float | None = None) -> T:
         """See `pykka.Future.get`; with `timeout=0` it only looks.
@@ -78,7 +83,7 @@ class LoopFuture[T](Future[T]):
 
     def set_get_hook(self, func: Callable[[float | None], T]) -> None:
         """See `pykka.Future.set_get_hook`; a future with a foreign hook cannot be awaited."""
-        with self._lock:
+        with _lock:
             if self._done:
                 raise queue.Full
             self._get_hook = func
@@ -116,7 +121,7 @@ class LoopFuture[T](Future[T]):
         """Suspend the task, never the loop."""
         if not self._done:
             if self._get_hook is None:
-                yield from self._arrival().__await__()
+                yield from self._arrival()
             elif self._later is None:
                 raise TypeError("a get hook would block the loop: get() it on a thread")
             else:
@@ -125,34 +130,26 @@ class LoopFuture[T](Future[T]):
 
     __iter__ = __await__
 
-    async def _arrival(self) -> None:
+    def _arrival(self) -> Generator[Any, None, None]:
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
-
-        def wake() -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
-        def arrived() -> None:
-            if _get_running_loop() is loop:
-                wake()
-            elif not loop.is_closed():
-                loop.call_soon_threadsafe(wake)
-
+        arrived = functools.partial(_wake, loop, waiter)
         self._when_done(arrived)
         try:
-            await waiter
+            yield from waiter
         finally:
-            self._forget(arrived)
+            if not self._done:
+                self._forget(arrived)
 
     def _settle(self, value: T, exc_info: ExcInfo | None) -> None:
-        with self._lock:
+        with _lock:
             if self._done or self._get_hook is not None:
                 raise queue.Full
             self._keep(value, exc_info)
-            callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
+            callbacks, self._callbacks = self._callbacks, None
+        if callbacks is not None:
+            for callback in callbacks:
+                callback()
 
     def _keep(self, value: T, exc_info: ExcInfo | None = None) -> None:
         self._value, self._exc_info = value, exc_info
@@ -160,7 +157,7 @@ class LoopFuture[T](Future[T]):
 
     def _first(self, value: T) -> T:
         """Keep a computed value, unless another reader was quicker: all readers see the same."""
-        with self._lock:
+        with _lock:
             if not self._done:
                 self._keep(value)
         return self._value
@@ -173,15 +170,17 @@ class LoopFuture[T](Future[T]):
         raise (kind() if error is None else error).with_traceback(trace)
 
     def _when_done(self, callback: Callable[[], None]) -> None:
-        with self._lock:
+        with _lock:
             if not self._done:
+                if self._callbacks is None:
+                    self._callbacks = []
                 self._callbacks.append(callback)
                 return
         callback()
 
     def _forget(self, callback: Callable[[], None]) -> None:
-        with self._lock:
-            if callback in self._callbacks:
+        with _lock:
+            if self._callbacks is not None and callback in self._callbacks:
                 self._callbacks.remove(callback)
 
 
@@ -191,3 +190,17 @@ def derived[T](hook: Callable[[float | None], T], later: Callable[[], Awaitable[
     future._get_hook = hook  # noqa: SLF001  the same class's own field
     future._later = later  # noqa: SLF001
     return future
+
+
+def _wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+    """Let the task on `loop` that awaits `waiter` go on; from any thread."""
+    if _get_running_loop() is not loop:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_arrive, waiter)
+    elif not waiter.done():
+        waiter.set_result(None)
+
+
+def _arrive(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

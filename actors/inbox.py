@@ -130,9 +130,10 @@ class Inbox:
             ActorDeadError: the actor is dead, and no future could be told so.
             InboxFull: there is no room and this thread runs a loop.
         """
-        on_loop = _get_running_loop() is not None
         with self.runtime.lock:
-            waiter = self._offer(envelope, may_wait=not on_loop)
+            if self._accepts(envelope):
+                return
+            waiter = self._refuse_or_wait(envelope, may_wait=_get_running_loop() is None)
         if waiter is not None:
             waiter.get()
 
@@ -143,7 +144,9 @@ class Inbox:
             ActorDeadError: the actor is dead, and no future could be told so.
         """
         with self.runtime.lock:
-            waiter = self._offer(envelope, may_wait=True)
+            if self._accepts(envelope):
+                return
+            waiter = self._refuse_or_wait(envelope, may_wait=True)
         if waiter is None:
             return
         try:
@@ -159,7 +162,7 @@ class Inbox:
         with self.runtime.lock:
             if self.state == DEAD or self.runtime.loop.is_closed():
                 return False
-            self._accept(envelope)
+            self._add(envelope)
             return True
 
     def admit(self) -> None:
@@ -187,27 +190,40 @@ class Inbox:
             raise IndexError("an empty inbox")
         return self.queue.popleft()
 
-    def _offer(self, envelope: Envelope[Any], *, may_wait: bool) -> LoopFuture[None] | None:
+    def _accepts(self, envelope: Envelope[Any]) -> bool:
+        """Add a message for which there is room, as there usually is. The caller holds the lock."""
+        runtime, queue = self.runtime, self.queue
+        if self.state == DEAD or runtime.loop.is_closed():
+            return False
+        if queue is None:
+            queue = self.queue = deque()
+        elif self.limit and (self.waiting is not None or len(queue) >= self.limit):
+            return False
+        queue.append(envelope)
+        runtime.received += 1
+        if self.state == IDLE:
+            runtime.ready_up(self)
+        return True
+
+    def _refuse_or_wait(self, envelope: Envelope[Any], *, may_wait: bool) -> LoopFuture[None] | None:
+        """What becomes of a message that was not accepted. The caller holds the lock."""
         if self.state == DEAD or self.runtime.loop.is_closed():
             error = ActorDeadError("the actor has ended")
             if envelope.reply_to is None:
                 raise error
             envelope.reply_to.set_exception((ActorDeadError, error, None))
             return None
-        if self.limit and self._full() and not isinstance(envelope.message, _ActorStop):
-            if not may_wait:
-                raise InboxFull(type(self.actor).__name__, self.limit)
-            waiter: LoopFuture[None] = LoopFuture()
-            self.waiting = self.waiting or deque()
-            self.waiting.append((envelope, waiter))
-            return waiter
-        self._accept(envelope)
-        return None
+        if isinstance(envelope.message, _ActorStop):
+            self._add(envelope)
+            return None
+        if not may_wait:
+            raise InboxFull(type(self.actor).__name__, self.limit)
+        waiter: LoopFuture[None] = LoopFuture()
+        self.waiting = self.waiting or deque()
+        self.waiting.append((envelope, waiter))
+        return waiter
 
-    def _full(self) -> bool:
-        return self.waiting is not None or (self.queue is not None and len(self.queue) >= self.limit)
-
-    def _accept(self, envelope: Envelope[Any]) -> None:
+    def _add(self, envelope: Envelope[Any]) -> None:
         if self.queue is None:
             self.queue = deque()
         if isinstance(envelope, Control):

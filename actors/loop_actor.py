@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, Self, cast
 
 import structlog
 from pykka import Actor
+from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop  # private: ends an actor
 
 from actors import registry
 from actors.errors import where
@@ -17,6 +18,7 @@ from actors.inbox import Host, Inbox
 from actors.refs import Flag, LoopRef
 from actors.restart import Stop, Supervision
 
+_PYKKAS = (_ActorStop, ProxyCall, ProxyGetAttr, ProxySetAttr)
 _log = logging.getLogger("pykka")
 _events = structlog.get_logger("actors")
 
@@ -119,6 +121,12 @@ class LoopActor(Actor):
     def on_receive(self, message: Any) -> Any:
         """See `pykka.Actor.on_receive`; what is logged names the type only, not the content."""
         _log.warning("Unexpected message received by %s: %s", self, type(message).__name__)
+
+    def _handle_receive(self, message: Any) -> Any:
+        """As pykka's, which asks four times where most messages are none of its own."""
+        if isinstance(message, _PYKKAS):
+            return super()._handle_receive(message)
+        return self.on_receive(message)
 
     def _stop(self) -> Coroutine[Any, Any, None] | None:  # type: ignore[override]
         """End without the rest of the inbox; an async `on_stop` is returned, to be awaited."""

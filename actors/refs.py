@@ -80,6 +80,18 @@ class LoopRef[A: Actor](ActorRef[A]):
         """See `pykka.ActorRef.is_alive`."""
         return self.actor_inbox.stopped is not True
 
+    def tell(self, message: Any) -> None:
+        """See `pykka.ActorRef.tell`.
+
+        Raises:
+            ActorDeadError: the actor is dead.
+            InboxFull: there is no room and this thread runs a loop.
+        """
+        inbox = self.actor_inbox
+        if inbox.stopped is True:
+            raise ActorDeadError(f"{self} not found")
+        inbox.put(Envelope(message))
+
     @overload
     def ask(
         self, message: Any, *, block: Literal[False], timeout: float | None = None
@@ -97,7 +109,13 @@ class LoopRef[A: Actor](ActorRef[A]):
         """
         if block:
             forbid_blocking("ask()")
-        return super().ask(message, block=block, timeout=timeout)
+        future: LoopFuture[Any] = self.actor_class._create_future()  # type: ignore[assignment]  # noqa: SLF001
+        if self.actor_inbox.stopped is True:
+            error = ActorDeadError(f"{self} not found")
+            future.set_exception((ActorDeadError, error, None))
+        else:
+            self.actor_inbox.put(Envelope(message, reply_to=future))
+        return future.get(timeout=timeout) if block else future
 
     async def tell_async(self, message: Any) -> None:
         """Send without waiting for an answer, but wait in line for room in the inbox.

@@ -487,7 +487,8 @@ def test_an_actor_has_its_name_from_the_first_time_it_is_read() -> None:
         assert find(named.actor_urn) is named
         assert find("urn:uuid:nobody's") is None
         urn = quiet.actor_urn
-        assert (quiet.actor_urn, actor_of(quiet).actor_urn, actor_of(named).own) == (urn, urn, named.actor_urn)
+        assert actor_of(named).own == named.actor_urn
+        assert actor_of(quiet).actor_urn == quiet.actor_urn == urn
         assert find(urn) is quiet
         assert quiet.stop_if_idle()
         assert (find(urn), quiet.actor_urn) == (None, urn)
