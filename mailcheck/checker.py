@@ -14,7 +14,6 @@ from eventstore.executor import Executor
 from mailcheck.check_api import INBOX, CheckFailed, CheckLimits, FetchedMail, Ok, Sink, Target, UidCursor
 from mailcheck.faults import CommandRefused, MailFault, TimedOut
 from mailcheck.fetching import SIZES_MAX, RawMail, Reader, batches
-from mailcheck.hosts import HostLimits
 from mailcheck.imap import ImapClient
 from mailcheck.mime import content_document, parse_mail
 from mailcheck.network import Network
@@ -34,19 +33,20 @@ async def check(
     sink: Sink,
     limits: CheckLimits,
     network: Network,
-    hosts: HostLimits,
+    large_mails: asyncio.Semaphore,
     executor: Executor,
     ambient: Ambient,
 ) -> Ok:
     """Fetch every mail of INBOX that `since` does not cover and hand it to `sink`.
 
+    `large_mails`, shared by all checks, is held while a mail larger than a batch is in memory.
+
     Raises:
         CheckFailed: with the classified outcome. What `sink` raises comes through as it is.
     """
-    run = _Check(since, sink, limits, hosts, executor, ambient)
+    run = _Check(since, sink, limits, large_mails, executor, ambient)
     try:
-        async with hosts.place(target.host.lower()):
-            return await run.run(target, network)
+        return await run.run(target, network)
     except MailFault as fault:
         raise CheckFailed(classify(fault)) from fault
 
@@ -59,14 +59,14 @@ class _Check:
         since: UidCursor | None,
         sink: Sink,
         limits: CheckLimits,
-        hosts: HostLimits,
+        large_mails: asyncio.Semaphore,
         executor: Executor,
         ambient: Ambient,
     ) -> None:
         self._since = since
         self._sink = sink
         self._limits = limits
-        self._hosts = hosts
+        self._large_mails = large_mails
         self._executor = executor
         self._ambient = ambient
         self._total = 0
@@ -129,7 +129,7 @@ class _Check:
                 cursor = UidCursor(INBOX, folder.uidvalidity, batch[-1].uid)
                 # Waiting for a place or for the sink is not the server's fault: no deadline runs then.
                 deadline.reschedule(None)
-                async with self._hosts.large_mails if reader.is_heavy(batch) else nullcontext():
+                async with self._large_mails if reader.is_heavy(batch) else nullcontext():
                     deadline.reschedule(self._next_deadline())
                     mails = await self._parsed(await reader.read(batch), folder.uidvalidity)
                     deadline.reschedule(None)

@@ -36,7 +36,6 @@ from mailcheck.commands import (
 from mailcheck.decider import MailboxDecider
 from mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, id_of
 from mailcheck.handlers import ROSTER, Handlers, MailCommand
-from mailcheck.hosts import HostLimits
 from mailcheck.importer import LINES_MAX
 from mailcheck.network import Network
 from mailcheck.open_checks import open_checks
@@ -67,6 +66,8 @@ class MailSettings:
     checks_per_host_max: int = 8
     checks_waiting_max: int = 100_000
     """Queued checks kept in memory; more of them wait in the log."""
+    large_mails_max: int = 4
+    """Mails larger than a batch that are in memory at once, so that many checks cannot add up."""
     ids_max: int = IDS_MAX
     import_lines_max: int = LINES_MAX
     mailboxes_max: int = MAILBOXES_MAX
@@ -226,7 +227,7 @@ class MailDomain:
 
 
 def _over_imap(settings: MailSettings, executor: Executor, ambient: Ambient) -> CheckMail:
-    hosts = HostLimits(checks_max=settings.checks_max, per_host_max=settings.checks_per_host_max)
+    large_mails = asyncio.Semaphore(settings.large_mails_max)
 
     async def check_mail(target: Target, since: UidCursor | None, sink: Sink) -> Ok:
         return await checker.check(
@@ -235,7 +236,7 @@ def _over_imap(settings: MailSettings, executor: Executor, ambient: Ambient) -> 
             sink=sink,
             limits=settings.check,
             network=settings.network,
-            hosts=hosts,
+            large_mails=large_mails,
             executor=executor,
             ambient=ambient,
         )

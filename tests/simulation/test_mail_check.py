@@ -8,7 +8,7 @@ from simloop import SimLoop
 
 from eventstore.ambient import FakeAmbient
 from mailcheck.check_api import CheckFailed, CheckLimits, FetchedMail, UidCursor
-from mailcheck.hosts import HostLimits
+from mailcheck.runner import CheckRunner, Job
 from tests.support.checks import Report, checked, target
 from tests.support.model_imap import ModelImap
 
@@ -58,7 +58,7 @@ async def _awaited(work: Awaitable[None]) -> None:
     await work
 
 
-async def until_done(book: Book, hosts: HostLimits) -> list[str]:
+async def until_done(book: Book) -> list[str]:
     """Check again and again from the last durable cursor; what the failures were."""
     failures: list[str] = []
     for _ in range(20):
@@ -69,7 +69,6 @@ async def until_done(book: Book, hosts: HostLimits) -> list[str]:
                 book.cursor,
                 report=book,
                 limits=LIMITS,
-                hosts=hosts,
                 ambient=FakeAmbient(),
             )
         except CheckFailed as failed:
@@ -85,12 +84,11 @@ async def until_done(book: Book, hosts: HostLimits) -> list[str]:
 def test_faults_of_the_server_cost_retries_and_no_mail(seed: int) -> None:
     async def test(loop: SimLoop, imap: ModelImap) -> None:
         imap.bye_in_fetch, imap.short_literals, imap.silences, imap.delay_s = 1, 2, 1, 0.2
-        book, hosts = Book(), HostLimits()
-        failures = await until_done(book, hosts)
+        book = Book()
+        failures = await until_done(book)
         assert sorted(failures) == ["bye", "lost", "lost", "timeout"]
         assert book.subjects == SUBJECTS
         assert [mail.uid for mail in book.got] == list(range(1, 11))
-        assert len(hosts) == 0
 
     simulated(seed, test)
 
@@ -101,7 +99,7 @@ def test_a_partition_ends_the_check_in_time_and_the_next_goes_on(seed: int) -> N
         imap.delay_s = 0.5
         book = Book()
         started = loop.time()
-        first = asyncio.create_task(until_done(book, HostLimits()))
+        first = asyncio.create_task(until_done(book))
         await book.begun.wait()
         loop.net.partition(["client"], ["imap"])
         await asyncio.sleep(200)
@@ -117,9 +115,9 @@ def test_a_partition_ends_the_check_in_time_and_the_next_goes_on(seed: int) -> N
 def test_a_restored_mailbox_is_read_again_under_its_new_validity() -> None:
     async def test(loop: SimLoop, imap: ModelImap) -> None:
         book = Book()
-        await until_done(book, HostLimits())
+        await until_done(book)
         imap.renumber()
-        await until_done(book, HostLimits())
+        await until_done(book)
         assert [mail.uidvalidity for mail in book.got] == [1] * 10 + [2] * 10
 
     simulated(0, test)
@@ -138,15 +136,16 @@ def test_a_refused_login_and_a_throttled_one_are_told_apart() -> None:
 
 def test_two_hundred_checks_wait_their_turn_and_all_end() -> None:
     async def test(loop: SimLoop, imap: ModelImap) -> None:
-        hosts = HostLimits(checks_max=20, per_host_max=10)
         reports = [Report() for _ in range(200)]
-        async with asyncio.TaskGroup() as group:
-            for report in reports:
-                group.create_task(
-                    checked(target(143, host="imap"), report=report, hosts=hosts, ambient=FakeAmbient())
-                )
+
+        async def perform(job: Job) -> None:
+            await checked(target(143, host=job.host), report=reports[job.check_id], ambient=FakeAmbient())
+
+        runner = CheckRunner(perform, checks_max=20, per_host_max=10, waiting_max=200)
+        assert all(runner.offer(Job(n, n, "imap")) for n in range(200))
+        assert (runner.running, runner.waiting) == (10, 190)
+        await runner.idle()
         assert all(report.subjects == SUBJECTS for report in reports)
-        assert len(hosts) == 0
 
     simulated(0, test)
 
@@ -157,7 +156,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
 
         async def test(loop: SimLoop, imap: ModelImap) -> None:
             imap.bye_in_fetch = 1
-            await until_done(Book(), HostLimits())
+            await until_done(Book())
             times.append(loop.time())
 
         simulated(seed, test)

@@ -8,7 +8,6 @@ from eventstore.executor import InlineExecutor
 from eventstore.model import Secret
 from mailcheck.check_api import CheckFailed, CheckLimits, FetchedMail, Ok, Target, UidCursor
 from mailcheck.checker import check
-from mailcheck.hosts import HostLimits
 from mailcheck.network import Network
 from mailcheck.outcome import Outcome
 
@@ -61,7 +60,6 @@ async def checked(
     report: Report | None = None,
     limits: CheckLimits = QUICK,
     network: Network = LOCAL,
-    hosts: HostLimits | None = None,
     ambient: Ambient | None = None,
 ) -> tuple[Ok, Report]:
     """One check, as the mailbox actor runs it."""
@@ -72,7 +70,7 @@ async def checked(
         sink=report,
         limits=limits,
         network=network,
-        hosts=hosts or HostLimits(),
+        large_mails=asyncio.Semaphore(1),
         executor=InlineExecutor(),
         ambient=ambient or SystemAmbient(),
     )

@@ -1,0 +1,76 @@
+"""Places for running checks: bounded in all and for each server, and nobody waits for a stranger."""
+
+import asyncio
+
+from mailcheck.runner import CheckRunner, Job
+from tests.support.virtual_loop import run_virtual
+
+
+class Checks:
+    """Checks that run until they are let go; `begun` are their hosts, in order."""
+
+    def __init__(self, *, checks_max: int, per_host_max: int) -> None:
+        self.runner = CheckRunner(
+            self._perform, checks_max=checks_max, per_host_max=per_host_max, waiting_max=100
+        )
+        self.release = asyncio.Event()
+        self.begun: list[str] = []
+
+    async def offer(self, *hosts: str) -> None:
+        for number, host in enumerate(hosts):
+            assert self.runner.offer(Job(number, number, host))
+        await asyncio.sleep(0)
+
+    async def _perform(self, job: Job) -> None:
+        self.begun.append(job.host)
+        await self.release.wait()
+
+
+def test_a_busy_host_does_not_keep_another_waiting() -> None:
+    async def main() -> None:
+        checks = Checks(checks_max=3, per_host_max=2)
+        await checks.offer(*["busy"] * 5, "other")
+        assert checks.begun == ["busy", "busy", "other"]
+        checks.release.set()
+        await checks.runner.idle()
+        assert sorted(checks.begun) == ["busy"] * 5 + ["other"]
+
+    run_virtual(main())
+
+
+def test_no_more_checks_run_than_there_are_places() -> None:
+    async def main() -> None:
+        checks = Checks(checks_max=3, per_host_max=2)
+        await checks.offer(*(f"host{n}" for n in range(7)))
+        assert (checks.runner.running, checks.runner.waiting) == (len(checks.begun), 4) == (3, 4)
+        checks.release.set()
+        await checks.runner.idle()
+        assert len(checks.begun) == 7
+
+    run_virtual(main())
+
+
+def test_a_host_is_one_whatever_the_case_of_its_name() -> None:
+    async def main() -> None:
+        checks = Checks(checks_max=3, per_host_max=1)
+        await checks.offer("imap.example.com", "IMAP.example.com")
+        assert checks.begun == ["imap.example.com"]
+        checks.release.set()
+        await checks.runner.idle()
+
+    run_virtual(main())
+
+
+def test_a_check_that_is_stopped_gives_its_place_to_the_next() -> None:
+    async def main() -> None:
+        checks = Checks(checks_max=1, per_host_max=1)
+        await checks.offer("a", "b", "a", "c")
+        checks.runner.stop(1)  # waits
+        checks.runner.stop(0)  # runs
+        await asyncio.sleep(0.001)
+        assert (checks.begun, checks.runner.running, checks.runner.waiting) == (["a", "a"], 1, 1)
+        checks.release.set()
+        await checks.runner.idle()
+        assert checks.begun == ["a", "a", "c"]
+
+    run_virtual(main())
