@@ -197,6 +197,9 @@ class Server:
         ws = cast("WebSocket", connection)
         self._handshaking.pop(ws, None)
         assert ws.negotiated is not None, "the handshake chose a subprotocol"
+        for said in (ws.request, ws.response):
+            if said is not None:
+                said.headers.clear()  # kept as long as the connection: some KiB that nobody reads again
         self._open[ws] = None
         try:
             if ws.over_limit:

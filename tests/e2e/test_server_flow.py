@@ -255,3 +255,16 @@ def test_an_idle_connection_has_one_task_and_no_timer() -> None:
             assert len([t for t in loop._scheduled if not t.cancelled()]) <= 5  # type: ignore[attr-defined]
 
     run(main())
+
+
+def test_an_open_connection_does_not_keep_the_headers_of_its_handshake() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as client:
+            await client.authenticate(w.token())
+            (ws,) = sockets(w)
+            assert ws.request is not None
+            assert ws.response is not None
+            assert not ws.request.headers
+            assert not ws.response.headers
+
+    run(main())
