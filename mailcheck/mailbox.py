@@ -6,6 +6,7 @@ the mailbox and by the roster of its user, each expecting the other's last word.
 
 from collections.abc import Mapping
 from functools import lru_cache
+from sys import intern
 from types import MappingProxyType
 from typing import Final
 
@@ -137,5 +138,6 @@ def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _reached(state: Mailbox, body: MailboxAdded | MailboxUpdated) -> None:
-    state.mail_type, state.server = body.mail_type, body.server
+    # Interned: there are few servers and 100,000 mailboxes.
+    state.mail_type, state.server = intern(body.mail_type), intern(body.server)
     state.port, state.use_ssl = body.port, body.use_ssl
