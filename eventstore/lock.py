@@ -15,6 +15,7 @@ from eventstore.errors import InUse
 
 LOCK = "writer.lock"
 _BYTES_MAX = 4096
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _log = structlog.get_logger(__name__)
 
@@ -23,6 +24,7 @@ class Left(msgspec.Struct, frozen=True):
     """How a directory was left: not let go of by `pid` (-1: unknown), or closed at a point (0).
 
     `inode` is the number of the file that says so: in a copy of the directory it is another one.
+    `boot` names the run of the machine since it was last switched on, "" where nothing tells.
     """
 
     pid: int = 0
@@ -30,6 +32,7 @@ class Left(msgspec.Struct, frozen=True):
     position: int = 0
     chain: str = ""
     inode: int = 0
+    boot: str = ""
 
 
 class DirectoryLock:
@@ -50,9 +53,21 @@ class DirectoryLock:
         self.left = self._read()
         """How the last holder left the directory."""
 
+    @property
+    def lost_power(self) -> bool:
+        """Whether the machine may have stopped under the last holder, and not only its process.
+
+        A killed process leaves what it wrote in the kernel's cache, whole and in order; what lies on
+        the disk is only of interest once that cache is gone.
+        """
+        left = self.left
+        if not left.pid:
+            return False
+        return not left.boot or left.boot != _boot() or left.inode != os.fstat(self._file).st_ino
+
     def hold(self) -> None:
         """Note that this process has the log open: from here on a stop is unclean until `leave`."""
-        self._write(Left(pid=os.getpid()))
+        self._write(Left(pid=os.getpid(), boot=_boot()))
 
     def leave(self, left: Left | None) -> None:
         """Let go; with `left` note a clean close. A note that cannot be written makes it an unclean one."""
@@ -90,6 +105,13 @@ def left_of(directory: Path) -> Left:
         return _left((directory / LOCK).read_bytes()[:_BYTES_MAX])
     except OSError:
         return Left(pid=-1)
+
+
+def _boot() -> str:
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _left(data: bytes) -> Left:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import os
 import random
 import sqlite3
@@ -14,7 +15,7 @@ import pytest
 from eventstore import sqlite_store
 from eventstore.ambient import FakeAmbient
 from eventstore.errors import Closed, Damaged, EventStoreError, InUse, Unavailable
-from eventstore.lock import LOCK
+from eventstore.lock import LOCK, DirectoryLock
 from eventstore.model import Append, NewEvent, RowPut, Secret, SecretPut
 from eventstore.schema import DATABASE
 from eventstore.seal import Vault
@@ -338,6 +339,30 @@ async def test_a_damaged_page_is_found_at_the_opening_after_an_unclean_stop(tmp_
     (tmp_path / DATABASE).write_bytes(raw)
     with pytest.raises(Damaged):
         await opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("note", "looked_at"),
+    [
+        ({}, False),
+        ({"boot": ""}, True),
+        ({"boot": "another-run-of-the-machine"}, True),
+        ({"inode": 1}, True),
+        ({"pid": 0}, False),
+    ],
+)
+def test_pages_are_looked_at_after_the_machine_stopped_and_not_only_the_process(
+    tmp_path: Path, note: dict[str, object], looked_at: bool
+) -> None:
+    lock = DirectoryLock(tmp_path)
+    lock.hold()
+    lock.leave(None)  # as a killed process leaves it
+    held = json.loads((tmp_path / LOCK).read_bytes())
+    assert held["boot"], "this machine tells its runs apart"
+    (tmp_path / LOCK).write_text(json.dumps(held | note))
+    after = DirectoryLock(tmp_path)
+    assert after.lost_power is looked_at
+    after.leave(None)
 
 
 @looped
