@@ -318,3 +318,46 @@ def test_a_revoked_jti_is_refused_and_another_is_not() -> None:
 
 def test_an_expired_token_is_called_expired_also_when_it_is_revoked() -> None:
     assert outcome(revoked({"jti": "bad"}), token(jti="bad", exp=NOW_S - 1)) == "token_expired"
+
+
+def twisted(text: str) -> list[str]:
+    """Tokens that differ a little from one that holds, in each of its characters and in its form."""
+    head, payload, signature = text.split(".")
+    found = [
+        text[:at] + instead + text[at + 1 :]
+        for at in range(len(text))
+        for instead in ("A", "B", "_", "-", "+", "=", ".", "")
+    ]
+    found += [f"{text}{end}" for end in ("=", "==", ".", " ", "\n", "A", "AA")]
+    found += [f"{head}.{payload}{pad}.{signature}" for pad in ("=", "==", "A", "\n")]
+    return [*found, f".{text}", f"{head}..{signature}", f"{head}.{payload}.", f"{payload}.{head}.{signature}"]
+
+
+@pytest.mark.parametrize("header", [{"alg": "HS256", "typ": "JWT"}, {"typ": "JWT", "alg": "HS256"}])
+def test_the_short_way_for_usual_tokens_accepts_nothing_that_the_library_refuses(
+    header: dict[str, Any],
+) -> None:
+    body = json.dumps({**GOOD, "username": "ü>?~"}, ensure_ascii=False, separators=(",", ":")).encode()
+    compact = json.dumps(header, separators=(",", ":")).encode()
+    good = forge(body, compact)
+    assert code(good) == "ok"
+    accepted = 0
+    for text in twisted(good):
+        try:
+            jwt.PyJWS().decode_complete(text, SECRET, algorithms=["HS256"])
+        except jwt.PyJWTError:
+            expected = "token_invalid"
+        else:
+            expected = "ok"
+            accepted += 1
+        assert code(text) == expected, text
+    assert accepted, "some of them are the token itself"
+
+
+def test_a_payload_that_is_signed_but_not_rightly_encoded_is_refused() -> None:
+    head = b64(b'{"alg":"HS256","typ":"JWT"}')
+    payload = b64(json.dumps({**GOOD, "username": "alicia"}).encode())
+    for wrong in (f"{payload}!", payload[:3] + "\n" + payload[3:], payload + "A" * (5 - len(payload) % 4)):
+        signed = f"{head}.{wrong}"
+        mac = b64(hmac.digest(SECRET, signed.encode(), hashlib.sha256))
+        assert code(f"{signed}.{mac}") == "token_invalid", wrong
