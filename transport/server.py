@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
-from websockets.asyncio.server import Server as Listening
-from websockets.asyncio.server import ServerConnection, serve
+import structlog
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from actors import Runtime
@@ -24,9 +27,10 @@ from transport.api import Registry
 from transport.codes import CloseCode
 from transport.compression import Compression
 from transport.connection import Connection, Wires
-from transport.dialects import negotiate
+from transport.dialects import Negotiated, negotiate
 from transport.fanout import FanOut
 from transport.frames import FrameCache
+from transport.greeting import Asked, Greeting, Lobby, Welcomes, understood
 from transport.origin import origin_allowed
 from transport.ports import CommandGate, Door, Entry, Hub, Meter, Verifier
 from transport.pump import Tally
@@ -37,7 +41,16 @@ from transport.websocket import WebSocket
 HANDSHAKES_MAX = 4096
 """Sockets that have not finished their handshake; the oldest gives way to the next."""
 
+BACKLOG = 4096
+"""Connections that the kernel may hold until they are accepted. What comes beyond tries again a second
+later, so a hundred, which is usual, would make thousands that return at once wait for seconds."""
+
 _READ_FRAMES_MAX = 4
+_NORMAL_CLOSURE = 1000
+_WELCOMED = Request("/", Headers())
+"""Stands for a request that was answered without the library; nobody asks a WebSocket for it."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Site(Protocol):
@@ -101,9 +114,12 @@ class Server:
             snapshots=registry.snapshots,
             tally=Tally(),
         )
-        self._listening: Listening | None = None
-        self._handshaking: dict[WebSocket, None] = {}
+        self._listening: asyncio.Server | None = None
+        self._draining = False
+        self._welcomes = Welcomes()
+        self._lobby = Lobby(HANDSHAKES_MAX, settings.open_timeout_s)
         self._open: dict[WebSocket, Connection | None] = {}
+        self.handler_tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 8765, **options: Any) -> int:
         """Listen, and return the port (0 takes a free one). `options` go to `loop.create_server`.
@@ -111,23 +127,9 @@ class Server:
         Raises:
             OSError: the address cannot be had.
         """
-        settings = self._settings
-        self._listening = await serve(
-            self._handle,
-            host,
-            port,
-            select_subprotocol=self._choose,
-            compression=None,
-            process_request=self._admit,
-            server_header=None,
-            open_timeout=settings.open_timeout_s,
-            ping_interval=None,
-            close_timeout=settings.open_timeout_s,
-            max_size=settings.message_bytes_max,
-            max_queue=_READ_FRAMES_MAX,
-            create_connection=cast("type[ServerConnection]", self._socket),
-            **options,
-        )
+        options.setdefault("backlog", BACKLOG)
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(self._greeting, host, port, **options)
         sockets = self._listening.sockets
         # A simulated network has no sockets to ask; there a free port is never wanted.
         return int(sockets[0].getsockname()[1]) if sockets else port
@@ -136,39 +138,127 @@ class Server:
         """Take nobody in any more, tell everybody to come back later, and end. Idempotent."""
         if self._listening is None:
             return
-        self._listening.close(close_connections=False)
-        for ws in tuple(self._handshaking):
-            ws.transport.abort()
+        self._draining = True
+        self._listening.close()
+        self._lobby.close()
         for connection in tuple(self._open.values()):
             if connection is not None:
                 connection.close(CloseCode.DRAINING, "the server restarts")
         try:
             async with asyncio.timeout(self._settings.drain_timeout_s if timeout_s is None else timeout_s):
-                await self._listening.wait_closed()
+                await self._all_gone()
         except TimeoutError:
             for ws in tuple(self._open):
                 ws.transport.abort()
-            await self._listening.wait_closed()
-        self._untap()
+            await self._all_gone()
+
+    async def _all_gone(self) -> None:
+        assert self._listening is not None
+        await self._listening.wait_closed()
+        while self.handler_tasks:
+            await asyncio.wait(self.handler_tasks)
 
     # What the sockets tell ---------------------------------------------------------------------------
 
     def connected(self, socket: WebSocket) -> None:
         """See `websocket.Owner`."""
-        self._handshaking[socket] = None
-        if len(self._handshaking) > HANDSHAKES_MAX:
-            next(iter(self._handshaking)).transport.abort()
+        if socket.negotiated is None:
+            self._lobby.enter(socket)
 
     def disconnected(self, socket: WebSocket) -> None:
         """See `websocket.Owner`."""
-        self._handshaking.pop(socket, None)
+        self._lobby.leave(socket)
         if socket.address:
             self._wires.door.leave(socket.address)
 
+    def spoke(self, greeting: Greeting, data: bytes) -> None:
+        """See `greeting.Greeter`."""
+        asked = None if self._draining else understood(data)
+        ws = None if asked is None else self._welcome(greeting.transport, asked)
+        if ws is not None and asked is not None:
+            data = data[asked.size_bytes :]
+        else:
+            ws = self._unknown()
+            ws.open_by_s = greeting.deadline_s
+        greeting.transport.set_protocol(ws)
+        ws.connection_made(greeting.transport)
+        if data:
+            ws.data_received(data)
+
     # The handshake -----------------------------------------------------------------------------------
 
-    def _socket(self, *args: Any, **kwargs: Any) -> WebSocket:
-        return WebSocket(*args, owner=self, settings=self._settings, **kwargs)
+    def _greeting(self) -> Greeting:
+        return Greeting(self, self._lobby)
+
+    def _welcome(self, transport: asyncio.Transport, asked: Asked) -> WebSocket | None:
+        """Open a WebSocket at once; None: who asks is to be refused, which the long way does."""
+        if not origin_allowed(asked.origins, asked.hosts, self._settings.origins):
+            return None
+        address = self._wires.door.address(_peer(transport), asked.forwarded_for)
+        entry = self._wires.door.enter(address)
+        if entry is Entry.REFUSED:
+            return None
+        negotiated = self._negotiate(asked.offered)
+        chosen = negotiated.subprotocol
+        protocol = ServerProtocol(state=OPEN, max_size=self._settings.message_bytes_max)
+        protocol.subprotocol = cast("Subprotocol | None", chosen)
+        ws = self._socket(protocol)
+        ws.request = _WELCOMED
+        ws.address, ws.over_limit, ws.negotiated = address, entry is Entry.OVER, negotiated
+        transport.write(self._welcomes.answer(asked.accept, chosen, self._wires.ambient.now_ms()))
+        return ws
+
+    def _unknown(self) -> WebSocket:
+        """A WebSocket that asks the library what its client wants."""
+
+        def choose(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+            ws.negotiated = self._negotiate(offered)
+            return cast("Subprotocol | None", ws.negotiated.subprotocol)
+
+        protocol = ServerProtocol(select_subprotocol=choose, max_size=self._settings.message_bytes_max)
+        ws = self._socket(protocol)
+        return ws
+
+    def _socket(self, protocol: ServerProtocol) -> WebSocket:
+        return WebSocket(
+            protocol,
+            self,  # as the library's own server: `handler`, `handler_tasks` and `is_serving` are asked for
+            ping_interval=None,
+            close_timeout=self._settings.open_timeout_s,
+            max_queue=_READ_FRAMES_MAX,
+            owner=self,
+            settings=self._settings,
+        )
+
+    def is_serving(self) -> bool:
+        """Whether new connections are taken."""
+        return not self._draining
+
+    async def handler(self, connection: ServerConnection) -> None:
+        """One socket from its first bytes to its end."""
+        ws = cast("WebSocket", connection)
+        try:
+            if ws.negotiated is not None or await self._opened(ws):
+                await self._handle(ws)
+        except Exception:  # noqa: BLE001  one connection's fault is not the others'
+            _log.exception("connection_handler_failed")
+            ws.end(CloseCode.SERVER_FAULT, "internal error", self._settings.close_timeout_s)
+        finally:
+            ws.end(_NORMAL_CLOSURE, "", self._settings.close_timeout_s)
+            self.handler_tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _opened(self, ws: WebSocket) -> bool:
+        """Whether the long way led to a WebSocket; else the connection is over."""
+        try:
+            async with asyncio.timeout_at(ws.open_by_s):
+                await ws.handshake(self._admit, None, None)
+        except Exception:  # noqa: BLE001  no handshake in time, or a peer that went away meanwhile
+            ws.transport.abort()
+            return False
+        self._lobby.leave(ws)
+        if not ws.is_open:
+            ws.transport.abort()
+        return ws.is_open
 
     async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         ws = cast("WebSocket", connection)
@@ -179,7 +269,7 @@ class Server:
         if not origin_allowed(headers.get_all("Origin"), headers.get_all("Host"), self._settings.origins):
             return ws.respond(HTTPStatus.FORBIDDEN, "this origin is not allowed\n")
         door = self._wires.door
-        address = door.address(_peer(ws), headers.get_all("X-Forwarded-For"))
+        address = door.address(_peer(ws.transport), headers.get_all("X-Forwarded-For"))
         entry = door.enter(address)
         if entry is Entry.REFUSED:
             return ws.respond(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address\n")
@@ -187,15 +277,11 @@ class Server:
         ws.over_limit = entry is Entry.OVER
         return None
 
-    def _choose(self, connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-        ws = cast("WebSocket", connection)
-        ws.negotiated = negotiate(offered, compression=self._wires.shared.compression is not None)
-        return cast("Subprotocol | None", ws.negotiated.subprotocol)
+    def _negotiate(self, offered: Sequence[str]) -> Negotiated:
+        return negotiate(offered, compression=self._wires.shared.compression is not None)
 
-    async def _handle(self, connection: ServerConnection) -> None:
-        """One socket from its handshake to its end."""
-        ws = cast("WebSocket", connection)
-        self._handshaking.pop(ws, None)
+    async def _handle(self, ws: WebSocket) -> None:
+        """A WebSocket that is open."""
         assert ws.negotiated is not None, "the handshake chose a subprotocol"
         for said in (ws.request, ws.response):
             if said is not None:
@@ -219,8 +305,8 @@ class Server:
         await ws.wait_closed()
 
 
-def _peer(ws: WebSocket) -> str:
+def _peer(transport: asyncio.BaseTransport) -> str:
     """The address at the other end of the socket, "" where it has none."""
     with contextlib.suppress(TypeError, IndexError):
-        return str(ws.remote_address[0])
+        return str(transport.get_extra_info("peername")[0])
     return ""

@@ -95,7 +95,10 @@ class Owner(Protocol):
 
 
 class WebSocket(ServerConnection):
-    """See the module. `address` is set once it was counted, `negotiated` by the handshake."""
+    """See the module. `address` is set once it was counted, `negotiated` by the handshake.
+
+    `open_by_s`: when the handshake must be done, on the loop's clock.
+    """
 
     def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -103,6 +106,7 @@ class WebSocket(ServerConnection):
         self.address = ""
         self.over_limit = False
         self.negotiated: Negotiated | None = None
+        self.open_by_s = 0.0
         self._owner = owner
         self._settings = settings
         self._abort: asyncio.TimerHandle | None = None

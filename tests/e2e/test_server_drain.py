@@ -44,7 +44,7 @@ def test_a_socket_without_a_handshake_cannot_hold_it() -> None:
     async def main() -> None:
         async with world() as w:
             _, writer = await asyncio.open_connection("127.0.0.1", w.port)
-            await until(lambda: w.server._handshaking)
+            await until(lambda: len(w.server._lobby))
             began = asyncio.get_running_loop().time()
             await w.server.drain(2)
             assert asyncio.get_running_loop().time() - began < 1

@@ -250,7 +250,7 @@ def test_an_idle_connection_has_one_task_and_no_timer() -> None:
                 await client.authenticate(w.token())
                 await client.quiet()
             names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]  # type: ignore[union-attr]
-            assert sum("protocol_handler" in name for name in names) == 20
+            assert sum(name == "Server.handler" for name in names) == 20
             assert len(names) <= 20 + 3
             assert len([t for t in loop._scheduled if not t.cancelled()]) <= 5  # type: ignore[attr-defined]
 

@@ -75,7 +75,7 @@ def test_a_request_with_a_body_or_none_at_all_is_answered(head: str, body: bytes
             writer.close()
             assert answer.startswith(b"HTTP/1.1 " + status)
             assert (b"\r\nAllow: GET, HEAD\r\n" in answer) == (status == b"405")
-            await until(lambda: not w.server._handshaking)
+            await until(lambda: not len(w.server._lobby))
 
     run(main())
 
@@ -123,7 +123,7 @@ def test_a_broken_handshake_is_refused_and_leaves_nothing_behind(lines: tuple[st
         async with world() as w:
             answer = await http(w, *lines)
             assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
-            await until(lambda: not (w.hub.open_count or len(w.door._limit) or w.server._handshaking))
+            await until(lambda: not (w.hub.open_count or len(w.door._limit) or len(w.server._lobby)))
 
     run(main())
 
