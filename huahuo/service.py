@@ -172,7 +172,11 @@ class Service:
         return self._call(lambda app: app.mail.report_progress(email_id, percent, message))
 
     def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> int:  # noqa: A002
-        """Append an event to `system` or `group/<name>`. Raises as `update_email_status`."""
+        """Append an event to `system` or `group/<name>`. Raises as `update_email_status`.
+
+        Fields are refused (HuahuoError) that JSON or a browser cannot hold: NaN, infinities, integers
+        from 2^53 on.
+        """
 
         async def publish(app: App) -> int:
             _stream, _seq, position = await app.publisher.publish(stream, type, fields or {})

@@ -1,5 +1,6 @@
 """What may be published, and what a revocation must name. Pure: a refusal or None."""
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -88,6 +89,26 @@ def refuse_revocation(fields: Mapping[str, Any]) -> Refusal | None:
             return None
         return _invalid(f"jti: must be a text of 1 to {JTI_CHARS_MAX} characters")
     return _invalid("exactly one of user_id and jti must be given")
+
+
+def wrong_number(value: object) -> str | None:
+    """What no message may carry: a number that JSON cannot write or a browser would round. None: nothing.
+
+    Raises:
+        RecursionError: `value` is nested too deeply.
+    """
+    match value:
+        case float() if not math.isfinite(value):
+            return "NaN and infinities are no JSON"
+        case int() if abs(value) > ID_MAX:
+            return f"an integer beyond {ID_MAX}"
+        case dict():
+            found = map(wrong_number, value.values())
+        case list() | tuple():
+            found = map(wrong_number, value)
+        case _:
+            return None
+    return next((what for what in found if what is not None), None)
 
 
 def _is_public(stream: str) -> bool:

@@ -50,10 +50,13 @@ class Parsed(msgspec.Struct, frozen=True):
 
 
 class Resume(msgspec.Struct, frozen=True):
-    """Cursors to go on from, and the log they belong to."""
+    """Cursors to go on from, and the log they belong to.
+
+    A name that no stream can have is like that of a stream one may not read: it costs only itself.
+    """
 
     log: str | None = None
-    cursors: dict[StreamName, Seq] = {}
+    cursors: dict[str, Seq] = {}
 
 
 class Authenticate(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from transport.event_rules import (
     SYSTEM_STREAM,
     refuse_event,
     refuse_revocation,
+    wrong_number,
 )
 from transport.revocations import AUTH_STREAM, REVOKED
 
@@ -170,8 +171,12 @@ class Publisher:
 def _new(stream: str, type_: str, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
     try:
         body = json_bytes({"type": type_, "timestamp": rfc3339(now_ms), **fields})
+        # The encoder writes `null` for what JSON has no number for.
+        wrong = wrong_number(msgspec.to_builtins(fields))
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无法表示为 JSON")) from None
+    if wrong is not None:
+        raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无法表示为 JSON", wrong))
     if len(body) > EVENT_BYTES_MAX:
         raise PublishRefused(Refusal(ErrorCode.TOO_LARGE, "事件过大", f"at most {EVENT_BYTES_MAX} bytes"))
     return NewEvent(stream, type_, body)

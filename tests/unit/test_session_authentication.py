@@ -103,6 +103,15 @@ def test_streams_of_others_and_nonsense_are_denied_alike_and_not_followed() -> N
     assert driver.watched == {"user/42", "system"}
 
 
+def test_a_name_that_no_stream_can_have_is_denied_and_costs_only_itself() -> None:
+    driver = Driver(log_with(user=5))
+    long = "group/" + "x" * 300
+    result = driver.login(resume={"log": "log-1", "cursors": {"": 1, long: 1, "user/42": 3}})
+    assert (result["streams"][""], result["streams"][long]) == ({"outcome": "denied"},) * 2
+    assert result["streams"]["user/42"]["outcome"] == "resumed"
+    assert seqs(driver.take(), "user/42") == [4, 5]
+
+
 def test_a_group_of_the_token_is_resumed() -> None:
     log = ModelLog()
     log.append("group/ops")
