@@ -239,10 +239,11 @@ class Connection(LoopActor):
     def _carry_out(self, todo: Iterable[Output]) -> outputs.Verify | None:
         """Do what the session says, in order. A token to look at is left to the caller."""
         verify = None
+        frames: list[bytes] = []  # written together: each write is a system call
         for one in todo:
             match one:
                 case bytes():
-                    self._pump.write(one)
+                    frames.append(one)
                 case outputs.Execute():
                     execute = partial(self._wires.gate.execute, one.call, one.spec)
                     if one.spec.query:
@@ -267,8 +268,15 @@ class Connection(LoopActor):
                     self._wires.meter.cursor_ahead()
                     _log.error("cursor_ahead_of_log", stream=one.stream, cursor=one.cursor, head=one.head)
                 case outputs.Close():
+                    self._write(frames)
                     self._say_close(one)
+        self._write(frames)
         return verify
+
+    def _write(self, frames: list[bytes]) -> None:
+        if frames:
+            self._pump.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            frames.clear()
 
     def _note(self, acked: Iterable[outputs.Acked]) -> None:
         principal = self._session.principal
