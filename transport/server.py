@@ -38,12 +38,13 @@ from transport.settings import TransportSettings
 from transport.shared import Shared
 from transport.websocket import WebSocket
 
-HANDSHAKES_MAX = 4096
-"""Sockets that have not finished their handshake; the oldest gives way to the next."""
-
 BACKLOG = 4096
 """Connections that the kernel may hold until they are accepted. What comes beyond tries again a second
-later, so a hundred, which is usual, would make thousands that return at once wait for seconds."""
+later, then after three: a hundred, which is usual, would make thousands that return at once wait for long."""
+
+HANDSHAKES_MAX = 3 * BACKLOG
+"""Sockets that have not finished their handshake; the oldest gives way to the next. A loop may accept all
+that the kernel holds, twice, before it reads what the first of them said."""
 
 _READ_FRAMES_MAX = 4
 _NORMAL_CLOSURE = 1000
