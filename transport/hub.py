@@ -85,7 +85,7 @@ class Hub:
         self._per_user = connections_per_user
         self._step_s = turn_s / _BUCKETS
         self._buckets: list[dict[LiveConnection, None]] = [{} for _ in range(_BUCKETS)]
-        self._bucket_of: dict[LiveConnection, int] = {}
+        self._bucket_of: dict[LiveConnection, dict[LiveConnection, None]] = {}
         self._members: dict[LiveConnection, _Member] = {}
         self._users: dict[int, dict[LiveConnection, None]] = {}
         self._acks = AckCollector(log)
@@ -122,9 +122,9 @@ class Hub:
     def opened(self, connection: LiveConnection) -> None:
         """See `ports.Hub`."""
         if connection not in self._bucket_of:
-            bucket = min(range(_BUCKETS), key=lambda n: len(self._buckets[n]))
+            bucket = min(self._buckets, key=len)
             self._bucket_of[connection] = bucket
-            self._buckets[bucket][connection] = None
+            bucket[connection] = None
 
     def join(self, connection: LiveConnection, verified: Verified, client: str) -> bool:
         """See `ports.Hub`."""
@@ -151,7 +151,7 @@ class Hub:
         self._part(connection)
         bucket = self._bucket_of.pop(connection, None)
         if bucket is not None:
-            del self._buckets[bucket][connection]
+            del bucket[connection]
 
     def note_ack(self, user: str, client: str, stream: str, seq: int) -> None:
         """See `ports.Hub`."""

@@ -5,6 +5,7 @@ An IPv4 address or an IPv6 /64 counts as one client. A limit of 0 means none.
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 from transport.ports import Entry
@@ -18,6 +19,7 @@ _FAILURES_KEPT = 16
 _HOLD_S_MAX = 10.0
 _THROTTLED_ADDRESSES_MAX = 10_000
 _NAME_CHARS_MAX = 64
+_PEERS_KEPT = 1024
 
 type _Address = IPv4Address | IPv6Address
 
@@ -131,9 +133,11 @@ class AddressDoor:
 
     def address(self, peer: str, forwarded_for: Sequence[str]) -> str:
         """The key under which a client counts: the right-most address that no trusted proxy has."""
+        if not self._trusted:
+            return _peer_key(peer)
         nearest = _parsed(peer)
         if nearest is None:
-            return peer[:_NAME_CHARS_MAX] or "unknown"
+            return _peer_key(peer)
         for hop in _hops_from_the_right(forwarded_for):
             if not self._trusts(nearest):
                 break
@@ -157,6 +161,13 @@ class AddressDoor:
 
     def _trusts(self, address: _Address) -> bool:
         return any(address in network for network in self._trusted)
+
+
+@lru_cache(maxsize=_PEERS_KEPT)
+def _peer_key(peer: str) -> str:
+    """The key of a socket's own address; parsing one takes longer than the rest of the door."""
+    address = _parsed(peer)
+    return peer[:_NAME_CHARS_MAX] or "unknown" if address is None else _key(address)
 
 
 def _hops_from_the_right(forwarded_for: Sequence[str]) -> list[str]:
