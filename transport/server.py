@@ -257,6 +257,9 @@ class Server:
             ws.transport.abort()
             return False
         self._lobby.leave(ws)
+        for said in (ws.request, ws.response):
+            if said is not None:
+                said.headers.clear()  # kept as long as the connection: some KiB that nobody reads again
         if not ws.is_open:
             ws.transport.abort()
         return ws.is_open
@@ -284,9 +287,6 @@ class Server:
     async def _handle(self, ws: WebSocket) -> None:
         """A WebSocket that is open."""
         assert ws.negotiated is not None, "the handshake chose a subprotocol"
-        for said in (ws.request, ws.response):
-            if said is not None:
-                said.headers.clear()  # kept as long as the connection: some KiB that nobody reads again
         self._open[ws] = None
         try:
             if ws.over_limit:
