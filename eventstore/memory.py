@@ -256,9 +256,7 @@ class _MemoryStore:
             found.append(event)
         return found
 
-    def joined(
-        self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
-    ) -> Joined | None:
+    def joined(self, stream: str, after: int, upto: int, events_max: int, bytes_max: int) -> Joined | None:
         """See `Reads`."""
         found = self.events(stream, after, upto, events_max, bytes_max)
         return joined_of(((event.seq, event.body) for event in found), bytes_max)

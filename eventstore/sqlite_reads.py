@@ -33,9 +33,7 @@ EVENTS_BY_SEQ = f"SELECT {_COLUMNS} FROM event WHERE stream = ? AND seq > ? AND 
 EVENTS_BY_POSITION = (
     f"SELECT {_COLUMNS} FROM event WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"  # noqa: S608  constant
 )
-BODIES_BY_SEQ = (
-    "SELECT seq, body FROM event WHERE stream = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
-)
+BODIES_BY_SEQ = "SELECT seq, body FROM event WHERE stream = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 JOINED_BY_SEQ = (
     "SELECT min(seq), max(seq), count(*), CAST(group_concat(body) AS BLOB) FROM"  # noqa: S608  constant
     f" ({BODIES_BY_SEQ})"
@@ -146,9 +144,7 @@ def _within(events: list[StoredEvent], bytes_max: int) -> list[StoredEvent]:
     return events
 
 
-def select_joined(
-    connection: sqlite3.Connection, parameters: Sequence[int], bytes_max: int
-) -> Joined | None:
+def select_joined(connection: sqlite3.Connection, parameters: Sequence[int], bytes_max: int) -> Joined | None:
     """The bodies of `BODIES_BY_SEQ`, see `Log.read_joined`.
 
     SQLite joins them, in one step: fetched row by row they would ask for the interpreter's lock once
@@ -222,9 +218,7 @@ class SqliteReads:
             by_seq = (number, after, upto, events_max)
             return select_events(connection, self._names, EVENTS_BY_SEQ, by_seq, bytes_max)
 
-    def joined(
-        self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
-    ) -> Joined | None:
+    def joined(self, stream: str, after: int, upto: int, events_max: int, bytes_max: int) -> Joined | None:
         """See `Reads`."""
         number = self._names.streams.get(stream)
         if number is None:

@@ -209,9 +209,7 @@ class Reads(Protocol):
         """See `Log.read`."""
         ...
 
-    def joined(
-        self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
-    ) -> Joined | None:
+    def joined(self, stream: str, after: int, upto: int, events_max: int, bytes_max: int) -> Joined | None:
         """See `Log.read_joined`. `stream` is not `log`."""
         ...
 
