@@ -18,6 +18,7 @@ from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check, merged
 from eventstore.errors import InUse, Unavailable, WrongKey
 from eventstore.executor import Executor, InlineExecutor
+from eventstore.joining import joined_of
 from eventstore.limits import KEYFRAME_SPAN
 from eventstore.log import StoreLog
 from eventstore.model import (
@@ -26,6 +27,7 @@ from eventstore.model import (
     CommandKey,
     CommandRecord,
     Head,
+    Joined,
     Keyframe,
     StoredEvent,
     Tombstone,
@@ -253,6 +255,11 @@ class _MemoryStore:
                 break
             found.append(event)
         return found
+
+    def joined(self, stream: str, after: int, upto: int, events_max: int, bytes_max: int) -> Joined | None:
+        """See `Reads`."""
+        found = self.events(stream, after, upto, events_max, bytes_max)
+        return joined_of(((event.seq, event.body) for event in found), bytes_max)
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """See `Reads`."""

@@ -76,6 +76,14 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     chain: bytes
 
 
+class Joined(msgspec.Struct, frozen=True, gc=False):
+    """The bodies of `count` events of one stream, `first` and those right behind it, joined by commas."""
+
+    first: int
+    count: int
+    bodies: bytes
+
+
 class Tombstone(msgspec.Struct, frozen=True, gc=False):
     """What stays of a pruned event: its place, and its link of the chain, which covered all of it."""
 

@@ -16,6 +16,7 @@ from eventstore.model import (
     CommandRecord,
     Duplicate,
     Head,
+    Joined,
     Keyframe,
     Secret,
     StoredEvent,
@@ -66,6 +67,20 @@ class Log(Protocol):
 
         Seqs compacted away are simply absent: the caller sees the hole. `log` reads all streams by
         position. Raises Closed, Unavailable.
+        """
+        ...
+
+    async def read_joined(
+        self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
+    ) -> Joined | None:
+        """The stored bodies of durable events of `stream` with seq > `after`, for who passes them on.
+
+        At least one if there is one (else None). It ends before a hole, and before the joined bodies
+        would exceed `bytes_max`; one event alone may.
+
+        Raises:
+            ValueError: `stream` is `log`, whose readers need each event's place.
+            Closed, Unavailable: as `read`.
         """
         ...
 

@@ -16,6 +16,7 @@ from eventstore.model import (
     CommandKey,
     CommandRecord,
     Head,
+    Joined,
     Keyframe,
     StoredEvent,
     Tombstone,
@@ -67,13 +68,21 @@ class LogReader:
         self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
     ) -> list[StoredEvent]:
         """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
-        self._check_open()
-        upto = self.head(stream).seq
-        after = max(0, after)
-        count = min(events_max, upto - after)
+        after, upto, count = self._bounds(stream, after, events_max)
         if count < 1:
             return []
         return await self._read(lambda: self._reads.events(stream, after, upto, count, bytes_max))
+
+    async def read_joined(
+        self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
+    ) -> Joined | None:
+        """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
+        if stream == LOG_STREAM:
+            raise ValueError("the bodies of `log` do not tell whose they are: read its events")
+        after, upto, count = self._bounds(stream, after, events_max)
+        if count < 1:
+            return None
+        return await self._read(lambda: self._reads.joined(stream, after, upto, count, bytes_max))
 
     async def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Log`."""
@@ -205,6 +214,13 @@ class LogReader:
         while self._reading:
             self._read_done.clear()
             await self._read_done.wait()
+
+    def _bounds(self, stream: str, after: int, events_max: int) -> tuple[int, int, int]:
+        """(after, upto, how many events at most) of a read."""
+        self._check_open()
+        upto = self.head(stream).seq
+        after = max(0, after)
+        return after, upto, min(events_max, upto - after)
 
     def _check_open(self) -> None:
         if self._stopped:

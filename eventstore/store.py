@@ -15,6 +15,7 @@ from eventstore.model import (
     CommandKey,
     CommandRecord,
     Head,
+    Joined,
     Keyframe,
     RowDrop,
     RowPut,
@@ -206,6 +207,10 @@ class Reads(Protocol):
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
     ) -> list[StoredEvent]:
         """See `Log.read`."""
+        ...
+
+    def joined(self, stream: str, after: int, upto: int, events_max: int, bytes_max: int) -> Joined | None:
+        """See `Log.read_joined`. `stream` is not `log`."""
         ...
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:

@@ -14,8 +14,9 @@ from typing import Self
 import msgspec
 import structlog
 
-from eventstore.model import LOG_STREAM, Head, StoredEvent
+from eventstore.model import LOG_STREAM, Head, Joined, StoredEvent
 from eventstore.port import Log
+from replay.sharing import SharedReads
 from replay.tail import Tail
 
 _log = structlog.get_logger(__name__)
@@ -27,19 +28,26 @@ _MEMO_MAX = 1024
 class Run(msgspec.Struct, frozen=True, gc=False):
     """A piece of a stream: the events right behind `after`, without a hole.
 
-    On `log` these numbers are positions. `skipped_to` (0: none) says that everything up to there
-    was compacted away; such a run has no events. A run with neither is empty: nothing is new.
+    On `log` these numbers are positions. `joined` stands in place of `events` where a reader wants
+    their bodies only. `skipped_to` (0: none) says that everything up to there was compacted away;
+    such a run has no events. A run with neither is empty: nothing is new.
     """
 
     stream: str
     after: int
     events: tuple[StoredEvent, ...] = ()
     skipped_to: int = 0
+    joined: Joined | None = None
+
+    @property
+    def count(self) -> int:
+        """How many events it holds."""
+        return len(self.events) if self.joined is None else self.joined.count
 
     @property
     def last(self) -> int:
         """Where a cursor stands that took this run."""
-        return self.skipped_to or self.after + len(self.events)
+        return self.skipped_to or self.after + self.count
 
 
 class Watch:
@@ -92,6 +100,7 @@ class _Watchers:
 
 
 type _Key = tuple[str, int, int, int]
+type _Read = tuple[str, int, int, int, bool]
 
 type Tap = Callable[[Mapping[str, Sequence[StoredEvent]] | None], None]
 """Told of the events of a commit by stream (on `log`: all of them), each stream's without a hole.
@@ -116,8 +125,7 @@ class Feed:
         self._memo: dict[_Key, Run] = {}
         self._watchers: dict[str, _Watchers] = {}
         self._taps: tuple[Tap, ...] = ()
-        self._reads = asyncio.Semaphore(reads_max)
-        self._reading: dict[_Key, asyncio.Task[Run]] = {}
+        self._reads: SharedReads[_Read, Run] = SharedReads(self._read, reads_max)
         self._unlisten = log.listen(self._on_commit)
         self.fetches = 0
         """Reads of the store so far."""
@@ -166,14 +174,16 @@ class Feed:
         """
         if after >= self._log.head(stream).seq:
             return Run(stream, after)
-        key = (stream, after, events_max, bytes_max)
-        task = self._reading.get(key)
-        if task is None:
-            task = asyncio.create_task(self._read(key))
-            self._reading[key] = task
-            task.add_done_callback(self._read_done(key))
-        # Shielded: a reader that gives up must not take the page from the others.
-        return await asyncio.shield(task)
+        return await self._reads.get((stream, after, events_max, bytes_max, False))
+
+    async def fetch_joined(self, stream: str, after: int, *, events_max: int, bytes_max: int) -> Run:
+        """As `fetch`, with the bodies `joined` (`bytes_max` with the commas) and without `events`.
+
+        For any stream but `log`.
+        """
+        if after >= self._log.head(stream).seq:
+            return Run(stream, after)
+        return await self._reads.get((stream, after, events_max, bytes_max, True))
 
     def watch(self, stream: str, callback: Callable[[], None]) -> Watch:
         """Call `callback` once for each commit that touched `stream` (`log`: for each commit).
@@ -223,28 +233,17 @@ class Feed:
         self._watchers.clear()
         self._taps = ()
 
-    async def _read(self, key: _Key) -> Run:
-        stream, after, events_max, bytes_max = key
-        async with self._reads:
-            self.fetches += 1
-            head = self._log.head(stream).seq
-            events = await self._log.read(stream, after, events_max=events_max, bytes_max=bytes_max)
-        if not events:
-            # The log promises at least one event if there is one: all up to the head is gone.
-            return Run(stream, after, skipped_to=head)
+    async def _read(self, key: _Read) -> Run:
+        stream, after, events_max, bytes_max, joining = key
+        self.fetches += 1
+        head = self._log.head(stream).seq
+        if joining:
+            joined = await self._log.read_joined(stream, after, events_max=events_max, bytes_max=bytes_max)
+            return _placed(Run(stream, after, joined=joined), joined.first if joined else None, head)
+        events = await self._log.read(stream, after, events_max=events_max, bytes_max=bytes_max)
         places = [e.position for e in events] if stream == LOG_STREAM else [e.seq for e in events]
-        if places[0] != after + 1:
-            return Run(stream, after, skipped_to=places[0] - 1)
-        whole = next((n for n, place in enumerate(places) if place != after + 1 + n), len(places))
-        return Run(stream, after, tuple(events[:whole]))
-
-    def _read_done(self, key: _Key) -> Callable[[asyncio.Task[Run]], None]:
-        def done(task: asyncio.Task[Run]) -> None:
-            del self._reading[key]
-            if not task.cancelled():
-                task.exception()  # marks it as seen when every reader has given up
-
-        return done
+        whole = next((n for n, place in enumerate(places) if place != places[0] + n), len(places))
+        return _placed(Run(stream, after, tuple(events[:whole])), places[0] if places else None, head)
 
     def _on_commit(self, events: Sequence[StoredEvent]) -> None:
         self._memo.clear()
@@ -286,3 +285,13 @@ class Feed:
         watchers.snapshot = None
         if not watchers.members:
             del self._watchers[watch.stream]
+
+
+def _placed(run: Run, first: int | None, head: int) -> Run:
+    """`run`, whose events begin at `first`: itself, or in its place the hole that comes before them."""
+    if first is None:
+        # The log promises at least one event if there is one: all up to the head is gone.
+        return Run(run.stream, run.after, skipped_to=head)
+    if first != run.after + 1:
+        return Run(run.stream, run.after, skipped_to=first - 1)
+    return run

@@ -15,7 +15,7 @@ subscription has nothing to catch up with when events come: `take` is the short 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from eventstore.model import Head, StoredEvent
+from eventstore.model import LOG_STREAM, Head, Joined, StoredEvent
 from transport import outgoing
 from transport.frames import FrameCache, Framer, kind_of
 from transport.window import Flow, Window
@@ -51,6 +51,11 @@ class RunLike(Protocol):
         ...
 
     @property
+    def joined(self) -> Joined | None:
+        """Their bodies, in place of `events`: given only where `Delivery.joins`."""
+        ...
+
+    @property
     def skipped_to(self) -> int:
         """Everything up to here was compacted away (0: nothing was)."""
         ...
@@ -59,13 +64,14 @@ class RunLike(Protocol):
 class Subscription:
     """A cursor in one stream. A new position is a new object: answers to the old one are dropped."""
 
-    __slots__ = ("flow", "held", "reading", "stream", "told_live", "waiting")
+    __slots__ = ("apart", "flow", "held", "reading", "stream", "told_live", "waiting")
 
     def __init__(self, stream: str, after: int, peak: int, *, waiting: bool) -> None:
         self.stream = stream
         self.flow = Flow(after, peak)
         self.waiting = waiting
         self.reading = False
+        self.apart = False  # a joined page could not be used: the next one comes event by event
         self.held: Cause | None = None
         self.told_live = False
 
@@ -172,6 +178,14 @@ class Delivery:
         """Its events must be fetched; it has no turn until `took` or `unpark`."""
         sub.reading = True
 
+    def joins(self, sub: Subscription) -> bool:
+        """Whether nobody needs to see its events one by one, so that their joined bodies will do.
+
+        Where that has changed when they come, they are read again: the reply to a command must come
+        before its events, and joined bodies do not tell whose they are.
+        """
+        return self.batched and sub.stream != LOG_STREAM and not sub.apart and not self._pending
+
     def unpark(self, sub: Subscription) -> None:
         """The fetch failed: let it have its turn again."""
         sub.reading = False
@@ -196,7 +210,10 @@ class Delivery:
                 )
             )
             self.window.skipped(flow, run.skipped_to)
+        elif run.joined is not None:
+            frames += self._joined(sub, run.joined, now_s)
         elif run.events:
+            sub.apart = False
             count = self._permitted(sub, run.events)
             if count:
                 events = run.events if count == len(run.events) else run.events[:count]
@@ -269,6 +286,16 @@ class Delivery:
                     sub.held = cause
                     return index
         return count
+
+    def _joined(self, sub: Subscription, joined: Joined, now_s: float) -> list[bytes]:
+        """The frame of a joined page, none if it may not be sent as a whole."""
+        if not self._pending and joined.count <= self.window.credit:
+            framed = self._frames.joined(sub.stream, joined, framer=self.framer)
+            if framed is not None:
+                self._sent(sub.flow, sub.flow.sent + framed.count, now_s)
+                return [framed.data]
+        sub.apart = True
+        return []
 
     def _sent(self, flow: Flow, to: int, now_s: float) -> None:
         if self.batched:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from eventstore.model import LOG_STREAM, StoredEvent
+from eventstore.model import LOG_STREAM, Joined, StoredEvent
 
 _TEXT = 0x81  # FIN and opcode 1
 _BINARY = 0x82  # FIN and opcode 2
@@ -47,7 +47,11 @@ def _frame(kind: int, payload: bytes) -> bytes:
 
 def events_message(stream: str, first: int, bodies: Sequence[bytes]) -> bytes:
     """An `events` message of the events with these bodies, which begin at `first` of `stream`."""
-    return b'%b%d,"events":[%b]}' % (_events_prefix(stream), first, b",".join(bodies))
+    return _joined_message(stream, first, b",".join(bodies))
+
+
+def _joined_message(stream: str, first: int, bodies: bytes) -> bytes:
+    return b'%b%d,"events":[%b]}' % (_events_prefix(stream), first, bodies)
 
 
 @lru_cache(maxsize=_PREFIXES_MAX)
@@ -146,6 +150,22 @@ class FrameCache:
             return _singly(stream, first, events)
         frame = text_frame if framer is None or stream == LOG_STREAM else framer.frame
         return _batched(stream, first, events, self._frame_bytes_max, frame)
+
+    def joined(self, stream: str, joined: Joined, *, framer: Framer | None = None) -> Framed | None:
+        """As `run` with `batch`, of bodies that are joined already. `stream` is not `log`.
+
+        None: they do not fit into the frame limit, and nobody knows where to cut.
+        """
+        key = (stream, joined.first, joined.count, kind_of(batch=True, framer=framer))
+        framed = self._frames.get(key)
+        if framed is None:
+            message = _joined_message(stream, joined.first, joined.bodies)
+            if len(message) > self._frame_bytes_max and joined.count > 1:
+                return None
+            framed = Framed(text_frame(message) if framer is None else framer.frame(message), joined.count)
+            self.built += 1
+            self._keep(key, framed)
+        return framed
 
     def _keep(self, key: _Key, framed: Framed) -> None:
         self._frames[key] = framed

@@ -7,7 +7,7 @@ read: the log is the buffer.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -173,8 +173,10 @@ class Pump:
         self._run_soon()
 
     def _send(self, sub: Subscription, run: Run, now_s: float) -> None:
-        self._tally.events += len(run.events)
-        for frame in self.session.took(sub, run, now_s):
+        frames = self.session.took(sub, run, now_s)
+        if frames:
+            self._tally.events += run.count
+        for frame in frames:
             self.write(frame)
 
     def _run_soon(self) -> None:
@@ -197,12 +199,7 @@ class Pump:
             while self._parked and self._ws.has_room():
                 sub = self._parked.pop(0)
                 try:
-                    run = await self._feed.fetch(
-                        sub.stream,
-                        sub.flow.sent,
-                        events_max=self.session.read_events_max(sub),
-                        bytes_max=self._read_bytes_max,
-                    )
+                    run = await self._page(sub)
                 except EventStoreError:
                     _log.warning("stream_not_read", stream=sub.stream)
                     self._unread.append(sub)
@@ -211,6 +208,14 @@ class Pump:
                 self.run()
         finally:
             self._fetching = False
+
+    def _page(self, sub: Subscription) -> Awaitable[Run]:
+        session, bytes_max = self.session, self._read_bytes_max
+        if session.delivery.joins(sub):
+            count = session.page_events_max(sub)
+            return self._feed.fetch_joined(sub.stream, sub.flow.sent, events_max=count, bytes_max=bytes_max)
+        count = session.read_events_max(sub)
+        return self._feed.fetch(sub.stream, sub.flow.sent, events_max=count, bytes_max=bytes_max)
 
     async def _take_snapshots(self) -> None:
         try:

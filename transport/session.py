@@ -324,6 +324,11 @@ class Session:
         grid = self._shared.settings.frame_events_max
         return grid - sub.flow.sent % grid
 
+    def page_events_max(self, sub: Subscription) -> int:
+        """How many events to fetch for `sub` where they come joined: what may be sent, on a wider grid."""
+        grid = self._shared.settings.page_events_max
+        return max(1, min(grid - sub.flow.sent % grid, self.delivery.window.credit))
+
     def took(self, sub: Subscription, run: RunLike, now_s: float) -> list[bytes]:
         """Frames for what was read for `sub`."""
         return self.delivery.took(sub, run, now_s) if self._state in _AUTHENTICATED else []

@@ -29,6 +29,7 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_s: float = 10.0
     frame_bytes_max: int = 256 << 10
     frame_events_max: int = 256
+    page_events_max: int = 1024
     reply_bytes_max: int = 16 << 20
     write_buffer_bytes_max: int = 256 << 10
     classic_buffer_bytes_max: int = 1 << 20

@@ -9,7 +9,7 @@ from eventstore.compaction import Policy, compact
 from eventstore.errors import Damaged, TooLarge
 from eventstore.limits import PRUNE_EVENTS_MAX
 from eventstore.log import StoreLog
-from eventstore.model import Append, Head, Pruning
+from eventstore.model import Append, Head, Joined, Pruning
 from eventstore.proof import NotProvable, check_against, checkpoint_of, prove
 from replay.feed import Feed
 from tests.support.logs import ENGINES, Engine, append, event, looped, make_engine, opened
@@ -93,6 +93,16 @@ async def test_a_reader_is_told_of_what_was_skipped(engine: Engine) -> None:
         run = await feed.fetch("log", 0, events_max=99, bytes_max=1 << 20)
         assert run.skipped_to == 3
         feed.close()
+
+
+@looped
+async def test_joined_bodies_end_before_a_hole_and_begin_behind_it(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(*(event("a", b"%d" % n) for n in range(1, 8))))
+        await log.append(Append(ts_ms=0, prune=Pruning((3, 4), {})))
+        assert await log.read_joined("a", 0, events_max=9) == Joined(1, 2, b"1,2")
+        assert await log.read_joined("a", 2, events_max=9) == Joined(5, 3, b"5,6,7")
+        assert await log.read_joined("a", 0, events_max=2) == Joined(1, 2, b"1,2")
 
 
 @looped

@@ -8,7 +8,7 @@ import pytest
 
 from eventstore.errors import Closed, Conflict, InUse, TooLarge, WrongKey
 from eventstore.limits import APPEND_EVENTS_MAX, EVENT_BYTES_MAX
-from eventstore.model import Append, Appended, Head, NewEvent, StoredEvent
+from eventstore.model import Append, Appended, Head, Joined, NewEvent, StoredEvent
 from tests.support.logs import ENGINES, Engine, append, event, looped, make_engine, opened
 
 
@@ -78,6 +78,54 @@ async def test_reading_stops_at_the_bytes_but_gives_at_least_one(engine: Engine)
         await log.append(append(*(event("a", b"x" * 100) for _ in range(5))))
         assert len(await log.read("a", 0, events_max=10, bytes_max=250)) == 2
         assert len(await log.read("a", 0, events_max=10, bytes_max=1)) == 1
+
+
+@looped
+async def test_joined_bodies_are_the_stored_bytes_with_commas_between(engine: Engine) -> None:
+    bodies = [b'{"a":"\xe7\x81\xab"}', b'{"b":"a\\u0000,\\"b"}', b"{}", b"\xff\x00\xfe", b'{"c":1}']
+    async with opened(engine) as log:
+        await log.append(append(*(event(s, body) for body in bodies for s in ("a", "other"))))
+        assert await log.read_joined("a", 0, events_max=10) == Joined(1, 5, b",".join(bodies))
+        assert await log.read_joined("a", 1, events_max=3) == Joined(2, 3, b",".join(bodies[1:4]))
+        assert await log.read_joined("a", -7, events_max=1) == Joined(1, 1, bodies[0])
+
+
+@looped
+async def test_nothing_is_joined_where_nothing_follows(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(event("a")))
+        assert await log.read_joined("a", 1, events_max=10) is None
+        assert await log.read_joined("a", 10**30, events_max=10) is None
+        assert await log.read_joined("a", 0, events_max=0) is None
+        assert await log.read_joined("never", 0, events_max=10) is None
+
+
+@looped
+async def test_joined_bodies_fit_the_bytes_commas_included_but_one_comes_always(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(*(event("a", b"%d" % n * 100) for n in range(5))))
+        for bytes_max, count in ((1, 1), (99, 1), (200, 1), (201, 2), (301, 2), (302, 3), (503, 4), (504, 5)):
+            joined = await log.read_joined("a", 0, events_max=10, bytes_max=bytes_max)
+            assert joined == Joined(1, count, b",".join(b"%d" % n * 100 for n in range(count)))
+        large = b"x" * EVENT_BYTES_MAX
+        await log.append(append(event("a", large), event("a")))
+        assert await log.read_joined("a", 5, events_max=2, bytes_max=9) == Joined(6, 1, large)
+
+
+@looped
+async def test_the_log_itself_is_not_read_joined(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(event("a")))
+        with pytest.raises(ValueError, match="whose"):
+            await log.read_joined("log", 0, events_max=10)
+
+
+@looped
+async def test_a_closed_log_joins_nothing(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(event("a")))
+    with pytest.raises(Closed):
+        await log.read_joined("a", 0, events_max=10)
 
 
 @looped

@@ -180,6 +180,9 @@ class LogMachine(RuleBasedStateMachine):
         ]
         found = self.do(self.log.read(stream, after, events_max=count))
         assert [(e.stream, e.seq, e.body) for e in found] == wanted[:count]
+        if stream != "log":
+            joined = self.do(self.log.read_joined(stream, after, events_max=count))
+            assert (joined.bodies if joined else b"") == b",".join(e.body for e in found)
 
     @invariant()
     def heads_and_chain_hold(self) -> None:

@@ -1,13 +1,24 @@
 """A log that misbehaves on demand, and short ways to write events."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from eventstore.ambient import FakeAmbient
 from eventstore.errors import Unavailable
+from eventstore.joining import joined_of
 from eventstore.memory import MemoryLog
-from eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Keyframe, NewEvent, StoredEvent
+from eventstore.model import (
+    LOG_STREAM,
+    Append,
+    Appended,
+    Duplicate,
+    Joined,
+    Keyframe,
+    NewEvent,
+    StoredEvent,
+)
 from eventstore.modeldisk import ModelDisk
 from eventstore.port import Listener, Log
 
@@ -61,14 +72,7 @@ class FaultyLog(MemoryLog):
     async def read(
         self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
     ) -> list[StoredEvent]:
-        self.reads.append((stream, after))
-        self.reading += 1
-        self.reading_peak = max(self.reading_peak, self.reading)
-        try:
-            if self.read_gate is not None:
-                await self.read_gate.wait()
-            if self.read_fault is not None:
-                raise self.read_fault
+        async with self._faults(stream, after):
             found: list[StoredEvent] = []
             while not found:
                 page = await super().read(stream, after, events_max=events_max, bytes_max=bytes_max)
@@ -77,6 +81,24 @@ class FaultyLog(MemoryLog):
                 after = page[-1].position if stream == LOG_STREAM else page[-1].seq
                 found = [e for e in page if e.position not in self.compacted]
             return found
+
+    async def read_joined(
+        self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
+    ) -> Joined | None:
+        found = await self.read(stream, after, events_max=events_max, bytes_max=bytes_max)
+        return joined_of(((event.seq, event.body) for event in found), bytes_max)
+
+    @asynccontextmanager
+    async def _faults(self, stream: str, after: int) -> AsyncIterator[None]:
+        self.reads.append((stream, after))
+        self.reading += 1
+        self.reading_peak = max(self.reading_peak, self.reading)
+        try:
+            if self.read_gate is not None:
+                await self.read_gate.wait()
+            if self.read_fault is not None:
+                raise self.read_fault
+            yield
         finally:
             self.reading -= 1
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.model import LOG_STREAM, Head, Secret, StoredEvent
+from eventstore.model import LOG_STREAM, Head, Joined, Secret, StoredEvent
 from tests.support.compressed import unpacked
 from transport.api import Call, CommandSpec, Principal, Reply
 from transport.codes import AuthCode
@@ -56,6 +56,7 @@ class Run(msgspec.Struct, frozen=True):
     after: int
     events: tuple[StoredEvent, ...] = ()
     skipped_to: int = 0
+    joined: Joined | None = None
 
 
 class ModelLog:
