@@ -23,51 +23,44 @@ from eventstore.model import StoredEvent, Tombstone
 GENESIS = bytes(32)
 """The chain before the first event."""
 
+type Facts = tuple[int, str, int, str, bytes, int, int, str, str, str, int, str]
+"""Position, stream, seq, type, body, version, ts_ms, entity, principal, command_id, cause, build."""
+
 _encode = msgspec.msgpack.Encoder().encode
+_blank = blake2b(digest_size=32).copy
+"""Copying a fresh hash costs less than making one with its parameters."""
 
 
-def link(
-    before: bytes,
-    position: int,
-    stream: str,
-    seq: int,
-    type_: str,
-    body: bytes,
-    version: int,
-    ts_ms: int,
-    entity: str,
-    principal: str,
-    command_id: str,
-    cause: int,
-    build: str,
-) -> bytes:
+def link(before: bytes, facts: Facts) -> bytes:
     """The chain after an event, from the chain `before` it.
 
     Raises:
         UnicodeEncodeError: a text holds a lone surrogate.
     """
-    facts = (
-        position, stream, seq, type_, body, version, ts_ms, entity, principal, command_id, cause, build,
-    )  # fmt: skip
-    return blake2b(before + _encode(facts), digest_size=32).digest()
+    hashed = _blank()
+    hashed.update(before)
+    hashed.update(_encode(facts))
+    return hashed.digest()
 
 
 def relink(before: bytes, event: StoredEvent) -> bytes:
     """The chain that `event` must carry if `before` is the chain of the event before it."""
     return link(
         before,
-        event.position,
-        event.stream,
-        event.seq,
-        event.type,
-        event.body,
-        event.version,
-        event.ts_ms,
-        event.entity,
-        event.principal,
-        event.command_id,
-        event.cause,
-        event.build,
+        (
+            event.position,
+            event.stream,
+            event.seq,
+            event.type,
+            event.body,
+            event.version,
+            event.ts_ms,
+            event.entity,
+            event.principal,
+            event.command_id,
+            event.cause,
+            event.build,
+        ),
     )
 
 

@@ -75,10 +75,11 @@ class Draft:
                 if known.fingerprint != command.fingerprint:
                     return CommandMismatch(f"command {command.key.id} was used with another content")
                 return Duplicate(known)
-        for stream, expected in append.expected.items():
-            actual = self._seq(stream)
-            if actual != expected:
-                return Conflict(stream, expected, actual)
+        if append.expected:
+            for stream, expected in append.expected.items():
+                actual = self._seq(stream)
+                if actual != expected:
+                    return Conflict(stream, expected, actual)
         try:
             return self._accept(append)
         except UnicodeEncodeError:
@@ -86,7 +87,8 @@ class Draft:
 
     def _accept(self, append: Append) -> Appended:
         """Number, link and collect; nothing of `self` changes before nothing can fail any more."""
-        events, seqs, chain = self._number(append)
+        seqs: dict[str, int] = {}
+        events = self._number(append, seqs)
         changes: list[Change] = []
         keys: dict[str, bytes | None] = {}
         if append.shred or append.secrets or append.drop_secrets:
@@ -105,46 +107,39 @@ class Draft:
                 command = msgspec.structs.replace(command, at_seq=at_seq)
             changes.append(PutCommand(command, self._now_ms))
             self._commands[command.key] = command
-        self.events += events
-        self.changes += changes
-        self.seqs.update(seqs)
-        self._keys.update(keys)
-        self.chain = chain
-        self.position += len(events)
-        return Appended(self.position, tuple(events), command)
+        if events:
+            last = events[-1]
+            self.position, self.chain = last.position, last.chain
+            self.events += events
+            self.seqs.update(seqs)
+        if changes:
+            self.changes += changes
+            self._keys.update(keys)
+        return Appended(self.position, events, command)
 
-    def _number(self, append: Append) -> tuple[list[StoredEvent], dict[str, int], bytes]:
+    def _number(self, append: Append, seqs: dict[str, int]) -> tuple[StoredEvent, ...]:
+        """The events of `append` with their places; `seqs` gets the last seq of each of their streams."""
         position, chain, build = self.position, self.chain, self._build
         ts_ms, principal = append.ts_ms, append.principal
         command_id, cause = append.command_id, append.cause
-        seqs: dict[str, int] = {}
         events: list[StoredEvent] = []
         for new in append.events:
-            stream = new.stream
-            seq = seqs[stream] = (seqs.get(stream) or self._seq(stream)) + 1
+            stream, type_, body, version, entity = new.stream, new.type, new.body, new.version, new.entity
+            seq = seqs.get(stream)
+            seqs[stream] = seq = (self._seq(stream) if seq is None else seq) + 1
             position += 1
             chain = link(
-                chain, position, stream, seq, new.type, new.body, new.version,
-                ts_ms, new.entity, principal, command_id, cause, build,
+                chain,
+                (position, stream, seq, type_, body, version,
+                 ts_ms, entity, principal, command_id, cause, build),
             )  # fmt: skip
             events.append(
                 StoredEvent(
-                    position,
-                    stream,
-                    seq,
-                    new.type,
-                    new.body,
-                    new.version,
-                    ts_ms,
-                    new.entity,
-                    principal,
-                    command_id,
-                    cause,
-                    build,
-                    chain,
+                    position, stream, seq, type_, body, version,
+                    ts_ms, entity, principal, command_id, cause, build, chain,
                 )
-            )
-        return events, seqs, chain
+            )  # fmt: skip
+        return tuple(events)
 
     def _seal(self, append: Append, changes: list[Change], keys: dict[str, bytes | None]) -> None:
         """Shredding comes first: a secret put by the same append is sealed under a new key."""
@@ -174,10 +169,10 @@ class Draft:
         seq = self.seqs.get(stream)
         if seq is not None:
             return seq
-        if stream == LOG_STREAM:
-            return self.position
         head = self._heads.get(stream)
-        return 0 if head is None else head.seq
+        if head is not None:
+            return head.seq
+        return self.position if stream == LOG_STREAM else 0
 
 
 def _beside(append: Append, changes: list[Change]) -> None:

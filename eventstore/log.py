@@ -15,7 +15,7 @@ from eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret
 from eventstore.port import Listener
 from eventstore.reading import STATE_BYTES_MAX, LogReader
 from eventstore.seal import Vault
-from eventstore.store import Loaded, PutAcks, PutKeyframe, Reads, Store, Touch
+from eventstore.store import Change, Loaded, PutAcks, PutKeyframe, Reads, Store, Touch
 from eventstore.writer import Writer
 
 PROBE_EVERY_S = 1.0
@@ -55,7 +55,10 @@ class StoreLog(LogReader):
             ValueError: a stream is named `` or `log`, or a text holds a lone surrogate.
             CommandMismatch, Conflict, TooLarge, Closed, Unavailable: see `Log`.
         """
-        return await self._writer.append(append, weigh(append))
+        outcome = await self._writer.append(append, weigh(append))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log`."""
@@ -96,7 +99,7 @@ class StoreLog(LogReader):
             return
         state = await self._read(lambda: pack(frame.state))
         packed = PutKeyframe(msgspec.structs.replace(frame, state=state))
-        await self._writer.write((packed,), len(state))
+        await self._write((packed,), len(state))
 
     async def save_acks(self, acks: Sequence[Ack]) -> None:
         """See `Log`."""
@@ -105,7 +108,7 @@ class StoreLog(LogReader):
             check_names(ack.user, ack.client, ack.stream)
             check_text(ack.user, ack.client, ack.stream)
         if acks:
-            await self._writer.write((PutAcks(tuple(acks)),), 64 * len(acks))
+            await self._write((PutAcks(tuple(acks)),), 64 * len(acks))
 
     async def probe(self) -> str | None:
         """See `Log`. Writes at most once a second, or when the last commit contradicts the last finding."""
@@ -118,13 +121,19 @@ class StoreLog(LogReader):
         reason: str | None = None
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                await self._writer.write((Touch(self._ambient.now_ms()),), 0)
+                await self._write((Touch(self._ambient.now_ms()),), 0)
         except TimeoutError:
             reason = f"a write to the log takes longer than {PROBE_TIMEOUT_S:g} s"
         except EventStoreError as error:
             reason = str(error)
         self._probed = (now_s, reason)
         return reason
+
+    async def _write(self, changes: tuple[Change, ...], size: int) -> None:
+        """Commit `changes` that belong to no append."""
+        outcome = await self._writer.write(changes, size)
+        if isinstance(outcome, Exception):
+            raise outcome
 
     async def close(self) -> None:
         """See `Log`. Being cancelled here does not stop the closing."""

@@ -5,9 +5,9 @@ when one connection checkpoints while another commits.
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -30,9 +30,13 @@ _PRUNE_EVERY_MS = 60_000
 _PRUNE_ROWS = 1000
 
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT_ROWS = 32
-"""Rows a statement: each statement lets go of the interpreter lock and has to win it back."""
-_INSERT_EVENTS = INSERT_EVENT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (_INSERT_ROWS - 1)
+_EVENT_COLUMNS = INSERT_EVENT.count("?")
+_INSERTS = tuple(
+    (rows, INSERT_EVENT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (rows - 1))
+    for rows in (256, 128, 64, 32, 16, 8, 4, 2, 1)
+)
+"""(rows, statement), the largest first: any number of rows in few statements, of which each lets go of the
+interpreter lock and has to win it back. Beyond 256 rows a statement costs more than it saves."""
 
 _log = structlog.get_logger(__name__)
 
@@ -45,7 +49,7 @@ class SqliteStore:
         lock: DirectoryLock, epoch: int, log_id: str,
     ) -> None:  # fmt: skip
         self._path = path
-        self._wal = path.with_name(path.name + "-wal")
+        self._wal = f"{path}-wal"
         self._connection = connection
         self._names = names
         self._reads = reads
@@ -182,16 +186,18 @@ class SqliteStore:
     def _insert(self, events: list[StoredEvent]) -> None:
         names = self._names
         try:
-            rows = _rows(events, names)
+            values = _values(events, names)
         except KeyError:  # few groups hold a name that is new
             self._name_streams({e.stream for e in events if e.stream not in names.streams})
             self._name_texts({text for e in events for text in (e.type, e.build)} - names.ids.keys())
-            rows = _rows(events, names)
-        whole = len(rows) - len(rows) % _INSERT_ROWS
-        for start in range(0, whole, _INSERT_ROWS):
-            values = [*chain.from_iterable(rows[start : start + _INSERT_ROWS])]
-            self._connection.execute(_INSERT_EVENTS, values)
-        self._connection.executemany(INSERT_EVENT, rows[whole:])
+            values = _values(events, names)
+        execute = self._connection.execute
+        start, end = 0, len(values)
+        for rows, sql in _INSERTS:
+            width = rows * _EVENT_COLUMNS
+            while end - start >= width:
+                execute(sql, values if width == end else values[start : start + width])
+                start += width
 
     def _name_streams(self, new: Iterable[str]) -> None:
         names = self._names
@@ -228,7 +234,7 @@ class SqliteStore:
 
     def _wal_bytes(self) -> int:
         try:
-            return self._wal.stat().st_size
+            return os.stat(self._wal).st_size  # noqa: PTH116  asked after every commit: a path object costs
         except OSError:
             return 0
 
@@ -254,11 +260,12 @@ class SqliteStore:
         return not busy
 
 
-def _rows(events: list[StoredEvent], names: Names) -> list[tuple[object, ...]]:
-    """Raises KeyError for a name that has no number yet."""
+def _values(events: list[StoredEvent], names: Names) -> list[object]:
+    """The rows of `events`, one after the other. Raises KeyError for a name that has no number yet."""
     streams, ids = names.streams, names.ids
-    return [
-        (
+    values: list[object] = []
+    for e in events:
+        values += (
             e.position,
             streams[e.stream],
             e.seq,
@@ -273,5 +280,4 @@ def _rows(events: list[StoredEvent], names: Names) -> list[tuple[object, ...]]:
             e.body,
             e.chain,
         )
-        for e in events
-    ]
+    return values

@@ -11,7 +11,7 @@ append of the group gets `Unavailable`: nothing is acknowledged on a second atte
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
@@ -21,7 +21,7 @@ from eventstore.errors import Closed, Damaged, EventStoreError, InUse, Unavailab
 from eventstore.executor import Executor
 from eventstore.gate import Gate
 from eventstore.group import Draft, Outcome
-from eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
+from eventstore.model import LOG_STREAM, Append, Appended, Head, StoredEvent
 from eventstore.port import Listener
 from eventstore.seal import Vault
 from eventstore.store import Change, Loaded, Place, PutCounter, Reads, Store
@@ -35,18 +35,13 @@ CARE_RETRY_S = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class _Pending:
+class _Pending(msgspec.Struct, frozen=True):
     """An append, or changes without one, that waits for its group."""
 
-    __slots__ = ("append", "changes", "done", "size")
-
-    def __init__(
-        self, append: Append | None, changes: tuple[Change, ...], size: int, done: asyncio.Future[Outcome]
-    ) -> None:
-        self.append = append
-        self.changes = changes
-        self.size = size
-        self.done = done
+    append: Append | None
+    changes: tuple[Change, ...]
+    size: int
+    done: asyncio.Future[Outcome]
 
 
 class _Commit(msgspec.Struct, frozen=True):
@@ -99,24 +94,17 @@ class Writer:
         self._in_doubt = False
         self._closed: str | None = None
 
-    async def append(self, append: Append, size: int) -> Appended | Duplicate:
-        """See `Log.append`; `size` is the append's weight in bytes."""
-        self.check_open()
-        if not self._gate.enter_now(size):
-            await self._gate.enter(size)
-        outcome = await self._queued(append, (), size)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+    def append(self, append: Append, size: int) -> Awaitable[Outcome]:
+        """Queue `append`, of `size` bytes, at once if there is room; awaited, what became of it.
 
-    async def write(self, changes: tuple[Change, ...], size: int) -> None:
-        """Commit `changes` that belong to no append. Raises Unavailable, Closed."""
-        self.check_open()
-        if not self._gate.enter_now(size):
-            await self._gate.enter(size)
-        outcome = await self._queued(None, changes, size)
-        if isinstance(outcome, Exception):
-            raise outcome
+        Raises:
+            Closed: the log takes nothing any more.
+        """
+        return self._enter(append, (), size)
+
+    def write(self, changes: tuple[Change, ...], size: int) -> Awaitable[Outcome]:
+        """As `append`, for changes that belong to none."""
+        return self._enter(None, changes, size)
 
     def take(self, counter: str, count: int) -> int:
         """See `Log.take`. The next commit writes how far the counter went."""
@@ -135,11 +123,6 @@ class Writer:
 
         return forget
 
-    def check_open(self) -> None:
-        """Raises Closed once the log takes nothing any more."""
-        if self._closed is not None:
-            raise Closed(self._closed)
-
     def stop(self) -> None:
         """Take nothing new."""
         self._closed = self._closed or "the log has been closed"
@@ -155,14 +138,27 @@ class Writer:
             self._care_timer.cancel()
         await self._executor.run(self._store.close)
 
+    def _enter(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Awaitable[Outcome]:
+        """No coroutine where there is room: there is one for each append already."""
+        if self._closed is not None:
+            raise Closed(self._closed)
+        if self._gate.enter_now(size):
+            return self._queued(append, changes, size)
+        return self._queued_later(append, changes, size)
+
     def _queued(
         self, append: Append | None, changes: tuple[Change, ...], size: int
     ) -> asyncio.Future[Outcome]:
-        """Wait in the queue, once let in. No coroutine: there is one for each append already."""
+        """Wait in the queue, once let in."""
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._queue.append(_Pending(append, changes, size, done))
-        self._start()
+        if self._running is None:
+            self._start()
         return done
+
+    async def _queued_later(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Outcome:
+        await self._gate.enter(size)
+        return await self._queued(append, changes, size)
 
     def _start(self) -> None:
         if self._running is None:
@@ -250,8 +246,9 @@ class Writer:
         if commit.wrote:
             self.failure = None
         for pending, outcome in zip(items, commit.outcomes, strict=True):
-            if not pending.done.done():
-                pending.done.set_result(outcome)
+            done = pending.done
+            if not done.done():
+                done.set_result(outcome)
         self._tell(commit.events)
 
     async def _fail(self, items: list[_Pending], error: Exception) -> None:
