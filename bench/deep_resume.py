@@ -8,14 +8,14 @@ interpreter's lock for a while.
 resumes its own stream from the beginning.
 """
 
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 from bench.clients.receivers import Receivers
-from bench.harness import OURS, Metric, Options, Sheet, client_note, interleaved
+from bench.harness import OURS, Metric, Options, Sheet, client_note
 from bench.peers.huahuo import Huahuo
+from bench.rounds import compare
 
 LIVE_PER_S = 200
 USER = 1
@@ -34,13 +34,7 @@ def run(options: Options) -> list[Sheet]:
     """See the module."""
     behind, others = (5_000, 10) if options.quick else (1_000_000, 500)
     sheet = Sheet(f"one client {behind:,} events behind, {others} others live", METRICS)
-
-    def measure(case: str) -> None:
-        del case
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            one(sheet, behind, others, Path(folder), options)
-
-    interleaved([OURS], options.rounds, measure, [sheet])
+    compare(sheet, [OURS], options, lambda _, folder: one(sheet, behind, others, folder, options))
     return [sheet]
 
 
@@ -67,7 +61,7 @@ def one(sheet: Sheet, behind: int, others: int, folder: Path, options: Options) 
             rate.start()
             with Receivers(script, folder, command=options.receiver) as deep:
                 assert deep.until("done", 1, 120), "the one behind was not caught up within 120 s"
-                took_s = (deep.report.value("last_ns") - began_ns) / 1e9
+                took_s = (deep.value("last_ns") - began_ns) / 1e9
                 client_note(sheet, "the one behind", deep.cpu_s(), took_s)
                 meanwhile = live.counts() - start
                 counts = deep.counts()

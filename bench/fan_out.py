@@ -10,14 +10,13 @@ its clients ack; the others keep nothing. Then each publishes at half the rate i
 from the moment an event was due to its receipt is taken.
 """
 
-import tempfile
 import time
 from pathlib import Path
 
-from bench import peers
-from bench.clients.receivers import Receivers
-from bench.harness import Metric, Options, Sheet, client_note, interleaved
-from bench.peers.base import Running
+from bench import peers, rounds
+from bench.clients.receivers import Receivers, Receiving
+from bench.harness import Metric, Options, Sheet, client_note
+from bench.peers.base import Driven
 
 AHEAD_MAX = 4096
 AHEAD_MIN = 8
@@ -32,6 +31,9 @@ METRICS = (
     Metric("frame", "mean bytes"),
     Metric("p50", "ms at half load", higher_is_better=False),
     Metric("p99", "ms at half load", higher_is_better=False, compare=True),
+    Metric("late_p50", "ms until published", higher_is_better=False),
+    Metric("late_p99", "ms", higher_is_better=False),
+    Metric("receivers", "% of a core at half load", higher_is_better=False),
     Metric("lost", higher_is_better=False),
     Metric("doubled", higher_is_better=False),
 )
@@ -40,46 +42,47 @@ _STEP_S = 0.002
 
 def run(options: Options) -> list[Sheet]:
     """See the module."""
-    sheets = []
-    for count in (20,) if options.quick else (500, 5000):
-        sheet = Sheet(f"fan-out to {count:,} connections", METRICS)
-        cases = peers.wanted(PEERS, options, sheet)
-        seconds = 0.1 if options.quick else 1.5
-
-        def measure(case: str, sheet: Sheet = sheet, count: int = count, seconds: float = seconds) -> None:
-            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-                one(case, sheet, count, seconds, Path(folder), options)
-
-        interleaved(cases, options.rounds, measure, [sheet])
-        sheets.append(sheet)
-    return sheets
+    sizes = (20,) if options.quick else (500, 5000)
+    return rounds.by_size("fan-out to {} connections", sizes, METRICS, PEERS, one, options)
 
 
-def one(case: str, sheet: Sheet, count: int, seconds: float, folder: Path, options: Options) -> None:
+def one(case: str, sheet: Sheet, count: int, folder: Path, options: Options) -> None:
     """One round of one system."""
     peer = peers.ALL[case]()
     with peer.start(folder) as running:
         script = peer.group(running, count)
         with Receivers(script, folder, command=options.receiver) as receivers:
             receivers.ready()
-            published, reached = flood(running, receivers, count, seconds, case, sheet)
-            assert receivers.until("lowest", published, 60), "not everything arrived within 60 s"
-            per_s = max(1.0, reached / 2)
-            before = receivers.counts()
-            due = max(1, int(per_s * max(seconds, 0.2)))
-            running.control.ask(cmd="rate", per_s=per_s, count=due)
-            assert receivers.until("lowest", published + due, 60), "not everything arrived within 60 s"
-            calm = receivers.counts() - before
-            counts = receivers.counts()
-    sheet.add(case, p50=calm.quantile_ms(0.5), p99=calm.quantile_ms(0.99))
-    sheet.add(case, lost=counts.lost, doubled=counts.doubled)
+            measure(case, sheet, count, running, receivers, options)
+
+
+def measure(
+    case: str, sheet: Sheet, count: int, running: Driven, receivers: Receiving, options: Options
+) -> None:
+    """Everything about a group whose members are connected."""
+    seconds = rounds.run_s(options)
+    published, reached = flood(running, receivers, count, seconds, case, sheet)
+    rounds.arrived(receivers, "lowest", published)
+    per_s = max(1.0, reached / 2)
+    calm = rounds.open_loop(running, receivers, "lowest", published, per_s, seconds, cmd="rate")
+    counts = receivers.counts()
+    sheet.add(
+        case,
+        p50=calm.quantile_ms(0.5),
+        p99=calm.quantile_ms(0.99),
+        late_p50=calm.late_p50_ms,
+        late_p99=calm.late_p99_ms,
+        receivers=100 * calm.receivers_share,
+        lost=counts.lost,
+        doubled=counts.doubled,
+    )
 
 
 def flood(
-    running: Running, receivers: Receivers, count: int, seconds: float, case: str, sheet: Sheet
+    running: Driven, receivers: Receiving, count: int, seconds: float, case: str, sheet: Sheet
 ) -> tuple[int, float]:
     """Publish as fast as it goes for a while; returns how many events, and how many a second arrived."""
-    control, report = running.control, receivers.report
+    control = running.control
     target = ahead = AHEAD_MIN
     control.send(cmd="upto", n=target)
     start_s = time.monotonic()
@@ -94,7 +97,7 @@ def flood(
             cpu, client_cpu = running.cpu_s(), receivers.cpu_s()
         if now_s > warm_s + seconds:
             break
-        lowest = report.value("lowest")
+        lowest = receivers.value("lowest")
         if lowest >= grown:
             ahead = min(AHEAD_MAX, ahead * 2) if now_s - grown_s < AHEAD_S else max(AHEAD_MIN, ahead // 2)
             grown, grown_s = lowest + ahead, now_s

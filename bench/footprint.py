@@ -19,8 +19,9 @@ from pathlib import Path
 from bench import peers
 from bench.clients.receivers import Receivers
 from bench.clients.script import Script
-from bench.harness import OURS, Metric, Options, Sheet, interleaved
+from bench.harness import OURS, Metric, Options, Sheet
 from bench.procs import Child, raise_files_max, resident_bytes
+from bench.rounds import compare
 from eventstore.ambient import SystemAmbient
 from huahuo import config, tokens
 from huahuo.wiring import App
@@ -48,13 +49,7 @@ def run(options: Options) -> list[Sheet]:
     """See the module."""
     count = 200 if options.quick else 10_000
     idle = Sheet(f"{count:,} idle connections", CONNECTIONS)
-    cases = peers.wanted(PEERS, options, idle)
-
-    def connect(case: str) -> None:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            connections(case, idle, count, Path(folder), options)
-
-    interleaved(cases, options.rounds, connect, [idle])
+    compare(idle, PEERS, options, lambda case, folder: connections(case, idle, count, folder, options))
     many = 500 if options.quick else 100_000
     boxes = Sheet(f"{many:,} mailboxes of one user", MAILBOXES)
     for _ in range(min(options.rounds, 2)):

@@ -20,6 +20,7 @@ from bench.fan_out import METRICS, flood
 from bench.harness import OURS, Sheet
 from bench.peers.base import Running
 from bench.peers.huahuo import Huahuo
+from bench.private_feeds import IN_FLIGHT
 
 SECONDS = 6
 _TOOLS = Path(".tools/bench")
@@ -90,7 +91,7 @@ def _private_feeds(
         receivers.ready()
         thread = _sampled(running, stacks, how)
         cpu_s = running.cpu_s()
-        done = running.control.ask(cmd="feeds", users=count, in_flight=count, seconds=SECONDS)
+        done = running.control.ask(cmd="feeds", users=count, in_flight=IN_FLIGHT, seconds=SECONDS)
         cpu_s = running.cpu_s() - cpu_s
         thread.join()
     events = done["published"]
@@ -104,7 +105,7 @@ def _resume(peer: Huahuo, running: Running, count: int, folder: Path, stacks: Pa
     with Receivers(script, folder, command=build(_TOOLS)) as receivers:
         receivers.until("done", count, 60)
         thread.join()
-        print(f"{receivers.report.value('done')} caught up")
+        print(f"{receivers.value('done')} caught up")
 
 
 if __name__ == "__main__":

@@ -9,18 +9,18 @@ published to each, the server is killed and started again over the same files. T
 moment it listens until every client has event 110.
 """
 
-import tempfile
 import time
 from pathlib import Path
 
 from bench import peers
 from bench.clients.receivers import Receivers
 from bench.clients.script import Script
-from bench.harness import OURS, Metric, Options, Sheet, client_note, interleaved
+from bench.harness import OURS, Metric, Options, Sheet, client_note
 from bench.peers.base import Peer, Running
 from bench.peers.huahuo import Huahuo
 from bench.peers.nats import JetStream
 from bench.procs import peak_bytes
+from bench.rounds import arrived, compare
 
 PEERS = (OURS, "socket.io", "jetstream-default", "centrifugo")
 SEEN = 10
@@ -39,13 +39,7 @@ def run(options: Options) -> list[Sheet]:
     """See the module."""
     clients, missed = (50, 20) if options.quick else (10_000, 100)
     sheet = Sheet(f"{clients:,} clients return at once, {missed} events behind", METRICS)
-    cases = peers.wanted(PEERS, options, sheet)
-
-    def measure(case: str) -> None:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            one(case, sheet, clients, missed, Path(folder), options)
-
-    interleaved(cases, options.rounds, measure, [sheet])
+    compare(sheet, PEERS, options, lambda case, folder: one(case, sheet, clients, missed, folder, options))
     if "socket.io" in sheet.samples:
         sheet.note("socket.io: caught up = all connected again; what a killed process knew is gone")
     return [sheet]
@@ -59,7 +53,7 @@ def one(case: str, sheet: Sheet, clients: int, missed: int, folder: Path, option
         with Receivers(peer.feeds(running, clients), folder, command=options.receiver) as receivers:
             receivers.ready()
             running.control.ask(cmd="fill", users=clients, first=1, each=SEEN)
-            assert receivers.until("lowest", SEEN, 60), "not everything arrived within 60 s"
+            arrived(receivers, "lowest", SEEN)
             cursors = receivers.report.last()
         running.control.ask(timeout_s=120, cmd="fill", users=clients, first=SEEN + 1, each=missed)
         running.kill()
@@ -84,7 +78,7 @@ def storm(
         if script.goal:
             if not receivers.until("done", receivers.size, _GIVE_UP_S):
                 sheet.note(f"{case}: given up after {_GIVE_UP_S} s; what had not come by then counts as lost")
-            end_ns = receivers.report.value("last_ns")
+            end_ns = receivers.value("last_ns")
         else:
             receivers.ready()
             end_ns = time.monotonic_ns()

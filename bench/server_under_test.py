@@ -6,12 +6,10 @@ on the service's loop); connections come over the socket. Run as a child by `pee
 
 import argparse
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bench.source import GROUP, Event, Source, body, obey
+from bench.source import GROUP, Event, Source, obey
 from eventstore.ambient import SystemAmbient
 from eventstore.model import Append, NewEvent
 from huahuo import config, logs, loops
@@ -50,22 +48,7 @@ async def serve(data: Path, port: int) -> None:
             )
         )
 
-    async def extra(message: dict[str, Any]) -> dict[str, Any]:
-        """`fill`: `each` events to every stream of `users` (0: the group), in large appends."""
-        assert message["cmd"] == "fill"
-        users = range(1, message["users"] + 1) if message["users"] else (GROUP,)
-        batch: list[Event] = []
-        for number in range(message["first"], message["first"] + message["each"]):
-            for user in users:
-                batch.append((user, body(number, time.monotonic_ns())))
-                if len(batch) == 1000:
-                    await publish(batch)
-                    batch.clear()
-        if batch:
-            await publish(batch)
-        return {"position": app.log.position}
-
-    await obey(Source(publish), {"port": app.port, "log": app.log.log_id}, extra)
+    await obey(Source(publish), {"port": app.port, "log": app.log.log_id})
     await app.stop()
 
 

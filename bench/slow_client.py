@@ -7,13 +7,13 @@ NATS cuts it off at 64 MiB.
 50 events of 8 KiB a second to 500 clients that read, then the same while one of them does not.
 """
 
-import tempfile
 from pathlib import Path
 
 from bench import peers
 from bench.clients.receivers import Receivers
-from bench.harness import OURS, Metric, Options, Sheet, client_note, interleaved
+from bench.harness import OURS, Metric, Options, Sheet, client_note
 from bench.procs import resident_bytes
+from bench.rounds import arrived, compare
 
 PEERS = (OURS, "socket.io", "websockets", "nats")
 PER_S = 50.0
@@ -32,33 +32,30 @@ def run(options: Options) -> list[Sheet]:
     """See the module."""
     count = 20 if options.quick else 500
     sheet = Sheet(f"1 of {count} clients reads nothing", METRICS)
-    cases = peers.wanted(PEERS, options, sheet)
-
-    def measure(case: str) -> None:
-        one(case, sheet, count, options)
-
-    interleaved(cases, options.rounds, measure, [sheet])
+    compare(sheet, PEERS, options, lambda case, folder: one(case, sheet, count, folder, options))
     return [sheet]
 
 
-def one(case: str, sheet: Sheet, count: int, options: Options) -> None:
+def one(case: str, sheet: Sheet, count: int, folder: Path, options: Options) -> None:
     """One round of one system: twice from the start, without and with a deaf client."""
     seconds = 0.1 if options.quick else 14.0
     memory, p99, cut_off = [], [], 0
     events = int(PER_S * seconds)
     for deaf in (0, 1):
         peer = peers.ALL[case]()
-        with tempfile.TemporaryDirectory(dir=options.folder) as name, peer.start(Path(name)) as running:
+        place = folder / str(deaf)
+        place.mkdir()
+        with peer.start(place) as running:
             script = peer.group(running, count)
-            with Receivers(script, Path(name), command=options.receiver, deaf=deaf) as receivers:
+            with Receivers(script, place, command=options.receiver, deaf=deaf) as receivers:
                 receivers.ready()
                 before, cpu_s = resident_bytes(running.pids[0]), receivers.cpu_s()
                 running.control.ask(cmd="rate", per_s=PER_S, count=events, pad=PAD_BYTES)
-                assert receivers.until("lowest", events, 60), "not everything arrived within 60 s"
+                arrived(receivers, "lowest", events)
                 memory.append(resident_bytes(running.pids[0]) - before)
                 p99.append(receivers.counts().quantile_ms(0.99))
                 client_note(sheet, case, receivers.cpu_s() - cpu_s, seconds)
-                cut_off = receivers.report.value("closed")
+                cut_off = receivers.value("closed")
     sheet.add(
         case,
         memory=(memory[1] - memory[0]) / (1 << 20),

@@ -2,7 +2,10 @@
 
 `upto` as fast as it goes, up to a number that the harness raises as receivers keep up; `rate` so many
 a second, each stamped with the moment it was due (an event that is published late is late for its
-receiver too); `feeds` one event at a time to each of many users, so many at once.
+receiver too, and by how much is told); `feeds` one event at a time to each of many users, so many at once.
+
+The numbers of a user's events follow each other in the order of the calls of `publish`: whoever publishes
+may finish them in any order, but has to send them in that of the calls.
 """
 
 import asyncio
@@ -15,8 +18,10 @@ from typing import Any
 GROUP = 0
 """The number of the one stream that everybody reads; users count from 1."""
 
-_WAKE_S = 0.002
+_WAKE_S = 0.001
+"""How often an open loop looks what is due: the shortest that timers of uvloop and node can do."""
 _AT_ONCE = 256
+_FILL_AT_ONCE = 1000
 _FRONT = b'{"type":"check_progress","~":%d,"t":%d,'
 _BACK = (
     '"email_id":1,"progress":75,"message":"正在检查邮件 15/20","check_id":88,'
@@ -63,61 +68,91 @@ class Source:
 
     async def rate(self, per_s: float, count: int, pad: int = 0) -> dict[str, Any]:
         """Publish `count` events to the group, evenly, each longer by `pad` bytes."""
-        return await self._open_loop(per_s, count, lambda due: self._due_in_group(due, pad))
+        return await self._open_loop(per_s, count, lambda due: [(due, self._due_in_group(due, pad))])
 
     async def feeds_rate(self, users: int, per_s: float, count: int) -> dict[str, Any]:
         """Publish `count` events evenly, user after user, each by itself."""
-        return await self._open_loop(per_s, count, lambda due: self._due_in_feeds(due, users))
+        return await self._open_loop(
+            per_s, count, lambda due: [([at_ns], self._due_in_feeds(at_ns, users)) for at_ns in due]
+        )
 
     async def feeds(self, users: int, in_flight: int, seconds: float) -> dict[str, Any]:
-        """Publish one event after the other to every user for a while; `in_flight` users at a time."""
+        """Publish one event after the other to every user for a while, with `in_flight` of them on their way.
+
+        More than there are users: each user has several on their way. Fewer: the users take turns.
+        """
         deadline_s = time.monotonic() + seconds
         count = 0
 
-        async def worker(first: int) -> None:
+        async def worker(number: int) -> None:
             nonlocal count
             while True:
-                for user in range(first, users + 1, in_flight):
+                for user in range(number % users + 1, users + 1, in_flight):
                     await self._publish([(user, self._next(user, time.monotonic_ns()))])
                     count += 1
                     if time.monotonic() > deadline_s:
                         return
 
         start_ns = time.monotonic_ns()
-        await asyncio.gather(*(worker(number + 1) for number in range(min(in_flight, users))))
+        await asyncio.gather(*(worker(number) for number in range(in_flight)))
         return {"published": count, "start_ns": start_ns, "end_ns": time.monotonic_ns()}
 
+    async def fill(self, users: int, first: int, each: int) -> dict[str, Any]:
+        """Publish `each` events from number `first` on to every user (0: to the group), in large batches."""
+        everybody = range(1, users + 1) if users else (GROUP,)
+        batch: list[Event] = []
+        for number in range(first, first + each):
+            for user in everybody:
+                batch.append((user, body(number, time.monotonic_ns())))
+                if len(batch) == _FILL_AT_ONCE:
+                    await self._publish(batch)
+                    batch = []
+        if batch:
+            await self._publish(batch)
+        return {"published": each * len(everybody)}
+
     async def _open_loop(
-        self, per_s: float, count: int, due: Callable[[list[int]], list[list[Event]]]
+        self, per_s: float, count: int, due: Callable[[list[int]], list[tuple[list[int], list[Event]]]]
     ) -> dict[str, Any]:
         start_ns = time.monotonic_ns()
         done = 0
+        late_ns: list[int] = []
         running: set[asyncio.Task[None]] = set()
+
+        async def publish(moments: list[int], events: list[Event]) -> None:
+            now_ns = time.monotonic_ns()
+            late_ns.extend(now_ns - at_ns for at_ns in moments)
+            await self._publish(events)
+
         while done < count:
             until = min(count, int((time.monotonic_ns() - start_ns) * per_s / 1e9))
             moments = [start_ns + int(n / per_s * 1e9) for n in range(done, until)]
             done = max(done, until)
-            for events in due(moments) if moments else ():
-                task = asyncio.ensure_future(self._publish(events))
+            for at, events in due(moments) if moments else ():
+                task = asyncio.ensure_future(publish(at, events))
                 running.add(task)
                 task.add_done_callback(running.discard)
             await asyncio.sleep(_WAKE_S)
         if running:
             await asyncio.wait(running)
-        return {"published": count, "start_ns": start_ns, "end_ns": time.monotonic_ns()}
+        late_ns.sort()
+        return {
+            "published": count,
+            "start_ns": start_ns,
+            "end_ns": time.monotonic_ns(),
+            "late_p50_ms": late_ns[len(late_ns) // 2] / 1e6,
+            "late_p99_ms": late_ns[len(late_ns) * 99 // 100] / 1e6,
+        }
 
-    def _due_in_group(self, moments: list[int], pad: int) -> list[list[Event]]:
+    def _due_in_group(self, moments: list[int], pad: int) -> list[Event]:
         first = self._number + 1
         self._number = self._target = self._number + len(moments)
-        return [[(GROUP, body(n, at_ns, pad)) for n, at_ns in enumerate(moments, first)]]
+        return [(GROUP, body(n, at_ns, pad)) for n, at_ns in enumerate(moments, first)]
 
-    def _due_in_feeds(self, moments: list[int], users: int) -> list[list[Event]]:
-        found = []
-        for at_ns in moments:
-            user = self._number % users + 1
-            self._number += 1
-            found.append([(user, self._next(user, at_ns))])
-        return found
+    def _due_in_feeds(self, at_ns: int, users: int) -> list[Event]:
+        user = self._number % users + 1
+        self._number += 1
+        return [(user, self._next(user, at_ns))]
 
     def _next(self, user: int, at_ns: int) -> bytes:
         number = self._of_user.get(user, 0) + 1
@@ -125,11 +160,7 @@ class Source:
         return body(number, at_ns)
 
 
-async def obey(
-    source: Source,
-    hello: dict[str, Any],
-    extra: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] | None = None,
-) -> None:
+async def obey(source: Source, hello: dict[str, Any]) -> None:
     """Do what the lines on stdin say and answer on stdout, until it ends."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1 << 22)
@@ -143,10 +174,9 @@ async def obey(
             source.raise_to(message["n"])
         elif command == "stop":
             break
-        elif command in ("rate", "feeds", "feeds_rate"):
+        else:
+            assert command in ("rate", "feeds", "feeds_rate", "fill"), command
             _say(await getattr(source, command)(**message))
-        elif extra is not None:
-            _say(await extra({"cmd": command, **message}))
         if following.done():
             following.result()
     following.cancel()

@@ -368,7 +368,7 @@ int main(int argc, char **argv) {
         uint64_t now = now_ns();
         if (now - looked > 2000000) { /* how far is the slowest that reads? */
             uint64_t low = UINT64_MAX;
-            for (uint32_t i = deaf; i < count; i++) if (connections[i].last < low) low = connections[i].last;
+            for (uint32_t i = deaf; i < count; i++) if (report->last[i] < low) low = report->last[i];
             report->lowest = low;
             if (ack_every) ack_some(now - looked);
             looked = now;

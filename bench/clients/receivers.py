@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,7 +37,50 @@ def build(directory: Path) -> list[str]:
     return list(IN_PYTHON)
 
 
-class Receivers:
+class Receiving(ABC):
+    """What one receiver process, or several of them together, tell."""
+
+    size: int
+    """How many connections."""
+
+    @abstractmethod
+    def value(self, field: str) -> int:
+        """A figure of now, see `report.FIELDS`."""
+
+    @abstractmethod
+    def counts(self) -> Counts:
+        """All figures of now."""
+
+    @abstractmethod
+    def cpu_s(self) -> float:
+        """Processor seconds so far."""
+
+    @abstractmethod
+    def ended(self) -> bool:
+        """Whether a process is gone."""
+
+    def until(self, field: str, at_least: int, timeout_s: float) -> bool:
+        """Wait until a figure has grown so far; False if it did not in time."""
+        deadline_s = time.monotonic() + timeout_s
+        while self.value(field) < at_least:
+            if time.monotonic() > deadline_s or self.ended():
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def ready(self, timeout_s: float = 60) -> None:
+        """Wait until every connection stands.
+
+        Raises:
+            TimeoutError: some do not.
+        """
+        if not self.until("ready", self.size, timeout_s):
+            raise TimeoutError(
+                f"{self.value('ready')} of {self.size} connections ready, {self.value('closed')} closed"
+            )
+
+
+class Receivers(Receiving):
     """One receiver process. Use as a context manager: on leaving, all its connections are gone."""
 
     def __init__(self, script: Script, folder: Path, *, command: list[str], deaf: int = 0) -> None:
@@ -70,31 +114,18 @@ class Receivers:
             self._process.wait(20)
             self.report.close()
 
+    def value(self, field: str) -> int:
+        """See `Receiving`."""
+        return self.report.value(field)
+
     def counts(self) -> Counts:
-        """The figures of now."""
+        """See `Receiving`."""
         return self.report.counts()
 
     def cpu_s(self) -> float:
-        """Processor seconds so far."""
+        """See `Receiving`."""
         return cpu_s([self.pid])
 
-    def until(self, field: str, at_least: int, timeout_s: float) -> bool:
-        """Wait until a figure has grown so far; False if it did not in time."""
-        deadline_s = time.monotonic() + timeout_s
-        while self.report.value(field) < at_least:
-            if time.monotonic() > deadline_s or self._process.poll() is not None:
-                return False
-            time.sleep(_POLL_S)
-        return True
-
-    def ready(self, timeout_s: float = 60) -> None:
-        """Wait until every connection stands.
-
-        Raises:
-            TimeoutError: some do not.
-        """
-        if not self.until("ready", self.size, timeout_s):
-            counts = self.report
-            raise TimeoutError(
-                f"{counts.value('ready')} of {self.size} connections ready, {counts.value('closed')} closed"
-            )
+    def ended(self) -> bool:
+        """See `Receiving`."""
+        return self._process.poll() is not None

@@ -5,10 +5,35 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from bench.clients.script import Script
 from bench.procs import Child, cpu_s
+
+
+class Control(Protocol):
+    """Obeys the commands of `source.obey`."""
+
+    def send(self, **message: object) -> None:
+        """Say something that has no answer."""
+        ...
+
+    def ask(self, timeout_s: float = 60, **message: object) -> dict[str, Any]:
+        """Say something and wait for the answer."""
+        ...
+
+
+class Driven(Protocol):
+    """What a measurement needs of a started system."""
+
+    @property
+    def control(self) -> Control:
+        """Where events come from."""
+        ...
+
+    def cpu_s(self) -> float:
+        """Processor seconds of the servers so far."""
+        ...
 
 
 @dataclass

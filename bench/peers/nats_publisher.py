@@ -6,13 +6,13 @@ A library would be what is measured.  `python -m bench.peers.nats_publisher PORT
 import asyncio
 import json
 import sys
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from bench.peers.nats import HELLO, STREAM
-from bench.source import GROUP, Event, Source, body, obey
+from bench.source import Event, Source, obey
+from huahuo import loops
 
 
 class Publisher:
@@ -90,22 +90,8 @@ async def publish_for_harness(port: int, kind: str) -> None:
         await publisher.make_stream()
     publish = publisher.jetstream if kind == "jetstream" else publisher.core
 
-    async def extra(message: dict[str, Any]) -> dict[str, Any]:
-        """`fill`, as `server_under_test` does it."""
-        users = range(1, message["users"] + 1) if message["users"] else (GROUP,)
-        batch: list[Event] = []
-        for number in range(message["first"], message["first"] + message["each"]):
-            for user in users:
-                batch.append((user, body(number, time.monotonic_ns())))
-                if len(batch) == 1000:
-                    await publish(batch)
-                    batch.clear()
-        if batch:
-            await publish(batch)
-        return {"position": message["each"] * len(users)}
-
-    await obey(Source(publish), {"port": port}, extra)
+    await obey(Source(publish), {"port": port})
 
 
 if __name__ == "__main__":
-    asyncio.run(publish_for_harness(int(sys.argv[1]), sys.argv[2]))
+    loops.run(publish_for_harness(int(sys.argv[1]), sys.argv[2]))

@@ -36,14 +36,26 @@ exports.obey = function obey(publish, hello) {
   function openLoop(perS, count, due) {
     const start = now();
     let done = 0;
+    const late = new Float64Array(count);
     const timer = setInterval(() => {
       const until = Math.min(count, Math.floor((Number(now() - start) * perS) / 1e9));
-      for (; done < until; done++) due(start + BigInt(Math.floor((done / perS) * 1e9)), done);
+      for (; done < until; done++) {
+        const at = start + BigInt(Math.floor((done / perS) * 1e9));
+        late[done] = Number(now() - at) / 1e6;
+        due(at, done);
+      }
       if (done >= count) {
         clearInterval(timer);
-        say({ published: count, start_ns: Number(start), end_ns: Number(now()) });
+        late.sort();
+        say({
+          published: count,
+          start_ns: Number(start),
+          end_ns: Number(now()),
+          late_p50_ms: late[Math.floor(count / 2)],
+          late_p99_ms: late[Math.floor(count * 0.99)],
+        });
       }
-    }, 2);
+    }, 1);
   }
 
   const commands = {
@@ -63,7 +75,8 @@ exports.obey = function obey(publish, hello) {
         publish(user, next(user), at);
       });
     },
-    // One pass over the users a turn of the loop, so that the sockets get their turn too.
+    // Nobody confirms anything, so nothing is in flight but what one turn of the loop publishes before the
+    // sockets get theirs: at most 500.
     feeds({ users, in_flight, seconds }) {
       const start = now();
       const end = start + BigInt(Math.floor(seconds * 1e9));
@@ -85,7 +98,7 @@ exports.obey = function obey(publish, hello) {
         if (users === 0) publish(GROUP, n, now());
         for (let user = 1; user <= users; user++) publish(user, n, now());
       }
-      say({ position: each * Math.max(users, 1) });
+      say({ published: each * Math.max(users, 1) });
     },
     stop() {
       process.exit(0);
