@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from bench import plot
@@ -29,6 +30,8 @@ QUESTIONS = (
     "commands",
     "actors",
     "entities",
+    "audit",
+    "replay",
 )
 RESULTS = Path("bench/results")
 TOOLS = Path(".tools/bench")
@@ -56,23 +59,29 @@ def main() -> int:
     raise_files_max()
     machine = facts()
     stamp = rfc3339(SystemAmbient().now_ms())[:19].replace(":", "")
-    for name in names:
-        with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="bench-") as folder:
+    with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="bench-") as kept:
+        for name in names:
+            began_s = time.monotonic()
+            folder = Path(kept) / name
+            folder.mkdir()
             options = Options(
                 quick=arguments.quick,
                 rounds=arguments.rounds or (1 if arguments.quick else ROUNDS),
-                folder=Path(folder),
+                folder=folder,
                 receiver=receivers.build(TOOLS),
                 peers=_peers(arguments.peers),
                 large=arguments.large,
+                kept=Path(kept),
             )
             print(f"== {name}: {question(name)}", flush=True)
             sheets = importlib.import_module(f"bench.{name}").run(options)
-        for sheet in sheets:
-            print(f"\n{sheet.text()}\n", flush=True)
-        path = save(name, stamp, question(name), sheets, machine, arguments.results)
-        drawn = plot.draw(question(name), sheets, path.with_suffix(".png"))
-        print(f"written: {path}{' and its plot' if drawn else ''}\n", flush=True)
+            shutil.rmtree(folder)
+            for sheet in sheets:
+                print(f"\n{sheet.text()}\n", flush=True)
+            path = save(name, stamp, question(name), sheets, machine, arguments.results)
+            drawn = plot.draw(question(name), sheets, path.with_suffix(".png"))
+            took_s = time.monotonic() - began_s
+            print(f"written after {took_s:.0f} s: {path}{' and its plot' if drawn else ''}\n", flush=True)
     return 0
 
 

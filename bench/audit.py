@@ -1,4 +1,4 @@
-"""How quick are verify, the audit queries, and a server beside a query?
+"""How quick are verify, the audit questions, and appends beside a process that asks them?
 
 The guess before the first run: the chain is checked at 350,000 events a second and core, bound by making
 Python values of SQLite's rows; a question by entity or principal is one index look-up and a page of rows,
@@ -6,77 +6,98 @@ a few milliseconds; a full-text search a little more, because of the counting. T
 query: it runs in another process and reads another file.
 
 Goals: verify at 500,000 events/s, a question within 50 ms, a search within 200 ms, appends beside a running
-query within 10 % of those alone.
-
-    python -m bench.audit [--events N] [--quick] [--directory DIR] [--json FILE]
-
-`--directory` keeps the log between runs. Every number is the best and the median of its rounds.
+query within 10 % of those alone. Each question is asked for a page of 100 rows, and for a count with facets.
+Appends alone and beside take turns, and which of them is first does too.
 """
 
-import argparse
 import asyncio
 import json
 import os
-import platform
-import signal
+import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-from bench.make_log import MASTER_KEY, make
+from bench.harness import Metric, Options, Sheet
+from bench.make_log import MASTER_KEY, made
+from bench.peers.recorders import BODY
+from bench.procs import Child
 from eventstore.ambient import SystemAmbient
 from eventstore.audit import Audit
 from eventstore.audit_index import Where
 from eventstore.model import LOG_STREAM, Append, NewEvent
-from eventstore.schema import sqlite_version
 from eventstore.sqlite import SqliteLog
 from eventstore.verify import verify
 from eventstore.view import SqliteView
 
 EVENTS = 1_000_000
-ROUNDS = 7
+_ASKED = 10
+"""How often a question is asked in a round; the median counts."""
 _APPEND_CALLERS = 64
-_APPEND_S = 2.0
+_APPEND_S = 1.0
 _ambient = SystemAmbient()
-BODY = b'{"type":"check_progress","email_id":17,"progress":75,"message":"%s"}' % (b"x" * 188)
+
+WHOLE = (
+    Metric("events", "1/s", compare=True),
+    Metric("seconds", higher_is_better=False),
+)
+QUESTIONS = (
+    Metric("page", "ms", higher_is_better=False, compare=True),
+    Metric("count", "ms with facets", higher_is_better=False, compare=True),
+    Metric("matches", "counted up to a bound"),
+)
+APPENDS = (Metric("events", f"1/s, durable, {_APPEND_CALLERS} appenders", compare=True),)
+ALONE, BESIDE = "alone", "beside the asker"
 
 
-async def timed(work: Callable[[], Awaitable[object]], rounds: int) -> dict[str, float]:
-    """Best and median milliseconds of `rounds` runs."""
-    samples: list[float] = []
-    for _ in range(rounds):
-        began_s = _ambient.monotonic_s()
-        await work()
-        samples.append((_ambient.monotonic_s() - began_s) * 1000)
-    return {"best_ms": round(min(samples), 2), "median_ms": round(statistics.median(samples), 2)}
+def run(options: Options) -> list[Sheet]:
+    """See the module."""
+    events = 3_000 if options.quick else EVENTS
+    whole = Sheet(f"a log of {events:,} events", WHOLE, baseline="")
+    questions = Sheet("questions", QUESTIONS, baseline="")
+    appends = Sheet("appends beside questions", APPENDS, baseline=ALONE)
+    directory = options.folder / "log"
+    shutil.copytree(asyncio.run(made(options, events)), directory)  # which is appended to here
+    asyncio.run(index(directory, whole))
+    for _ in range(options.rounds):
+        asyncio.run(verifying(directory, whole))
+        asyncio.run(asking(directory, questions, 2 if options.quick else _ASKED))
+    seconds = 0.05 if options.quick else _APPEND_S
+    asyncio.run(beside(directory, appends, options.rounds, seconds))
+    return [whole, questions, appends]
 
 
-async def verifying(view: SqliteView, rounds: int) -> dict[str, Any]:
-    """Events a second over the whole log."""
-    found: dict[str, Any] = {"events": view.position}
-    for processes in (1, os.cpu_count() or 1):
-        spent = await timed(lambda processes=processes: verify(view, view.path, processes=processes), rounds)  # type: ignore[misc]
-        found[f"processes {processes}"] = spent | {
-            "best_events_per_s": round(view.position / spent["best_ms"] * 1000),
-            "median_events_per_s": round(view.position / spent["median_ms"] * 1000),
-        }
-    return found
-
-
-async def asking(view: SqliteView, index: Path, rounds: int) -> dict[str, Any]:
-    """The time to make the index, and questions of every kind: a page of 100 rows, and count and facets."""
-    audit = await Audit.open(view, index)
+async def index(directory: Path, sheet: Sheet) -> None:
+    """Make the index, once: it is the same work every time, and the longest here."""
+    view = await SqliteView.open(directory)
+    audit = await Audit.open(view, directory / "audit.db")
     try:
-        behind, began_s = await audit.behind(), _ambient.monotonic_s()
-        await audit.catch_up()
-        spent_s = _ambient.monotonic_s() - began_s
-        found: dict[str, Any] = {}
-        if behind:
-            found["index"] = {"events_per_s": round(behind / spent_s), "bytes": bytes_of(index)}
+        took_s = await _seconds(audit.catch_up)
+        sheet.add("made the index", events=view.position / took_s, seconds=took_s)
+        sheet.note(f"the index has {(directory / 'audit.db').stat().st_size / view.position:,.0f} B an event")
+    finally:
+        await audit.close()
+        await view.close()
+
+
+async def verifying(directory: Path, sheet: Sheet) -> None:
+    """The whole chain, by one process and by as many as there are cores."""
+    view = await SqliteView.open(directory)
+    try:
+        for processes in (1, os.cpu_count() or 1):
+            took_s = await _seconds(lambda: verify(view, view.path, processes=processes))  # noqa: B023  now
+            case = f"verified by {processes} process{'es' if processes > 1 else ''}"
+            sheet.add(case, events=view.position / took_s, seconds=took_s)
+    finally:
+        await view.close()
+
+
+async def asking(directory: Path, sheet: Sheet, times: int) -> None:
+    """Questions of every kind."""
+    view = await SqliteView.open(directory)
+    audit = await Audit.open(view, directory / "audit.db")
+    try:
         sample = (await view.read(LOG_STREAM, view.position // 2, events_max=1))[0]
         late = (await audit.page(Where(), after=view.position * 9 // 10, limit=1)).rows[0]
         questions = {
@@ -91,19 +112,32 @@ async def asking(view: SqliteView, index: Path, rounds: int) -> dict[str, Any]:
         }
         for name, where in questions.items():
             counted = await audit.count(where)
-            found[name] = {
-                "matches": counted.count if counted.exact else f"more than {counted.count}",
-                "page": await timed(lambda where=where: audit.page(where), rounds),  # type: ignore[misc]
-                "count and facets": await timed(lambda where=where: audit.count(where), rounds),  # type: ignore[misc]
-            }
-        return found
+            pages_s = [await _seconds(lambda: audit.page(where)) for _ in range(times)]  # noqa: B023
+            counts_s = [await _seconds(lambda: audit.count(where)) for _ in range(times)]  # noqa: B023
+            sheet.add(
+                name,
+                page=statistics.median(pages_s) * 1e3,
+                count=statistics.median(counts_s) * 1e3,
+                matches=counted.count,
+            )
     finally:
         await audit.close()
+        await view.close()
 
 
-def bytes_of(path: Path) -> int:
-    """The size of a file."""
-    return path.stat().st_size
+async def beside(directory: Path, sheet: Sheet, rounds: int, seconds: float) -> None:
+    """Appends alone and beside a process that asks and asks."""
+    log = await SqliteLog.open(directory, ambient=_ambient, master_key=MASTER_KEY, build="bench")
+    try:
+        with Child([sys.executable, "-m", "bench.audit", str(directory)]) as asker:
+            await appending(log, seconds / 4)
+            for turn in range(rounds):
+                for asks in (True, False) if turn % 2 else (False, True):
+                    (asker.resume if asks else asker.pause)()
+                    sheet.add(BESIDE if asks else ALONE, events=await appending(log, seconds))
+            asker.resume()
+    finally:
+        await log.close()
 
 
 async def appending(log: SqliteLog, seconds: float) -> float:
@@ -123,43 +157,11 @@ async def appending(log: SqliteLog, seconds: float) -> float:
     return count / (_ambient.monotonic_s() - began_s)
 
 
-async def beside(directory: Path, rounds: int, seconds: float) -> dict[str, Any]:
-    """Appends alone and beside a process that asks without a pause, taking turns."""
-    log = await SqliteLog.open(directory, ambient=_ambient, master_key=MASTER_KEY, build="bench")
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    asker = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.audit", "--ask", str(directory), stdout=subprocess.PIPE
-    )
-    try:
-        assert asker.stdout is not None
-        await asker.stdout.readline()
-        await appending(log, seconds)
-        for number in range(rounds):
-            # Each is first in every other round: what else the machine does hits both alike.
-            for asks in (False, True) if number % 2 else (True, False):
-                asker.send_signal(signal.SIGCONT if asks else signal.SIGSTOP)
-                rates[asks].append(await appending(log, seconds))
-    finally:
-        asker.kill()
-        await asker.wait()
-        await log.close()
-    alone, asked = rates[False], rates[True]
-    ratio = statistics.median(b / a for a, b in zip(alone, asked, strict=True))
-    return {
-        "alone_events_per_s": [round(rate) for rate in alone],
-        "beside_events_per_s": [round(rate) for rate in asked],
-        "beside/alone, median": round(ratio, 3),
-        "callers": _APPEND_CALLERS,
-        "body_bytes": len(BODY),
-        "synchronous": "FULL",
-    }
-
-
 async def ask_forever(directory: Path) -> None:
-    """Questions about a live log, ten a second, each for a page, a count and facets; until it is killed."""
+    """Questions about a live log, ten a second, each for a page, a count and facets; until it is ended."""
     view = await SqliteView.open(directory)
     audit = await Audit.open(view, directory / "audit.db")
-    print("asking", flush=True)
+    print(json.dumps({"asking": True}), flush=True)
     while True:
         for where in (Where(entity="mailbox/17"), Where(text="正在处理 邮件"), Where(principal="service")):
             await audit.page(where)
@@ -167,46 +169,11 @@ async def ask_forever(directory: Path) -> None:
             await asyncio.sleep(0.1)
 
 
-async def measure(directory: Path, events: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """Everything, over a log of `events` events that is made if it is not there."""
-    if not (directory / "log.db").exists():
-        await make(directory, events)
-    result: dict[str, Any] = {
-        "python": platform.python_version(), "sqlite": sqlite_version(), "cores": os.cpu_count(),
-        "load_before": os.getloadavg()[0],
-    }  # fmt: skip
-    view = await SqliteView.open(directory)
-    try:
-        result["verify"] = await verifying(view, max(1, rounds // 2))
-        result["audit"] = await asking(view, directory / "audit.db", rounds)
-    finally:
-        await view.close()
-    result["appends"] = await beside(directory, 2 * rounds, seconds)
-    result["load_after"] = os.getloadavg()[0]
-    return result
-
-
-def main() -> None:
-    """See the module."""
-    parser = argparse.ArgumentParser(prog="python -m bench.audit", description=__doc__)
-    parser.add_argument("--events", type=int, default=EVENTS)
-    parser.add_argument("--quick", action="store_true", help="20,000 events: says only that it still runs")
-    parser.add_argument("--directory", type=Path, help="where the log lies, or is made")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.ask is not None:
-        asyncio.run(ask_forever(arguments.ask))
-        return
-    events, rounds, seconds = (20_000, 1, 0.5) if arguments.quick else (arguments.events, ROUNDS, _APPEND_S)
-    with tempfile.TemporaryDirectory() as temporary:
-        directory = arguments.directory or Path(temporary) / "log"
-        result = asyncio.run(measure(directory, events, rounds, seconds))
-    text = json.dumps(result, ensure_ascii=False, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+async def _seconds(work: Callable[[], Awaitable[object]]) -> float:
+    began_s = _ambient.monotonic_s()
+    await work()
+    return _ambient.monotonic_s() - began_s
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(ask_forever(Path(sys.argv[1])))

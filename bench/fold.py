@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from bench.harness import OURS, Metric, Options, Sheet
-from bench.make_log import make
+from bench.make_log import made
 from bench.peers import aggregates
 from eventstore.view import SqliteView
 from mailcheck.rows import RosterFold
@@ -45,8 +45,7 @@ def run(options: Options) -> list[Sheet]:
     sheets = []
     for size in sizes:
         sheet = Sheet(f"a log of {size:,} events", METRICS)
-        folder = options.folder / str(size)
-        asyncio.run(make(folder, size))
+        folder = asyncio.run(made(options, size))
         why = "" if options.wants(aggregates.NAME) else "not asked for"
         why = why or aggregates.missing()
         if why:

@@ -36,6 +36,13 @@ class Options:
     """None: all that are installed."""
     large: bool = False
     """Also the sizes that take minutes and gigabytes."""
+    kept: Path | None = None
+    """Where a question leaves what later ones can use; None: it makes everything itself."""
+
+    @property
+    def shared(self) -> Path:
+        """A directory for what is made once a run."""
+        return self.kept or self.folder
 
     def wants(self, peer: str) -> bool:
         """Whether a peer was asked for."""

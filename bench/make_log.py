@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.harness import Options
 from eventstore.ambient import SystemAmbient, rfc3339
 from eventstore.model import Append, Keyframe, NewEvent, StoredEvent
 from eventstore.sqlite import SqliteLog
@@ -218,6 +219,14 @@ async def make(directory: Path, events: int, seed: int = 1) -> int:
         return log.position
     finally:
         await log.close()
+
+
+async def made(options: Options, events: int) -> Path:
+    """The log of so many events that all questions of one run share; nobody may write to it."""
+    directory = options.shared / f"log-of-{events}"
+    if not directory.exists():
+        await make(directory, events)
+    return directory
 
 
 def main(arguments: list[str]) -> None:

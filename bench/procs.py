@@ -119,6 +119,14 @@ class Child:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    def pause(self) -> None:
+        """Let it stand still until it is resumed (or killed)."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """End it: politely, then not. Idempotent."""
         if self._process.poll() is None:
