@@ -32,6 +32,8 @@ QUESTIONS = (
     "entities",
     "audit",
     "replay",
+    "workers",
+    "shipping",
 )
 RESULTS = Path("bench/results")
 TOOLS = Path(".tools/bench")

@@ -92,11 +92,11 @@ def open_loop(
     count = max(1, int(per_s * max(seconds, 0.2)))
     start, cpu_s = receivers.counts(), receivers.cpu_s()
     done = running.control.ask(per_s=per_s, count=count, **command)
-    arrived(receivers, field, before + count)
+    arrived(receivers, field, before + done["published"])
     took_s = (receivers.value("last_ns") - done["start_ns"]) / 1e9
     return Calm(
         receivers.counts() - start,
-        count,
+        done["published"],
         done["late_p50_ms"],
         done["late_p99_ms"],
         (receivers.cpu_s() - cpu_s) / took_s,
