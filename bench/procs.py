@@ -7,8 +7,10 @@ import queue
 import re
 import resource
 import signal
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -145,3 +147,31 @@ class Child:
             for line in lines:
                 self._lines.put(line)
         self._lines.put("")
+
+
+class Server:
+    """A process that listens; its own command line says where."""
+
+    def __init__(self, command: Sequence[str], port: int) -> None:
+        self._process = subprocess.Popen(command)
+        self.pid = self._process.pid
+        deadline_s = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return
+            if time.monotonic() > deadline_s or self._process.poll() is not None:
+                self.stop()
+                raise TimeoutError(f"{Path(command[0]).name} does not listen")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Kill it. Idempotent."""
+        self._process.kill()
+        self._process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listened at just now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port

@@ -17,6 +17,7 @@ from bench.clients.receivers import Receivers
 from bench.clients.script import Script
 from bench.harness import OURS, Metric, Options, Sheet, client_note
 from bench.peers.base import Peer, Running
+from bench.peers.centrifugo import Centrifugo
 from bench.peers.huahuo import Huahuo
 from bench.peers.nats import JetStream
 from bench.procs import peak_bytes
@@ -40,8 +41,8 @@ def run(options: Options) -> list[Sheet]:
     clients, missed = (50, 20) if options.quick else (10_000, 100)
     sheet = Sheet(f"{clients:,} clients return at once, {missed} events behind", METRICS)
     compare(sheet, PEERS, options, lambda case, folder: one(case, sheet, clients, missed, folder, options))
-    if "socket.io" in sheet.samples:
-        sheet.note("socket.io: caught up = all connected again; what a killed process knew is gone")
+    for case in {"socket.io", "centrifugo"} & set(sheet.samples):
+        sheet.note(f"{case}: caught up = all connected again; what a killed process knew is gone")
     return [sheet]
 
 
@@ -107,4 +108,6 @@ def returning(peer: Peer, running: Running, clients: int, cursors: tuple[int, ..
             for user, cursor in enumerate(cursors, 1)
         ]
         return Script(running.port, made, goal=goal)
+    if isinstance(peer, Centrifugo):  # asks, as its own clients would; the answer is that nothing is left
+        return peer.feeds(running, clients, cursors=cursors)
     return peer.feeds(running, clients)

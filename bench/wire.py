@@ -10,6 +10,7 @@ Made-up streams of users nobody trained with, as `events` messages of runs of th
 The work is compression alone, for one and for a hundred connections that stand at the same place.
 """
 
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ from itertools import islice
 from pathlib import Path
 
 from bench.harness import Metric, Options, Sheet, interleaved
+from bench.peers.centrifugo import Centrifugo
+from bench.peers.centrifugo_delta import bytes_an_event
 from eventstore.zstd import Compressor
 from huahuo.dictionaries.event_mix import EventMix
 from huahuo.dictionaries.found import find
@@ -24,6 +27,7 @@ from transport.compression import LEVEL
 from transport.frames import events_message
 
 ZSTD, BARE, DEFLATE, PLAIN = "zstd, dictionary", "zstd", "permessage-deflate", "plain text"
+DELTA = "centrifugo delta"
 CASES = (ZSTD, BARE, DEFLATE, PLAIN)
 RUNS = (1, 16, 256)
 CONNECTIONS = 100
@@ -45,7 +49,8 @@ def run(options: Options) -> list[Sheet]:
     for what, only in (("progress events", b'"check_progress"'), ("all events of checks", b"")):
         for length in RUNS:
             sheet = Sheet(f"{what} in runs of {length}", METRICS, baseline=ZSTD)
-            streams = [list(_messages(user, length, only)) for user in range(users)]
+            bodies = [_bodies(user, length, only) for user in range(users)]
+            streams = [list(_messages(user, length, bodies[user])) for user in range(users)]
 
             def measure(
                 case: str,
@@ -58,15 +63,32 @@ def run(options: Options) -> list[Sheet]:
             interleaved(CASES, options.rounds, measure, [sheet])
             plain = sum(map(len, streams[0])) / len(streams[0])
             sheet.note(f"a message is {plain:,.0f} B on average")
+            if length == 1:
+                _measure_delta(sheet, bodies, options)
             sheets.append(sheet)
     return sheets
 
 
-def _messages(user: int, length: int, only: bytes) -> Iterator[bytes]:
+def _bodies(user: int, length: int, only: bytes) -> list[bytes]:
     mix = EventMix(_SEED + user)
-    bodies = list(islice((body for body in mix.bodies() if only in body), max(64, 2 * length)))
+    return list(islice((body for body in mix.bodies() if only in body), max(64, 2 * length)))
+
+
+def _messages(user: int, length: int, bodies: Sequence[bytes]) -> Iterator[bytes]:
+    mix = EventMix(_SEED + user)
     for at in range(0, len(bodies), length):
         yield events_message(mix.stream, 1000 * user + at + 1, bodies[at : at + length])
+
+
+def _measure_delta(sheet: Sheet, streams: Sequence[Sequence[bytes]], options: Options) -> None:
+    """Bytes only: its work is a server's, from HTTP to the socket, and not to be told apart."""
+    if not options.wants(Centrifugo.name):
+        return
+    if why := Centrifugo().missing():
+        sheet.miss(DELTA, why)
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        sheet.add(DELTA, bytes=bytes_an_event(streams, Path(folder), options.receiver))
 
 
 def _measure(case: str, sheet: Sheet, streams: Sequence[Sequence[bytes]], length: int) -> None:

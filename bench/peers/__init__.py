@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bench.harness import Options, Sheet
 from bench.peers.base import Peer
+from bench.peers.centrifugo import Centrifugo
 from bench.peers.huahuo import Huahuo
 from bench.peers.nats import JetStream, JetStreamDefault, Nats
 from bench.peers.node_servers import SocketIO, Ws
@@ -11,7 +12,17 @@ from bench.peers.python_servers import PythonSocketIO, WebsocketsBroadcast
 
 ALL: dict[str, type[Peer]] = {
     peer.name: peer
-    for peer in (Huahuo, SocketIO, Ws, PythonSocketIO, WebsocketsBroadcast, Nats, JetStream, JetStreamDefault)
+    for peer in (
+        Huahuo,
+        SocketIO,
+        Ws,
+        PythonSocketIO,
+        WebsocketsBroadcast,
+        Nats,
+        JetStream,
+        JetStreamDefault,
+        Centrifugo,
+    )
 }
 
 

@@ -2,13 +2,13 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
 from bench.clients.script import Script
-from bench.procs import Child, cpu_s
+from bench.procs import Child, Server, cpu_s
 
 
 class Control(Protocol):
@@ -43,7 +43,8 @@ class Running:
     control: Child
     port: int
     pids: list[int]
-    also: list[Child] = field(default_factory=list)
+    server: Server | None = None
+    """The server, where `control` only publishes to it."""
 
     def __enter__(self) -> Self:
         return self
@@ -59,13 +60,17 @@ class Running:
 
     def kill(self) -> None:
         """`kill -9` to the server."""
-        self.control.kill()
+        if self.server is not None:
+            self.server.stop()
+        else:
+            self.control.kill()
 
     def stop(self) -> None:
         """End every process. Idempotent."""
         with contextlib.ExitStack() as stack:
-            for child in (*self.also, self.control):
-                stack.callback(child.stop)
+            if self.server is not None:
+                stack.callback(self.server.stop)
+            stack.callback(self.control.stop)
 
 
 class Peer(ABC):

@@ -1,19 +1,16 @@
 """NATS over WebSocket: core (at most once, in memory) and JetStream (a file, synced always or by default)."""
 
-import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
-import time
 from pathlib import Path
 from typing import ClassVar
 
 from bench.clients.script import Client, Script, binary, upgrade
 from bench.peers.base import Peer, Running
-from bench.procs import Child
+from bench.procs import Child, Server, free_port
 from bench.source import GROUP
 
 STREAM = "EV"
@@ -44,7 +41,7 @@ class Nats(Peer):
         found = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
         return found.stdout.strip()
 
-    def serve(self, folder: Path) -> tuple["Server", int]:
+    def serve(self, folder: Path) -> tuple[Server, int]:
         """The server alone, and its port for publishers."""
         server, port, _ws_port = self._serve(folder)
         return server, port
@@ -57,10 +54,10 @@ class Nats(Peer):
         except BaseException:
             server.stop()
             raise
-        return _RunningNats(control, ws_port, [server.pid], server=server)
+        return Running(control, ws_port, [server.pid], server=server)
 
-    def _serve(self, folder: Path) -> tuple["Server", int, int]:
-        port, ws_port = _free_port(), _free_port()
+    def _serve(self, folder: Path) -> tuple[Server, int, int]:
+        port, ws_port = free_port(), free_port()
         config = folder / "nats.conf"
         config.write_text(
             f'host: "127.0.0.1"\nport: {port}\nping_interval: "10m"\nmax_connections: 200000\n'
@@ -120,43 +117,3 @@ class JetStreamDefault(JetStream):
     name = "jetstream-default"
     note = "as shipped: synced every two minutes, so a power cut loses what was acknowledged"
     jetstream = " "
-
-
-class Server:
-    """The server's process."""
-
-    def __init__(self, command: list[str], port: int) -> None:
-        self._process = subprocess.Popen(command)
-        self.pid = self._process.pid
-        deadline_s = time.monotonic() + 20
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                return
-            if time.monotonic() > deadline_s or self._process.poll() is not None:
-                self.stop()
-                raise TimeoutError("nats-server does not listen")
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """Kill it. Idempotent."""
-        self._process.kill()
-        self._process.wait()
-
-
-class _RunningNats(Running):
-    def __init__(self, control: Child, port: int, pids: list[int], *, server: Server) -> None:
-        super().__init__(control, port, pids)
-        self._server = server
-
-    def kill(self) -> None:
-        self._server.stop()
-
-    def stop(self) -> None:
-        super().stop()
-        self._server.stop()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
