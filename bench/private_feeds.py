@@ -9,6 +9,7 @@ One event to every user in turn, each published by itself, with 5,000 in flight 
 clock stops when the last one has arrived. Then 10 %, 50 % and 90 % of that rate as an open loop.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import peers, rounds
@@ -52,7 +53,13 @@ def one(case: str, sheet: Sheet, users: int, folder: Path, options: Options) -> 
 
 
 def measure(
-    case: str, sheet: Sheet, users: int, running: Driven, receivers: Receiving, options: Options
+    case: str,
+    sheet: Sheet,
+    users: int,
+    running: Driven,
+    receivers: Receiving,
+    options: Options,
+    loads: Sequence[int] = LOADS,
 ) -> None:
     """Everything about users who are connected."""
     cpu, client_cpu = running.cpu_s(), receivers.cpu_s()
@@ -65,7 +72,7 @@ def measure(
     cpu, client_cpu = running.cpu_s() - cpu, receivers.cpu_s() - client_cpu
     client_note(sheet, case, client_cpu, took_s)
     figures = {"events": published / took_s, "cpu": cpu / published * 1e6}
-    for load in LOADS:
+    for load in loads:
         per_s = figures["events"] * load / 100
         calm = rounds.open_loop(
             running, receivers, "events", published, per_s, seconds, cmd="feeds_rate", users=users

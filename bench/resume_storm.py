@@ -33,7 +33,7 @@ METRICS = (
     Metric("doubled", higher_is_better=False),
     Metric("peak", "MiB", higher_is_better=False, compare=True),
 )
-_GIVE_UP_S = 60
+_GIVE_UP_S = 30
 
 
 def run(options: Options) -> list[Sheet]:

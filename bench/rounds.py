@@ -13,7 +13,7 @@ from bench.harness import Metric, Options, Sheet, interleaved
 from bench.peers.base import Driven
 
 ARRIVE_TIMEOUT_S = 60
-_RUN_S = 1.5
+_RUN_S = 1.0
 _QUICK_S = 0.1
 
 

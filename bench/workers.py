@@ -27,6 +27,7 @@ from bench.peers.huahuo import Huahuo
 
 PROCESSES = (1, 2)
 RECEIVERS = 2
+FEEDS = [metric for metric in private_feeds.METRICS if not metric.name.endswith(("_at_10", "_at_90"))]
 
 
 def run(options: Options) -> list[Sheet]:
@@ -34,7 +35,7 @@ def run(options: Options) -> list[Sheet]:
     users, members = ((20,), (20,)) if options.quick else ((500, 5_000), (500,))
     sheets = []
     for count in users:
-        sheets.append(sheet := Sheet(f"private feeds of {count:,} users", private_feeds.METRICS, _case(1)))
+        sheets.append(sheet := Sheet(f"private feeds of {count:,} users", FEEDS, _case(1)))
         _rounds(sheet, count, options, group=False)
     for count in members:
         sheets.append(sheet := Sheet(f"fan-out to {count:,} connections", fan_out.METRICS, _case(1)))
@@ -78,8 +79,10 @@ def one(
             ]
         crowd, together = Crowd(servers), Together(receivers)
         together.ready()
-        measure = fan_out.measure if group else private_feeds.measure
-        measure(case, sheet, count, crowd, together, options)
+        if group:
+            fan_out.measure(case, sheet, count, crowd, together, options)
+        else:
+            private_feeds.measure(case, sheet, count, crowd, together, options, loads=(50,))
 
 
 def _parts(script: Script, count: int) -> list[Script]:

@@ -43,7 +43,7 @@ def test_a_peer_that_is_installed_can_be_measured(name: str, tmp_path: Path) -> 
     if why := peers.ALL[name]().missing():
         pytest.skip(why)
     sheet = Sheet("fan-out", METRICS)
-    one(name, sheet, 3, 0.05, tmp_path, options(tmp_path, build(tmp_path / "tools")))
+    one(name, sheet, 3, tmp_path, options(tmp_path, build(tmp_path / "tools")))
     assert sheet.samples[name]["p50"][0] > 0
     assert sheet.samples[name]["lost"] == [0]
 
@@ -51,7 +51,7 @@ def test_a_peer_that_is_installed_can_be_measured(name: str, tmp_path: Path) -> 
 @linux
 def test_the_receiver_in_python_counts_what_the_one_in_c_counts(tmp_path: Path) -> None:
     sheet = Sheet("fan-out", METRICS)
-    one(OURS, sheet, 3, 0.1, tmp_path, options(tmp_path, list(IN_PYTHON)))
+    one(OURS, sheet, 3, tmp_path, options(tmp_path, list(IN_PYTHON)))
     assert sheet.samples[OURS]["deliveries"][0] > 0
     assert sheet.samples[OURS]["lost"] == [0]
     assert sheet.samples[OURS]["doubled"] == [0]
