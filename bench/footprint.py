@@ -52,7 +52,7 @@ def run(options: Options) -> list[Sheet]:
     compare(idle, PEERS, options, lambda case, folder: connections(case, idle, count, folder, options))
     many = 500 if options.quick else 100_000
     boxes = Sheet(f"{many:,} mailboxes of one user", MAILBOXES)
-    for _ in range(min(options.rounds, 2)):
+    for _ in range(options.rounds):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             command = [sys.executable, "-m", "bench.footprint", str(many), folder]
             with Child(command, start_timeout_s=600) as child:

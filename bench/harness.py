@@ -12,7 +12,7 @@ import sqlite3
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,13 +145,21 @@ def number(value: float) -> str:
 
 
 def interleaved(
-    cases: Iterable[str], rounds: int, measure: Callable[[str], None], sheets: Sequence[Sheet]
+    cases: Iterable[str],
+    rounds: int,
+    measure: Callable[[str], None],
+    sheets: Sequence[Sheet],
+    *,
+    once: Collection[str] = (),
 ) -> None:
-    """Every case once a round, so that all meet the same minutes; one that fails is out, and said so."""
+    """Every case once a round, so that all meet the same minutes; one that fails is out, and said so.
+
+    `once` names cases that take minutes and are far from the others: the first round is all they get.
+    """
     failed: dict[str, str] = {}
     for turn in range(rounds):
         for case in cases:
-            if case in failed:
+            if case in failed or (turn and case in once):
                 continue
             print(f"   round {turn + 1} of {rounds}: {case}{' ' * 20}", end="\r", file=sys.stderr, flush=True)
             try:
@@ -160,9 +168,11 @@ def interleaved(
                 if case == OURS:
                     raise
                 failed[case] = f"{type(error).__name__}: {error}"
-    for case, why in failed.items():
-        for sheet in sheets:
+    for sheet in sheets:
+        for case, why in failed.items():
             sheet.miss(case, why)
+        for case in set(once) & sheet.samples.keys() if rounds > 1 else ():
+            sheet.note(f"{case}: one round only, for it takes minutes")
 
 
 def client_note(sheet: Sheet, case: str, cpu_s: float, wall_s: float) -> None:

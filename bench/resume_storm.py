@@ -19,7 +19,7 @@ from bench.harness import OURS, Metric, Options, Sheet, client_note
 from bench.peers.base import Peer, Running
 from bench.peers.centrifugo import Centrifugo
 from bench.peers.huahuo import Huahuo
-from bench.peers.nats import JetStream
+from bench.peers.nats import JetStream, JetStreamDefault
 from bench.procs import peak_bytes
 from bench.rounds import arrived, compare
 
@@ -40,7 +40,13 @@ def run(options: Options) -> list[Sheet]:
     """See the module."""
     clients, missed = (50, 20) if options.quick else (10_000, 100)
     sheet = Sheet(f"{clients:,} clients return at once, {missed} events behind", METRICS)
-    compare(sheet, PEERS, options, lambda case, folder: one(case, sheet, clients, missed, folder, options))
+    compare(
+        sheet,
+        PEERS,
+        options,
+        lambda case, folder: one(case, sheet, clients, missed, folder, options),
+        once=(JetStreamDefault.name,),
+    )
     for case in {"socket.io", "centrifugo"} & set(sheet.samples):
         sheet.note(f"{case}: caught up = all connected again; what a killed process knew is gone")
     return [sheet]

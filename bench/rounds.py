@@ -1,7 +1,7 @@
 """What the questions about connected clients share: rounds in own folders, open loops at some load."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,21 @@ def by_size(
     return sheets
 
 
-def compare(sheet: Sheet, names: Sequence[str], options: Options, one: Callable[[str, Path], None]) -> None:
+def compare(
+    sheet: Sheet,
+    names: Sequence[str],
+    options: Options,
+    one: Callable[[str, Path], None],
+    *,
+    once: Collection[str] = (),
+) -> None:
     """Rounds of every system that is wanted and installed, in turns, each in an empty folder."""
 
     def measure(case: str) -> None:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             one(case, Path(folder))
 
-    interleaved(peers.wanted(names, options, sheet), options.rounds, measure, [sheet])
+    interleaved(peers.wanted(names, options, sheet), options.rounds, measure, [sheet], once=once)
 
 
 @dataclass(frozen=True)

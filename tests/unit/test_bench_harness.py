@@ -5,7 +5,7 @@ import random
 import pytest
 
 from bench.clients.report import BUCKETS, FIELDS, Counts, bucket_of, bucket_us
-from bench.harness import Metric, Sheet
+from bench.harness import Metric, Sheet, interleaved
 
 RATE = Metric("events", "1/s", compare=True)
 LATENCY = Metric("p99", "ms", higher_is_better=False, compare=True)
@@ -51,3 +51,19 @@ def test_the_table_shows_the_median_with_its_span_and_names_who_is_absent() -> N
     assert "200 (100–300)" in text
     assert "50 (40–60) ×4" in text
     assert "third: not measured, not installed" in text
+
+
+def test_rounds_take_turns_and_one_that_fails_or_is_too_slow_has_fewer() -> None:
+    sheet = Sheet("a title", (RATE,))
+    measured: list[str] = []
+
+    def measure(case: str) -> None:
+        measured.append(case)
+        if case == "broken":
+            raise TimeoutError("no answer")
+        sheet.add(case, events=1.0)
+
+    interleaved(("huahuo", "slow", "broken"), 3, measure, [sheet], once=("slow",))
+    assert measured == ["huahuo", "slow", "broken", "huahuo", "huahuo"]
+    assert sheet.absent == {"broken": "TimeoutError: no answer"}
+    assert sheet.notes == ["slow: one round only, for it takes minutes"]
