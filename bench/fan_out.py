@@ -13,8 +13,8 @@ from the moment an event was due to its receipt is taken.
 import time
 from pathlib import Path
 
-from bench import peers, rounds
-from bench.clients.receivers import Receivers, Receiving
+from bench import rounds
+from bench.clients.receivers import Receiving
 from bench.harness import Metric, Options, Sheet, client_note
 from bench.peers.base import Driven
 
@@ -50,12 +50,8 @@ def run(options: Options) -> list[Sheet]:
 
 def one(case: str, sheet: Sheet, count: int, folder: Path, options: Options) -> None:
     """One round of one system."""
-    peer = peers.ALL[case]()
-    with peer.start(folder) as running:
-        script = peer.group(running, count)
-        with Receivers(script, folder, command=options.receiver) as receivers:
-            receivers.ready()
-            measure(case, sheet, count, running, receivers, options)
+    with rounds.connected(case, folder, options, lambda peer, running: peer.group(running, count)) as found:
+        measure(case, sheet, count, *found, options)
 
 
 def measure(

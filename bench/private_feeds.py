@@ -12,8 +12,8 @@ clock stops when the last one has arrived. Then 10 %, 50 % and 90 % of that rate
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import peers, rounds
-from bench.clients.receivers import Receivers, Receiving
+from bench import rounds
+from bench.clients.receivers import Receiving
 from bench.harness import Metric, Options, Sheet, client_note
 from bench.peers.base import Driven
 
@@ -44,12 +44,8 @@ def run(options: Options) -> list[Sheet]:
 
 def one(case: str, sheet: Sheet, users: int, folder: Path, options: Options) -> None:
     """One round of one system."""
-    peer = peers.ALL[case]()
-    with peer.start(folder) as running:
-        script = peer.feeds(running, users)
-        with Receivers(script, folder, command=options.receiver) as receivers:
-            receivers.ready()
-            measure(case, sheet, users, running, receivers, options)
+    with rounds.connected(case, folder, options, lambda peer, running: peer.feeds(running, users)) as found:
+        measure(case, sheet, users, *found, options)
 
 
 def measure(

@@ -1,16 +1,18 @@
 """What the questions about connected clients share: rounds in own folders, open loops at some load."""
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import peers
-from bench.clients.receivers import Receiving
+from bench.clients.receivers import Receivers, Receiving
 from bench.clients.report import Counts
+from bench.clients.script import Script
 from bench.harness import Metric, Options, Sheet, interleaved
-from bench.peers.base import Driven
+from bench.peers.base import Driven, Peer, Running
 
 ARRIVE_TIMEOUT_S = 60
 _RUN_S = 1.0
@@ -63,6 +65,20 @@ def compare(
             one(case, Path(folder))
 
     interleaved(peers.wanted(names, options, sheet), options.rounds, measure, [sheet], once=once)
+
+
+@contextlib.contextmanager
+def connected(
+    case: str, folder: Path, options: Options, script: Callable[[Peer, Running], Script]
+) -> Iterator[tuple[Running, Receivers]]:
+    """A started system with its clients, all of them ready."""
+    peer = peers.ALL[case]()
+    with (
+        peer.start(folder) as running,
+        Receivers(script(peer, running), folder, command=options.receiver) as receivers,
+    ):
+        receivers.ready()
+        yield running, receivers
 
 
 @dataclass(frozen=True)
