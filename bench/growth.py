@@ -35,7 +35,8 @@ STREAMS = (100, 1_000, 10_000)
 AUDITED_STREAMS = 1_000
 PRINCIPALS = 1_000
 BATCH = 100
-FILL_BATCH = 2_000
+FILL_BATCH = 20_000
+"""At once while a log is made: pages of its index are written once for many events."""
 RESUMED = 10
 LOOKED_BACK = BATCH * PRINCIPALS
 TURNS = 4
