@@ -26,7 +26,7 @@ from eventstore.port import Listener
 from eventstore.seal import Vault
 from eventstore.store import Change, Loaded, Place, PutCounter, Reads, Store
 
-GROUP_EVENTS_MAX = 1000
+GROUP_EVENTS_MAX = 2048
 GROUP_BYTES_MAX = 1 << 20
 QUEUE_APPENDS_MAX = 8192
 QUEUE_BYTES_MAX = 32 << 20

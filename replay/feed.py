@@ -247,14 +247,8 @@ class Feed:
 
     def _on_commit(self, events: Sequence[StoredEvent]) -> None:
         self._memo.clear()
-        if self._tail.extend(events):
-            by_stream: dict[str, list[StoredEvent]] = {}
-            for event in events:
-                known = by_stream.get(event.stream)
-                if known is None:
-                    by_stream[event.stream] = [event]
-                else:
-                    known.append(event)
+        by_stream = self._tail.extend(events)
+        if by_stream is not None:
             if self._watchers:
                 self._wake((*by_stream, LOG_STREAM))
             self._tell({**by_stream, LOG_STREAM: events})

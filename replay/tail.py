@@ -4,7 +4,7 @@
 the log; each stream's part of it is therefore contiguous too. It knows no loop and no store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from eventstore.model import LOG_STREAM, StoredEvent
 
@@ -31,18 +31,21 @@ class _Segment:
     def next(self) -> int:
         return self.first + len(self._events) - self._start
 
-    def push(self, event: StoredEvent) -> None:
-        self._events.append(event)
+    def extend(self, events: Sequence[StoredEvent]) -> None:
+        self._events += events
 
-    def pop(self) -> StoredEvent:
-        event = self._events[self._start]
-        self._events[self._start] = _EVICTED
-        self._start += 1
-        self.first += 1
-        if self._start >= _TRIM_MIN and self._start * 2 > len(self._events):
-            del self._events[: self._start]
+    def drop(self, count: int) -> list[StoredEvent]:
+        """Let go of the oldest, and return them."""
+        start, end = self._start, self._start + count
+        gone = self._events[start:end]
+        self.first += count
+        if end >= _TRIM_MIN and end * 2 > len(self._events):
+            del self._events[:end]
             self._start = 0
-        return event
+        else:
+            self._events[start:end] = [_EVICTED] * count
+            self._start = end
+        return gone
 
     def after(self, after: int, events_max: int) -> list[StoredEvent]:
         begin = self._start + after + 1 - self.first
@@ -77,24 +80,32 @@ class Tail:
         """How many streams have recent events."""
         return len(self._streams)
 
-    def extend(self, events: Sequence[StoredEvent]) -> bool:
-        """Take newly durable events in position order; what is known already is passed over.
+    def extend(self, events: Sequence[StoredEvent]) -> dict[str, list[StoredEvent]] | None:
+        """Take newly durable events (at least one) in position order; known ones are passed over.
 
         Returns:
-            False if events are missing before these: a signal was lost. Then all that was held is
-            forgotten, since a reader must never be led over a hole.
+            `events` by stream; None if events are missing before these: a signal was lost. Then all
+            that was held is forgotten, since a reader must never be led over a hole.
         """
+        grouped = _by_stream(events)
+        first = events[0].position
+        if first == self._log.next and events[-1].position - first == len(events) - 1:
+            self._add(events, grouped)
+            return grouped
         whole = True
+        new: list[StoredEvent] = []
+        following = self._log.next
         for event in events:
-            if event.position < self._log.next:
+            if event.position < following:
                 continue
-            if event.position > self._log.next:
+            if event.position > following:
                 whole = False
                 self._restart(event.position)
-            self._push(event)
-        while len(self) > self._events_max or self._bytes > self._bytes_max:
-            self._evict()
-        return whole
+                new.clear()
+            new.append(event)
+            following = event.position + 1
+        self._add(new, _by_stream(new))
+        return grouped if whole else None
 
     def events(
         self, stream: str, after: int, *, events_max: int, bytes_max: int
@@ -116,20 +127,56 @@ class Tail:
         self._streams.clear()
         self._bytes = 0
 
-    def _push(self, event: StoredEvent) -> None:
-        segment = self._streams.get(event.stream)
-        if segment is None or segment.next != event.seq:
-            # A seq that does not follow cannot come from a sound log; its old part is left behind.
-            segment = self._streams[event.stream] = _Segment(event.seq)
-        segment.push(event)
-        self._log.push(event)
-        self._bytes += len(event.body)
+    def _add(self, events: Sequence[StoredEvent], grouped: Mapping[str, list[StoredEvent]]) -> None:
+        self._log.extend(events)
+        self._bytes += _bodies_bytes(events)
+        for stream, part in grouped.items():
+            segment = self._streams.get(stream)
+            sound = part[-1].seq - part[0].seq == len(part) - 1
+            if segment is None or not sound or segment.next != part[0].seq:
+                # Seqs that do not follow cannot come from a sound log; the old part is left behind.
+                whole = part if sound else _whole_end(part)
+                self._streams[stream] = segment = _Segment(whole[0].seq)
+                segment.extend(whole)
+            else:
+                segment.extend(part)
+        self._evict(len(self) - self._events_max)
+        while self._bytes > self._bytes_max:
+            self._evict(1)
 
-    def _evict(self) -> None:
-        event = self._log.pop()
-        self._bytes -= len(event.body)
-        segment = self._streams.get(event.stream)
-        if segment is not None and segment.first == event.seq:
-            segment.pop()
-            if segment.first == segment.next:
-                del self._streams[event.stream]
+    def _evict(self, count: int) -> None:
+        if count <= 0:
+            return
+        gone = self._log.drop(count)
+        self._bytes -= _bodies_bytes(gone)
+        for stream, seq in {event.stream: event.seq for event in gone}.items():
+            segment = self._streams.get(stream)
+            if segment is None or seq < segment.first:
+                continue
+            if seq + 1 >= segment.next:
+                del self._streams[stream]
+            else:
+                segment.drop(seq + 1 - segment.first)
+
+
+def _by_stream(events: Iterable[StoredEvent]) -> dict[str, list[StoredEvent]]:
+    grouped: dict[str, list[StoredEvent]] = {}
+    for event in events:
+        known = grouped.get(event.stream)
+        if known is None:
+            grouped[event.stream] = [event]
+        else:
+            known.append(event)
+    return grouped
+
+
+def _bodies_bytes(events: Iterable[StoredEvent]) -> int:
+    return sum([len(event.body) for event in events])
+
+
+def _whole_end(events: list[StoredEvent]) -> list[StoredEvent]:
+    """The last ones, as far back as they follow each other."""
+    start = len(events) - 1
+    while start and events[start - 1].seq + 1 == events[start].seq:
+        start -= 1
+    return events[start:]

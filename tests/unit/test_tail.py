@@ -121,6 +121,24 @@ def test_a_miss_is_seen_also_when_nothing_is_held() -> None:
     assert tail.extend([event("a", 10, 10)])
 
 
+def test_it_tells_the_events_of_each_stream_in_order() -> None:
+    tail = Tail(events_max=2, bytes_max=1000)
+    grouped = tail.extend(list(stored("a", "b", "a")))
+    assert grouped is not None
+    assert {stream: [e.seq for e in part] for stream, part in grouped.items()} == {"a": [1, 2], "b": [1]}
+
+
+def test_seqs_that_do_not_follow_are_never_one_run() -> None:
+    tail = Tail(events_max=10, bytes_max=1000)
+    tail.extend([event("a", 1, 1), event("a", 2, 2), event("a", 7, 3), event("a", 8, 4)])
+    assert not holds(tail, "a", 0)
+    assert not holds(tail, "a", 5)
+    assert numbers(tail, "a", 6) == [7, 8]
+    tail.extend([event("a", 10, 5)])
+    assert not holds(tail, "a", 6)
+    assert numbers(tail, "a", 9) == [10]
+
+
 def test_it_begins_behind_a_log_that_has_history() -> None:
     tail = Tail(events_max=10, bytes_max=1000, position=500)
     assert tail.extend([event("a", 41, 501)])
