@@ -125,7 +125,7 @@ class Source:
             await self._publish(events)
 
         while done < count:
-            until = min(count, int((time.monotonic_ns() - start_ns) * per_s / 1e9))
+            until = min(count, 1 + int((time.monotonic_ns() - start_ns) * per_s / 1e9))
             moments = [start_ns + int(n / per_s * 1e9) for n in range(done, until)]
             done = max(done, until)
             for at, events in due(moments) if moments else ():

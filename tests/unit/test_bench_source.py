@@ -55,6 +55,16 @@ def test_an_open_loop_publishes_all_and_says_how_late() -> None:
     assert list(published.numbers) == [GROUP]
 
 
+def test_an_event_of_an_open_loop_does_not_wait_until_the_next_one_is_due() -> None:
+    async def main() -> None:
+        async with asyncio.timeout(10):
+            await Source(published).rate(per_s=0.001, count=1)
+
+    published = Published()
+    asyncio.run(main())
+    published.check(1)
+
+
 def test_filling_gives_every_user_the_same_numbers() -> None:
     published = Published()
     assert asyncio.run(Source(published).fill(3, 1, 700)) == {"published": 2100}

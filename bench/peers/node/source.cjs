@@ -38,7 +38,7 @@ exports.obey = function obey(publish, hello) {
     let done = 0;
     const late = new Float64Array(count);
     const timer = setInterval(() => {
-      const until = Math.min(count, Math.floor((Number(now() - start) * perS) / 1e9));
+      const until = Math.min(count, 1 + Math.floor((Number(now() - start) * perS) / 1e9));
       for (; done < until; done++) {
         const at = start + BigInt(Math.floor((done / perS) * 1e9));
         late[done] = Number(now() - at) / 1e6;
