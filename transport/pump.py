@@ -128,6 +128,8 @@ class Pump:
 
     def retry(self) -> None:
         """Some time went by: try again what could not be read."""
+        if not (self._unread or self._parked or self.session.delivery.backlog):
+            return  # as good as always, and asked of every connection once a second
         for sub in self._unread:
             self.session.delivery.unpark(sub)
         self._unread.clear()
