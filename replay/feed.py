@@ -1,9 +1,11 @@
 """Cursors over the log: signal, then read.
 
-`Feed` listens to the log, keeps the newest events in memory and wakes who watches a stream. Live
-delivery and catch-up are one call: `peek` answers from memory or says that `fetch` must ask the
+`Feed` listens to the log, keeps the newest events in memory and wakes who watches a stream. Whoever is
+behind reads by one call, however far: `peek` answers from memory or says that `fetch` must ask the
 store. A reader is nothing but a number, so one that stands still costs nothing. A signal that was
-missed does no harm: every answer compares with the log's head.
+missed does no harm: every answer compares with the log's head. A tap is handed each commit's events
+themselves, for who serves many readers that stand right before them; it too may be told that some are
+missing, and its readers then read.
 """
 
 import asyncio

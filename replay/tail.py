@@ -1,4 +1,4 @@
-"""A bounded memory of the newest events, so that live delivery does not read the store.
+"""A bounded memory of the newest events, so that who is a little behind does not read the store.
 
 `replay.feed` fills it from the log's signals and answers from it. It holds one contiguous piece of
 the log; each stream's part of it is therefore contiguous too. It knows no loop and no store.

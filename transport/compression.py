@@ -1,6 +1,6 @@
 """The compressed protocol's frames (PROTOCOL 7), server side: one compressor for all connections. Pure.
 
-A message is compressed once, whoever many connections it goes to. What may be compressed is decided
+A message is compressed once, however many connections it goes to. What may be compressed is decided
 where messages are made: runs of events, snapshots, and replies whose command says so. Never what
 belongs to no dictionary reader yet (the authentication), what holds the text of strangers beside
 something worth guessing and can be asked for again and again (mails, lists of mails), or what many

@@ -1,9 +1,10 @@
 """One WebSocket as an actor: the shell around a session.
 
-The handler task of the library is the only reader; it hands each message to the actor and waits for
-room in its inbox, so back-pressure reaches TCP. Everything else happens on the loop, between two
-messages, by plain calls: commits wake the pump, answers come from tasks of their own, and the hub's
-one timer calls `tick`. No timer and no task is kept for an idle connection.
+Plain acks are taken at the socket, as they come (`took`). Whatever else a client says the handler task
+of the library hands to the actor, message by message, and waits for room in its inbox, so back-pressure
+reaches TCP. Everything else happens on the loop, between two messages, by plain calls: the fan-out hands
+in frames or wakes the pump, answers come from tasks of their own, and the hub's one timer calls `tick`.
+An idle connection keeps no timer, and no task but the handler's.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """What the port answers to plain HTTP (PROTOCOL 11): health, metrics, and small static files.
 
-`Site.respond` is the server's `process_request`: None means that the request is a WebSocket upgrade.
+`Site.respond` is asked about every request that the library parsed: None means that it wants a WebSocket.
 A response leaves in one piece and the connection closes behind it.
 """
 

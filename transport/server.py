@@ -1,7 +1,8 @@
 """The listening socket: handshakes, who may come in, and the drain.
 
-Plain HTTP on the same port is answered by the site. A WebSocket passes the origin check and the
-limits per address, then becomes a `Connection`.
+A request for a WebSocket passes the origin check and the limits per address, then becomes a
+`Connection`: at once where it is the usual one (`greeting`), else by way of the library, which also parses
+plain HTTP, answered by the site, and writes every refusal. Both ways ask the same door.
 """
 
 import asyncio

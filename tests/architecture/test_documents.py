@@ -52,7 +52,12 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 
 
 def test_links_between_the_documents_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        ROOT / "bench/NOTES.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ]
     for page in pages:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if not target.startswith(("http:", "https:")):
