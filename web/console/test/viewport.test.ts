@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { moved, reveal, visible } from "../src/model/viewport";
+import { follows, moved, reveal, visible } from "../src/model/viewport";
 
 describe("visible", () => {
   it("draws what is in sight and a little beyond", () => expect(visible(10_000, 50, 5000, 500, 4)).toEqual({ first: 96, end: 114 }));
@@ -27,4 +27,20 @@ describe("moved", () => {
   );
   it("leaves other keys alone", () => expect(moved("a", 5, 100, 10)).toBeNull());
   it("goes nowhere in an empty list", () => expect(moved("End", 0, 0, 10)).toBeNull());
+});
+
+describe("following the newest line", () => {
+  it("goes on when lines came between a jump to the end and its scroll event", () => {
+    expect(follows(true, false, 500, 400)).toBe(true);
+  });
+  it("ends when one scrolls up", () => {
+    expect(follows(true, false, 399, 400)).toBe(false);
+  });
+  it("begins again at the end, however one got there", () => {
+    expect(follows(false, true, 500, 400)).toBe(true);
+    expect(follows(false, true, 300, 400)).toBe(true);
+  });
+  it("does not begin by scrolling down somewhere else", () => {
+    expect(follows(false, false, 500, 400)).toBe(false);
+  });
 });

@@ -23,6 +23,14 @@ export function reveal(index: number, linePx: number, topPx: number, heightPx: n
   return topPx;
 }
 
+/**
+ * Whether a list goes on following its newest line. Only scrolling up ends that: when the browser tells of
+ * a jump to the end, further lines may have come, and the end is elsewhere again.
+ */
+export function follows(before: boolean, atEnd: boolean, topPx: number, topBeforePx: number): boolean {
+  return atEnd || (before && topPx >= topBeforePx);
+}
+
 /** Where a key takes the cursor of a list; null for keys that mean something else. */
 export function moved(key: string, at: number, count: number, page: number): number | null {
   const steps: Readonly<Record<string, number>> = {
