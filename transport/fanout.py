@@ -38,6 +38,10 @@ class Lane(Protocol):
         """A commit touched `stream`: read for yourself."""
         ...
 
+    def failed(self) -> None:
+        """It raised: what it counts as sent may not have been written, so it must end."""
+        ...
+
 
 class _Members:
     """Who watches one stream. The snapshot is made again only after a change."""
@@ -96,8 +100,16 @@ class FanOut:
         waiting: list[_Frame] = []
         for stream, events in by_stream.items():
             watched = self._streams.get(stream)
-            if watched is not None:
-                self._serve(stream, events, watched.now(), now_s, waiting)
+            if watched is None:
+                continue
+            lanes = watched.now()
+            try:
+                self._serve(stream, events, lanes, now_s, waiting)
+            except Exception:  # noqa: BLE001  no frame could be made; who reads for himself may do better
+                _log.exception("events_not_framed", stream=stream)
+                _flush(waiting)  # what was taken comes before what is read now
+                for lane in lanes:
+                    _wake(lane, stream)
         _flush(waiting)
 
     def _serve(
@@ -140,6 +152,7 @@ def _flush(waiting: list[_Frame]) -> None:
             lane.write_events(frame, count)
         except Exception:  # noqa: BLE001  one connection's fault is not the others'
             _log.exception("events_not_written")
+            _end(lane)
     waiting.clear()
 
 
@@ -148,3 +161,11 @@ def _wake(lane: Lane, stream: str) -> None:
         lane.woken(stream)
     except Exception:  # noqa: BLE001  as above
         _log.exception("lane_failed", stream=stream)
+        _end(lane)
+
+
+def _end(lane: Lane) -> None:
+    try:
+        lane.failed()
+    except Exception:  # noqa: BLE001  as above
+        _log.exception("lane_not_ended")

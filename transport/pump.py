@@ -114,6 +114,10 @@ class Pump:
         self.session.woken(stream)
         self.run()
 
+    def failed(self) -> None:
+        """See `fanout.Lane`."""
+        self._fail("internal error")
+
     def take_snapshot(self, sub: Subscription) -> None:
         """Get the state of a stream and send it."""
         self._pictures.append(sub)
@@ -208,6 +212,9 @@ class Pump:
                     continue
                 self._send(sub, run, self._ambient.monotonic_s())
                 self.run()
+        except Exception:  # noqa: BLE001  a fault of ours; the client comes back to another connection
+            _log.exception("fetch_failed")
+            self._fail("internal error")
         finally:
             self._fetching = False
 

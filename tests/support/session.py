@@ -215,6 +215,9 @@ class Driver:
         self.session.woken(stream)
         self.pump()
 
+    def failed(self) -> None:
+        raise AssertionError("a driver does not fail")
+
     def reply(
         self,
         body: Message | None = None,

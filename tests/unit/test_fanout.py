@@ -1,9 +1,11 @@
 """New events go to everybody at once; who stands elsewhere reads for himself."""
 
+from typing import Any
+
 from eventstore.model import LOG_STREAM, StoredEvent
 from tests.support.session import Driver, ModelLog, seqs, texts, types
 from transport.fanout import FanOut
-from transport.frames import FrameCache
+from transport.frames import FrameCache, Framed
 from transport.session import Session
 from transport.settings import TransportSettings
 
@@ -104,6 +106,7 @@ class Broken:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.ended = 0
 
     def has_room(self) -> bool:
         return True
@@ -113,6 +116,10 @@ class Broken:
 
     def woken(self, stream: str) -> None:
         raise OSError(stream)
+
+    def failed(self) -> None:
+        self.ended += 1
+        raise OSError("also this")
 
 
 def test_one_broken_connection_costs_nobody_else_an_event() -> None:
@@ -124,9 +131,36 @@ def test_one_broken_connection_costs_nobody_else_an_event() -> None:
     for member in (broken, last):
         two.fanout.join("system", member)
     two.commit("system", "a")
+    assert broken.ended == 1, "what was not written counts as sent"
     two.fanout.committed(None)
+    assert broken.ended == 2, "what it should have read may be half done"
     two.commit("system", "b")
     assert texts(last.take()) == ["a", "b"]
+
+
+class Unframeable(FrameCache):
+    """Cannot make one stream's frames the first time it is asked."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(bytes_max=1 << 20, frame_bytes_max=4000)
+        self.stream = stream
+
+    def unshared(self, stream: str, *args: Any, **kwargs: Any) -> Framed:
+        if stream == self.stream:
+            self.stream = ""
+            raise MemoryError
+        return super().unshared(stream, *args, **kwargs)
+
+
+def test_frames_that_cannot_be_made_take_nothing_from_the_other_streams_of_the_commit() -> None:
+    one = crowd(1)
+    (driver,) = one.drivers
+    fanout = FanOut(Unframeable("system"), events_max=8, monotonic_s=lambda: 0.0)
+    for stream in driver.watched:
+        fanout.join(stream, driver)
+    first, second = one.log.append("user/42", "a"), one.log.append("system", "b")
+    fanout.committed({"user/42": [first], "system": [second], LOG_STREAM: [first, second]})
+    assert sorted(texts(driver.take())) == ["a", "b"]
 
 
 def test_who_left_is_served_no_more() -> None:
