@@ -20,6 +20,8 @@ from websockets.exceptions import InvalidMessage
 from websockets.frames import PONG, Frame
 from websockets.http11 import Response
 from websockets.protocol import CLOSING, OPEN, Event
+from websockets.protocol import Protocol as WebSocketProtocol
+from websockets.streams import StreamReader
 
 from transport.dialects import Negotiated
 from transport.settings import TransportSettings
@@ -30,6 +32,8 @@ _SHORT_HEAD_BYTES = 6
 _SHORT_BYTES_MAX = 125
 _FINAL_TEXT = 0x81
 _MASKED = 0x80
+_AT_EOF = StreamReader.at_eof.__code__
+"""Where the library's parser stands while nothing of a frame has come."""
 _REPLIES_WAITING_MAX = 4
 """A peer that does not read what it asks for (replies, pongs) is cut off at so many largest replies."""
 
@@ -60,6 +64,17 @@ def short_text(data: bytes) -> bytes | None:
     payload = data[_SHORT_HEAD_BYTES:]
     key = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
+
+
+def _between_frames(protocol: WebSocketProtocol) -> bool:
+    """Whether the library has read every frame to its end.
+
+    An empty buffer does not tell: the parser may have the head of a frame and wait for its rest.
+    """
+    waits_in = protocol.parser
+    while waits_in.gi_yieldfrom is not None:
+        waits_in = waits_in.gi_yieldfrom
+    return waits_in.gi_code is _AT_EOF
 
 
 class Listener(Protocol):
@@ -181,7 +196,7 @@ class WebSocket(ServerConnection):
             self._beginning += data[:_METHOD_BYTES_MAX]
         super().data_received(data)
         protocol = self.protocol
-        self._whole = not protocol.reader.buffer and protocol.current_size is None
+        self._whole = protocol.current_size is None and _between_frames(protocol)
         if protocol.state is CLOSING:
             # The library answered a close or a breach of protocol, and would wait for ever.
             self.abort_within(self._settings.close_timeout_s)

@@ -3,7 +3,8 @@
 import asyncio
 
 import msgspec
-from websockets.frames import TEXT, Frame
+import pytest
+from websockets.frames import BINARY, TEXT, Frame
 
 from tests.support.rawclient import RawClient, raw
 from tests.support.services import run
@@ -11,6 +12,7 @@ from tests.support.session import seqs
 from tests.support.wire import World, until, world
 from transport.codes import CloseCode
 from transport.settings import TransportSettings
+from transport.websocket import WebSocket
 
 V1 = "huahuo.v1"
 STREAM = "user/42"
@@ -55,6 +57,34 @@ def test_an_ack_in_two_segments_is_one_ack() -> None:
             assert seqs([await client.until("events")], STREAM) == [4, 5]
             client.ws.transport.write(ack(5))
             assert seqs([await client.until("events")], STREAM) == [6]
+
+    run(main())
+
+
+def waits_in(ws: WebSocket) -> str:
+    """In which of its functions the library's parser waits for bytes."""
+    parser = ws.protocol.parser
+    while parser.gi_yieldfrom is not None:
+        parser = parser.gi_yieldfrom
+    return parser.gi_code.co_name
+
+
+@pytest.mark.parametrize("head_bytes", [2, 6])
+def test_what_looks_like_an_ack_inside_a_frame_is_none(head_bytes: int) -> None:
+    """The library has taken the head out of its buffer, and waits for the rest of the frame."""
+
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as client:
+            await three_of(w, client)
+            (ws,) = w.server._open
+            said, inside = Frame(BINARY, b"\xff" * 120).serialize(mask=True), ack(3)
+            client.ws.transport.write(said[:head_bytes])
+            await until(lambda: waits_in(ws) == "read_exact")
+            client.ws.transport.write(inside)
+            await until(lambda: ws.protocol.reader.buffer or not outstanding(w))
+            client.ws.transport.write(said[head_bytes + len(inside) :])
+            assert (await client.until("error"))["code"] == "bad_message"
+            assert outstanding(w) == 3
 
     run(main())
 
