@@ -68,7 +68,7 @@ class Authenticator:
     """Verifies and mints tokens with one secret; `previous` secrets still verify (a rotation).
 
     Raises:
-        ValueError: a secret is shorter than 32 bytes.
+        ValueError: a secret is shorter than 32 bytes, or is no secret but a key pair's half.
     """
 
     def __init__(
@@ -84,6 +84,14 @@ class Authenticator:
         self._secret = secret
         self._accepted = (secret, *previous)
         self._jws = jwt.PyJWS()
+        for one in self._accepted:
+            try:
+                self._jws.get_algorithm_by_name(_ALGORITHM).prepare_key(one)
+            except jwt.InvalidKeyError:
+                raise ValueError(
+                    "the token secret is a public key or a certificate, which others may know; "
+                    "take random bytes, for example from `openssl rand -hex 32`."
+                ) from None
         self.revocations = revocations if revocations is not None else Revocations()
 
     def __repr__(self) -> str:

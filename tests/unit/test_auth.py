@@ -265,6 +265,15 @@ def test_a_short_secret_is_refused_with_what_to_do(secrets: tuple[bytes, tuple[b
         Authenticator(secrets[0], previous=secrets[1])
 
 
+@pytest.mark.parametrize("place", ["secret", "previous"])
+def test_half_of_a_key_pair_is_refused_as_a_secret(place: str) -> None:
+    """Who knows the public key could sign with it; the library refuses it at every token, too late."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    public = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(ValueError, match="public key"):
+        Authenticator(*((public,) if place == "secret" else (SECRET,)), previous=[public, OLD])
+
+
 def test_no_secret_and_no_token_shows_in_repr_or_failure() -> None:
     auth = Authenticator(SECRET, previous=[OLD])
     text = token(user_id="canary")
