@@ -61,6 +61,8 @@ class HasTransport(Protocol):
 class Lobby:
     """Sockets that have not finished their handshake: at most `size`, the oldest gives way to the next.
 
+    Once it is closed nobody waits here: a loop may still hand in what it had accepted before.
+
     One timer, for the silent one that came first, ends those that say nothing for `timeout_s`.
     """
 
@@ -78,14 +80,17 @@ class Lobby:
         """TCP is connected."""
         self._inside[socket] = None
         if len(self._inside) > self._size:
-            next(iter(self._inside)).transport.abort()
+            oldest = next(iter(self._inside))
+            # At once: the loop tells that it is gone only after all that are accepted in this turn.
+            self.leave(oldest)
+            oldest.transport.abort()
 
     def greet(self, greeting: "Greeting") -> None:
         """TCP is connected, and something should be said soon."""
         loop = asyncio.get_running_loop()
         greeting.deadline_s = loop.time() + self._timeout_s
-        self.enter(greeting)
         self._silent[greeting] = None
+        self.enter(greeting)
         if self._timer is None:
             self._timer = loop.call_at(greeting.deadline_s, self._time_is_up)
 
@@ -96,7 +101,8 @@ class Lobby:
             self._silent.pop(socket, None)
 
     def close(self) -> None:
-        """Cut everybody off."""
+        """Cut everybody off, also who comes later."""
+        self._size = 0
         for socket in tuple(self._inside):
             socket.transport.abort()
 

@@ -49,6 +49,7 @@ that the kernel holds, twice, before it reads what the first of them said."""
 
 _READ_FRAMES_MAX = 4
 _NORMAL_CLOSURE = 1000
+_RESTARTS = "the server restarts"
 _WELCOMED = Request("/", Headers())
 """Stands for a request that was answered without the library; nobody asks a WebSocket for it."""
 
@@ -145,7 +146,7 @@ class Server:
         self._lobby.close()
         for connection in tuple(self._open.values()):
             if connection is not None:
-                connection.close(CloseCode.DRAINING, "the server restarts")
+                connection.close(CloseCode.DRAINING, _RESTARTS)
         try:
             async with asyncio.timeout(self._settings.drain_timeout_s if timeout_s is None else timeout_s):
                 await self._all_gone()
@@ -296,6 +297,8 @@ class Server:
                 await self._turn_away(ws, CloseCode.UNSUPPORTED_VERSION, "no offered version is spoken here")
             else:
                 self._open[ws] = connection_actor = Connection.open(ws, ws.negotiated.dialect, self._wires)
+                if self._draining:  # it was welcomed right before, and nobody has told it
+                    connection_actor.close(CloseCode.DRAINING, _RESTARTS)
                 await connection_actor.read()
         finally:
             del self._open[ws]

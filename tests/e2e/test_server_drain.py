@@ -8,6 +8,7 @@ from tests.support.rawclient import raw
 from tests.support.services import run
 from tests.support.wire import until, world
 from transport.codes import CloseCode
+from transport.greeting import Greeting
 from transport.settings import TransportSettings
 
 V1 = "huahuo.v1"
@@ -49,6 +50,25 @@ def test_a_socket_without_a_handshake_cannot_hold_it() -> None:
             await w.server.drain(2)
             assert asyncio.get_running_loop().time() - began < 1
             writer.close()
+
+    run(main())
+
+
+def test_who_was_welcomed_in_the_very_turn_of_the_drain_is_told_too() -> None:
+    async def main() -> None:
+        async with world() as w:
+            spoke = w.server.spoke
+            drains: list[asyncio.Task[None]] = []
+
+            def spoke_and_drained(greeting: Greeting, data: bytes) -> None:
+                drains.append(asyncio.create_task(w.server.drain(2)))  # runs before the socket's own task
+                spoke(greeting, data)
+
+            w.server.spoke = spoke_and_drained  # type: ignore[method-assign]
+            async with raw(w.url, V1) as client:
+                assert await client.closed() == CloseCode.DRAINING
+                assert client.seen[-1]["type"] == "goaway"
+            await asyncio.gather(*drains)
 
     run(main())
 

@@ -166,3 +166,23 @@ def test_the_oldest_gives_way_when_the_lobby_is_full() -> None:
         assert (b.aborted, c.aborted) == (False, True)
 
     run_virtual(main())
+
+
+def test_many_that_come_at_once_do_not_fill_the_lobby_beyond_its_size() -> None:
+    async def main() -> None:
+        lobby = Lobby(2, timeout_s=10)
+        cuts = [arrive(lobby)[1] for _ in range(7)]  # before the loop tells of any end
+        assert [cut.aborted for cut in cuts] == [True] * 5 + [False] * 2
+        assert len(lobby) == 2
+
+    run_virtual(main())
+
+
+def test_who_comes_after_the_lobby_was_closed_is_cut_off() -> None:
+    async def main() -> None:
+        lobby = Lobby(2, timeout_s=10)
+        lobby.close()
+        _, cut = arrive(lobby)
+        assert (cut.aborted, len(lobby)) == (True, 0)
+
+    run_virtual(main())
