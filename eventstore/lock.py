@@ -52,6 +52,7 @@ class DirectoryLock:
             raise
         self.left = self._read()
         """How the last holder left the directory."""
+        self._trusted = True
 
     @property
     def lost_power(self) -> bool:
@@ -69,6 +70,19 @@ class DirectoryLock:
         """Note that this process has the log open: from here on a stop is unclean until `leave`."""
         self._write(Left(pid=os.getpid(), boot=_boot()))
 
+    def distrust(self) -> None:
+        """Note that the disk failed: after an unclean stop the next opening looks for damage.
+
+        A kernel that could not write a page may drop it, so its cache vouches for nothing any more.
+        """
+        if self._trusted:
+            try:
+                self._write(Left(pid=os.getpid()))
+            except OSError as error:  # tried again at the next fault
+                _log.warning("lock_not_noted", reason=error.strerror)
+            else:
+                self._trusted = False
+
     def leave(self, left: Left | None) -> None:
         """Let go; with `left` note a clean close. A note that cannot be written makes it an unclean one."""
         try:
@@ -85,8 +99,9 @@ class DirectoryLock:
     def _write(self, left: Left) -> None:
         left = msgspec.structs.replace(left, inode=os.fstat(self._file).st_ino)
         data = msgspec.json.encode(left)
-        os.ftruncate(self._file, 0)
+        # Written over and cut afterwards: an empty file would say that nobody was ever here.
         os.pwrite(self._file, data, 0)
+        os.ftruncate(self._file, len(data))
         os.fsync(self._file)
 
 

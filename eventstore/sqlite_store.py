@@ -113,6 +113,7 @@ class SqliteStore:
         A new connection could find such frames in the page cache and take them for durable; it is
         made only if this one is beyond use, and then empties the write-ahead log before it reads.
         """
+        self._lock.distrust()
         try:
             self._roll_back()
             return self._load_durable()

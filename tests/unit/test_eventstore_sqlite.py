@@ -1,6 +1,7 @@
 """What only the SQLite engine promises: its files, its settings, its checkpoints, what it finds at open."""
 
 import asyncio
+import errno
 import itertools
 import json
 import os
@@ -15,12 +16,13 @@ import pytest
 from eventstore import sqlite_store
 from eventstore.ambient import FakeAmbient
 from eventstore.errors import Closed, Damaged, EventStoreError, InUse, Unavailable
-from eventstore.lock import LOCK, DirectoryLock
+from eventstore.lock import LOCK, DirectoryLock, Left
 from eventstore.model import Append, NewEvent, RowPut, Secret, SecretPut
 from eventstore.schema import DATABASE
 from eventstore.seal import Vault
 from eventstore.sqlite import SqliteLog
 from eventstore.sqlite_reads import EVENTS_BY_POSITION, EVENTS_BY_SEQ
+from eventstore.sqlite_store import SqliteStore
 from tests.support.logs import MASTER_KEY, append, event, looped
 
 
@@ -362,6 +364,55 @@ def test_pages_are_looked_at_after_the_machine_stopped_and_not_only_the_process(
     (tmp_path / LOCK).write_text(json.dumps(held | note))
     after = DirectoryLock(tmp_path)
     assert after.lost_power is looked_at
+    after.leave(None)
+
+
+def test_after_a_fault_of_the_disk_pages_are_looked_at_also_after_a_killed_process(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path)
+    lock.hold()
+    lock.distrust()
+    lock.leave(None)
+    after = DirectoryLock(tmp_path)
+    assert (after.lost_power, after.left.pid) == (True, os.getpid())
+    after.leave(Left())
+    clean = DirectoryLock(tmp_path)
+    assert not clean.lost_power
+    clean.leave(None)
+
+
+@looped
+async def test_a_commit_that_failed_leaves_a_note_for_the_next_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_store: SqliteStore, _events: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    log = await opened(tmp_path)
+    assert json.loads((tmp_path / LOCK).read_bytes())["boot"]
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteStore, "_insert", broken)
+        with pytest.raises(Unavailable):
+            await log.append(Append(ts_ms=0, events=(event("a"),)))
+    assert not json.loads((tmp_path / LOCK).read_bytes())["boot"]
+    await log.append(Append(ts_ms=0, events=(event("a"),)))
+    await log.close()
+    assert json.loads((tmp_path / LOCK).read_bytes())["pid"] == 0
+
+
+def test_a_note_that_is_not_written_whole_is_not_taken_for_no_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = DirectoryLock(tmp_path)
+    lock.hold()
+
+    def full(_file: int, _data: bytes, _offset: int) -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        lock.leave(Left(log="x", position=7))
+    after = DirectoryLock(tmp_path)
+    assert after.left.pid == os.getpid(), "an unclean stop, as before"
     after.leave(None)
 
 
