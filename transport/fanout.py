@@ -128,7 +128,7 @@ class FanOut:
         while at < len(events):
             if at:
                 _flush(waiting)  # what they hold for one connection stays within its bound
-            part = events if len(events) <= self._events_max else events[at : at + self._events_max]
+            part = events[at : at + self._events_max]
             made: dict[str, Framed] = {}
             for lane in lanes:
                 session = lane.session

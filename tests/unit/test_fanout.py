@@ -59,6 +59,7 @@ def test_a_large_commit_leaves_in_frames_of_the_limits() -> None:
         sent = driver.take()
         assert [len(message["events"]) for message in sent] == [8, 8, 4, 1, 1]
         assert seqs(sent, "system") == list(range(1, 23))
+        assert texts(sent) == [*(str(n) for n in range(20)), "x" * 3000, "y" * 3000]
 
 
 def test_who_stands_behind_reads_for_himself_and_is_then_in_step_again() -> None:
