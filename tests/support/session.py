@@ -234,8 +234,11 @@ class Driver:
         return self.take()
 
     def give_snapshot(self, seq: int, state: bytes = b'{"emails":[]}') -> list[Message]:
-        self.carry_out(self.session.snapshot(self.snapshots_due.pop(0).sub, seq, state))
+        self._give(self.snapshots_due.pop(0), seq, state)
         return self.take()
+
+    def _give(self, due: TakeSnapshot, seq: int, state: bytes) -> None:
+        self.carry_out(self.session.snapshot(due.sub, seq, state))
 
     def after(self, seconds: float, *, heard: bool = True) -> list[Message]:
         """Let time go by (the client answers pings unless `heard` is False), then tick."""
@@ -283,10 +286,10 @@ class Driver:
                 self.watched.remove(output.stream)
                 self.fanout.leave(output.stream, self)
             case TakeSnapshot():
-                self.snapshots_due.append(output)
-                if not self.hold_snapshots:
-                    stream = output.sub.stream
-                    self.sent += self.give_snapshot(self.log.head(stream).seq)
+                if self.hold_snapshots:
+                    self.snapshots_due.append(output)
+                else:
+                    self._give(output, self.log.head(output.sub.stream).seq, b'{"emails":[]}')
             case Acked():
                 self.acked[output.stream] = max(self.acked.get(output.stream, 0), output.seq)
             case Alarm():
