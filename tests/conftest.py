@@ -2,7 +2,12 @@
 
 import os
 
+import hypothesis
 import pytest
+
+# Whether an example takes long says something of the machine, and of what it does beside.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _skipped: list[str] = []
 
