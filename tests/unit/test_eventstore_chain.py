@@ -36,7 +36,9 @@ def test_the_chain_of_a_known_history_is_the_one_that_stands_in_logs_since_long(
         1, "user/42", 1, "email_added", body, 2, 1_790_000_000_123, "mailbox/7", "user/42", "c-1", 0, "0.1.0",
         b"",
     )  # fmt: skip
-    far = StoredEvent(70_000, "group/ops", 300, "n", b"x" * 300, 1, 2**53 - 1, "", "", "", 69_999, "y" * 40, b"")
+    far = StoredEvent(
+        70_000, "group/ops", 300, "n", b"x" * 300, 1, 2**53 - 1, "", "", "", 69_999, "y" * 40, b""
+    )
     chain = relink(GENESIS, one)
     assert chain.hex() == "53dcd34d3d2427462b7e0426323bb8e86d5c96ccd36b05a502654623b20d7f17"
     assert relink(chain, far).hex() == "5469aa1cb5676ae8687beada0ec5299713e2ca1960f8064c2705b98b9dc1ee02"

@@ -1,0 +1,162 @@
+"""Many connections in one fan-out: each gets every event of what it reads once, in order, as it was written.
+
+Frames are handed out that were made for others, and a commit is cut into frames by count and by size; so
+what is compared is what the events say, not only their numbers.
+"""
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventstore.model import LOG_STREAM, StoredEvent
+from tests.support.compressed import compression
+from tests.support.session import Driver, Message, ModelLog
+from transport.dialects import DOCUMENT, V1, V1_ZSTD
+from transport.fanout import FanOut
+from transport.frames import FrameCache
+from transport.settings import TransportSettings
+
+STREAMS = ("user/42", "system", "group/ops")
+FRAME_BYTES_MAX = 400
+SETTINGS = TransportSettings(frame_bytes_max=FRAME_BYTES_MAX, frame_events_max=4, window=7, messages_per_s=0)
+WHO = (
+    ("alice", V1),
+    ("alice", V1),
+    ("alice", V1_ZSTD),
+    ("alice", DOCUMENT),
+    ("root", V1),
+    ("root", DOCUMENT),
+)
+
+READERS = st.integers(0, len(WHO) - 1)
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(STREAMS), st.sampled_from([0, 0, 90, FRAME_BYTES_MAX])), min_size=1, max_size=12
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("commit"), EVENTS),
+        st.tuples(st.just("lost"), EVENTS),
+        st.tuples(st.just("hold"), READERS),
+        st.tuples(st.just("ack"), READERS),
+        st.tuples(
+            st.just("move"),
+            st.tuples(
+                READERS, st.sampled_from((*STREAMS, LOG_STREAM)), st.sampled_from(["start", "head", 0, 1])
+            ),
+        ),
+        st.tuples(st.just("leave"), st.tuples(READERS, st.sampled_from(STREAMS))),
+    ),
+    max_size=25,
+)
+
+
+class Reader:
+    """What one client knows. Raises where it is told anything but what comes next."""
+
+    def __init__(self, driver: Driver, who: str) -> None:
+        self.driver = driver
+        self.cursors: dict[str, int] = {}
+        answer = driver.login(who)
+        self.hear([answer, *driver.take()])
+
+    def hear(self, messages: list[Message]) -> None:
+        for message in messages:
+            self._hear(message)
+
+    def say(self, **message: Any) -> None:
+        self.hear(self.driver.say(**message))
+
+    def ack(self) -> None:
+        self.say(action="ack", cursors=self.cursors)
+
+    def _hear(self, message: Message) -> None:
+        match message["type"]:
+            case "authentication_result":
+                self.cursors = {name: place["after"] for name, place in message["streams"].items()}
+            case "subscribed" if message["outcome"] != "denied":
+                self.cursors[message["stream"]] = message["after"]
+            case "unsubscribed":
+                self.cursors.pop(message["stream"], None)
+            case "events":
+                for seq, event in enumerate(message["events"], message["seq"]):
+                    self._event(message["stream"], seq, event)
+            case "noted":
+                self._event(message["stream"], message["seq"], message)
+            case "live":
+                assert self.cursors[message["stream"]] == message["seq"]
+
+    def _event(self, stream: str, seq: int, event: Message) -> None:
+        assert seq == self.cursors[stream] + 1
+        written = msgspec.json.decode(self.driver.log.streams[stream][seq - 1].body)
+        assert {name: event[name] for name in written} == written
+        self.cursors[stream] = seq
+
+
+class Crowd:
+    """Readers of one log, and the log's writer."""
+
+    def __init__(self) -> None:
+        self.log = ModelLog()
+        frames = FrameCache(bytes_max=1 << 20, frame_bytes_max=FRAME_BYTES_MAX)
+        self.fanout = FanOut(frames, events_max=SETTINGS.frame_events_max, monotonic_s=lambda: 0.0)
+        self.readers: list[Reader] = []
+        for who, dialect in WHO:
+            driver = Driver(self.log, dialect=dialect, settings=SETTINGS, compression=compression())
+            driver.fanout = self.fanout
+            self.readers.append(Reader(driver, who))
+
+    def step(self, what: str, value: Any) -> None:
+        match what, value:
+            case "commit", events:
+                by_stream: dict[str, list[StoredEvent]] = {}
+                for stream, pad in events:
+                    event = self.log.append(stream, pad=pad)
+                    for name in (stream, LOG_STREAM):
+                        by_stream.setdefault(name, []).append(event)
+                self.tell(by_stream)
+            case "lost", events:
+                for stream, pad in events:
+                    self.log.append(stream, pad=pad)
+                self.tell(None)
+            case "hold", number:
+                driver = self.readers[number].driver
+                driver.hold_events = not driver.hold_events
+            case "ack", number:
+                self.readers[number].ack()
+            case "move", (number, stream, after):
+                log = self.log.log_id if after in (0, 1) else None
+                after = min(after, self.log.head(stream).seq) if log else after
+                self.readers[number].say(action="subscribe", id="s", stream=stream, after=after, log=log)
+            case "leave", (number, stream):
+                self.readers[number].say(action="unsubscribe", id="u", stream=stream)
+
+    def tell(self, by_stream: dict[str, list[StoredEvent]] | None) -> None:
+        self.fanout.committed(by_stream)
+        for reader in self.readers:
+            reader.hear(reader.driver.take())
+
+    def settle(self) -> None:
+        """Everybody reads and acks until there is nothing left."""
+        for reader in self.readers:
+            reader.driver.hold_events = False
+        self.tell(None)
+        for reader in self.readers:
+            before: dict[str, int] = {}
+            while before != reader.cursors:
+                before = dict(reader.cursors)
+                reader.ack()
+
+
+@given(steps=STEPS)
+def test_everybody_is_told_everything_once_in_order_and_as_it_was_written(
+    steps: list[tuple[str, Any]],
+) -> None:
+    crowd = Crowd()
+    for what, value in steps:
+        crowd.step(what, value)
+    crowd.settle()
+    for reader in crowd.readers:
+        assert reader.cursors == {stream: crowd.log.head(stream).seq for stream in reader.driver.watched}
+        assert reader.driver.session.delivery.window.outstanding == 0
