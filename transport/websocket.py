@@ -12,7 +12,8 @@ after which the transport is aborted, whoever began it.
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, Protocol
+from types import GeneratorType
+from typing import Any, Protocol, cast
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
@@ -66,14 +67,17 @@ def short_text(data: bytes) -> bytes | None:
     return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
 
 
+type _Generator = GeneratorType[None, None, object]
+
+
 def _between_frames(protocol: WebSocketProtocol) -> bool:
     """Whether the library has read every frame to its end.
 
     An empty buffer does not tell: the parser may have the head of a frame and wait for its rest.
     """
-    waits_in = protocol.parser
+    waits_in = cast("_Generator", protocol.parser)
     while waits_in.gi_yieldfrom is not None:
-        waits_in = waits_in.gi_yieldfrom
+        waits_in = cast("_Generator", waits_in.gi_yieldfrom)
     return waits_in.gi_code is _AT_EOF
 
 

@@ -1,6 +1,7 @@
 """Acks on a real socket: however they arrive, they count once, and never for another message."""
 
 import asyncio
+from types import GeneratorType
 
 import msgspec
 import pytest
@@ -63,10 +64,11 @@ def test_an_ack_in_two_segments_is_one_ack() -> None:
 
 def waits_in(ws: WebSocket) -> str:
     """In which of its functions the library's parser waits for bytes."""
-    parser = ws.protocol.parser
-    while parser.gi_yieldfrom is not None:
-        parser = parser.gi_yieldfrom
-    return parser.gi_code.co_name
+    parser: object = ws.protocol.parser
+    name = ""
+    while isinstance(parser, GeneratorType):
+        name, parser = parser.gi_code.co_name, parser.gi_yieldfrom
+    return name
 
 
 @pytest.mark.parametrize("head_bytes", [2, 6])
