@@ -128,6 +128,34 @@ def test_a_broken_handshake_is_refused_and_leaves_nothing_behind(lines: tuple[st
     run(main())
 
 
+@pytest.mark.parametrize("connection", ["Upgrade", "Upgrade, keep-alive"], ids=["short way", "long way"])
+@pytest.mark.parametrize("cut", [0, 1, 7, 40])
+def test_what_comes_with_the_handshake_is_read_behind_it(connection: str, cut: int) -> None:
+    """A client need not wait for the answer; segments end where they like."""
+
+    async def main() -> None:
+        async with world() as w:
+            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+            head = (
+                f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                f"Sec-WebSocket-Protocol: {V1}\r\n\r\n"
+            ).encode()
+            hello = msgspec.json.encode({"action": "authenticate", "token": w.token()})
+            beat = msgspec.json.encode({"action": "heartbeat", "id": "h"})
+            said = head + b"".join(Frame(TEXT, text).serialize(mask=True) for text in (hello, beat))
+            writer.write(said[: len(head) + cut])
+            answer = await reader.readuntil(b"\r\n\r\n")
+            writer.write(said[len(head) + cut :])
+            async with asyncio.timeout(5):
+                rest = await reader.readuntil(b'"id":"h"')
+            assert answer.startswith(b"HTTP/1.1 101 ")
+            assert rest.index(b"authentication_result") < rest.index(b"heartbeat_response")
+            writer.close()
+
+    run(main())
+
+
 def test_who_does_not_finish_the_handshake_is_cut_off() -> None:
     async def main() -> None:
         async with world(TransportSettings(open_timeout_s=0.2)) as w:

@@ -342,6 +342,18 @@ def test_the_text_of_an_exception_stays_in_the_server() -> None:
     run(main())
 
 
+def test_a_page_that_fails_for_no_known_reason_ends_the_connection_instead_of_silence() -> None:
+    async def main() -> None:
+        async with world(tail_events_max=2) as w, raw(w.url, V1) as client:
+            await w.append("user/42", *"abcdef")
+            w.log.read_fault = RuntimeError("canary")
+            await client.authenticate(w.token(), resume=await resume(w, 0))
+            assert await client.closed() == CloseCode.SERVER_FAULT
+            assert "canary" not in str(client.seen)
+
+    run(main())
+
+
 def test_a_snapshot_that_fails_ends_the_connection_instead_of_silence() -> None:
     async def main() -> None:
         async with world() as w, raw(w.url, V1) as client:
