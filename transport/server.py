@@ -274,6 +274,10 @@ class Server:
         headers = request.headers
         if not origin_allowed(headers.get_all("Origin"), headers.get_all("Host"), self._settings.origins):
             return ws.respond(HTTPStatus.FORBIDDEN, "this origin is not allowed\n")
+        if (
+            ws.connection_lost_waiter.done()
+        ):  # it left before it could be counted in: nobody would count it out
+            return ws.respond(HTTPStatus.BAD_REQUEST, "gone\n")
         door = self._wires.door
         address = door.address(_peer(ws.transport), headers.get_all("X-Forwarded-For"))
         entry = door.enter(address)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 
 import msgspec
 import pytest
@@ -152,6 +153,25 @@ def test_what_comes_with_the_handshake_is_read_behind_it(connection: str, cut: i
             assert answer.startswith(b"HTTP/1.1 101 ")
             assert rest.index(b"authentication_result") < rest.index(b"heartbeat_response")
             writer.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("connection", ["Upgrade", "Upgrade, keep-alive"], ids=["short way", "long way"])
+def test_who_leaves_right_behind_the_request_is_not_counted_for_ever(connection: str) -> None:
+    async def main() -> None:
+        async with world() as w:
+            head = (
+                f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            for _ in range(3):
+                with socket.create_connection(("127.0.0.1", w.port)) as gone:
+                    gone.sendall(head.encode())
+            async with raw(w.url, V1) as client:  # the server has seen the others by now
+                await client.authenticate(w.token())
+                await until(lambda: not len(w.server._lobby) and len(w.server.handler_tasks) == 1)
+                assert w.door._limit.count("127.0.0.1") == 1
 
     run(main())
 
