@@ -241,7 +241,7 @@ class Server:
         """One socket from its first bytes to its end."""
         ws = cast("WebSocket", connection)
         try:
-            if ws.negotiated is not None or await self._opened(ws):
+            if ws.is_open if ws.negotiated is not None else await self._opened(ws):
                 await self._handle(ws)
         except Exception:  # noqa: BLE001  one connection's fault is not the others'
             _log.exception("connection_handler_failed")

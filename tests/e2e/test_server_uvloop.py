@@ -1,10 +1,13 @@
 """The same server on uvloop, whose transports write at the end of a turn and pause only then."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.rawclient import raw
 from tests.support.wire import until, world
@@ -55,6 +58,27 @@ def test_a_peer_that_does_not_read_cannot_hold_the_drain() -> None:
             assert w.hub.open_count == 0
 
     run(main())
+
+
+def test_who_leaves_right_behind_the_request_is_no_fault() -> None:
+    async def main() -> None:
+        head = (
+            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        async with world() as w:
+            for _ in range(3):
+                with socket.create_connection(("127.0.0.1", w.port)) as gone:
+                    gone.sendall(head.encode())
+                    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            async with raw(w.url, "huahuo.v1") as client:  # the server has seen the others by now
+                await client.authenticate(w.token())
+                await until(lambda: len(w.server.handler_tasks) == 1)
+                assert w.door._limit.count("127.0.0.1") == 1
+
+    with capture_logs() as logs:
+        run(main())
+    assert [one["event"] for one in logs if one["log_level"] == "error"] == []
 
 
 def test_a_drain_is_told() -> None:
