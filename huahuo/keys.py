@@ -12,10 +12,10 @@ import msgspec
 from eventstore.ambient import Ambient
 from huahuo.config import Settings
 from huahuo.errors import ConfigError
+from transport.auth import Authenticator
 
 JWT_FILE = "jwt.secret"
 MASTER_FILE = "master.key"
-_JWT_BYTES_MIN = 32
 _MASTER_BYTES = 32
 
 
@@ -33,7 +33,7 @@ def ensure(settings: Settings, ambient: Ambient) -> Keys:
     """The keys of `settings.data`, made where they do not exist yet.
 
     Raises:
-        ConfigError: a given or stored key is too short or malformed, or a file cannot be read or made.
+        ConfigError: a given or stored key is too short, malformed or not secret, or a file cannot be read or made.
     """
     _make_directory(settings.data)
     jwt_text = settings.jwt_secret or _stored(settings.data / JWT_FILE, ambient.token(32))
@@ -87,10 +87,10 @@ def _read(path: Path) -> str:
 
 def _jwt(text: str) -> bytes:
     data = text.encode()
-    if len(data) < _JWT_BYTES_MIN:
-        raise ConfigError(
-            f"the JWT secret must have at least {_JWT_BYTES_MIN} bytes (HUAHUO_JWT_SECRET or {JWT_FILE})"
-        )
+    try:
+        Authenticator(data)
+    except ValueError as error:
+        raise ConfigError(f"HUAHUO_JWT_SECRET or {JWT_FILE}: {error}") from None
     return data
 
 

@@ -89,8 +89,9 @@ class Authenticator:
                 self._jws.get_algorithm_by_name(_ALGORITHM).prepare_key(one)
             except jwt.InvalidKeyError:
                 raise ValueError(
-                    "the token secret is a public key or a certificate, which others may know; "
-                    "take random bytes, for example from `openssl rand -hex 32`."
+                    "the token secret is a public key or a certificate, which others may know. "
+                    "Take random bytes, for example from `openssl rand -hex 32`, "
+                    "or leave it unset: some are then made at the first start."
                 ) from None
         self.revocations = revocations if revocations is not None else Revocations()
 

@@ -39,7 +39,13 @@ def test_given_keys_are_not_written_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("jwt_secret", "short"), ("master_key", "zz" * 32), ("master_key", "ab" * 31)]
+    ("field", "value"),
+    [
+        ("jwt_secret", "short"),
+        ("jwt_secret", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYI\n-----END PUBLIC KEY-----"),
+        ("master_key", "zz" * 32),
+        ("master_key", "ab" * 31),
+    ],
 )
 def test_a_weak_or_malformed_key_is_refused_without_showing_it(
     tmp_path: Path, field: str, value: str
