@@ -154,6 +154,7 @@ class Server:
             for ws in tuple(self._open):
                 ws.transport.abort()
             await self._all_gone()
+        self._untap()
 
     async def _all_gone(self) -> None:
         assert self._listening is not None

@@ -23,6 +23,7 @@ def test_everybody_is_told_before_the_end() -> None:
                 assert await client.closed() == CloseCode.DRAINING
                 assert (client.seen[-1]["type"], client.seen[-1]["code"]) == ("goaway", 4000)
                 assert client.seen[-1]["retry_s"]
+            assert w.feed._taps == ()
 
     run(main())
 
