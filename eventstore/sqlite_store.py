@@ -5,13 +5,13 @@ when one connection checkpoints while another commits.
 """
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
 
+from eventstore import wal
 from eventstore.errors import InUse, Unavailable
 from eventstore.lock import DirectoryLock, Left
 from eventstore.model import CommandKey, CommandRecord, StoredEvent
@@ -24,6 +24,12 @@ COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_CHECKPOINT_BYTES = 16 << 20
 WAL_STEP_BYTES = 4 << 20
 WAL_BYTES_MAX = 64 << 20
+WAL_ROOM_BYTES = 512 << 10
+"""So long the write-ahead log is made first; when full four times as long, up to the next checkpoint: few
+steps, for each may keep a commit waiting (about 1 ms a MiB), and little for a process that writes little.
+"""
+_SMALL_COMMIT_BYTES = 64 << 10
+"""In the write-ahead log, on average; larger ones gain less from room than it costs to make."""
 _BUSY_TIMEOUT_MS = 5000
 _TRUNCATE_WAIT_MS = 250
 _PRUNE_EVERY_MS = 60_000
@@ -57,7 +63,10 @@ class SqliteStore:
         self._epoch = str(epoch).encode()
         self._log_id = log_id
         self._pruned_ms = 0
+        # Bytes of the write-ahead log: how far it is ready (no further than full), and when to checkpoint.
+        self._care_above = self._filled = wal.size_bytes(self._wal)
         self._checkpoint_at = WAL_CHECKPOINT_BYTES
+        self._commits = 0  # since it was `_filled` up to there
         self._erasing = False
         self._fenced = False
         self._unproven = False  # a new connection took over frames that nobody knows to be synced
@@ -96,6 +105,7 @@ class SqliteStore:
             if group.now_ms - self._pruned_ms >= _PRUNE_EVERY_MS:
                 self._prune(group.now_ms)
             connection.execute("COMMIT")
+            self._commits += 1
         except BaseException as error:
             # At once: an open transaction would keep out a writer that has taken over.
             with contextlib.suppress(sqlite3.Error):
@@ -128,20 +138,27 @@ class SqliteStore:
 
     def care_due(self) -> bool:
         """See `Store`."""
-        return not self._fenced and (self._erasing or self._wal_bytes() >= self._checkpoint_at)
+        return not self._fenced and (self._erasing or wal.size_bytes(self._wal) > self._care_above)
 
     def care(self) -> None:
-        """See `Store`: checkpoints by the size of the write-ahead log.
+        """See `Store`: makes room in the write-ahead log, and checkpoints when it is long.
 
-        A passive checkpoint leaves the file as long as it is, to be written again from its start;
-        so it is due again only when the file has grown by a step.
+        The file's size tells how far its frames reach whenever it is above what was made ready. A
+        passive checkpoint leaves the file as long as it is, to be written again from its start; so
+        it is due again only when the file has grown by a step.
         """
-        size = self._wal_bytes()
+        size = wal.size_bytes(self._wal)
         if self._erasing or size >= WAL_BYTES_MAX:
-            self._truncate(_TRUNCATE_WAIT_MS if size >= WAL_BYTES_MAX else 0)
+            if not self._truncate(_TRUNCATE_WAIT_MS if size >= WAL_BYTES_MAX else 0):
+                self._checkpoint_at = max(WAL_CHECKPOINT_BYTES, size + WAL_STEP_BYTES)
+                self._care_above = self._checkpoint_at
+        elif size < self._checkpoint_at:
+            self._make_room(size)
         else:
             self._checkpoint("PASSIVE")
-        self._checkpoint_at = max(WAL_CHECKPOINT_BYTES, self._wal_bytes() + WAL_STEP_BYTES)
+            self._checkpoint_at = max(WAL_CHECKPOINT_BYTES, size + WAL_STEP_BYTES)
+            self._care_above = self._filled = size
+            self._commits = 0
 
     def close(self) -> None:
         """See `Store`. Notes where the log ends, unless that could not be made sure."""
@@ -233,21 +250,37 @@ class SqliteStore:
 
     # -- the files
 
-    def _wal_bytes(self) -> int:
+    def _make_room(self, size: int) -> None:
+        """Lengthen the write-ahead log of `size` bytes, so that the next commits need not."""
+        small = size - self._filled <= self._commits * _SMALL_COMMIT_BYTES
+        self._filled, self._commits = size, 0
+        self._care_above = min(max(WAL_ROOM_BYTES, 4 * size), self._checkpoint_at)
+        if not small:
+            return
         try:
-            return os.stat(self._wal).st_size  # noqa: PTH116  asked after every commit: a path object costs
-        except OSError:
-            return 0
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._fence()
+            wal.extend(self._wal, self._care_above)
+        except (OSError, sqlite3.Error) as error:
+            # Commits make their own room, or say why they cannot.
+            self._care_above = self._checkpoint_at
+            _log.warning("write_ahead_log_not_lengthened", reason=str(error))
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                self._roll_back()
 
-    def _truncate(self, wait_ms: int) -> None:
-        """Empty the write-ahead log, waiting at most `wait_ms` for readers of older pages."""
+    def _truncate(self, wait_ms: int) -> bool:
+        """Empty the write-ahead log, waiting at most `wait_ms` for readers of older pages; whether it was."""
         self._connection.execute(f"PRAGMA busy_timeout={wait_ms}")
         try:
-            if self._checkpoint("TRUNCATE"):
-                self._erasing = False
-                self._checkpoint_at = WAL_CHECKPOINT_BYTES
+            emptied = self._checkpoint("TRUNCATE")
         finally:
             self._connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        if emptied:
+            self._erasing = False
+            self._care_above = self._filled = self._commits = 0
+            self._checkpoint_at = WAL_CHECKPOINT_BYTES
+        return emptied
 
     def _checkpoint(self, mode: str) -> bool:
         """Whether it went through; a failure costs disk space, never truth."""

@@ -16,6 +16,7 @@ import pytest
 from eventstore.ambient import FakeAmbient
 from eventstore.errors import EventStoreError
 from eventstore.sqlite import SqliteLog
+from eventstore.sqlite_store import WAL_ROOM_BYTES
 from tests.crash.test_log_process import ROOT, command_line
 from tests.support.logs import MASTER_KEY
 from tests.support.power import STRACE, Op, PowerDisk, read_trace
@@ -25,12 +26,17 @@ pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace i
 IMAGES_MAX = 150
 
 
+@pytest.fixture(scope="module", params=[16, 1], ids=["in groups", "one by one"])
+def in_flight(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
 @pytest.fixture(scope="module")
-def ops(tmp_path_factory: pytest.TempPathFactory) -> list[Op]:
+def ops(tmp_path_factory: pytest.TempPathFactory, in_flight: int) -> list[Op]:
     """What a child did that sent 60 commands, closed its log, and opened it again."""
     root = tmp_path_factory.mktemp("traced")
     directory, trace = root / "log", root / "trace"
-    traced = [*STRACE, str(trace), *command_line(directory, "appends", 0, 60)]
+    traced = [*STRACE, str(trace), *command_line(directory, "appends", 0, 60, in_flight)]
     subprocess.run(traced, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     return list(read_trace(trace, directory))
 
@@ -100,6 +106,12 @@ def test_every_kind_of_call_was_traced(ops: list[Op]) -> None:
     kinds = {kind: len(list(some)) for kind, some in itertools.groupby(sorted(op.kind for op in ops))}
     assert kinds.keys() == {"write", "truncate", "sync", "unlink", "said"}
     assert kinds["said"] > 120
+
+
+def test_small_commits_had_room_made_for_them(ops: list[Op], in_flight: int) -> None:
+    """So the images above hold such room: none of it, some, or all."""
+    room = [op for op in ops if op.kind == "write" and op.file.endswith("-wal") and not op.data.strip(b"\0")]
+    assert (sum(len(op.data) for op in room) >= 2 * WAL_ROOM_BYTES) == (in_flight == 1)
 
 
 def test_overlapping_calls_count_to_the_disadvantage_of_the_process(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A process that writes a log and tells on standard output what was acknowledged, to be killed at any time.
 
-    python -m tests.support.log_child DIRECTORY appends FIRST COUNT    one command an append, 16 in flight
+    python -m tests.support.log_child DIRECTORY appends FIRST COUNT [N]    one command each, N or 16 in flight
     python -m tests.support.log_child DIRECTORY full LIMIT             a file size limit, hit and lifted
     python -m tests.support.log_child DIRECTORY tmpfs                  a full file system, then enlarged
     python -m tests.support.log_child DIRECTORY hold                   opens the log and waits
@@ -58,14 +58,14 @@ async def send(log: SqliteLog, number: int) -> bool:
     return True
 
 
-async def appends(log: SqliteLog, first: int, count: int) -> None:
+async def appends(log: SqliteLog, first: int, count: int, in_flight: int = IN_FLIGHT) -> None:
     numbers = iter(range(first, first + count))
 
     async def sender() -> None:
         for number in numbers:
             await send(log, number)
 
-    await asyncio.gather(*(sender() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(sender() for _ in range(in_flight)))
 
 
 async def until_full(log: SqliteLog) -> int:
@@ -112,7 +112,7 @@ async def main() -> None:
     say("open", log.position)
     match mode:
         case "appends":
-            await appends(log, int(rest[0]), int(rest[1]))
+            await appends(log, *map(int, rest))
         case "full":
             await full(log, int(rest[0]))
         case "tmpfs":
