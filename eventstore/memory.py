@@ -9,6 +9,7 @@ The first record is a `_Birth`. A record cut short at the end was never acknowle
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Self
 
@@ -51,6 +52,7 @@ from eventstore.store import (
     PutRow,
     PutSealed,
     Shred,
+    Span,
     Touch,
 )
 
@@ -256,10 +258,12 @@ class _MemoryStore:
             found.append(event)
         return found
 
-    def joined(self, stream: str, after: int, upto: int, events_max: int, bytes_max: int) -> Joined | None:
+    def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Reads`."""
-        found = self.events(stream, after, upto, events_max, bytes_max)
-        return joined_of(((event.seq, event.body) for event in found), bytes_max)
+        return [
+            joined_of(((event.seq, event.body) for event in self.events(*span)), span.bytes_max)
+            for span in spans
+        ]
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """See `Reads`."""

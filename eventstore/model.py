@@ -84,6 +84,15 @@ class Joined(msgspec.Struct, frozen=True, gc=False):
     bodies: bytes
 
 
+class Page(msgspec.Struct, frozen=True, gc=False):
+    """What is asked for: the events of `stream` behind `after`, at most so many, so many bytes joined."""
+
+    stream: str
+    after: int
+    events_max: int
+    bytes_max: int
+
+
 class Tombstone(msgspec.Struct, frozen=True, gc=False):
     """What stays of a pruned event: its place, and its link of the chain, which covered all of it."""
 

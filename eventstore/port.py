@@ -18,6 +18,7 @@ from eventstore.model import (
     Head,
     Joined,
     Keyframe,
+    Page,
     Secret,
     StoredEvent,
 )
@@ -81,6 +82,13 @@ class Log(Protocol):
         Raises:
             ValueError: `stream` is `log`, whose readers need each event's place.
             Closed, Unavailable: as `read`.
+        """
+        ...
+
+    async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
+        """As `read_joined` for each of `pages`, in order: one way to the store and back for a crowd.
+
+        Raises as `read_joined`, for all if one of them cannot be read.
         """
         ...
 

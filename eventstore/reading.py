@@ -1,7 +1,7 @@
 """Reading a log: heads from memory, everything else by one job a call on the executor port."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -18,11 +18,12 @@ from eventstore.model import (
     Head,
     Joined,
     Keyframe,
+    Page,
     StoredEvent,
     Tombstone,
 )
 from eventstore.pruning import AUDIT_STREAM, Ledger, Receipt, is_receipt, read_receipt
-from eventstore.store import Place, Reads
+from eventstore.store import Place, Reads, Span
 
 STATE_BYTES_MAX = 256 << 20
 _VERIFY_EVENTS = 1000
@@ -77,12 +78,27 @@ class LogReader:
         self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
     ) -> Joined | None:
         """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
-        if stream == LOG_STREAM:
-            raise ValueError("the bodies of `log` do not tell whose they are: read its events")
-        after, upto, count = self._bounds(stream, after, events_max)
-        if count < 1:
-            return None
-        return await self._read(lambda: self._reads.joined(stream, after, upto, count, bytes_max))
+        [joined] = await self.read_joined_pages([Page(stream, after, events_max, bytes_max)])
+        return joined
+
+    async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
+        """See `Log`. As `read_joined`."""
+        found: list[Joined | None] = [None] * len(pages)
+        places: list[int] = []
+        spans: list[Span] = []
+        for place, page in enumerate(pages):
+            if page.stream == LOG_STREAM:
+                raise ValueError("the bodies of `log` do not tell whose they are: read its events")
+            after, upto, count = self._bounds(page.stream, page.after, page.events_max)
+            if count >= 1:
+                places.append(place)
+                spans.append(Span(page.stream, after, upto, count, page.bytes_max))
+        if spans:
+            for place, joined in zip(
+                places, await self._read(lambda: self._reads.joined(spans)), strict=True
+            ):
+                found[place] = joined
+        return found
 
     async def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Log`."""

@@ -24,7 +24,7 @@ from eventstore.model import (
     Tombstone,
 )
 from eventstore.schema import connect_reader
-from eventstore.store import Loaded
+from eventstore.store import Loaded, Span
 
 _COLUMNS = (
     "position, stream, seq, type, body, version, ts, entity, principal, command_id, cause, build, chain"
@@ -38,6 +38,12 @@ JOINED_BY_SEQ = (
     "SELECT min(seq), max(seq), count(*), CAST(group_concat(body) AS BLOB) FROM"  # noqa: S608  constant
     f" ({BODIES_BY_SEQ})"
 )
+_PAGES_A_STEP = 8
+PAGES_BY_SEQ = "SELECT * FROM " + ", ".join([f"({JOINED_BY_SEQ})"] * _PAGES_A_STEP)  # noqa: S608  constant
+_NO_PAGE = (0, 0, 0, 0)
+"""Bounds of nothing: there are not always as many pages as the statement has."""
+_ROW_BYTES = 64
+"""SQLite may keep a page with its three numbers as a row, whose length counts then."""
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF
 _FETCHED_ROWS = 256
@@ -144,27 +150,55 @@ def _within(events: list[StoredEvent], bytes_max: int) -> list[StoredEvent]:
     return events
 
 
-def select_joined(connection: sqlite3.Connection, parameters: Sequence[int], bytes_max: int) -> Joined | None:
-    """The bodies of `BODIES_BY_SEQ`, see `Log.read_joined`.
+type _Bounds = tuple[int, int, int, int]
+"""The parameters of `BODIES_BY_SEQ`."""
 
-    SQLite joins them, in one step: fetched row by row they would ask for the interpreter's lock once
-    for each, beside a loop that holds it most of the time. A blob passes `group_concat` as it is,
-    since the database is UTF-8; the subquery's LIMIT keeps its order.
+
+def select_joined(
+    connection: sqlite3.Connection, asked: Sequence[tuple[_Bounds, int]]
+) -> list[Joined | None]:
+    """The bodies of `BODIES_BY_SEQ` for each of the bounds with its limit in bytes, see `Log.read_joined`.
+
+    SQLite joins them, several pages in one step: fetched row by row they would ask for the interpreter's
+    lock once for each, beside a loop that holds it most of the time. A blob passes `group_concat` as it
+    is, since the database is UTF-8; the subquery's LIMIT keeps its order.
     """
-    unlimited = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, bytes_max)
+    found: list[Joined | None] = []
+    for start in range(0, len(asked), _PAGES_A_STEP):
+        found += _joined_in_a_step(connection, asked[start : start + _PAGES_A_STEP])
+    return found
+
+
+def _joined_in_a_step(
+    connection: sqlite3.Connection, asked: Sequence[tuple[_Bounds, int]]
+) -> list[Joined | None]:
+    alone = len(asked) == 1
+    values = [value for bounds, _ in asked for value in bounds]
+    if not alone:
+        values += _NO_PAGE * (_PAGES_A_STEP - len(asked))
+    limit = max(bytes_max for _, bytes_max in asked) + (0 if alone else _ROW_BYTES)
+    unlimited = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
     try:
-        first, last, count, bodies = connection.execute(JOINED_BY_SEQ, parameters).fetchone()
+        row = connection.execute(JOINED_BY_SEQ if alone else PAGES_BY_SEQ, values).fetchone()
     except sqlite3.DataError:  # too big: given up on the way, not after it
-        pass
-    else:
-        if not count:
-            return None
-        if last - first + 1 == count and len(bodies) <= bytes_max:
-            return Joined(first, count, bodies)
+        if not alone:
+            return [one for page in asked for one in _joined_in_a_step(connection, [page])]
+        row = None
     finally:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, unlimited)
-    with contextlib.closing(connection.execute(BODIES_BY_SEQ, parameters)) as rows:
-        return joined_of(rows, bytes_max)
+    found: list[Joined | None] = []
+    for place, (bounds, bytes_max) in enumerate(asked):
+        if row is not None:
+            first, last, count, bodies = row[4 * place : 4 * place + 4]
+            if not count:
+                found.append(None)
+                continue
+            if last - first + 1 == count and len(bodies) <= bytes_max:
+                found.append(Joined(first, count, bodies))
+                continue
+        with contextlib.closing(connection.execute(BODIES_BY_SEQ, bounds)) as rows:
+            found.append(joined_of(rows, bytes_max))
+    return found
 
 
 def select_tombstones(
@@ -218,13 +252,12 @@ class SqliteReads:
             by_seq = (number, after, upto, events_max)
             return select_events(connection, self._names, EVENTS_BY_SEQ, by_seq, bytes_max)
 
-    def joined(self, stream: str, after: int, upto: int, events_max: int, bytes_max: int) -> Joined | None:
+    def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Reads`."""
-        number = self._names.streams.get(stream)
-        if number is None:
-            return None
+        number = self._names.streams.get
+        asked = [((number(s.stream, 0), s.after, s.upto, s.events_max), s.bytes_max) for s in spans]
         with self._connection() as connection:
-            return select_joined(connection, (number, after, upto, events_max), bytes_max)
+            return select_joined(connection, asked)
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """See `Reads`."""

@@ -6,7 +6,7 @@ the clear, or of who waits. Calls of a `Store` never overlap; calls of `Reads` m
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -200,6 +200,16 @@ class Store(Lookup, Protocol):
         ...
 
 
+class Span(NamedTuple):
+    """Events of `stream` with after < seq <= upto, at most so many, with at most so many bytes joined."""
+
+    stream: str
+    after: int
+    upto: int
+    events_max: int
+    bytes_max: int
+
+
 class Reads(Protocol):
     """The reading half. `upto` bounds what is seen: the head that the caller knows to be durable."""
 
@@ -209,8 +219,8 @@ class Reads(Protocol):
         """See `Log.read`."""
         ...
 
-    def joined(self, stream: str, after: int, upto: int, events_max: int, bytes_max: int) -> Joined | None:
-        """See `Log.read_joined`. `stream` is not `log`."""
+    def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
+        """See `Log.read_joined_pages`. No stream is `log`."""
         ...
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:

@@ -16,7 +16,7 @@ from typing import Self
 import msgspec
 import structlog
 
-from eventstore.model import LOG_STREAM, Head, Joined, StoredEvent
+from eventstore.model import LOG_STREAM, Head, Joined, Page, StoredEvent
 from eventstore.port import Log
 from replay.sharing import SharedReads
 from replay.tail import Tail
@@ -25,6 +25,10 @@ _log = structlog.get_logger(__name__)
 
 _MEMO_MAX = 1024
 """How many different runs are shared between readers until the next commit."""
+
+_JOINED_READS = 2
+_PAGES_TOGETHER = 8
+"""At most so many reads of so many joined pages at a time: a few MiB, however many come back at once."""
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
@@ -102,7 +106,7 @@ class _Watchers:
 
 
 type _Key = tuple[str, int, int, int]
-type _Read = tuple[str, int, int, int, bool]
+type _Read = tuple[str, int, int, int]
 
 type Tap = Callable[[Mapping[str, Sequence[StoredEvent]] | None], None]
 """Told of the events of a commit by stream (on `log`: all of them), each stream's without a hole.
@@ -128,6 +132,7 @@ class Feed:
         self._watchers: dict[str, _Watchers] = {}
         self._taps: tuple[Tap, ...] = ()
         self._reads: SharedReads[_Read, Run] = SharedReads(self._read, reads_max)
+        self._pages: SharedReads[Page, Run] = SharedReads(self._read_pages, _JOINED_READS, _PAGES_TOGETHER)
         self._unlisten = log.listen(self._on_commit)
         self.fetches = 0
         """Reads of the store so far."""
@@ -176,7 +181,7 @@ class Feed:
         """
         if after >= self._log.head(stream).seq:
             return Run(stream, after)
-        return await self._reads.get((stream, after, events_max, bytes_max, False))
+        return await self._reads.get((stream, after, events_max, bytes_max))
 
     async def fetch_joined(self, stream: str, after: int, *, events_max: int, bytes_max: int) -> Run:
         """As `fetch`, with the bodies `joined` (`bytes_max` with the commas) and without `events`.
@@ -185,7 +190,7 @@ class Feed:
         """
         if after >= self._log.head(stream).seq:
             return Run(stream, after)
-        return await self._reads.get((stream, after, events_max, bytes_max, True))
+        return await self._pages.get(Page(stream, after, events_max, bytes_max))
 
     def watch(self, stream: str, callback: Callable[[], None]) -> Watch:
         """Call `callback` once for each commit that touched `stream` (`log`: for each commit).
@@ -235,17 +240,23 @@ class Feed:
         self._watchers.clear()
         self._taps = ()
 
-    async def _read(self, key: _Read) -> Run:
-        stream, after, events_max, bytes_max, joining = key
+    async def _read_pages(self, pages: Sequence[Page]) -> list[Run]:
+        self.fetches += len(pages)
+        heads = [self._log.head(page.stream).seq for page in pages]
+        found = await self._log.read_joined_pages(pages)
+        return [
+            _placed(Run(page.stream, page.after, joined=joined), joined.first if joined else None, head)
+            for page, joined, head in zip(pages, found, heads, strict=True)
+        ]
+
+    async def _read(self, keys: Sequence[_Read]) -> list[Run]:
+        [(stream, after, events_max, bytes_max)] = keys
         self.fetches += 1
         head = self._log.head(stream).seq
-        if joining:
-            joined = await self._log.read_joined(stream, after, events_max=events_max, bytes_max=bytes_max)
-            return _placed(Run(stream, after, joined=joined), joined.first if joined else None, head)
         events = await self._log.read(stream, after, events_max=events_max, bytes_max=bytes_max)
         places = [e.position for e in events] if stream == LOG_STREAM else [e.seq for e in events]
         whole = next((n for n, place in enumerate(places) if place != places[0] + n), len(places))
-        return _placed(Run(stream, after, tuple(events[:whole])), places[0] if places else None, head)
+        return [_placed(Run(stream, after, tuple(events[:whole])), places[0] if places else None, head)]
 
     def _on_commit(self, events: Sequence[StoredEvent]) -> None:
         self._memo.clear()

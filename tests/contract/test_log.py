@@ -8,7 +8,7 @@ import pytest
 
 from eventstore.errors import Closed, Conflict, InUse, TooLarge, WrongKey
 from eventstore.limits import APPEND_EVENTS_MAX, EVENT_BYTES_MAX
-from eventstore.model import Append, Appended, Head, Joined, NewEvent, StoredEvent
+from eventstore.model import Append, Appended, Head, Joined, NewEvent, Page, StoredEvent
 from tests.support.logs import ENGINES, Engine, append, event, looped, make_engine, opened
 
 
@@ -110,6 +110,23 @@ async def test_joined_bodies_fit_the_bytes_commas_included_but_one_comes_always(
         large = b"x" * EVENT_BYTES_MAX
         await log.append(append(event("a", large), event("a")))
         assert await log.read_joined("a", 5, events_max=2, bytes_max=9) == Joined(6, 1, large)
+
+
+@looped
+@pytest.mark.parametrize("bytes_max", [1, 150, 301, 302, 1 << 20])
+async def test_pages_read_together_are_those_read_one_by_one(engine: Engine, bytes_max: int) -> None:
+    async with opened(engine) as log:
+        for n in range(5):
+            await log.append(append(*(event(f"s-{s}", b"%d" % n * 100) for s in range(7))))
+        pages = [Page(f"s-{n % 8}", n % 6, n % 4, bytes_max if n % 5 else 1 << 20) for n in range(30)]
+        one_by_one = [
+            await log.read_joined(p.stream, p.after, events_max=p.events_max, bytes_max=p.bytes_max)
+            for p in pages
+        ]
+        assert None in one_by_one
+        assert any(joined and joined.count == 3 for joined in one_by_one)
+        for count in (0, 1, 2, 8, 9, 30):
+            assert await log.read_joined_pages(pages[:count]) == one_by_one[:count]
 
 
 @looped

@@ -17,6 +17,7 @@ from eventstore.model import (
     Joined,
     Keyframe,
     NewEvent,
+    Page,
     StoredEvent,
 )
 from eventstore.modeldisk import ModelDisk
@@ -85,8 +86,15 @@ class FaultyLog(MemoryLog):
     async def read_joined(
         self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
     ) -> Joined | None:
-        found = await self.read(stream, after, events_max=events_max, bytes_max=bytes_max)
-        return joined_of(((event.seq, event.body) for event in found), bytes_max)
+        [joined] = await self.read_joined_pages([Page(stream, after, events_max, bytes_max)])
+        return joined
+
+    async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
+        return [await self._joined(page) for page in pages]
+
+    async def _joined(self, page: Page) -> Joined | None:
+        found = await self.read(page.stream, page.after, events_max=page.events_max, bytes_max=page.bytes_max)
+        return joined_of(((event.seq, event.body) for event in found), page.bytes_max)
 
     @asynccontextmanager
     async def _faults(self, stream: str, after: int) -> AsyncIterator[None]:

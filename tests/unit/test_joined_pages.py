@@ -1,6 +1,7 @@
 """Pages of joined bodies: framed as events are, and only where nobody must look at the events."""
 
 import asyncio
+from collections.abc import Sequence
 
 from eventstore.model import Joined
 from replay.sharing import SharedReads
@@ -105,8 +106,8 @@ def test_pages_end_on_a_grid_so_that_readers_meet() -> None:
 
 def test_what_is_asked_for_at_the_moment_the_last_reader_ends_is_read_too() -> None:
     async def main() -> list[int]:
-        async def read(key: int) -> int:
-            return key
+        async def read(keys: Sequence[int]) -> Sequence[int]:
+            return keys
 
         reads = SharedReads(read, 1)
         got: list[int] = []
@@ -127,10 +128,10 @@ def test_what_nobody_waits_for_any_more_is_not_read() -> None:
     async def main() -> list[str]:
         gate, read = asyncio.Event(), list[str]()
 
-        async def slow(key: str) -> str:
-            read.append(key)
+        async def slow(keys: Sequence[str]) -> Sequence[str]:
+            read.extend(keys)
             await gate.wait()
-            return key
+            return keys
 
         reads = SharedReads(slow, 1)
         first = asyncio.create_task(reads.get("first"))
@@ -143,3 +144,51 @@ def test_what_nobody_waits_for_any_more_is_not_read() -> None:
         return read
 
     assert asyncio.run(main()) == ["first", "last"]
+
+
+def test_what_waits_is_read_together_and_in_order() -> None:
+    async def main() -> list[list[int]]:
+        gate, read = asyncio.Event(), list[list[int]]()
+
+        async def slow(keys: Sequence[int]) -> Sequence[int]:
+            read.append(list(keys))
+            await gate.wait()
+            return [-key for key in keys]
+
+        reads = SharedReads(slow, 1, together_max=3)
+        asked = [asyncio.create_task(reads.get(key)) for key in (0,)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asked += [asyncio.create_task(reads.get(key)) for key in range(1, 6)]
+        await asyncio.sleep(0)
+        gate.set()
+        assert await asyncio.gather(*asked) == [0, -1, -2, -3, -4, -5]
+        return read
+
+    assert asyncio.run(main()) == [[0], [1, 2, 3], [4, 5]]
+
+
+def test_a_page_that_cannot_be_read_takes_none_of_the_others_along() -> None:
+    async def main() -> list[int | BaseException]:
+        async def read(keys: Sequence[int]) -> Sequence[int]:
+            if 2 in keys:
+                raise ValueError("two")
+            return keys
+
+        reads = SharedReads(read, 1, together_max=8)
+        return await asyncio.gather(*map(reads.get, range(4)), return_exceptions=True)
+
+    zero, one, two, three = asyncio.run(main())
+    assert (zero, one, three) == (0, 1, 3)
+    assert isinstance(two, ValueError)
+
+
+def test_who_waits_for_reads_that_are_cancelled_is_cancelled_too() -> None:
+    async def main() -> list[int | BaseException]:
+        async def read(keys: Sequence[int]) -> Sequence[int]:
+            raise asyncio.CancelledError if len(keys) == 1 else ValueError
+
+        reads = SharedReads(read, 1, together_max=8)
+        return await asyncio.gather(*map(reads.get, range(4)), return_exceptions=True)
+
+    assert all(isinstance(one, asyncio.CancelledError) for one in asyncio.run(main()))
