@@ -94,9 +94,8 @@ class LogReader:
                 places.append(place)
                 spans.append(Span(page.stream, after, upto, count, page.bytes_max))
         if spans:
-            for place, joined in zip(
-                places, await self._read(lambda: self._reads.joined(spans)), strict=True
-            ):
+            read = await self._read(lambda: self._reads.joined(spans))
+            for place, joined in zip(places, read, strict=True):
                 found[place] = joined
         return found
 
