@@ -31,6 +31,18 @@ class _Total(Collector):
         return [CounterMetricFamily(self._name, self._text, value=self._value())]
 
 
+class _Labelled(dict[str, Counter]):
+    """The counters of one label's values; the library looks each up under a lock, several a sign-in."""
+
+    def __init__(self, family: Counter) -> None:
+        super().__init__()
+        self._family = family
+
+    def __missing__(self, value: str) -> Counter:
+        counter = self[value] = self._family.labels(value)
+        return counter
+
+
 class Metrics:
     """Counters that the parts of the transport feed, and gauges that ask when they are scraped."""
 
@@ -38,10 +50,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._events = self._counter("events_delivered", "Events written to connections.")
         self._bytes = self._counter("bytes_sent", "Bytes of frames written to connections.")
-        self._resumes = self._counter("resumes", "Subscriptions begun, by outcome.", "outcome")
+        self._resumes = _Labelled(self._counter("resumes", "Subscriptions begun, by outcome.", "outcome"))
         self._ahead = self._counter("cursor_ahead", "Cursors beyond the head of the log: an alarm.")
         self._closes = self._counter("closes", "Connections ended, by close code.", "code")
-        self._auth = self._counter("authentications", "Authentications, by result.", "result")
+        self._auth = _Labelled(self._counter("authentications", "Authentications, by result.", "result"))
         self._commands = self._counter("commands", "Commands answered.", "action", "outcome")
         self._command_s = self._histogram("command_seconds", "Time to answer a command.")
         self._commit_s = self._histogram("commit_seconds", "Time of one group commit of the log.")
@@ -61,7 +73,7 @@ class Metrics:
 
     def resumed(self, outcome: str) -> None:
         """A subscription began. `outcome` is one of PROTOCOL 3.1's."""
-        self._resumes.labels(outcome).inc()
+        self._resumes[outcome].inc()
 
     def cursor_ahead(self) -> None:
         """A client was ahead of the log: numbers were lost, or it speaks of another log."""
@@ -73,7 +85,7 @@ class Metrics:
 
     def authenticated(self, result: str) -> None:
         """A token was looked at: `ok` or the code of its failure."""
-        self._auth.labels(result).inc()
+        self._auth[result].inc()
 
     def command(self, action: str, outcome: str, seconds: float) -> None:
         """A registered command was answered; fits `gate.Observe`."""
