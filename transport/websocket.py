@@ -3,8 +3,8 @@
 Frames that are complete already go straight to the transport: `websockets` would build each again for
 every connection. That is sound while the state is OPEN and no fragmented message is under way, and
 nothing here sends fragments. In the other direction a client says little but acks: bytes that are
-exactly one short text frame are offered to the listener at once, and only what it does not take goes
-the library's way, to wait for its turn.
+exactly one short text frame are offered to the listener at once, as is the first message, and only what
+it does not take goes the library's way, to wait for its turn.
 
 The library's own `close()` waits for a peer that may never read; here every close has a deadline
 after which the transport is aborted, whoever began it.
@@ -31,6 +31,8 @@ _LOW_WATER = 4  # resume when a quarter of the bound is left
 _METHOD_BYTES_MAX = 16
 _SHORT_HEAD_BYTES = 6
 _SHORT_BYTES_MAX = 125
+_LONGER_HEAD_BYTES = 8
+_FIRST_BYTES_MAX = 4096
 _FINAL_TEXT = 0x81
 _MASKED = 0x80
 _AT_EOF = StreamReader.at_eof.__code__
@@ -61,8 +63,19 @@ def short_text(data: bytes) -> bytes | None:
     size = len(data) - _SHORT_HEAD_BYTES
     if size < 1 or size > _SHORT_BYTES_MAX or data[0] != _FINAL_TEXT or data[1] != _MASKED | size:
         return None
-    mask = data[2:_SHORT_HEAD_BYTES]
-    payload = data[_SHORT_HEAD_BYTES:]
+    return _unmasked(data[2:_SHORT_HEAD_BYTES], data[_SHORT_HEAD_BYTES:])
+
+
+def first_text(data: bytes) -> bytes | None:
+    """As `short_text`, for a payload of 126 bytes to 4 KiB, whose length takes two bytes more: a sign-in."""
+    size = len(data) - _LONGER_HEAD_BYTES
+    if not _SHORT_BYTES_MAX < size <= _FIRST_BYTES_MAX or data[:4] != b"\x81\xfe%b" % size.to_bytes(2):
+        return None
+    return _unmasked(data[4:_LONGER_HEAD_BYTES], data[_LONGER_HEAD_BYTES:])
+
+
+def _unmasked(mask: bytes, payload: bytes) -> bytes:
+    size = len(payload)
     key = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
 
@@ -86,6 +99,10 @@ class Listener(Protocol):
 
     def took(self, text: bytes) -> bool:
         """A short message came while the library holds none half-read: False if it must wait its turn."""
+        ...
+
+    def began(self, text: bytes) -> bool:
+        """The first message came, nothing before it: False if it must wait its turn."""
         ...
 
     def ponged(self) -> None:
@@ -121,8 +138,8 @@ class WebSocket(ServerConnection):
     """
 
     __slots__ = (
-        "_abort", "_beginning", "_owner", "_settings", "_whole", "address", "listener", "negotiated",
-        "open_by_s", "over_limit",
+        "_abort", "_beginning", "_owner", "_settings", "_untouched", "_whole", "address", "listener",
+        "negotiated", "open_by_s", "over_limit",
     )  # fmt: skip
 
     def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
@@ -137,6 +154,7 @@ class WebSocket(ServerConnection):
         self._abort: asyncio.TimerHandle | None = None
         self._beginning = b""
         self._whole = False  # the library holds no part of a frame, nor of a message
+        self._untouched = True  # the library was given nothing yet
 
     def has_room(self) -> bool:
         """Whether frames may be written without filling the buffer beyond its bound.
@@ -192,10 +210,18 @@ class WebSocket(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if self._whole and self.listener is not None and self.protocol.state is OPEN:
-            text = short_text(data)
-            if text is not None and self.listener.took(text):
-                return
+        listener = self.listener
+        if listener is not None and self.protocol.state is OPEN:
+            if self._whole:
+                text = short_text(data)
+                if text is not None and listener.took(text):
+                    return
+            elif self._untouched:
+                text = first_text(data)
+                if text is not None and listener.began(text):
+                    self._untouched, self._whole = False, True
+                    return
+        self._untouched = False
         if self.request is None and len(self._beginning) < _METHOD_BYTES_MAX:
             self._beginning += data[:_METHOD_BYTES_MAX]
         super().data_received(data)

@@ -9,7 +9,7 @@ from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 
 from transport import messages
 from transport.messages import Acks, Parsed
-from transport.websocket import short_text
+from transport.websocket import first_text, short_text
 
 CURSORS = st.dictionaries(st.text(max_size=130), st.integers(-2, 2**53), max_size=3)
 ODD = (
@@ -80,3 +80,23 @@ def test_anything_but_exactly_one_short_text_frame_is_left_to_the_library(
     assert short_text(Frame(TEXT, payload).serialize(mask=False)) is None
     if not 1 <= len(payload) <= 125:
         assert short_text(whole) is None
+    assert first_text(whole[:-cut]) is None
+    assert first_text(whole + more) is None
+    assert first_text(serialized(TEXT, payload, fin=False)) is None
+    assert first_text(bytes((whole[0] | 0x40,)) + whole[1:]) is None
+    assert first_text(serialized(BINARY, payload)) is None
+    assert first_text(serialized(CONT, payload)) is None
+    assert first_text(Frame(TEXT, payload).serialize(mask=False)) is None
+    if len(payload) <= 125:
+        assert first_text(whole) is None
+
+
+@given(payload=st.binary(min_size=126, max_size=600))
+def test_a_longer_text_frame_is_unmasked_where_it_is_the_first(payload: bytes) -> None:
+    assert first_text(serialized(TEXT, payload)) == payload
+
+
+def test_the_first_frame_is_taken_up_to_4_kib() -> None:
+    assert first_text(serialized(TEXT, b"x" * 4096)) == b"x" * 4096
+    assert first_text(serialized(TEXT, b"x" * 4097)) is None
+    assert first_text(serialized(TEXT, b"x" * 70_000)) is None
