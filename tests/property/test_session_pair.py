@@ -89,6 +89,7 @@ class Pair(RuleBasedStateMachine):
     """See the module. `wire` is what was sent and not yet read by the client."""
 
     dialect = V1
+    by_page = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +106,9 @@ class Pair(RuleBasedStateMachine):
         self.connects += 1
         self.wire.clear()
         self.client.open_commands.clear()
-        self.driver = Driver(self.log, dialect=self.dialect, settings=SETTINGS, commands=[note_command()])
+        self.driver = Driver(
+            self.log, dialect=self.dialect, settings=SETTINGS, commands=[note_command()], by_page=self.by_page
+        )
         self.driver.hold_snapshots = True
         cursors = {s: c for s, c in self.client.cursors.items() if s not in self.client.needs_snapshot}
         resume = {"log": self.client.log, "cursors": cursors}
@@ -185,6 +188,11 @@ class Pair(RuleBasedStateMachine):
         index = data.draw(st.integers(0, len(self.driver.executing) - 1))
         self.wire += self.driver.reply(index=index)
 
+    @precondition(lambda self: bool(self.driver.pages))
+    @rule()
+    def page_comes(self) -> None:
+        self.wire += self.driver.page_comes()
+
     @invariant()
     def what_is_outstanding_fits_the_window(self) -> None:
         window = self.driver.session.delivery.window
@@ -199,9 +207,11 @@ class Pair(RuleBasedStateMachine):
                 self.give_snapshot()
             elif self.driver.executing:
                 self.wire += self.driver.reply()
+            elif self.driver.pages:
+                self.page_comes()
             else:
                 self.ack()
-                if not self.wire:
+                if not self.wire and not self.driver.pages:
                     break
         for stream in STREAMS:
             self._compare(stream)
@@ -227,8 +237,15 @@ class ClassicPair(Pair):
     dialect = DOCUMENT
 
 
-Pair.TestCase.settings = ClassicPair.TestCase.settings = settings(
+class PagedPair(Pair):
+    """The same where what is missing comes as joined pages, while other things happen."""
+
+    by_page = True
+
+
+Pair.TestCase.settings = ClassicPair.TestCase.settings = PagedPair.TestCase.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None
 )
 TestPair = Pair.TestCase
+TestPagedPair = PagedPair.TestCase
 TestClassicPair = ClassicPair.TestCase

@@ -5,6 +5,7 @@ that would have been written. Nothing in it decides what the protocol means.
 """
 
 import struct
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.support.compressed import unpacked
 from transport.api import Call, CommandSpec, Principal, Reply
 from transport.codes import AuthCode
 from transport.compression import Compression
+from transport.delivery import Subscription
 from transport.dialects import V1, Dialect
 from transport.fanout import FanOut
 from transport.frames import PING, FrameCache
@@ -113,11 +115,19 @@ class ModelLog:
             until = min(until, gone_after)
         return Run(after, tuple(self.streams.get(stream, [])[after:until]))
 
+    def page(self, stream: str, after: int, events_max: int) -> Run:
+        """As `run`, with the bodies joined."""
+        run = self.run(stream, after, events_max)
+        if not run.events:
+            return run
+        return Run(after, joined=Joined(after + 1, len(run.events), b",".join(e.body for e in run.events)))
+
 
 class Driver:
     """One connection, and a fan-out of its own whose lane it is.
 
-    `sent` holds the messages not yet taken, `closed` the close once it came.
+    `sent` holds the messages not yet taken, `closed` the close once it came. With `by_page`, what the
+    session is behind with comes as joined pages where it joins, each when `page_comes`.
     """
 
     def __init__(
@@ -129,6 +139,7 @@ class Driver:
         commands: Sequence[CommandSpec] = (),
         compression: Compression | None = None,
         now_ms: int = START_MS,
+        by_page: bool = False,
     ) -> None:
         self.log = log or ModelLog()
         self.settings = settings or TransportSettings()
@@ -144,6 +155,9 @@ class Driver:
         self.binary: list[bytes] = []
         """Every binary frame that was written."""
         self.closed: Close | None = None
+        self.by_page = by_page
+        self.pages: deque[tuple[Subscription, Run]] = deque()
+        """Read and not yet come."""
         self.hold_snapshots = False
         self.hold_events = False
         self.admitted = True
@@ -309,9 +323,23 @@ class Driver:
                 if lag is not None:
                     self._write(lag)
                 return
-            run = self.log.run(sub.stream, sub.flow.sent, self.session.read_events_max(sub))
-            for frame in self.session.took(sub, run, self.now.s):
-                self._write(frame)
+            after, delivery = sub.flow.sent, self.session.delivery
+            if self.by_page and delivery.joins(sub):
+                delivery.park(sub)
+                page = self.log.page(sub.stream, after, self.session.page_events_max(sub))
+                self.pages.append((sub, page))
+            else:
+                self._took(sub, self.log.run(sub.stream, after, self.session.read_events_max(sub)))
+
+    def page_comes(self) -> list[Message]:
+        """The page that was asked for first is here."""
+        self._took(*self.pages.popleft())
+        self.pump()
+        return self.take()
+
+    def _took(self, sub: Subscription, run: Run) -> None:
+        for frame in self.session.took(sub, run, self.now.s):
+            self._write(frame)
 
     def _write(self, data: bytes) -> None:
         if data == PING:
