@@ -242,10 +242,16 @@ class PagedPair(Pair):
 
     by_page = True
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.commit("user/42", 3)
+        self.read(30)  # what was read before a cut is what there is to come back to
 
-Pair.TestCase.settings = ClassicPair.TestCase.settings = PagedPair.TestCase.settings = settings(
+
+Pair.TestCase.settings = ClassicPair.TestCase.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None
 )
+PagedPair.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestPair = Pair.TestCase
 TestPagedPair = PagedPair.TestCase
 TestClassicPair = ClassicPair.TestCase

@@ -156,8 +156,8 @@ class Driver:
         """Every binary frame that was written."""
         self.closed: Close | None = None
         self.by_page = by_page
-        self.pages: deque[tuple[Subscription, Run]] = deque()
-        """Read and not yet come."""
+        self.pages: deque[tuple[Subscription, int, int]] = deque()
+        """Asked for: behind which seq, and how many events."""
         self.hold_snapshots = False
         self.hold_events = False
         self.admitted = True
@@ -326,14 +326,14 @@ class Driver:
             after, delivery = sub.flow.sent, self.session.delivery
             if self.by_page and delivery.joins(sub):
                 delivery.park(sub)
-                page = self.log.page(sub.stream, after, self.session.page_events_max(sub))
-                self.pages.append((sub, page))
+                self.pages.append((sub, after, self.session.page_events_max(sub)))
             else:
                 self._took(sub, self.log.run(sub.stream, after, self.session.read_events_max(sub)))
 
     def page_comes(self) -> list[Message]:
-        """The page that was asked for first is here."""
-        self._took(*self.pages.popleft())
+        """The page that was asked for first is read, with what was committed meanwhile, and here."""
+        sub, after, events_max = self.pages.popleft()
+        self._took(sub, self.log.page(sub.stream, after, events_max))
         self.pump()
         return self.take()
 
