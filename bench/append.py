@@ -77,12 +77,13 @@ class Ours:
 
 
 class Raw:
-    """SQLite alone: the same tables and settings."""
+    """SQLite alone: the same rows and settings, and a unique index by stream and seq as such tables have."""
 
     def __init__(self, path: Path) -> None:
         self._connection = connect_writer(path)
         self._connection.execute("BEGIN")
         prepare(self._connection)
+        self._connection.execute("CREATE UNIQUE INDEX raw_by_seq ON event (stream, seq)")
         self._connection.execute("COMMIT")
         self._position = 0
         self._batches = 0

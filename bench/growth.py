@@ -41,8 +41,8 @@ RESUMED = 10
 LOOKED_BACK = BATCH * PRINCIPALS
 TURNS = 4
 """Of each size, in each round."""
-APPENDS, RESUMES, QUESTIONS = 10, 50, 10
-"""In each turn."""
+APPENDS, RESUMES, QUESTIONS = 40, 50, 10
+"""In each turn: enough appends that what they leave for the index later is in the figures."""
 METRICS = (
     Metric("append", "µs/event in batches of 100", higher_is_better=False, compare=True),
     Metric("append_cpu", "µs/event", higher_is_better=False, compare=True),

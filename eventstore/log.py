@@ -111,7 +111,10 @@ class StoreLog(LogReader):
             await self._write((PutAcks(tuple(acks)),), 64 * len(acks))
 
     async def probe(self) -> str | None:
-        """See `Log`. Writes at most once a second, or when the last commit contradicts the last finding."""
+        """See `Log`. Writes at most once a second, or when the last commit contradicts the last finding.
+
+        After a failed commit it writes more than that did: on a full disk a little may still fit.
+        """
         now_s = self._ambient.monotonic_s()
         if self._probed is not None and now_s - self._probed[0] < PROBE_EVERY_S:
             found = self._probed[1]
@@ -121,7 +124,8 @@ class StoreLog(LogReader):
         reason: str | None = None
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                await self._write((Touch(self._ambient.now_ms()),), 0)
+                pad_bytes = self._writer.failed_bytes
+                await self._write((Touch(self._ambient.now_ms(), pad_bytes),), pad_bytes)
         except TimeoutError:
             reason = f"a write to the log takes longer than {PROBE_TIMEOUT_S:g} s"
         except EventStoreError as error:

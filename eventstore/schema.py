@@ -3,7 +3,8 @@
 meta        one value a key: log id, writer epoch, mark of the master key, time of the last probe
 name        texts that repeat in every event (types, builds), by number
 stream      streams by number; `first` = oldest seq still kept
-event       the log; unique (stream, seq)
+event       the log
+seq_index   where the events of a stream stand, but for the newest (`eventstore.seq_index`)
 pruned      what stays of pruned events: their place and their link of the chain
 command     answers of commands, at least 7 days
 counter     the next number of each counter
@@ -21,10 +22,12 @@ from pathlib import Path
 import sqlite_utils
 from sqlite_utils import utils as sqlite_utils_utils
 
+from eventstore import seq_index
 from eventstore.errors import EventStoreError
 
-FORMAT = 1
-"""Of the tables; kept in `user_version`. A newer one is refused."""
+FORMAT = 2
+"""Of the tables; kept in `user_version`. A newer one is refused, an older one brought up to date when the
+log is opened for writing. Format 1 had an index of SQLite's own in place of `seq_index`."""
 
 DATABASE = "log.db"
 
@@ -91,7 +94,12 @@ _TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
     ),
     "ack": ({"user": str, "client": str, "stream": str, "seq": int}, ("user", "client", "stream")),
 }
-_UNIQUE = {"name": ("text",), "stream": ("name",), "event": ("stream", "seq")}
+_UNIQUE = {"name": ("text",), "stream": ("name",)}
+_SEQ_INDEX = (
+    "CREATE TABLE seq_index (stream INTEGER NOT NULL, seq INTEGER NOT NULL, position INTEGER NOT NULL,"
+    " PRIMARY KEY (stream, seq)) STRICT, WITHOUT ROWID"
+)
+_SEQ_INDEX_OF_FORMAT_1 = "CREATE TEMP VIEW seq_index AS SELECT stream, seq, position FROM event"
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
@@ -120,6 +128,8 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
         connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
         _set(connection, _COMMON_PRAGMAS)
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 1:
+            connection.execute(_SEQ_INDEX_OF_FORMAT_1)
     except BaseException:
         connection.close()
         raise
@@ -128,6 +138,8 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 def prepare(connection: sqlite3.Connection) -> bool:
     """Create the tables if there are none; returns whether the log is new. Inside a transaction.
+
+    Tables of an older format are brought up to date.
 
     Raises:
         EventStoreError: the tables were made by a newer version, or are not ours.
@@ -140,8 +152,10 @@ def prepare(connection: sqlite3.Connection) -> bool:
     if version > FORMAT:
         raise EventStoreError(f"the log has format {version}; this program knows {FORMAT}")
     db = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
-    if version == FORMAT:
-        missing = set(_TABLES) - set(db.table_names())
+    if version:
+        if version == 1:
+            _from_format_1(connection)
+        missing = {*_TABLES, "seq_index"} - set(db.table_names())
         if missing:
             raise EventStoreError(f"the log lacks its tables {', '.join(sorted(missing))}")
         return False
@@ -151,8 +165,19 @@ def prepare(connection: sqlite3.Connection) -> bool:
         db.table(name).create(columns, pk=key, not_null=set(columns), strict=True)
     for name, over in _UNIQUE.items():
         db.table(name).create_index(over, index_name=f"{name}_unique", unique=True)
+    connection.execute(_SEQ_INDEX)
+    seq_index.put_mark(connection, 0)
     connection.execute(f"PRAGMA user_version={FORMAT}")
     return True
+
+
+def _from_format_1(connection: sqlite3.Connection) -> None:
+    """One pass over the old index: a second for each million events."""
+    connection.execute(_SEQ_INDEX)
+    seq_index.put_mark(connection, 0)
+    seq_index.catch_up(connection)
+    connection.execute("DROP INDEX event_unique")
+    connection.execute(f"PRAGMA user_version={FORMAT}")
 
 
 def _set(connection: sqlite3.Connection, pragmas: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 from typing import Self
 
+from eventstore import seq_index
 from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check, merged
 from eventstore.errors import Damaged, EventStoreError, WrongKey
@@ -17,6 +18,7 @@ from eventstore.lock import DirectoryLock, Left
 from eventstore.log import StoreLog
 from eventstore.schema import DATABASE, connect_writer, prepare
 from eventstore.seal import Vault
+from eventstore.seq_index import Unindexed
 from eventstore.sqlite_reads import (
     EVENTS_BY_POSITION,
     Names,
@@ -141,6 +143,7 @@ def _check(
         _put_meta(connection, "master_key", vault.mark())
     elif restored:
         _put_meta(connection, "log", ambient.token().encode())
+    seq_index.catch_up(connection)
     meta = dict(connection.execute("SELECT key, value FROM meta"))
     if not vault.knows(meta["master_key"]):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
@@ -148,9 +151,9 @@ def _check(
     _put_meta(connection, "writer_epoch", str(epoch).encode())
     connection.execute("COMMIT")
 
-    names = Names()
-    reads = SqliteReads(path, names)
-    store = SqliteStore(path, connection, names, reads, lock, epoch, meta["log"].decode())
+    names, unindexed = Names(), Unindexed(seq_index.UNINDEXED_MAX)
+    reads = SqliteReads(path, names, unindexed)
+    store = SqliteStore(path, connection, names, unindexed, reads, lock, epoch, meta["log"].decode())
     loaded = store.load()
     _check_tail(connection, names, loaded)
     if not restored:

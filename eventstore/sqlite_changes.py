@@ -43,6 +43,10 @@ _BURY = (
     "INSERT INTO pruned SELECT position, stream, seq, chain FROM event"
     " WHERE position IN (SELECT value FROM json_each(?))"
 )
+_UNINDEX = (
+    "DELETE FROM seq_index WHERE (stream, seq) IN"
+    " (SELECT stream, seq FROM event WHERE position IN (SELECT value FROM json_each(?)))"
+)
 _DROP_OLD_KEYFRAMES = (
     "DELETE FROM keyframe WHERE stream = ?1 AND fold = ?2 AND (fingerprint <> ?3 OR (seq NOT IN"
     " (SELECT seq FROM keyframe WHERE stream = ?1 AND fold = ?2 AND fingerprint = ?3"
@@ -91,6 +95,7 @@ def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
         case Prune(positions, firsts):
             chosen = msgspec.json.encode(positions).decode()
             yield _BURY, (chosen,)
+            yield _UNINDEX, (chosen,)
             yield "DELETE FROM event WHERE position IN (SELECT value FROM json_each(?))", (chosen,)
             for stream, first in firsts.items():
                 yield "UPDATE stream SET first = ? WHERE name = ?", (first, stream)
@@ -121,5 +126,8 @@ def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
             where = (frame.stream, frame.fold, frame.fingerprint)
             yield "INSERT OR REPLACE INTO keyframe VALUES (?, ?, ?, ?, ?)", (*where, frame.seq, frame.state)
             yield _DROP_OLD_KEYFRAMES, (*where, KEYFRAMES_KEPT, KEYFRAME_SPAN)
-        case Touch(at_ms):
-            yield "INSERT OR REPLACE INTO meta VALUES ('touched', ?)", (str(at_ms).encode(),)
+        case Touch(at_ms, pad_bytes):
+            yield (
+                "INSERT OR REPLACE INTO meta VALUES ('touched', ?)",
+                (str(at_ms).encode().ljust(pad_bytes),),
+            )

@@ -5,10 +5,14 @@ Every call is one short transaction: a long one would keep the write-ahead log f
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
+
+from eventstore import seq_index
 from eventstore.chain import GENESIS
 from eventstore.errors import Closed, Damaged, EventStoreError, Unavailable
 from eventstore.joining import joined_of
@@ -24,16 +28,25 @@ from eventstore.model import (
     Tombstone,
 )
 from eventstore.schema import connect_reader
+from eventstore.seq_index import Unindexed
 from eventstore.store import Loaded, Span
 
 _COLUMNS = (
     "position, stream, seq, type, body, version, ts, entity, principal, command_id, cause, build, chain"
 )
-EVENTS_BY_SEQ = f"SELECT {_COLUMNS} FROM event WHERE stream = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608  constant
+_BY_SEQ = (
+    "FROM seq_index AS found CROSS JOIN event USING (position)"
+    " WHERE found.stream = ? AND found.seq > ? AND found.seq <= ? ORDER BY found.seq LIMIT ?"
+)
+_AT_POSITIONS = "FROM event WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position LIMIT ?"
+_EVENT_COLUMNS = _COLUMNS.replace("stream, seq,", "event.stream, event.seq,")
+EVENTS_BY_SEQ = f"SELECT {_EVENT_COLUMNS} {_BY_SEQ}"
+EVENTS_AT = f"SELECT {_COLUMNS} {_AT_POSITIONS}"
 EVENTS_BY_POSITION = (
     f"SELECT {_COLUMNS} FROM event WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"  # noqa: S608  constant
 )
-BODIES_BY_SEQ = "SELECT seq, body FROM event WHERE stream = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+BODIES_BY_SEQ = f"SELECT found.seq AS seq, body {_BY_SEQ}"
+BODIES_AT = f"SELECT seq, body {_AT_POSITIONS}"
 JOINED_BY_SEQ = (
     "SELECT min(seq), max(seq), count(*), CAST(group_concat(body) AS BLOB) FROM"  # noqa: S608  constant
     f" ({BODIES_BY_SEQ})"
@@ -74,15 +87,16 @@ class Names:
         self.texts = {number: text for text, number in ids.items()}
 
 
-def load(connection: sqlite3.Connection, names: Names) -> Loaded:
-    """Where the log stands, from one moment; fills `names`. A stream's head is one index seek."""
+def load(connection: sqlite3.Connection, names: Names, unindexed: Unindexed) -> Loaded:
+    """Where the log stands, from one moment; fills the other two. A stream's head is one index seek."""
     heads: dict[str, Head] = {}
     streams: dict[str, int] = {}
+    seq_index.look(connection, unindexed)
     for number, name, first, seq in connection.execute(
-        "SELECT id, name, first, (SELECT max(seq) FROM event WHERE stream = stream.id) FROM stream"
+        "SELECT id, name, first, (SELECT max(seq) FROM seq_index WHERE stream = stream.id) FROM stream"
     ):
         streams[name] = number
-        heads[name] = Head(first, first - 1 if seq is None else seq)
+        heads[name] = Head(first, unindexed.last(number) or (first - 1 if seq is None else seq))
     ids = {text: number for number, text in connection.execute("SELECT id, text FROM name")}
     names.replace(streams, ids)
     counters = dict(connection.execute("SELECT name, next FROM counter"))
@@ -108,7 +122,7 @@ def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRe
 
 
 def select_events(
-    connection: sqlite3.Connection, names: Names, sql: str, parameters: Sequence[int], bytes_max: int
+    connection: sqlite3.Connection, names: Names, sql: str, parameters: Sequence[int | str], bytes_max: int
 ) -> list[StoredEvent]:
     """The events of a query until their bodies exceed `bytes_max`; at least one if there is one."""
     events: list[StoredEvent] = []
@@ -150,30 +164,77 @@ def _within(events: list[StoredEvent], bytes_max: int) -> list[StoredEvent]:
     return events
 
 
-type _Bounds = tuple[int, int, int, int]
-"""The parameters of `BODIES_BY_SEQ`."""
+class Asked(NamedTuple):
+    """Events of one stream: behind `after` up to `upto` by the table, then those at `positions`."""
+
+    stream: int
+    after: int
+    upto: int
+    limit: int
+    positions: Sequence[int] = ()
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """The parameters of `EVENTS_BY_SEQ` and `BODIES_BY_SEQ`."""
+        return self[:4]
 
 
-def select_joined(
-    connection: sqlite3.Connection, asked: Sequence[tuple[_Bounds, int]]
-) -> list[Joined | None]:
-    """The bodies of `BODIES_BY_SEQ` for each of the bounds with its limit in bytes, see `Log.read_joined`.
+def select_stream(
+    connection: sqlite3.Connection, names: Names, asked: Asked, bytes_max: int
+) -> list[StoredEvent]:
+    """As `select_events`, of one stream: what the table by (stream, seq) has, then what it lacks."""
+    found = select_events(connection, names, EVENTS_BY_SEQ, asked.bounds, bytes_max)
+    missing = asked.limit - len(found)
+    # Where it ended early, by size or by what was pruned, the rest is read the next time.
+    if not asked.positions or missing <= 0 or (found and found[-1].seq != asked.upto):
+        return found
+    at = (_as_json(asked.positions), missing)
+    return _within(found + select_events(connection, names, EVENTS_AT, at, bytes_max), bytes_max)
+
+
+def select_joined(connection: sqlite3.Connection, asked: Sequence[tuple[Asked, int]]) -> list[Joined | None]:
+    """The bodies of each page with its limit in bytes, see `Log.read_joined`.
 
     SQLite joins them, several pages in one step: fetched row by row they would ask for the interpreter's
     lock once for each, beside a loop that holds it most of the time. A blob passes `group_concat` as it
     is, since the database is UTF-8; the subquery's LIMIT keeps its order.
     """
-    found: list[Joined | None] = []
-    for start in range(0, len(asked), _PAGES_A_STEP):
-        found += _joined_in_a_step(connection, asked[start : start + _PAGES_A_STEP])
+    found: list[Joined | None] = [None] * len(asked)
+    indexed = [place for place, (page, _) in enumerate(asked) if not page.positions]
+    for start in range(0, len(indexed), _PAGES_A_STEP):
+        places = indexed[start : start + _PAGES_A_STEP]
+        pages = _joined_in_a_step(connection, [asked[place] for place in places])
+        for place, joined in zip(places, pages, strict=True):
+            found[place] = joined
+    for place, (page, bytes_max) in enumerate(asked):
+        if page.positions:
+            with contextlib.closing(_bodies(connection, page)) as rows:
+                found[place] = joined_of(rows, bytes_max)
     return found
 
 
+def _bodies(connection: sqlite3.Connection, asked: Asked) -> Generator[tuple[int, bytes]]:
+    """(seq, body) of what was asked for."""
+    count = 0
+    with contextlib.closing(connection.execute(BODIES_BY_SEQ, asked.bounds)) as rows:
+        for row in rows:
+            count += 1
+            yield row
+    if asked.positions and count < asked.limit:
+        at = (_as_json(asked.positions), asked.limit - count)
+        with contextlib.closing(connection.execute(BODIES_AT, at)) as rows:
+            yield from rows
+
+
+def _as_json(positions: Sequence[int]) -> str:
+    return msgspec.json.encode(positions).decode()
+
+
 def _joined_in_a_step(
-    connection: sqlite3.Connection, asked: Sequence[tuple[_Bounds, int]]
+    connection: sqlite3.Connection, asked: Sequence[tuple[Asked, int]]
 ) -> list[Joined | None]:
     alone = len(asked) == 1
-    values = [value for bounds, _ in asked for value in bounds]
+    values = [value for page, _ in asked for value in page.bounds]
     if not alone:
         values += _NO_PAGE * (_PAGES_A_STEP - len(asked))
     limit = max(bytes_max for _, bytes_max in asked) + (0 if alone else _ROW_BYTES)
@@ -187,7 +248,7 @@ def _joined_in_a_step(
     finally:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, unlimited)
     found: list[Joined | None] = []
-    for place, (bounds, bytes_max) in enumerate(asked):
+    for place, (page, bytes_max) in enumerate(asked):
         if row is not None:
             first, last, count, bodies = row[4 * place : 4 * place + 4]
             if not count:
@@ -196,7 +257,7 @@ def _joined_in_a_step(
             if last - first + 1 == count and len(bodies) <= bytes_max:
                 found.append(Joined(first, count, bodies))
                 continue
-        with contextlib.closing(connection.execute(BODIES_BY_SEQ, bounds)) as rows:
+        with contextlib.closing(_bodies(connection, page)) as rows:
             found.append(joined_of(rows, bytes_max))
     return found
 
@@ -217,9 +278,10 @@ def select_tombstones(
 class SqliteReads:
     """Implements `store.Reads`; any number of calls at once, each on a connection of its own."""
 
-    def __init__(self, path: Path, names: Names) -> None:
+    def __init__(self, path: Path, names: Names, unindexed: Unindexed) -> None:
         self._path = path
         self._names = names
+        self._unindexed = unindexed
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
 
@@ -234,7 +296,7 @@ class SqliteReads:
         with self._connection() as connection:
             connection.execute("BEGIN")
             try:
-                return load(connection, self._names)
+                return load(connection, self._names, self._unindexed)
             finally:
                 connection.execute("COMMIT")
 
@@ -249,13 +311,15 @@ class SqliteReads:
             number = self._names.streams.get(stream)
             if number is None:
                 return []
-            by_seq = (number, after, upto, events_max)
-            return select_events(connection, self._names, EVENTS_BY_SEQ, by_seq, bytes_max)
+            asked = self._asked(number, after, upto, events_max)
+            return select_stream(connection, self._names, asked, bytes_max)
 
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Reads`."""
         number = self._names.streams.get
-        asked = [((number(s.stream, 0), s.after, s.upto, s.events_max), s.bytes_max) for s in spans]
+        asked = [
+            (self._asked(number(s.stream, 0), s.after, s.upto, s.events_max), s.bytes_max) for s in spans
+        ]
         with self._connection() as connection:
             return select_joined(connection, asked)
 
@@ -324,6 +388,11 @@ class SqliteReads:
         sql = "SELECT user, client, stream, seq FROM ack WHERE ?1 IS NULL OR user = ?1 ORDER BY 1, 2, 3"
         with self._connection() as connection:
             return [Ack(*row) for row in connection.execute(sql, (user,))]
+
+    def _asked(self, stream: int, after: int, upto: int, limit: int) -> Asked:
+        """Before anything is read: what leaves `Unindexed` meanwhile is in the table by then."""
+        indexed, positions = self._unindexed.split(stream, after, upto, limit)
+        return Asked(stream, after, indexed, limit, positions)
 
     def _value(self, sql: str, parameters: tuple[str | bytes, ...]) -> bytes | None:
         with self._connection() as connection:

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import structlog
 
-from eventstore import wal
+from eventstore import seq_index, wal
 from eventstore.errors import InUse, Unavailable
 from eventstore.lock import DirectoryLock, Left
 from eventstore.model import CommandKey, CommandRecord, StoredEvent
 from eventstore.schema import connect_writer
+from eventstore.seq_index import Unindexed
 from eventstore.sqlite_changes import statements
 from eventstore.sqlite_reads import Names, SqliteReads, load, select_command, select_end, translated
-from eventstore.store import DropSealed, Group, Loaded, Shred
+from eventstore.store import DropSealed, Group, Loaded, Prune, Shred
 
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_CHECKPOINT_BYTES = 16 << 20
@@ -51,13 +52,14 @@ class SqliteStore:
     """Implements `store.Store`."""
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, names: Names, reads: SqliteReads,
-        lock: DirectoryLock, epoch: int, log_id: str,
+        self, path: Path, connection: sqlite3.Connection, names: Names, unindexed: Unindexed,
+        reads: SqliteReads, lock: DirectoryLock, epoch: int, log_id: str,
     ) -> None:  # fmt: skip
         self._path = path
         self._wal = f"{path}-wal"
         self._connection = connection
         self._names = names
+        self._unindexed = unindexed
         self._reads = reads
         self._lock = lock
         self._epoch = str(epoch).encode()
@@ -99,6 +101,11 @@ class SqliteStore:
             self._fence()
             if group.events:
                 self._insert(group.events)
+            if any(isinstance(change, Prune) for change in group.changes):
+                moving = self._unindexed.all()  # what is pruned leaves the table, and must be nowhere else
+            else:
+                moving = self._unindexed.due(len(group.events))
+            seq_index.write(connection, moving)
             for change in group.changes:
                 for sql, values in statements(change):
                     connection.execute(sql, values)
@@ -106,6 +113,9 @@ class SqliteStore:
                 self._prune(group.now_ms)
             connection.execute("COMMIT")
             self._commits += 1
+            self._unindexed.moved(moving)
+            streams = self._names.streams
+            self._unindexed.add([(streams[e.stream], e.seq, e.position) for e in group.events])
         except BaseException as error:
             # At once: an open transaction would keep out a writer that has taken over.
             with contextlib.suppress(sqlite3.Error):
@@ -165,19 +175,19 @@ class SqliteStore:
         self._reads.close()
         left: Left | None = None
         try:
-            if self._fenced:
-                self._connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-            else:
+            if not self._fenced:
                 left = self._settle()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, InUse) as error:
             _log.warning("unclean_close", reason=str(error))
         finally:
+            if self._fenced:
+                self._connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
             self._connection.close()
             self._lock.leave(left)
 
     def load(self) -> Loaded:
         """Read where the log stands."""
-        return load(self._connection, self._names)
+        return load(self._connection, self._names, self._unindexed)
 
     def _load_durable(self) -> Loaded:
         if self._unproven and not self._checkpoint("TRUNCATE"):
@@ -188,9 +198,17 @@ class SqliteStore:
     def _settle(self) -> Left:
         """Empty the write-ahead log and say where the log ends."""
         self._roll_back()
+        self._index_all()
         self._checkpoint("TRUNCATE")
         position, chain = select_end(self._connection)
         return Left(log=self._log_id, position=position, chain=chain.hex())
+
+    def _index_all(self) -> None:
+        """So that the next opening has nothing to look for."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._fence()
+        seq_index.write(self._connection, self._unindexed.all())
+        self._connection.execute("COMMIT")
 
     # -- inside a transaction
 

@@ -115,9 +115,10 @@ class PutKeyframe(_Change, frozen=True):
 
 
 class Touch(_Change, frozen=True):
-    """Write that it is now `at_ms`: the smallest real write, for a probe."""
+    """Write that it is now `at_ms`, and `pad_bytes` of nothing: a real write, for a probe."""
 
     at_ms: int
+    pad_bytes: int = 0
 
 
 type Change = (

@@ -6,6 +6,7 @@ before its part, and the part before ends with exactly that link. Each read is o
     python -m eventstore.verify DATABASE AFTER UPTO     checks one part, and says how in JSON
 """
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from eventstore import seq_index
 from eventstore.chain import GENESIS
 from eventstore.errors import Damaged, EventStoreError
 from eventstore.lock import Left
@@ -64,6 +66,8 @@ async def verify(
         if left.chain != chain.hex():
             raise Damaged(upto, "it is not the event at which the log was closed")
     pruned = await log.check_receipts()
+    with contextlib.closing(connect_reader(path)) as connection:
+        seq_index.check(connection)
     return Verified(log.log_id, after, upto, chain, pruned)
 
 

@@ -17,6 +17,7 @@ from eventstore.executor import Executor, ThreadExecutor
 from eventstore.lock import LOCK
 from eventstore.reading import LogReader
 from eventstore.schema import DATABASE
+from eventstore.seq_index import UNINDEXED_MAX, Unindexed
 from eventstore.sqlite_reads import Names, SqliteReads
 from eventstore.store import Loaded, Place
 
@@ -106,7 +107,7 @@ def _open(directory: Path) -> tuple[SqliteReads, Loaded, tempfile.TemporaryDirec
 
 
 def _load(path: Path) -> tuple[SqliteReads, Loaded]:
-    reads = SqliteReads(path, Names())
+    reads = SqliteReads(path, Names(), Unindexed(UNINDEXED_MAX))
     try:
         return reads, reads.load()
     except BaseException:

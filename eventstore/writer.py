@@ -31,6 +31,7 @@ GROUP_BYTES_MAX = 1 << 20
 QUEUE_APPENDS_MAX = 8192
 QUEUE_BYTES_MAX = 32 << 20
 CARE_RETRY_S = 1.0
+_COMMIT_PAGES_BYTES = 64 << 10
 
 _log = structlog.get_logger(__name__)
 
@@ -76,6 +77,8 @@ class Writer:
     ) -> None:
         self.place = Place(loaded.position, loaded.chain, loaded.heads)
         self.failure: str | None = None
+        self.failed_bytes = 0
+        """More than the largest commit that failed since as much went through, 0 if none did; for a probe."""
         self.observe: Callable[[float], None] | None = None
         """Told of the seconds that each group commit took."""
         self._store = store
@@ -245,6 +248,8 @@ class Writer:
         place.chain = commit.chain
         if commit.wrote:
             self.failure = None
+            if self.failed_bytes and sum(pending.size for pending in items) >= self.failed_bytes:
+                self.failed_bytes = 0
         for pending, outcome in zip(items, commit.outcomes, strict=True):
             done = pending.done
             if not done.done():
@@ -254,6 +259,9 @@ class Writer:
     async def _fail(self, items: list[_Pending], error: Exception) -> None:
         known = isinstance(error, EventStoreError)
         self.failure = reason = str(error) if known else type(error).__name__
+        # Its pages took more than its content: twice that and some are surely not less.
+        size = 2 * sum(pending.size for pending in items) + _COMMIT_PAGES_BYTES
+        self.failed_bytes = max(self.failed_bytes, min(size, GROUP_BYTES_MAX))
         missed: list[StoredEvent] = []
         not_recovered = ""
         if isinstance(error, InUse):

@@ -152,7 +152,8 @@ async def test_reading_is_a_seek_in_an_index(tmp_path: Path) -> None:
     by_seq = sql(tmp_path, "EXPLAIN QUERY PLAN " + EVENTS_BY_SEQ, 1, 0, 5, 5)
     by_position = sql(tmp_path, "EXPLAIN QUERY PLAN " + EVENTS_BY_POSITION, 0, 5, 5)
     assert [row[3] for row in by_seq] == [
-        "SEARCH event USING INDEX event_unique (stream=? AND seq>? AND seq<?)"
+        "SEARCH found USING PRIMARY KEY (stream=? AND seq>? AND seq<?)",
+        "SEARCH event USING INTEGER PRIMARY KEY (rowid=?)",
     ]
     assert [row[3] for row in by_position] == ["SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
 
@@ -166,7 +167,7 @@ async def test_rows_and_keyframes_are_seeks_too(tmp_path: Path) -> None:
         "SELECT key, value FROM projection WHERE tbl = 't' AND part = 'p' AND key < x'ff' ORDER BY key DESC",
         "SELECT state FROM keyframe WHERE stream = 's' AND fold = 'f' AND fingerprint = 'v' AND seq <= 9",
         "SELECT reply FROM command WHERE user = 'u' AND client = 'c' AND id = 'i'",
-        "SELECT max(seq) FROM event WHERE stream = 1",
+        "SELECT max(seq) FROM seq_index WHERE stream = 1",
     ):
         plan = [str(row[3]) for row in sql(tmp_path, "EXPLAIN QUERY PLAN " + query)]
         assert len(plan) == 1, plan

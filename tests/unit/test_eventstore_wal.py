@@ -58,7 +58,7 @@ async def test_lone_appends_find_room_up_to_the_checkpoint_and_after_it(
     monkeypatch.setattr(sqlite_store, "WAL_CHECKPOINT_BYTES", at)
     monkeypatch.setattr(sqlite_store, "WAL_STEP_BYTES", step)
     log = await opened(tmp_path)
-    sizes = await sizes_of(log, tmp_path, 300)
+    sizes = await sizes_of(log, tmp_path, 600)
     assert sizes == sorted(sizes)
     lengths = sorted(set(sizes))
     assert lengths[:2] == [WAL_ROOM_BYTES, at]

@@ -1,0 +1,226 @@
+"""Where the events of a stream stand, by (stream, seq), without a page written for each stream of a commit.
+
+An index that every commit keeps up to date writes a page for nearly every stream that the commit touches:
+8 KB an event once each stream has a page of its own. So the table `seq_index` runs behind. Where the newest
+events stand is kept in memory; when there are many, they move into the table in its own order, a
+slice with each commit, so that a page is written once for many events and no commit waits for all of them.
+
+The table holds every event up to the position `meta.indexed`, and perhaps some behind it. Whoever opens
+the log finds the rest by reading the events behind that position.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from eventstore.errors import Damaged
+
+UNINDEXED_MAX = 32_768
+"""From so many events on they move into the table; up to twice as many may then be in memory."""
+
+_SLICE_MIN = 256
+"""Rows that move at a time, at least: fewer would write the same page again soon."""
+_MOVED_AN_EVENT = 2
+"""So many rows move for each new event, so that a round ends although events go on."""
+_ROWS_A_STATEMENT = 256
+
+
+class Piece(NamedTuple):
+    """Events of one stream without a hole: the first one's seq, and where each stands."""
+
+    stream: int
+    first: int
+    positions: Sequence[int]
+
+
+class Slice(NamedTuple):
+    """What is to be written to the table with one commit; `mark`: the table then holds all up to there."""
+
+    pieces: list[Piece]
+    mark: int | None
+
+
+_NOTHING = Slice([], None)
+
+
+class Unindexed:
+    """The newest events, by the numbers of their streams. Pure.
+
+    One thread changes it, others may ask `split` meanwhile. They must do so before they ask the table: what
+    leaves the memory is in the table already.
+    """
+
+    def __init__(self, events_max: int) -> None:
+        """Empty; from `events_max` events on `due` has something."""
+        self._events_max = events_max
+        self._runs: dict[int, tuple[int, list[int]]] = {}
+        self._end = 0
+        self._todo: list[int] = []
+        """Streams whose events move in this round, the last one first."""
+        self._round_end = 0
+        self._debt = 0
+        self.count = 0
+
+    def replace(self, rows: Iterable[tuple[int, int, int]], end: int) -> None:
+        """Hold exactly these (stream, seq, position), in the order of their positions; `end` is the log's."""
+        runs: dict[int, tuple[int, list[int]]] = {}
+        self.count = 0
+        for stream, seq, position in rows:
+            run = runs.get(stream)
+            if run is None:
+                runs[stream] = (seq, [position])
+            else:
+                run[1].append(position)
+            self.count += 1
+        self._runs, self._end, self._todo, self._debt = runs, end, [], 0
+
+    def add(self, rows: Iterable[tuple[int, int, int]]) -> None:
+        """Events that were committed: (stream, seq, position), in the order of their positions."""
+        runs = self._runs
+        count, position = 0, self._end
+        for stream, seq, position in rows:
+            run = runs.get(stream)
+            if run is None:
+                runs[stream] = (seq, [position])
+            else:
+                run[1].append(position)
+            count += 1
+        self.count += count
+        self._end = position
+
+    def last(self, stream: int) -> int:
+        """The newest seq of `stream` that is held, 0 if none is."""
+        run = self._runs.get(stream)
+        return 0 if run is None else run[0] + len(run[1]) - 1
+
+    def split(self, stream: int, after: int, upto: int, limit: int) -> tuple[int, list[int]]:
+        """Where the events with `after` < seq <= `upto` stand.
+
+        Returns:
+            (up to which seq the table must be asked, positions of the first `limit` that follow that).
+        """
+        run = self._runs.get(stream)
+        if run is None or run[0] > upto:
+            return upto, []
+        first, positions = run
+        begin = max(after + 1 - first, 0)
+        return first - 1, positions[begin : min(upto + 1 - first, begin + limit)]
+
+    def due(self, events: int) -> Slice:
+        """What moves with a commit of `events` events. `moved` must follow once it is durable."""
+        if not self._todo:
+            if self.count < self._events_max:
+                return _NOTHING
+            self._todo = sorted(self._runs, reverse=True)
+            self._round_end, self._debt = self._end, 0
+        self._debt += _MOVED_AN_EVENT * events
+        if self._debt < _SLICE_MIN:
+            return _NOTHING
+        pieces: list[Piece] = []
+        room, left = self._debt, len(self._todo)
+        while room > 0 and left:
+            stream = self._todo[left - 1]
+            first, positions = self._runs[stream]
+            pieces.append(Piece(stream, first, positions[:room]))
+            if room >= len(positions):
+                left -= 1
+            room -= len(positions)
+        return Slice(pieces, None if left else self._round_end)
+
+    def all(self) -> Slice:
+        """Everything that is held."""
+        runs = sorted(self._runs.items())
+        return Slice([Piece(stream, first, positions) for stream, (first, positions) in runs], self._end)
+
+    def moved(self, written: Slice) -> None:
+        """`written`, the last one handed out, is in the table; nothing was added in between."""
+        for stream, first, part in written.pieces:
+            positions = self._runs[stream][1]
+            count = len(part)
+            if count == len(positions):
+                del self._runs[stream]
+                if self._todo and self._todo[-1] == stream:
+                    self._todo.pop()
+            else:
+                self._runs[stream] = (first + count, positions[count:])
+            self.count -= count
+        if written.pieces:
+            self._debt = 0
+        if written.mark is not None:
+            self._todo = []
+
+
+def write(connection: sqlite3.Connection, found: Slice) -> None:
+    """Put a slice into the table, inside a transaction. What a killed process wrote already stays."""
+    values: list[int] = []
+    for stream, first, positions in found.pieces:
+        for seq, position in enumerate(positions, first):
+            values += (stream, seq, position)
+    width = 3 * _ROWS_A_STATEMENT
+    for start in range(0, len(values), width):
+        part = values[start : start + width]
+        connection.execute(_insert(len(part) // 3), part)
+    if found.mark is not None:
+        put_mark(connection, found.mark)
+
+
+@lru_cache(maxsize=_ROWS_A_STATEMENT)
+def _insert(rows: int) -> str:
+    return "INSERT OR IGNORE INTO seq_index VALUES " + ", ".join(["(?, ?, ?)"] * rows)  # noqa: S608
+
+
+def put_mark(connection: sqlite3.Connection, position: int) -> None:
+    """Note that the table holds all events up to `position`."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('indexed', ?)", (str(position).encode(),))
+
+
+def catch_up(connection: sqlite3.Connection) -> None:
+    """Write to the table what it lacks, inside a transaction."""
+    connection.execute(
+        "INSERT OR IGNORE INTO seq_index SELECT stream, seq, position FROM event"
+        " WHERE position > (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'indexed')"
+        " ORDER BY stream, seq"
+    )
+    put_mark(connection, _end(connection))
+
+
+def look(connection: sqlite3.Connection, into: Unindexed) -> None:
+    """Find the events that the table may lack. A log without a mark has an index that lacks none."""
+    end = _end(connection)
+    row = connection.execute("SELECT value FROM meta WHERE key = 'indexed'").fetchone()
+    mark = end if row is None else int(row[0])
+    sql = "SELECT stream, seq, position FROM event WHERE position > ? ORDER BY position"
+    into.replace(connection.execute(sql, (mark,)), end)
+
+
+def check(connection: sqlite3.Connection) -> None:
+    """Whether every event is found by its stream and seq: the hash chain, walked by position, cannot tell.
+
+    Raises:
+        Damaged: an event of some stream is not, so its readers would take it for pruned.
+    """
+    newest = Unindexed(UNINDEXED_MAX)
+    connection.execute("BEGIN")  # all from one moment
+    try:
+        look(connection, newest)
+        pruned = dict(connection.execute("SELECT stream, count(*) FROM pruned GROUP BY stream"))
+        found = {
+            stream: (count, last)
+            for stream, count, last in connection.execute(
+                "SELECT stream, count(*), max(seq) FROM seq_index GROUP BY stream"
+            )
+        }
+        names = connection.execute("SELECT id, name FROM stream").fetchall()
+    finally:
+        connection.execute("COMMIT")
+    for stream, name in names:
+        count, last = found.get(stream, (0, 0))
+        head = max(newest.last(stream), last)
+        if count + head - last + pruned.get(stream, 0) != head:
+            raise Damaged(0, f"events of {name} are not in the index by stream and seq")
+
+
+def _end(connection: sqlite3.Connection) -> int:
+    end: int = connection.execute("SELECT coalesce(max(position), 0) FROM event").fetchone()[0]
+    return end

@@ -1,0 +1,320 @@
+"""The index by (stream, seq) that runs behind: no event is ever hidden by it, nor shown twice."""
+
+import random
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventstore import seq_index
+from eventstore.ambient import FakeAmbient
+from eventstore.compaction import Policy, compact
+from eventstore.errors import Damaged, Unavailable
+from eventstore.model import Append, NewEvent
+from eventstore.port import Log
+from eventstore.schema import DATABASE
+from eventstore.seq_index import Unindexed
+from eventstore.sqlite import SqliteLog
+from eventstore.sqlite_store import SqliteStore
+from eventstore.verify import verify
+from eventstore.view import SqliteView
+from tests.support.logs import MASTER_KEY, append, event, looped
+
+STREAMS = ("user/1", "user/2", "mailbox/1", "group/a")
+PRUNE = Policy(types=frozenset({"t"}), before_ms=1, keep=3)
+
+
+async def opened(directory: Path) -> SqliteLog:
+    return await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
+
+
+def sql(directory: Path, *statements: str) -> list[tuple[object, ...]]:
+    """Run `statements` on a log that nobody has open; the last one's rows."""
+    with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
+        rows: list[tuple[object, ...]] = []
+        for statement in statements:
+            rows = connection.execute(statement).fetchall()
+        return rows
+
+
+def to_format_1(directory: Path) -> None:
+    """Make the tables those of the first version."""
+    sql(
+        directory,
+        "CREATE UNIQUE INDEX event_unique ON event (stream, seq)",
+        "DROP TABLE seq_index",
+        "DELETE FROM meta WHERE key = 'indexed'",
+        "PRAGMA user_version=1",
+    )
+
+
+async def told(log: Log | SqliteView, stream: str, step: int) -> list[bytes]:
+    """The bodies of `stream`, read `step` at a time by each way; both must agree."""
+    bodies: list[bytes] = []
+    after = 0
+    while page := await log.read(stream, after, events_max=step):
+        assert [e.seq for e in page] == list(range(page[0].seq, page[0].seq + len(page)))
+        joined = await log.read_joined(stream, after, events_max=step)
+        assert joined is not None
+        assert (joined.first, joined.count) == (page[0].seq, len(page))
+        assert joined.bodies == b",".join(e.body for e in page)
+        bodies += [e.body for e in page]
+        after = page[-1].seq
+    return bodies
+
+
+async def fill(log: SqliteLog, rng: random.Random, written: dict[str, list[bytes]], appends: int) -> None:
+    for _ in range(appends):
+        events = []
+        for _ in range(rng.randrange(1, 12)):
+            stream = rng.choice(STREAMS)
+            body = b'{"n":%d}' % rng.getrandbits(60)
+            written[stream].append(body)
+            events.append(NewEvent(stream, "t", body))
+        await log.append(Append(ts_ms=0, events=tuple(events)))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many rounds in a short log."""
+    monkeypatch.setattr(seq_index, "UNINDEXED_MAX", 40)
+    monkeypatch.setattr(seq_index, "_SLICE_MIN", 8)
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_every_event_is_read_wherever_the_index_stands(tmp_path: Path) -> None:
+    rng, written = random.Random(7), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    store = log._writer._store
+    assert isinstance(store, SqliteStore)
+    partly = 0
+    for _ in range(60):
+        await fill(log, rng, written, 3)
+        held = store._unindexed.count
+        assert held <= 2 * 40 + 40
+        partly += 0 < held < log.position
+        for stream in STREAMS:
+            assert await told(log, stream, rng.choice((1, 7, 1000))) == written[stream]
+        view = await SqliteView.open(tmp_path)  # another process, beside the writer
+        for stream in STREAMS:
+            assert view.head(stream) == log.head(stream)
+            assert await told(view, stream, 13) == written[stream]
+        await view.close()
+    assert partly > 30
+    await log.close()
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_a_view_that_looked_earlier_still_finds_what_was_indexed_since(tmp_path: Path) -> None:
+    rng, written = random.Random(8), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 9)
+    view = await SqliteView.open(tmp_path)
+    before = {stream: list(bodies) for stream, bodies in written.items()}
+    await fill(log, rng, written, 60)
+    for stream in STREAMS:
+        assert await told(view, stream, 13) == before[stream]
+    assert await view.refresh()
+    for stream in STREAMS:
+        assert await told(view, stream, 13) == written[stream]
+    await view.close()
+    await log.close()
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_a_log_that_was_killed_is_indexed_at_the_next_opening(tmp_path: Path) -> None:
+    rng, written = random.Random(9), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path / "log")
+    await fill(log, rng, written, 40)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for suffix in ("", "-wal"):
+        (killed / (DATABASE + suffix)).write_bytes((tmp_path / "log" / (DATABASE + suffix)).read_bytes())
+    await log.close()
+    again = await opened(killed)
+    store = again._writer._store
+    assert isinstance(store, SqliteStore)
+    assert store._unindexed.count == 0
+    for stream in STREAMS:
+        assert await told(again, stream, 1000) == written[stream]
+    await again.close()
+    assert sql(killed, "SELECT count(*) FROM seq_index") == sql(killed, "SELECT count(*) FROM event")
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_a_log_that_was_closed_has_nothing_left_to_index(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(append(event("a"), event("b"), event("a")))
+    assert sql(tmp_path, "SELECT count(*) FROM seq_index") == [(0,)]
+    await log.close()
+    found = sql(
+        tmp_path,
+        "SELECT name, seq, position FROM seq_index JOIN stream ON stream = stream.id ORDER BY position",
+    )
+    assert found == [("a", 1, 1), ("b", 1, 2), ("a", 2, 3)]
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_after_a_failed_commit_the_index_stands_where_the_disk_does(tmp_path: Path) -> None:
+    rng, written = random.Random(10), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    store = log._writer._store
+    assert isinstance(store, SqliteStore)
+    for _ in range(12):
+        await fill(log, rng, written, 5)
+        store._connection.close()  # the next commit fails, and a new connection is made
+        with pytest.raises(Unavailable):
+            await log.append(append(event("user/1")))
+        for stream in STREAMS:
+            assert await told(log, stream, 1000) == written[stream]
+    await log.close()
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_pruned_events_leave_the_index_too(tmp_path: Path) -> None:
+    rng, written = random.Random(11), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 20)
+    assert await compact(log, PRUNE, FakeAmbient(1), "test") > 50
+    for stream in STREAMS:
+        assert await told(log, stream, 1000) == written[stream][-3:]
+        assert log.head(stream).seq == len(written[stream])
+    await log.close()
+    assert sql(tmp_path, "SELECT count(*) FROM seq_index") == sql(tmp_path, "SELECT count(*) FROM event")
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 5)
+    for stream in STREAMS:
+        held = log.head(stream).seq - log.head(stream).first + 1
+        assert await told(log, stream, 1000) == written[stream][-held:]
+    await log.close()
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_an_event_that_the_index_lost_is_found_by_verification(tmp_path: Path) -> None:
+    rng, written = random.Random(14), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 20)
+    view = await SqliteView.open(tmp_path)
+    await verify(view, view.path)
+    await view.close()
+    await compact(log, PRUNE, FakeAmbient(1), "test")
+    await log.close()
+    view = await SqliteView.open(tmp_path)
+    await verify(view, view.path)
+    await view.close()
+    number = sql(tmp_path, "SELECT id FROM stream WHERE name = 'user/2'")[0][0]
+    sql(
+        tmp_path,
+        f"DELETE FROM seq_index WHERE stream = {number} AND seq ="
+        f" (SELECT min(seq) FROM seq_index WHERE stream = {number})",
+    )
+    view = await SqliteView.open(tmp_path)
+    with pytest.raises(Damaged, match="user/2 are not in the index"):
+        await verify(view, view.path)
+    await view.close()
+
+
+# Logs of the first format, which had an index of SQLite's own
+
+
+@looped
+async def test_a_log_of_the_first_format_is_brought_up_to_date_when_it_is_opened(tmp_path: Path) -> None:
+    rng, written = random.Random(12), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 20)
+    await log.close()
+    to_format_1(tmp_path)
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 20)
+    for stream in STREAMS:
+        assert await told(log, stream, 1000) == written[stream]
+    assert await log.verify() == sum(map(len, written.values()))
+    await log.close()
+    assert sql(tmp_path, "PRAGMA user_version") == [(2,)]
+    assert sql(tmp_path, "SELECT name FROM sqlite_schema WHERE name = 'event_unique'") == []
+
+
+@looped
+async def test_a_log_of_the_first_format_is_read_without_being_changed(tmp_path: Path) -> None:
+    rng, written = random.Random(13), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 20)
+    await log.close()
+    to_format_1(tmp_path)
+    before = (tmp_path / DATABASE).read_bytes()
+    view = await SqliteView.open(tmp_path)
+    for stream in STREAMS:
+        assert view.head(stream).seq == len(written[stream])
+        assert await told(view, stream, 7) == written[stream]
+    assert (await verify(view, view.path)).position == view.position
+    await view.close()
+    assert (tmp_path / DATABASE).read_bytes() == before
+
+
+# The part in memory
+
+
+@given(st.data())
+def test_what_moves_is_exactly_what_was_held(data: st.DataObject) -> None:
+    """A model: every (stream, seq) is in the table or held, never both, and positions are true."""
+    held, table = Unindexed(events_max=data.draw(st.integers(1, 400))), dict[tuple[int, int], int]()
+    truth, seqs, position, marked = dict[tuple[int, int], int](), dict[int, int](), 0, 0
+    for _ in range(data.draw(st.integers(1, 12))):
+        size = data.draw(st.integers(1, 300))
+        streams = data.draw(st.integers(1, 40))
+        moving = held.due(size)
+        for stream, first, positions in moving.pieces:
+            for seq, at in enumerate(positions, first):
+                assert (stream, seq) not in table
+                table[stream, seq] = at
+        marked = marked if moving.mark is None else moving.mark
+        held.moved(moving)
+        rows = []
+        for number in range(size):
+            position += 1
+            stream = number * number % streams
+            seqs[stream] = seqs.get(stream, 0) + 1
+            rows.append((stream, seqs[stream], position))
+            truth[stream, seqs[stream]] = position
+        held.add(rows)
+        assert all(key in table for key, at in truth.items() if at <= marked)
+        for stream, seq in seqs.items():
+            indexed, positions = held.split(stream, 0, seq, 1 << 20)
+            found = [table[stream, one] for one in range(1, indexed + 1)]
+            assert found + positions == [truth[stream, one] for one in range(1, seq + 1)]
+            assert (stream, indexed + 1) not in table
+        assert held.count == len(truth) - len(table)
+
+
+def test_a_round_ends_however_many_events_come_meanwhile() -> None:
+    held, position, marks = Unindexed(events_max=1000), 0, list[int]()
+    for _ in range(2000):
+        moving = held.due(10)
+        held.moved(moving)
+        marks += [] if moving.mark is None else [moving.mark]
+        held.add([(n, position // 10 + 1, position + n + 1) for n in range(10)])
+        position += 10
+        assert held.count <= 2 * 1000 + 10
+    assert len(marks) > 8
+    assert marks == sorted(marks)
+
+
+def test_part_of_a_stream_is_split_where_the_table_ends() -> None:
+    held = Unindexed(events_max=1000)
+    held.replace([(5, 11, 101), (6, 1, 102), (5, 12, 103), (5, 13, 104)], 104)
+    assert held.split(5, 0, 13, 99) == (10, [101, 103, 104])
+    assert held.split(5, 11, 12, 99) == (10, [103])
+    assert held.split(5, 11, 13, 1) == (10, [103])
+    assert held.split(5, 2, 9, 99) == (9, [])
+    assert held.split(7, 2, 9, 99) == (9, [])
+    assert (held.last(5), held.last(6), held.last(7)) == (13, 1, 0)
