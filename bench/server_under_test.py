@@ -1,15 +1,15 @@
 """The real service, wired as `huahuo serve` wires it, with a source of events inside.
 
-What an embedding application does through `Service` happens here by the same way in (`log.append`
+What an embedding application does through `Service` happens here by the same way in (`log.submit`
 on the service's loop); connections come over the socket. Run as a child by `peers/huahuo.py`.
 """
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
-from bench.source import GROUP, Event, Source, obey
+from bench.source import Event, Source, obey
 from eventstore.ambient import SystemAmbient
 from eventstore.model import Append, NewEvent
 from huahuo import config, logs, loops
@@ -36,14 +36,16 @@ async def serve(data: Path, port: int) -> None:
     app = App(settings, ambient)
     await app.start()
 
-    async def publish(events: Sequence[Event]) -> None:
-        await app.log.append(
+    def publish(events: Sequence[Event]) -> Awaitable[object]:
+        return app.log.submit(
             Append(
                 ts_ms=ambient.now_ms(),
                 principal="service",
                 events=tuple(
-                    NewEvent(GROUP_STREAM if user == GROUP else f"user/{user}", "check_progress", event)
-                    for user, event in events
+                    [
+                        NewEvent(f"user/{user}" if user else GROUP_STREAM, "check_progress", event)
+                        for user, event in events
+                    ]
                 ),
             )
         )

@@ -55,10 +55,11 @@ class StoreLog(LogReader):
             ValueError: a stream is named `` or `log`, or a text holds a lone surrogate.
             CommandMismatch, Conflict, TooLarge, Closed, Unavailable: see `Log`.
         """
-        outcome = await self._writer.append(append, weigh(append))
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return await self._writer.append(append, weigh(append))
+
+    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
+        """See `Log`. What `append` raises before it waits is raised at once."""
+        return asyncio.ensure_future(self._writer.append(append, weigh(append)))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log`."""
@@ -135,9 +136,7 @@ class StoreLog(LogReader):
 
     async def _write(self, changes: tuple[Change, ...], size: int) -> None:
         """Commit `changes` that belong to no append."""
-        outcome = await self._writer.write(changes, size)
-        if isinstance(outcome, Exception):
-            raise outcome
+        await self._writer.write(changes, size)
 
     async def close(self) -> None:
         """See `Log`. Being cancelled here does not stop the closing."""

@@ -5,6 +5,7 @@ A head that is read may be stale on a distributed engine; the head signal may be
 fault; an append's outcome may be unknown (`Unavailable`). Nothing above may assume more.
 """
 
+from asyncio import Future
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -58,6 +59,13 @@ class Log(Protocol):
             CommandMismatch: the command id was used with another fingerprint.
             Conflict: an expectation failed. TooLarge: over a limit. Closed: the log is closed.
             Unavailable: the outcome is unknown; the log reconciles itself before the next append.
+        """
+        ...
+
+    def submit(self, append: Append) -> Future[Appended | Duplicate]:
+        """As `append`, for many at once without a task for each: its place in the order is taken already.
+
+        Raises as `append`, some at once, the others from the future.
         """
         ...
 

@@ -21,7 +21,7 @@ from eventstore.errors import Closed, Damaged, EventStoreError, InUse, Unavailab
 from eventstore.executor import Executor
 from eventstore.gate import Gate
 from eventstore.group import Draft, Outcome
-from eventstore.model import LOG_STREAM, Append, Appended, Head, StoredEvent
+from eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
 from eventstore.port import Listener
 from eventstore.seal import Vault
 from eventstore.store import Change, Loaded, Place, PutCounter, Reads, Store
@@ -36,13 +36,16 @@ _COMMIT_PAGES_BYTES = 64 << 10
 _log = structlog.get_logger(__name__)
 
 
+type Written = Appended | Duplicate
+
+
 class _Pending(msgspec.Struct, frozen=True):
     """An append, or changes without one, that waits for its group."""
 
     append: Append | None
     changes: tuple[Change, ...]
     size: int
-    done: asyncio.Future[Outcome]
+    done: asyncio.Future[Written]
 
 
 class _Commit(msgspec.Struct, frozen=True):
@@ -97,15 +100,15 @@ class Writer:
         self._in_doubt = False
         self._closed: str | None = None
 
-    def append(self, append: Append, size: int) -> Awaitable[Outcome]:
-        """Queue `append`, of `size` bytes, at once if there is room; awaited, what became of it.
+    def append(self, append: Append, size: int) -> Awaitable[Written]:
+        """Queue `append`, of `size` bytes, at once if there is room; awaited, what became of it, or raises.
 
         Raises:
             Closed: the log takes nothing any more.
         """
         return self._enter(append, (), size)
 
-    def write(self, changes: tuple[Change, ...], size: int) -> Awaitable[Outcome]:
+    def write(self, changes: tuple[Change, ...], size: int) -> Awaitable[Written]:
         """As `append`, for changes that belong to none."""
         return self._enter(None, changes, size)
 
@@ -141,7 +144,7 @@ class Writer:
             self._care_timer.cancel()
         await self._executor.run(self._store.close)
 
-    def _enter(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Awaitable[Outcome]:
+    def _enter(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Awaitable[Written]:
         """No coroutine where there is room: there is one for each append already."""
         if self._closed is not None:
             raise Closed(self._closed)
@@ -151,15 +154,15 @@ class Writer:
 
     def _queued(
         self, append: Append | None, changes: tuple[Change, ...], size: int
-    ) -> asyncio.Future[Outcome]:
+    ) -> asyncio.Future[Written]:
         """Wait in the queue, once let in."""
-        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
         self._queue.append(_Pending(append, changes, size, done))
         if self._running is None:
             self._start()
         return done
 
-    async def _queued_later(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Outcome:
+    async def _queued_later(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Written:
         await self._gate.enter(size)
         return await self._queued(append, changes, size)
 
@@ -252,7 +255,11 @@ class Writer:
                 self.failed_bytes = 0
         for pending, outcome in zip(items, commit.outcomes, strict=True):
             done = pending.done
-            if not done.done():
+            if done.done():
+                continue
+            if isinstance(outcome, Exception):
+                done.set_exception(outcome)
+            else:
                 done.set_result(outcome)
         self._tell(commit.events)
 
@@ -275,7 +282,7 @@ class Writer:
         for pending in items:
             if not pending.done.done():
                 # A new one each: a shared exception would collect the tracebacks of all its raisers.
-                pending.done.set_result(Unavailable(f"the log cannot write: {reason}"))
+                pending.done.set_exception(Unavailable(f"the log cannot write: {reason}"))
         self._tell(missed)
         # Last: an application's logger may want the same full disk, and raise.
         _log.error("commit_failed", reason=reason, appends=len(items), exc_info=None if known else error)

@@ -158,9 +158,14 @@ class Delivery:
         if sub is None or self._ready or self._pending or not sub.told_live or sub.reading or sub.waiting:
             return False
         flow, window = sub.flow, self.window
-        if flow.sent != first - 1 or (self.batched and window.size - window.outstanding < count):
+        if flow.sent != first - 1:
             return False
-        self._sent(flow, flow.sent + count, now_s)
+        if not self.batched:
+            window.skipped(flow, first - 1 + count)  # nothing is owed for it
+        elif window.size - window.outstanding < count:
+            return False
+        else:
+            window.sent(flow, first - 1 + count, now_s)
         return True
 
     @property

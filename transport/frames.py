@@ -183,7 +183,7 @@ def _batched(
     frame: Callable[[bytes], bytes],
 ) -> Framed:
     if len(events) == 1 and stream != LOG_STREAM:
-        return Framed(frame(events_message(stream, first, (events[0].body,))), 1)
+        return Framed(frame(_joined_message(stream, first, events[0].body)), 1)
     size = len(_events_prefix(stream)) + _EVENTS_BYTES
     bodies: list[bytes] = []
     for event in events:

@@ -51,7 +51,7 @@ class Pump:
     __slots__ = (
         "_ambient", "_fail", "_fanout", "_feed", "_fetching", "_parked", "_perform", "_pictures",
         "_read_bytes_max", "_snapshots", "_soon", "_start", "_taking", "_tally", "_unread", "_watched",
-        "_ws", "session",
+        "_ws", "has_room", "session",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +71,8 @@ class Pump:
     ) -> None:
         self._ws = ws
         self.session = session
+        self.has_room = ws.has_room
+        """See `fanout.Lane`."""
         self._feed = feed
         self._fanout = fanout
         self._ambient = ambient
@@ -97,10 +99,6 @@ class Pump:
         """No longer."""
         self._watched.remove(stream)
         self._fanout.leave(stream, self)
-
-    def has_room(self) -> bool:
-        """See `fanout.Lane`."""
-        return self._ws.has_room()
 
     def write_events(self, frame: bytes, count: int) -> None:
         """See `fanout.Lane`."""
