@@ -15,19 +15,19 @@ from eventstore import seq_index, wal
 from eventstore.errors import InUse, Unavailable
 from eventstore.lock import DirectoryLock, Left
 from eventstore.model import CommandKey, CommandRecord, StoredEvent
-from eventstore.schema import connect_writer
+from eventstore.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from eventstore.seq_index import Unindexed
 from eventstore.sqlite_changes import statements
 from eventstore.sqlite_reads import Names, SqliteReads, load, select_command, select_end, translated
 from eventstore.store import DropSealed, Group, Loaded, Prune, Shred
 
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
-WAL_CHECKPOINT_BYTES = 16 << 20
-WAL_STEP_BYTES = 4 << 20
 WAL_BYTES_MAX = 64 << 20
+_WAL_STEP_BYTES = 4 << 20
+"""By so much more, if a reader of older pages kept it from being emptied, before that is tried again."""
 WAL_ROOM_BYTES = 512 << 10
-"""So long the write-ahead log is made first; when full four times as long, up to the next checkpoint: few
-steps, for each may keep a commit waiting (about 1 ms a MiB), and little for a process that writes little.
+"""So long the write-ahead log is made first, and four times as long, where SQLite checkpoints, when that is
+full: each step may keep a commit waiting (about 1 ms a MiB), and a process that writes little needs little.
 """
 _SMALL_COMMIT_BYTES = 64 << 10
 """In the write-ahead log, on average; larger ones gain less from room than it costs to make."""
@@ -65,9 +65,8 @@ class SqliteStore:
         self._epoch = str(epoch).encode()
         self._log_id = log_id
         self._pruned_ms = 0
-        # Bytes of the write-ahead log: how far it is ready (no further than full), and when to checkpoint.
+        # Bytes of the write-ahead log: how long it was made, and beyond which length it needs care.
         self._care_above = self._filled = wal.size_bytes(self._wal)
-        self._checkpoint_at = WAL_CHECKPOINT_BYTES
         self._commits = 0  # since it was `_filled` up to there
         self._erasing = False
         self._fenced = False
@@ -151,24 +150,16 @@ class SqliteStore:
         return not self._fenced and (self._erasing or wal.size_bytes(self._wal) > self._care_above)
 
     def care(self) -> None:
-        """See `Store`: makes room in the write-ahead log, and checkpoints when it is long.
+        """See `Store`: makes room in the write-ahead log, and empties one that readers made long.
 
-        The file's size tells how far its frames reach whenever it is above what was made ready. A
-        passive checkpoint leaves the file as long as it is, to be written again from its start; so
-        it is due again only when the file has grown by a step.
+        Checkpoints are SQLite's (`wal_autocheckpoint`): it alone knows how many frames the file holds, which
+        is written from its start again behind each.
         """
         size = wal.size_bytes(self._wal)
-        if self._erasing or size >= WAL_BYTES_MAX:
-            if not self._truncate(_TRUNCATE_WAIT_MS if size >= WAL_BYTES_MAX else 0):
-                self._checkpoint_at = max(WAL_CHECKPOINT_BYTES, size + WAL_STEP_BYTES)
-                self._care_above = self._checkpoint_at
-        elif size < self._checkpoint_at:
+        if not self._erasing and size < WAL_BYTES_MAX:
             self._make_room(size)
-        else:
-            self._checkpoint("PASSIVE")
-            self._checkpoint_at = max(WAL_CHECKPOINT_BYTES, size + WAL_STEP_BYTES)
-            self._care_above = self._filled = size
-            self._commits = 0
+        elif not self._truncate(_TRUNCATE_WAIT_MS if size >= WAL_BYTES_MAX else 0):
+            self._care_above = size + _WAL_STEP_BYTES
 
     def close(self) -> None:
         """See `Store`. Notes where the log ends, unless that could not be made sure."""
@@ -272,7 +263,10 @@ class SqliteStore:
         """Lengthen the write-ahead log of `size` bytes, so that the next commits need not."""
         small = size - self._filled <= self._commits * _SMALL_COMMIT_BYTES
         self._filled, self._commits = size, 0
-        self._care_above = min(max(WAL_ROOM_BYTES, 4 * size), self._checkpoint_at)
+        if size >= WAL_CHECKPOINT_BYTES:
+            self._care_above = WAL_BYTES_MAX - 1
+            return
+        self._care_above = min(max(WAL_ROOM_BYTES, 4 * size), WAL_CHECKPOINT_BYTES)
         if not small:
             return
         try:
@@ -280,8 +274,8 @@ class SqliteStore:
             self._fence()
             wal.extend(self._wal, self._care_above)
         except (OSError, sqlite3.Error) as error:
-            # Commits make their own room, or say why they cannot.
-            self._care_above = self._checkpoint_at
+            # Commits make their own room, or say why they cannot; until the next checkpoint.
+            self._care_above = WAL_CHECKPOINT_BYTES
             _log.warning("write_ahead_log_not_lengthened", reason=str(error))
         finally:
             with contextlib.suppress(sqlite3.Error):
@@ -297,7 +291,6 @@ class SqliteStore:
         if emptied:
             self._erasing = False
             self._care_above = self._filled = self._commits = 0
-            self._checkpoint_at = WAL_CHECKPOINT_BYTES
         return emptied
 
     def _checkpoint(self, mode: str) -> bool:
