@@ -98,13 +98,16 @@ class Unindexed:
         """Where the events with `after` < seq <= `upto` stand.
 
         Returns:
-            (up to which seq the table must be asked, positions of the first `limit` that follow that).
+            (up to which seq the table must be asked, positions of the first `limit` that follow that:
+            none where the table has `limit` already, if nothing was pruned).
         """
         run = self._runs.get(stream)
         if run is None or run[0] > upto:
             return upto, []
         first, positions = run
         begin = max(after + 1 - first, 0)
+        if first - 1 - after >= limit:
+            return first - 1, []
         return first - 1, positions[begin : min(upto + 1 - first, begin + limit)]
 
     def due(self, events: int) -> Slice:

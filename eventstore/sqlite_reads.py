@@ -312,7 +312,12 @@ class SqliteReads:
             if number is None:
                 return []
             asked = self._asked(number, after, upto, events_max)
-            return select_stream(connection, self._names, asked, bytes_max)
+            found = select_stream(connection, self._names, asked, bytes_max)
+            if not found and asked.upto < upto and not asked.positions:
+                # Everything up to there was pruned.
+                asked = self._asked(number, asked.upto, upto, events_max)
+                found = select_stream(connection, self._names, asked, bytes_max)
+            return found
 
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Reads`."""
@@ -321,7 +326,12 @@ class SqliteReads:
             (self._asked(number(s.stream, 0), s.after, s.upto, s.events_max), s.bytes_max) for s in spans
         ]
         with self._connection() as connection:
-            return select_joined(connection, asked)
+            found = select_joined(connection, asked)
+            for place, (page, bytes_max) in enumerate(asked):
+                if found[place] is None and page.upto < spans[place].upto and not page.positions:
+                    rest = self._asked(page.stream, page.upto, spans[place].upto, page.limit)
+                    [found[place]] = select_joined(connection, [(rest, bytes_max)])
+            return found
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """See `Reads`."""

@@ -199,6 +199,24 @@ async def test_pruned_events_leave_the_index_too(tmp_path: Path) -> None:
 
 
 @looped
+async def test_where_all_of_the_table_was_pruned_the_newest_events_are_still_read(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(append(*[event("a")] * 50))
+    await log.close()
+    log = await opened(tmp_path)
+    await log.append(append(*[event("a")] * 5))
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection, connection:
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute("DELETE FROM seq_index WHERE seq <= 50")
+        connection.execute("DELETE FROM event WHERE seq <= 50")
+    assert [e.seq for e in await log.read("a", 0, events_max=3)] == [51, 52, 53]
+    joined = await log.read_joined("a", 0, events_max=3)
+    assert joined is not None
+    assert (joined.first, joined.count) == (51, 3)
+    await log.close()
+
+
+@looped
 @pytest.mark.usefixtures("small")
 async def test_an_event_that_the_index_lost_is_found_by_verification(tmp_path: Path) -> None:
     rng, written = random.Random(14), {stream: list[bytes]() for stream in STREAMS}
@@ -316,5 +334,7 @@ def test_part_of_a_stream_is_split_where_the_table_ends() -> None:
     assert held.split(5, 11, 12, 99) == (10, [103])
     assert held.split(5, 11, 13, 1) == (10, [103])
     assert held.split(5, 2, 9, 99) == (9, [])
+    assert held.split(5, 2, 13, 8) == (10, []), "the table has as many"
+    assert held.split(5, 2, 13, 9) == (10, [101, 103, 104])
     assert held.split(7, 2, 9, 99) == (9, [])
     assert (held.last(5), held.last(6), held.last(7)) == (13, 1, 0)
