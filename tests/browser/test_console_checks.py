@@ -17,6 +17,7 @@ from tests.support.console import (
     until_text,
     violations,
 )
+from tests.support.proxy import chaos_proxy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -70,8 +71,9 @@ def test_a_pasted_token_signs_in_and_signing_out_leaves_nothing(devtools: str, t
 
 def test_a_check_moves_its_bar_and_brings_the_mails(devtools: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
-            email_id = await on.add("alice@example.org", [mail(n) for n in range(1, 61)])
+        async with console(devtools, tmp_path) as on, chaos_proxy(on.mails.port) as slow:
+            slow.delay_s = 0.02  # a mail server next door is read within one picture of the page
+            email_id = await on.add("alice@example.org", [mail(n) for n in range(1, 61)], port=slow.port)
             await on.add("bob@example.org", password="wrong")
             tab = await on.sign_in()
             await tab.until("document.querySelectorAll('.row').length === 2")

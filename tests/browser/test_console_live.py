@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import Tab
-from tests.support.console import console, mail, press_button, resize, rows, until_text, violations
+from tests.support.console import (
+    console,
+    mail,
+    press_button,
+    resize,
+    rows,
+    until_stored,
+    until_text,
+    violations,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -145,14 +154,13 @@ def test_a_notification_that_came_while_one_was_away_is_shown_once(devtools: str
         async with console(devtools, tmp_path) as on:
             tab = await on.sign_in()
             await until_text(tab, "[data-stream=system] [data-fact=outcome]", "fresh")
+            await until_stored(tab, "system", 0)
             await tab.goto("about:blank")
             await on.notify("while you were away", "warning")
             await tab.goto(f"{on.server.url}/")
             await until_text(tab, ".toast[data-level=warning]", "while you were away")
             await until_text(tab, "[data-stream=system] [data-fact=outcome]", "resumed")
-            await tab.run(
-                "await new Promise((done) => setTimeout(done, 400))"
-            )  # its place is stored behind it
+            await until_stored(tab, "system", 1)
             await tab.reload()
             await until_text(tab, "[data-stream=system] [data-fact=cursor]", "1")
             await tab.until("document.querySelector('.mailboxes .empty')")

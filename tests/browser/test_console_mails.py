@@ -180,7 +180,7 @@ def test_pictures_from_elsewhere_are_loaded_only_when_asked_for(devtools: str, t
             await press_button(tab, "Back")
             await _show(tab, 1)
             await tab.until(
-                "document.querySelector('iframe').contentDocument?.body.textContent.includes('plain')"
+                "document.querySelector('iframe').contentDocument?.body?.textContent.includes('plain')"
             )
             shown = await tab.run("return document.querySelector('iframe').contentWindow.location.pathname")
             assert shown == "/mail-frame", "the next mail asks anew"

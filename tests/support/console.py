@@ -27,6 +27,19 @@ _WATCH = """
 addEventListener("securitypolicyviolation", (event) =>
   (window.violations ??= []).push(`${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}`));
 """
+_STORED = """(async () => {
+  const [{ name }] = await indexedDB.databases();
+  const opened = await new Promise((done) => {
+    const request = indexedDB.open(name);
+    request.onsuccess = () => done(request.result);
+  });
+  const [store] = opened.objectStoreNames;
+  const kept = opened.transaction(store).objectStore(store);
+  const all = (request) => new Promise((done) => { request.onsuccess = () => done(request.result); });
+  const [keys, values] = await Promise.all([all(kept.getAllKeys()), all(kept.getAll())]);
+  opened.close();
+  return keys.some((key, n) => String(key).includes(STREAM) && values[n].seq === SEQ);
+})()"""
 _ROWS = """return [...document.querySelectorAll(".row")].map((row) => ({
   id: Number(row.dataset.id),
   email: row.querySelector(".address a").textContent,
@@ -88,12 +101,14 @@ class Console:
         await tab.goto(f"{self.server.url}{path}")
         return tab
 
-    async def add(self, address: str, mails: Sequence[bytes] = (), password: str = PASSWORD) -> int:
-        """A mailbox of the user, with mails on the mail server; its id."""
+    async def add(
+        self, address: str, mails: Sequence[bytes] = (), password: str = PASSWORD, port: int = 0
+    ) -> int:
+        """A mailbox of the user, with mails on the mail server (or behind a proxy at `port`); its id."""
         self.mails.add_user(address)
         if mails:
             await asyncio.to_thread(self.mails.add_mail, address, *mails)
-        added = await self.client.send("add_email", **self.fields(address, password))
+        added = await self.client.send("add_email", **self.fields(address, password, port))
         email_id: int = added["email_id"]
         return email_id
 
@@ -103,9 +118,9 @@ class Console:
             fields = {"message": message, "level": level}
             await admin.send("publish", stream="system", type="system_notification", **fields)
 
-    def fields(self, address: str, password: str = PASSWORD) -> dict[str, Any]:
+    def fields(self, address: str, password: str = PASSWORD, port: int = 0) -> dict[str, Any]:
         """What `add_email` wants for a mailbox of the mail server."""
-        where = {"server": self.mails.host, "port": self.mails.port, "use_ssl": False}
+        where = {"server": self.mails.host, "port": port or self.mails.port, "use_ssl": False}
         return {"email": address, "mail_type": "imap", "password": password, **where}
 
 
@@ -130,6 +145,11 @@ async def until_text(tab: Tab, selector: str, text: str) -> None:
     """Wait until the text is in some element of that kind."""
     found = f"[...document.querySelectorAll({json.dumps(selector)})]"
     await tab.until(f"{found}.some((one) => one.textContent.includes({json.dumps(text)}))")
+
+
+async def until_stored(tab: Tab, stream: str, seq: int) -> None:
+    """Wait until the page has stored its place in `stream`: who goes away before that comes back as new."""
+    await tab.until(_STORED.replace("STREAM", json.dumps(stream)).replace("SEQ", str(seq)))
 
 
 async def resize(tab: Tab, width: int, height: int) -> None:
