@@ -182,46 +182,60 @@ def catch_up(connection: sqlite3.Connection) -> None:
     """Write to the table what it lacks, inside a transaction."""
     connection.execute(
         "INSERT OR IGNORE INTO seq_index SELECT stream, seq, position FROM event"
-        " WHERE position > (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'indexed')"
+        " WHERE position > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'indexed'), 0)"
         " ORDER BY stream, seq"
     )
     put_mark(connection, _end(connection))
 
 
 def look(connection: sqlite3.Connection, into: Unindexed) -> None:
-    """Find the events that the table may lack. A log without a mark has an index that lacks none."""
-    end = _end(connection)
-    row = connection.execute("SELECT value FROM meta WHERE key = 'indexed'").fetchone()
-    mark = end if row is None else int(row[0])
+    """Find the events that the table may lack."""
     sql = "SELECT stream, seq, position FROM event WHERE position > ? ORDER BY position"
-    into.replace(connection.execute(sql, (mark,)), end)
+    into.replace(connection.execute(sql, (_mark(connection),)), _end(connection))
 
 
 def check(connection: sqlite3.Connection) -> None:
     """Whether every event is found by its stream and seq: the hash chain, walked by position, cannot tell.
 
     Raises:
-        Damaged: an event of some stream is not, so its readers would take it for pruned.
+        Damaged: one is not, so its readers would take it for pruned; or the index names what is not there.
     """
-    newest = Unindexed(UNINDEXED_MAX)
     connection.execute("BEGIN")  # all from one moment
     try:
-        look(connection, newest)
-        pruned = dict(connection.execute("SELECT stream, count(*) FROM pruned GROUP BY stream"))
-        found = {
-            stream: (count, last)
-            for stream, count, last in connection.execute(
-                "SELECT stream, count(*), max(seq) FROM seq_index GROUP BY stream"
-            )
-        }
-        names = connection.execute("SELECT id, name FROM stream").fetchall()
+        mark = _mark(connection)
+        sums = [
+            connection.execute(_SUMMED.format(table), (mark,)).fetchone() for table in ("event", "seq_index")
+        ]
+        # Row by row only where the index is not complete yet, or where something is wrong.
+        behind = mark if sums[0] == sums[1] else 0
+        lost, found = connection.execute(_COMPARED, (mark, behind)).fetchone()
+        more = connection.execute(_NEWER, (behind,)).fetchone()[0] - found
     finally:
         connection.execute("COMMIT")
-    for stream, name in names:
-        count, last = found.get(stream, (0, 0))
-        head = max(newest.last(stream), last)
-        if count + head - last + pruned.get(stream, 0) != head:
-            raise Damaged(0, f"events of {name} are not in the index by stream and seq")
+    if lost is not None:
+        raise Damaged(lost, "it is not in the index by stream and seq, or stands there elsewhere")
+    if more:
+        raise Damaged(0, f"the index by stream and seq names {more} events that do not exist")
+
+
+_SUMMED = (
+    "SELECT count(*), sum(((position % 65521) * (seq % 65519) + stream * ((position + seq) % 65497)) % 1000003)"
+    " FROM {} WHERE position <= ?"
+)
+"""Tells two tables apart that differ by an accident, a fifth as dear as comparing them row by row."""
+_COMPARED = (
+    "SELECT min(CASE WHEN found.position IS NOT event.position"
+    " AND (found.position IS NOT NULL OR event.position <= ?) THEN event.position END), count(found.position)"
+    " FROM event LEFT JOIN seq_index AS found ON found.stream = event.stream AND found.seq = event.seq"
+    " WHERE event.position > ?"
+)
+_NEWER = "SELECT count(*) FROM seq_index WHERE position > ?"
+
+
+def _mark(connection: sqlite3.Connection) -> int:
+    """Up to where the table is complete. A log without a mark has an index that is."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'indexed'").fetchone()
+    return _end(connection) if row is None else int(row[0])
 
 
 def _end(connection: sqlite3.Connection) -> int:

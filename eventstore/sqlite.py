@@ -181,6 +181,9 @@ def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) ->
     tail = select_events(connection, names, EVENTS_BY_POSITION, bounds, 1 << 62)
     pruned = select_tombstones(connection, names, start, loaded.position, TAIL_EVENTS)
     check(chain, start, {}, merged(tail, pruned))
+    for event in tail:
+        if loaded.heads[event.stream].seq < event.seq:
+            raise Damaged(event.position, "it is not in the index by stream and seq")
 
 
 def _check_end(left: Left, loaded: Loaded) -> None:

@@ -178,6 +178,11 @@ class Asked(NamedTuple):
         """The parameters of `EVENTS_BY_SEQ` and `BODIES_BY_SEQ`."""
         return self[:4]
 
+    @property
+    def end(self) -> int:
+        """Where to go on if nothing of it is left: it was pruned, perhaps since its places were looked up."""
+        return max(self.after, self.upto) + len(self.positions)
+
 
 def select_stream(
     connection: sqlite3.Connection, names: Names, asked: Asked, bytes_max: int
@@ -311,13 +316,12 @@ class SqliteReads:
             number = self._names.streams.get(stream)
             if number is None:
                 return []
-            asked = self._asked(number, after, upto, events_max)
-            found = select_stream(connection, self._names, asked, bytes_max)
-            if not found and asked.upto < upto and not asked.positions:
-                # Everything up to there was pruned.
-                asked = self._asked(number, asked.upto, upto, events_max)
+            while True:
+                asked = self._asked(number, after, upto, events_max)
                 found = select_stream(connection, self._names, asked, bytes_max)
-            return found
+                after = asked.end
+                if found or after >= upto:
+                    return found
 
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Reads`."""
@@ -328,9 +332,11 @@ class SqliteReads:
         with self._connection() as connection:
             found = select_joined(connection, asked)
             for place, (page, bytes_max) in enumerate(asked):
-                if found[place] is None and page.upto < spans[place].upto and not page.positions:
-                    rest = self._asked(page.stream, page.upto, spans[place].upto, page.limit)
+                after, upto = page.end, spans[place].upto
+                while found[place] is None and after < upto:
+                    rest = self._asked(page.stream, after, upto, page.limit)
                     [found[place]] = select_joined(connection, [(rest, bytes_max)])
+                    after = rest.end
             return found
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:

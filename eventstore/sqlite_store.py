@@ -23,6 +23,8 @@ from eventstore.store import DropSealed, Group, Loaded, Prune, Shred
 
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_BYTES_MAX = 64 << 20
+_WAL_LONG_BYTES = 8 << 20
+"""Longer than checkpoints that go through leave it."""
 _WAL_STEP_BYTES = 4 << 20
 """By so much more, if a reader of older pages kept it from being emptied, before that is tried again."""
 WAL_ROOM_BYTES = 512 << 10
@@ -263,8 +265,12 @@ class SqliteStore:
         """Lengthen the write-ahead log of `size` bytes, so that the next commits need not."""
         small = size - self._filled <= self._commits * _SMALL_COMMIT_BYTES
         self._filled, self._commits = size, 0
-        if size >= WAL_CHECKPOINT_BYTES:
+        if size >= _WAL_LONG_BYTES:
+            self._checkpoint("PASSIVE")  # says what keeps SQLite's own from going through
             self._care_above = WAL_BYTES_MAX - 1
+            return
+        if size >= WAL_CHECKPOINT_BYTES:
+            self._care_above = _WAL_LONG_BYTES
             return
         self._care_above = min(max(WAL_ROOM_BYTES, 4 * size), WAL_CHECKPOINT_BYTES)
         if not small:

@@ -32,8 +32,8 @@ class Flow:
 class Window:
     """All flows of one connection: at most `size` events may be outstanding.
 
-    `waiting_since_s` is the moment of the last ack, or of the first un-acked event after none was
-    outstanding; None while nothing is.
+    `waiting_since_s` is the moment of the last ack that released something, or of the first un-acked
+    event after none was outstanding; None while nothing is.
     """
 
     __slots__ = ("outstanding", "size", "waiting_since_s")
@@ -71,13 +71,18 @@ class Window:
 
         After a subscription moved back, an ack of what was sent before it counts as far as it fits.
         """
-        if seq > flow.floor:
-            before = flow.outstanding
-            flow.floor = floor = min(seq, flow.sent)
-            if flow.holes:
-                flow.holes = tuple((max(after, floor), to) for after, to in flow.holes if to > floor)
-            self.outstanding += flow.outstanding - before
-        self.waiting_since_s = now_s if self.outstanding else None
+        if seq <= flow.floor:
+            return  # says nothing new: who stands still while it repeats itself is too slow all the same
+        before = flow.outstanding
+        flow.floor = floor = min(seq, flow.sent)
+        if flow.holes:
+            flow.holes = tuple((max(after, floor), to) for after, to in flow.holes if to > floor)
+        after_it = flow.outstanding
+        self.outstanding += after_it - before
+        if not self.outstanding:
+            self.waiting_since_s = None
+        elif after_it < before:
+            self.waiting_since_s = now_s
 
     def dropped(self, flow: Flow) -> None:
         """The subscription ended: nothing is owed for it any more."""

@@ -216,9 +216,22 @@ async def test_where_all_of_the_table_was_pruned_the_newest_events_are_still_rea
     await log.close()
 
 
+_ONE = "stream = (SELECT id FROM stream WHERE name = 'user/2') AND seq ="
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        f"DELETE FROM seq_index WHERE {_ONE} (SELECT min(seq) FROM seq_index WHERE {_ONE[:-10]})",
+        f"DELETE FROM seq_index WHERE {_ONE} (SELECT max(seq) FROM seq_index WHERE {_ONE[:-10]})",
+        f"UPDATE seq_index SET position = 3 WHERE {_ONE} (SELECT min(seq) FROM seq_index WHERE {_ONE[:-10]})",
+        "INSERT INTO seq_index SELECT stream, max(seq) + 1, 1 FROM seq_index GROUP BY stream LIMIT 1",
+    ],
+    ids=["first", "last", "elsewhere", "too many"],
+)
 @looped
 @pytest.mark.usefixtures("small")
-async def test_an_event_that_the_index_lost_is_found_by_verification(tmp_path: Path) -> None:
+async def test_what_the_index_lost_or_made_up_is_found_by_verification(tmp_path: Path, damage: str) -> None:
     rng, written = random.Random(14), {stream: list[bytes]() for stream in STREAMS}
     log = await opened(tmp_path)
     await fill(log, rng, written, 20)
@@ -230,16 +243,37 @@ async def test_an_event_that_the_index_lost_is_found_by_verification(tmp_path: P
     view = await SqliteView.open(tmp_path)
     await verify(view, view.path)
     await view.close()
-    number = sql(tmp_path, "SELECT id FROM stream WHERE name = 'user/2'")[0][0]
-    sql(
-        tmp_path,
-        f"DELETE FROM seq_index WHERE stream = {number} AND seq ="
-        f" (SELECT min(seq) FROM seq_index WHERE stream = {number})",
-    )
+    sql(tmp_path, damage)
     view = await SqliteView.open(tmp_path)
-    with pytest.raises(Damaged, match="user/2 are not in the index"):
+    with pytest.raises(Damaged, match="index by stream and seq"):
         await verify(view, view.path)
     await view.close()
+
+
+@looped
+async def test_a_log_whose_index_lost_the_newest_events_is_not_opened(tmp_path: Path) -> None:
+    """It would give their seqs a second time."""
+    log = await opened(tmp_path)
+    await log.append(append(*[event("a")] * 10))
+    await log.close()
+    sql(tmp_path, "DELETE FROM seq_index WHERE seq > 7")
+    with pytest.raises(Damaged, match="index by stream and seq"):
+        await opened(tmp_path)
+
+
+@looped
+async def test_what_was_pruned_since_a_view_looked_hides_nothing_that_is_left(tmp_path: Path) -> None:
+    """All that its memory says first is gone; what is behind that is not."""
+    log = await opened(tmp_path)
+    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),) * 500))
+    view = await SqliteView.open(tmp_path)
+    assert await compact(log, PRUNE, FakeAmbient(1), "test") == 497
+    assert [e.seq for e in await view.read("a", 0, events_max=100)] == [498, 499, 500]
+    joined = await view.read_joined("a", 0, events_max=100)
+    assert joined is not None
+    assert (joined.first, joined.count) == (498, 3)
+    await view.close()
+    await log.close()
 
 
 # Logs of the first format, which had an index of SQLite's own

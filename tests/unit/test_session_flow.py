@@ -146,13 +146,26 @@ def test_without_an_ack_for_a_minute_the_connection_ends() -> None:
     assert "retry_s" in goaway
 
 
-def test_every_ack_starts_the_minute_anew() -> None:
+def test_every_ack_of_something_new_starts_the_minute_anew() -> None:
     driver = resumed(3)
     driver.take()
     driver.after(50)
     driver.ack(user_42=1)
     assert driver.after(50) == []
     assert driver.closed is None
+
+
+def test_an_ack_that_is_said_again_does_not() -> None:
+    """Who stands still but repeats its cursor by a timer held a full window for ever."""
+    driver = resumed(3)
+    driver.take()
+    driver.ack(user_42=1)
+    for _ in range(3):
+        driver.after(19)
+        assert driver.closed is None
+        driver.ack(user_42=1)
+    driver.after(3)
+    assert driver.closed is not None
 
 
 def test_with_nothing_outstanding_no_ack_is_owed() -> None:
