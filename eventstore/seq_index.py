@@ -219,7 +219,8 @@ def check(connection: sqlite3.Connection) -> None:
 
 
 _SUMMED = (
-    "SELECT count(*), sum(((position % 65521) * (seq % 65519) + stream * ((position + seq) % 65497)) % 1000003)"
+    "SELECT count(*),"
+    " sum(((position % 65521) * (seq % 65519) + stream * ((position + seq) % 65497)) % 1000003)"
     " FROM {} WHERE position <= ?"
 )
 """Tells two tables apart that differ by an accident, a fifth as dear as comparing them row by row."""
