@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -47,10 +47,9 @@ EVENTS_BY_POSITION = (
 )
 BODIES_BY_SEQ = f"SELECT found.seq AS seq, body {_BY_SEQ}"
 BODIES_AT = f"SELECT seq, body {_AT_POSITIONS}"
-JOINED_BY_SEQ = (
-    "SELECT min(seq), max(seq), count(*), CAST(group_concat(body) AS BLOB) FROM"  # noqa: S608  constant
-    f" ({BODIES_BY_SEQ})"
-)
+_JOINED = "SELECT min(seq), max(seq), count(*), CAST(group_concat(body) AS BLOB) FROM"
+JOINED_BY_SEQ = f"{_JOINED} ({BODIES_BY_SEQ})"
+_JOINED_AT = f"{_JOINED} ({BODIES_AT})"
 _PAGES_A_STEP = 8
 PAGES_BY_SEQ = "SELECT * FROM " + ", ".join([f"({JOINED_BY_SEQ})"] * _PAGES_A_STEP)  # noqa: S608  constant
 _NO_PAGE = (0, 0, 0, 0)
@@ -213,9 +212,19 @@ def select_joined(connection: sqlite3.Connection, asked: Sequence[tuple[Asked, i
             found[place] = joined
     for place, (page, bytes_max) in enumerate(asked):
         if page.positions:
-            with contextlib.closing(_bodies(connection, page)) as rows:
-                found[place] = joined_of(rows, bytes_max)
+            found[place] = _joined_at_positions(connection, page, bytes_max)
     return found
+
+
+def _joined_at_positions(connection: sqlite3.Connection, page: Asked, bytes_max: int) -> Joined | None:
+    """A page of which the table has nothing, or (seldom) only the first events."""
+    if page.upto <= page.after:
+        row = _joined_row(connection, _JOINED_AT, (_as_json(page.positions), page.limit), bytes_max)
+        whole = None if row is None else _whole(row, bytes_max)
+        if whole is not None:
+            return whole
+    with contextlib.closing(_bodies(connection, page)) as rows:
+        return joined_of(rows, bytes_max)
 
 
 def _bodies(connection: sqlite3.Connection, asked: Asked) -> Generator[tuple[int, bytes]]:
@@ -243,28 +252,44 @@ def _joined_in_a_step(
     if not alone:
         values += _NO_PAGE * (_PAGES_A_STEP - len(asked))
     limit = max(bytes_max for _, bytes_max in asked) + (0 if alone else _ROW_BYTES)
-    unlimited = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
-    try:
-        row = connection.execute(JOINED_BY_SEQ if alone else PAGES_BY_SEQ, values).fetchone()
-    except sqlite3.DataError:  # too big: given up on the way, not after it
-        if not alone:
-            return [one for page in asked for one in _joined_in_a_step(connection, [page])]
-        row = None
-    finally:
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, unlimited)
+    row = _joined_row(connection, JOINED_BY_SEQ if alone else PAGES_BY_SEQ, values, limit)
+    if row is None and not alone:
+        return [one for page in asked for one in _joined_in_a_step(connection, [page])]
     found: list[Joined | None] = []
     for place, (page, bytes_max) in enumerate(asked):
+        whole = None
         if row is not None:
-            first, last, count, bodies = row[4 * place : 4 * place + 4]
-            if not count:
+            part = row[4 * place : 4 * place + 4]
+            if not part[2]:
                 found.append(None)
                 continue
-            if last - first + 1 == count and len(bodies) <= bytes_max:
-                found.append(Joined(first, count, bodies))
-                continue
-        with contextlib.closing(_bodies(connection, page)) as rows:
-            found.append(joined_of(rows, bytes_max))
+            whole = _whole(part, bytes_max)
+        if whole is None:
+            with contextlib.closing(_bodies(connection, page)) as rows:
+                whole = joined_of(rows, bytes_max)
+        found.append(whole)
     return found
+
+
+def _joined_row(
+    connection: sqlite3.Connection, sql: str, values: Sequence[int | str], bytes_max: int
+) -> tuple[Any, ...] | None:
+    """The row of `sql`; None where a text of it would exceed `bytes_max`: given up on the way, not after."""
+    unlimited = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, bytes_max)
+    try:
+        row: tuple[Any, ...] = connection.execute(sql, values).fetchone()
+    except sqlite3.DataError:
+        return None
+    finally:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, unlimited)
+    return row
+
+
+def _whole(row: Sequence[Any], bytes_max: int) -> Joined | None:
+    """A joined page, None if it has a hole, is beyond its limit, or empty."""
+    first, last, count, bodies = row
+    whole = count and last - first + 1 == count and len(bodies) <= bytes_max
+    return Joined(first, count, bodies) if whole else None
 
 
 def select_tombstones(
