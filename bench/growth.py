@@ -4,9 +4,9 @@ The guess before the first run: yes, within 20 % from 100,000 to 10,000,000 even
 an index's; an append to 10,000 streams a little dearer than to 100, because its index pages are more.
 
 One log grows, with a principal for each 100 events, and is copied at each size. Then all sizes are open at
-once and take turns, a few appends of 100 events to 100 streams each, some resumes (the last 10 events of a
+once and take turns, some appends of 100 events to 100 streams each, some resumes (the last 10 events of a
 random stream, read from the file) and audit questions (what a random principal did in the last 100,000
-events: about 100 rows), until each size has done the same amount of each. Beside the clock, which a noisy
+events that it grew by: about 100 rows), until each size has done the same amount of each. Beside the clock, which a noisy
 disk moves, stand the processor's time and the bytes that were written. The audit index is made for one
 number of streams only: it does not know streams from other fields, and takes longer than the log itself.
 """
@@ -41,8 +41,8 @@ RESUMED = 10
 LOOKED_BACK = BATCH * PRINCIPALS
 TURNS = 4
 """Of each size, in each round."""
-APPENDS, RESUMES, QUESTIONS = 40, 50, 10
-"""In each turn: enough appends that what they leave for the index later is in the figures."""
+APPENDS, RESUMES, QUESTIONS = 160, 50, 10
+"""In each turn: so many appends that each round holds a whole round of the index that runs behind."""
 METRICS = (
     Metric("append", "µs/event in batches of 100", higher_is_better=False, compare=True),
     Metric("append_cpu", "µs/event", higher_is_better=False, compare=True),
@@ -178,7 +178,7 @@ class Grown:
 
     async def _question(self) -> None:
         where = Where(principal=f"user/{self.chance.randrange(PRINCIPALS)}")
-        await self.audit.page(where, after=max(0, self.log.position - LOOKED_BACK), limit=100)
+        await self.audit.page(where, after=max(0, self.size - LOOKED_BACK), limit=100)
 
 
 async def _times(times: int, work: Callable[[], Awaitable[object]]) -> list[float]:
