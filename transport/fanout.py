@@ -124,9 +124,11 @@ class FanOut:
         # On `log` a seq is a position; there all positions of the commit stand in one run.
         first = (head.seq if head.stream == stream else head.position) - len(events) + 1
         build = self._frames.unshared if len(lanes) == 1 else self._frames.run
-        rest = events
-        while rest:
-            part = rest if len(rest) <= self._events_max else rest[: self._events_max]
+        at, end = 0, len(events)
+        while at < end:
+            if at:
+                _flush(waiting)  # what they hold for one connection stays within its bound
+            part = events[at : at + self._events_max] if at or end > self._events_max else events
             made: dict[str, Framed] = {}
             count = len(part)
             for lane in lanes:
@@ -135,17 +137,14 @@ class FanOut:
                 framed = made.get(delivery.kind)
                 if framed is None:
                     framed = made[delivery.kind] = build(
-                        stream, first, part, batch=delivery.batched, framer=delivery.framer
+                        stream, first + at, part, batch=delivery.batched, framer=delivery.framer
                     )
                     count = min(count, framed.count)
-                if lane.has_room() and session.take(stream, first, framed.count, now_s):
+                if lane.has_room() and session.take(stream, first + at, framed.count, now_s):
                     waiting.append((lane, framed.data, framed.count))
                 else:
                     _wake(lane, stream)
-            if count == len(rest):
-                return
-            first, rest = first + count, rest[count:]
-            _flush(waiting)  # what they hold for one connection stays within its bound
+            at += count
 
 
 def _flush(waiting: list[_Frame]) -> None:
