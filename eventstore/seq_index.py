@@ -44,6 +44,10 @@ class Slice(NamedTuple):
 _NOTHING = Slice([], None)
 
 
+type _Runs = dict[int, tuple[int, list[int]]]
+"""By stream: the first one's seq, and where each stands."""
+
+
 class Unindexed:
     """The newest events, by the numbers of their streams. Pure.
 
@@ -54,7 +58,7 @@ class Unindexed:
     def __init__(self, events_max: int) -> None:
         """Empty; from `events_max` events on `due` has something."""
         self._events_max = events_max
-        self._runs: dict[int, tuple[int, list[int]]] = {}
+        self._runs: _Runs = {}
         self._end = 0
         self._todo: list[int] = []
         """Streams whose events move in this round, the last one first."""
@@ -64,30 +68,15 @@ class Unindexed:
 
     def replace(self, rows: Iterable[tuple[int, int, int]], end: int) -> None:
         """Hold exactly these (stream, seq, position), in the order of their positions; `end` is the log's."""
-        runs: dict[int, tuple[int, list[int]]] = {}
-        self.count = 0
-        for stream, seq, position in rows:
-            run = runs.get(stream)
-            if run is None:
-                runs[stream] = (seq, [position])
-            else:
-                run[1].append(position)
-            self.count += 1
+        runs: _Runs = {}
+        self.count = _enter(runs, rows)
         self._runs, self._end, self._todo, self._debt = runs, end, [], 0
 
-    def add(self, rows: Iterable[tuple[int, int, int]]) -> None:
+    def add(self, rows: Sequence[tuple[int, int, int]]) -> None:
         """Events that were committed: (stream, seq, position), in the order of their positions."""
-        runs = self._runs
-        count, position = 0, self._end
-        for stream, seq, position in rows:
-            run = runs.get(stream)
-            if run is None:
-                runs[stream] = (seq, [position])
-            else:
-                run[1].append(position)
-            count += 1
-        self.count += count
-        self._end = position
+        self.count += _enter(self._runs, rows)
+        if rows:
+            self._end = rows[-1][2]
 
     def last(self, stream: int) -> int:
         """The newest seq of `stream` that is held, 0 if none is."""
@@ -152,6 +141,19 @@ class Unindexed:
             self._debt = 0
         if written.mark is not None:
             self._todo = []
+
+
+def _enter(runs: _Runs, rows: Iterable[tuple[int, int, int]]) -> int:
+    """Put (stream, seq, position) of new events into `runs`; returns how many they were."""
+    count = 0
+    for stream, seq, position in rows:
+        run = runs.get(stream)
+        if run is None:
+            runs[stream] = (seq, [position])
+        else:
+            run[1].append(position)
+        count += 1
+    return count
 
 
 def write(connection: sqlite3.Connection, found: Slice) -> None:
