@@ -42,6 +42,24 @@ async def test_seq_counts_in_each_stream_and_position_over_all(engine: Engine) -
 
 
 @looped
+async def test_what_is_submitted_has_its_place_at_once_and_fails_alone(engine: Engine) -> None:
+    async with opened(engine) as log:
+        first, refused, second = (
+            log.submit(append(event("a", b"1"))),
+            log.submit(append(event("a", b"never"), expected={"a": 7})),
+            log.submit(append(event("a", b"2"))),
+        )
+        third = await log.append(append(event("a", b"3")))
+        assert all(one.done() for one in (first, refused, second)), "appends commit in the order of the calls"
+        assert isinstance(refused.exception(), Conflict)
+        written = [one for one in (first.result(), second.result(), third) if isinstance(one, Appended)]
+        assert [one.seq_of("a") for one in written] == [1, 2, 3]
+        assert [e.body for e in await log.read("a", 0, events_max=9)] == [b"1", b"2", b"3"]
+        with pytest.raises(TooLarge):  # at once: nobody might look at the future
+            log.submit(append(event("a", bytes(EVENT_BYTES_MAX + 1))))
+
+
+@looped
 async def test_a_stored_event_carries_all_that_was_said_about_it(engine: Engine) -> None:
     async with opened(engine) as log:
         new = NewEvent("mailbox/17", "check_requested", '{"标题":"值\\u0000"}'.encode(), 3, "mailbox/17")
