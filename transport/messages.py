@@ -53,10 +53,13 @@ class Resume(msgspec.Struct, frozen=True):
     """Cursors to go on from, and the log they belong to.
 
     A name that no stream can have is like that of a stream one may not read: it costs only itself.
+    `checks` holds a stream's last known seq with its check. A text that no check can be is one that
+    differs, so that a client whose store was damaged gets a `reset` and not the same refusal for ever.
     """
 
     log: str | None = None
     cursors: dict[str, Seq] = {}
+    checks: dict[str, tuple[Seq, Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]]] = {}
 
 
 class Authenticate(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from eventstore.chain import check_of
 from eventstore.model import Head
 from transport.api import Principal, Reply
 from transport.codes import CLOSES, CloseCode, ErrorCode
@@ -90,9 +91,10 @@ def reply(answer: Reply, request_id: str | None) -> bytes:
     return spliced(answer.body, _encode(extra)[1:-1]) if extra else answer.body
 
 
-def snapshot(stream: str, seq: int, state: bytes) -> bytes:
-    """A `snapshot` as JSON; `state` is a JSON object already."""
-    head = b'{"type":"snapshot","stream":%b,"seq":%d,"state":' % (_encode(stream), seq)
+def snapshot(stream: str, seq: int, state: bytes, link: bytes = b"") -> bytes:
+    """A `snapshot` as JSON; `state` is a JSON object already. Without a `link` it has no check."""
+    check = b'"check":"%b",' % check_of(link).encode() if link else b""
+    head = b'{"type":"snapshot","stream":%b,"seq":%d,%b"state":' % (_encode(stream), seq, check)
     return b"%b%b}" % (head, state)
 
 

@@ -241,4 +241,14 @@ class Pump:
             seq, state = self._feed.head(sub.stream).seq, b"{}"
         else:
             seq, state = await of(sub.stream)
-        self._perform(self.session.snapshot(sub, seq, state))
+        link = self._feed.peek_link(sub.stream, seq)
+        if link is None and seq and self.session.delivery.batched:
+            link = await self._link(sub.stream, seq)
+        self._perform(self.session.snapshot(sub, seq, state, link or b""))
+
+    async def _link(self, stream: str, seq: int) -> bytes | None:
+        """The link of a snapshot's event. A snapshot without a check is better than none."""
+        try:
+            return (await self._feed.links([(stream, seq)])).get((stream, seq))
+        except EventStoreError:
+            return None

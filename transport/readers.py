@@ -1,7 +1,9 @@
 """The subscriptions of one session: who may read, from where, what is acked (PROTOCOL 3, 5). Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
+from eventstore.chain import check_of
 from eventstore.model import Head
 from transport import frames, messages, outgoing
 from transport.api import Principal
@@ -17,6 +19,12 @@ from transport.shared import Shared
 type Places = dict[str, Mapping[str, object]]
 """`streams` of an `authentication_result`."""
 
+type EventPlace = tuple[str, int]
+"""Stream and seq of an event."""
+
+type Links = Mapping[EventPlace, bytes]
+"""Links of the hash chain."""
+
 _DENIED = Place(Outcome.DENIED, 0)
 
 
@@ -30,18 +38,52 @@ class Readers:
         self._delivery = delivery
         self._compression = compression
 
-    def open(self, principal: Principal, resume: messages.Resume) -> tuple[Places, list[Output]]:
-        """Begin the first subscriptions: the own stream, `system`, and what the cursors name."""
+    def unknown(self, principal: Principal, resume: messages.Resume) -> tuple[EventPlace, ...]:
+        """The events whose links `open` needs and that memory does not hold."""
+        if not self._delivery.batched and not resume.checks:
+            return ()  # a classic client is told no check
+        log = self._shared.log
+        wanted: dict[EventPlace, None] = {}
+        for stream in islice(_first_streams(principal, resume), self._shared.settings.subscriptions_max):
+            if not may_read(principal, stream):
+                continue
+            head = log.head(stream)
+            if self._delivery.batched and head.seq and not head.link:
+                wanted[stream, head.seq] = None
+            seq, _ = resume.checks.get(stream, (0, ""))
+            known = seq == head.seq and head.link
+            if resume.log == log.log_id and stream in resume.cursors and 0 < seq <= head.seq and not known:
+                wanted[stream, seq] = None
+        return tuple(wanted)
+
+    def unknown_head(self, parsed: Parsed, principal: Principal) -> tuple[EventPlace, ...]:
+        """As `unknown`, for a `subscribe`."""
+        stream = parsed.fields.get("stream")
+        if not self._delivery.batched or not isinstance(stream, str) or not may_read(principal, stream):
+            return ()
+        head = self._shared.log.head(stream)
+        return ((stream, head.seq),) if head.seq and not head.link else ()
+
+    def open(
+        self, principal: Principal, resume: messages.Resume, links: Links
+    ) -> tuple[Places, list[Output]]:
+        """Begin the first subscriptions: the own stream, `system`, and what the cursors name.
+
+        `links`: what is known of the events that `unknown` named.
+        """
         same_log = resume.log == self._shared.log.log_id
         streams: Places = {}
         begun: list[Output] = []
-        for stream in dict.fromkeys((principal.name, SYSTEM_STREAM, *resume.cursors)):
+        for stream in _first_streams(principal, resume):
             head = self._shared.log.head(stream)
             where = _DENIED
             if may_read(principal, stream) and self._has_room(stream):
                 cursor = resume.cursors.get(stream)
-                where = place(head, "head" if cursor is None else cursor, same_log=same_log)
-                begun += self._begin(stream, where, cursor, head)
+                seq, check = resume.checks.get(stream, (0, ""))
+                differs = seq > 0 and _differs(head, seq, check, links.get((stream, seq)))
+                after = "head" if cursor is None else cursor
+                where = place(head, after, same_log=same_log, differs=differs)
+                begun += self._begin(stream, where, cursor, head, check_seq=seq)
             streams[stream] = outgoing.placed(where, head)
         return streams, begun
 
@@ -89,11 +131,11 @@ class Readers:
         said = outgoing.message(type="unsubscribed", id=parsed.id, stream=asked.stream)
         return [Unwatch(asked.stream), said] if was else [said]
 
-    def snapshot(self, sub: Subscription, seq: int, state: bytes) -> list[Output]:
+    def snapshot(self, sub: Subscription, seq: int, state: bytes, link: bytes) -> list[Output]:
         """A state that was wanted; dropped if the subscription has moved on."""
         if self._delivery.subs.get(sub.stream) is not sub:
             return []
-        said = outgoing.snapshot(sub.stream, seq, state)
+        said = outgoing.snapshot(sub.stream, seq, state, link if self._delivery.batched else b"")
         if len(said) > self._shared.settings.reply_bytes_max:
             return self._end(sub.stream, "too_large")
         self._delivery.place(sub, seq)
@@ -112,12 +154,14 @@ class Readers:
         subs = self._delivery.subs
         return stream in subs or len(subs) < self._shared.settings.subscriptions_max
 
-    def _begin(self, stream: str, where: Place, cursor: int | None, head: Head) -> list[Output]:
+    def _begin(
+        self, stream: str, where: Place, cursor: int | None, head: Head, *, check_seq: int = 0
+    ) -> list[Output]:
         """What follows the message that announces a subscription."""
         sub = self._delivery.add(stream, where.after, waiting=where.needs_snapshot)
         begun: list[Output] = [Watch(stream, where.outcome)]
-        if where.ahead and cursor is not None:
-            begun.append(Alarm(stream, cursor, head.seq))
+        if (where.ahead or where.differs) and cursor is not None:
+            begun.append(Alarm(stream, cursor, head.seq, check_seq if where.differs else 0))
         if where.needs_snapshot:
             begun.append(TakeSnapshot(sub))
         else:
@@ -137,3 +181,17 @@ class Readers:
             log=self._shared.log.log_id,
             **outgoing.placed(where, head),
         )
+
+
+def _first_streams(principal: Principal, resume: messages.Resume) -> Iterable[str]:
+    """What a connection follows from the beginning: the own stream, `system`, and what the cursors name."""
+    return dict.fromkeys((principal.name, SYSTEM_STREAM, *resume.cursors))
+
+
+def _differs(head: Head, seq: int, check: str, link: bytes | None) -> bool:
+    """Whether a client's check of event `seq` contradicts the log. What is not known contradicts nothing."""
+    if seq > head.seq:
+        return True  # the client saw an event that the log does not hold
+    if seq == head.seq:
+        link = head.link or link
+    return link is not None and bool(link) and check_of(link) != check
