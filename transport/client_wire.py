@@ -77,6 +77,7 @@ class SnapshotFrame(_Message, frozen=True, tag="snapshot"):
     stream: str
     seq: int
     state: dict[str, Any]
+    check: str = ""
 
 
 class SkippedFrame(_Message, frozen=True, tag="skipped"):
@@ -93,6 +94,7 @@ class LiveFrame(_Message, frozen=True, tag="live"):
 
     stream: str
     seq: int
+    check: str = ""
 
 
 class LagFrame(_Message, frozen=True, tag="lag"):
