@@ -193,7 +193,8 @@ class Following:
         self.asked = subscribe_id
         request: dict[str, Any] = {"action": "subscribe", "id": subscribe_id, "stream": self.name}
         if self.cursor is not None:
-            return request | {"after": self.cursor.seq, "log": self.cursor.log}
+            request |= {"after": self.cursor.seq, "log": self.cursor.log}
+            return request if self.cursor.check is None else request | {"check": self.cursor.check}
         if isinstance(self.start, int):
             return request | {"after": self.start, "log": log}
         return request | {"after": self.start}

@@ -40,29 +40,34 @@ class Readers:
 
     def unknown(self, principal: Principal, resume: messages.Resume) -> tuple[EventPlace, ...]:
         """The events whose links `open` needs and that memory does not hold."""
-        if not self._delivery.batched and not resume.checks:
-            return ()  # a classic client is told no check
-        log = self._shared.log
         wanted: dict[EventPlace, None] = {}
+        same_log = resume.log == self._shared.log.log_id
         for stream in islice(_first_streams(principal, resume), self._shared.settings.subscriptions_max):
-            if not may_read(principal, stream):
-                continue
-            head = log.head(stream)
-            if self._delivery.batched and head.seq and not head.link:
-                wanted[stream, head.seq] = None
-            seq, _ = resume.checks.get(stream, (0, ""))
-            known = seq == head.seq and head.link
-            if resume.log == log.log_id and stream in resume.cursors and 0 < seq <= head.seq and not known:
-                wanted[stream, seq] = None
+            check = resume.checks.get(stream) if same_log and stream in resume.cursors else None
+            wanted |= self._unknown(principal, stream, check)
         return tuple(wanted)
 
-    def unknown_head(self, parsed: Parsed, principal: Principal) -> tuple[EventPlace, ...]:
+    def unknown_of(self, parsed: Parsed, principal: Principal) -> tuple[EventPlace, ...]:
         """As `unknown`, for a `subscribe`."""
-        stream = parsed.fields.get("stream")
-        if not self._delivery.batched or not isinstance(stream, str) or not may_read(principal, stream):
+        asked = messages.convert(parsed, messages.Subscribe)
+        if isinstance(asked, Invalid):
             return ()
+        same_log = isinstance(asked.after, int) and asked.log == self._shared.log.log_id
+        return tuple(self._unknown(principal, asked.stream, asked.check if same_log else None))
+
+    def _unknown(
+        self, principal: Principal, stream: str, check: messages.Check | None
+    ) -> dict[EventPlace, None]:
+        if not may_read(principal, stream):
+            return {}
         head = self._shared.log.head(stream)
-        return ((stream, head.seq),) if head.seq and not head.link else ()
+        wanted: dict[EventPlace, None] = {}
+        if head.seq and not head.link and self._delivery.batched:  # a classic client is told no check
+            wanted[stream, head.seq] = None
+        seq = check[0] if check else 0
+        if 0 < seq < head.seq or (seq == head.seq and seq and not head.link):
+            wanted[stream, seq] = None
+        return wanted
 
     def open(
         self, principal: Principal, resume: messages.Resume, links: Links
@@ -79,11 +84,11 @@ class Readers:
             where = _DENIED
             if may_read(principal, stream) and self._has_room(stream):
                 cursor = resume.cursors.get(stream)
-                seq, check = resume.checks.get(stream, (0, ""))
-                differs = seq > 0 and _differs(head, seq, check, links.get((stream, seq)))
+                check = resume.checks.get(stream)
                 after = "head" if cursor is None else cursor
+                differs = _differs(head, stream, check, links)
                 where = place(head, after, same_log=same_log, differs=differs)
-                begun += self._begin(stream, where, cursor, head, check_seq=seq)
+                begun += self._begin(stream, where, cursor, head, check)
             streams[stream] = outgoing.placed(where, head)
         return streams, begun
 
@@ -98,8 +103,8 @@ class Readers:
         }
         return streams, lost
 
-    def subscribe(self, parsed: Parsed, principal: Principal) -> list[Output]:
-        """`subscribe`, also again, which moves the position."""
+    def subscribe(self, parsed: Parsed, principal: Principal, links: Links) -> list[Output]:
+        """`subscribe`, also again, which moves the position. `links`: as for `open`, of `unknown_of`."""
         asked = messages.convert(parsed, messages.Subscribe)
         if isinstance(asked, Invalid):
             return [outgoing.refusal(asked)]
@@ -115,11 +120,12 @@ class Readers:
             why = "a number in `after` needs its log"
             return [outgoing.refusal(messages.invalid_field("log", why, parsed.id))]
         try:
-            where = place(head, asked.after, same_log=asked.log == log.log_id)
+            differs = _differs(head, stream, asked.check, links)
+            where = place(head, asked.after, same_log=asked.log == log.log_id, differs=differs)
         except ValueError:
             why = "a number, `head`, `start` or `snapshot` is needed"
             return [outgoing.refusal(messages.invalid_field("after", why, parsed.id))]
-        begun = self._begin(stream, where, cursor, head)
+        begun = self._begin(stream, where, cursor, head, asked.check)
         return [self._subscribed(stream, where, head, parsed.id), *begun]
 
     def unsubscribe(self, parsed: Parsed) -> list[Output]:
@@ -155,13 +161,13 @@ class Readers:
         return stream in subs or len(subs) < self._shared.settings.subscriptions_max
 
     def _begin(
-        self, stream: str, where: Place, cursor: int | None, head: Head, *, check_seq: int = 0
+        self, stream: str, where: Place, cursor: int | None, head: Head, check: messages.Check | None
     ) -> list[Output]:
         """What follows the message that announces a subscription."""
         sub = self._delivery.add(stream, where.after, waiting=where.needs_snapshot)
         begun: list[Output] = [Watch(stream, where.outcome)]
         if (where.ahead or where.differs) and cursor is not None:
-            begun.append(Alarm(stream, cursor, head.seq, check_seq if where.differs else 0))
+            begun.append(Alarm(stream, cursor, head.seq, check[0] if check and where.differs else 0))
         if where.needs_snapshot:
             begun.append(TakeSnapshot(sub))
         else:
@@ -188,10 +194,13 @@ def _first_streams(principal: Principal, resume: messages.Resume) -> Iterable[st
     return dict.fromkeys((principal.name, SYSTEM_STREAM, *resume.cursors))
 
 
-def _differs(head: Head, seq: int, check: str, link: bytes | None) -> bool:
-    """Whether a client's check of event `seq` contradicts the log. What is not known contradicts nothing."""
+def _differs(head: Head, stream: str, check: messages.Check | None, links: Links) -> bool:
+    """Whether a client's check contradicts the log. What is not known contradicts nothing."""
+    if check is None or not check[0]:
+        return False
+    seq, text = check
     if seq > head.seq:
         return True  # the client saw an event that the log does not hold
-    if seq == head.seq:
-        link = head.link or link
-    return link is not None and bool(link) and check_of(link) != check
+    link = head.link if seq == head.seq else b""
+    link = link or links.get((stream, seq), b"")
+    return bool(link) and check_of(link) != text

@@ -243,10 +243,10 @@ class Session:
         return [self._result(verified, streams), *begun, *self._warning(now)]
 
     def _subscribe(self, parsed: Parsed, principal: Principal) -> list[Output]:
-        places = self._readers.unknown_head(parsed, principal)
+        places = self._readers.unknown_of(parsed, principal)
         if not places:
-            return self._readers.subscribe(parsed, principal)
-        self._go_on = lambda _links, _now: self._readers.subscribe(parsed, principal)
+            return self._readers.subscribe(parsed, principal, {})
+        self._go_on = lambda links, _now: self._readers.subscribe(parsed, principal, links)
         return [LookUp(places)]
 
     def _refresh(self, verified: Verified) -> list[Output]:

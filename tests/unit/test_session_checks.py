@@ -168,6 +168,16 @@ def test_what_is_looked_up_for_one_connection_is_bounded_by_its_subscriptions() 
     assert len(driver.lookups) <= 4
 
 
+def test_a_subscribe_with_a_check_that_differs_is_a_reset_with_an_alarm() -> None:
+    driver = Driver(linked(5, "group/ops"))
+    driver.login()
+    driver.take()
+    asked = {"action": "subscribe", "stream": "group/ops", "after": 4, "log": "log-1"}
+    assert driver.say(**asked, check=[3, check(3)])[0]["outcome"] == "resumed"
+    assert driver.say(**asked, check=[3, check(3, history=2)])[0]["outcome"] == "reset"
+    assert driver.alarms == [Alarm("group/ops", 4, 5, check_seq=3)]
+
+
 @given(
     count=st.integers(1, 6),
     pruned=st.integers(0, 5),
