@@ -31,9 +31,9 @@ _PAGES_TOGETHER = 8
 """At most so many reads of so many joined pages at a time: a few MiB, however many come back at once."""
 
 
-_LINK_READS = 2
+_LINK_READS = 1
 _LINKS_TOGETHER = 64
-"""At most two reads of 64 links at a time: the checks of a crowd cost one statement for 32 clients."""
+"""One read of 64 links at a time: what a crowd asks for meanwhile is read together next."""
 
 type EventPlace = tuple[str, int]
 """Stream and seq of an event."""
