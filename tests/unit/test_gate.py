@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from actors.entity_errors import Busy, Degraded
 from actors.errors import AskTimeout, HandlerCancelled, InboxFull
 from eventstore.ambient import FakeAmbient
-from eventstore.errors import Closed, CommandMismatch, Conflict, TooLarge, Unavailable
+from eventstore.errors import Closed, CommandMismatch, Conflict, QueueFull, TooLarge, Unavailable
 from eventstore.model import Append, CommandRecord, Duplicate, NewEvent
 from tests.support.faulty_log import FaultyLog, faulty_log
 from tests.support.services import ADMIN, ALICE, body, call, run
@@ -247,6 +247,7 @@ def test_what_is_for_admins_is_forbidden_to_others_and_never_reaches_the_handler
         (Busy(CANARY), "busy"),
         (InboxFull(CANARY, 1), "busy"),
         (Conflict(CANARY, 1, 2), "busy"),
+        (QueueFull(CANARY), "busy"),
         (TooLarge(CANARY), "too_large"),
         (RuntimeError(CANARY), "internal"),
         (KeyError(CANARY), "internal"),
