@@ -93,45 +93,56 @@ class FairQueue[T]:
 
     def _take_of_one(self, events_max: int, bytes_max: int) -> list[T]:
         [(owner, line)] = self._lines.items()
-        taken: list[T] = []
+        entries, taken = line.entries, list[T]()
         events = size = 0
-        while line.entries:
-            _, _, more, larger = line.entries[0]
+        while entries:
+            _, item, more, larger = entries[0]
             if taken and (events + more > events_max or size + larger > bytes_max):
                 break
             events, size = events + more, size + larger
-            taken.append(self._pop(line))
+            entries.popleft()
+            taken.append(item)
+        self._left(line, len(taken), events, size)
         self._end_turn(owner, line)
         return taken
 
     def _take_in_turns(self, events_max: int, bytes_max: int) -> list[T]:
         taken: list[T] = []
-        events = size = 0
-        while self._lines:
+        all_events = all_bytes = 0
+        full = False
+        while self._lines and not full:
             owner = self._turns[0]
             line = self._lines[owner]
-            line.deficit += TURN_COST
-            while line.entries:
-                _, _, more, larger = line.entries[0]
+            entries, deficit, before = line.entries, line.deficit + TURN_COST, len(taken)
+            events = size = 0
+            while entries:
+                _, item, more, larger = entries[0]
                 cost = max(larger, more * EVENT_COST)
-                if cost > line.deficit:
+                if cost > deficit:
                     break
-                if taken and (events + more > events_max or size + larger > bytes_max):
-                    line.deficit -= TURN_COST  # its turn goes on with the next group
-                    return taken
-                line.deficit -= cost
+                if taken and (
+                    all_events + events + more > events_max or all_bytes + size + larger > bytes_max
+                ):
+                    deficit -= TURN_COST  # its turn goes on with the next group
+                    full = True
+                    break
+                deficit -= cost
                 events, size = events + more, size + larger
-                taken.append(self._pop(line))
-            self._end_turn(owner, line)
+                entries.popleft()
+                taken.append(item)
+            line.deficit = deficit
+            all_events, all_bytes = all_events + events, all_bytes + size
+            self._left(line, len(taken) - before, events, size)
+            if not full:
+                self._end_turn(owner, line)
         return taken
 
-    def _pop(self, line: _Line[T]) -> T:
-        _, item, events, size = line.entries.popleft()
-        line.bytes -= size + ITEM_BYTES
-        self.bytes -= size + ITEM_BYTES
+    def _left(self, line: _Line[T], count: int, events: int, size: int) -> None:
+        size += count * ITEM_BYTES
+        line.bytes -= size
+        self.bytes -= size
         self._events -= events
-        self._count -= 1
-        return item
+        self._count -= count
 
     def _end_turn(self, owner: str, line: _Line[T]) -> None:
         self._turns.popleft()
