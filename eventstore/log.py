@@ -9,6 +9,7 @@ from eventstore.ambient import Ambient
 from eventstore.blobs import pack
 from eventstore.errors import EventStoreError
 from eventstore.executor import Executor
+from eventstore.fair_executor import FairExecutor
 from eventstore.group import check_text
 from eventstore.limits import check_names, check_number, weigh
 from eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret
@@ -73,6 +74,22 @@ class StoreLog(LogReader):
         """How many bytes of appends may wait for their commit: of one user, and of all of them."""
         self._writer.queue_bytes_per_user = bytes_per_user
         self._writer.queue_bytes_max = bytes_max
+
+    def bound_reads(self, *, waiting_per_user: int, waiting_max: int) -> None:
+        """How many reads may wait for a thread: of one user, and in all."""
+        if isinstance(self._readers, FairExecutor):
+            self._readers.waiting_per_user_max = waiting_per_user
+            self._readers.waiting_max = waiting_max
+
+    @property
+    def reads_waiting(self) -> int:
+        """Reads that wait for a thread."""
+        return self._readers.waiting if isinstance(self._readers, FairExecutor) else 0
+
+    @property
+    def reads_refused(self) -> int:
+        """Reads for which there was no room to wait."""
+        return self._readers.refused if isinstance(self._readers, FairExecutor) else 0
 
     @property
     def queue_bytes(self) -> int:

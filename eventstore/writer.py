@@ -172,8 +172,8 @@ class Writer:
         waiting = queue.bytes_of(owner)
         if waiting and waiting + size > self.queue_bytes_per_user:
             return False
-        in_all = self.queue_bytes_max
-        return queue.bytes + size <= in_all or waiting + size <= in_all // (queue.owners + 1)
+        in_all, users = self.queue_bytes_max, queue.owners + (waiting == 0)
+        return queue.bytes + size <= in_all or waiting + size <= in_all // users
 
     def _enter(
         self, owner: str, append: Append | None, changes: tuple[Change, ...], events: int, size: int

@@ -16,6 +16,7 @@ from actors.entity_errors import Busy, Degraded
 from actors.errors import HandlerCancelled, InboxFull
 from eventstore.ambient import Ambient
 from eventstore.errors import Closed, CommandMismatch, Conflict, QueueFull, TooLarge, Unavailable
+from eventstore.fair_executor import acting_for
 from eventstore.model import Append, CommandKey, CommandRecord, Duplicate
 from eventstore.port import Log
 from transport.api import Call, CommandSpec, Refusal, Reply, error_reply, from_record
@@ -108,7 +109,8 @@ class Gate:
     async def _query(self, call: Call[Any], spec: CommandSpec) -> Reply:
         if spec.admin and not call.principal.is_admin:
             return error_reply(_FORBIDDEN)
-        return await self._guarded(call, spec.handler(call))
+        with acting_for(call.principal.name):
+            return await self._guarded(call, spec.handler(call))
 
     async def _command(self, call: Call[Any], spec: CommandSpec) -> Reply:
         first = self._by_key.get(call.key) if call.key is not None else None
@@ -141,7 +143,9 @@ class Gate:
     async def _executed(self, call: Call[Any], spec: CommandSpec) -> Reply:
         if spec.admin and not call.principal.is_admin:
             return await self._kept(call, error_reply(_FORBIDDEN))
-        return await self._kept(call, await spec.handler(call))
+        with acting_for(call.principal.name):
+            reply = await spec.handler(call)
+        return await self._kept(call, reply)
 
     async def _kept(self, call: Call[Any], reply: Reply) -> Reply:
         """The answer after it is in the log, where it belongs there and is not yet."""
