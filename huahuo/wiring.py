@@ -175,8 +175,7 @@ class App:
             compression=compression,
         )
         _show(registry, metrics, log, runtime, directory, hub, mail)
-        metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
-        metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
+        _show_bytes(metrics, feed, server, compression)
         await hub.start()
         stack.push_async_callback(hub.stop)
         await mail.start()
@@ -298,6 +297,15 @@ def _adapted(command: MailCommand) -> Callable[[Call[object]], Awaitable[Reply]]
         return Reply(answer.body, answer.at, answer.recorded, answer.duplicate)
 
     return handle
+
+
+def _show_bytes(metrics: Metrics, feed: Feed, server: Server, compression: Compression) -> None:
+    """What the caches of events and frames hold, and what compression saves."""
+    tail, frames = feed.tail, server.frames
+    metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: tail.body_bytes)
+    metrics.gauge("frame_cache_bytes", "Frames kept for others at the same place.", lambda: frames.bytes)
+    metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
+    metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
 
 
 def _show(
