@@ -345,7 +345,7 @@ def test_more_commands_than_the_bound_are_told_busy_and_may_come_back() -> None:
         await asyncio.sleep(0)
         assert w.gate.running == 1
         refused = await w.gate.execute(call(id="c2"), spec(Handler(DONE)))
-        assert body(refused.body)["code"] == "busy"
+        assert (body(refused.body)["code"], body(refused.body)["retry_s"]) == ("busy", 1.0)
         go.set()
         await first
         assert (await w.gate.execute(call(id="c2"), spec(Handler(DONE)))) == DONE
