@@ -19,7 +19,7 @@ from actors.kind import Kind
 from actors.loop_actor import LoopActor
 from actors.messages import Envelope
 from actors.restart import Restart
-from eventstore.errors import Closed, CommandMismatch, Conflict, EventStoreError, TooLarge
+from eventstore.errors import Closed, CommandMismatch, Conflict, EventStoreError, QueueFull, TooLarge
 from eventstore.model import Appended, Duplicate, StoredEvent
 from replay.keyframes import load
 
@@ -142,7 +142,7 @@ class Entity(LoopActor):
                 outcome = await kind.log.append(append_of(decision, origin, context.now_ms, guard))
             except Conflict:
                 continue
-            except (CommandMismatch, TooLarge, Closed):
+            except (CommandMismatch, TooLarge, QueueFull, Closed):
                 raise  # certain: nothing was written
             except BaseException:
                 self._drop()  # unknown, also when cancelled: only the log can tell

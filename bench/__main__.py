@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import plot
 from bench.clients import receivers
-from bench.harness import OURS, ROUNDS, Options, facts, save
+from bench.harness import OURS, ROUNDS, Options, StormSizes, facts, save
 from bench.procs import raise_files_max
 from eventstore.ambient import SystemAmbient, rfc3339
 
@@ -34,6 +34,7 @@ QUESTIONS = (
     "replay",
     "workers",
     "shipping",
+    "storms",
 )
 RESULTS = Path("bench/results")
 TOOLS = Path(".tools/bench")
@@ -50,6 +51,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help=f"rounds of each case (default {ROUNDS}, quick 1)")
     parser.add_argument("--directory", type=Path, help="measure the file system of this directory")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where JSON and plots go")
+    _add_storm_options(parser)
     arguments = parser.parse_args()
     if "install" in arguments.names:
         return install()
@@ -74,6 +76,7 @@ def main() -> int:
                 peers=_peers(arguments.peers),
                 large=arguments.large,
                 kept=Path(kept),
+                storms=_storm_sizes(arguments),
             )
             print(f"== {name}: {question(name)}", flush=True)
             sheets = importlib.import_module(f"bench.{name}").run(options)
@@ -85,6 +88,34 @@ def main() -> int:
             took_s = time.monotonic() - began_s
             print(f"written after {took_s:.0f} s: {path}{' and its plot' if drawn else ''}\n", flush=True)
     return 0
+
+
+def _add_storm_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("storms")
+    group.add_argument("--requests", help="only these, by comma: lists,snapshots,…")
+    group.add_argument("--variants", help="only these, by comma: reading,not reading,leaving")
+    group.add_argument("--users", help="how many users storm, by comma (default 1,100)")
+    group.add_argument("--connections", type=int, help="of each user")
+    group.add_argument("--mailboxes", type=int, help="of all users together")
+    group.add_argument("--seconds", type=float, help="how long a storm goes on")
+    group.add_argument("--after-s", type=float, help="when memory is looked at after a storm, seconds")
+
+
+def _storm_sizes(arguments: argparse.Namespace) -> StormSizes:
+    users = _listed(arguments.users)
+    return StormSizes(
+        requests=_listed(arguments.requests),
+        variants=_listed(arguments.variants),
+        users=None if users is None else [int(count) for count in users],
+        connections=arguments.connections,
+        mailboxes=arguments.mailboxes,
+        seconds=arguments.seconds,
+        after_s=arguments.after_s,
+    )
+
+
+def _listed(names: str | None) -> list[str] | None:
+    return None if names is None else names.split(",")
 
 
 def question(name: str) -> str:

@@ -23,6 +23,22 @@ CLIENT_LIMIT = 0.9
 """A receiver that used so much of a core may have been what was measured."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class StormSizes:
+    """Which storms are wanted, and how large; None: what the question takes by itself."""
+
+    requests: Sequence[str] | None = None
+    variants: Sequence[str] | None = None
+    users: Sequence[int] | None = None
+    connections: int | None = None
+    """Of each user."""
+    mailboxes: int | None = None
+    """Of all users together."""
+    seconds: float | None = None
+    after_s: float | None = None
+    """How long after a storm memory is looked at."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line says."""
@@ -38,6 +54,7 @@ class Options:
     """Also the sizes that take minutes and gigabytes."""
     kept: Path | None = None
     """Where a question leaves what later ones can use; None: it makes everything itself."""
+    storms: StormSizes = StormSizes()
 
     @property
     def shared(self) -> Path:

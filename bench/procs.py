@@ -152,8 +152,8 @@ class Child:
 class Server:
     """A process that listens; its own command line says where."""
 
-    def __init__(self, command: Sequence[str], port: int) -> None:
-        self._process = subprocess.Popen(command)
+    def __init__(self, command: Sequence[str], port: int, *, environ: dict[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
         self.pid = self._process.pid
         deadline_s = time.monotonic() + 20
         while True:

@@ -4,6 +4,7 @@ EventStoreError
  +- Conflict         an expected head was not the head: nothing of the append was written
  +- CommandMismatch  the command id was used before with another content
  +- Unavailable      the append's outcome is unknown (full disk, failed write): ask again with the id
+ +- QueueFull        too much waits already: nothing was done, try again later
  +- Closed           the log has been closed
  +- InUse            another process writes this directory
  +- Damaged          the stored history contradicts itself, at a position
@@ -33,6 +34,10 @@ class CommandMismatch(EventStoreError):  # noqa: N818
 
 class Unavailable(EventStoreError):  # noqa: N818
     """The log could not say whether it wrote: unknown means unknown."""
+
+
+class QueueFull(EventStoreError):  # noqa: N818
+    """A user, or all of them together, have too much waiting. Nothing was done; try again later."""
 
 
 class Closed(EventStoreError):  # noqa: N818

@@ -9,6 +9,7 @@ from eventstore.ambient import Ambient
 from eventstore.blobs import pack
 from eventstore.errors import EventStoreError
 from eventstore.executor import Executor
+from eventstore.fair_executor import FairExecutor
 from eventstore.group import check_text
 from eventstore.limits import check_names, check_number, weigh
 from eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret
@@ -53,13 +54,13 @@ class StoreLog(LogReader):
 
         Raises:
             ValueError: a stream is named `` or `log`, or a text holds a lone surrogate.
-            CommandMismatch, Conflict, TooLarge, Closed, Unavailable: see `Log`.
+            CommandMismatch, Conflict, TooLarge, QueueFull, Closed, Unavailable: see `Log`.
         """
         return await self._writer.append(append, weigh(append))
 
     def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
         """See `Log`. What `append` raises before it waits is raised at once."""
-        return asyncio.ensure_future(self._writer.append(append, weigh(append)))
+        return self._writer.append(append, weigh(append))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log`."""
@@ -68,6 +69,37 @@ class StoreLog(LogReader):
     def observe_commits(self, observe: Callable[[float], None]) -> None:
         """Call `observe` with the seconds that each group commit took, from now on. It must not raise."""
         self._writer.observe = observe
+
+    def bound_queue(self, *, bytes_per_user: int, bytes_max: int) -> None:
+        """How many bytes of appends may wait for their commit: of one user, and of all of them."""
+        self._writer.queue_bytes_per_user = bytes_per_user
+        self._writer.queue_bytes_max = bytes_max
+
+    def bound_reads(self, *, waiting_per_user: int, waiting_max: int) -> None:
+        """How many reads may wait for a thread: of one user, and in all."""
+        if isinstance(self._readers, FairExecutor):
+            self._readers.waiting_per_user_max = waiting_per_user
+            self._readers.waiting_max = waiting_max
+
+    @property
+    def reads_waiting(self) -> int:
+        """Reads that wait for a thread."""
+        return self._readers.waiting if isinstance(self._readers, FairExecutor) else 0
+
+    @property
+    def reads_refused(self) -> int:
+        """Reads for which there was no room to wait."""
+        return self._readers.refused if isinstance(self._readers, FairExecutor) else 0
+
+    @property
+    def queue_bytes(self) -> int:
+        """What waits for its commit, with what an append takes beside its content."""
+        return self._writer.queue_bytes
+
+    @property
+    def appends_refused(self) -> int:
+        """Appends for which the queue had no room."""
+        return self._writer.refused
 
     def take(self, counter: str, count: int = 1) -> int:
         """See `Log`."""

@@ -53,11 +53,12 @@ class Log(Protocol):
         """Write everything or nothing, and return when it is durable.
 
         A known command id is looked at first and gives `Duplicate`; then the expectations. Appends
-        from one caller commit in the order of their calls.
+        of one principal commit in the order of their calls.
 
         Raises:
             CommandMismatch: the command id was used with another fingerprint.
             Conflict: an expectation failed. TooLarge: over a limit. Closed: the log is closed.
+            QueueFull: too much of this principal, or of all, waits; nothing was written.
             Unavailable: the outcome is unknown; the log reconciles itself before the next append.
         """
         ...

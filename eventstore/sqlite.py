@@ -14,6 +14,7 @@ from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check, merged
 from eventstore.errors import Damaged, EventStoreError, WrongKey
 from eventstore.executor import Executor, ThreadExecutor
+from eventstore.fair_executor import FairExecutor
 from eventstore.lock import DirectoryLock, Left
 from eventstore.log import StoreLog
 from eventstore.schema import DATABASE, connect_writer, prepare
@@ -30,6 +31,7 @@ from eventstore.sqlite_reads import (
 from eventstore.sqlite_store import SqliteStore
 from eventstore.store import Loaded
 
+_READERS = 2
 TAIL_EVENTS = 1000
 """How many of the last events are checked against the hash chain at every opening."""
 
@@ -63,7 +65,8 @@ class SqliteLog(StoreLog):
         if writer is None:
             owned.append(writer := ThreadExecutor(1, "log-writer"))
         if readers is None:
-            owned.append(readers := ThreadExecutor(2, "log-reader"))
+            readers = FairExecutor(ThreadExecutor(_READERS, "log-reader"), at_once=2 * _READERS)
+            owned.append(readers)
         vault = Vault(master_key, ambient)
         try:
             store, reads, loaded = await writer.run(

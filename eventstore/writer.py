@@ -1,7 +1,8 @@
 """Group commit on the event loop: the one place through which anything reaches the log.
 
 Appends gather while a commit runs; the next job takes what gathered. There is no timer and no
-thread of our own: a job is one commit on the executor port. When a job is back, and in this order:
+thread of our own: a job is one commit on the executor port. Where more waits than a group holds, the
+principals have turns (`fair_queue`). When a job is back, and in this order:
 heads move in memory, the appends' futures resolve, listeners hear of the new events; then, after
 one turn of the loop in which the woken appenders may append again, the next job starts.
 
@@ -10,16 +11,15 @@ append of the group gets `Unavailable`: nothing is acknowledged on a second atte
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
 
 from eventstore.ambient import Ambient
-from eventstore.errors import Closed, Damaged, EventStoreError, InUse, Unavailable
+from eventstore.errors import Closed, Damaged, EventStoreError, InUse, QueueFull, Unavailable
 from eventstore.executor import Executor
-from eventstore.gate import Gate
+from eventstore.fair_queue import FairQueue
 from eventstore.group import Draft, Outcome
 from eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
 from eventstore.port import Listener
@@ -28,10 +28,14 @@ from eventstore.store import Change, Loaded, Place, PutCounter, Reads, Store
 
 GROUP_EVENTS_MAX = 2048
 GROUP_BYTES_MAX = 1 << 20
-QUEUE_APPENDS_MAX = 8192
-QUEUE_BYTES_MAX = 32 << 20
+QUEUE_BYTES_PER_USER = 16 << 20
+QUEUE_BYTES_MAX = 64 << 20
 CARE_RETRY_S = 1.0
 _COMMIT_PAGES_BYTES = 64 << 10
+_OWN = frozenset({"", "service"})
+"""Principals that are the service itself: each of its writers waits for its answers before it goes on, so
+what they have waiting is bounded where it is made, and a refusal would only lose work.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -84,6 +88,10 @@ class Writer:
         """More than the largest commit that failed since as much went through, 0 if none did; for a probe."""
         self.observe: Callable[[float], None] | None = None
         """Told of the seconds that each group commit took."""
+        self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
+        self.queue_bytes_max = QUEUE_BYTES_MAX
+        self.refused = 0
+        """Appends for which there was no room."""
         self._store = store
         self._reads = reads
         self._vault = vault
@@ -92,25 +100,34 @@ class Writer:
         self._executor = executor
         self._counters = dict(loaded.counters)
         self._taken: set[str] = set()
-        self._queue: deque[_Pending] = deque()
-        self._gate = Gate(items_max=QUEUE_APPENDS_MAX, bytes_max=QUEUE_BYTES_MAX)
+        self._queue: FairQueue[_Pending] = FairQueue()
         self._listeners: list[Listener] = []
         self._running: asyncio.Task[None] | None = None
         self._care_timer: asyncio.TimerHandle | None = None
         self._in_doubt = False
         self._closed: str | None = None
 
-    def append(self, append: Append, size: int) -> Awaitable[Written]:
-        """Queue `append`, of `size` bytes, at once if there is room; awaited, what became of it, or raises.
+    @property
+    def queue_bytes(self) -> int:
+        """What waits for its group."""
+        return self._queue.bytes
+
+    def append(self, append: Append, size: int) -> asyncio.Future[Written]:
+        """Queue `append`, of `size` bytes, in its principal's line; the future says what became of it.
 
         Raises:
+            QueueFull: its principal, or all of them together, have too much waiting.
             Closed: the log takes nothing any more.
         """
-        return self._enter(append, (), size)
+        owner = append.principal
+        if self._queue.bytes + size > self.queue_bytes_per_user and not self._has_room(owner, size):
+            self.refused += 1
+            raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")
+        return self._enter(owner, append, (), len(append.events), size)
 
-    def write(self, changes: tuple[Change, ...], size: int) -> Awaitable[Written]:
-        """As `append`, for changes that belong to none."""
-        return self._enter(None, changes, size)
+    def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
+        """As `append`, for changes of the service itself that belong to none."""
+        return self._enter("", None, changes, 0, size)
 
     def take(self, counter: str, count: int) -> int:
         """See `Log.take`. The next commit writes how far the counter went."""
@@ -136,35 +153,39 @@ class Writer:
     async def close(self) -> None:
         """Commit what waits, then release the store. Call once."""
         self.stop()
-        while self._running is not None or self._gate.waiting:
-            if self._running is not None:
-                await asyncio.wait([self._running])
+        while self._running is not None:
+            await asyncio.wait([self._running])
             await asyncio.sleep(0)
         if self._care_timer is not None:
             self._care_timer.cancel()
         await self._executor.run(self._store.close)
 
-    def _enter(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Awaitable[Written]:
-        """No coroutine where there is room: there is one for each append already."""
+    def _has_room(self, owner: str, size: int) -> bool:
+        """Whether a user may have `size` bytes more waiting.
+
+        A line that is empty takes one append of any size. Where the bound of the process is reached, a
+        user still has an even share of it, so that a few who fill it do not keep the others out.
+        """
+        if owner in _OWN:
+            return True
+        queue = self._queue
+        waiting = queue.bytes_of(owner)
+        if waiting and waiting + size > self.queue_bytes_per_user:
+            return False
+        in_all, users = self.queue_bytes_max, queue.owners + (waiting == 0)
+        return queue.bytes + size <= in_all or waiting + size <= in_all // users
+
+    def _enter(
+        self, owner: str, append: Append | None, changes: tuple[Change, ...], events: int, size: int
+    ) -> asyncio.Future[Written]:
+        """No coroutine: there is one for each append already."""
         if self._closed is not None:
             raise Closed(self._closed)
-        if self._gate.enter_now(size):
-            return self._queued(append, changes, size)
-        return self._queued_later(append, changes, size)
-
-    def _queued(
-        self, append: Append | None, changes: tuple[Change, ...], size: int
-    ) -> asyncio.Future[Written]:
-        """Wait in the queue, once let in."""
         done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Pending(append, changes, size, done))
+        self._queue.put(owner, _Pending(append, changes, size, done), events, size)
         if self._running is None:
             self._start()
         return done
-
-    async def _queued_later(self, append: Append | None, changes: tuple[Change, ...], size: int) -> Written:
-        await self._gate.enter(size)
-        return await self._queued(append, changes, size)
 
     def _start(self) -> None:
         if self._running is None:
@@ -202,7 +223,7 @@ class Writer:
         self._start()
 
     async def _one_group(self) -> None:
-        items = self._gather()
+        items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX)
         counters = [PutCounter(name, self._counters[name]) for name in sorted(self._taken)]
         self._taken.clear()
         now_ms = self._ambient.now_ms()
@@ -222,22 +243,6 @@ class Writer:
         finally:
             if not wrote:
                 self._taken.update(put.counter for put in counters)
-
-    def _gather(self) -> list[_Pending]:
-        """The next group: at least one append, then as many as fit."""
-        queue = self._queue
-        items: list[_Pending] = []
-        events = size = 0
-        while queue:
-            pending = queue[0]
-            count = 0 if pending.append is None else len(pending.append.events)
-            if items and (events + count > GROUP_EVENTS_MAX or size + pending.size > GROUP_BYTES_MAX):
-                break
-            items.append(queue.popleft())
-            events += count
-            size += pending.size
-        self._gate.leave(len(items), size)
-        return items
 
     def _settle(self, items: list[_Pending], commit: _Commit) -> None:
         """Heads, then futures, then listeners."""

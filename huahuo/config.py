@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_ca_file: str = ""
     checks_at_once: int = 64
     checks_per_host: int = 8
+    checks_waiting_per_user: int = 20_000
+    checks_waiting_max: int = 100_000
     mail_timeout_s: float = 30.0
     mail_bytes_max: int = 25 << 20
     mailboxes_per_user: int = 100_000
@@ -50,6 +52,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     entity_idle_s: float = 300.0
     tail_events_max: int = 65_536
     tail_bytes_max: int = 64 << 20
+    log_queue_bytes_per_user: int = 16 << 20
+    log_queue_bytes_max: int = 64 << 20
+    jobs_waiting_per_user: int = 1024
+    jobs_waiting_max: int = 8192
     dictionary: str = ""
     log_level: str = "info"
     log_json: bool = False
@@ -84,6 +90,8 @@ MEANING: Mapping[str, str] = {
     "mail_ca_file": "PEM file of further certificate authorities for mail servers",
     "checks_at_once": "mailbox checks running at the same time",
     "checks_per_host": "mailbox checks running at the same time on one mail server",
+    "checks_waiting_per_user": "queued checks of one user kept in memory; more of them wait in the log",
+    "checks_waiting_max": "the same, of all users",
     "mail_timeout_s": "seconds a mail server may take for one answer",
     "mail_bytes_max": "larger mails are kept with their headers only, bytes",
     "mailboxes_per_user": "mailboxes one user may have",
@@ -91,6 +99,10 @@ MEANING: Mapping[str, str] = {
     "entity_idle_s": "seconds after which an idle one leaves memory",
     "tail_events_max": "recent events kept in memory for fast delivery",
     "tail_bytes_max": "the same, bytes",
+    "log_queue_bytes_per_user": "bytes of one user's appends that may wait for their commit; beyond: `busy`",
+    "log_queue_bytes_max": "the same, of all users; a user always has an even share of it",
+    "jobs_waiting_per_user": "reads and parses of one user that may wait for a thread; beyond: `busy`",
+    "jobs_waiting_max": "the same, of all users; a user always has an even share of it",
     "dictionary": "file of the zstd dictionary to compress with; the shipped one where unset",
     "log_level": "debug, info, warning or error",
     "log_json": "log lines as JSON instead of text",
@@ -111,6 +123,8 @@ MINIMA: Mapping[str, float] = {
     "drain_timeout_s": 0.1,
     "checks_at_once": 1,
     "checks_per_host": 1,
+    "checks_waiting_per_user": 1,
+    "checks_waiting_max": 1,
     "mail_timeout_s": 0.1,
     "mail_bytes_max": 65_536,
     "mailboxes_per_user": 1,
@@ -118,6 +132,10 @@ MINIMA: Mapping[str, float] = {
     "entity_idle_s": 1,
     "tail_events_max": 16,
     "tail_bytes_max": 65_536,
+    "log_queue_bytes_per_user": 65_536,
+    "log_queue_bytes_max": 65_536,
+    "jobs_waiting_per_user": 1,
+    "jobs_waiting_max": 1,
 }
 
 MAXIMA: Mapping[str, float] = {"port": 65_535, "window": 4096}

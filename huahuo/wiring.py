@@ -20,6 +20,7 @@ from eventstore.ambient import Ambient
 from eventstore.audit_index import DATABASE as AUDIT_DATABASE
 from eventstore.errors import EventStoreError
 from eventstore.executor import Executor, InlineExecutor, ThreadExecutor
+from eventstore.fair_executor import FairExecutor
 from eventstore.log import StoreLog
 from eventstore.port import Log
 from eventstore.seal import derive
@@ -120,7 +121,12 @@ class App:
         except EventStoreError as error:
             raise HuahuoError(str(error)) from error
         stack.push_async_callback(log.close)
-        executor = self._world.make_executor()
+        executor = FairExecutor(
+            self._world.make_executor(),
+            at_once=2 * _JOB_THREADS,
+            waiting_per_user_max=settings.jobs_waiting_per_user,
+            waiting_max=settings.jobs_waiting_max,
+        )
         stack.callback(executor.close)
         feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
@@ -142,7 +148,7 @@ class App:
         _register_mail(registry, mail)
         metrics = Metrics()
         if isinstance(log, StoreLog):
-            self._look_after(log, registry, metrics)
+            self._look_after(log, executor, registry, metrics)
         authenticator = Authenticator(secrets.jwt_secret)
         hub = Hub(
             log,
@@ -169,8 +175,7 @@ class App:
             compression=compression,
         )
         _show(registry, metrics, log, runtime, directory, hub, mail)
-        metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
-        metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
+        _show_bytes(metrics, feed, server, compression)
         await hub.start()
         stack.push_async_callback(hub.stop)
         await mail.start()
@@ -191,9 +196,34 @@ class App:
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
 
-    def _look_after(self, log: StoreLog, registry: Registry, metrics: Metrics) -> None:
-        """What only our own engines offer: audit questions, compaction, and how long commits take."""
+    def _look_after(
+        self, log: StoreLog, executor: FairExecutor, registry: Registry, metrics: Metrics
+    ) -> None:
+        """What only our own engines offer: audit questions, compaction, bounds, how long commits take."""
         log.observe_commits(metrics.committed)
+        settings = self.settings
+        log.bound_queue(
+            bytes_per_user=settings.log_queue_bytes_per_user, bytes_max=settings.log_queue_bytes_max
+        )
+        log.bound_reads(
+            waiting_per_user=settings.jobs_waiting_per_user, waiting_max=settings.jobs_waiting_max
+        )
+        metrics.gauge("log_queue_bytes", "Appends that wait for their commit.", lambda: log.queue_bytes)
+        metrics.total(
+            "log_appends_refused",
+            "Appends refused because too much of their user waits.",
+            lambda: log.appends_refused,
+        )
+        metrics.gauge(
+            "jobs_waiting",
+            "Reads, and texts to parse, that wait for a thread.",
+            lambda: executor.waiting + log.reads_waiting,
+        )
+        metrics.total(
+            "jobs_refused",
+            "The same, refused because too many wait.",
+            lambda: executor.refused + log.reads_refused,
+        )
         if isinstance(log, SqliteLog):
             care = LogCare(log, self._ambient, index=self.settings.data / AUDIT_DATABASE)
         else:
@@ -226,6 +256,8 @@ def _mail_settings(settings: Settings) -> MailSettings:
         ),
         checks_max=settings.checks_at_once,
         checks_per_host_max=settings.checks_per_host,
+        checks_waiting_max=settings.checks_waiting_max,
+        checks_waiting_per_user_max=settings.checks_waiting_per_user,
         mailboxes_max=settings.mailboxes_per_user,
     )
 
@@ -265,6 +297,15 @@ def _adapted(command: MailCommand) -> Callable[[Call[object]], Awaitable[Reply]]
         return Reply(answer.body, answer.at, answer.recorded, answer.duplicate)
 
     return handle
+
+
+def _show_bytes(metrics: Metrics, feed: Feed, server: Server, compression: Compression) -> None:
+    """What the caches of events and frames hold, and what compression saves."""
+    tail, frames = feed.tail, server.frames
+    metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: tail.body_bytes)
+    metrics.gauge("frame_cache_bytes", "Frames kept for others at the same place.", lambda: frames.bytes)
+    metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
+    metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
 
 
 def _show(

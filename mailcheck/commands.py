@@ -75,6 +75,7 @@ class StartCheck(msgspec.Struct, frozen=True, gc=False):
     email_id: int
     check_id: int
     host: str
+    user_id: int
 
 
 class StopCheck(msgspec.Struct, frozen=True, gc=False):

@@ -65,7 +65,8 @@ class MailSettings:
     checks_max: int = 64
     checks_per_host_max: int = 8
     checks_waiting_max: int = 100_000
-    """Queued checks kept in memory; more of them wait in the log."""
+    """Queued checks kept in memory; more of them wait in the log, until a sweep finds room for them."""
+    checks_waiting_per_user_max: int = 20_000
     large_mails_max: int = 4
     """Mails larger than a batch that are in memory at once, so that many checks cannot add up."""
     ids_max: int = IDS_MAX
@@ -103,6 +104,7 @@ class MailDomain:
             checks_max=settings.checks_max,
             per_host_max=settings.checks_per_host_max,
             waiting_max=settings.checks_waiting_max,
+            waiting_per_user_max=settings.checks_waiting_per_user_max,
         )
         self._purger = Purger(log, ambient)
         self._handlers = Handlers(log, directory, executor, pauses, lines_max=settings.import_lines_max)
@@ -193,7 +195,7 @@ class MailDomain:
             return
         match effect:
             case StartCheck():
-                self._runner.offer(Job(effect.email_id, effect.check_id, effect.host))
+                self._runner.offer(Job(effect.email_id, effect.check_id, effect.host, effect.user_id))
             case StopCheck():
                 self._runner.stop(effect.check_id)
             case Purge():
@@ -214,7 +216,7 @@ class MailDomain:
         """
         async for email_id, check in open_checks(self._log):
             if not check.implicit:
-                self._runner.offer(Job(email_id, check.check_id, check.host))
+                self._runner.offer(Job(email_id, check.check_id, check.host, check.user_id))
         self._purger.poke()
 
     async def _sweep(self) -> None:

@@ -118,7 +118,7 @@ class RosterWriting:
         self._status(email_id, check_id, "queued", "等待检查")
         self._fact(email_id, CheckRequested(timestamp=now, check_id=check_id))
         self._rows.append(check_put(email_id, self.state.user_id, check_id, host=row.server))
-        self._effects.append(StartCheck(email_id, check_id, row.server))
+        self._effects.append(StartCheck(email_id, check_id, row.server, self.state.user_id))
 
     def cancel(self, email_id: int) -> bool:
         """The open check of the mailbox ends here, if it has one."""

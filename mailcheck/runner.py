@@ -1,4 +1,4 @@
-"""Which checks run now and which wait: bounded in all and per mail server, fair between servers.
+"""Which checks run now and which wait: bounded in all, per user and per mail server, fair between both.
 
 Knows nothing of what a check does. A check that finds no room in the line is not lost: it stands in
 the log's table of open checks, and the next look at that table offers it again.
@@ -21,7 +21,11 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     email_id: int
     check_id: int
     host: str
+    user_id: int = 0
 
+
+type _Hosts = OrderedDict[str, OrderedDict[int, Job]]
+"""One user's jobs by host and check id; the host whose turn is next first."""
 
 type Perform = Callable[[Job], Coroutine[None, None, None]]
 """Runs one check to its end. Cancelled when it shall stop; then it must say nothing more."""
@@ -30,13 +34,23 @@ type Perform = Callable[[Job], Coroutine[None, None, None]]
 class CheckRunner:
     """Runs jobs as tasks. All methods belong to the loop's thread."""
 
-    def __init__(self, perform: Perform, *, checks_max: int, per_host_max: int, waiting_max: int) -> None:
+    def __init__(
+        self,
+        perform: Perform,
+        *,
+        checks_max: int,
+        per_host_max: int,
+        waiting_max: int,
+        waiting_per_user_max: int,
+    ) -> None:
         self._perform = perform
         self._checks_max = checks_max
         self._per_host_max = per_host_max
         self._waiting_max = waiting_max
-        self._waiting: OrderedDict[str, OrderedDict[int, Job]] = OrderedDict()
-        self._hosts: dict[int, str] = {}
+        self._waiting_per_user_max = waiting_per_user_max
+        self._waiting: OrderedDict[int, _Hosts] = OrderedDict()  # by user, whose turn is next first
+        self._of_user: Counter[int] = Counter()
+        self._jobs: dict[int, Job] = {}  # those that wait, by check id
         self._running: dict[int, asyncio.Task[None]] = {}
         self._by_host: Counter[str] = Counter()
         self._closed = False
@@ -49,32 +63,31 @@ class CheckRunner:
     @property
     def waiting(self) -> int:
         """How many checks stand in line."""
-        return len(self._hosts)
+        return len(self._jobs)
 
     def offer(self, job: Job) -> bool:
         """Run the job when it is its turn; one that is known already is not taken twice.
 
         Returns:
-            False if there is no room to wait, or the runner is closed.
+            False if there is no room to wait, for this user or for any, or the runner is closed.
         """
-        known = job.check_id in self._running or job.check_id in self._hosts
+        known = job.check_id in self._running or job.check_id in self._jobs
         if not known and not self._closed:
-            if len(self._hosts) >= self._waiting_max:
+            full = len(self._jobs) >= self._waiting_max
+            if full or self._of_user.get(job.user_id, 0) >= self._waiting_per_user_max:
                 return False
-            host = job.host.lower()
-            self._hosts[job.check_id] = host
-            self._waiting.setdefault(host, OrderedDict())[job.check_id] = job
+            self._jobs[job.check_id] = job
+            self._of_user[job.user_id] += 1
+            hosts = self._waiting.setdefault(job.user_id, OrderedDict())
+            hosts.setdefault(job.host.lower(), OrderedDict())[job.check_id] = job
             self._fill()
         return not self._closed
 
     def stop(self, check_id: int) -> None:
         """Run this check no more."""
-        host = self._hosts.pop(check_id, None)
-        if host is not None:
-            line = self._waiting[host]
-            del line[check_id]
-            if not line:
-                del self._waiting[host]
+        job = self._jobs.get(check_id)
+        if job is not None:
+            self._take(job)
         elif (task := self._running.get(check_id)) is not None:
             task.cancel()
 
@@ -87,7 +100,8 @@ class CheckRunner:
         """Stop everything; what does not stop in time is left behind with a warning. Idempotent."""
         self._closed = True
         self._waiting.clear()
-        self._hosts.clear()
+        self._of_user.clear()
+        self._jobs.clear()
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
@@ -105,17 +119,34 @@ class CheckRunner:
             task.add_done_callback(partial(self._done, job))
 
     def _next(self) -> Job | None:
-        """The oldest job of the host that has waited longest for a turn and has a place free."""
-        for host, line in self._waiting.items():
-            if self._by_host[host] < self._per_host_max:
-                check_id, job = line.popitem(last=False)
-                del self._hosts[check_id]
-                if line:
-                    self._waiting.move_to_end(host)
-                else:
-                    del self._waiting[host]
-                return job
+        """The oldest job of the user, and of the user's host, whose turn has come and that has a place free.
+
+        At most `checks_max` / `per_host_max` hosts are full at a time, so the search is short.
+        """
+        for user_id, hosts in self._waiting.items():
+            for host, line in hosts.items():
+                if self._by_host[host] < self._per_host_max:
+                    job = next(iter(line.values()))
+                    self._take(job)
+                    if host in hosts:
+                        hosts.move_to_end(host)
+                    if user_id in self._waiting:
+                        self._waiting.move_to_end(user_id)
+                    return job
         return None
+
+    def _take(self, job: Job) -> None:
+        """Out of all lines. No user and no host without a job is kept."""
+        del self._jobs[job.check_id]
+        hosts, host = self._waiting[job.user_id], job.host.lower()
+        del hosts[host][job.check_id]
+        if not hosts[host]:
+            del hosts[host]
+        if not hosts:
+            del self._waiting[job.user_id]
+        self._of_user[job.user_id] -= 1
+        if not self._of_user[job.user_id]:
+            del self._of_user[job.user_id]
 
     def _done(self, job: Job, task: asyncio.Task[None]) -> None:
         host = job.host.lower()

@@ -4,6 +4,7 @@ The stored JSON bytes are joined, never decoded or encoded again. A frame is a s
 not masked, so it may be written to a transport as it is (RFC 6455, 5.2).
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from struct import Struct
@@ -97,6 +98,10 @@ def kind_of(*, batch: bool, framer: Framer | None) -> str:
     return _SINGLE if not batch else _TEXT_RUN if framer is None else framer.name
 
 
+ENTRY_BYTES = 320
+"""What a kept frame takes beside its bytes. Frames of single events are shorter than that."""
+
+
 class FrameCache:
     """Frames of runs by (stream, first seq, events asked for, kind of frame), the oldest dropped first.
 
@@ -106,7 +111,8 @@ class FrameCache:
     def __init__(self, *, bytes_max: int, frame_bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._frame_bytes_max = frame_bytes_max
-        self._frames: dict[_Key, Framed] = {}
+        # Ordered: the first key of a plain dict is found by passing over all that were removed before it.
+        self._frames: OrderedDict[_Key, Framed] = OrderedDict()
         self.bytes = 0
         self.built = 0
         """Frames built so far; what was asked for beyond that was shared."""
@@ -169,10 +175,10 @@ class FrameCache:
 
     def _keep(self, key: _Key, framed: Framed) -> None:
         self._frames[key] = framed
-        self.bytes += len(framed.data)
+        self.bytes += len(framed.data) + ENTRY_BYTES
         while self.bytes > self._bytes_max:
-            oldest = next(iter(self._frames))
-            self.bytes -= len(self._frames.pop(oldest).data)
+            _, oldest = self._frames.popitem(last=False)
+            self.bytes -= len(oldest.data) + ENTRY_BYTES
 
 
 def _batched(

@@ -15,7 +15,8 @@ import structlog
 from actors.entity_errors import Busy, Degraded
 from actors.errors import HandlerCancelled, InboxFull
 from eventstore.ambient import Ambient
-from eventstore.errors import Closed, CommandMismatch, Conflict, TooLarge, Unavailable
+from eventstore.errors import Closed, CommandMismatch, Conflict, QueueFull, TooLarge, Unavailable
+from eventstore.fair_executor import acting_for
 from eventstore.model import Append, CommandKey, CommandRecord, Duplicate
 from eventstore.port import Log
 from transport.api import Call, CommandSpec, Refusal, Reply, error_reply, from_record
@@ -29,7 +30,9 @@ type Observe = Callable[[str, str, float], None]
 _log = structlog.get_logger(__name__)
 _ERROR = b'{"type":"error"'
 
-_BUSY = Refusal(ErrorCode.BUSY, "服务繁忙，请稍后以相同的 id 重试")
+RETRY_S = 1.0
+"""When a client that was told `busy` may come back."""
+_BUSY = Refusal(ErrorCode.BUSY, "服务繁忙，请稍后以相同的 id 重试", retry_s=RETRY_S)
 _UNAVAILABLE = Refusal(ErrorCode.UNAVAILABLE, "结果未知，请以相同的 id 重试")
 _MISMATCH = Refusal(ErrorCode.INVALID_FIELD, "该 id 已用于另一条命令", "id: used before with another content")
 _TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, "内容过大，未作任何更改")
@@ -106,7 +109,8 @@ class Gate:
     async def _query(self, call: Call[Any], spec: CommandSpec) -> Reply:
         if spec.admin and not call.principal.is_admin:
             return error_reply(_FORBIDDEN)
-        return await self._guarded(call, spec.handler(call))
+        with acting_for(call.principal.name):
+            return await self._guarded(call, spec.handler(call))
 
     async def _command(self, call: Call[Any], spec: CommandSpec) -> Reply:
         first = self._by_key.get(call.key) if call.key is not None else None
@@ -139,7 +143,9 @@ class Gate:
     async def _executed(self, call: Call[Any], spec: CommandSpec) -> Reply:
         if spec.admin and not call.principal.is_admin:
             return await self._kept(call, error_reply(_FORBIDDEN))
-        return await self._kept(call, await spec.handler(call))
+        with acting_for(call.principal.name):
+            reply = await spec.handler(call)
+        return await self._kept(call, reply)
 
     async def _kept(self, call: Call[Any], reply: Reply) -> Reply:
         """The answer after it is in the log, where it belongs there and is not yet."""
@@ -167,7 +173,7 @@ class Gate:
             return error_reply(_TOO_LARGE)
         except (Unavailable, Closed, Degraded, HandlerCancelled):
             return error_reply(_UNAVAILABLE)
-        except (TimeoutError, Busy, InboxFull, Conflict):
+        except (TimeoutError, Busy, InboxFull, QueueFull, Conflict):
             return error_reply(_BUSY)
         except Exception:  # noqa: BLE001  the border: whatever a handler raises becomes `internal`
             correlation_id = self._ambient.token(8)

@@ -117,6 +117,8 @@ class Server:
             snapshots=registry.snapshots,
             tally=Tally(),
         )
+        self.frames = frames
+        """Shared by all connections, for metrics."""
         self._listening: asyncio.Server | None = None
         self._draining = False
         self._welcomes = Welcomes()

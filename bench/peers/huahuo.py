@@ -15,7 +15,7 @@ from transport.auth import Authenticator
 
 WINDOW = 4096
 _READY = b'"type":"live"'
-_ENVIRON = {"HUAHUO_JWT_SECRET": "bench-secret-that-is-long-enough-0000", "HUAHUO_MASTER_KEY": "5a" * 32}
+ENVIRON = {"HUAHUO_JWT_SECRET": "bench-secret-that-is-long-enough-0000", "HUAHUO_MASTER_KEY": "5a" * 32}
 
 
 class Huahuo(Peer):
@@ -31,7 +31,7 @@ class Huahuo(Peer):
     def start(self, folder: Path, *, port: int = 0) -> Running:
         """Start over `folder`, empty or not."""
         command = [sys.executable, "-m", "bench.server_under_test", "--data", str(folder / "data")]
-        control = Child([*command, "--port", str(port)], environ=_ENVIRON)
+        control = Child([*command, "--port", str(port)], environ=ENVIRON)
         return Running(control, control.hello["port"], [control.pid])
 
     def group(self, running: Running, count: int) -> Script:
@@ -76,7 +76,7 @@ class Huahuo(Peer):
         """A sign-in token of the child."""
         who = Principal(user_id, "u", is_admin=admin, groups=groups)
         ambient = SystemAmbient()
-        authenticator = Authenticator(_ENVIRON["HUAHUO_JWT_SECRET"].encode())
+        authenticator = Authenticator(ENVIRON["HUAHUO_JWT_SECRET"].encode())
         return authenticator.mint(who, now_ms=ambient.now_ms(), ttl_s=3600, jti=ambient.token())
 
     def authenticate(

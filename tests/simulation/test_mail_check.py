@@ -141,7 +141,9 @@ def test_two_hundred_checks_wait_their_turn_and_all_end() -> None:
         async def perform(job: Job) -> None:
             await checked(target(143, host=job.host), report=reports[job.check_id], ambient=FakeAmbient())
 
-        runner = CheckRunner(perform, checks_max=20, per_host_max=10, waiting_max=200)
+        runner = CheckRunner(
+            perform, checks_max=20, per_host_max=10, waiting_max=200, waiting_per_user_max=200
+        )
         assert all(runner.offer(Job(n, n, "imap")) for n in range(200))
         assert (runner.running, runner.waiting) == (10, 190)
         await runner.idle()

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from eventstore import writer
 from eventstore.ambient import FakeAmbient
+from eventstore.errors import QueueFull
 from eventstore.memory import MemoryLog
 from eventstore.model import Append, Appended
 from eventstore.modeldisk import ModelDisk
@@ -153,21 +155,83 @@ async def test_refusals_alone_cost_no_commit() -> None:
     await log.close()
 
 
+def by(user: str, size: int = 2) -> Append:
+    """An append of `size` bytes by this user, to the stream of the same name."""
+    return msgspec.structs.replace(append(event(user, b"x" * size)), principal=user)
+
+
 @looped
-async def test_the_queue_is_bounded_and_who_waits_outside_keeps_his_place(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(writer, "QUEUE_APPENDS_MAX", 10)
+async def test_a_user_whose_backlog_is_too_large_is_told_so_and_nothing_is_written() -> None:
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)
+    log.bound_queue(bytes_per_user=10_000, bytes_max=1 << 20)
     executor.held = True
-    tasks = start(log, *(append(event("a", b"%d" % n)) for n in range(50)))
+    first = start(log, by("user/1"))
     await turns()
-    assert len(log._writer._queue) == 10
+    waiting = start(log, *[by("user/1", 4000)] * 2)
+    await turns()
+    with pytest.raises(QueueFull, match=r"user/1 .* try again later"):
+        await log.append(by("user/1", 4000))
+    with pytest.raises(QueueFull):
+        log.submit(by("user/1", 4000))
+    others = start(log, by("user/2", 4000), by("service", 50_000))
+    await turns()
+    executor.held = False
+    await executor.let_one_go()
+    await asyncio.gather(*first, *waiting, *others)
+    assert (log.head("user/1").seq, log.head("user/2").seq, log.appends_refused) == (3, 1, 2)
+    assert log.queue_bytes == 0
+    await log.append(by("user/1", 4000))
+    await log.close()
+
+
+@looped
+async def test_few_users_that_fill_the_queue_do_not_keep_another_one_out() -> None:
+    executor = HeldExecutor()
+    log = await opened(ModelDisk(), executor)
+    log.bound_queue(bytes_per_user=10_000, bytes_max=20_000)
+    executor.held = True
+    tasks = start(log, by("user/1"))
+    await turns()
+    tasks += start(log, by("user/1", 9_000), by("user/2", 9_000))
+    await turns()
+    with pytest.raises(QueueFull):
+        await log.append(by("user/3", 9_000))
+    tasks += start(log, by("user/3", 5_000))
+    await turns()
     executor.held = False
     await executor.let_one_go()
     await asyncio.gather(*tasks)
-    assert [e.body for e in await log.read("a", 0, events_max=99)] == [b"%d" % n for n in range(50)]
+    await log.close()
+
+
+@looped
+async def test_an_append_larger_than_a_users_share_is_taken_when_nothing_of_the_user_waits() -> None:
+    log = await opened(ModelDisk(), HeldExecutor())
+    log.bound_queue(bytes_per_user=1000, bytes_max=1 << 20)
+    await log.append(by("user/1", 50_000))
+    assert log.head("user/1").seq == 1
+    await log.close()
+
+
+@looped
+async def test_one_users_backlog_of_many_groups_delays_another_by_one_group() -> None:
+    executor = HeldExecutor()
+    log = await opened(ModelDisk(), executor)
+    executor.held = True
+    tasks = start(log, by("user/1"))
+    await turns()
+    tasks += start(log, *[by("user/1", 100_000)] * 100)
+    await turns()
+    [calm] = start(log, by("user/2"))
+    await turns()
+    await executor.let_one_go()  # the group that was under way
+    await executor.let_one_go()
+    assert calm.done()
+    assert log.head("user/1").seq < 20
+    executor.held = False
+    await executor.let_one_go()
+    await asyncio.gather(*tasks)
     await log.close()
 
 

@@ -5,7 +5,7 @@ import pytest
 from websockets.frames import TEXT, Frame
 
 from tests.support.session import ModelLog, payloads
-from transport.frames import FrameCache, Framed, spliced, text_frame
+from transport.frames import ENTRY_BYTES, FrameCache, Framed, spliced, text_frame
 
 
 def cache(bytes_max: int = 1 << 20, frame_bytes_max: int = 256 << 10) -> FrameCache:
@@ -50,13 +50,13 @@ def test_the_same_events_on_the_log_are_another_frame() -> None:
 
 
 def test_the_memory_of_frames_is_bounded_and_the_oldest_goes_first() -> None:
-    log, frames = ModelLog(), cache(bytes_max=2000)
+    log, frames = ModelLog(), cache(bytes_max=10_000)
     for _ in range(50):
         log.append("system")
     built: list[Framed] = [
         frames.run("system", seq, log.run("system", seq - 1, 1).events, batch=True) for seq in range(1, 51)
     ]
-    assert frames.bytes <= 2000
+    assert ENTRY_BYTES * len(frames._frames) < frames.bytes <= 10_000
     assert frames.run("system", 50, log.run("system", 49, 1).events, batch=True) is built[-1]
     assert frames.run("system", 1, log.run("system", 0, 1).events, batch=True) is not built[0]
 

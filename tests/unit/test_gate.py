@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from actors.entity_errors import Busy, Degraded
 from actors.errors import AskTimeout, HandlerCancelled, InboxFull
 from eventstore.ambient import FakeAmbient
-from eventstore.errors import Closed, CommandMismatch, Conflict, TooLarge, Unavailable
+from eventstore.errors import Closed, CommandMismatch, Conflict, QueueFull, TooLarge, Unavailable
 from eventstore.model import Append, CommandRecord, Duplicate, NewEvent
 from tests.support.faulty_log import FaultyLog, faulty_log
 from tests.support.services import ADMIN, ALICE, body, call, run
@@ -247,6 +247,7 @@ def test_what_is_for_admins_is_forbidden_to_others_and_never_reaches_the_handler
         (Busy(CANARY), "busy"),
         (InboxFull(CANARY, 1), "busy"),
         (Conflict(CANARY, 1, 2), "busy"),
+        (QueueFull(CANARY), "busy"),
         (TooLarge(CANARY), "too_large"),
         (RuntimeError(CANARY), "internal"),
         (KeyError(CANARY), "internal"),
@@ -344,7 +345,7 @@ def test_more_commands_than_the_bound_are_told_busy_and_may_come_back() -> None:
         await asyncio.sleep(0)
         assert w.gate.running == 1
         refused = await w.gate.execute(call(id="c2"), spec(Handler(DONE)))
-        assert body(refused.body)["code"] == "busy"
+        assert (body(refused.body)["code"], body(refused.body)["retry_s"]) == ("busy", 1.0)
         go.set()
         await first
         assert (await w.gate.execute(call(id="c2"), spec(Handler(DONE)))) == DONE

@@ -251,7 +251,7 @@ def test_a_check_is_queued_recorded_for_a_restart_and_started() -> None:
         }
     ]
     assert book.said("mailbox/1", 1) == [{"type": "check_requested", "check_id": 1}]
-    assert decision.effects == (StartCheck(1, 1, "imap.x.com"),)
+    assert decision.effects == (StartCheck(1, 1, "imap.x.com", USER),)
     (put,) = decision.rows
     assert isinstance(put, RowPut)
     assert (put.table, put.key) == ("checks", (1).to_bytes(8, "big"))

@@ -1,0 +1,152 @@
+"""A queue with a line for each owner: first come first served in a line, turns between the lines. Pure.
+
+What is taken together is weighed in bytes and in events. While everything fits, it leaves in the order in
+which it came. Where it does not, the owners have turns (deficit round-robin: each turn is worth
+`TURN_COST`, and what is not used up counts at the next), so that one owner's backlog delays another by a
+turn for each owner that waits, and not by its length.
+"""
+
+from collections import deque
+from itertools import chain
+from operator import itemgetter
+
+TURN_COST = 16 << 10
+"""Bytes an owner may take in its turn; an event counts as `EVENT_COST` at least."""
+EVENT_COST = 512
+ITEM_BYTES = 512
+"""What an item takes in memory beside its content: so that a bound in bytes also bounds the count."""
+
+type _Entry[T] = tuple[int, T, int, int]
+"""(number in the order of arrival, item, events, bytes)"""
+_number = itemgetter(0)
+_item = itemgetter(1)
+
+
+class _Line[T]:
+    """What one owner has waiting; `bytes` with `ITEM_BYTES` for each item."""
+
+    __slots__ = ("bytes", "deficit", "entries")
+
+    def __init__(self) -> None:
+        self.entries: deque[_Entry[T]] = deque()
+        self.bytes = 0
+        self.deficit = 0
+
+
+class FairQueue[T]:
+    """See the module.
+
+    Invariants: `len` is the number of items; items of one owner leave in the order in which they came;
+    an owner has a line only while it has an item.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        """Of all content that waits, with `ITEM_BYTES` for each item."""
+        self._lines: dict[str, _Line[T]] = {}
+        self._turns: deque[str] = deque()
+        self._arrived = 0
+        self._count = 0
+        self._events = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def owners(self) -> int:
+        """How many have something waiting."""
+        return len(self._lines)
+
+    def bytes_of(self, owner: str) -> int:
+        """What an owner has waiting, counted as `bytes`."""
+        line = self._lines.get(owner)
+        return 0 if line is None else line.bytes
+
+    def put(self, owner: str, item: T, events: int, size: int) -> None:
+        """Queue `item`, of `events` events and `size` bytes, behind what its owner has waiting."""
+        line = self._lines.get(owner)
+        if line is None:
+            line = self._lines[owner] = _Line()
+            self._turns.append(owner)
+        self._arrived += 1
+        line.entries.append((self._arrived, item, events, size))
+        line.bytes += size + ITEM_BYTES
+        self.bytes += size + ITEM_BYTES
+        self._events += events
+        self._count += 1
+
+    def take(self, events_max: int, bytes_max: int) -> list[T]:
+        """The next items, at least one if there is one, then as many as fit within both bounds."""
+        if self._events <= events_max and self.bytes - self._count * ITEM_BYTES <= bytes_max:
+            return self._take_all()
+        if len(self._lines) == 1:
+            return self._take_of_one(events_max, bytes_max)
+        return self._take_in_turns(events_max, bytes_max)
+
+    def _take_all(self) -> list[T]:
+        lines = [line.entries for line in self._lines.values()]
+        entries = lines[0] if len(lines) == 1 else sorted(chain.from_iterable(lines), key=_number)
+        self._lines.clear()
+        self._turns.clear()
+        self._events = self._count = self.bytes = 0
+        return list(map(_item, entries))
+
+    def _take_of_one(self, events_max: int, bytes_max: int) -> list[T]:
+        [(owner, line)] = self._lines.items()
+        entries, taken = line.entries, list[T]()
+        events = size = 0
+        while entries:
+            _, item, more, larger = entries[0]
+            if taken and (events + more > events_max or size + larger > bytes_max):
+                break
+            events, size = events + more, size + larger
+            entries.popleft()
+            taken.append(item)
+        self._left(line, len(taken), events, size)
+        self._end_turn(owner, line)
+        return taken
+
+    def _take_in_turns(self, events_max: int, bytes_max: int) -> list[T]:
+        taken: list[T] = []
+        all_events = all_bytes = 0
+        full = False
+        while self._lines and not full:
+            owner = self._turns[0]
+            line = self._lines[owner]
+            entries, deficit, before = line.entries, line.deficit + TURN_COST, len(taken)
+            events = size = 0
+            while entries:
+                _, item, more, larger = entries[0]
+                cost = max(larger, more * EVENT_COST)
+                if cost > deficit:
+                    break
+                if taken and (
+                    all_events + events + more > events_max or all_bytes + size + larger > bytes_max
+                ):
+                    deficit -= TURN_COST  # its turn goes on with the next group
+                    full = True
+                    break
+                deficit -= cost
+                events, size = events + more, size + larger
+                entries.popleft()
+                taken.append(item)
+            line.deficit = deficit
+            all_events, all_bytes = all_events + events, all_bytes + size
+            self._left(line, len(taken) - before, events, size)
+            if not full:
+                self._end_turn(owner, line)
+        return taken
+
+    def _left(self, line: _Line[T], count: int, events: int, size: int) -> None:
+        size += count * ITEM_BYTES
+        line.bytes -= size
+        self.bytes -= size
+        self._events -= events
+        self._count -= count
+
+    def _end_turn(self, owner: str, line: _Line[T]) -> None:
+        self._turns.popleft()
+        if line.entries:
+            self._turns.append(owner)
+        else:
+            del self._lines[owner]

@@ -1,0 +1,85 @@
+"""The queue before the writer: whoever waits has turns, and nobody's own order changes."""
+
+from collections import defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventstore.fair_queue import EVENT_COST, ITEM_BYTES, TURN_COST, FairQueue
+
+EVENTS_MAX = 64
+BYTES_MAX = 32 << 10
+
+item = st.tuples(st.sampled_from("abcd"), st.integers(0, 80), st.integers(0, 48 << 10))
+steps = st.lists(st.one_of(item, st.just(None)), max_size=80)
+
+
+@given(steps)
+def test_nothing_is_lost_or_doubled_and_each_owner_keeps_its_order(
+    steps: list[tuple[str, int, int] | None],
+) -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    put: dict[str, list[int]] = defaultdict(list)
+    taken: dict[str, list[int]] = defaultdict(list)
+
+    def take() -> None:
+        for owner, number in queue.take(EVENTS_MAX, BYTES_MAX):
+            taken[owner].append(number)
+
+    for number, step in enumerate(steps):
+        if step is None:
+            take()
+        else:
+            owner, events, size = step
+            queue.put(owner, (owner, number), events, size)
+            put[owner].append(number)
+    while len(queue):
+        take()
+    assert taken == put
+    assert (queue.bytes, queue.owners) == (0, 0)
+
+
+@given(steps)
+def test_a_group_keeps_both_bounds_or_is_one_item(steps: list[tuple[str, int, int] | None]) -> None:
+    queue: FairQueue[tuple[int, int]] = FairQueue()
+    for step in steps:
+        if step is None:
+            group = queue.take(EVENTS_MAX, BYTES_MAX)
+            if len(group) > 1:
+                assert sum(events for events, _ in group) <= EVENTS_MAX
+                assert sum(size for _, size in group) <= BYTES_MAX
+        else:
+            owner, events, size = step
+            queue.put(owner, (events, size), events, size)
+    while len(queue):
+        assert queue.take(EVENTS_MAX, BYTES_MAX), "a group is never empty while something waits"
+
+
+@given(st.lists(item, min_size=1, max_size=40))
+def test_what_fits_into_one_group_leaves_in_the_order_of_arrival(items: list[tuple[str, int, int]]) -> None:
+    queue: FairQueue[int] = FairQueue()
+    for number, (owner, events, size) in enumerate(items):
+        queue.put(owner, number, events, size)
+    assert queue.take(10**9, 10**9) == list(range(len(items)))
+
+
+@given(st.lists(st.integers(1, 4096), min_size=1, max_size=300), st.integers(1, 12))
+def test_a_backlog_delays_another_owner_by_a_turn_of_each_that_waits(sizes: list[int], owners: int) -> None:
+    queue: FairQueue[str] = FairQueue()
+    for size in sizes:
+        for owner in range(owners):
+            queue.put(f"busy{owner}", "busy", 1, size)
+    queue.put("calm", "calm", 1, 100)
+    before = 0
+    while "calm" not in (group := queue.take(EVENTS_MAX, BYTES_MAX)):
+        before += len(group)
+    before += group.index("calm")
+    # A turn is worth TURN_COST; an item costs EVENT_COST at least.
+    assert before <= owners * (TURN_COST // EVENT_COST)
+
+
+def test_an_item_counts_for_more_than_its_content_so_that_many_empty_ones_are_bounded_too() -> None:
+    queue: FairQueue[int] = FairQueue()
+    queue.put("a", 1, 0, 100)
+    assert queue.bytes == queue.bytes_of("a") == 100 + ITEM_BYTES
+    assert queue.bytes_of("b") == 0
