@@ -18,6 +18,7 @@ from eventstore.lock import DirectoryLock, Left
 from eventstore.mark import Mark, read_marks
 from eventstore.schema import DATABASE, connect_reader
 from eventstore.verify import check_chain
+from eventstore.wal import size_bytes
 from eventstore.wal_frames import Frames, read_frames
 
 _log = structlog.get_logger(__name__)
@@ -101,14 +102,17 @@ def _without_wal(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def shortfall(directory: Path) -> str | None:
-    """For those who only look: what is missing from the files of `directory`, None if nothing is known of.
+def missing_from(directory: Path) -> str | None:
+    """For a reader of a directory that nobody writes: what is missing from its log, None if nothing is known.
 
     Raises:
-        Damaged: SQLite cannot read the files.
+        EventStoreError: the files cannot be read.
     """
+    marks = read_marks(directory)
+    if not marks or not (directory / DATABASE).exists():
+        return None
     frames = read_frames(directory / f"{DATABASE}-wal")
-    end, missing = _compare(directory, read_marks(directory))
+    end, missing = _compare(directory, marks)
     return None if missing is None else _say(missing, end, _say_frames(frames))
 
 
@@ -165,6 +169,11 @@ def _find_end(connection: sqlite3.Connection, position: int) -> End:
 @contextmanager
 def untouched(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that reads the database with its write-ahead log and leaves every file as it is."""
+    has_frames, has_journal = (size_bytes(f"{path}{suffix}") > 0 for suffix in ("-wal", "-journal"))
+    if not (has_frames or has_journal):  # SQLite would make an empty write-ahead log
+        with _without_wal(path) as connection:
+            yield connection
+        return
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)

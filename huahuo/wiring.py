@@ -18,7 +18,7 @@ from actors.decider import Origin
 from actors.directory import Directory, DirectoryLimits
 from eventstore.ambient import Ambient
 from eventstore.audit_index import DATABASE as AUDIT_DATABASE
-from eventstore.errors import EventStoreError
+from eventstore.errors import EventStoreError, Lost
 from eventstore.executor import Executor, InlineExecutor, ThreadExecutor
 from eventstore.log import StoreLog
 from eventstore.port import Log
@@ -29,7 +29,7 @@ from huahuo.audit_action import LogCare
 from huahuo.build import BUILD
 from huahuo.config import Settings
 from huahuo.dictionaries import found
-from huahuo.errors import ConfigError, HuahuoError
+from huahuo.errors import ConfigError, HuahuoError, ways_on
 from mailcheck.check_api import CheckLimits
 from mailcheck.checking import CheckMail
 from mailcheck.domain import MailDomain, MailSettings
@@ -117,9 +117,11 @@ class App:
         secrets = keys.ensure(settings, ambient)
         try:
             self.log = log = await self._world.open_log(settings, secrets, ambient)
+        except Lost as error:
+            raise HuahuoError(f"{error}; {ways_on(settings.data)}") from error
         except EventStoreError as error:
             raise HuahuoError(str(error)) from error
-        stack.push_async_callback(log.close)
+        stack.push_async_callback(_close, log)
         executor = self._world.make_executor()
         stack.callback(executor.close)
         feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
@@ -200,6 +202,14 @@ class App:
             care = LogCare(log, self._ambient, index=None, executor=InlineExecutor())
         care.register(registry)
         self._stack.push_async_callback(care.close)
+
+
+async def _close(log: Log) -> None:
+    """Raises HuahuoError if the log could not be closed in good order: its files are gone, say."""
+    try:
+        await log.close()
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error
 
 
 def _transport_settings(settings: Settings) -> TransportSettings:
