@@ -28,7 +28,7 @@ class AgeClock:
             self._age_ms = wall_ms
         else:
             self._age_ms = note.age_ms + min(max(wall_ms - note.wall_ms, 0), RESTART_STEP_MS_MAX)
-        self._noted_ms: int | None = None
+        self._noted_ms = self._age_ms
         self._wall_ms = wall_ms
         self._monotonic_ms = monotonic_s * 1000
 
@@ -44,7 +44,7 @@ class AgeClock:
 
     def note_due(self) -> AgeNote | None:
         """What should be noted with the next commit, if the last note is a minute old."""
-        if self._noted_ms is not None and self._age_ms - self._noted_ms < NOTE_EVERY_MS:
+        if self._age_ms - self._noted_ms < NOTE_EVERY_MS:
             return None
         return AgeNote(self._age_ms, self._wall_ms)
 
