@@ -23,7 +23,7 @@ class Files:
             self._known[path] = (found.st_dev, found.st_ino)
 
     def changed(self, *but: str) -> str | None:
-        """The first path, `but` these, that has another file or none; asked before each commit is answered."""
+        """The first path, `but` these, that has another file or none."""
         for path, known in self._known.items():
             if path in but:
                 continue

@@ -18,6 +18,7 @@ from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check, merged
 from eventstore.errors import Damaged, EventStoreError, WrongKey
 from eventstore.executor import Executor, ThreadExecutor
+from eventstore.kept import DEFAULT_LIMITS, KeptLimits
 from eventstore.lock import DirectoryLock
 from eventstore.log import StoreLog
 from eventstore.loss import check_loss, settle_loss
@@ -50,6 +51,8 @@ _FIRST_NUMBER = "first_number"
 class SqliteLog(StoreLog):
     """A `Log` in one directory of the local file system, written by one process."""
 
+    _store: SqliteStore
+
     @classmethod
     async def open(
         cls,
@@ -62,6 +65,7 @@ class SqliteLog(StoreLog):
         readers: Executor | None = None,
         restored: bool = False,
         accept_loss: bool = False,
+        limits: KeptLimits = DEFAULT_LIMITS,
     ) -> Self:
         """Open the log in `directory`, made if it is not there. Executors given stay the caller's.
 
@@ -83,20 +87,40 @@ class SqliteLog(StoreLog):
         vault = Vault(master_key, ambient)
         try:
             store, reads, loaded = await writer.run(
-                lambda: _open(directory, ambient, vault, restored=restored, accept_loss=accept_loss)
+                lambda: _open(
+                    directory, ambient, vault, restored=restored, accept_loss=accept_loss, limits=limits
+                )
             )
         except BaseException:
             for executor in owned:
                 executor.close()
             raise
-        return cls(
+        log = cls(
             store, reads, loaded, vault=vault, ambient=ambient, build=build,
             writer=writer, readers=readers, owned=tuple(owned),
         )  # fmt: skip
+        log._store = store
+        return log
+
+    @property
+    def command_records(self) -> int:
+        """How many answers of commands are remembered."""
+        return self._store.commands.total
+
+    @property
+    def ack_clients(self) -> int:
+        """How many clients have acks on disk."""
+        return len(self._store.ack_clients)
 
 
 def _open(
-    directory: Path, ambient: Ambient, vault: Vault, *, restored: bool, accept_loss: bool
+    directory: Path,
+    ambient: Ambient,
+    vault: Vault,
+    *,
+    restored: bool,
+    accept_loss: bool,
+    limits: KeptLimits,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,7 +136,9 @@ def _open(
         _make(path)
         connection = connect_writer(path)
         try:
-            return _check(path, connection, lock, ambient, vault, restored=restored, lost=accept_loss)
+            return _check(
+                path, connection, lock, ambient, vault, restored=restored, lost=accept_loss, limits=limits
+            )
         except BaseException:
             connection.close()
             raise
@@ -149,6 +175,7 @@ def _check(
     *,
     restored: bool,
     lost: bool,
+    limits: KeptLimits,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
     """Everything that must hold before the log may be written again."""
     # What a killed process left may lie in the page cache only: make durable what will be told of.
@@ -186,7 +213,9 @@ def _check(
     _check_tail(connection, names, loaded)
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))
     try:
-        store = SqliteStore(path, connection, names, unindexed, reads, lock, epoch, loaded.log_id, mark)
+        store = SqliteStore(
+            path, connection, names, unindexed, reads, lock, epoch, loaded.log_id, mark, limits
+        )
         lock.hold()
     except BaseException:
         mark.close()

@@ -6,14 +6,18 @@ when one connection checkpoints while another commits.
 
 import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from eventstore import seq_index, wal
 from eventstore.errors import Detached, InUse, Unavailable
 from eventstore.files import Files
+from eventstore.kept import AckClients, CommandCounts, KeptLimits
+from eventstore.limits import INT64_MAX
 from eventstore.lock import LOCK, DirectoryLock, Left
 from eventstore.mark import MarkFile
 from eventstore.model import CommandKey, CommandRecord, StoredEvent
@@ -21,7 +25,7 @@ from eventstore.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from eventstore.seq_index import Unindexed
 from eventstore.sqlite_changes import statements
 from eventstore.sqlite_reads import Names, SqliteReads, load, select_command, select_end, translated
-from eventstore.store import DropSealed, Group, Loaded, Prune, PutCommand, Shred
+from eventstore.store import DropSealed, Group, Loaded, Prune, PutAcks, PutCommand, Shred
 
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_BYTES_MAX = 64 << 20
@@ -39,6 +43,11 @@ _BUSY_TIMEOUT_MS = 5000
 _TRUNCATE_WAIT_MS = 250
 _PRUNE_PAUSE_MS = 1000
 _PRUNE_ROWS_MIN = 64
+_SWEEP_ROWS_MIN = 256
+_SWEEP_ROWS_EACH = 64
+"""For each new record so many old ones are looked at: a user with one in 64 records is kept at its bound."""
+_SWEEP_USERS = 4
+_SWEPT_MAX = 10_000
 
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _EVENT_COLUMNS = INSERT_EVENT.count("?")
@@ -58,6 +67,7 @@ class SqliteStore:
     def __init__(
         self, path: Path, connection: sqlite3.Connection, names: Names, unindexed: Unindexed,
         reads: SqliteReads, lock: DirectoryLock, epoch: int, log_id: str, mark: MarkFile,
+        limits: KeptLimits,
     ) -> None:  # fmt: skip
         self._path = path
         self._wal = f"{path}-wal"
@@ -73,6 +83,9 @@ class SqliteStore:
         self._files = Files(str(path), *self._side_files, str(path.with_name(LOCK)))
         self._detached = ""
         self._prune_at_ms = 0  # on the clock of the command records
+        self._limits = limits
+        self._swept: dict[str, int] = {}  # of users that had too many records: the row looked at last
+        self._count_kept()
         # Bytes of the write-ahead log: how long it was made, and beyond which length it needs care.
         self._care_above = self._filled = wal.size_bytes(self._wal)
         self._commits = 0  # since it was `_filled` up to there
@@ -118,8 +131,8 @@ class SqliteStore:
             for change in group.changes:
                 for sql, values in statements(change):
                     connection.execute(sql, values)
-            if group.age_ms >= self._prune_at_ms:
-                self._prune(group)
+            self._bound_acks(group)
+            self._bound_commands(group)
             connection.execute("COMMIT")
             self._commits += 1
             self._unindexed.moved(moving)
@@ -150,6 +163,10 @@ class SqliteStore:
         self._check_files(*self._side_files)
         loaded = self._recover()
         self._mark.write(loaded.position, loaded.chain)  # what was durable will be told
+        try:
+            self._count_kept()
+        except sqlite3.Error as error:
+            raise translated(error) from None
         return loaded
 
     def _recover(self) -> Loaded:
@@ -221,6 +238,14 @@ class SqliteStore:
             )
             _log.error("log_file_gone", path=path)
             raise Detached(self._detached)
+
+    def _count_kept(self) -> None:
+        execute = self._connection.execute
+        clients = execute("SELECT user, client FROM ack GROUP BY user, client ORDER BY max(rowid)")
+        self.ack_clients = AckClients(self._limits, clients)
+        self.commands = CommandCounts(
+            self._limits, execute("SELECT user, count(*) FROM command GROUP BY user")
+        )
 
     def load(self) -> Loaded:
         """Read where the log stands."""
@@ -294,22 +319,66 @@ class SqliteStore:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _prune(self, group: Group) -> None:
+    def _bound_acks(self, group: Group) -> None:
+        for change in group.changes:
+            if isinstance(change, PutAcks):
+                gone = [one for ack in change.acks for one in self.ack_clients.use(ack.user, ack.client)]
+                for one in gone:
+                    self._connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
+
+    def _bound_commands(self, group: Group) -> None:
         """Forget the oldest answers, always more than the group brings: so no backlog ever grows.
 
         Rows lie in the order of their commits: no index is needed.
         """
-        new = sum(isinstance(change, PutCommand) for change in group.changes)
+        counts = self.commands
+        new = 0
+        for change in group.changes:
+            if isinstance(change, PutCommand):
+                new += 1
+                counts.add(change.record.key.user, 1)
         limit = _PRUNE_ROWS_MIN + 2 * new
-        forgotten = self._connection.execute(
-            "DELETE FROM command WHERE rowid IN (SELECT rowid FROM"
-            " (SELECT rowid, ts FROM command ORDER BY rowid LIMIT ?) WHERE ts < ?)",
-            (limit, group.age_ms - COMMANDS_KEPT_MS),
-        ).rowcount
-        if forgotten < limit:
-            oldest = self._connection.execute("SELECT ts FROM command ORDER BY rowid LIMIT 1").fetchone()
+        before_ms = group.age_ms - COMMANDS_KEPT_MS
+        if group.age_ms >= self._prune_at_ms and self._forget_oldest(limit, before_ms) < limit:
+            sql = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
+            oldest = self._connection.execute(sql).fetchone()
             due_ms = (oldest[0] if oldest else group.age_ms) + COMMANDS_KEPT_MS
             self._prune_at_ms = max(due_ms, group.age_ms + _PRUNE_PAUSE_MS)
+        if counts.too_many:
+            self._forget_oldest(min(limit, counts.too_many), INT64_MAX)
+        for user in list(counts.over)[:_SWEEP_USERS]:
+            self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
+
+    def _forget_oldest(self, limit: int, before_ms: int) -> int:
+        """Of the `limit` oldest records those from before `before_ms`; how many."""
+        return self._forgotten(
+            "DELETE FROM command WHERE rowid IN (SELECT rowid FROM"
+            " (SELECT rowid, ts FROM command ORDER BY rowid LIMIT ?) WHERE ts < ?) RETURNING user",
+            (limit, before_ms),
+        )
+
+    def _sweep(self, user: str, limit: int) -> None:
+        """Look through the next `limit` records for the oldest of a user that has too many."""
+        sql = "SELECT rowid, user FROM command WHERE rowid > ? ORDER BY rowid LIMIT ?"
+        rows = self._connection.execute(sql, (self._swept.get(user, 0), limit)).fetchall()
+        chosen = [row for row, owner in rows if owner == user][: self.commands.over[user]]
+        if len(self._swept) > _SWEPT_MAX:
+            self._swept.clear()
+        if len(chosen) == self.commands.over[user]:
+            self._swept[user] = chosen[-1]
+        else:
+            self._swept[user] = rows[-1][0] if rows else 0  # at the end: from the start again
+        if chosen:
+            self._forgotten(
+                "DELETE FROM command WHERE rowid IN (SELECT value FROM json_each(?)) RETURNING user",
+                (msgspec.json.encode(chosen).decode(),),
+            )
+
+    def _forgotten(self, sql: str, values: tuple[object, ...]) -> int:
+        users = Counter(user for (user,) in self._connection.execute(sql, values).fetchall())
+        for user, count in users.items():
+            self.commands.add(user, -count)
+        return users.total()
 
     # -- the files
 

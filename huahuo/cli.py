@@ -149,8 +149,8 @@ def doctor(
     config_file: ConfigFile = None,
 ) -> None:
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
-    from huahuo.doctor import examine, show
     from huahuo.doctor import accept_loss as accept
+    from huahuo.doctor import examine, show
 
     settings = _settings(config_file, data=data)
     if accept_loss:

@@ -50,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     entity_idle_s: float = 300.0
     tail_events_max: int = 65_536
     tail_bytes_max: int = 64 << 20
+    command_records_per_user: int = 100_000
+    ack_clients_per_user: int = 256
     dictionary: str = ""
     log_level: str = "info"
     log_json: bool = False
@@ -91,6 +93,8 @@ MEANING: Mapping[str, str] = {
     "entity_idle_s": "seconds after which an idle one leaves memory",
     "tail_events_max": "recent events kept in memory for fast delivery",
     "tail_bytes_max": "the same, bytes",
+    "command_records_per_user": "answers of commands remembered per user, at most 8 days",
+    "ack_clients_per_user": "client ids per user whose acks are kept",
     "dictionary": "file of the zstd dictionary to compress with; the shipped one where unset",
     "log_level": "debug, info, warning or error",
     "log_json": "log lines as JSON instead of text",
@@ -118,6 +122,8 @@ MINIMA: Mapping[str, float] = {
     "entity_idle_s": 1,
     "tail_events_max": 16,
     "tail_bytes_max": 65_536,
+    "command_records_per_user": 1000,
+    "ack_clients_per_user": 1,
 }
 
 MAXIMA: Mapping[str, float] = {"port": 65_535, "window": 4096}

@@ -20,6 +20,7 @@ from eventstore.ambient import Ambient
 from eventstore.audit_index import DATABASE as AUDIT_DATABASE
 from eventstore.errors import EventStoreError, Lost
 from eventstore.executor import Executor, InlineExecutor, ThreadExecutor
+from eventstore.kept import KeptLimits
 from eventstore.log import StoreLog
 from eventstore.port import Log
 from eventstore.seal import derive
@@ -60,7 +61,13 @@ type OpenLog = Callable[[Settings, keys.Keys, Ambient], Awaitable[Log]]
 
 async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient) -> Log:
     """The log of a data directory. Raises as `SqliteLog.open`."""
-    return await SqliteLog.open(settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD)
+    limits = KeptLimits(
+        command_records_per_user=settings.command_records_per_user,
+        ack_clients_per_user=settings.ack_clients_per_user,
+    )
+    return await SqliteLog.open(
+        settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, limits=limits
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +122,7 @@ class App:
         dictionaries = found.find(settings.data, settings.dictionary)
         compression = Compression(dictionaries.used)
         secrets = keys.ensure(settings, ambient)
-        try:
-            self.log = log = await self._world.open_log(settings, secrets, ambient)
-        except Lost as error:
-            raise HuahuoError(f"{error}; {ways_on(settings.data)}") from error
-        except EventStoreError as error:
-            raise HuahuoError(str(error)) from error
-        stack.push_async_callback(_close, log)
+        self.log = log = await self._open_log(secrets)
         executor = self._world.make_executor()
         stack.callback(executor.close)
         feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
@@ -193,10 +194,22 @@ class App:
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
 
+    async def _open_log(self, secrets: keys.Keys) -> Log:
+        try:
+            log = await self._world.open_log(self.settings, secrets, self._ambient)
+        except Lost as error:
+            raise HuahuoError(f"{error}; {ways_on(self.settings.data)}") from error
+        except EventStoreError as error:
+            raise HuahuoError(str(error)) from error
+        self._stack.push_async_callback(_close, log)
+        return log
+
     def _look_after(self, log: StoreLog, registry: Registry, metrics: Metrics) -> None:
         """What only our own engines offer: audit questions, compaction, and how long commits take."""
         log.observe_commits(metrics.committed)
         if isinstance(log, SqliteLog):
+            metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
+            metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)
             care = LogCare(log, self._ambient, index=self.settings.data / AUDIT_DATABASE)
         else:
             care = LogCare(log, self._ambient, index=None, executor=InlineExecutor())
