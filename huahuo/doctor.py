@@ -141,7 +141,7 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
             settings.data, ambient=ambient, master_key=keys.read(settings).master_key, build=BUILD
         )
     except InUse:
-        yield await _running(settings)
+        yield _running(settings)
         return
     except Lost as error:
         yield Finding("error", "log", f"{error}; {ways_on(settings.data)}")
@@ -185,12 +185,12 @@ async def accept_loss(settings: Settings, ambient: Ambient) -> str:
     )
 
 
-async def _running(settings: Settings) -> Finding:
+def _running(settings: Settings) -> Finding:
     """A service has the log open: what it says of itself."""
     service = service_file.read(settings.data)
     if service is None:
         return Finding("ok", "service", "another process has the log open")
-    reason = await asyncio.to_thread(_not_ready, service.url)
+    reason = _not_ready(service.url)
     if reason:
         return Finding("error", "service", f"running at {service.url}, not ready: {reason}")
     return Finding("ok", "service", f"running at {service.url}")
