@@ -8,6 +8,8 @@ EventStoreError
  +- Closed           the log has been closed
  +- InUse            another process writes this directory
  +- Damaged          the stored history contradicts itself, at a position
+ |   +- Lost         its end is missing: acknowledged events are gone
+ +- Detached         the files being written are no longer those in the directory
  +- TooLarge         an append or an event is over a limit: nothing was written
  +- WrongKey         the log was made with another master key
  +- SealBroken       a sealed secret is not what was stored there
@@ -67,3 +69,11 @@ class Damaged(EventStoreError):  # noqa: N818
         super().__init__(f"the log is damaged at position {position}: {reason}")
         self.position = position
         self.reason = reason
+
+
+class Lost(Damaged):
+    """The log ends before what it acknowledged: it is not opened until that is accepted or mended."""
+
+
+class Detached(EventStoreError):  # noqa: N818
+    """A file of the log was deleted, moved or replaced under its writer: nothing is written any more."""

@@ -47,7 +47,7 @@ type Outcome = Appended | Duplicate | Exception
 class Draft:
     """A group in the making."""
 
-    def __init__(self, place: Place, lookup: Lookup, vault: Vault, build: str, now_ms: int) -> None:
+    def __init__(self, place: Place, lookup: Lookup, vault: Vault, build: str, age_ms: int) -> None:
         self.position = place.position
         self.chain = place.chain
         self.seqs: dict[str, int] = {}
@@ -58,13 +58,13 @@ class Draft:
         self._lookup = lookup
         self._vault = vault
         self._build = build
-        self._now_ms = now_ms
+        self._age_ms = age_ms
         self._commands: dict[CommandKey, CommandRecord] = {}
         self._keys: dict[str, bytes | None] = {}
 
     def group(self) -> Group:
         """What is to be committed."""
-        return Group(self._now_ms, self.events, self.changes)
+        return Group(self._age_ms, self.events, self.changes)
 
     def add(self, append: Append) -> Outcome:
         """Take `append` in, or say why not."""
@@ -105,7 +105,7 @@ class Draft:
                 # A command may answer with an event of an earlier append: then its seq was given.
                 at_seq = seqs.get(command.at_stream, command.at_seq)
                 command = msgspec.structs.replace(command, at_seq=at_seq)
-            changes.append(PutCommand(command, self._now_ms))
+            changes.append(PutCommand(command, self._age_ms))
             self._commands[command.key] = command
         if events:
             last = events[-1]

@@ -15,6 +15,7 @@ from typing import Self
 
 import msgspec
 
+from eventstore.ages import AgeNote
 from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check, merged
 from eventstore.errors import InUse, Unavailable, WrongKey
@@ -44,6 +45,7 @@ from eventstore.store import (
     Loaded,
     Prune,
     PutAcks,
+    PutAge,
     PutBlob,
     PutCommand,
     PutCounter,
@@ -111,6 +113,7 @@ class _Tables:
         self.rows: dict[tuple[str, str], dict[bytes, bytes]] = {}
         self.frames: dict[tuple[str, str], list[Keyframe]] = {}
         self.acks: dict[tuple[str, str, str], int] = {}
+        self.age: AgeNote | None = None
 
     def add(self, group: Group) -> None:
         """Apply one commit."""
@@ -157,6 +160,8 @@ class _Tables:
                     self.acks[key] = max(ack.seq, self.acks.get(key, 0))
             case PutKeyframe(frame):
                 self._keep(frame)
+            case PutAge(age):
+                self.age = age
             case Touch():
                 pass
 
@@ -226,7 +231,7 @@ class _MemoryStore:
             name: Head(firsts.get(name, 1), events[-1].seq, events[-1].chain)
             for name, events in tables.streams.items()
         }
-        return Loaded(self._birth.log_id, len(history), chain, heads, dict(tables.counters))
+        return Loaded(self._birth.log_id, len(history), chain, heads, dict(tables.counters), age=tables.age)
 
     def care_due(self) -> bool:
         """See `Store`."""

@@ -1,6 +1,7 @@
 """The SQLite engine: opening a directory.
 
 DIR/log.db        the log and what commits with it (mode 0600; -wal and -shm beside it)
+DIR/log.mark      how far the log got at least (`eventstore.mark`)
 DIR/writer.lock   who writes, or how the log was left
 """
 
@@ -9,21 +10,29 @@ import sqlite3
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
 from eventstore import seq_index
+from eventstore.ages import AgeNote
 from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check, merged
 from eventstore.errors import Damaged, EventStoreError, WrongKey
 from eventstore.executor import Executor, ThreadExecutor
 from eventstore.fair_executor import FairExecutor
-from eventstore.lock import DirectoryLock, Left
+from eventstore.kept import DEFAULT_LIMITS, KeptLimits
+from eventstore.lock import DirectoryLock
 from eventstore.log import StoreLog
+from eventstore.loss import check_loss, settle_loss
+from eventstore.mark import MARK, Mark, MarkFile
 from eventstore.schema import DATABASE, connect_writer, prepare
 from eventstore.seal import Vault
 from eventstore.seq_index import Unindexed
+from eventstore.sqlite_changes import AGE_KEY
 from eventstore.sqlite_reads import (
     EVENTS_BY_POSITION,
     Names,
     SqliteReads,
+    load,
     select_events,
     select_tombstones,
     translated,
@@ -34,10 +43,17 @@ from eventstore.store import Loaded
 _READERS = 2
 TAIL_EVENTS = 1000
 """How many of the last events are checked against the hash chain at every opening."""
+LOSS_STRIDE = 1 << 30
+"""Every counter is moved on by this where a loss is accepted: more numbers than the lost part can have used,
+which would be at least 100 bytes each, and few enough for eight million losses within JavaScript's 2^53."""
+_FIRST_NUMBER = "first_number"
+"""Of `meta`: where a counter begins that is not in the table, since its row may be among what was lost."""
 
 
 class SqliteLog(StoreLog):
     """A `Log` in one directory of the local file system, written by one process."""
+
+    _store: SqliteStore
 
     @classmethod
     async def open(
@@ -50,15 +66,19 @@ class SqliteLog(StoreLog):
         writer: Executor | None = None,
         readers: Executor | None = None,
         restored: bool = False,
+        accept_loss: bool = False,
+        limits: KeptLimits = DEFAULT_LIMITS,
     ) -> Self:
         """Open the log in `directory`, made if it is not there. Executors given stay the caller's.
 
         `restored` says that the files come from a backup: numbers may have gone back, so the log
-        gets a new id, and it may end elsewhere than the directory was left.
+        gets a new id, and it may end elsewhere than the directory was left. `accept_loss` opens a log
+        that lost its end (`Lost`) all the same: under a new id, its counters moved on.
 
         Raises:
             InUse: another process has it open. WrongKey: it was made with another master key.
             Damaged: its files or its last events are not what was written.
+            Lost: acknowledged events are gone; no file was changed.
             EventStoreError: it cannot be opened.
         """
         owned: list[Executor] = []
@@ -70,20 +90,40 @@ class SqliteLog(StoreLog):
         vault = Vault(master_key, ambient)
         try:
             store, reads, loaded = await writer.run(
-                lambda: _open(directory, ambient, vault, restored=restored)
+                lambda: _open(
+                    directory, ambient, vault, restored=restored, accept_loss=accept_loss, limits=limits
+                )
             )
         except BaseException:
             for executor in owned:
                 executor.close()
             raise
-        return cls(
+        log = cls(
             store, reads, loaded, vault=vault, ambient=ambient, build=build,
             writer=writer, readers=readers, owned=tuple(owned),
         )  # fmt: skip
+        log._store = store
+        return log
+
+    @property
+    def command_records(self) -> int:
+        """How many answers of commands are remembered."""
+        return self._store.commands.total
+
+    @property
+    def ack_clients(self) -> int:
+        """How many clients have acks on disk."""
+        return len(self._store.ack_clients)
 
 
 def _open(
-    directory: Path, ambient: Ambient, vault: Vault, *, restored: bool
+    directory: Path,
+    ambient: Ambient,
+    vault: Vault,
+    *,
+    restored: bool,
+    accept_loss: bool,
+    limits: KeptLimits,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,10 +132,16 @@ def _open(
         raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
     try:
         path = directory / DATABASE
+        if accept_loss:
+            settle_loss(directory, lock)
+        elif not restored:
+            check_loss(directory, lock.left, whole=not lock.lost_power)
         _make(path)
         connection = connect_writer(path)
         try:
-            return _check(path, connection, lock, ambient, vault, restored=restored)
+            return _check(
+                path, connection, lock, ambient, vault, restored=restored, lost=accept_loss, limits=limits
+            )
         except BaseException:
             connection.close()
             raise
@@ -131,6 +177,8 @@ def _check(
     vault: Vault,
     *,
     restored: bool,
+    lost: bool,
+    limits: KeptLimits,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
     """Everything that must hold before the log may be written again."""
     # What a killed process left may lie in the page cache only: make durable what will be told of.
@@ -144,8 +192,10 @@ def _check(
         _put_meta(connection, "log", ambient.token().encode())
         _put_meta(connection, "writer_epoch", b"0")
         _put_meta(connection, "master_key", vault.mark())
-    elif restored:
+    elif restored or lost:
         _put_meta(connection, "log", ambient.token().encode())
+    if lost:
+        _move_on(connection)
     seq_index.catch_up(connection)
     meta = dict(connection.execute("SELECT key, value FROM meta"))
     if not vault.knows(meta["master_key"]):
@@ -153,16 +203,43 @@ def _check(
     epoch = int(meta["writer_epoch"]) + 1
     _put_meta(connection, "writer_epoch", str(epoch).encode())
     connection.execute("COMMIT")
+    if restored or lost:
+        # The new id must not be lost with the write-ahead log: the mark belongs to it.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     names, unindexed = Names(), Unindexed(seq_index.UNINDEXED_MAX)
     reads = SqliteReads(path, names, unindexed)
-    store = SqliteStore(path, connection, names, unindexed, reads, lock, epoch, meta["log"].decode())
-    loaded = store.load()
+    loaded = load(connection, names, unindexed)
+    loaded = msgspec.structs.replace(
+        loaded, first_number=int(meta.get(_FIRST_NUMBER, b"1")), age=_age(connection, meta.get(AGE_KEY))
+    )
     _check_tail(connection, names, loaded)
-    if not restored:
-        _check_end(lock.left, loaded)
-    lock.hold()
+    mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))
+    try:
+        store = SqliteStore(
+            path, connection, names, unindexed, reads, lock, epoch, loaded.log_id, mark, limits
+        )
+        lock.hold()
+    except BaseException:
+        mark.close()
+        raise
     return store, reads, loaded
+
+
+def _move_on(connection: sqlite3.Connection) -> None:
+    """No number that was handed out by what is lost may be handed out again."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_FIRST_NUMBER,)).fetchone()
+    first = (int(row[0]) if row else 1) + LOSS_STRIDE
+    _put_meta(connection, _FIRST_NUMBER, str(first).encode())
+    connection.execute("UPDATE counter SET next = max(next + ?, ?)", (LOSS_STRIDE, first))
+
+
+def _age(connection: sqlite3.Connection, noted: bytes | None) -> AgeNote | None:
+    """The clock of the command records; a log of an older version aged them by the wall clock."""
+    if noted is not None:
+        return msgspec.json.decode(noted, type=AgeNote)
+    row = connection.execute("SELECT ts FROM command ORDER BY rowid DESC LIMIT 1").fetchone()
+    return None if row is None else AgeNote(row[0], row[0])
 
 
 def _put_meta(connection: sqlite3.Connection, key: str, value: bytes) -> None:
@@ -187,11 +264,3 @@ def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) ->
     for event in tail:
         if loaded.heads[event.stream].seq < event.seq:
             raise Damaged(event.position, "it is not in the index by stream and seq")
-
-
-def _check_end(left: Left, loaded: Loaded) -> None:
-    """Whether the log still ends where the last holder left it: SQLite cannot see a lost tail."""
-    if left.pid or left.log != loaded.log_id:
-        return
-    if (loaded.position, loaded.chain.hex()) != (left.position, left.chain):
-        raise Damaged(left.position, f"the log was closed there, but it ends at {loaded.position}")

@@ -13,6 +13,7 @@ from eventstore.store import (
     DropSealed,
     Prune,
     PutAcks,
+    PutAge,
     PutBlob,
     PutCommand,
     PutCounter,
@@ -27,6 +28,9 @@ from eventstore.store import (
 KEYFRAMES_KEPT = 8
 """So many of the newest keyframes of a stream and fold are kept, and of the older ones the first in each
 span; of one fingerprint only."""
+
+AGE_KEY = "command_age"
+"""Of `meta`: the clock of the command records, as `AgeNote`."""
 
 type Value = str | int | bytes | None
 
@@ -126,6 +130,8 @@ def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
             where = (frame.stream, frame.fold, frame.fingerprint)
             yield "INSERT OR REPLACE INTO keyframe VALUES (?, ?, ?, ?, ?)", (*where, frame.seq, frame.state)
             yield _DROP_OLD_KEYFRAMES, (*where, KEYFRAMES_KEPT, KEYFRAME_SPAN)
+        case PutAge(age):
+            yield "INSERT OR REPLACE INTO meta VALUES (?, ?)", (AGE_KEY, msgspec.json.encode(age))
         case Touch(at_ms, pad_bytes):
             yield (
                 "INSERT OR REPLACE INTO meta VALUES ('touched', ?)",

@@ -6,20 +6,26 @@ when one connection checkpoints while another commits.
 
 import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from eventstore import seq_index, wal
-from eventstore.errors import InUse, Unavailable
-from eventstore.lock import DirectoryLock, Left
+from eventstore.errors import Detached, InUse, Unavailable
+from eventstore.files import Files
+from eventstore.kept import AckClients, CommandCounts, KeptLimits
+from eventstore.limits import INT64_MAX
+from eventstore.lock import LOCK, DirectoryLock, Left
+from eventstore.mark import MarkFile
 from eventstore.model import CommandKey, CommandRecord, StoredEvent
 from eventstore.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from eventstore.seq_index import Unindexed
 from eventstore.sqlite_changes import statements
 from eventstore.sqlite_reads import Names, SqliteReads, load, select_command, select_end, translated
-from eventstore.store import DropSealed, Group, Loaded, Prune, Shred
+from eventstore.store import DropSealed, Group, Loaded, Prune, PutAcks, PutCommand, Shred
 
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_BYTES_MAX = 64 << 20
@@ -35,8 +41,13 @@ _SMALL_COMMIT_BYTES = 64 << 10
 """In the write-ahead log, on average; larger ones gain less from room than it costs to make."""
 _BUSY_TIMEOUT_MS = 5000
 _TRUNCATE_WAIT_MS = 250
-_PRUNE_EVERY_MS = 60_000
-_PRUNE_ROWS = 1000
+_PRUNE_PAUSE_MS = 1000
+_PRUNE_ROWS_MIN = 64
+_SWEEP_ROWS_MIN = 256
+_SWEEP_ROWS_EACH = 64
+"""For each new record so many old ones are looked at: a user with one in 64 records is kept at its bound."""
+_SWEEP_USERS = 4
+_SWEPT_MAX = 10_000
 
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _EVENT_COLUMNS = INSERT_EVENT.count("?")
@@ -55,7 +66,8 @@ class SqliteStore:
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, names: Names, unindexed: Unindexed,
-        reads: SqliteReads, lock: DirectoryLock, epoch: int, log_id: str,
+        reads: SqliteReads, lock: DirectoryLock, epoch: int, log_id: str, mark: MarkFile,
+        limits: KeptLimits,
     ) -> None:  # fmt: skip
         self._path = path
         self._wal = f"{path}-wal"
@@ -66,7 +78,14 @@ class SqliteStore:
         self._lock = lock
         self._epoch = str(epoch).encode()
         self._log_id = log_id
-        self._pruned_ms = 0
+        self._mark = mark
+        self._side_files = (self._wal, f"{path}-shm")
+        self._files = Files(str(path), *self._side_files, str(path.with_name(LOCK)))
+        self._detached = ""
+        self._prune_at_ms = 0  # on the clock of the command records
+        self._limits = limits
+        self._swept: dict[str, int] = {}  # of users that had too many records: the row looked at last
+        self._count_kept()
         # Bytes of the write-ahead log: how long it was made, and beyond which length it needs care.
         self._care_above = self._filled = wal.size_bytes(self._wal)
         self._commits = 0  # since it was `_filled` up to there
@@ -96,6 +115,8 @@ class SqliteStore:
 
     def commit(self, group: Group) -> None:
         """See `Store`. What was erased is then in no file any more (soon, if a reader hinders)."""
+        if self._detached:
+            raise Detached(self._detached)
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -110,8 +131,8 @@ class SqliteStore:
             for change in group.changes:
                 for sql, values in statements(change):
                     connection.execute(sql, values)
-            if group.now_ms - self._pruned_ms >= _PRUNE_EVERY_MS:
-                self._prune(group.now_ms)
+            self._bound_acks(group)
+            self._bound_commands(group)
             connection.execute("COMMIT")
             self._commits += 1
             self._unindexed.moved(moving)
@@ -124,6 +145,10 @@ class SqliteStore:
             if isinstance(error, sqlite3.Error):
                 raise translated(error) from None
             raise
+        self._check_files()
+        if group.events:
+            last = group.events[-1]
+            self._mark.write(last.position, last.chain)
         if any(isinstance(change, Shred | DropSealed) for change in group.changes):
             self._erasing = True
             self._truncate(_TRUNCATE_WAIT_MS)
@@ -135,6 +160,16 @@ class SqliteStore:
         made only if this one is beyond use, and then empties the write-ahead log before it reads.
         """
         self._lock.distrust()
+        self._check_files(*self._side_files)
+        loaded = self._recover()
+        self._mark.write(loaded.position, loaded.chain)  # what was durable will be told
+        try:
+            self._count_kept()
+        except sqlite3.Error as error:
+            raise translated(error) from None
+        return loaded
+
+    def _recover(self) -> Loaded:
         try:
             self._roll_back()
             return self._load_durable()
@@ -143,13 +178,17 @@ class SqliteStore:
                 self._connection.close()
                 self._connection = connect_writer(self._path)
                 self._unproven = True
-                return self._load_durable()
+                loaded = self._load_durable()
+                self._files.note(*self._side_files)  # SQLite may have made them again
             except sqlite3.Error as error:
                 raise translated(error) from None
+            return loaded
 
     def care_due(self) -> bool:
         """See `Store`."""
-        return not self._fenced and (self._erasing or wal.size_bytes(self._wal) > self._care_above)
+        return not (self._fenced or self._detached) and (
+            self._erasing or wal.size_bytes(self._wal) > self._care_above
+        )
 
     def care(self) -> None:
         """See `Store`: makes room in the write-ahead log, and empties one that readers made long.
@@ -164,19 +203,49 @@ class SqliteStore:
             self._care_above = size + _WAL_STEP_BYTES
 
     def close(self) -> None:
-        """See `Store`. Notes where the log ends, unless that could not be made sure."""
+        """See `Store`. Notes where the log ends, unless that could not be made sure.
+
+        Raises:
+            Detached: a file of the log was deleted, moved or replaced. All is released.
+        """
         self._reads.close()
         left: Left | None = None
         try:
-            if not self._fenced:
+            if not (self._fenced or self._detached):
+                self._check_files()
                 left = self._settle()
         except (sqlite3.Error, InUse) as error:
             _log.warning("unclean_close", reason=str(error))
+        except Detached:
+            pass  # said at the end
         finally:
-            if self._fenced:
+            if self._fenced or self._detached:
+                # SQLite would delete the write-ahead log by its name: maybe that of another log by now.
                 self._connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
             self._connection.close()
+            self._mark.close()
             self._lock.leave(left)
+        if self._detached:
+            raise Detached(self._detached)
+
+    def _check_files(self, *but: str) -> None:
+        """Raises Detached, now and for good, if a path no longer leads to the file that is written."""
+        path = self._files.changed(*but)
+        if path is not None:
+            self._detached = (
+                f"{path} was deleted, moved or replaced while the log was open: nothing is written any"
+                " more; stop the service, then put the file back or restore a backup"
+            )
+            _log.error("log_file_gone", path=path)
+            raise Detached(self._detached)
+
+    def _count_kept(self) -> None:
+        execute = self._connection.execute
+        clients = execute("SELECT user, client FROM ack GROUP BY user, client ORDER BY max(rowid)")
+        self.ack_clients = AckClients(self._limits, clients)
+        self.commands = CommandCounts(
+            self._limits, execute("SELECT user, count(*) FROM command GROUP BY user")
+        )
 
     def load(self) -> Loaded:
         """Read where the log stands."""
@@ -250,14 +319,66 @@ class SqliteStore:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _prune(self, now_ms: int) -> None:
-        """Forget the oldest answers. Rows lie in the order of their commits: no index is needed."""
-        self._connection.execute(
+    def _bound_acks(self, group: Group) -> None:
+        for change in group.changes:
+            if isinstance(change, PutAcks):
+                gone = [one for ack in change.acks for one in self.ack_clients.use(ack.user, ack.client)]
+                for one in gone:
+                    self._connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
+
+    def _bound_commands(self, group: Group) -> None:
+        """Forget the oldest answers, always more than the group brings: so no backlog ever grows.
+
+        Rows lie in the order of their commits: no index is needed.
+        """
+        counts = self.commands
+        new = 0
+        for change in group.changes:
+            if isinstance(change, PutCommand):
+                new += 1
+                counts.add(change.record.key.user, 1)
+        limit = _PRUNE_ROWS_MIN + 2 * new
+        before_ms = group.age_ms - COMMANDS_KEPT_MS
+        if group.age_ms >= self._prune_at_ms and self._forget_oldest(limit, before_ms) < limit:
+            sql = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
+            oldest = self._connection.execute(sql).fetchone()
+            due_ms = (oldest[0] if oldest else group.age_ms) + COMMANDS_KEPT_MS
+            self._prune_at_ms = max(due_ms, group.age_ms + _PRUNE_PAUSE_MS)
+        if counts.too_many:
+            self._forget_oldest(min(limit, counts.too_many), INT64_MAX)
+        for user in list(counts.over)[:_SWEEP_USERS]:
+            self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
+
+    def _forget_oldest(self, limit: int, before_ms: int) -> int:
+        """Of the `limit` oldest records those from before `before_ms`; how many."""
+        return self._forgotten(
             "DELETE FROM command WHERE rowid IN (SELECT rowid FROM"
-            " (SELECT rowid, ts FROM command ORDER BY rowid LIMIT ?) WHERE ts < ?)",
-            (_PRUNE_ROWS, now_ms - COMMANDS_KEPT_MS),
+            " (SELECT rowid, ts FROM command ORDER BY rowid LIMIT ?) WHERE ts < ?) RETURNING user",
+            (limit, before_ms),
         )
-        self._pruned_ms = now_ms
+
+    def _sweep(self, user: str, limit: int) -> None:
+        """Look through the next `limit` records for the oldest of a user that has too many."""
+        sql = "SELECT rowid, user FROM command WHERE rowid > ? ORDER BY rowid LIMIT ?"
+        rows = self._connection.execute(sql, (self._swept.get(user, 0), limit)).fetchall()
+        chosen = [row for row, owner in rows if owner == user][: self.commands.over[user]]
+        if len(self._swept) > _SWEPT_MAX:
+            self._swept.clear()
+        if len(chosen) == self.commands.over[user]:
+            self._swept[user] = chosen[-1]
+        else:
+            self._swept[user] = rows[-1][0] if rows else 0  # at the end: from the start again
+        if chosen:
+            self._forgotten(
+                "DELETE FROM command WHERE rowid IN (SELECT value FROM json_each(?)) RETURNING user",
+                (msgspec.json.encode(chosen).decode(),),
+            )
+
+    def _forgotten(self, sql: str, values: tuple[object, ...]) -> int:
+        users = Counter(user for (user,) in self._connection.execute(sql, values).fetchall())
+        for user, count in users.items():
+            self.commands.add(user, -count)
+        return users.total()
 
     # -- the files
 

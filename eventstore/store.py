@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from eventstore.ages import AgeNote
 from eventstore.model import (
     Ack,
     CommandKey,
@@ -114,6 +115,12 @@ class PutKeyframe(_Change, frozen=True):
     frame: Keyframe
 
 
+class PutAge(_Change, frozen=True):
+    """Note the clock of the command records (`eventstore.ages`)."""
+
+    age: AgeNote
+
+
 class Touch(_Change, frozen=True):
     """Write that it is now `at_ms`, and `pad_bytes` of nothing: a real write, for a probe."""
 
@@ -135,26 +142,33 @@ type Change = (
     | PutCommand
     | PutAcks
     | PutKeyframe
+    | PutAge
     | Touch
 )
 
 
 class Group(msgspec.Struct, frozen=True, array_like=True):
-    """One commit: written completely or not at all."""
+    """One commit: written completely or not at all. `age_ms` is what command records are aged by."""
 
-    now_ms: int
+    age_ms: int
     events: list[StoredEvent]
     changes: list[Change]
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """Where a log stands on its disk; `counters` maps a counter to its next number."""
+    """Where a log stands on its disk; `counters` maps a counter to its next number.
+
+    `first_number` is where a counter that is not among them begins, `age` what the clock of the command
+    records showed when that was last noted (None: never).
+    """
 
     log_id: str
     position: int
     chain: bytes
     heads: dict[str, Head]
     counters: dict[str, int]
+    first_number: int = 1
+    age: AgeNote | None = None
 
 
 class Place(msgspec.Struct):

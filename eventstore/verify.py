@@ -131,7 +131,7 @@ def check_part(path: str, after: int, upto: int) -> Part:
     """Check one part. Never raises for damage: the parts before it have to be heard first."""
     connection = connect_reader(Path(path))
     try:
-        return _check(connection, after, upto)
+        return check_chain(connection, after, upto)
     except Damaged as error:
         return Part(after, upto, damaged=error.position, reason=error.reason)
     except sqlite3.DatabaseError as error:
@@ -140,7 +140,8 @@ def check_part(path: str, after: int, upto: int) -> Part:
         connection.close()
 
 
-def _check(connection: sqlite3.Connection, after: int, upto: int) -> Part:
+def check_chain(connection: sqlite3.Connection, after: int, upto: int) -> Part:
+    """Check one part through `connection`. Raises Damaged with the first position that is not as written."""
     streams = dict(connection.execute("SELECT id, name FROM stream"))
     texts = dict(connection.execute("SELECT id, text FROM name"))
     firsts: dict[int, int] = {}

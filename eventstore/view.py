@@ -15,6 +15,8 @@ from typing import Self
 from eventstore.errors import EventStoreError
 from eventstore.executor import Executor, ThreadExecutor
 from eventstore.lock import LOCK
+from eventstore.loss import missing_from
+from eventstore.mark import MARK
 from eventstore.reading import LogReader
 from eventstore.schema import DATABASE
 from eventstore.seq_index import UNINDEXED_MAX, Unindexed
@@ -32,11 +34,14 @@ class SqliteView(LogReader):
         executor: Executor,
         path: Path,
         copy: tempfile.TemporaryDirectory[str] | None,
+        missing: str | None = None,
     ) -> None:
         super().__init__(loaded.log_id, reads, executor, lambda: self._here)
         self.live = copy is None
         self.path = path
         """The database file that is read."""
+        self.missing = missing
+        """What its mark says is missing from a log that nobody writes, None if nothing is known."""
         self._here = _place(loaded)
         self._files = reads
         self._executor = executor
@@ -51,12 +56,12 @@ class SqliteView(LogReader):
         """
         executor = ThreadExecutor(1, "log-view")
         try:
-            reads, loaded, copy = await executor.run(lambda: _open(directory))
+            reads, loaded, copy, missing = await executor.run(lambda: _open(directory))
         except BaseException:
             executor.close()
             raise
         folder = directory if copy is None else Path(copy.name)
-        return cls(reads, loaded, executor, folder / DATABASE, copy)
+        return cls(reads, loaded, executor, folder / DATABASE, copy, missing)
 
     @classmethod
     async def of_file(cls, path: Path) -> Self:
@@ -93,17 +98,21 @@ def _place(loaded: Loaded) -> Place:
     return Place(loaded.position, loaded.chain, loaded.heads)
 
 
-def _open(directory: Path) -> tuple[SqliteReads, Loaded, tempfile.TemporaryDirectory[str] | None]:
+def _open(
+    directory: Path,
+) -> tuple[SqliteReads, Loaded, tempfile.TemporaryDirectory[str] | None, str | None]:
     if not (directory / DATABASE).is_file():
         raise EventStoreError(f"there is no log in {directory}")
     copy = _copied(directory)
+    folder = directory if copy is None else Path(copy.name)
     try:
-        reads, loaded = _load((directory if copy is None else Path(copy.name)) / DATABASE)
+        missing = None if copy is None else missing_from(folder)
+        reads, loaded = _load(folder / DATABASE)
     except BaseException:
         if copy is not None:
             copy.cleanup()
         raise
-    return reads, loaded, copy
+    return reads, loaded, copy, missing
 
 
 def _load(path: Path) -> tuple[SqliteReads, Loaded]:
@@ -133,7 +142,7 @@ def _copied(directory: Path) -> tempfile.TemporaryDirectory[str] | None:
 
 def _copy(directory: Path) -> tempfile.TemporaryDirectory[str]:
     copy = tempfile.TemporaryDirectory(prefix="huahuo-view-")
-    for name in (DATABASE, f"{DATABASE}-wal"):
+    for name in (DATABASE, f"{DATABASE}-wal", MARK):
         if (directory / name).exists():
             shutil.copyfile(directory / name, Path(copy.name) / name)
     return copy

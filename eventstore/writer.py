@@ -16,15 +16,16 @@ from collections.abc import Callable, Sequence
 import msgspec
 import structlog
 
+from eventstore.ages import AgeClock
 from eventstore.ambient import Ambient
-from eventstore.errors import Closed, Damaged, EventStoreError, InUse, QueueFull, Unavailable
+from eventstore.errors import Closed, Damaged, Detached, EventStoreError, InUse, QueueFull, Unavailable
 from eventstore.executor import Executor
 from eventstore.fair_queue import FairQueue
 from eventstore.group import Draft, Outcome
 from eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
 from eventstore.port import Listener
 from eventstore.seal import Vault
-from eventstore.store import Change, Loaded, Place, PutCounter, Reads, Store
+from eventstore.store import Change, Loaded, Place, PutAge, PutCounter, Reads, Store
 
 GROUP_EVENTS_MAX = 2048
 GROUP_BYTES_MAX = 1 << 20
@@ -99,6 +100,8 @@ class Writer:
         self._build = build
         self._executor = executor
         self._counters = dict(loaded.counters)
+        self._first_number = loaded.first_number
+        self._ages = AgeClock(loaded.age, ambient.now_ms(), ambient.monotonic_s())
         self._taken: set[str] = set()
         self._queue: FairQueue[_Pending] = FairQueue()
         self._listeners: list[Listener] = []
@@ -131,7 +134,7 @@ class Writer:
 
     def take(self, counter: str, count: int) -> int:
         """See `Log.take`. The next commit writes how far the counter went."""
-        first = self._counters.get(counter, 1)
+        first = self._counters.get(counter, self._first_number)
         self._counters[counter] = first + count
         self._taken.add(counter)
         return first
@@ -226,13 +229,13 @@ class Writer:
         items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX)
         counters = [PutCounter(name, self._counters[name]) for name in sorted(self._taken)]
         self._taken.clear()
-        now_ms = self._ambient.now_ms()
+        age_ms = self._ages.read(self._ambient.now_ms(), self._ambient.monotonic_s())
         wrote = False
         try:
             if self._in_doubt:
                 self._tell(await self._find_out())
             began_s = self._ambient.monotonic_s()
-            commit = await self._executor.run(lambda: self._job(items, counters, now_ms))
+            commit = await self._executor.run(lambda: self._job(items, counters, age_ms))
             wrote = commit.wrote
             if wrote and self.observe is not None:
                 self.observe(self._ambient.monotonic_s() - began_s)
@@ -277,7 +280,7 @@ class Writer:
         self.failed_bytes = max(self.failed_bytes, min(size, GROUP_BYTES_MAX))
         missed: list[StoredEvent] = []
         not_recovered = ""
-        if isinstance(error, InUse):
+        if isinstance(error, InUse | Detached):
             self._closed = reason
         elif not self._in_doubt:
             self._in_doubt = True
@@ -315,13 +318,18 @@ class Writer:
 
     # Jobs: on the executor's thread. The loop changes nothing of what they use while they run.
 
-    def _job(self, items: list[_Pending], counters: list[PutCounter], now_ms: int) -> _Commit:
-        draft = Draft(self.place, self._store, self._vault, self._build, now_ms)
+    def _job(self, items: list[_Pending], counters: list[PutCounter], age_ms: int) -> _Commit:
+        draft = Draft(self.place, self._store, self._vault, self._build, age_ms)
         outcomes = [_decide(draft, pending) for pending in items]
         wrote = bool(draft.events or draft.changes)
         if wrote:
             draft.changes[:0] = counters
+            note = self._ages.note_due()
+            if note is not None:
+                draft.changes.append(PutAge(note))
             self._store.commit(draft.group())
+            if note is not None:
+                self._ages.noted(note)
         newest = {event.stream: event for event in draft.events}
         return _Commit(outcomes, draft.events, newest, draft.firsts, draft.position, draft.chain, wrote)
 

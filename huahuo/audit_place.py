@@ -6,6 +6,7 @@
 """
 
 import shutil
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -78,6 +79,7 @@ async def reading(settings: Settings) -> AsyncIterator[Place]:
         raise ConfigError(f"there is no log in {settings.data}")
     view = await SqliteView.open(settings.data)
     try:
+        say_missing(view)
         yield Place(view, view.path, upto=view.position, recorded=False)
     finally:
         await view.close()
@@ -85,9 +87,17 @@ async def reading(settings: Settings) -> AsyncIterator[Place]:
 
 async def _view(data: Path) -> SqliteView:
     try:
-        return await SqliteView.open(data)
+        view = await SqliteView.open(data)
     except EventStoreError as error:
         raise HuahuoError(str(error)) from error
+    say_missing(view)
+    return view
+
+
+def say_missing(view: SqliteView) -> None:
+    """Say on standard error what is known to be missing from a log that is only read."""
+    if view.missing:
+        print(f"huahuo: {view.missing}", file=sys.stderr)  # noqa: T201
 
 
 def _take_along(data: Path, index: Path) -> None:

@@ -1,12 +1,14 @@
 """The bodies of `huahuo backup`, `restore` and `compact`."""
 
 import shutil
+import sys
 from pathlib import Path
 
 from eventstore.ambient import Ambient, json_bytes, rfc3339
 from eventstore.backup import back_up, put_back, shrink
 from eventstore.compaction import compact as compact_log
 from eventstore.errors import EventStoreError
+from eventstore.loss import missing_from
 from eventstore.model import Append, NewEvent
 from eventstore.note import KEY_FILE
 from eventstore.pruning import AUDIT_STREAM
@@ -52,6 +54,7 @@ async def restore(settings: Settings, ambient: Ambient, source: Path, *, as_json
     Raises:
         ConfigError: no key for it. EventStoreError: there is a log already, or no backup. Damaged: see there.
     """
+    missing = missing_from(source)
     found = await put_back(source, settings.data)
     try:
         _copy_keys(source, settings.data)
@@ -77,9 +80,11 @@ async def restore(settings: Settings, ambient: Ambient, source: Path, *, as_json
     finally:
         await log.close()
     if as_json:
-        show_json({"log": new, "before": found.log_id, "position": found.position})
+        show_json({"log": new, "before": found.log_id, "position": found.position, "missing": missing})
     else:
         print(f"restored {found.position} events into {settings.data}; the log's id is now {new}")  # noqa: T201
+    if missing:
+        print(f"    what was restored is not all: {missing}", file=sys.stderr)  # noqa: T201
 
 
 async def compact(

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from eventstore.ambient import SystemAmbient
+from eventstore.errors import EventStoreError
 from huahuo import audit_cli, config, dictionary_cli, replay_cli
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.loops import own_the_process, run
@@ -141,12 +142,23 @@ def revoke(
 def doctor(
     data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option("--accept-loss", help="Go on with a log that lost its end: new id, clients are reset."),
+    ] = False,
     config_file: ConfigFile = None,
 ) -> None:
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
+    from huahuo.doctor import accept_loss as accept
     from huahuo.doctor import examine, show
 
-    findings = asyncio.run(examine(_settings(config_file, data=data), SystemAmbient(), os.environ))
+    settings = _settings(config_file, data=data)
+    if accept_loss:
+        try:
+            typer.echo(asyncio.run(accept(settings, SystemAmbient())), err=as_json)
+        except EventStoreError as error:
+            raise HuahuoError(str(error)) from error
+    findings = asyncio.run(examine(settings, SystemAmbient(), os.environ))
     show(findings, as_json=as_json, console=Console(highlight=False))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_ERROR)

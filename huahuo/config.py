@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_queue_bytes_max: int = 64 << 20
     jobs_waiting_per_user: int = 1024
     jobs_waiting_max: int = 8192
+    command_records_per_user: int = 100_000
+    ack_clients_per_user: int = 256
     dictionary: str = ""
     log_level: str = "info"
     log_json: bool = False
@@ -103,6 +105,8 @@ MEANING: Mapping[str, str] = {
     "log_queue_bytes_max": "the same, of all users; a user always has an even share of it",
     "jobs_waiting_per_user": "reads and parses of one user that may wait for a thread; beyond: `busy`",
     "jobs_waiting_max": "the same, of all users; a user always has an even share of it",
+    "command_records_per_user": "answers of commands remembered per user, at most 8 days",
+    "ack_clients_per_user": "client ids per user whose acks are kept",
     "dictionary": "file of the zstd dictionary to compress with; the shipped one where unset",
     "log_level": "debug, info, warning or error",
     "log_json": "log lines as JSON instead of text",
@@ -136,6 +140,8 @@ MINIMA: Mapping[str, float] = {
     "log_queue_bytes_max": 65_536,
     "jobs_waiting_per_user": 1,
     "jobs_waiting_max": 1,
+    "command_records_per_user": 1000,
+    "ack_clients_per_user": 1,
 }
 
 MAXIMA: Mapping[str, float] = {"port": 65_535, "window": 4096}

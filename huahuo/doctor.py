@@ -4,24 +4,35 @@ import asyncio
 import shutil
 import stat
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 import msgspec
 from rich.console import Console
 
-from eventstore.ambient import Ambient
-from eventstore.errors import EventStoreError, InUse
+from eventstore.ambient import Ambient, json_bytes, rfc3339
+from eventstore.errors import EventStoreError, InUse, Lost
+from eventstore.lock import LOCK
+from eventstore.mark import MARK
+from eventstore.model import Append, NewEvent
+from eventstore.pruning import AUDIT_STREAM
 from eventstore.schema import DATABASE, sqlite_version
-from eventstore.sqlite import SqliteLog
+from eventstore.sqlite import LOSS_STRIDE, SqliteLog
 from huahuo import keys, service_file
+from huahuo.audit_record import principal
 from huahuo.build import BUILD
 from huahuo.config import Settings, unknown_variables
-from huahuo.errors import ConfigError
+from huahuo.errors import ConfigError, ways_on
 
 _FREE_BYTES_MIN = 256 << 20
 _CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock before that was never set
 _CONNECT_TIMEOUT_S = 2.0
+_REASON_BYTES_MAX = 2048
 _STYLE = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+LOSS_ACCEPTED = "loss_accepted"
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -121,7 +132,8 @@ def _keys(settings: Settings) -> Iterator[Finding]:
 
 
 async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
-    if not (settings.data / DATABASE).exists():
+    is_new = not (settings.data / DATABASE).exists()
+    if is_new and not any((settings.data / name).exists() for name in (LOCK, MARK)):
         yield Finding("ok", "log", "none yet; made at the first start")
         return
     try:
@@ -129,10 +141,10 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
             settings.data, ambient=ambient, master_key=keys.read(settings).master_key, build=BUILD
         )
     except InUse:
-        service = service_file.read(settings.data)
-        yield Finding(
-            "ok", "service", f"running at {service.url}" if service else "another process has the log open"
-        )
+        yield _running(settings)
+        return
+    except Lost as error:
+        yield Finding("error", "log", f"{error}; {ways_on(settings.data)}")
         return
     except EventStoreError as error:
         yield Finding("error", "log", str(error))
@@ -145,6 +157,55 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         yield Finding("error" if reason else "ok", "write", reason or "a durable write works")
     finally:
         await log.close()
+
+
+async def accept_loss(settings: Settings, ambient: Ambient) -> str:
+    """Go on with what is left of a log that lost its end, under a new id; returns a sentence about it.
+
+    Raises:
+        ConfigError: no key for it. EventStoreError: nothing is lost, or nothing can be used.
+    """
+    log = await SqliteLog.open(
+        settings.data,
+        ambient=ambient,
+        master_key=keys.read(settings).master_key,
+        build=BUILD,
+        accept_loss=True,
+    )
+    try:
+        position, now_ms = log.position, ambient.now_ms()
+        body = {"type": LOSS_ACCEPTED, "timestamp": rfc3339(now_ms), "position": position}
+        event = NewEvent(AUDIT_STREAM, LOSS_ACCEPTED, json_bytes(body))
+        await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal()))
+    finally:
+        await log.close()
+    return (
+        f"the log goes on behind position {position} with the new id {log.log_id}; clients are reset,"
+        f" and new numbers begin {LOSS_STRIDE} higher"
+    )
+
+
+def _running(settings: Settings) -> Finding:
+    """A service has the log open: what it says of itself."""
+    service = service_file.read(settings.data)
+    if service is None:
+        return Finding("ok", "service", "another process has the log open")
+    reason = _not_ready(service.url)
+    if reason:
+        return Finding("error", "service", f"running at {service.url}, not ready: {reason}")
+    return Finding("ok", "service", f"running at {service.url}")
+
+
+def _not_ready(url: str) -> str:
+    """Why the service is not ready, in its own words; "" if it is, or says nothing."""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=_CONNECT_TIMEOUT_S):  # noqa: S310  our own
+            return ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read(_REASON_BYTES_MAX).decode(errors="replace").strip()
+    except OSError as error:
+        return str(error)
 
 
 async def _port(settings: Settings) -> Finding:

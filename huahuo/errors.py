@@ -6,6 +6,8 @@ HuahuoError
  +- OutcomeUnknown   the log could not say whether it wrote, or did not answer in time
 """
 
+from pathlib import Path
+
 
 class HuahuoError(Exception):
     """Base of the application's own errors; the text is meant for people."""
@@ -21,3 +23,11 @@ class NotRunning(HuahuoError):  # noqa: N818  a state, said as one
 
 class OutcomeUnknown(HuahuoError):  # noqa: N818
     """Whether the event was written is not known: look at the log before you report it again."""
+
+
+def ways_on(data: Path) -> str:
+    """What can be done about a log whose end is gone."""
+    return (
+        "nothing was changed; keep a copy of the directory, then either restore a backup into a new one"
+        f" (huahuo restore), or go on without what is missing (huahuo doctor --data {data} --accept-loss)"
+    )

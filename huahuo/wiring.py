@@ -18,9 +18,10 @@ from actors.decider import Origin
 from actors.directory import Directory, DirectoryLimits
 from eventstore.ambient import Ambient
 from eventstore.audit_index import DATABASE as AUDIT_DATABASE
-from eventstore.errors import EventStoreError
+from eventstore.errors import EventStoreError, Lost
 from eventstore.executor import Executor, InlineExecutor, ThreadExecutor
 from eventstore.fair_executor import FairExecutor
+from eventstore.kept import KeptLimits
 from eventstore.log import StoreLog
 from eventstore.port import Log
 from eventstore.seal import derive
@@ -30,7 +31,7 @@ from huahuo.audit_action import LogCare
 from huahuo.build import BUILD
 from huahuo.config import Settings
 from huahuo.dictionaries import found
-from huahuo.errors import ConfigError, HuahuoError
+from huahuo.errors import ConfigError, HuahuoError, ways_on
 from mailcheck.check_api import CheckLimits
 from mailcheck.checking import CheckMail
 from mailcheck.domain import MailDomain, MailSettings
@@ -61,7 +62,13 @@ type OpenLog = Callable[[Settings, keys.Keys, Ambient], Awaitable[Log]]
 
 async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient) -> Log:
     """The log of a data directory. Raises as `SqliteLog.open`."""
-    return await SqliteLog.open(settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD)
+    limits = KeptLimits(
+        command_records_per_user=settings.command_records_per_user,
+        ack_clients_per_user=settings.ack_clients_per_user,
+    )
+    return await SqliteLog.open(
+        settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, limits=limits
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +123,7 @@ class App:
         dictionaries = found.find(settings.data, settings.dictionary)
         compression = Compression(dictionaries.used)
         secrets = keys.ensure(settings, ambient)
-        try:
-            self.log = log = await self._world.open_log(settings, secrets, ambient)
-        except EventStoreError as error:
-            raise HuahuoError(str(error)) from error
-        stack.push_async_callback(log.close)
+        self.log = log = await self._open_log(secrets)
         executor = FairExecutor(
             self._world.make_executor(),
             at_once=2 * _JOB_THREADS,
@@ -196,6 +199,16 @@ class App:
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
 
+    async def _open_log(self, secrets: keys.Keys) -> Log:
+        try:
+            log = await self._world.open_log(self.settings, secrets, self._ambient)
+        except Lost as error:
+            raise HuahuoError(f"{error}; {ways_on(self.settings.data)}") from error
+        except EventStoreError as error:
+            raise HuahuoError(str(error)) from error
+        self._stack.push_async_callback(_close, log)
+        return log
+
     def _look_after(
         self, log: StoreLog, executor: FairExecutor, registry: Registry, metrics: Metrics
     ) -> None:
@@ -225,11 +238,21 @@ class App:
             lambda: executor.refused + log.reads_refused,
         )
         if isinstance(log, SqliteLog):
+            metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
+            metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)
             care = LogCare(log, self._ambient, index=self.settings.data / AUDIT_DATABASE)
         else:
             care = LogCare(log, self._ambient, index=None, executor=InlineExecutor())
         care.register(registry)
         self._stack.push_async_callback(care.close)
+
+
+async def _close(log: Log) -> None:
+    """Raises HuahuoError if the log could not be closed in good order: its files are gone, say."""
+    try:
+        await log.close()
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error
 
 
 def _transport_settings(settings: Settings) -> TransportSettings:

@@ -12,6 +12,7 @@ from eventstore.chain import GENESIS, check
 from eventstore.errors import Damaged, EventStoreError
 from eventstore.model import LOG_STREAM
 from eventstore.view import SqliteView
+from huahuo.audit_place import say_missing
 from huahuo.errors import ConfigError
 from mailcheck.subjects import subject_of
 from replay.exported import parse_lines
@@ -39,6 +40,7 @@ async def opened(path: Path, *, whole: bool = False) -> AsyncIterator[History]:
         raise ConfigError(f"{path} is neither a data directory nor an export")
     view = await SqliteView.open(path)
     try:
+        say_missing(view)
         await _check(view, whole=whole)
         yield view
     finally:

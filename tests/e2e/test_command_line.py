@@ -5,11 +5,15 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.support.serving import JWT_SECRET, MASTER_KEY, serving
+from eventstore.wal_frames import read_frames
+from tests.support.rawclient import raw
+from tests.support.serving import JWT_SECRET, MASTER_KEY, Serving, serving
 from transport.client import Client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -154,3 +158,67 @@ def test_doctor_finds_a_changed_log(tmp_path: Path) -> None:
         done = huahuo("doctor", "--data", str(server.data), **KEYS)
         assert done.returncode == 1
         assert "damaged at position" in done.stdout
+
+
+def doctor_of(data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return huahuo("doctor", "--data", str(data), *flags, **KEYS)
+
+
+async def published(server: Serving, count: int) -> str:
+    """Publish `count` events; the id of the log."""
+    async with asyncio.timeout(20), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
+        welcome = await client.authenticate(server.token(1, "root", admin=True), client="c")
+        for number in range(count):
+            await client.say(
+                action="publish", id=f"p{number}", stream="group/ops", type="tick", number=number
+            )
+            await client.until("success", id=f"p{number}")
+        return str(welcome["log"])
+
+
+async def outcome(server: Serving, log: str, after: int) -> str:
+    """What becomes of a client that comes back with a cursor in the log `log`."""
+    async with asyncio.timeout(20), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
+        resume = {"log": log, "cursors": {"group/ops": after}}
+        welcome = await client.authenticate(server.token(1, "root", admin=True), client="c", resume=resume)
+        return str(welcome["streams"]["group/ops"]["outcome"])
+
+
+def test_a_deleted_log_ends_the_service_with_an_error(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        (server.data / "log.db").unlink()
+        with pytest.raises(urllib.error.HTTPError) as caught, urllib.request.urlopen(f"{server.url}/readyz"):
+            pass
+        with caught.value as answer:
+            assert answer.code == 503
+            assert "log.db was deleted, moved or replaced" in answer.read().decode()
+        found = doctor_of(server.data)
+        assert found.returncode == 1
+        assert server.stop() == 1
+        assert "log_file_gone" in server.log()
+        assert "log.db was deleted, moved or replaced" in server.log()
+        assert "Traceback" not in server.log()
+
+
+def test_a_damaged_write_ahead_log_is_found_by_doctor_and_can_be_accepted(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        log = asyncio.run(published(server, 20))
+        server.kill()
+        wal = server.data / "log.db-wal"
+        content = bytearray(wal.read_bytes())
+        content[32 + read_frames(wal).committed * 3 // 4 * (24 + 8192) + 4000] ^= 1
+        wal.write_bytes(content)
+        found = doctor_of(server.data)
+        assert found.returncode == 1
+        line = next(line for line in found.stdout.splitlines() if "log.mark says" in line)
+        assert "huahuo restore" in line
+        assert "--accept-loss" in line
+        refused = huahuo("serve", "--data", str(server.data), "--port", "0", **KEYS)
+        assert refused.returncode == 1
+        assert "acknowledged events are missing" in refused.stderr
+        accepted = doctor_of(server.data, "--accept-loss")
+        assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+        assert "with the new id" in accepted.stdout
+        server.start()
+        assert asyncio.run(outcome(server, log, 20)) == "reset"
+        assert server.stop() == 0

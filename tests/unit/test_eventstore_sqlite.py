@@ -17,6 +17,7 @@ from eventstore import sqlite_store
 from eventstore.ambient import FakeAmbient
 from eventstore.errors import Closed, Damaged, EventStoreError, InUse, Unavailable
 from eventstore.lock import LOCK, DirectoryLock, Left
+from eventstore.mark import MARK
 from eventstore.model import Append, NewEvent, RowPut, Secret, SecretPut
 from eventstore.schema import DATABASE
 from eventstore.seal import Vault
@@ -58,7 +59,7 @@ async def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
         log = await opened(directory)
         await log.append(append(event("a")))
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
-        assert set(modes) == {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", LOCK}
+        assert set(modes) == {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", LOCK, MARK}
         assert set(modes.values()) == {0o600}
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         await log.close()
@@ -67,9 +68,9 @@ async def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
 
 
 @looped
-async def test_after_a_clean_close_the_database_is_one_file(tmp_path: Path) -> None:
+async def test_after_a_clean_close_the_database_is_one_file_with_two_notes(tmp_path: Path) -> None:
     await filled(tmp_path)
-    assert contents(tmp_path).keys() == {DATABASE, LOCK}
+    assert contents(tmp_path).keys() == {DATABASE, LOCK, MARK}
 
 
 @looped

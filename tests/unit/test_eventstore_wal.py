@@ -130,6 +130,8 @@ async def test_without_room_appends_go_on_and_nothing_is_kept(
     tried: list[int] = []
 
     def full(file: int, data: bytes, at: int) -> int:
+        if len(data) < 100:  # the mark, whose room was taken when the log was opened
+            return pwrite(file, data, at)
         tried.append(at)
         if len(tried) > 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,0 +1,102 @@
+"""How far a log got, noted outside of SQLite's files: a lower bound of what they must hold.
+
+SQLite drops everything behind the first frame of its write-ahead log that fails its checksum, in
+silence. So after each commit, and before it is answered, the writer notes the last position with its
+link of the chain in `log.mark`. The note is not synced: after a power cut it may be old, torn or gone,
+but never ahead of the log.
+
+Two slots take turns, so that a torn write leaves the other one:
+
+    magic (4) | log id (24) | position (8) | chain (32) | CRC-32 of these (4)
+"""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import msgspec
+import structlog
+
+MARK = "log.mark"
+_MAGIC = b"hhm1"
+_SLOT = struct.Struct("<4s24sq32sI")
+_SLOTS_AT = (0, 512)
+_FILE_BYTES = 1024
+
+_log = structlog.get_logger(__name__)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The log `log_id` went at least to `position`, whose link of the chain is `chain`."""
+
+    log_id: str
+    position: int
+    chain: bytes
+
+
+class MarkFile:
+    """The open mark of a log that this process writes."""
+
+    def __init__(self, path: Path, mark: Mark) -> None:
+        """Make the file durably with `mark` in both slots, in place of what was there.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._log_id = mark.log_id.encode()
+        self._turn = 0
+        self._failed = False
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            slot = _encode(self._log_id, mark.position, mark.chain)
+            # All of it at once: later writes need no further room on a full disk.
+            half = slot.ljust(_SLOTS_AT[1], b"\0")
+            os.pwrite(self._file, half + half, 0)
+            os.ftruncate(self._file, _FILE_BYTES)
+            os.fsync(self._file)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def write(self, position: int, chain: bytes) -> None:
+        """Note a durable position. A failure is logged once: the note before it stays true."""
+        self._turn ^= 1
+        try:
+            os.pwrite(self._file, _encode(self._log_id, position, chain), _SLOTS_AT[self._turn])
+        except OSError as error:
+            if not self._failed:
+                _log.warning("mark_not_written", reason=error.strerror, position=position)
+            self._failed = True
+        else:
+            self._failed = False
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
+
+def read_marks(directory: Path) -> list[Mark] | None:
+    """The readable notes of a directory, the furthest first; [] if none is, None if there is no file."""
+    try:
+        data = (directory / MARK).read_bytes()[:_FILE_BYTES]
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return []
+    found = [mark for at in _SLOTS_AT if (mark := _decode(data[at : at + _SLOT.size])) is not None]
+    return sorted(found, key=lambda mark: mark.position, reverse=True)
+
+
+def _encode(log_id: bytes, position: int, chain: bytes) -> bytes:
+    sealed = _SLOT.pack(_MAGIC, log_id, position, chain, 0)[:-4]
+    return sealed + zlib.crc32(sealed).to_bytes(4, "little")
+
+
+def _decode(slot: bytes) -> Mark | None:
+    if len(slot) < _SLOT.size:
+        return None
+    magic, log_id, position, chain, checksum = _SLOT.unpack(slot)
+    if magic != _MAGIC or checksum != zlib.crc32(slot[:-4]):
+        return None
+    return Mark(log_id.rstrip(b"\0").decode(errors="replace"), position, chain)

@@ -1,0 +1,262 @@
+"""What SQLite would drop in silence is noticed: a log that ends before its mark is refused, unchanged.
+
+A child process writes and is killed; its files are damaged as a disk or a person would.
+"""
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from eventstore.ambient import FakeAmbient, SystemAmbient
+from eventstore.errors import EventStoreError, Lost
+from eventstore.lock import LOCK
+from eventstore.mark import MARK, read_marks
+from eventstore.schema import DATABASE
+from eventstore.sqlite import LOSS_STRIDE, SqliteLog
+from eventstore.view import SqliteView
+from eventstore.wal_frames import read_frames
+from tests.crash.test_log_process import child, lines, opened
+from tests.support.logs import MASTER_KEY, append, event, looped
+
+WAL = f"{DATABASE}-wal"
+ACKS = 30
+_FRAME_BYTES = 24 + 8192
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory whose writer was killed after `ACKS` acknowledged appends, one by one."""
+    directory = tmp_path_factory.mktemp("killed") / "log"
+    with child(directory, "appends", 0, 1_000_000, 1) as process:
+        acks = 0
+        for line in lines(process):
+            acks += line.startswith("acked")
+            if acks == ACKS:
+                process.send_signal(signal.SIGKILL)
+                break
+    return directory
+
+
+@pytest.fixture
+def directory(killed: Path, tmp_path: Path) -> Path:
+    """A copy that is as good as the original: the lock names its own file."""
+    copy = tmp_path / "log"
+    shutil.copytree(killed, copy)
+    lock = copy / LOCK
+    lock.write_bytes(
+        lock.read_bytes().replace(
+            str((killed / LOCK).stat().st_ino).encode(), str(lock.stat().st_ino).encode()
+        )
+    )
+    return copy
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def flip(file: Path, at: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[at] ^= 0x40
+    file.write_bytes(data)
+
+
+def flip_in_the_middle(directory: Path) -> None:
+    """Behind the frames that made the tables, in front of the last commits."""
+    flip(directory / WAL, 32 + read_frames(directory / WAL).committed * 2 // 3 * _FRAME_BYTES + 4000)
+
+
+def mark_of(directory: Path) -> int:
+    marks = read_marks(directory)
+    assert marks
+    return marks[0].position
+
+
+async def refused(directory: Path) -> str:
+    """Opening is refused and leaves each file as it is; what it said."""
+    before = contents(directory)
+    with pytest.raises(Lost) as caught:
+        await opened(directory)
+    assert contents(directory) == before
+    return str(caught.value)
+
+
+async def accepted(directory: Path) -> SqliteLog:
+    return await SqliteLog.open(
+        directory, ambient=SystemAmbient(), master_key=MASTER_KEY, build="parent", accept_loss=True
+    )
+
+
+@looped
+async def test_a_killed_writer_leaves_a_mark_that_the_log_satisfies(directory: Path) -> None:
+    assert mark_of(directory) >= 2 * ACKS
+    log = await opened(directory)
+    assert log.position >= 2 * ACKS
+    await log.close()
+
+
+@looped
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+async def test_a_flipped_byte_in_the_write_ahead_log_is_refused_and_said(
+    directory: Path, share: float
+) -> None:
+    whole = read_frames(directory / WAL).committed
+    frame = int(whole * share)
+    flip(directory / WAL, 32 + frame * _FRAME_BYTES + 4000)
+    said = await refused(directory)
+    assert f"log.mark says {mark_of(directory)}, the log ends at " in said
+    assert f"frame {frame + 1} of log.db-wal is the first bad one, {whole - frame - 1} follow it" in said
+
+
+@looped
+@pytest.mark.parametrize("at", [0, 3, 8, 17, 25, 32 + 9, 32 + 17])
+async def test_a_flipped_byte_in_a_header_is_refused(directory: Path, at: int) -> None:
+    flip(directory / WAL, at)
+    assert "log.mark says" in await refused(directory)
+
+
+@looped
+async def test_a_write_ahead_log_that_is_gone_or_cut_is_refused(directory: Path) -> None:
+    wal = (directory / WAL).read_bytes()
+    (directory / WAL).unlink()
+    assert "log.mark says" in await refused(directory)
+    (directory / WAL).write_bytes(wal[: 32 + 10 * _FRAME_BYTES])
+    assert "log.mark says" in await refused(directory)
+
+
+@looped
+async def test_a_database_that_is_gone_is_refused(directory: Path) -> None:
+    for name in (DATABASE, WAL, f"{DATABASE}-shm"):
+        (directory / name).unlink()
+    assert f"log.mark says {mark_of(directory)}, the log ends at 0" in await refused(directory)
+
+
+@looped
+async def test_frames_alone_prove_the_damage_where_the_mark_is_lost_too(directory: Path) -> None:
+    (directory / MARK).unlink()
+    flip(directory / WAL, 32 + 5 * _FRAME_BYTES + 4000)
+    assert "frame 6 of log.db-wal is the first bad one" in await refused(directory)
+
+
+@looped
+@pytest.mark.parametrize("mark", [None, b"", b"\xff" * 1024], ids=["gone", "empty", "garbage"])
+async def test_a_lost_mark_starts_with_a_warning(
+    directory: Path, mark: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / MARK).unlink()
+    if mark is not None:
+        (directory / MARK).write_bytes(mark)
+    log = await opened(directory)
+    assert log.position >= 2 * ACKS
+    assert "mark_lost" in capsys.readouterr().out
+    await log.close()
+    assert mark_of(directory) == log.position
+
+
+@looped
+async def test_a_torn_slot_leaves_the_other_one(directory: Path) -> None:
+    before = mark_of(directory)
+    flip(directory / MARK, 40)
+    assert before - 4 <= mark_of(directory) <= before
+
+
+@looped
+async def test_an_older_copy_put_back_under_the_same_id_is_refused(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(append(event("a")))
+    await log.close()
+    old = (tmp_path / DATABASE).read_bytes()
+    log = await opened(tmp_path)
+    await log.append(append(event("a")))
+    await log.close()
+    (tmp_path / DATABASE).write_bytes(old)
+    assert "log.mark says 2, the log ends at 1" in await refused(tmp_path)
+
+
+@looped
+async def test_an_accepted_loss_goes_on_under_a_new_id_and_reuses_no_number(directory: Path) -> None:
+    before = await SqliteView.open(directory)
+    log_id, mark = before.log_id, mark_of(directory)
+    await before.close()
+    flip_in_the_middle(directory)
+    await refused(directory)
+    log = await accepted(directory)
+    assert log.log_id != log_id
+    assert 0 < log.position < mark
+    assert await log.verify() == log.position
+    assert log.take("mailbox") > LOSS_STRIDE
+    await log.append(append(event("a")))
+    await log.close()
+    log = await opened(directory)
+    assert log.take("mailbox") > LOSS_STRIDE, "a counter that was in no commit begins there too"
+    await log.close()
+
+
+@looped
+async def test_counters_that_were_committed_are_moved_on(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    assert log.take("mail", 5) == 1
+    await log.append(append(event("a")))
+    await log.close()
+    old = (tmp_path / DATABASE).read_bytes()
+    log = await opened(tmp_path)
+    await log.append(append(event("a")))
+    await log.close()
+    (tmp_path / DATABASE).write_bytes(old)
+    log = await accepted(tmp_path)
+    assert log.take("mail") == LOSS_STRIDE + 6
+    await log.close()
+
+
+@looped
+async def test_the_loss_of_everything_can_be_accepted(directory: Path) -> None:
+    for name in (DATABASE, WAL, f"{DATABASE}-shm"):
+        (directory / name).unlink()
+    log = await accepted(directory)
+    assert log.position == 0
+    await log.close()
+    log = await opened(directory)
+    assert log.take("check") > LOSS_STRIDE
+    await log.close()
+
+
+@looped
+async def test_there_is_nothing_to_accept_where_nothing_is_missing(directory: Path) -> None:
+    with pytest.raises(EventStoreError, match="nothing is missing"):
+        await accepted(directory)
+    log = await opened(directory)
+    await log.close()
+
+
+@looped
+async def test_who_only_looks_is_told_and_not_refused(directory: Path) -> None:
+    view = await SqliteView.open(directory)
+    assert view.missing is None
+    await view.close()
+    flip_in_the_middle(directory)
+    view = await SqliteView.open(directory)
+    assert view.missing is not None
+    assert "acknowledged events are missing" in view.missing
+    assert view.position > 0
+    await view.close()
+
+
+@looped
+async def test_a_restored_log_gets_a_mark_of_its_own(directory: Path) -> None:
+    flip_in_the_middle(directory)
+    log = await SqliteLog.open(
+        directory, ambient=FakeAmbient(7), master_key=MASTER_KEY, build="parent", restored=True
+    )
+    position = log.position
+    await log.close()
+    marks = read_marks(directory)
+    assert marks
+    assert (marks[0].log_id, marks[0].position) == (log.log_id, position)
+
+
+def test_frames_of_a_whole_file_are_read_to_their_end(killed: Path) -> None:
+    frames = read_frames(killed / WAL)
+    assert frames.committed > ACKS
+    assert (frames.bad, frames.cut, frames.header_bad) == (0, False, False)
