@@ -13,6 +13,7 @@ from transport.api import Principal, Reply
 from transport.codes import CLOSES, CloseCode, ErrorCode
 from transport.frames import spliced, text_frame
 from transport.messages import Invalid
+from transport.parts import ONLY, Part
 from transport.ports import AuthFailure, Verified
 from transport.resume import Outcome, Place
 
@@ -78,8 +79,8 @@ def refusal(invalid: Invalid) -> bytes:
     return error(invalid.code, invalid.message, details=invalid.details, request_id=invalid.id)
 
 
-def reply(answer: Reply, request_id: str | None) -> bytes:
-    """A reply as JSON: its body with `id`, `at` and `duplicate` added."""
+def reply(answer: Reply, request_id: str | None, part: Part = ONLY) -> bytes:
+    """A reply as JSON: its body with `id`, `at` and `duplicate` added, and its place among the parts."""
     extra: dict[str, object] = {}
     if request_id is not None:
         extra["id"] = request_id
@@ -87,13 +88,14 @@ def reply(answer: Reply, request_id: str | None) -> bytes:
         extra["at"] = {"stream": answer.at[0], "seq": answer.at[1]}
     if answer.duplicate:
         extra["duplicate"] = True
-    return spliced(answer.body, _encode(extra)[1:-1]) if extra else answer.body
+    tail = b",".join(members for members in (_encode(extra)[1:-1], part.members) if members)
+    return spliced(answer.body, tail) if tail else answer.body
 
 
-def snapshot(stream: str, seq: int, state: bytes) -> bytes:
-    """A `snapshot` as JSON; `state` is a JSON object already."""
-    head = b'{"type":"snapshot","stream":%b,"seq":%d,"state":' % (_encode(stream), seq)
-    return b"%b%b}" % (head, state)
+def snapshot(stream: str, seq: int, state: bytes, part: Part = ONLY) -> bytes:
+    """A `snapshot`, or a part of one, as JSON; `state` is a JSON object already."""
+    place = part.members and part.members + b","
+    return b'{"type":"snapshot","stream":%b,"seq":%d,%b"state":%b}' % (_encode(stream), seq, place, state)
 
 
 def goaway(code: CloseCode, reason: str) -> bytes:

@@ -21,6 +21,8 @@ decides what follows from what.
 from collections.abc import Mapping
 from enum import Enum
 
+import msgspec
+
 from transport import frames, messages, outgoing
 from transport.api import Principal, Reply
 from transport.calls import Calls
@@ -31,6 +33,7 @@ from transport.limits import TokenBucket
 from transport.liveness import Liveness
 from transport.messages import Invalid, Parsed
 from transport.outputs import Acked, Close, Execute, Now, Output, Record, Verify
+from transport.parts import ONLY, Part, Parted
 from transport.ports import AuthFailure, Verified
 from transport.readers import Readers
 from transport.shared import Shared
@@ -65,7 +68,7 @@ class Session:
 
     __slots__ = (
         "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_liveness", "_readers",
-        "_shared", "_state", "_strikes", "_verified", "delivery", "id",
+        "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts",
     )  # fmt: skip
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now) -> None:
@@ -78,6 +81,8 @@ class Session:
         self._verified: Verified | None = None
         self._asked: tuple[messages.Authenticate, str | None] | None = None
         self._client = ""
+        self.parts = False
+        """Whether long messages may come in parts."""
         self._compression = shared.compression if dialect.compressed else None
         self._calls = Calls(session_id, shared.commands, shared.fingerprint_key)
         rate, burst = settings.messages_per_s, settings.messages_burst
@@ -219,6 +224,7 @@ class Session:
     def _open(self, asked: messages.Authenticate, verified: Verified) -> list[Output]:
         self._verified = verified
         self._client = asked.client or ""
+        self.parts = asked.parts
         if asked.window is not None:
             self.delivery.window.size = min(asked.window, self._shared.settings.window_max)
         streams, begun = self._readers.open(verified.principal, asked.resume or messages.Resume())
@@ -241,9 +247,13 @@ class Session:
             dictionary=self._compression.announced if self._compression else None,
         )
 
-    def snapshot(self, sub: Subscription, seq: int, state: bytes) -> list[Output]:
-        """The state of `sub`'s stream after event `seq`, as a JSON object."""
-        return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, state)
+    def snapshot(self, sub: Subscription, seq: int, state: bytes | Parted, part: Part = ONLY) -> list[Output]:
+        """The state of `sub`'s stream after event `seq`, as a JSON object, or a part of it."""
+        return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, state, part)
+
+    def awaits(self, sub: Subscription) -> bool:
+        """Whether the state of `sub`'s stream is still wanted."""
+        return self._state is not State.CLOSED and self.delivery.subs.get(sub.stream) is sub
 
     # Acks and commands -----------------------------------------------------------------------------
 
@@ -287,14 +297,22 @@ class Session:
         self.delivery.expect((principal.name, asked.call.command_id))
         return [asked]
 
-    def replied(self, asked: Execute | Record, reply: Reply) -> list[Output]:
-        """A call was answered. Events that it caused may follow now."""
+    def replied(self, asked: Execute | Record, reply: Reply, part: Part = ONLY) -> list[Output]:
+        """A call was answered (`part`: with the last one). Events that it caused may follow now."""
         self._calls.outstanding -= 1
         self.delivery.answered((asked.call.principal.name, asked.call.command_id))
         if self._state is State.CLOSED:
             return []
-        said = outgoing.reply(reply, asked.request_id)
-        if len(said) > self._shared.settings.reply_bytes_max:
+        return self.replied_part(asked, reply, part)
+
+    def replied_part(self, asked: Execute | Record, reply: Reply, part: Part) -> list[Output]:
+        """A part of the answer to a call; the last one is `replied`."""
+        bytes_max = self._shared.settings.reply_bytes_max
+        if reply.parted is not None:
+            whole = reply.parted.whole(bytes_max)
+            reply = msgspec.structs.replace(reply, body=whole or b"", parted=None)
+        said = outgoing.reply(reply, asked.request_id, part) if reply.body else b""
+        if not said or len(said) > bytes_max:
             text = "回复过大，请缩小查询范围"
             return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=asked.request_id)]
         if isinstance(asked, Execute) and asked.spec.compressible:
