@@ -45,18 +45,26 @@ def run(options: Options) -> list[Sheet]:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             command = [sys.executable, "-m", "bench.lists", "serve", folder]
             with Child(command, start_timeout_s=60) as server:
+                asyncio.run(_fill(server.hello, count))
+            # A new process: what it has resident is what it needs, not what imports left free.
+            with Child(command, start_timeout_s=60) as server:
                 asyncio.run(_measure(sheet, server, count))
     return [sheet]
+
+
+async def _fill(hello: dict[str, Any], count: int) -> None:
+    async with Client(hello["url"], token=hello["owner"], client="bench") as client:
+        lines = [f"user{n * 7919 % count}@example.com----password-{n}" for n in range(count)]
+        for start in range(0, count, 10_000):
+            text = "\n".join(lines[start : start + 10_000])
+            await client.send("import_emails", data=text, mail_type="imap")
 
 
 async def _measure(sheet: Sheet, server: Child, count: int) -> None:
     hello: dict[str, Any] = server.hello
     loop = asyncio.get_running_loop()
     async with Client(hello["url"], token=hello["owner"], client="bench") as client:
-        lines = [f"user{n * 7919 % count}@example.com----password-{n}" for n in range(count)]
-        for start in range(0, count, 10_000):
-            text = "\n".join(lines[start : start + 10_000])
-            await client.send("import_emails", data=text, mail_type="imap")
+        await client.send("get_all_emails", limit=1, sort="status")  # the roster is loaded
 
         async def by_pages(sort: str) -> list[int]:
             pages = client.pages("get_all_emails", limit=LIMIT, sort=sort)

@@ -183,7 +183,7 @@ class Handlers:
         return MailReply(b'{"type":"emails_list"}', parted=rows)
 
     async def _page_of_emails(self, user_id: int, params: ListParams) -> MailReply:
-        sort = Sort.of(params.sort or "id")
+        sort = Sort.of("id" if params.sort is None else params.sort)
         if sort is None:
             return _refused(
                 Refusal("invalid_field", "字段无效：sort", f"one of {', '.join(KEYS)}, or -field")

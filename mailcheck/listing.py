@@ -5,7 +5,7 @@ Rows are never changed, only replaced, so a tuple of them is the state of one mo
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import batched
+from itertools import batched, islice
 from typing import Final
 
 import msgspec
@@ -19,8 +19,10 @@ EXAMINED_MAX: Final = 10_000
 ORDERS_MAX: Final = 2
 """Orders kept per roster, 64 to 130 bytes a mailbox each; the one used longest ago gives way."""
 _SLICE_ROWS = 256
-_SORTED_AT_ONCE = 8_192
-_REPAIRED_ONE_BY_ONE_MAX = 256
+_BUCKET_ROWS = 4_096
+"""Rows handled in one step of sorting: a few milliseconds."""
+_SAMPLES_PER_BUCKET = 32
+_PUT_RIGHT_AT_ONCE = 1_000
 
 type Key = str | int
 type Entry = tuple[Key, int]
@@ -118,42 +120,58 @@ class Page(msgspec.Struct, frozen=True):
 class Order:
     """The entries of all rows, sorted by one field, kept up to date.
 
-    It is sorted once, in slices (`step`), while rows go on changing: what changes (`changed`) is noted
-    and put right when the next page is read.
+    Everything is done in small steps (`step`, until it is `ready`), while rows go on changing: what
+    changes (`changed`) is noted and put right later. Sorting distributes the entries over buckets by
+    entries that were sampled from among them, then sorts each bucket; a change concerns one or two buckets.
     """
 
-    __slots__ = ("_entries", "_key", "_moved", "_sorting")
+    __slots__ = ("_buckets", "_changes", "_count", "_key", "_moved", "_sorting", "_splits")
 
     def __init__(self, field: str, rows: Sequence[Row]) -> None:
         self._key = KEYS[field]
-        self._entries: list[Entry] | None = None
-        self._moved: dict[int, Entry | None] = {}
-        self._sorting = self._sort(rows)
+        self._count = len(rows)
+        self._changes = 0
+        self._splits: list[Entry] = []
+        self._buckets: list[list[Entry]] = [[]]
+        self._moved: dict[int, tuple[Entry | None, Entry | None]] = {}
+        self._sorting: Iterator[None] | None = self._sort(rows)
 
     @property
     def ready(self) -> bool:
-        """Whether it is sorted."""
-        return self._entries is not None
+        """Whether a page can be read now."""
+        return self._sorting is None and len(self._moved) <= _PUT_RIGHT_AT_ONCE
+
+    @property
+    def worn(self) -> bool:
+        """Whether so much has changed that the buckets may be of very different sizes."""
+        return self._changes > self._count + _BUCKET_ROWS
 
     def step(self) -> None:
-        """Sort a little; until it is `ready`. Whoever waits for it may do that."""
-        next(self._sorting, None)
+        """Go on a little. Whoever waits for it may do that."""
+        if self._sorting is None:
+            self._put_right()
+        elif next(self._sorting, self) is self:
+            self._sorting = None
 
     def _sort(self, rows: Sequence[Row]) -> Iterator[None]:
         key = self._key
-        runs: list[list[Entry]] = []
-        for some in batched(rows, _SORTED_AT_ONCE):
-            runs.append(sorted([(key(row), row.id) for row in some]))
+        entries: list[Entry] = []
+        for some in batched(rows, _BUCKET_ROWS):
+            entries += [(key(row), row.id) for row in some]
             yield
-        while len(runs) > 1:
-            merged: list[list[Entry]] = []
-            for pair in batched(runs, 2):
-                run = [entry for one in pair for entry in one]
-                run.sort()  # finds the two runs and merges them
-                merged.append(run)
-                yield
-            runs = merged
-        self._entries = runs[0] if runs else []
+        count = len(entries) // _BUCKET_ROWS
+        if count:
+            samples = sorted(entries[:: max(1, len(entries) // (count * _SAMPLES_PER_BUCKET))])
+            self._splits = [samples[len(samples) * n // (count + 1)] for n in range(1, count + 1)]
+            self._buckets = [[] for _ in range(count + 1)]
+        splits, buckets = self._splits, self._buckets
+        for slice_ in batched(entries, _BUCKET_ROWS):
+            for entry in slice_:
+                buckets[bisect_right(splits, entry)].append(entry)
+            yield
+        for bucket in buckets:
+            bucket.sort()
+            yield
 
     def changed(self, old: Row | None, new: Row | None) -> None:
         """A row came, went or was replaced."""
@@ -161,7 +179,7 @@ class Order:
         now = None if new is None else (self._key(new), new.id)
         if was != now:
             number = (was or now or ("", 0))[1]
-            self._moved.setdefault(number, was)
+            self._moved[number] = (self._moved.get(number, (was, None))[0], now)
 
     def page(
         self,
@@ -172,50 +190,51 @@ class Order:
         descending: bool = False,
         admits: Callable[[Row], bool] | None = None,
     ) -> Page:
-        """At most `limit` rows behind `after`."""
-        entries = self._repaired(rows)
-        if descending:
-            begin = len(entries) - 1 if after is None else bisect_left(entries, after) - 1
-            end, step = max(-1, begin - EXAMINED_MAX), -1
-            last = -1
-        else:
-            begin = 0 if after is None else bisect_right(entries, after)
-            end, step = min(len(entries), begin + EXAMINED_MAX), 1
-            last = len(entries)
+        """At most `limit` rows behind `after`. Only where it is `ready`."""
+        self._put_right()
         found: list[Row] = []
-        at = begin
-        while at != end and len(found) < limit:
-            row = rows[entries[at][1]]
+        last: Entry | None = None
+        following = self._down(after) if descending else self._up(after)
+        for examined, entry in enumerate(following):
+            if len(found) == limit or examined == EXAMINED_MAX:
+                return Page(found, last)
+            row, last = rows[entry[1]], entry
             if admits is None or admits(row):
                 found.append(row)
-            at += step
-        return Page(found, entries[at - step] if at != last else None)
+        return Page(found, None)
 
-    def _repaired(self, rows: Mapping[int, Row]) -> list[Entry]:
-        entries, moved, key = self._entries, self._moved, self._key
-        assert entries is not None, "it is sorted first"
-        if not moved:
-            return entries
-        new = [(key(row), number) for number in moved if (row := rows.get(number)) is not None]
-        if len(moved) <= _REPAIRED_ONE_BY_ONE_MAX:
-            for was in moved.values():
-                if was is not None:
-                    del entries[bisect_left(entries, was)]
-            for entry in new:
-                insort(entries, entry)
-        else:
-            entries[:] = [entry for entry in entries if entry[1] not in moved]
-            entries += new
-            entries.sort()
-        moved.clear()
-        return entries
+    def _up(self, after: Entry | None) -> Iterator[Entry]:
+        at = 0 if after is None else bisect_right(self._splits, after)
+        begin = 0 if after is None else bisect_right(self._buckets[at], after)
+        for bucket in islice(self._buckets, at, None):
+            yield from islice(bucket, begin, None)
+            begin = 0
+
+    def _down(self, after: Entry | None) -> Iterator[Entry]:
+        at = len(self._splits) if after is None else bisect_right(self._splits, after)
+        end = len(self._buckets[at]) if after is None else bisect_left(self._buckets[at], after)
+        for number in range(at, -1, -1):
+            bucket = self._buckets[number]
+            for index in range(end - 1 if number == at else len(bucket) - 1, -1, -1):
+                yield bucket[index]
+
+    def _put_right(self) -> None:
+        """Some of what changed."""
+        for number in list(islice(self._moved, _PUT_RIGHT_AT_ONCE)):
+            was, now = self._moved.pop(number)
+            self._changes += 1
+            if was is not None:
+                bucket = self._buckets[bisect_right(self._splits, was)]
+                del bucket[bisect_left(bucket, was)]
+            if now is not None:
+                insort(self._buckets[bisect_right(self._splits, now)], now)
 
 
 def order_of(state: Roster, field: str) -> Order:
     """The order of a roster's rows by this field; perhaps it is still to be sorted."""
     watchers = state.watchers
     order = watchers.pop(field, None)
-    if not isinstance(order, Order):
+    if not isinstance(order, Order) or order.worn:
         order = Order(field, tuple(state.rows.values()))
         while len(watchers) >= ORDERS_MAX:
             del watchers[next(iter(watchers))]
