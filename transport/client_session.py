@@ -377,7 +377,7 @@ class ClientSession:
             case SkippedFrame():
                 contiguous = stream.skipped(frame)
             case SnapshotFrame():
-                contiguous, before = True, 0
+                contiguous, before = True, -1  # also a state after event 0 is news
                 if not stream.snapshot(self._log, frame, size_bytes):
                     return
         if not contiguous:

@@ -114,3 +114,9 @@ def test_what_is_put_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     part(bench, 1, 1, more=True)
     with pytest.raises(ProtocolViolation):
         part(bench, 2, 2)
+
+
+def test_a_state_of_a_stream_without_events_is_handed_over_too() -> None:
+    bench = Bench().follow("snapshot").online("snapshot", after=0)
+    part(bench, 1, seq=0)
+    assert bench.happened(Readable) == [Readable(STREAM)]
