@@ -61,11 +61,6 @@ class RowsCut:
             yield b"%b%b%b" % (self._head, b",".join(pieces), self._tail), more
 
 
-def rows_by_id(rows: Mapping[int, Row]) -> tuple[Row, ...]:
-    """The rows of now, by ascending id."""
-    return tuple(rows[number] for number in sorted(rows))
-
-
 class Sort(msgspec.Struct, frozen=True):
     """By which field, and which way. Ties go by id, the same way."""
 
@@ -235,7 +230,7 @@ def order_of(state: Roster, field: str) -> Order:
     watchers = state.watchers
     order = watchers.pop(field, None)
     if not isinstance(order, Order) or order.worn:
-        order = Order(field, tuple(state.rows.values()))
+        order = Order(field, state.cut())
         while len(watchers) >= ORDERS_MAX:
             del watchers[next(iter(watchers))]
     watchers[field] = order  # the newest is the last to go
@@ -244,14 +239,14 @@ def order_of(state: Roster, field: str) -> Order:
 
 def snapshot_of(state: Roster) -> RowsCut:
     """The state of a snapshot of `user/<id>` (PROTOCOL 2)."""
-    return RowsCut(b'{"emails":[', rows_by_id(state.rows), b"]}")
+    return RowsCut(b'{"emails":[', state.cut(), b"]}")
 
 
 def list_of(state: Roster, stream: str, seq: int) -> RowsCut:
     """The `emails_list` of everything: a consistent cut."""
     whole = msgspec.json.encode(EmailsList(msgspec.Raw(b"[]"), stream, seq))
     head, tail = whole.split(b"[]", 1)
-    return RowsCut(head + b"[", rows_by_id(state.rows), b"]" + tail)
+    return RowsCut(head + b"[", state.cut(), b"]" + tail)
 
 
 def _email(row: Row) -> Key:

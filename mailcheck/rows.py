@@ -66,16 +66,25 @@ class Roster(msgspec.Struct):
     addresses: dict[str, int]
     checks: dict[int, int]
     watchers: dict[str, Watcher] = {}
+    _cut: tuple[Row, ...] | None = None
+
+    def cut(self) -> tuple[Row, ...]:
+        """The rows of now, by ascending id: one tuple for all who ask before the next change."""
+        if self._cut is None:
+            self._cut = tuple(self.rows[number] for number in sorted(self.rows))
+        return self._cut
 
     def put(self, old: Row | None, new: Row) -> None:
         """`new` takes the place of `old`."""
         self.rows[new.id] = new
+        self._cut = None
         for watcher in self.watchers.values():
             watcher.changed(old, new)
 
     def remove(self, row: Row) -> None:
         """The mailbox is gone."""
         del self.rows[row.id]
+        self._cut = None
         self.addresses.pop(row.email.lower(), None)
         self.checks.pop(row.id, None)
         for watcher in self.watchers.values():

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from actors.entity import Query
-from mailcheck.listing import ORDERS_MAX, PAGE_ROWS_MAX, Filter
+from mailcheck.listing import ORDERS_MAX, PAGE_ROWS_MAX, Filter, list_of, snapshot_of
+from mailcheck.replies import EmailsList
+from mailcheck.rows import RosterFold, Row
 from tests.support.mail_world import MailWorld, in_mail_world
 
 
@@ -161,6 +163,33 @@ def test_rows_that_were_cut_do_not_change() -> None:
         assert [(row["id"], row["status"]) for row in rows] == [(1, "idle"), (2, "idle")]
 
     in_mail_world(test)
+
+
+def test_who_asks_between_two_changes_gets_the_same_rows() -> None:
+    async def test(world: MailWorld) -> None:
+        async def cut() -> tuple[Row, ...]:
+            rows: tuple[Row, ...] = await world.directory.ask("roster", 7, Query(lambda _, s: s.cut()))
+            return rows
+
+        await filled(world, "a")
+        first = await cut()
+        assert await cut() is first
+        await filled(world, "b")
+        assert [row.id for row in await cut()] == [1, 2]
+        await world.do("delete_emails", email_ids=[1])
+        assert [row.id for row in await cut()] == [2]
+        assert [row.id for row in first] == [1]
+
+    in_mail_world(test)
+
+
+def test_the_whole_list_has_the_bytes_that_it_always_had() -> None:
+    state = RosterFold().initial("user/7")
+    for number in (2, 1):
+        state.put(None, Row(number, 7, "a@b.c", "imap", "s", 1, True, "2026-01-01T00:00:00Z"))
+    rows = msgspec.Raw(msgspec.json.encode([state.rows[1], state.rows[2]]))
+    assert list_of(state, "user/7", 9).whole(1 << 20) == msgspec.json.encode(EmailsList(rows, "user/7", 9))
+    assert snapshot_of(state).whole(1 << 20) == b'{"emails":' + bytes(rows) + b"}"
 
 
 def test_an_empty_filter_looks_at_no_row() -> None:
