@@ -227,12 +227,13 @@ class Order:
 
 def order_of(state: Roster, field: str) -> Order:
     """The order of a roster's rows by this field; perhaps it is still to be sorted."""
-    watchers = state.watchers
+    watchers = state.views.watchers
     order = watchers.pop(field, None)
     if not isinstance(order, Order) or order.worn:
         order = Order(field, state.cut())
         while len(watchers) >= ORDERS_MAX:
             del watchers[next(iter(watchers))]
+    state.views.kept = True
     watchers[field] = order  # the newest is the last to go
     return order
 

@@ -55,40 +55,58 @@ class Watcher(Protocol):
         ...
 
 
-class Roster(msgspec.Struct):
-    """A user's mailboxes by id, their ids by lower-cased address, and the check each one has open.
+class Views:
+    """What is kept of a roster's rows for those who list them: no part of the state, equal to any other."""
 
-    `watchers` hear of every change; they are no part of the state.
-    """
+    __slots__ = ("cut", "kept", "watchers")
+
+    def __init__(self) -> None:
+        self.kept = False  # most rosters are not being listed
+        self.cut: tuple[Row, ...] | None = None
+        self.watchers: dict[str, Watcher] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Views)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def changed(self, old: Row | None, new: Row | None) -> None:
+        """A row came, went or was replaced."""
+        self.cut = None
+        self.kept = bool(self.watchers)
+        for watcher in self.watchers.values():
+            watcher.changed(old, new)
+
+
+class Roster(msgspec.Struct):
+    """A user's mailboxes by id, their ids by lower-cased address, and the check each one has open."""
 
     user_id: int
     rows: dict[int, Row]
     addresses: dict[str, int]
     checks: dict[int, int]
-    watchers: dict[str, Watcher] = {}
-    _cut: tuple[Row, ...] | None = None
+    views: Views = msgspec.field(default_factory=Views)
 
     def cut(self) -> tuple[Row, ...]:
         """The rows of now, by ascending id: one tuple for all who ask before the next change."""
-        if self._cut is None:
-            self._cut = tuple(self.rows[number] for number in sorted(self.rows))
-        return self._cut
+        if self.views.cut is None:
+            self.views.kept = True
+            self.views.cut = tuple(self.rows[number] for number in sorted(self.rows))
+        return self.views.cut
 
     def put(self, old: Row | None, new: Row) -> None:
         """`new` takes the place of `old`."""
         self.rows[new.id] = new
-        self._cut = None
-        for watcher in self.watchers.values():
-            watcher.changed(old, new)
+        if self.views.kept:
+            self.views.changed(old, new)
 
     def remove(self, row: Row) -> None:
         """The mailbox is gone."""
         del self.rows[row.id]
-        self._cut = None
         self.addresses.pop(row.email.lower(), None)
         self.checks.pop(row.id, None)
-        for watcher in self.watchers.values():
-            watcher.changed(row, None)
+        if self.views.kept:
+            self.views.changed(row, None)
 
 
 class _Dump(msgspec.Struct, array_like=True):

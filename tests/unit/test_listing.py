@@ -145,7 +145,7 @@ def test_a_roster_keeps_few_orders() -> None:
         await filled(world, "a")
         for sort in ("id", "email", "status", "mail_count", "email"):
             assert emails(await walked(world, sort=sort)) == ["a"]
-        kept = await world.directory.ask("roster", 7, Query(lambda _, state: list(state.watchers)))
+        kept = await world.directory.ask("roster", 7, Query(lambda _, state: list(state.views.watchers)))
         assert kept == ["mail_count", "email"]
         assert len(kept) == ORDERS_MAX
 
