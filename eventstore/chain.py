@@ -23,6 +23,9 @@ from eventstore.model import StoredEvent, Tombstone
 GENESIS = bytes(32)
 """The chain before the first event."""
 
+CHECK_BYTES = 8
+"""A client keeps this much of a link: two histories agree in it by chance once in 2^64."""
+
 type Facts = tuple[int, str, int, str, bytes, int, int, str, str, str, int, str]
 """Position, stream, seq, type, body, version, ts_ms, entity, principal, command_id, cause, build."""
 
@@ -41,6 +44,11 @@ def link(before: bytes, facts: Facts) -> bytes:
     hashed.update(before)
     hashed.update(_encode(facts))
     return hashed.digest()
+
+
+def check_of(linked: bytes) -> str:
+    """The check of an event, from its link: 16 hex digits that depend on the whole log up to that event."""
+    return linked[:CHECK_BYTES].hex()
 
 
 def relink(before: bytes, event: StoredEvent) -> bytes:

@@ -222,7 +222,10 @@ class _MemoryStore:
         history = merged(tables.events, tables.pruned)
         chain = check(GENESIS, 0, dict.fromkeys(tables.streams, 0), history)
         firsts = tables.firsts
-        heads = {name: Head(firsts.get(name, 1), events[-1].seq) for name, events in tables.streams.items()}
+        heads = {
+            name: Head(firsts.get(name, 1), events[-1].seq, events[-1].chain)
+            for name, events in tables.streams.items()
+        }
         return Loaded(self._birth.log_id, len(history), chain, heads, dict(tables.counters))
 
     def care_due(self) -> bool:
@@ -273,6 +276,11 @@ class _MemoryStore:
         """See `Reads`."""
         tables = self._tables
         return [one.chain for one in merged(tables.events, tables.pruned) if after < one.position <= upto]
+
+    def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        """See `Reads`."""
+        pages = [self.events(stream, seq - 1, seq, 1, 0) for stream, seq in places]
+        return [page[0].chain if page else None for page in pages]
 
     def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Reads`."""

@@ -103,10 +103,15 @@ class Tombstone(msgspec.Struct, frozen=True, gc=False):
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """Where a stream stands: `first` = oldest seq still kept, `seq` = newest (0: empty)."""
+    """Where a stream stands: `first` = oldest seq still kept, `seq` = newest (0: empty).
+
+    `link` is the link of the hash chain at the newest event. It is empty until somebody asks for it
+    (`Log.links`) or an event is appended: to read it for every stream would make opening a log slower.
+    """
 
     first: int = 1
     seq: int = 0
+    link: bytes = b""
 
 
 class CommandKey(msgspec.Struct, frozen=True, gc=False):

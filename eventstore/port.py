@@ -100,6 +100,16 @@ class Log(Protocol):
         """
         ...
 
+    async def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        """The links of the hash chain at these (stream, seq), in order: one way to the store for all.
+
+        None where there is no such event, or it was pruned. `log` takes a position for the seq.
+
+        Raises:
+            Closed, Unavailable: as `read`.
+        """
+        ...
+
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` after each commit; the returned function ends that. Listeners must not raise."""
         ...

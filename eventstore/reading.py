@@ -57,7 +57,7 @@ class LogReader:
         """See `Log`."""
         place = self._place()
         if stream == LOG_STREAM:
-            return Head(1, place.position)
+            return Head(1, place.position, place.chain if place.position else b"")
         return place.heads.get(stream, _EMPTY)
 
     def streams(self, prefix: str) -> list[str]:
@@ -97,6 +97,24 @@ class LogReader:
             read = await self._read(lambda: self._reads.joined(spans))
             for place, joined in zip(places, read, strict=True):
                 found[place] = joined
+        return found
+
+    async def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        """See `Log`. Nothing above the head is told."""
+        found: list[bytes | None] = [None] * len(places)
+        wanted: list[int] = []
+        for index, (stream, seq) in enumerate(places):
+            head = self.head(stream)
+            if seq == head.seq and head.link:
+                found[index] = head.link
+            elif head.first <= seq <= head.seq:
+                wanted.append(index)
+        if wanted:
+            asked = [places[index] for index in wanted]
+            read = await self._read(lambda: self._reads.links(asked))
+            for index, link in zip(wanted, read, strict=True):
+                found[index] = link
+                self._remember(*places[index], link)
         return found
 
     async def command(self, key: CommandKey) -> CommandRecord | None:
@@ -229,6 +247,13 @@ class LogReader:
         while self._reading:
             self._read_done.clear()
             await self._read_done.wait()
+
+    def _remember(self, stream: str, seq: int, link: bytes | None) -> None:
+        """Keep the link of a stream's newest event: every subscriber of the stream is told of it."""
+        heads = self._place().heads
+        head = heads.get(stream)
+        if link is not None and head is not None and head.seq == seq and not head.link:
+            heads[stream] = Head(head.first, seq, link)
 
     def _bounds(self, stream: str, after: int, events_max: int) -> tuple[int, int, int]:
         """(after, upto, how many events at most) of a read."""

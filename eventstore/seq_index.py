@@ -83,6 +83,13 @@ class Unindexed:
         run = self._runs.get(stream)
         return 0 if run is None else run[0] + len(run[1]) - 1
 
+    def position(self, stream: int, seq: int) -> int | None:
+        """Where an event stands; None if it is not held."""
+        run = self._runs.get(stream)
+        if run is None or not 0 <= seq - run[0] < len(run[1]):
+            return None
+        return run[1][seq - run[0]]
+
     def split(self, stream: int, after: int, upto: int, limit: int) -> tuple[int, list[int]]:
         """Where the events with `after` < seq <= `upto` stand.
 

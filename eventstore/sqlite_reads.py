@@ -25,6 +25,7 @@ from eventstore.model import (
 )
 from eventstore.schema import connect_reader
 from eventstore.seq_index import Unindexed
+from eventstore.sqlite_links import select_links, select_links_at
 from eventstore.sqlite_pages import AT_POSITIONS, BY_SEQ, Asked, as_json, select_joined
 from eventstore.store import Loaded, Span
 
@@ -249,6 +250,19 @@ class SqliteReads:
             if link[0] != position:
                 raise Damaged(position, "missing")
         return [chain for _position, chain in links]
+
+    def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        """See `Reads`."""
+        number = self._names.streams.get
+        positions = [seq if stream == LOG_STREAM else 0 for stream, seq in places]
+        with self._connection() as connection:
+            found = select_links(
+                connection, self._unindexed, [(number(stream, 0), seq) for stream, seq in places]
+            )
+            if any(positions):
+                at = select_links_at(connection, positions)
+                found = [link or other for link, other in zip(found, at, strict=True)]
+            return found
 
     def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Reads`."""

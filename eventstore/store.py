@@ -158,7 +158,10 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct):
-    """Where the log stands in memory. A writer changes it on the loop only, while no commit runs."""
+    """Where the log stands in memory. A writer changes it on the loop only, while no commit runs.
+
+    A reader may add the link that a head lacks at any time: no commit depends on it.
+    """
 
     position: int
     chain: bytes
@@ -230,6 +233,10 @@ class Reads(Protocol):
 
     def chains(self, after: int, upto: int) -> list[bytes]:
         """The links of the chain at positions in (after, upto], pruned or not."""
+        ...
+
+    def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        """See `Log.links`."""
         ...
 
     def command(self, key: CommandKey) -> CommandRecord | None:

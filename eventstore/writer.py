@@ -53,7 +53,7 @@ class _Commit(msgspec.Struct, frozen=True):
 
     outcomes: list[Outcome]
     events: list[StoredEvent]
-    seqs: dict[str, int]
+    newest: dict[str, StoredEvent]
     firsts: dict[str, int]
     position: int
     chain: bytes
@@ -242,11 +242,12 @@ class Writer:
     def _settle(self, items: list[_Pending], commit: _Commit) -> None:
         """Heads, then futures, then listeners."""
         place = self.place
-        for stream, seq in commit.seqs.items():
+        for stream, event in commit.newest.items():
             known = place.heads.get(stream)
-            place.heads[stream] = Head(1 if known is None else known.first, seq)
+            place.heads[stream] = Head(1 if known is None else known.first, event.seq, event.chain)
         for stream, first in commit.firsts.items():
-            place.heads[stream] = Head(first, place.heads[stream].seq)
+            head = place.heads[stream]
+            place.heads[stream] = Head(first, head.seq, head.link)
         place.position = commit.position
         place.chain = commit.chain
         if commit.wrote:
@@ -316,7 +317,8 @@ class Writer:
         if wrote:
             draft.changes[:0] = counters
             self._store.commit(draft.group())
-        return _Commit(outcomes, draft.events, draft.seqs, draft.firsts, draft.position, draft.chain, wrote)
+        newest = {event.stream: event for event in draft.events}
+        return _Commit(outcomes, draft.events, newest, draft.firsts, draft.position, draft.chain, wrote)
 
     def _look(self) -> tuple[Loaded, list[StoredEvent]]:
         place = self.place

@@ -31,6 +31,14 @@ _PAGES_TOGETHER = 8
 """At most so many reads of so many joined pages at a time: a few MiB, however many come back at once."""
 
 
+_LINK_READS = 1
+_LINKS_TOGETHER = 64
+"""One read of 64 links at a time: what a crowd asks for meanwhile is read together next."""
+
+type EventPlace = tuple[str, int]
+"""Stream and seq of an event."""
+
+
 class Run(msgspec.Struct, frozen=True, gc=False):
     """A piece of a stream: the events right behind `after`, without a hole.
 
@@ -133,6 +141,9 @@ class Feed:
         self._taps: tuple[Tap, ...] = ()
         self._reads: SharedReads[_Read, Run] = SharedReads(self._read, reads_max)
         self._pages: SharedReads[Page, Run] = SharedReads(self._read_pages, _JOINED_READS, _PAGES_TOGETHER)
+        self._links: SharedReads[EventPlace, bytes | None] = SharedReads(
+            log.links, _LINK_READS, _LINKS_TOGETHER
+        )
         self._unlisten = log.listen(self._on_commit)
         self.fetches = 0
         """Reads of the store so far."""
@@ -191,6 +202,32 @@ class Feed:
         if after >= self._log.head(stream).seq:
             return Run(stream, after)
         return await self._pages.get(Page(stream, after, events_max, bytes_max))
+
+    def peek_link(self, stream: str, seq: int) -> bytes | None:
+        """The link of the hash chain at an event, from memory; None if only `links` can tell."""
+        head = self._log.head(stream)
+        if seq == head.seq and head.link:
+            return head.link
+        if seq > head.seq:
+            return None
+        found = self._tail.events(stream, seq - 1, events_max=1, bytes_max=0)
+        return found[0].chain if found else None
+
+    async def links(self, places: Sequence[EventPlace]) -> dict[EventPlace, bytes]:
+        """The links at these events, from the store; without those of events that are pruned or unknown.
+
+        Places that several callers ask for at one time are read together.
+
+        Raises:
+            Closed, Unavailable: the log could not be read.
+        """
+        answers = [self._links.ask(place) for place in places]
+        try:
+            found = [await answer for answer in answers]
+        finally:
+            for answer in answers:
+                answer.cancel()  # nobody waits any more, if one of them failed
+        return {place: link for place, link in zip(places, found, strict=True) if link is not None}
 
     def watch(self, stream: str, callback: Callable[[], None]) -> Watch:
         """Call `callback` once for each commit that touched `stream` (`log`: for each commit).

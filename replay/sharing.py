@@ -28,6 +28,10 @@ class SharedReads[K: Hashable, V]:
 
     async def get(self, key: K) -> V:
         """What `read` gives for `key`, or raises. Giving up here takes nothing from the others."""
+        return await self.ask(key)
+
+    def ask(self, key: K) -> asyncio.Future[V]:
+        """As `get`, for a caller that asks for several keys before it waits for the first."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[V] = loop.create_future()
         asking = self._asking.get(key)
@@ -41,7 +45,7 @@ class SharedReads[K: Hashable, V]:
                 worker.add_done_callback(self._workers.discard)
         else:
             asking.append(answer)
-        return await answer
+        return answer
 
     async def _work(self) -> None:
         try:

@@ -94,11 +94,20 @@ class ProtocolViolation(ClientError):  # noqa: N818  says what happened
     """The server sent what PROTOCOL does not allow."""
 
 
-class Cursor(msgspec.Struct, frozen=True):
-    """A place in a stream: the last seq that was processed, in the log with this id."""
+type Check = tuple[int, str]
+"""A seq with the check that the server gave for it: a digest of the log up to that event."""
+
+
+class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A place in a stream: the last seq that was processed, in the log with this id.
+
+    `check` is the last one heard on the way there. The server compares it when the client comes back, and
+    answers `reset` where the events before this place are not the ones that were processed.
+    """
 
     log: str
     seq: int
+    check: Check | None = None
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

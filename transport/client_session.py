@@ -138,6 +138,10 @@ class ClientSession:
         log = self._log or next((c.log for c in cursors.values()), "")
         resume = {name: cursor.seq for name, cursor in cursors.items() if cursor.log == log}
         self._resume = frozenset(resume)
+        going_on: dict[str, Any] = {"log": log or None, "cursors": resume}
+        checks = {name: cursors[name].check for name in resume if cursors[name].check is not None}
+        if checks:
+            going_on["checks"] = checks
         self._urgent = [
             {
                 "action": "authenticate",
@@ -145,7 +149,7 @@ class ClientSession:
                 "client": self._client,
                 "window": self.window,
                 "parts": True,
-                "resume": {"log": log or None, "cursors": resume},
+                "resume": going_on,
             }
         ]
 
@@ -352,6 +356,8 @@ class ClientSession:
             case LiveFrame(stream=name, seq=seq):
                 stream = self._streams.get(name)
                 if stream is not None and stream.active:
+                    if stream.live(message):
+                        self._ack_soon(now)  # the check is stored with the place
                     self._happened.append(Live(name, seq))
             case LagFrame(stream=name, behind=behind):
                 self._happened.append(Lag(name, behind))
@@ -476,7 +482,7 @@ class ClientSession:
     def _save(self) -> None:
         self._save_at = None
         cursors = {
-            s.name: Cursor(s.log, s.processed)
+            s.name: Cursor(s.log, s.processed, s.cursor.check if s.cursor is not None else None)
             for s in self._streams.values()
             if s.consumed and s.processed > s.saved
         }

@@ -6,13 +6,16 @@ Four positions, each at most the next: `processed` (the consumer came back for m
 
 An `era` is a stretch of numbers that fit together. A snapshot begins a new one; what a consumer
 says about an older era is no longer of interest.
+
+A check that the server gives belongs to a seq of the current era. It becomes part of `cursor` when that
+gets there, never before: with a cursor of an older era it would vouch for events that were replaced.
 """
 
 from collections import deque
 from typing import Any
 
-from transport.client_model import After, Batch, Cursor, Item, ProtocolViolation, Skipped, Snapshot
-from transport.client_wire import EventsFrame, SkippedFrame, SnapshotFrame, StreamPlace, Subscribed
+from transport.client_model import After, Batch, Check, Cursor, Item, ProtocolViolation, Skipped, Snapshot
+from transport.client_wire import EventsFrame, LiveFrame, SkippedFrame, SnapshotFrame, StreamPlace, Subscribed
 from transport.parts import Assembly
 
 BY_SNAPSHOT = frozenset({"gap", "reset", "snapshot"})
@@ -29,6 +32,7 @@ class Following:
         "assembly",
         "buffer",
         "buffered",
+        "checks",
         "consumed",
         "cursor",
         "era",
@@ -49,6 +53,7 @@ class Following:
         self.consumed = consumed
         self.buffer: deque[Item] = deque()
         self.buffered = 0  # events in the buffer
+        self.checks: list[tuple[int, Check]] = []  # with their eras; `cursor` is not there yet
         self.era = 0
         self.log = cursor.log if cursor else ""
         self.received = cursor.seq if cursor else 0
@@ -73,6 +78,7 @@ class Following:
         """Forget what was received but not handed over: it is asked for again."""
         self.buffer.clear()
         self.buffered = 0
+        self.checks.clear()
 
     def place(self, log: str, place: StreamPlace | Subscribed) -> None:
         """The server's word where this connection stands."""
@@ -81,7 +87,8 @@ class Following:
         if place.outcome in BY_SNAPSHOT:
             self.expects = place.outcome
             return
-        if self.consumed and self.cursor not in {None, Cursor(log, place.after)}:
+        cursor = self.cursor
+        if self.consumed and cursor is not None and (cursor.log, cursor.seq) != (log, place.after):
             raise ProtocolViolation(f"{self.name} was put somewhere else than asked for")
         self.expects = ""
         self.log, self.received = log, place.after
@@ -136,6 +143,8 @@ class Following:
         self.era += 1
         self.log, self.received = log, frame.seq
         self.processed = self.acked = self.saved = -1
+        if frame.check and self.consumed:
+            self.checks.append((self.era, (frame.seq, frame.check)))
         if self.consumed:
             self.buffer.append(Snapshot(self.name, frame.seq, state, outcome, log, self.era))
         self._pass_by()
@@ -148,8 +157,33 @@ class Following:
         item = self.buffer.popleft()
         if isinstance(item, Batch):
             self.buffered -= len(item)
-        self.cursor = Cursor(item.log, item.last)
+        known = None if isinstance(item, Snapshot) or self.cursor is None else self.cursor.check
+        self.cursor = Cursor(item.log, item.last, self._checked(item.era, item.last) or known)
         return item
+
+    def live(self, frame: LiveFrame) -> bool:
+        """The server gave a check for a place; whether `cursor` is there and has it now."""
+        if not frame.check or not self.consumed or not self.active or self.expects:
+            return False
+        self.checks.append((self.era, (frame.seq, frame.check)))
+        cursor = self.cursor
+        if self.buffer or cursor is None:
+            return False
+        check = self._checked(self.era, cursor.seq)
+        if check is None or check == cursor.check:
+            return False
+        self.cursor = Cursor(cursor.log, cursor.seq, check)
+        self.saved = -1  # the place is stored, but without this check
+        return True
+
+    def _checked(self, era: int, seq: int) -> Check | None:
+        """The last check that belongs to `era` and to `seq` or before it; it and older ones are taken."""
+        found: Check | None = None
+        while self.checks and (self.checks[0][0] < era or self.checks[0][1][0] <= seq):
+            of_era, check = self.checks.pop(0)
+            if of_era == era:
+                found = check
+        return found
 
     def abandon(self) -> None:
         """No consumer any more, but events still arrive: they count as processed."""
@@ -161,7 +195,7 @@ class Following:
     def _pass_by(self) -> None:
         if not self.consumed:
             self.processed = self.received
-            self.cursor = Cursor(self.log, self.received)
+            self.cursor = Cursor(self.log, self.received)  # no later connection goes on from it
 
     @property
     def ackable(self) -> bool:
@@ -175,7 +209,8 @@ class Following:
         self.asked = subscribe_id
         request: dict[str, Any] = {"action": "subscribe", "id": subscribe_id, "stream": self.name}
         if self.cursor is not None:
-            return request | {"after": self.cursor.seq, "log": self.cursor.log}
+            request |= {"after": self.cursor.seq, "log": self.cursor.log}
+            return request if self.cursor.check is None else request | {"check": self.cursor.check}
         if isinstance(self.start, int):
             return request | {"after": self.start, "log": log}
         return request | {"after": self.start}

@@ -79,6 +79,7 @@ class SnapshotFrame(_Message, frozen=True, tag="snapshot"):
     state: dict[str, Any]
     part: int = 1
     more: bool = False
+    check: str = ""
 
 
 class SkippedFrame(_Message, frozen=True, tag="skipped"):
@@ -95,6 +96,7 @@ class LiveFrame(_Message, frozen=True, tag="live"):
 
     stream: str
     seq: int
+    check: str = ""
 
 
 class LagFrame(_Message, frozen=True, tag="lag"):

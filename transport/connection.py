@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from actors import ActorDeadError, AskTimeout, LoopActor, Runtime, ask
 from eventstore.ambient import Ambient
+from eventstore.errors import EventStoreError
 from replay.feed import Feed
 from transport import outputs
 from transport.api import Reply, SnapshotOf
@@ -217,9 +218,11 @@ class Connection(LoopActor):
             await pending
 
     def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
-        verify = self._carry_out(self._session.received(message, self._now()))
-        if verify is not None:
-            return self._verify(verify)
+        asked = self._carry_out(self._session.received(message, self._now()))
+        if isinstance(asked, outputs.Verify):
+            return self._verify(asked)
+        if asked is not None:
+            return self._look_up(asked)
         self._pump.run()  # an ack made room, a subscription began
         return None
 
@@ -231,11 +234,9 @@ class Connection(LoopActor):
             hold_s = self._wires.door.auth_failed(self._ws.address, now.s)
             if hold_s > 0:
                 return self._hold_back(verdict, hold_s)
-            self._judge(verdict)
-            return None
+            return self._judge(verdict)
         self._wires.meter.authenticated("ok")
-        self._judge(verdict)
-        return None
+        return self._judge(verdict)
 
     async def _hold_back(self, verdict: AuthFailure, hold_s: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -250,7 +251,29 @@ class Connection(LoopActor):
             self._free = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._free)
 
-    def _judge(self, verdict: Verified | AuthFailure) -> None:
+    def _look_up(self, asked: outputs.LookUp) -> Coroutine[Any, Any, None] | None:
+        """From memory at once, or from the store; what cannot be read stays unknown."""
+        feed = self._wires.feed
+        links = {place: link for place in asked.places if (link := feed.peek_link(*place))}
+        if len(links) < len(asked.places):
+            return self._look_up_in_store(asked)
+        self._looked_up(links)
+        return None
+
+    async def _look_up_in_store(self, asked: outputs.LookUp) -> None:
+        try:
+            links = await self._wires.feed.links(asked.places)
+        except EventStoreError:
+            _log.warning("checks_not_compared", places=len(asked.places))
+            links = {}
+        self._looked_up(links)
+
+    def _looked_up(self, links: Mapping[tuple[str, int], bytes]) -> None:
+        self._carry_out(self._session.looked_up(links, self._now()))
+        self._tell_free()
+        self._pump.run()
+
+    def _judge(self, verdict: Verified | AuthFailure) -> Coroutine[Any, Any, None] | None:
         hub = self._wires.hub
         admitted = True
         if isinstance(verdict, Verified):
@@ -259,15 +282,18 @@ class Connection(LoopActor):
                 admitted = hub.join(self, verdict, client)
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self, verdict)
-        self._carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
+        asked = self._carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
+        if isinstance(asked, outputs.LookUp):
+            return self._look_up(asked)
         self._tell_free()
         self._pump.run()
+        return None
 
     # Carrying out what the session says --------------------------------------------------------------
 
-    def _carry_out(self, todo: Iterable[Output]) -> outputs.Verify | None:
-        """Do what the session says, in order. A token to look at is left to the caller."""
-        verify = None
+    def _carry_out(self, todo: Iterable[Output]) -> outputs.Verify | outputs.LookUp | None:
+        """Do what the session says, in order. A token or links to look at are left to the caller."""
+        asked = None
         frames: list[bytes] = []  # written together: each write is a system call
         for one in todo:
             match one:
@@ -284,8 +310,8 @@ class Connection(LoopActor):
                     _keep(self._commands, self._answer(one, record))
                 case outputs.Acked():
                     self._note((one,))
-                case outputs.Verify():
-                    verify = one
+                case outputs.Verify() | outputs.LookUp():
+                    asked = one
                 case outputs.Watch():
                     self._wires.meter.resumed(one.outcome)
                     self._pump.watch(one.stream)
@@ -295,12 +321,12 @@ class Connection(LoopActor):
                     self._pump.take_snapshot(one.sub)
                 case outputs.Alarm():
                     self._wires.meter.cursor_ahead()
-                    _log.error("cursor_ahead_of_log", stream=one.stream, cursor=one.cursor, head=one.head)
+                    _tell_alarm(one)
                 case outputs.Close():
                     self._write(frames)
                     self._say_close(one)
         self._write(frames)
-        return verify
+        return asked
 
     def _write(self, frames: list[bytes]) -> None:
         if frames:
@@ -384,6 +410,14 @@ class Connection(LoopActor):
 
     def _now(self) -> Now:
         return Now(self._wires.ambient.monotonic_s(), self._wires.ambient.now_ms())
+
+
+def _tell_alarm(alarm: outputs.Alarm) -> None:
+    facts = {"stream": alarm.stream, "cursor": alarm.cursor, "head": alarm.head}
+    if alarm.check_seq:
+        _log.error("check_differs_from_log", check_seq=alarm.check_seq, **facts)
+    else:
+        _log.error("cursor_ahead_of_log", **facts)
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:

@@ -15,6 +15,7 @@ subscription has nothing to catch up with when events come: `take` is the short 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from eventstore.chain import check_of
 from eventstore.model import LOG_STREAM, Head, Joined, StoredEvent
 from transport import outgoing
 from transport.frames import FrameCache, Framer, kind_of
@@ -310,4 +311,7 @@ class Delivery:
 
     def _live(self, sub: Subscription) -> list[bytes]:
         sub.told_live = True
-        return [outgoing.message(type="live", stream=sub.stream, seq=sub.flow.sent)]
+        head, check = self._log.head(sub.stream), None
+        if self.batched and head.link and head.seq == sub.flow.sent:
+            check = check_of(head.link)
+        return [outgoing.message(type="live", stream=sub.stream, seq=sub.flow.sent, check=check)]

@@ -26,6 +26,9 @@ _INT_DIGITS_MAX = len(str(INT_MAX)) + 1  # with a sign
 
 type Name = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX)]
 type Seq = Annotated[int, msgspec.Meta(ge=0, le=INT_MAX)]
+type Check = tuple[Seq, Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]]
+"""A seq with its check. A text that no check can be is one that differs: a client whose store was damaged
+gets a `reset` and not the same refusal for ever."""
 type StreamName = Annotated[str, msgspec.Meta(min_length=1, max_length=STREAM_CHARS_MAX)]
 
 
@@ -53,10 +56,12 @@ class Resume(msgspec.Struct, frozen=True):
     """Cursors to go on from, and the log they belong to.
 
     A name that no stream can have is like that of a stream one may not read: it costs only itself.
+    `checks` holds the last check that the client was told of a stream.
     """
 
     log: str | None = None
     cursors: dict[str, Seq] = {}
+    checks: dict[str, Check] = {}
 
 
 class Authenticate(msgspec.Struct, frozen=True):
@@ -78,6 +83,7 @@ class Subscribe(msgspec.Struct, frozen=True):
     stream: StreamName
     after: Seq | str = "head"
     log: str | None = None
+    check: Check | None = None
 
 
 class Unsubscribe(msgspec.Struct, frozen=True):

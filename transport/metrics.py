@@ -51,7 +51,9 @@ class Metrics:
         self._events = self._counter("events_delivered", "Events written to connections.")
         self._bytes = self._counter("bytes_sent", "Bytes of frames written to connections.")
         self._resumes = _Labelled(self._counter("resumes", "Subscriptions begun, by outcome.", "outcome"))
-        self._ahead = self._counter("cursor_ahead", "Cursors beyond the head of the log: an alarm.")
+        self._ahead = self._counter(
+            "cursor_ahead", "Cursors beyond the head of the log, or with a check that differs: an alarm."
+        )
         self._closes = self._counter("closes", "Connections ended, by close code.", "code")
         self._auth = _Labelled(self._counter("authentications", "Authentications, by result.", "result"))
         self._commands = self._counter("commands", "Commands answered.", "action", "outcome")
@@ -76,7 +78,7 @@ class Metrics:
         self._resumes[outcome].inc()
 
     def cursor_ahead(self) -> None:
-        """A client was ahead of the log: numbers were lost, or it speaks of another log."""
+        """A client was ahead of the log, or saw other events: history was lost or replaced."""
         self._ahead.inc()
 
     def closed(self, code: int) -> None:

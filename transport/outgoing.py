@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from eventstore.chain import check_of
 from eventstore.model import Head
 from transport.api import Principal, Reply
 from transport.codes import CLOSES, CloseCode, ErrorCode
@@ -92,10 +93,12 @@ def reply(answer: Reply, request_id: str | None, part: Part = ONLY) -> bytes:
     return spliced(answer.body, tail) if tail else answer.body
 
 
-def snapshot(stream: str, seq: int, state: bytes, part: Part = ONLY) -> bytes:
-    """A `snapshot`, or a part of one, as JSON; `state` is a JSON object already."""
+def snapshot(stream: str, seq: int, state: bytes, link: bytes = b"", part: Part = ONLY) -> bytes:
+    """A `snapshot`, or a part of one, as JSON; `state` is a JSON object. Without a `link` it has no check."""
+    check = b'"check":"%b",' % check_of(link).encode() if link else b""
     place = part.members and part.members + b","
-    return b'{"type":"snapshot","stream":%b,"seq":%d,%b"state":%b}' % (_encode(stream), seq, place, state)
+    head = b'{"type":"snapshot","stream":%b,"seq":%d,%b%b"state":' % (_encode(stream), seq, check, place)
+    return b"%b%b}" % (head, state)
 
 
 def goaway(code: CloseCode, reason: str) -> bytes:

@@ -29,6 +29,15 @@ class Verify(msgspec.Struct, frozen=True):
         return "Verify('[hidden]')"
 
 
+class LookUp(msgspec.Struct, frozen=True):
+    """Find the links of the hash chain at these (stream, seq), then call `looked_up`.
+
+    Hand in no message before.
+    """
+
+    places: tuple[tuple[str, int], ...]
+
+
 class Execute(msgspec.Struct, frozen=True):
     """Answer this call, then call `replied`."""
 
@@ -72,11 +81,15 @@ class Acked(msgspec.Struct, frozen=True):
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """A client was ahead of the log: history was lost somewhere. Tell the operator."""
+    """A client knows events that the log does not hold: history was lost somewhere. Tell the operator.
+
+    `check_seq`: the seq of its check that differs, 0 where the cursor lies beyond the head.
+    """
 
     stream: str
     cursor: int
     head: int
+    check_seq: int = 0
 
 
 class Close(msgspec.Struct, frozen=True):
@@ -86,4 +99,6 @@ class Close(msgspec.Struct, frozen=True):
     reason: str
 
 
-type Output = bytes | Verify | Execute | Record | TakeSnapshot | Watch | Unwatch | Acked | Alarm | Close
+type Output = (
+    bytes | Verify | LookUp | Execute | Record | TakeSnapshot | Watch | Unwatch | Acked | Alarm | Close
+)

@@ -143,7 +143,7 @@ class Meter(Protocol):
         ...
 
     def cursor_ahead(self) -> None:
-        """A client was ahead of the log."""
+        """A client was ahead of the log, or its check differed."""
         ...
 
     def closed(self, code: int) -> None:

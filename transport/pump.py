@@ -252,8 +252,12 @@ class Pump:
             seq = self._feed.head(sub.stream).seq
         else:
             seq, state = await of(sub.stream)
+        link = self._feed.peek_link(sub.stream, seq)
+        if link is None and seq and self.session.delivery.batched:
+            link = await self._link(sub.stream, seq)
+        link = link or b""
         if isinstance(state, bytes) or not self.session.parts:
-            self._perform(self.session.snapshot(sub, seq, state))
+            self._perform(self.session.snapshot(sub, seq, state, link))
             return
         parts, number, more = state.parts(self._part_bytes_max), 0, True
         while more:
@@ -262,4 +266,11 @@ class Pump:
                 return
             number += 1
             body, more = next(parts)
-            self._perform(self.session.snapshot(sub, seq, body, Part(number, more)))
+            self._perform(self.session.snapshot(sub, seq, body, link, Part(number, more)))
+
+    async def _link(self, stream: str, seq: int) -> bytes | None:
+        """The link of a snapshot's event. A snapshot without a check is better than none."""
+        try:
+            return (await self._feed.links([(stream, seq)])).get((stream, seq))
+        except EventStoreError:
+            return None

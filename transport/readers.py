@@ -1,7 +1,9 @@
 """The subscriptions of one session: who may read, from where, what is acked (PROTOCOL 3, 5). Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
+from eventstore.chain import check_of
 from eventstore.model import Head
 from transport import frames, messages, outgoing
 from transport.api import Principal
@@ -18,6 +20,12 @@ from transport.shared import Shared
 type Places = dict[str, Mapping[str, object]]
 """`streams` of an `authentication_result`."""
 
+type EventPlace = tuple[str, int]
+"""Stream and seq of an event."""
+
+type Links = Mapping[EventPlace, bytes]
+"""Links of the hash chain."""
+
 _DENIED = Place(Outcome.DENIED, 0)
 
 
@@ -31,18 +39,57 @@ class Readers:
         self._delivery = delivery
         self._compression = compression
 
-    def open(self, principal: Principal, resume: messages.Resume) -> tuple[Places, list[Output]]:
-        """Begin the first subscriptions: the own stream, `system`, and what the cursors name."""
+    def unknown(self, principal: Principal, resume: messages.Resume) -> tuple[EventPlace, ...]:
+        """The events whose links `open` needs and that memory does not hold."""
+        wanted: dict[EventPlace, None] = {}
+        same_log = resume.log == self._shared.log.log_id
+        for stream in islice(_first_streams(principal, resume), self._shared.settings.subscriptions_max):
+            check = resume.checks.get(stream) if same_log and stream in resume.cursors else None
+            wanted |= self._unknown(principal, stream, check)
+        return tuple(wanted)
+
+    def unknown_of(self, parsed: Parsed, principal: Principal) -> tuple[EventPlace, ...]:
+        """As `unknown`, for a `subscribe`."""
+        asked = messages.convert(parsed, messages.Subscribe)
+        if isinstance(asked, Invalid):
+            return ()
+        same_log = isinstance(asked.after, int) and asked.log == self._shared.log.log_id
+        return tuple(self._unknown(principal, asked.stream, asked.check if same_log else None))
+
+    def _unknown(
+        self, principal: Principal, stream: str, check: messages.Check | None
+    ) -> dict[EventPlace, None]:
+        if not may_read(principal, stream):
+            return {}
+        head = self._shared.log.head(stream)
+        wanted: dict[EventPlace, None] = {}
+        if head.seq and not head.link and self._delivery.batched:  # a classic client is told no check
+            wanted[stream, head.seq] = None
+        seq = check[0] if check else 0
+        if 0 < seq < head.seq or (seq == head.seq and seq and not head.link):
+            wanted[stream, seq] = None
+        return wanted
+
+    def open(
+        self, principal: Principal, resume: messages.Resume, links: Links
+    ) -> tuple[Places, list[Output]]:
+        """Begin the first subscriptions: the own stream, `system`, and what the cursors name.
+
+        `links`: what is known of the events that `unknown` named.
+        """
         same_log = resume.log == self._shared.log.log_id
         streams: Places = {}
         begun: list[Output] = []
-        for stream in dict.fromkeys((principal.name, SYSTEM_STREAM, *resume.cursors)):
+        for stream in _first_streams(principal, resume):
             head = self._shared.log.head(stream)
             where = _DENIED
             if may_read(principal, stream) and self._has_room(stream):
                 cursor = resume.cursors.get(stream)
-                where = place(head, "head" if cursor is None else cursor, same_log=same_log)
-                begun += self._begin(stream, where, cursor, head)
+                check = resume.checks.get(stream)
+                after = "head" if cursor is None else cursor
+                differs = _differs(head, stream, check, links)
+                where = place(head, after, same_log=same_log, differs=differs)
+                begun += self._begin(stream, where, cursor, head, check)
             streams[stream] = outgoing.placed(where, head)
         return streams, begun
 
@@ -57,8 +104,8 @@ class Readers:
         }
         return streams, lost
 
-    def subscribe(self, parsed: Parsed, principal: Principal) -> list[Output]:
-        """`subscribe`, also again, which moves the position."""
+    def subscribe(self, parsed: Parsed, principal: Principal, links: Links) -> list[Output]:
+        """`subscribe`, also again, which moves the position. `links`: as for `open`, of `unknown_of`."""
         asked = messages.convert(parsed, messages.Subscribe)
         if isinstance(asked, Invalid):
             return [outgoing.refusal(asked)]
@@ -74,11 +121,12 @@ class Readers:
             why = "a number in `after` needs its log"
             return [outgoing.refusal(messages.invalid_field("log", why, parsed.id))]
         try:
-            where = place(head, asked.after, same_log=asked.log == log.log_id)
+            differs = _differs(head, stream, asked.check, links)
+            where = place(head, asked.after, same_log=asked.log == log.log_id, differs=differs)
         except ValueError:
             why = "a number, `head`, `start` or `snapshot` is needed"
             return [outgoing.refusal(messages.invalid_field("after", why, parsed.id))]
-        begun = self._begin(stream, where, cursor, head)
+        begun = self._begin(stream, where, cursor, head, asked.check)
         return [self._subscribed(stream, where, head, parsed.id), *begun]
 
     def unsubscribe(self, parsed: Parsed) -> list[Output]:
@@ -90,13 +138,16 @@ class Readers:
         said = outgoing.message(type="unsubscribed", id=parsed.id, stream=asked.stream)
         return [Unwatch(asked.stream), said] if was else [said]
 
-    def snapshot(self, sub: Subscription, seq: int, state: bytes | Parted, part: Part = ONLY) -> list[Output]:
+    def snapshot(
+        self, sub: Subscription, seq: int, state: bytes | Parted, link: bytes = b"", part: Part = ONLY
+    ) -> list[Output]:
         """A state that was wanted, or a part of it; dropped if the subscription has moved on."""
         if self._delivery.subs.get(sub.stream) is not sub:
             return []
         bytes_max = self._shared.settings.reply_bytes_max
+        link = link if self._delivery.batched else b""
         whole = state if isinstance(state, bytes) else state.whole(bytes_max)
-        said = b"" if whole is None else outgoing.snapshot(sub.stream, seq, whole, part)
+        said = b"" if whole is None else outgoing.snapshot(sub.stream, seq, whole, link, part)
         if whole is None or len(said) > bytes_max:
             return self._end(sub.stream, "too_large")
         if part.more:
@@ -117,12 +168,14 @@ class Readers:
         subs = self._delivery.subs
         return stream in subs or len(subs) < self._shared.settings.subscriptions_max
 
-    def _begin(self, stream: str, where: Place, cursor: int | None, head: Head) -> list[Output]:
+    def _begin(
+        self, stream: str, where: Place, cursor: int | None, head: Head, check: messages.Check | None
+    ) -> list[Output]:
         """What follows the message that announces a subscription."""
         sub = self._delivery.add(stream, where.after, waiting=where.needs_snapshot)
         begun: list[Output] = [Watch(stream, where.outcome)]
-        if where.ahead and cursor is not None:
-            begun.append(Alarm(stream, cursor, head.seq))
+        if (where.ahead or where.differs) and cursor is not None:
+            begun.append(Alarm(stream, cursor, head.seq, check[0] if check and where.differs else 0))
         if where.needs_snapshot:
             begun.append(TakeSnapshot(sub))
         else:
@@ -142,3 +195,20 @@ class Readers:
             log=self._shared.log.log_id,
             **outgoing.placed(where, head),
         )
+
+
+def _first_streams(principal: Principal, resume: messages.Resume) -> Iterable[str]:
+    """What a connection follows from the beginning: the own stream, `system`, and what the cursors name."""
+    return dict.fromkeys((principal.name, SYSTEM_STREAM, *resume.cursors))
+
+
+def _differs(head: Head, stream: str, check: messages.Check | None, links: Links) -> bool:
+    """Whether a client's check contradicts the log. What is not known contradicts nothing."""
+    if check is None or not check[0]:
+        return False
+    seq, text = check
+    if seq > head.seq:
+        return True  # the client saw an event that the log does not hold
+    link = head.link if seq == head.seq else b""
+    link = link or links.get((stream, seq), b"")
+    return bool(link) and check_of(link) != text

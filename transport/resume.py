@@ -19,11 +19,16 @@ class Outcome(StrEnum):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where the reader stands. `ahead`: its cursor lies beyond the head, which must never happen."""
+    """Where the reader stands.
+
+    `ahead`: its cursor lies beyond the head. `differs`: its check is not that of this log. Neither may
+    ever happen, unless events were lost or replaced.
+    """
 
     outcome: Outcome
     after: int
     ahead: bool = False
+    differs: bool = False
 
     @property
     def needs_snapshot(self) -> bool:
@@ -31,8 +36,10 @@ class Place(msgspec.Struct, frozen=True):
         return self.outcome in (Outcome.GAP, Outcome.RESET, Outcome.SNAPSHOT)
 
 
-def place(head: Head, after: int | str, *, same_log: bool) -> Place:
+def place(head: Head, after: int | str, *, same_log: bool, differs: bool = False) -> Place:
     """The place for `after`: a cursor (of this log if `same_log`), `head`, `start` or `snapshot`.
+
+    `differs`: the events before the cursor are not those that the client saw.
 
     The snapshot that follows where one is needed is taken at or behind the head of this moment.
 
@@ -41,7 +48,7 @@ def place(head: Head, after: int | str, *, same_log: bool) -> Place:
     """
     match after:
         case int():
-            return _by_cursor(head, after, same_log=same_log)
+            return _by_cursor(head, after, same_log=same_log, differs=differs)
         case "head":
             return Place(Outcome.FRESH, head.seq)
         case "start":
@@ -52,11 +59,13 @@ def place(head: Head, after: int | str, *, same_log: bool) -> Place:
             raise ValueError("unknown place")
 
 
-def _by_cursor(head: Head, cursor: int, *, same_log: bool) -> Place:
+def _by_cursor(head: Head, cursor: int, *, same_log: bool, differs: bool = False) -> Place:
     if not same_log:
         return Place(Outcome.RESET, head.seq)
     if cursor > head.seq:
         return Place(Outcome.RESET, head.seq, ahead=True)
+    if differs:
+        return Place(Outcome.RESET, head.seq, differs=True)
     if cursor < head.first - 1:
         return Place(Outcome.GAP, head.seq)
     return Place(Outcome.RESUMED, cursor)

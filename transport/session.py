@@ -7,8 +7,9 @@ knows a socket, so a test, a simulator and the real connection drive the same ob
 There is one machine, `STATES`. It sees few events, since most messages change no state:
 
     CONNECTED    nobody yet. Only `authenticate` and heartbeats are heard; ends after 10 s.
-    VERIFYING    a token is being looked at (the answer may be held back). The shell hands in no
-                 further message before `verdict`: what was sent behind `authenticate` comes after it.
+    VERIFYING    a token is being looked at (the answer may be held back), then the log's links that
+                 the client's checks are compared with. The shell hands in no further message before
+                 `verdict` and `looked_up`: what was sent behind `authenticate` comes after it.
     OPEN         authenticated: subscriptions, acks, commands; events flow.
     REFRESHING   as OPEN, while another token is looked at. Events flow on.
     CLOSED       goaway was said. Whatever happens now changes nothing and is answered by nothing.
@@ -18,8 +19,9 @@ where, `delivery` what is sent next, `calls` what a command is, `liveness` who i
 decides what follows from what.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 
 import msgspec
 
@@ -32,10 +34,10 @@ from transport.dialects import Dialect
 from transport.limits import TokenBucket
 from transport.liveness import Liveness
 from transport.messages import Invalid, Parsed
-from transport.outputs import Acked, Close, Execute, Now, Output, Record, Verify
+from transport.outputs import Acked, Close, Execute, LookUp, Now, Output, Record, Verify
 from transport.parts import ONLY, Part, Parted
 from transport.ports import AuthFailure, Verified
-from transport.readers import Readers
+from transport.readers import Links, Readers
 from transport.shared import Shared
 
 
@@ -67,8 +69,8 @@ class Session:
     """See the module. One per connection."""
 
     __slots__ = (
-        "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_liveness", "_readers",
-        "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts",
+        "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_go_on", "_liveness",
+        "_readers", "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts",
     )  # fmt: skip
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now) -> None:
@@ -80,6 +82,7 @@ class Session:
         self._liveness = Liveness(settings, dialect, now.s)
         self._verified: Verified | None = None
         self._asked: tuple[messages.Authenticate, str | None] | None = None
+        self._go_on: Callable[[Links, Now], list[Output]] | None = None  # once links are looked up
         self._client = ""
         self.parts = False
         """Whether long messages may come in parts."""
@@ -136,9 +139,12 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether no further message may be handed in: too many commands run, or a token is looked at."""
+        """Whether no further message may be handed in.
+
+        Too many commands run, a token is looked at, or links are looked up.
+        """
         full = self._calls.outstanding >= self._shared.settings.commands_outstanding_max
-        return full or self._state in (State.VERIFYING, State.REFRESHING)
+        return full or self._go_on is not None or self._state in (State.VERIFYING, State.REFRESHING)
 
     # What happens: messages ------------------------------------------------------------------------
 
@@ -152,6 +158,7 @@ class Session:
         if self._state is State.CLOSED:
             return []
         assert self._state in (State.CONNECTED, State.OPEN), "a message was handed in before the verdict"
+        assert self._go_on is None, "a message was handed in before `looked_up`"
         parsed = self._parse(data)
         if isinstance(parsed, Parsed) and parsed.action == "ack" and self._state is State.OPEN:
             return self._ack(parsed, now)
@@ -174,7 +181,7 @@ class Session:
             return [outgoing.error(ErrorCode.UNAUTHENTICATED, "请先进行身份认证", request_id=parsed.id)]
         match parsed.action:
             case "subscribe":
-                return self._readers.subscribe(parsed, self._verified.principal)
+                return self._subscribe(parsed, self._verified.principal)
             case "unsubscribe":
                 return self._readers.unsubscribe(parsed)
             case _:
@@ -213,22 +220,40 @@ class Session:
         if not admitted:
             return self.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
         known = self.principal
-        self._move("accepted")
         if known is None:
-            return [*self._open(asked, verdict), *self._warning(now)]
+            places = self._readers.unknown(verdict.principal, asked.resume or messages.Resume())
+            if not places:
+                return self._open(asked, verdict, {}, now)
+            self._go_on = partial(self._open, asked, verdict)
+            return [LookUp(places)]
+        self._move("accepted")
         if known.user_id != verdict.principal.user_id:
             text = "令牌属于另一用户，连接保持不变"
             return [outgoing.error(ErrorCode.USER_MISMATCH, text, request_id=request_id)]
         return [*self._refresh(verdict), *self._warning(now)]
 
-    def _open(self, asked: messages.Authenticate, verified: Verified) -> list[Output]:
+    def looked_up(self, links: Links, now: Now) -> list[Output]:
+        """The links that a `LookUp` named, as far as they could be found."""
+        go_on, self._go_on = self._go_on, None
+        return [] if self._state is State.CLOSED or go_on is None else go_on(links, now)
+
+    def _open(self, asked: messages.Authenticate, verified: Verified, links: Links, now: Now) -> list[Output]:
+        self._move("accepted")
         self._verified = verified
         self._client = asked.client or ""
         self.parts = asked.parts
         if asked.window is not None:
             self.delivery.window.size = min(asked.window, self._shared.settings.window_max)
-        streams, begun = self._readers.open(verified.principal, asked.resume or messages.Resume())
-        return [self._result(verified, streams), *begun]
+        resume = asked.resume or messages.Resume()
+        streams, begun = self._readers.open(verified.principal, resume, links)
+        return [self._result(verified, streams), *begun, *self._warning(now)]
+
+    def _subscribe(self, parsed: Parsed, principal: Principal) -> list[Output]:
+        places = self._readers.unknown_of(parsed, principal)
+        if not places:
+            return self._readers.subscribe(parsed, principal, {})
+        self._go_on = lambda links, _now: self._readers.subscribe(parsed, principal, links)
+        return [LookUp(places)]
 
     def _refresh(self, verified: Verified) -> list[Output]:
         self._verified = verified
@@ -247,9 +272,14 @@ class Session:
             dictionary=self._compression.announced if self._compression else None,
         )
 
-    def snapshot(self, sub: Subscription, seq: int, state: bytes | Parted, part: Part = ONLY) -> list[Output]:
-        """The state of `sub`'s stream after event `seq`, as a JSON object, or a part of it."""
-        return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, state, part)
+    def snapshot(
+        self, sub: Subscription, seq: int, state: bytes | Parted, link: bytes = b"", part: Part = ONLY
+    ) -> list[Output]:
+        """The state of `sub`'s stream after event `seq`, as a JSON object, or a part of it.
+
+        `link`: that event's, if known.
+        """
+        return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, state, link, part)
 
     def awaits(self, sub: Subscription) -> bool:
         """Whether the state of `sub`'s stream is still wanted."""

@@ -9,7 +9,7 @@ from eventstore.compaction import Policy, compact
 from eventstore.errors import Damaged, TooLarge
 from eventstore.limits import PRUNE_EVENTS_MAX
 from eventstore.log import StoreLog
-from eventstore.model import Append, Head, Joined, Pruning
+from eventstore.model import Append, Joined, Pruning
 from eventstore.proof import NotProvable, check_against, checkpoint_of, prove
 from replay.feed import Feed
 from tests.support.logs import ENGINES, Engine, append, event, looped, make_engine, opened
@@ -20,6 +20,11 @@ ALL = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     return make_engine(request.param, tmp_path)
+
+
+def stands(log: StoreLog, *streams: str) -> list[tuple[int, int]]:
+    """The oldest and the newest seq of each stream."""
+    return [(log.head(stream).first, log.head(stream).seq) for stream in streams]
 
 
 async def fill(log: StoreLog) -> None:
@@ -65,9 +70,9 @@ async def test_the_log_stays_whole_through_compactions_and_restarts(engine: Engi
         assert await log.verify() == log.position
         assert await log.check_receipts() == 13
         assert await compact(log, ALL, engine.ambient, "") == 0
-        here = log.position, log.head("user/1"), log.head("user/2")
+        here = log.position, *stands(log, "user/1", "user/2")
     async with opened(engine) as log:
-        assert (log.position, log.head("user/1"), log.head("user/2")) == here
+        assert (log.position, *stands(log, "user/1", "user/2")) == here
         assert await log.verify() == log.position
         await check_against(log, before)
 
@@ -77,8 +82,7 @@ async def test_the_oldest_seq_that_is_kept_is_told(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
         await compact(log, ALL, engine.ambient, "")
-        assert log.head("user/1") == Head(4, 6)
-        assert log.head("user/2") == Head(3, 3)
+        assert stands(log, "user/1", "user/2") == [(4, 6), (3, 3)]
         assert log.head("log").first == 1
 
 
@@ -145,3 +149,12 @@ async def test_too_many_at_once_are_refused(engine: Engine) -> None:
     async with opened(engine) as log:
         with pytest.raises(TooLarge):
             await log.append(Append(ts_ms=0, prune=Pruning(tuple(range(PRUNE_EVENTS_MAX + 1)), {})))
+
+
+@looped
+async def test_the_link_of_a_pruned_event_is_not_told_and_that_of_a_kept_one_is(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await fill(log)
+        kept = (await log.read("user/1", 3, events_max=1))[0].chain
+        await compact(log, ALL, engine.ambient, "")
+        assert await log.links([("user/1", 3), ("user/1", 4)]) == [None, kept]

@@ -164,6 +164,34 @@ async def test_a_closed_log_joins_nothing(engine: Engine) -> None:
 
 
 @looped
+async def test_links_are_those_of_the_events_asked_for_wherever_they_stand(engine: Engine) -> None:
+    async with opened(engine) as log:
+        for _ in range(3):
+            await log.append(append(event("a"), event("b")))
+        events = await log.read("log", 0, events_max=99)
+    async with opened(engine) as log:
+        await log.append(append(event("a")))
+        events += await log.read("log", len(events), events_max=99)
+        places = [(one.stream, one.seq) for one in events]
+        assert await log.links(places) == [one.chain for one in events]
+        assert await log.links([("log", one.position) for one in events]) == [one.chain for one in events]
+        nowhere = [("a", 0), ("a", 5), ("b", 4), ("c", 1), ("log", 0), ("log", 8)]
+        assert await log.links(nowhere) == [None] * len(nowhere)
+
+
+@looped
+async def test_a_head_knows_its_link_once_it_was_written_or_asked_for(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await log.append(append(event("a"), event("b")))
+        link = (await log.read("a", 0, events_max=1))[0].chain
+        assert log.head("a").link == link
+        assert log.head("log").link == log.head("b").link
+    async with opened(engine) as log:
+        assert await log.links([("a", 1)]) == [link]
+        assert log.head("a").link == link
+
+
+@looped
 async def test_streams_are_listed_by_prefix_and_in_order(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("user/2"), event("mailbox/1"), event("user/1")))

@@ -134,8 +134,16 @@ class World:
         return [nonce for nonce in self.applied if nonce not in self.log.compacted]
 
     def settled(self) -> bool:
-        head = Cursor(self.log.id, self.log.streams[STREAM].head)
-        return self.saved.get(STREAM) == head and len(self.replies) == self.commands
+        return self.saved_at_head() and len(self.replies) == self.commands
+
+    def saved_at_head(self) -> bool:
+        saved = self.saved.get(STREAM)
+        return saved is not None and (saved.log, saved.seq) == (self.log.id, self.log.streams[STREAM].head)
+
+    def has_check(self) -> bool:
+        """Whether the client would notice that its events were replaced."""
+        cursor = self.session._streams[STREAM].cursor
+        return cursor is not None and cursor.check is not None and cursor.check[0] > 0
 
     def settle(self) -> None:
         """The faults are over: everything that is on its way arrives."""
@@ -165,6 +173,11 @@ def _step(world: World, name: str, count: int) -> None:
         case "replace":
             world.log.replace()
             world.cut()  # a log is replaced with its server down
+            world.connect()
+        case "revise":
+            world.cut()  # as above
+            if world.has_check():
+                world.log.revise()
             world.connect()
         case "reconnect":
             world.cut()
@@ -207,7 +220,7 @@ def test_what_is_applied_is_the_log_whatever_was_cut_lost_or_repeated(
         _step(world, name, count)
     world.settle()
     assert world.applied_and_kept() == world.log.nonces(STREAM)
-    assert world.saved[STREAM] == Cursor(world.log.id, world.log.streams[STREAM].head)
+    assert world.saved_at_head()
 
 
 @settings(max_examples=150, deadline=None)
@@ -244,3 +257,15 @@ def test_the_buffer_never_holds_more_than_a_window(steps: list[tuple[str, int]],
         held = sum(len(item) for item in following.buffer if isinstance(item, Batch))
         assert held == following.buffered
         assert following.buffered <= window
+
+
+@settings(max_examples=150, deadline=None)
+@given(_steps(*_FAULTLESS, *_FAULTS, "revise", "revise"), st.integers(1, 16))
+def test_a_client_with_a_check_applies_the_events_that_took_the_place_of_those_it_knew(
+    steps: list[tuple[str, int]], window: int
+) -> None:
+    world = World(window, "start")
+    for name, count in steps:
+        _step(world, name, count)
+    world.settle()
+    assert world.applied_and_kept() == world.log.nonces(STREAM)

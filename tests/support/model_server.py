@@ -4,6 +4,7 @@ Written from PROTOCOL alone. It keeps whole streams in lists, answers at once, a
 `AssertionError` when a client does what the page forbids.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -31,6 +32,7 @@ class ModelLog:
     executed: dict[str, dict[str, Any]] = field(default_factory=dict)
     appended: int = 0
     compacted: set[int] = field(default_factory=set)
+    revised: bool = False
 
     def append(self, stream: str, **fields: Any) -> int:
         self.appended += 1
@@ -46,10 +48,24 @@ class ModelLog:
         """The oldest `count` events that are still there are no longer: `skipped` accounts for them."""
         self.compacted.update(self.nonces(stream)[:count])
 
+    def check(self, stream: str, seq: int) -> str:
+        """Depends on every event of the stream up to `seq`, also on those that were compacted."""
+        nonces = [event["nonce"] for event in self.streams[stream].events[:seq]]
+        return hashlib.blake2b(repr(nonces).encode(), digest_size=8).hexdigest()
+
     def nonces(self, stream: str) -> list[int]:
         """What the stream holds now."""
         nonces = [event["nonce"] for event in self.streams[stream].events]
         return [nonce for nonce in nonces if nonce not in self.compacted]
+
+    def revise(self) -> None:
+        """Other events take the place of all, under the same numbers and in a log of the same id."""
+        self.revised = True
+        for name, stream in self.streams.items():
+            count = stream.head
+            stream.events.clear()
+            for _ in range(count):
+                self.append(name)
 
     def replace(self) -> None:
         """Another log under the same address, with other events: numbers went back."""
@@ -132,7 +148,8 @@ class ModelConnection:
                 return json.dumps(frame)
             if place.after == stream.head and not place.live:
                 place.live = True
-                return json.dumps({"type": "live", "stream": name, "seq": place.after})
+                live = {"type": "live", "stream": name, "seq": place.after}
+                return json.dumps({**live, "check": self.log.check(name, place.after)})
         return None
 
     def _gone(self, stream: Stream, index: int) -> bool:
@@ -145,9 +162,17 @@ class ModelConnection:
         frames: list[str] = []
         for name in {"user/1": 0, "system": 0, **resume["cursors"]}:
             after = resume["cursors"].get(name, "head")
-            more, answers[name] = self._subscribe(name, after, resume["log"])
+            seq, check = resume.get("checks", {}).get(name, (0, ""))
+            same = resume["log"] == self.log.id
+            assert not check or name in resume["cursors"], "a check without a cursor"
+            differs = same and check and (seq > self._head(name) or check != self.log.check(name, seq))
+            assert not differs or self.log.revised, f"{name} {seq} has another check than was told"
+            more, answers[name] = self._subscribe(name, after, None if differs else resume["log"])
             frames += more
         return [self._auth_result(answers), *frames]
+
+    def _head(self, name: str) -> int:
+        return self.log.streams[name].head
 
     def _auth_result(self, places: dict[str, dict[str, Any]]) -> str:
         return json.dumps(
@@ -187,7 +212,8 @@ class ModelConnection:
         frames = []
         if outcome in {"gap", "reset", "snapshot"}:
             state = {"nonces": self.log.nonces(name)}
-            frames = [json.dumps({"type": "snapshot", "stream": name, "seq": at, "state": state})]
+            frame = {"type": "snapshot", "stream": name, "seq": at, "check": self.log.check(name, at)}
+            frames = [json.dumps({**frame, "state": state})]
         return frames, self._where(outcome, at)
 
     def _ack(self, cursors: dict[str, int]) -> None:

@@ -25,6 +25,7 @@ from transport.outputs import (
     Alarm,
     Close,
     Execute,
+    LookUp,
     Now,
     Output,
     Record,
@@ -63,7 +64,13 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class ModelLog:
-    """Streams as lists. `pruned` holds each stream's last seq that is gone, `holes` what was compacted."""
+    """Streams as lists. `pruned` holds each stream's last seq that is gone, `holes` what was compacted.
+
+    Events have the `link` that they are given, none by default. `forgetful`: heads do not tell theirs, as
+    after opening a log.
+    """
+
+    forgetful = False
 
     def __init__(self, log_id: str = "log-1") -> None:
         self.log_id = log_id
@@ -72,7 +79,14 @@ class ModelLog:
         self.holes: dict[str, tuple[int, int]] = {}
 
     def head(self, stream: str) -> Head:
-        return Head(self.pruned.get(stream, 0) + 1, len(self.streams.get(stream, ())))
+        events = self.streams.get(stream, [])
+        link = b"" if self.forgetful or not events else events[-1].chain
+        return Head(self.pruned.get(stream, 0) + 1, len(events), link)
+
+    def link(self, stream: str, seq: int) -> bytes:
+        """The link of an event, as the store would tell it."""
+        events = self.streams.get(stream, ())
+        return events[seq - 1].chain if self.pruned.get(stream, 0) < seq <= len(events) else b""
 
     def append(
         self, stream: str, text: str = "", *, principal: str = "", command_id: str = "", pad: int = 0
@@ -88,12 +102,12 @@ class ModelLog:
         return self.append_body(stream, body, principal=principal, command_id=command_id)
 
     def append_body(
-        self, stream: str, body: Message, *, principal: str = "", command_id: str = ""
+        self, stream: str, body: Message, *, principal: str = "", command_id: str = "", link: bytes = b""
     ) -> StoredEvent:
         events, everything = self.streams.setdefault(stream, []), self.streams[LOG_STREAM]
         event = StoredEvent(
             len(everything) + 1, stream, len(events) + 1, body["type"], msgspec.json.encode(body), 1,
-            START_MS, "", principal, command_id, 0, "", b"",
+            START_MS, "", principal, command_id, 0, "", link,
         )  # fmt: skip
         events.append(event)
         everything.append(event)
@@ -150,6 +164,7 @@ class Driver:
         self.watched: set[str] = set()
         self.acked: dict[str, int] = {}
         self.alarms: list[Alarm] = []
+        self.lookups: list[tuple[str, int]] = []
         self.executing: list[Execute | Record] = []
         self.snapshots_due: list[TakeSnapshot] = []
         self.pings = 0
@@ -258,7 +273,8 @@ class Driver:
         return self.take()
 
     def _give(self, due: TakeSnapshot, seq: int, state: bytes | Parted, part: Part = ONLY) -> None:
-        self.carry_out(self.session.snapshot(due.sub, seq, state, part))
+        link = self.log.link(due.sub.stream, seq)
+        self.carry_out(self.session.snapshot(due.sub, seq, state, link, part))
 
     def after(self, seconds: float, *, heard: bool = True) -> list[Message]:
         """Let time go by (the client answers pings unless `heard` is False), then tick."""
@@ -297,6 +313,10 @@ class Driver:
             case Verify():
                 verdict = self.verify(output.token)
                 self.carry_out(self.session.verdict(verdict, self.now, admitted=self.admitted))
+            case LookUp():
+                links = {place: link for place in output.places if (link := self.log.link(*place))}
+                self.lookups += output.places
+                self.carry_out(self.session.looked_up(links, self.now))
             case Execute() | Record():
                 self.executing.append(output)
             case Watch():

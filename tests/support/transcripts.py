@@ -100,10 +100,11 @@ class Stage:
         driver = self.driver
         part = Part(frame.get("part", 1), frame.get("more", False))
         if "append" in frame:
-            for event in frame["events"]:
-                command_id = frame.get("command", "")
-                principal = "user/42" if command_id else ""
-                self.log.append_body(frame["append"], event, principal=principal, command_id=command_id)
+            events: list[Message] = frame["events"]
+            command_id = frame.get("command", "")
+            cause = {"principal": "user/42" if command_id else "", "command_id": command_id}
+            for event, check in zip(events, frame.get("checks", [""] * len(events)), strict=True):
+                self.log.append_body(frame["append"], event, link=bytes.fromhex(check), **cause)
             if driver is not None:
                 driver.wake(frame["append"])
                 self.said += driver.take()

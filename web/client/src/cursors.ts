@@ -10,7 +10,7 @@ export interface CursorStore {
   load(key: string): Promise<Cursor | null>;
   /**
    * Keep `cursor`. With `base` only if that is what is kept now, else the answer is false; without,
-   * unless something further along in the same log is kept.
+   * unless something further along in the same log is kept; for the same place the later check counts.
    */
   save(key: string, cursor: Cursor, base?: Cursor | null): Promise<boolean>;
   /** The same inside a transaction of the application; settles with the transaction. */
@@ -23,7 +23,8 @@ const same = (one: Cursor | null, other: Cursor | null): boolean =>
 /** Whether `cursor` may take the place of `kept`. */
 function replaces(cursor: Cursor, kept: Cursor | null, base?: Cursor | null): boolean {
   if (base !== undefined) return same(kept, base);
-  return kept === null || kept.log !== cursor.log || kept.seq < cursor.seq;
+  if (kept === null || kept.log !== cursor.log || kept.seq < cursor.seq) return true;
+  return kept.seq === cursor.seq && cursor.check !== undefined;
 }
 
 /** Lives as long as the page. */

@@ -222,7 +222,8 @@ export class Engine {
         const item = this.session.take(happening.reader, this.now());
         if (!item) return;
         const era = this.session.eraOf(happening.reader);
-        deliver(tabOf(happening.reader), { is: "item", reader: happening.reader, era, item });
+        const check = this.session.checkOf(happening.reader);
+        deliver(tabOf(happening.reader), { is: "item", reader: happening.reader, era, item, check });
         return;
       }
       case "reply": {

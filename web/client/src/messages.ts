@@ -1,7 +1,7 @@
 /** What a tab and the connection's owner (itself, or another tab) say to one another. Types only. */
 
 import type { ErrorData } from "./errors.js";
-import type { After, Cursor, Item, Outcome, Reply, State, Status } from "./model.js";
+import type { After, Check, Cursor, Item, Outcome, Reply, State, Status } from "./model.js";
 
 /** From a tab. */
 export type TabMessage =
@@ -19,7 +19,8 @@ export type StateData = Exclude<State, { name: "stopped" }> | { readonly name: "
 
 /** To a tab. */
 export type EngineMessage =
-  | { readonly is: "item"; readonly reader: string; readonly era: number; readonly item: Item }
+  | { readonly is: "item"; readonly reader: string; readonly era: number; readonly item: Item; readonly check?: Check | undefined }
+  | { readonly is: "checked"; readonly reader: string; readonly check: Check }
   | { readonly is: "placed"; readonly reader: string; readonly cursor: Cursor; readonly outcome: Outcome }
   | { readonly is: "ended"; readonly reader: string; readonly error: ErrorData }
   | { readonly is: "lost"; readonly reader: string }

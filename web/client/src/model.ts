@@ -1,15 +1,27 @@
-/** What an application gets from the client: events, items of a stream, statuses. Types only. */
+/** What an application gets from the client: events, items of a stream, statuses. */
 
 import type { HuahuoError } from "./errors.js";
 
 /** Where to begin: behind a seq, at the head, at the oldest event, or with the state of now. */
 export type After = number | "head" | "start" | "snapshot";
 
-/** A place in a stream: the last seq that was processed, in the log with this id. */
+/** A seq with the check that the server gave for it: a digest of the log up to that event. */
+export type Check = readonly [seq: number, check: string];
+
+/**
+ * A place in a stream: the last seq that was processed, in the log with this id. `check` is the last one
+ * heard on the way there: where the server finds that it differs, the events before this place are not
+ * the ones that were processed, and a snapshot comes.
+ */
 export interface Cursor {
   readonly log: string;
   readonly seq: number;
+  readonly check?: Check;
 }
+
+/** A cursor that has a check, if there is one. */
+export const cursorAt = (log: string, seq: number, check: Check | undefined): Cursor =>
+  check ? { log, seq, check } : { log, seq };
 
 export type MailStatus = "idle" | "queued" | "processing" | "ok" | "error" | "need_reauth" | "cancelled";
 export type MailType = "outlook" | "imap" | "gmail" | "qq";

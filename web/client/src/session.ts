@@ -21,7 +21,7 @@ import { NOT_RECORDED } from "./codes.js";
 import { CommandQueue, Pace } from "./commands.js";
 import { HuahuoError } from "./errors.js";
 import type { DictionaryPlace } from "./inflow.js";
-import type { After, Cursor, Item, Outcome, Reply, State, Status, User } from "./model.js";
+import type { After, Check, Cursor, Item, Outcome, Reply, State, Status, User } from "./model.js";
 import type { Retry } from "./retry.js";
 import { Pipe, Reader } from "./streams.js";
 import {
@@ -45,6 +45,8 @@ export type Happening =
   | { readonly is: "readable"; readonly reader: string }
   /** The reader stands here; events follow behind it. */
   | { readonly is: "placed"; readonly reader: string; readonly cursor: Cursor; readonly outcome: Outcome }
+  /** The place where the reader stands has this check. */
+  | { readonly is: "checked"; readonly reader: string; readonly check: Check }
   /** The reader gets nothing any more. */
   | { readonly is: "ended"; readonly reader: string; readonly error: HuahuoError }
   /** The reader was too slow and is known no more; it may attach again where it stands. */
@@ -115,14 +117,17 @@ export class Session {
     const logs = [...this.readers.values()].map((reader) => reader.log);
     const log = this.log || logs.find((one) => one) || null;
     const cursors: Record<string, number> = {};
+    const checks: Record<string, Check> = {};
     for (const pipe of this.pipes.values()) {
       const after = log === null ? null : pipe.resumeIn(log);
       if (log === null || after === null) continue;
       cursors[pipe.name] = after;
       pipe.asked = pipe.name; // the authentication's answer is this one's too
       pipe.ask = { after, log };
+      const check = pipe.checkIn(log);
+      if (check) checks[pipe.name] = check;
     }
-    const resume = { log, cursors };
+    const resume = Object.keys(checks).length > 0 ? { log, cursors, checks } : { log, cursors };
     const { client, window } = this;
     this.urgent = [{ action: "authenticate", token, client, window, parts: true, resume }];
   }
@@ -283,6 +288,11 @@ export class Session {
     return item;
   }
 
+  /** The last check of what was handed to the reader. */
+  checkOf(id: string): Check | undefined {
+    return this.readers.get(id)?.cursor?.check;
+  }
+
   /** The era that the reader's items belong to now. */
   eraOf(id: string): number {
     return this.readers.get(id)?.era ?? 0;
@@ -366,6 +376,14 @@ export class Session {
         this.deadAt = now + ANSWER_WITHIN_MS;
         this.status({ type: "goaway", code: message.code, reason: message.reason });
         return;
+      case "live": {
+        const { type, stream, seq } = message;
+        for (const { id, cursor } of this.pipes.get(stream)?.live(message) ?? []) {
+          if (cursor?.check) this.happened.push({ is: "checked", reader: id, check: cursor.check });
+        }
+        this.status({ type, stream, seq });
+        return;
+      }
       case "heartbeat":
         this.urgent.push({ action: "heartbeat_response" });
         return;

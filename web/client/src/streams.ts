@@ -13,11 +13,11 @@
  */
 
 import { HuahuoError } from "./errors.js";
-import type { After, Cursor, Item, Outcome, StreamEvent } from "./model.js";
+import { type After, type Check, type Cursor, cursorAt, type Item, type Outcome, type StreamEvent } from "./model.js";
 import { Assembly, isWhole } from "./parts.js";
-import type { EventsFrame, Place, SkippedFrame, SnapshotFrame } from "./wire.js";
+import type { EventsFrame, LiveFrame, Place, SkippedFrame, SnapshotFrame } from "./wire.js";
 
-export type Ask = { readonly after: After; readonly log?: string };
+export type Ask = { readonly after: After; readonly log?: string; readonly check?: Check };
 
 export class Reader {
   /** What was handed over last; null: nothing, not even a beginning. */
@@ -35,14 +35,16 @@ export class Reader {
   buffer: Item[] = [];
   /** Since when the application works on an item; null: it does not. */
   busySince: number | null = null;
+  /** Checks of places where the cursor is not yet: each belongs to the item that ends there. */
+  private readonly checks = new WeakMap<Item, Check>();
 
   constructor(readonly id: string, readonly pipe: Pipe, readonly start: After, cursor: Cursor | null) {
     this.resumes = cursor !== null;
-    if (cursor) this.place(cursor.log, cursor.seq);
+    if (cursor) this.place(cursor.log, cursor.seq, cursor.check);
   }
 
-  place(log: string, seq: number): void {
-    this.cursor = { log, seq };
+  place(log: string, seq: number, check?: Check): void {
+    this.cursor = cursorAt(log, seq, check);
     this.placed = true;
     this.log = log;
     this.received = this.processed = seq;
@@ -62,8 +64,17 @@ export class Reader {
   take(): Item | null {
     const item = this.buffer.shift();
     if (!item) return null;
-    this.cursor = { log: item.log, seq: item.last };
+    const known = item.kind === "snapshot" ? undefined : this.cursor?.check;
+    this.cursor = cursorAt(item.log, item.last, this.checks.get(item) ?? known);
     return item;
+  }
+
+  /** The check of the place up to which everything was received; whether the cursor stands there. */
+  checked(check: Check): boolean {
+    const last = this.buffer.at(-1);
+    if (last) this.checks.set(last, check);
+    else if (this.cursor) this.cursor = { ...this.cursor, check };
+    return !last && this.cursor !== null;
   }
 }
 
@@ -109,6 +120,16 @@ export class Pipe {
     return seq === Infinity ? null : seq;
   }
 
+  /** The check to send with that place; undefined: there is none. */
+  checkIn(log: string): Check | undefined {
+    let behind: Reader | null = null;
+    for (const reader of this.readers.values()) {
+      const fits = reader.placed && reader.log === log && reader.cursor?.check;
+      if (fits && (!behind || reader.received < behind.received)) behind = reader;
+    }
+    return behind?.cursor?.check;
+  }
+
   /** The server has said where this connection stands, and nothing else is awaited. */
   get settled(): boolean {
     return this.active && !this.asked && !this.expects;
@@ -138,7 +159,9 @@ export class Pipe {
     // one log at a time, and the furthest behind of each
     const log0 = others[0]?.log;
     const seqs = others.filter((ask) => ask.log === log0).map((ask) => ask.after as number);
-    return log0 === undefined ? null : { after: Math.min(...seqs), log: log0 };
+    if (log0 === undefined) return null;
+    const check = this.checkIn(log0);
+    return { after: Math.min(...seqs), log: log0, ...(check && { check }) };
   }
 
   /** The server's word where this connection stands, as the answer to `ask`. */
@@ -204,25 +227,38 @@ export class Pipe {
     }
     const outcome = this.expects || "gap";
     const { after } = this.ask;
+    // a cursor that this log should know: the events before it were replaced, whoever read them
+    const replaced = outcome === "reset" && this.ask.log === this.log && typeof after === "number" && after <= this.head;
     for (const reader of this.readers.values()) {
       const { placed, received } = reader;
       const needed = !placed
         ? this.expects !== "" && reader.start === after
         : outcome === "snapshot" ? false
-        : outcome === "reset" ? reader.log !== this.log || received > this.head
+        : outcome === "reset" ? reader.log !== this.log || received > this.head || replaced
         : reader.log === this.log && (this.expects ? received < this.first - 1 : received < frame.seq);
       if (!needed) continue;
       reader.era += 1;
       reader.placed = true; // its cursor stays until the state was handed over
+      // but must not be gone on from any more
+      if (replaced && reader.cursor) reader.cursor = { log: "", seq: reader.cursor.seq };
       reader.log = this.log;
       reader.received = frame.seq;
       reader.processed = -1;
       reader.buffer.push({
         kind: "snapshot", stream: this.name, log: this.log, last: frame.seq, state, outcome,
       });
+      if (frame.check) reader.checked([frame.seq, frame.check]);
     }
     this.expects = "";
     this.stand(frame.seq);
+  }
+
+  /** Caught up; the readers whose cursor is there and has the check now. */
+  live({ seq, check }: LiveFrame): Reader[] {
+    if (!check || !this.active || this.expects) return [];
+    return [...this.readers.values()].filter(
+      (reader) => reader.placed && reader.log === this.log && reader.received === seq && reader.checked([seq, check]),
+    );
   }
 
   /** Up to where everything is processed and this connection may be told so; null: nothing to say. */

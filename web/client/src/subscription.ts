@@ -7,7 +7,9 @@
 import type { CursorStore } from "./cursors.js";
 import { HuahuoError, misuse } from "./errors.js";
 import type { EngineMessage, TabMessage } from "./messages.js";
-import type { After, Cursor, Item, Outcome, Skipped, Snapshot, StreamEvent } from "./model.js";
+import {
+  type After, type Check, type Cursor, cursorAt, type Item, type Outcome, type Skipped, type Snapshot, type StreamEvent,
+} from "./model.js";
 import { report } from "./observable.js";
 
 /**
@@ -181,7 +183,10 @@ export class Subscription {
     if (message.reader !== this.reader) return;
     switch (message.is) {
       case "item":
-        this.accept(message.reader, message.era, message.item);
+        this.accept(message.reader, message.era, message.item, message.check);
+        return;
+      case "checked":
+        this.checked(message.check);
         return;
       case "placed":
         this.isReady(message.outcome);
@@ -241,17 +246,28 @@ export class Subscription {
 
   // -- the work -----------------------------------------------------------------------------------
 
-  private accept(reader: string, era: number, item: Item): void {
+  /** What was handled last has this check: worth keeping, but nothing depends on it. */
+  private checked(check: Check): void {
+    if (!this.cursor) return;
+    this.cursor = { ...this.cursor, check };
+    this.work = this.work.then(async () => {
+      if (!this.handled || this.ended) return;
+      this.handled = { ...this.handled, check };
+      await this.keep(this.handled).catch(() => undefined);
+    });
+  }
+
+  private accept(reader: string, era: number, item: Item, check: Check | undefined): void {
     const { cursor } = this;
     if (item.kind !== "snapshot" && (cursor?.log !== item.log || cursor.seq !== item.first - 1)) {
       this.attach(); // not what comes next here; ask for what does
       return;
     }
-    this.cursor = { log: item.log, seq: item.last };
+    const end = (this.cursor = cursorAt(item.log, item.last, check));
     this.isReady(item.kind === "snapshot" ? item.outcome : "resumed");
     this.work = this.work.then(async () => {
       try {
-        await this.handle(item);
+        await this.handle(item, end);
         this.source.send({ do: "done", reader, era, seq: item.last });
       } catch (error) {
         if (error === MOVED) await this.again();
@@ -260,9 +276,8 @@ export class Subscription {
     });
   }
 
-  private async handle(item: Item): Promise<void> {
+  private async handle(item: Item, end: Cursor): Promise<void> {
     const { onItem, onEvent, onBatch, onSnapshot, onSkipped } = this.options;
-    const end = { log: item.log, seq: item.last };
     let open = true;
     let committed: Promise<boolean> | null = null;
     const commit: Commit = (transaction) => {
@@ -288,7 +303,7 @@ export class Subscription {
         if (this.ended) return this.keepPart();
         const done = onEvent(event);
         if (done) await done;
-        this.progress({ log: item.log, seq: event.seq });
+        this.progress(cursorAt(item.log, event.seq, this.handled?.check));
       }
     }
     open = false;

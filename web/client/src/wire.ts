@@ -13,8 +13,10 @@ export interface Place {
 }
 
 export type EventsFrame = { type: "events"; stream: string; seq: number; events: Record<string, unknown>[] };
-export type SnapshotFrame =
-  { type: "snapshot"; stream: string; seq: number; state: Record<string, unknown> } & PartOf;
+export type SnapshotFrame = {
+  type: "snapshot"; stream: string; seq: number; check?: string; state: Record<string, unknown>;
+} & PartOf;
+export type LiveFrame = { type: "live"; stream: string; seq: number; check?: string };
 export type SkippedFrame = { type: "skipped"; stream: string; seq: number; to: number; reason: string };
 export type AuthFrame = {
   type: "authentication_result"; success: boolean; message: string; code: string; session: string;
@@ -27,7 +29,7 @@ export type GoawayFrame = { type: "goaway"; code: number; reason: string; retry_
 export type Known =
   | EventsFrame | SnapshotFrame | SkippedFrame | AuthFrame | SubscribedFrame | GoawayFrame
   | { type: "unsubscribed"; stream: string; reason?: string }
-  | { type: "live"; stream: string; seq: number }
+  | LiveFrame
   | { type: "lag"; stream: string; behind: number }
   | { type: "token_expiring"; in_s: number }
   | { type: "heartbeat" };

@@ -7,13 +7,13 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import type { Cursor } from "../src/model.js";
+import { type Check, type Cursor, cursorAt } from "../src/model.js";
 import { Retry } from "../src/retry.js";
 import { Session } from "../src/session.js";
 
 type Frame = Record<string, unknown>;
 interface Step { at_ms: number; from: "network" | "client" | "server" | "world"; frame: Frame }
-interface Resume { log: string | null; cursors: Record<string, number> }
+interface Resume { log: string | null; cursors: Record<string, number>; checks?: Record<string, Check> }
 
 const FOLDER = fileURLToPath(new URL("../../../tests/transcripts/", import.meta.url));
 const OWN = ["user/42", "system"];
@@ -47,6 +47,7 @@ class Player {
   private now = 0;
   /** Where this page would go on by itself. */
   private resume: Resume = { log: null, cursors: {} };
+  private readonly told = new Map<string, Check>();
   private readonly received = new Map<string, number>();
   private readonly ids = new Map<string, string>();
   private readers = new Map<string, string>();
@@ -86,7 +87,7 @@ class Player {
     });
     for (const name of new Set([...OWN, ...Object.keys(resume.cursors)])) {
       const seq = resume.cursors[name];
-      this.attach(name, "head", seq === undefined ? null : { log: resume.log as string, seq });
+      this.attach(name, "head", seq === undefined ? null : cursorAt(resume.log as string, seq, resume.checks?.[name]));
     }
   }
 
@@ -149,6 +150,7 @@ class Player {
       for (let item = this.session.take(reader, this.now); item; item = this.session.take(reader, this.now)) {
         this.session.processed(reader, this.session.eraOf(reader), item.last);
         this.resume.cursors[stream] = item.last;
+        this.checked(stream);
         if (item.last >= seq) break;
       }
     }
@@ -160,12 +162,22 @@ class Player {
     const { type, stream, seq } = frame as { type: string; stream: string; seq: number };
     if (type === "events") this.received.set(stream, seq + (frame["events"] as unknown[]).length - 1);
     if (type === "snapshot") this.received.set(stream, seq);
+    if (frame["check"]) this.told.set(stream, [seq, frame["check"] as string]);
+    if (frame["check"] && type === "live") this.checked(stream);
     if (type === "authentication_result" && frame["success"]) {
       this.resume.log ??= frame["log"] as string;
       for (const [name, place] of Object.entries(frame["streams"] as Record<string, { outcome: string; after: number }>)) {
         if (place.outcome === "fresh") this.resume.cursors[name] = place.after;
       }
     }
+  }
+
+  /** A check is gone on from once the page got to its place. */
+  private checked(stream: string): void {
+    const told = this.told.get(stream);
+    if (!told || (this.resume.cursors[stream] ?? -1) < told[0]) return;
+    this.resume.checks = { ...this.resume.checks, [stream]: told };
+    this.told.delete(stream);
   }
 
   private passTo(at: number): void {

@@ -1,0 +1,115 @@
+"""Checks over the real service: a data directory whose events were replaced under the same numbers."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.rawclient import RawClient, raw
+from tests.support.serving import Serving, serving
+from transport.client import Client
+from transport.client_cursors import FileCursors
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+async def publish(server: Serving, *texts: str) -> None:
+    async with asyncio.timeout(10), Client(server.url, token=server.token(1, "root", admin=True)) as client:
+        for text in texts:
+            await client.send("publish", stream="group/ops", type="noted", text=text)
+
+
+@contextlib.contextmanager
+def swapped(tmp_path: Path, cursors: Path) -> Iterator[Serving]:
+    """A service over a copy of its directory that went on by itself; `cursors`: of a client before that."""
+    copy = tmp_path / "copy"
+    with serving(tmp_path / "data") as server:
+        asyncio.run(publish(server, "a", "b"))
+        server.stop()
+        shutil.copytree(server.data, copy)
+        server.start()
+        asyncio.run(publish(server, "c", "d"))
+        asyncio.run(read(server, cursors, ["a", "b", "c", "d"]))
+        server.stop()
+        shutil.move(server.data, tmp_path / "lost")
+        shutil.move(copy, server.data)
+        server.start()
+        asyncio.run(publish(server, "x", "y"))
+        yield server
+
+
+async def read(server: Serving, cursors: Path, texts: list[str]) -> None:
+    """A client of group/ops that reads these events and keeps its place."""
+    token = server.token(7, "eve", groups=("ops",))
+    store = FileCursors(cursors)
+    async with asyncio.timeout(10), Client(server.url, token=token, cursors=store) as client:
+        async with client.events("group/ops", first="start") as events:
+            seen = [(await anext(events)).data["text"] for _ in texts]
+        assert seen == texts
+
+
+@contextlib.asynccontextmanager
+async def connected(server: Serving) -> AsyncIterator[RawClient]:
+    async with asyncio.timeout(10), raw(server.url.replace("http", "ws", 1), "huahuo.v1") as client:
+        yield client
+
+
+def alarms(server: Serving) -> float:
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as metrics:
+        lines = metrics.read().decode().splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith("huahuo_cursor_ahead_total"))
+
+
+def test_a_client_that_saw_other_events_gets_a_reset_and_a_snapshot_and_raises_the_alarm(
+    tmp_path: Path,
+) -> None:
+    cursors = tmp_path / "cursors.json"
+    with swapped(tmp_path, cursors) as server:
+        kept = json.loads(cursors.read_text())["group/ops"]
+        assert kept["seq"] == kept["check"][0] == 4
+
+        async def come_back(**resume: Any) -> tuple[str, list[str]]:
+            async with connected(server) as client:
+                answer = await client.authenticate(
+                    server.token(7, "eve", groups=("ops",)),
+                    resume={"log": kept["log"], "cursors": {"group/ops": 4}, **resume},
+                )
+                assert answer["log"] == kept["log"]
+                live = await client.until("live", stream="group/ops")
+                assert len(live["check"]) == 16
+                kinds = [one["type"] for one in client.seen if one.get("stream") == "group/ops"]
+                return answer["streams"]["group/ops"]["outcome"], kinds
+
+        async def main() -> None:
+            # Without a check nothing tells the two histories apart.
+            assert await come_back() == ("resumed", ["live"])
+            assert alarms(server) == 0
+            with_check = await come_back(checks={"group/ops": kept["check"]})
+            assert with_check == ("reset", ["snapshot", "live"])
+            assert alarms(server) == 1
+
+        asyncio.run(main())
+        assert "check_differs_from_log" in server.log()
+
+
+def test_after_a_restart_live_carries_the_check_also_of_a_stream_that_nobody_asked_for_before(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path / "data") as server:
+        asyncio.run(publish(server, "a"))
+        server.stop()
+        server.start()
+
+        async def main() -> None:
+            async with connected(server) as client:
+                await client.authenticate(server.token(7, "eve", groups=("ops",)))
+                await client.say(action="subscribe", id="c", stream="group/ops")
+                assert len((await client.until("live", stream="group/ops"))["check"]) == 16
+
+        asyncio.run(main())
