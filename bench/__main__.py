@@ -24,6 +24,7 @@ QUESTIONS = (
     "deep_resume",
     "slow_client",
     "footprint",
+    "lists",
     "wire",
     "fold",
     "growth",

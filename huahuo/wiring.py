@@ -317,7 +317,7 @@ def _adapted(command: MailCommand) -> Callable[[Call[object]], Awaitable[Reply]]
         origin = Origin(call.principal.name, call.command_id, call.key, call.fingerprint)
         who = call.principal
         answer = await command.handler(origin, who.user_id, who.is_admin, call.params)
-        return Reply(answer.body, answer.at, answer.recorded, answer.duplicate)
+        return Reply(answer.body, answer.at, answer.recorded, answer.duplicate, answer.parted)
 
     return handle
 

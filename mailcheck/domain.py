@@ -37,11 +37,12 @@ from mailcheck.decider import MailboxDecider
 from mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, id_of
 from mailcheck.handlers import ROSTER, Handlers, MailCommand
 from mailcheck.importer import LINES_MAX
+from mailcheck.listing import RowsCut, snapshot_of
 from mailcheck.network import Network
 from mailcheck.open_checks import open_checks
 from mailcheck.purge import Purger
 from mailcheck.roster import IDS_MAX, MAILBOXES_MAX, RosterDecider
-from mailcheck.rows import Roster, snapshot_state
+from mailcheck.rows import Roster
 from mailcheck.runner import CheckRunner, Job
 
 _INTERRUPTED = "服务重启，检查中断"
@@ -128,13 +129,13 @@ class MailDomain:
         """How many queued checks wait in memory."""
         return self._runner.waiting
 
-    async def snapshot(self, stream: str) -> tuple[int, bytes]:
+    async def snapshot(self, stream: str) -> tuple[int, RowsCut]:
         """(seq, state) of a user's stream: a consistent cut (PROTOCOL 2 and 4).
 
         Raises:
             ValueError: the stream is no user's. Else as `Directory.ask`.
         """
-        cut: tuple[int, bytes] = await self._directory.ask(ROSTER, id_of(stream), Query(_cut))
+        cut: tuple[int, RowsCut] = await self._directory.ask(ROSTER, id_of(stream), Query(_cut))
         return cut
 
     async def start(self) -> None:
@@ -246,8 +247,8 @@ def _over_imap(settings: MailSettings, executor: Executor, ambient: Ambient) -> 
     return check_mail
 
 
-def _cut(seq: int, state: Roster) -> tuple[int, bytes]:
-    return seq, snapshot_state(state)
+def _cut(seq: int, state: Roster) -> tuple[int, RowsCut]:
+    return seq, snapshot_of(state)
 
 
 def _rows_of(state: Roster) -> int:

@@ -4,6 +4,7 @@ Commands go to the roster of the user who asks; so nobody reaches another user's
 store or the entities raise goes through to the caller, which turns it into `busy` or `unavailable`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,13 +27,24 @@ from mailcheck.commands import (
 )
 from mailcheck.events import user_stream
 from mailcheck.importer import TooManyLines, parse
+from mailcheck.listing import (
+    KEYS,
+    PAGE_ROWS_MAX,
+    Order,
+    RowsCut,
+    Sort,
+    entry_of,
+    list_of,
+    order_of,
+    token_of,
+)
 from mailcheck.params import (
     AddEmailParams,
     EmailIdsParams,
     ImportParams,
+    ListParams,
     MailParams,
     MailRecordsParams,
-    Nothing,
     UpdateEmailParams,
 )
 from mailcheck.records import (
@@ -46,7 +58,7 @@ from mailcheck.records import (
     record_key,
 )
 from mailcheck.replies import (
-    EmailsList,
+    EmailsPage,
     Mail,
     MailRecords,
     MailReply,
@@ -55,9 +67,11 @@ from mailcheck.replies import (
     Reply,
     encode,
 )
-from mailcheck.rows import Roster, emails
+from mailcheck.rows import Roster
 
 ROSTER = "roster"
+_SORTED_ATTEMPTS_MAX = 4
+"""How often a list is sorted for one page when the order is thrown away again meanwhile."""
 
 type Handler = Callable[[Origin, int, bool, Any], Awaitable[MailReply]]
 """(who asks and how it is recorded, the user's id, whether an admin, the fields) -> the answer."""
@@ -91,7 +105,7 @@ class Handlers:
     def commands(self) -> list[MailCommand]:
         """All of them."""
         return [
-            MailCommand("get_all_emails", Nothing, self._get_all_emails, query=True, compressible=True),
+            MailCommand("get_all_emails", ListParams, self._get_all_emails, query=True, compressible=True),
             MailCommand("get_mail_records", MailRecordsParams, self._get_mail_records, query=True),
             MailCommand("get_mail", MailParams, self._get_mail, query=True),
             MailCommand("add_email", AddEmailParams, self._add_email),
@@ -156,12 +170,46 @@ class Handlers:
         return await self._execute(origin, user_id, ImportEmails(params.mail_type, data))
 
     async def _get_all_emails(
-        self, _origin: Origin, user_id: int, _is_admin: bool, _params: Nothing
+        self, _origin: Origin, user_id: int, _is_admin: bool, params: ListParams
     ) -> MailReply:
-        def cut(seq: int, state: Roster) -> EmailsList:
-            return EmailsList(msgspec.Raw(emails(state)), user_stream(user_id), seq)
+        if params.paged:
+            return await self._page_of_emails(user_id, params)
+        stream = user_stream(user_id)
 
-        return _answered(await self._directory.ask(ROSTER, user_id, Query(cut)))
+        def cut(seq: int, state: Roster) -> RowsCut:
+            return list_of(state, stream, seq)
+
+        rows: RowsCut = await self._directory.ask(ROSTER, user_id, Query(cut))
+        return MailReply(b'{"type":"emails_list"}', parted=rows)
+
+    async def _page_of_emails(self, user_id: int, params: ListParams) -> MailReply:
+        sort = Sort.of("id" if params.sort is None else params.sort)
+        if sort is None:
+            return _refused(
+                Refusal("invalid_field", "字段无效：sort", f"one of {', '.join(KEYS)}, or -field")
+            )
+        after = None if params.before is None else entry_of(sort, params.before)
+        if params.before is not None and after is None:
+            return _refused(Refusal("invalid_field", "字段无效：before", "it is no `next` of this order"))
+        admits = None if params.filter is None else params.filter.admits()
+
+        def look(seq: int, state: Roster) -> Order | EmailsPage:
+            order = order_of(state, sort.field)
+            if not order.ready:
+                return order
+            limit = params.limit or PAGE_ROWS_MAX
+            page = order.page(state.rows, limit=limit, after=after, descending=sort.descending, admits=admits)
+            following = None if page.after is None else token_of(sort, page.after)
+            return EmailsPage(page.rows, user_stream(user_id), seq, len(state.rows), following)
+
+        for _ in range(_SORTED_ATTEMPTS_MAX):
+            found: Order | EmailsPage = await self._directory.ask(ROSTER, user_id, Query(look))
+            if isinstance(found, EmailsPage):
+                return _answered(found)
+            while not found.ready:
+                found.step()
+                await asyncio.sleep(0)
+        return _refused(Refusal("busy", "服务繁忙，请稍后重试", "too many orders are asked for at once"))
 
     async def _get_mail_records(
         self, _origin: Origin, user_id: int, _is_admin: bool, params: MailRecordsParams
@@ -216,7 +264,7 @@ class Handlers:
         return MailReply(encode(answer.reply), answer.at, recorded=origin.key is not None)
 
 
-def _answered(reply: EmailsList | MailRecords | Mail) -> MailReply:
+def _answered(reply: EmailsPage | MailRecords | Mail) -> MailReply:
     return MailReply(msgspec.json.encode(reply))
 
 

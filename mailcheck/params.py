@@ -10,18 +10,31 @@ import msgspec
 from msgspec import Meta
 
 from eventstore.model import Secret
+from mailcheck.listing import PAGE_ROWS_MAX, Filter
 
 _ID_MAX = (1 << 53) - 1
 MAIL_ID_MAX = _ID_MAX
 RECORDS_MAX = 200
+_TOKEN_CHARS_MAX = 4_096
+_SORT_CHARS_MAX = 32
 
 type Id = Annotated[int, Meta(ge=-_ID_MAX, le=_ID_MAX)]
 type Flag = bool | Annotated[int, Meta(ge=0, le=1)]
 """Older clients write booleans as 0 and 1."""
 
 
-class Nothing(msgspec.Struct, frozen=True):
-    """A query without fields."""
+class ListParams(msgspec.Struct, frozen=True):
+    """Fields of `get_all_emails`; `before` is the `next` of the page before. Without any: everything."""
+
+    limit: Annotated[int, Meta(ge=1, le=PAGE_ROWS_MAX)] | None = None
+    before: Annotated[str, Meta(max_length=_TOKEN_CHARS_MAX)] | None = None
+    sort: Annotated[str, Meta(max_length=_SORT_CHARS_MAX)] | None = None
+    filter: Filter | None = None
+
+    @property
+    def paged(self) -> bool:
+        """Whether a page is asked for."""
+        return any(one is not None for one in (self.limit, self.before, self.sort, self.filter))
 
 
 class _Account(msgspec.Struct, frozen=True, kw_only=True):

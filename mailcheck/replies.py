@@ -1,23 +1,39 @@
 """What a command or query of the domain answers: JSON objects of PROTOCOL 6, and refusals. Pure."""
 
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any, Protocol, Self
 
 import msgspec
 
 from mailcheck.records import MailRecord
+from mailcheck.rows import Row
+
+
+class Parted(Protocol):
+    """A JSON object that can be made in parts; as `transport.parts.Parted`."""
+
+    def whole(self, bytes_max: int) -> bytes | None:
+        """All of it, None if it is longer."""
+        ...
+
+    def parts(self, bytes_max: int) -> Iterator[tuple[bytes, bool]]:
+        """Objects that together are all of it, and whether more follow."""
+        ...
 
 
 class MailReply(msgspec.Struct, frozen=True):
     """The answer to a command or query.
 
     `body` is the JSON object with its `type`, without `id` and `at`. `recorded`: it is kept in the
-    log under the command's key; `duplicate`: it is the first answer of a repeated command.
+    log under the command's key; `duplicate`: it is the first answer of a repeated command. With
+    `parted`, that is the answer, and `body` only says of which type it is.
     """
 
     body: bytes
     at: tuple[str, int] | None = None
     recorded: bool = False
     duplicate: bool = False
+    parted: Parted | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -71,6 +87,16 @@ class EmailsList(msgspec.Struct, tag="emails_list", tag_field="type"):
     data: msgspec.Raw
     stream: str
     seq: int
+
+
+class EmailsPage(msgspec.Struct, tag="emails_list", tag_field="type"):
+    """Some of the rows, as after event `seq`; `next` goes back in as `before`. `total`: of all mailboxes."""
+
+    data: list[Row]
+    stream: str
+    seq: int
+    total: int
+    next: str | None
 
 
 class Record(msgspec.Struct, gc=False):

@@ -5,9 +5,10 @@ same rows. Changes here change `RosterFold.fingerprint`.
 """
 
 from sys import intern
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from eventstore.model import StoredEvent
 from mailcheck.events import (
@@ -22,9 +23,14 @@ from mailcheck.events import (
     read,
 )
 
+_CHANGEABLE = ("mail_type", "server", "port", "use_ssl")
 
-class Row(msgspec.Struct, gc=False):
-    """One mailbox as PROTOCOL 6 shows it; `last_check_time` moves only after a success."""
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One mailbox as PROTOCOL 6 shows it; `last_check_time` moves only after a success.
+
+    Never changed, only replaced: whoever holds some rows holds the state of one moment.
+    """
 
     id: int
     user_id: int
@@ -41,6 +47,37 @@ class Row(msgspec.Struct, gc=False):
     mail_count: int = 0
 
 
+class Watcher(Protocol):
+    """Something that follows the rows, such as an order in which they are listed."""
+
+    def changed(self, old: Row | None, new: Row | None) -> None:
+        """A row came, went or was replaced."""
+        ...
+
+
+class Views:
+    """What is kept of a roster's rows for those who list them: no part of the state, equal to any other."""
+
+    __slots__ = ("cut", "kept", "watchers")
+
+    def __init__(self) -> None:
+        self.kept = False  # most rosters are not being listed
+        self.cut: tuple[Row, ...] | None = None
+        self.watchers: dict[str, Watcher] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Views)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def changed(self, old: Row | None, new: Row | None) -> None:
+        """A row came, went or was replaced."""
+        self.cut = None
+        self.kept = bool(self.watchers)
+        for watcher in self.watchers.values():
+            watcher.changed(old, new)
+
+
 class Roster(msgspec.Struct):
     """A user's mailboxes by id, their ids by lower-cased address, and the check each one has open."""
 
@@ -48,6 +85,28 @@ class Roster(msgspec.Struct):
     rows: dict[int, Row]
     addresses: dict[str, int]
     checks: dict[int, int]
+    views: Views = msgspec.field(default_factory=Views)
+
+    def cut(self) -> tuple[Row, ...]:
+        """The rows of now, by ascending id: one tuple for all who ask before the next change."""
+        if self.views.cut is None:
+            self.views.kept = True
+            self.views.cut = tuple(self.rows[number] for number in sorted(self.rows))
+        return self.views.cut
+
+    def put(self, old: Row | None, new: Row) -> None:
+        """`new` takes the place of `old`."""
+        self.rows[new.id] = new
+        if self.views.kept:
+            self.views.changed(old, new)
+
+    def remove(self, row: Row) -> None:
+        """The mailbox is gone."""
+        del self.rows[row.id]
+        self.addresses.pop(row.email.lower(), None)
+        self.checks.pop(row.id, None)
+        if self.views.kept:
+            self.views.changed(row, None)
 
 
 class _Dump(msgspec.Struct, array_like=True):
@@ -71,27 +130,24 @@ class RosterFold:
         """See `Fold`. What other parts of the system say on the stream changes nothing here."""
         body = read(event)
         if isinstance(body, EmailAdded):
-            state.rows[body.email_id] = _new_row(state.user_id, body)
+            state.put(state.rows.get(body.email_id), _new_row(state.user_id, body))
             state.addresses[body.email.lower()] = body.email_id
             return state
         if body is None or (row := state.rows.get(getattr(body, "email_id", 0))) is None:
             return state
         match body:
             case CheckProgress():
-                row.progress, row.message = body.progress, body.message
+                state.put(row, replace(row, progress=body.progress, message=body.message))
             case EmailStatusUpdate():
                 _status(state, row, body)
             case MailReceived():
-                row.mail_count += 1
+                state.put(row, replace(row, mail_count=row.mail_count + 1))
             case EmailUpdated():
-                for name in ("mail_type", "server", "port", "use_ssl"):
-                    value = getattr(body, name)
-                    if value is not msgspec.UNSET:
-                        setattr(row, name, value)
+                given = {name: getattr(body, name) for name in _CHANGEABLE}
+                changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
+                state.put(row, replace(row, **changes))
             case EmailDeleted():
-                del state.rows[row.id]
-                state.addresses.pop(row.email.lower(), None)
-                state.checks.pop(row.id, None)
+                state.remove(row)
             case _:
                 pass
         return state
@@ -111,16 +167,6 @@ class RosterFold:
         return state
 
 
-def emails(state: Roster) -> bytes:
-    """The rows as a JSON array, by ascending id."""
-    return msgspec.json.encode([state.rows[number] for number in sorted(state.rows)])
-
-
-def snapshot_state(state: Roster) -> bytes:
-    """The state of a snapshot of `user/<id>` (PROTOCOL 2)."""
-    return b'{"emails":' + emails(state) + b"}"
-
-
 # Interned: a user has few servers and 100,000 mailboxes.
 def _new_row(user_id: int, body: EmailAdded) -> Row:
     return Row(
@@ -136,10 +182,10 @@ def _new_row(user_id: int, body: EmailAdded) -> Row:
 
 
 def _status(state: Roster, row: Row, body: EmailStatusUpdate) -> None:
-    row.status, row.message = intern(body.status), body.message
+    checked = body.timestamp if body.status == "ok" else row.last_check_time
+    status = intern(body.status)
+    state.put(row, replace(row, status=status, message=body.message, last_check_time=checked))
     if body.status in STATUSES_BUSY:
         state.checks[row.id] = body.check_id
     else:
         state.checks.pop(row.id, None)
-    if body.status == "ok":
-        row.last_check_time = body.timestamp

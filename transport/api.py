@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from eventstore.model import CommandKey, CommandRecord
+from transport.parts import Parted
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -46,12 +47,14 @@ class Reply(msgspec.Struct, frozen=True):
     """The answer to a call: `body` is the JSON object with its `type`, without `id` and `at`.
 
     `recorded`: the handler has kept it in the log together with its events, under `call.key`.
+    `parted`: that is the answer, which may be long, and `body` only says of which type it is (queries).
     """
 
     body: bytes
     at: tuple[str, int] | None = None
     recorded: bool = False
     duplicate: bool = False
+    parted: Parted | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -67,7 +70,7 @@ class Refusal(msgspec.Struct, frozen=True):
 type Handler = Callable[[Call[Any]], Awaitable[Reply]]
 """Answers one call. A refusal is a Reply made by `error_reply`; an exception becomes `internal`."""
 
-type SnapshotOf = Callable[[str], Awaitable[tuple[int, bytes]]]
+type SnapshotOf = Callable[[str], Awaitable[tuple[int, bytes | Parted]]]
 """(seq, state as a JSON object) of a stream, for PROTOCOL 4's `snapshot`."""
 
 

@@ -13,7 +13,7 @@ The decisions are those of `client_session`; here are the socket, the timers and
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Literal, Self, cast
@@ -46,7 +46,7 @@ from transport.client_receiver import Receiver
 from transport.client_retry import Retry
 from transport.client_session import ClientSession
 from transport.client_socket import CLOSE_WITHIN_S, close_socket, open_socket, websocket_url
-from transport.client_subscription import Batches, Events, Subscription
+from transport.client_subscription import Batches, Events, Subscription, pages
 from transport.codes import CloseCode
 
 TIMER_STEP_S = 0.01
@@ -297,6 +297,10 @@ class Client:
         finally:
             self._session.forget(command_id)
             self._replies.pop(command_id, None)
+
+    def pages(self, action: str, /, **fields: Any) -> AsyncIterator[dict[str, Any]]:
+        """The replies of a query that answers page by page, see `client_subscription.pages`."""
+        return pages(self.request, action, fields)
 
     # -- the connection -------------------------------------------------------------------------
 

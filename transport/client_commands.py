@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from transport.client_model import QueueFull
+from transport.client_model import ProtocolViolation, QueueFull
 from transport.client_wire import encode
+from transport.parts import Assembly
 
 RETRIED_CODES = frozenset({"unavailable", "rate_limited"})
 """Errors that are not the server's last word: the same id is sent again."""
@@ -74,6 +75,7 @@ class Commands:
         self._waiting: dict[str, _Command] = {}
         self._unsent: deque[str] = deque()
         self._later: list[tuple[float, str]] = []
+        self._assemblies: dict[str, Assembly] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -109,11 +111,33 @@ class Commands:
     def forget(self, command_id: str) -> None:
         """Nobody waits for this answer any more; it is not sent (again)."""
         self._waiting.pop(command_id, None)
+        self._assemblies.pop(command_id, None)
 
     def connection_lost(self) -> None:
         """Nothing counts as sent any more."""
         self._unsent = deque(self._waiting)
         self._later.clear()
+        self._assemblies.clear()
+
+    def assembled(self, reply: dict[str, Any], size_bytes: int) -> dict[str, Any] | None:
+        """The reply that this message is or completes; None while parts are missing, or nobody waits.
+
+        Raises:
+            ProtocolViolation: a part is missing, or all together are too large.
+        """
+        number, more = reply.pop("part", 1), reply.pop("more", False)
+        if number == 1 and not more:
+            return reply
+        command_id = str(reply.get("id", ""))
+        if command_id not in self._waiting:
+            return None
+        assembly = self._assemblies.setdefault(command_id, Assembly())
+        if not assembly.add(reply, number, size_bytes):
+            raise ProtocolViolation("a part of a reply that does not fit")
+        if more:
+            return None
+        del self._assemblies[command_id]
+        return assembly.whole
 
     def answered(self, command_id: str, error_code: str, now: float) -> bool:
         """Whether the answer is final (then the command is gone), or the command is sent again later."""

@@ -148,6 +148,7 @@ class ClientSession:
                 "token": token,
                 "client": self._client,
                 "window": self.window,
+                "parts": True,
                 "resume": going_on,
             }
         ]
@@ -337,9 +338,10 @@ class ClientSession:
             case EventsFrame(stream=name) | SkippedFrame(stream=name) | SnapshotFrame(stream=name):
                 stream = self._streams.get(name)
                 if stream is not None:
-                    self._arrived(stream, message, now)
+                    self._arrived(stream, message, len(raw), now)
             case dict():
-                self._replied(message, now)
+                if (whole := self._commands.assembled(message, len(raw))) is not None:
+                    self._replied(whole, now)
             case AuthResult():
                 self._authenticated(message, now)
             case Subscribed(stream=name):
@@ -368,7 +370,11 @@ class ClientSession:
                 self._urgent.append({"action": "heartbeat_response"})
 
     def _arrived(
-        self, stream: Following, frame: EventsFrame | SkippedFrame | SnapshotFrame, now: float
+        self,
+        stream: Following,
+        frame: EventsFrame | SkippedFrame | SnapshotFrame,
+        size_bytes: int,
+        now: float,
     ) -> None:
         before = stream.received
         match frame:
@@ -377,8 +383,8 @@ class ClientSession:
             case SkippedFrame():
                 contiguous = stream.skipped(frame)
             case SnapshotFrame():
-                contiguous, before = True, 0
-                if not stream.snapshot(self._log, frame):
+                contiguous, before = True, -1  # also a state after event 0 is news
+                if not stream.snapshot(self._log, frame, size_bytes):
                     return
         if not contiguous:
             self._happened.append(Problem("missing_events", f"{stream.name}: asking again"))

@@ -16,6 +16,7 @@ from typing import Any
 
 from transport.client_model import After, Batch, Check, Cursor, Item, ProtocolViolation, Skipped, Snapshot
 from transport.client_wire import EventsFrame, LiveFrame, SkippedFrame, SnapshotFrame, StreamPlace, Subscribed
+from transport.parts import Assembly
 
 BY_SNAPSHOT = frozenset({"gap", "reset", "snapshot"})
 """Outcomes after which nothing counts before a snapshot."""
@@ -28,6 +29,7 @@ class Following:
         "acked",
         "active",
         "asked",
+        "assembly",
         "buffer",
         "buffered",
         "checks",
@@ -59,6 +61,7 @@ class Following:
         self.acked = -1
         self.saved = -1
         self.active = False  # the server has said where this connection stands
+        self.assembly = Assembly()  # of a state that comes in parts
         self.expects = ""  # the outcome whose snapshot must come first
         self.asked = ""  # the id of the `subscribe` that waits for its answer
         self.retry_at: float | None = None  # when to send `subscribe` (again)
@@ -66,6 +69,7 @@ class Following:
     def connection_lost(self) -> None:
         """What the server knew of this stream is gone; the buffer may still be consumed."""
         self.active = False
+        self.assembly = Assembly()
         self.expects = self.asked = ""
         self.retry_at = None
         self.acked = -1
@@ -79,6 +83,7 @@ class Following:
     def place(self, log: str, place: StreamPlace | Subscribed) -> None:
         """The server's word where this connection stands."""
         self.active, self.asked, self.retry_at = True, "", None
+        self.assembly = Assembly()
         if place.outcome in BY_SNAPSHOT:
             self.expects = place.outcome
             return
@@ -119,10 +124,21 @@ class Following:
         self._pass_by()
         return True
 
-    def snapshot(self, log: str, frame: SnapshotFrame) -> bool:
-        """Take a state in that replaces everything; whether it was of use."""
+    def snapshot(self, log: str, frame: SnapshotFrame, size_bytes: int) -> bool:
+        """Take a state in, or a part of one, that replaces everything; whether it is complete and of use.
+
+        Raises:
+            ProtocolViolation: a part is missing, or all together are too large.
+        """
         if not self.active or (not self.expects and frame.seq <= self.received):
             return False
+        state = frame.state
+        if frame.more or frame.part > 1:
+            if not self.assembly.add(state, frame.part, size_bytes):
+                raise ProtocolViolation(f"{self.name}: a part that does not fit")
+            if frame.more:
+                return False
+            state, self.assembly = self.assembly.whole, Assembly()
         outcome, self.expects = self.expects or "gap", ""
         self.era += 1
         self.log, self.received = log, frame.seq
@@ -130,7 +146,7 @@ class Following:
         if frame.check and self.consumed:
             self.checks.append((self.era, (frame.seq, frame.check)))
         if self.consumed:
-            self.buffer.append(Snapshot(self.name, frame.seq, frame.state, outcome, log, self.era))
+            self.buffer.append(Snapshot(self.name, frame.seq, state, outcome, log, self.era))
         self._pass_by()
         return True
 

@@ -1,9 +1,9 @@
 """What an application iterates over: the events of one stream, acknowledged as it comes back for more."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from transport.client_model import Event, Item, Outcome
 
@@ -138,3 +138,25 @@ class Events(Subscription):
                 return event
             item = await self._next_item()
             self._item, self._era = iter(item), item.era
+
+
+async def pages(
+    request: Callable[[str, Mapping[str, Any]], Awaitable[dict[str, Any]]],
+    action: str,
+    fields: Mapping[str, Any],
+) -> AsyncIterator[dict[str, Any]]:
+    """Ask for the next page with `before` until the reply's `next` is null.
+
+    ```python
+    async for page in client.pages("get_all_emails", limit=1000, sort="-last_check_time"):
+        show(page["data"])
+    ```
+
+    Raises:
+        CommandError, QueueFull, ClientStopped: as `send`. The pages handed over before stay good.
+    """
+    page = await request(action, fields)
+    yield page
+    while (following := page.get("next")) is not None:
+        page = await request(action, {**fields, "before": following})
+        yield page

@@ -72,11 +72,13 @@ class EventsFrame(_Message, frozen=True, tag="events"):
 
 
 class SnapshotFrame(_Message, frozen=True, tag="snapshot"):
-    """The state after event `seq`."""
+    """The state after event `seq`, or a part of it."""
 
     stream: str
     seq: int
     state: dict[str, Any]
+    part: int = 1
+    more: bool = False
     check: str = ""
 
 

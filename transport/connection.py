@@ -29,6 +29,7 @@ from transport.codes import CloseCode
 from transport.dialects import Dialect
 from transport.fanout import FanOut
 from transport.outputs import Now, Output
+from transport.parts import ONLY, Part, Parted
 from transport.ports import AuthFailure, CommandGate, Door, Hub, Meter, Verified, Verifier
 from transport.pump import Pump, Tally
 from transport.session import Session
@@ -92,6 +93,7 @@ class Connection(LoopActor):
             start=partial(_keep, self._reads),
             perform=self._carry_out,
             fail=self._break_off,
+            change=self._change,
         )
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
@@ -348,13 +350,31 @@ class Connection(LoopActor):
             if behind:
                 await asyncio.wait(behind)
             reply = await work()
+            part = ONLY
+            if reply.parted is not None and self._session.parts:
+                reply, part = await self._say_parts(asked, reply, reply.parted)
         except Exception:  # noqa: BLE001  the client gets another connection, the operator the text
             _log.exception("gate_failed", action=asked.call.action)
             self._break_off("internal error")
             return
-        self._carry_out(self._session.replied(asked, reply))
+        self._carry_out(self._session.replied(asked, reply, part))
         self._tell_free()
         self._pump.run()
+
+    async def _say_parts(
+        self, asked: outputs.Execute | outputs.Record, reply: Reply, parted: Parted
+    ) -> tuple[Reply, Part]:
+        """Send all parts of a long answer but the last, each when there is room; returns that."""
+        parts, number, more = parted.parts(self._wires.shared.settings.part_bytes_max), 0, True
+        while True:
+            await self._pump.room()
+            body, more = next(parts)
+            number += 1
+            one, part = msgspec.structs.replace(reply, body=body, parted=None), Part(number, more)
+            if not more:
+                return one, part
+            if not self._session.closed:
+                self._carry_out(self._session.replied_part(asked, one, part))
 
     # The end ------------------------------------------------------------------------------------------
 

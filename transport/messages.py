@@ -65,12 +65,13 @@ class Resume(msgspec.Struct, frozen=True):
 
 
 class Authenticate(msgspec.Struct, frozen=True):
-    """PROTOCOL 3.1. `client` "" counts as not given."""
+    """PROTOCOL 3.1. `client` "" counts as not given. `parts`: long messages may come in parts."""
 
     token: str
     client: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)] | None = None
     window: Annotated[int, msgspec.Meta(ge=1)] | None = None
     resume: Resume | None = None
+    parts: bool = False
 
     def __repr__(self) -> str:
         return "Authenticate(token='[hidden]')"

@@ -14,6 +14,7 @@ from transport.api import Principal, Reply
 from transport.codes import CLOSES, CloseCode, ErrorCode
 from transport.frames import spliced, text_frame
 from transport.messages import Invalid
+from transport.parts import ONLY, Part
 from transport.ports import AuthFailure, Verified
 from transport.resume import Outcome, Place
 
@@ -79,8 +80,8 @@ def refusal(invalid: Invalid) -> bytes:
     return error(invalid.code, invalid.message, details=invalid.details, request_id=invalid.id)
 
 
-def reply(answer: Reply, request_id: str | None) -> bytes:
-    """A reply as JSON: its body with `id`, `at` and `duplicate` added."""
+def reply(answer: Reply, request_id: str | None, part: Part = ONLY) -> bytes:
+    """A reply as JSON: its body with `id`, `at` and `duplicate` added, and its place among the parts."""
     extra: dict[str, object] = {}
     if request_id is not None:
         extra["id"] = request_id
@@ -88,13 +89,15 @@ def reply(answer: Reply, request_id: str | None) -> bytes:
         extra["at"] = {"stream": answer.at[0], "seq": answer.at[1]}
     if answer.duplicate:
         extra["duplicate"] = True
-    return spliced(answer.body, _encode(extra)[1:-1]) if extra else answer.body
+    tail = b",".join(members for members in (_encode(extra)[1:-1], part.members) if members)
+    return spliced(answer.body, tail) if tail else answer.body
 
 
-def snapshot(stream: str, seq: int, state: bytes, link: bytes = b"") -> bytes:
-    """A `snapshot` as JSON; `state` is a JSON object already. Without a `link` it has no check."""
+def snapshot(stream: str, seq: int, state: bytes, link: bytes = b"", part: Part = ONLY) -> bytes:
+    """A `snapshot`, or a part of one, as JSON; `state` is a JSON object. Without a `link` it has no check."""
     check = b'"check":"%b",' % check_of(link).encode() if link else b""
-    head = b'{"type":"snapshot","stream":%b,"seq":%d,%b"state":' % (_encode(stream), seq, check)
+    place = part.members and part.members + b","
+    head = b'{"type":"snapshot","stream":%b,"seq":%d,%b%b"state":' % (_encode(stream), seq, check, place)
     return b"%b%b}" % (head, state)
 
 

@@ -19,6 +19,7 @@ from transport.api import SnapshotOf
 from transport.delivery import Subscription
 from transport.fanout import FanOut
 from transport.outputs import Output
+from transport.parts import Part, Parted
 from transport.session import Session
 from transport.settings import TransportSettings
 from transport.websocket import WebSocket
@@ -45,13 +46,13 @@ class Pump:
     """See the module.
 
     `start` runs a coroutine as a task of the connection, `perform` does what the session says, `fail`
-    ends the connection. Implements `fanout.Lane`.
+    ends the connection, `change` waits until something happened there. Implements `fanout.Lane`.
     """
 
     __slots__ = (
-        "_ambient", "_fail", "_fanout", "_feed", "_fetching", "_parked", "_perform", "_pictures",
-        "_read_bytes_max", "_snapshots", "_soon", "_start", "_taking", "_tally", "_unread", "_watched",
-        "_ws", "has_room", "session",
+        "_ambient", "_change", "_fail", "_fanout", "_feed", "_fetching", "_parked", "_part_bytes_max",
+        "_perform", "_pictures", "_read_bytes_max", "_snapshots", "_soon", "_start", "_taking",
+        "_tally", "_unread", "_watched", "_ws", "has_room", "session",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +69,7 @@ class Pump:
         start: Callable[[Coroutine[Any, Any, None]], None],
         perform: Callable[[Iterable[Output]], object],
         fail: Callable[[str], None],
+        change: Callable[[], Awaitable[None]],
     ) -> None:
         self._ws = ws
         self.session = session
@@ -82,6 +84,8 @@ class Pump:
         self._start = start
         self._perform = perform
         self._fail = fail
+        self._change = change
+        self._part_bytes_max = settings.part_bytes_max
         self._watched: set[str] = set()
         self._parked: list[Subscription] = []  # to be fetched
         self._unread: list[Subscription] = []  # a fetch failed: tried again after a while
@@ -235,16 +239,34 @@ class Pump:
         finally:
             self._taking = False
 
+    async def room(self) -> None:
+        """Wait until the socket has room for something large, and let others have their turn."""
+        await asyncio.sleep(0)
+        while not self._ws.has_room():
+            await self._change()
+
     async def _take(self, sub: Subscription) -> None:
         of = self._snapshots.get(sub.stream.partition("/")[0])
+        state: bytes | Parted = b"{}"
         if of is None:
-            seq, state = self._feed.head(sub.stream).seq, b"{}"
+            seq = self._feed.head(sub.stream).seq
         else:
             seq, state = await of(sub.stream)
         link = self._feed.peek_link(sub.stream, seq)
         if link is None and seq and self.session.delivery.batched:
             link = await self._link(sub.stream, seq)
-        self._perform(self.session.snapshot(sub, seq, state, link or b""))
+        link = link or b""
+        if isinstance(state, bytes) or not self.session.parts:
+            self._perform(self.session.snapshot(sub, seq, state, link))
+            return
+        parts, number, more = state.parts(self._part_bytes_max), 0, True
+        while more:
+            await self.room()
+            if not self.session.awaits(sub):
+                return
+            number += 1
+            body, more = next(parts)
+            self._perform(self.session.snapshot(sub, seq, body, link, Part(number, more)))
 
     async def _link(self, stream: str, seq: int) -> bytes | None:
         """The link of a snapshot's event. A snapshot without a check is better than none."""

@@ -12,6 +12,7 @@ from transport.compression import Compression
 from transport.delivery import Delivery, Subscription
 from transport.messages import Invalid, Parsed
 from transport.outputs import Acked, Alarm, Output, TakeSnapshot, Unwatch, Watch
+from transport.parts import ONLY, Part, Parted
 from transport.resume import Outcome, Place, place
 from transport.rights import SYSTEM_STREAM, may_read
 from transport.shared import Shared
@@ -137,13 +138,20 @@ class Readers:
         said = outgoing.message(type="unsubscribed", id=parsed.id, stream=asked.stream)
         return [Unwatch(asked.stream), said] if was else [said]
 
-    def snapshot(self, sub: Subscription, seq: int, state: bytes, link: bytes) -> list[Output]:
-        """A state that was wanted; dropped if the subscription has moved on."""
+    def snapshot(
+        self, sub: Subscription, seq: int, state: bytes | Parted, link: bytes = b"", part: Part = ONLY
+    ) -> list[Output]:
+        """A state that was wanted, or a part of it; dropped if the subscription has moved on."""
         if self._delivery.subs.get(sub.stream) is not sub:
             return []
-        said = outgoing.snapshot(sub.stream, seq, state, link if self._delivery.batched else b"")
-        if len(said) > self._shared.settings.reply_bytes_max:
+        bytes_max = self._shared.settings.reply_bytes_max
+        link = link if self._delivery.batched else b""
+        whole = state if isinstance(state, bytes) else state.whole(bytes_max)
+        said = b"" if whole is None else outgoing.snapshot(sub.stream, seq, whole, link, part)
+        if whole is None or len(said) > bytes_max:
             return self._end(sub.stream, "too_large")
+        if part.more:
+            return [self.framed(said)]
         self._delivery.place(sub, seq)
         return [self.framed(said), *self._delivery.begin(sub)]
 

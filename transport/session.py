@@ -23,6 +23,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
 
+import msgspec
+
 from transport import frames, messages, outgoing
 from transport.api import Principal, Reply
 from transport.calls import Calls
@@ -33,6 +35,7 @@ from transport.limits import TokenBucket
 from transport.liveness import Liveness
 from transport.messages import Invalid, Parsed
 from transport.outputs import Acked, Close, Execute, LookUp, Now, Output, Record, Verify
+from transport.parts import ONLY, Part, Parted
 from transport.ports import AuthFailure, Verified
 from transport.readers import Links, Readers
 from transport.shared import Shared
@@ -67,7 +70,7 @@ class Session:
 
     __slots__ = (
         "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_go_on", "_liveness",
-        "_readers", "_shared", "_state", "_strikes", "_verified", "delivery", "id",
+        "_readers", "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts",
     )  # fmt: skip
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now) -> None:
@@ -81,6 +84,8 @@ class Session:
         self._asked: tuple[messages.Authenticate, str | None] | None = None
         self._go_on: Callable[[Links, Now], list[Output]] | None = None  # once links are looked up
         self._client = ""
+        self.parts = False
+        """Whether long messages may come in parts."""
         self._compression = shared.compression if dialect.compressed else None
         self._calls = Calls(session_id, shared.commands, shared.fingerprint_key)
         rate, burst = settings.messages_per_s, settings.messages_burst
@@ -236,6 +241,7 @@ class Session:
         self._move("accepted")
         self._verified = verified
         self._client = asked.client or ""
+        self.parts = asked.parts
         if asked.window is not None:
             self.delivery.window.size = min(asked.window, self._shared.settings.window_max)
         resume = asked.resume or messages.Resume()
@@ -266,9 +272,18 @@ class Session:
             dictionary=self._compression.announced if self._compression else None,
         )
 
-    def snapshot(self, sub: Subscription, seq: int, state: bytes, link: bytes = b"") -> list[Output]:
-        """The state of `sub`'s stream after event `seq`, as a JSON object; `link`: that event's, if known."""
-        return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, state, link)
+    def snapshot(
+        self, sub: Subscription, seq: int, state: bytes | Parted, link: bytes = b"", part: Part = ONLY
+    ) -> list[Output]:
+        """The state of `sub`'s stream after event `seq`, as a JSON object, or a part of it.
+
+        `link`: that event's, if known.
+        """
+        return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, state, link, part)
+
+    def awaits(self, sub: Subscription) -> bool:
+        """Whether the state of `sub`'s stream is still wanted."""
+        return self._state is not State.CLOSED and self.delivery.subs.get(sub.stream) is sub
 
     # Acks and commands -----------------------------------------------------------------------------
 
@@ -312,14 +327,22 @@ class Session:
         self.delivery.expect((principal.name, asked.call.command_id))
         return [asked]
 
-    def replied(self, asked: Execute | Record, reply: Reply) -> list[Output]:
-        """A call was answered. Events that it caused may follow now."""
+    def replied(self, asked: Execute | Record, reply: Reply, part: Part = ONLY) -> list[Output]:
+        """A call was answered (`part`: with the last one). Events that it caused may follow now."""
         self._calls.outstanding -= 1
         self.delivery.answered((asked.call.principal.name, asked.call.command_id))
         if self._state is State.CLOSED:
             return []
-        said = outgoing.reply(reply, asked.request_id)
-        if len(said) > self._shared.settings.reply_bytes_max:
+        return self.replied_part(asked, reply, part)
+
+    def replied_part(self, asked: Execute | Record, reply: Reply, part: Part) -> list[Output]:
+        """A part of the answer to a call; the last one is `replied`."""
+        bytes_max = self._shared.settings.reply_bytes_max
+        if reply.parted is not None:
+            whole = reply.parted.whole(bytes_max)
+            reply = msgspec.structs.replace(reply, body=whole or b"", parted=None)
+        said = outgoing.reply(reply, asked.request_id, part) if reply.body else b""
+        if not said or len(said) > bytes_max:
             text = "回复过大，请缩小查询范围"
             return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=asked.request_id)]
         if isinstance(asked, Execute) and asked.spec.compressible:

@@ -31,6 +31,7 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     frame_events_max: int = 256
     page_events_max: int = 1024
     reply_bytes_max: int = 16 << 20
+    part_bytes_max: int = 512 << 10
     write_buffer_bytes_max: int = 256 << 10
     classic_buffer_bytes_max: int = 1 << 20
     frame_cache_bytes_max: int = 32 << 20

@@ -44,6 +44,8 @@ _PLUMBING = {
     "status",
 }
 """Functions that only pass a body on: the line that counts is their caller's."""
+_STORING = {"put", "remove", "changed"}
+"""Methods of a state that only store what their caller made: again the caller's line counts."""
 _REFUSED = (
     "socket.",
     "subprocess.",
@@ -211,7 +213,8 @@ def _changer(decider: Any, state: Any, event: Any) -> str:
         return local
 
     def enter(frame: FrameType, _what: str, _argument: Any) -> Any:
-        return local if "mailcheck" in frame.f_code.co_filename else None
+        code = frame.f_code
+        return local if "mailcheck" in code.co_filename and code.co_name not in _STORING else None
 
     sys.settrace(enter)
     try:

@@ -10,8 +10,6 @@ import signal
 from contextlib import AsyncExitStack
 from typing import Any
 
-import msgspec
-
 from actors import Runtime
 from eventstore.ambient import Ambient
 from eventstore.memory import MemoryLog
@@ -23,8 +21,8 @@ from huahuo.errors import ConfigError
 from huahuo.replaying.show import Out
 from huahuo.replaying.transfer import append_of, rewrite, runs_of
 from mailcheck.events import id_of, user_stream
-from mailcheck.replies import EmailsList
-from mailcheck.rows import RosterFold, emails, snapshot_state
+from mailcheck.listing import RowsCut, list_of, snapshot_of
+from mailcheck.rows import RosterFold
 from replay.feed import Feed
 from replay.history import History, pages_of
 from replay.keyframes import state_at
@@ -122,14 +120,14 @@ class Stage:
         """Send everybody away, and end."""
         await self._stack.aclose()
 
-    async def _snapshot(self, stream: str) -> tuple[int, bytes]:
+    async def _snapshot(self, stream: str) -> tuple[int, RowsCut]:
         seq, roster = await state_at(self.log, stream, RosterFold())
-        return seq, snapshot_state(roster)
+        return seq, snapshot_of(roster)
 
     async def _emails(self, call: Call[dict[str, Any]]) -> Reply:
         stream = user_stream(call.principal.user_id)
         seq, roster = await state_at(self.log, stream, RosterFold())
-        return Reply(body=msgspec.json.encode(EmailsList(msgspec.Raw(emails(roster)), stream, seq)))
+        return Reply(body=b'{"type":"emails_list"}', parted=list_of(roster, stream, seq))
 
 
 async def serve(

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+
+from mailcheck.listing import Sort
+from mailcheck.params import ListParams
+from mailcheck.replies import EmailsPage
+from mailcheck.rows import Row
+from transport.parts import Assembly
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -34,7 +41,7 @@ def _tag(message: dict[str, Any]) -> str:
     return str(message.get("action") or message.get("type"))
 
 
-def _examples() -> list[dict[str, Any]]:
+def _all_examples() -> list[dict[str, Any]]:
     """Whole messages: those of code blocks, and those in running text that are JSON as they stand."""
     texts = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     decoder = json.JSONDecoder()
@@ -49,7 +56,12 @@ def _examples() -> list[dict[str, Any]]:
     for text in re.findall(r"`(\{\"(?:action|type)\"[^`]*\})`", PAGE):
         with contextlib.suppress(ValueError):
             found.append(json.loads(text.replace("…", '"…"')))
-    return [message for message in found if isinstance(message, dict) and _tag(message) in OWN]
+    return [message for message in found if isinstance(message, dict)]
+
+
+def _examples() -> list[dict[str, Any]]:
+    """Those of the protocol itself."""
+    return [message for message in _all_examples() if _tag(message) in OWN]
 
 
 def _kinds(value: Any) -> Any:
@@ -73,6 +85,26 @@ def test_an_example_is_a_message_of_the_golden_conversations(example: dict[str, 
     for name, value in example.items():
         assert name in spoken, f"{_tag(example)}: no conversation has the field {name}"
         assert value == "…" or str(_kinds(value))[:4] in spoken[name], f"{name} is of another kind"
+
+
+def test_the_examples_of_pages_are_messages_of_the_domain() -> None:
+    pages = [one for one in _all_examples() if _tag(one) in {"get_all_emails", "emails_list"}]
+    asked = [msgspec.convert(one, ListParams) for one in pages if "action" in one]
+    assert [one.paged for one in asked] == [True, True]
+    for one in asked:
+        assert one.sort is not None
+        assert Sort.of(one.sort) is not None
+    [answer] = [one for one in pages if "type" in one]
+    known = {field.encode_name for field in msgspec.structs.fields(EmailsPage)}
+    assert set(answer) == {"type", "id"} | known
+    assert list(answer["data"][0]) == [field.encode_name for field in msgspec.structs.fields(Row)]
+
+
+def test_the_parts_on_the_page_are_one_state() -> None:
+    parts = [one for one in _all_examples() if _tag(one) == "snapshot" and "part" in one]
+    assembly = Assembly()
+    assert all(assembly.add(one["state"], one["part"], 1) for one in parts)
+    assert [row["id"] for row in assembly.whole["emails"]] == [1, 2]
 
 
 def test_there_are_examples() -> None:

@@ -267,9 +267,9 @@ def test_another_version_is_compared_event_by_event_and_a_failing_history_is_kep
 
     rows = other / "mailcheck" / "rows.py"
     text = rows.read_text(encoding="utf-8")
-    assert text.count("row.mail_count += 1") == 1
-    rows.write_text(text.replace("row.mail_count += 1", "row.mail_count += 2"), encoding="utf-8")
-    line = text[: text.index("row.mail_count += 1")].count("\n") + 1
+    assert text.count("row.mail_count + 1") == 1
+    rows.write_text(text.replace("row.mail_count + 1", "row.mail_count + 2"), encoding="utf-8")
+    line = text[: text.index("row.mail_count + 1")].count("\n") + 1
     decider = other / "mailcheck" / "decider.py"
     said = decider.read_text(encoding="utf-8")
     assert said.count("检查完成，共") == 1

@@ -31,8 +31,7 @@ from mailcheck.commands import (
 )
 from mailcheck.importer import parse
 from mailcheck.replies import encode
-from mailcheck.rows import snapshot_state
-from tests.support.mail_book import Book, cursor, mail
+from tests.support.mail_book import Book, cursor, mail, snapshot_state
 from tests.support.mail_rules import broken_checks, broken_deletions, broken_mails, leaks
 
 USERS = (7, 8)

@@ -20,6 +20,7 @@ from eventstore.model import RowPut, Secret, StoredEvent
 from mailcheck.check_api import FetchedMail, UidCursor
 from mailcheck.commands import AddEmail, Effect, MailboxCommand, MailboxReply, RosterCommand
 from mailcheck.decider import MailboxDecider
+from mailcheck.listing import snapshot_of
 from mailcheck.mailbox import Mailbox
 from mailcheck.replies import Reply, Success
 from mailcheck.roster import RosterDecider
@@ -27,6 +28,14 @@ from mailcheck.rows import Roster
 
 USER = 7
 NOW_MS = 1_790_000_000_000
+LIST_BYTES_MAX = 1 << 30
+
+
+def snapshot_state(state: Roster) -> bytes:
+    """The state of a snapshot in one piece."""
+    whole = snapshot_of(state).whole(LIST_BYTES_MAX)
+    assert whole is not None
+    return whole
 
 
 class Book:

@@ -34,6 +34,7 @@ from transport.outputs import (
     Verify,
     Watch,
 )
+from transport.parts import ONLY, Part, Parted
 from transport.ports import AuthFailure, Verified
 from transport.session import Session
 from transport.settings import TransportSettings
@@ -254,21 +255,26 @@ class Driver:
         at: tuple[str, int] | None = None,
         duplicate: bool = False,
         index: int = 0,
+        part: Part = ONLY,
     ) -> list[Message]:
-        """Answer the call that waits longest (or the one at `index`)."""
-        asked = self.executing.pop(index)
+        """Answer the call that waits longest (or the one at `index`), or give a part of the answer."""
+        asked = self.executing[index] if part.more else self.executing.pop(index)
         encoded = msgspec.json.encode(body or {"type": "success", "message": "ok"})
         reply = asked.reply if isinstance(asked, Record) else Reply(encoded, at, duplicate=duplicate)
-        self.carry_out(self.session.replied(asked, reply))
+        say = self.session.replied_part if part.more else self.session.replied
+        self.carry_out(say(asked, reply, part))
         return self.take()
 
-    def give_snapshot(self, seq: int, state: bytes = b'{"emails":[]}') -> list[Message]:
-        self._give(self.snapshots_due.pop(0), seq, state)
+    def give_snapshot(
+        self, seq: int, state: bytes | Parted = b'{"emails":[]}', part: Part = ONLY
+    ) -> list[Message]:
+        due = self.snapshots_due[0] if part.more else self.snapshots_due.pop(0)
+        self._give(due, seq, state, part)
         return self.take()
 
-    def _give(self, due: TakeSnapshot, seq: int, state: bytes) -> None:
+    def _give(self, due: TakeSnapshot, seq: int, state: bytes | Parted, part: Part = ONLY) -> None:
         link = self.log.link(due.sub.stream, seq)
-        self.carry_out(self.session.snapshot(due.sub, seq, state, link))
+        self.carry_out(self.session.snapshot(due.sub, seq, state, link, part))
 
     def after(self, seconds: float, *, heard: bool = True) -> list[Message]:
         """Let time go by (the client answers pings unless `heard` is False), then tick."""

@@ -9,6 +9,7 @@ import msgspec
 from tests.support.session import START_MS, Driver, Message, ModelLog, note_command
 from transport.codes import CloseCode
 from transport.dialects import negotiate
+from transport.parts import Part
 
 FOLDER = Path(__file__).parent.parent / "transcripts"
 
@@ -97,6 +98,7 @@ class Stage:
 
     def _world(self, frame: dict[str, Any]) -> None:
         driver = self.driver
+        part = Part(frame.get("part", 1), frame.get("more", False))
         if "append" in frame:
             events: list[Message] = frame["events"]
             command_id = frame.get("command", "")
@@ -108,10 +110,11 @@ class Stage:
                 self.said += driver.take()
         elif "reply" in frame:
             at = (frame["at"]["stream"], frame["at"]["seq"]) if "at" in frame else None
-            self.said += self._open.reply(frame["reply"], at=at, duplicate=frame.get("duplicate", False))
+            duplicate = frame.get("duplicate", False)
+            self.said += self._open.reply(frame["reply"], at=at, duplicate=duplicate, part=part)
         elif "snapshot" in frame:
             state = msgspec.json.encode(frame["snapshot"])
-            self.said += self._open.give_snapshot(frame["seq"], state)
+            self.said += self._open.give_snapshot(frame["seq"], state, part)
         elif "prune" in frame:
             self.log.prune(frame["prune"], frame["to"])
         elif "compact" in frame:

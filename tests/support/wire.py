@@ -21,6 +21,7 @@ from transport.http import Asset, Phase, Site
 from transport.hub import Hub
 from transport.limits import AddressDoor
 from transport.metrics import Metrics
+from transport.parts import Parted
 from transport.publishing import Publisher
 from transport.server import Server
 from transport.settings import TransportSettings
@@ -54,6 +55,8 @@ class World:
         self.hold: asyncio.Event | None = None
         """Where set, `note` waits for it between its append and its reply."""
         self.snapshot_fault: Exception | None = None
+        self.parted: Parted | None = None
+        """Where set, the state of `user/…` and the answer to `echo`."""
         self.port = 0
         self.log: FaultyLog
         self.feed: Feed
@@ -110,12 +113,14 @@ class World:
         return Reply(body, (stream, done.seq_of(stream)), recorded=record is not None)
 
     async def _query(self, call: Call[Note]) -> Reply:
+        if self.parted is not None:
+            return Reply(b'{"type":"echo"}', parted=self.parted)
         return Reply(json_bytes({"type": "echo", "text": call.params.text * call.params.count}))
 
-    async def _state(self, stream: str) -> tuple[int, bytes]:
+    async def _state(self, stream: str) -> tuple[int, bytes | Parted]:
         if self.snapshot_fault is not None:
             raise self.snapshot_fault
-        return self.log.head(stream).seq, json_bytes({"emails": []})
+        return self.log.head(stream).seq, self.parted or json_bytes({"emails": []})
 
 
 def event_body(kind: str, text: str, ms: int) -> bytes:

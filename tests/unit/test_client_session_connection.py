@@ -22,6 +22,7 @@ def test_authenticate_says_who_how_much_and_from_where() -> None:
         "token": "jwt",
         "client": "dev-1",
         "window": 8,
+        "parts": True,
         "resume": {"log": None, "cursors": {}},
     }
 

@@ -46,6 +46,7 @@ class World:
     async def recent(self, stream: str) -> tuple[int, dict[str, Any]]:
         kind = stream.partition("/")[0]
         seq, state = await self.registry.snapshots[kind](stream)
+        assert isinstance(state, bytes)
         return seq, msgspec.json.decode(state)
 
 
@@ -342,6 +343,7 @@ def test_a_snapshot_of_the_largest_events_stays_below_sixteen_megabytes() -> Non
         for _ in range(50):
             await w.publisher.publish("system", "n", {"pad": "x" * 262_000})
         seq, state = await w.registry.snapshots["system"]("system")
+        assert isinstance(state, bytes)
         assert seq == 50
         assert len(state) < 16 << 20
         assert len(msgspec.json.decode(state)["recent"]) == 50

@@ -26,8 +26,7 @@ from mailcheck.commands import (
     UpdateEmail,
 )
 from mailcheck.replies import Refusal, Success, Warned, encode
-from mailcheck.rows import snapshot_state
-from tests.support.mail_book import USER, Book, cursor, mail
+from tests.support.mail_book import USER, Book, cursor, mail, snapshot_state
 from tests.support.mail_rules import leaks
 
 U = f"user/{USER}"

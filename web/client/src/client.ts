@@ -161,6 +161,21 @@ export class Client {
   }
 
   /**
+   * The replies of a query that answers page by page, until its `next` is null:
+   * `for await (const { data } of client.pages("get_all_emails", { limit: 1000 }))`. Throws as `send`.
+   */
+  pages<A extends keyof Commands>(action: A, fields: Commands[A]["fields"]): AsyncGenerator<Reply & Commands[A]["reply"], void>;
+  pages(action: string, fields?: object): AsyncGenerator<Reply & Record<string, unknown>, void>;
+  async *pages(action: string, fields: object = {}): AsyncGenerator<Reply & Record<string, unknown>, void> {
+    let page = await this.send(action, fields);
+    yield page;
+    while (page["next"] !== null && page["next"] !== undefined) {
+      page = await this.send(action, { ...fields, before: page["next"] });
+      yield page;
+    }
+  }
+
+  /**
    * Read your writes: wait until every subscription of this tab to that stream has handled the event.
    * Do not wait for it inside a handler of that very stream.
    *

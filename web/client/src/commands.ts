@@ -5,6 +5,9 @@
  * id once. So everything here may be sent again without harm.
  */
 
+import { Assembly, isWhole, type PartOf } from "./parts.js";
+import type { Other } from "./wire.js";
+
 /** Errors that are not the server's last word: the same id is sent again. */
 const RETRIED = new Set(["unavailable", "rate_limited"]);
 /** How often a command is sent before such an error is given to the application. */
@@ -46,6 +49,7 @@ interface Waiting {
 
 export class CommandQueue {
   private readonly waiting = new Map<string, Waiting>();
+  private readonly assemblies = new Map<string, Assembly>();
 
   constructor(private readonly backoff: (attempt: number) => number) {}
 
@@ -61,11 +65,31 @@ export class CommandQueue {
   /** Nobody waits for this answer any more; it is not sent (again). */
   forget(id: string): void {
     this.waiting.delete(id);
+    this.assemblies.delete(id);
   }
 
   /** Nothing counts as sent any more. */
   connectionLost(): void {
     for (const command of this.waiting.values()) command.sendAt = 0;
+    this.assemblies.clear();
+  }
+
+  /**
+   * The reply that this message is or completes; null while parts are missing, or nobody waits.
+   *
+   * @throws HuahuoError `protocol_violation`: a part does not fit
+   */
+  assembled(message: Other, size: number): Other | null {
+    const { part = 1, more = false, ...reply } = message as Other & PartOf;
+    if (isWhole({ part, more })) return message;
+    const id = String(message.id);
+    if (!this.waiting.has(id)) return null;
+    const assembly = this.assemblies.get(id) ?? new Assembly();
+    this.assemblies.set(id, assembly);
+    assembly.add(reply, part, size);
+    if (more) return null;
+    this.assemblies.delete(id);
+    return assembly.whole as Other;
   }
 
   /** Whether the answer is final (then the command is gone), or the command is sent again later. */

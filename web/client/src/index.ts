@@ -5,7 +5,7 @@ export { type CursorStore, IndexedDbCursors, type IndexedDbOptions, MemoryCursor
 export { type ClientErrorCode, HuahuoError } from "./errors.js";
 export type { Decode, Decoder, DictionaryPlace } from "./inflow.js";
 export type {
-  After, At, Batch, Commands, Cursor, EmailRow, EventFrame, EventTypes, Item, MailRecord, MailStatus,
+  After, At, Batch, Commands, Cursor, EmailFilter, EmailRow, EmailSort, EventFrame, EventTypes, Item, MailRecord, MailStatus,
   MailType, Outcome, Reply, Skipped, Snapshot, State, Status, StreamEvent, User,
 } from "./model.js";
 export type { Observable } from "./observable.js";

@@ -163,9 +163,22 @@ interface MailboxFields {
   server?: string; port?: number; use_ssl?: boolean;
 }
 
+export type EmailSort = "id" | "email" | "status" | "last_check_time" | "mail_count" | "created_at";
+
+export interface EmailFilter {
+  status?: MailStatus | readonly MailStatus[];
+  mail_type?: MailType | readonly MailType[];
+  /** In address, server or message. */
+  text?: string;
+}
+
 /** Commands, their fields and their replies. Add your own by declaration merging, as with events. */
 export interface Commands {
-  get_all_emails: { fields: object; reply: { data: EmailRow[]; stream: string; seq: number } };
+  /** Without fields everything; with any of them a page, and `next` and `total` in the reply. */
+  get_all_emails: {
+    fields: { limit?: number; before?: string; sort?: EmailSort | `-${EmailSort}`; filter?: EmailFilter };
+    reply: { data: EmailRow[]; stream: string; seq: number; next?: string | null; total?: number };
+  };
   add_email: { fields: MailboxFields & { email: string; mail_type: MailType }; reply: { email_id: number } };
   update_email: { fields: MailboxFields & { email_id: number }; reply: { email_id: number } };
   delete_emails: { fields: { email_ids: number[] }; reply: { email_ids: number[] } };

@@ -128,7 +128,8 @@ export class Session {
       if (check) checks[pipe.name] = check;
     }
     const resume = Object.keys(checks).length > 0 ? { log, cursors, checks } : { log, cursors };
-    this.urgent = [{ action: "authenticate", token, client: this.client, window: this.window, resume }];
+    const { client, window } = this;
+    this.urgent = [{ action: "authenticate", token, client, window, parts: true, resume }];
   }
 
   /** Refresh the token in place; what is subscribed stays as it is. */
@@ -333,18 +334,19 @@ export class Session {
       this.deadAt = Infinity;
       this.doubted = false;
     }
-    if (isKnown(message)) this.known(message, now);
-    else this.replied(message, now);
+    if (isKnown(message)) return this.known(message, text.length, now);
+    const whole = this.commands.assembled(message, text.length);
+    if (whole) this.replied(whole, now);
   }
 
-  private known(message: Known, now: number): void {
+  private known(message: Known, size: number, now: number): void {
     switch (message.type) {
       case "events":
       case "skipped":
       case "snapshot": {
         const pipe = this.pipes.get(message.stream);
         if (!pipe) return;
-        if (message.type === "snapshot") pipe.snapshot(message);
+        if (message.type === "snapshot") pipe.snapshot(message, size);
         else if (!(message.type === "events" ? pipe.events(message) : pipe.skipped(message))) {
           pipe.active = false;
           this.problem("missing_events", `${pipe.name}: asking again`);

@@ -14,6 +14,7 @@
 
 import { HuahuoError } from "./errors.js";
 import { type After, type Check, type Cursor, cursorAt, type Item, type Outcome, type StreamEvent } from "./model.js";
+import { Assembly, isWhole } from "./parts.js";
 import type { EventsFrame, LiveFrame, Place, SkippedFrame, SnapshotFrame } from "./wire.js";
 
 export type Ask = { readonly after: After; readonly log?: string; readonly check?: Check };
@@ -93,6 +94,8 @@ export class Pipe {
   /** The last seq that was acked, and up to where acks are owed for nothing. */
   acked = -1;
   floor = 0;
+  /** Of a state that comes in parts. */
+  private assembly = new Assembly();
   private first = 1;
   private head = 0;
 
@@ -101,6 +104,7 @@ export class Pipe {
   /** What the server knew of this stream is gone. */
   connectionLost(): void {
     this.active = false;
+    this.assembly = new Assembly();
     this.expects = this.asked = "";
     this.retryAt = 0;
     this.acked = -1;
@@ -163,6 +167,7 @@ export class Pipe {
   /** The server's word where this connection stands, as the answer to `ask`. */
   place(log: string, place: Place): void {
     this.active = true;
+    this.assembly = new Assembly();
     this.asked = "";
     this.log = log;
     this.first = place.first;
@@ -206,9 +211,20 @@ export class Pipe {
     return true;
   }
 
-  /** Take a state in that replaces everything, for the readers that need it. */
-  snapshot(frame: SnapshotFrame): void {
+  /**
+   * Take a state in that replaces everything, for the readers that need it; `size` bounds parts of one.
+   *
+   * @throws HuahuoError `protocol_violation`: a part does not fit
+   */
+  snapshot(frame: SnapshotFrame, size: number): void {
     if (!this.active || (!this.expects && frame.seq <= this.received)) return;
+    let { state } = frame;
+    if (!isWhole(frame)) {
+      this.assembly.add(state, frame.part ?? 1, size);
+      if (frame.more) return;
+      state = this.assembly.whole;
+      this.assembly = new Assembly();
+    }
     const outcome = this.expects || "gap";
     const { after } = this.ask;
     // a cursor that this log should know: the events before it were replaced, whoever read them
@@ -229,7 +245,7 @@ export class Pipe {
       reader.received = frame.seq;
       reader.processed = -1;
       reader.buffer.push({
-        kind: "snapshot", stream: this.name, log: this.log, last: frame.seq, state: frame.state, outcome,
+        kind: "snapshot", stream: this.name, log: this.log, last: frame.seq, state, outcome,
       });
       if (frame.check) reader.checked([frame.seq, frame.check]);
     }

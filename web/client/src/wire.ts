@@ -3,6 +3,7 @@
 import { HuahuoError } from "./errors.js";
 import type { DictionaryPlace } from "./inflow.js";
 import type { Outcome } from "./model.js";
+import type { PartOf } from "./parts.js";
 
 export interface Place {
   readonly outcome: Outcome;
@@ -14,7 +15,7 @@ export interface Place {
 export type EventsFrame = { type: "events"; stream: string; seq: number; events: Record<string, unknown>[] };
 export type SnapshotFrame = {
   type: "snapshot"; stream: string; seq: number; check?: string; state: Record<string, unknown>;
-};
+} & PartOf;
 export type LiveFrame = { type: "live"; stream: string; seq: number; check?: string };
 export type SkippedFrame = { type: "skipped"; stream: string; seq: number; to: number; reason: string };
 export type AuthFrame = {
@@ -41,7 +42,7 @@ const TYPES = new Set([
   "token_expiring", "goaway", "heartbeat",
 ]);
 /** Fields that are positions wherever they occur. */
-const POSITIONS = ["seq", "to", "after", "first", "head"] as const;
+const POSITIONS = ["seq", "to", "after", "first", "head", "part"] as const;
 
 /**
  * One message.

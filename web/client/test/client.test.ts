@@ -182,6 +182,22 @@ describe("commands", () => {
     expect(world.log.executed.size).toBe(1);
   });
 
+  test("that answer page by page are asked until there is no next", async () => {
+    const tab = await online();
+    const send = vi.spyOn(tab.client, "send").mockImplementation(async (_action: string, fields?: object) => {
+      const { before } = fields as { before?: string };
+      return { type: "emails_list", id: "", next: before === undefined ? "p2" : before === "p2" ? "p3" : null };
+    });
+    const nexts: unknown[] = [];
+    for await (const { next } of tab.client.pages("get_all_emails", { limit: 2, sort: "-email" })) nexts.push(next);
+    expect(nexts).toEqual(["p2", "p3", null]);
+    expect(send.mock.calls).toEqual([
+      ["get_all_emails", { limit: 2, sort: "-email" }],
+      ["get_all_emails", { limit: 2, sort: "-email", before: "p2" }],
+      ["get_all_emails", { limit: 2, sort: "-email", before: "p3" }],
+    ]);
+  });
+
   test("beyond the limit are refused, those that wait are not", async () => {
     world.reachable = false;
     const tab = world.tab({ commandsMax: 2, cursors: new MemoryCursors("me") });

@@ -34,8 +34,8 @@ test("the protocol alone is under 10 kB", async () => {
   expect(zipped(await bundle('export * from "./core.js";'))).toBeLessThan(10_000);
 });
 
-test("everything is under 15 kB", async () => {
-  expect(zipped(await bundle('export * from "./index.js";'))).toBeLessThan(15_000);
+test("everything is under 15.5 kB", async () => {
+  expect(zipped(await bundle('export * from "./index.js";'))).toBeLessThan(15_500);
 });
 
 test("what is not used is left out", async () => {

@@ -6,7 +6,7 @@ import { Bench, LOG, seqs, STREAM } from "./support/bench.js";
 describe("authentication", () => {
   test("names the installation, the window and nowhere to go on from", () => {
     expect(new Bench().connect()).toEqual({
-      action: "authenticate", token: "jwt", client: "dev-1", window: 8, resume: { log: null, cursors: {} },
+      action: "authenticate", token: "jwt", client: "dev-1", window: 8, parts: true, resume: { log: null, cursors: {} },
     });
   });
 

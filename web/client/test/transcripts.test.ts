@@ -28,7 +28,7 @@ function normal(frame: Frame): Frame {
   if (frame["action"] === "unsubscribe" || frame["action"] === "heartbeat") return rest;
   if (frame["action"] !== "authenticate") return frame;
   const first = "client" in frame;
-  return first ? { window: 512, resume: { log: null, cursors: {} }, ...rest } : rest;
+  return first ? { window: 512, parts: true, resume: { log: null, cursors: {} }, ...rest } : rest;
 }
 
 /** What no right client says: the line is there to show how a server answers. */

@@ -1,0 +1,295 @@
+"""Lists of mailboxes: all of them in parts, or a page at a time in some order (PROTOCOL 6, 12). Pure.
+
+Rows are never changed, only replaced, so a tuple of them is the state of one moment.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import batched, islice
+from typing import Final
+
+import msgspec
+
+from mailcheck.replies import EmailsList
+from mailcheck.rows import Roster, Row
+
+PAGE_ROWS_MAX: Final = 2_000
+EXAMINED_MAX: Final = 10_000
+"""Rows that one page looks at. Where a filter lets few through, the page is short and `next` goes on."""
+ORDERS_MAX: Final = 2
+"""Orders kept per roster, 64 to 130 bytes a mailbox each; the one used longest ago gives way."""
+_SLICE_ROWS = 256
+_BUCKET_ROWS = 4_096
+"""Rows handled in one step of sorting: a few milliseconds."""
+_SAMPLES_PER_BUCKET = 32
+_PUT_RIGHT_AT_ONCE = 1_000
+
+type Key = str | int
+type Entry = tuple[Key, int]
+"""A row's key and its id, which settles ties."""
+
+
+class RowsCut:
+    """A JSON object with a list of rows in it: `head`, the rows, `tail`. See `transport.parts.Parted`."""
+
+    __slots__ = ("_head", "_rows", "_tail")
+
+    def __init__(self, head: bytes, rows: Sequence[Row], tail: bytes) -> None:
+        self._head = head
+        self._rows = rows
+        self._tail = tail
+
+    def whole(self, bytes_max: int) -> bytes | None:
+        """All of it; None if it is longer than `bytes_max`."""
+        whole, more = next(self.parts(bytes_max))
+        return None if more or len(whole) > bytes_max else whole
+
+    def parts(self, bytes_max: int) -> Iterator[tuple[bytes, bool]]:
+        """Each ends at the first slice of rows that takes it to `bytes_max`."""
+        slices = batched(self._rows, _SLICE_ROWS)
+        following = next(slices, ())
+        more = True
+        while more:
+            pieces: list[bytes] = []
+            size = 0
+            while following and size < bytes_max:
+                piece = msgspec.json.encode(following)[1:-1]
+                pieces.append(piece)
+                size += len(piece) + 1
+                following = next(slices, ())
+            more = bool(following)
+            yield b"%b%b%b" % (self._head, b",".join(pieces), self._tail), more
+
+
+class Sort(msgspec.Struct, frozen=True):
+    """By which field, and which way. Ties go by id, the same way."""
+
+    field: str = "id"
+    descending: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> "Sort | None":
+        """`email`, `-last_check_time`; None: there is no such order."""
+        field = text.removeprefix("-")
+        return cls(field, field != text) if field in KEYS else None
+
+
+class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a row must be to be listed: everything that is given holds.
+
+    `text` is looked for in address, server and message, whatever the case of its letters.
+    """
+
+    status: str | tuple[str, ...] | None = None
+    mail_type: str | tuple[str, ...] | None = None
+    text: str = ""
+
+    def admits(self) -> Callable[[Row], bool] | None:
+        """The test; None where every row passes."""
+        statuses, types, text = _set(self.status), _set(self.mail_type), self.text.lower()
+        if statuses is None and types is None and not text:
+            return None
+
+        def test(row: Row) -> bool:
+            return (
+                (statuses is None or row.status in statuses)
+                and (types is None or row.mail_type in types)
+                and (
+                    not text
+                    or text in row.email.lower()
+                    or text in row.message.lower()
+                    or text in row.server.lower()
+                )
+            )
+
+        return test
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some rows, and behind which entry the next ones come; None at the end."""
+
+    rows: list[Row]
+    after: Entry | None
+
+
+class Order:
+    """The entries of all rows, sorted by one field, kept up to date.
+
+    Everything is done in small steps (`step`, until it is `ready`), while rows go on changing: what
+    changes (`changed`) is noted and put right later. Sorting distributes the entries over buckets by
+    entries that were sampled from among them, then sorts each bucket; a change concerns one or two buckets.
+    """
+
+    __slots__ = ("_buckets", "_changes", "_count", "_key", "_moved", "_sorting", "_splits")
+
+    def __init__(self, field: str, rows: Sequence[Row]) -> None:
+        self._key = KEYS[field]
+        self._count = len(rows)
+        self._changes = 0
+        self._splits: list[Entry] = []
+        self._buckets: list[list[Entry]] = [[]]
+        self._moved: dict[int, tuple[Entry | None, Entry | None]] = {}
+        self._sorting: Iterator[None] | None = self._sort(rows)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a page can be read now."""
+        return self._sorting is None and len(self._moved) <= _PUT_RIGHT_AT_ONCE
+
+    @property
+    def worn(self) -> bool:
+        """Whether so much has changed that the buckets may be of very different sizes."""
+        return self._changes > self._count + _BUCKET_ROWS
+
+    def step(self) -> None:
+        """Go on a little. Whoever waits for it may do that."""
+        if self._sorting is None:
+            self._put_right()
+        elif next(self._sorting, self) is self:
+            self._sorting = None
+
+    def _sort(self, rows: Sequence[Row]) -> Iterator[None]:
+        key = self._key
+        entries: list[Entry] = []
+        for some in batched(rows, _BUCKET_ROWS):
+            entries += [(key(row), row.id) for row in some]
+            yield
+        count = len(entries) // _BUCKET_ROWS
+        if count:
+            samples = sorted(entries[:: max(1, len(entries) // (count * _SAMPLES_PER_BUCKET))])
+            self._splits = [samples[len(samples) * n // (count + 1)] for n in range(1, count + 1)]
+            self._buckets = [[] for _ in range(count + 1)]
+        splits, buckets = self._splits, self._buckets
+        for slice_ in batched(entries, _BUCKET_ROWS):
+            for entry in slice_:
+                buckets[bisect_right(splits, entry)].append(entry)
+            yield
+        for bucket in buckets:
+            bucket.sort()
+            yield
+
+    def changed(self, old: Row | None, new: Row | None) -> None:
+        """A row came, went or was replaced."""
+        was = None if old is None else (self._key(old), old.id)
+        now = None if new is None else (self._key(new), new.id)
+        if was != now:
+            number = (was or now or ("", 0))[1]
+            self._moved[number] = (self._moved.get(number, (was, None))[0], now)
+
+    def page(
+        self,
+        rows: Mapping[int, Row],
+        *,
+        limit: int,
+        after: Entry | None = None,
+        descending: bool = False,
+        admits: Callable[[Row], bool] | None = None,
+    ) -> Page:
+        """At most `limit` rows behind `after`. Only where it is `ready`."""
+        self._put_right()
+        found: list[Row] = []
+        last: Entry | None = None
+        following = self._down(after) if descending else self._up(after)
+        for examined, entry in enumerate(following):
+            if len(found) == limit or examined == EXAMINED_MAX:
+                return Page(found, last)
+            row, last = rows[entry[1]], entry
+            if admits is None or admits(row):
+                found.append(row)
+        return Page(found, None)
+
+    def _up(self, after: Entry | None) -> Iterator[Entry]:
+        at = 0 if after is None else bisect_right(self._splits, after)
+        begin = 0 if after is None else bisect_right(self._buckets[at], after)
+        for bucket in islice(self._buckets, at, None):
+            yield from islice(bucket, begin, None)
+            begin = 0
+
+    def _down(self, after: Entry | None) -> Iterator[Entry]:
+        at = len(self._splits) if after is None else bisect_right(self._splits, after)
+        end = len(self._buckets[at]) if after is None else bisect_left(self._buckets[at], after)
+        for number in range(at, -1, -1):
+            bucket = self._buckets[number]
+            for index in range(end - 1 if number == at else len(bucket) - 1, -1, -1):
+                yield bucket[index]
+
+    def _put_right(self) -> None:
+        """Some of what changed."""
+        for number in list(islice(self._moved, _PUT_RIGHT_AT_ONCE)):
+            was, now = self._moved.pop(number)
+            self._changes += 1
+            if was is not None:
+                bucket = self._buckets[bisect_right(self._splits, was)]
+                del bucket[bisect_left(bucket, was)]
+            if now is not None:
+                insort(self._buckets[bisect_right(self._splits, now)], now)
+
+
+def order_of(state: Roster, field: str) -> Order:
+    """The order of a roster's rows by this field; perhaps it is still to be sorted."""
+    watchers = state.views.watchers
+    order = watchers.pop(field, None)
+    if not isinstance(order, Order) or order.worn:
+        order = Order(field, state.cut())
+        while len(watchers) >= ORDERS_MAX:
+            del watchers[next(iter(watchers))]
+    state.views.kept = True
+    watchers[field] = order  # the newest is the last to go
+    return order
+
+
+def snapshot_of(state: Roster) -> RowsCut:
+    """The state of a snapshot of `user/<id>` (PROTOCOL 2)."""
+    return RowsCut(b'{"emails":[', state.cut(), b"]}")
+
+
+def list_of(state: Roster, stream: str, seq: int) -> RowsCut:
+    """The `emails_list` of everything: a consistent cut."""
+    whole = msgspec.json.encode(EmailsList(msgspec.Raw(b"[]"), stream, seq))
+    head, tail = whole.split(b"[]", 1)
+    return RowsCut(head + b"[", state.cut(), b"]" + tail)
+
+
+def _email(row: Row) -> Key:
+    lower = row.email.lower()
+    return row.email if lower == row.email else lower  # most are, and are not kept twice
+
+
+KEYS: Final[Mapping[str, Callable[[Row], Key]]] = {
+    "id": lambda row: row.id,
+    "email": _email,
+    "status": lambda row: row.status,
+    "last_check_time": lambda row: row.last_check_time or "",
+    "mail_count": lambda row: row.mail_count,
+    "created_at": lambda row: row.created_at,
+}
+"""The fields to sort by."""
+
+_TEXT_KEYS = frozenset({"email", "status", "last_check_time", "created_at"})
+
+
+def _set(value: str | tuple[str, ...] | None) -> frozenset[str] | None:
+    return None if value is None else frozenset((value,) if isinstance(value, str) else value)
+
+
+class _Token(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    sort: str
+    key: str | int
+    id: int
+
+
+def token_of(sort: Sort, after: Entry) -> str:
+    """What the client gets in `next`: field, key and id."""
+    return msgspec.json.encode(_Token(sort.field, *after)).hex()
+
+
+def entry_of(sort: Sort, token: str) -> Entry | None:
+    """The entry that the client gave back in `before`; None if it is none of this order."""
+    try:
+        given = msgspec.json.decode(bytes.fromhex(token), type=_Token)
+    except (ValueError, msgspec.MsgspecError):
+        return None
+    of_text = sort.field in _TEXT_KEYS
+    return (
+        (given.key, given.id) if given.sort == sort.field and isinstance(given.key, str) is of_text else None
+    )
