@@ -21,8 +21,9 @@ _place = threading.local()
 def give_way() -> None:
     """Let other threads have the interpreter. To be called by a long job of pure Python, every 0.2 ms or so.
 
-    A thread that wants the interpreter waits 5 ms for one that keeps it, and a commit wants it back after each
-    of its statements: beside two threads that parse, it took fifteen times as long. Does nothing on the loop.
+    A thread that wants the interpreter waits 5 ms for one that keeps it, and a commit wants it back after
+    each of its statements: while two threads parsed, it took seven to fifteen times as long. Does nothing on
+    the loop.
     """
     if getattr(_place, "is_worker", False):
         time.sleep(_GIVE_WAY_S)
