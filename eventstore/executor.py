@@ -7,7 +7,6 @@ loop that waits on a queue: so a simulated world can run every job inline and st
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 _GIVE_WAY_S = 50e-6
 
 _place = threading.local()
+_never = threading.Event()
 
 
 def give_way() -> None:
@@ -26,7 +26,7 @@ def give_way() -> None:
     the loop.
     """
     if getattr(_place, "is_worker", False):
-        time.sleep(_GIVE_WAY_S)
+        _never.wait(_GIVE_WAY_S)
 
 
 class Executor(Protocol):
