@@ -13,7 +13,7 @@ import msgspec
 from actors.decider import Answer, Origin
 from actors.directory import Directory
 from actors.entity import Execute, Query
-from eventstore.executor import Executor
+from eventstore.executor import Executor, give_way
 from eventstore.port import Log
 from mailcheck.checking import Pauses
 from mailcheck.commands import (
@@ -164,7 +164,9 @@ class Handlers:
         self, origin: Origin, user_id: int, _is_admin: bool, params: ImportParams
     ) -> MailReply:
         try:
-            data = await self._executor.run(lambda: parse(params.data, params.mail_type, self._lines_max))
+            data = await self._executor.run(
+                lambda: parse(params.data, params.mail_type, self._lines_max, pause=give_way)
+            )
         except TooManyLines:
             return _refused(Refusal("too_large", f"一次最多导入 {self._lines_max} 行", "data"))
         return await self._execute(origin, user_id, ImportEmails(params.mail_type, data))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailcheck.importer import Account, ImportData, TooManyLines, is_address, parse
+from mailcheck.importer import LINES_A_STRETCH, Account, ImportData, TooManyLines, is_address, parse
 
 UUID = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"
 TOKEN = "M.C5_BAY.0.U.-" + "Cr7" * 60
@@ -110,3 +110,9 @@ def test_an_address(text: str) -> None:
 )  # fmt: skip
 def test_not_an_address(text: str) -> None:
     assert not is_address(text)
+
+
+def test_a_long_text_is_read_with_pauses_so_that_other_threads_come_in_between() -> None:
+    pauses: list[None] = []
+    parse("\n".join(f"u{n}@x.com----p" for n in range(1000)), "imap", pause=lambda: pauses.append(None))
+    assert len(pauses) == 1000 // LINES_A_STRETCH
