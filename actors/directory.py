@@ -16,7 +16,7 @@ import structlog
 from pykka import ActorDeadError
 
 from actors.decider import Decider
-from actors.entity import Entity, Told
+from actors.entity import Asked, CatchUp, Entity, Query, Told
 from actors.entity_errors import Busy, Degraded, EntityError
 from actors.errors import AskTimeout, InboxFull
 from actors.kind import Effects, Kind
@@ -147,13 +147,15 @@ class Directory:
             Exception: what the entity raised, from the event store or from the decider.
         """
         ref = self._resident(kind, key)
+        asked = Asked(message) if isinstance(message, Query | CatchUp) else None
         try:
-            future = ref.ask(message, block=False)
+            future = ref.ask(asked or message, block=False)
         except InboxFull as error:
             raise Busy(f"{kind}/{key} has too much to do") from error
         limit_s = self._limits.ask_timeout_s if timeout_s is None else timeout_s
+        deadline = asyncio.timeout(limit_s)
         try:
-            async with asyncio.timeout(limit_s) as deadline:
+            async with deadline:
                 return await future
         except ActorDeadError as error:
             raise _ended(kind, key, ref) from error
@@ -161,6 +163,12 @@ class Directory:
             if deadline.expired():
                 raise AskTimeout(f"{kind}/{key}", limit_s) from error
             raise
+        finally:
+            if asked is not None:
+                asked.gone = True
+            # A cancelled task keeps its exception, whose traceback holds this frame: with the deadline,
+            # which holds the task, in it that is a circle around the reply.
+            del deadline, future
 
     async def tell(self, kind: str, key: str | int, message: object) -> None:
         """Send a message without an answer, in the same order as `ask`; wait in line for room.

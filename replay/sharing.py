@@ -41,7 +41,10 @@ class SharedReads[K: Hashable, V]:
                 worker.add_done_callback(self._workers.discard)
         else:
             asking.append(answer)
-        return await answer
+        try:
+            return await answer
+        finally:
+            del answer, asking  # an exception holds this frame, and the future its exception
 
     async def _work(self) -> None:
         try:
@@ -75,6 +78,7 @@ class SharedReads[K: Hashable, V]:
             for answer in self._asking.pop(wanted[0]):
                 if not answer.done():
                     answer.set_exception(error)
+                del answer  # the exception holds this frame
         else:
             for key, value in zip(wanted, values, strict=True):
                 for answer in self._asking.pop(key):
