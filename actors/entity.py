@@ -47,7 +47,7 @@ class Query[S, T](msgspec.Struct, frozen=True):
     entity handles one message at a time.
     """
 
-    fn: Callable[[int, S], T | Awaitable[T]]
+    fn: Callable[[int, S], T]
 
 
 class CatchUp(msgspec.Struct, frozen=True):

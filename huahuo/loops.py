@@ -5,6 +5,8 @@ import gc
 from collections.abc import Coroutine
 from typing import Any
 
+from huahuo import memory
+
 _YOUNG_OBJECTS = 10_000
 """With thousands of events under way all young objects are alive when Python's own 2,000 are reached."""
 _COLLECTIONS_OF_THE_YOUNG = 2
@@ -16,10 +18,11 @@ _COLLECTIONS_OF_THE_MIDDLE = 100
 
 
 def own_the_process() -> None:
-    """Set the garbage collector up for a process that does nothing but serve; never in somebody else's.
+    """Set up collector and allocator for a process that does nothing but serve; never in somebody else's.
 
     What was imported so far lives as long as the process: it is passed over from now on.
     """
+    memory.tune_allocator()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, _COLLECTIONS_OF_THE_YOUNG, _COLLECTIONS_OF_THE_MIDDLE)
 
