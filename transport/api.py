@@ -60,6 +60,8 @@ class Refusal(msgspec.Struct, frozen=True):
     code: str
     message: str
     details: str = ""
+    retry_s: float | None = None
+    """With `busy`: when trying again is worth it."""
 
 
 type Handler = Callable[[Call[Any]], Awaitable[Reply]]
@@ -120,6 +122,8 @@ def error_reply(refusal: Refusal) -> Reply:
     body: dict[str, object] = {"type": "error", "code": refusal.code, "message": refusal.message}
     if refusal.details:
         body["details"] = refusal.details
+    if refusal.retry_s is not None:
+        body["retry_s"] = refusal.retry_s
     return Reply(body=msgspec.json.encode(body))
 
 

@@ -23,19 +23,30 @@ from actors import ActorDeadError, AskTimeout, LoopActor, Runtime, ask
 from eventstore.ambient import Ambient
 from replay.feed import Feed
 from transport import outputs
-from transport.api import Reply, SnapshotOf
-from transport.codes import CloseCode
+from transport.api import Refusal, Reply, error_reply
+from transport.budget import SMALL_BYTES
+from transport.codes import CloseCode, ErrorCode
 from transport.dialects import Dialect
 from transport.fanout import FanOut
 from transport.outputs import Now, Output
 from transport.ports import AuthFailure, CommandGate, Door, Hub, Meter, Verified, Verifier
-from transport.pump import Pump, Tally
+from transport.pump import Pump, Supply, Tally
 from transport.session import Session
 from transport.shared import Shared
+from transport.turns import Crowded
 from transport.websocket import WebSocket
 
 _REVOKED_DEADLINE_S = 0.5
 """A revoked client loses its socket within a second, whether it reads or not."""
+
+_NO_ROOM = error_reply(
+    Refusal(
+        ErrorCode.BUSY, "未读取的回复过多，请稍后重试", "replies not read yet take up all room", retry_s=2.0
+    )
+)
+_CROWDED = error_reply(
+    Refusal(ErrorCode.BUSY, "查询过多，请稍后重试", "too many queries of this user wait", retry_s=2.0)
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -59,7 +70,7 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
     gate: CommandGate
     verifier: Verifier
     meter: Meter
-    snapshots: Mapping[str, SnapshotOf]
+    supply: Supply
     tally: Tally
 
 
@@ -78,6 +89,7 @@ class Connection(LoopActor):
         self._commands: set[asyncio.Task[None]] = set()
         self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
+        self._slowed = False
         settings = wires.shared.settings
         self._pump = Pump(
             ws,
@@ -86,7 +98,7 @@ class Connection(LoopActor):
             fanout=wires.fanout,
             ambient=wires.ambient,
             settings=settings,
-            snapshots=wires.snapshots,
+            supply=wires.supply,
             tally=wires.tally,
             start=partial(_keep, self._reads),
             perform=self._carry_out,
@@ -106,8 +118,12 @@ class Connection(LoopActor):
         if tally.size_bytes:
             self._wires.meter.delivered(tally.events, tally.size_bytes)
             tally.events = tally.size_bytes = 0
+        if self._slowed:
+            self._session.heard(now_s)  # who is not listened to is not silent
         self._carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
         self._pump.retry()
+        if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
+            self.close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
     def close(self, code: int, reason: str) -> None:
         """See `ports.LiveConnection`."""
@@ -158,6 +174,7 @@ class Connection(LoopActor):
 
     def drained(self) -> None:
         """See `websocket.Listener`."""
+        self._pump.count_unsent()
         self._tell_free()
         self._pump.run()
 
@@ -195,9 +212,15 @@ class Connection(LoopActor):
         """A message of the client. A coroutine is returned where it has to wait; the inbox waits too."""
         if message is _End.END:
             return None
-        if self._session.busy or self._ws.paused:
+        if self._session.busy or self._ws.paused or self._owes_time():
             return self._handle_when_free(message)
         return self._handle(message)
+
+    def _owes_time(self) -> bool:
+        principal = self._session.principal
+        if principal is None:
+            return False
+        return self._wires.supply.turns.shares.wait_s(principal.name, self._wires.ambient.monotonic_s()) > 0
 
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """A fault of ours: the client comes back to a new connection."""
@@ -210,15 +233,26 @@ class Connection(LoopActor):
     async def _handle_when_free(self, message: str | bytes) -> None:
         while (self._session.busy or self._ws.paused) and self._ws.is_open:
             await self._change()
+        principal = self._session.principal
+        if principal is not None:
+            self._slowed = True
+            try:
+                await self._wires.supply.turns.fair(principal.name)
+            finally:
+                self._slowed = False
         pending = self._handle(message)
         if pending is not None:
             await pending
 
     def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
-        verify = self._carry_out(self._session.received(message, self._now()))
+        now = self._now()
+        verify = self._carry_out(self._session.received(message, now))
         if verify is not None:
             return self._verify(verify)
         self._pump.run()  # an ack made room, a subscription began
+        principal = self._session.principal
+        if principal is not None:
+            self._wires.supply.turns.charge_since(principal.name, now.s)
         return None
 
     def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
@@ -321,14 +355,63 @@ class Connection(LoopActor):
         try:
             if behind:
                 await asyncio.wait(behind)
+            if isinstance(asked, outputs.Execute) and asked.spec.query:
+                await self._answer_query(asked, work)
+                return
             reply = await work()
         except Exception:  # noqa: BLE001  the client gets another connection, the operator the text
             _log.exception("gate_failed", action=asked.call.action)
             self._break_off("internal error")
             return
-        self._carry_out(self._session.replied(asked, reply))
+        self._reply(asked, reply)
+
+    def _reply(
+        self, asked: outputs.Execute | outputs.Record, reply: Reply, frame: bytes | None = None
+    ) -> None:
+        began_s = self._wires.ambient.monotonic_s()
+        self._carry_out(self._session.replied(asked, reply, frame))
         self._tell_free()
         self._pump.run()
+        self._wires.supply.turns.charge_since(asked.call.principal.name, began_s)
+
+    async def _answer_query(
+        self, asked: outputs.Execute, work: Callable[[], Coroutine[Any, Any, Reply]]
+    ) -> None:
+        """Nothing is computed before the socket has room for it and it is this user's turn."""
+        try:
+            while True:
+                while self._ws.paused and self._ws.is_open:
+                    await self._change()
+                async with self._wires.supply.turns.turn(asked.call.principal.name):
+                    if not self._ws.paused or not self._ws.is_open:
+                        await self._build(asked, work)
+                        return
+        except Crowded:
+            self._reply(asked, _CROWDED)
+
+    async def _build(self, asked: outputs.Execute, work: Callable[[], Coroutine[Any, Any, Reply]]) -> None:
+        """Answer a query within the budget: its bytes count from before it is built until they are sent."""
+        supply, pump = self._wires.supply, self._pump
+        purse, now_s = pump.purse, self._wires.ambient.monotonic_s
+        user, action = asked.call.principal.name, asked.spec.action
+        held = supply.estimates.of(user, action)
+        if held <= SMALL_BYTES:
+            held = 0
+        elif not purse.reserve(held, now_s()):
+            self._reply(asked, _NO_ROOM)
+            return
+        try:
+            reply = await work()
+            size = len(reply.body)
+            supply.estimates.learn(user, action, size)
+            purse.correct(held, size)
+            held = size
+            long = self._session.long_reply(asked, reply)
+            frame = None if long is None else await supply.pictures.framed(long)
+            self._reply(asked, reply, frame)
+        finally:
+            purse.release(held)
+            pump.count_unsent()
 
     # The end ------------------------------------------------------------------------------------------
 
@@ -344,6 +427,7 @@ class Connection(LoopActor):
         if not self._session.closed:
             self._wires.meter.closed(self._ws.close_code or CloseCode.LOST)
         self._session.gone()
+        self._pump.gone()
         self._ws.listener = None
         self._leave()
         # Commands are not cancelled with it, lest one that has not begun be lost.

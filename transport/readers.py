@@ -94,10 +94,22 @@ class Readers:
         if self._delivery.subs.get(sub.stream) is not sub:
             return []
         said = outgoing.snapshot(sub.stream, seq, state)
-        if len(said) > self._shared.settings.reply_bytes_max:
+        return self.pictured(sub, seq, self.framed(said), len(said))
+
+    def pictured(self, sub: Subscription, seq: int, frame: bytes, message_bytes: int) -> list[Output]:
+        """As `snapshot`, with the finished frame of a message of `message_bytes`."""
+        if self._delivery.subs.get(sub.stream) is not sub:
+            return []
+        if message_bytes > self._shared.settings.reply_bytes_max:
             return self._end(sub.stream, "too_large")
         self._delivery.place(sub, seq)
-        return [self.framed(said), *self._delivery.begin(sub)]
+        return [frame, *self._delivery.begin(sub)]
+
+    def refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None) -> list[Output]:
+        """No snapshot can be had, for now (`retry_s`) or at all: the subscription ends, nothing else does."""
+        if self._delivery.subs.get(sub.stream) is not sub:
+            return []
+        return self._end(sub.stream, reason, retry_s)
 
     def acks(self, cursors: Mapping[str, int], now_s: float) -> list[Acked]:
         """What is processed now; without the cursors that lie beyond what was sent."""
@@ -124,10 +136,11 @@ class Readers:
             begun += self._delivery.begin(sub)
         return begun
 
-    def _end(self, stream: str, reason: str) -> list[Output]:
+    def _end(self, stream: str, reason: str, retry_s: float | None = None) -> list[Output]:
         """End a subscription from this side."""
         self._delivery.drop(stream)
-        return [Unwatch(stream), outgoing.message(type="unsubscribed", stream=stream, reason=reason)]
+        said = outgoing.message(type="unsubscribed", stream=stream, reason=reason, retry_s=retry_s)
+        return [Unwatch(stream), said]
 
     def _subscribed(self, stream: str, where: Place, head: Head, request_id: str | None) -> bytes:
         return outgoing.message(

@@ -1,0 +1,92 @@
+"""Who used how much of the loop's time lately, and for how long a user who used too much waits. Pure.
+
+Every user has a debt: the measured time of what was done for it, paid off as time goes by. Up to
+`FREE_S` it has no consequences. Users who owe more share `SHARE` of the loop in equal parts and wait until
+their debt is paid, as long as there is anybody else: a user who is alone has the loop for itself.
+"""
+
+from typing import Final
+
+SHARE: Final = 0.4
+"""Of the loop's time, for all users together whose debt exceeds `FREE_S`."""
+FREE_S: Final = 0.05
+DEBT_S_MAX: Final = 2.0
+"""A single request that took longer does not lock its user out for minutes."""
+ALONE_S: Final = 2.0
+"""A user is alone if nothing was done for anybody else for this long."""
+_KEPT_MAX: Final = 10_000
+
+
+class _Debt:
+    __slots__ = ("at_s", "owed_s")
+
+    def __init__(self, at_s: float) -> None:
+        self.at_s = at_s
+        self.owed_s = 0.0
+
+
+class Shares:
+    """See the module. `slowed` counts the waits."""
+
+    def __init__(self) -> None:
+        self._debts: dict[str, _Debt] = {}
+        self._over: dict[str, None] = {}
+        self._last_user = ""
+        self._others_at_s = float("-inf")
+        self.slowed = 0
+
+    @property
+    def over(self) -> int:
+        """How many users owe more than is free, as far as was looked."""
+        return len(self._over)
+
+    def charge(self, user: str, cost_s: float, now_s: float) -> None:
+        """Something was done for `user` that held the loop for `cost_s`."""
+        if user != self._last_user:
+            if self._last_user:
+                self._others_at_s = now_s
+            self._last_user = user
+        debt = self._debts.get(user)
+        if debt is None:
+            debt = self._debts[user] = _Debt(now_s)
+            if len(self._debts) > _KEPT_MAX:
+                self._forget_paid(now_s)
+        else:
+            self._pay(user, debt, now_s)
+        debt.owed_s = min(DEBT_S_MAX, debt.owed_s + cost_s)
+        if debt.owed_s > FREE_S:
+            self._over[user] = None
+        if self._over:
+            # Users who stay away would count for ever: look at one of the others, in turn.
+            other = next(iter(self._over))
+            del self._over[other]
+            self._over[other] = None
+            self._pay(other, self._debts[other], now_s)
+
+    def contended(self, now_s: float) -> bool:
+        """Whether anything was done for more than one user lately."""
+        return now_s - self._others_at_s < ALONE_S
+
+    def wait_s(self, user: str, now_s: float) -> float:
+        """How long `user` has to wait before anything more is done for it; 0 for most."""
+        debt = self._debts.get(user)
+        if debt is None or debt.owed_s <= FREE_S:
+            return 0.0
+        self._pay(user, debt, now_s)
+        if debt.owed_s <= FREE_S or not self.contended(now_s):
+            return 0.0
+        self.slowed += 1
+        return (debt.owed_s - FREE_S) * max(1, len(self._over)) / SHARE
+
+    def _pay(self, user: str, debt: _Debt, now_s: float) -> None:
+        rate = SHARE / len(self._over) if user in self._over else SHARE
+        debt.owed_s = max(0.0, debt.owed_s - rate * (now_s - debt.at_s))
+        debt.at_s = now_s
+        if debt.owed_s <= FREE_S:
+            self._over.pop(user, None)
+
+    def _forget_paid(self, now_s: float) -> None:
+        for user, debt in list(self._debts.items()):
+            self._pay(user, debt, now_s)
+            if not debt.owed_s:
+                del self._debts[user]
