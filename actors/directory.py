@@ -42,6 +42,8 @@ class DirectoryLimits(msgspec.Struct, frozen=True):
     """The same by the sum of what `weigh` says of their states; 0 for no such bound."""
     loads_max: int = 64
     inbox_max: int = 256
+    inbox_bytes_max: int = 4 << 20
+    """The same in bytes, as far as senders tell them; one message may be larger where none waits."""
     ask_timeout_s: float = 30.0
     sweep_s: float = 1.0
     stops_per_sweep_max: int = 4_000
@@ -86,6 +88,7 @@ class Directory:
         # By address, "kind/key"; the longest unused first.
         self._residents: OrderedDict[str, _Resident] = OrderedDict()
         self._resting: dict[str, float] = {}
+        self._waiting: dict[str, int] = {}
         self._next_sweep_s = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
@@ -98,6 +101,11 @@ class Directory:
     def resident(self) -> int:
         """How many entities are in memory."""
         return len(self._residents)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of large messages that are not answered yet."""
+        return sum(self._waiting.values())
 
     @property
     def weight(self) -> int:
@@ -135,8 +143,10 @@ class Directory:
             weigh=weigh,
         )
 
-    async def ask(self, kind: str, key: str | int, message: object, *, timeout_s: float | None = None) -> Any:
-        """Send `Execute`, `Query` or `CatchUp` and wait for the answer.
+    async def ask(
+        self, kind: str, key: str | int, message: object, *, timeout_s: float | None = None, size: int = 0
+    ) -> Any:
+        """Send `Execute`, `Query` or `CatchUp` and wait for the answer. `size`: its bytes, where it has many.
 
         The message is in the entity's inbox before this first suspends: calls made in order arrive
         in order, also over the end and the return of the entity.
@@ -146,6 +156,18 @@ class Directory:
             AskTimeout: no answer in time; the outcome is unknown.
             Exception: what the entity raised, from the event store or from the decider.
         """
+        if size:
+            address = f"{kind}/{key}"
+            waiting = self._waiting.get(address, 0)
+            if waiting and waiting + size > self._limits.inbox_bytes_max:
+                raise Busy(f"{address} has too much to do")
+            self._waiting[address] = waiting + size
+            try:
+                return await self.ask(kind, key, message, timeout_s=timeout_s)
+            finally:
+                self._waiting[address] -= size
+                if not self._waiting[address]:
+                    del self._waiting[address]
         ref = self._resident(kind, key)
         asked = Asked(message) if isinstance(message, Query | CatchUp) else None
         try:

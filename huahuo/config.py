@@ -50,6 +50,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     entity_idle_s: float = 300.0
     tail_events_max: int = 65_536
     tail_bytes_max: int = 64 << 20
+    entities_bytes_max: int = 128 << 20
+    unsent_bytes_max: int = 128 << 20
+    unsent_bytes_per_user: int = 32 << 20
+    unsent_bytes_per_connection: int = 20 << 20
     dictionary: str = ""
     log_level: str = "info"
     log_json: bool = False
@@ -91,6 +95,10 @@ MEANING: Mapping[str, str] = {
     "entity_idle_s": "seconds after which an idle one leaves memory",
     "tail_events_max": "recent events kept in memory for fast delivery",
     "tail_bytes_max": "the same, bytes",
+    "entities_bytes_max": "bytes of mailboxes and rosters kept in memory, by estimate",
+    "unsent_bytes_max": "bytes of replies and snapshots not sent yet, of all users; beyond: `busy`",
+    "unsent_bytes_per_user": "the same for one user",
+    "unsent_bytes_per_connection": "the same for one connection; one reply may take 16 MiB",
     "dictionary": "file of the zstd dictionary to compress with; the shipped one where unset",
     "log_level": "debug, info, warning or error",
     "log_json": "log lines as JSON instead of text",
@@ -118,6 +126,10 @@ MINIMA: Mapping[str, float] = {
     "entity_idle_s": 1,
     "tail_events_max": 16,
     "tail_bytes_max": 65_536,
+    "entities_bytes_max": 1 << 20,
+    "unsent_bytes_max": 1 << 20,
+    "unsent_bytes_per_user": 1 << 20,
+    "unsent_bytes_per_connection": 1 << 20,
 }
 
 MAXIMA: Mapping[str, float] = {"port": 65_535, "window": 4096}

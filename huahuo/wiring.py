@@ -49,6 +49,8 @@ from transport.metrics import Metrics
 from transport.publishing import Publisher
 from transport.server import Server
 from transport.settings import TransportSettings
+from transport.shares import Shares
+from transport.turns import Turns
 
 _JOB_THREADS = 2
 """Parsing mails and import texts; more would only take turns on the interpreter's lock."""
@@ -125,8 +127,13 @@ class App:
         feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         stack.push_async_callback(runtime.stop)
-        limits = DirectoryLimits(idle_s=settings.entity_idle_s, residents_max=settings.entities_resident)
+        limits = DirectoryLimits(
+            idle_s=settings.entity_idle_s,
+            residents_max=settings.entities_resident,
+            weight_max=settings.entities_bytes_max,
+        )
         directory = Directory(runtime, log, feed, ambient, limits=limits)
+        turns = Turns(Shares(), ambient.monotonic_s)
         stack.push_async_callback(directory.close)
         self.mail = mail = MailDomain(
             log=log,
@@ -135,6 +142,7 @@ class App:
             executor=executor,
             settings=_mail_settings(settings),
             check_mail=self._world.check_mail,
+            do=turns.slice,
         )
         registry = Registry()
         self.publisher = Publisher(log, ambient, registry)
@@ -167,10 +175,11 @@ class App:
             ambient=ambient,
             fingerprint_key=derive(secrets.master_key, "command fingerprints"),
             compression=compression,
+            executor=executor,
+            turns=turns,
         )
         _show(registry, metrics, log, runtime, directory, hub, mail)
-        metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
-        metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
+        _show_bounds(metrics, server, gate, directory, compression)
         await hub.start()
         stack.push_async_callback(hub.stop)
         await mail.start()
@@ -213,6 +222,9 @@ def _transport_settings(settings: Settings) -> TransportSettings:
         auth_timeout_s=settings.auth_timeout_s,
         ack_timeout_s=settings.ack_timeout_s,
         drain_timeout_s=settings.drain_timeout_s,
+        unsent_bytes_max=settings.unsent_bytes_max,
+        unsent_bytes_per_user=settings.unsent_bytes_per_user,
+        unsent_bytes_per_connection=settings.unsent_bytes_per_connection,
     )
 
 
@@ -287,3 +299,29 @@ def _show(
     metrics.gauge("entities_resident", "Mailboxes and rosters in memory.", lambda: directory.resident)
     metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
     metrics.gauge("checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting)
+
+
+def _show_bounds(
+    metrics: Metrics, server: Server, gate: Gate, directory: Directory, compression: Compression
+) -> None:
+    """How far the bounded queues and caches are filled (docs/limits.md)."""
+    metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
+    metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
+    budget, turns, pictures = server.budget, server.turns, server.pictures
+    metrics.gauge(
+        "unsent_bytes", "Replies and snapshots built or being built, not sent.", lambda: budget.used
+    )
+    metrics.total("unsent_refused", "Answered busy for want of room for the reply.", lambda: budget.refused)
+    metrics.gauge(
+        "snapshots_kept_bytes", "Finished snapshots kept to be shared.", lambda: pictures.kept_bytes
+    )
+    metrics.total("snapshots_built", "Snapshots built; more may have been sent.", lambda: pictures.drawn)
+    metrics.gauge("turns_waiting", "Queries and snapshots that wait for their turn.", lambda: turns.waiting)
+    metrics.gauge("users_over_share", "Users who owe time of the loop.", lambda: turns.shares.over)
+    metrics.total("share_waits", "Times a user had to wait for others.", lambda: turns.shares.slowed)
+    metrics.gauge("calls_running", "Commands and queries without an answer.", lambda: gate.running)
+    metrics.gauge("entities_bytes", "Estimated size of the entities in memory.", lambda: directory.weight)
+    metrics.gauge("inbox_bytes", "Commands that wait for entities, bytes.", lambda: directory.waiting_bytes)
+    metrics.gauge(
+        "keyframes_pending_bytes", "Keyframes not written yet.", lambda: directory.keyframes.pending_bytes
+    )

@@ -35,18 +35,20 @@ from mailcheck.commands import (
 )
 from mailcheck.decider import MailboxDecider
 from mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, id_of
-from mailcheck.handlers import ROSTER, Handlers, MailCommand
+from mailcheck.handlers import ROSTER, Handlers, MailCommand, Slice, at_once, in_slices
 from mailcheck.importer import LINES_MAX
 from mailcheck.network import Network
 from mailcheck.open_checks import open_checks
 from mailcheck.purge import Purger
 from mailcheck.roster import IDS_MAX, MAILBOXES_MAX, RosterDecider
-from mailcheck.rows import Roster, snapshot_state
+from mailcheck.rows import ROW_BYTES, Roster, snapshot_pieces
 from mailcheck.runner import CheckRunner, Job
 
 _INTERRUPTED = "服务重启，检查中断"
 _AT_ONCE = 256
 """Interrupted checks that end in one go, and so in few commits."""
+_ENTITY_BYTES = 1_500
+"""What an entity with a small state takes in memory."""
 _REPORTABLE = STATUSES_BUSY | STATUSES_TERMINAL
 
 _log = structlog.get_logger(__name__)
@@ -79,7 +81,8 @@ class MailSettings:
 class MailDomain:
     """See the module. All methods belong to the loop's thread.
 
-    `check_mail` replaces the check of one mailbox over IMAP, for simulated worlds.
+    `check_mail` replaces the check of one mailbox over IMAP, for simulated worlds. `do` gives slices of long
+    work their turns.
     """
 
     def __init__(
@@ -91,8 +94,10 @@ class MailDomain:
         executor: Executor,
         settings: MailSettings,
         check_mail: CheckMail | None = None,
+        do: Slice = at_once,
     ) -> None:
         self._log = log
+        self._do = do
         self._directory = directory
         self._settings = settings
         pauses = Pauses()
@@ -105,12 +110,14 @@ class MailDomain:
             waiting_max=settings.checks_waiting_max,
         )
         self._purger = Purger(log, ambient)
-        self._handlers = Handlers(log, directory, executor, pauses, lines_max=settings.import_lines_max)
+        self._handlers = Handlers(
+            log, directory, executor, pauses, lines_max=settings.import_lines_max, do=do
+        )
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
         roster = RosterDecider(ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max)
-        directory.register(ROSTER, roster, self._start_effect, stream_prefix="user", weigh=_rows_of)
-        directory.register(MAILBOX, MailboxDecider(), self._start_effect)
+        directory.register(ROSTER, roster, self._start_effect, stream_prefix="user", weigh=_bytes_of)
+        directory.register(MAILBOX, MailboxDecider(), self._start_effect, weigh=_mailbox_bytes)
 
     def commands(self) -> list[MailCommand]:
         """The actions to register with the transport."""
@@ -132,7 +139,11 @@ class MailDomain:
         Raises:
             ValueError: the stream is no user's. Else as `Directory.ask`.
         """
-        cut: tuple[int, bytes] = await self._directory.ask(ROSTER, id_of(stream), Query(_cut))
+
+        async def look(seq: int, state: Roster) -> tuple[int, bytes]:
+            return seq, await in_slices(snapshot_pieces(state), stream, self._do)
+
+        cut: tuple[int, bytes] = await self._directory.ask(ROSTER, id_of(stream), Query(look))
         return cut
 
     async def start(self) -> None:
@@ -244,9 +255,9 @@ def _over_imap(settings: MailSettings, executor: Executor, ambient: Ambient) -> 
     return check_mail
 
 
-def _cut(seq: int, state: Roster) -> tuple[int, bytes]:
-    return seq, snapshot_state(state)
+def _bytes_of(state: Roster) -> int:
+    return _ENTITY_BYTES + ROW_BYTES * len(state.rows)
 
 
-def _rows_of(state: Roster) -> int:
-    return len(state.rows)
+def _mailbox_bytes(_state: object) -> int:
+    return _ENTITY_BYTES

@@ -4,7 +4,8 @@ Commands go to the roster of the user who asks; so nobody reaches another user's
 store or the entities raise goes through to the caller, which turns it into `busy` or `unavailable`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -46,7 +47,6 @@ from mailcheck.records import (
     record_key,
 )
 from mailcheck.replies import (
-    EmailsList,
     Mail,
     MailRecords,
     MailReply,
@@ -55,12 +55,29 @@ from mailcheck.replies import (
     Reply,
     encode,
 )
-from mailcheck.rows import Roster, emails
+from mailcheck.rows import Roster, pieces_of
 
 ROSTER = "roster"
 
 type Handler = Callable[[Origin, int, bool, Any], Awaitable[MailReply]]
 """(who asks and how it is recorded, the user's id, whether an admin, the fields) -> the answer."""
+
+
+type Slice = Callable[[str, Callable[[], bytes]], Awaitable[bytes]]
+"""Does a slice of something that takes long in all for a user (`user/42`), when it is that user's turn."""
+
+
+async def at_once(_user: str, work: Callable[[], bytes]) -> bytes:
+    """A `Slice` where nobody else waits."""
+    return work()
+
+
+async def in_slices(pieces: Iterator[bytes], user: str, do: Slice) -> bytes:
+    """All pieces, each made when it is its turn."""
+    made: list[bytes] = []
+    while (piece := await do(user, partial(next, pieces, b""))) != b"":
+        made.append(piece)
+    return await do(user, partial(b"".join, made))
 
 
 class MailCommand(msgspec.Struct, frozen=True):
@@ -80,13 +97,21 @@ class Handlers:
     """Answers the domain's actions."""
 
     def __init__(
-        self, log: Log, directory: Directory, executor: Executor, pauses: Pauses, *, lines_max: int
+        self,
+        log: Log,
+        directory: Directory,
+        executor: Executor,
+        pauses: Pauses,
+        *,
+        lines_max: int,
+        do: Slice = at_once,
     ) -> None:
         self._log = log
         self._directory = directory
         self._executor = executor
         self._pauses = pauses
         self._lines_max = lines_max
+        self._do = do
 
     def commands(self) -> list[MailCommand]:
         """All of them."""
@@ -153,15 +178,22 @@ class Handlers:
             data = await self._executor.run(lambda: parse(params.data, params.mail_type, self._lines_max))
         except TooManyLines:
             return _refused(Refusal("too_large", f"一次最多导入 {self._lines_max} 行", "data"))
-        return await self._execute(origin, user_id, ImportEmails(params.mail_type, data))
+        command = ImportEmails(params.mail_type, data)
+        return await self._execute(origin, user_id, command, size=len(params.data))
 
     async def _get_all_emails(
         self, _origin: Origin, user_id: int, _is_admin: bool, _params: Nothing
     ) -> MailReply:
-        def cut(seq: int, state: Roster) -> EmailsList:
-            return EmailsList(msgspec.Raw(emails(state)), user_stream(user_id), seq)
+        stream = user_stream(user_id)
 
-        return _answered(await self._directory.ask(ROSTER, user_id, Query(cut)))
+        # The state stays as it is meanwhile: the entity is at this question.
+        async def cut(seq: int, state: Roster) -> MailReply:
+            head = b'{"type":"emails_list","data":'
+            tail = b',"stream":%b,"seq":%d}' % (msgspec.json.encode(stream), seq)
+            return MailReply(await in_slices(pieces_of(state, head, tail), stream, self._do))
+
+        reply: MailReply = await self._directory.ask(ROSTER, user_id, Query(cut))
+        return reply
 
     async def _get_mail_records(
         self, _origin: Origin, user_id: int, _is_admin: bool, params: MailRecordsParams
@@ -208,15 +240,18 @@ class Handlers:
         owned: bool = await self._directory.ask(ROSTER, user_id, Query(look))
         return owned
 
-    async def _execute(self, origin: Origin, user_id: int, command: RosterCommand) -> MailReply:
-        answer: Answer[Reply] = await self._directory.ask(ROSTER, user_id, Execute(command, origin))
+    async def _execute(
+        self, origin: Origin, user_id: int, command: RosterCommand, size: int = 0
+    ) -> MailReply:
+        message = Execute(command, origin)
+        answer: Answer[Reply] = await self._directory.ask(ROSTER, user_id, message, size=size)
         if answer.duplicate is not None:
             return MailReply(answer.duplicate.reply, answer.at, recorded=True, duplicate=True)
         assert answer.reply is not None, "a first execution has its reply"
         return MailReply(encode(answer.reply), answer.at, recorded=origin.key is not None)
 
 
-def _answered(reply: EmailsList | MailRecords | Mail) -> MailReply:
+def _answered(reply: MailRecords | Mail) -> MailReply:
     return MailReply(msgspec.json.encode(reply))
 
 
