@@ -39,6 +39,10 @@ from transport.websocket import WebSocket
 _REVOKED_DEADLINE_S = 0.5
 """A revoked client loses its socket within a second, whether it reads or not."""
 
+_ROOM_S = 3.0
+"""How long a query waits for room in the budget before it is refused."""
+_ROOM_LOOK_S = 0.1
+
 _NO_ROOM = error_reply(
     Refusal(
         ErrorCode.BUSY, "未读取的回复过多，请稍后重试", "replies not read yet take up all room", retry_s=2.0
@@ -220,7 +224,9 @@ class Connection(LoopActor):
         principal = self._session.principal
         if principal is None:
             return False
-        return self._wires.supply.turns.shares.wait_s(principal.name, self._wires.ambient.monotonic_s()) > 0
+        turns = self._wires.supply.turns
+        wait_s = turns.shares.wait_s(principal.name, self._wires.ambient.monotonic_s())
+        return wait_s > 0 or turns.crowded(principal.name)
 
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """A fault of ours: the client comes back to a new connection."""
@@ -392,12 +398,12 @@ class Connection(LoopActor):
     async def _build(self, asked: outputs.Execute, work: Callable[[], Coroutine[Any, Any, Reply]]) -> None:
         """Answer a query within the budget: its bytes count from before it is built until they are sent."""
         supply, pump = self._wires.supply, self._pump
-        purse, now_s = pump.purse, self._wires.ambient.monotonic_s
+        purse = pump.purse
         user, action = asked.call.principal.name, asked.spec.action
         held = supply.estimates.of(user, action)
         if held <= SMALL_BYTES:
             held = 0
-        elif not purse.reserve(held, now_s()):
+        elif not await self._room_for(held):
             self._reply(asked, _NO_ROOM)
             return
         try:
@@ -412,6 +418,17 @@ class Connection(LoopActor):
         finally:
             purse.release(held)
             pump.count_unsent()
+
+    async def _room_for(self, size: int) -> bool:
+        """Reserve bytes, waiting a while for those that are on their way out."""
+        pump, now_s = self._pump, self._wires.ambient.monotonic_s
+        until_s = now_s() + _ROOM_S
+        while not pump.purse.reserve(size, now_s()):
+            if now_s() >= until_s or not self._ws.is_open:
+                return False
+            await asyncio.sleep(_ROOM_LOOK_S)
+            pump.count_unsent()
+        return True
 
     # The end ------------------------------------------------------------------------------------------
 

@@ -1,15 +1,17 @@
 """Who used how much of the loop's time lately, and for how long a user who used too much waits. Pure.
 
-Every user has a debt: the measured time of what was done for it, paid off as time goes by. Up to
-`FREE_S` it has no consequences. Users who owe more share `SHARE` of the loop in equal parts and wait until
-their debt is paid, as long as there is anybody else: a user who is alone has the loop for itself.
+Every user has a debt: the measured time of what was done for it, paid off as time goes by, together
+`SHARE` of the time in equal parts for all users who owe anything worth counting. A user who owes more
+than `FREE_S` waits until it does not, as long as there is anybody else: a user who is alone has the loop for
+itself.
 """
 
 from typing import Final
 
-SHARE: Final = 0.4
-"""Of the loop's time, for all users together whose debt exceeds `FREE_S`."""
-FREE_S: Final = 0.05
+SHARE: Final = 0.5
+"""Of the loop's time, for all users who owe something; the rest is for what nobody in particular asked for."""
+FREE_S: Final = 0.03
+COUNTS_S: Final = 0.005
 DEBT_S_MAX: Final = 2.0
 """A single request that took longer does not lock its user out for minutes."""
 ALONE_S: Final = 2.0
@@ -30,7 +32,7 @@ class Shares:
 
     def __init__(self) -> None:
         self._debts: dict[str, _Debt] = {}
-        self._over: dict[str, None] = {}
+        self._owing: dict[str, None] = {}
         self._last_user = ""
         self._others_at_s = float("-inf")
         self.slowed = 0
@@ -38,7 +40,7 @@ class Shares:
     @property
     def over(self) -> int:
         """How many users owe more than is free, as far as was looked."""
-        return len(self._over)
+        return sum(self._debts[user].owed_s > FREE_S for user in self._owing)
 
     def charge(self, user: str, cost_s: float, now_s: float) -> None:
         """Something was done for `user` that held the loop for `cost_s`."""
@@ -54,13 +56,13 @@ class Shares:
         else:
             self._pay(user, debt, now_s)
         debt.owed_s = min(DEBT_S_MAX, debt.owed_s + cost_s)
-        if debt.owed_s > FREE_S:
-            self._over[user] = None
-        if self._over:
+        if debt.owed_s > COUNTS_S:
+            self._owing[user] = None
+        if self._owing:
             # Users who stay away would count for ever: look at one of the others, in turn.
-            other = next(iter(self._over))
-            del self._over[other]
-            self._over[other] = None
+            other = next(iter(self._owing))
+            del self._owing[other]
+            self._owing[other] = None
             self._pay(other, self._debts[other], now_s)
 
     def contended(self, now_s: float) -> bool:
@@ -76,14 +78,14 @@ class Shares:
         if debt.owed_s <= FREE_S or not self.contended(now_s):
             return 0.0
         self.slowed += 1
-        return (debt.owed_s - FREE_S) * max(1, len(self._over)) / SHARE
+        return (debt.owed_s - FREE_S) * max(1, len(self._owing)) / SHARE
 
     def _pay(self, user: str, debt: _Debt, now_s: float) -> None:
-        rate = SHARE / len(self._over) if user in self._over else SHARE
+        rate = SHARE / max(1, len(self._owing))
         debt.owed_s = max(0.0, debt.owed_s - rate * (now_s - debt.at_s))
         debt.at_s = now_s
-        if debt.owed_s <= FREE_S:
-            self._over.pop(user, None)
+        if debt.owed_s <= COUNTS_S:
+            self._owing.pop(user, None)
 
     def _forget_paid(self, now_s: float) -> None:
         for user, debt in list(self._debts.items()):

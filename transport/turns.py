@@ -11,7 +11,8 @@ from transport.shares import Shares
 AT_ONCE: Final = 4
 """Queries and snapshots of one user that are worked on at once; one while it owes time (`shares`)."""
 WAITING_MAX: Final = 256
-"""More of one user's are refused as `busy`."""
+"""From half of this on, none of that user's connections is listened to; more than this is refused as `busy`."""
+CROWDED_S: Final = 0.5
 REST_S: Final = 0.002
 """Between two slices, where several users have something to do."""
 
@@ -73,8 +74,15 @@ class Turns:
                 if line.timer is not None:
                     line.timer.cancel()
 
+    def crowded(self, user: str) -> bool:
+        """Whether so much of this user's waits that no more should be taken in."""
+        line = self._lines.get(user)
+        return line is not None and 2 * len(line.waiting) >= self._waiting_max
+
     async def fair(self, user: str) -> None:
-        """Wait until `user` owes no more time than is free."""
+        """Wait until `user` owes no more time than is free, and its line is shorter."""
+        while self.crowded(user):
+            await asyncio.sleep(CROWDED_S)
         wait_s = self.shares.wait_s(user, self._now_s())
         if wait_s > 0:
             await asyncio.sleep(wait_s)
