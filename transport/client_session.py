@@ -432,9 +432,11 @@ class ClientSession:
         command_id = message.get("id")
         error = None
         if message.get("type") == "error":
-            said = (str(message.get(key, "")) for key in ("code", "message", "details"))
-            retry_s = message.get("retry_s")
-            error = CommandError(*said, retry_s=retry_s if isinstance(retry_s, int | float) else None)
+            code, text, details = (str(message.get(key, "")) for key in ("code", "message", "details"))
+            told_s = message.get("retry_s")
+            error = CommandError(
+                code, text, details, float(told_s) if isinstance(told_s, int | float) else None
+            )
         retry_s = (error.retry_s or 0.0) if error else 0.0
         if isinstance(command_id, str) and command_id in self._commands:
             if self._commands.answered(command_id, error.code if error else "", now, retry_s):

@@ -39,8 +39,8 @@ from transport.websocket import WebSocket
 _REVOKED_DEADLINE_S = 0.5
 """A revoked client loses its socket within a second, whether it reads or not."""
 
-_ROOM_S = 3.0
-"""How long a query waits for room in the budget before it is refused."""
+_ROOM_LOOKS = 30
+"""How often a query looks for room in the budget before it is refused."""
 _ROOM_LOOK_S = 0.1
 
 _NO_ROOM = error_reply(
@@ -422,13 +422,14 @@ class Connection(LoopActor):
     async def _room_for(self, size: int) -> bool:
         """Reserve bytes, waiting a while for those that are on their way out."""
         pump, now_s = self._pump, self._wires.ambient.monotonic_s
-        until_s = now_s() + _ROOM_S
-        while not pump.purse.reserve(size, now_s()):
-            if now_s() >= until_s or not self._ws.is_open:
+        for _ in range(_ROOM_LOOKS):
+            if pump.purse.reserve(size, now_s()):
+                return True
+            if not self._ws.is_open:
                 return False
             await asyncio.sleep(_ROOM_LOOK_S)
             pump.count_unsent()
-        return True
+        return False
 
     # The end ------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ itself.
 from typing import Final
 
 SHARE: Final = 0.5
-"""Of the loop's time, for all users who owe something; the rest is for what nobody in particular asked for."""
+"""Of the loop's time, for all users who owe something; the rest is for what nobody asked for."""
 FREE_S: Final = 0.03
 COUNTS_S: Final = 0.005
 DEBT_S_MAX: Final = 2.0

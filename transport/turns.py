@@ -11,7 +11,7 @@ from transport.shares import Shares
 AT_ONCE: Final = 4
 """Queries and snapshots of one user that are worked on at once; one while it owes time (`shares`)."""
 WAITING_MAX: Final = 256
-"""From half of this on, none of that user's connections is listened to; more than this is refused as `busy`."""
+"""From half of this on, that user's connections are not listened to; beyond, queries are refused (`busy`)."""
 CROWDED_S: Final = 0.5
 REST_S: Final = 0.002
 """Between two slices, where several users have something to do."""
@@ -81,7 +81,7 @@ class Turns:
 
     async def fair(self, user: str) -> None:
         """Wait until `user` owes no more time than is free, and its line is shorter."""
-        while self.crowded(user):
+        while self.crowded(user):  # noqa: ASYNC110  the line moves all the time; half a second will do
             await asyncio.sleep(CROWDED_S)
         wait_s = self.shares.wait_s(user, self._now_s())
         if wait_s > 0:
