@@ -7,6 +7,7 @@ append's outcome is unknown or a fold fails, the state is dropped and loaded aga
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import batched
 from typing import Any, ClassVar
 
 import msgspec
@@ -29,6 +30,7 @@ DECIDE_ATTEMPTS_MAX = 8
 """How often one command is decided when others keep changing what it expects."""
 _RUN_EVENTS_MAX = 1024
 _RUN_BYTES_MAX = 1 << 20
+_TAKEN_AT_ONCE = 512
 _UNLOADED = -1
 
 
@@ -167,7 +169,7 @@ class Entity(LoopActor):
                 raise
             if isinstance(outcome, Duplicate):
                 return repeated(outcome.command)
-            return self._committed(decision, outcome)
+            return await self._committed(decision, outcome)
         raise Busy(f"{self._stream}: conflicts did not end after {DECIDE_ATTEMPTS_MAX} decisions")
 
     async def _earlier(self, origin: Origin) -> Answer[Any] | None:
@@ -183,9 +185,13 @@ class Entity(LoopActor):
             raise CommandMismatch("the command id was used with another content")
         return repeated(record)
 
-    def _committed(self, decision: Decision[Any, Any], outcome: Appended) -> Answer[Any]:
+    async def _committed(self, decision: Decision[Any, Any], outcome: Appended) -> Answer[Any]:
+        ours = [event for event in outcome.events if event.stream == self._stream]
         try:
-            self._take([e for e in outcome.events if e.stream == self._stream])
+            for some in batched(ours, _TAKEN_AT_ONCE):
+                self._take(some)
+                if len(ours) > _TAKEN_AT_ONCE:
+                    await asyncio.sleep(0)  # an import is long: let others have the loop in between
         except Exception:  # noqa: BLE001  the fold may raise anything; the events stand all the same
             _log.exception("fold_failed_after_append", entity=self._stream, position=outcome.position)
         if decision.effects:

@@ -7,7 +7,7 @@ that live. Both are put right when the loop has little to do, never while it is 
 import asyncio
 import ctypes
 import gc
-import time
+import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
@@ -57,6 +57,12 @@ def _libc(name: str) -> Callable[..., int] | None:
     return function
 
 
+def _worked_s() -> float:
+    """The processor time of this process."""
+    times = os.times()
+    return times.user + times.system
+
+
 class Tidier:
     """Tidies up behind the work of a loop, as a context around that work. See the module.
 
@@ -70,14 +76,14 @@ class Tidier:
         collects: bool,
         collect: Callable[[], object] = gc.collect,
         release: Callable[[], None] = release_free,
-        worked_s: Callable[[], float] = time.process_time,
-        now_s: Callable[[], float] = time.monotonic,
+        worked_s: Callable[[], float] = _worked_s,
+        now_s: Callable[[], float] | None = None,
     ) -> None:
         self._loop = loop
         self._collect = collect if collects else None
         self._release = release
         self._worked_s = worked_s
-        self._now_s = now_s
+        self._now_s = now_s or loop.time
         self._seen_s = self._tidy_at_s = worked_s()
         self._waits_since_s: float | None = None
         self._pause_s = 0.0

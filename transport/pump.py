@@ -267,18 +267,27 @@ class Pump:
                     _log.warning("stream_not_read", stream=sub.stream)
                     self._unread.append(sub)
                     continue
-                began_s = self._ambient.monotonic_s()
-                self._send(sub, run, began_s)
+                await self._send_page(sub, run)
                 del run  # a page is large, and the next one may take a while
-                wait_s = self._charge(began_s)
                 self.run()
-                if wait_s > 0:
-                    await asyncio.sleep(wait_s)
         except Exception:  # noqa: BLE001  a fault of ours; the client comes back to another connection
             _log.exception("fetch_failed")
             self._fail("internal error")
         finally:
             self._fetching = False
+
+    async def _send_page(self, sub: Subscription, run: Run) -> None:
+        """Frame and write a page; one at a time of all users who have had much lately."""
+        principal, turns = self.session.principal, self._supply.turns
+        began_s = self._ambient.monotonic_s()
+        if principal is None or not (turns.shares.owes(principal.name) and turns.shares.contended(began_s)):
+            self._send(sub, run, began_s)
+            self._charge(began_s)
+            return
+        await turns.slice(principal.name, lambda: self._send(sub, run, self._ambient.monotonic_s()))
+        wait_s = turns.shares.wait_s(principal.name, self._ambient.monotonic_s())
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
 
     def _page(self, sub: Subscription) -> Awaitable[Run]:
         session, bytes_max = self.session, self._read_bytes_max

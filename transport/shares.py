@@ -12,6 +12,7 @@ SHARE: Final = 0.5
 """Of the loop's time, for all users who owe something; the rest is for what nobody asked for."""
 FREE_S: Final = 0.03
 COUNTS_S: Final = 0.005
+LEAST_S: Final = 0.001
 DEBT_S_MAX: Final = 2.0
 """A single request that took longer does not lock its user out for minutes."""
 ALONE_S: Final = 2.0
@@ -78,7 +79,11 @@ class Shares:
         if debt.owed_s <= FREE_S or not self.contended(now_s):
             return 0.0
         self.slowed += 1
-        return (debt.owed_s - FREE_S) * max(1, len(self._owing)) / SHARE
+        return max(LEAST_S, (debt.owed_s - FREE_S) * max(1, len(self._owing)) / SHARE)
+
+    def owes(self, user: str) -> bool:
+        """Whether `user` has used so much time lately that its work should be spread."""
+        return user in self._owing
 
     def _pay(self, user: str, debt: _Debt, now_s: float) -> None:
         rate = SHARE / max(1, len(self._owing))
