@@ -243,13 +243,22 @@ class Pump:
         principal = self.session.principal
         if principal is None:
             return 0.0
-        turns = self._supply.turns
-        turns.charge_since(principal.name, began_s)
-        return turns.shares.wait_s(principal.name, self._ambient.monotonic_s())
+        self._supply.turns.charge_since(principal.name, began_s)
+        return self._wait_s()
+
+    def _wait_s(self) -> float:
+        principal = self.session.principal
+        if principal is None:
+            return 0.0
+        return self._supply.turns.shares.wait_s(principal.name, self._ambient.monotonic_s())
 
     def _run_now(self) -> None:
         self._soon = False
-        self.run()
+        wait_s = self._wait_s()
+        if wait_s > 0:  # another connection of this user went first
+            self._run_soon(wait_s)
+        else:
+            self.run()
 
     def _fetch_parked(self) -> None:
         if self._parked and not self._fetching:
@@ -284,10 +293,8 @@ class Pump:
             self._send(sub, run, began_s)
             self._charge(began_s)
             return
+        await turns.paid(principal.name)
         await turns.slice(principal.name, lambda: self._send(sub, run, self._ambient.monotonic_s()))
-        wait_s = turns.shares.wait_s(principal.name, self._ambient.monotonic_s())
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
 
     def _page(self, sub: Subscription) -> Awaitable[Run]:
         session, bytes_max = self.session, self._read_bytes_max

@@ -83,8 +83,14 @@ class Turns:
         """Wait until `user` owes no more time than is free, and its line is shorter."""
         while self.crowded(user):  # noqa: ASYNC110  the line moves all the time; half a second will do
             await asyncio.sleep(CROWDED_S)
-        wait_s = self.shares.wait_s(user, self._now_s())
-        if wait_s > 0:
+        await self.paid(user)
+
+    async def paid(self, user: str) -> None:
+        """Wait until `user` owes no more time than is free.
+
+        Many connections of a user wake at once: the first goes on and is charged, the next looks again.
+        """
+        while (wait_s := self.shares.wait_s(user, self._now_s())) > 0:  # noqa: ASYNC110  see above
             await asyncio.sleep(wait_s)
 
     def charge_since(self, user: str, began_s: float) -> None:
