@@ -1,6 +1,6 @@
 """Whether memory comes back after four storms of one user (docs/limits.md): python scripts/storm_memory.py.
 
-A service with default limits, 20,000 mailboxes of one user, thirty connections that ask for lists and snapshots
+A service with default limits, 20,000 mailboxes of one user, thirty connections that want lists and snapshots
 for eight seconds, read nothing and go; four times. Prints resident memory, and fails above 1.3 times the
 baseline and 60 MiB a minute later. Linux only.
 """

@@ -153,8 +153,8 @@ class Pump:
 
     def count_unsent(self) -> None:
         """Count what lies in the write buffer."""
-        if self._purse is not None:
-            self._purse.buffer(self._ws.unsent_bytes, self._ambient.monotonic_s())
+        if self._purse is not None or (self._ws.paused and self.session.principal is not None):
+            self.purse.buffer(self._ws.unsent_bytes, self._ambient.monotonic_s())
 
     def stuck(self, now_s: float, stuck_s: float) -> bool:
         """Whether the client has not read for this long while others are refused for want of room."""
@@ -175,8 +175,6 @@ class Pump:
 
     def retry(self) -> None:
         """Some time went by: try again what could not be read."""
-        if self._ws.paused and self.session.principal is not None:
-            assert self.purse is not None
         self.count_unsent()
         if not (self._unread or self._parked or self._wanted or self.session.delivery.backlog):
             return  # as good as always, and asked of every connection once a second
