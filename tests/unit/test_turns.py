@@ -127,3 +127,20 @@ def test_a_slice_whose_owner_left_holds_nobody_up() -> None:
         assert tasks[2].exception() is None
 
     run_virtual(main())
+
+
+def test_pieces_are_joined_slice_by_slice() -> None:
+    async def main() -> None:
+        made = turns()
+        assert await made.join("user/1", iter([b"ab", b"c", b"de"]), 5) == b"abcde"
+
+    run_virtual(main())
+
+
+def test_what_is_longer_than_may_be_is_not_made_to_its_end() -> None:
+    async def main() -> None:
+        pieces = iter([b"abc", b"def", b"ghi"])
+        assert await turns().join("user/1", pieces, 5) is None
+        assert list(pieces) == [b"ghi"]
+
+    run_virtual(main())
