@@ -16,7 +16,7 @@ import structlog
 from pykka import ActorDeadError
 
 from actors.decider import Decider
-from actors.entity import Entity, Told
+from actors.entity import Asked, CatchUp, Entity, Query, Told
 from actors.entity_errors import Busy, Degraded, EntityError
 from actors.errors import AskTimeout, InboxFull
 from actors.kind import Effects, Kind
@@ -42,6 +42,8 @@ class DirectoryLimits(msgspec.Struct, frozen=True):
     """The same by the sum of what `weigh` says of their states; 0 for no such bound."""
     loads_max: int = 64
     inbox_max: int = 256
+    inbox_bytes_max: int = 4 << 20
+    """The same in bytes, as far as senders tell them; one message may be larger where none waits."""
     ask_timeout_s: float = 30.0
     sweep_s: float = 1.0
     stops_per_sweep_max: int = 4_000
@@ -86,6 +88,7 @@ class Directory:
         # By address, "kind/key"; the longest unused first.
         self._residents: OrderedDict[str, _Resident] = OrderedDict()
         self._resting: dict[str, float] = {}
+        self._waiting: dict[str, int] = {}
         self._next_sweep_s = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
@@ -98,6 +101,11 @@ class Directory:
     def resident(self) -> int:
         """How many entities are in memory."""
         return len(self._residents)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of large messages that are not answered yet."""
+        return sum(self._waiting.values())
 
     @property
     def weight(self) -> int:
@@ -135,8 +143,10 @@ class Directory:
             weigh=weigh,
         )
 
-    async def ask(self, kind: str, key: str | int, message: object, *, timeout_s: float | None = None) -> Any:
-        """Send `Execute`, `Query` or `CatchUp` and wait for the answer.
+    async def ask(
+        self, kind: str, key: str | int, message: object, *, timeout_s: float | None = None, size: int = 0
+    ) -> Any:
+        """Send `Execute`, `Query` or `CatchUp` and wait for the answer. `size`: its bytes, where it has many.
 
         The message is in the entity's inbox before this first suspends: calls made in order arrive
         in order, also over the end and the return of the entity.
@@ -146,14 +156,28 @@ class Directory:
             AskTimeout: no answer in time; the outcome is unknown.
             Exception: what the entity raised, from the event store or from the decider.
         """
+        if size:
+            address = f"{kind}/{key}"
+            waiting = self._waiting.get(address, 0)
+            if waiting and waiting + size > self._limits.inbox_bytes_max:
+                raise Busy(f"{address} has too much to do")
+            self._waiting[address] = waiting + size
+            try:
+                return await self.ask(kind, key, message, timeout_s=timeout_s)
+            finally:
+                self._waiting[address] -= size
+                if not self._waiting[address]:
+                    del self._waiting[address]
         ref = self._resident(kind, key)
+        asked = Asked(message) if isinstance(message, Query | CatchUp) else None
         try:
-            future = ref.ask(message, block=False)
+            future = ref.ask(asked or message, block=False)
         except InboxFull as error:
             raise Busy(f"{kind}/{key} has too much to do") from error
         limit_s = self._limits.ask_timeout_s if timeout_s is None else timeout_s
+        deadline = asyncio.timeout(limit_s)
         try:
-            async with asyncio.timeout(limit_s) as deadline:
+            async with deadline:
                 return await future
         except ActorDeadError as error:
             raise _ended(kind, key, ref) from error
@@ -161,6 +185,12 @@ class Directory:
             if deadline.expired():
                 raise AskTimeout(f"{kind}/{key}", limit_s) from error
             raise
+        finally:
+            if asked is not None:
+                asked.gone = True
+            # A cancelled task keeps its exception, whose traceback holds this frame: with the deadline,
+            # which holds the task, in it that is a circle around the reply.
+            del deadline, future
 
     async def tell(self, kind: str, key: str | int, message: object) -> None:
         """Send a message without an answer, in the same order as `ask`; wait in line for room.

@@ -180,6 +180,8 @@ class Dispatcher:
                 await consequences
         else:
             answer(envelope, result)
+        # The traceback of an error holds this frame, the future of the envelope holds the error.
+        del envelope
         self._release(inbox)
 
     async def _bear(self, inbox: Inbox, consequences: Coroutine[Any, Any, None]) -> None:

@@ -6,7 +6,8 @@ append's outcome is unknown or a fold fails, the state is dropped and loaded aga
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import batched
 from typing import Any, ClassVar
 
 import msgspec
@@ -29,6 +30,7 @@ DECIDE_ATTEMPTS_MAX = 8
 """How often one command is decided when others keep changing what it expects."""
 _RUN_EVENTS_MAX = 1024
 _RUN_BYTES_MAX = 1 << 20
+_TAKEN_AT_ONCE = 512
 _UNLOADED = -1
 
 
@@ -42,7 +44,9 @@ class Execute[C](msgspec.Struct, frozen=True):
 class Query[S, T](msgspec.Struct, frozen=True):
     """Answer `fn(seq, state)` for the state after every event that is durable now.
 
-    `fn` must neither change the state nor keep it: what it returns must be its own.
+    `fn` must neither change the state nor keep it: what it returns must be its own. It may be a coroutine
+    function, for an answer that takes long: the state stays as it is until the coroutine ends, for an
+    entity handles one message at a time.
     """
 
     fn: Callable[[int, S], T]
@@ -50,6 +54,13 @@ class Query[S, T](msgspec.Struct, frozen=True):
 
 class CatchUp(msgspec.Struct, frozen=True):
     """Be loaded and as new as the log. Answered by the seq."""
+
+
+class Asked(msgspec.Struct):
+    """A question on its way. Once `gone` nobody waits for the answer, and none is built."""
+
+    question: "Query[Any, Any] | CatchUp"
+    gone: bool = False
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -89,10 +100,10 @@ class Entity(LoopActor):
         match message:
             case Execute():
                 return self._execute(message.command, message.origin)
-            case Query():
-                return self._query(message.fn)
-            case CatchUp():
-                return self._query(_seq_of)
+            case Asked():
+                return None if message.gone else self._answer(message)
+            case Query() | CatchUp():
+                return self._answer(Asked(message))
             case Told():
                 return self._told(message.message)
             case _Failed():
@@ -123,9 +134,18 @@ class Entity(LoopActor):
         except (EventStoreError, EntityError) as error:
             _log.warning("told_message_not_done", entity=self._stream, error=type(error).__name__)
 
-    async def _query[T](self, fn: Callable[[int, Any], T]) -> T:
+    async def _answer(self, asked: Asked) -> Any:
         await self._catch_up()
-        return fn(self._seq, self._state)
+        question = asked.question
+        if asked.gone or isinstance(question, CatchUp):
+            return self._seq
+        answer = question.fn(self._seq, self._state)
+        if not isinstance(answer, Awaitable):
+            return answer
+        try:
+            return await answer
+        finally:
+            del answer  # a coroutine that failed holds its frames, and this is one of them
 
     async def _execute(self, command: object, origin: Origin) -> Answer[Any]:
         kind = self._kind
@@ -149,7 +169,7 @@ class Entity(LoopActor):
                 raise
             if isinstance(outcome, Duplicate):
                 return repeated(outcome.command)
-            return self._committed(decision, outcome)
+            return await self._committed(decision, outcome)
         raise Busy(f"{self._stream}: conflicts did not end after {DECIDE_ATTEMPTS_MAX} decisions")
 
     async def _earlier(self, origin: Origin) -> Answer[Any] | None:
@@ -165,9 +185,13 @@ class Entity(LoopActor):
             raise CommandMismatch("the command id was used with another content")
         return repeated(record)
 
-    def _committed(self, decision: Decision[Any, Any], outcome: Appended) -> Answer[Any]:
+    async def _committed(self, decision: Decision[Any, Any], outcome: Appended) -> Answer[Any]:
+        ours = [event for event in outcome.events if event.stream == self._stream]
         try:
-            self._take([e for e in outcome.events if e.stream == self._stream])
+            for some in batched(ours, _TAKEN_AT_ONCE):
+                self._take(some)
+                if len(ours) > _TAKEN_AT_ONCE:
+                    await asyncio.sleep(0)  # an import is long: let others have the loop in between
         except Exception:  # noqa: BLE001  the fold may raise anything; the events stand all the same
             _log.exception("fold_failed_after_append", entity=self._stream, position=outcome.position)
         if decision.effects:
@@ -253,7 +277,3 @@ class Entity(LoopActor):
         self._state = None
         self._seq = _UNLOADED
         self._framed = 0
-
-
-def _seq_of(seq: int, _state: object) -> int:
-    return seq

@@ -126,7 +126,10 @@ class LoopFuture[T](Future[T]):
                 raise TypeError("a get hook would block the loop: get() it on a thread")
             else:
                 return self._first((yield from self._later().__await__()))
-        return self._result()
+        try:
+            return self._result()
+        finally:
+            del self  # as in `_result`
 
     __iter__ = __await__
 
@@ -167,7 +170,11 @@ class LoopFuture[T](Future[T]):
             return self._value
         kind, error, trace = self._exc_info
         assert kind is not None
-        raise (kind() if error is None else error).with_traceback(trace)
+        try:
+            raise (kind() if error is None else error).with_traceback(trace)
+        finally:
+            # The traceback holds this frame: what it held in turn would wait for the collector.
+            del error, trace, self
 
     def _when_done(self, callback: Callable[[], None]) -> None:
         with _lock:

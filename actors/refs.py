@@ -223,6 +223,8 @@ async def ask(ref: LoopRef[Any], message: Any, *, timeout_s: float = ASK_TIMEOUT
         if deadline.expired():
             raise AskTimeout(str(ref), timeout_s) from None
         raise
+    finally:
+        del deadline, answer  # the task, its exception and this frame would be a circle around the reply
 
 
 def _urn(ambient: Ambient) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import random
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,10 @@ class Maker:
             await self._write(round_)
 
     async def _write(self, appends: list[Append]) -> None:
-        for written in await asyncio.gather(*(self._log.append(append) for append in appends)):
-            await self._evolve(getattr(written, "events", ()))
+        # Principals take turns at the writer, but the order of a check's steps is that of their causes.
+        for _, run in groupby(appends, lambda append: append.principal):
+            for written in await asyncio.gather(*map(self._log.append, run)):
+                await self._evolve(getattr(written, "events", ()))
 
     async def _evolve(self, events: tuple[StoredEvent, ...]) -> None:
         for event in events:

@@ -66,7 +66,10 @@ class ThreadExecutor:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._jobs.put((job, done, loop))
-        return await done
+        try:
+            return await done
+        finally:
+            del done, job  # an exception holds this frame, and the future its exception
 
     def close(self) -> None:
         """See `Executor`."""

@@ -58,6 +58,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jobs_waiting_max: int = 8192
     command_records_per_user: int = 100_000
     ack_clients_per_user: int = 256
+    entities_bytes_max: int = 128 << 20
+    unsent_bytes_max: int = 128 << 20
+    unsent_bytes_per_user: int = 32 << 20
+    unsent_bytes_per_connection: int = 20 << 20
     dictionary: str = ""
     log_level: str = "info"
     log_json: bool = False
@@ -107,6 +111,10 @@ MEANING: Mapping[str, str] = {
     "jobs_waiting_max": "the same, of all users; a user always has an even share of it",
     "command_records_per_user": "answers of commands remembered per user, at most 8 days",
     "ack_clients_per_user": "client ids per user whose acks are kept",
+    "entities_bytes_max": "bytes of mailboxes and rosters kept in memory, by estimate",
+    "unsent_bytes_max": "bytes of replies and snapshots not sent yet, of all users; beyond: `busy`",
+    "unsent_bytes_per_user": "the same for one user",
+    "unsent_bytes_per_connection": "the same for one connection; one reply may take 16 MiB",
     "dictionary": "file of the zstd dictionary to compress with; the shipped one where unset",
     "log_level": "debug, info, warning or error",
     "log_json": "log lines as JSON instead of text",
@@ -142,6 +150,10 @@ MINIMA: Mapping[str, float] = {
     "jobs_waiting_max": 1,
     "command_records_per_user": 1000,
     "ack_clients_per_user": 1,
+    "entities_bytes_max": 1 << 20,
+    "unsent_bytes_max": 1 << 20,
+    "unsent_bytes_per_user": 1 << 20,
+    "unsent_bytes_per_connection": 1 << 20,
 }
 
 MAXIMA: Mapping[str, float] = {"port": 65_535, "window": 4096}

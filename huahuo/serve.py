@@ -10,6 +10,7 @@ import structlog
 from eventstore.ambient import SystemAmbient
 from huahuo import logs
 from huahuo.config import Settings, unknown_variables
+from huahuo.memory import Tidier
 from huahuo.wiring import App
 
 _log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ async def serve(settings: Settings) -> None:
     app = App(settings, SystemAmbient())
     await app.start()
     print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
-    await stopping.wait()
+    with Tidier(loop, collects=True):
+        await stopping.wait()
     _log.info("draining")
     await app.stop()

@@ -19,6 +19,7 @@ from eventstore.errors import Closed, EventStoreError, Unavailable
 from huahuo import config, logs, tokens
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.loops import run
+from huahuo.memory import Tidier
 from huahuo.wiring import App
 from mailcheck.commands import ReportedStatus
 from mailcheck.domain import UnknownMailbox
@@ -233,7 +234,9 @@ class Service:
         self._app = app
         self._bridge = Bridge(asyncio.get_running_loop())
         starting.done.set()
-        await self._stopping.wait()
+        # Freed memory goes back to the system; the collector is the application's.
+        with Tidier(asyncio.get_running_loop(), collects=False):
+            await self._stopping.wait()
 
     async def _drain(self, app: App) -> None:
         try:

@@ -134,7 +134,11 @@ class App:
         feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         stack.push_async_callback(runtime.stop)
-        limits = DirectoryLimits(idle_s=settings.entity_idle_s, residents_max=settings.entities_resident)
+        limits = DirectoryLimits(
+            idle_s=settings.entity_idle_s,
+            residents_max=settings.entities_resident,
+            weight_max=settings.entities_bytes_max,
+        )
         directory = Directory(runtime, log, feed, ambient, limits=limits)
         stack.push_async_callback(directory.close)
         self.mail = mail = MailDomain(
@@ -176,9 +180,11 @@ class App:
             ambient=ambient,
             fingerprint_key=derive(secrets.master_key, "command fingerprints"),
             compression=compression,
+            executor=executor,
         )
         _show(registry, metrics, log, runtime, directory, hub, mail)
         _show_bytes(metrics, feed, server, compression)
+        _show_bounds(metrics, server, gate, directory)
         await hub.start()
         stack.push_async_callback(hub.stop)
         await mail.start()
@@ -266,6 +272,9 @@ def _transport_settings(settings: Settings) -> TransportSettings:
         auth_timeout_s=settings.auth_timeout_s,
         ack_timeout_s=settings.ack_timeout_s,
         drain_timeout_s=settings.drain_timeout_s,
+        unsent_bytes_max=settings.unsent_bytes_max,
+        unsent_bytes_per_user=settings.unsent_bytes_per_user,
+        unsent_bytes_per_connection=settings.unsent_bytes_per_connection,
     )
 
 
@@ -351,3 +360,25 @@ def _show(
     metrics.gauge("entities_resident", "Mailboxes and rosters in memory.", lambda: directory.resident)
     metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
     metrics.gauge("checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting)
+
+
+def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory) -> None:
+    """How far the bounded queues and caches are filled (docs/limits.md)."""
+    budget, turns, pictures = server.budget, server.turns, server.pictures
+    metrics.gauge(
+        "unsent_bytes", "Replies and snapshots built or being built, not sent.", lambda: budget.used
+    )
+    metrics.total("unsent_refused", "Answered busy for want of room for the reply.", lambda: budget.refused)
+    metrics.gauge(
+        "snapshots_kept_bytes", "Finished snapshots kept to be shared.", lambda: pictures.kept_bytes
+    )
+    metrics.total("snapshots_built", "Snapshots built; more may have been sent.", lambda: pictures.drawn)
+    metrics.gauge("turns_waiting", "Queries and snapshots that wait for their turn.", lambda: turns.waiting)
+    metrics.gauge("users_over_share", "Users who owe time of the loop.", lambda: turns.shares.over)
+    metrics.total("share_waits", "Times a user had to wait for others.", lambda: turns.shares.slowed)
+    metrics.gauge("calls_running", "Commands and queries without an answer.", lambda: gate.running)
+    metrics.gauge("entities_bytes", "Estimated size of the entities in memory.", lambda: directory.weight)
+    metrics.gauge("inbox_bytes", "Commands that wait for entities, bytes.", lambda: directory.waiting_bytes)
+    metrics.gauge(
+        "keyframes_pending_bytes", "Keyframes not written yet.", lambda: directory.keyframes.pending_bytes
+    )

@@ -42,12 +42,14 @@ from mailcheck.network import Network
 from mailcheck.open_checks import open_checks
 from mailcheck.purge import Purger
 from mailcheck.roster import IDS_MAX, MAILBOXES_MAX, RosterDecider
-from mailcheck.rows import Roster
+from mailcheck.rows import ROW_BYTES, Roster
 from mailcheck.runner import CheckRunner, Job
 
 _INTERRUPTED = "服务重启，检查中断"
 _AT_ONCE = 256
 """Interrupted checks that end in one go, and so in few commits."""
+_ENTITY_BYTES = 1_500
+"""What an entity with a small state takes in memory."""
 _REPORTABLE = STATUSES_BUSY | STATUSES_TERMINAL
 
 _log = structlog.get_logger(__name__)
@@ -112,8 +114,8 @@ class MailDomain:
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
         roster = RosterDecider(ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max)
-        directory.register(ROSTER, roster, self._start_effect, stream_prefix="user", weigh=_rows_of)
-        directory.register(MAILBOX, MailboxDecider(), self._start_effect)
+        directory.register(ROSTER, roster, self._start_effect, stream_prefix="user", weigh=_bytes_of)
+        directory.register(MAILBOX, MailboxDecider(), self._start_effect, weigh=_mailbox_bytes)
 
     def commands(self) -> list[MailCommand]:
         """The actions to register with the transport."""
@@ -251,5 +253,9 @@ def _cut(seq: int, state: Roster) -> tuple[int, RowsCut]:
     return seq, snapshot_of(state)
 
 
-def _rows_of(state: Roster) -> int:
-    return len(state.rows)
+def _bytes_of(state: Roster) -> int:
+    return _ENTITY_BYTES + ROW_BYTES * len(state.rows)
+
+
+def _mailbox_bytes(_state: object) -> int:
+    return _ENTITY_BYTES

@@ -169,7 +169,8 @@ class Handlers:
             )
         except TooManyLines:
             return _refused(Refusal("too_large", f"一次最多导入 {self._lines_max} 行", "data"))
-        return await self._execute(origin, user_id, ImportEmails(params.mail_type, data))
+        command = ImportEmails(params.mail_type, data)
+        return await self._execute(origin, user_id, command, size=len(params.data))
 
     async def _get_all_emails(
         self, _origin: Origin, user_id: int, _is_admin: bool, params: ListParams
@@ -258,8 +259,11 @@ class Handlers:
         owned: bool = await self._directory.ask(ROSTER, user_id, Query(look))
         return owned
 
-    async def _execute(self, origin: Origin, user_id: int, command: RosterCommand) -> MailReply:
-        answer: Answer[Reply] = await self._directory.ask(ROSTER, user_id, Execute(command, origin))
+    async def _execute(
+        self, origin: Origin, user_id: int, command: RosterCommand, size: int = 0
+    ) -> MailReply:
+        message = Execute(command, origin)
+        answer: Answer[Reply] = await self._directory.ask(ROSTER, user_id, message, size=size)
         if answer.duplicate is not None:
             return MailReply(answer.duplicate.reply, answer.at, recorded=True, duplicate=True)
         assert answer.reply is not None, "a first execution has its reply"

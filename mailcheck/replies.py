@@ -12,12 +12,12 @@ from mailcheck.rows import Row
 class Parted(Protocol):
     """A JSON object that can be made in parts; as `transport.parts.Parted`."""
 
-    def whole(self, bytes_max: int) -> bytes | None:
-        """All of it, None if it is longer."""
+    def pieces(self) -> Iterator[bytes]:
+        """Its text in pieces."""
         ...
 
-    def parts(self, bytes_max: int) -> Iterator[tuple[bytes, bool]]:
-        """Objects that together are all of it, and whether more follow."""
+    def part(self, start: int, bytes_max: int) -> tuple[bytes, int | None]:
+        """An object of about that size, and where the next one begins."""
         ...
 
 

@@ -99,9 +99,18 @@ class KeyframePolicy(msgspec.Struct, frozen=True):
 class KeyframeWriter:
     """Stores keyframes beside the work: nobody waits for one, and too many at once are left out."""
 
-    def __init__(self, log: Log, policy: KeyframePolicy, *, pending_max: int = 256) -> None:
+    def __init__(
+        self,
+        log: Log,
+        policy: KeyframePolicy,
+        *,
+        pending_max: int = 256,
+        pending_bytes_max: int = 16 << 20,
+    ) -> None:
         self._log = log
         self._pending_max = pending_max
+        self._pending_bytes_max = pending_bytes_max
+        self.pending_bytes = 0
         self._pending: set[asyncio.Task[None]] = set()
         self.policy = policy
         self.written = 0
@@ -111,7 +120,7 @@ class KeyframeWriter:
     @property
     def full(self) -> bool:
         """Whether the next offer would be left out."""
-        return len(self._pending) >= self._pending_max
+        return len(self._pending) >= self._pending_max or self.pending_bytes >= self._pending_bytes_max
 
     def offer[S](self, stream: str, fold: Fold[S], seq: int, state: S) -> int | None:
         """Take the state's bytes now and store them soon.
@@ -123,6 +132,7 @@ class KeyframeWriter:
             self.left_out += 1
             return None
         frame = Keyframe(stream, fold.name, fold.fingerprint, seq, fold.dump(state))
+        self.pending_bytes += len(frame.state)
         task = asyncio.get_running_loop().create_task(self._put(frame))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
@@ -141,3 +151,5 @@ class KeyframeWriter:
             _log.warning("keyframe_not_written", stream=frame.stream, error=type(error).__name__)
         else:
             self.written += 1
+        finally:
+            self.pending_bytes -= len(frame.state)

@@ -28,7 +28,11 @@ class SharedReads[K: Hashable, V]:
 
     async def get(self, key: K) -> V:
         """What `read` gives for `key`, or raises. Giving up here takes nothing from the others."""
-        return await self.ask(key)
+        answer = self.ask(key)
+        try:
+            return await answer
+        finally:
+            del answer  # an exception holds this frame, and the future its exception
 
     def ask(self, key: K) -> asyncio.Future[V]:
         """As `get`, for a caller that asks for several keys before it waits for the first."""
@@ -79,6 +83,7 @@ class SharedReads[K: Hashable, V]:
             for answer in self._asking.pop(wanted[0]):
                 if not answer.done():
                     answer.set_exception(error)
+                del answer  # the exception holds this frame
         else:
             for key, value in zip(wanted, values, strict=True):
                 for answer in self._asking.pop(key):

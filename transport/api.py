@@ -5,7 +5,7 @@ a command or a query that a domain registers here with the type of its message a
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -57,14 +57,18 @@ class Reply(msgspec.Struct, frozen=True):
     parted: Parted | None = None
 
 
+BUSY_RETRY_S: Final = 1.0
+"""When a client that was told `busy` may come back, where nothing better is known."""
+
+
 class Refusal(msgspec.Struct, frozen=True):
     """A refusal as a value: becomes an `error` message with a code of PROTOCOL 6."""
 
     code: str
     message: str
     details: str = ""
-    retry_s: float = 0.0
-    """With `busy`: when to come back; 0 where nothing is said of that."""
+    retry_s: float | None = None
+    """With `busy`: when trying again is worth it."""
 
 
 type Handler = Callable[[Call[Any]], Awaitable[Reply]]
@@ -125,7 +129,7 @@ def error_reply(refusal: Refusal) -> Reply:
     body: dict[str, object] = {"type": "error", "code": refusal.code, "message": refusal.message}
     if refusal.details:
         body["details"] = refusal.details
-    if refusal.retry_s:
+    if refusal.retry_s is not None:
         body["retry_s"] = refusal.retry_s
     return Reply(body=msgspec.json.encode(body))
 

@@ -139,11 +139,14 @@ class Commands:
         del self._assemblies[command_id]
         return assembly.whole
 
-    def answered(self, command_id: str, error_code: str, now: float) -> bool:
-        """Whether the answer is final (then the command is gone), or the command is sent again later."""
+    def answered(self, command_id: str, error_code: str, now: float, retry_s: float = 0.0) -> bool:
+        """Whether the answer is final (then the command is gone), or the command is sent again later.
+
+        Not before `retry_s`, which the server said.
+        """
         command = self._waiting[command_id]
         if error_code in RETRIED_CODES and command.attempts < ATTEMPTS_MAX:
-            heapq.heappush(self._later, (now + self._backoff(command.attempts), command_id))
+            heapq.heappush(self._later, (now + max(retry_s, self._backoff(command.attempts)), command_id))
             return False
         del self._waiting[command_id]
         return True

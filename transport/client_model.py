@@ -41,13 +41,14 @@ class ClientStopped(ClientError):  # noqa: N818  says what happened
 
 
 class CommandError(ClientError):
-    """The server answered with `error`."""
+    """The server answered with `error`. `retry_s`: when it says that trying again is worth it."""
 
-    def __init__(self, code: str, message: str, details: str = "") -> None:
+    def __init__(self, code: str, message: str, details: str = "", retry_s: float | None = None) -> None:
         super().__init__(f"{code}: {message}" + (f" ({details})" if details else ""))
         self.code = code
         self.message = message
         self.details = details
+        self.retry_s = retry_s
 
 
 class QueueFull(ClientError):  # noqa: N818  says what happened

@@ -348,6 +348,10 @@ class ClientSession:
                 stream = self._streams.get(name)
                 if stream is not None and stream.asked == message.id:
                     self._placed(stream, message.log, message, now)
+            case Unsubscribed(stream=name, reason="busy", retry_s=float() as retry_s):
+                stream = self._streams.get(name)
+                if stream is not None:
+                    stream.put_off(now + retry_s)
             case Unsubscribed(stream=name, reason=reason):
                 if reason == "forbidden":
                     self._end(name, StreamDenied(name))
@@ -440,16 +444,20 @@ class ClientSession:
         command_id = message.get("id")
         error = None
         if message.get("type") == "error":
-            error = CommandError(*(str(message.get(key, "")) for key in ("code", "message", "details")))
+            code, text, details = (str(message.get(key, "")) for key in ("code", "message", "details"))
+            told_s = message.get("retry_s")
+            wait_s = float(told_s) if isinstance(told_s, int | float) else None
+            error = CommandError(code, text, details, wait_s)
+        retry_s = (error.retry_s or 0.0) if error else 0.0
         if isinstance(command_id, str) and command_id in self._commands:
-            if self._commands.answered(command_id, error.code if error else "", now):
+            if self._commands.answered(command_id, error.code if error else "", now, retry_s):
                 self._happened.append(Replied(command_id, error or message))
         elif error is not None:
             asked = next((s for s in self._streams.values() if command_id and s.asked == command_id), None)
             if asked is None:
                 self._happened.append(Problem(error.code, error.message))
             elif error.code in NOT_RECORDED:
-                asked.asked, asked.retry_at = "", now + self.retry.delay_s(1)
+                asked.asked, asked.retry_at = "", now + max(retry_s, self.retry.delay_s(1))
             else:
                 self._end(asked.name, error)
 

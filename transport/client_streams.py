@@ -74,6 +74,12 @@ class Following:
         self.retry_at = None
         self.acked = -1
 
+    def put_off(self, until: float) -> None:
+        """The server cannot serve this connection with it for now: ask again then."""
+        self.active = False
+        self.expects = self.asked = ""
+        self.retry_at = until
+
     def rewind(self) -> None:
         """Forget what was received but not handed over: it is asked for again."""
         self.buffer.clear()

@@ -56,11 +56,12 @@ class Subscribed(_Message, frozen=True, tag="subscribed"):
 
 
 class Unsubscribed(_Message, frozen=True, tag="unsubscribed"):
-    """The answer to `unsubscribe`, or (with a reason) the end of a right."""
+    """The answer to `unsubscribe`, or (with a reason) the end of a subscription; `retry_s`: for now."""
 
     stream: str
     id: str = ""
     reason: str = ""
+    retry_s: float | None = None
 
 
 class EventsFrame(_Message, frozen=True, tag="events"):

@@ -24,14 +24,15 @@ from eventstore.ambient import Ambient
 from eventstore.errors import EventStoreError
 from replay.feed import Feed
 from transport import outputs
-from transport.api import Reply, SnapshotOf
+from transport.answer import QueryAnswer
+from transport.api import Reply
 from transport.codes import CloseCode
 from transport.dialects import Dialect
 from transport.fanout import FanOut
 from transport.outputs import Now, Output
-from transport.parts import ONLY, Part, Parted
+from transport.parts import ONLY, Part
 from transport.ports import AuthFailure, CommandGate, Door, Hub, Meter, Verified, Verifier
-from transport.pump import Pump, Tally
+from transport.pump import Pump, Supply, Tally
 from transport.session import Session
 from transport.shared import Shared
 from transport.websocket import WebSocket
@@ -61,7 +62,7 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
     gate: CommandGate
     verifier: Verifier
     meter: Meter
-    snapshots: Mapping[str, SnapshotOf]
+    supply: Supply
     tally: Tally
 
 
@@ -80,6 +81,7 @@ class Connection(LoopActor):
         self._commands: set[asyncio.Task[None]] = set()
         self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
+        self._slowed = False
         settings = wires.shared.settings
         self._pump = Pump(
             ws,
@@ -88,7 +90,7 @@ class Connection(LoopActor):
             fanout=wires.fanout,
             ambient=wires.ambient,
             settings=settings,
-            snapshots=wires.snapshots,
+            supply=wires.supply,
             tally=wires.tally,
             start=partial(_keep, self._reads),
             perform=self._carry_out,
@@ -109,8 +111,12 @@ class Connection(LoopActor):
         if tally.size_bytes:
             self._wires.meter.delivered(tally.events, tally.size_bytes)
             tally.events = tally.size_bytes = 0
+        if self._slowed:
+            self._session.heard(now_s)  # who is not listened to is not silent
         self._carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
         self._pump.retry()
+        if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
+            self.close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
     def close(self, code: int, reason: str) -> None:
         """See `ports.LiveConnection`."""
@@ -161,6 +167,7 @@ class Connection(LoopActor):
 
     def drained(self) -> None:
         """See `websocket.Listener`."""
+        self._pump.count_unsent()
         self._tell_free()
         self._pump.run()
 
@@ -198,9 +205,17 @@ class Connection(LoopActor):
         """A message of the client. A coroutine is returned where it has to wait; the inbox waits too."""
         if message is _End.END:
             return None
-        if self._session.busy or self._ws.paused:
+        if self._session.busy or self._ws.paused or self._owes_time():
             return self._handle_when_free(message)
         return self._handle(message)
+
+    def _owes_time(self) -> bool:
+        principal = self._session.principal
+        if principal is None:
+            return False
+        turns = self._wires.supply.turns
+        wait_s = turns.shares.wait_s(principal.name, self._wires.ambient.monotonic_s())
+        return wait_s > 0 or turns.crowded(principal.name)
 
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """A fault of ours: the client comes back to a new connection."""
@@ -213,17 +228,28 @@ class Connection(LoopActor):
     async def _handle_when_free(self, message: str | bytes) -> None:
         while (self._session.busy or self._ws.paused) and self._ws.is_open:
             await self._change()
+        principal = self._session.principal
+        if principal is not None:
+            self._slowed = True
+            try:
+                await self._wires.supply.turns.fair(principal.name)
+            finally:
+                self._slowed = False
         pending = self._handle(message)
         if pending is not None:
             await pending
 
     def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
-        asked = self._carry_out(self._session.received(message, self._now()))
+        now = self._now()
+        asked = self._carry_out(self._session.received(message, now))
         if isinstance(asked, outputs.Verify):
             return self._verify(asked)
         if asked is not None:
             return self._look_up(asked)
         self._pump.run()  # an ack made room, a subscription began
+        principal = self._session.principal
+        if principal is not None:
+            self._wires.supply.turns.charge_since(principal.name, now.s)
         return None
 
     def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
@@ -349,32 +375,39 @@ class Connection(LoopActor):
         try:
             if behind:
                 await asyncio.wait(behind)
+            if isinstance(asked, outputs.Execute) and asked.spec.query:
+                query = QueryAnswer(
+                    asked,
+                    ws=self._ws,
+                    session=self._session,
+                    pump=self._pump,
+                    supply=self._wires.supply,
+                    settings=self._wires.shared.settings,
+                    reply=self._reply,
+                    perform=self._carry_out,
+                    change=self._change,
+                )
+                await query.give(work)
+                return
             reply = await work()
-            part = ONLY
-            if reply.parted is not None and self._session.parts:
-                reply, part = await self._say_parts(asked, reply, reply.parted)
         except Exception:  # noqa: BLE001  the client gets another connection, the operator the text
             _log.exception("gate_failed", action=asked.call.action)
             self._break_off("internal error")
             return
-        self._carry_out(self._session.replied(asked, reply, part))
+        self._reply(asked, reply)
+
+    def _reply(
+        self,
+        asked: outputs.Execute | outputs.Record,
+        reply: Reply,
+        part: Part = ONLY,
+        frame: bytes | None = None,
+    ) -> None:
+        began_s = self._wires.ambient.monotonic_s()
+        self._carry_out(self._session.replied(asked, reply, part, frame))
         self._tell_free()
         self._pump.run()
-
-    async def _say_parts(
-        self, asked: outputs.Execute | outputs.Record, reply: Reply, parted: Parted
-    ) -> tuple[Reply, Part]:
-        """Send all parts of a long answer but the last, each when there is room; returns that."""
-        parts, number, more = parted.parts(self._wires.shared.settings.part_bytes_max), 0, True
-        while True:
-            await self._pump.room()
-            body, more = next(parts)
-            number += 1
-            one, part = msgspec.structs.replace(reply, body=body, parted=None), Part(number, more)
-            if not more:
-                return one, part
-            if not self._session.closed:
-                self._carry_out(self._session.replied_part(asked, one, part))
+        self._wires.supply.turns.charge_since(asked.call.principal.name, began_s)
 
     # The end ------------------------------------------------------------------------------------------
 
@@ -390,6 +423,7 @@ class Connection(LoopActor):
         if not self._session.closed:
             self._wires.meter.closed(self._ws.close_code or CloseCode.LOST)
         self._session.gone()
+        self._pump.gone()
         self._ws.listener = None
         self._leave()
         # Commands are not cancelled with it, lest one that has not begun be lost.

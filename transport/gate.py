@@ -19,7 +19,7 @@ from eventstore.errors import Closed, CommandMismatch, Conflict, QueueFull, TooL
 from eventstore.fair_executor import acting_for
 from eventstore.model import Append, CommandKey, CommandRecord, Duplicate
 from eventstore.port import Log
-from transport.api import Call, CommandSpec, Refusal, Reply, error_reply, from_record
+from transport.api import BUSY_RETRY_S, Call, CommandSpec, Refusal, Reply, error_reply, from_record
 from transport.codes import ErrorCode, recordable
 
 RUNNING_MAX = 10_000
@@ -30,9 +30,7 @@ type Observe = Callable[[str, str, float], None]
 _log = structlog.get_logger(__name__)
 _ERROR = b'{"type":"error"'
 
-RETRY_S = 1.0
-"""When a client that was told `busy` may come back."""
-_BUSY = Refusal(ErrorCode.BUSY, "服务繁忙，请稍后以相同的 id 重试", retry_s=RETRY_S)
+_BUSY = Refusal(ErrorCode.BUSY, "服务繁忙，请稍后以相同的 id 重试", retry_s=BUSY_RETRY_S)
 _UNAVAILABLE = Refusal(ErrorCode.UNAVAILABLE, "结果未知，请以相同的 id 重试")
 _MISMATCH = Refusal(ErrorCode.INVALID_FIELD, "该 id 已用于另一条命令", "id: used before with another content")
 _TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, "内容过大，未作任何更改")
@@ -61,7 +59,7 @@ def _error_code(reply: Reply) -> str:
 
 
 class Gate:
-    """Implements `transport.api.Commands` over one log. At most `running_max` commands run at once."""
+    """Implements `transport.api.Commands` over one log. At most `running_max` calls run at once."""
 
     def __init__(
         self, log: Log, ambient: Ambient, *, observe: Observe | None = None, running_max: int = RUNNING_MAX
@@ -72,11 +70,12 @@ class Gate:
         self._running_max = running_max
         self._tasks: set[asyncio.Task[Reply]] = set()
         self._by_key: dict[CommandKey, _Running] = {}
+        self._queries = 0
 
     @property
     def running(self) -> int:
-        """How many commands have begun and not ended."""
-        return len(self._tasks)
+        """How many commands and queries have begun and not ended."""
+        return len(self._tasks) + self._queries
 
     async def execute(self, call: Call[Any], spec: CommandSpec) -> Reply:
         """Answer a call: at most one effect for a command id, the same answer for a repeat."""
@@ -109,14 +108,20 @@ class Gate:
     async def _query(self, call: Call[Any], spec: CommandSpec) -> Reply:
         if spec.admin and not call.principal.is_admin:
             return error_reply(_FORBIDDEN)
-        with acting_for(call.principal.name):
-            return await self._guarded(call, spec.handler(call))
+        if self.running >= self._running_max:
+            return error_reply(_BUSY)
+        self._queries += 1
+        try:
+            with acting_for(call.principal.name):
+                return await self._guarded(call, spec.handler(call))
+        finally:
+            self._queries -= 1
 
     async def _command(self, call: Call[Any], spec: CommandSpec) -> Reply:
         first = self._by_key.get(call.key) if call.key is not None else None
         if first is not None:
             return await self._repeated(call, first)
-        if len(self._tasks) >= self._running_max:
+        if self.running >= self._running_max:
             return error_reply(_BUSY)
         # A task of its own: the connection that asked may vanish, the command goes on.
         task = asyncio.create_task(

@@ -16,14 +16,14 @@ ASSEMBLED_BYTES_MAX = 256 << 20
 class Parted(Protocol):
     """A JSON object that can be made piece by piece, of one state, however long that takes."""
 
-    def whole(self, bytes_max: int) -> bytes | None:
-        """All of it; None, and no more work than that, if it is longer than `bytes_max`."""
+    def pieces(self) -> Iterator[bytes]:
+        """Its text, cut so that each piece takes a millisecond at most to make."""
         ...
 
-    def parts(self, bytes_max: int) -> Iterator[tuple[bytes, bool]]:
-        """Objects of about `bytes_max` that together are all of it, and whether more follow each.
+    def part(self, start: int, bytes_max: int) -> tuple[bytes, int | None]:
+        """An object of about `bytes_max`, and where the next one begins; None: this is the last one.
 
-        A part is made when it is asked for.
+        The first begins at 0. Put together in order they are all of it.
         """
         ...
 

@@ -12,7 +12,6 @@ from transport.compression import Compression
 from transport.delivery import Delivery, Subscription
 from transport.messages import Invalid, Parsed
 from transport.outputs import Acked, Alarm, Output, TakeSnapshot, Unwatch, Watch
-from transport.parts import ONLY, Part, Parted
 from transport.resume import Outcome, Place, place
 from transport.rights import SYSTEM_STREAM, may_read
 from transport.shared import Shared
@@ -138,22 +137,22 @@ class Readers:
         said = outgoing.message(type="unsubscribed", id=parsed.id, stream=asked.stream)
         return [Unwatch(asked.stream), said] if was else [said]
 
-    def snapshot(
-        self, sub: Subscription, seq: int, state: bytes | Parted, link: bytes = b"", part: Part = ONLY
-    ) -> list[Output]:
-        """A state that was wanted, or a part of it; dropped if the subscription has moved on."""
+    def snapshot(self, sub: Subscription, seq: int, frame: bytes | None, *, more: bool) -> list[Output]:
+        """See `Session.snapshot`."""
         if self._delivery.subs.get(sub.stream) is not sub:
             return []
-        bytes_max = self._shared.settings.reply_bytes_max
-        link = link if self._delivery.batched else b""
-        whole = state if isinstance(state, bytes) else state.whole(bytes_max)
-        said = b"" if whole is None else outgoing.snapshot(sub.stream, seq, whole, link, part)
-        if whole is None or len(said) > bytes_max:
+        if frame is None:
             return self._end(sub.stream, "too_large")
-        if part.more:
-            return [self.framed(said)]
+        if more:
+            return [frame]
         self._delivery.place(sub, seq)
-        return [self.framed(said), *self._delivery.begin(sub)]
+        return [frame, *self._delivery.begin(sub)]
+
+    def refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None) -> list[Output]:
+        """No snapshot can be had, for now (`retry_s`) or at all: the subscription ends, nothing else does."""
+        if self._delivery.subs.get(sub.stream) is not sub:
+            return []
+        return self._end(sub.stream, reason, retry_s)
 
     def acks(self, cursors: Mapping[str, int], now_s: float) -> list[Acked]:
         """What is processed now; without the cursors that lie beyond what was sent."""
@@ -182,10 +181,11 @@ class Readers:
             begun += self._delivery.begin(sub)
         return begun
 
-    def _end(self, stream: str, reason: str) -> list[Output]:
+    def _end(self, stream: str, reason: str, retry_s: float | None = None) -> list[Output]:
         """End a subscription from this side."""
         self._delivery.drop(stream)
-        return [Unwatch(stream), outgoing.message(type="unsubscribed", stream=stream, reason=reason)]
+        said = outgoing.message(type="unsubscribed", stream=stream, reason=reason, retry_s=retry_s)
+        return [Unwatch(stream), said]
 
     def _subscribed(self, stream: str, where: Place, head: Head, request_id: str | None) -> bytes:
         return outgoing.message(

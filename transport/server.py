@@ -21,10 +21,12 @@ from websockets.typing import Subprotocol
 
 from actors import Runtime
 from eventstore.ambient import Ambient
+from eventstore.executor import Executor, InlineExecutor
 from eventstore.port import Log
 from replay.feed import Feed
 from transport import outgoing
 from transport.api import Registry
+from transport.budget import Budget, BudgetLimits, Estimates
 from transport.codes import CloseCode
 from transport.compression import Compression
 from transport.connection import Connection, Wires
@@ -33,10 +35,13 @@ from transport.fanout import FanOut
 from transport.frames import FrameCache
 from transport.greeting import Asked, Greeting, Lobby, Welcomes, understood
 from transport.origin import origin_allowed
+from transport.pictures import Pictures
 from transport.ports import CommandGate, Door, Entry, Hub, Meter, Verifier
-from transport.pump import Tally
+from transport.pump import Supply, Tally
 from transport.settings import TransportSettings
 from transport.shared import Shared
+from transport.shares import Shares
+from transport.turns import Turns
 from transport.websocket import WebSocket
 
 BACKLOG = 4096
@@ -84,12 +89,32 @@ class Server:
         ambient: Ambient,
         fingerprint_key: bytes,
         compression: Compression | None = None,
+        executor: Executor | None = None,
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
 
-        `compression` None: the compressed protocol is not spoken.
+        `compression` None: the compressed protocol is not spoken. `executor` compresses what is long; None:
+        here.
         """
         self._settings = settings
+        self.budget = Budget(
+            BudgetLimits(
+                process=settings.unsent_bytes_max,
+                user=settings.unsent_bytes_per_user,
+                connection=settings.unsent_bytes_per_connection,
+            )
+        )
+        self.turns = Turns(Shares(), ambient.monotonic_s)
+        self.pictures = Pictures(
+            registry.snapshots,
+            feed,
+            settings=settings,
+            budget=self.budget,
+            turns=self.turns,
+            compression=compression,
+            executor=executor or InlineExecutor(),
+            now_s=ambient.monotonic_s,
+        )
         self._site = site
         frames = FrameCache(
             bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
@@ -114,7 +139,9 @@ class Server:
             gate=gate,
             verifier=verifier,
             meter=metrics,
-            snapshots=registry.snapshots,
+            supply=Supply(
+                pictures=self.pictures, budget=self.budget, estimates=Estimates(), turns=self.turns
+            ),
             tally=Tally(),
         )
         self.frames = frames

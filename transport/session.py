@@ -22,8 +22,7 @@ decides what follows from what.
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
-
-import msgspec
+from typing import NamedTuple
 
 from transport import frames, messages, outgoing
 from transport.api import Principal, Reply
@@ -35,7 +34,7 @@ from transport.limits import TokenBucket
 from transport.liveness import Liveness
 from transport.messages import Invalid, Parsed
 from transport.outputs import Acked, Close, Execute, LookUp, Now, Output, Record, Verify
-from transport.parts import ONLY, Part, Parted
+from transport.parts import ONLY, Part
 from transport.ports import AuthFailure, Verified
 from transport.readers import Links, Readers
 from transport.shared import Shared
@@ -61,8 +60,18 @@ STATES: Mapping[State, Mapping[str, State]] = {
 """State, what happened, next state. Anything else is a fault of the shell."""
 
 _AUTHENTICATED = (State.OPEN, State.REFRESHING)
+LONG_BYTES = 32 << 10
+"""Compressing this much takes a tenth of a millisecond; more of it is done elsewhere."""
 _STRIKES = 10
 """How many times the burst may be refused, above the rate, before the connection is closed."""
+
+
+class FrameKind(NamedTuple):
+    """Whether a snapshot's frame may be compressed, carries a check, and holds a part where it is long."""
+
+    compressed: bool
+    checked: bool
+    in_parts: bool
 
 
 class Session:
@@ -136,6 +145,11 @@ class Session:
             and principal is not None
             and (principal.user_id == verified.principal.user_id)
         )
+
+    @property
+    def frame_kind(self) -> FrameKind:
+        """What snapshots for this connection are like."""
+        return FrameKind(self._compression is not None, self._dialect.batched, self.parts)
 
     @property
     def busy(self) -> bool:
@@ -273,17 +287,21 @@ class Session:
         )
 
     def snapshot(
-        self, sub: Subscription, seq: int, state: bytes | Parted, link: bytes = b"", part: Part = ONLY
+        self, sub: Subscription, seq: int, frame: bytes | None, *, more: bool = False
     ) -> list[Output]:
-        """The state of `sub`'s stream after event `seq`, as a JSON object, or a part of it.
+        """The state of `sub`'s stream after event `seq`, or a part of it, of the session's kind of frame.
 
-        `link`: that event's, if known.
+        It is dropped if the subscription has moved on. None: the state is too long.
         """
-        return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, state, link, part)
+        return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, frame, more=more)
 
     def awaits(self, sub: Subscription) -> bool:
         """Whether the state of `sub`'s stream is still wanted."""
-        return self._state is not State.CLOSED and self.delivery.subs.get(sub.stream) is sub
+        return self._state in _AUTHENTICATED and self.delivery.subs.get(sub.stream) is sub
+
+    def refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None = None) -> list[Output]:
+        """See `Readers.refuse_snapshot`."""
+        return [] if self._state is State.CLOSED else self._readers.refuse_snapshot(sub, reason, retry_s)
 
     # Acks and commands -----------------------------------------------------------------------------
 
@@ -327,22 +345,36 @@ class Session:
         self.delivery.expect((principal.name, asked.call.command_id))
         return [asked]
 
-    def replied(self, asked: Execute | Record, reply: Reply, part: Part = ONLY) -> list[Output]:
-        """A call was answered (`part`: with the last one). Events that it caused may follow now."""
+    def long_reply(self, asked: Execute | Record, reply: Reply, part: Part = ONLY) -> bytes | None:
+        """The message of a reply that should be compressed elsewhere, before `replied` with its frame."""
+        if self._compression is None or not isinstance(asked, Execute) or not asked.spec.compressible:
+            return None
+        if len(reply.body) <= LONG_BYTES:
+            return None
+        said = outgoing.reply(reply, asked.request_id, part)
+        return said if len(said) <= self._shared.settings.reply_bytes_max else None
+
+    def replied(
+        self, asked: Execute | Record, reply: Reply, part: Part = ONLY, frame: bytes | None = None
+    ) -> list[Output]:
+        """A call was answered (`part`: with the last one; `frame`: in this form).
+
+        Events that it caused may follow now.
+        """
         self._calls.outstanding -= 1
         self.delivery.answered((asked.call.principal.name, asked.call.command_id))
         if self._state is State.CLOSED:
             return []
-        return self.replied_part(asked, reply, part)
+        return self.replied_part(asked, reply, part, frame)
 
-    def replied_part(self, asked: Execute | Record, reply: Reply, part: Part) -> list[Output]:
-        """A part of the answer to a call; the last one is `replied`."""
-        bytes_max = self._shared.settings.reply_bytes_max
-        if reply.parted is not None:
-            whole = reply.parted.whole(bytes_max)
-            reply = msgspec.structs.replace(reply, body=whole or b"", parted=None)
+    def replied_part(
+        self, asked: Execute | Record, reply: Reply, part: Part, frame: bytes | None = None
+    ) -> list[Output]:
+        """A part of the answer to a call; the last one is `replied`. A body of no bytes was too long."""
+        if frame is not None:
+            return [frame]
         said = outgoing.reply(reply, asked.request_id, part) if reply.body else b""
-        if not said or len(said) > bytes_max:
+        if not said or len(said) > self._shared.settings.reply_bytes_max:
             text = "回复过大，请缩小查询范围"
             return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=asked.request_id)]
         if isinstance(asked, Execute) and asked.spec.compressible:

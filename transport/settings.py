@@ -35,6 +35,10 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     write_buffer_bytes_max: int = 256 << 10
     classic_buffer_bytes_max: int = 1 << 20
     frame_cache_bytes_max: int = 32 << 20
+    unsent_bytes_max: int = 128 << 20
+    unsent_bytes_per_user: int = 32 << 20
+    unsent_bytes_per_connection: int = 20 << 20
+    unsent_stuck_s: float = 10.0
 
     @property
     def messages_burst(self) -> int:

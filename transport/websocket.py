@@ -168,6 +168,11 @@ class WebSocket(ServerConnection):
         """Whether anything may be written at all."""
         return self.protocol.state is OPEN
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What lies in the write buffer."""
+        return self.transport.get_write_buffer_size()
+
     def bound_buffer(self, bytes_max: int) -> None:
         """Set the bound of the write buffer."""
         self.transport.set_write_buffer_limits(bytes_max, bytes_max // _LOW_WATER)

@@ -1,6 +1,7 @@
 """States and answers that no message could hold, over real sockets."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,13 +98,12 @@ class Endless:
     def __init__(self) -> None:
         self.made = 0
 
-    def whole(self, _bytes_max: int) -> bytes | None:
-        return None
+    def pieces(self) -> Iterator[bytes]:
+        return iter(())
 
-    def parts(self, _bytes_max: int) -> Iterator[tuple[bytes, bool]]:
-        for number in range(1, self.COUNT + 1):
-            self.made = number
-            yield self.PART, number < self.COUNT
+    def part(self, start: int, _bytes_max: int) -> tuple[bytes, int | None]:
+        self.made = start + 1
+        return self.PART, start + 1 if start + 1 < self.COUNT else None
 
 
 def _connections(w: World) -> list[Connection]:
@@ -132,6 +132,30 @@ def test_a_part_is_made_when_the_socket_has_room_for_it(ask: dict[str, str]) -> 
             assert numbers == list(range(1, Endless.COUNT + 1))
 
     run(main())
+
+
+def test_many_connections_that_want_one_long_snapshot_share_its_parts() -> None:
+    async def main() -> None:
+        async with world(SMALL) as w, contextlib.AsyncExitStack() as stack:
+            w.parted = state()
+            clients = [await stack.enter_async_context(Client(w.url, token=w.token())) for _ in range(8)]
+
+            async def first(client: Client) -> Any:
+                async with client.events(U, after="snapshot") as events:
+                    return (await anext(events)).data["state"]["emails"]
+
+            for emails in await asyncio.gather(*map(first, clients)):
+                assert emails == EMAILS
+            assert w.server.pictures.drawn == len(list(_starts(state())))
+
+    run(main())
+
+
+def _starts(cut: RowsCut) -> Iterator[int]:
+    start: int | None = 0
+    while start is not None:
+        yield start
+        start = cut.part(start, SMALL.part_bytes_max)[1]
 
 
 def test_a_reader_that_leaves_in_the_middle_ends_the_making() -> None:

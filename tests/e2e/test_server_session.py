@@ -2,7 +2,12 @@
 
 import asyncio
 
+import pytest
+
+from actors import AskTimeout
+from actors.entity_errors import Busy
 from eventstore.ambient import FakeAmbient
+from eventstore.errors import Unavailable
 from eventstore.modeldisk import ModelDisk
 from tests.support.rawclient import RawClient, raw
 from tests.support.services import run
@@ -10,6 +15,7 @@ from tests.support.session import types
 from tests.support.wire import ALICE, BOB, ROOT, World, until, world
 from transport.codes import CloseCode
 from transport.settings import TransportSettings
+from transport.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, RETRY_S
 
 V1 = "huahuo.v1"
 
@@ -354,13 +360,56 @@ def test_a_page_that_fails_for_no_known_reason_ends_the_connection_instead_of_si
     run(main())
 
 
-def test_a_snapshot_that_fails_ends_the_connection_instead_of_silence() -> None:
+def test_a_fold_that_always_fails_ends_its_subscription_and_nothing_else() -> None:
     async def main() -> None:
         async with world() as w, raw(w.url, V1) as client:
             w.snapshot_fault = RuntimeError("canary")
             await client.authenticate(w.token(), resume=await resume(w, 99))
-            assert await client.closed() == CloseCode.SERVER_FAULT
+            said = await client.quiet()
+            while "unsubscribed" not in types(said):
+                w.tick(LONGEST_S)
+                said += await client.quiet()
+            (ended,) = [one for one in said if one["type"] == "unsubscribed"]
+            assert (ended["stream"], ended["reason"]) == ("user/42", "internal")
+            await client.say(action="echo", id="q", text="still here")
+            assert (await client.until("echo"))["text"] == "still here"
             assert "canary" not in str(client.seen)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "fault", [Unavailable("the disk"), Busy("the inbox"), AskTimeout("user/42", 30), TimeoutError()]
+)
+def test_a_snapshot_that_cannot_be_had_now_is_tried_again(fault: Exception) -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as client:
+            w.snapshot_fault = fault
+            await client.authenticate(w.token(), resume=await resume(w, 99))
+            for _ in range(FAULTS_MAX + 1):  # however often
+                assert set(types(await client.quiet())) <= {"live"}  # of `system`
+                w.tick(5)
+            w.snapshot_fault = None
+            w.tick(LONGEST_S)
+            assert (await client.until("snapshot"))["stream"] == "user/42"
+
+    run(main())
+
+
+def test_a_client_whose_snapshot_cannot_be_had_for_long_is_told_when_to_come_back() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as client:
+            w.snapshot_fault = Busy("the inbox")
+            await client.authenticate(w.token(), resume=await resume(w, 99))
+            await client.quiet()
+            w.tick(PATIENCE_S)
+            ended = await client.until("unsubscribed")
+            assert (ended["stream"], ended["reason"]) == ("user/42", "busy")
+            low, high = RETRY_S
+            assert low <= ended["retry_s"] <= high
+            w.snapshot_fault = None
+            await client.say(action="subscribe", stream="user/42", after="snapshot")
+            await client.until("snapshot")
 
     run(main())
 

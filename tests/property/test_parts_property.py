@@ -61,14 +61,17 @@ def test_a_list_of_rows_in_parts_is_the_list(texts: list[str], bytes_max: int) -
     rows = [row(number, text) for number, text in enumerate(texts)]
     whole = msgspec.json.encode({"type": "emails_list", "data": rows, "seq": 9})
     head, tail = whole.split(b"[", 1)[0] + b"[", b'],"seq":9}'
-    parts = list(RowsCut(head, rows, tail).parts(bytes_max))
-    assert [more for _, more in parts] == [True] * (len(parts) - 1) + [False]
-    assembly = Assembly()
-    for number, (body, _) in enumerate(parts, 1):
+    rows_cut, assembly = RowsCut(head, rows, tail), Assembly()
+    number, start = 0, 0
+    following: int | None = 0
+    while following is not None:
+        number += 1
+        body, following = rows_cut.part(start, bytes_max)
         assert assembly.add(msgspec.json.decode(body), number, len(body))
+        assert following is None or following > start
+        start = following or 0
     assert assembly.whole == msgspec.json.decode(whole)
-    assert RowsCut(head, rows, tail).whole(len(whole)) == whole
-    assert RowsCut(head, rows, tail).whole(len(whole) - 1) is None
+    assert b"".join(rows_cut.pieces()) == whole
 
 
 @given(st.integers(1, 99), st.booleans())

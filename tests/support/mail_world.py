@@ -30,7 +30,7 @@ from mailcheck.replies import MailReply
 from replay.feed import Feed
 from tests.support.checks import QUICK
 from tests.support.faulty_log import FaultyLog, StepExecutor
-from tests.support.mail_book import LIST_BYTES_MAX, USER, cursor
+from tests.support.mail_book import USER, cursor
 from tests.support.mail_rules import TERMINAL, broken_checks, broken_deletions, broken_mails
 from tests.support.virtual_loop import run_virtual
 
@@ -189,8 +189,7 @@ class MailWorld:
     async def do(self, action: str, user_id: int = USER, **fields: Any) -> dict[str, Any]:
         """The JSON object that an action answers."""
         reply = await self.reply(action, user_id, **fields)
-        whole = reply.body if reply.parted is None else reply.parted.whole(LIST_BYTES_MAX)
-        assert whole is not None
+        whole = reply.body if reply.parted is None else b"".join(reply.parted.pieces())
         body: dict[str, Any] = msgspec.json.decode(whole)
         return body
 

@@ -13,13 +13,14 @@ import msgspec
 
 from eventstore.model import LOG_STREAM, Head, Joined, Secret, StoredEvent
 from tests.support.compressed import unpacked
+from transport import outgoing
 from transport.api import Call, CommandSpec, Principal, Reply
 from transport.codes import AuthCode
 from transport.compression import Compression
 from transport.delivery import Subscription
 from transport.dialects import V1, Dialect
 from transport.fanout import FanOut
-from transport.frames import PING, FrameCache
+from transport.frames import PING, FrameCache, text_frame
 from transport.outputs import (
     Acked,
     Alarm,
@@ -34,7 +35,7 @@ from transport.outputs import (
     Verify,
     Watch,
 )
-from transport.parts import ONLY, Part, Parted
+from transport.parts import ONLY, Part
 from transport.ports import AuthFailure, Verified
 from transport.session import Session
 from transport.settings import TransportSettings
@@ -158,6 +159,7 @@ class Driver:
     ) -> None:
         self.log = log or ModelLog()
         self.settings = settings or TransportSettings()
+        self._compression = compression
         self.now = Now(0.0, now_ms)
         self.ttl_s: float = 3600
         self.sent: list[Message] = []
@@ -266,15 +268,20 @@ class Driver:
         return self.take()
 
     def give_snapshot(
-        self, seq: int, state: bytes | Parted = b'{"emails":[]}', part: Part = ONLY
+        self, seq: int, state: bytes | None = b'{"emails":[]}', part: Part = ONLY
     ) -> list[Message]:
+        """None: a state that is too long."""
         due = self.snapshots_due[0] if part.more else self.snapshots_due.pop(0)
         self._give(due, seq, state, part)
         return self.take()
 
-    def _give(self, due: TakeSnapshot, seq: int, state: bytes | Parted, part: Part = ONLY) -> None:
-        link = self.log.link(due.sub.stream, seq)
-        self.carry_out(self.session.snapshot(due.sub, seq, state, link, part))
+    def _give(self, due: TakeSnapshot, seq: int, state: bytes | None, part: Part = ONLY) -> None:
+        link = self.log.link(due.sub.stream, seq) if self.session.frame_kind.checked else b""
+        said = b"" if state is None else outgoing.snapshot(due.sub.stream, seq, state, link, part)
+        too_long = not said or len(said) > self.settings.reply_bytes_max
+        framed = text_frame if self._compression is None else self._compression.frame
+        frame = None if too_long else framed(said)
+        self.carry_out(self.session.snapshot(due.sub, seq, frame, more=part.more))
 
     def after(self, seconds: float, *, heard: bool = True) -> list[Message]:
         """Let time go by (the client answers pings unless `heard` is False), then tick."""

@@ -188,6 +188,16 @@ def test_a_subscription_that_came_too_fast_is_asked_for_again() -> None:
     assert [m["action"] for m in bench.said() if m["action"] != "ack"] == ["subscribe"]
 
 
+def test_a_subscription_that_the_server_cannot_serve_now_is_asked_for_again_when_it_said() -> None:
+    bench = Bench().follow("snapshot").online("snapshot")
+    bench.tell("unsubscribed", stream=STREAM, reason="busy", retry_s=8.5)
+    assert bench.happened(StreamEnded) == []
+    bench.wait(8)
+    assert [m["action"] for m in bench.said()] == []
+    bench.wait(1)
+    assert [m["action"] for m in bench.said()] == ["subscribe"]
+
+
 def test_a_stream_has_one_consumer() -> None:
     bench = Bench().follow("start")
     with pytest.raises(StreamInUse):

@@ -215,6 +215,31 @@ def test_a_full_inbox_is_answered_with_busy() -> None:
     in_town(test, limits=DirectoryLimits(inbox_max=4))
 
 
+def test_an_inbox_is_bounded_in_bytes_too() -> None:
+    async def test(town: Town) -> None:
+        gate = asyncio.Event()
+
+        async def slow(_append: Append) -> None:
+            await gate.wait()
+
+        def send(size: int) -> asyncio.Task[object]:
+            message = Execute(Deposit(1), SERVICE)
+            return asyncio.create_task(town.directory.ask("account", "a", message, size=size))
+
+        town.log.before_append = slow
+        first = send(2_000)  # larger than the bound, but nothing waits
+        await asyncio.sleep(1)
+        with pytest.raises(Busy):
+            await send(1)
+        assert town.directory.waiting_bytes == 2_000
+        gate.set()
+        await first
+        await send(600)
+        assert town.directory.waiting_bytes == 0
+
+    in_town(test, limits=DirectoryLimits(inbox_bytes_max=1_000))
+
+
 def test_a_teller_waits_in_line_for_room() -> None:
     async def test(town: Town) -> None:
         for amount in range(20):

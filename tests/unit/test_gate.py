@@ -14,7 +14,16 @@ from eventstore.errors import Closed, CommandMismatch, Conflict, QueueFull, TooL
 from eventstore.model import Append, CommandRecord, Duplicate, NewEvent
 from tests.support.faulty_log import FaultyLog, faulty_log
 from tests.support.services import ADMIN, ALICE, body, call, run
-from transport.api import Call, CommandSpec, Refusal, Reply, error_reply, from_record, json_reply
+from transport.api import (
+    BUSY_RETRY_S,
+    Call,
+    CommandSpec,
+    Refusal,
+    Reply,
+    error_reply,
+    from_record,
+    json_reply,
+)
 from transport.gate import Gate
 from transport.ports import CommandGate
 
@@ -349,6 +358,27 @@ def test_more_commands_than_the_bound_are_told_busy_and_may_come_back() -> None:
         go.set()
         await first
         assert (await w.gate.execute(call(id="c2"), spec(Handler(DONE)))) == DONE
+
+    run(main())
+
+
+def test_more_queries_than_the_bound_are_told_busy() -> None:
+    async def main() -> None:
+        w = await world(running_max=1)
+        go = asyncio.Event()
+
+        async def slow(_: Call[Any]) -> Reply:
+            await go.wait()
+            return DONE
+
+        first = asyncio.create_task(w.gate.execute(call(), spec(Handler(slow), query=True)))
+        await asyncio.sleep(0)
+        assert w.gate.running == 1
+        refused = body((await w.gate.execute(call(), spec(Handler(DONE), query=True))).body)
+        assert (refused["code"], refused["retry_s"]) == ("busy", BUSY_RETRY_S)
+        go.set()
+        await first
+        assert w.gate.running == 0
 
     run(main())
 

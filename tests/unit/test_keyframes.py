@@ -189,6 +189,18 @@ def test_an_offered_keyframe_is_the_state_of_that_moment() -> None:
     run(test)
 
 
+def test_too_many_bytes_of_keyframes_at_once_are_left_out() -> None:
+    async def test(log: FaultyLog) -> None:
+        writer = KeyframeWriter(log, KeyframePolicy(), pending_bytes_max=1)
+        size = writer.offer(STREAM, AccountDecider(), 8, Account(STREAM))
+        assert writer.pending_bytes == size
+        assert writer.offer(STREAM, AccountDecider(), 9, Account(STREAM)) is None
+        await writer.flush()
+        assert (writer.written, writer.left_out, writer.pending_bytes) == (1, 1, 0)
+
+    run(test)
+
+
 def test_too_many_keyframes_at_once_are_left_out() -> None:
     async def test(log: FaultyLog) -> None:
         writer = KeyframeWriter(log, KeyframePolicy(), pending_max=1)

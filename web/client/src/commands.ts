@@ -92,11 +92,11 @@ export class CommandQueue {
     return assembly.whole as Other;
   }
 
-  /** Whether the answer is final (then the command is gone), or the command is sent again later. */
-  answered(id: string, errorCode: string, now: number): boolean {
+  /** Whether the answer is final (then the command is gone), or the command is sent again later, not before `retryMs`. */
+  answered(id: string, errorCode: string, now: number, retryMs = 0): boolean {
     const command = this.waiting.get(id);
     if (command && RETRIED.has(errorCode) && command.attempts < ATTEMPTS_MAX) {
-      command.sendAt = now + this.backoff(command.attempts);
+      command.sendAt = now + Math.max(retryMs, this.backoff(command.attempts));
       return false;
     }
     this.waiting.delete(id);

@@ -363,7 +363,9 @@ export class Session {
         return;
       }
       case "unsubscribed":
-        if (message.reason) {
+        if (message.reason === "busy" && message.retry_s !== undefined) {
+          this.pipes.get(message.stream)?.putOff(now + message.retry_s * 1000);
+        } else if (message.reason) {
           const denied = message.reason === "forbidden";
           this.end(message.stream, new HuahuoError(
             denied ? "stream_denied" : message.reason,
@@ -457,8 +459,9 @@ export class Session {
     const error = message.type === "error"
       ? new HuahuoError(text("code"), text("message"), { details: text("details") })
       : null;
+    const retryMs = 1000 * (Number(message["retry_s"]) || 0);
     if (this.commands.has(id)) {
-      if (this.commands.answered(id, error?.code ?? "", now)) {
+      if (this.commands.answered(id, error?.code ?? "", now, retryMs)) {
         this.happened.push({ is: "reply", id, reply: error ?? (message as unknown as Reply) });
       }
     } else if (error) {
@@ -467,7 +470,7 @@ export class Session {
         this.problem(error.code, error.message);
       } else if (NOT_RECORDED.has(error.code)) {
         pipe.asked = "";
-        pipe.retryAt = now + this.retry.delayMs(1);
+        pipe.retryAt = now + Math.max(retryMs, this.retry.delayMs(1));
       } else {
         this.end(pipe.name, error);
       }

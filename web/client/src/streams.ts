@@ -111,6 +111,13 @@ export class Pipe {
     for (const reader of this.readers.values()) reader.rewind();
   }
 
+  /** The server cannot serve this connection with it for now: ask again then. */
+  putOff(until: number): void {
+    this.active = false;
+    this.expects = this.asked = "";
+    this.retryAt = until;
+  }
+
   /** The place to go on from in `log` for the reader that is furthest behind; null: there is none. */
   resumeIn(log: string): number | null {
     let seq = Infinity;

@@ -28,7 +28,7 @@ export type GoawayFrame = { type: "goaway"; code: number; reason: string; retry_
 
 export type Known =
   | EventsFrame | SnapshotFrame | SkippedFrame | AuthFrame | SubscribedFrame | GoawayFrame
-  | { type: "unsubscribed"; stream: string; reason?: string }
+  | { type: "unsubscribed"; stream: string; reason?: string; retry_s?: number }
   | LiveFrame
   | { type: "lag"; stream: string; behind: number }
   | { type: "token_expiring"; in_s: number }

@@ -68,6 +68,17 @@ describe("one reader", () => {
     expect(bench.told("ended")).toMatchObject([{ error: { code: "stream_denied" } }]);
   });
 
+  test("asks again when the server said, if it cannot be served now", () => {
+    const bench = new Bench().attach("a", "snapshot").online();
+    bench.place("snapshot", 9);
+    bench.tell("unsubscribed", { stream: STREAM, reason: "busy", retry_s: 8.5 });
+    expect(bench.told("ended")).toEqual([]);
+    bench.after(8_000);
+    expect(bench.said("subscribe")).toEqual([]);
+    bench.after(1_000);
+    expect(bench.said("subscribe")).toMatchObject([{ after: "snapshot" }]);
+  });
+
   test("is refused a place that it did not ask for", () => {
     const bench = new Bench().attach("a", "head", { log: LOG, seq: 3 });
     bench.connect();

@@ -1,0 +1,124 @@
+"""Memory goes back to the system after a storm: what is garbage is collected, what is free is released.
+
+The collector hardly ever looks at old objects by itself, and glibc keeps what was freed between two blocks
+that live. Both are put right when the loop has little to do, never while it is busy.
+"""
+
+import asyncio
+import ctypes
+import gc
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+LOOK_S: Final = 5.0
+_IDLE_SHARE: Final = 0.1
+"""Below this share of a processor the loop counts as idle."""
+_WORK_S: Final = 0.5
+"""So much processor time leaves something to tidy up; below, there is hardly any garbage."""
+_WAIT_S: Final = 30.0
+"""A loop that is never idle is tidied after this long all the same, if that holds it for a moment only."""
+_PAUSE_S_MAX: Final = 0.05
+_REST: Final = 100
+"""After a collection, rest this many times as long: at most a hundredth of the time goes into it."""
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+"""Parameters of `mallopt`, from malloc.h."""
+_LARGE_BYTES: Final = 1 << 20
+_ARENAS: Final = 2
+
+
+def tune_allocator() -> None:
+    """Let large blocks go back to the system as they are freed, and few threads have a heap of their own.
+
+    glibc raises its threshold for what it maps by itself with each large block that is freed, up to 32 MiB:
+    after a few large replies all of them would come from the heap, and leave holes in it.
+    """
+    mallopt = _libc("mallopt")
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_TRIM_THRESHOLD, _LARGE_BYTES)
+        mallopt(_ARENA_MAX, _ARENAS)
+
+
+def release_free() -> None:
+    """Return freed memory to the system, where the C library can (`malloc_trim` of glibc)."""
+    trim = _libc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _libc(name: str) -> Callable[..., int] | None:
+    try:
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError, TypeError):
+        return None
+    return function
+
+
+def _worked_s() -> float:
+    """The processor time of this process."""
+    times = os.times()
+    return times.user + times.system
+
+
+class Tidier:
+    """Tidies up behind the work of a loop, as a context around that work. See the module.
+
+    `collects`: whether the collector is ours to run. Freed memory is released in any process.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        collects: bool,
+        collect: Callable[[], object] = gc.collect,
+        release: Callable[[], None] = release_free,
+        worked_s: Callable[[], float] = _worked_s,
+        now_s: Callable[[], float] | None = None,
+    ) -> None:
+        self._loop = loop
+        self._collect = collect if collects else None
+        self._release = release
+        self._worked_s = worked_s
+        self._now_s = now_s or loop.time
+        self._seen_s = self._tidy_at_s = worked_s()
+        self._waits_since_s: float | None = None
+        self._pause_s = 0.0
+        self._rests_until_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Self:
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+        worked_s, now_s = self._worked_s(), self._now_s()
+        idle = worked_s - self._seen_s < _IDLE_SHARE * LOOK_S
+        self._seen_s = worked_s
+        if worked_s - self._tidy_at_s < _WORK_S or now_s < self._rests_until_s:
+            return
+        if self._waits_since_s is None:
+            self._waits_since_s = now_s
+        if idle or (now_s - self._waits_since_s >= _WAIT_S and self._pause_s <= _PAUSE_S_MAX):
+            self._tidy()
+
+    def _tidy(self) -> None:
+        began_s = self._now_s()
+        if self._collect is not None:
+            self._collect()
+        self._release()
+        ended_s = self._now_s()
+        self._pause_s = ended_s - began_s
+        self._rests_until_s = ended_s + _REST * self._pause_s
+        self._waits_since_s = None
+        self._seen_s = self._tidy_at_s = self._worked_s()
