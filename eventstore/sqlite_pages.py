@@ -15,7 +15,8 @@ from eventstore.joining import joined_of
 from eventstore.model import Joined
 
 BY_SEQ = (
-    "FROM seq_index AS found CROSS JOIN event USING (position)"
+    "FROM seq_index AS found CROSS JOIN event ON event.position = found.position"
+    " AND event.stream = found.stream AND event.seq = found.seq"
     " WHERE found.stream = ? AND found.seq > ? AND found.seq <= ? ORDER BY found.seq LIMIT ?"
 )
 AT_POSITIONS = "FROM event WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position LIMIT ?"

@@ -31,7 +31,7 @@ from eventstore.store import Loaded, Span
 _COLUMNS = (
     "position, stream, seq, type, body, version, ts, entity, principal, command_id, cause, build, chain"
 )
-_EVENT_COLUMNS = _COLUMNS.replace("stream, seq,", "event.stream, event.seq,")
+_EVENT_COLUMNS = _COLUMNS.replace("position, stream, seq,", "event.position, event.stream, event.seq,")
 EVENTS_BY_SEQ = f"SELECT {_EVENT_COLUMNS} {BY_SEQ}"
 EVENTS_AT = f"SELECT {_COLUMNS} {AT_POSITIONS}"
 EVENTS_BY_POSITION = (
