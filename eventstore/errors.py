@@ -7,6 +7,7 @@ EventStoreError
  +- Closed           the log has been closed
  +- InUse            another process writes this directory
  +- Damaged          the stored history contradicts itself, at a position
+     +- Corrupt      what was read does not fit its check, at a named place; nothing of it was given out
  +- TooLarge         an append or an event is over a limit: nothing was written
  +- WrongKey         the log was made with another master key
  +- SealBroken       a sealed secret is not what was stored there
@@ -62,3 +63,13 @@ class Damaged(EventStoreError):  # noqa: N818
         super().__init__(f"the log is damaged at position {position}: {reason}")
         self.position = position
         self.reason = reason
+
+
+class Corrupt(Damaged):
+    """Something that was read is not what was written. `place` says what, for example `stream user/42`."""
+
+    def __init__(self, place: str, reason: str, *, position: int = 0) -> None:
+        super().__init__(position, reason)
+        at = f" at position {position}" if position else ""
+        self.args = (f"{place} is damaged{at}: {reason}",)
+        self.place = place

@@ -12,10 +12,11 @@ from typing import Self
 from eventstore import seq_index
 from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check, merged
-from eventstore.errors import Damaged, EventStoreError, WrongKey
+from eventstore.errors import Corrupt, Damaged, EventStoreError, WrongKey
 from eventstore.executor import Executor, ThreadExecutor
 from eventstore.lock import DirectoryLock, Left
 from eventstore.log import StoreLog
+from eventstore.meta import get_meta, put_meta
 from eventstore.schema import DATABASE, connect_writer, prepare
 from eventstore.seal import Vault
 from eventstore.seq_index import Unindexed
@@ -138,22 +139,22 @@ def _check(
             raise Damaged(0, found)
     connection.execute("BEGIN IMMEDIATE")
     if prepare(connection):
-        _put_meta(connection, "log", ambient.token().encode())
-        _put_meta(connection, "writer_epoch", b"0")
-        _put_meta(connection, "master_key", vault.mark())
+        put_meta(connection, "log", ambient.token().encode())
+        put_meta(connection, "writer_epoch", b"0")
+        put_meta(connection, "master_key", vault.mark())
     elif restored:
-        _put_meta(connection, "log", ambient.token().encode())
+        put_meta(connection, "log", ambient.token().encode())
     seq_index.catch_up(connection)
-    meta = dict(connection.execute("SELECT key, value FROM meta"))
-    if not vault.knows(meta["master_key"]):
+    log_id, mark, old_epoch = (_must_have(connection, key) for key in ("log", "master_key", "writer_epoch"))
+    if not vault.knows(mark):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
-    epoch = int(meta["writer_epoch"]) + 1
-    _put_meta(connection, "writer_epoch", str(epoch).encode())
+    epoch = int(old_epoch) + 1
+    put_meta(connection, "writer_epoch", str(epoch).encode())
     connection.execute("COMMIT")
 
     names, unindexed = Names(), Unindexed(seq_index.UNINDEXED_MAX)
     reads = SqliteReads(path, names, unindexed)
-    store = SqliteStore(path, connection, names, unindexed, reads, lock, epoch, meta["log"].decode())
+    store = SqliteStore(path, connection, names, unindexed, reads, lock, epoch, log_id.decode())
     loaded = store.load()
     _check_tail(connection, names, loaded)
     if not restored:
@@ -162,8 +163,11 @@ def _check(
     return store, reads, loaded
 
 
-def _put_meta(connection: sqlite3.Connection, key: str, value: bytes) -> None:
-    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+def _must_have(connection: sqlite3.Connection, key: str) -> bytes:
+    value = get_meta(connection, key)
+    if value is None:
+        raise Corrupt(f"the log's own value `{key}`", "missing")
+    return value
 
 
 def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) -> None:

@@ -23,25 +23,30 @@ from eventstore.store import (
     Shred,
     Touch,
 )
+from eventstore.sums import Value, row_crc
 
 KEYFRAMES_KEPT = 8
 """So many of the newest keyframes of a stream and fold are kept, and of the older ones the first in each
 span; of one fingerprint only."""
 
-type Value = str | int | bytes | None
-
 _PUT_COUNTER = (
-    "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET next = max(next, excluded.next)"
+    "INSERT INTO counter VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET next = max(next, excluded.next),"
+    " crc = row_crc('counter', name, max(next, excluded.next))"
 )
 _PUT_ACKS = (
     "INSERT INTO ack VALUES %s ON CONFLICT (user, client, stream) DO UPDATE SET seq = max(seq, excluded.seq)"
 )
 _ACKS_A_STATEMENT = 64
 """Each statement lets go of the interpreter lock and has to win it back, beside a loop that never rests."""
-_PUT_BLOB = "INSERT INTO blob VALUES (?, 1, ?) ON CONFLICT (id) DO UPDATE SET refs = refs + 1"
+_PUT_BLOB = (
+    "INSERT INTO blob VALUES (?, 1, ?, ?) ON CONFLICT (id) DO UPDATE SET refs = refs + 1,"
+    " crc = row_crc('blob', id, refs + 1, packed)"
+)
+_DROP_BLOB = "UPDATE blob SET refs = refs - 1, crc = row_crc('blob', id, refs - 1, packed) WHERE id = ?"
 _BURY = (
-    "INSERT INTO pruned SELECT position, stream, seq, chain FROM event"
-    " WHERE position IN (SELECT value FROM json_each(?))"
+    "INSERT INTO pruned SELECT event.position, event.stream, event.seq, chain, found.crc"
+    " FROM event JOIN seq_index AS found ON found.stream = event.stream AND found.seq = event.seq"
+    " WHERE event. position IN (SELECT value FROM json_each(?))"
 )
 _UNINDEX = (
     "DELETE FROM seq_index WHERE (stream, seq) IN"
@@ -68,8 +73,8 @@ def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
     match change:
         case PutRow(row):
             yield (
-                "INSERT OR REPLACE INTO projection VALUES (?, ?, ?, ?)",
-                (row.table, row.part, row.key, row.value),
+                "INSERT OR REPLACE INTO projection VALUES (?, ?, ?, ?, ?)",
+                _summed("projection", row.table, row.part, row.key, row.value),
             )
         case DropRow(row) if row.key is None:
             yield "DELETE FROM projection WHERE tbl = ? AND part = ?", (row.table, row.part)
@@ -79,14 +84,17 @@ def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
                 (row.table, row.part, row.key),
             )
         case PutBlob(id=name, packed=packed):
-            yield _PUT_BLOB, (name, packed)
+            yield _PUT_BLOB, (name, packed, row_crc("blob", name, 1, packed))
         case DropBlob(id=name):
-            yield "UPDATE blob SET refs = refs - 1 WHERE id = ?", (name,)
+            yield _DROP_BLOB, (name,)
             yield "DELETE FROM blob WHERE id = ? AND refs < 1", (name,)
         case PutKey(owner, wrapped):
-            yield "INSERT OR REPLACE INTO data_key VALUES (?, ?)", (owner, wrapped)
+            yield "INSERT OR REPLACE INTO data_key VALUES (?, ?, ?)", _summed("data_key", owner, wrapped)
         case PutSealed(owner, name, sealed):
-            yield "INSERT OR REPLACE INTO sealed VALUES (?, ?, ?)", (owner, name, sealed)
+            yield (
+                "INSERT OR REPLACE INTO sealed VALUES (?, ?, ?, ?)",
+                _summed("sealed", owner, name, sealed),
+            )
         case DropSealed(owner, name):
             yield "DELETE FROM sealed WHERE owner = ? AND name = ?", (owner, name)
         case Shred(owner):
@@ -98,14 +106,18 @@ def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
             yield _UNINDEX, (chosen,)
             yield "DELETE FROM event WHERE position IN (SELECT value FROM json_each(?))", (chosen,)
             for stream, first in firsts.items():
-                yield "UPDATE stream SET first = ? WHERE name = ?", (first, stream)
+                yield (
+                    "UPDATE stream SET first = ?1, crc = row_crc('stream', id, name, ?1) WHERE name = ?2",
+                    (first, stream),
+                )
         case PutCounter(counter, following):
-            yield _PUT_COUNTER, (counter, following)
+            yield _PUT_COUNTER, _summed("counter", counter, following)
         case PutCommand(record, at_ms):
             key = record.key
             yield (
-                "INSERT OR REPLACE INTO command VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
+                "INSERT OR REPLACE INTO command VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                _summed(
+                    "command",
                     key.user,
                     key.client,
                     key.id,
@@ -124,10 +136,18 @@ def statements(change: Change) -> Iterator[tuple[str, tuple[Value, ...]]]:
                 yield _put_acks((ack,))
         case PutKeyframe(frame):
             where = (frame.stream, frame.fold, frame.fingerprint)
-            yield "INSERT OR REPLACE INTO keyframe VALUES (?, ?, ?, ?, ?)", (*where, frame.seq, frame.state)
+            yield (
+                "INSERT OR REPLACE INTO keyframe VALUES (?, ?, ?, ?, ?, ?)",
+                _summed("keyframe", *where, frame.seq, frame.state),
+            )
             yield _DROP_OLD_KEYFRAMES, (*where, KEYFRAMES_KEPT, KEYFRAME_SPAN)
         case Touch(at_ms, pad_bytes):
             yield (
-                "INSERT OR REPLACE INTO meta VALUES ('touched', ?)",
-                (str(at_ms).encode().ljust(pad_bytes),),
+                "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)",
+                _summed("meta", "touched", str(at_ms).encode().ljust(pad_bytes)),
             )
+
+
+def _summed(table: str, *values: Value) -> tuple[Value, ...]:
+    """A row with its checksum."""
+    return (*values, row_crc(table, *values))

@@ -10,8 +10,11 @@ from operator import itemgetter
 from pathlib import Path
 
 from eventstore import seq_index
-from eventstore.chain import GENESIS
-from eventstore.errors import Closed, Damaged, EventStoreError, Unavailable
+from eventstore.chain import GENESIS, relink
+from eventstore.corruption import Corruption
+from eventstore.errors import Closed, Corrupt, Damaged, EventStoreError, Unavailable
+from eventstore.joining import joined_of
+from eventstore.meta import get_meta
 from eventstore.model import (
     LOG_STREAM,
     Ack,
@@ -23,10 +26,11 @@ from eventstore.model import (
     StoredEvent,
     Tombstone,
 )
-from eventstore.schema import connect_reader
+from eventstore.schema import connect_reader, is_old
 from eventstore.seq_index import Unindexed
-from eventstore.sqlite_pages import AT_POSITIONS, BY_SEQ, Asked, as_json, select_joined
+from eventstore.sqlite_pages import AT_POSITIONS, BY_SEQ, Asked, as_json, is_pruned, select_joined
 from eventstore.store import Loaded, Span
+from eventstore.sums import Value, row_crc
 
 _COLUMNS = (
     "position, stream, seq, type, body, version, ts, entity, principal, command_id, cause, build, chain"
@@ -44,11 +48,37 @@ _body = itemgetter(4)
 """Of `_COLUMNS`."""
 
 
-def translated(error: sqlite3.Error) -> EventStoreError:
+def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStoreError:
     """What a caller of the log gets instead of an error of the library; it holds no parameters."""
-    if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _CORRUPT:
-        return Damaged(0, str(error))
+    code = getattr(error, "sqlite_errorcode", None)
+    # The library for Python finds by itself, without a code, that a text is none or a value is too long.
+    found_here = code is None and (isinstance(error, sqlite3.DataError) or "decode" in str(error))
+    if found_here or (code is not None and code & _PRIMARY_CODE in _CORRUPT):
+        return Corrupt(place, str(error))
     return Unavailable(str(error))
+
+
+def must_fit(crc: int | None, table: str, *values: Value) -> None:
+    """Compare a row with its checksum; None: the log's format has none.
+
+    Raises:
+        Corrupt: it is not what was written.
+    """
+    if crc is not None and row_crc(table, *values) != crc:
+        raise Corrupt(f"{_CALLED.get(table, table)} {_key(values)}", "it does not fit its checksum")
+
+
+_CALLED = {
+    "command": "command record", "projection": "projection row", "data_key": "data key",
+    "stream": "name of stream number", "name": "name of a type or build, number",
+}  # fmt: skip
+_KEY_COLUMNS_MAX = 3
+
+
+def _key(values: Sequence[Value]) -> str:
+    """The key of a row without its value; bytes in hexadecimal."""
+    key = values[:-1][:_KEY_COLUMNS_MAX]
+    return " ".join(part.hex() if isinstance(part, bytes) else str(part) for part in key)
 
 
 class Names:
@@ -67,20 +97,35 @@ class Names:
         self.texts = {number: text for text, number in ids.items()}
 
 
-def load(connection: sqlite3.Connection, names: Names, unindexed: Unindexed) -> Loaded:
-    """Where the log stands, from one moment; fills the other two. A stream's head is one index seek."""
+def load(connection: sqlite3.Connection, names: Names, unindexed: Unindexed, *, summed: bool) -> Loaded:
+    """Where the log stands, from one moment; fills the other two. A stream's head is one index seek.
+
+    `summed`: with the checksums of what is not indexed yet.
+
+    Raises:
+        Corrupt: what it is known by does not fit its check.
+    """
     heads: dict[str, Head] = {}
     streams: dict[str, int] = {}
-    seq_index.look(connection, unindexed)
-    for number, name, first, seq in connection.execute(
-        "SELECT id, name, first, (SELECT max(seq) FROM seq_index WHERE stream = stream.id) FROM stream"
+    seq_index.look(connection, unindexed, summed=summed)
+    for number, name, first, crc, seq in connection.execute(
+        "SELECT id, name, first, crc, (SELECT max(seq) FROM seq_index WHERE stream = stream.id) FROM stream"
     ):
+        must_fit(crc, "stream", number, name, first)
         streams[name] = number
         heads[name] = Head(first, unindexed.last(number) or (first - 1 if seq is None else seq))
-    ids = {text: number for number, text in connection.execute("SELECT id, text FROM name")}
+    ids: dict[str, int] = {}
+    for number, text, crc in connection.execute("SELECT id, text, crc FROM name"):
+        must_fit(crc, "name", number, text)
+        ids[text] = number
     names.replace(streams, ids)
-    counters = dict(connection.execute("SELECT name, next FROM counter"))
-    (log_id,) = connection.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()
+    counters: dict[str, int] = {}
+    for counter, following, crc in connection.execute("SELECT name, next, crc FROM counter"):
+        must_fit(crc, "counter", counter, following)
+        counters[counter] = following
+    log_id = get_meta(connection, "log")
+    if log_id is None:
+        raise Corrupt("the log's own value `log`", "missing")
     position, chain = select_end(connection)
     return Loaded(log_id.decode(), position, chain, heads, counters)
 
@@ -95,10 +140,14 @@ def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
 def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRecord | None:
     """The record of a command, if any."""
     row = connection.execute(
-        "SELECT fingerprint, reply, at_stream, at_seq FROM command WHERE user = ? AND client = ? AND id = ?",
+        "SELECT fingerprint, reply, at_stream, at_seq, ts, crc FROM command"
+        " WHERE user = ? AND client = ? AND id = ?",
         (key.user, key.client, key.id),
     ).fetchone()
-    return None if row is None else CommandRecord(key, *row)
+    if row is None:
+        return None
+    must_fit(row[-1], "command", key.user, key.client, key.id, *row[:-1])
+    return CommandRecord(key, *row[:4])
 
 
 def select_events(
@@ -128,7 +177,7 @@ def select_events(
                 return _within(events, bytes_max)
     except KeyError:
         first = next(r[0] for r in rows if r[1] not in streams or not {r[3], r[11]} <= texts.keys())
-        raise Damaged(first, "its stream, type or build has no name") from None
+        raise Corrupt("an event", "its stream, type or build has no name", position=first) from None
     finally:
         cursor.close()  # ends the read transaction also when not all rows were taken
     return events
@@ -157,6 +206,98 @@ def select_stream(
     return _within(found + select_events(connection, names, EVENTS_AT, at, bytes_max), bytes_max)
 
 
+def prove_stream(
+    connection: sqlite3.Connection, names: Names, asked: Asked, events: Sequence[StoredEvent]
+) -> None:
+    """Hold what was found of a stream against the chain; what is missing must have been pruned.
+
+    Raises:
+        Corrupt: an event is another's, is not what was written, or was lost.
+    """
+    place = f"stream {asked.name}"
+    last = asked.after
+    for event in events:
+        if event.stream != asked.name:
+            raise Corrupt(place, "the index leads to another stream's event", position=event.position)
+        if event.seq != last + 1 and not is_pruned(connection, asked.stream, range(last + 1, event.seq)):
+            raise Corrupt(place, f"event {last + 1} is lost, or the index leads elsewhere")
+        last = event.seq
+    if not events and not is_pruned(connection, asked.stream, range(asked.after + 1, asked.end + 1)):
+        raise Corrupt(place, f"event {asked.after + 1} is lost, or the index leads elsewhere")
+    prove_events(connection, names, events)
+
+
+def prove_positions(
+    connection: sqlite3.Connection, after: int, upto: int, events: Sequence[StoredEvent]
+) -> None:
+    """What is missing of the log behind `after` must have been pruned.
+
+    Raises:
+        Corrupt: an event was lost.
+    """
+    end = events[-1].position if events else upto
+    missing = end - after - len(events)
+    if not missing:
+        return
+    sql = "SELECT position FROM pruned WHERE position > ? AND position <= ?"
+    there = {position for (position,) in connection.execute(sql, (after, end))}
+    there.update(event.position for event in events)
+    lost = next((position for position in range(after + 1, end + 1) if position not in there), None)
+    if lost is not None:
+        raise Corrupt(f"stream {LOG_STREAM}", "the event is lost", position=lost)
+
+
+def prove_events(connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent]) -> None:
+    """Hold events, ascending by position, against the hash chain.
+
+    Raises:
+        Corrupt: the first one that is not what was written.
+    """
+    wanted = [
+        event.position - 1
+        for n, event in enumerate(events)
+        if event.position > 1 and not (n and events[n - 1].position == event.position - 1)
+    ]
+    links = _links(connection, wanted) if wanted else {}
+    at, before = 0, GENESIS
+    for event in events:
+        if event.position != at + 1:
+            before = links.get(event.position - 1, b"")
+        if relink(before, event) != event.chain and not _fits_again(connection, names, event):
+            raise Corrupt(
+                f"stream {event.stream}",
+                f"event {event.seq} does not fit the hash chain",
+                position=event.position,
+            )
+        at, before = event.position, event.chain
+
+
+def _links(connection: sqlite3.Connection, positions: Sequence[int]) -> dict[int, bytes]:
+    """The links at `positions`, pruned or not."""
+    links: dict[int, bytes] = {}
+    for table in ("event", "pruned"):  # in this order: what is pruned meanwhile moves that way
+        asked = as_json([position for position in positions if position not in links])
+        sql = f"SELECT position, chain FROM {table} WHERE position IN (SELECT value FROM json_each(?))"  # noqa: S608
+        links.update(connection.execute(sql, (asked,)))
+        if len(links) == len(positions):
+            break
+    return links
+
+
+def _fits_again(connection: sqlite3.Connection, names: Names, event: StoredEvent) -> bool:
+    """Whether only the link of the event before was damaged: then that event leads to the right one."""
+    position = event.position - 1
+    if position < 1:
+        return False
+    bounds = (position - 1, position, 1)
+    try:
+        found = select_events(connection, names, EVENTS_BY_POSITION, bounds, 1 << 62)
+    except (EventStoreError, sqlite3.Error):
+        return False
+    before = GENESIS if position == 1 else _links(connection, [position - 1]).get(position - 1, b"")
+    return bool(found) and relink(relink(before, found[0]), event) == event.chain
+
+
 def select_tombstones(
     connection: sqlite3.Connection, names: Names, after: int, upto: int, limit: int
 ) -> list[Tombstone]:
@@ -171,7 +312,10 @@ def select_tombstones(
 
 
 class SqliteReads:
-    """Implements `store.Reads`; any number of calls at once, each on a connection of its own."""
+    """Implements `store.Reads`; any number of calls at once, each on a connection of its own.
+
+    Nothing leaves here that was not held against its check.
+    """
 
     def __init__(self, path: Path, names: Names, unindexed: Unindexed) -> None:
         self._path = path
@@ -179,6 +323,8 @@ class SqliteReads:
         self._unindexed = unindexed
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
+        self._is_old = False  # without checksums
+        self.corruption = Corruption()
 
     def close(self) -> None:
         """Close all connections; no call may be running."""
@@ -191,7 +337,7 @@ class SqliteReads:
         with self._connection() as connection:
             connection.execute("BEGIN")
             try:
-                return load(connection, self._names, self._unindexed)
+                return load(connection, self._names, self._unindexed, summed=False)
             finally:
                 connection.execute("COMMIT")
 
@@ -199,16 +345,20 @@ class SqliteReads:
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
     ) -> list[StoredEvent]:
         """See `Reads`."""
-        with self._connection() as connection:
+        with self._connection(f"stream {stream}") as connection:
             if stream == LOG_STREAM:
                 sql, bounds = EVENTS_BY_POSITION, (after, upto, events_max)
-                return select_events(connection, self._names, sql, bounds, bytes_max)
+                found = select_events(connection, self._names, sql, bounds, bytes_max)
+                prove_positions(connection, after, upto, found)
+                prove_events(connection, self._names, found)
+                return found
             number = self._names.streams.get(stream)
             if number is None:
                 return []
             while True:
-                asked = self._asked(number, after, upto, events_max)
+                asked = self._asked(stream, number, after, upto, events_max)
                 found = select_stream(connection, self._names, asked, bytes_max)
+                prove_stream(connection, self._names, asked, found)
                 after = asked.end
                 if found or after >= upto:
                     return found
@@ -217,17 +367,26 @@ class SqliteReads:
         """See `Reads`."""
         number = self._names.streams.get
         asked = [
-            (self._asked(number(s.stream, 0), s.after, s.upto, s.events_max), s.bytes_max) for s in spans
+            (self._asked(s.stream, number(s.stream, 0), s.after, s.upto, s.events_max), s.bytes_max)
+            for s in spans
         ]
-        with self._connection() as connection:
+        place = f"stream {spans[0].stream}" if len(spans) == 1 else "several streams"
+        with self._connection(place) as connection:
             found = select_joined(connection, asked)
-            for place, (page, bytes_max) in enumerate(asked):
-                after, upto = page.end, spans[place].upto
-                while found[place] is None and after < upto:
-                    rest = self._asked(page.stream, after, upto, page.limit)
-                    [found[place]] = select_joined(connection, [(rest, bytes_max)])
-                    after = rest.end
-            return found
+        return [
+            self._joined_one_by_one(span) if joined is None else joined
+            for joined, span in zip(found, spans, strict=True)
+        ]
+
+    def _joined_one_by_one(self, span: Span) -> Joined | None:
+        """By the hash chain: what the checksums could not prove, or what has none."""
+        events = self.events(*span)
+        joined = joined_of(((event.seq, event.body) for event in events), span.bytes_max)
+        if joined is not None and not self._is_old:
+            self.corruption.note(
+                Corrupt(f"index of stream {span.stream}", f"the checksums behind event {span.after} do not fit")
+            )
+        return joined
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """See `Reads`."""
@@ -252,42 +411,59 @@ class SqliteReads:
 
     def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Reads`."""
-        with self._connection() as connection:
+        with self._connection(f"command record {key.user} {key.client} {key.id}") as connection:
             return select_command(connection, key)
 
     def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
-        """See `Reads`."""
+        """See `Reads`. Both are bound to their names by the way in which they are sealed."""
         sql = "SELECT wrapped, box FROM sealed JOIN data_key USING (owner) WHERE owner = ? AND name = ?"
-        with self._connection() as connection:
+        with self._connection(f"secret {name} of {owner}") as connection:
             row: tuple[bytes, bytes] | None = connection.execute(sql, (owner, name)).fetchone()
             return row
 
     def blob(self, blob_id: str) -> bytes | None:
-        """See `Reads`."""
-        return self._value("SELECT packed FROM blob WHERE id = ?", (blob_id,))
+        """See `Reads`. Its name is its check."""
+        with self._connection(f"blob {blob_id}") as connection:
+            row = connection.execute("SELECT packed FROM blob WHERE id = ?", (blob_id,)).fetchone()
+            return None if row is None else row[0]
 
     def rows(self, table: str, part: str, before: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         """See `Reads`."""
-        sql = "SELECT key, value FROM projection WHERE tbl = ? AND part = ? {} ORDER BY key DESC LIMIT ?"
-        with self._connection() as connection:
+        sql = (
+            "SELECT key, value, crc FROM projection WHERE tbl = ? AND part = ? {} ORDER BY key DESC LIMIT ?"
+        )
+        with self._connection(f"projection {table} {part}") as connection:
             if before is None:
-                return connection.execute(sql.format(""), (table, part, limit)).fetchall()
-            return connection.execute(sql.format("AND key < ?"), (table, part, before, limit)).fetchall()
+                found = connection.execute(sql.format(""), (table, part, limit)).fetchall()
+            else:
+                found = connection.execute(sql.format("AND key < ?"), (table, part, before, limit)).fetchall()
+            for key, value, crc in found:
+                must_fit(crc, "projection", table, part, key, value)
+            return [(key, value) for key, value, _ in found]
 
     def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Reads`."""
-        sql = "SELECT value FROM projection WHERE tbl = ? AND part = ? AND key = ?"
-        return self._value(sql, (table, part, key))
+        sql = "SELECT value, crc FROM projection WHERE tbl = ? AND part = ? AND key = ?"
+        with self._connection(f"projection {table} {part}") as connection:
+            row = connection.execute(sql, (table, part, key)).fetchone()
+            if row is None:
+                return None
+            must_fit(row[1], "projection", table, part, key, row[0])
+            value: bytes = row[0]
+            return value
 
     def keyframe(self, stream: str, fold: str, fingerprint: str, at: int) -> Keyframe | None:
         """See `Reads`."""
         sql = (
-            "SELECT seq, state FROM keyframe WHERE stream = ? AND fold = ? AND fingerprint = ? AND seq <= ?"
-            " ORDER BY seq DESC LIMIT 1"
+            "SELECT seq, state, crc FROM keyframe WHERE stream = ? AND fold = ? AND fingerprint = ?"
+            " AND seq <= ? ORDER BY seq DESC LIMIT 1"
         )
-        with self._connection() as connection:
+        with self._connection(f"keyframe {fold} of {stream}") as connection:
             row = connection.execute(sql, (stream, fold, fingerprint, at)).fetchone()
-            return None if row is None else Keyframe(stream, fold, fingerprint, *row)
+            if row is None:
+                return None
+            must_fit(row[2], "keyframe", stream, fold, fingerprint, *row[:2])
+            return Keyframe(stream, fold, fingerprint, *row[:2])
 
     def acks(self, user: str | None) -> list[Ack]:
         """See `Reads`."""
@@ -295,19 +471,17 @@ class SqliteReads:
         with self._connection() as connection:
             return [Ack(*row) for row in connection.execute(sql, (user,))]
 
-    def _asked(self, stream: int, after: int, upto: int, limit: int) -> Asked:
+    def _asked(self, name: str, stream: int, after: int, upto: int, limit: int) -> Asked:
         """Before anything is read: what leaves `Unindexed` meanwhile is in the table by then."""
-        indexed, positions = self._unindexed.split(stream, after, upto, limit)
-        return Asked(stream, after, indexed, limit, positions)
-
-    def _value(self, sql: str, parameters: tuple[str | bytes, ...]) -> bytes | None:
-        with self._connection() as connection:
-            row = connection.execute(sql, parameters).fetchone()
-            return None if row is None else row[0]
+        indexed, positions, crcs, before = self._unindexed.split(stream, after, upto, limit)
+        return Asked(name, stream, after, indexed, limit, positions, crcs, before)
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """An idle connection or a new one. There are never more than jobs that run at once."""
+    def _connection(self, place: str = "the log's file") -> Iterator[sqlite3.Connection]:
+        """An idle connection or a new one. There are never more than jobs that run at once.
+
+        `place` is what is read, for the error if it cannot be.
+        """
         if self._closed:
             raise Closed("the log has been closed")
         try:
@@ -315,9 +489,13 @@ class SqliteReads:
                 connection = self._idle.pop()
             except IndexError:
                 connection = connect_reader(self._path)
+                self._is_old = is_old(connection)
             try:
                 yield connection
             finally:
                 self._idle.append(connection)
         except sqlite3.Error as error:
-            raise translated(error) from None
+            raise translated(error, place) from None
+        except (TypeError, ValueError, OverflowError) as error:
+            # A column whose header is damaged has a value of another type.
+            raise Corrupt(place, f"a value is none that was written ({type(error).__name__})") from error

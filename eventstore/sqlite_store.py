@@ -8,18 +8,30 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from zlib import crc32
 
 import structlog
 
 from eventstore import seq_index, wal
-from eventstore.errors import InUse, Unavailable
+from eventstore.errors import Corrupt, InUse, Unavailable
 from eventstore.lock import DirectoryLock, Left
+from eventstore.meta import get_meta
 from eventstore.model import CommandKey, CommandRecord, StoredEvent
 from eventstore.schema import WAL_CHECKPOINT_BYTES, connect_writer
-from eventstore.seq_index import Unindexed
+from eventstore.seq_index import Row, Unindexed
 from eventstore.sqlite_changes import statements
-from eventstore.sqlite_reads import Names, SqliteReads, load, select_command, select_end, translated
+from eventstore.sqlite_reads import (
+    Names,
+    SqliteReads,
+    load,
+    must_fit,
+    select_command,
+    select_end,
+    translated,
+)
 from eventstore.store import DropSealed, Group, Loaded, Prune, Shred
+from eventstore.summing import crc_at
+from eventstore.sums import row_crc
 
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_BYTES_MAX = 64 << 20
@@ -66,6 +78,8 @@ class SqliteStore:
         self._lock = lock
         self._epoch = str(epoch).encode()
         self._log_id = log_id
+        self._crcs: dict[int, int] = {}
+        """The running checksum of each stream that was written to, by its number."""
         self._pruned_ms = 0
         # Bytes of the write-ahead log: how long it was made, and beyond which length it needs care.
         self._care_above = self._filled = wal.size_bytes(self._wal)
@@ -85,12 +99,16 @@ class SqliteStore:
 
     def wrapped_key(self, owner: str) -> bytes | None:
         """See `Lookup`."""
-        sql = "SELECT wrapped FROM data_key WHERE owner = ?"
+        sql = "SELECT wrapped, crc FROM data_key WHERE owner = ?"
         try:
             row = self._connection.execute(sql, (owner,)).fetchone()
         except sqlite3.Error as error:
             raise translated(error) from None
-        return None if row is None else row[0]
+        if row is None:
+            return None
+        must_fit(row[1], "data_key", owner, row[0])
+        wrapped: bytes = row[0]
+        return wrapped
 
     # -- Store
 
@@ -100,8 +118,10 @@ class SqliteStore:
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._fence()
+            rows: list[Row] = []
             if group.events:
                 self._insert(group.events)
+                rows = self._summed(group.events)
             if any(isinstance(change, Prune) for change in group.changes):
                 moving = self._unindexed.all()  # what is pruned leaves the table, and must be nowhere else
             else:
@@ -115,10 +135,10 @@ class SqliteStore:
             connection.execute("COMMIT")
             self._commits += 1
             self._unindexed.moved(moving)
-            streams = self._names.streams
-            self._unindexed.add([(streams[e.stream], e.seq, e.position) for e in group.events])
+            self._unindexed.add(rows)
         except BaseException as error:
             # At once: an open transaction would keep out a writer that has taken over.
+            self._crcs.clear()
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
             if isinstance(error, sqlite3.Error):
@@ -135,6 +155,7 @@ class SqliteStore:
         made only if this one is beyond use, and then empties the write-ahead log before it reads.
         """
         self._lock.distrust()
+        self._crcs.clear()
         try:
             self._roll_back()
             return self._load_durable()
@@ -180,7 +201,7 @@ class SqliteStore:
 
     def load(self) -> Loaded:
         """Read where the log stands."""
-        return load(self._connection, self._names, self._unindexed)
+        return load(self._connection, self._names, self._unindexed, summed=True)
 
     def _load_durable(self) -> Loaded:
         if self._unproven and not self._checkpoint("TRUNCATE"):
@@ -207,8 +228,7 @@ class SqliteStore:
 
     def _fence(self) -> None:
         """Another epoch means that somebody took the directory over in spite of the lock."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = 'writer_epoch'").fetchone()
-        if row is None or row[0] != self._epoch:
+        if get_meta(self._connection, "writer_epoch") != self._epoch:
             self._fenced = True
             raise InUse(f"{self._path.parent} was taken over by another writer")
 
@@ -228,21 +248,48 @@ class SqliteStore:
                 execute(sql, values if width == end else values[start : start + width])
                 start += width
 
+    def _summed(self, events: list[StoredEvent]) -> list[Row]:
+        """Where `events` stand, each with the running checksum of its stream."""
+        streams, crcs = self._names.streams, self._crcs
+        rows: list[Row] = []
+        for e in events:
+            stream = streams[e.stream]
+            before = crcs.get(stream)
+            if before is None:
+                before = self._crc_before(stream, e)
+            crcs[stream] = crc = crc32(e.body, crc32(b",", before))
+            rows.append((stream, e.seq, e.position, crc))
+        return rows
+
+    def _crc_before(self, stream: int, event: StoredEvent) -> int:
+        held = self._unindexed.split(stream, event.seq - 2, event.seq - 1, 1)
+        if held.crcs:
+            return held.crcs[0]
+        crc = crc_at(self._connection, stream, event.seq - 1, event.stream)
+        if crc is None:
+            raise Corrupt(f"stream {event.stream}", f"the index has no event {event.seq - 1}")
+        return crc
+
     def _name_streams(self, new: Iterable[str]) -> None:
         names = self._names
         for name in sorted(new):
             number = self._connection.execute(
-                "INSERT INTO stream (name, first) VALUES (?, 1)", (name,)
+                "INSERT INTO stream VALUES (NULL, ?, 1, 0)", (name,)
             ).lastrowid
             assert number is not None
+            self._connection.execute(
+                "UPDATE stream SET crc = ? WHERE id = ?", (row_crc("stream", number, name, 1), number)
+            )
             names.streams[name] = number
             names.stream_names[number] = name
 
     def _name_texts(self, new: Iterable[str]) -> None:
         names = self._names
         for text in sorted(new):
-            number = self._connection.execute("INSERT INTO name (text) VALUES (?)", (text,)).lastrowid
+            number = self._connection.execute("INSERT INTO name VALUES (NULL, ?, 0)", (text,)).lastrowid
             assert number is not None
+            crc = row_crc("name", number, text)
+            self._connection.execute("UPDATE name SET crc = ? WHERE id = ?", (crc, number))
             names.ids[text] = number
             names.texts[number] = text
 

@@ -156,7 +156,7 @@ async def test_a_log_that_lost_its_end_is_found_by_the_checkpoint(directory: Pat
 async def test_a_forged_tombstone_is_found(directory: Path) -> None:
     def remove(connection: sqlite3.Connection) -> None:
         connection.execute(
-            "INSERT INTO pruned SELECT position, stream, seq, chain FROM event WHERE position = 9"
+            "INSERT INTO pruned SELECT position, stream, seq, chain, 0 FROM event WHERE position = 9"
         )
         connection.execute("DELETE FROM event WHERE position = 9")
 
