@@ -73,3 +73,7 @@ class Corrupt(Damaged):
         at = f" at position {position}" if position else ""
         self.args = (f"{place} is damaged{at}: {reason}",)
         self.place = place
+
+
+MISREAD = (TypeError, ValueError, OverflowError, MemoryError)
+"""What the library for SQLite, or a use of its values, raises where a column's header is damaged."""

@@ -109,7 +109,15 @@ class Unindexed:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Events that were committed, in the order of their positions."""
-        self.count += _enter(self._runs, rows)
+        runs = self._runs
+        for stream, seq, position, crc in rows:
+            run = runs.get(stream)
+            if run is None:
+                runs[stream] = _Run(seq, [position], array("I", (crc,)))
+            else:
+                run[2].append(crc)
+                run[1].append(position)
+        self.count += len(rows)
         if rows:
             self._end = rows[-1][2]
 

@@ -12,7 +12,7 @@ from typing import Self
 from eventstore import seq_index
 from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check, merged
-from eventstore.errors import Corrupt, Damaged, EventStoreError, WrongKey
+from eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, WrongKey
 from eventstore.executor import Executor, ThreadExecutor
 from eventstore.lock import DirectoryLock, Left
 from eventstore.log import StoreLog
@@ -103,6 +103,8 @@ def _open(
             raise translated(error) from None
         if isinstance(error, OSError):
             raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
+        if isinstance(error, MISREAD):
+            raise Corrupt("the log's file", f"a value is none that was written ({error})") from error
         raise
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from eventstore import seq_index
 from eventstore.chain import GENESIS, relink
 from eventstore.corruption import Corruption
-from eventstore.errors import Closed, Corrupt, Damaged, EventStoreError, Unavailable
+from eventstore.errors import MISREAD, Closed, Corrupt, Damaged, EventStoreError, Unavailable
 from eventstore.joining import joined_of
 from eventstore.meta import get_meta
 from eventstore.model import (
@@ -496,6 +496,6 @@ class SqliteReads:
                 self._idle.append(connection)
         except sqlite3.Error as error:
             raise translated(error, place) from None
-        except (TypeError, ValueError, OverflowError) as error:
+        except MISREAD as error:
             # A column whose header is damaged has a value of another type.
             raise Corrupt(place, f"a value is none that was written ({type(error).__name__})") from error
