@@ -25,17 +25,16 @@ BY_SEQ = (
 AT_POSITIONS = "FROM event WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position LIMIT ?"
 BODIES_BY_SEQ = f"SELECT found.seq AS seq, body, found.crc AS crc {BY_SEQ}"
 _BODIES_AT = f"SELECT seq, body {AT_POSITIONS.replace(' ORDER', ' AND stream = ? ORDER')}"
-_JOINED = "max(seq), count(*), CAST(group_concat(body) AS BLOB)"
-JOINED_BY_SEQ = (
-    # A column beside `max` is of the row that has it.
-    f"SELECT (SELECT crc FROM seq_index WHERE stream = ? AND seq = ?), crc, {_JOINED} FROM ({BODIES_BY_SEQ})"  # noqa: S608
-)
+_JOINED = "count(*), CAST(group_concat(body) AS BLOB)"
+_CRC = "(SELECT crc FROM seq_index WHERE stream = ? AND seq = ?)"
+JOINED_BY_SEQ = f"SELECT {_CRC}, {_CRC}, {_JOINED} FROM (SELECT body {BY_SEQ})"  # noqa: S608  constants
+"""No numbers of the rows: where as many come as lie between two seqs, none is missing."""
 _JOINED_AT = f"SELECT {_JOINED} FROM ({_BODIES_AT})"  # noqa: S608  constants
 _PAGES_A_STEP = 8
 PAGES_BY_SEQ = "SELECT * FROM " + ", ".join([f"({JOINED_BY_SEQ})"] * _PAGES_A_STEP)  # noqa: S608  constant
-_NO_PAGE = (0, 0, 0, 0, 0, 0)
+_NO_PAGE = (0,) * 8
 """Bounds of nothing: there are not always as many pages as the statement has."""
-_COLUMNS_A_PAGE = 5
+_COLUMNS_A_PAGE = 4
 _ROW_BYTES = 64
 """SQLite may keep a page with its numbers as a row, whose length counts then."""
 
@@ -60,6 +59,11 @@ class Asked(NamedTuple):
     def bounds(self) -> tuple[int, int, int, int]:
         """The parameters of `EVENTS_BY_SEQ` and `BODIES_BY_SEQ`."""
         return self[1:5]
+
+    @property
+    def full(self) -> int:
+        """The seq of the last event by the table, if none is missing."""
+        return min(self.upto, self.after + self.limit)
 
     @property
     def end(self) -> int:
@@ -96,7 +100,7 @@ def _joined_at_positions(connection: sqlite3.Connection, page: Asked, bytes_max:
             before = page.before
             if before is None:
                 before = crc_at(connection, page.stream, page.after, page.name)
-            proven = _proven(page.after, (before, page.crcs[-1], *row), bytes_max)
+            proven = _proven(page.after, len(page.positions), (before, page.crcs[-1], *row), bytes_max)
             if proven is not None:
                 return proven
     return _joined_by_rows(connection, page, bytes_max)
@@ -154,7 +158,10 @@ def _joined_in_a_step(
     connection: sqlite3.Connection, asked: Sequence[tuple[Asked, int]]
 ) -> list[Joined | None]:
     alone = len(asked) == 1
-    values = [value for page, _ in asked for value in (page.stream, page.after, *page.bounds)]
+    values: list[int] = []
+    for page, _ in asked:
+        stream, after, end = page.stream, page.after, page.full
+        values += (stream, after, stream, end, stream, after, end, page.limit)
     if not alone:
         values += _NO_PAGE * (_PAGES_A_STEP - len(asked))
     limit = max(bytes_max for _, bytes_max in asked) + (0 if alone else _ROW_BYTES)
@@ -167,7 +174,7 @@ def _joined_in_a_step(
         if row is not None:
             before, *part = row[_COLUMNS_A_PAGE * place : _COLUMNS_A_PAGE * (place + 1)]
             before = before if page.after else crc_of_name(page.name)
-            whole = _proven(page.after, (before, *part), bytes_max)
+            whole = _proven(page.after, page.full - page.after, (before, *part), bytes_max)
         found.append(_joined_by_rows(connection, page, bytes_max) if whole is None else whole)
     return found
 
@@ -186,9 +193,9 @@ def _joined_row(
     return row
 
 
-def _proven(after: int, row: Sequence[Any], bytes_max: int) -> Joined | None:
-    """The page right behind `after`; None if it has a hole, is beyond its limit, empty, or does not fit."""
-    before, crc, last, count, bodies = row
-    if not count or last - after != count or len(bodies) > bytes_max or before is None:
+def _proven(after: int, count: int, row: Sequence[Any], bytes_max: int) -> Joined | None:
+    """The `count` events right behind `after`; None if some are missing, too large, or do not fit."""
+    before, crc, found, bodies = row
+    if not found or found != count or len(bodies) > bytes_max or before is None:
         return None
     return Joined(after + 1, count, bodies) if crc_after(before, bodies) == crc else None

@@ -35,8 +35,8 @@ from tests.support.logs import MASTER_KEY, looped
 
 STREAMS = tuple(f"group/{n}" for n in range(6))
 COMPACTED = "user/1"
-SEEDS = 50
-BATCHES = 2
+SEEDS = 12
+BATCHES = 4
 
 
 class Truth:
