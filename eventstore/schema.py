@@ -216,6 +216,11 @@ def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     _log.info("log_is_up_to_date", format=FORMAT)
 
 
+def make_index(connection: sqlite3.Connection) -> None:
+    """The table of `eventstore.seq_index`, empty."""
+    connection.execute(_SEQ_INDEX)
+
+
 def is_old(connection: sqlite3.Connection) -> bool:
     """Whether the log has a format without checksums."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]

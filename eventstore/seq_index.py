@@ -235,15 +235,15 @@ def catch_up(connection: sqlite3.Connection) -> None:
     """
     mark, end = _mark(connection), _end(connection)
     rows: list[Row] = []
-    for row, is_pruned in walk(connection, mark):
-        if is_pruned:
-            connection.execute("UPDATE pruned SET crc = ? WHERE position = ?", (row[3], row[2]))
+    for one in walk(connection, mark):
+        if one.is_pruned:
+            connection.execute("UPDATE pruned SET crc = ? WHERE position = ?", (one.crc, one.position))
         else:
-            rows.append(row)
+            rows.append(one[:4])
         if len(rows) >= _CHUNK_EVENTS:
             _insert_all(connection, [value for one in sorted(rows) for value in one])
             rows.clear()
-            _log.info("index_made", position=row[2], upto=end)
+            _log.info("index_made", position=one.position, upto=end)
     _insert_all(connection, [value for one in sorted(rows) for value in one])
     put_mark(connection, end)
 
@@ -252,7 +252,7 @@ def look(connection: sqlite3.Connection, into: Unindexed, *, summed: bool) -> No
     """Find the events that the table may lack; `summed`: with their checksums, which takes reading them."""
     mark, end = _mark(connection), _end(connection)
     if summed:
-        into.replace((row for row, is_pruned in walk(connection, mark) if not is_pruned), end)
+        into.replace((one[:4] for one in walk(connection, mark) if not one.is_pruned), end)
     else:
         sql = "SELECT stream, seq, position FROM event WHERE position > ? ORDER BY position"
         into.replace(connection.execute(sql, (mark,)), end)

@@ -384,7 +384,9 @@ class SqliteReads:
         joined = joined_of(((event.seq, event.body) for event in events), span.bytes_max)
         if joined is not None and not self._is_old:
             self.corruption.note(
-                Corrupt(f"index of stream {span.stream}", f"the checksums behind event {span.after} do not fit")
+                Corrupt(
+                    f"index of stream {span.stream}", f"the checksums behind event {span.after} do not fit"
+                )
             )
         return joined
 
@@ -429,9 +431,7 @@ class SqliteReads:
 
     def rows(self, table: str, part: str, before: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         """See `Reads`."""
-        sql = (
-            "SELECT key, value, crc FROM projection WHERE tbl = ? AND part = ? {} ORDER BY key DESC LIMIT ?"
-        )
+        sql = "SELECT key, value, crc FROM projection WHERE tbl = ? AND part = ? {} ORDER BY key DESC LIMIT ?"
         with self._connection(f"projection {table} {part}") as connection:
             if before is None:
                 found = connection.execute(sql.format(""), (table, part, limit)).fetchall()

@@ -273,9 +273,7 @@ class SqliteStore:
     def _name_streams(self, new: Iterable[str]) -> None:
         names = self._names
         for name in sorted(new):
-            number = self._connection.execute(
-                "INSERT INTO stream VALUES (NULL, ?, 1, 0)", (name,)
-            ).lastrowid
+            number = self._connection.execute("INSERT INTO stream VALUES (NULL, ?, 1, 0)", (name,)).lastrowid
             assert number is not None
             self._connection.execute(
                 "UPDATE stream SET crc = ? WHERE id = ?", (row_crc("stream", number, name, 1), number)

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from itertools import chain as concatenated
+from typing import NamedTuple
 
 from eventstore.chain import GENESIS, link
 from eventstore.sums import crc_after, crc_of_name, unlike
@@ -31,11 +32,19 @@ def crc_at(connection: sqlite3.Connection, stream: int, seq: int, name: str) -> 
     return None
 
 
-def walk(connection: sqlite3.Connection, after: int) -> Iterator[tuple[tuple[int, int, int, int], bool]]:
-    """((stream, seq, position, checksum), whether it is pruned) of everything behind position `after`.
+class Walked(NamedTuple):
+    """An event, or what stays of a pruned one. `fits`: it is what was written; else `crc` does not fit."""
 
-    An event that is not what was written gets a checksum that does not fit.
-    """
+    stream: int
+    seq: int
+    position: int
+    crc: int
+    is_pruned: bool
+    fits: bool
+
+
+def walk(connection: sqlite3.Connection, after: int) -> Iterator[Walked]:
+    """Everything behind position `after`, pruned or not."""
     streams = dict(connection.execute("SELECT id, name FROM stream"))
     texts = dict(connection.execute("SELECT id, text FROM name"))
     known: dict[int, tuple[int, int]] = {}
@@ -68,7 +77,7 @@ def walk(connection: sqlite3.Connection, after: int) -> Iterator[tuple[tuple[int
             if not fits:
                 crc = unlike(crc)
             known[stream] = (seq, crc)
-            yield (stream, seq, position, crc), len(row) == _TOMBSTONE_COLUMNS
+            yield Walked(stream, seq, position, crc, len(row) == _TOMBSTONE_COLUMNS, fits)
 
 
 def _link_at(connection: sqlite3.Connection, position: int) -> bytes | None:

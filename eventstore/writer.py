@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from eventstore.ambient import Ambient
-from eventstore.errors import Closed, Damaged, EventStoreError, InUse, Unavailable
+from eventstore.errors import Closed, Corrupt, Damaged, EventStoreError, InUse, Unavailable
 from eventstore.executor import Executor
 from eventstore.gate import Gate
 from eventstore.group import Draft, Outcome
@@ -255,6 +255,8 @@ class Writer:
                 self.failed_bytes = 0
         for pending, outcome in zip(items, commit.outcomes, strict=True):
             done = pending.done
+            if isinstance(outcome, Corrupt):
+                self._reads.corruption.note(outcome)
             if done.done():
                 continue
             if isinstance(outcome, Exception):

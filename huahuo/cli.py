@@ -142,11 +142,23 @@ def doctor(
     data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
     config_file: ConfigFile = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="First make the log's index and checksums again from its events; no service may run.",
+        ),
+    ] = False,
 ) -> None:
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
     from huahuo.doctor import examine, show
 
-    findings = asyncio.run(examine(_settings(config_file, data=data), SystemAmbient(), os.environ))
+    settings = _settings(config_file, data=data)
+    if rebuild:
+        from eventstore.damage import rebuild as body
+
+        body(settings.data)
+    findings = asyncio.run(examine(settings, SystemAmbient(), os.environ))
     show(findings, as_json=as_json, console=Console(highlight=False))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_ERROR)

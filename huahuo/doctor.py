@@ -5,12 +5,14 @@ import shutil
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
 from eventstore.ambient import Ambient
-from eventstore.errors import EventStoreError, InUse
+from eventstore.damage import DAMAGES_MAX, find_damage
+from eventstore.errors import Damaged, EventStoreError, InUse
 from eventstore.schema import DATABASE, sqlite_version
 from eventstore.sqlite import SqliteLog
 from huahuo import keys, service_file
@@ -21,6 +23,11 @@ from huahuo.errors import ConfigError
 _FREE_BYTES_MIN = 256 << 20
 _CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock before that was never set
 _CONNECT_TIMEOUT_S = 2.0
+_REBUILD = "Stop the service and run `huahuo doctor --rebuild`"
+_RESTORE = (
+    "It cannot be made again from what is whole: stop the service and `huahuo restore` a backup into a new"
+    " directory. Until then what is damaged is refused, and the rest is served"
+)
 _STYLE = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
@@ -121,7 +128,8 @@ def _keys(settings: Settings) -> Iterator[Finding]:
 
 
 async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
-    if not (settings.data / DATABASE).exists():
+    path = settings.data / DATABASE
+    if not path.exists():
         yield Finding("ok", "log", "none yet; made at the first start")
         return
     try:
@@ -133,6 +141,13 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         yield Finding(
             "ok", "service", f"running at {service.url}" if service else "another process has the log open"
         )
+        for finding in _content(path):
+            yield finding
+        return
+    except Damaged as error:
+        yield Finding("error", "log", str(error))
+        for finding in _content(path):
+            yield finding
         return
     except EventStoreError as error:
         yield Finding("error", "log", str(error))
@@ -145,6 +160,21 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         yield Finding("error" if reason else "ok", "write", reason or "a durable write works")
     finally:
         await log.close()
+    for finding in _content(path):
+        yield finding
+
+
+def _content(path: Path) -> Iterator[Finding]:
+    """Every page, row and event against its check."""
+    damages = find_damage(path)
+    if not damages:
+        yield Finding("ok", "content", "every event, row and place in the index fits its check")
+        return
+    for damage in damages:
+        way = _REBUILD if damage.can_rebuild else _RESTORE
+        yield Finding("error", "content", f"{damage.text}. {way}")
+    if len(damages) >= DAMAGES_MAX:
+        yield Finding("error", "content", "perhaps there is more: not everything was looked at")
 
 
 async def _port(settings: Settings) -> Finding:

@@ -245,6 +245,10 @@ class Session:
         """The state of `sub`'s stream after event `seq`, as a JSON object."""
         return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, state)
 
+    def corrupt(self, sub: Subscription) -> list[Output]:
+        """What `sub` wants was damaged on the disk: it ends, the rest of the connection goes on."""
+        return [] if self._state is State.CLOSED else self._readers.corrupt(sub)
+
     # Acks and commands -----------------------------------------------------------------------------
 
     def acked(self, data: bytes, now_s: float) -> list[Acked] | None:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,9 +102,9 @@ async def filled(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Truth:
     return truth
 
 
-async def tried[T](read: Callable[[], object]) -> object:
+async def tried(read: Callable[[], Any]) -> Any:
     try:
-        return await read()  # type: ignore[misc]
+        return await read()
     except EventStoreError as error:
         return error
 
