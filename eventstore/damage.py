@@ -15,9 +15,8 @@ from eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
 from eventstore.lock import DirectoryLock
 from eventstore.meta import put_meta
 from eventstore.schema import DATABASE, SUMMED, connect_reader, connect_writer, is_old, make_index
-from eventstore.sqlite_reads import must_fit
 from eventstore.summing import crc_at, walk
-from eventstore.sums import crc_after
+from eventstore.sums import crc_after, must_fit
 
 DAMAGES_MAX = 20
 """More are not listed."""
@@ -50,7 +49,7 @@ def find_damage(path: Path) -> list[Damage]:
 
 
 def check_sums(connection: sqlite3.Connection) -> None:
-    """Raises Corrupt for the first row that does not fit its checksum. Of events `verify` knows by the chain."""
+    """Raises Corrupt for the first row that does not fit its checksum."""
     for table in SUMMED:
         for damage in _rows(connection, table):
             raise Corrupt("the log's file", damage.text)
@@ -70,7 +69,7 @@ def rebuild(directory: Path) -> None:
     try:
         with contextlib.closing(connect_writer(directory / DATABASE)) as connection:
             if is_old(connection):
-                raise EventStoreError("the log has an older format: start the service once")  # noqa: TRY301
+                raise EventStoreError("the log has an older format: start the service once")
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("DROP TABLE seq_index")
             make_index(connection)
@@ -107,15 +106,16 @@ def _damages(connection: sqlite3.Connection) -> Iterator[Damage]:
 def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Damage]:
     """The rows of `table` that do not fit their checksum."""
     columns = ", ".join(SUMMED[table])
-    last = -1
+    count = 0
     try:
-        for last, *values, crc in connection.execute(f"SELECT rowid, {columns}, crc FROM {table}"):  # noqa: S608
+        for *values, crc in connection.execute(f"SELECT {columns}, crc FROM {table}"):  # noqa: S608
+            count += 1
             try:
                 must_fit(crc, table, *values)
             except Corrupt as error:
                 yield Damage(str(error), can_rebuild=table in _DERIVED)
     except (sqlite3.Error, *MISREAD) as error:
-        yield Damage(f"table {table} behind row {last}: {error}", can_rebuild=False)
+        yield Damage(f"table {table} behind its row {count}: {error}", can_rebuild=False)
 
 
 def _events(connection: sqlite3.Connection) -> Iterator[Damage]:

@@ -231,7 +231,7 @@ def _show_without_sums(connection: sqlite3.Connection) -> None:
     """Let a log of an older format be read as one of today whose checksums are not known."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     for table in (*SUMMED, "pruned"):
-        connection.execute(f"CREATE TEMP VIEW {table} AS SELECT *, NULL AS crc FROM main.{table}")
+        connection.execute(f"CREATE TEMP VIEW {table} AS SELECT *, NULL AS crc FROM main.{table}")  # noqa: S608
     places = "main.event" if version == 1 else "main.seq_index"
     connection.execute(
         f"CREATE TEMP VIEW seq_index AS SELECT stream, seq, position, NULL AS crc FROM {places}"  # noqa: S608

@@ -30,8 +30,8 @@ KEYFRAMES_KEPT = 8
 span; of one fingerprint only."""
 
 _PUT_COUNTER = (
-    "INSERT INTO counter VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET next = max(next, excluded.next),"
-    " crc = row_crc('counter', name, max(next, excluded.next))"
+    "INSERT INTO counter VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE"
+    " SET next = max(next, excluded.next), crc = row_crc('counter', name, max(next, excluded.next))"
 )
 _PUT_ACKS = (
     "INSERT INTO ack VALUES %s ON CONFLICT (user, client, stream) DO UPDATE SET seq = max(seq, excluded.seq)"

@@ -30,7 +30,7 @@ from eventstore.schema import connect_reader, is_old
 from eventstore.seq_index import Unindexed
 from eventstore.sqlite_pages import AT_POSITIONS, BY_SEQ, Asked, as_json, is_pruned, select_joined
 from eventstore.store import Loaded, Span
-from eventstore.sums import Value, row_crc
+from eventstore.sums import must_fit
 
 _COLUMNS = (
     "position, stream, seq, type, body, version, ts, entity, principal, command_id, cause, build, chain"
@@ -56,29 +56,6 @@ def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStor
     if found_here or (code is not None and code & _PRIMARY_CODE in _CORRUPT):
         return Corrupt(place, str(error))
     return Unavailable(str(error))
-
-
-def must_fit(crc: int | None, table: str, *values: Value) -> None:
-    """Compare a row with its checksum; None: the log's format has none.
-
-    Raises:
-        Corrupt: it is not what was written.
-    """
-    if crc is not None and row_crc(table, *values) != crc:
-        raise Corrupt(f"{_CALLED.get(table, table)} {_key(values)}", "it does not fit its checksum")
-
-
-_CALLED = {
-    "command": "command record", "projection": "projection row", "data_key": "data key",
-    "stream": "name of stream number", "name": "name of a type or build, number",
-}  # fmt: skip
-_KEY_COLUMNS_MAX = 3
-
-
-def _key(values: Sequence[Value]) -> str:
-    """The key of a row without its value; bytes in hexadecimal."""
-    key = values[:-1][:_KEY_COLUMNS_MAX]
-    return " ".join(part.hex() if isinstance(part, bytes) else str(part) for part in key)
 
 
 class Names:
@@ -374,15 +351,16 @@ class SqliteReads:
         with self._connection(place) as connection:
             found = select_joined(connection, asked)
         return [
-            self._joined_one_by_one(span) if joined is None else joined
-            for joined, span in zip(found, spans, strict=True)
+            self._joined_one_by_one(span, page) if joined is None else joined
+            for joined, span, (page, _) in zip(found, spans, asked, strict=True)
         ]
 
-    def _joined_one_by_one(self, span: Span) -> Joined | None:
+    def _joined_one_by_one(self, span: Span, page: Asked) -> Joined | None:
         """By the hash chain: what the checksums could not prove, or what has none."""
         events = self.events(*span)
         joined = joined_of(((event.seq, event.body) for event in events), span.bytes_max)
-        if joined is not None and not self._is_old:
+        has_checksums = not self._is_old and (page.crcs or not page.positions)
+        if joined is not None and has_checksums:
             self.corruption.note(
                 Corrupt(
                     f"index of stream {span.stream}", f"the checksums behind event {span.after} do not fit"

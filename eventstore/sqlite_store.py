@@ -24,14 +24,13 @@ from eventstore.sqlite_reads import (
     Names,
     SqliteReads,
     load,
-    must_fit,
     select_command,
     select_end,
     translated,
 )
 from eventstore.store import DropSealed, Group, Loaded, Prune, Shred
 from eventstore.summing import crc_at
-from eventstore.sums import row_crc
+from eventstore.sums import must_fit, row_crc
 
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_BYTES_MAX = 64 << 20

@@ -14,9 +14,12 @@ stands in another row does not fit. Against a forger there is the chain; these a
 """
 
 import sqlite3
+from collections.abc import Sequence
 from zlib import crc32
 
 import msgspec
+
+from eventstore.errors import Corrupt
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -41,6 +44,29 @@ def unlike(crc: int) -> int:
 def row_crc(table: str, *values: Value) -> int:
     """The checksum of a row: its key, then its value."""
     return crc32(_encode((table, *values)))
+
+
+def must_fit(crc: int | None, table: str, *values: Value) -> None:
+    """Compare a row with its checksum; None: the log's format has none.
+
+    Raises:
+        Corrupt: it is not what was written.
+    """
+    if crc is not None and row_crc(table, *values) != crc:
+        raise Corrupt(f"{_CALLED.get(table, table)} {_key(values)}", "it does not fit its checksum")
+
+
+_CALLED = {
+    "command": "command record", "projection": "projection row", "data_key": "data key",
+    "stream": "name of stream number", "name": "name of a type or build, number",
+}  # fmt: skip
+_KEY_COLUMNS_MAX = 3
+
+
+def _key(values: Sequence[Value]) -> str:
+    """The key of a row without its value; bytes in hexadecimal."""
+    key = values[:-1][:_KEY_COLUMNS_MAX]
+    return " ".join(part.hex() if isinstance(part, bytes) else str(part) for part in key)
 
 
 def register(connection: sqlite3.Connection) -> None:

@@ -58,7 +58,7 @@ async def opened(directory: Path) -> SqliteLog:
 
 
 async def filled(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Truth:
-    """A log with something in each table, and enough events that the first are not looked at when it opens."""
+    """A log with something in each table, and so many events that opening does not look at the first."""
     monkeypatch.setattr(seq_index, "UNINDEXED_MAX", 400)
     rng, truth = random.Random(5), Truth()
     log = await opened(directory)
@@ -208,11 +208,13 @@ def damage(path: Path, rng: random.Random, kind: str) -> None:
         elif kind == "lost event":
             statement = f"DELETE FROM event WHERE position = {n % 400 + 10}"
         elif kind == "body":
-            statement = f"UPDATE event SET body = (SELECT body FROM event WHERE position = {n + 21}) WHERE position = {n + 20}"
+            other = f"(SELECT body FROM event WHERE position = {n + 21})"
+            statement = f"UPDATE event SET body = {other} WHERE position = {n + 20}"
         else:
             table, column = kind.split(".")
             a, b = _PICK.format(table, n % 11), _PICK.format(table, n % 7 + 1)
-            statement = f"UPDATE {table} SET {column} = (SELECT {column} FROM {table} WHERE rowid = {b}) WHERE rowid = {a}"
+            other = f"(SELECT {column} FROM {table} WHERE rowid = {b})"
+            statement = f"UPDATE {table} SET {column} = {other} WHERE rowid = {a}"
         with contextlib.suppress(sqlite3.IntegrityError):  # it met a row that is not there
             connection.execute(statement)
 

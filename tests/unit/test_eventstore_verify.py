@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from eventstore import verify as verifying
+from eventstore import seq_index
 from eventstore.chain import GENESIS, relink
 from eventstore.compaction import Policy, compact
 from eventstore.errors import Damaged
@@ -126,6 +127,9 @@ async def test_history_with_a_new_chain_of_its_own_is_found_by_the_checkpoint(
             connection.execute(
                 "UPDATE event SET body = ?, chain = ? WHERE position = ?", (body, chain, one.position)
             )
+        connection.execute("DELETE FROM seq_index")
+        seq_index.put_mark(connection, 0)
+        seq_index.catch_up(connection)
 
     changed(directory, rewrite)
     view = await SqliteView.open(directory)
