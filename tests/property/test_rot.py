@@ -15,6 +15,7 @@ from eventstore import seq_index
 from eventstore.ambient import FakeAmbient
 from eventstore.blobs import blob_id
 from eventstore.compaction import Policy, compact
+from eventstore.damage import find_damage
 from eventstore.errors import EventStoreError
 from eventstore.model import (
     LOG_STREAM,
@@ -232,6 +233,7 @@ async def test_no_read_of_a_log_with_an_accident_tells_anything_but_the_truth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     truth = await filled(tmp_path / "whole", monkeypatch)
+    assert find_damage(tmp_path / "whole" / DATABASE) == []
     assert await looked_at(tmp_path / "whole", truth, random.Random(0)) == 0
     seen = dict.fromkeys((FLIPPED, *KINDS), 0)
     for seed in range(batch * SEEDS, (batch + 1) * SEEDS):
@@ -241,7 +243,10 @@ async def test_no_read_of_a_log_with_an_accident_tells_anything_but_the_truth(
         shutil.copytree(tmp_path / "whole", directory)
         damage(directory / DATABASE, rng, kind)
         try:
-            seen[kind] += await looked_at(directory, truth, rng) > 0
+            found = find_damage(directory / DATABASE)
+            refused = await looked_at(directory, truth, rng)
+            assert found or not refused, "doctor sees nothing where a read was refused"
+            seen[kind] += refused > 0
         except Exception as error:
             error.add_note(f"seed {seed}, {kind}")
             raise

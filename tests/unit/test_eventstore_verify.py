@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eventstore import verify as verifying
 from eventstore import seq_index
+from eventstore import verify as verifying
 from eventstore.chain import GENESIS, relink
 from eventstore.compaction import Policy, compact
 from eventstore.errors import Damaged
