@@ -15,7 +15,6 @@ import structlog
 from eventstore import seq_index, wal
 from eventstore.errors import Corrupt, InUse, Unavailable
 from eventstore.lock import DirectoryLock, Left
-from eventstore.meta import get_meta
 from eventstore.model import CommandKey, CommandRecord, StoredEvent
 from eventstore.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from eventstore.seq_index import Row, Unindexed
@@ -227,7 +226,8 @@ class SqliteStore:
 
     def _fence(self) -> None:
         """Another epoch means that somebody took the directory over in spite of the lock."""
-        if get_meta(self._connection, "writer_epoch") != self._epoch:
+        row = self._connection.execute("SELECT value FROM meta WHERE key = 'writer_epoch'").fetchone()
+        if row is None or row[0] != self._epoch:
             self._fenced = True
             raise InUse(f"{self._path.parent} was taken over by another writer")
 
@@ -251,13 +251,14 @@ class SqliteStore:
         """Where `events` stand, each with the running checksum of its stream."""
         streams, crcs = self._names.streams, self._crcs
         rows: list[Row] = []
+        add = rows.append
         for e in events:
             stream = streams[e.stream]
             before = crcs.get(stream)
             if before is None:
                 before = self._crc_before(stream, e)
             crcs[stream] = crc = crc32(e.body, crc32(b",", before))
-            rows.append((stream, e.seq, e.position, crc))
+            add((stream, e.seq, e.position, crc))
         return rows
 
     def _crc_before(self, stream: int, event: StoredEvent) -> int:

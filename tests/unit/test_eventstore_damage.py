@@ -102,7 +102,7 @@ async def test_a_value_in_the_row_of_another_is_refused(tmp_path: Path) -> None:
         value = "value" if table == "projection" else "reply"
         changed(
             tmp_path,
-            f"UPDATE {table} SET ({value}, crc) = (SELECT {value}, crc FROM {table} WHERE rowid = 1)"  # noqa: S608
+            f"UPDATE {table} SET ({value}, crc) = (SELECT {value}, crc FROM {table} WHERE rowid = 1)"
             " WHERE rowid = 2",
         )
     log = await opened(tmp_path)
