@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 
 from eventstore.ambient import Ambient
-from eventstore.errors import EventStoreError
+from eventstore.errors import Corrupt, EventStoreError
 from replay.feed import Feed, Run
 from transport.api import SnapshotOf
 from transport.delivery import Subscription
@@ -207,6 +207,9 @@ class Pump:
                 sub = self._parked.pop(0)
                 try:
                     run = await self._page(sub)
+                except Corrupt:
+                    self._perform(self.session.corrupt(sub))
+                    continue
                 except EventStoreError:
                     _log.warning("stream_not_read", stream=sub.stream)
                     self._unread.append(sub)
@@ -251,7 +254,11 @@ class Pump:
         if of is None:
             seq = self._feed.head(sub.stream).seq
         else:
-            seq, state = await of(sub.stream)
+            try:
+                seq, state = await of(sub.stream)
+            except Corrupt:
+                self._perform(self.session.corrupt(sub))
+                return
         link = self._feed.peek_link(sub.stream, seq)
         if link is None and seq and self.session.delivery.batched:
             link = await self._link(sub.stream, seq)

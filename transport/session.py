@@ -285,6 +285,10 @@ class Session:
         """Whether the state of `sub`'s stream is still wanted."""
         return self._state is not State.CLOSED and self.delivery.subs.get(sub.stream) is sub
 
+    def corrupt(self, sub: Subscription) -> list[Output]:
+        """What `sub` wants was damaged on the disk: it ends, the rest of the connection goes on."""
+        return [] if self._state is State.CLOSED else self._readers.corrupt(sub)
+
     # Acks and commands -----------------------------------------------------------------------------
 
     def acked(self, data: bytes, now_s: float) -> list[Acked] | None:
