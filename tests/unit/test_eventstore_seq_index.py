@@ -1,6 +1,7 @@
 """The index by (stream, seq) that runs behind: no event is ever hidden by it, nor shown twice."""
 
 import random
+import shutil
 import sqlite3
 from array import array
 from collections.abc import Callable
@@ -14,12 +15,14 @@ from hypothesis import strategies as st
 from eventstore import seq_index
 from eventstore.ambient import FakeAmbient
 from eventstore.compaction import Policy, compact
-from eventstore.errors import Damaged, Unavailable
+from eventstore.damage import find_damage
+from eventstore.errors import Damaged, Lost, Unavailable
+from eventstore.mark import MARK
 from eventstore.model import Append, NewEvent
 from eventstore.port import Log
 from eventstore.schema import DATABASE, SUMMED
 from eventstore.seq_index import Unindexed
-from eventstore.sqlite import SqliteLog
+from eventstore.sqlite import LOSS_STRIDE, SqliteLog
 from eventstore.sqlite_store import SqliteStore
 from eventstore.verify import verify
 from eventstore.view import SqliteView
@@ -29,8 +32,10 @@ STREAMS = ("user/1", "user/2", "mailbox/1", "group/a")
 PRUNE = Policy(types=frozenset({"t"}), before_ms=1, keep=3)
 
 
-async def opened(directory: Path) -> SqliteLog:
-    return await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
+async def opened(directory: Path, *, accept_loss: bool = False) -> SqliteLog:
+    return await SqliteLog.open(
+        directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b", accept_loss=accept_loss
+    )
 
 
 def sql(directory: Path, *statements: str) -> list[tuple[object, ...]]:
@@ -411,3 +416,29 @@ def test_the_checksum_before_a_part_is_told_where_the_table_has_none() -> None:
     held.replace([(5, 11, 101, 1), (5, 12, 103, 3), (5, 13, 104, 4)], 104)
     assert held.split(5, 10, 13, 99)[2:] == (array("I", [1, 3, 4]), None)
     assert held.split(5, 11, 13, 1)[2:] == (array("I", [3]), 1)
+
+
+@looped
+@OLDER
+async def test_a_log_of_an_older_format_that_lost_its_end_is_refused_before_anything_is_changed(
+    tmp_path: Path, older: Callable[[Path], None]
+) -> None:
+    log = await opened(tmp_path)
+    log.take("mailbox", 7)
+    await log.append(append(event("a"), event("b")))
+    await log.close()
+    lost = tmp_path / "lost"
+    shutil.copytree(tmp_path, lost)
+    log = await opened(tmp_path)
+    await log.append(append(event("a")))
+    await log.close()
+    older(lost)
+    shutil.copyfile(tmp_path / MARK, lost / MARK)
+    before = (lost / DATABASE).read_bytes()
+    with pytest.raises(Lost):
+        await opened(lost)
+    assert (lost / DATABASE).read_bytes() == before
+    log = await opened(lost, accept_loss=True)
+    assert (log.position, log.take("mailbox")) == (2, 8 + LOSS_STRIDE)
+    await log.close()
+    assert find_damage(lost / DATABASE) == []
