@@ -9,6 +9,7 @@ EventStoreError
  +- InUse            another process writes this directory
  +- Damaged          the stored history contradicts itself, at a position
  |   +- Lost         its end is missing: acknowledged events are gone
+ |   +- Corrupt      what was read does not fit its check, at a named place; nothing of it was given out
  +- Detached         the files being written are no longer those in the directory
  +- TooLarge         an append or an event is over a limit: nothing was written
  +- WrongKey         the log was made with another master key
@@ -75,5 +76,19 @@ class Lost(Damaged):
     """The log ends before what it acknowledged: it is not opened until that is accepted or mended."""
 
 
+class Corrupt(Damaged):
+    """Something that was read is not what was written. `place` says what, for example `stream user/42`."""
+
+    def __init__(self, place: str, reason: str, *, position: int = 0) -> None:
+        super().__init__(position, reason)
+        at = f" at position {position}" if position else ""
+        self.args = (f"{place} is damaged{at}: {reason}",)
+        self.place = place
+
+
 class Detached(EventStoreError):  # noqa: N818
     """A file of the log was deleted, moved or replaced under its writer: nothing is written any more."""
+
+
+MISREAD = (TypeError, ValueError, OverflowError, MemoryError)
+"""What the library for SQLite, or a use of its values, raises where a column's header is damaged."""

@@ -163,6 +163,7 @@ class StoreLog(LogReader):
             reason = f"a write to the log takes longer than {PROBE_TIMEOUT_S:g} s"
         except EventStoreError as error:
             reason = str(error)
+        reason = reason or self.corruption.sentence()
         self._probed = (now_s, reason)
         return reason
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from eventstore.chain import GENESIS
-from eventstore.errors import Damaged, EventStoreError, Lost
+from eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, Lost
 from eventstore.lock import DirectoryLock, Left
 from eventstore.mark import Mark, read_marks
 from eventstore.schema import DATABASE, connect_reader
@@ -91,7 +91,7 @@ def _usable(connect: Callable[[], AbstractContextManager[sqlite3.Connection]]) -
             if end.log_id:
                 check_chain(connection, 0, end.position)
             return end.position
-    except (sqlite3.DatabaseError, Damaged):
+    except (sqlite3.DatabaseError, Damaged, *MISREAD):
         return -1
 
 
@@ -151,6 +151,8 @@ def find_end(directory: Path, position: int) -> End:
         raise EventStoreError(f"{path} cannot be read: {error}") from None
     except sqlite3.DatabaseError as error:
         raise Damaged(0, str(error)) from None
+    except MISREAD as error:
+        raise Corrupt("the log's file", f"a value is none that was written ({error})") from None
 
 
 def _find_end(connection: sqlite3.Connection, position: int) -> End:
@@ -158,12 +160,21 @@ def _find_end(connection: sqlite3.Connection, position: int) -> End:
     if not {"meta", "event", "pruned"} <= tables:
         return End("", 0, GENESIS)
     row = connection.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()
-    log_id = row[0].decode() if row else ""
+    log_id = _bytes(row[0]).decode() if row else ""
     sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
     last, chain = connection.execute(sql).fetchone() or (0, GENESIS)
-    sql = "SELECT chain FROM event WHERE position = ?1 UNION ALL SELECT chain FROM pruned WHERE position = ?1"
-    row = connection.execute(sql, (position,)).fetchone() if position else (GENESIS,)
-    return End(log_id, last, chain, row[0] if row else b"")
+    sql = (
+        "SELECT chain FROM event WHERE position = :at UNION ALL SELECT chain FROM pruned WHERE position = :at"
+    )
+    row = connection.execute(sql, {"at": position}).fetchone() if position else (GENESIS,)
+    return End(log_id, last, _bytes(chain), _bytes(row[0]) if row else b"")
+
+
+def _bytes(value: object) -> bytes:
+    """A value of that type; the header of a damaged column gives it another."""
+    if not isinstance(value, bytes):
+        raise TypeError("not bytes")
+    return value
 
 
 @contextmanager

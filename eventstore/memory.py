@@ -18,6 +18,7 @@ import msgspec
 from eventstore.ages import AgeNote
 from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check, merged
+from eventstore.corruption import Corruption
 from eventstore.errors import InUse, Unavailable, WrongKey
 from eventstore.executor import Executor, InlineExecutor
 from eventstore.joining import joined_of
@@ -192,6 +193,7 @@ class _MemoryStore:
         self._ticket = ticket
         self._birth = birth
         self._tables = _Tables()
+        self.corruption = Corruption()
 
     # -- Store
 

@@ -9,6 +9,7 @@ from asyncio import Future
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from eventstore.corruption import Corruption
 from eventstore.model import (
     Ack,
     Append,
@@ -29,7 +30,13 @@ type Listener = Callable[[Sequence[StoredEvent]], None]
 
 
 class Log(Protocol):
-    """A durable, ordered, append-only log of streams, with what must commit beside them."""
+    """A durable, ordered, append-only log of streams, with what must commit beside them.
+
+    Nothing is given out that does not fit its check: a read of it raises `Corrupt`.
+    """
+
+    corruption: Corruption
+    """What was found to be damaged since the log was opened; `probe` tells of it."""
 
     @property
     def log_id(self) -> str:

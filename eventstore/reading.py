@@ -8,7 +8,7 @@ import msgspec
 from eventstore.blobs import blob_id as name_of
 from eventstore.blobs import unpack
 from eventstore.chain import GENESIS, check, merged
-from eventstore.errors import Closed, Damaged
+from eventstore.errors import Closed, Corrupt, Damaged, EventStoreError, Unavailable
 from eventstore.executor import Executor
 from eventstore.model import (
     LOG_STREAM,
@@ -42,6 +42,8 @@ class LogReader:
         self._reading = 0
         self._read_done = asyncio.Event()
         self._stopped = False
+        self.corruption = reads.corruption
+        """What was found to be damaged so far."""
 
     @property
     def log_id(self) -> str:
@@ -125,16 +127,19 @@ class LogReader:
         """See `Log`.
 
         Raises:
-            Damaged: what is stored there is not what was put.
+            Corrupt: what is stored there is not what was put.
         """
 
         def job() -> bytes | None:
             packed = self._reads.blob(blob_id)
             if packed is None:
                 return None
-            data = unpack(packed)
+            try:
+                data = unpack(packed)
+            except EventStoreError as error:
+                raise Corrupt(f"blob {blob_id}", str(error)) from None
             if name_of(data) != blob_id:
-                raise Damaged(self.position, f"blob {blob_id} is not what was stored")
+                raise Corrupt(f"blob {blob_id}", "it is not what was stored")
             return data
 
         return await self._read(job)
@@ -152,15 +157,23 @@ class LogReader:
     async def keyframe(
         self, stream: str, fold: str, fingerprint: str, *, at: int | None = None
     ) -> Keyframe | None:
-        """See `Log`. Never one that is ahead of the stream."""
+        """See `Log`. Never one that is ahead of the stream. One that is damaged counts as none."""
         head = self.head(stream).seq
         upto = head if at is None else min(at, head)
 
         def job() -> Keyframe | None:
-            frame = self._reads.keyframe(stream, fold, fingerprint, upto)
-            if frame is None:
-                return None
-            return msgspec.structs.replace(frame, state=unpack(frame.state, STATE_BYTES_MAX))
+            try:
+                frame = self._reads.keyframe(stream, fold, fingerprint, upto)
+                if frame is None:
+                    return None
+                return msgspec.structs.replace(frame, state=unpack(frame.state, STATE_BYTES_MAX))
+            except Corrupt as error:
+                self.corruption.note(error)
+            except (Closed, Unavailable):
+                raise
+            except EventStoreError as error:
+                self.corruption.note(Corrupt(f"keyframe {fold} of {stream}", str(error)))
+            return None
 
         return await self._read(job)
 
@@ -271,6 +284,9 @@ class LogReader:
         self._reading += 1
         try:
             return await self._readers.run(job)
+        except Corrupt as error:
+            self.corruption.note(error)
+            raise
         finally:
             self._reading -= 1
             self._read_done.set()

@@ -13,6 +13,9 @@ blob        packed content with its reference count
 projection  sorted rows of named projections
 keyframe    packed states of folds
 ack         processed positions of clients
+
+Rows outside the hash chain end with `crc`, their checksum (`eventstore.sums.row_crc`) over the columns
+before it; in `seq_index` and `pruned` it is the running checksum of the stream.
 """
 
 import sqlite3
@@ -20,16 +23,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import sqlite_utils
+import structlog
 from sqlite_utils import utils as sqlite_utils_utils
 
 from eventstore import seq_index
 from eventstore.errors import EventStoreError
+from eventstore.sums import register
 
-FORMAT = 2
+FORMAT = 3
 """Of the tables; kept in `user_version`. A newer one is refused, an older one brought up to date when the
-log is opened for writing. Format 1 had an index of SQLite's own in place of `seq_index`."""
+log is opened for writing. Format 2 had no checksums; format 1 had an index of SQLite's own in place of
+`seq_index`."""
 
 DATABASE = "log.db"
+
+_log = structlog.get_logger(__name__)
 
 _PAGE_BYTES = 8192
 _BUSY_TIMEOUT_MS = 5000
@@ -52,9 +60,9 @@ _WRITER_PRAGMAS = (
 )
 
 _TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
-    "meta": ({"key": str, "value": bytes}, "key"),
-    "name": ({"id": int, "text": str}, "id"),
-    "stream": ({"id": int, "name": str, "first": int}, "id"),
+    "meta": ({"key": str, "value": bytes, "crc": int}, "key"),
+    "name": ({"id": int, "text": str, "crc": int}, "id"),
+    "stream": ({"id": int, "name": str, "first": int, "crc": int}, "id"),
     "event": (
         {
             "position": int,
@@ -73,7 +81,10 @@ _TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
         },
         "position",
     ),
-    "pruned": ({"position": int, "stream": int, "seq": int, "chain": bytes}, "position"),
+    "pruned": (
+        {"position": int, "stream": int, "seq": int, "chain": bytes, "crc": int},
+        "position",
+    ),
     "command": (
         {
             "user": str,
@@ -84,26 +95,39 @@ _TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
             "at_stream": str,
             "at_seq": int,
             "ts": int,
+            "crc": int,
         },
         ("user", "client", "id"),
     ),
-    "counter": ({"name": str, "next": int}, "name"),
-    "data_key": ({"owner": str, "wrapped": bytes}, "owner"),
-    "sealed": ({"owner": str, "name": str, "box": bytes}, ("owner", "name")),
-    "blob": ({"id": str, "refs": int, "packed": bytes}, "id"),
-    "projection": ({"tbl": str, "part": str, "key": bytes, "value": bytes}, ("tbl", "part", "key")),
+    "counter": ({"name": str, "next": int, "crc": int}, "name"),
+    "data_key": ({"owner": str, "wrapped": bytes, "crc": int}, "owner"),
+    "sealed": ({"owner": str, "name": str, "box": bytes, "crc": int}, ("owner", "name")),
+    "blob": ({"id": str, "refs": int, "packed": bytes, "crc": int}, "id"),
+    "projection": (
+        {"tbl": str, "part": str, "key": bytes, "value": bytes, "crc": int},
+        ("tbl", "part", "key"),
+    ),
     "keyframe": (
-        {"stream": str, "fold": str, "fingerprint": str, "seq": int, "state": bytes},
+        {"stream": str, "fold": str, "fingerprint": str, "seq": int, "state": bytes, "crc": int},
         ("stream", "fold", "fingerprint", "seq"),
     ),
     "ack": ({"user": str, "client": str, "stream": str, "seq": int}, ("user", "client", "stream")),
 }
 _UNIQUE = {"name": ("text",), "stream": ("name",)}
+_PRUNED_BY_SEQ = "CREATE INDEX pruned_by_seq ON pruned (stream, seq)"
 _SEQ_INDEX = (
     "CREATE TABLE seq_index (stream INTEGER NOT NULL, seq INTEGER NOT NULL, position INTEGER NOT NULL,"
-    " PRIMARY KEY (stream, seq)) STRICT, WITHOUT ROWID"
+    " crc INTEGER NOT NULL, PRIMARY KEY (stream, seq)) STRICT, WITHOUT ROWID"
 )
-_SEQ_INDEX_OF_FORMAT_1 = "CREATE TEMP VIEW seq_index AS SELECT stream, seq, position FROM event"
+SUMMED: dict[str, tuple[str, ...]] = {
+    name: tuple(column for column in columns if column != "crc")
+    for name, (columns, _) in _TABLES.items()
+    if "crc" in columns and name != "pruned"
+}
+"""The tables whose rows carry a checksum of their own, with the columns that it covers in their order."""
+COMMAND_FITS = f"crc = row_crc('command', {', '.join(SUMMED['command'])})"
+"""In a statement of the writer: whether a command record is what was written."""
+_FIRST_WITH_SUMS = 3
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
@@ -117,6 +141,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         if mode != "wal":
             raise EventStoreError(f"{path} cannot have a write-ahead log (journal mode {mode})")  # noqa: TRY301
         _set(connection, _WRITER_PRAGMAS)
+        register(connection)
     except BaseException:
         connection.close()
         raise
@@ -132,8 +157,8 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
         connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
         _set(connection, _COMMON_PRAGMAS)
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 1:
-            connection.execute(_SEQ_INDEX_OF_FORMAT_1)
+        if is_old(connection):
+            _show_without_sums(connection)
     except BaseException:
         connection.close()
         raise
@@ -157,8 +182,8 @@ def prepare(connection: sqlite3.Connection) -> bool:
         raise EventStoreError(f"the log has format {version}; this program knows {FORMAT}")
     db = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
     if version:
-        if version == 1:
-            _from_format_1(connection)
+        if version < FORMAT:
+            _bring_up_to_date(connection, version)
         missing = {*_TABLES, "seq_index"} - set(db.table_names())
         if missing:
             raise EventStoreError(f"the log lacks its tables {', '.join(sorted(missing))}")
@@ -170,18 +195,49 @@ def prepare(connection: sqlite3.Connection) -> bool:
     for name, over in _UNIQUE.items():
         db.table(name).create_index(over, index_name=f"{name}_unique", unique=True)
     connection.execute(_SEQ_INDEX)
+    connection.execute(_PRUNED_BY_SEQ)
     seq_index.put_mark(connection, 0)
     connection.execute(f"PRAGMA user_version={FORMAT}")
     return True
 
 
-def _from_format_1(connection: sqlite3.Connection) -> None:
-    """One pass over the old index: a second for each million events."""
+def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """One pass over the events, each checked against the chain: some seconds for each million."""
+    _log.info("log_brought_up_to_date", format=version, to=FORMAT)
+    for table in (*SUMMED, "pruned"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
+    for table, columns in SUMMED.items():
+        listed = ", ".join(columns)
+        connection.execute(f"UPDATE {table} SET crc = row_crc('{table}', {listed})")  # noqa: S608  constants
+    connection.execute(_PRUNED_BY_SEQ)
+    connection.execute("DROP INDEX event_unique" if version == 1 else "DROP TABLE seq_index")
     connection.execute(_SEQ_INDEX)
     seq_index.put_mark(connection, 0)
     seq_index.catch_up(connection)
-    connection.execute("DROP INDEX event_unique")
     connection.execute(f"PRAGMA user_version={FORMAT}")
+    _log.info("log_is_up_to_date", format=FORMAT)
+
+
+def make_index(connection: sqlite3.Connection) -> None:
+    """The table of `eventstore.seq_index`, empty."""
+    connection.execute(_SEQ_INDEX)
+
+
+def is_old(connection: sqlite3.Connection) -> bool:
+    """Whether the log has a format without checksums."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return 0 < version < _FIRST_WITH_SUMS
+
+
+def _show_without_sums(connection: sqlite3.Connection) -> None:
+    """Let a log of an older format be read as one of today whose checksums are not known."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    for table in (*SUMMED, "pruned"):
+        connection.execute(f"CREATE TEMP VIEW {table} AS SELECT *, NULL AS crc FROM main.{table}")  # noqa: S608
+    places = "main.event" if version == 1 else "main.seq_index"
+    connection.execute(
+        f"CREATE TEMP VIEW seq_index AS SELECT stream, seq, position, NULL AS crc FROM {places}"  # noqa: S608
+    )
 
 
 def _set(connection: sqlite3.Connection, pragmas: Iterable[str]) -> None:

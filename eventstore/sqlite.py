@@ -16,7 +16,7 @@ from eventstore import seq_index
 from eventstore.ages import AgeNote
 from eventstore.ambient import Ambient
 from eventstore.chain import GENESIS, check, merged
-from eventstore.errors import Damaged, EventStoreError, WrongKey
+from eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, WrongKey
 from eventstore.executor import Executor, ThreadExecutor
 from eventstore.fair_executor import FairExecutor
 from eventstore.kept import DEFAULT_LIMITS, KeptLimits
@@ -24,21 +24,16 @@ from eventstore.lock import DirectoryLock
 from eventstore.log import StoreLog
 from eventstore.loss import check_loss, settle_loss
 from eventstore.mark import MARK, Mark, MarkFile
-from eventstore.schema import DATABASE, connect_writer, prepare
+from eventstore.meta import get_meta, put_meta
+from eventstore.schema import COMMAND_FITS, DATABASE, connect_writer, prepare
 from eventstore.seal import Vault
 from eventstore.seq_index import Unindexed
 from eventstore.sqlite_changes import AGE_KEY
-from eventstore.sqlite_reads import (
-    EVENTS_BY_POSITION,
-    Names,
-    SqliteReads,
-    load,
-    select_events,
-    select_tombstones,
-    translated,
-)
+from eventstore.sqlite_events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
+from eventstore.sqlite_reads import SqliteReads, load, translated
 from eventstore.sqlite_store import SqliteStore
 from eventstore.store import Loaded
+from eventstore.sums import must_fit
 
 _READERS = 2
 TAIL_EVENTS = 1000
@@ -151,6 +146,8 @@ def _open(
             raise translated(error) from None
         if isinstance(error, OSError):
             raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
+        if isinstance(error, MISREAD):
+            raise Corrupt("the log's file", f"a value is none that was written ({error})") from error
         raise
 
 
@@ -189,19 +186,19 @@ def _check(
             raise Damaged(0, found)
     connection.execute("BEGIN IMMEDIATE")
     if prepare(connection):
-        _put_meta(connection, "log", ambient.token().encode())
-        _put_meta(connection, "writer_epoch", b"0")
-        _put_meta(connection, "master_key", vault.mark())
+        put_meta(connection, "log", ambient.token().encode())
+        put_meta(connection, "writer_epoch", b"0")
+        put_meta(connection, "master_key", vault.mark())
     elif restored or lost:
-        _put_meta(connection, "log", ambient.token().encode())
+        put_meta(connection, "log", ambient.token().encode())
     if lost:
         _move_on(connection)
     seq_index.catch_up(connection)
-    meta = dict(connection.execute("SELECT key, value FROM meta"))
-    if not vault.knows(meta["master_key"]):
+    master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
+    if not vault.knows(master_key):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
-    epoch = int(meta["writer_epoch"]) + 1
-    _put_meta(connection, "writer_epoch", str(epoch).encode())
+    epoch = int(old_epoch) + 1
+    put_meta(connection, "writer_epoch", str(epoch).encode())
     connection.execute("COMMIT")
     if restored or lost:
         # The new id must not be lost with the write-ahead log: the mark belongs to it.
@@ -209,10 +206,8 @@ def _check(
 
     names, unindexed = Names(), Unindexed(seq_index.UNINDEXED_MAX)
     reads = SqliteReads(path, names, unindexed)
-    loaded = load(connection, names, unindexed)
-    loaded = msgspec.structs.replace(
-        loaded, first_number=int(meta.get(_FIRST_NUMBER, b"1")), age=_age(connection, meta.get(AGE_KEY))
-    )
+    loaded = load(connection, names, unindexed, summed=True)
+    loaded = msgspec.structs.replace(loaded, first_number=_first_number(connection), age=_age(connection))
     _check_tail(connection, names, loaded)
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))
     try:
@@ -228,22 +223,36 @@ def _check(
 
 def _move_on(connection: sqlite3.Connection) -> None:
     """No number that was handed out by what is lost may be handed out again."""
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_FIRST_NUMBER,)).fetchone()
-    first = (int(row[0]) if row else 1) + LOSS_STRIDE
-    _put_meta(connection, _FIRST_NUMBER, str(first).encode())
-    connection.execute("UPDATE counter SET next = max(next + ?, ?)", (LOSS_STRIDE, first))
+    for name, following, crc in connection.execute("SELECT name, next, crc FROM counter").fetchall():
+        must_fit(crc, "counter", name, following)
+    first = _first_number(connection) + LOSS_STRIDE
+    put_meta(connection, _FIRST_NUMBER, str(first).encode())
+    following = "max(next + :stride, :first)"
+    connection.execute(
+        f"UPDATE counter SET next = {following}, crc = row_crc('counter', name, {following})",  # noqa: S608
+        {"stride": LOSS_STRIDE, "first": first},
+    )
 
 
-def _age(connection: sqlite3.Connection, noted: bytes | None) -> AgeNote | None:
+def _first_number(connection: sqlite3.Connection) -> int:
+    return int(get_meta(connection, _FIRST_NUMBER) or b"1")
+
+
+def _age(connection: sqlite3.Connection) -> AgeNote | None:
     """The clock of the command records; a log of an older version aged them by the wall clock."""
+    noted = get_meta(connection, AGE_KEY)
     if noted is not None:
         return msgspec.json.decode(noted, type=AgeNote)
-    row = connection.execute("SELECT ts FROM command ORDER BY rowid DESC LIMIT 1").fetchone()
+    sql = f"SELECT ts FROM command WHERE {COMMAND_FITS} ORDER BY rowid DESC LIMIT 1"  # noqa: S608  constant
+    row = connection.execute(sql).fetchone()
     return None if row is None else AgeNote(row[0], row[0])
 
 
-def _put_meta(connection: sqlite3.Connection, key: str, value: bytes) -> None:
-    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+def _must_have(connection: sqlite3.Connection, key: str) -> bytes:
+    value = get_meta(connection, key)
+    if value is None:
+        raise Corrupt(f"the log's own value `{key}`", "missing")
+    return value
 
 
 def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) -> None:
@@ -251,9 +260,9 @@ def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) ->
     start = max(0, loaded.position - TAIL_EVENTS)
     chain = GENESIS
     if start:
-        sql = "SELECT chain FROM {} WHERE position = ?1"
+        sql = "SELECT chain FROM {} WHERE position = :at"
         sql = f"{sql.format('event')} UNION ALL {sql.format('pruned')}"
-        row = connection.execute(sql, (start,)).fetchone()
+        row = connection.execute(sql, {"at": start}).fetchone()
         if row is None:
             raise Damaged(start, "missing")
         chain = row[0]

@@ -9,23 +9,27 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 import structlog
 
 from eventstore import seq_index, wal
-from eventstore.errors import Detached, InUse, Unavailable
+from eventstore.errors import Corrupt, Detached, InUse, Unavailable
 from eventstore.files import Files
 from eventstore.kept import AckClients, CommandCounts, KeptLimits
 from eventstore.limits import INT64_MAX
 from eventstore.lock import LOCK, DirectoryLock, Left
 from eventstore.mark import MarkFile
 from eventstore.model import CommandKey, CommandRecord, StoredEvent
-from eventstore.schema import WAL_CHECKPOINT_BYTES, connect_writer
-from eventstore.seq_index import Unindexed
-from eventstore.sqlite_changes import statements
-from eventstore.sqlite_reads import Names, SqliteReads, load, select_command, select_end, translated
+from eventstore.schema import COMMAND_FITS, WAL_CHECKPOINT_BYTES, connect_writer
+from eventstore.seq_index import Row, Unindexed
+from eventstore.sqlite_changes import Values, statements
+from eventstore.sqlite_events import Names
+from eventstore.sqlite_reads import SqliteReads, load, select_command, select_end, translated
 from eventstore.store import DropSealed, Group, Loaded, Prune, PutAcks, PutCommand, Shred
+from eventstore.summing import crc_at
+from eventstore.sums import must_fit, row_crc
 
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_BYTES_MAX = 64 << 20
@@ -48,6 +52,13 @@ _SWEEP_ROWS_EACH = 64
 """For each new record so many old ones are looked at: a user with one in 64 records is kept at its bound."""
 _SWEEP_USERS = 4
 _SWEPT_MAX = 10_000
+
+_OLDEST = "(SELECT rowid, * FROM command ORDER BY rowid LIMIT :limit) WHERE ts < :before_ms"
+_FORGET_OLDEST = (
+    f"DELETE FROM command WHERE rowid IN (SELECT rowid FROM {_OLDEST}) AND rowid <="  # noqa: S608  constants
+    f" (SELECT rowid FROM {_OLDEST} AND {COMMAND_FITS} ORDER BY rowid DESC LIMIT 1) RETURNING user"
+)
+"""Rows lie in the order of their ages: one whose `ts` was damaged goes with a later one, never too early."""
 
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _EVENT_COLUMNS = INSERT_EVENT.count("?")
@@ -86,6 +97,8 @@ class SqliteStore:
         self._limits = limits
         self._swept: dict[str, int] = {}  # of users that had too many records: the row looked at last
         self._count_kept()
+        self._crcs: dict[int, int] = {}
+        """The running checksum of each stream that was written to, by its number."""
         # Bytes of the write-ahead log: how long it was made, and beyond which length it needs care.
         self._care_above = self._filled = wal.size_bytes(self._wal)
         self._commits = 0  # since it was `_filled` up to there
@@ -104,12 +117,16 @@ class SqliteStore:
 
     def wrapped_key(self, owner: str) -> bytes | None:
         """See `Lookup`."""
-        sql = "SELECT wrapped FROM data_key WHERE owner = ?"
+        sql = "SELECT wrapped, crc FROM data_key WHERE owner = ?"
         try:
             row = self._connection.execute(sql, (owner,)).fetchone()
         except sqlite3.Error as error:
             raise translated(error) from None
-        return None if row is None else row[0]
+        if row is None:
+            return None
+        must_fit(row[1], "data_key", owner, row[0])
+        wrapped: bytes = row[0]
+        return wrapped
 
     # -- Store
 
@@ -121,8 +138,10 @@ class SqliteStore:
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._fence()
+            rows: list[Row] = []
             if group.events:
                 self._insert(group.events)
+                rows = self._summed(group.events)
             if any(isinstance(change, Prune) for change in group.changes):
                 moving = self._unindexed.all()  # what is pruned leaves the table, and must be nowhere else
             else:
@@ -136,10 +155,10 @@ class SqliteStore:
             connection.execute("COMMIT")
             self._commits += 1
             self._unindexed.moved(moving)
-            streams = self._names.streams
-            self._unindexed.add([(streams[e.stream], e.seq, e.position) for e in group.events])
+            self._unindexed.add(rows)
         except BaseException as error:
             # At once: an open transaction would keep out a writer that has taken over.
+            self._crcs.clear()
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
             if isinstance(error, sqlite3.Error):
@@ -160,6 +179,7 @@ class SqliteStore:
         made only if this one is beyond use, and then empties the write-ahead log before it reads.
         """
         self._lock.distrust()
+        self._crcs.clear()
         self._check_files(*self._side_files)
         loaded = self._recover()
         self._mark.write(loaded.position, loaded.chain)  # what was durable will be told
@@ -240,6 +260,7 @@ class SqliteStore:
             raise Detached(self._detached)
 
     def _count_kept(self) -> None:
+        """Without a look at checksums: what is counted decides no more than how much is forgotten."""
         execute = self._connection.execute
         clients = execute("SELECT user, client FROM ack GROUP BY user, client ORDER BY max(rowid)")
         self.ack_clients = AckClients(self._limits, clients)
@@ -249,7 +270,7 @@ class SqliteStore:
 
     def load(self) -> Loaded:
         """Read where the log stands."""
-        return load(self._connection, self._names, self._unindexed)
+        return load(self._connection, self._names, self._unindexed, summed=True)
 
     def _load_durable(self) -> Loaded:
         if self._unproven and not self._checkpoint("TRUNCATE"):
@@ -297,21 +318,47 @@ class SqliteStore:
                 execute(sql, values if width == end else values[start : start + width])
                 start += width
 
+    def _summed(self, events: list[StoredEvent]) -> list[Row]:
+        """Where `events` stand, each with the running checksum of its stream."""
+        streams, crcs = self._names.streams, self._crcs
+        rows: list[Row] = []
+        add = rows.append
+        for e in events:
+            stream = streams[e.stream]
+            before = crcs.get(stream)
+            if before is None:
+                before = self._crc_before(stream, e)
+            crcs[stream] = crc = crc32(e.body, crc32(b",", before))
+            add((stream, e.seq, e.position, crc))
+        return rows
+
+    def _crc_before(self, stream: int, event: StoredEvent) -> int:
+        held = self._unindexed.split(stream, event.seq - 2, event.seq - 1, 1)
+        if held.crcs:
+            return held.crcs[0]
+        crc = crc_at(self._connection, stream, event.seq - 1, event.stream)
+        if crc is None:
+            raise Corrupt(f"stream {event.stream}", f"the index has no event {event.seq - 1}")
+        return crc
+
     def _name_streams(self, new: Iterable[str]) -> None:
         names = self._names
         for name in sorted(new):
-            number = self._connection.execute(
-                "INSERT INTO stream (name, first) VALUES (?, 1)", (name,)
-            ).lastrowid
+            number = self._connection.execute("INSERT INTO stream VALUES (NULL, ?, 1, 0)", (name,)).lastrowid
             assert number is not None
+            self._connection.execute(
+                "UPDATE stream SET crc = ? WHERE id = ?", (row_crc("stream", number, name, 1), number)
+            )
             names.streams[name] = number
             names.stream_names[number] = name
 
     def _name_texts(self, new: Iterable[str]) -> None:
         names = self._names
         for text in sorted(new):
-            number = self._connection.execute("INSERT INTO name (text) VALUES (?)", (text,)).lastrowid
+            number = self._connection.execute("INSERT INTO name VALUES (NULL, ?, 0)", (text,)).lastrowid
             assert number is not None
+            crc = row_crc("name", number, text)
+            self._connection.execute("UPDATE name SET crc = ? WHERE id = ?", (crc, number))
             names.ids[text] = number
             names.texts[number] = text
 
@@ -351,11 +398,7 @@ class SqliteStore:
 
     def _forget_oldest(self, limit: int, before_ms: int) -> int:
         """Of the `limit` oldest records those from before `before_ms`; how many."""
-        return self._forgotten(
-            "DELETE FROM command WHERE rowid IN (SELECT rowid FROM"
-            " (SELECT rowid, ts FROM command ORDER BY rowid LIMIT ?) WHERE ts < ?) RETURNING user",
-            (limit, before_ms),
-        )
+        return self._forgotten(_FORGET_OLDEST, {"limit": limit, "before_ms": before_ms})
 
     def _sweep(self, user: str, limit: int) -> None:
         """Look through the next `limit` records for the oldest of a user that has too many."""
@@ -374,7 +417,7 @@ class SqliteStore:
                 (msgspec.json.encode(chosen).decode(),),
             )
 
-    def _forgotten(self, sql: str, values: tuple[object, ...]) -> int:
+    def _forgotten(self, sql: str, values: Values) -> int:
         users = Counter(user for (user,) in self._connection.execute(sql, values).fetchall())
         for user, count in users.items():
             self.commands.add(user, -count)

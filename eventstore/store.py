@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from eventstore.ages import AgeNote
+from eventstore.corruption import Corruption
 from eventstore.model import (
     Ack,
     CommandKey,
@@ -229,7 +230,12 @@ class Span(NamedTuple):
 
 
 class Reads(Protocol):
-    """The reading half. `upto` bounds what is seen: the head that the caller knows to be durable."""
+    """The reading half. `upto` bounds what is seen: the head that the caller knows to be durable.
+
+    What does not fit its check raises `Corrupt`. What an engine could mend on its way it notes.
+    """
+
+    corruption: Corruption
 
     def events(
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int

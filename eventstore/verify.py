@@ -20,6 +20,7 @@ import msgspec
 
 from eventstore import seq_index
 from eventstore.chain import GENESIS
+from eventstore.damage import check_sums
 from eventstore.errors import Damaged, EventStoreError
 from eventstore.lock import Left
 from eventstore.reading import LogReader
@@ -68,6 +69,7 @@ async def verify(
     pruned = await log.check_receipts()
     with contextlib.closing(connect_reader(path)) as connection:
         seq_index.check(connection)
+        check_sums(connection)
     return Verified(log.log_id, after, upto, chain, pruned)
 
 

@@ -20,7 +20,8 @@ from eventstore.mark import MARK
 from eventstore.reading import LogReader
 from eventstore.schema import DATABASE
 from eventstore.seq_index import UNINDEXED_MAX, Unindexed
-from eventstore.sqlite_reads import Names, SqliteReads
+from eventstore.sqlite_events import Names
+from eventstore.sqlite_reads import SqliteReads
 from eventstore.store import Loaded, Place
 
 

@@ -18,7 +18,16 @@ import structlog
 
 from eventstore.ages import AgeClock
 from eventstore.ambient import Ambient
-from eventstore.errors import Closed, Damaged, Detached, EventStoreError, InUse, QueueFull, Unavailable
+from eventstore.errors import (
+    Closed,
+    Corrupt,
+    Damaged,
+    Detached,
+    EventStoreError,
+    InUse,
+    QueueFull,
+    Unavailable,
+)
 from eventstore.executor import Executor
 from eventstore.fair_queue import FairQueue
 from eventstore.group import Draft, Outcome
@@ -264,6 +273,8 @@ class Writer:
                 self.failed_bytes = 0
         for pending, outcome in zip(items, commit.outcomes, strict=True):
             done = pending.done
+            if isinstance(outcome, Corrupt):
+                self._reads.corruption.note(outcome)
             if done.done():
                 continue
             if isinstance(outcome, Exception):

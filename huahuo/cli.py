@@ -147,17 +147,27 @@ def doctor(
         typer.Option("--accept-loss", help="Go on with a log that lost its end: new id, clients are reset."),
     ] = False,
     config_file: ConfigFile = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="First make the log's index and checksums again from its events; no service may run.",
+        ),
+    ] = False,
 ) -> None:
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
+    from eventstore.rebuild import rebuild as rebuild_index
     from huahuo.doctor import accept_loss as accept
     from huahuo.doctor import examine, show
 
     settings = _settings(config_file, data=data)
-    if accept_loss:
-        try:
+    try:
+        if accept_loss:
             typer.echo(asyncio.run(accept(settings, SystemAmbient())), err=as_json)
-        except EventStoreError as error:
-            raise HuahuoError(str(error)) from error
+        if rebuild:
+            rebuild_index(settings.data)
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error
     findings = asyncio.run(examine(settings, SystemAmbient(), os.environ))
     show(findings, as_json=as_json, console=Console(highlight=False))
     if any(finding.level == "error" for finding in findings):

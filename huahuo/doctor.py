@@ -7,12 +7,14 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
 from eventstore.ambient import Ambient, json_bytes, rfc3339
-from eventstore.errors import EventStoreError, InUse, Lost
+from eventstore.damage import DAMAGES_MAX, find_damage
+from eventstore.errors import Damaged, EventStoreError, InUse, Lost
 from eventstore.lock import LOCK
 from eventstore.mark import MARK
 from eventstore.model import Append, NewEvent
@@ -29,6 +31,11 @@ _FREE_BYTES_MIN = 256 << 20
 _CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock before that was never set
 _CONNECT_TIMEOUT_S = 2.0
 _REASON_BYTES_MAX = 2048
+_REBUILD = "Stop the service and run `huahuo doctor --rebuild`"
+_RESTORE = (
+    "It cannot be made again from what is whole: stop the service and `huahuo restore` a backup into a new"
+    " directory. Until then what is damaged is refused, and the rest is served"
+)
 _STYLE = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
@@ -132,8 +139,8 @@ def _keys(settings: Settings) -> Iterator[Finding]:
 
 
 async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
-    is_new = not (settings.data / DATABASE).exists()
-    if is_new and not any((settings.data / name).exists() for name in (LOCK, MARK)):
+    path = settings.data / DATABASE
+    if not any((settings.data / name).exists() for name in (DATABASE, LOCK, MARK)):
         yield Finding("ok", "log", "none yet; made at the first start")
         return
     try:
@@ -142,9 +149,16 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         )
     except InUse:
         yield _running(settings)
+        for finding in _content(path):
+            yield finding
         return
     except Lost as error:
         yield Finding("error", "log", f"{error}; {ways_on(settings.data)}")
+        return
+    except Damaged as error:
+        yield Finding("error", "log", str(error))
+        for finding in _content(path):
+            yield finding
         return
     except EventStoreError as error:
         yield Finding("error", "log", str(error))
@@ -157,6 +171,21 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         yield Finding("error" if reason else "ok", "write", reason or "a durable write works")
     finally:
         await log.close()
+    for finding in _content(path):
+        yield finding
+
+
+def _content(path: Path) -> Iterator[Finding]:
+    """Every page, row and event against its check."""
+    damages = find_damage(path)
+    if not damages:
+        yield Finding("ok", "content", "every event, row and place in the index fits its check")
+        return
+    for damage in damages:
+        way = _REBUILD if damage.can_rebuild else _RESTORE
+        yield Finding("error", "content", f"{damage.text}. {way}")
+    if len(damages) >= DAMAGES_MAX:
+        yield Finding("error", "content", "perhaps there is more: not everything was looked at")
 
 
 async def accept_loss(settings: Settings, ambient: Ambient) -> str:

@@ -352,6 +352,9 @@ def _show(
     """What can be seen of a running service: `get_clients` and the gauges."""
     clients.register(registry, hub)
     metrics.gauge("log_position", "Last durable position of the log.", lambda: log.position)
+    metrics.total(
+        "corrupt", "Reads of the log that did not fit their check: an alarm.", lambda: log.corruption.found
+    )
     metrics.gauge("connections", "Open WebSockets.", lambda: hub.open_count)
     metrics.gauge("connections_authenticated", "Authenticated WebSockets.", lambda: hub.joined_count)
     metrics.gauge("actors", "Actors that have not ended.", lambda: runtime.alive)

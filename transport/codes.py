@@ -129,6 +129,7 @@ class ErrorCode(StrEnum):
     BAD_ACK = "bad_ack"
     USER_MISMATCH = "user_mismatch"
     UNAVAILABLE = "unavailable"
+    CORRUPT = "corrupt"
     INTERNAL = "internal"
 
 
@@ -152,6 +153,7 @@ NOT_RECORDED: frozenset[str] = frozenset(
         ErrorCode.UNAVAILABLE,
         ErrorCode.BUSY,
         ErrorCode.RATE_LIMITED,
+        ErrorCode.CORRUPT,
         ErrorCode.INTERNAL,
         ErrorCode.UNAUTHENTICATED,
     }

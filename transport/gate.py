@@ -15,7 +15,7 @@ import structlog
 from actors.entity_errors import Busy, Degraded
 from actors.errors import HandlerCancelled, InboxFull
 from eventstore.ambient import Ambient
-from eventstore.errors import Closed, CommandMismatch, Conflict, QueueFull, TooLarge, Unavailable
+from eventstore.errors import Closed, CommandMismatch, Conflict, Corrupt, QueueFull, TooLarge, Unavailable
 from eventstore.fair_executor import acting_for
 from eventstore.model import Append, CommandKey, CommandRecord, Duplicate
 from eventstore.port import Log
@@ -32,6 +32,7 @@ _ERROR = b'{"type":"error"'
 
 _BUSY = Refusal(ErrorCode.BUSY, "服务繁忙，请稍后以相同的 id 重试", retry_s=BUSY_RETRY_S)
 _UNAVAILABLE = Refusal(ErrorCode.UNAVAILABLE, "结果未知，请以相同的 id 重试")
+_CORRUPT = Refusal(ErrorCode.CORRUPT, "所需数据已损坏，请联系管理员")
 _MISMATCH = Refusal(ErrorCode.INVALID_FIELD, "该 id 已用于另一条命令", "id: used before with another content")
 _TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, "内容过大，未作任何更改")
 _FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, "需要管理员权限")
@@ -176,6 +177,8 @@ class Gate:
             return error_reply(_MISMATCH)
         except TooLarge:
             return error_reply(_TOO_LARGE)
+        except Corrupt:
+            return error_reply(_CORRUPT)
         except (Unavailable, Closed, Degraded, HandlerCancelled):
             return error_reply(_UNAVAILABLE)
         except (TimeoutError, Busy, InboxFull, QueueFull, Conflict):

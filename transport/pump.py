@@ -16,7 +16,7 @@ import structlog
 from actors.entity_errors import Busy
 from actors.errors import AskTimeout
 from eventstore.ambient import Ambient
-from eventstore.errors import EventStoreError
+from eventstore.errors import Corrupt, EventStoreError
 from replay.feed import Feed, Run
 from transport.budget import Budget, Estimates, Purse
 from transport.delivery import Subscription
@@ -276,6 +276,9 @@ class Pump:
                 sub = self._parked.pop(0)
                 try:
                     run = await self._page(sub)
+                except Corrupt:
+                    self._perform(self.session.corrupt(sub))
+                    continue
                 except EventStoreError:
                     _log.warning("stream_not_read", stream=sub.stream)
                     self._unread.append(sub)
@@ -351,6 +354,8 @@ class Pump:
             return
         try:
             await self._send_snapshot(sub, principal.name)
+        except Corrupt:
+            self._perform(self.session.corrupt(sub))
         except _NOT_NOW:
             retry_s = self._wanted.not_now(want, now_s())
             if retry_s is not None:

@@ -154,6 +154,12 @@ class Readers:
             return []
         return self._end(sub.stream, reason, retry_s)
 
+    def corrupt(self, sub: Subscription) -> list[Output]:
+        """What `sub` wants cannot be read and never will be; nothing happens if it has ended already."""
+        if self._delivery.subs.get(sub.stream) is not sub:
+            return []
+        return self._end(sub.stream, "corrupt")
+
     def acks(self, cursors: Mapping[str, int], now_s: float) -> list[Acked]:
         """What is processed now; without the cursors that lie beyond what was sent."""
         ack = self._delivery.ack

@@ -303,6 +303,10 @@ class Session:
         """See `Readers.refuse_snapshot`."""
         return [] if self._state is State.CLOSED else self._readers.refuse_snapshot(sub, reason, retry_s)
 
+    def corrupt(self, sub: Subscription) -> list[Output]:
+        """What `sub` wants was damaged on the disk: it ends, the rest of the connection goes on."""
+        return [] if self._state is State.CLOSED else self._readers.corrupt(sub)
+
     # Acks and commands -----------------------------------------------------------------------------
 
     def acked(self, data: bytes, now_s: float) -> list[Acked] | None:

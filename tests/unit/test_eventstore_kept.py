@@ -1,14 +1,18 @@
 """What clients name themselves is bounded on disk: command records and acks, per user and for all."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from eventstore import sqlite_store
 from eventstore.ambient import FakeAmbient
+from eventstore.errors import Corrupt
 from eventstore.kept import AckClients, KeptLimits
 from eventstore.model import Ack, Append, CommandKey, CommandRecord, Duplicate
+from eventstore.schema import DATABASE
 from eventstore.sqlite import SqliteLog
 from tests.support.logs import MASTER_KEY, looped
 
@@ -152,3 +156,32 @@ def test_clients_of_all_users_together_are_bounded() -> None:
     assert clients.use("1", "a") == []
     assert clients.use("3", "a") == [("2", "a")]
     assert len(clients) == 2
+
+
+@looped
+async def test_a_record_whose_time_was_damaged_is_not_forgotten_before_its_time(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(command("u", "first"))
+    await log.append(command("u", "second"))
+    await log.close()
+    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
+        connection.execute("UPDATE command SET ts = 1 WHERE id = 'first'")
+    log = await opened(tmp_path)
+    await log.append(command("u", "third"))
+    assert log.command_records == 3
+    with pytest.raises(Corrupt, match="command record u dev first"):
+        await log.append(command("u", "first"))
+    await log.close()
+
+
+@looped
+async def test_a_damaged_clock_of_the_records_is_noticed_at_opening(tmp_path: Path) -> None:
+    ambient = FakeAmbient(1)
+    log = await opened(tmp_path, ambient=ambient)
+    ambient.advance(120)
+    await log.append(command("u", "first"))
+    await log.close()
+    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
+        assert connection.execute("UPDATE meta SET value = X'5b312c315d' WHERE key = 'command_age'").rowcount
+    with pytest.raises(Corrupt, match="`command_age`"):
+        await opened(tmp_path)

@@ -1,7 +1,10 @@
 """The index by (stream, seq) that runs behind: no event is ever hidden by it, nor shown twice."""
 
 import random
+import shutil
 import sqlite3
+from array import array
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -12,12 +15,14 @@ from hypothesis import strategies as st
 from eventstore import seq_index
 from eventstore.ambient import FakeAmbient
 from eventstore.compaction import Policy, compact
-from eventstore.errors import Damaged, Unavailable
+from eventstore.damage import find_damage
+from eventstore.errors import Damaged, Lost, Unavailable
+from eventstore.mark import MARK
 from eventstore.model import Append, NewEvent
 from eventstore.port import Log
-from eventstore.schema import DATABASE
+from eventstore.schema import DATABASE, SUMMED
 from eventstore.seq_index import Unindexed
-from eventstore.sqlite import SqliteLog
+from eventstore.sqlite import LOSS_STRIDE, SqliteLog
 from eventstore.sqlite_store import SqliteStore
 from eventstore.verify import verify
 from eventstore.view import SqliteView
@@ -27,8 +32,10 @@ STREAMS = ("user/1", "user/2", "mailbox/1", "group/a")
 PRUNE = Policy(types=frozenset({"t"}), before_ms=1, keep=3)
 
 
-async def opened(directory: Path) -> SqliteLog:
-    return await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
+async def opened(directory: Path, *, accept_loss: bool = False) -> SqliteLog:
+    return await SqliteLog.open(
+        directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b", accept_loss=accept_loss
+    )
 
 
 def sql(directory: Path, *statements: str) -> list[tuple[object, ...]]:
@@ -40,8 +47,19 @@ def sql(directory: Path, *statements: str) -> list[tuple[object, ...]]:
         return rows
 
 
+def to_format_2(directory: Path) -> None:
+    """Make the tables those of the second version, without checksums."""
+    sql(
+        directory,
+        "DROP INDEX pruned_by_seq",
+        *(f"ALTER TABLE {table} DROP COLUMN crc" for table in (*SUMMED, "pruned", "seq_index")),
+        "PRAGMA user_version=2",
+    )
+
+
 def to_format_1(directory: Path) -> None:
     """Make the tables those of the first version."""
+    to_format_2(directory)
     sql(
         directory,
         "CREATE UNIQUE INDEX event_unique ON event (stream, seq)",
@@ -49,6 +67,9 @@ def to_format_1(directory: Path) -> None:
         "DELETE FROM meta WHERE key = 'indexed'",
         "PRAGMA user_version=1",
     )
+
+
+OLDER = pytest.mark.parametrize("older", [to_format_1, to_format_2])
 
 
 async def told(log: Log | SqliteView, stream: str, step: int) -> list[bytes]:
@@ -208,6 +229,10 @@ async def test_where_all_of_the_table_was_pruned_the_newest_events_are_still_rea
     await log.append(append(*[event("a")] * 5))
     with closing(sqlite3.connect(tmp_path / DATABASE)) as connection, connection:
         connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(
+            "INSERT INTO pruned SELECT position, stream, seq, chain, crc FROM event"
+            " JOIN seq_index USING (position, stream, seq) WHERE seq <= 50"
+        )
         connection.execute("DELETE FROM seq_index WHERE seq <= 50")
         connection.execute("DELETE FROM event WHERE seq <= 50")
     assert [e.seq for e in await log.read("a", 0, events_max=3)] == [51, 52, 53]
@@ -226,7 +251,7 @@ _ONE = "stream = (SELECT id FROM stream WHERE name = 'user/2') AND seq ="
         f"DELETE FROM seq_index WHERE {_ONE} (SELECT min(seq) FROM seq_index WHERE {_ONE[:-10]})",
         f"DELETE FROM seq_index WHERE {_ONE} (SELECT max(seq) FROM seq_index WHERE {_ONE[:-10]})",
         f"UPDATE seq_index SET position = 3 WHERE {_ONE} (SELECT min(seq) FROM seq_index WHERE {_ONE[:-10]})",
-        "INSERT INTO seq_index SELECT stream, max(seq) + 1, 1 FROM seq_index GROUP BY stream LIMIT 1",
+        "INSERT INTO seq_index SELECT stream, max(seq) + 1, 1, 0 FROM seq_index GROUP BY stream LIMIT 1",
     ],
     ids=["first", "last", "elsewhere", "too many"],
 )
@@ -277,33 +302,42 @@ async def test_what_was_pruned_since_a_view_looked_hides_nothing_that_is_left(tm
     await log.close()
 
 
-# Logs of the first format, which had an index of SQLite's own
+# Logs of older formats: the first had an index of SQLite's own, the second no checksums
 
 
+@OLDER
 @looped
-async def test_a_log_of_the_first_format_is_brought_up_to_date_when_it_is_opened(tmp_path: Path) -> None:
+async def test_a_log_of_an_older_format_is_brought_up_to_date_when_it_is_opened(
+    tmp_path: Path, older: Callable[[Path], None]
+) -> None:
     rng, written = random.Random(12), {stream: list[bytes]() for stream in STREAMS}
     log = await opened(tmp_path)
     await fill(log, rng, written, 20)
+    await compact(log, PRUNE, FakeAmbient(1), "test")
+    written = {stream: bodies[-3:] for stream, bodies in written.items()}
     await log.close()
-    to_format_1(tmp_path)
+    older(tmp_path)
     log = await opened(tmp_path)
     await fill(log, rng, written, 20)
     for stream in STREAMS:
         assert await told(log, stream, 1000) == written[stream]
-    assert await log.verify() == sum(map(len, written.values()))
+    assert await log.verify() == log.position
+    assert not log.corruption.found
     await log.close()
-    assert sql(tmp_path, "PRAGMA user_version") == [(2,)]
+    assert sql(tmp_path, "PRAGMA user_version") == [(3,)]
     assert sql(tmp_path, "SELECT name FROM sqlite_schema WHERE name = 'event_unique'") == []
 
 
+@OLDER
 @looped
-async def test_a_log_of_the_first_format_is_read_without_being_changed(tmp_path: Path) -> None:
+async def test_a_log_of_an_older_format_is_read_without_being_changed(
+    tmp_path: Path, older: Callable[[Path], None]
+) -> None:
     rng, written = random.Random(13), {stream: list[bytes]() for stream in STREAMS}
     log = await opened(tmp_path)
     await fill(log, rng, written, 20)
     await log.close()
-    to_format_1(tmp_path)
+    older(tmp_path)
     before = (tmp_path / DATABASE).read_bytes()
     view = await SqliteView.open(tmp_path)
     for stream in STREAMS:
@@ -326,9 +360,10 @@ def test_what_moves_is_exactly_what_was_held(data: st.DataObject) -> None:
         size = data.draw(st.integers(1, 300))
         streams = data.draw(st.integers(1, 40))
         moving = held.due(size)
-        for stream, first, positions in moving.pieces:
-            for seq, at in enumerate(positions, first):
+        for stream, first, positions, crcs in moving.pieces:
+            for seq, (at, crc) in enumerate(zip(positions, crcs, strict=True), first):
                 assert (stream, seq) not in table
+                assert crc == 7 * at
                 table[stream, seq] = at
         marked = marked if moving.mark is None else moving.mark
         held.moved(moving)
@@ -337,14 +372,15 @@ def test_what_moves_is_exactly_what_was_held(data: st.DataObject) -> None:
             position += 1
             stream = number * number % streams
             seqs[stream] = seqs.get(stream, 0) + 1
-            rows.append((stream, seqs[stream], position))
+            rows.append((stream, seqs[stream], position, 7 * position))
             truth[stream, seqs[stream]] = position
         held.add(rows)
         assert all(key in table for key, at in truth.items() if at <= marked)
         for stream, seq in seqs.items():
-            indexed, positions = held.split(stream, 0, seq, 1 << 20)
+            indexed, positions, crcs, _ = held.split(stream, 0, seq, 1 << 20)
+            assert list(crcs) == [7 * at for at in positions]
             found = [table[stream, one] for one in range(1, indexed + 1)]
-            assert found + positions == [truth[stream, one] for one in range(1, seq + 1)]
+            assert [*found, *positions] == [truth[stream, one] for one in range(1, seq + 1)]
             assert (stream, indexed + 1) not in table
         assert held.count == len(truth) - len(table)
 
@@ -355,7 +391,7 @@ def test_a_round_ends_however_many_events_come_meanwhile() -> None:
         moving = held.due(10)
         held.moved(moving)
         marks += [] if moving.mark is None else [moving.mark]
-        held.add([(n, position // 10 + 1, position + n + 1) for n in range(10)])
+        held.add([(n, position // 10 + 1, position + n + 1, 0) for n in range(10)])
         position += 10
         assert held.count <= 2 * 1000 + 10
     assert len(marks) > 8
@@ -364,12 +400,45 @@ def test_a_round_ends_however_many_events_come_meanwhile() -> None:
 
 def test_part_of_a_stream_is_split_where_the_table_ends() -> None:
     held = Unindexed(events_max=1000)
-    held.replace([(5, 11, 101), (6, 1, 102), (5, 12, 103), (5, 13, 104)], 104)
-    assert held.split(5, 0, 13, 99) == (10, [101, 103, 104])
-    assert held.split(5, 11, 12, 99) == (10, [103])
-    assert held.split(5, 11, 13, 1) == (10, [103])
-    assert held.split(5, 2, 9, 99) == (9, [])
-    assert held.split(5, 2, 13, 8) == (10, []), "the table has as many"
-    assert held.split(5, 2, 13, 9) == (10, [101, 103, 104])
-    assert held.split(7, 2, 9, 99) == (9, [])
+    held.replace([(5, 11, 101, 1), (6, 1, 102, 2), (5, 12, 103, 3), (5, 13, 104, 4)], 104)
+    assert held.split(5, 0, 13, 99)[:2] == (10, [101, 103, 104])
+    assert held.split(5, 11, 12, 99)[:2] == (10, [103])
+    assert held.split(5, 11, 13, 1)[:2] == (10, [103])
+    assert held.split(5, 2, 9, 99)[:2] == (9, ())
+    assert held.split(5, 2, 13, 8)[:2] == (10, ()), "the table has as many"
+    assert held.split(5, 2, 13, 9)[:2] == (10, [101, 103, 104])
+    assert held.split(7, 2, 9, 99)[:2] == (9, ())
     assert (held.last(5), held.last(6), held.last(7)) == (13, 1, 0)
+
+
+def test_the_checksum_before_a_part_is_told_where_the_table_has_none() -> None:
+    held = Unindexed(events_max=1000)
+    held.replace([(5, 11, 101, 1), (5, 12, 103, 3), (5, 13, 104, 4)], 104)
+    assert held.split(5, 10, 13, 99)[2:] == (array("I", [1, 3, 4]), None)
+    assert held.split(5, 11, 13, 1)[2:] == (array("I", [3]), 1)
+
+
+@looped
+@OLDER
+async def test_a_log_of_an_older_format_that_lost_its_end_is_refused_before_anything_is_changed(
+    tmp_path: Path, older: Callable[[Path], None]
+) -> None:
+    log = await opened(tmp_path)
+    log.take("mailbox", 7)
+    await log.append(append(event("a"), event("b")))
+    await log.close()
+    lost = tmp_path / "lost"
+    shutil.copytree(tmp_path, lost)
+    log = await opened(tmp_path)
+    await log.append(append(event("a")))
+    await log.close()
+    older(lost)
+    shutil.copyfile(tmp_path / MARK, lost / MARK)
+    before = (lost / DATABASE).read_bytes()
+    with pytest.raises(Lost):
+        await opened(lost)
+    assert (lost / DATABASE).read_bytes() == before
+    log = await opened(lost, accept_loss=True)
+    assert (log.position, log.take("mailbox")) == (2, 8 + LOSS_STRIDE)
+    await log.close()
+    assert find_damage(lost / DATABASE) == []

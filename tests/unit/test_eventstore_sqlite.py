@@ -22,7 +22,7 @@ from eventstore.model import Append, NewEvent, RowPut, Secret, SecretPut
 from eventstore.schema import DATABASE
 from eventstore.seal import Vault
 from eventstore.sqlite import SqliteLog
-from eventstore.sqlite_reads import EVENTS_BY_POSITION, EVENTS_BY_SEQ
+from eventstore.sqlite_events import EVENTS_BY_POSITION, EVENTS_BY_SEQ
 from eventstore.sqlite_store import SqliteStore
 from tests.support.logs import MASTER_KEY, append, event, looped
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from eventstore import seq_index
 from eventstore import verify as verifying
 from eventstore.chain import GENESIS, relink
 from eventstore.compaction import Policy, compact
@@ -126,6 +127,9 @@ async def test_history_with_a_new_chain_of_its_own_is_found_by_the_checkpoint(
             connection.execute(
                 "UPDATE event SET body = ?, chain = ? WHERE position = ?", (body, chain, one.position)
             )
+        connection.execute("DELETE FROM seq_index")
+        seq_index.put_mark(connection, 0)
+        seq_index.catch_up(connection)
 
     changed(directory, rewrite)
     view = await SqliteView.open(directory)
@@ -156,7 +160,7 @@ async def test_a_log_that_lost_its_end_is_found_by_the_checkpoint(directory: Pat
 async def test_a_forged_tombstone_is_found(directory: Path) -> None:
     def remove(connection: sqlite3.Connection) -> None:
         connection.execute(
-            "INSERT INTO pruned SELECT position, stream, seq, chain FROM event WHERE position = 9"
+            "INSERT INTO pruned SELECT position, stream, seq, chain, 0 FROM event WHERE position = 9"
         )
         connection.execute("DELETE FROM event WHERE position = 9")
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from actors.entity_errors import Busy, Degraded
 from actors.errors import AskTimeout, HandlerCancelled, InboxFull
 from eventstore.ambient import FakeAmbient
-from eventstore.errors import Closed, CommandMismatch, Conflict, QueueFull, TooLarge, Unavailable
+from eventstore.errors import Closed, CommandMismatch, Conflict, Corrupt, QueueFull, TooLarge, Unavailable
 from eventstore.model import Append, CommandRecord, Duplicate, NewEvent
 from tests.support.faulty_log import FaultyLog, faulty_log
 from tests.support.services import ADMIN, ALICE, body, call, run
@@ -204,7 +204,9 @@ def test_a_refusal_is_remembered_although_the_world_has_changed() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("code", ["unavailable", "busy", "rate_limited", "internal", "unauthenticated"])
+@pytest.mark.parametrize(
+    "code", ["unavailable", "busy", "rate_limited", "corrupt", "internal", "unauthenticated"]
+)
 def test_a_passing_error_is_not_remembered(code: str) -> None:
     async def main() -> None:
         w = await world()
@@ -248,6 +250,7 @@ def test_what_is_for_admins_is_forbidden_to_others_and_never_reaches_the_handler
     [
         (Unavailable(CANARY), "unavailable"),
         (Closed(CANARY), "unavailable"),
+        (Corrupt("stream user/1", CANARY), "corrupt"),
         (Degraded(CANARY), "unavailable"),
         (HandlerCancelled(CANARY), "unavailable"),
         (CommandMismatch(CANARY), "invalid_field"),

@@ -37,14 +37,14 @@ export function nameOf(code: number): string {
 /** The `code` of an `error` message. */
 export const ERRORS = [
   "bad_message", "unknown_action", "unauthenticated", "forbidden", "not_found", "already_exists",
-  "invalid_field", "busy", "rate_limited", "too_large", "bad_ack", "user_mismatch", "unavailable",
+  "invalid_field", "busy", "rate_limited", "too_large", "bad_ack", "user_mismatch", "unavailable", "corrupt",
   "internal",
 ] as const;
 export type ErrorCode = (typeof ERRORS)[number];
 
 /** Errors after which the same command id may be tried again: the server does not remember them. */
 export const NOT_RECORDED: ReadonlySet<string> = new Set<ErrorCode>([
-  "unavailable", "busy", "rate_limited", "internal", "unauthenticated",
+  "unavailable", "busy", "rate_limited", "corrupt", "internal", "unauthenticated",
 ]);
 
 /** How a connection ends whose authentication failed with this `code`. */

@@ -1,0 +1,41 @@
+"""What was found to be damaged since the log was opened: for the probe, the metrics and the log's own log."""
+
+from collections.abc import Mapping
+
+import structlog
+
+from eventstore.errors import Corrupt
+
+PLACES_MAX = 64
+"""Places that are remembered; each is logged once. More are counted only."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Corruption:
+    """The damaged places of one log. Any thread may `note`."""
+
+    def __init__(self) -> None:
+        self.found = 0
+        """How often something did not fit its check."""
+        self._places: dict[str, str] = {}
+
+    def note(self, error: Corrupt) -> None:
+        """Remember where it was, and say so the first time."""
+        self.found += 1
+        if error.place not in self._places and len(self._places) < PLACES_MAX:
+            self._places[error.place] = str(error)
+            _log.error("corrupt", place=error.place, reason=error.reason, position=error.position)
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """What is damaged, each with a sentence."""
+        return self._places
+
+    def sentence(self) -> str | None:
+        """What a probe answers; None if nothing is known to be damaged."""
+        places = list(self._places.values())
+        if not places:
+            return None
+        more = f" (and {len(places) - 1} more places)" if len(places) > 1 else ""
+        return f"{places[0]}{more}: run `huahuo doctor`"

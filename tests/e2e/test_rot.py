@@ -1,0 +1,107 @@
+"""A log's file with a damaged place, under a real service: that stream says so, the rest goes on."""
+
+import asyncio
+import json
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventstore.ambient import SystemAmbient
+from eventstore.model import Append, NewEvent
+from eventstore.schema import DATABASE
+from eventstore.sqlite import SqliteLog
+from tests.e2e.test_command_line import KEYS, huahuo
+from tests.support.rawclient import raw
+from tests.support.serving import MASTER_KEY, Serving, serving
+
+pytestmark = pytest.mark.e2e
+
+
+async def fill(data: Path) -> None:
+    """Two streams, and so much behind them that an opening does not look at them."""
+    log = await SqliteLog.open(
+        data, ambient=SystemAmbient(), master_key=bytes.fromhex(MASTER_KEY), build="test"
+    )
+    for stream, count in (("group/a", 20), ("group/b", 20), ("group/c", 1200)):
+        events = tuple(
+            NewEvent(stream, "tick", b'{"type":"tick","text":"%s number %d"}' % (stream.encode(), n))
+            for n in range(count)
+        )
+        for start in range(0, count, 200):
+            await log.append(Append(ts_ms=0, events=events[start : start + 200]))
+    await log.close()
+
+
+def flip(database: Path) -> None:
+    raw_bytes = bytearray(database.read_bytes())
+    raw_bytes[raw_bytes.index(b"group/a number 7") + 9] ^= 1
+    database.write_bytes(raw_bytes)
+
+
+def move(database: Path) -> None:
+    """The place of group/a's event 8 leads to an event of group/b."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("UPDATE seq_index SET position = 28 WHERE position = 8")
+
+
+def readiness(server: Serving) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+async def read(server: Serving, stream: str, last: int, **fields: Any) -> tuple[list[int], str]:
+    """The seqs of `stream` from its beginning, and how the subscription ended, if it did."""
+    ws = server.url.replace("http", "ws")
+    async with asyncio.timeout(20), raw(ws, "huahuo.v1") as client:
+        token = server.token(1, "root", admin=True)
+        result = await client.authenticate(token, client="c", **fields)
+        await client.say(action="subscribe", stream=stream, id="s", after=0, log=result["log"])
+        while True:
+            message = await client.next()
+            if message.get("type") == "unsubscribed":
+                assert message["stream"] == stream
+                return [seq for seq, _ in client.events(stream)], message["reason"]
+            seqs = [seq for seq, _ in client.events(stream)]
+            if seqs and seqs[-1] == last:
+                return seqs, ""
+
+
+@pytest.mark.parametrize(("damage", "mended"), [(flip, False), (move, True)])
+def test_a_damaged_stream_says_so_and_the_others_go_on(
+    tmp_path: Path, damage: Callable[[Path], None], mended: bool
+) -> None:
+    data = tmp_path / "data"
+    asyncio.run(fill(data))
+    damage(data / DATABASE)
+    with serving(data) as server:
+        seqs, reason = asyncio.run(read(server, "group/a", 20))
+        assert reason == "corrupt"
+        assert seqs in ([], [1, 2, 3, 4, 5, 6, 7]), "what stands before it may come, nothing else"
+        assert asyncio.run(read(server, "group/b", 20)) == (list(range(1, 21)), "")
+        status, text = readiness(server)
+        assert status == 503
+        assert "stream group/a is damaged" in text
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=5) as answer:
+            assert "huahuo_corrupt_total 0" not in answer.read().decode()
+        running = huahuo("doctor", "--data", str(data), "--json", **KEYS)
+        server.stop()
+        port = {"HUAHUO_PORT": str(server.port)}
+        stopped = huahuo("doctor", "--data", str(data), "--json", **KEYS, **port)
+        for done in (running, stopped):
+            assert done.returncode == 1
+            wrong = [found for found in json.loads(done.stdout) if found["level"] == "error"]
+            assert any("position" in found["text"] or "group/a" in found["text"] for found in wrong)
+        rebuilt = huahuo("doctor", "--rebuild", "--data", str(data), "--json", **KEYS, **port)
+        assert (rebuilt.returncode == 0) is mended, rebuilt.stdout
+        server.start()
+        assert asyncio.run(read(server, "group/a", 20))[1] == ("" if mended else "corrupt")
