@@ -250,7 +250,7 @@ class SqliteStore:
 
     def _check_files(self, *but: str) -> None:
         """Raises Detached, now and for good, if a path no longer leads to the file that is written."""
-        path = self._files.changed(*but)
+        path = self._files.changed(*but) if but else self._files.changed_now()
         if path is not None:
             self._detached = (
                 f"{path} was deleted, moved or replaced while the log was open: nothing is written any"
