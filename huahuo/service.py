@@ -16,7 +16,7 @@ import structlog
 
 from eventstore.ambient import SystemAmbient
 from eventstore.errors import Closed, EventStoreError, Unavailable
-from huahuo import config, logs, tokens
+from huahuo import config, keys, logs, tokens
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.loops import run
 from huahuo.wiring import App
@@ -147,7 +147,7 @@ class Service:
     ) -> str:
         """A sign-in token for one of your users. Raises ConfigError for what the service would refuse."""
         return tokens.mint(
-            self._settings,
+            keys.ensure(self._settings, self._ambient).jwt_secret,
             self._ambient,
             user_id=user_id,
             username=username,

@@ -5,7 +5,7 @@ Run `python scripts/readme_settings.py`; a test fails when the table is not what
 
 from pathlib import Path
 
-from huahuo.config import MEANING, PREFIX, Settings
+from huahuo.config import MEANING, Settings, variable
 
 BEGIN, END = "<!-- settings -->\n", "<!-- /settings -->"
 
@@ -17,7 +17,7 @@ def table() -> str:
     for name in Settings.__struct_fields__:
         value = getattr(defaults, name)
         shown = "–" if value in ("", ()) else str(int(value)) if isinstance(value, bool) else str(value)
-        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {MEANING[name]} |\n")
+        rows.append(f"| `{variable(name)}` | {shown} | {MEANING[name]} |\n")
     return "".join(rows)
 
 

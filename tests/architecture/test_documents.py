@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from huahuo.cli import app
-from huahuo.config import MEANING, Settings
 from mailcheck.events import PUBLIC_TYPES
 from scripts.readme_settings import with_table
 from transport.codes import CloseCode, ErrorCode
@@ -18,10 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def text(path: str) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
-
-
-def test_every_setting_has_a_sentence() -> None:
-    assert set(MEANING) == set(Settings.__struct_fields__)
 
 
 def test_the_readme_shows_the_settings_of_today() -> None:
