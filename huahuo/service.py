@@ -75,6 +75,8 @@ class Service:
         self._app: App | None = None
         self._bridge: Bridge | None = None
         self._thread: threading.Thread | None = None
+        self._pid = 0
+        """The process that called `start`; 0 before."""
         self._lock = threading.Lock()
 
     @classmethod
@@ -94,6 +96,7 @@ class Service:
             if not structlog.is_configured():  # an application that uses structlog has set it up its way
                 logs.configure(self._settings.log_level, as_json=self._settings.log_json)
             starting = _Starting()
+            self._pid = os.getpid()
             self._thread = threading.Thread(target=self._run, args=(starting,), name="huahuo", daemon=True)
             self._thread.start()
             starting.done.wait()
@@ -104,6 +107,7 @@ class Service:
 
     def stop(self, timeout_s: float = 15.0) -> None:
         """Drain and stop; idempotent. Running checks go on at the next start."""
+        self._must_not_be_a_fork()
         with self._lock:
             if self._thread is None or self._bridge is None:
                 return
@@ -202,7 +206,21 @@ class Service:
 
         return self._call(revoke)
 
+    def _must_not_be_a_fork(self) -> None:
+        """A fork copies this object but not its thread: a call would wait for ever or touch the log.
+
+        Raises:
+            NotRunning: this process was forked after `start`.
+        """
+        if self._pid not in (0, os.getpid()):
+            raise NotRunning(
+                f"process {self._pid} started the service, and this process was forked from it: start the"
+                " service after the fork and in one process only, and let the others publish over HTTP or WebSocket"
+                " (docs/embedding.md)"
+            )
+
     def _running(self) -> App:
+        self._must_not_be_a_fork()
         app = self._app
         if app is None:
             raise NotRunning("the service is not running: call start() first")
