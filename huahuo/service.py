@@ -215,7 +215,7 @@ class Service:
         if self._pid not in (0, os.getpid()):
             raise NotRunning(
                 f"process {self._pid} started the service, and this process was forked from it: start the"
-                " service after the fork and in one process only, and let the others publish over HTTP or WebSocket"
+                " service after the fork and in one process only, and let the others publish as clients"
                 " (docs/embedding.md)"
             )
 

@@ -43,10 +43,11 @@ async def publish(server: Serving, count: int) -> None:
             await client.send("publish", stream="group/ops", type="order", number=number)
 
 
-async def _read_three(server: Serving, name: str, capsys: pytest.CaptureFixture[str]) -> str:
+async def _read_three(server: Serving, page: str, name: str, capsys: pytest.CaptureFixture[str]) -> str:
     await publish(server, 3)
     names = {"url": server.url, "token": server.token(42, "alice", groups=("ops",))}
-    reading = asyncio.create_task(run(snippet(PYTHON_CLIENT, name), names))
+    Path("token.txt").write_text(str(names["token"]) + "\n", encoding="utf-8")
+    reading = asyncio.create_task(run(snippet(page, name, url=server.url), names))
     printed = ""
     async with asyncio.timeout(DEADLINE_S):
         while printed.count(" order") < 3:
@@ -58,11 +59,13 @@ async def _read_three(server: Serving, name: str, capsys: pytest.CaptureFixture[
     return printed
 
 
-@pytest.mark.parametrize("name", ["client", "file"])
+@pytest.mark.parametrize(
+    ("page", "name"), [("README.md", "readme"), (PYTHON_CLIENT, "client"), (PYTHON_CLIENT, "file")]
+)
 def test_a_reader_of_the_page_prints_every_event(
-    server: Serving, name: str, capsys: pytest.CaptureFixture[str]
+    server: Serving, page: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert asyncio.run(_read_three(server, name, capsys)).count(" order") == 3
+    assert asyncio.run(_read_three(server, page, name, capsys)).count(" order") == 3
 
 
 def test_a_cursor_in_ones_own_transaction_makes_each_event_count_once_over_kills(server: Serving) -> None:

@@ -1,6 +1,6 @@
-"""Writes the settings table of README.md from `huahuo.config`, the owner of the settings.
+"""Writes the settings table of docs/settings.md from `huahuo.config`, the owner of the settings.
 
-Run `python scripts/readme_settings.py`; a test fails when the table is not what this prints.
+Run `python scripts/settings_page.py`; a test fails when the table is not what this prints.
 """
 
 from pathlib import Path
@@ -21,14 +21,14 @@ def table() -> str:
     return "".join(rows)
 
 
-def with_table(readme: str) -> str:
-    """`readme` with the table of today."""
-    head, rest = readme.split(BEGIN)
+def with_table(page: str) -> str:
+    """`page` with the table of today."""
+    head, rest = page.split(BEGIN)
     _old, tail = rest.split(END)
     top = "| environment | default | meaning |\n|---|---|---|\n"
     return head.removesuffix(top) + BEGIN + top + table() + END + tail
 
 
 if __name__ == "__main__":
-    path = Path(__file__).resolve().parent.parent / "README.md"
-    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+    target = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+    target.write_text(with_table(target.read_text(encoding="utf-8")), encoding="utf-8")
