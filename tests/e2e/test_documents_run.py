@@ -46,7 +46,6 @@ async def publish(server: Serving, count: int) -> None:
 async def _read_three(server: Serving, page: str, name: str, capsys: pytest.CaptureFixture[str]) -> str:
     await publish(server, 3)
     names = {"url": server.url, "token": server.token(42, "alice", groups=("ops",))}
-    Path("token.txt").write_text(str(names["token"]) + "\n", encoding="utf-8")
     reading = asyncio.create_task(run(snippet(page, name, url=server.url), names))
     printed = ""
     async with asyncio.timeout(DEADLINE_S):
@@ -65,6 +64,7 @@ async def _read_three(server: Serving, page: str, name: str, capsys: pytest.Capt
 def test_a_reader_of_the_page_prints_every_event(
     server: Serving, page: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("token.txt").write_text(server.token(42, "alice", groups=("ops",)) + "\n", encoding="utf-8")
     assert asyncio.run(_read_three(server, page, name, capsys)).count(" order") == 3
 
 
