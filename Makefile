@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo test check format bench pykka-suite clean
+.PHONY: help setup web demo test check-all check format bench pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -23,6 +23,11 @@ test: ## every test
 	@scripts/web.sh test || { [ -z "$$CI" ] && echo "test: THE BROWSER PARTS WERE NOT BUILT AND NOT TESTED" >&2; }
 	$(BIN)/python -m pytest
 
+check-all: ## the whole suite on every Python from 3.12 on that is there
+	@scripts/setup.sh dev
+	@scripts/web.sh test
+	@scripts/check_all.sh
+
 check: ## format, lint, types, import contracts
 	@scripts/setup.sh dev
 	$(BIN)/ruff format --check .
@@ -44,4 +49,4 @@ pykka-suite: ## pykka's own tests, run against our actors too
 	$(BIN)/python -m tests.support.pykka_suite
 
 clean: ## remove what make made
-	rm -rf .venv .tools web/node_modules huahuo/static .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-3.* .tools web/node_modules huahuo/static .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

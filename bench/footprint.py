@@ -95,7 +95,7 @@ async def mailboxes(count: int, folder: Path) -> dict[str, float]:
     app = App(settings, SystemAmbient())
     await app.start()
     try:
-        token = tokens.mint(settings, SystemAmbient(), user_id=1, username="u")
+        token = tokens.mint(SECRET.encode(), SystemAmbient(), user_id=1, username="u")
         async with Client(app.url, token=token) as client:
             await client.send("get_all_emails")
             before, began_s = resident_bytes(os.getpid()), loop.time()

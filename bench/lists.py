@@ -137,7 +137,7 @@ async def _serve(folder: Path) -> None:
     app = App(settings, SystemAmbient())
     await app.start()
     tokens_of = {
-        name: tokens.mint(settings, SystemAmbient(), user_id=number, username=name)
+        name: tokens.mint(SECRET.encode(), SystemAmbient(), user_id=number, username=name)
         for name, number in (("owner", 1), ("other", 2))
     }
     print(json.dumps({"url": app.url, "user": 1} | tokens_of), flush=True)

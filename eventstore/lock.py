@@ -46,7 +46,10 @@ class DirectoryLock:
             holder = self._read().pid
             os.close(self._file)
             by = f"process {holder}" if holder > 0 else "another process"
-            raise InUse(f"{directory} is in use by {by}: only one process writes a log") from None
+            raise InUse(
+                f"{directory} is in use by {by}: only one process writes a log."
+                " Stop that process, or choose another directory"
+            ) from None
         except BaseException:
             os.close(self._file)
             raise

@@ -4,7 +4,6 @@ Exit codes: 0 found or whole, 1 nothing found or damaged, 2 not usable (no log, 
 """
 
 import asyncio
-import os
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,24 +15,12 @@ from eventstore.ambient import SystemAmbient
 from eventstore.audit import PAGE_ROWS_MAX
 from eventstore.audit_index import Where
 from eventstore.errors import Damaged, EventStoreError
-from huahuo import config
 from huahuo.audit_times import moment_or_ago, seconds
 from huahuo.errors import ConfigError, HuahuoError
+from huahuo.options import EXIT_NOTHING, EXIT_UNUSABLE, ConfigFile, Json, Look, program, settings
 
-EXIT_NOTHING = 1
-EXIT_UNUSABLE = 2
+app = program("audit", "Who did what, when and why; and whether history is what was written.")
 
-app = typer.Typer(
-    name="audit",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    help="Who did what, when and why; and whether history is what was written.",
-)
-
-Data = Annotated[
-    Path | None, typer.Option(help="Data directory, live or a copy.", show_default="huahuo-data")
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 Out = Annotated[Path | None, typer.Option(help="Write it to this file.")]
 CheckpointFile = Annotated[Path | None, typer.Option("--checkpoint", help="A signed checkpoint.")]
 Key = Annotated[
@@ -46,7 +33,8 @@ _ambient = SystemAmbient()
 
 @app.command(epilog="Example:  huahuo audit query --entity mailbox/17 --since -7d --text 'login refused'")
 def query(
-    data: Data = None,
+    data: Look = None,
+    config_file: ConfigFile = None,
     stream: Annotated[str, typer.Option(help="user/42, mailbox/17, auth, audit, …")] = "",
     type_: Annotated[
         list[str] | None, typer.Option("--type", help="Of one of these types; repeatable.")
@@ -78,12 +66,13 @@ def query(
         )
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    _found(auditing.query(_settings(data), where, after=after, limit=limit, as_json=as_json))
+    _found(auditing.query(settings(data, config_file), where, after=after, limit=limit, as_json=as_json))
 
 
 @app.command(epilog="Example:  huahuo audit verify --checkpoint 2026-11.note --key 'huahuo/…+…+…'")
 def verify(
-    data: Data = None,
+    data: Look = None,
+    config_file: ConfigFile = None,
     checkpoint: CheckpointFile = None,
     key: Key = "",
     from_checkpoint: Annotated[
@@ -99,7 +88,7 @@ def verify(
 
     _found(
         auditing.verify(
-            _settings(data),
+            settings(data, config_file),
             checkpoint=checkpoint,
             key=key,
             from_checkpoint=from_checkpoint,
@@ -110,17 +99,20 @@ def verify(
 
 
 @app.command(epilog="Example:  huahuo audit checkpoint --out 2026-11.note   (and give it away)")
-def checkpoint(data: Data = None, out: Out = None, as_json: Json = False) -> None:
+def checkpoint(
+    data: Look = None, config_file: ConfigFile = None, out: Out = None, as_json: Json = False
+) -> None:
     """Check the log and sign where it stands, so that a later rewrite can be shown."""
     from huahuo import auditing
 
-    _done(auditing.checkpoint(_settings(data), _ambient, out=out, as_json=as_json))
+    _done(auditing.checkpoint(settings(data, config_file), _ambient, out=out, as_json=as_json))
 
 
 @app.command(epilog="Example:  huahuo audit prove user/42#17 --out event.proof")
 def prove(
     event: Annotated[str, typer.Argument(metavar="EVENT", help="STREAM#SEQ, or @POSITION.")],
-    data: Data = None,
+    data: Look = None,
+    config_file: ConfigFile = None,
     checkpoint: CheckpointFile = None,
     key: Key = "",
     out: Out = None,
@@ -128,32 +120,36 @@ def prove(
     """Write a proof (JSON) that an event is in the log, for somebody who trusts only the checkpoint."""
     from huahuo import auditing
 
-    _found(auditing.prove(_settings(data), _ambient, event, checkpoint=checkpoint, key=key, out=out))
+    _found(
+        auditing.prove(settings(data, config_file), _ambient, event, checkpoint=checkpoint, key=key, out=out)
+    )
 
 
 @app.command(epilog="Example:  huahuo audit shred 17")
-def shred(email_id: EmailId, data: Data = None) -> None:
+def shred(email_id: EmailId, data: Look = None, config_file: ConfigFile = None) -> None:
     """Destroy the key of a mailbox's stored secrets; a receipt stays in the log."""
     from huahuo import auditing
 
-    _found(auditing.shred(_settings(data), _ambient, email_id), "shredded")
+    _found(auditing.shred(settings(data, config_file), _ambient, email_id), "shredded")
 
 
 @app.command(epilog="Example:  huahuo audit serve --port 8001   (needs pip install 'huahuo[audit]')")
 def serve(
-    data: Data = None,
+    data: Look = None,
+    config_file: ConfigFile = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one.")] = 8001,
 ) -> None:
     """Browse the audit index in Datasette, behind a sign-in link."""
     from huahuo.audit_serve import serve as body
 
-    _done(body(_settings(data), host=host, port=port))
+    _done(body(settings(data, config_file), host=host, port=port))
 
 
 def backup(
     target: Annotated[Path, typer.Argument(help="A directory that does not exist yet.")],
-    data: Data = None,
+    data: Look = None,
+    config_file: ConfigFile = None,
     with_keys: Annotated[
         bool, typer.Option("--keys", help="Also the keys: who has the backup can then read the passwords.")
     ] = False,
@@ -162,22 +158,24 @@ def backup(
     """Copy the log, beside a running service too, and check the copy event by event."""
     from huahuo import care
 
-    _done(care.backup(_settings(data), _ambient, target, with_keys=with_keys, as_json=as_json))
+    _done(care.backup(settings(data, config_file), _ambient, target, with_keys=with_keys, as_json=as_json))
 
 
 def restore(
     source: Annotated[Path, typer.Argument(help="A backup, or a copy of a data directory.")],
-    data: Data = None,
+    data: Look = None,
+    config_file: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Put a backup back under a new log id, so that clients are told `reset`. Refuses a damaged one."""
     from huahuo import care
 
-    _done(care.restore(_settings(data), _ambient, source, as_json=as_json))
+    _done(care.restore(settings(data, config_file), _ambient, source, as_json=as_json))
 
 
 def compact(
-    data: Data = None,
+    data: Look = None,
+    config_file: ConfigFile = None,
     older_than: Annotated[str, typer.Option(help="Only events older than this: 30d, 12h, 0s.")] = "30d",
     keep: Annotated[int, typer.Option(min=1, help="The last so many about each mailbox stay.")] = 1,
     type_: Annotated[
@@ -193,7 +191,7 @@ def compact(
     except ValueError as error:
         raise ConfigError(f"--older-than: {error}") from None
     types = tuple(type_ or ("check_progress",))
-    _done(care.compact(_settings(data), _ambient, older_than_s, keep, types, as_json=as_json))
+    _done(care.compact(settings(data, config_file), _ambient, older_than_s, keep, types, as_json=as_json))
 
 
 def add_to(program: typer.Typer) -> None:
@@ -203,10 +201,6 @@ def add_to(program: typer.Typer) -> None:
     program.command(epilog="Example:  huahuo restore /backups/2026-11-24 --data ./restored")(restore)
     program.command(epilog="Example:  huahuo compact --data ./data --older-than 30d")(compact)
     program.command(epilog="Example:  huahuo shred 17 --data ./data")(shred)
-
-
-def _settings(data: Path | None) -> config.Settings:
-    return config.load(environ=os.environ, file=None, flags={"data": data})
 
 
 def _found(work: Coroutine[Any, Any, bool], done: str = "") -> None:

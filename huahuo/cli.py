@@ -4,36 +4,26 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from eventstore.ambient import SystemAmbient
 from eventstore.errors import EventStoreError
-from huahuo import audit_cli, config, dictionary_cli, replay_cli
+from huahuo import audit_cli, config_cli, dictionary_cli, replay_cli
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.loops import own_the_process, run
+from huahuo.options import EXIT_NOTHING, EXIT_UNUSABLE, ConfigFile, Data, Json, program, settings
 
-EXIT_ERROR = 1
-EXIT_UNUSABLE = 2
-
-app = typer.Typer(
-    name="huahuo",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="Mailboxes checked over IMAP, streamed to browsers that may vanish and return.",
-)
+app = program("huahuo", "Mailboxes checked over IMAP, streamed to browsers that may vanish and return.")
 app.add_typer(replay_cli.app)
 audit_cli.add_to(app)
 app.add_typer(dictionary_cli.app)
+app.add_typer(config_cli.app)
 _err = Console(stderr=True, highlight=False)
 
-Data = Annotated[
-    Path | None, typer.Option(help="Directory of the log and its keys.", show_default="huahuo-data")
-]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
+Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]
 
 
 def main() -> None:
@@ -42,7 +32,7 @@ def main() -> None:
         app()
     except HuahuoError as error:
         _err.print(f"[red]huahuo:[/red] {_plain(str(error))}", soft_wrap=True)
-        sys.exit(EXIT_UNUSABLE if isinstance(error, ConfigError) else EXIT_ERROR)
+        sys.exit(EXIT_UNUSABLE if isinstance(error, ConfigError) else EXIT_NOTHING)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -52,8 +42,20 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def _settings(file: Path | None, **flags: Any) -> config.Settings:
-    return config.load(environ=os.environ, file=file, flags=flags)
+@app.callback(invoke_without_command=True)
+def huahuo(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Mailboxes checked over IMAP, streamed to browsers that may vanish and return."""
+    if version:
+        from huahuo.build import BUILD
+
+        typer.echo(BUILD)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(EXIT_UNUSABLE)
 
 
 @app.command(epilog="Example:  huahuo serve --data ./data --port 8765")
@@ -69,7 +71,7 @@ def serve(
     from huahuo.serve import serve as body
 
     own_the_process()
-    run(body(_settings(config_file, data=data, host=host, port=port)))
+    run(body(settings(data, config_file, host=host, port=port)))
 
 
 @app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")
@@ -83,13 +85,14 @@ def token(
     config_file: ConfigFile = None,
 ) -> None:
     """Print a sign-in token (a JWT) on standard output."""
+    from huahuo import keys
     from huahuo.tokens import mint
 
-    settings = _settings(config_file, data=data)
+    given = settings(data, config_file)
     names = tuple(name.strip() for name in groups.split(",") if name.strip())
     typer.echo(
         mint(
-            settings,
+            keys.read_jwt_secret(given),
             SystemAmbient(),
             user_id=user_id,
             username=username,
@@ -107,7 +110,7 @@ def tail(
     url: Annotated[str, typer.Argument(help="Where the service listens, e.g. http://127.0.0.1:8765.")],
     stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or (admins) log.")],
     after: Annotated[str, typer.Option(help="Start after this seq, or at: head, start, snapshot.")] = "head",
-    token: Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")] = None,
+    token: Token = None,
     data: Annotated[
         Path | None, typer.Option(help="Without a token: mint an admin token from this directory's key.")
     ] = None,
@@ -118,8 +121,20 @@ def tail(
     from huahuo.tail import tail as body
     from huahuo.tokens import token_source
 
-    source = token_source(token, _settings(config_file, data=data) if data else None, SystemAmbient())
+    source = token_source(token, settings(data, config_file) if data else None, SystemAmbient())
     run(body(url, stream, source, after, as_json=json_lines, console=Console(highlight=False)))
+
+
+@app.command(epilog="Example:  huahuo clients --data ./data")
+def clients(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a client.")] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Who is connected to the running service, where each client stands, and how many are behind."""
+    from huahuo.clients import clients as body
+
+    run(body(settings(data, config_file), as_json=as_json, console=Console(highlight=False)))
 
 
 @app.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")
@@ -134,19 +149,18 @@ def revoke(
 
     if (user_id is None) == (jti is None):
         raise ConfigError("give either --user-id or --jti")
-    run(body(_settings(config_file, data=data), user_id=user_id, jti=jti))
+    run(body(settings(data, config_file), user_id=user_id, jti=jti))
     typer.echo("revoked")
 
 
 @app.command(epilog="Example:  huahuo doctor --data ./data")
 def doctor(
     data: Data = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    as_json: Json = False,
     accept_loss: Annotated[
         bool,
         typer.Option("--accept-loss", help="Go on with a log that lost its end: new id, clients are reset."),
     ] = False,
-    config_file: ConfigFile = None,
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -154,24 +168,25 @@ def doctor(
             help="First make the log's index and checksums again from its events; no service may run.",
         ),
     ] = False,
+    config_file: ConfigFile = None,
 ) -> None:
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
     from eventstore.rebuild import rebuild as rebuild_index
     from huahuo.doctor import accept_loss as accept
     from huahuo.doctor import examine, show
 
-    settings = _settings(config_file, data=data)
+    given = settings(data, config_file)
     try:
         if accept_loss:
-            typer.echo(asyncio.run(accept(settings, SystemAmbient())), err=as_json)
+            typer.echo(asyncio.run(accept(given, SystemAmbient())), err=as_json)
         if rebuild:
-            rebuild_index(settings.data)
+            rebuild_index(given.data)
     except EventStoreError as error:
         raise HuahuoError(str(error)) from error
-    findings = asyncio.run(examine(settings, SystemAmbient(), os.environ))
+    findings = asyncio.run(examine(given, SystemAmbient(), os.environ))
     show(findings, as_json=as_json, console=Console(highlight=False))
     if any(finding.level == "error" for finding in findings):
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(EXIT_NOTHING)
 
 
 @app.command(epilog="Example:  huahuo demo --port 0")

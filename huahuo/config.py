@@ -1,70 +1,165 @@
 """Settings: defaults < `huahuo.toml` < `HUAHUO_*` environment < flags. Pure but for reading a file.
 
-One table (`Settings`) is the single owner of every setting's name, unit, default and meaning; the
-documentation's table and `huahuo doctor` are made from it.
+`Settings` is the one table of every setting: name, type, bounds, default and meaning. The README's table,
+`huahuo config` and `huahuo doctor` are made from it. A bound of the wire takes its default from
+`transport.settings`, so that both always agree.
 """
 
+import difflib
 import ipaddress
-import math
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 from huahuo.errors import ConfigError
+from transport.settings import TransportSettings
 
 PREFIX = "HUAHUO_"
+DEFAULT_FILE = "huahuo.toml"
+
+_WIRE = TransportSettings()
+_SECONDS_MAX = 10 * 365 * 86_400
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting. The environment's name of a field is `HUAHUO_` and the field in capitals."""
 
-    data: Path = Path("huahuo-data")
-    host: str = "127.0.0.1"
-    port: int = 8765
-    jwt_secret: str = ""
-    master_key: str = ""
-    origins: tuple[str, ...] = ()
-    trusted_proxies: tuple[str, ...] = ()
-    connections_per_ip: int = 64
-    connections_per_user: int = 32
-    messages_per_s: int = 100
-    message_bytes_max: int = 1 << 20
-    subscriptions_max: int = 256
-    window: int = 512
-    heartbeat_s: float = 30.0
-    auth_timeout_s: float = 10.0
-    ack_timeout_s: float = 60.0
-    drain_timeout_s: float = 10.0
-    mail_allow_private: bool = False
-    mail_ca_file: str = ""
-    checks_at_once: int = 64
-    checks_per_host: int = 8
-    checks_waiting_per_user: int = 20_000
-    checks_waiting_max: int = 100_000
-    mail_timeout_s: float = 30.0
-    mail_bytes_max: int = 25 << 20
-    mailboxes_per_user: int = 100_000
-    entities_resident: int = 100_000
-    entity_idle_s: float = 300.0
-    tail_events_max: int = 65_536
-    tail_bytes_max: int = 64 << 20
-    log_queue_bytes_per_user: int = 16 << 20
-    log_queue_bytes_max: int = 64 << 20
-    jobs_waiting_per_user: int = 1024
-    jobs_waiting_max: int = 8192
-    command_records_per_user: int = 100_000
-    ack_clients_per_user: int = 256
-    entities_bytes_max: int = 128 << 20
-    unsent_bytes_max: int = 128 << 20
-    unsent_bytes_per_user: int = 32 << 20
-    unsent_bytes_per_connection: int = 20 << 20
-    dictionary: str = ""
-    log_level: str = "info"
-    log_json: bool = False
+    data: Annotated[
+        Path, Meta(description="directory of the log and its keys; one process per directory")
+    ] = Path("huahuo-data")
+    host: Annotated[
+        str, Meta(description="address to listen on; use a TLS proxy in front of a public one")
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one")] = 8765
+    jwt_secret: Annotated[
+        str,
+        Meta(description="HS256 key of the tokens, at least 32 bytes; made at the first start where unset"),
+    ] = ""
+    master_key: Annotated[
+        str,
+        Meta(description="64 hex digits that wrap the mailboxes' keys; made at the first start where unset"),
+    ] = ""
+    origins: Annotated[
+        tuple[str, ...], Meta(description="browser origins accepted beside the server's own host name")
+    ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For counts")
+    ] = ()
+    connections_per_ip: Annotated[
+        int, Meta(ge=0, description="WebSocket connections per client address; 0 = no limit")
+    ] = 64
+    connections_per_user: Annotated[
+        int, Meta(ge=0, description="WebSocket connections per user; 0 = no limit")
+    ] = 32
+    messages_per_s: Annotated[
+        int, Meta(ge=0, description="messages per second and connection, burst twice that; 0 = no limit")
+    ] = _WIRE.messages_per_s
+    message_bytes_max: Annotated[int, Meta(ge=1024, description="largest client message, bytes")] = (
+        _WIRE.message_bytes_max
+    )
+    subscriptions_max: Annotated[int, Meta(ge=1, description="streams per connection")] = (
+        _WIRE.subscriptions_max
+    )
+    window: Annotated[
+        int,
+        Meta(
+            ge=1, le=4096, description="un-acked events per connection where the client asks for nothing else"
+        ),
+    ] = _WIRE.window
+    heartbeat_s: Annotated[
+        float,
+        Meta(ge=0.1, le=_SECONDS_MAX, description="seconds between pings; a client silent for two is closed"),
+    ] = _WIRE.heartbeat_s
+    auth_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a connection may stay unauthenticated")
+    ] = _WIRE.auth_timeout_s
+    ack_timeout_s: Annotated[
+        float,
+        Meta(ge=0.1, le=_SECONDS_MAX, description="seconds without an ack while events are outstanding"),
+    ] = _WIRE.ack_timeout_s
+    drain_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a stop may take")
+    ] = _WIRE.drain_timeout_s
+    mail_allow_private: Annotated[
+        bool, Meta(description="permit mail servers on loopback and private addresses, and any port")
+    ] = False
+    mail_ca_file: Annotated[
+        str, Meta(description="PEM file of further certificate authorities for mail servers")
+    ] = ""
+    checks_at_once: Annotated[int, Meta(ge=1, description="mailbox checks running at the same time")] = 64
+    checks_per_host: Annotated[
+        int, Meta(ge=1, description="mailbox checks running at the same time on one mail server")
+    ] = 8
+    checks_waiting_per_user: Annotated[
+        int, Meta(ge=1, description="queued checks of one user kept in memory; more of them wait in the log")
+    ] = 20_000
+    checks_waiting_max: Annotated[int, Meta(ge=1, description="the same, of all users")] = 100_000
+    mail_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a mail server may take for one answer")
+    ] = 30.0
+    mail_bytes_max: Annotated[
+        int, Meta(ge=65536, description="larger mails are kept with their headers only, bytes")
+    ] = 25 << 20
+    mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
+    entities_resident: Annotated[int, Meta(ge=16, description="mailboxes and rosters kept in memory")] = (
+        100_000
+    )
+    entity_idle_s: Annotated[
+        float, Meta(ge=1, le=_SECONDS_MAX, description="seconds after which an idle one leaves memory")
+    ] = 300.0
+    tail_events_max: Annotated[
+        int, Meta(ge=16, description="recent events kept in memory for fast delivery")
+    ] = 65_536
+    tail_bytes_max: Annotated[int, Meta(ge=65536, description="the same, bytes")] = 64 << 20
+    log_queue_bytes_per_user: Annotated[
+        int,
+        Meta(
+            ge=65536, description="bytes of one user's appends that may wait for their commit; beyond: `busy`"
+        ),
+    ] = 16 << 20
+    log_queue_bytes_max: Annotated[
+        int, Meta(ge=65536, description="the same, of all users; a user always has an even share of it")
+    ] = 64 << 20
+    jobs_waiting_per_user: Annotated[
+        int, Meta(ge=1, description="reads and parses of one user that may wait for a thread; beyond: `busy`")
+    ] = 1024
+    jobs_waiting_max: Annotated[
+        int, Meta(ge=1, description="the same, of all users; a user always has an even share of it")
+    ] = 8192
+    command_records_per_user: Annotated[
+        int, Meta(ge=1000, description="answers of commands remembered per user, at most 8 days")
+    ] = 100_000
+    ack_clients_per_user: Annotated[
+        int, Meta(ge=1, description="client ids per user whose acks are kept")
+    ] = 256
+    entities_bytes_max: Annotated[
+        int, Meta(ge=1048576, description="bytes of mailboxes and rosters kept in memory, by estimate")
+    ] = 128 << 20
+    unsent_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=1048576,
+            description="bytes of replies and snapshots not sent yet, of all users; beyond: `busy`",
+        ),
+    ] = _WIRE.unsent_bytes_max
+    unsent_bytes_per_user: Annotated[int, Meta(ge=1048576, description="the same for one user")] = (
+        _WIRE.unsent_bytes_per_user
+    )
+    unsent_bytes_per_connection: Annotated[
+        int, Meta(ge=1048576, description="the same for one connection; one reply may take 16 MiB")
+    ] = _WIRE.unsent_bytes_per_connection
+    dictionary: Annotated[
+        str, Meta(description="file of the zstd dictionary to compress with; the shipped one where unset")
+    ] = ""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error")
+    ] = "info"
+    log_json: Annotated[bool, Meta(description="log lines as JSON instead of text")] = False
 
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in SECRETS)
@@ -74,95 +169,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 SECRETS = frozenset({"jwt_secret", "master_key"})
 """Fields whose values never appear in output."""
 
-MEANING: Mapping[str, str] = {
-    "data": "directory of the log and its keys; one process per directory",
-    "host": "address to listen on; use a TLS proxy in front of a public one",
-    "port": "TCP port; 0 takes a free one",
-    "jwt_secret": "HS256 key of the tokens, at least 32 bytes; made at the first start where unset",
-    "master_key": "64 hex digits that wrap the mailboxes' data keys; made at the first start where unset",
-    "origins": "browser origins accepted beside the server's own host name",
-    "trusted_proxies": "addresses or networks whose X-Forwarded-For counts",
-    "connections_per_ip": "WebSocket connections per client address; 0 = no limit",
-    "connections_per_user": "WebSocket connections per user; 0 = no limit",
-    "messages_per_s": "messages per second and connection, burst twice that; 0 = no limit",
-    "message_bytes_max": "largest client message, bytes",
-    "subscriptions_max": "streams per connection",
-    "window": "un-acked events per connection where the client asks for nothing else",
-    "heartbeat_s": "seconds between pings; a client silent for two is closed",
-    "auth_timeout_s": "seconds a connection may stay unauthenticated",
-    "ack_timeout_s": "seconds without an ack while events are outstanding",
-    "drain_timeout_s": "seconds a stop may take",
-    "mail_allow_private": "permit mail servers on loopback and private addresses, and any port",
-    "mail_ca_file": "PEM file of further certificate authorities for mail servers",
-    "checks_at_once": "mailbox checks running at the same time",
-    "checks_per_host": "mailbox checks running at the same time on one mail server",
-    "checks_waiting_per_user": "queued checks of one user kept in memory; more of them wait in the log",
-    "checks_waiting_max": "the same, of all users",
-    "mail_timeout_s": "seconds a mail server may take for one answer",
-    "mail_bytes_max": "larger mails are kept with their headers only, bytes",
-    "mailboxes_per_user": "mailboxes one user may have",
-    "entities_resident": "mailboxes and rosters kept in memory",
-    "entity_idle_s": "seconds after which an idle one leaves memory",
-    "tail_events_max": "recent events kept in memory for fast delivery",
-    "tail_bytes_max": "the same, bytes",
-    "log_queue_bytes_per_user": "bytes of one user's appends that may wait for their commit; beyond: `busy`",
-    "log_queue_bytes_max": "the same, of all users; a user always has an even share of it",
-    "jobs_waiting_per_user": "reads and parses of one user that may wait for a thread; beyond: `busy`",
-    "jobs_waiting_max": "the same, of all users; a user always has an even share of it",
-    "command_records_per_user": "answers of commands remembered per user, at most 8 days",
-    "ack_clients_per_user": "client ids per user whose acks are kept",
-    "entities_bytes_max": "bytes of mailboxes and rosters kept in memory, by estimate",
-    "unsent_bytes_max": "bytes of replies and snapshots not sent yet, of all users; beyond: `busy`",
-    "unsent_bytes_per_user": "the same for one user",
-    "unsent_bytes_per_connection": "the same for one connection; one reply may take 16 MiB",
-    "dictionary": "file of the zstd dictionary to compress with; the shipped one where unset",
-    "log_level": "debug, info, warning or error",
-    "log_json": "log lines as JSON instead of text",
-}
-"""One sentence per setting; a test compares the names with `Settings` and with the README."""
+_TYPES: Mapping[str, Any] = get_type_hints(Settings, include_extras=True)
 
-MINIMA: Mapping[str, float] = {
-    "port": 0,
-    "connections_per_ip": 0,
-    "connections_per_user": 0,
-    "messages_per_s": 0,
-    "message_bytes_max": 1024,
-    "subscriptions_max": 1,
-    "window": 1,
-    "heartbeat_s": 0.1,
-    "auth_timeout_s": 0.1,
-    "ack_timeout_s": 0.1,
-    "drain_timeout_s": 0.1,
-    "checks_at_once": 1,
-    "checks_per_host": 1,
-    "checks_waiting_per_user": 1,
-    "checks_waiting_max": 1,
-    "mail_timeout_s": 0.1,
-    "mail_bytes_max": 65_536,
-    "mailboxes_per_user": 1,
-    "entities_resident": 16,
-    "entity_idle_s": 1,
-    "tail_events_max": 16,
-    "tail_bytes_max": 65_536,
-    "log_queue_bytes_per_user": 65_536,
-    "log_queue_bytes_max": 65_536,
-    "jobs_waiting_per_user": 1,
-    "jobs_waiting_max": 1,
-    "command_records_per_user": 1000,
-    "ack_clients_per_user": 1,
-    "entities_bytes_max": 1 << 20,
-    "unsent_bytes_max": 1 << 20,
-    "unsent_bytes_per_user": 1 << 20,
-    "unsent_bytes_per_connection": 1 << 20,
-}
-
-MAXIMA: Mapping[str, float] = {"port": 65_535, "window": 4096}
+MEANING: Mapping[str, str] = {name: get_args(kind)[1].description or "" for name, kind in _TYPES.items()}
+"""One sentence per setting."""
 
 _OTHER_VARIABLES = {"HUAHUO_TOKEN"}
 """Read by commands, but no settings."""
 
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off", ""}
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "": False}
 
 
 def load(
@@ -176,98 +191,119 @@ def load(
     """
     values: dict[str, Any] = {}
     if file is not None:
-        values.update(_from_file(file))
-    values.update(_from_environ(environ))
-    values.update({k: v for k, v in (flags or {}).items() if v is not None})
+        values.update(_converted(_read(file), str(file)))
+    variables = {name: environ[variable(name)] for name in _TYPES if variable(name) in environ}
+    values.update({name: _convert(name, text, variable(name)) for name, text in variables.items()})
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    values.update(_converted(given, "settings"))
     settings = Settings(**values)
-    _check(settings)
-    return settings
-
-
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings and are none: most likely a slip of the pen. To be warned of.
-
-    They are not refused, because a host may hold variables of newer versions or of other programs.
-    """
-    known = {PREFIX + name.upper() for name in Settings.__struct_fields__} | _OTHER_VARIABLES
-    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-
-
-def _from_file(file: Path) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}") from None
-    return {name: _convert(name, value, str(file)) for name, value in table.items()}
-
-
-def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    fields = {PREFIX + name.upper(): name for name in Settings.__struct_fields__}
-    return {
-        name: _convert(name, environ[variable], variable)
-        for variable, name in fields.items()
-        if variable in environ
-    }
-
-
-def _convert(name: str, value: object, source: str) -> Any:
-    """`value` (text, or what TOML gave) as the field's type."""
-    hints = Settings.__annotations__
-    if name not in hints:
-        known = ", ".join(sorted(hints))
-        raise ConfigError(f"{source}: there is no setting {name!r}; known: {known}")
-    wanted = hints[name]
-    try:
-        return _as_type(wanted, value)
-    except ValueError as error:
-        shown = "" if name in SECRETS else f", not {value!r}"
-        raise ConfigError(f"{source}: {name} must be {error}{shown}") from None
-
-
-def _as_type(wanted: Any, value: object) -> Any:
-    if wanted is Path:
-        return Path(str(value))
-    if get_origin(wanted) is tuple or isinstance(wanted, UnionType):
-        items = value.split(",") if isinstance(value, str) else value
-        if not isinstance(items, list) or not all(isinstance(item, get_args(wanted)[0]) for item in items):
-            raise ValueError("a list of texts (in the environment: separated by commas)")
-        return tuple(item.strip() for item in items if item.strip())
-    if wanted is bool:
-        text = str(value).lower()
-        if text not in _TRUE | _FALSE:
-            raise ValueError("1 or 0")
-        return text in _TRUE
-    if wanted in (int, float):
-        if isinstance(value, bool):
-            raise ValueError("a number")
-        if wanted is int and isinstance(value, float):
-            raise ValueError("a whole number")
-        try:
-            return wanted(value)
-        except (TypeError, ValueError):
-            raise ValueError("a whole number" if wanted is int else "a number") from None
-    if not isinstance(value, str):
-        raise ValueError("a text")  # noqa: TRY004  one kind of failure for the caller
-    return value
-
-
-def _check(settings: Settings) -> None:
-    for name, least in MINIMA.items():
-        value = getattr(settings, name)
-        if not value >= least:
-            raise ConfigError(f"{name} must be at least {least:g}, not {value}")
-        if math.isinf(value):
-            raise ConfigError(f"{name} must be finite, not {value}")
-    for name, most in MAXIMA.items():
-        value = getattr(settings, name)
-        if value > most:
-            raise ConfigError(f"{name} must be at most {most:g}, not {value}")
-    if settings.log_level not in ("debug", "info", "warning", "error"):
-        raise ConfigError(f"log_level must be debug, info, warning or error, not {settings.log_level!r}")
     for network in settings.trusted_proxies:
         try:
             ipaddress.ip_network(network, strict=False)
         except ValueError:
             raise ConfigError(f"trusted_proxies: {network!r} is not an address or a network") from None
+    return settings
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none, most likely misspelled. To be warned of.
+
+    They are not refused, because a host may hold variables of newer versions or of other programs.
+    """
+    known = {variable(name) for name in _TYPES} | _OTHER_VARIABLES
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
+def as_toml() -> str:
+    """A `huahuo.toml` in which every setting stands as a comment, with its meaning and its default."""
+    lines = [
+        "## Settings of huahuo. Remove the # in front of a line to change it.",
+        "## The environment (HUAHUO_PORT=…) and flags win over this file.",
+    ]
+    defaults = Settings()
+    for name, meaning in MEANING.items():
+        lines += ["", f"## {meaning} ({variable(name)})", f"# {name} = {_toml(getattr(defaults, name))}"]
+    return "\n".join(lines) + "\n"
+
+
+def changed(settings: Settings) -> dict[str, str]:
+    """The settings that differ from the defaults, as TOML values; secrets are not shown."""
+    defaults = Settings()
+    return {
+        name: "(set)" if name in SECRETS else _toml(getattr(settings, name))
+        for name in _TYPES
+        if getattr(settings, name) != getattr(defaults, name)
+    }
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, str | Path):
+        return json.dumps(str(value), ensure_ascii=False)
+    return str(value).lower()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from None
+
+
+def _converted(values: Mapping[str, object], source: str) -> dict[str, Any]:
+    for name in values:
+        if name not in _TYPES:
+            raise ConfigError(f"{source}: there is no setting {name!r}{_nearest(name, _TYPES)}")
+    return {name: _convert(name, value, source) for name, value in values.items()}
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f": did you mean {found[0]!r}?" if found else ": `huahuo config` lists all"
+
+
+def _convert(name: str, value: object, source: str) -> Any:
+    """`value` (text, or what TOML gave) as the field's type, within its bounds."""
+    kind = get_args(_TYPES[name])[0]
+    given = value
+    if kind is bool and isinstance(value, str):
+        given = _WORDS.get(value.lower(), value)
+    elif kind == tuple[str, ...] and isinstance(value, str):
+        given = value.split(",")
+    elif kind is str and not isinstance(value, str):
+        raise ConfigError(_refusal(name, value, source))
+    try:
+        converted = msgspec.convert(given, _TYPES[name], strict=False, dec_hook=lambda kind, one: kind(one))
+    except (msgspec.ValidationError, TypeError, ValueError):
+        raise ConfigError(_refusal(name, value, source)) from None
+    if isinstance(converted, tuple):
+        return tuple(item.strip() for item in converted if item.strip())
+    return converted
+
+
+def _refusal(name: str, value: object, source: str) -> str:
+    shown = "" if name in SECRETS else f", not {value!r}"
+    return f"{source}: {name} must be {_wanted(name)}{shown}"
+
+
+def _wanted(name: str) -> str:
+    """What a setting takes, in words."""
+    kind, meta = get_args(_TYPES[name])
+    if kind is bool:
+        return "1 or 0"
+    if kind == tuple[str, ...]:
+        return "a list of texts (in the environment: separated by commas)"
+    if kind in (int, float):
+        words = "a whole number" if kind is int else "a number"
+        most = "" if meta.le in (None, _SECONDS_MAX) else f" and at most {meta.le}"
+        return f"{words} of at least {meta.ge}{most}"
+    options = get_args(kind)
+    return f"one of {', '.join(options)}" if options else "a text"

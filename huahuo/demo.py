@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from eventstore.ambient import SystemAmbient
-from huahuo import config, logs, tokens
+from huahuo import config, keys, logs, tokens
 from huahuo.errors import ConfigError
 from huahuo.samplemail import ACCOUNTS, PASSWORD, Account, SampleMailServer
 from huahuo.wiring import App
@@ -60,7 +60,7 @@ async def _run(
     app, settings = await _start(data, port, ambient)
     try:
         token = tokens.mint(
-            settings,
+            keys.read_jwt_secret(settings),
             ambient,
             user_id=_USER_ID,
             username=_USERNAME,

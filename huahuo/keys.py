@@ -52,6 +52,11 @@ def read(settings: Settings) -> Keys:
     return Keys(_jwt(jwt_text), _master(master_text))
 
 
+def read_jwt_secret(settings: Settings) -> bytes:
+    """The token key alone, which needs no directory where the settings hold it. Raises as `read`."""
+    return _jwt(settings.jwt_secret or _read(settings.data / JWT_FILE))
+
+
 def _make_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -78,8 +83,14 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise ConfigError(
+                f"there is no directory {path.parent}: check --data,"
+                f" or make it by `huahuo serve --data {path.parent}`"
+            ) from None
         raise ConfigError(
-            f"{path} does not exist: start the service once with `huahuo serve --data {path.parent}`"
+            f"{path} does not exist: put the key that belongs to this directory there,"
+            f" or let `huahuo serve --data {path.parent}` make one if the directory is new"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from None

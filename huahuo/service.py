@@ -16,7 +16,7 @@ import structlog
 
 from eventstore.ambient import SystemAmbient
 from eventstore.errors import Closed, EventStoreError, Unavailable
-from huahuo import config, logs, tokens
+from huahuo import config, keys, logs, tokens
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.loops import run
 from huahuo.memory import Tidier
@@ -76,6 +76,8 @@ class Service:
         self._app: App | None = None
         self._bridge: Bridge | None = None
         self._thread: threading.Thread | None = None
+        self._pid = 0
+        """The process that called `start`; 0 before."""
         self._lock = threading.Lock()
 
     @classmethod
@@ -95,6 +97,7 @@ class Service:
             if not structlog.is_configured():  # an application that uses structlog has set it up its way
                 logs.configure(self._settings.log_level, as_json=self._settings.log_json)
             starting = _Starting()
+            self._pid = os.getpid()
             self._thread = threading.Thread(target=self._run, args=(starting,), name="huahuo", daemon=True)
             self._thread.start()
             starting.done.wait()
@@ -105,6 +108,7 @@ class Service:
 
     def stop(self, timeout_s: float = 15.0) -> None:
         """Drain and stop; idempotent. Running checks go on at the next start."""
+        self._must_not_be_a_fork()
         with self._lock:
             if self._thread is None or self._bridge is None:
                 return
@@ -148,7 +152,7 @@ class Service:
     ) -> str:
         """A sign-in token for one of your users. Raises ConfigError for what the service would refuse."""
         return tokens.mint(
-            self._settings,
+            keys.ensure(self._settings, self._ambient).jwt_secret,
             self._ambient,
             user_id=user_id,
             username=username,
@@ -203,7 +207,21 @@ class Service:
 
         return self._call(revoke)
 
+    def _must_not_be_a_fork(self) -> None:
+        """A fork copies this object but not its thread: a call would wait for ever or touch the log.
+
+        Raises:
+            NotRunning: this process was forked after `start`.
+        """
+        if self._pid not in (0, os.getpid()):
+            raise NotRunning(
+                f"process {self._pid} started the service, and this process was forked from it: start the"
+                " service after the fork and in one process only, and let the others publish as clients"
+                " (docs/embedding.md)"
+            )
+
     def _running(self) -> App:
+        self._must_not_be_a_fork()
         app = self._app
         if app is None:
             raise NotRunning("the service is not running: call start() first")

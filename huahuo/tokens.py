@@ -14,7 +14,7 @@ _SERVICE_TTL_S = 3600
 
 
 def mint(
-    settings: Settings,
+    jwt_secret: bytes,
     ambient: Ambient,
     *,
     user_id: int,
@@ -23,12 +23,12 @@ def mint(
     groups: tuple[str, ...] = (),
     ttl_s: float = 3600,
 ) -> str:
-    """A token that a service over `settings.data` accepts; its keys are made if there are none.
+    """A token that a service with this key accepts.
 
     Raises:
-        ConfigError: a field is one that the service would refuse, or the key cannot be had.
+        ConfigError: a field is one that the service would refuse.
     """
-    authenticator = Authenticator(keys.ensure(settings, ambient).jwt_secret)
+    authenticator = Authenticator(jwt_secret)
     principal = Principal(user_id, username, is_admin=admin, groups=groups)
     now_ms = ambient.now_ms()
     token = authenticator.mint(principal, now_ms=now_ms, ttl_s=ttl_s, jti=ambient.token())
@@ -50,5 +50,5 @@ def token_source(token: str | None, settings: Settings | None, ambient: Ambient)
         return lambda: token
     if settings is None:
         raise ConfigError("give --token (or HUAHUO_TOKEN), or --data to sign in as an admin")
-    keys.read(settings)
-    return lambda: mint(settings, ambient, user_id=0, username="huahuo", admin=True, ttl_s=_SERVICE_TTL_S)
+    jwt_secret = keys.read_jwt_secret(settings)
+    return lambda: mint(jwt_secret, ambient, user_id=0, username="huahuo", admin=True, ttl_s=_SERVICE_TTL_S)

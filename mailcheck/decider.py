@@ -120,10 +120,9 @@ def _found(writing: MailboxWriting, check_id: int, batch: Sequence[FetchedMail],
                 after=cursor.uidvalidity,
             )
         )
-        known = None
-    seen = 0 if known is None else known.uid
-    if known is not None and cursor.uid <= seen:
+    elif known is not None and cursor.uid <= known.uid:
         return
+    seen = writing.state.seen_under(cursor.folder, cursor.uidvalidity)
     fresh = [m for m in batch if _of(m, cursor) and seen < m.uid <= cursor.uid]
     fresh = list({m.uid: m for m in fresh}.values())
     writing.mails(fresh, cursor, check_id)

@@ -28,6 +28,9 @@ from mailcheck.events import (
     read,
 )
 
+_FORMER_MAX: Final = 8
+"""UIDVALIDITYs remembered of a folder; they change when a mailbox is made anew, so a handful in its life."""
+
 _NOTHING: Mapping[str, UidCursor] = MappingProxyType({})
 
 
@@ -62,6 +65,9 @@ class Mailbox(msgspec.Struct):
     secrets: tuple[str, ...] = ()
     check: Check | None = None
     cursors: dict[str, dict[str, UidCursor]] = msgspec.field(default_factory=dict)
+    former: dict[str, dict[str, list[UidCursor]]] = msgspec.field(default_factory=dict)
+    """By server and folder: where the folder was left under earlier UIDVALIDITYs, the latest last. A server
+    that was restored from a backup may return to one, and its mails must not be told again (I22)."""
 
     @property
     def exists(self) -> bool:
@@ -73,12 +79,19 @@ class Mailbox(msgspec.Struct):
         """Up to where each folder of the mailbox's present server has been seen."""
         return self.cursors.get(self.server.lower(), _NOTHING)
 
+    def seen_under(self, folder: str, uidvalidity: int) -> int:
+        """The highest UID seen in a folder of the present server under this UIDVALIDITY, 0 if none was."""
+        now = self.seen.get(folder)
+        former = self.former.get(self.server.lower(), {}).get(folder, ())
+        places = (now, *former) if now is not None else former
+        return max((place.uid for place in places if place.uidvalidity == uidvalidity), default=0)
+
 
 class MailboxFold:
     """How a mailbox follows from its own stream."""
 
     name: Final = "mailbox"
-    fingerprint: Final = "mailbox-2"
+    fingerprint: Final = "mailbox-3"
 
     def initial(self, stream: str) -> Mailbox:
         """See `Fold`. Raises ValueError for a stream that is no mailbox's."""
@@ -107,7 +120,9 @@ class MailboxFold:
                 check.progress = body.progress
             case CursorMoved():
                 folders = state.cursors.setdefault(state.server.lower(), {})
-                folders[body.folder] = UidCursor(body.folder, body.uidvalidity, body.uid)
+                cursor = UidCursor(body.folder, body.uidvalidity, body.uid)
+                _remember(state, folders.get(body.folder), cursor)
+                folders[body.folder] = cursor
                 if check is not None:
                     check.found += len(body.mails)
             case CheckEnded():
@@ -115,6 +130,7 @@ class MailboxFold:
             case MailboxDeleted():
                 state.deleted, state.check, state.secrets = True, None, ()
                 state.cursors.clear()
+                state.former.clear()
             case _:
                 pass
         return state
@@ -135,6 +151,18 @@ class MailboxFold:
 def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
     """One tuple for all mailboxes that have the same secrets."""
     return names
+
+
+def _remember(state: Mailbox, before: UidCursor | None, after: UidCursor) -> None:
+    """Keep where a folder stood when its UIDVALIDITY changed."""
+    if before is None or before.uidvalidity == after.uidvalidity:
+        return
+    folders = state.former.setdefault(state.server.lower(), {})
+    kept = folders.get(before.folder, [])
+    highest = max(one.uid for one in (*kept, before) if one.uidvalidity == before.uidvalidity)
+    others = [one for one in kept if one.uidvalidity != before.uidvalidity]
+    left = UidCursor(before.folder, before.uidvalidity, highest)
+    folders[before.folder] = [*others, left][-_FORMER_MAX:]
 
 
 def _reached(state: Mailbox, body: MailboxAdded | MailboxUpdated) -> None:

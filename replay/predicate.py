@@ -120,6 +120,19 @@ def rises(node: Node, rising: frozenset[str]) -> bool:
             return False
 
 
+def fields(node: Node) -> frozenset[Path]:
+    """The paths that the condition reads."""
+    match node:
+        case Literal():
+            return frozenset()
+        case Field(path):
+            return frozenset((path,))
+        case Not(of):
+            return fields(of)
+        case _:
+            return fields(node.left) | fields(node.right)
+
+
 def _value(node: Node, state: Any) -> Any:
     match node:
         case Literal():

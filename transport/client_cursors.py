@@ -16,7 +16,7 @@ class CursorStore(Protocol):
 
     `save` is called at most a few times a second, on the loop. A store that is behind (a crash between
     processing and saving) makes events come again: an application that must not see one twice keeps
-    the cursor with its own state, in one transaction, and passes it as `after`.
+    the cursor with its own state, in one transaction, and hands it in again (docs/python-client.md).
     """
 
     def load(self) -> Mapping[str, Cursor]:

@@ -123,6 +123,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     seq: int
     type: str
     data: dict[str, Any]
+    log: str = ""
+    """The id of the log that `seq` belongs to: `Cursor(event.log, event.seq)` goes on behind this event."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -144,7 +146,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     def __iter__(self) -> Iterator[Event]:
         for seq, body in enumerate(self.bodies, self.first):
-            yield Event(self.stream, seq, body["type"], body)
+            yield Event(self.stream, seq, body["type"], body, self.log)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -159,7 +161,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def __iter__(self) -> Iterator[Event]:
         data = {"type": "snapshot", "state": self.state, "outcome": self.outcome}
-        yield Event(self.stream, self.last, "snapshot", data)
+        yield Event(self.stream, self.last, "snapshot", data, self.log)
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -174,7 +176,7 @@ class Skipped(msgspec.Struct, frozen=True):
 
     def __iter__(self) -> Iterator[Event]:
         data = {"type": "skipped", "first": self.first, "reason": self.reason}
-        yield Event(self.stream, self.last, "skipped", data)
+        yield Event(self.stream, self.last, "skipped", data, self.log)
 
 
 type Item = Batch | Snapshot | Skipped

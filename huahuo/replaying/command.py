@@ -5,7 +5,6 @@ a condition that cannot be read).
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,22 +15,16 @@ from rich.console import Console
 
 from eventstore.ambient import SystemAmbient
 from eventstore.errors import EventStoreError
-from huahuo import config
 from huahuo.audit_record import record
+from huahuo.config import Settings
 from huahuo.errors import HuahuoError
+from huahuo.options import EXIT_NOTHING, EXIT_OK, EXIT_UNUSABLE, program
 from huahuo.replaying.source import opened
 from huahuo.tail import printable
 from replay.history import History
 
-EXIT_FOUND = 0
-EXIT_NOTHING = 1
-EXIT_UNUSABLE = 2
-
-app = typer.Typer(
-    name="replay",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    help="The log as a time-travel debugger: read-only, on a live directory, a copy or an export.",
+app = program(
+    "replay", "The log as a time-travel debugger: read-only, on a live directory, a copy or an export."
 )
 
 Data = Annotated[Path | None, typer.Option(help="Data directory, or an export.", show_default="huahuo-data")]
@@ -49,26 +42,21 @@ EventName = Annotated[str, typer.Argument(metavar="EVENT", help="STREAM#SEQ, or 
 AMBIENT = SystemAmbient()
 
 
-def settings(data: Path | None) -> config.Settings:
-    """The settings of a data directory."""
-    return config.load(environ=os.environ, flags={"data": data})
-
-
 def look_at(
-    data: Path | None,
+    given: Settings,
     what: dict[str, object],
     body: Callable[[History], Awaitable[int]],
     *,
     verify: bool = False,
 ) -> None:
-    """Run `body` over the history at `data` and exit with its code.
+    """Run `body` over the history of `given.data` and exit with its code.
 
     On a live directory it is recorded first who looks at `what`; a copy and an export record nothing.
     """
     command = what.pop("replay")
 
     async def main() -> int:
-        async with looked_at(data, f"replay {command}", what, verify=verify) as history:
+        async with looked_at(given, f"replay {command}", what, verify=verify) as history:
             return await body(history)
 
     leave(main)
@@ -76,10 +64,9 @@ def look_at(
 
 @asynccontextmanager
 async def looked_at(
-    data: Path | None, command: str, what: Mapping[str, object], *, verify: bool = False
+    given: Settings, command: str, what: Mapping[str, object], *, verify: bool = False
 ) -> AsyncIterator[History]:
-    """The history at `data`, once it is recorded who looks at `what`. Raises as `record` and `opened`."""
-    given = settings(data)
+    """The history of `given.data`, once it is recorded who looks. Raises as `record` and `opened`."""
     if given.data.is_dir():
         await record(given, command, {name: value for name, value in what.items() if value is not None})
     async with opened(given.data, whole=verify) as history:
@@ -102,5 +89,5 @@ def leave(main: Callable[[], Awaitable[int]]) -> None:
         errors.print(f"huahuo: {printable(str(error))}", markup=False, soft_wrap=True)
         code = EXIT_UNUSABLE
     except BrokenPipeError:  # the reader of the pipe has seen enough
-        code = 0
+        code = EXIT_OK
     raise typer.Exit(code)

@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from huahuo.errors import ConfigError
+from huahuo.options import EXIT_OK, ConfigFile, settings
 from huahuo.replaying import look
 from huahuo.replaying.command import (
     AMBIENT,
-    EXIT_FOUND,
     After,
     At,
     Data,
@@ -28,12 +28,17 @@ from replay.stepper import Stepper
 
 @app.command(epilog="Example:  huahuo replay state mailbox/17 --at -5m")
 def state(
-    entity: Entity, data: Data = None, at: At = None, as_json: Json = False, verify: Verify = False
+    entity: Entity,
+    data: Data = None,
+    config_file: ConfigFile = None,
+    at: At = None,
+    as_json: Json = False,
+    verify: Verify = False,
 ) -> None:
     """The state of an entity as of then."""
     out = Out(as_json=as_json)
     look_at(
-        data,
+        settings(data, config_file),
         {"replay": "state", "entity": entity, "at": at},
         lambda history: look.state(history, entity, at, AMBIENT, out),
         verify=verify,
@@ -44,6 +49,7 @@ def state(
 def log(
     entity: Entity,
     data: Data = None,
+    config_file: ConfigFile = None,
     after: After = None,
     until: Until = None,
     diff: Annotated[bool, typer.Option("--diff", help="With what each event changed.")] = False,
@@ -55,7 +61,7 @@ def log(
     """The events of an entity, a stream, or (`log`) all."""
     out = Out(as_json=as_json)
     look_at(
-        data,
+        settings(data, config_file),
         {"replay": "log", "entity": entity, "after": after, "until": until},
         lambda history: look.log(
             history,
@@ -77,6 +83,7 @@ def blame(
     entity: Entity,
     path: Annotated[str, typer.Argument(help='A field: status, check.progress, cursors["a.b"].INBOX.')],
     data: Data = None,
+    config_file: ConfigFile = None,
     at: At = None,
     as_json: Json = False,
     verify: Verify = False,
@@ -84,7 +91,7 @@ def blame(
     """Which event last changed a field, caused by what, by whom."""
     out = Out(as_json=as_json)
     look_at(
-        data,
+        settings(data, config_file),
         {"replay": "blame", "entity": entity, "path": path, "at": at},
         lambda history: look.blamed(history, entity, path, at, AMBIENT, out),
         verify=verify,
@@ -92,11 +99,20 @@ def blame(
 
 
 @app.command(epilog="Example:  huahuo replay why user/42#1042")
-def why(event: EventName, data: Data = None, as_json: Json = False, verify: Verify = False) -> None:
+def why(
+    event: EventName,
+    data: Data = None,
+    config_file: ConfigFile = None,
+    as_json: Json = False,
+    verify: Verify = False,
+) -> None:
     """The chain of causes that led to an event."""
     out = Out(as_json=as_json)
     look_at(
-        data, {"replay": "why", "event": event}, lambda history: look.why(history, event, out), verify=verify
+        settings(data, config_file),
+        {"replay": "why", "event": event},
+        lambda history: look.why(history, event, out),
+        verify=verify,
     )
 
 
@@ -104,6 +120,7 @@ def why(event: EventName, data: Data = None, as_json: Json = False, verify: Veri
 def effects(
     event: EventName,
     data: Data = None,
+    config_file: ConfigFile = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many events.")] = 1000,
     as_json: Json = False,
     verify: Verify = False,
@@ -111,7 +128,7 @@ def effects(
     """What came of an event."""
     out = Out(as_json=as_json)
     look_at(
-        data,
+        settings(data, config_file),
         {"replay": "effects", "event": event},
         lambda history: look.effects(history, event, out, limit=limit),
         verify=verify,
@@ -122,6 +139,7 @@ def effects(
 def when(
     condition: Annotated[str, typer.Argument(help="An entity and a condition over its fields.")],
     data: Data = None,
+    config_file: ConfigFile = None,
     after: After = None,
     until: Until = None,
     monotone: Annotated[
@@ -133,7 +151,7 @@ def when(
     """The first moment at which a condition became true."""
     out = Out(as_json=as_json)
     look_at(
-        data,
+        settings(data, config_file),
         {"replay": "when", "condition": condition, "after": after, "until": until},
         lambda history: look.when(history, condition, after, until, AMBIENT, out, monotone=monotone),
         verify=verify,
@@ -141,7 +159,7 @@ def when(
 
 
 @app.command(epilog="Example:  huahuo replay step mailbox/17")
-def step(entity: Entity, data: Data = None, verify: Verify = False) -> None:
+def step(entity: Entity, data: Data = None, config_file: ConfigFile = None, verify: Verify = False) -> None:
     """Walk through an entity's events in the terminal: forward, backward, search, watch."""
     try:
         from huahuo.replaying.step import StepApp
@@ -153,6 +171,6 @@ def step(entity: Entity, data: Data = None, verify: Verify = False) -> None:
     async def body(history: History) -> int:
         walker = StepApp(Stepper(history, await subject(history, entity)), AMBIENT)
         await walker.run_async()
-        return EXIT_FOUND
+        return EXIT_OK
 
-    look_at(data, {"replay": "step", "entity": entity}, body, verify=verify)
+    look_at(settings(data, config_file), {"replay": "step", "entity": entity}, body, verify=verify)

@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 from huahuo.errors import ConfigError
+from huahuo.options import EXIT_NOTHING, EXIT_OK, ConfigFile, settings
 from huahuo.replaying import look
 from huahuo.replaying.command import (
     AMBIENT,
-    EXIT_FOUND,
-    EXIT_NOTHING,
     After,
     At,
     Data,
@@ -21,7 +20,6 @@ from huahuo.replaying.command import (
     leave,
     look_at,
     looked_at,
-    settings,
 )
 from huahuo.replaying.show import Out
 from replay.history import History
@@ -38,6 +36,7 @@ Against = Annotated[str | None, typer.Option(help="Another version: a commit of 
 @app.command(epilog="Example:  huahuo replay export --to log.parquet --format parquet --after -7d")
 def export(
     data: Data = None,
+    config_file: ConfigFile = None,
     to: Annotated[Path | None, typer.Option(help="File to write.", show_default="standard output")] = None,
     form: Annotated[Format, typer.Option("--format", help="What other tool it is for.")] = "jsonl",
     stream: Annotated[
@@ -58,16 +57,17 @@ def export(
         upto = await position_of_moment(history, own, look.moment(until, AMBIENT, AtHead()))
         count = await write(history, names, start, upto, form, to)
         typer.echo(f"{count} events", err=True)
-        return EXIT_FOUND if count else EXIT_NOTHING
+        return EXIT_OK if count else EXIT_NOTHING
 
     what: dict[str, object] = {"replay": "export", "streams": stream, "after": after, "until": until}
-    look_at(data, what, body, verify=verify)
+    look_at(settings(data, config_file), what, body, verify=verify)
 
 
 @app.command("import", epilog="Example:  huahuo replay import log.jsonl --data ./other")
 def import_(
     source: Annotated[Path, typer.Argument(help="An export in JSON Lines.")],
     data: Annotated[Path, typer.Option(help="Directory for the new log; it must not have one.")],
+    config_file: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Make a new log, with a new id, of an export."""
@@ -75,12 +75,12 @@ def import_(
     async def main() -> int:
         from huahuo.replaying.transfer import import_ as body
 
-        count, log_id = await body(source, settings(data), AMBIENT)
+        count, log_id = await body(source, settings(data, config_file), AMBIENT)
         if as_json:
             Out(as_json=True).json({"events": count, "log": log_id, "data": str(data)})
         else:
             typer.echo(f"{count} events in the new log {log_id}")
-        return EXIT_FOUND
+        return EXIT_OK
 
     leave(main)
 
@@ -90,6 +90,7 @@ def import_(
 )
 def fork(
     data: Data = None,
+    config_file: ConfigFile = None,
     at: At = None,
     skip: Annotated[list[str] | None, typer.Option(help="Leave this event out; repeatable.")] = None,
     put: Annotated[
@@ -111,7 +112,7 @@ def fork(
         wanted = edits(skip or (), put or (), add or ())
         return await forked(history, at, wanted, to, AMBIENT, out)
 
-    look_at(data, what, body)
+    look_at(settings(data, config_file), what, body)
 
 
 @app.command(epilog="Example:  huahuo replay diff ./data if.jsonl mailbox/17")
@@ -123,6 +124,7 @@ def diff(
     ] = None,
     at: Annotated[str | None, typer.Option(help="Up to this moment of the first.")] = None,
     other_at: Annotated[str | None, typer.Option(help="Up to this moment of the other.")] = None,
+    config_file: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """How two runs, or two moments of one, differ: the first event, and the states."""
@@ -132,15 +134,16 @@ def diff(
     what: dict[str, object] = {"replay": "diff", "other": str(other), "entities": entities, "at": at}
 
     async def body(history: History) -> int:
-        async with looked_at(other, "replay diff", what) as second:
+        async with looked_at(settings(other, config_file), "replay diff", what) as second:
             return await differ(history, second, tuple(entities or ()), (at, other_at), AMBIENT, out)
 
-    look_at(one, what, body)
+    look_at(settings(one, config_file), what, body)
 
 
 @app.command(epilog="Example:  huahuo replay serve --speed 10x --from -1h")
 def serve(
     data: Data = None,
+    config_file: ConfigFile = None,
     speed: Annotated[str, typer.Option(help="1x is how it was; 10x ten times as quick.")] = "1x",
     start: Annotated[str | None, typer.Option("--from", help="What came before is history already.")] = None,
     to: Annotated[str | None, typer.Option(help="End with this moment.", show_default="head")] = None,
@@ -167,7 +170,7 @@ def serve(
             history, after, upto, factor, port, user_id, AMBIENT, out, wait=wait, stay=stay
         )  # fmt: skip
 
-    look_at(data, {"replay": "serve", "from": start, "to": to}, body)
+    look_at(settings(data, config_file), {"replay": "serve", "from": start, "to": to}, body)
 
 
 def _factor(text: str) -> float:
@@ -183,6 +186,7 @@ def _factor(text: str) -> float:
 @app.command(epilog="Example:  huahuo replay check --against v0.1.0 --save tests/histories/test_progress.py")
 def check(
     data: Data = None,
+    config_file: ConfigFile = None,
     code: Code = None,
     against: Against = None,
     until: Until = None,
@@ -199,12 +203,13 @@ def check(
         upto = await position_of_moment(history, "log", look.moment(until, AMBIENT, AtHead()))
         return await compare(history, upto, code, against, save, out)
 
-    look_at(data, {"replay": "check", "until": until}, body)
+    look_at(settings(data, config_file), {"replay": "check", "until": until}, body)
 
 
 @app.command(epilog="Example:  huahuo replay bisect --against HEAD~20")
 def bisect(
     data: Data = None,
+    config_file: ConfigFile = None,
     code: Code = None,
     against: Against = None,
     until: Until = None,
@@ -221,7 +226,7 @@ def bisect(
         upto = await position_of_moment(history, "log", look.moment(until, AMBIENT, AtHead()))
         return await compare(history, upto, code, against, out)
 
-    look_at(data, {"replay": "bisect", "until": until}, body)
+    look_at(settings(data, config_file), {"replay": "bisect", "until": until}, body)
 
 
 def _one_version(code: Path | None, against: str | None) -> bool:

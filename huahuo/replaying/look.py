@@ -3,6 +3,9 @@
 Each returns the exit code: 0 found, 1 nothing found.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from eventstore.ambient import Ambient, rfc3339
@@ -11,13 +14,14 @@ from huahuo.errors import ConfigError
 from huahuo.replaying.show import Out, changes_plain, event_plain
 from huahuo.replaying.source import subject
 from replay import causes, predicate
-from replay.delta import parse_path
+from replay.delta import MISSING, look, parse_path, written
 from replay.history import History, event_at, event_of
 from replay.moment import AtHead, AtSeq, Moment, parse_event, parse_moment
 from replay.timeline import Timeline, blame, first_true
 
 FOUND, NOTHING = 0, 1
 """Exit codes."""
+_FIELDS_SHOWN_MAX = 30
 
 
 def moment(text: str | None, ambient: Ambient, otherwise: Moment) -> Moment:
@@ -148,6 +152,8 @@ async def when(
     if found is None:
         if not out.as_json:
             out.line(f"it never became true up to @{upto}")
+            for line in _unknown_fields(node, entity, await timeline.seek(upto)):
+                out.line(line)
         return NOTHING
     if out.as_json:
         event = None if found.event is None else event_plain(found.event)
@@ -159,6 +165,19 @@ async def when(
             out.event(found.event)
         out.state(found.state)
     return FOUND
+
+
+def _unknown_fields(node: predicate.Node, entity: str, state: Any) -> list[str]:
+    """A line for each field of the condition that the state does not have, with the fields that it has."""
+    lines = []
+    for path in sorted(predicate.fields(node)):
+        depth = next((n for n in range(len(path)) if look(state, path[: n + 1]) is MISSING), len(path))
+        around = look(state, path[:depth])
+        if depth < len(path) and isinstance(around, Mapping):
+            there = ", ".join(str(name) for name in list(around)[:_FIELDS_SHOWN_MAX]) or "none"
+            inside = f" in {written(path[:depth])}" if depth else ""
+            lines.append(f"{entity} has no field {path[depth]!r}{inside} at the end; its fields: {there}")
+    return lines
 
 
 def _tell(out: Out, links: list[causes.Link]) -> None:

@@ -85,7 +85,7 @@ def test_a_setting_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     done = huahuo("serve", "--data", str(tmp_path), HUAHUO_PORT="many")
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == [
-        "huahuo: HUAHUO_PORT: port must be a whole number, not 'many'"
+        "huahuo: HUAHUO_PORT: port must be a whole number of at least 0 and at most 65535, not 'many'"
     ]
 
 

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from eventstore.ambient import SystemAmbient
-from huahuo import config, tokens
+from huahuo import config, keys, tokens
 from huahuo.wiring import App
 from mailcheck.listing import RowsCut
 from mailcheck.rows import Row
@@ -185,7 +185,7 @@ def test_the_service_lists_its_mailboxes_in_pages_to_the_python_client(tmp_path:
         app = App(settings, SystemAmbient())
         await app.start()
         try:
-            token = tokens.mint(settings, SystemAmbient(), user_id=42, username="alice")
+            token = tokens.mint(keys.read_jwt_secret(settings), SystemAmbient(), user_id=42, username="alice")
             async with Client(app.url, token=token) as client:
                 lines = "\n".join(f"user{n:04}@example.com----secret-{n}" for n in range(5_000))
                 await client.send("import_emails", data=lines, mail_type="imap")

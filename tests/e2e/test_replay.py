@@ -166,6 +166,8 @@ def test_the_log_tells_what_each_event_changed(recorded: Recorded, copy: Path) -
 def test_what_is_not_there_ends_with_1_and_what_cannot_be_used_with_2(copy: Path, tmp_path: Path) -> None:
     replay("state", "mailbox/99", "--data", copy, code=1)
     replay("when", f'{U} emails.1.status == "nonsense"', "--data", copy, code=1)
+    said = replay("when", f"{U} foo == 1", "--data", copy, code=1)
+    assert "no field 'foo' at the end; its fields: emails" in said
     replay("why", f"{U}#9999", "--data", copy, code=1)
     replay("when", f"{U} status = 3", "--data", copy, code=2)
     replay("state", U, "--at", "yesterday", "--data", copy, code=2)

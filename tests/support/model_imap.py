@@ -79,7 +79,9 @@ class ModelImap:
         assert task is not None
         self._tasks.append(task)
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            # asyncio's streams of Python 3.12.1 report a cancelled handler as an unhandled exception.
+            gone = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+            with contextlib.suppress(*gone):
                 await _Session(self, reader, writer).run()
         finally:
             writer.close()

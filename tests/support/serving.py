@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eventstore.ambient import SystemAmbient
-from huahuo import config, tokens
+from huahuo import tokens
 
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
@@ -78,10 +78,8 @@ class Serving:
         groups: tuple[str, ...] = (),
         ttl_s: float = 3600,
     ) -> str:
-        environ = {"HUAHUO_JWT_SECRET": JWT_SECRET, "HUAHUO_MASTER_KEY": MASTER_KEY}
-        settings = config.load(environ=environ, flags={"data": self.data})
         return tokens.mint(
-            settings,
+            JWT_SECRET.encode(),
             SystemAmbient(),
             user_id=user_id,
             username=username,

@@ -1,10 +1,11 @@
 """Settings: which source wins, and what a mistake says."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from huahuo.config import Settings, load, unknown_variables
+from huahuo.config import MEANING, Settings, as_toml, changed, load, unknown_variables
 from huahuo.errors import ConfigError
 
 
@@ -39,13 +40,13 @@ def test_booleans_in_the_environment(value: str, wanted: bool) -> None:
     ("environ", "said"),
     [
         ({"HUAHUO_PORT": "many"}, "HUAHUO_PORT: port must be a whole number"),
-        ({"HUAHUO_PORT": "70000"}, "port must be at most 65535"),
-        ({"HUAHUO_WINDOW": "0"}, "window must be at least 1"),
+        ({"HUAHUO_PORT": "70000"}, "port must be a whole number of at least 0 and at most 65535"),
+        ({"HUAHUO_WINDOW": "0"}, "window must be a whole number of at least 1"),
         ({"HUAHUO_MAIL_ALLOW_PRIVATE": "maybe"}, "must be 1 or 0"),
         ({"HUAHUO_TRUSTED_PROXIES": "proxy"}, "'proxy' is not an address"),
-        ({"HUAHUO_LOG_LEVEL": "loud"}, "log_level must be"),
-        ({"HUAHUO_HEARTBEAT_S": "nan"}, "heartbeat_s must be at least"),
-        ({"HUAHUO_HEARTBEAT_S": "inf"}, "heartbeat_s must be finite"),
+        ({"HUAHUO_LOG_LEVEL": "loud"}, "log_level must be one of debug, info, warning, error"),
+        ({"HUAHUO_HEARTBEAT_S": "nan"}, "heartbeat_s must be a number of at least"),
+        ({"HUAHUO_HEARTBEAT_S": "inf"}, "heartbeat_s must be a number"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_with_its_source(environ: dict[str, str], said: str) -> None:
@@ -53,11 +54,34 @@ def test_a_value_that_does_not_fit_is_refused_with_its_source(environ: dict[str,
         load(environ=environ)
 
 
-def test_an_unknown_name_in_the_file_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+def test_an_unknown_name_in_the_file_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
     file = tmp_path / "huahuo.toml"
     file.write_text("prot = 1\n")
-    with pytest.raises(ConfigError, match=r"no setting 'prot'.*port"):
+    with pytest.raises(ConfigError, match="no setting 'prot': did you mean 'port'"):
         load(environ={}, file=file)
+
+
+def test_a_flag_is_checked_like_any_other_source() -> None:
+    with pytest.raises(ConfigError, match="no setting 'windwo': did you mean 'window'"):
+        load(environ={}, flags={"windwo": 1})
+
+
+def test_every_setting_has_a_sentence() -> None:
+    assert [name for name in Settings.__struct_fields__ if not MEANING[name]] == []
+
+
+def test_the_printed_file_holds_every_setting_with_its_default(tmp_path: Path) -> None:
+    printed = as_toml()
+    values = tomllib.loads("\n".join(line[2:] for line in printed.splitlines() if line.startswith("# ")))
+    assert set(values) == set(Settings.__struct_fields__)
+    file = tmp_path / "huahuo.toml"
+    file.write_text("\n".join(line[2:] for line in printed.splitlines() if line.startswith("# ")))
+    assert load(environ={}, file=file) == Settings()
+
+
+def test_what_differs_from_the_defaults_can_be_shown_without_secrets() -> None:
+    settings = load(environ={"HUAHUO_WINDOW": "7", "HUAHUO_JWT_SECRET": "canary"})
+    assert changed(settings) == {"window": "7", "jwt_secret": "(set)"}
 
 
 def test_a_broken_number_in_the_file_is_not_cut_to_a_whole_one(tmp_path: Path) -> None:

@@ -245,6 +245,17 @@ def test_a_changed_uidvalidity_is_a_fact_and_everything_is_new() -> None:
     assert book.types(U).count("mail_received") == 2
 
 
+def test_a_server_that_returns_to_an_earlier_uidvalidity_tells_only_new_mails() -> None:
+    book = running()
+    book.mailbox(1, MailsFound(1, (mail(1), mail(2)), cursor(2)))
+    book.mailbox(1, MailsFound(1, (mail(1, uidvalidity=2),), cursor(1, uidvalidity=2)))
+    book.mailbox(1, MailsFound(1, (mail(1),), cursor(1)))
+    book.mailbox(1, MailsFound(1, (), cursor(0, uidvalidity=2)))
+    book.mailbox(1, MailsFound(1, (mail(1), mail(2), mail(3)), cursor(3)))
+    assert book.types(U).count("mail_received") == 4
+    assert broken_mails(book.events) == []
+
+
 def test_the_cursor_moves_at_the_end_of_a_check_too() -> None:
     book = running()
     book.mailbox(1, Finish(1, "ok", cursor=cursor(12)))

@@ -1,11 +1,11 @@
-"""Writes the settings table of README.md from `huahuo.config`, the owner of the settings.
+"""Writes the settings table of docs/settings.md from `huahuo.config`, the owner of the settings.
 
-Run `python scripts/readme_settings.py`; a test fails when the table is not what this prints.
+Run `python scripts/settings_page.py`; a test fails when the table is not what this prints.
 """
 
 from pathlib import Path
 
-from huahuo.config import MEANING, PREFIX, Settings
+from huahuo.config import MEANING, Settings, variable
 
 BEGIN, END = "<!-- settings -->\n", "<!-- /settings -->"
 
@@ -17,18 +17,18 @@ def table() -> str:
     for name in Settings.__struct_fields__:
         value = getattr(defaults, name)
         shown = "–" if value in ("", ()) else str(int(value)) if isinstance(value, bool) else str(value)
-        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {MEANING[name]} |\n")
+        rows.append(f"| `{variable(name)}` | {shown} | {MEANING[name]} |\n")
     return "".join(rows)
 
 
-def with_table(readme: str) -> str:
-    """`readme` with the table of today."""
-    head, rest = readme.split(BEGIN)
+def with_table(page: str) -> str:
+    """`page` with the table of today."""
+    head, rest = page.split(BEGIN)
     _old, tail = rest.split(END)
     top = "| environment | default | meaning |\n|---|---|---|\n"
     return head.removesuffix(top) + BEGIN + top + table() + END + tail
 
 
 if __name__ == "__main__":
-    path = Path(__file__).resolve().parent.parent / "README.md"
-    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+    target = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+    target.write_text(with_table(target.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,45 @@
+"""What the commands share: the options that many have, exit codes, and how help and errors are shown."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from huahuo import config
+
+EXIT_OK = 0
+"""Found, whole, the same."""
+EXIT_NOTHING = 1
+"""Nothing found, damaged or different; of commands that only do something: it failed."""
+EXIT_UNUSABLE = 2
+"""The command cannot be carried out as given: no such directory, key, place or setting."""
+
+Data = Annotated[
+    Path | None, typer.Option(help="Directory of the log and its keys.", show_default="huahuo-data")
+]
+Look = Annotated[
+    Path | None, typer.Option("--data", help="Data directory, live or a copy.", show_default="huahuo-data")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with settings; see `huahuo config`.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+
+
+def program(name: str, text: str) -> typer.Typer:
+    """A group of commands. Boxes and colours only where a person looks: pipes get plain lines."""
+    plain = not (sys.stdout.isatty() and sys.stderr.isatty())
+    return typer.Typer(
+        name=name,
+        no_args_is_help=True,
+        rich_markup_mode=None if plain else "rich",
+        pretty_exceptions_enable=False,
+        help=text,
+    )
+
+
+def settings(data: Path | None, config_file: Path | None, **flags: Any) -> config.Settings:
+    """The settings in force for a command. Raises ConfigError."""
+    return config.load(environ=os.environ, file=config_file, flags={"data": data, **flags})

@@ -1,0 +1,40 @@
+#!/bin/sh
+# The whole suite on every Python from 3.12 on that this machine has, each in an environment of its own
+# (.venv-3.12, …). Interpreters that are absent are named. Called by make check-all.
+set -eu
+cd "$(dirname "$0")/.."
+say() { printf 'check-all: %s\n' "$*" >&2; }
+
+find_python() { # find_python 3.12: the path of a CPython of that version with venv
+    for path in "python$1" "/usr/bin/python$1" "/usr/local/bin/python$1" "/opt/homebrew/bin/python$1" \
+        "${HOME:-/nonexistent}"/.pyenv/versions/"$1".*/bin/python \
+        "${HOME:-/nonexistent}"/.local/bin/"python$1"; do
+        path=$(command -v "$path" 2>/dev/null) || continue
+        if "$path" -c 'import ssl, sqlite3, venv, ensurepip' >/dev/null 2>&1; then
+            printf '%s\n' "$path"
+            return 0
+        fi
+    done
+    return 1
+}
+
+absent= failed= ran=
+for version in 3.12 3.13 3.14; do
+    if ! python=$(find_python "$version"); then
+        absent="$absent $version"
+        continue
+    fi
+    venv=.venv-$version
+    stamp=$venv/.ready
+    if ! { [ -f "$stamp" ] && [ ! pyproject.toml -nt "$stamp" ] && [ ! constraints.txt -nt "$stamp" ]; }; then
+        say "installing for $("$python" --version) ($python)"
+        "$python" -m venv --clear "$venv"
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check 'pip>=25.1'
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt --group dev -e '.[demo,flask]'
+        touch "$stamp"
+    fi
+    say "the suite on Python $version"
+    if "$venv/bin/python" -m pytest "$@"; then ran="$ran $version"; else failed="$failed $version"; fi
+done
+say "passed on:${ran:- none}; failed on:${failed:- none}; absent here:${absent:- none}"
+[ -z "$failed" ] && [ -n "$ran" ]

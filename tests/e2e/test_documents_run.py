@@ -1,0 +1,125 @@
+"""Code in the documents runs as it stands there."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from huahuo import NotRunning, Service
+from tests.support.serving import Serving, serving
+from tests.support.snippets import run, snippet
+from transport.client import Client
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+PYTHON_CLIENT = "docs/python-client.md"
+DEADLINE_S = 30
+EVENTS = 300
+KILLS = 4
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Serving]:
+    with serving(tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def in_an_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+
+
+async def publish(server: Serving, count: int) -> None:
+    async with Client(server.url, token=server.token(1, "admin", admin=True)) as client:
+        for number in range(count):
+            await client.send("publish", stream="group/ops", type="order", number=number)
+
+
+async def _read_three(server: Serving, page: str, name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    await publish(server, 3)
+    names = {"url": server.url, "token": server.token(42, "alice", groups=("ops",))}
+    reading = asyncio.create_task(run(snippet(page, name, url=server.url), names))
+    printed = ""
+    async with asyncio.timeout(DEADLINE_S):
+        while printed.count(" order") < 3:
+            await asyncio.sleep(0)
+            printed += capsys.readouterr().out
+    reading.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await reading
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("page", "name"), [("README.md", "readme"), (PYTHON_CLIENT, "client"), (PYTHON_CLIENT, "file")]
+)
+def test_a_reader_of_the_page_prints_every_event(
+    server: Serving, page: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("token.txt").write_text(server.token(42, "alice", groups=("ops",)) + "\n", encoding="utf-8")
+    assert asyncio.run(_read_three(server, page, name, capsys)).count(" order") == 3
+
+
+def test_a_cursor_in_ones_own_transaction_makes_each_event_count_once_over_kills(server: Serving) -> None:
+    token = server.token(42, "alice", groups=("ops",))
+    arguments = [sys.executable, "-m", "tests.support.snippet_child", PYTHON_CLIENT, "transaction"]
+    seen = 0
+    for round_ in range(KILLS + 1):
+        child = subprocess.Popen([*arguments, server.url, token])
+        try:
+            asyncio.run(publish(server, EVENTS // (KILLS + 1)))
+            wanted = seen + 1 if round_ < KILLS else EVENTS
+            seen = _wait_for(wanted)
+        finally:
+            child.kill()
+            child.wait()
+    with contextlib.closing(sqlite3.connect("orders.db")) as db:
+        assert db.execute("SELECT count(*), min(seq), max(seq) FROM seen").fetchone() == (EVENTS, 1, EVENTS)
+
+
+def _wait_for(count: int) -> int:
+    """Wait until the child has written this many events; a repeated one would have ended it."""
+    for _ in range(DEADLINE_S * 100):
+        with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(_database()) as db:
+            found = db.execute("SELECT count(*) FROM seen").fetchone()[0]
+            if found >= count:
+                return int(found)
+        with contextlib.suppress(TimeoutError):
+            asyncio.run(asyncio.wait_for(asyncio.Event().wait(), 0.01))
+    raise AssertionError(f"the reader never came to {count} events")
+
+
+def _database() -> sqlite3.Connection:
+    return sqlite3.connect("file:orders.db?mode=ro", uri=True)
+
+
+def test_the_service_of_the_page_publishes() -> None:
+    names: dict[str, object] = {}
+    exec(snippet("docs/embedding.md", "service"), names)
+    assert names["position"] == 1
+
+
+def test_a_service_that_was_started_before_a_fork_says_so_in_the_child(tmp_path: Path) -> None:
+    with Service(data=tmp_path / "data", port=0, environ={}, log_level="error") as service:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                service.publish("system", "system_notification", {"message": "x", "level": "info"})
+                said = "nothing was raised"
+            except NotRunning as error:
+                said = str(error)
+            finally:
+                os.write(writer, said.encode())
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert "forked" in os.read(reader, 4096).decode()
+        assert service.publish("system", "system_notification", {"message": "x", "level": "info"}) > 0
