@@ -12,7 +12,7 @@ Of a pruned event the link stays, so that the chain goes on behind it; that it w
 taken away, is vouched for by a receipt in the chain (`eventstore.pruning`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 import msgspec
@@ -82,6 +82,19 @@ def check(
     Raises:
         Damaged: a position or a seq is missing, or an event is not what was written.
     """
+    for event in misfits(before, after, seqs, events := list(events)):
+        raise Damaged(event.position, "the event does not fit its hash")
+    return events[-1].chain if events else before
+
+
+def misfits(
+    before: bytes, after: int, seqs: dict[str, int], events: Iterable[StoredEvent | Tombstone]
+) -> Iterator[StoredEvent]:
+    """As `check`, but goes on behind an event that is not what was written, and hands out each of them.
+
+    Raises:
+        Damaged: a position or a seq is missing.
+    """
     chain, position = before, after
     for event in events:
         position += 1
@@ -91,10 +104,9 @@ def check(
         if known is not None and event.seq != known + 1:
             raise Damaged(position, f"{event.stream} goes from seq {known} to {event.seq}")
         if isinstance(event, StoredEvent) and relink(chain, event) != event.chain:
-            raise Damaged(position, "the event does not fit its hash")
+            yield event
         chain = event.chain
         seqs[event.stream] = event.seq
-    return chain
 
 
 def merged(events: list[StoredEvent], pruned: list[Tombstone]) -> list[StoredEvent | Tombstone]:

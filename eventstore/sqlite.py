@@ -15,7 +15,7 @@ import msgspec
 from eventstore import seq_index
 from eventstore.ages import AgeNote
 from eventstore.ambient import Ambient
-from eventstore.chain import GENESIS, check, merged
+from eventstore.chain import GENESIS, merged, misfits
 from eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, WrongKey
 from eventstore.executor import Executor, ThreadExecutor
 from eventstore.fair_executor import FairExecutor
@@ -72,7 +72,8 @@ class SqliteLog(StoreLog):
 
         Raises:
             InUse: another process has it open. WrongKey: it was made with another master key.
-            Damaged: its files or its last events are not what was written.
+            Damaged: its files are not what was written, or events are missing. A last event that does not fit the chain is
+            noted in `corruption`, and the streams that are whole go on.
             Lost: acknowledged events are gone; no file was changed.
             EventStoreError: it cannot be opened.
         """
@@ -208,7 +209,8 @@ def _check(
     reads = SqliteReads(path, names, unindexed)
     loaded = load(connection, names, unindexed, summed=True)
     loaded = msgspec.structs.replace(loaded, first_number=_first_number(connection), age=_age(connection))
-    _check_tail(connection, names, loaded)
+    for damage in _check_tail(connection, names, loaded):
+        reads.corruption.note(damage)
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))
     try:
         store = SqliteStore(
@@ -255,8 +257,12 @@ def _must_have(connection: sqlite3.Connection, key: str) -> bytes:
     return value
 
 
-def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) -> None:
-    """The last events against their chain; the one before them is where the walk starts."""
+def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) -> list[Corrupt]:
+    """The last events against their chain; the one before them is where the walk starts.
+
+    An event that does not fit is returned, since the streams that are whole can go on. What would make new
+    events wrong, a lost event or a head that is too low, raises Damaged.
+    """
     start = max(0, loaded.position - TAIL_EVENTS)
     chain = GENESIS
     if start:
@@ -269,7 +275,11 @@ def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) ->
     bounds = (start, loaded.position, TAIL_EVENTS)
     tail = select_events(connection, names, EVENTS_BY_POSITION, bounds, 1 << 62)
     pruned = select_tombstones(connection, names, start, loaded.position, TAIL_EVENTS)
-    check(chain, start, {}, merged(tail, pruned))
+    found = [
+        Corrupt(f"stream {event.stream}", "the event does not fit the hash chain", position=event.position)
+        for event in misfits(chain, start, {}, merged(tail, pruned))
+    ]
     for event in tail:
         if loaded.heads[event.stream].seq < event.seq:
             raise Damaged(event.position, "it is not in the index by stream and seq")
+    return found

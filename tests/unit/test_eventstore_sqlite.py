@@ -15,7 +15,7 @@ import pytest
 
 from eventstore import sqlite_store
 from eventstore.ambient import FakeAmbient
-from eventstore.errors import Closed, Damaged, EventStoreError, InUse, Unavailable
+from eventstore.errors import Closed, Corrupt, Damaged, EventStoreError, InUse, Unavailable
 from eventstore.lock import LOCK, DirectoryLock, Left
 from eventstore.mark import MARK
 from eventstore.model import Append, NewEvent, RowPut, Secret, SecretPut
@@ -272,12 +272,22 @@ async def verified(directory: Path) -> int:
 
 
 @looped
-async def test_a_changed_byte_in_the_newest_events_is_found_at_open(tmp_path: Path) -> None:
+async def test_a_changed_byte_in_the_newest_events_is_named_at_open_and_the_other_streams_go_on(
+    tmp_path: Path,
+) -> None:
     await filled(tmp_path, 10)
     sql(tmp_path, "UPDATE event SET body = ? WHERE position = 7", b"body-00000X")
-    with pytest.raises(Damaged) as caught:
-        await opened(tmp_path)
-    assert caught.value.position == 7
+    log = await opened(tmp_path)
+    try:
+        said = await log.probe()
+        assert said is not None
+        assert "stream a is damaged at position 7" in said
+        with pytest.raises(Corrupt):
+            await log.read("a", 0, events_max=100, bytes_max=1 << 20)
+        await log.append(append(event("b", b"new")))
+        assert [e.body for e in await log.read("b", 0, events_max=9, bytes_max=1 << 20)] == [b"new"]
+    finally:
+        await log.close()
 
 
 @looped
