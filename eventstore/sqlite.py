@@ -72,8 +72,8 @@ class SqliteLog(StoreLog):
 
         Raises:
             InUse: another process has it open. WrongKey: it was made with another master key.
-            Damaged: its files are not what was written, or events are missing. A last event that does not fit the chain is
-            noted in `corruption`, and the streams that are whole go on.
+            Damaged: its files are not what was written, or events are missing. A last event that does not fit
+            the chain is noted in `corruption`, and the streams that are whole go on.
             Lost: acknowledged events are gone; no file was changed.
             EventStoreError: it cannot be opened.
         """
