@@ -24,6 +24,7 @@ from actors.messages import Reason
 from actors.refs import LoopRef
 from actors.runtime import Runtime
 from eventstore.ambient import Ambient
+from eventstore.deadline import Deadline
 from eventstore.port import Log
 from replay.feed import Feed
 from replay.keyframes import KeyframePolicy, KeyframeWriter
@@ -153,7 +154,7 @@ class Directory:
             raise Busy(f"{kind}/{key} has too much to do") from error
         limit_s = self._limits.ask_timeout_s if timeout_s is None else timeout_s
         try:
-            async with asyncio.timeout(limit_s) as deadline:
+            async with Deadline(self._ambient, limit_s) as deadline:
                 return await future
         except ActorDeadError as error:
             raise _ended(kind, key, ref) from error

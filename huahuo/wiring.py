@@ -18,6 +18,7 @@ from actors.decider import Origin
 from actors.directory import Directory, DirectoryLimits
 from eventstore.ambient import Ambient
 from eventstore.audit_index import DATABASE as AUDIT_DATABASE
+from eventstore.awake import AwakeAmbient
 from eventstore.errors import EventStoreError
 from eventstore.executor import Executor, InlineExecutor, ThreadExecutor
 from eventstore.log import StoreLog
@@ -85,6 +86,7 @@ class App:
     def __init__(self, settings: Settings, ambient: Ambient, world: World = World()) -> None:
         self.settings = settings
         self._ambient = ambient
+        self._awake = AwakeAmbient(ambient)
         self._world = world
         self._stack = contextlib.AsyncExitStack()
 
@@ -111,12 +113,12 @@ class App:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        settings, ambient, stack = self.settings, self._ambient, self._stack
+        settings, ambient, stack = self.settings, self._awake, self._stack
         dictionaries = found.find(settings.data, settings.dictionary)
         compression = Compression(dictionaries.used)
-        secrets = keys.ensure(settings, ambient)
+        secrets = keys.ensure(settings, self._ambient)
         try:
-            self.log = log = await self._world.open_log(settings, secrets, ambient)
+            self.log = log = await self._world.open_log(settings, secrets, self._ambient)
         except EventStoreError as error:
             raise HuahuoError(str(error)) from error
         stack.push_async_callback(log.close)
@@ -133,7 +135,7 @@ class App:
             directory=directory,
             ambient=ambient,
             executor=executor,
-            settings=_mail_settings(settings),
+            settings=_mail_settings(settings, ambient),
             check_mail=self._world.check_mail,
         )
         registry = Registry()
@@ -149,6 +151,7 @@ class App:
             ambient,
             revocations=authenticator.revocations,
             connections_per_user=settings.connections_per_user,
+            awake=ambient,
         )
         gate = Gate(log, ambient, observe=metrics.command)
         pages = Site(log, ambient, metrics, site.assets() | dictionaries.assets())
@@ -195,9 +198,9 @@ class App:
         """What only our own engines offer: audit questions, compaction, and how long commits take."""
         log.observe_commits(metrics.committed)
         if isinstance(log, SqliteLog):
-            care = LogCare(log, self._ambient, index=self.settings.data / AUDIT_DATABASE)
+            care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE)
         else:
-            care = LogCare(log, self._ambient, index=None, executor=InlineExecutor())
+            care = LogCare(log, self._awake, index=None, executor=InlineExecutor())
         care.register(registry)
         self._stack.push_async_callback(care.close)
 
@@ -216,9 +219,11 @@ def _transport_settings(settings: Settings) -> TransportSettings:
     )
 
 
-def _mail_settings(settings: Settings) -> MailSettings:
+def _mail_settings(settings: Settings, ambient: Ambient) -> MailSettings:
     return MailSettings(
-        network=Network(allow_private=settings.mail_allow_private, tls=_tls(settings.mail_ca_file)),
+        network=Network(
+            allow_private=settings.mail_allow_private, tls=_tls(settings.mail_ca_file), ambient=ambient
+        ),
         check=CheckLimits(
             connect_timeout_s=min(settings.mail_timeout_s, CheckLimits().connect_timeout_s),
             command_timeout_s=settings.mail_timeout_s,

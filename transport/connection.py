@@ -109,6 +109,11 @@ class Connection(LoopActor):
         self._carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
         self._pump.retry()
 
+    def wake_up(self, now_s: float) -> None:
+        """See `ports.LiveConnection`."""
+        self._carry_out(self._session.wake_up(Now(now_s, self._wires.ambient.now_ms())))
+        self._pump.retry()
+
     def close(self, code: int, reason: str) -> None:
         """See `ports.LiveConnection`."""
         self._carry_out(self._session.close(CloseCode(code), reason))

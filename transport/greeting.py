@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Protocol, cast
@@ -66,9 +67,11 @@ class Lobby:
     One timer, for the silent one that came first, ends those that say nothing for `timeout_s`.
     """
 
-    def __init__(self, size: int, timeout_s: float) -> None:
+    def __init__(self, size: int, timeout_s: float, slept_s: Callable[[], float] = float) -> None:
+        """`slept_s`: see `Ambient`; deadlines are on the loop's clock less that."""
         self._size = size
         self._timeout_s = timeout_s
+        self._slept_s = slept_s
         self._inside: dict[HasTransport, None] = {}
         self._silent: dict[Greeting, None] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -88,11 +91,15 @@ class Lobby:
     def greet(self, greeting: "Greeting") -> None:
         """TCP is connected, and something should be said soon."""
         loop = asyncio.get_running_loop()
-        greeting.deadline_s = loop.time() + self._timeout_s
+        greeting.deadline_s = loop.time() - self._slept_s() + self._timeout_s
         self._silent[greeting] = None
         self.enter(greeting)
         if self._timer is None:
-            self._timer = loop.call_at(greeting.deadline_s, self._time_is_up)
+            self._timer = loop.call_later(self._timeout_s, self._time_is_up)
+
+    def left_s(self, deadline_s: float) -> float:
+        """Seconds until a greeting's deadline."""
+        return max(0.0, deadline_s - asyncio.get_running_loop().time() + self._slept_s())
 
     def leave(self, socket: HasTransport) -> None:
         """The handshake is done, or TCP is gone. Idempotent."""
@@ -108,11 +115,11 @@ class Lobby:
 
     def _time_is_up(self) -> None:
         loop = asyncio.get_running_loop()
-        now_s = loop.time()
+        now_s = loop.time() - self._slept_s()
         self._timer = None
         for greeting in tuple(self._silent):
             if greeting.deadline_s > now_s:
-                self._timer = loop.call_at(greeting.deadline_s, self._time_is_up)
+                self._timer = loop.call_later(greeting.deadline_s - now_s, self._time_is_up)
                 return
             del self._silent[greeting]
             greeting.transport.abort()

@@ -21,6 +21,7 @@ from websockets.typing import Subprotocol
 
 from actors import Runtime
 from eventstore.ambient import Ambient
+from eventstore.deadline import Deadline
 from eventstore.port import Log
 from replay.feed import Feed
 from transport import outgoing
@@ -120,7 +121,7 @@ class Server:
         self._listening: asyncio.Server | None = None
         self._draining = False
         self._welcomes = Welcomes()
-        self._lobby = Lobby(HANDSHAKES_MAX, settings.open_timeout_s)
+        self._lobby = Lobby(HANDSHAKES_MAX, settings.open_timeout_s, ambient.slept_s)
         self._open: dict[WebSocket, Connection | None] = {}
         self.handler_tasks: set[asyncio.Task[None]] = set()
 
@@ -254,7 +255,7 @@ class Server:
     async def _opened(self, ws: WebSocket) -> bool:
         """Whether the long way led to a WebSocket; else the connection is over."""
         try:
-            async with asyncio.timeout_at(ws.open_by_s):
+            async with Deadline(self._wires.ambient, self._lobby.left_s(ws.open_by_s)):
                 await ws.handshake(self._admit, None, None)
         except Exception:  # noqa: BLE001  no handshake in time, or a peer that went away meanwhile
             ws.transport.abort()

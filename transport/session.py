@@ -354,6 +354,17 @@ class Session:
         )
         if overdue is not None:
             return self.close(*overdue)
+        return self._due(now)
+
+    def wake_up(self, now: Now) -> list[Output]:
+        """In place of a `tick` after the process slept: sockets were not read, so nobody is late yet."""
+        if self._state is State.CLOSED:
+            return []
+        self._liveness.wake_up(now.s)
+        return self._due(now)
+
+    def _due(self, now: Now) -> list[Output]:
+        """What does not depend on what the client said: the end of its token, pings."""
         if self._verified is not None and self._verified.expires_at_ms <= now.ms:
             return self.close(CloseCode.TOKEN_EXPIRED, "the token expired")
         outputs = self._warning(now)

@@ -133,7 +133,7 @@ class Owner(Protocol):
 class WebSocket(ServerConnection):
     """See the module. `address` is set once it was counted, `negotiated` by the handshake.
 
-    `open_by_s`: when the handshake must be done, on the loop's clock. Slots, because instances share the
+    `open_by_s`: when the handshake must be done, on the lobby's clock. Slots, because instances share the
     names of only some thirty attributes, which the library's own use up: 1.4 KB a connection.
     """
 
