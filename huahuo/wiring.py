@@ -89,6 +89,7 @@ class App:
         self._awake = AwakeAmbient(ambient)
         self._world = world
         self._stack = contextlib.AsyncExitStack()
+        self._stopping: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -109,8 +110,13 @@ class App:
             raise
 
     async def stop(self) -> None:
-        """Send the clients away, stop checks (they go on at the next start), close the log."""
-        await self._stack.aclose()
+        """Send the clients away, stop checks (they go on at the next start), close the log.
+
+        Idempotent: a second call, also after the first was cancelled, waits for the same end.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stack.aclose(), name="stop")
+        await asyncio.shield(self._stopping)
 
     async def _start(self) -> None:
         settings, ambient, stack = self.settings, self._awake, self._stack

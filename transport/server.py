@@ -49,6 +49,7 @@ HANDSHAKES_MAX = 3 * BACKLOG
 that the kernel holds, twice, before it reads what the first of them said."""
 
 _READ_FRAMES_MAX = 4
+_CANCEL_TIMEOUT_S = 1.0
 _NORMAL_CLOSURE = 1000
 _RESTARTS = "the server restarts"
 _WELCOMED = Request("/", Headers())
@@ -139,29 +140,45 @@ class Server:
         return int(sockets[0].getsockname()[1]) if sockets else port
 
     async def drain(self, timeout_s: float | None = None) -> None:
-        """Take nobody in any more, tell everybody to come back later, and end. Idempotent."""
+        """Take nobody in any more, tell everybody to come back later, and end. Idempotent.
+
+        Handlers that still run after `timeout_s` are cancelled; one that does not end even then is left
+        behind. A drain that was cancelled may be called again.
+        """
         if self._listening is None:
             return
         self._draining = True
-        self._listening.close()
-        self._lobby.close()
-        for connection in tuple(self._open.values()):
-            if connection is not None:
-                connection.close(CloseCode.DRAINING, _RESTARTS)
         try:
-            async with asyncio.timeout(self._settings.drain_timeout_s if timeout_s is None else timeout_s):
-                await self._all_gone()
-        except TimeoutError:
-            for ws in tuple(self._open):
-                ws.transport.abort()
-            await self._all_gone()
-        self._untap()
+            self._listening.close()
+            self._lobby.close()
+            for connection in tuple(self._open.values()):
+                if connection is not None:
+                    _close_for_restart(connection)
+            if not await self._all_gone(self._settings.drain_timeout_s if timeout_s is None else timeout_s):
+                await self._cut_off()
+        finally:
+            self._untap()
 
-    async def _all_gone(self) -> None:
+    async def _all_gone(self, timeout_s: float) -> bool:
+        """Whether every socket and handler ended in time."""
         assert self._listening is not None
-        await self._listening.wait_closed()
-        while self.handler_tasks:
-            await asyncio.wait(self.handler_tasks)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._listening.wait_closed()
+                while self.handler_tasks:
+                    await asyncio.wait(self.handler_tasks)
+        return not self.handler_tasks
+
+    async def _cut_off(self) -> None:
+        """End who is left: first the sockets, on which most handlers wait, then the handlers."""
+        for ws in tuple(self._open):
+            ws.transport.abort()
+        if await self._all_gone(_CANCEL_TIMEOUT_S):
+            return
+        for task in self.handler_tasks:
+            task.cancel()
+        if not await self._all_gone(_CANCEL_TIMEOUT_S):
+            _log.error("connection_handlers_left_behind", count=len(self.handler_tasks))
 
     # What the sockets tell ---------------------------------------------------------------------------
 
@@ -314,6 +331,13 @@ class Server:
         ws.write(outgoing.goaway(code, reason))
         ws.end(code, reason, self._settings.close_timeout_s)
         await ws.wait_closed()
+
+
+def _close_for_restart(connection: Connection) -> None:
+    try:
+        connection.close(CloseCode.DRAINING, _RESTARTS)
+    except Exception:  # noqa: BLE001  one connection's fault is not the others'
+        _log.exception("connection_close_failed", code=int(CloseCode.DRAINING))
 
 
 def _peer(transport: asyncio.BaseTransport) -> str:
