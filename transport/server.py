@@ -33,6 +33,7 @@ from transport.dialects import Negotiated, negotiate
 from transport.fanout import FanOut
 from transport.frames import FrameCache
 from transport.greeting import Asked, Greeting, Lobby, Welcomes, understood
+from transport.opening import OpeningProtocol
 from transport.origin import origin_allowed
 from transport.ports import CommandGate, Door, Entry, Hub, Meter, Verifier
 from transport.pump import Tally
@@ -237,7 +238,7 @@ class Server:
             ws.negotiated = self._negotiate(offered)
             return cast("Subprotocol | None", ws.negotiated.subprotocol)
 
-        protocol = ServerProtocol(select_subprotocol=choose, max_size=self._settings.message_bytes_max)
+        protocol = OpeningProtocol(select_subprotocol=choose, max_size=self._settings.message_bytes_max)
         ws = self._socket(protocol)
         return ws
 
@@ -281,9 +282,12 @@ class Server:
         for said in (ws.request, ws.response):
             if said is not None:
                 said.headers.clear()  # kept as long as the connection: some KiB that nobody reads again
-        if not ws.is_open:
+        opened = ws.is_open
+        if opened:
+            ws.begin()  # which may end it; what was said before that is heard all the same
+        else:
             ws.transport.abort()
-        return ws.is_open
+        return opened
 
     async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         ws = cast("WebSocket", connection)

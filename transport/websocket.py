@@ -20,11 +20,12 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage
 from websockets.frames import PONG, Frame
 from websockets.http11 import Response
-from websockets.protocol import CLOSING, OPEN, Event
+from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 from websockets.protocol import Protocol as WebSocketProtocol
 from websockets.streams import StreamReader
 
 from transport.dialects import Negotiated
+from transport.opening import OpeningProtocol
 from transport.settings import TransportSettings
 
 _LOW_WATER = 4  # resume when a quarter of the bound is left
@@ -138,8 +139,8 @@ class WebSocket(ServerConnection):
     """
 
     __slots__ = (
-        "_abort", "_beginning", "_owner", "_settings", "_untouched", "_whole", "address", "listener",
-        "negotiated", "open_by_s", "over_limit",
+        "_abort", "_beginning", "_half_closed", "_owner", "_reading_paused", "_settings", "_untouched",
+        "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit",
     )  # fmt: skip
 
     def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
@@ -153,6 +154,8 @@ class WebSocket(ServerConnection):
         self._settings = settings
         self._abort: asyncio.TimerHandle | None = None
         self._beginning = b""
+        self._half_closed = False  # the client sent its last byte before its request was answered
+        self._reading_paused = False  # until the request is answered
         self._whole = False  # the library holds no part of a frame, nor of a message
         self._untouched = True  # the library was given nothing yet
 
@@ -178,6 +181,14 @@ class WebSocket(ServerConnection):
             self.transport.write(frame)
             if self.paused:
                 self._cut_off_a_hoarder()
+
+    def begin(self) -> None:
+        """The upgrade was accepted: read what came behind the request."""
+        self._resume_reading()
+        self.data_received(b"")
+        if self._half_closed:
+            super().eof_received()
+            self.transport.close()
 
     def end(self, code: int, reason: str, deadline_s: float) -> None:
         """Send a close frame, and abort the transport if the peer has not finished by the deadline."""
@@ -226,12 +237,24 @@ class WebSocket(ServerConnection):
             self._beginning += data[:_METHOD_BYTES_MAX]
         super().data_received(data)
         protocol = self.protocol
+        if protocol.state is CONNECTING and self.request is not None:
+            self._bound_what_waits()
         self._whole = protocol.current_size is None and _between_frames(protocol)
         if protocol.state is CLOSING:
             # The library answered a close or a breach of protocol, and would wait for ever.
             self.abort_within(self._settings.close_timeout_s)
         elif self.paused:
             self._cut_off_a_hoarder()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # as `asyncio.Protocol` has it
+        """The client sends no more. True keeps the socket open for the answer to its request."""
+        if self.protocol.state is CONNECTING and self.request is not None:
+            self._half_closed = True
+            if self.protocol.eof_sent:
+                self.transport.close()
+            return True
+        super().eof_received()
+        return None
 
     def send_data(self) -> None:
         """The library has something to send, or wants to close.
@@ -245,6 +268,10 @@ class WebSocket(ServerConnection):
             self.transport.write(_BAD_REQUEST if allowed else _METHOD_NOT_ALLOWED)
             self._beginning = b""  # said once
         super().send_data()
+        if self.protocol.eof_sent and self.protocol.state is CONNECTING:
+            self._resume_reading()  # and throw away: unread bytes would turn the end into a reset
+            if self._half_closed:
+                self.transport.close()
 
     def process_event(self, event: Event) -> None:
         """The library read a request or a frame."""
@@ -257,6 +284,17 @@ class WebSocket(ServerConnection):
         super().resume_writing()
         if self.listener is not None:
             self.listener.drained()
+
+    def _bound_what_waits(self) -> None:
+        waiting = cast("OpeningProtocol", self.protocol).waiting_bytes
+        if waiting > self._settings.unauthenticated_bytes_max and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resume_reading()
 
     def _cut_off_a_hoarder(self) -> None:
         if self.transport.get_write_buffer_size() > _REPLIES_WAITING_MAX * self._settings.reply_bytes_max:

@@ -126,7 +126,7 @@ def stuck_in(w: World, ends: asyncio.Event, *, heeds_cancel: bool) -> asyncio.Ev
     """From now on the handler of a connection waits for `ends`, whatever happens to its socket."""
     entered = asyncio.Event()
 
-    async def handle(_ws: WebSocket) -> None:
+    async def handle(ws: WebSocket) -> None:
         entered.set()
         while not ends.is_set():
             try:

@@ -1,6 +1,7 @@
 """A process that did not run finds its deadlines moved, its peers pinged, and nobody judged yet."""
 
 import asyncio
+import ssl
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -146,7 +147,7 @@ def test_an_answer_that_came_while_the_process_slept_is_no_timeout_of_the_mail_s
     async def main() -> None:
         async with wheel() as awake:
             loop = virtual_loop()
-            stream = ImapStream("mail.example", None, public=False)  # type: ignore[arg-type]  no TLS here
+            stream = ImapStream("mail.example", ssl.create_default_context(), public=False)
             client = ImapClient(stream, awake, command_timeout_s=30, fetch_timeout_s=30)
 
             def stopped_and_continued() -> None:
@@ -159,6 +160,13 @@ def test_an_answer_that_came_while_the_process_slept_is_no_timeout_of_the_mail_s
                 await client.greet()
 
     run_virtual(main())
+
+
+class Deaf:
+    """A greeter that takes over no socket."""
+
+    def spoke(self, greeting: Greeting, data: bytes) -> None:
+        pass
 
 
 class Socket:
@@ -174,7 +182,7 @@ def test_a_socket_in_the_lobby_is_not_cut_off_for_a_sleep() -> None:
     async def main() -> None:
         async with wheel() as awake:
             lobby = Lobby(8, 10, awake.slept_s)
-            greeting, socket = Greeting(None, lobby), Socket()  # type: ignore[arg-type]  nothing is said
+            greeting, socket = Greeting(Deaf(), lobby), Socket()
             greeting.connection_made(socket)  # type: ignore[arg-type]
             await asyncio.sleep(5)
             virtual_loop().sleep_through(100)
