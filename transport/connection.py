@@ -263,6 +263,8 @@ class Connection(LoopActor):
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self, verdict)
         self._carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
+        if self._session.principal is not None:
+            self._ws.trust()
         self._tell_free()
         self._pump.run()
 

@@ -5,7 +5,9 @@ to it, and it ends the connection before the first one is answered.
 """
 
 from collections.abc import Generator
+from http import HTTPStatus
 
+from websockets.exceptions import HeaderLineTooLong
 from websockets.protocol import CONNECTING, Protocol
 from websockets.server import ServerProtocol
 
@@ -28,3 +30,9 @@ class OpeningProtocol(ServerProtocol, _Patient):
     def waiting_bytes(self) -> int:
         """How much came and is not parsed: the rest of a line or frame, or what waits for the answer."""
         return len(self.reader.buffer)
+
+    def refuse_head(self, bytes_max: int) -> None:
+        """End the request, whose head is larger than `bytes_max`: the library bounds lines, not their sum."""
+        self.handshake_exc = HeaderLineTooLong(f"the head has more than {bytes_max} bytes")
+        text = f"The head of the request has more than {bytes_max} bytes.\n"
+        self.send_response(self.reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text))

@@ -223,7 +223,7 @@ class Server:
             return None
         negotiated = self._negotiate(asked.offered)
         chosen = negotiated.subprotocol
-        protocol = ServerProtocol(state=OPEN, max_size=self._settings.message_bytes_max)
+        protocol = ServerProtocol(state=OPEN, max_size=self._settings.first_bytes_max)
         protocol.subprotocol = cast("Subprotocol | None", chosen)
         ws = self._socket(protocol)
         ws.request = _WELCOMED
@@ -238,7 +238,7 @@ class Server:
             ws.negotiated = self._negotiate(offered)
             return cast("Subprotocol | None", ws.negotiated.subprotocol)
 
-        protocol = OpeningProtocol(select_subprotocol=choose, max_size=self._settings.message_bytes_max)
+        protocol = OpeningProtocol(select_subprotocol=choose, max_size=self._settings.first_bytes_max)
         ws = self._socket(protocol)
         return ws
 

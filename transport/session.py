@@ -177,8 +177,6 @@ class Session:
 
     def _parse(self, data: str | bytes) -> Parsed | Invalid:
         settings = self._shared.settings
-        if self._verified is None and len(data) > settings.unauthenticated_bytes_max:
-            return Invalid(ErrorCode.TOO_LARGE, "身份认证之前的消息过大")
         return messages.parse(data, bytes_max=settings.message_bytes_max, depth_max=settings.json_depth_max)
 
     def _rate_limited(self, request_id: str | None, now: Now) -> list[Output]:

@@ -39,3 +39,8 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     def messages_burst(self) -> int:
         """How many messages may come at once."""
         return 2 * self.messages_per_s
+
+    @property
+    def first_bytes_max(self) -> int:
+        """The largest message of a client that has not authenticated."""
+        return min(self.unauthenticated_bytes_max, self.message_bytes_max)

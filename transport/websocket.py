@@ -139,8 +139,8 @@ class WebSocket(ServerConnection):
     """
 
     __slots__ = (
-        "_abort", "_beginning", "_half_closed", "_owner", "_reading_paused", "_settings", "_untouched",
-        "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit",
+        "_abort", "_beginning", "_half_closed", "_head_bytes", "_owner", "_reading_paused", "_settings",
+        "_untouched", "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit",
     )  # fmt: skip
 
     def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
@@ -154,6 +154,7 @@ class WebSocket(ServerConnection):
         self._settings = settings
         self._abort: asyncio.TimerHandle | None = None
         self._beginning = b""
+        self._head_bytes = 0
         self._half_closed = False  # the client sent its last byte before its request was answered
         self._reading_paused = False  # until the request is answered
         self._whole = False  # the library holds no part of a frame, nor of a message
@@ -170,6 +171,10 @@ class WebSocket(ServerConnection):
     def is_open(self) -> bool:
         """Whether anything may be written at all."""
         return self.protocol.state is OPEN
+
+    def trust(self) -> None:
+        """The client authenticated: from the next frame on its messages may have their full size."""
+        self.protocol.max_message_size = self._settings.message_bytes_max
 
     def bound_buffer(self, bytes_max: int) -> None:
         """Set the bound of the write buffer."""
@@ -233,11 +238,13 @@ class WebSocket(ServerConnection):
                     self._untouched, self._whole = False, True
                     return
         self._untouched = False
-        if self.request is None and len(self._beginning) < _METHOD_BYTES_MAX:
-            self._beginning += data[:_METHOD_BYTES_MAX]
+        if self.request is None:
+            self._head_bytes += len(data)
+            if len(self._beginning) < _METHOD_BYTES_MAX:
+                self._beginning += data[:_METHOD_BYTES_MAX]
         super().data_received(data)
         protocol = self.protocol
-        if protocol.state is CONNECTING and self.request is not None:
+        if protocol.state is CONNECTING:
             self._bound_what_waits()
         self._whole = protocol.current_size is None and _between_frames(protocol)
         if protocol.state is CLOSING:
@@ -286,8 +293,14 @@ class WebSocket(ServerConnection):
             self.listener.drained()
 
     def _bound_what_waits(self) -> None:
-        waiting = cast("OpeningProtocol", self.protocol).waiting_bytes
-        if waiting > self._settings.unauthenticated_bytes_max and not self._reading_paused:
+        """Refuse a request that goes on for too long; read no further behind one until it is answered."""
+        protocol = cast("OpeningProtocol", self.protocol)
+        bytes_max = self._settings.unauthenticated_bytes_max
+        if self.request is None:
+            if self._head_bytes > bytes_max and protocol.handshake_exc is None:
+                protocol.refuse_head(bytes_max)
+                self.send_data()
+        elif protocol.waiting_bytes > bytes_max and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
 

@@ -1,8 +1,8 @@
 """A process that did not run finds its deadlines moved, its peers pinged, and nobody judged yet."""
 
 import asyncio
-import ssl
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -111,7 +111,7 @@ def test_without_a_sleep_a_deadline_is_a_timeout() -> None:
         async with wheel() as awake:
             loop = virtual_loop()
             began_s = loop.time()
-            with pytest.raises(TimeoutError):
+            with pytest.raises(TimeoutError):  # noqa: PT012  the second sleep must raise, not the first
                 async with Deadline(awake, None) as deadline:
                     await asyncio.sleep(100)
                     deadline.restart(10)
