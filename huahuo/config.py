@@ -39,6 +39,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth_timeout_s: float = 10.0
     ack_timeout_s: float = 60.0
     drain_timeout_s: float = 10.0
+    http_requests_per_s: int = 50
+    unauthenticated_max: int = 12_288
+    unauthenticated_per_ip: int = 256
     mail_allow_private: bool = False
     mail_ca_file: str = ""
     checks_at_once: int = 64
@@ -80,6 +83,9 @@ MEANING: Mapping[str, str] = {
     "auth_timeout_s": "seconds a connection may stay unauthenticated",
     "ack_timeout_s": "seconds without an ack while events are outstanding",
     "drain_timeout_s": "seconds a stop may take",
+    "http_requests_per_s": "plain HTTP requests per second and address, burst four times that; 0 = no limit",
+    "unauthenticated_max": "sockets not yet authenticated; one more replaces the oldest of its address",
+    "unauthenticated_per_ip": "the same per client address; 0 = no limit",
     "mail_allow_private": "permit mail servers on loopback and private addresses, and any port",
     "mail_ca_file": "PEM file of further certificate authorities for mail servers",
     "checks_at_once": "mailbox checks running at the same time",
@@ -109,6 +115,9 @@ MINIMA: Mapping[str, float] = {
     "auth_timeout_s": 0.1,
     "ack_timeout_s": 0.1,
     "drain_timeout_s": 0.1,
+    "http_requests_per_s": 0,
+    "unauthenticated_max": 1,
+    "unauthenticated_per_ip": 0,
     "checks_at_once": 1,
     "checks_per_host": 1,
     "mail_timeout_s": 0.1,

@@ -160,7 +160,13 @@ class App:
             awake=ambient,
         )
         gate = Gate(log, ambient, observe=metrics.command)
-        pages = Site(log, ambient, metrics, site.assets() | dictionaries.assets())
+        pages = Site(
+            log,
+            ambient,
+            metrics,
+            site.assets() | dictionaries.assets(),
+            requests_per_s=settings.http_requests_per_s,
+        )
         server = Server(
             settings=_transport_settings(settings),
             log=log,
@@ -178,8 +184,7 @@ class App:
             compression=compression,
         )
         _show(registry, metrics, log, runtime, directory, hub, mail)
-        metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
-        metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
+        _show_wire(metrics, server, pages, compression)
         await hub.start()
         stack.push_async_callback(hub.stop)
         await mail.start()
@@ -222,6 +227,8 @@ def _transport_settings(settings: Settings) -> TransportSettings:
         auth_timeout_s=settings.auth_timeout_s,
         ack_timeout_s=settings.ack_timeout_s,
         drain_timeout_s=settings.drain_timeout_s,
+        unauthenticated_max=settings.unauthenticated_max,
+        unauthenticated_per_address=settings.unauthenticated_per_ip,
     )
 
 
@@ -298,3 +305,18 @@ def _show(
     metrics.gauge("entities_resident", "Mailboxes and rosters in memory.", lambda: directory.resident)
     metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
     metrics.gauge("checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting)
+
+
+def _show_wire(metrics: Metrics, server: Server, pages: Site, compression: Compression) -> None:
+    """What the limits before authentication hold and refused, and what compression saves."""
+    metrics.gauge(
+        "sockets_unauthenticated",
+        "Sockets whose client has not authenticated.",
+        lambda: server.unauthenticated_count,
+    )
+    metrics.total("sockets_cut_off", "Such sockets that gave way to others.", lambda: server.cut_off_count)
+    metrics.total(
+        "http_requests_refused", "Plain HTTP requests answered 429.", lambda: pages.limit.refused_count
+    )
+    metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
+    metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)

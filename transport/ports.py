@@ -113,6 +113,10 @@ class Door(Protocol):
         """
         ...
 
+    def peer_address(self, peer: str) -> str:
+        """The key of a socket whose request is not read yet; "" for one of a trusted proxy."""
+        ...
+
     def enter(self, address: str) -> Entry:
         """Count a connection in."""
         ...

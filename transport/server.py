@@ -32,7 +32,8 @@ from transport.connection import Connection, Wires
 from transport.dialects import Negotiated, negotiate
 from transport.fanout import FanOut
 from transport.frames import FrameCache
-from transport.greeting import Asked, Greeting, Lobby, Welcomes, understood
+from transport.greeting import Asked, Greeting, Welcomes, understood
+from transport.lobby import Lobby
 from transport.opening import OpeningProtocol
 from transport.origin import origin_allowed
 from transport.ports import CommandGate, Door, Entry, Hub, Meter, Verifier
@@ -44,10 +45,6 @@ from transport.websocket import WebSocket
 BACKLOG = 4096
 """Connections that the kernel may hold until they are accepted. What comes beyond tries again a second
 later, then after three: a hundred, which is usual, would make thousands that return at once wait for long."""
-
-HANDSHAKES_MAX = 3 * BACKLOG
-"""Sockets that have not finished their handshake; the oldest gives way to the next. A loop may accept all
-that the kernel holds, twice, before it reads what the first of them said."""
 
 _READ_FRAMES_MAX = 4
 _CANCEL_TIMEOUT_S = 1.0
@@ -62,8 +59,8 @@ _log = structlog.get_logger(__name__)
 class Site(Protocol):
     """Answers plain HTTP (`transport.http`)."""
 
-    async def respond(self, request: Request) -> Response | None:
-        """The answer, None for a WebSocket upgrade."""
+    async def respond(self, request: Request, address: str) -> Response | None:
+        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade."""
         ...
 
 
@@ -123,7 +120,13 @@ class Server:
         self._listening: asyncio.Server | None = None
         self._draining = False
         self._welcomes = Welcomes()
-        self._lobby = Lobby(HANDSHAKES_MAX, settings.open_timeout_s, ambient.slept_s)
+        self._lobby = Lobby(
+            settings.unauthenticated_max,
+            settings.open_timeout_s,
+            ambient.slept_s,
+            per_address_max=settings.unauthenticated_per_address,
+            address_of=lambda transport: door.peer_address(_peer(transport)),
+        )
         self._open: dict[WebSocket, Connection | None] = {}
         self.handler_tasks: set[asyncio.Task[None]] = set()
 
@@ -181,12 +184,25 @@ class Server:
         if not await self._all_gone(_CANCEL_TIMEOUT_S):
             _log.error("connection_handlers_left_behind", count=len(self.handler_tasks))
 
+    @property
+    def unauthenticated_count(self) -> int:
+        """Sockets whose client has not authenticated."""
+        return len(self._lobby)
+
+    @property
+    def cut_off_count(self) -> int:
+        """Such sockets that had to give way to a newcomer, so far."""
+        return self._lobby.cut_off_count
+
     # What the sockets tell ---------------------------------------------------------------------------
 
     def connected(self, socket: WebSocket) -> None:
         """See `websocket.Owner`."""
-        if socket.negotiated is None:
-            self._lobby.enter(socket)
+        self._lobby.enter(socket, socket.address)
+
+    def authenticated(self, socket: WebSocket) -> None:
+        """See `websocket.Owner`."""
+        self._lobby.leave(socket)
 
     def disconnected(self, socket: WebSocket) -> None:
         """See `websocket.Owner`."""
@@ -278,7 +294,6 @@ class Server:
         except Exception:  # noqa: BLE001  no handshake in time, or a peer that went away meanwhile
             ws.transport.abort()
             return False
-        self._lobby.leave(ws)
         for said in (ws.request, ws.response):
             if said is not None:
                 said.headers.clear()  # kept as long as the connection: some KiB that nobody reads again
@@ -291,18 +306,19 @@ class Server:
 
     async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         ws = cast("WebSocket", connection)
-        response = await self._site.respond(request)
+        door, headers = self._wires.door, request.headers
+        address = door.address(_peer(ws.transport), headers.get_all("X-Forwarded-For"))
+        if not ws.connection_lost_waiter.done():
+            self._lobby.enter(ws, address)  # until now it counted under its proxy's address
+        response = await self._site.respond(request, address)
         if response is not None:
             return response
-        headers = request.headers
         if not origin_allowed(headers.get_all("Origin"), headers.get_all("Host"), self._settings.origins):
             return ws.respond(HTTPStatus.FORBIDDEN, "this origin is not allowed\n")
         if (
             ws.connection_lost_waiter.done()
         ):  # it left before it could be counted in: nobody would count it out
             return ws.respond(HTTPStatus.BAD_REQUEST, "gone\n")
-        door = self._wires.door
-        address = door.address(_peer(ws.transport), headers.get_all("X-Forwarded-For"))
         entry = door.enter(address)
         if entry is Entry.REFUSED:
             return ws.respond(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address\n")

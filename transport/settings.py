@@ -2,12 +2,17 @@
 
 import msgspec
 
+UNAUTHENTICATED_MAX = 12_288
+"""Sockets whose client has not authenticated. A loop may accept all that the kernel holds (4,096), twice,
+before it reads what the first of them said."""
+
 
 class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Every bound that the transport keeps; units are in the names.
 
-    `messages_per_s` 0 means no rate limit. A classic client (no subprotocol) is told `heartbeat`
-    every `heartbeat_s` and may be silent for three of them; a v1 client for two.
+    `messages_per_s` and `unauthenticated_per_address` 0 mean no limit. A classic client (no
+    subprotocol) is told `heartbeat` every `heartbeat_s` and may be silent for three of them; a v1
+    client for two.
     """
 
     origins: tuple[str, ...] = ()
@@ -34,6 +39,8 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     write_buffer_bytes_max: int = 256 << 10
     classic_buffer_bytes_max: int = 1 << 20
     frame_cache_bytes_max: int = 32 << 20
+    unauthenticated_max: int = UNAUTHENTICATED_MAX
+    unauthenticated_per_address: int = 256
 
     @property
     def messages_burst(self) -> int:

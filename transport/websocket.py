@@ -126,6 +126,10 @@ class Owner(Protocol):
         """TCP is connected; the handshake follows."""
         ...
 
+    def authenticated(self, socket: "WebSocket") -> None:
+        """A token was accepted, perhaps not for the first time."""
+        ...
+
     def disconnected(self, socket: "WebSocket") -> None:
         """TCP is gone."""
         ...
@@ -175,6 +179,7 @@ class WebSocket(ServerConnection):
     def trust(self) -> None:
         """The client authenticated: from the next frame on its messages may have their full size."""
         self.protocol.max_message_size = self._settings.message_bytes_max
+        self._owner.authenticated(self)
 
     def bound_buffer(self, bytes_max: int) -> None:
         """Set the bound of the write buffer."""

@@ -11,6 +11,8 @@ from websockets.frames import BINARY, CONT, TEXT, Frame
 from tests.support.rawclient import raw
 from tests.support.services import run
 from tests.support.wire import World, until, world
+from transport.http import Asset
+from transport.limits import AddressDoor
 from transport.settings import TransportSettings
 
 V1 = "huahuo.v1"
@@ -159,5 +161,81 @@ def test_a_head_that_goes_on_beyond_the_limit_is_refused() -> None:
                 assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
             writer.close()
             await until(lambda: not len(w.server._lobby))
+
+    run(main())
+
+
+# How many
+
+
+def test_a_websocket_counts_until_it_has_authenticated() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as client:
+            await until(lambda: w.hub.open_count)
+            assert w.server.unauthenticated_count == 1
+            await client.authenticate(w.token())
+            assert w.server.unauthenticated_count == 0
+
+    run(main())
+
+
+def test_over_the_limit_of_an_address_its_oldest_unauthenticated_socket_is_cut_off() -> None:
+    async def main() -> None:
+        async with world(TransportSettings(unauthenticated_per_address=2)) as w, raw(w.url, V1) as known:
+            await known.authenticate(w.token())
+            async with raw(w.url, V1) as oldest, raw(w.url, V1) as second:
+                _, silent = await asyncio.open_connection("127.0.0.1", w.port)
+                assert await oldest.closed() == 1006
+                assert (await second.authenticate(w.token()))["success"]
+                await known.quiet()
+                assert w.server.cut_off_count == 1
+                silent.transport.abort()
+
+    run(main())
+
+
+def test_clients_of_a_trusted_proxy_count_each_for_itself() -> None:
+    async def main() -> None:
+        settings = TransportSettings(unauthenticated_per_address=1)
+        door = AddressDoor(trusted_proxies=["127.0.0.1"])
+        of = [{"X-Forwarded-For": f"192.0.2.{n}"} for n in (1, 2)]
+        async with (
+            world(settings, door=door) as w,
+            raw(w.url, V1, additional_headers=of[0]) as one,
+            raw(w.url, V1, additional_headers=of[1]) as two,
+            raw(w.url, V1, additional_headers=of[1]) as three,
+        ):
+            assert await two.closed() == 1006
+            assert (await one.authenticate(w.token()))["success"]
+            assert (await three.authenticate(w.token()))["success"]
+
+    run(main())
+
+
+def test_a_head_that_comes_byte_by_byte_is_cut_off_in_time() -> None:
+    async def main() -> None:
+        async with world(TransportSettings(open_timeout_s=0.2)) as w:
+            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+            reading = asyncio.create_task(reader.read())
+            async with asyncio.timeout(5):
+                while not reading.done():
+                    writer.write(b"G")
+                    await asyncio.wait({reading}, timeout=0.01)
+            reading.exception()
+            writer.transport.abort()
+            await until(lambda: not w.server.unauthenticated_count)
+
+    run(main())
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut_off_in_time() -> None:
+    async def main() -> None:
+        large = {"/large": Asset.of("application/octet-stream", b"x" * 20_000_000)}
+        async with world(TransportSettings(open_timeout_s=0.2), assets=large) as w:
+            _, writer = await asyncio.open_connection("127.0.0.1", w.port, limit=1024)
+            writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: w.server.handler_tasks)
+            await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
+            writer.transport.abort()
 
     run(main())

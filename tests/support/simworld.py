@@ -73,6 +73,7 @@ class SimServer:
             master_key="5a" * 32,
             mail_allow_private=True,
             connections_per_ip=0,
+            unauthenticated_per_ip=0,
             heartbeat_s=5,
         )
 

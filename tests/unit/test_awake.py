@@ -22,8 +22,9 @@ from tests.support.session import Driver
 from tests.support.virtual_loop import run_virtual, virtual_loop
 from transport.codes import CloseCode
 from transport.frames import PING
-from transport.greeting import Greeting, Lobby
+from transport.greeting import Greeting
 from transport.hub import Hub
+from transport.lobby import Lobby
 from transport.outputs import Now
 from transport.revocations import Revocations
 from transport.settings import TransportSettings
