@@ -54,6 +54,9 @@ from transport.settings import TransportSettings
 _JOB_THREADS = 2
 """Parsing mails and import texts; more would only take turns on the interpreter's lock."""
 
+_STOP_PART_S = 0.5
+"""What each part of a stop gets when those before it have used up the deadline."""
+
 _log = structlog.get_logger(__name__)
 
 type OpenLog = Callable[[Settings, keys.Keys, Ambient], Awaitable[Log]]
@@ -90,6 +93,7 @@ class App:
         self._world = world
         self._stack = contextlib.AsyncExitStack()
         self._stopping: asyncio.Task[None] | None = None
+        self._stop_by_s = 0.0
 
     @property
     def url(self) -> str:
@@ -112,11 +116,18 @@ class App:
     async def stop(self) -> None:
         """Send the clients away, stop checks (they go on at the next start), close the log.
 
+        All parts share one deadline, `drain_timeout_s`; what is stuck then is cancelled, and left behind
+        if it goes on.
         Idempotent: a second call, also after the first was cancelled, waits for the same end.
         """
         if self._stopping is None:
+            self._stop_by_s = asyncio.get_running_loop().time() + self.settings.drain_timeout_s
             self._stopping = asyncio.create_task(self._stack.aclose(), name="stop")
         await asyncio.shield(self._stopping)
+
+    async def _in_time(self, stop_part: Callable[[float], Awaitable[object]]) -> None:
+        left_s = self._stop_by_s - asyncio.get_running_loop().time()
+        await stop_part(max(_STOP_PART_S, left_s))
 
     async def _start(self) -> None:
         settings, ambient, stack = self.settings, self._awake, self._stack
@@ -132,10 +143,10 @@ class App:
         stack.callback(executor.close)
         feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
-        stack.push_async_callback(runtime.stop)
+        stack.push_async_callback(self._in_time, runtime.stop)
         limits = DirectoryLimits(idle_s=settings.entity_idle_s, residents_max=settings.entities_resident)
         directory = Directory(runtime, log, feed, ambient, limits=limits)
-        stack.push_async_callback(directory.close)
+        stack.push_async_callback(self._in_time, directory.close)
         self.mail = mail = MailDomain(
             log=log,
             directory=directory,
@@ -189,14 +200,14 @@ class App:
         stack.push_async_callback(hub.stop)
         await mail.start()
         stack.push_async_callback(mail.close)
-        stack.push_async_callback(gate.drain, settings.drain_timeout_s)
+        stack.push_async_callback(self._in_time, gate.drain)
         try:
             self.port = await server.start(settings.host, settings.port)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
             ) from None
-        stack.push_async_callback(server.drain, settings.drain_timeout_s)
+        stack.push_async_callback(self._in_time, server.drain)
         pages.phase = Phase.READY
         stack.callback(lambda: setattr(pages, "phase", Phase.DRAINING))
         if self._world.publish_address:
