@@ -24,6 +24,7 @@ from actors.messages import Reason
 from actors.refs import LoopRef
 from actors.runtime import Runtime
 from eventstore.ambient import Ambient
+from eventstore.deadline import Deadline
 from eventstore.port import Log
 from replay.feed import Feed
 from replay.keyframes import KeyframePolicy, KeyframeWriter
@@ -175,7 +176,7 @@ class Directory:
         except InboxFull as error:
             raise Busy(f"{kind}/{key} has too much to do") from error
         limit_s = self._limits.ask_timeout_s if timeout_s is None else timeout_s
-        deadline = asyncio.timeout(limit_s)
+        deadline = Deadline(self._ambient, limit_s)
         try:
             async with deadline:
                 return await future

@@ -1,6 +1,5 @@
 """`LoopRef`: pykka's ActorRef, plus what only a loop can offer, and `ask` for the outer edge."""
 
-import asyncio
 from asyncio.events import _get_running_loop
 from collections.abc import Callable
 from typing import Any, Final, Literal, cast, overload
@@ -16,6 +15,7 @@ from actors.inbox import Inbox
 from actors.messages import Control, Envelope, Order, Terminated
 from actors.restart import Restart
 from eventstore.ambient import Ambient
+from eventstore.deadline import Deadline
 
 ASK_TIMEOUT_S: Final = 10.0
 
@@ -214,7 +214,7 @@ async def ask(ref: LoopRef[Any], message: Any, *, timeout_s: float = ASK_TIMEOUT
         Exception: whatever the handler raised.
     """
     answer: LoopFuture[Any] = LoopFuture()
-    deadline = asyncio.timeout(timeout_s)
+    deadline = Deadline(ref.actor_inbox.runtime.ambient, timeout_s)
     try:
         async with deadline:
             await ref.actor_inbox.put_async(Envelope(message, reply_to=answer))

@@ -26,6 +26,8 @@ async def serve(data: Path, port: int) -> None:
             "data": data,
             "port": port,
             "connections_per_ip": 0,
+            "unauthenticated_per_ip": 0,
+            "http_requests_per_s": 0,
             "connections_per_user": 0,
             "messages_per_s": 0,
             "log_level": "error",

@@ -23,6 +23,10 @@ class Ambient(Protocol):
         """Seconds on a clock that never goes back; for deadlines."""
         ...
 
+    def slept_s(self) -> float:
+        """Seconds that `monotonic_s` has left out so far, because the process did not run (`awake`)."""
+        ...
+
     def random(self) -> float:
         """A number in [0, 1), for jitter; never for secrets."""
         ...
@@ -46,6 +50,10 @@ class SystemAmbient:
     def monotonic_s(self) -> float:
         """See `Ambient`."""
         return time.monotonic()
+
+    def slept_s(self) -> float:
+        """See `Ambient`."""
+        return 0.0
 
     def random(self) -> float:
         """See `Ambient`."""
@@ -80,6 +88,10 @@ class FakeAmbient:
     def monotonic_s(self) -> float:
         """See `Ambient`."""
         return self._monotonic_s
+
+    def slept_s(self) -> float:
+        """See `Ambient`."""
+        return 0.0
 
     def random(self) -> float:
         """See `Ambient`."""

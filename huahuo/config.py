@@ -85,6 +85,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_s: Annotated[
         float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a stop may take")
     ] = _WIRE.drain_timeout_s
+    http_requests_per_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="plain HTTP requests per second and address, burst four times that; 0 = no limit",
+        ),
+    ] = 50
+    unauthenticated_max: Annotated[
+        int,
+        Meta(ge=1, description="sockets not yet authenticated; one more replaces the oldest of its address"),
+    ] = _WIRE.unauthenticated_max
+    unauthenticated_per_ip: Annotated[
+        int, Meta(ge=0, description="the same per client address; 0 = no limit")
+    ] = _WIRE.unauthenticated_per_address
     mail_allow_private: Annotated[
         bool, Meta(description="permit mail servers on loopback and private addresses, and any port")
     ] = False

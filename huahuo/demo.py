@@ -95,7 +95,13 @@ async def _start(data: Path, port: int | None, ambient: SystemAmbient) -> tuple[
     for attempt in (port if port is not None else config.Settings().port, 0):
         settings = config.load(
             environ={},
-            flags={"data": data, "port": attempt, "mail_allow_private": True, "connections_per_ip": 0},
+            flags={
+                "data": data,
+                "port": attempt,
+                "mail_allow_private": True,
+                "connections_per_ip": 0,
+                "unauthenticated_per_ip": 0,
+            },
         )
         app = App(settings, ambient)
         try:

@@ -74,6 +74,7 @@ class Service:
         )
         self._ambient = SystemAmbient()
         self._app: App | None = None
+        self._draining: App | None = None
         self._bridge: Bridge | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
@@ -112,15 +113,16 @@ class Service:
         with self._lock:
             if self._thread is None or self._bridge is None:
                 return
-            app, bridge, thread = self._app, self._bridge, self._thread
-            self._app = None  # calls from now on are told so
-            if app is not None:
+            bridge, thread = self._bridge, self._thread
+            self._draining, self._app = self._app or self._draining, None  # calls from now on are told so
+            app = self._draining
+            if app is not None and thread.is_alive():
                 with translated():
                     bridge.call(lambda: self._drain(app), timeout_s)
             thread.join(timeout_s)
             if thread.is_alive():
                 raise HuahuoError(f"the service did not stop within {timeout_s:g} s")
-            self._bridge = self._thread = None
+            self._bridge = self._thread = self._draining = None
 
     def __enter__(self) -> Self:
         self.start()

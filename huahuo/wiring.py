@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from actors import Runtime
@@ -18,6 +19,7 @@ from actors.decider import Origin
 from actors.directory import Directory, DirectoryLimits
 from eventstore.ambient import Ambient
 from eventstore.audit_index import DATABASE as AUDIT_DATABASE
+from eventstore.awake import AwakeAmbient
 from eventstore.errors import EventStoreError, Lost
 from eventstore.executor import Executor, InlineExecutor, ThreadExecutor
 from eventstore.fair_executor import FairExecutor
@@ -54,6 +56,9 @@ from transport.settings import TransportSettings
 
 _JOB_THREADS = 2
 """Parsing mails and import texts; more would only take turns on the interpreter's lock."""
+
+_STOP_PART_S = 0.5
+"""What each part of a stop gets when those before it have used up the deadline."""
 
 _log = structlog.get_logger(__name__)
 
@@ -93,8 +98,11 @@ class App:
     def __init__(self, settings: Settings, ambient: Ambient, world: World = World()) -> None:
         self.settings = settings
         self._ambient = ambient
+        self._awake = AwakeAmbient(ambient)
         self._world = world
         self._stack = contextlib.AsyncExitStack()
+        self._stopping: asyncio.Task[None] | None = None
+        self._stop_by_s = 0.0
 
     @property
     def url(self) -> str:
@@ -115,14 +123,26 @@ class App:
             raise
 
     async def stop(self) -> None:
-        """Send the clients away, stop checks (they go on at the next start), close the log."""
-        await self._stack.aclose()
+        """Send the clients away, stop checks (they go on at the next start), close the log.
+
+        All parts share one deadline, `drain_timeout_s`; what is stuck then is cancelled, and left behind
+        if it goes on.
+        Idempotent: a second call, also after the first was cancelled, waits for the same end.
+        """
+        if self._stopping is None:
+            self._stop_by_s = asyncio.get_running_loop().time() + self.settings.drain_timeout_s
+            self._stopping = asyncio.create_task(self._stack.aclose(), name="stop")
+        await asyncio.shield(self._stopping)
+
+    async def _in_time(self, stop_part: Callable[[float], Awaitable[object]]) -> None:
+        left_s = self._stop_by_s - asyncio.get_running_loop().time()
+        await stop_part(max(_STOP_PART_S, left_s))
 
     async def _start(self) -> None:
-        settings, ambient, stack = self.settings, self._ambient, self._stack
+        settings, ambient, stack = self.settings, self._awake, self._stack
         dictionaries = found.find(settings.data, settings.dictionary)
         compression = Compression(dictionaries.used)
-        secrets = keys.ensure(settings, ambient)
+        secrets = keys.ensure(settings, self._ambient)
         self.log = log = await self._open_log(secrets)
         executor = FairExecutor(
             self._world.make_executor(),
@@ -133,20 +153,20 @@ class App:
         stack.callback(executor.close)
         feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
-        stack.push_async_callback(runtime.stop)
+        stack.push_async_callback(self._in_time, runtime.stop)
         limits = DirectoryLimits(
             idle_s=settings.entity_idle_s,
             residents_max=settings.entities_resident,
             weight_max=settings.entities_bytes_max,
         )
         directory = Directory(runtime, log, feed, ambient, limits=limits)
-        stack.push_async_callback(directory.close)
+        stack.push_async_callback(self._in_time, directory.close)
         self.mail = mail = MailDomain(
             log=log,
             directory=directory,
             ambient=ambient,
             executor=executor,
-            settings=_mail_settings(settings),
+            settings=_mail_settings(settings, ambient),
             check_mail=self._world.check_mail,
         )
         registry = Registry()
@@ -162,9 +182,16 @@ class App:
             ambient,
             revocations=authenticator.revocations,
             connections_per_user=settings.connections_per_user,
+            awake=ambient,
         )
         gate = Gate(log, ambient, observe=metrics.command)
-        pages = Site(log, ambient, metrics, site.assets() | dictionaries.assets())
+        pages = Site(
+            log,
+            ambient,
+            metrics,
+            site.assets() | dictionaries.assets(),
+            requests_per_s=settings.http_requests_per_s,
+        )
         server = Server(
             settings=_transport_settings(settings),
             log=log,
@@ -185,18 +212,19 @@ class App:
         _show(registry, metrics, log, runtime, directory, hub, mail)
         _show_bytes(metrics, feed, server, compression)
         _show_bounds(metrics, server, gate, directory)
+        _show_unauthenticated(metrics, server, pages)
         await hub.start()
         stack.push_async_callback(hub.stop)
         await mail.start()
         stack.push_async_callback(mail.close)
-        stack.push_async_callback(gate.drain, settings.drain_timeout_s)
+        stack.push_async_callback(self._in_time, gate.drain)
         try:
             self.port = await server.start(settings.host, settings.port)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
             ) from None
-        stack.push_async_callback(server.drain, settings.drain_timeout_s)
+        stack.push_async_callback(self._in_time, server.drain)
         pages.phase = Phase.READY
         stack.callback(lambda: setattr(pages, "phase", Phase.DRAINING))
         if self._world.publish_address:
@@ -246,9 +274,9 @@ class App:
         if isinstance(log, SqliteLog):
             metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
             metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)
-            care = LogCare(log, self._ambient, index=self.settings.data / AUDIT_DATABASE)
+            care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE)
         else:
-            care = LogCare(log, self._ambient, index=None, executor=InlineExecutor())
+            care = LogCare(log, self._awake, index=None, executor=InlineExecutor())
         care.register(registry)
         self._stack.push_async_callback(care.close)
 
@@ -262,25 +290,16 @@ async def _close(log: Log) -> None:
 
 
 def _transport_settings(settings: Settings) -> TransportSettings:
-    return TransportSettings(
-        origins=settings.origins,
-        message_bytes_max=settings.message_bytes_max,
-        messages_per_s=settings.messages_per_s,
-        subscriptions_max=settings.subscriptions_max,
-        window=settings.window,
-        heartbeat_s=settings.heartbeat_s,
-        auth_timeout_s=settings.auth_timeout_s,
-        ack_timeout_s=settings.ack_timeout_s,
-        drain_timeout_s=settings.drain_timeout_s,
-        unsent_bytes_max=settings.unsent_bytes_max,
-        unsent_bytes_per_user=settings.unsent_bytes_per_user,
-        unsent_bytes_per_connection=settings.unsent_bytes_per_connection,
-    )
+    """Whatever has the same name there; what has no setting keeps its default."""
+    wire = msgspec.convert(settings, TransportSettings, from_attributes=True)
+    return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
 
 
-def _mail_settings(settings: Settings) -> MailSettings:
+def _mail_settings(settings: Settings, ambient: Ambient) -> MailSettings:
     return MailSettings(
-        network=Network(allow_private=settings.mail_allow_private, tls=_tls(settings.mail_ca_file)),
+        network=Network(
+            allow_private=settings.mail_allow_private, tls=_tls(settings.mail_ca_file), ambient=ambient
+        ),
         check=CheckLimits(
             connect_timeout_s=min(settings.mail_timeout_s, CheckLimits().connect_timeout_s),
             command_timeout_s=settings.mail_timeout_s,
@@ -384,4 +403,17 @@ def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Direct
     metrics.gauge("inbox_bytes", "Commands that wait for entities, bytes.", lambda: directory.waiting_bytes)
     metrics.gauge(
         "keyframes_pending_bytes", "Keyframes not written yet.", lambda: directory.keyframes.pending_bytes
+    )
+
+
+def _show_unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None:
+    """What the limits before authentication hold and refused."""
+    metrics.gauge(
+        "sockets_unauthenticated",
+        "Sockets whose client has not authenticated.",
+        lambda: server.unauthenticated_count,
+    )
+    metrics.total("sockets_cut_off", "Such sockets that gave way to others.", lambda: server.cut_off_count)
+    metrics.total(
+        "http_requests_refused", "Plain HTTP requests answered 429.", lambda: pages.limit.refused_count
     )

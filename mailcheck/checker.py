@@ -10,6 +10,7 @@ from functools import partial
 from itertools import batched
 
 from eventstore.ambient import Ambient
+from eventstore.deadline import Deadline
 from eventstore.executor import Executor
 from mailcheck.check_api import INBOX, CheckFailed, CheckLimits, FetchedMail, Ok, Sink, Target, UidCursor
 from mailcheck.faults import CommandRefused, MailFault, TimedOut
@@ -78,10 +79,16 @@ class _Check:
         limits = self._limits
         await self._progress.step(_PERCENT_CONNECTING, "正在连接邮箱服务器")
         stream = await network.open_stream(
-            target.host, target.port, use_ssl=target.use_ssl, timeout_s=limits.connect_timeout_s
+            target.host,
+            target.port,
+            use_ssl=target.use_ssl,
+            timeout_s=limits.connect_timeout_s,
         )
         client = ImapClient(
-            stream, command_timeout_s=limits.command_timeout_s, fetch_timeout_s=limits.fetch_timeout_s
+            stream,
+            self._ambient,
+            command_timeout_s=limits.command_timeout_s,
+            fetch_timeout_s=limits.fetch_timeout_s,
         )
         listens = False
         try:
@@ -99,7 +106,7 @@ class _Check:
 
     async def _session(self, client: ImapClient, target: Target) -> Ok:
         """Log in and read, as long as mails keep coming."""
-        deadline = asyncio.timeout(self._limits.idle_timeout_s)
+        deadline = Deadline(self._ambient, self._limits.idle_timeout_s)
         try:
             async with deadline:
                 await client.greet()
@@ -114,7 +121,7 @@ class _Check:
                 raise TimedOut("no mail for too long") from None
             raise
 
-    async def _read_new(self, client: ImapClient, deadline: asyncio.Timeout) -> Ok:
+    async def _read_new(self, client: ImapClient, deadline: Deadline) -> Ok:
         folder = await client.examine(INBOX)
         since = self._since
         resynced = since is not None and since.uidvalidity != folder.uidvalidity
@@ -128,14 +135,14 @@ class _Check:
             for batch in batches(await reader.sizes(some), self._limits):
                 cursor = UidCursor(INBOX, folder.uidvalidity, batch[-1].uid)
                 # Waiting for a place or for the sink is not the server's fault: no deadline runs then.
-                deadline.reschedule(None)
+                deadline.restart(None)
                 async with self._large_mails if reader.is_heavy(batch) else nullcontext():
-                    deadline.reschedule(self._next_deadline())
+                    deadline.restart(self._limits.idle_timeout_s)
                     mails = await self._parsed(await reader.read(batch), folder.uidvalidity)
-                    deadline.reschedule(None)
+                    deadline.restart(None)
                     if mails:
                         await self._sink.mails(mails, cursor)
-                deadline.reschedule(self._next_deadline())
+                deadline.restart(self._limits.idle_timeout_s)
                 new_count += len(mails)
                 self._count += len(batch) - len(mails)
         if uids:
@@ -151,9 +158,6 @@ class _Check:
             job = partial(_fetched_mail, raw, uidvalidity, self._ambient.now_ms())
             mails.append(await self._executor.run(job))
         return mails
-
-    def _next_deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._limits.idle_timeout_s
 
 
 def _fetched_mail(raw: RawMail, uidvalidity: int, now_ms: int) -> FetchedMail:

@@ -4,12 +4,13 @@ Called by `checker` and `fetching`. Each method sends one command and reads its 
 and a byte budget; whatever goes wrong is an `ImapError`, after which the connection is of no use.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
 
+from eventstore.ambient import Ambient
+from eventstore.deadline import Deadline
 from eventstore.model import Secret
 from mailcheck import imap_wire as wire
 from mailcheck.faults import BrokenProtocol, ClearTextRefused, CommandRefused, ImapError, ServerBye, TimedOut
@@ -53,8 +54,11 @@ def _ignore(parts: list[Part]) -> None:
 class ImapClient:
     """One session. Use `greet`, `secure`, `login`, `identify`, `examine`, then search and fetch."""
 
-    def __init__(self, stream: ImapStream, *, command_timeout_s: float, fetch_timeout_s: float) -> None:
+    def __init__(
+        self, stream: ImapStream, ambient: Ambient, *, command_timeout_s: float, fetch_timeout_s: float
+    ) -> None:
         self._stream = stream
+        self._ambient = ambient
         self._command_timeout_s = command_timeout_s
         self._fetch_timeout_s = fetch_timeout_s
         self._tags = 0
@@ -172,7 +176,7 @@ class ImapClient:
     async def logout(self, timeout_s: float) -> None:
         """Say goodbye if the server listens, and cut the connection in any case."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with Deadline(self._ambient, timeout_s):
                 await self._command("LOGOUT", [b"LOGOUT\r\n"])
         except (ImapError, TimeoutError):
             pass
@@ -309,7 +313,7 @@ class ImapClient:
     @asynccontextmanager
     async def _deadline(self, what: str, timeout_s: float) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with Deadline(self._ambient, timeout_s):
                 yield
         except TimeoutError:
             raise TimedOut(what) from None

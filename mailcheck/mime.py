@@ -108,7 +108,7 @@ def _leaves(root: Part) -> list[Part]:
             todo += reversed(part.children)
             continue
         if part.type.startswith("multipart/"):
-            part.headers = {**part.headers, "content-type": [b"text/plain"]}
+            part.headers = {**part.headers, "content-type": b"text/plain"}
         found.append(part)
     return found
 

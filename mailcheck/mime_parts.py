@@ -17,12 +17,22 @@ from mailcheck.encoded_words import base64_bytes, decode_words, one_line
 DEPTH_MAX = 20
 PARTS_MAX = 500
 HEADER_BYTES_MAX = 256 * 1024
-_HEADERS_MAX = 2000
+"""Of the header of one part; what follows is not read."""
+HEADERS_BYTES_MAX = 1024 * 1024
+"""Of all headers of a mail; the root is read first, then level by level."""
 _VALUE_BYTES_MAX = 16 * 1024
 _DELIMITERS_MAX = 10_000
 _GUESS_BYTES = 64 * 1024
 
-_HEADER = re.compile(rb"([!-9;-~]{1,128})[ \t]*:[ \t]*(.*)", re.DOTALL)
+_HEADER = re.compile(rb"^[!-9;-~]{1,128}+[ \t]*+:", re.MULTILINE)
+_USED = (
+    b"subject|from|sender|to|cc|date|message-id|content-type|content-disposition|content-id"
+    b"|content-transfer-encoding"
+)
+_USED_HEADER = re.compile(
+    rb"^(" + _USED + rb")[ \t]*+:((?:[^\n]*+)(?:\n[ \t][^\n]*+)*+)", re.MULTILINE | re.IGNORECASE
+)
+_LINE_END = re.compile(rb"\r*\n")
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _PARAMETER = re.compile(rb';\s*([^\s=;"]{1,128})\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
 _GUESSED_BOUNDARY = re.compile(rb"^--([^\r\n]{1,200})\r?\nContent-", re.MULTILINE | re.IGNORECASE)
@@ -32,17 +42,19 @@ _BASE64_BLANKS = b" \t\r\n="
 
 @dataclass(slots=True)
 class Part:
-    """One part. `headers` are unfolded raw values by lower-case name, `body` is still encoded."""
+    """One part. `headers`: the first raw value, unfolded, of each header that is used, by lower-case name.
 
-    headers: dict[str, list[bytes]]
+    `body` is still encoded.
+    """
+
+    headers: dict[str, bytes]
     body: bytes
     parent_type: str = ""
     children: list["Part"] = field(default_factory=list)
 
     def header(self, name: str) -> bytes:
         """The first value of a header, empty if there is none."""
-        values = self.headers.get(name)
-        return values[0] if values else b""
+        return self.headers.get(name, b"")
 
     @property
     def type(self) -> str:
@@ -96,14 +108,16 @@ def parse(raw: bytes) -> Part:
         raw = raw.replace(b"\r", b"\n")
     if raw.startswith((b"From ", b">From ")):
         raw = raw.partition(b"\n")[2]
-    root = _part(raw, "")
+    root, left_bytes = _part(raw, "", HEADERS_BYTES_MAX)
     todo = [(root, 1)]
     count = 1
     while todo and count < PARTS_MAX:
         part, depth = todo.pop(0)
         if depth >= DEPTH_MAX or not part.type.startswith("multipart/"):
             continue
-        part.children = [_part(piece, part.type) for piece in _pieces(part)[: PARTS_MAX - count]]
+        for piece in _pieces(part)[: PARTS_MAX - count]:
+            child, left_bytes = _part(piece, part.type, left_bytes)
+            part.children.append(child)
         if part.children:
             part.body = b""  # or each level would keep a copy of everything below it
         count += len(part.children)
@@ -111,30 +125,25 @@ def parse(raw: bytes) -> Part:
     return root
 
 
-def _part(raw: bytes, parent_type: str) -> Part:
-    headers, body = _split(raw)
-    return Part(headers, body, parent_type)
+def _part(raw: bytes, parent_type: str, header_bytes_max: int) -> tuple[Part, int]:
+    """A part, and how many bytes of headers may still be read after it."""
+    headers, body, read_bytes = _split(raw, min(header_bytes_max, HEADER_BYTES_MAX))
+    return Part(headers, body, parent_type), header_bytes_max - read_bytes
 
 
-def _split(raw: bytes) -> tuple[dict[str, list[bytes]], bytes]:
-    """Headers and body. Without anything that looks like a header, all of it is body."""
+def _split(raw: bytes, header_bytes_max: int) -> tuple[dict[str, bytes], bytes, int]:
+    """Headers, body, bytes of headers read. Without anything that looks like a header, all of it is body."""
     if raw.startswith((b"\n", b"\r\n")):
-        return {}, raw.partition(b"\n")[2]
+        return {}, raw.partition(b"\n")[2], 0
     blank = _BLANK_LINE.search(raw)
-    block = raw[: blank.start()] if blank else raw
-    headers: dict[str, list[bytes]] = {}
-    lines: list[bytes] = []
-    for line in [*block[:HEADER_BYTES_MAX].split(b"\n", _HEADERS_MAX)[:_HEADERS_MAX], b""]:
-        if line.startswith((b" ", b"\t")):
-            lines.append(line.rstrip(b"\r"))
-            continue
-        match = _HEADER.match(b"".join(lines)[:_VALUE_BYTES_MAX])
-        if match:
-            headers.setdefault(match[1].decode("ascii").lower(), []).append(match[2].strip())
-        lines = [line.rstrip(b"\r")]
-    if not headers:
-        return {}, raw
-    return headers, raw[blank.end() :] if blank else b""
+    block = raw[: min(header_bytes_max, blank.start() if blank else len(raw))]
+    if not _HEADER.search(block):
+        return {}, raw, len(block)
+    headers: dict[str, bytes] = {}
+    for match in _USED_HEADER.finditer(block):
+        value = _LINE_END.sub(b"", match[2][:_VALUE_BYTES_MAX])
+        headers.setdefault(match[1].decode("ascii").lower(), value.strip())
+    return headers, raw[blank.end() :] if blank else b"", len(block)
 
 
 def _pieces(part: Part) -> list[bytes]:

@@ -10,6 +10,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from eventstore.ambient import Ambient, SystemAmbient
+from eventstore.deadline import Deadline
 from mailcheck.address import Reason, host_name, is_public, refusal
 from mailcheck.faults import ConnectFailed, DnsFailed, HostRefused, TlsFailed
 from mailcheck.imap_stream import ImapStream
@@ -37,6 +39,7 @@ class Network:
     ports: frozenset[int] = frozenset({993, 143})
     resolver: Resolver = system_resolver
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    ambient: Ambient = field(default_factory=SystemAmbient)
 
     async def addresses(self, host: str, port: int, timeout_s: float) -> tuple[str, list[str]]:
         """The host's normal form and those of its addresses that may be connected to.
@@ -49,7 +52,7 @@ class Network:
         if not 0 < port < 1 << 16 or not (self.allow_private or port in self.ports):
             raise HostRefused(Reason.PORT)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with Deadline(self.ambient, timeout_s):
                 found = await self.resolver(name, port)
         except TimeoutError:
             raise DnsFailed("no answer in time") from None
@@ -91,7 +94,7 @@ class Network:
     ) -> ImapStream:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with Deadline(self.ambient, timeout_s):
                 _, stream = await loop.create_connection(
                     lambda: ImapStream(name, self.tls, public=is_public(address)),
                     address,

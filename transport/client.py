@@ -61,7 +61,10 @@ class Client:
         url: see `client_socket.websocket_url`.
         token: a JWT; when it has expired, the client stops.
         get_token: gives a JWT, asked again when one is about to expire; plain or async.
-        client: the stable id of this installation: a second one with the same id takes over.
+        client: the stable id of this installation, the space of its command ids: a second one with the same
+            id takes over. If not given, each `Client` makes one that lasts as long as the object: it covers
+            reconnects. Give one that your program keeps (a worker's name, a line in its own files) if a
+            command's id must also be known after your program was restarted.
         cursors: where to keep what was processed; in memory if not given.
         window: how many events may wait to be processed, over all streams.
         backoff_s: first and longest delay before coming back, each with full jitter.

@@ -118,6 +118,11 @@ class Connection(LoopActor):
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self.close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
+    def wake_up(self, now_s: float) -> None:
+        """See `ports.LiveConnection`."""
+        self._carry_out(self._session.wake_up(Now(now_s, self._wires.ambient.now_ms())))
+        self._pump.retry()
+
     def close(self, code: int, reason: str) -> None:
         """See `ports.LiveConnection`."""
         self._carry_out(self._session.close(CloseCode(code), reason))
@@ -309,6 +314,8 @@ class Connection(LoopActor):
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self, verdict)
         asked = self._carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
+        if self._session.principal is not None:
+            self._ws.trust()
         if isinstance(asked, outputs.LookUp):
             return self._look_up(asked)
         self._tell_free()

@@ -28,6 +28,7 @@ type Observe = Callable[[str, str, float], None]
 """Told of every answer: the action, `ok` or an error code or `duplicate`, and the seconds it took."""
 
 _log = structlog.get_logger(__name__)
+_CANCEL_TIMEOUT_S = 1.0
 _ERROR = b'{"type":"error"'
 
 _BUSY = Refusal(ErrorCode.BUSY, "服务繁忙，请稍后以相同的 id 重试", retry_s=BUSY_RETRY_S)
@@ -96,7 +97,7 @@ class Gate:
         return await self._guarded(call, self._kept(call, reply))
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until what runs has ended; what has not by then is cancelled."""
+        """Wait until what runs has ended. What has not by then is cancelled, or left behind if it goes on."""
         tasks = set(self._tasks)
         if not tasks:
             return
@@ -104,7 +105,9 @@ class Gate:
         for task in late:
             task.cancel()
         if late:
-            await asyncio.wait(late)
+            _, stuck = await asyncio.wait(late, timeout=_CANCEL_TIMEOUT_S)
+            if stuck:
+                _log.error("commands_left_behind", count=len(stuck))
 
     async def _query(self, call: Call[Any], spec: CommandSpec) -> Reply:
         if spec.admin and not call.principal.is_admin:

@@ -19,6 +19,8 @@ from websockets.exceptions import InvalidHandshake
 from websockets.headers import parse_subprotocol
 from websockets.utils import accept_key
 
+from transport.lobby import Lobby
+
 _HEAD_BYTES_MAX = 4096
 _HEADERS_MAX = 64
 _KEY_BYTES = 16
@@ -52,78 +54,13 @@ class Greeter(Protocol):
         ...
 
 
-class HasTransport(Protocol):
-    """A socket that can be cut off."""
-
-    transport: asyncio.Transport
-
-
-class Lobby:
-    """Sockets that have not finished their handshake: at most `size`, the oldest gives way to the next.
-
-    Once it is closed nobody waits here: a loop may still hand in what it had accepted before.
-
-    One timer, for the silent one that came first, ends those that say nothing for `timeout_s`.
-    """
-
-    def __init__(self, size: int, timeout_s: float) -> None:
-        self._size = size
-        self._timeout_s = timeout_s
-        self._inside: dict[HasTransport, None] = {}
-        self._silent: dict[Greeting, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def __len__(self) -> int:
-        return len(self._inside)
-
-    def enter(self, socket: HasTransport) -> None:
-        """TCP is connected."""
-        self._inside[socket] = None
-        if len(self._inside) > self._size:
-            oldest = next(iter(self._inside))
-            # At once: the loop tells that it is gone only after all that are accepted in this turn.
-            self.leave(oldest)
-            oldest.transport.abort()
-
-    def greet(self, greeting: "Greeting") -> None:
-        """TCP is connected, and something should be said soon."""
-        loop = asyncio.get_running_loop()
-        greeting.deadline_s = loop.time() + self._timeout_s
-        self._silent[greeting] = None
-        self.enter(greeting)
-        if self._timer is None:
-            self._timer = loop.call_at(greeting.deadline_s, self._time_is_up)
-
-    def leave(self, socket: HasTransport) -> None:
-        """The handshake is done, or TCP is gone. Idempotent."""
-        self._inside.pop(socket, None)
-        if isinstance(socket, Greeting):
-            self._silent.pop(socket, None)
-
-    def close(self) -> None:
-        """Cut everybody off, also who comes later."""
-        self._size = 0
-        for socket in tuple(self._inside):
-            socket.transport.abort()
-
-    def _time_is_up(self) -> None:
-        loop = asyncio.get_running_loop()
-        now_s = loop.time()
-        self._timer = None
-        for greeting in tuple(self._silent):
-            if greeting.deadline_s > now_s:
-                self._timer = loop.call_at(greeting.deadline_s, self._time_is_up)
-                return
-            del self._silent[greeting]
-            greeting.transport.abort()
-
-
 class Greeting(asyncio.Protocol):
     """Waits for the first bytes."""
 
     __slots__ = ("_greeter", "_lobby", "deadline_s", "transport")
 
     transport: asyncio.Transport
+    is_open = False
 
     def __init__(self, greeter: Greeter, lobby: Lobby) -> None:
         self._greeter = greeter

@@ -6,6 +6,7 @@ A response leaves in one piece and the connection closes behind it.
 
 import gzip
 import hashlib
+import math
 from collections.abc import Mapping
 from email.utils import formatdate
 from enum import StrEnum
@@ -19,6 +20,7 @@ from websockets.http11 import Request, Response
 
 from eventstore.ambient import Ambient
 from eventstore.port import Log
+from transport.limits import RequestLimit, is_loopback
 from transport.metrics import CONTENT_TYPE, Metrics
 
 PATH_CHARS_MAX = 2048
@@ -32,6 +34,7 @@ CSP = (
 CACHE_FOR_EVER = "public, max-age=31536000, immutable"
 CACHE_ASK_AGAIN = "no-cache"
 
+_PROBES = ("/healthz", "/readyz")
 _NO_STORE = "no-store"
 _TEXT = "text/plain; charset=utf-8"
 _COMPRESSED = ("text/", "application/javascript", "application/json", "application/wasm", "image/svg")
@@ -79,20 +82,40 @@ class Asset(msgspec.Struct, frozen=True):
 
 
 class Site:
-    """Answers GET and HEAD. `assets` maps a path to its file and may be added to while serving."""
+    """Answers GET and HEAD. `assets` maps a path to its file and may be added to while serving.
 
-    def __init__(self, log: Log, ambient: Ambient, metrics: Metrics, assets: Mapping[str, Asset]) -> None:
+    Each address may ask `requests_per_s` times a second, and four times as often at once; 0 means no
+    limit. Probes from the same machine are not counted: a storm must not make the service look dead.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        ambient: Ambient,
+        metrics: Metrics,
+        assets: Mapping[str, Asset],
+        *,
+        requests_per_s: int = 0,
+    ) -> None:
         self._log = log
         self._ambient = ambient
         self._metrics = metrics
         self._assets = assets
+        self.limit = RequestLimit(requests_per_s)
         self.phase = Phase.STARTING
 
-    async def respond(self, request: Request) -> Response | None:
-        """The answer to a request, None for a WebSocket upgrade."""
+    async def respond(self, request: Request, address: str) -> Response | None:
+        """The answer to a request, None for a WebSocket upgrade. `address`: see `Door.address`."""
         if request.method == "GET" and _is_upgrade(request):
             return None
-        response = await self._answer(request)
+        wait_s = 0.0
+        if not (is_loopback(address) and request.path in _PROBES):
+            wait_s = self.limit.take(address, self._ambient.monotonic_s())
+        if wait_s > 0:
+            retry_after = [("Retry-After", str(math.ceil(wait_s)))]
+            response = self._text(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", retry_after)
+        else:
+            response = await self._answer(request)
         if request.method == "HEAD":
             response.body = b""  # Content-Length stays what GET would have sent
         return response

@@ -4,6 +4,7 @@ Everything here runs on the loop and holds no lock. A connection that raises cos
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ import msgspec
 import structlog
 
 from eventstore.ambient import Ambient
+from eventstore.awake import AwakeAmbient
 from eventstore.errors import Closed, Unavailable
 from eventstore.model import Ack
 from eventstore.port import Log
@@ -79,9 +81,14 @@ class Hub:
         revocations: Revocations,
         connections_per_user: int = CONNECTIONS_PER_USER,
         turn_s: float = TURN_S,
+        awake: AwakeAmbient | None = None,
     ) -> None:
+        """`awake` is told when the wheel will turn; it is `ambient`, or what that reads its clock from."""
         self._log = log
         self._ambient = ambient
+        self._awake = awake
+        self._slept_s = ambient.slept_s()
+        self._to_wake = 0
         self._per_user = connections_per_user
         self._step_s = turn_s / _BUCKETS
         self._buckets: list[dict[LiveConnection, None]] = [{} for _ in range(_BUCKETS)]
@@ -114,6 +121,8 @@ class Hub:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._awake is not None:
+            self._awake.expect(math.inf)
         self._watch.stop()
         if self._chores:
             await asyncio.wait(self._chores)
@@ -207,13 +216,23 @@ class Hub:
         # A loop that was held up skips the turns it missed instead of running them in a burst.
         next_s = max(at_s + self._step_s, loop.time())
         self._timer = loop.call_at(next_s, self._tick, next_s)
+        if self._awake is not None:
+            self._awake.expect(self._step_s)
 
     def _tick(self, at_s: float) -> None:
         self._arm(at_s)
-        now_s = self._ambient.monotonic_s()
+        now_s, slept_s = self._ambient.monotonic_s(), self._ambient.slept_s()
+        if slept_s > self._slept_s:
+            _log.warning("process_slept", seconds=round(slept_s - self._slept_s, 1))
+            self._slept_s, self._to_wake = slept_s, _BUCKETS
+        waking = self._to_wake > 0
+        self._to_wake -= waking
         for connection in tuple(self._buckets[self._turn]):
             try:
-                connection.tick(now_s)
+                if waking:
+                    connection.wake_up(now_s)
+                else:
+                    connection.tick(now_s)
             except Exception:  # noqa: BLE001  one connection's fault is not the others'
                 _log.exception("connection_tick_failed")
                 _close(connection, CloseCode.SERVER_FAULT, "internal error")

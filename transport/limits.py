@@ -19,7 +19,10 @@ _FAILURES_KEPT = 16
 _HOLD_S_MAX = 10.0
 _THROTTLED_ADDRESSES_MAX = 10_000
 _NAME_CHARS_MAX = 64
+_REQUESTS_BURST = 4
 _PEERS_KEPT = 1024
+
+_LOOPBACK_6 = "::/64"
 
 type _Address = IPv4Address | IPv6Address
 
@@ -89,6 +92,38 @@ class ConnectionLimit:
             self._counts.pop(key, None)
 
 
+class RequestLimit:
+    """`per_s` requests a second of one key, at most four times that at once; 0 means no limit.
+
+    It remembers the `keys_max` keys that asked last.
+    """
+
+    def __init__(self, per_s: int, keys_max: int = _THROTTLED_ADDRESSES_MAX) -> None:
+        self._per_s = per_s
+        self._keys_max = keys_max
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self.refused_count = 0
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, key: str, now_s: float) -> float:
+        """Count a request in; else the seconds until one would be."""
+        if self._per_s <= 0:
+            return 0.0
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = TokenBucket(self._per_s, _REQUESTS_BURST * self._per_s, now_s)
+            if len(self._buckets) > self._keys_max:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(key)
+        if bucket.take(now_s):
+            return 0.0
+        self.refused_count += 1
+        return bucket.wait_s(now_s)
+
+
 class FailureThrottle:
     """How long the answer to a failed authentication is held back: from the fifth in a minute, 1 to 10 s.
 
@@ -147,6 +182,14 @@ class AddressDoor:
             nearest = further
         return _key(nearest)
 
+    def peer_address(self, peer: str) -> str:
+        """See `Door`."""
+        if self._trusted:
+            nearest = _parsed(peer)
+            if nearest is not None and self._trusts(nearest):
+                return ""
+        return _peer_key(peer)
+
     def enter(self, address: str) -> Entry:
         """See `Door`."""
         return self._limit.enter(address)
@@ -161,6 +204,11 @@ class AddressDoor:
 
     def _trusts(self, address: _Address) -> bool:
         return any(address in network for network in self._trusted)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `AddressDoor.address` gave this key to a client on the same machine."""
+    return address == _LOOPBACK_6 or address.startswith("127.")
 
 
 @lru_cache(maxsize=_PEERS_KEPT)

@@ -22,6 +22,12 @@ class Liveness:
         """A message or a pong came."""
         self._heard_s = now_s
 
+    def wake_up(self, now_s: float) -> None:
+        """The process runs again after a sleep: ping at once, and wait a heartbeat for the answer."""
+        self._ping_at_s = now_s
+        spared_s = (self._dialect.silent_heartbeats - 1) * self._settings.heartbeat_s
+        self._heard_s = max(self._heard_s, now_s - spared_s)
+
     def renewed(self) -> None:
         """Another token holds now: its end is warned of again."""
         self._warned = False

@@ -51,6 +51,13 @@ class LiveConnection(Protocol):
         """
         ...
 
+    def wake_up(self, now_s: float) -> None:
+        """Called in place of `tick` in the first turn after the process slept (`eventstore.awake`).
+
+        Pings, and judges nobody: what came meanwhile is read until the next turn.
+        """
+        ...
+
     def close(self, code: int, reason: str) -> None:
         """Say `goaway`, close with `code`, abort the transport at a deadline. Idempotent, no waiting.
 
@@ -104,6 +111,10 @@ class Door(Protocol):
         `peer` is the socket's IP; `forwarded_for` the values of X-Forwarded-For, believed only from
         trusted proxies.
         """
+        ...
+
+    def peer_address(self, peer: str) -> str:
+        """The key of a socket whose request is not read yet; "" for one of a trusted proxy."""
         ...
 
     def enter(self, address: str) -> Entry:

@@ -21,6 +21,7 @@ from websockets.typing import Subprotocol
 
 from actors import Runtime
 from eventstore.ambient import Ambient
+from eventstore.deadline import Deadline
 from eventstore.executor import Executor, InlineExecutor
 from eventstore.port import Log
 from replay.feed import Feed
@@ -33,7 +34,9 @@ from transport.connection import Connection, Wires
 from transport.dialects import Negotiated, negotiate
 from transport.fanout import FanOut
 from transport.frames import FrameCache
-from transport.greeting import Asked, Greeting, Lobby, Welcomes, understood
+from transport.greeting import Asked, Greeting, Welcomes, understood
+from transport.lobby import Lobby
+from transport.opening import OpeningProtocol
 from transport.origin import origin_allowed
 from transport.pictures import Pictures
 from transport.ports import CommandGate, Door, Entry, Hub, Meter, Verifier
@@ -48,11 +51,8 @@ BACKLOG = 4096
 """Connections that the kernel may hold until they are accepted. What comes beyond tries again a second
 later, then after three: a hundred, which is usual, would make thousands that return at once wait for long."""
 
-HANDSHAKES_MAX = 3 * BACKLOG
-"""Sockets that have not finished their handshake; the oldest gives way to the next. A loop may accept all
-that the kernel holds, twice, before it reads what the first of them said."""
-
 _READ_FRAMES_MAX = 4
+_CANCEL_TIMEOUT_S = 1.0
 _NORMAL_CLOSURE = 1000
 _RESTARTS = "the server restarts"
 _WELCOMED = Request("/", Headers())
@@ -64,8 +64,8 @@ _log = structlog.get_logger(__name__)
 class Site(Protocol):
     """Answers plain HTTP (`transport.http`)."""
 
-    async def respond(self, request: Request) -> Response | None:
-        """The answer, None for a WebSocket upgrade."""
+    async def respond(self, request: Request, address: str) -> Response | None:
+        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade."""
         ...
 
 
@@ -149,7 +149,13 @@ class Server:
         self._listening: asyncio.Server | None = None
         self._draining = False
         self._welcomes = Welcomes()
-        self._lobby = Lobby(HANDSHAKES_MAX, settings.open_timeout_s)
+        self._lobby = Lobby(
+            settings.unauthenticated_max,
+            settings.open_timeout_s,
+            ambient.slept_s,
+            per_address_max=settings.unauthenticated_per_address,
+            address_of=lambda transport: door.peer_address(_peer(transport)),
+        )
         self._open: dict[WebSocket, Connection | None] = {}
         self.handler_tasks: set[asyncio.Task[None]] = set()
 
@@ -167,36 +173,65 @@ class Server:
         return int(sockets[0].getsockname()[1]) if sockets else port
 
     async def drain(self, timeout_s: float | None = None) -> None:
-        """Take nobody in any more, tell everybody to come back later, and end. Idempotent."""
+        """Take nobody in any more, tell everybody to come back later, and end. Idempotent.
+
+        Handlers that still run after `timeout_s` are cancelled; one that does not end even then is left
+        behind. A drain that was cancelled may be called again.
+        """
         if self._listening is None:
             return
         self._draining = True
-        self._listening.close()
-        self._lobby.close()
-        for connection in tuple(self._open.values()):
-            if connection is not None:
-                connection.close(CloseCode.DRAINING, _RESTARTS)
         try:
-            async with asyncio.timeout(self._settings.drain_timeout_s if timeout_s is None else timeout_s):
-                await self._all_gone()
-        except TimeoutError:
-            for ws in tuple(self._open):
-                ws.transport.abort()
-            await self._all_gone()
-        self._untap()
+            self._listening.close()
+            self._lobby.close()
+            for connection in tuple(self._open.values()):
+                if connection is not None:
+                    _close_for_restart(connection)
+            if not await self._all_gone(self._settings.drain_timeout_s if timeout_s is None else timeout_s):
+                await self._cut_off()
+        finally:
+            self._untap()
 
-    async def _all_gone(self) -> None:
+    async def _all_gone(self, timeout_s: float) -> bool:
+        """Whether every socket and handler ended in time."""
         assert self._listening is not None
-        await self._listening.wait_closed()
-        while self.handler_tasks:
-            await asyncio.wait(self.handler_tasks)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._listening.wait_closed()
+                while self.handler_tasks:
+                    await asyncio.wait(self.handler_tasks)
+        return not self.handler_tasks
+
+    async def _cut_off(self) -> None:
+        """End who is left: first the sockets, on which most handlers wait, then the handlers."""
+        for ws in tuple(self._open):
+            ws.transport.abort()
+        if await self._all_gone(_CANCEL_TIMEOUT_S):
+            return
+        for task in self.handler_tasks:
+            task.cancel()
+        if not await self._all_gone(_CANCEL_TIMEOUT_S):
+            _log.error("connection_handlers_left_behind", count=len(self.handler_tasks))
+
+    @property
+    def unauthenticated_count(self) -> int:
+        """Sockets whose client has not authenticated."""
+        return len(self._lobby)
+
+    @property
+    def cut_off_count(self) -> int:
+        """Such sockets that had to give way to a newcomer, so far."""
+        return self._lobby.cut_off_count
 
     # What the sockets tell ---------------------------------------------------------------------------
 
     def connected(self, socket: WebSocket) -> None:
         """See `websocket.Owner`."""
-        if socket.negotiated is None:
-            self._lobby.enter(socket)
+        self._lobby.enter(socket, socket.address)
+
+    def authenticated(self, socket: WebSocket) -> None:
+        """See `websocket.Owner`."""
+        self._lobby.leave(socket)
 
     def disconnected(self, socket: WebSocket) -> None:
         """See `websocket.Owner`."""
@@ -233,7 +268,7 @@ class Server:
             return None
         negotiated = self._negotiate(asked.offered)
         chosen = negotiated.subprotocol
-        protocol = ServerProtocol(state=OPEN, max_size=self._settings.message_bytes_max)
+        protocol = ServerProtocol(state=OPEN, max_size=self._settings.first_bytes_max)
         protocol.subprotocol = cast("Subprotocol | None", chosen)
         ws = self._socket(protocol)
         ws.request = _WELCOMED
@@ -248,7 +283,7 @@ class Server:
             ws.negotiated = self._negotiate(offered)
             return cast("Subprotocol | None", ws.negotiated.subprotocol)
 
-        protocol = ServerProtocol(select_subprotocol=choose, max_size=self._settings.message_bytes_max)
+        protocol = OpeningProtocol(select_subprotocol=choose, max_size=self._settings.first_bytes_max)
         ws = self._socket(protocol)
         return ws
 
@@ -283,33 +318,36 @@ class Server:
     async def _opened(self, ws: WebSocket) -> bool:
         """Whether the long way led to a WebSocket; else the connection is over."""
         try:
-            async with asyncio.timeout_at(ws.open_by_s):
+            async with Deadline(self._wires.ambient, self._lobby.left_s(ws.open_by_s)):
                 await ws.handshake(self._admit, None, None)
         except Exception:  # noqa: BLE001  no handshake in time, or a peer that went away meanwhile
             ws.transport.abort()
             return False
-        self._lobby.leave(ws)
         for said in (ws.request, ws.response):
             if said is not None:
                 said.headers.clear()  # kept as long as the connection: some KiB that nobody reads again
-        if not ws.is_open:
+        opened = ws.is_open
+        if opened:
+            ws.begin()  # which may end it; what was said before that is heard all the same
+        else:
             ws.transport.abort()
-        return ws.is_open
+        return opened
 
     async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         ws = cast("WebSocket", connection)
-        response = await self._site.respond(request)
+        door, headers = self._wires.door, request.headers
+        address = door.address(_peer(ws.transport), headers.get_all("X-Forwarded-For"))
+        if not ws.connection_lost_waiter.done():
+            self._lobby.enter(ws, address)  # until now it counted under its proxy's address
+        response = await self._site.respond(request, address)
         if response is not None:
             return response
-        headers = request.headers
         if not origin_allowed(headers.get_all("Origin"), headers.get_all("Host"), self._settings.origins):
             return ws.respond(HTTPStatus.FORBIDDEN, "this origin is not allowed\n")
         if (
             ws.connection_lost_waiter.done()
         ):  # it left before it could be counted in: nobody would count it out
             return ws.respond(HTTPStatus.BAD_REQUEST, "gone\n")
-        door = self._wires.door
-        address = door.address(_peer(ws.transport), headers.get_all("X-Forwarded-For"))
         entry = door.enter(address)
         if entry is Entry.REFUSED:
             return ws.respond(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address\n")
@@ -342,6 +380,13 @@ class Server:
         ws.write(outgoing.goaway(code, reason))
         ws.end(code, reason, self._settings.close_timeout_s)
         await ws.wait_closed()
+
+
+def _close_for_restart(connection: Connection) -> None:
+    try:
+        connection.close(CloseCode.DRAINING, _RESTARTS)
+    except Exception:  # noqa: BLE001  one connection's fault is not the others'
+        _log.exception("connection_close_failed", code=int(CloseCode.DRAINING))
 
 
 def _peer(transport: asyncio.BaseTransport) -> str:

@@ -203,8 +203,6 @@ class Session:
 
     def _parse(self, data: str | bytes) -> Parsed | Invalid:
         settings = self._shared.settings
-        if self._verified is None and len(data) > settings.unauthenticated_bytes_max:
-            return Invalid(ErrorCode.TOO_LARGE, "身份认证之前的消息过大")
         return messages.parse(data, bytes_max=settings.message_bytes_max, depth_max=settings.json_depth_max)
 
     def _rate_limited(self, request_id: str | None, now: Now) -> list[Output]:
@@ -438,6 +436,17 @@ class Session:
         )
         if overdue is not None:
             return self.close(*overdue)
+        return self._due(now)
+
+    def wake_up(self, now: Now) -> list[Output]:
+        """In place of a `tick` after the process slept: sockets were not read, so nobody is late yet."""
+        if self._state is State.CLOSED:
+            return []
+        self._liveness.wake_up(now.s)
+        return self._due(now)
+
+    def _due(self, now: Now) -> list[Output]:
+        """What does not depend on what the client said: the end of its token, pings."""
         if self._verified is not None and self._verified.expires_at_ms <= now.ms:
             return self.close(CloseCode.TOKEN_EXPIRED, "the token expired")
         outputs = self._warning(now)

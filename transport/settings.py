@@ -2,12 +2,17 @@
 
 import msgspec
 
+UNAUTHENTICATED_MAX = 12_288
+"""Sockets whose client has not authenticated. A loop may accept all that the kernel holds (4,096), twice,
+before it reads what the first of them said."""
+
 
 class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Every bound that the transport keeps; units are in the names.
 
-    `messages_per_s` 0 means no rate limit. A classic client (no subprotocol) is told `heartbeat`
-    every `heartbeat_s` and may be silent for three of them; a v1 client for two.
+    `messages_per_s` and `unauthenticated_per_address` 0 mean no limit. A classic client (no
+    subprotocol) is told `heartbeat` every `heartbeat_s` and may be silent for three of them; a v1
+    client for two.
     """
 
     origins: tuple[str, ...] = ()
@@ -39,8 +44,15 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     unsent_bytes_per_user: int = 32 << 20
     unsent_bytes_per_connection: int = 20 << 20
     unsent_stuck_s: float = 10.0
+    unauthenticated_max: int = UNAUTHENTICATED_MAX
+    unauthenticated_per_address: int = 256
 
     @property
     def messages_burst(self) -> int:
         """How many messages may come at once."""
         return 2 * self.messages_per_s
+
+    @property
+    def first_bytes_max(self) -> int:
+        """The largest message of a client that has not authenticated."""
+        return min(self.unauthenticated_bytes_max, self.message_bytes_max)

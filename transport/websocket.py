@@ -20,11 +20,12 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage
 from websockets.frames import PONG, Frame
 from websockets.http11 import Response
-from websockets.protocol import CLOSING, OPEN, Event
+from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 from websockets.protocol import Protocol as WebSocketProtocol
 from websockets.streams import StreamReader
 
 from transport.dialects import Negotiated
+from transport.opening import OpeningProtocol
 from transport.settings import TransportSettings
 
 _LOW_WATER = 4  # resume when a quarter of the bound is left
@@ -125,6 +126,10 @@ class Owner(Protocol):
         """TCP is connected; the handshake follows."""
         ...
 
+    def authenticated(self, socket: "WebSocket") -> None:
+        """A token was accepted, perhaps not for the first time."""
+        ...
+
     def disconnected(self, socket: "WebSocket") -> None:
         """TCP is gone."""
         ...
@@ -133,13 +138,13 @@ class Owner(Protocol):
 class WebSocket(ServerConnection):
     """See the module. `address` is set once it was counted, `negotiated` by the handshake.
 
-    `open_by_s`: when the handshake must be done, on the loop's clock. Slots, because instances share the
+    `open_by_s`: when the handshake must be done, on the lobby's clock. Slots, because instances share the
     names of only some thirty attributes, which the library's own use up: 1.4 KB a connection.
     """
 
     __slots__ = (
-        "_abort", "_beginning", "_owner", "_settings", "_untouched", "_whole", "address", "listener",
-        "negotiated", "open_by_s", "over_limit",
+        "_abort", "_beginning", "_half_closed", "_head_bytes", "_owner", "_reading_paused", "_settings",
+        "_untouched", "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit",
     )  # fmt: skip
 
     def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
@@ -153,6 +158,9 @@ class WebSocket(ServerConnection):
         self._settings = settings
         self._abort: asyncio.TimerHandle | None = None
         self._beginning = b""
+        self._head_bytes = 0
+        self._half_closed = False  # the client sent its last byte before its request was answered
+        self._reading_paused = False  # until the request is answered
         self._whole = False  # the library holds no part of a frame, nor of a message
         self._untouched = True  # the library was given nothing yet
 
@@ -173,6 +181,11 @@ class WebSocket(ServerConnection):
         """What lies in the write buffer."""
         return self.transport.get_write_buffer_size()
 
+    def trust(self) -> None:
+        """The client authenticated: from the next frame on its messages may have their full size."""
+        self.protocol.max_message_size = self._settings.message_bytes_max
+        self._owner.authenticated(self)
+
     def bound_buffer(self, bytes_max: int) -> None:
         """Set the bound of the write buffer."""
         self.transport.set_write_buffer_limits(bytes_max, bytes_max // _LOW_WATER)
@@ -183,6 +196,14 @@ class WebSocket(ServerConnection):
             self.transport.write(frame)
             if self.paused:
                 self._cut_off_a_hoarder()
+
+    def begin(self) -> None:
+        """The upgrade was accepted: read what came behind the request."""
+        self._resume_reading()
+        self.data_received(b"")
+        if self._half_closed:
+            super().eof_received()
+            self.transport.close()
 
     def end(self, code: int, reason: str, deadline_s: float) -> None:
         """Send a close frame, and abort the transport if the peer has not finished by the deadline."""
@@ -227,16 +248,30 @@ class WebSocket(ServerConnection):
                     self._untouched, self._whole = False, True
                     return
         self._untouched = False
-        if self.request is None and len(self._beginning) < _METHOD_BYTES_MAX:
-            self._beginning += data[:_METHOD_BYTES_MAX]
+        if self.request is None:
+            self._head_bytes += len(data)
+            if len(self._beginning) < _METHOD_BYTES_MAX:
+                self._beginning += data[:_METHOD_BYTES_MAX]
         super().data_received(data)
         protocol = self.protocol
+        if protocol.state is CONNECTING:
+            self._bound_what_waits()
         self._whole = protocol.current_size is None and _between_frames(protocol)
         if protocol.state is CLOSING:
             # The library answered a close or a breach of protocol, and would wait for ever.
             self.abort_within(self._settings.close_timeout_s)
         elif self.paused:
             self._cut_off_a_hoarder()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # as `asyncio.Protocol` has it
+        """The client sends no more. True keeps the socket open for the answer to its request."""
+        if self.protocol.state is CONNECTING and self.request is not None:
+            self._half_closed = True
+            if self.protocol.eof_sent:
+                self.transport.close()
+            return True
+        super().eof_received()
+        return None
 
     def send_data(self) -> None:
         """The library has something to send, or wants to close.
@@ -250,6 +285,10 @@ class WebSocket(ServerConnection):
             self.transport.write(_BAD_REQUEST if allowed else _METHOD_NOT_ALLOWED)
             self._beginning = b""  # said once
         super().send_data()
+        if self.protocol.eof_sent and self.protocol.state is CONNECTING:
+            self._resume_reading()  # and throw away: unread bytes would turn the end into a reset
+            if self._half_closed:
+                self.transport.close()
 
     def process_event(self, event: Event) -> None:
         """The library read a request or a frame."""
@@ -262,6 +301,23 @@ class WebSocket(ServerConnection):
         super().resume_writing()
         if self.listener is not None:
             self.listener.drained()
+
+    def _bound_what_waits(self) -> None:
+        """Refuse a request that goes on for too long; read no further behind one until it is answered."""
+        protocol = cast("OpeningProtocol", self.protocol)
+        bytes_max = self._settings.unauthenticated_bytes_max
+        if self.request is None:
+            if self._head_bytes > bytes_max and protocol.handshake_exc is None:
+                protocol.refuse_head(bytes_max)
+                self.send_data()
+        elif protocol.waiting_bytes > bytes_max and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resume_reading()
 
     def _cut_off_a_hoarder(self) -> None:
         if self.transport.get_write_buffer_size() > _REPLIES_WAITING_MAX * self._settings.reply_bytes_max:

@@ -174,6 +174,17 @@ def test_an_id_of_an_earlier_run_brings_its_answer_back() -> None:
     run(main())
 
 
+def test_without_a_client_id_each_object_has_command_ids_of_its_own() -> None:
+    async def main() -> None:
+        async with behind_proxy() as (server, _):
+            for _ in range(2):
+                async with client_of(server) as client:
+                    assert "duplicate" not in await client.request("note", {"text": "a"}, command_id="mine-1")
+            assert server.log.head(STREAM).seq == 2
+
+    run(main())
+
+
 def test_whoever_still_waits_when_the_client_closes_is_told() -> None:
     async def main() -> None:
         async with behind_proxy() as (server, proxy):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from eventstore.ambient import SystemAmbient
 from eventstore.model import Secret
 from mailcheck.check_api import CheckLimits, Target
 from mailcheck.faults import TlsFailed
@@ -262,7 +263,7 @@ def test_a_public_server_must_prove_its_name_after_starttls(server: Dovecot, use
             "localhost", server.port, use_ssl=False, timeout_s=5
         )
         stream.public = True  # as it would be for an address of the internet
-        client = ImapClient(stream, command_timeout_s=5, fetch_timeout_s=5)
+        client = ImapClient(stream, SystemAmbient(), command_timeout_s=5, fetch_timeout_s=5)
         await client.greet()
         with pytest.raises(TlsFailed):
             await client.secure()

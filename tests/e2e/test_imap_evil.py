@@ -6,6 +6,7 @@ import tracemalloc
 
 import pytest
 
+from eventstore.ambient import SystemAmbient
 from mailcheck.check_api import CheckFailed, CheckLimits, FetchedMail, Ok, UidCursor
 from mailcheck.faults import BrokenProtocol, ClearTextRefused, ConnectionLost, MailFault, ServerBye, TimedOut
 from mailcheck.imap import ImapClient
@@ -298,7 +299,7 @@ def test_a_public_server_without_tls_never_sees_the_password() -> None:
         async with evil(script) as server:
             stream = await LOCAL.open_stream("127.0.0.1", server.port, use_ssl=False, timeout_s=2)
             stream.public = True  # as it would be for an address of the internet
-            client = ImapClient(stream, command_timeout_s=2, fetch_timeout_s=2)
+            client = ImapClient(stream, SystemAmbient(), command_timeout_s=2, fetch_timeout_s=2)
             await client.greet()
             with pytest.raises(ClearTextRefused):
                 await client.secure()

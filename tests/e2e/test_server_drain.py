@@ -6,10 +6,11 @@ import pytest
 
 from tests.support.rawclient import raw
 from tests.support.services import run
-from tests.support.wire import until, world
+from tests.support.wire import World, until, world
 from transport.codes import CloseCode
 from transport.greeting import Greeting
 from transport.settings import TransportSettings
+from transport.websocket import WebSocket
 
 V1 = "huahuo.v1"
 
@@ -98,5 +99,77 @@ def test_a_command_under_way_is_not_cancelled_by_the_end_of_its_connection() -> 
             w.hold.set()
             await w.gate.drain(1)
             assert w.gate.running == 0
+
+    run(main())
+
+
+def test_a_close_that_raises_costs_only_itself() -> None:
+    async def main() -> None:
+        async with world() as w, raw(w.url, V1) as faulty, raw(w.url, V1) as other:
+            await faulty.authenticate(w.token())
+            await other.authenticate(w.token())
+            broken = next(one for one in w.server._open.values() if one is not None)
+
+            def raises(code: int, reason: str) -> None:
+                raise RuntimeError("canary")
+
+            broken.close = raises  # type: ignore[method-assign]
+            await w.server.drain(0.2)
+            assert await other.closed() == CloseCode.DRAINING
+            assert other.seen[-1]["type"] == "goaway"
+            assert w.feed._taps == ()
+
+    run(main())
+
+
+def stuck_in(w: World, ends: asyncio.Event, *, heeds_cancel: bool) -> asyncio.Event:
+    """From now on the handler of a connection waits for `ends`, whatever happens to its socket."""
+    entered = asyncio.Event()
+
+    async def handle(ws: WebSocket) -> None:
+        entered.set()
+        while not ends.is_set():
+            try:
+                await ends.wait()
+            except asyncio.CancelledError:
+                if heeds_cancel:
+                    raise
+
+    w.server._handle = handle  # type: ignore[method-assign]
+    return entered
+
+
+@pytest.mark.parametrize("heeds_cancel", [True, False])
+def test_a_stuck_handler_cannot_hold_it(monkeypatch: pytest.MonkeyPatch, heeds_cancel: bool) -> None:
+    monkeypatch.setattr("transport.server._CANCEL_TIMEOUT_S", 0.05)
+
+    async def main() -> None:
+        ends = asyncio.Event()
+        async with world() as w:
+            entered = stuck_in(w, ends, heeds_cancel=heeds_cancel)
+            async with raw(w.url, V1):
+                await entered.wait()
+                await w.server.drain(0.05)
+                assert bool(w.server.handler_tasks) is not heeds_cancel
+                assert w.feed._taps == ()
+                ends.set()
+                await until(lambda: not w.server.handler_tasks)
+
+    run(main())
+
+
+def test_a_drain_that_was_cancelled_may_be_called_again() -> None:
+    async def main() -> None:
+        ends = asyncio.Event()
+        async with world() as w:
+            entered = stuck_in(w, ends, heeds_cancel=True)
+            async with raw(w.url, V1):
+                await entered.wait()
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await w.server.drain(5)
+                assert w.server.handler_tasks
+                await w.server.drain(0.05)
+                assert not w.server.handler_tasks
 
     run(main())

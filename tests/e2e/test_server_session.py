@@ -456,3 +456,17 @@ def test_a_compacted_range_is_told_of() -> None:
             assert [seq for seq, _ in client.events("user/42")] == [1, 2, 6, 7, 8, 9, 10]
 
     run(main())
+
+
+def test_without_a_client_the_id_of_a_command_holds_for_its_connection_only() -> None:
+    async def main() -> None:
+        async with world() as w:
+            for _ in range(2):
+                async with raw(w.url, V1) as client:
+                    await client.authenticate(w.token())
+                    for repeat in (False, True):
+                        await client.say(action="note", id="c1", text="x")
+                        assert (await client.until("success")).get("duplicate", False) is repeat
+            assert w.log.head("user/42").seq == 2
+
+    run(main())

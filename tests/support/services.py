@@ -65,6 +65,7 @@ class Recorder:
 
     def __init__(self, cursors: Mapping[str, int] | None = None) -> None:
         self.ticks: list[float] = []
+        self.wakes: list[float] = []
         self.ticked = asyncio.Event()
         self.closed: list[int] = []
         self.was_closed = asyncio.Event()
@@ -76,6 +77,9 @@ class Recorder:
         self.ticked.set()
         if self.fault is not None:
             raise self.fault
+
+    def wake_up(self, now_s: float) -> None:
+        self.wakes.append(now_s)
 
     def close(self, code: int, reason: str) -> None:
         assert reason

@@ -39,6 +39,9 @@ class SimAmbient:
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
 
+    def slept_s(self) -> float:
+        return 0.0
+
     def random(self) -> float:
         return self._rng.random()
 
@@ -70,6 +73,7 @@ class SimServer:
             master_key="5a" * 32,
             mail_allow_private=True,
             connections_per_ip=0,
+            unauthenticated_per_ip=0,
             heartbeat_s=5,
         )
 

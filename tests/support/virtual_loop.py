@@ -52,6 +52,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now_s
 
+    def sleep_through(self, seconds: float) -> None:
+        """As after SIGSTOP and SIGCONT: time has gone by, and nothing has run meanwhile."""
+        self._jumping.now_s += seconds
+
 
 def run_virtual[T](main: Coroutine[Any, Any, T]) -> T:
     """As `asyncio.run`, on a virtual loop.
@@ -61,3 +65,10 @@ def run_virtual[T](main: Coroutine[Any, Any, T]) -> T:
     """
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
+
+
+def virtual_loop() -> VirtualLoop:
+    """The running loop, within `run_virtual`."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop

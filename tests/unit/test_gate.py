@@ -1,6 +1,7 @@
 """The command gate: at most one effect for a command id, one answer, and no exception gets out."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -433,6 +434,31 @@ def test_draining_has_a_deadline() -> None:
         with pytest.raises(asyncio.CancelledError):
             await first
         await w.gate.drain(timeout_s=0)
+
+    run(main())
+
+
+def test_a_handler_that_heeds_no_cancel_cannot_hold_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transport.gate._CANCEL_TIMEOUT_S", 0.01)
+
+    async def main() -> None:
+        w = await world()
+        ends = asyncio.Event()
+
+        async def stuck(_: Call[Any]) -> Reply:
+            while not ends.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await ends.wait()
+            return DONE
+
+        first = asyncio.create_task(w.gate.execute(call(), spec(Handler(stuck))))
+        await asyncio.sleep(0)
+        with capture_logs() as logs:
+            await w.gate.drain(timeout_s=0)
+        assert [entry["event"] for entry in logs] == ["commands_left_behind"]
+        assert not first.done()
+        ends.set()
+        await first
 
     run(main())
 

@@ -9,7 +9,8 @@ from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
 from tests.support.virtual_loop import run_virtual
-from transport.greeting import Greeting, Lobby, Welcomes, understood
+from transport.greeting import Greeting, Welcomes, understood
+from transport.lobby import Lobby
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 USUAL = {

@@ -21,6 +21,7 @@ from transport.metrics import Metrics
 
 PAGE = b"<!doctype html><title>huahuo</title>" + b"<p>\xe8\x8a\xb1\xe7\x81\xab</p>" * 50
 DICTIONARY = bytes(range(256)) * 4
+REQUESTS_PER_S = 5
 FRAME_CSP = "default-src 'none'; frame-ancestors 'self'"
 
 
@@ -43,7 +44,8 @@ class World:
             "/dictionary/7": Asset.of("application/octet-stream", DICTIONARY, CACHE_FOR_EVER),
             "/mail-frame": Asset.of("text/html; charset=utf-8", b"<p>", csp=FRAME_CSP),
         }
-        self.site = Site(log, ambient, self.metrics, self.assets)
+        self.site = Site(log, ambient, self.metrics, self.assets, requests_per_s=REQUESTS_PER_S)
+        self.address = "192.0.2.7"
         self.site.phase = Phase.READY
         self.port = 0
 
@@ -70,7 +72,7 @@ async def served() -> AsyncIterator[World]:
         await connection.wait_closed()
 
     async def process_request(_: ServerConnection, request: object) -> object:
-        return await world.site.respond(request)  # type: ignore[arg-type]
+        return await world.site.respond(request, world.address)  # type: ignore[arg-type]
 
     async with serve(handler, "127.0.0.1", 0, process_request=process_request) as server:  # type: ignore[arg-type]
         world.port = server.sockets[0].getsockname()[1]
@@ -301,3 +303,60 @@ def test_a_file_added_while_serving_is_served() -> None:
 
 def test_compressing_the_same_file_twice_gives_the_same_bytes() -> None:
     assert Asset.of("text/css", PAGE) == Asset.of("text/css", PAGE)
+
+
+# Too many requests
+
+
+def test_an_address_that_asks_too_often_is_told_when_to_come_back() -> None:
+    async def use(w: World) -> None:
+        burst = [(await w.ask("/")).status for _ in range(4 * REQUESTS_PER_S)]
+        refused = await w.ask("/")
+        assert set(burst) == {200}
+        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+        assert refused.headers["connection"] == "close"
+        assert w.site.limit.refused_count == 1
+        w.ambient.advance(1)
+        assert [(await w.ask("/")).status for _ in range(REQUESTS_PER_S + 1)] == [200] * REQUESTS_PER_S + [
+            429
+        ]
+
+    with_site(use)
+
+
+def test_an_address_does_not_use_up_what_another_may_ask() -> None:
+    async def use(w: World) -> None:
+        while (await w.ask("/")).status != 429:
+            pass
+        w.address = "192.0.2.8"
+        assert (await w.ask("/")).status == 200
+
+    with_site(use)
+
+
+def test_every_kind_of_request_counts_but_probes_from_the_same_machine() -> None:
+    async def use(w: World) -> None:
+        paths = ("/healthz", "/readyz", "/metrics", "/nothing")
+        while (await w.ask("/healthz")).status != 429:
+            pass
+        assert {(await w.ask(path)).status for path in paths} == {429}
+        for address in ("127.0.0.1", "::/64"):
+            w.address = address
+            for _ in range(5 * REQUESTS_PER_S):
+                assert (await w.ask("/healthz")).status == 200
+            assert (await w.ask("/readyz")).status == 200
+            while (await w.ask("/metrics")).status != 429:
+                pass
+            assert (await w.ask("/healthz")).status == 200
+
+    with_site(use)
+
+
+def test_a_request_for_a_websocket_is_not_counted() -> None:
+    async def use(w: World) -> None:
+        while (await w.ask("/")).status != 429:
+            pass
+        async with connect(f"ws://127.0.0.1:{w.port}", proxy=None):
+            pass
+
+    with_site(use)

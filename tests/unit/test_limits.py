@@ -2,7 +2,14 @@
 
 import pytest
 
-from transport.limits import AddressDoor, ConnectionLimit, FailureThrottle, TokenBucket
+from transport.limits import (
+    AddressDoor,
+    ConnectionLimit,
+    FailureThrottle,
+    RequestLimit,
+    TokenBucket,
+    is_loopback,
+)
 from transport.ports import Door, Entry
 
 
@@ -196,3 +203,51 @@ def test_the_door_counts_an_address_in_and_out() -> None:
 def test_the_door_holds_back_the_fifth_failure() -> None:
     door: Door = AddressDoor()
     assert [door.auth_failed("a", 0) for _ in range(5)] == [0, 0, 0, 0, 1]
+
+
+def test_requests_are_counted_per_key_and_told_when_the_next_one_is_taken() -> None:
+    limit = RequestLimit(per_s=2)
+    assert [limit.take("a", 0) for _ in range(9)] == [0.0] * 8 + [0.5]
+    assert limit.take("b", 0) == 0
+    assert limit.take("a", 0.5) == 0
+    assert limit.refused_count == 1
+
+
+def test_requests_without_a_limit_are_not_even_remembered() -> None:
+    limit = RequestLimit(per_s=0)
+    assert {limit.take("a", 0) for _ in range(1000)} == {0.0}
+    assert len(limit) == 0
+
+
+def test_the_memory_of_requests_is_bounded_and_keeps_those_that_ask() -> None:
+    limit = RequestLimit(per_s=1, keys_max=10)
+    for n in range(100):
+        limit.take("evil", 0)
+        limit.take(str(n), 0)
+    assert len(limit) == 10
+    assert limit.take("evil", 0) > 0
+
+
+def test_a_socket_counts_by_its_own_address_until_its_request_is_read() -> None:
+    door: Door = AddressDoor(trusted_proxies=["10.0.0.0/8"])
+    assert door.peer_address("192.0.2.7") == "192.0.2.7"
+    assert door.peer_address("2001:db8:1:2:3:4:5:6") == "2001:db8:1:2::/64"
+    assert door.peer_address("10.1.2.3") == "", "whose socket it is the proxy will say"
+
+
+@pytest.mark.parametrize(
+    ("peer", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::2:0:0:0:1", False),
+        ("192.0.2.7", False),
+        ("1270.0.0.1", False),
+        ("", False),
+        ("2001:db8::1", False),
+    ],
+)
+def test_loopback_is_known_by_its_key(peer: str, loopback: bool) -> None:
+    assert is_loopback(AddressDoor().address(peer, ())) is loopback

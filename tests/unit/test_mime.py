@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from mailcheck.mime import TEXT_CHARS_MAX, Attachment, ParsedMail, content_document, parse_mail
+from mailcheck.mime_parts import HEADER_BYTES_MAX, HEADERS_BYTES_MAX
 
 
 def subject_of(value: bytes) -> str:
@@ -317,6 +318,29 @@ def test_the_content_document_is_json_whatever_the_mail_was() -> None:
 def test_a_mail_holds_no_more_text_than_the_limit() -> None:
     parsed = parse_mail(b"Content-Type: text/plain\n\n" + b"x" * (2 * TEXT_CHARS_MAX))
     assert len(parsed.text) == TEXT_CHARS_MAX
+
+
+@pytest.mark.parametrize(
+    "line", [b"X:\n", b"Received: by a.example; from b.example\r\n", b"x\n", b"X:\n a\n"]
+)
+def test_a_subject_is_found_behind_any_number_of_lines_within_the_bytes_of_a_header(line: bytes) -> None:
+    before = line * ((HEADER_BYTES_MAX - 100) // len(line))
+    assert parse_mail(before + b"Subject: deep\r\n\r\nbody").subject == "deep"
+
+
+def test_what_stands_behind_the_bytes_of_a_header_is_not_looked_at() -> None:
+    parsed = parse_mail(b"X:\n" * (HEADER_BYTES_MAX // 3 + 1) + b"Subject: beyond\n\nbody")
+    assert (parsed.subject, parsed.text) == ("", "body")
+
+
+def test_the_headers_of_all_parts_share_a_bound_and_the_root_comes_first() -> None:
+    padding = b"X:\n" * 80_000
+    part = b"\n--b\n" + padding + b"Content-Disposition: attachment\n\nAAAA"
+    raw = padding + b"Content-Type: multipart/mixed; boundary=b\nSubject: s\n\n" + part * 10 + b"\n--b--\n"
+    parsed = parse_mail(raw)
+    assert len(padding) * 5 > HEADERS_BYTES_MAX > len(padding) * 4
+    assert parsed.subject == "s"
+    assert len(parsed.attachments) == 3, "the root and three of its parts fit"
 
 
 NEST = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(3000))

@@ -5,7 +5,6 @@ import pytest
 from tests.support.session import PEOPLE, Driver, ModelLog, seqs, types
 from transport.api import Principal
 from transport.codes import CloseCode
-from transport.settings import TransportSettings
 
 
 def log_with(*, user: int = 0, system: int = 0) -> ModelLog:
@@ -181,12 +180,6 @@ def test_before_authentication_heartbeats_are_heard() -> None:
     (answer,) = driver.say(action="heartbeat")
     assert answer == {"type": "heartbeat_response", "timestamp": "2026-09-21T14:13:20Z"}
     assert driver.say(action="heartbeat_response") == []
-
-
-def test_before_authentication_a_large_message_is_not_even_parsed() -> None:
-    driver = Driver(settings=TransportSettings(unauthenticated_bytes_max=1000))
-    (error,) = driver.say(action="authenticate", token="x" * 1000)
-    assert error["code"] == "too_large"
 
 
 def test_without_authentication_the_connection_ends() -> None:

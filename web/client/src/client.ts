@@ -235,7 +235,7 @@ export class Client {
     const { client, share = true } = this.options;
     if (share && Tabs.possible(host)) this.tabs = this.makeTabs();
     // without sharing each page is a client of its own: a second one must not take over
-    this.client = client ?? (this.tabs ? id : `${id}-${this.page}`.slice(0, ID_CHARS_MAX));
+    this.client = client || (this.tabs ? id : `${id}-${this.page}`.slice(0, ID_CHARS_MAX));
     this.watchPage();
     this.isOpen();
     this.join();

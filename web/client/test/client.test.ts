@@ -1,7 +1,7 @@
 /** What an application may rely on: handlers, commands, tokens, the page's life; every misuse named. */
 
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { Client, type ClientOptions, HuahuoError, MemoryCursors, type SubscribeOptions } from "../src/index.js";
+import { Client, type ClientOptions, HuahuoError, IndexedDbCursors, MemoryCursors, type SubscribeOptions } from "../src/index.js";
 import { browserHost } from "../src/host.js";
 import { type Tab, tokenOf, World } from "./support/world.js";
 
@@ -416,5 +416,33 @@ describe("misuse is named:", () => {
   test.each(sends)("send %s", async (_, send, expected) => {
     const { client } = world.tab({ cursors: new MemoryCursors("me") });
     expect(await refusal(send(client))).toBe(expected);
+  });
+});
+
+describe("the id of the installation", () => {
+  const named = () => world.said("authenticate")[0]?.["client"] as string;
+  const page = async (options: Partial<ClientOptions> = {}): Promise<string> => {
+    const tab = await online({ cursors: new IndexedDbCursors(), ...options });
+    const id = named();
+    tab.client.close();
+    tab.kill();
+    return id;
+  };
+
+  test("is said by every page, and kept for the next", async () => {
+    const first = await page();
+    expect(first).toMatch(/./);
+    expect(await page()).toBe(first);
+  });
+
+  test("is another for each page that does not share, and is never empty", async () => {
+    const shared = await page();
+    const ids = [await page({ share: false }), await page({ share: false, client: "" })];
+    for (const id of ids) expect(id.startsWith(shared)).toBe(true);
+    expect(new Set([shared, ...ids]).size).toBe(3);
+  });
+
+  test("is the application's where it gives one", async () => {
+    expect(await page({ client: "kiosk-7" })).toBe("kiosk-7");
   });
 });

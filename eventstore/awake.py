@@ -1,0 +1,78 @@
+"""The clock of deadlines in a service: it stands still while the process does not run. Pure.
+
+A stopped process (SIGSTOP), a paused virtual machine or a loop that is held up finds, when it runs again,
+that all its deadlines have passed, although nothing was read from its peers meanwhile. The one wheel of
+the service says when it will turn next (`expect`). If the wheel is late by more than `late_s`, `monotonic_s`
+leaves its lateness out, so each deadline that is compared with it moves by that much.
+
+For the loop's thread alone: the log, whose threads measure commits, has the inner clock.
+
+Lateness in a row counts up to `slept_s_max`: a service that is always late must still end what is overdue.
+"""
+
+import math
+
+from eventstore.ambient import Ambient
+
+LATE_S = 1.0
+SLEPT_S_MAX = 3600.0
+
+
+class AwakeAmbient:
+    """Implements `Ambient` over another one. See the module."""
+
+    def __init__(self, inner: Ambient, *, late_s: float = LATE_S, slept_s_max: float = SLEPT_S_MAX) -> None:
+        self._inner = inner
+        self._late_s = late_s
+        self._slept_s_max = slept_s_max
+        self._due_s = math.inf
+        self._late_at_s = math.inf
+        self._slept_s = 0.0
+        self._in_a_row_s = 0.0
+        self._was_late = False
+
+    def expect(self, in_s: float) -> None:
+        """The wheel turns now, and will turn again in `in_s` seconds (`math.inf`: it stops)."""
+        now_s = self._noticed_s()
+        if not self._was_late:
+            self._in_a_row_s = 0.0
+        self._was_late = False
+        self._due_s = now_s + in_s
+        self._late_at_s = self._due_s + self._late_s
+
+    def monotonic_s(self) -> float:
+        """See `Ambient`."""
+        return self._noticed_s() - self._slept_s
+
+    def slept_s(self) -> float:
+        """See `Ambient`."""
+        self._noticed_s()
+        return self._slept_s
+
+    def now_ms(self) -> int:
+        """See `Ambient`."""
+        return self._inner.now_ms()
+
+    def random(self) -> float:
+        """See `Ambient`."""
+        return self._inner.random()
+
+    def token_bytes(self, count: int) -> bytes:
+        """See `Ambient`."""
+        return self._inner.token_bytes(count)
+
+    def token(self, count: int = 12) -> str:
+        """See `Ambient`."""
+        return self._inner.token(count)
+
+    def _noticed_s(self) -> float:
+        """The inner clock. Who reads it first after a sleep notices it: timers may run before the wheel."""
+        now_s = self._inner.monotonic_s()
+        if now_s > self._late_at_s:
+            slept_s = min(now_s - self._due_s, self._slept_s_max - self._in_a_row_s)
+            self._in_a_row_s += slept_s
+            self._slept_s += slept_s
+            self._was_late = True
+            self._due_s = now_s
+            self._late_at_s = now_s + self._late_s
+        return now_s

@@ -1,0 +1,59 @@
+"""`asyncio.timeout`, on the time in which the process ran."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from eventstore.ambient import Ambient
+
+
+class Deadline:
+    """`async with Deadline(ambient, timeout_s)`: TimeoutError once the process has run for that long.
+
+    Time that it slept (`Ambient.slept_s`) is added when the deadline comes, so what arrived meanwhile is
+    read first. None: no deadline until `restart`.
+    """
+
+    __slots__ = ("_ambient", "_due_s", "_handle", "_loop", "_slept_s", "_timeout", "_timeout_s")
+
+    def __init__(self, ambient: Ambient, timeout_s: float | None) -> None:
+        self._ambient = ambient
+        self._timeout_s = timeout_s
+        self._timeout = asyncio.timeout(None)
+        self._handle: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        await self._timeout.__aenter__()
+        self.restart(self._timeout_s)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.restart(None)
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def restart(self, timeout_s: float | None) -> None:
+        """Count `timeout_s` from now; None: stop counting."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        if timeout_s is not None:
+            self._slept_s = self._ambient.slept_s()
+            self._due_s = self._loop.time() + timeout_s
+            self._handle = self._loop.call_later(timeout_s, self._come)
+
+    def expired(self) -> bool:
+        """Whether it came before the end of the block."""
+        return self._timeout.expired()
+
+    def _come(self) -> None:
+        slept_s = self._ambient.slept_s()
+        self._due_s += slept_s - self._slept_s
+        moved, self._slept_s = slept_s > self._slept_s, slept_s
+        if moved and self._due_s > self._loop.time():
+            self._handle = self._loop.call_at(self._due_s, self._come)
+        else:
+            self._handle = None
+            self._timeout.reschedule(self._loop.time())
