@@ -40,6 +40,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(description="HS256 key of the tokens, at least 32 bytes; made at the first start where unset"),
     ] = ""
+    jwt_secrets_previous: Annotated[
+        tuple[str, ...],
+        Meta(description="older token keys that still verify while you rotate; new tokens use jwt_secret"),
+    ] = ()
     master_key: Annotated[
         str,
         Meta(description="64 hex digits that wrap the mailboxes' keys; made at the first start where unset"),
@@ -180,7 +184,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({', '.join(shown)})"
 
 
-SECRETS = frozenset({"jwt_secret", "master_key"})
+SECRETS = frozenset({"jwt_secret", "jwt_secrets_previous", "master_key"})
 """Fields whose values never appear in output."""
 
 _TYPES: Mapping[str, Any] = get_type_hints(Settings, include_extras=True)

@@ -20,10 +20,11 @@ _MASTER_BYTES = 32
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """Both keys as bytes. Does not show itself."""
+    """The keys as bytes. Does not show itself. `previous` token keys verify and never sign."""
 
     jwt_secret: bytes
     master_key: bytes
+    previous: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return "Keys([sealed])"
@@ -38,7 +39,7 @@ def ensure(settings: Settings, ambient: Ambient) -> Keys:
     _make_directory(settings.data)
     jwt_text = settings.jwt_secret or _stored(settings.data / JWT_FILE, ambient.token(32))
     master_text = settings.master_key or _stored(settings.data / MASTER_FILE, ambient.token(_MASTER_BYTES))
-    return Keys(_jwt(jwt_text), _master(master_text))
+    return Keys(_jwt(jwt_text), _master(master_text), tuple(map(_jwt, settings.jwt_secrets_previous)))
 
 
 def read(settings: Settings) -> Keys:
@@ -49,7 +50,7 @@ def read(settings: Settings) -> Keys:
     """
     jwt_text = settings.jwt_secret or _read(settings.data / JWT_FILE)
     master_text = settings.master_key or _read(settings.data / MASTER_FILE)
-    return Keys(_jwt(jwt_text), _master(master_text))
+    return Keys(_jwt(jwt_text), _master(master_text), tuple(map(_jwt, settings.jwt_secrets_previous)))
 
 
 def read_jwt_secret(settings: Settings) -> bytes:

@@ -176,7 +176,7 @@ class App:
         metrics = Metrics()
         if isinstance(log, StoreLog):
             self._look_after(log, executor, registry, metrics)
-        authenticator = Authenticator(secrets.jwt_secret)
+        authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
         hub = Hub(
             log,
             ambient,

@@ -101,13 +101,14 @@ class Authenticator:
     def verify(self, token: str, now_ms: int) -> Verified | AuthFailure:
         """Say who a token stands for at this moment, or why it does not hold."""
         claims = self._signed_claims(token)
-        verified = None if claims is None else _checked(claims, now_ms)
-        if verified is None:
-            return _failure(AuthCode.TOKEN_INVALID)
+        verified = claims if isinstance(claims, str) else _checked(claims, now_ms)
+        if isinstance(verified, str):
+            return _failure(AuthCode.TOKEN_INVALID, verified)
+        who = verified.principal.name
         if verified.expires_at_ms <= now_ms:
-            return _failure(AuthCode.TOKEN_EXPIRED)
+            return _failure(AuthCode.TOKEN_EXPIRED, f"the token of {who} expired")
         if self.revocations.covers(verified.principal.user_id, verified.jti, verified.iat_ms):
-            return _failure(AuthCode.TOKEN_REVOKED)
+            return _failure(AuthCode.TOKEN_REVOKED, f"the token of {who} was revoked")
         return verified
 
     def mint(self, principal: Principal, *, now_ms: int, ttl_s: float, jti: str) -> str:
@@ -127,26 +128,28 @@ class Authenticator:
         }
         return self._jws.encode(msgspec.json.encode(claims), self._secret, algorithm=_ALGORITHM)
 
-    def _signed_claims(self, token: str) -> _Claims | None:
-        """The claims under a signature of ours; headers that name keys (kid, jku, x5u) are not read."""
+    def _signed_claims(self, token: str) -> _Claims | str:
+        """The claims under a signature of ours, or why there are none.
+
+        Headers that name keys (kid, jku, x5u) are not read.
+        """
         if len(token) > TOKEN_BYTES_MAX or not token.isascii():
-            return None
+            return f"it is longer than {TOKEN_BYTES_MAX} bytes or not ASCII"
         payload = self._usual_payload(token.encode("ascii"))
         if payload is not None:
-            try:
-                return _claims.decode(payload)
-            except (ValueError, RecursionError):
-                return None
+            return _decoded(payload)
         for secret in self._accepted:
             try:
                 whole = self._jws.decode_complete(token, secret, algorithms=[_ALGORITHM])
                 # We know no critical extension, so a token that relies on one is not for us.
-                return None if "crit" in whole["header"] else _claims.decode(whole["payload"])
+                if "crit" in whole["header"]:
+                    return "it relies on a critical extension"
+                return _decoded(whole["payload"])
             except jwt.InvalidSignatureError:
                 continue
-            except (jwt.PyJWTError, ValueError, RecursionError):
-                return None
-        return None
+            except (jwt.PyJWTError, ValueError, RecursionError) as error:
+                return f"it is no token of the form that is accepted here ({type(error).__name__})"
+        return "its signature fits no secret of this service: does the issuer use the same secret?"
 
     def _usual_payload(self, token: bytes) -> bytes | None:
         """The payload of a token of the usual form whose signature holds; None: the library shall judge."""
@@ -171,27 +174,39 @@ def _base64_url(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False).rstrip(b"=").translate(_BASE64_URL)
 
 
-def _failure(code: AuthCode) -> AuthFailure:
-    return AuthFailure(code, _SAY[code])
+def _failure(code: AuthCode, reason: str) -> AuthFailure:
+    return AuthFailure(code, _SAY[code], reason)
 
 
-def _checked(claims: _Claims, now_ms: int) -> Verified | None:
-    """What the claims say, if each is within its bounds and the token has begun to hold."""
+def _decoded(payload: bytes) -> _Claims | str:
+    try:
+        return _claims.decode(payload)
+    except msgspec.ValidationError as error:  # names the claim and the types, never a value
+        return f"its claims do not fit: {error}"
+    except (ValueError, RecursionError):
+        return "its claims are not JSON"
+
+
+def _checked(claims: _Claims, now_ms: int) -> Verified | str:
+    """What the claims say, if each is within its bounds and the token has begun to hold; else why not."""
     exp_ms = _ms(claims.exp)
     iat_ms = None if claims.iat is None else _ms(claims.iat)
     nbf_ms = 0 if claims.nbf is None else _ms(claims.nbf)
-    sound = (
+    if not (
         abs(claims.user_id) <= ID_MAX
         and 0 < len(claims.username) <= NAME_CHARS_MAX
         and claims.is_admin in (0, 1)
         and len(claims.groups) <= GROUPS_MAX
         and all(GROUP_NAME.fullmatch(name) for name in claims.groups)
         and len(claims.jti) <= JTI_CHARS_MAX
-        and (claims.iat is None or (iat_ms is not None and iat_ms <= now_ms + _IAT_SKEW_MS))
-        and (nbf_ms is not None and nbf_ms <= now_ms)
-    )
-    if not sound or exp_ms is None:
-        return None
+    ):
+        return "user_id, username, is_admin, groups or jti is out of bounds"
+    if not (claims.iat is None or (iat_ms is not None and iat_ms <= now_ms + _IAT_SKEW_MS)):
+        return "iat lies in the future: compare the clocks of the issuer and of this machine"
+    if nbf_ms is None or nbf_ms > now_ms:
+        return "nbf lies in the future"
+    if exp_ms is None:
+        return "exp is out of bounds"
     principal = Principal(
         user_id=claims.user_id,
         username=claims.username,

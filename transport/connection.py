@@ -29,6 +29,7 @@ from transport.api import Reply
 from transport.codes import CloseCode
 from transport.dialects import Dialect
 from transport.fanout import FanOut
+from transport.notices import Notices
 from transport.outputs import Now, Output
 from transport.parts import ONLY, Part
 from transport.ports import AuthFailure, CommandGate, Door, Hub, Meter, Verified, Verifier
@@ -64,6 +65,7 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
     meter: Meter
     supply: Supply
     tally: Tally
+    notices: Notices
 
 
 class Connection(LoopActor):
@@ -262,6 +264,15 @@ class Connection(LoopActor):
         verdict = self._wires.verifier.verify(asked.token, now.ms)
         if isinstance(verdict, AuthFailure):
             self._wires.meter.authenticated(verdict.code)
+            held_back = self._wires.notices.due("token_refused", now.s)
+            if held_back is not None:
+                _log.warning(
+                    "token_refused",
+                    code=verdict.code,
+                    reason=verdict.reason,
+                    address=self._ws.address,
+                    more_held_back=held_back,
+                )
             hold_s = self._wires.door.auth_failed(self._ws.address, now.s)
             if hold_s > 0:
                 return self._hold_back(verdict, hold_s)

@@ -27,10 +27,14 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 class AuthFailure(msgspec.Struct, frozen=True):
-    """A token that does not hold. `code`: `token_expired`, `token_invalid` or `token_revoked`."""
+    """A token that does not hold. `code`: `token_expired`, `token_invalid` or `token_revoked`.
+
+    `reason` is for the operator's log; the client is told the code only.
+    """
 
     code: str
     message: str
+    reason: str = ""
 
 
 class Verifier(Protocol):

@@ -36,6 +36,7 @@ from transport.fanout import FanOut
 from transport.frames import FrameCache
 from transport.greeting import Asked, Greeting, Welcomes, understood
 from transport.lobby import Lobby
+from transport.notices import Notices
 from transport.opening import OpeningProtocol
 from transport.origin import origin_allowed
 from transport.pictures import Pictures
@@ -116,6 +117,7 @@ class Server:
             now_s=ambient.monotonic_s,
         )
         self._site = site
+        self._proxy_told = False
         frames = FrameCache(
             bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
         )
@@ -137,6 +139,7 @@ class Server:
             hub=hub,
             door=door,
             gate=gate,
+            notices=Notices(),
             verifier=verifier,
             meter=metrics,
             supply=Supply(
@@ -262,7 +265,7 @@ class Server:
         """Open a WebSocket at once; None: who asks is to be refused, which the long way does."""
         if not origin_allowed(asked.origins, asked.hosts, self._settings.origins):
             return None
-        address = self._wires.door.address(_peer(transport), asked.forwarded_for)
+        address = self._address(transport, asked.forwarded_for)
         entry = self._wires.door.enter(address)
         if entry is Entry.REFUSED:
             return None
@@ -333,16 +336,42 @@ class Server:
             ws.transport.abort()
         return opened
 
+    def _address(self, transport: asyncio.BaseTransport, forwarded_for: Sequence[str]) -> str:
+        """The address that a client counts under (`Door.address`)."""
+        peer = _peer(transport)
+        address = self._wires.door.address(peer, forwarded_for)
+        if forwarded_for and not self._proxy_told and address == self._wires.door.peer_address(peer):
+            self._proxy_told = True
+            _log.warning(
+                "untrusted_proxy",
+                proxy=peer,
+                hint="its X-Forwarded-For is not believed, so all clients behind it count as one address and "
+                "share one limit; if it is yours, name it in HUAHUO_TRUSTED_PROXIES",
+            )
+        return address
+
+    def _tell_refused_origin(self, origins: Sequence[str]) -> None:
+        held_back = self._wires.notices.due("origin_refused", self._wires.ambient.monotonic_s())
+        if held_back is not None:
+            _log.warning(
+                "origin_refused",
+                origin=", ".join(origins),
+                hint="if the page is yours, add its origin to HUAHUO_ORIGINS",
+                more_held_back=held_back,
+            )
+
     async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         ws = cast("WebSocket", connection)
         door, headers = self._wires.door, request.headers
-        address = door.address(_peer(ws.transport), headers.get_all("X-Forwarded-For"))
+        address = self._address(ws.transport, headers.get_all("X-Forwarded-For"))
         if not ws.connection_lost_waiter.done():
             self._lobby.enter(ws, address)  # until now it counted under its proxy's address
         response = await self._site.respond(request, address)
         if response is not None:
             return response
-        if not origin_allowed(headers.get_all("Origin"), headers.get_all("Host"), self._settings.origins):
+        origins = headers.get_all("Origin")
+        if not origin_allowed(origins, headers.get_all("Host"), self._settings.origins):
+            self._tell_refused_origin(origins)
             return ws.respond(HTTPStatus.FORBIDDEN, "this origin is not allowed\n")
         if (
             ws.connection_lost_waiter.done()
