@@ -12,7 +12,7 @@ setup: ## everything into .venv
 
 demo: ## a local IMAP server with sample mail, the service, and a link to watch it
 	@scripts/setup.sh run
-	@scripts/web.sh || echo "demo: going on with the plain page" >&2
+	@scripts/web.sh || echo "demo: going on without the console" >&2
 	@$(BIN)/huahuo demo
 
 web: ## the browser client and the console, into huahuo/static

@@ -1,7 +1,7 @@
 """The files that the service shows to a browser.
 
-The console is built into `static/` (`scripts/web.sh`). Where it was not, a small page without a build
-step is served from `fallback/` instead.
+The console is built into `static/` (`scripts/web.sh`, or the build of a wheel). Where it was not, a page says
+how to build it.
 """
 
 from importlib.resources import files
@@ -11,7 +11,6 @@ from huahuo import mail_frame
 from transport.http import CACHE_ASK_AGAIN, CACHE_FOR_EVER, Asset
 
 BUILT = "static"
-FALLBACK = "fallback"
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -21,6 +20,16 @@ _TYPES = {
     ".json": "application/json",
     ".wasm": "application/wasm",
 }
+_NOT_BUILT = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>huahuo</title>
+<h1>huahuo is running</h1>
+<p>The console was not built here. Install Node.js 20.19 or newer with npm, run <code>make web</code> in the
+source tree and restart the service, or install the wheel, which has the console inside.</p>
+<p>Clients can connect without it. In a terminal: <code>huahuo tail URL STREAM</code>.</p>
+</html>
+"""
 _HASHED = "/assets/"
 """Files there have a hash of what they hold in their names."""
 
@@ -31,7 +40,7 @@ def assets() -> dict[str, Asset]:
     built = package / BUILT
     found = mail_frame.frames()
     if not (built / "index.html").is_file():
-        _collect(package / FALLBACK, "/", found)
+        found["/"] = Asset.of(_TYPES[".html"], _NOT_BUILT.encode(), CACHE_ASK_AGAIN)
     if built.is_dir():
         _collect(built, "/", found)
     return found

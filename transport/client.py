@@ -3,12 +3,10 @@
 ```python
 async with Client("http://127.0.0.1:8765", token=token, client="worker-1") as client:
     reply = await client.send("check_emails", email_ids=[17])
-    async with client.events("user/42", after="snapshot") as events:
-        async for event in events:
-            print(event.seq, event.type, event.data)
 ```
 
-The decisions are those of `client_session`; here are the socket, the timers and the waiting.
+How to read events and keep one's place: docs/python-client.md. The decisions are those of `client_session`; here
+are the socket, the timers and the waiting.
 """
 
 import asyncio

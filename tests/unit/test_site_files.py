@@ -1,4 +1,4 @@
-"""What the package shows to a browser: the built console or the page without a build, and the mail frames."""
+"""What the package shows to a browser: the built console or how to build it, and the mail frames."""
 
 from pathlib import Path
 
@@ -10,35 +10,29 @@ from transport.http import CACHE_ASK_AGAIN, CACHE_FOR_EVER, CSP
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package folder with the page without a build."""
-    (tmp_path / site.FALLBACK).mkdir()
-    (tmp_path / site.FALLBACK / "index.html").write_bytes(b"fallback")
-    (tmp_path / site.FALLBACK / "app.js").write_bytes(b"")
+    """A package folder without a build."""
     monkeypatch.setattr(site, "files", lambda _name: tmp_path)
     return tmp_path
 
 
-def test_without_a_build_the_fallback_is_the_page(package: Path) -> None:
-    found = site.assets()
-    assert found["/"].body == b"fallback"
-    assert "/app.js" in found
+def test_without_a_build_the_page_says_how_to_build(package: Path) -> None:
+    assert b"make web" in site.assets()["/"].body
 
 
-def test_the_browser_client_alone_does_not_hide_the_fallback(package: Path) -> None:
+def test_the_browser_client_alone_does_not_hide_that_page(package: Path) -> None:
     (package / site.BUILT / "client").mkdir(parents=True)
     (package / site.BUILT / "client" / "huahuo-client.js").write_bytes(b"")
     found = site.assets()
-    assert found["/"].body == b"fallback"
+    assert b"make web" in found["/"].body
     assert "/client/huahuo-client.js" in found
 
 
-def test_the_built_console_takes_the_fallback_s_place(package: Path) -> None:
+def test_the_built_console_takes_that_page_s_place(package: Path) -> None:
     (package / site.BUILT / "assets").mkdir(parents=True)
     (package / site.BUILT / "index.html").write_bytes(b"built")
     (package / site.BUILT / "assets" / "index-0a1b2c.js").write_bytes(b"")
     found = site.assets()
     assert found["/"].body == b"built"
-    assert "/app.js" not in found
     assert found["/"].cache == CACHE_ASK_AGAIN
     assert found["/assets/index-0a1b2c.js"].cache == CACHE_FOR_EVER, "its name has a hash of what it holds"
 
