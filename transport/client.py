@@ -5,8 +5,7 @@ async with Client("http://127.0.0.1:8765", token=token, client="worker-1") as cl
     reply = await client.send("check_emails", email_ids=[17])
 ```
 
-How to read events and keep one's place: docs/python-client.md. The decisions are those of `client_session`; here
-are the socket, the timers and the waiting.
+See docs/python-client.md. The decisions are those of `client_session`; this is the shell with the socket.
 """
 
 import asyncio
