@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from tests.support.rawclient import raw
 from tests.support.wire import until, world
 from transport.codes import CloseCode
+from transport.http import Asset
 from transport.settings import TransportSettings
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop exists on Unix only")
@@ -88,5 +89,23 @@ def test_a_drain_is_told() -> None:
             await w.server.drain(2)
             assert await client.closed() == CloseCode.DRAINING
             assert client.seen[-1]["type"] == "goaway"
+
+    run(main())
+
+
+@pytest.mark.parametrize("half_close", [False, True])
+def test_the_first_of_two_requests_is_answered_whole(half_close: bool) -> None:
+    async def main() -> None:
+        large = Asset.of("application/octet-stream", b"x" * 4_000_000)
+        async with world(assets={"/large": large}) as w:
+            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+            writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+            if half_close:
+                writer.write_eof()
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert body == large.body
+            writer.close()
+            await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
 
     run(main())
