@@ -312,8 +312,13 @@ class Connection(LoopActor):
 
     def _looked_up(self, links: Mapping[tuple[str, int], bytes]) -> None:
         self._carry_out(self._session.looked_up(links, self._now()))
+        self._trust()
         self._tell_free()
         self._pump.run()
+
+    def _trust(self) -> None:
+        if self._session.principal is not None:
+            self._ws.trust()
 
     def _judge(self, verdict: Verified | AuthFailure) -> Coroutine[Any, Any, None] | None:
         hub = self._wires.hub
@@ -325,8 +330,7 @@ class Connection(LoopActor):
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self, verdict)
         asked = self._carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
-        if self._session.principal is not None:
-            self._ws.trust()
+        self._trust()
         if isinstance(asked, outputs.LookUp):
             return self._look_up(asked)
         self._tell_free()
