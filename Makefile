@@ -15,7 +15,7 @@ demo: ## a local IMAP server with sample mail, the service, and a link to watch 
 	@scripts/web.sh || echo "demo: going on without the console" >&2
 	@$(BIN)/huahuo demo
 
-web: ## the browser client and the console, into huahuo/static
+web: ## the browser client and the console, into huahuo/pages/static
 	@scripts/web.sh
 
 test: ## every test
@@ -46,7 +46,7 @@ bench: ## the quick form of every benchmark
 
 pykka-suite: ## pykka's own tests, run against our actors too
 	@scripts/setup.sh dev
-	$(BIN)/python -m tests.support.pykka_suite
+	$(BIN)/python -m tests.support.drivers.pykka_suite
 
 clean: ## remove what make made
-	rm -rf .venv .venv-3.* .tools web/node_modules huahuo/static .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-3.* .tools web/node_modules huahuo/pages/static .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

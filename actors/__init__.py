@@ -1,14 +1,25 @@
-"""pykka's actors on one asyncio loop: supervised, bounded, and cheap enough for 100,000 of them."""
+"""pykka's actors on one asyncio loop: supervised, bounded, and cheap enough for 100,000 of them.
 
-from pykka import ActorDeadError
+Rooms: `actor` (one actor), `runtime` (where they live), `entities` (event-sourced ones). Exports the names of
+`__all__`, each imported when it is first used.
+"""
 
-from actors.errors import AskTimeout, HandlerCancelled, InboxFull
-from actors.future import LoopFuture
-from actors.loop_actor import LoopActor
-from actors.messages import DeadLetter, Reason, Terminated
-from actors.refs import ASK_TIMEOUT_S, LoopRef, ask
-from actors.restart import Escalate, Restart, Stop, Supervision
-from actors.runtime import Runtime
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if __name__ != "huahuo.actors":  # the repository's root is on the path, so Python finds this folder too
+    raise ImportError("import huahuo.actors, not actors")
+
+if TYPE_CHECKING:
+    from pykka import ActorDeadError
+
+    from huahuo.actors.actor.errors import AskTimeout, HandlerCancelled, InboxFull
+    from huahuo.actors.actor.future import LoopFuture
+    from huahuo.actors.actor.loop_actor import LoopActor
+    from huahuo.actors.actor.messages import DeadLetter, Reason, Terminated
+    from huahuo.actors.actor.refs import ASK_TIMEOUT_S, LoopRef, ask
+    from huahuo.actors.actor.restart import Escalate, Restart, Stop, Supervision
+    from huahuo.actors.runtime.runtime import Runtime
 
 __all__ = [
     "ASK_TIMEOUT_S",
@@ -29,3 +40,34 @@ __all__ = [
     "Terminated",
     "ask",
 ]
+
+_HOMES = {
+    "ActorDeadError": "pykka",
+    "AskTimeout": "huahuo.actors.actor.errors",
+    "HandlerCancelled": "huahuo.actors.actor.errors",
+    "InboxFull": "huahuo.actors.actor.errors",
+    "LoopFuture": "huahuo.actors.actor.future",
+    "LoopActor": "huahuo.actors.actor.loop_actor",
+    "DeadLetter": "huahuo.actors.actor.messages",
+    "Reason": "huahuo.actors.actor.messages",
+    "Terminated": "huahuo.actors.actor.messages",
+    "ASK_TIMEOUT_S": "huahuo.actors.actor.refs",
+    "LoopRef": "huahuo.actors.actor.refs",
+    "ask": "huahuo.actors.actor.refs",
+    "Escalate": "huahuo.actors.actor.restart",
+    "Restart": "huahuo.actors.actor.restart",
+    "Stop": "huahuo.actors.actor.restart",
+    "Supervision": "huahuo.actors.actor.restart",
+    "Runtime": "huahuo.actors.runtime.runtime",
+}
+
+
+if not TYPE_CHECKING:  # a type checker takes the names from the imports above
+
+    def __getattr__(name: str) -> object:
+        """Import what is exported when it is first used."""
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(home), name)
+        return value

@@ -10,11 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import plot
 from bench.clients import receivers
-from bench.harness import OURS, ROUNDS, Options, StormSizes, facts, save
-from bench.procs import raise_files_max
-from eventstore.ambient import SystemAmbient, rfc3339
+from bench.harness import plot
+from bench.harness.harness import OURS, ROUNDS, Options, StormSizes, facts, save
+from bench.harness.procs import raise_files_max
+from huahuo.eventstore.ambient import SystemAmbient, rfc3339
 
 QUESTIONS = (
     "fan_out",
@@ -80,7 +80,7 @@ def main() -> int:
                 storms=_storm_sizes(arguments),
             )
             print(f"== {name}: {question(name)}", flush=True)
-            sheets = importlib.import_module(f"bench.{name}").run(options)
+            sheets = importlib.import_module(f"bench.questions.{name}").run(options)
             shutil.rmtree(folder)
             for sheet in sheets:
                 print(f"\n{sheet.text()}\n", flush=True)
@@ -121,7 +121,7 @@ def _listed(names: str | None) -> list[str] | None:
 
 def question(name: str) -> str:
     """The first line of a module's docstring."""
-    return (importlib.import_module(f"bench.{name}").__doc__ or "").strip().splitlines()[0]
+    return (importlib.import_module(f"bench.questions.{name}").__doc__ or "").strip().splitlines()[0]
 
 
 def install() -> int:
@@ -136,7 +136,7 @@ def install() -> int:
     NODE.mkdir(parents=True, exist_ok=True)
     for file in ("package.json", "package-lock.json"):
         with contextlib.suppress(FileNotFoundError):
-            shutil.copy(Path("bench/peers/node") / file, NODE / file)
+            shutil.copy(Path("bench/servers/peers/node") / file, NODE / file)
     return code or subprocess.call([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE)
 
 

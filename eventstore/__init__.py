@@ -1,1 +1,8 @@
-"""The `eventstore` package of huahuo."""
+"""The log: append, read, head; its engines, its care, and questions about it.
+
+Rooms: `core`, `sqlite`, `memory`, `care`, `audit`, `zstd`. Here lie the port and the vocabulary that all of
+them share.
+"""
+
+if __name__ != "huahuo.eventstore":  # the repository's root is on the path, so Python finds this folder too
+    raise ImportError("import huahuo.eventstore, not eventstore")

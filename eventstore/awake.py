@@ -12,7 +12,7 @@ Lateness in a row counts up to `slept_s_max`: a service that is always late must
 
 import math
 
-from eventstore.ambient import Ambient
+from huahuo.eventstore.ambient import Ambient
 
 LATE_S = 1.0
 SLEPT_S_MAX = 3600.0

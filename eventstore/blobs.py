@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 import zstandard
 
-from eventstore.errors import EventStoreError
+from huahuo.eventstore.errors import EventStoreError
 
 BLOB_BYTES_MAX = 64 << 20
 _LEVEL = 3

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from eventstore.errors import Corrupt
+from huahuo.eventstore.errors import Corrupt
 
 PLACES_MAX = 64
 """Places that are remembered; each is logged once. More are counted only."""

@@ -4,7 +4,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from eventstore.ambient import Ambient
+from huahuo.eventstore.ambient import Ambient
 
 
 class Deadline:

@@ -1,8 +1,8 @@
 """How large an append may be: checked on the loop, before anything is queued."""
 
-from eventstore.blobs import BLOB_BYTES_MAX
-from eventstore.errors import TooLarge
-from eventstore.model import LOG_STREAM, Append, RowPut
+from huahuo.eventstore.blobs import BLOB_BYTES_MAX
+from huahuo.eventstore.errors import TooLarge
+from huahuo.eventstore.model import LOG_STREAM, Append, RowPut
 
 EVENT_BYTES_MAX = 1 << 20
 APPEND_EVENTS_MAX = 1 << 16

@@ -165,7 +165,7 @@ class SecretPut(msgspec.Struct, frozen=True):
 class Pruning(msgspec.Struct, frozen=True):
     """Events to reduce to tombstones: their positions, and the oldest seq then kept of each stream.
 
-    Only `eventstore.compaction` makes one: the newest event of a stream may never be in it.
+    Only `huahuo.eventstore.care.compaction` makes one: the newest event of a stream may never be in it.
     """
 
     positions: tuple[int, ...]

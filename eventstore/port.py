@@ -9,8 +9,8 @@ from asyncio import Future
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from eventstore.corruption import Corruption
-from eventstore.model import (
+from huahuo.eventstore.corruption import Corruption
+from huahuo.eventstore.model import (
     Ack,
     Append,
     Appended,
@@ -138,7 +138,7 @@ class Log(Protocol):
         ...
 
     async def blob(self, blob_id: str) -> bytes | None:
-        """The content stored under this id (see `eventstore.blobs.blob_id`)."""
+        """The content stored under this id (see `huahuo.eventstore.blobs.blob_id`)."""
         ...
 
     async def rows(

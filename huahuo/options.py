@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from huahuo import config
+from huahuo.app import config
 
 EXIT_OK = 0
 """Found, whole, the same."""

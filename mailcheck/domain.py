@@ -1,6 +1,6 @@
 """The mail domain on the engine: rosters and mailboxes as entities, checks as their effects.
 
-`huahuo.wiring` makes one `MailDomain`, registers its commands with the transport, and starts and
+`huahuo.app.wiring` makes one `MailDomain`, registers its commands with the transport, and starts and
 closes it. Nothing here decides what an event means.
 """
 
@@ -10,40 +10,38 @@ from itertools import batched
 
 import structlog
 
-from actors.directory import Directory
-from actors.entity import Query
-from actors.entity_errors import EntityError
-from actors.errors import AskTimeout
-from eventstore.ambient import Ambient
-from eventstore.errors import EventStoreError
-from eventstore.executor import Executor
-from eventstore.port import Log
-from mailcheck import checker
-from mailcheck.check_api import CheckLimits, Ok, Sink, Target, UidCursor
-from mailcheck.checking import MAILBOX, Checking, CheckMail, Mailboxes, Pauses
-from mailcheck.commands import (
-    Effect,
+from huahuo.actors.actor.errors import AskTimeout
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.entity import Query
+from huahuo.actors.entities.errors import EntityError
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.handlers import ROSTER, Handlers, MailCommand
+from huahuo.mailcheck.checks import check as checker
+from huahuo.mailcheck.checks.ports import CheckLimits, Ok, Sink, Target
+from huahuo.mailcheck.checks.queue import CheckRunner, Job
+from huahuo.mailcheck.checks.run import MAILBOX, Checking, CheckMail, Mailboxes, Pauses
+from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck
+from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, id_of
+from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.imap.network import Network
+from huahuo.mailcheck.listing import RowsCut, snapshot_of
+from huahuo.mailcheck.mailbox.commands import (
     Finish,
     MailboxCommand,
     NoMailbox,
-    Purge,
     ReportedStatus,
     ReportProgress,
     ReportStatus,
-    StartCheck,
-    StopCheck,
 )
-from mailcheck.decider import MailboxDecider
-from mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, id_of
-from mailcheck.handlers import ROSTER, Handlers, MailCommand
-from mailcheck.importer import LINES_MAX
-from mailcheck.listing import RowsCut, snapshot_of
-from mailcheck.network import Network
-from mailcheck.open_checks import open_checks
-from mailcheck.purge import Purger
-from mailcheck.roster import IDS_MAX, MAILBOXES_MAX, RosterDecider
-from mailcheck.rows import ROW_BYTES, Roster
-from mailcheck.runner import CheckRunner, Job
+from huahuo.mailcheck.mailbox.decider import MailboxDecider
+from huahuo.mailcheck.roster.decider import IDS_MAX, MAILBOXES_MAX, RosterDecider
+from huahuo.mailcheck.roster.importer import LINES_MAX
+from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
+from huahuo.mailcheck.tables.open_checks import open_checks
+from huahuo.mailcheck.tables.purge import Purger
 
 _INTERRUPTED = "服务重启，检查中断"
 _AT_ONCE = 256

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from eventstore.model import NewEvent, StoredEvent
+from huahuo.eventstore.model import NewEvent, StoredEvent
 
 STATUSES_TERMINAL: Final = frozenset({"ok", "error", "need_reauth", "cancelled"})
 STATUSES_BUSY: Final = frozenset({"queued", "processing"})

@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
-from mailcheck.replies import EmailsList
-from mailcheck.rows import Roster, Row
+from huahuo.mailcheck.replies import EmailsList
+from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.row import Row
 
 PAGE_ROWS_MAX: Final = 2_000
 EXAMINED_MAX: Final = 10_000
@@ -32,7 +33,7 @@ type Entry = tuple[Key, int]
 
 
 class RowsCut:
-    """A JSON object with a list of rows in it: `head`, the rows, `tail`. See `transport.parts.Parted`."""
+    """A JSON object with a list of rows in it: `head`, the rows, `tail`. See `protocol.parts.Parted`."""
 
     __slots__ = ("_head", "_rows", "_tail")
 

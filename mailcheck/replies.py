@@ -5,12 +5,12 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
-from mailcheck.records import MailRecord
-from mailcheck.rows import Row
+from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.tables.records import MailRecord
 
 
 class Parted(Protocol):
-    """A JSON object that can be made in parts; as `transport.parts.Parted`."""
+    """A JSON object that can be made in parts; as `huahuo.transport.protocol.parts.Parted`."""
 
     def pieces(self) -> Iterator[bytes]:
         """Its text in pieces."""

@@ -1,1 +1,7 @@
-"""The `replay` package of huahuo."""
+"""Reading the log: live by cursors, and back through time. Writes no event.
+
+Rooms: `live`, `history`.
+"""
+
+if __name__ != "huahuo.replay":  # the repository's root is on the path, so Python finds this folder too
+    raise ImportError("import huahuo.replay, not replay")

@@ -1,11 +1,11 @@
-"""Writes the settings table of docs/settings.md from `huahuo.config`, the owner of the settings.
+"""Writes the settings table of docs/settings.md from `huahuo.app.config`, the owner of the settings.
 
 Run `python scripts/settings_page.py`; a test fails when the table is not what this prints.
 """
 
 from pathlib import Path
 
-from huahuo.config import MEANING, Settings, variable
+from huahuo.app.config import MEANING, Settings, variable
 
 BEGIN, END = "<!-- settings -->\n", "<!-- /settings -->"
 

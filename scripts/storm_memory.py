@@ -16,8 +16,8 @@ import websockets
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.support.serving import JWT_SECRET, MASTER_KEY, Serving
-from transport.client import Client
+from huahuo.transport.client.client import Client
+from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving
 
 CONNECTIONS, STORMS, STORM_S, SETTLE_S = 30, 4, 8.0, 60.0
 IMPORTS, LINES = 10, 2_000

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the browser client (and the console, where it is) into huahuo/static. Called by make; safe to
+# Builds the browser client (and the console, where it is) into huahuo/pages/static. Called by make; safe to
 # call again: nothing happens while nothing changed.
 #
 #   scripts/web.sh          build
@@ -47,7 +47,7 @@ TEXT
 sources() { find web -name node_modules -prune -o -name dist -prune -o -type f -print; }
 
 fresh() {
-    [ -f "$stamp" ] && [ -f huahuo/static/client/huahuo-client.js ] && [ -f huahuo/static/index.html ] || return 1
+    [ -f "$stamp" ] && [ -f huahuo/pages/static/client/huahuo-client.js ] && [ -f huahuo/pages/static/index.html ] || return 1
     [ -z "$(sources | while read -r file; do [ "$file" -nt "$stamp" ] && echo "$file"; done)" ]
 }
 
@@ -75,13 +75,13 @@ if ! fresh; then
         run npm --prefix web/console run build || failed=console
     fi
     # last: the client goes beside what the console was built to
-    out=huahuo/static/client
+    out=huahuo/pages/static/client
     rm -rf "$out"
     mkdir -p "$out"
     cp web/client/dist/huahuo-client.js web/client/dist/zstd.js web/client/dist/zstd.wasm web/client/example/* "$out"
     [ -z "$failed" ] || exit 1
     touch "$stamp"
-    say "ready: huahuo/static"
+    say "ready: huahuo/pages/static"
 fi
 if [ "$what" = test ]; then
     npm --prefix web run check

@@ -1,1 +1,7 @@
-"""The `transport` package of huahuo."""
+"""The wire protocol: sessions, connections, commands, and the Python client. Names no domain.
+
+Rooms: `protocol`, `access`, `commands`, `session`, `server`, `client`.
+"""
+
+if __name__ != "huahuo.transport":  # the repository's root is on the path, so Python finds this folder too
+    raise ImportError("import huahuo.transport, not transport")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.clients.report import BUCKETS, FIELDS, Report, bucket_of
 from bench.clients.script import Client, Script, Step, text
-from huahuo import loops
+from huahuo.app import loops
 
 _MARK = re.compile(rb'~":(\d+),"t":(\d+),')
 _MARK_BYTES = 64

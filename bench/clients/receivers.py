@@ -13,7 +13,7 @@ from typing import Self
 
 from bench.clients.report import Counts, Report
 from bench.clients.script import Script
-from bench.procs import cpu_s, raise_files_max
+from bench.harness.procs import cpu_s, raise_files_max
 
 SOURCE = Path(__file__).with_name("receiver.c")
 IN_PYTHON = (sys.executable, "-m", "bench.clients.receiver")

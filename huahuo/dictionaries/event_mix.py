@@ -6,8 +6,8 @@ For training a dictionary where there is no log to train from, and as the public
 
 from collections.abc import Callable, Iterator, Sequence
 
-from eventstore.ambient import FakeAmbient, rfc3339
-from mailcheck.events import (
+from huahuo.eventstore.ambient import FakeAmbient, rfc3339
+from huahuo.mailcheck.events import (
     Body,
     CheckProgress,
     EmailAdded,
@@ -17,7 +17,7 @@ from mailcheck.events import (
     MailReceived,
     public,
 )
-from mailcheck.outcome import MESSAGES
+from huahuo.mailcheck.imap.outcome import MESSAGES
 
 _HOSTS = ("outlook.office365.com", "imap.gmail.com", "imap.qq.com", "imap.163.com", "imap.example.org")
 _DOMAINS = ("outlook.com", "hotmail.com", "gmail.com", "qq.com", "163.com", "example.org")

@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 
-from eventstore.zstd import DICTIONARY_BYTES_MAX, BadDictionary, Dictionary
 from huahuo.errors import ConfigError
-from transport.compression import dictionary_path
-from transport.http import CACHE_FOR_EVER, Asset
+from huahuo.eventstore.zstd.frames import DICTIONARY_BYTES_MAX, BadDictionary, Dictionary
+from huahuo.transport.protocol.compression import dictionary_path
+from huahuo.transport.server.site import CACHE_FOR_EVER, Asset
 
 SHIPPED: Final = (55193, 48058)
 """Ids of the files beside this module, oldest first; the last is used. None is ever taken away."""

@@ -12,15 +12,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from eventstore.ambient import FakeAmbient
-from eventstore.dictionaries import TRIES, Samples, train
-from eventstore.errors import EventStoreError
-from eventstore.view import SqliteView
-from eventstore.zstd import BadDictionary, Dictionary
 from huahuo.dictionaries.event_mix import EventMix
 from huahuo.dictionaries.masking import Masker
 from huahuo.errors import HuahuoError
-from transport.frames import events_message
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.sqlite.view import SqliteView
+from huahuo.eventstore.zstd.frames import BadDictionary, Dictionary
+from huahuo.eventstore.zstd.training import TRIES, Samples, train
+from huahuo.transport.protocol.frames import events_message
 
 SIZE_BYTES: Final = 4096
 """Larger ones gain nothing for the events of this service: `python -m bench wire`."""

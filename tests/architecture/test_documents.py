@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.cli import app
-from mailcheck.events import PUBLIC_TYPES
+from huahuo.cli.main import app
+from huahuo.mailcheck.events import PUBLIC_TYPES
+from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from scripts.settings_page import with_table
-from transport.codes import CloseCode, ErrorCode
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.config import Settings
-from tests.support.serving import serving
+from huahuo.app.config import Settings
+from tests.support.servers.serving import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = ["queue or cache", "grows by", "bound per user", "bound for the process", "setting", "metric", "test"]

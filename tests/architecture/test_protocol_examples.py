@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from mailcheck.listing import Sort
-from mailcheck.params import ListParams
-from mailcheck.replies import EmailsPage
-from mailcheck.rows import Row
-from transport.parts import Assembly
+from huahuo.mailcheck.api.params import ListParams
+from huahuo.mailcheck.listing import Sort
+from huahuo.mailcheck.replies import EmailsPage
+from huahuo.mailcheck.row import Row
+from huahuo.transport.protocol.parts import Assembly
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.browser import built_client, chromium
+from tests.support.drivers.browser import built_client, chromium
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-from tests.support.browser import Browser, Tab, built_client, pages, profile
-from tests.support.serving import Serving, serving
-from transport.client import Client
+from huahuo.transport.client.client import Client
+from tests.support.drivers.browser import Browser, Tab, built_client, pages, profile
+from tests.support.servers.serving import Serving, serving
 
 PAGES = Path(__file__).parent / "pages"
 STREAM = "group/ops"

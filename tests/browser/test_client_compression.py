@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.browser.stage import STREAM, Stage, stage
-from tests.support.browser import Tab
-from tests.support.console import built_console, console, rows, violations
+from tests.support.drivers.browser import Tab
+from tests.support.drivers.console import built_console, console, rows, violations
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

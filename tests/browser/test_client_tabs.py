@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.stage import Stage, stage
-from tests.support.browser import Tab
+from tests.support.drivers.browser import Tab
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

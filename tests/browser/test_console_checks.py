@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import Tab
-from tests.support.console import (
+from tests.support.drivers.browser import Tab
+from tests.support.drivers.console import (
     Console,
     built_console,
     console,
@@ -17,7 +17,7 @@ from tests.support.console import (
     until_text,
     violations,
 )
-from tests.support.proxy import chaos_proxy
+from tests.support.servers.proxy import chaos_proxy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

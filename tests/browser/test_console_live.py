@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import Tab
-from tests.support.console import (
+from tests.support.drivers.browser import Tab
+from tests.support.drivers.console import (
     console,
     mail,
     press_button,

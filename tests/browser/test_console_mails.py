@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import Tab
-from tests.support.console import Console, console, mail, press_button, until_text, violations
+from tests.support.drivers.browser import Tab
+from tests.support.drivers.console import Console, console, mail, press_button, until_text, violations
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import Tab
-from tests.support.console import console, mail, press_button, rows, until_text, violations
+from tests.support.drivers.browser import Tab
+from tests.support.drivers.console import console, mail, press_button, rows, until_text, violations
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

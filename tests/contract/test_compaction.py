@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.compaction import Policy, compact
-from eventstore.errors import Damaged, TooLarge
-from eventstore.limits import PRUNE_EVENTS_MAX
-from eventstore.log import StoreLog
-from eventstore.model import Append, Joined, Pruning
-from eventstore.proof import NotProvable, check_against, checkpoint_of, prove
-from replay.feed import Feed
-from tests.support.logs import ENGINES, Engine, append, event, looped, make_engine, opened
+from huahuo.eventstore.audit.proof import NotProvable, check_against, checkpoint_of, prove
+from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.errors import Damaged, TooLarge
+from huahuo.eventstore.limits import PRUNE_EVENTS_MAX
+from huahuo.eventstore.model import Append, Joined, Pruning
+from huahuo.replay.live.feed import Feed
+from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened
 
 ALL = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
 

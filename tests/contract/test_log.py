@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.errors import Closed, Conflict, InUse, TooLarge, WrongKey
-from eventstore.limits import APPEND_EVENTS_MAX, EVENT_BYTES_MAX
-from eventstore.model import Append, Appended, Head, Joined, NewEvent, Page, StoredEvent
-from tests.support.logs import ENGINES, Engine, append, event, looped, make_engine, opened
+from huahuo.eventstore.errors import Closed, Conflict, InUse, TooLarge, WrongKey
+from huahuo.eventstore.limits import APPEND_EVENTS_MAX, EVENT_BYTES_MAX
+from huahuo.eventstore.model import Append, Appended, Head, Joined, NewEvent, Page, StoredEvent
+from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened
 
 
 @pytest.fixture(params=ENGINES)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.blobs import blob_id
-from eventstore.errors import CommandMismatch, Conflict
-from eventstore.limits import KEYFRAME_SPAN
-from eventstore.model import (
+from huahuo.eventstore.blobs import blob_id
+from huahuo.eventstore.errors import CommandMismatch, Conflict
+from huahuo.eventstore.limits import KEYFRAME_SPAN
+from huahuo.eventstore.model import (
     Ack,
     Append,
     Appended,
@@ -21,7 +21,7 @@ from eventstore.model import (
     Secret,
     SecretPut,
 )
-from tests.support.logs import (
+from tests.support.worlds.logs import (
     ENGINES,
     Engine,
     append,

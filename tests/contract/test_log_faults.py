@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from eventstore.errors import Unavailable
-from eventstore.model import Append, Appended, Secret, SecretPut
-from tests.support.logs import MemoryEngine, append, command, event, looped, opened
+from huahuo.eventstore.errors import Unavailable
+from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
+from tests.support.worlds.logs import MemoryEngine, append, command, event, looped, opened
 
 
 def full(engine: MemoryEngine) -> None:

@@ -1,6 +1,6 @@
 """What pykka promises of any actor, for its own ThreadingActor and for LoopActor alike.
 
-pykka's own test-suite says more; `python -m tests.support.pykka_suite` runs that one.
+pykka's own test-suite says more; `python -m tests.support.drivers.pykka_suite` runs that one.
 """
 
 import threading
@@ -11,7 +11,7 @@ import pykka
 import pytest
 from pykka import ActorDeadError, ActorRegistry, Timeout
 
-from actors import LoopActor, LoopFuture, Runtime
+from huahuo.actors import LoopActor, LoopFuture, Runtime
 
 TIMEOUT_S = 5.0
 

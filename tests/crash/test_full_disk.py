@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.rawclient import raw
-from tests.support.serving import Serving, serving
+from tests.support.drivers.rawclient import raw
+from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

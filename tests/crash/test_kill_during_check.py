@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.support.dovecot import Dovecot, dovecot
-from tests.support.history import TERMINAL, Seen, checks_end_once, same_run
-from tests.support.serving import Serving, serving
-from transport.client import Client
+from huahuo.transport.client.client import Client
+from tests.support.models.history import TERMINAL, Seen, checks_end_once, same_run
+from tests.support.servers.dovecot import Dovecot, dovecot
+from tests.support.servers.serving import Serving, serving
 
 CLIENTS = 10
 MAILS = 200

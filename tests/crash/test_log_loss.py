@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.ambient import FakeAmbient, SystemAmbient
-from eventstore.errors import EventStoreError, Lost
-from eventstore.lock import LOCK
-from eventstore.mark import MARK, read_marks
-from eventstore.schema import DATABASE
-from eventstore.sqlite import LOSS_STRIDE, SqliteLog
-from eventstore.view import SqliteView
-from eventstore.wal_frames import read_frames
+from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
+from huahuo.eventstore.errors import EventStoreError, Lost
+from huahuo.eventstore.sqlite.directory_lock import LOCK
+from huahuo.eventstore.sqlite.mark import MARK, read_marks
+from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.view import SqliteView
+from huahuo.eventstore.sqlite.wal_frames import read_frames
 from tests.crash.test_log_process import child, lines, opened
-from tests.support.logs import MASTER_KEY, append, event, looped
+from tests.support.worlds.logs import MASTER_KEY, append, event, looped
 
 WAL = f"{DATABASE}-wal"
 ACKS = 30

@@ -1,6 +1,6 @@
 """Power cuts: of a real run, every image that the disk may hold after any system call keeps what was acked.
 
-`kill -9` cannot show this: the page cache survives it. See `tests/support/power.py`.
+`kill -9` cannot show this: the page cache survives it. See `tests/support/models/power.py`.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.ambient import FakeAmbient
-from eventstore.errors import EventStoreError
-from eventstore.sqlite import SqliteLog
-from eventstore.sqlite_store import WAL_ROOM_BYTES
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.store import WAL_ROOM_BYTES
 from tests.crash.test_log_process import ROOT, command_line
-from tests.support.logs import MASTER_KEY
-from tests.support.power import STRACE, Op, PowerDisk, read_trace
+from tests.support.models.power import STRACE, Op, PowerDisk, read_trace
+from tests.support.worlds.logs import MASTER_KEY
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 

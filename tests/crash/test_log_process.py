@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.ambient import SystemAmbient
-from eventstore.errors import InUse
-from eventstore.model import Appended, Duplicate
-from eventstore.sqlite import SqliteLog
-from tests.support.log_child import numbered
-from tests.support.logs import MASTER_KEY, looped
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.errors import InUse
+from huahuo.eventstore.model import Appended, Duplicate
+from huahuo.eventstore.sqlite.open import SqliteLog
+from tests.support.drivers.log_child import numbered
+from tests.support.worlds.logs import MASTER_KEY, looped
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 30
@@ -29,7 +29,7 @@ needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace
 
 
 def command_line(directory: Path, *words: object) -> list[str]:
-    return [sys.executable, "-m", "tests.support.log_child", str(directory), *map(str, words)]
+    return [sys.executable, "-m", "tests.support.drivers.log_child", str(directory), *map(str, words)]
 
 
 @contextmanager

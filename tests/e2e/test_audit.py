@@ -18,18 +18,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from huahuo.cli import app
+from huahuo.cli.main import app
 from huahuo.errors import ConfigError
-from tests.support.rawclient import raw
-from tests.support.serving import JWT_SECRET, MASTER_KEY, Serving, serving
-from transport.client import Client
-from transport.client_model import CommandError
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import CommandError
+from tests.support.drivers.rawclient import raw
+from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 KEYS = {"HUAHUO_JWT_SECRET": JWT_SECRET, "HUAHUO_MASTER_KEY": MASTER_KEY}
 PASSWORD = "canary-5f2c9a"
-VERIFIER = Path(__file__).parents[1] / "support" / "verify_proof.py"
+VERIFIER = Path(__file__).parents[1] / "support" / "drivers" / "verify_proof.py"
 
 
 def huahuo(*words: str | Path, code: int = 0) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from huahuo.cli import app
-from tests.support.serving import JWT_SECRET, MASTER_KEY, Serving, serving
-from transport.client import Client
+from huahuo.cli.main import app
+from huahuo.transport.client.client import Client
+from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -56,7 +56,7 @@ def test_every_command_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_formula_of_the_page_is_that_of_the_code() -> None:
-    code = (PAGE.parents[1] / "eventstore" / "chain.py").read_text(encoding="utf-8")
+    code = (PAGE.parents[1] / "eventstore" / "core" / "chain.py").read_text(encoding="utf-8")
     fields = "position, stream, seq, type, body, version,"
     assert fields in PAGE.read_text(encoding="utf-8")
     assert fields in code

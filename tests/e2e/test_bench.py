@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import peers
 from bench.__main__ import QUESTIONS, question
 from bench.clients.receivers import IN_PYTHON, build
-from bench.fan_out import METRICS, one
-from bench.harness import OURS, Options, Sheet
+from bench.harness.harness import OURS, Options, Sheet
+from bench.questions.fan_out import METRICS, one
+from bench.servers import peers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="costs are read from /proc")
@@ -26,10 +26,12 @@ def options(folder: Path, receiver: list[str]) -> Options:
 @pytest.mark.parametrize("name", QUESTIONS)
 @linux
 def test_the_question_is_answered_and_no_event_is_lost_or_doubled(name: str, tmp_path: Path) -> None:
-    guess = importlib.import_module(f"bench.{name}").__doc__ or ""
+    guess = importlib.import_module(f"bench.questions.{name}").__doc__ or ""
     assert "?" in question(name)
     assert "guess before the first run" in guess
-    sheets = importlib.import_module(f"bench.{name}").run(options(tmp_path, build(tmp_path / "tools")))
+    sheets = importlib.import_module(f"bench.questions.{name}").run(
+        options(tmp_path, build(tmp_path / "tools"))
+    )
     assert sheets
     for sheet in sheets:
         assert sheet.samples, sheet.title
@@ -39,7 +41,7 @@ def test_the_question_is_answered_and_no_event_is_lost_or_doubled(name: str, tmp
 
 
 # Centrifugo's binary comes from no registry of packages: where it is not on PATH, a stand-in takes its
-# place (tests/unit/test_bench_centrifugo.py).
+# place (tests/unit/bench/test_centrifugo.py).
 _MEASURED = [name for name in peers.ALL if name not in (OURS, "centrifugo")]
 _MEASURED += ["centrifugo"] if shutil.which("centrifugo") else []
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.rawclient import RawClient, raw
-from tests.support.serving import Serving, serving
-from transport.client import Client
-from transport.client_cursors import FileCursors
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.cursors import FileCursors
+from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from eventstore.modeldisk import ModelDisk
-from tests.support.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
-from tests.support.services import run
-from tests.support.wire import until, world
-from transport.client_model import ClientStopped, CommandError, NotSubscribed, Offline, QueueFull
-from transport.settings import TransportSettings
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.transport.client.model import ClientStopped, CommandError, NotSubscribed, Offline, QueueFull
+from huahuo.transport.protocol.limits import TransportSettings
+from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import until, world
 
 
 def test_a_reply_comes_back() -> None:

@@ -7,11 +7,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from tests.support.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
-from tests.support.services import run
-from tests.support.wire import World
-from transport.client import Client
-from transport.client_model import (
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import (
     ClientStopped,
     CommandError,
     Offline,
@@ -20,7 +17,10 @@ from transport.client_model import (
     StreamDenied,
     TokenExpiring,
 )
-from transport.client_socket import SUBPROTOCOL
+from huahuo.transport.client.socket import SUBPROTOCOL
+from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World
 
 
 def test_a_token_that_the_server_does_not_accept_stops_it() -> None:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.modeldisk import ModelDisk
-from tests.support.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
-from tests.support.services import run
-from tests.support.wire import World, until, world
-from transport import client_session
-from transport.client_cursors import FileCursors
-from transport.client_model import Batch, Connecting, Lag, Live, Offline, Online, Outcome, Stopped
-from transport.settings import TransportSettings
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.transport.client import session
+from huahuo.transport.client.cursors import FileCursors
+from huahuo.transport.client.model import Batch, Connecting, Lag, Live, Offline, Online, Outcome, Stopped
+from huahuo.transport.protocol.limits import TransportSettings
+from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, until, world
 
 
 def test_events_missed_while_the_connection_was_cut_come_after_it() -> None:
@@ -62,7 +62,7 @@ def test_each_event_comes_once_though_every_connection_is_cut_after_some_bytes()
 
 
 def test_a_silent_connection_is_noticed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_session, "ANSWER_WITHIN_S", 0.1)
+    monkeypatch.setattr(session, "ANSWER_WITHIN_S", 0.1)
 
     async def main() -> None:
         async with (

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.serving import serving
-from transport.client import Client
-from transport.client_model import CommandError
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import CommandError
+from tests.support.servers.serving import serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

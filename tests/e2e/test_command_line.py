@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.wal_frames import read_frames
-from tests.support.rawclient import raw
-from tests.support.serving import JWT_SECRET, MASTER_KEY, Serving, serving
-from transport.client import Client
+from huahuo.eventstore.sqlite.wal_frames import read_frames
+from huahuo.transport.client.client import Client
+from tests.support.drivers.rawclient import raw
+from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

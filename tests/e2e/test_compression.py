@@ -14,20 +14,20 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from eventstore.zstd import Compressor, Decompressor, Dictionary
 from huahuo.dictionaries import found, training
+from huahuo.eventstore.zstd.frames import Compressor, Decompressor, Dictionary
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import Offline, Online, Problem
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.compression import dictionary_path
+from huahuo.transport.server.site import Asset
 from tests.e2e.test_command_line import huahuo
-from tests.support.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
-from tests.support.compressed import compression, dictionary, unpacked
-from tests.support.rawclient import RawClient, raw
-from tests.support.services import run
-from tests.support.serving import serving
-from tests.support.wire import world
-from transport.client import Client
-from transport.client_model import Offline, Online, Problem
-from transport.codes import CloseCode
-from transport.compression import dictionary_path
-from transport.http import Asset
+from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
+from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.servers.serving import serving
+from tests.support.worlds.compressed import compression, dictionary, unpacked
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import world
 
 ZSTD, PLAIN = "huahuo.v1.zstd", "huahuo.v1"
 ASSETS = {dictionary_path(dictionary().id): Asset.of("application/octet-stream", dictionary().data)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from transport.client import Client
+from huahuo.transport.client.client import Client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

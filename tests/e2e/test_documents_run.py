@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from huahuo import NotRunning, Service
-from tests.support.serving import Serving, serving
-from tests.support.snippets import run, snippet
-from transport.client import Client
+from huahuo.transport.client.client import Client
+from tests.support.drivers.snippets import run, snippet
+from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -70,7 +70,7 @@ def test_a_reader_of_the_page_prints_every_event(
 
 def test_a_cursor_in_ones_own_transaction_makes_each_event_count_once_over_kills(server: Serving) -> None:
     token = server.token(42, "alice", groups=("ops",))
-    arguments = [sys.executable, "-m", "tests.support.snippet_child", PYTHON_CLIENT, "transaction"]
+    arguments = [sys.executable, "-m", "tests.support.drivers.snippet_child", PYTHON_CLIENT, "transaction"]
     seen = 0
     for round_ in range(KILLS + 1):
         child = subprocess.Popen([*arguments, server.url, token])

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from mailcheck.records import CHECKS, MAIL, MAILS, PURGES
-from tests.support.checks import QUICK
-from tests.support.dovecot import Dovecot, dovecot
-from tests.support.mail_book import USER
-from tests.support.mail_rules import leaks
-from tests.support.mail_world import MailWorld, in_real_world
+from huahuo.mailcheck.tables.records import CHECKS, MAIL, MAILS, PURGES
+from tests.support.drivers.checks import QUICK
+from tests.support.models.mail_book import USER
+from tests.support.models.mail_rules import leaks
+from tests.support.servers.dovecot import Dovecot, dovecot
+from tests.support.worlds.mail_world import MailWorld, in_real_world
 
 pytestmark = pytest.mark.e2e
 

@@ -16,8 +16,8 @@ import pytest
 import structlog
 
 from huahuo import HuahuoError, NotRunning, Service
-from tests.support.history import Seen, checks_end_once
-from transport.client import Client
+from huahuo.transport.client.client import Client
+from tests.support.models.history import Seen, checks_end_once
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

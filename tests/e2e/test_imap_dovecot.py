@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventstore.ambient import SystemAmbient
-from eventstore.model import Secret
-from mailcheck.check_api import CheckLimits, Target
-from mailcheck.faults import TlsFailed
-from mailcheck.imap import ImapClient
-from mailcheck.network import Network
-from tests.support.checks import QUICK, checked, failed_check, run_check, target
-from tests.support.dovecot import Dovecot, dovecot
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.checks.ports import CheckLimits, Target
+from huahuo.mailcheck.imap.client import ImapClient
+from huahuo.mailcheck.imap.network import Network
+from huahuo.mailcheck.servers.faults import TlsFailed
+from tests.support.drivers.checks import QUICK, checked, failed_check, run_check, target
+from tests.support.servers.dovecot import Dovecot, dovecot
 
 pytestmark = pytest.mark.e2e
 

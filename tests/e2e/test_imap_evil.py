@@ -6,13 +6,21 @@ import tracemalloc
 
 import pytest
 
-from eventstore.ambient import SystemAmbient
-from mailcheck.check_api import CheckFailed, CheckLimits, FetchedMail, Ok, UidCursor
-from mailcheck.faults import BrokenProtocol, ClearTextRefused, ConnectionLost, MailFault, ServerBye, TimedOut
-from mailcheck.imap import ImapClient
-from mailcheck.outcome import Outcome
-from tests.support.checks import LOCAL, Report, checked, target
-from tests.support.evil_imap import Peer, Script, evil
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, Ok
+from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.imap.client import ImapClient
+from huahuo.mailcheck.imap.outcome import Outcome
+from huahuo.mailcheck.servers.faults import (
+    BrokenProtocol,
+    ClearTextRefused,
+    ConnectionLost,
+    MailFault,
+    ServerBye,
+    TimedOut,
+)
+from tests.support.drivers.checks import LOCAL, Report, checked, target
+from tests.support.servers.evil_imap import Peer, Script, evil
 
 pytestmark = pytest.mark.e2e
 

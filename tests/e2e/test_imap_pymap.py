@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailcheck.check_api import CheckLimits
-from tests.support.checks import failed_check, run_check, target
-from tests.support.pymap import Pymap, pymap
+from huahuo.mailcheck.checks.ports import CheckLimits
+from tests.support.drivers.checks import failed_check, run_check, target
+from tests.support.servers.pymap import Pymap, pymap
 
 pytestmark = pytest.mark.e2e
 

@@ -9,8 +9,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from tests.support.dovecot import dovecot
-from tests.support.serving import Serving, serving
+from tests.support.servers.dovecot import dovecot
+from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

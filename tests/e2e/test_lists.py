@@ -10,18 +10,18 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from eventstore.ambient import SystemAmbient
-from huahuo import config, keys, tokens
-from huahuo.wiring import App
-from mailcheck.listing import RowsCut
-from mailcheck.rows import Row
-from tests.support.services import run
-from tests.support.wire import World, until, world
-from transport.client import Client
-from transport.client_cursors import MemoryCursors
-from transport.client_model import Cursor
-from transport.connection import Connection
-from transport.settings import TransportSettings
+from huahuo.app import config, keys, tokens
+from huahuo.app.wiring import App
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.mailcheck.listing import RowsCut
+from huahuo.mailcheck.row import Row
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.cursors import MemoryCursors
+from huahuo.transport.client.model import Cursor
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.connection import Connection
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, until, world
 
 pytestmark = pytest.mark.e2e
 

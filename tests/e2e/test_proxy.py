@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.support.proxy import ChaosProxy, chaos_proxy
+from tests.support.servers.proxy import ChaosProxy, chaos_proxy
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

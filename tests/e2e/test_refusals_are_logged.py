@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
-from tests.support.serving import JWT_SECRET, Serving, serving
+from tests.support.servers.serving import JWT_SECRET, Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -18,11 +18,12 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
-from eventstore.view import SqliteView
-from huahuo.replay_cli import app
-from tests.support.recorded import USER, Recorded, environ, recording
-from tests.support.serving import serving
-from transport.client import Client
+from huahuo.cli.replay import app
+from huahuo.eventstore.sqlite.view import SqliteView
+from huahuo.timetravel import layouts
+from huahuo.transport.client.client import Client
+from tests.support.servers.serving import serving
+from tests.support.worlds.recorded import USER, Recorded, environ, recording
 
 pytestmark = pytest.mark.e2e
 
@@ -262,26 +263,31 @@ def test_another_version_is_compared_event_by_event_and_a_failing_history_is_kep
     copy: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
-    for package in ("eventstore", "replay", "actors", "mailcheck"):
-        shutil.copytree(ROOT / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in layouts.FOLDERS:
+        shutil.copytree(
+            ROOT / package,
+            other / package,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("__pycache__", "static"),
+        )
     replay("check", "--data", copy, "--code", other)
     replay("bisect", "--data", copy, "--code", other)
 
-    rows = other / "mailcheck" / "rows.py"
+    rows = other / "mailcheck" / "roster" / "state.py"
     text = rows.read_text(encoding="utf-8")
     assert text.count("row.mail_count + 1") == 1
     rows.write_text(text.replace("row.mail_count + 1", "row.mail_count + 2"), encoding="utf-8")
     line = text[: text.index("row.mail_count + 1")].count("\n") + 1
-    decider = other / "mailcheck" / "decider.py"
+    decider = other / "mailcheck" / "mailbox" / "decider.py"
     said = decider.read_text(encoding="utf-8")
     assert said.count("检查完成，共") == 1
     decider.write_text(said.replace("检查完成，共", "完成，共"), encoding="utf-8")
 
     kept = tmp_path / "test_kept.py"
     found = parsed("check", "--data", copy, "--code", other, "--save", kept, code=1)
-    state = found["by_line"][f"state mailcheck/rows.py:{line}"]
+    state = found["by_line"][f"state mailcheck/roster/state.py:{line}"]
     assert state["count"] == 3, "one for each mail"
-    assert any(name.startswith("decision mailcheck/mailbox_writing.py:") for name in found["by_line"])
+    assert any(name.startswith("decision mailcheck/mailbox/writing.py:") for name in found["by_line"])
     first = parsed("bisect", "--data", copy, "--code", other, code=1)
     assert first["event"]["type"] == "mail_received"
 

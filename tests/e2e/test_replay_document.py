@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from huahuo.replay_cli import app
-from tests.support.recorded import Recorded, environ, recording
+from huahuo.cli.replay import app
+from tests.support.worlds.recorded import Recorded, environ, recording
 
 pytestmark = pytest.mark.e2e
 

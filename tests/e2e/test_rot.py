@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from eventstore.ambient import SystemAmbient
-from eventstore.model import Append, NewEvent
-from eventstore.schema import DATABASE
-from eventstore.sqlite import SqliteLog
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.e2e.test_command_line import KEYS, huahuo
-from tests.support.rawclient import raw
-from tests.support.serving import MASTER_KEY, Serving, serving
+from tests.support.drivers.rawclient import raw
+from tests.support.servers.serving import MASTER_KEY, Serving, serving
 
 pytestmark = pytest.mark.e2e
 

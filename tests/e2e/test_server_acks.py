@@ -7,13 +7,13 @@ import msgspec
 import pytest
 from websockets.frames import BINARY, TEXT, Frame
 
-from tests.support.rawclient import RawClient, raw
-from tests.support.services import run
-from tests.support.session import seqs
-from tests.support.wire import World, until, world
-from transport.codes import CloseCode
-from transport.settings import TransportSettings
-from transport.websocket import WebSocket
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.web_socket import WebSocket
+from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.drivers.session import seqs
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
 STREAM = "user/42"

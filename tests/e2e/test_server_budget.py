@@ -5,10 +5,10 @@ import gc
 
 import pytest
 
-from tests.support.rawclient import RawClient, raw
-from tests.support.services import run
-from tests.support.wire import BOB, World, until, world
-from transport.settings import TransportSettings
+from huahuo.transport.protocol.limits import TransportSettings
+from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import BOB, World, until, world
 
 V1 = "huahuo.v1"
 LARGE = 1 << 20

@@ -1,10 +1,10 @@
 """PROTOCOL 8, the document dialect over real sockets."""
 
-from tests.support.rawclient import raw
-from tests.support.services import run
-from tests.support.session import types
-from tests.support.wire import world
-from transport.codes import CloseCode
+from huahuo.transport.protocol.codes import CloseCode
+from tests.support.drivers.rawclient import raw
+from tests.support.drivers.session import types
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import world
 
 
 def test_a_classic_client_talks_and_listens() -> None:

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from tests.support.rawclient import raw
-from tests.support.services import run
-from tests.support.wire import World, until, world
-from transport.codes import CloseCode
-from transport.greeting import Greeting
-from transport.settings import TransportSettings
-from transport.websocket import WebSocket
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.fast_handshake import Greeting
+from huahuo.transport.server.web_socket import WebSocket
+from tests.support.drivers.rawclient import raw
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
 
@@ -141,7 +141,7 @@ def stuck_in(w: World, ends: asyncio.Event, *, heeds_cancel: bool) -> asyncio.Ev
 
 @pytest.mark.parametrize("heeds_cancel", [True, False])
 def test_a_stuck_handler_cannot_hold_it(monkeypatch: pytest.MonkeyPatch, heeds_cancel: bool) -> None:
-    monkeypatch.setattr("transport.server._CANCEL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("huahuo.transport.server.server._CANCEL_TIMEOUT_S", 0.05)
 
     async def main() -> None:
         ends = asyncio.Event()

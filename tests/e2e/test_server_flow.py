@@ -5,13 +5,13 @@ import contextlib
 
 import pytest
 
-from tests.support.rawclient import RawClient, raw
-from tests.support.services import run
-from tests.support.session import types
-from tests.support.wire import World, until, world
-from transport.codes import CloseCode
-from transport.settings import TransportSettings
-from transport.websocket import WebSocket
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.web_socket import WebSocket
+from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.drivers.session import types
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
 

@@ -9,13 +9,13 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import TEXT, Frame
 
-from tests.support.rawclient import raw
-from tests.support.services import run
-from tests.support.session import types
-from tests.support.wire import BOB, World, until, world
-from transport.codes import CloseCode
-from transport.limits import AddressDoor
-from transport.settings import TransportSettings
+from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.limits import TransportSettings
+from tests.support.drivers.rawclient import raw
+from tests.support.drivers.session import types
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import BOB, World, until, world
 
 V1 = "huahuo.v1"
 

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from websockets.frames import PING, TEXT, Frame
 
-from tests.support.services import run
-from tests.support.wire import World, until, world
-from transport.http import Asset
-from transport.settings import TransportSettings
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.site import Asset
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"

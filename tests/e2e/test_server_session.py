@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from actors import AskTimeout
-from actors.entity_errors import Busy
-from eventstore.ambient import FakeAmbient
-from eventstore.errors import Unavailable
-from eventstore.modeldisk import ModelDisk
-from tests.support.rawclient import RawClient, raw
-from tests.support.services import run
-from tests.support.session import types
-from tests.support.wire import ALICE, BOB, ROOT, World, until, world
-from transport.codes import CloseCode
-from transport.settings import TransportSettings
-from transport.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, RETRY_S
+from huahuo.actors import AskTimeout
+from huahuo.actors.entities.errors import Busy
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.errors import Unavailable
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.session.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, RETRY_S
+from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.drivers.session import types
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import ALICE, BOB, ROOT, World, until, world
 
 V1 = "huahuo.v1"
 
@@ -428,7 +428,7 @@ def test_history_that_left_the_memory_is_read_from_the_store() -> None:
 
 def test_a_store_that_cannot_be_read_for_a_while_delays_and_loses_nothing() -> None:
     async def main() -> None:
-        from eventstore.errors import Unavailable
+        from huahuo.eventstore.errors import Unavailable
 
         async with world(tail_events_max=10) as w, raw(w.url, V1) as client:
             await w.append("user/42", *[str(n) for n in range(50)])

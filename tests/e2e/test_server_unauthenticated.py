@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from websockets.frames import BINARY, CONT, TEXT, Frame
 
-from tests.support.rawclient import raw
-from tests.support.services import run
-from tests.support.wire import World, until, world
-from transport.http import Asset
-from transport.limits import AddressDoor
-from transport.settings import TransportSettings
+from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.site import Asset
+from tests.support.drivers.rawclient import raw
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
 LIMIT = 64 << 10

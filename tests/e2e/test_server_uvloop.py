@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.rawclient import raw
-from tests.support.wire import until, world
-from transport.codes import CloseCode
-from transport.http import Asset
-from transport.settings import TransportSettings
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.site import Asset
+from tests.support.drivers.rawclient import raw
+from tests.support.worlds.wire import until, world
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop exists on Unix only")
 

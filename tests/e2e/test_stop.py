@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from actors import Runtime
-from actors.directory import Directory
-from eventstore.ambient import SystemAmbient
-from huahuo.config import Settings
-from huahuo.wiring import App
-from tests.support.services import run
-from transport.gate import Gate
-from transport.server import Server
+from huahuo.actors import Runtime
+from huahuo.actors.entities.directory import Directory
+from huahuo.app.config import Settings
+from huahuo.app.wiring import App
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.transport.commands.gate import Gate
+from huahuo.transport.server.server import Server
+from tests.support.worlds.services import run
 
 
 def app_of(data: Path) -> App:

@@ -7,11 +7,11 @@ import json
 import pytest
 from rich.console import Console
 
+from huahuo.cli.tail import tail
 from huahuo.errors import ConfigError, HuahuoError
-from huahuo.tail import tail
-from tests.support.clients import STREAM, behind_proxy
-from tests.support.services import run
-from tests.support.wire import until
+from tests.support.drivers.clients import STREAM, behind_proxy
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import until
 
 
 def _lines(out: io.StringIO) -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import ActorDeadError, InboxFull, LoopActor, LoopRef, Restart, Runtime
-from tests.support.actors import in_world
+from huahuo.actors import ActorDeadError, InboxFull, LoopActor, LoopRef, Restart, Runtime
+from tests.support.worlds.actors import in_world
 
 POISON = "poison"
 Message = tuple[int, int, str]

@@ -6,10 +6,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_auth import GOOD, NOW_MS, SECRET, forge
-from transport.api import Principal
-from transport.auth import Authenticator
-from transport.ports import AuthFailure, Verified
+from huahuo.transport.access.principal import Principal
+from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.access.verified import AuthFailure, Verified
+from tests.unit.transport.test_auth import GOOD, NOW_MS, SECRET, forge
 
 AUTH = Authenticator(SECRET)
 

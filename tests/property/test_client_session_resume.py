@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.model_server import ModelConnection, ModelLog
-from transport.client_happenings import Processed, Replied
-from transport.client_model import Batch, Cursor, ProtocolViolation
-from transport.client_retry import Retry
-from transport.client_session import ClientSession
+from huahuo.transport.client.happenings import Processed, Replied
+from huahuo.transport.client.model import Batch, Cursor, ProtocolViolation
+from huahuo.transport.client.retry import Retry
+from huahuo.transport.client.session import ClientSession
+from tests.support.models.model_server import ModelConnection, ModelLog
 
 STREAM = "user/1"
 

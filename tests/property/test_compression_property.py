@@ -5,10 +5,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.compressed import compression
-from tests.support.session import Driver, ModelLog
-from transport.dialects import V1, V1_ZSTD, Dialect
-from transport.settings import TransportSettings
+from huahuo.transport.protocol.dialects import V1, V1_ZSTD, Dialect
+from huahuo.transport.protocol.limits import TransportSettings
+from tests.support.drivers.session import Driver, ModelLog
+from tests.support.worlds.compressed import compression
 
 STEPS = st.lists(
     st.one_of(

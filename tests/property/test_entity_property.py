@@ -7,13 +7,13 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.decider import Answer, Origin
-from actors.directory import DirectoryLimits
-from actors.entity_errors import Busy
-from eventstore.errors import Unavailable
-from eventstore.model import Append, CommandKey
-from replay.keyframes import KeyframePolicy, state_at
-from tests.support.entities import Command, Deposit, Done, Reply, Town, Withdraw, in_town, moved
+from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.entities.directory import DirectoryLimits
+from huahuo.actors.entities.errors import Busy
+from huahuo.eventstore.errors import Unavailable
+from huahuo.eventstore.model import Append, CommandKey
+from huahuo.replay.history.keyframes import KeyframePolicy, state_at
+from tests.support.worlds.entities import Command, Deposit, Done, Reply, Town, Withdraw, in_town, moved
 
 KEYS = ("a", "b")
 keys = st.sampled_from(KEYS)

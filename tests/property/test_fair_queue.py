@@ -5,7 +5,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventstore.fair_queue import EVENT_COST, ITEM_BYTES, TURN_COST, FairQueue
+from huahuo.eventstore.core.fair_queue import EVENT_COST, ITEM_BYTES, TURN_COST, FairQueue
 
 EVENTS_MAX = 64
 BYTES_MAX = 32 << 10

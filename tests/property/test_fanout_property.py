@@ -10,13 +10,13 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventstore.model import LOG_STREAM, StoredEvent
-from tests.support.compressed import compression
-from tests.support.session import Driver, Message, ModelLog
-from transport.dialects import DOCUMENT, V1, V1_ZSTD
-from transport.fanout import FanOut
-from transport.frames import FrameCache
-from transport.settings import TransportSettings
+from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.transport.protocol.dialects import DOCUMENT, V1, V1_ZSTD
+from huahuo.transport.protocol.frames import FrameCache
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.fanout import FanOut
+from tests.support.drivers.session import Driver, Message, ModelLog
+from tests.support.worlds.compressed import compression
 
 STREAMS = ("user/42", "system", "group/ops")
 FRAME_BYTES_MAX = 400

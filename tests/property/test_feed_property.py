@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventstore.model import LOG_STREAM, Append, NewEvent, StoredEvent
-from replay.feed import Feed, Run
-from replay.keyframes import KeyframePolicy, KeyframeWriter, state_at
-from tests.support.entities import Account, AccountDecider, moved
-from tests.support.faulty_log import FaultyLog, faulty_log
+from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent, StoredEvent
+from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, state_at
+from huahuo.replay.live.feed import Feed, Run
+from tests.support.models.faulty_log import FaultyLog, faulty_log
+from tests.support.worlds.entities import Account, AccountDecider, moved
 
 STREAMS = ("a", "b", "c")
 stream_names = st.sampled_from(STREAMS)

@@ -4,8 +4,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.session import ModelLog, payloads
-from transport.frames import FrameCache
+from huahuo.transport.protocol.frames import FrameCache
+from tests.support.drivers.session import ModelLog, payloads
 
 TEXTS = st.lists(st.text(max_size=200), min_size=1, max_size=40)
 

@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventstore.model import Secret
-from mailcheck.faults import BadCredentials, BrokenProtocol
-from mailcheck.imap_wire import Part, fetched, login_pieces, search_uids, status
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.imap.wire import Part, fetched, login_pieces, search_uids, status
+from huahuo.mailcheck.servers.faults import BadCredentials, BrokenProtocol
 
 BITS = st.sampled_from(
     [

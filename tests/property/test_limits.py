@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.limits import AddressDoor, ConnectionLimit, TokenBucket
-from transport.ports import Entry
+from huahuo.transport.access.door import AddressDoor, ConnectionLimit, Entry
+from huahuo.transport.protocol.token_bucket import TokenBucket
 
 
 @given(

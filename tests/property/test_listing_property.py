@@ -6,9 +6,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventstore.model import StoredEvent
-from mailcheck.listing import EXAMINED_MAX, KEYS, Filter, Order, Sort, entry_of, order_of, token_of
-from mailcheck.rows import Roster, RosterFold, Row
+from huahuo.eventstore.model import StoredEvent
+from huahuo.mailcheck.listing import EXAMINED_MAX, KEYS, Filter, Order, Sort, entry_of, order_of, token_of
+from huahuo.mailcheck.roster.state import Roster, RosterFold
+from huahuo.mailcheck.row import Row
 
 USER = "user/7"
 FOLD = RosterFold()

@@ -13,10 +13,10 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from eventstore.errors import Conflict, Unavailable
-from eventstore.log import StoreLog
-from eventstore.model import Append, Appended, Duplicate, NewEvent, RowDrop, RowPut, Secret, SecretPut
-from tests.support.logs import Engine, MemoryEngine, SqliteEngine, command
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.errors import Conflict, Unavailable
+from huahuo.eventstore.model import Append, Appended, Duplicate, NewEvent, RowDrop, RowPut, Secret, SecretPut
+from tests.support.worlds.logs import Engine, MemoryEngine, SqliteEngine, command
 
 STREAMS = ("user/1", "user/2", "mailbox/1", "系统")
 names = st.sampled_from(STREAMS)

@@ -10,29 +10,31 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.decider import Decision
-from eventstore.errors import Conflict
-from eventstore.model import Secret
-from mailcheck.commands import (
-    AddEmail,
+from huahuo.actors.entities.decider import Decision
+from huahuo.eventstore.errors import Conflict
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.mailbox.commands import (
     Begin,
-    CancelCheck,
-    CheckEmails,
-    DeleteEmails,
     Finish,
-    ImportEmails,
     MailboxCommand,
     MailsFound,
     Progress,
     ReportProgress,
     ReportStatus,
+)
+from huahuo.mailcheck.replies import encode
+from huahuo.mailcheck.roster.commands import (
+    AddEmail,
+    CancelCheck,
+    CheckEmails,
+    DeleteEmails,
+    ImportEmails,
     RosterCommand,
     UpdateEmail,
 )
-from mailcheck.importer import parse
-from mailcheck.replies import encode
-from tests.support.mail_book import Book, cursor, mail, snapshot_state
-from tests.support.mail_rules import broken_checks, broken_deletions, broken_mails, leaks
+from huahuo.mailcheck.roster.importer import parse
+from tests.support.models.mail_book import Book, cursor, mail, snapshot_state
+from tests.support.models.mail_rules import broken_checks, broken_deletions, broken_mails, leaks
 
 USERS = (7, 8)
 CANARIES = ("canary-password", "canary-token", "canary-client", "canary-line")

@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.session import Driver, Note, note_command
-from transport import messages
-from transport.messages import Invalid, Parsed
+from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol.incoming import Invalid, Parsed
+from tests.support.drivers.session import Driver, Note, note_command
 
 VALUES = st.recursive(
     st.one_of(
@@ -37,7 +37,7 @@ FIELDS = (
 
 
 def parse(data: str | bytes) -> Parsed | Invalid:
-    return messages.parse(data, bytes_max=1 << 20, depth_max=32)
+    return incoming.parse(data, bytes_max=1 << 20, depth_max=32)
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300)))
@@ -79,14 +79,14 @@ def test_any_fields_of_any_action_get_answers_and_leave_the_connection_open(
 
 @given(st.text(max_size=30))
 def test_a_fingerprint_tells_contents_apart(text: str) -> None:
-    one = messages.fingerprint({"text": text, "id": "a"}, b"k")
-    assert one == messages.fingerprint({"id": "b", "text": text}, b"k")
-    assert one != messages.fingerprint({"text": text + "x"}, b"k")
+    one = incoming.fingerprint({"text": text, "id": "a"}, b"k")
+    assert one == incoming.fingerprint({"id": "b", "text": text}, b"k")
+    assert one != incoming.fingerprint({"text": text + "x"}, b"k")
 
 
 @given(VALUES)
 def test_converting_repeats_no_value(value: Any) -> None:
     parsed = Parsed("note", None, {"text": {"canary": value}, "email_id": "canary"})
-    refused = messages.convert(parsed, Note)
+    refused = incoming.convert(parsed, Note)
     assert isinstance(refused, Invalid)
     assert "canary" not in repr(refused)

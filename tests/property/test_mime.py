@@ -5,9 +5,9 @@ from email.message import EmailMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailcheck.charsets import decode
-from mailcheck.encoded_words import readable
-from mailcheck.mime import _parsed, content_document, parse_mail
+from huahuo.mailcheck.mime.charsets import decode
+from huahuo.mailcheck.mime.encoded_words import readable
+from huahuo.mailcheck.mime.mail import _parsed, content_document, parse_mail
 
 BITS = st.sampled_from(
     [

@@ -7,9 +7,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailcheck.listing import RowsCut
-from mailcheck.rows import Row
-from transport.parts import Assembly, Part, merge
+from huahuo.mailcheck.listing import RowsCut
+from huahuo.mailcheck.row import Row
+from huahuo.transport.protocol.parts import Assembly, Part, merge
 
 scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4)
 values = st.recursive(

@@ -7,18 +7,19 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventstore.errors import Conflict
-from eventstore.model import Keyframe, StoredEvent
-from huahuo.replaying.judge import Judge
-from mailcheck.commands import ImportEmails, ReportProgress, ReportStatus
-from mailcheck.mailbox import MailboxFold
-from mailcheck.rows import RosterFold
-from mailcheck.subjects import RosterSubject, own_subject, subject_of
-from replay.delta import differences
-from replay.fork import fork, renumbered
-from replay.history import ListHistory
-from replay.predicate import holds, parse
-from replay.timeline import Timeline, first_true
+from huahuo.eventstore.errors import Conflict
+from huahuo.eventstore.model import Keyframe, StoredEvent
+from huahuo.mailcheck.mailbox.commands import ReportProgress, ReportStatus
+from huahuo.mailcheck.mailbox.state import MailboxFold
+from huahuo.mailcheck.replay_subjects import RosterSubject, own_subject, subject_of
+from huahuo.mailcheck.roster.commands import ImportEmails
+from huahuo.mailcheck.roster.state import RosterFold
+from huahuo.replay.history.delta import differences
+from huahuo.replay.history.fork import fork, renumbered
+from huahuo.replay.history.history import ListHistory
+from huahuo.replay.history.predicate import holds, parse
+from huahuo.replay.history.timeline import Timeline, first_true
+from huahuo.timetravel.judge import Judge
 from tests.property.test_mail_domain_property import USERS, Racing, steps
 
 CONDITIONS = ('status == "ok"', "progress >= 50", "mail_count > 0 and progress == 100", "deleted", "check")

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from eventstore import seq_index
-from eventstore.ambient import FakeAmbient
-from eventstore.blobs import blob_id
-from eventstore.compaction import Policy, compact
-from eventstore.damage import find_damage
-from eventstore.errors import EventStoreError
-from eventstore.model import (
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.blobs import blob_id
+from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.core.reader import LogReader
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.model import (
     LOG_STREAM,
     Append,
     CommandKey,
@@ -29,11 +28,12 @@ from eventstore.model import (
     SecretPut,
     StoredEvent,
 )
-from eventstore.reading import LogReader
-from eventstore.schema import DATABASE
-from eventstore.sqlite import SqliteLog
-from eventstore.view import SqliteView
-from tests.support.logs import MASTER_KEY, looped
+from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.damage import find_damage
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.view import SqliteView
+from tests.support.worlds.logs import MASTER_KEY, looped
 
 STREAMS = tuple(f"group/{n}" for n in range(6))
 COMPACTED = "user/1"

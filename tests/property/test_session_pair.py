@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.support.session import Driver, Message, ModelLog, note_command
-from transport.dialects import DOCUMENT, V1
-from transport.settings import TransportSettings
+from huahuo.transport.protocol.dialects import DOCUMENT, V1
+from huahuo.transport.protocol.limits import TransportSettings
+from tests.support.drivers.session import Driver, Message, ModelLog, note_command
 
 STREAMS = ("user/42", "system", "group/ops")
 SETTINGS = TransportSettings(frame_bytes_max=1500, frame_events_max=8)

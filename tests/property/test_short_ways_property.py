@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 
-from transport import messages
-from transport.messages import Acks, Parsed
-from transport.websocket import first_text, short_text
+from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol.incoming import Acks, Parsed
+from huahuo.transport.server.web_socket import first_text, short_text
 
 CURSORS = st.dictionaries(st.text(max_size=130), st.integers(-2, 2**53), max_size=3)
 ODD = (
@@ -28,17 +28,17 @@ ODD = (
 
 
 def long_way(data: bytes) -> dict[str, int] | None:
-    parsed = messages.parse(data, bytes_max=1 << 20, depth_max=32)
+    parsed = incoming.parse(data, bytes_max=1 << 20, depth_max=32)
     if not isinstance(parsed, Parsed) or parsed.action != "ack" or parsed.id is not None:
         return None
-    acks = messages.convert(parsed, Acks)
+    acks = incoming.convert(parsed, Acks)
     return acks.cursors if isinstance(acks, Acks) else None
 
 
 @given(cursors=CURSORS)
 def test_an_ack_as_clients_write_it_is_read_by_the_short_way(cursors: dict[str, int]) -> None:
     data = msgspec.json.encode({"action": "ack", "cursors": cursors})
-    assert messages.plain_ack(data) == long_way(data)
+    assert incoming.plain_ack(data) == long_way(data)
 
 
 @given(
@@ -48,13 +48,13 @@ def test_an_ack_as_clients_write_it_is_read_by_the_short_way(cursors: dict[str, 
 )
 def test_what_the_short_way_takes_the_long_way_reads_alike(text: str) -> None:
     data = text.encode()
-    cursors = messages.plain_ack(data)
+    cursors = incoming.plain_ack(data)
     assert cursors is None or cursors == long_way(data)
 
 
 def test_members_that_come_twice_or_besides_go_the_long_way() -> None:
     for text in ODD:
-        assert messages.plain_ack(text.encode()) is None
+        assert incoming.plain_ack(text.encode()) is None
 
 
 def serialized(opcode: Opcode, payload: bytes, **more: Any) -> bytes:

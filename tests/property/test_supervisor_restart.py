@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.restart import GiveUp, Restart, RestartAfter, after_failure
+from huahuo.actors.actor.restart import GiveUp, Restart, RestartAfter, after_failure
 
 CHANCES = st.floats(0, 1, exclude_max=True)
 GAPS_S = st.lists(st.floats(0, 100), min_size=1, max_size=60)

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 from simloop import SimLoop
 
-from eventstore.ambient import FakeAmbient
-from mailcheck.check_api import CheckFailed, CheckLimits, FetchedMail, UidCursor
-from mailcheck.runner import CheckRunner, Job
-from tests.support.checks import Report, checked, target
-from tests.support.model_imap import ModelImap
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits
+from huahuo.mailcheck.checks.queue import CheckRunner, Job
+from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from tests.support.drivers.checks import Report, checked, target
+from tests.support.models.model_imap import ModelImap
 
 LIMITS = CheckLimits(batch_mails_max=3)
 SUBJECTS = [f"nonce {n}" for n in range(10)]

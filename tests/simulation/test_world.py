@@ -13,10 +13,10 @@ import msgspec
 import pytest
 from simloop import SimLoop
 
-from tests.support.history import TERMINAL, Seen, checks_end_once, same_run
-from tests.support.model_imap import ModelImap
-from tests.support.simworld import PORT, SERVER, SimAmbient, SimServer, run
-from transport.client import Client
+from huahuo.transport.client.client import Client
+from tests.support.models.history import TERMINAL, Seen, checks_end_once, same_run
+from tests.support.models.model_imap import ModelImap
+from tests.support.worlds.simworld import PORT, SERVER, SimAmbient, SimServer, run
 
 MAILS = 40
 SEEDS = range(4)

@@ -12,7 +12,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: false,
     rolldownOptions: {
-      input: "src/zstd.ts",
+      input: "src/wire/zstd.ts",
       preserveEntrySignatures: "strict",
       output: {
         entryFileNames: "zstd.js",

@@ -4,12 +4,12 @@
  * for one of your own. What a page needs beyond that (tabs, IndexedDB, handlers) is in `huahuo-client`.
  */
 
-export { CLOSES, type ErrorCode, ruleOf, type Rule } from "./codes.js";
-export { Engine, type EngineOptions, SUBPROTOCOL } from "./engine.js";
-export { type ClientErrorCode, HuahuoError } from "./errors.js";
-export { browserHost, type Host } from "./host.js";
-export type { Decode, Decoder, DictionaryPlace } from "./inflow.js";
-export type { EngineMessage, StateData, TabMessage } from "./messages.js";
-export type * from "./model.js";
-export { Retry, type Verdict } from "./retry.js";
-export { type Happening, Session, type SessionOptions } from "./session.js";
+export { CLOSES, type ErrorCode, ruleOf, type Rule } from "./model/codes.js";
+export { Engine, type EngineOptions, SUBPROTOCOL } from "./session/engine.js";
+export { type ClientErrorCode, HuahuoError } from "./model/errors.js";
+export { browserHost, type Host } from "./session/host.js";
+export type { Decode, Decoder, DictionaryPlace } from "./wire/inflow.js";
+export type { EngineMessage, StateData, TabMessage } from "./wire/messages.js";
+export type * from "./model/model.js";
+export { Retry, type Verdict } from "./session/retry.js";
+export { type Happening, Session, type SessionOptions } from "./session/session.js";

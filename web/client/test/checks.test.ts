@@ -1,7 +1,7 @@
 /** Checks: kept with the cursor that they belong to, stored with it, and sent when the client comes back. */
 
 import { describe, expect, test } from "vitest";
-import { MemoryCursors } from "../src/cursors.js";
+import { MemoryCursors } from "../src/client/cursors.js";
 import { Bench, LOG, seqs, STREAM } from "./support/bench.js";
 
 const resumed = (after: number, head = 99) => ({ [STREAM]: { outcome: "resumed", after, first: 1, head } });

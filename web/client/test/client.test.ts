@@ -2,7 +2,7 @@
 
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { Client, type ClientOptions, HuahuoError, IndexedDbCursors, MemoryCursors, type SubscribeOptions } from "../src/index.js";
-import { browserHost } from "../src/host.js";
+import { browserHost } from "../src/session/host.js";
 import { type Tab, tokenOf, World } from "./support/world.js";
 
 const STREAM = "group/ops";

@@ -2,8 +2,8 @@
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type ClientOptions, MemoryCursors } from "../src/index.js";
-import { Inflow } from "../src/inflow.js";
-import * as zstd from "../src/zstd.js";
+import { Inflow } from "../src/wire/inflow.js";
+import * as zstd from "../src/wire/zstd.js";
 import { compressor, DICTIONARY, frame, PLACE, serve } from "./support/frames.js";
 import { type Tab, World, ZSTD } from "./support/world.js";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Assembly, merge } from "../src/parts.js";
+import { Assembly, merge } from "../src/wire/parts.js";
 import { Bench, LOG, STREAM } from "./support/bench.js";
 
 const row = (id: number) => ({ id });

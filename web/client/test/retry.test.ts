@@ -1,8 +1,8 @@
 /** Whether and when the client comes back. */
 
 import { describe, expect, test } from "vitest";
-import { CLOSES } from "../src/codes.js";
-import { Retry } from "../src/retry.js";
+import { CLOSES } from "../src/model/codes.js";
+import { Retry } from "../src/session/retry.js";
 
 const retry = (chance = 0.5) => new Retry(() => chance);
 const ended = (rule: string) => CLOSES.filter((fact) => fact[2] === rule).map(([code]) => code);

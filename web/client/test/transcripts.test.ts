@@ -7,9 +7,9 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { type Check, type Cursor, cursorAt } from "../src/model.js";
-import { Retry } from "../src/retry.js";
-import { Session } from "../src/session.js";
+import { type Check, type Cursor, cursorAt } from "../src/model/model.js";
+import { Retry } from "../src/session/retry.js";
+import { Session } from "../src/session/session.js";
 
 type Frame = Record<string, unknown>;
 interface Step { at_ms: number; from: "network" | "client" | "server" | "world"; frame: Frame }

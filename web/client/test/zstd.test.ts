@@ -1,7 +1,7 @@
 /** `huahuo-client/zstd` alone: it reads what the server's compressor makes, and refuses anything else. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { open } from "../src/zstd.js";
+import { open } from "../src/wire/zstd.js";
 import { DICTIONARY, frame, PLACE, serve, texts } from "./support/frames.js";
 
 let server = "";

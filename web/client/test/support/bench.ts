@@ -1,8 +1,8 @@
 /** A session on a bench: what it says as objects, what it is told by keywords, a clock by hand. */
 
-import type { After, Cursor, Item } from "../../src/model.js";
-import { Retry } from "../../src/retry.js";
-import { type Happening, Session } from "../../src/session.js";
+import type { After, Cursor, Item } from "../../src/model/model.js";
+import { Retry } from "../../src/session/retry.js";
+import { type Happening, Session } from "../../src/session/session.js";
 
 export const STREAM = "user/42";
 export const LOG = "log-1";

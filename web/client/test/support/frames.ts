@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { compressUsingDict, createCCtx } from "@bokuweb/zstd-wasm";
 import { vi } from "vitest";
-import { open } from "../../src/zstd.js";
+import { open } from "../../src/wire/zstd.js";
 
 interface Made {
   readonly dictionary: { readonly id: number; readonly bytes: string };

@@ -5,7 +5,7 @@
 
 import "fake-indexeddb/auto";
 import { Client, type ClientOptions } from "../../src/index.js";
-import type { Host } from "../../src/host.js";
+import type { Host } from "../../src/session/host.js";
 import { ModelConnection, ModelLog } from "./model.js";
 
 export const ZSTD = "huahuo.v1.zstd";

@@ -1,0 +1,235 @@
+"""`Inbox`: the bounded queue of one actor, written by any thread and drained on one loop.
+
+pykka's ActorRef holds its actor weakly; in stock pykka the thread keeps the actor alive. Here the
+inbox does (ref -> inbox -> actor), until the actor's end.
+
+States: NEW (not started) -> READY (waits for its turn or has it) <-> IDLE; BUSY while an async handler
+is suspended, so that an actor handles one message at a time; SUSPENDED between a failure and the
+restart; DEAD for ever. Only the loop's thread leaves READY, BUSY and SUSPENDED.
+"""
+
+import asyncio
+import threading
+from asyncio.events import _get_running_loop
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from pykka import Actor, ActorDeadError
+from pykka.messages import _ActorStop  # private: a stop must find room in a full inbox
+
+from huahuo.actors.actor.errors import InboxFull
+from huahuo.actors.actor.future import LoopFuture
+from huahuo.actors.actor.messages import Control, Envelope, Order, Reason, Terminated
+from huahuo.eventstore.ambient import Ambient
+
+NEW: Final = 0
+IDLE: Final = 1
+READY: Final = 2
+BUSY: Final = 3
+SUSPENDED: Final = 4
+DEAD: Final = 5
+
+
+class Host(Protocol):
+    """What an inbox and a ref need of the runtime."""
+
+    ambient: Ambient
+    lock: threading.RLock
+    loop: asyncio.AbstractEventLoop
+    received: int
+
+    def ready_up(self, inbox: "Inbox") -> None:
+        """Give the inbox a turn soon. The caller holds `lock`."""
+        ...
+
+    def passivate(self, inbox: "Inbox") -> bool:
+        """End the actor now if it has nothing to do."""
+        ...
+
+
+class Extras:
+    """What few inboxes need: who watches, whom it watches, and its past failures."""
+
+    __slots__ = ("failures", "parent", "timer", "watchers", "watching")
+
+    def __init__(self) -> None:
+        self.watchers: dict[object, Callable[[Terminated], None]] = {}
+        self.watching: dict[str, Inbox] = {}
+        self.failures: tuple[float, ...] = ()
+        self.parent: Inbox | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Inbox:
+    """See the module. `limit` bounds what users send; 0 means no bound.
+
+    What an actor, its ref and its successors after a restart have in common is kept here, once.
+    """
+
+    __slots__ = (
+        "_extras", "actor", "limit", "queue", "reason", "recipe", "runtime", "state", "stopped", "task",
+        "urn", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, runtime: Host, limit: int) -> None:
+        self.runtime = runtime
+        self.limit = limit
+        self.actor: Actor | None = None
+        self.state = NEW
+        # An empty deque costs 760 bytes, so an idle inbox has none.
+        self.queue: deque[Envelope[Any]] | None = None
+        # Senders that wait for room, in order; their envelopes move in as room appears.
+        self.waiting: deque[tuple[Envelope[Any], LoopFuture[None]]] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.reason: Reason | None = None
+        # The arguments to build the actor again; None where it keeps them itself or is not restarted.
+        self.recipe: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        self._extras: Extras | None = None
+        # True once the actor shall handle nothing more; an event while a thread waits for that.
+        self.stopped: bool | threading.Event = False
+        # The actor's name, drawn when it is first asked for: few actors ever are.
+        self.urn: str | None = None
+
+    @property
+    def extras(self) -> Extras:
+        """Made when first needed."""
+        if self._extras is None:
+            self._extras = Extras()
+        return self._extras
+
+    @property
+    def has_extras(self) -> bool:
+        """Whether there is anything to look for in them."""
+        return self._extras is not None
+
+    def stop(self) -> None:
+        """Let the actor handle nothing more, and wake the threads that wait for that."""
+        with self.runtime.lock:
+            before, self.stopped = self.stopped, True
+        if isinstance(before, threading.Event):
+            before.set()
+
+    def wait_stopped(self, timeout_s: float | None) -> bool:
+        """Block this thread until the actor has been stopped; False: not in time."""
+        with self.runtime.lock:
+            if self.stopped is True:
+                return True
+            event = self.stopped = self.stopped or threading.Event()
+        return event.wait(timeout_s)
+
+    def take_extras(self) -> Extras | None:
+        """Give the extras away, if there are any."""
+        extras, self._extras = self._extras, None
+        return extras
+
+    def put(self, envelope: Envelope[Any]) -> None:
+        """Add a message. Where there is no room, a thread without a loop waits in line.
+
+        Raises:
+            ActorDeadError: the actor is dead, and no future could be told so.
+            InboxFull: there is no room and this thread runs a loop.
+        """
+        with self.runtime.lock:
+            if self._accepts(envelope):
+                return
+            waiter = self._refuse_or_wait(envelope, may_wait=_get_running_loop() is None)
+        if waiter is not None:
+            waiter.get()
+
+    async def put_async(self, envelope: Envelope[Any]) -> None:
+        """Add a message, waiting in line for room. A cancelled sender takes its message along.
+
+        Raises:
+            ActorDeadError: the actor is dead, and no future could be told so.
+        """
+        with self.runtime.lock:
+            if self._accepts(envelope):
+                return
+            waiter = self._refuse_or_wait(envelope, may_wait=True)
+        if waiter is None:
+            return
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            with self.runtime.lock:
+                if self.waiting is not None and (envelope, waiter) in self.waiting:
+                    self.waiting.remove((envelope, waiter))
+            raise
+
+    def put_unbounded(self, envelope: Envelope[Any]) -> bool:
+        """Add one of the runtime's own messages; a Control goes first. False: the actor is dead."""
+        with self.runtime.lock:
+            if self.state == DEAD or self.runtime.loop.is_closed():
+                return False
+            self._add(envelope)
+            return True
+
+    def admit(self) -> None:
+        """Let waiting senders in while there is room. The caller holds the lock."""
+        assert self.queue is not None
+        while self.waiting and len(self.queue) < self.limit:
+            envelope, waiter = self.waiting.popleft()
+            self.queue.append(envelope)
+            self.runtime.received += 1
+            waiter.set(None)
+        if not self.waiting:
+            self.waiting = None
+
+    def empty(self) -> bool:
+        """Whether nothing is queued (pykka's inbox protocol)."""
+        return not self.queue
+
+    def get(self) -> Envelope[Any]:
+        """Take the first message (pykka's inbox protocol; the runtime takes them itself).
+
+        Raises:
+            IndexError: there is none.
+        """
+        if self.queue is None:
+            raise IndexError("an empty inbox")
+        return self.queue.popleft()
+
+    def _accepts(self, envelope: Envelope[Any]) -> bool:
+        """Add a message for which there is room, as there usually is. The caller holds the lock."""
+        runtime, queue = self.runtime, self.queue
+        if self.state == DEAD or runtime.loop.is_closed():
+            return False
+        if queue is None:
+            queue = self.queue = deque()
+        elif self.limit and (self.waiting is not None or len(queue) >= self.limit):
+            return False
+        queue.append(envelope)
+        runtime.received += 1
+        if self.state == IDLE:
+            runtime.ready_up(self)
+        return True
+
+    def _refuse_or_wait(self, envelope: Envelope[Any], *, may_wait: bool) -> LoopFuture[None] | None:
+        """What becomes of a message that was not accepted. The caller holds the lock."""
+        if self.state == DEAD or self.runtime.loop.is_closed():
+            error = ActorDeadError("the actor has ended")
+            if envelope.reply_to is None:
+                raise error
+            envelope.reply_to.set_exception((ActorDeadError, error, None))
+            return None
+        if isinstance(envelope.message, _ActorStop):
+            self._add(envelope)
+            return None
+        if not may_wait:
+            raise InboxFull(type(self.actor).__name__, self.limit)
+        waiter: LoopFuture[None] = LoopFuture()
+        self.waiting = self.waiting or deque()
+        self.waiting.append((envelope, waiter))
+        return waiter
+
+    def _add(self, envelope: Envelope[Any]) -> None:
+        if self.queue is None:
+            self.queue = deque()
+        if isinstance(envelope, Control):
+            self.queue.appendleft(envelope)
+        else:
+            self.queue.append(envelope)
+        self.runtime.received += 1
+        if self.state == IDLE or (self.state == SUSPENDED and isinstance(envelope.message, Order)):
+            self.runtime.ready_up(self)

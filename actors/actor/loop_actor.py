@@ -1,0 +1,192 @@
+"""`LoopActor`: pykka's Actor on an asyncio loop, without a thread or a task while it is idle."""
+
+import logging
+import sys
+from collections.abc import Coroutine
+from inspect import iscoroutine
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self, cast
+
+import structlog
+from pykka import Actor
+from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop  # private: ends an actor
+
+from huahuo.actors.actor import registry
+from huahuo.actors.actor.errors import where
+from huahuo.actors.actor.future import LoopFuture
+from huahuo.actors.actor.inbox import Host, Inbox
+from huahuo.actors.actor.refs import Flag, LoopRef
+from huahuo.actors.actor.restart import Stop, Supervision
+
+_PYKKAS = (_ActorStop, ProxyCall, ProxyGetAttr, ProxySetAttr)
+_log = logging.getLogger("pykka")
+_events = structlog.get_logger("actors")
+
+
+class Starter(Host, Protocol):
+    """What an actor class needs of a runtime."""
+
+    def start[A: LoopActor](self, actor_class: type[A], *args: Any, **kwargs: Any) -> LoopRef[A]:
+        """Start an actor there."""
+        ...
+
+    def begin(self, inbox: Inbox) -> None:
+        """Give a new inbox its first turn."""
+        ...
+
+
+class LoopActor(Actor):
+    """pykka's Actor; `on_start`, `on_stop`, `on_failure`, `on_receive` and any method may be async.
+
+    One message at a time, also across `await`. Start with `runtime.start(TheClass, ...)`, or set
+    `runtime` on the class and use pykka's own `TheClass.start(...)`.
+    """
+
+    runtime: ClassVar[Starter | None] = None
+    """For `start()` without a runtime at hand."""
+
+    inbox_limit: ClassVar[int] = 256
+    """How many messages may wait; 0: any number."""
+
+    supervision: ClassVar[Supervision] = Stop()
+    """What follows an unhandled exception."""
+
+    asks_are_fatal: ClassVar[bool] = False
+    """Whether an exception in answer to an ask is also this actor's failure.
+
+    In pykka it is not: the asker gets the exception and the actor goes on. True for an actor whose
+    state cannot be trusted after any exception. The asker gets the exception in both cases.
+    """
+
+    _actor_ref: LoopRef[Any]
+
+    log_exception_text: ClassVar[bool] = False
+    """Whether failures are logged as in pykka, with the traceback and what the exception says.
+
+    False: type and place only, because an exception may quote a secret.
+    """
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> LoopRef[Self]:
+        """Start on the class's `runtime`. See `pykka.Actor.start`.
+
+        Raises:
+            RuntimeError: the class has no runtime.
+        """
+        return cls._default_runtime().start(cls, *args, **kwargs)
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        # Not Actor.__init__: it would ask the machine for a UUID and make a threading.Event.
+        # And not `__dict__`, which would stay: one more object for each actor.
+        inbox: Inbox = getattr(self, "actor_inbox", None) or self._create_actor_inbox()
+        self.actor_inbox: Inbox = inbox
+        previous = inbox.actor
+        inbox.actor = self
+        if isinstance(previous, LoopActor):  # a restart: the same actor in a new object
+            self._actor_ref = cast("LoopRef[Any]", previous.actor_ref)
+        else:
+            self._actor_ref = LoopRef(self, inbox)
+
+    @property
+    def actor_ref(self) -> LoopRef[Self]:
+        """The actor's own ref."""
+        return self._actor_ref
+
+    @property
+    def actor_urn(self) -> str:  # type: ignore[override]  # drawn when it is first read
+        """See `pykka.Actor.actor_urn`."""
+        return self._actor_ref.actor_urn
+
+    @property
+    def actor_stopped(self) -> Flag:  # type: ignore[override]  # as much of an Event as pykka uses
+        """See `pykka.Actor.actor_stopped`."""
+        return Flag(self.actor_inbox)
+
+    @classmethod
+    def _default_runtime(cls) -> Starter:
+        if cls.runtime is None:
+            raise RuntimeError(f"no runtime: use runtime.start({cls.__name__}) or set {cls.__name__}.runtime")
+        return cls.runtime
+
+    def _create_actor_inbox(self) -> Inbox:  # type: ignore[override]  # called on the instance
+        return Inbox(self._default_runtime(), self.inbox_limit)
+
+    @staticmethod
+    def _create_future() -> LoopFuture[Any]:
+        return LoopFuture()
+
+    def _start_actor_loop(self) -> None:
+        cast("Starter", self.actor_inbox.runtime).begin(self.actor_inbox)
+
+    def on_receive(self, message: Any) -> Any:
+        """See `pykka.Actor.on_receive`; what is logged names the type only, not the content."""
+        _log.warning("Unexpected message received by %s: %s", self, type(message).__name__)
+
+    def _handle_receive(self, message: Any) -> Any:
+        """As pykka's, which asks four times where most messages are none of its own."""
+        if isinstance(message, _PYKKAS):
+            return super()._handle_receive(message)
+        return self.on_receive(message)
+
+    def _stop(self) -> Coroutine[Any, Any, None] | None:  # type: ignore[override]
+        """End without the rest of the inbox; an async `on_stop` is returned, to be awaited."""
+        self._end()
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("Stopped %s", self)
+        try:
+            pending = cast("object", self.on_stop())
+        except Exception:  # noqa: BLE001  on_stop is user code
+            self._handle_failure(*sys.exc_info())
+            return None
+        return self._finish(pending) if iscoroutine(pending) else None
+
+    async def _finish(self, on_stop: Coroutine[Any, Any, None]) -> None:
+        try:
+            await on_stop
+        except Exception:  # noqa: BLE001  on_stop is user code
+            self._handle_failure(*sys.exc_info())
+
+    def _handle_failure(
+        self,
+        exception_type: type[BaseException] | None,
+        exception_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Log the end of this actor by an exception, unregister and stop it."""
+        if self.log_exception_text or exception_value is None:
+            super()._handle_failure(exception_type, exception_value, traceback)
+            return
+        name = type(exception_value).__name__
+        _events.error("actor_failed", actor=str(self), error=name, at=where(exception_value))
+        self._end()
+
+    def _log_answer(self, error: BaseException) -> None:
+        """Log that an ask was answered with an exception."""
+        if self.log_exception_text:
+            _log.info("Exception returned from %s to caller:", self, exc_info=error)
+        elif _log.isEnabledFor(logging.INFO):
+            name = type(error).__name__
+            _log.info("Exception returned from %s to caller: %s at %s", self, name, where(error))
+
+    def _keep_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Keep what `_arguments` shall return after a failure."""
+        self.actor_inbox.recipe = (args, kwargs)
+
+    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments for the object that succeeds this one; called on an actor that is restarted."""
+        assert self.actor_inbox.recipe is not None
+        return self.actor_inbox.recipe
+
+    def _end(self) -> None:
+        registry.unregister(self.actor_ref)
+        self.actor_inbox.stop()
+
+
+def build[A: LoopActor](
+    actor_class: type[A], inbox: Inbox, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> A:
+    """Make an actor object around an inbox; where the inbox has an actor, the new one succeeds it."""
+    actor: A = actor_class.__new__(actor_class, *args, **kwargs)
+    actor.actor_inbox = inbox
+    actor.__init__(*args, **kwargs)  # type: ignore[misc]
+    return actor

@@ -1,0 +1,306 @@
+"""The table of entities: who is resident, who is woken by a message, who has been idle long enough.
+
+`ask` and `tell` wake an entity by its kind and key; it loads itself, and what is sent meanwhile waits
+in its inbox in order. One sweep a second ends the longest unused ones; ending an idle actor and
+forgetting it is one step of the loop, so no message falls between. No timer, no task per entity.
+"""
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+from pykka import ActorDeadError
+
+from huahuo.actors.actor.errors import AskTimeout, InboxFull
+from huahuo.actors.actor.messages import Reason
+from huahuo.actors.actor.refs import LoopRef
+from huahuo.actors.entities.decider import Decider
+from huahuo.actors.entities.entity import Asked, CatchUp, Entity, Query, Told
+from huahuo.actors.entities.errors import Busy, Degraded, EntityError
+from huahuo.actors.entities.kind import Effects, Kind
+from huahuo.actors.runtime.runtime import Runtime
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.port import Log
+from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter
+from huahuo.replay.live.feed import Feed
+
+_log = structlog.get_logger(__name__)
+
+
+class DirectoryLimits(msgspec.Struct, frozen=True):
+    """The bounds of a directory."""
+
+    idle_s: float = 600.0
+    """An entity unused for this long is ended, at one of the next two sweeps."""
+    residents_max: int = 100_000
+    """More entities than this: the longest unused ones are ended early."""
+    weight_max: int = 0
+    """The same by the sum of what `weigh` says of their states; 0 for no such bound."""
+    loads_max: int = 64
+    inbox_max: int = 256
+    inbox_bytes_max: int = 4 << 20
+    """The same in bytes, as far as senders tell them; one message may be larger where none waits."""
+    ask_timeout_s: float = 30.0
+    sweep_s: float = 1.0
+    stops_per_sweep_max: int = 4_000
+    """A sweep must not hold the loop for long: ending one takes some microseconds and its keyframe."""
+    rest_s: float = 30.0
+    """How long an entity that kept failing is left alone."""
+
+
+class _Resident:
+    """`used_s`: the time of the sweep that follows its last use, one object for all used before it."""
+
+    __slots__ = ("ref", "used_s")
+
+    def __init__(self, ref: LoopRef[Entity]) -> None:
+        self.ref = ref
+        self.used_s = 0.0
+
+
+class Directory:
+    """All entities of one runtime over one log. All methods belong to the loop's thread."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        log: Log,
+        feed: Feed,
+        ambient: Ambient,
+        *,
+        limits: DirectoryLimits = DirectoryLimits(),  # noqa: B008  frozen
+        keyframes: KeyframePolicy = KeyframePolicy(),  # noqa: B008  frozen
+    ) -> None:
+        self._runtime = runtime
+        self._log = log
+        self._feed = feed
+        self._ambient = ambient
+        self._limits = limits
+        self._loads = asyncio.Semaphore(limits.loads_max)
+        self._kinds: dict[str, Kind] = {}
+        self._entity: type[Entity] = type(
+            "Entity", (Entity,), {"__slots__": (), "inbox_limit": limits.inbox_max}
+        )
+        # By address, "kind/key"; the longest unused first.
+        self._residents: OrderedDict[str, _Resident] = OrderedDict()
+        self._resting: dict[str, float] = {}
+        self._waiting: dict[str, int] = {}
+        self._next_sweep_s = 0.0
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+        self.keyframes = KeyframeWriter(log, keyframes)
+        self.activations = 0
+        self.passivations = 0
+        self.degradations = 0
+
+    @property
+    def resident(self) -> int:
+        """How many entities are in memory."""
+        return len(self._residents)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of large messages that are not answered yet."""
+        return sum(self._waiting.values())
+
+    @property
+    def weight(self) -> int:
+        """The sum of what `weigh` says of the loaded states."""
+        return sum(kind.weight for kind in self._kinds.values())
+
+    def register(
+        self,
+        kind: str,
+        decider: Decider[Any, Any, Any, Any],
+        effects: Effects,
+        *,
+        stream_prefix: str | None = None,
+        weigh: Callable[[Any], int] | None = None,
+    ) -> None:
+        """Bring a kind of entity. Entity `key` folds the stream `<stream_prefix or kind>/<key>`.
+
+        Raises:
+            ValueError: the kind is registered already, or its name has a "/".
+        """
+        if kind in self._kinds:
+            raise ValueError(f"the kind {kind!r} is registered already")
+        if "/" in kind:
+            raise ValueError(f"the name of a kind has no slash: {kind!r}")
+        self._kinds[kind] = Kind(
+            kind,
+            decider,
+            stream_prefix=stream_prefix or kind,
+            log=self._log,
+            feed=self._feed,
+            ambient=self._ambient,
+            keyframes=self.keyframes,
+            loads=self._loads,
+            effects=effects,
+            weigh=weigh,
+        )
+
+    async def ask(
+        self, kind: str, key: str | int, message: object, *, timeout_s: float | None = None, size: int = 0
+    ) -> Any:
+        """Send `Execute`, `Query` or `CatchUp` and wait for the answer. `size`: its bytes, where it has many.
+
+        The message is in the entity's inbox before this first suspends: calls made in order arrive
+        in order, also over the end and the return of the entity.
+
+        Raises:
+            Busy: nothing was done. Degraded: the entity keeps failing; nothing was done.
+            AskTimeout: no answer in time; the outcome is unknown.
+            Exception: what the entity raised, from the event store or from the decider.
+        """
+        if size:
+            address = f"{kind}/{key}"
+            waiting = self._waiting.get(address, 0)
+            if waiting and waiting + size > self._limits.inbox_bytes_max:
+                raise Busy(f"{address} has too much to do")
+            self._waiting[address] = waiting + size
+            try:
+                return await self.ask(kind, key, message, timeout_s=timeout_s)
+            finally:
+                self._waiting[address] -= size
+                if not self._waiting[address]:
+                    del self._waiting[address]
+        ref = self._resident(kind, key)
+        asked = Asked(message) if isinstance(message, Query | CatchUp) else None
+        try:
+            future = ref.ask(asked or message, block=False)
+        except InboxFull as error:
+            raise Busy(f"{kind}/{key} has too much to do") from error
+        limit_s = self._limits.ask_timeout_s if timeout_s is None else timeout_s
+        deadline = Deadline(self._ambient, limit_s)
+        try:
+            async with deadline:
+                return await future
+        except ActorDeadError as error:
+            raise _ended(kind, key, ref) from error
+        except TimeoutError as error:
+            if deadline.expired():
+                raise AskTimeout(f"{kind}/{key}", limit_s) from error
+            raise
+        finally:
+            if asked is not None:
+                asked.gone = True
+            # A cancelled task keeps its exception, whose traceback holds this frame: with the deadline,
+            # which holds the task, in it that is a circle around the reply.
+            del deadline, future
+
+    async def tell(self, kind: str, key: str | int, message: object) -> None:
+        """Send a message without an answer, in the same order as `ask`; wait in line for room.
+
+        What the store or other writers refuse is logged by the entity.
+
+        Raises:
+            Busy, Degraded: it was not sent, or the entity ended before it came to it.
+        """
+        ref = self._resident(kind, key)
+        try:
+            await ref.tell_async(Told(message))
+        except ActorDeadError as error:
+            raise _ended(kind, key, ref) from error
+
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Take no more messages, finish those that were taken, end every entity. Idempotent.
+
+        What is not finished after `timeout_s` is left to `Runtime.stop`.
+        """
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        refs = [resident.ref for resident in self._residents.values()]
+        self._residents.clear()
+        busy = [ref for ref in refs if not ref.stop_if_idle()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for stopped in [ref.stop(block=False) for ref in busy]:
+                    await stopped
+                await self.keyframes.flush()
+
+    def _resident(self, kind: str, key: str | int) -> LoopRef[Entity]:
+        if self._closed:
+            raise Busy("the entities are being stopped")
+        address = f"{kind}/{key}"
+        resident = self._residents.get(address)
+        if resident is not None and not resident.ref.is_alive():
+            self._bury(address, resident)
+            resident = None
+        if resident is None:
+            return self._activate(kind, address)
+        self._use(address, resident)
+        return resident.ref
+
+    def _use(self, address: str, resident: _Resident) -> None:
+        resident.used_s = self._next_sweep_s
+        self._residents.move_to_end(address)
+
+    def _activate(self, kind: str, address: str) -> LoopRef[Entity]:
+        if address in self._resting and self._resting[address] > self._runtime.loop.time():
+            raise Degraded(f"{address} failed too often")
+        known = self._kinds[kind]
+        # Where the kind's name is the prefix, as it usually is, one string is address and stream.
+        own = known.stream_prefix == kind
+        stream = address if own else f"{known.stream_prefix}{address.removeprefix(kind)}"
+        ref = self._runtime.start(self._entity, known, stream)
+        resident = self._residents[address] = _Resident(ref)
+        self._schedule_sweep()
+        resident.used_s = self._next_sweep_s
+        self.activations += 1
+        return ref
+
+    def _bury(self, address: str, resident: _Resident) -> None:
+        """Forget an entity that ended by itself; if its supervisor gave up, let it rest."""
+        del self._residents[address]
+        if _gave_up(resident.ref):
+            self.degradations += 1
+            self._resting[address] = self._runtime.loop.time() + self._limits.rest_s
+            kind, _, key = address.partition("/")
+            _log.error("entity_degraded", kind=kind, key=key, rest_s=self._limits.rest_s)
+
+    def _schedule_sweep(self) -> None:
+        if self._sweeper is None and not self._closed and (self._residents or self._resting):
+            self._next_sweep_s = self._runtime.loop.time() + self._limits.sweep_s
+            self._sweeper = self._runtime.loop.call_at(self._next_sweep_s, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        now_s = self._runtime.loop.time()
+        for address in [a for a, until_s in self._resting.items() if until_s <= now_s]:
+            del self._resting[address]
+        for _ in range(min(len(self._residents), self._limits.stops_per_sweep_max)):
+            address, resident = next(iter(self._residents.items()))
+            if now_s - resident.used_s < self._limits.idle_s and not self._crowded():
+                break
+            if self.keyframes.full:
+                break  # the next sweep goes on when these are stored
+            if not resident.ref.is_alive():
+                self._bury(address, resident)
+            elif resident.ref.stop_if_idle():
+                del self._residents[address]
+                self.passivations += 1
+            else:  # it is at work: as good as used now
+                self._use(address, resident)
+        self._schedule_sweep()
+
+    def _crowded(self) -> bool:
+        limits = self._limits
+        return len(self._residents) > limits.residents_max or 0 < limits.weight_max < self.weight
+
+
+def _gave_up(ref: LoopRef[Entity]) -> bool:
+    return ref.actor_inbox.reason is Reason.GAVE_UP
+
+
+def _ended(kind: str, key: str | int, ref: LoopRef[Entity]) -> EntityError:
+    """Why a message that was taken was not handled."""
+    if _gave_up(ref):
+        return Degraded(f"{kind}/{key} failed too often")
+    return Busy(f"{kind}/{key} ended before it came to this message")

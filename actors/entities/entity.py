@@ -1,0 +1,279 @@
+"""An event-sourced entity: the actor that folds one stream and decides its commands one at a time.
+
+Catch up, decide (pure), append, evolve, reply, start effects. The domain brings the decider, the
+directory brings messages. Nothing here is remembered but what the log can give back: when an
+append's outcome is unknown or a fold fails, the state is dropped and loaded again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import batched
+from typing import Any, ClassVar
+
+import msgspec
+import structlog
+
+from huahuo.actors.actor.loop_actor import LoopActor
+from huahuo.actors.actor.messages import Envelope
+from huahuo.actors.actor.restart import Restart
+from huahuo.actors.entities.appending import answer_of, append_of, repeated, writes
+from huahuo.actors.entities.decider import Answer, Decision, Origin
+from huahuo.actors.entities.errors import Busy, EntityError
+from huahuo.actors.entities.kind import Kind
+from huahuo.eventstore.errors import Closed, CommandMismatch, Conflict, EventStoreError, QueueFull, TooLarge
+from huahuo.eventstore.model import Appended, Duplicate, StoredEvent
+from huahuo.replay.history.keyframes import load
+
+_log = structlog.get_logger(__name__)
+
+DECIDE_ATTEMPTS_MAX = 8
+"""How often one command is decided when others keep changing what it expects."""
+_RUN_EVENTS_MAX = 1024
+_RUN_BYTES_MAX = 1 << 20
+_TAKEN_AT_ONCE = 512
+_UNLOADED = -1
+
+
+class Execute[C](msgspec.Struct, frozen=True):
+    """Decide this command and make it so. Answered by an `Answer`."""
+
+    command: C
+    origin: Origin
+
+
+class Query[S, T](msgspec.Struct, frozen=True):
+    """Answer `fn(seq, state)` for the state after every event that is durable now.
+
+    `fn` must neither change the state nor keep it: what it returns must be its own. It may be a coroutine
+    function, for an answer that takes long: the state stays as it is until the coroutine ends, for an
+    entity handles one message at a time.
+    """
+
+    fn: Callable[[int, S], T]
+
+
+class CatchUp(msgspec.Struct, frozen=True):
+    """Be loaded and as new as the log. Answered by the seq."""
+
+
+class Asked(msgspec.Struct):
+    """A question on its way. Once `gone` nobody waits for the answer, and none is built."""
+
+    question: "Query[Any, Any] | CatchUp"
+    gone: bool = False
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A message whose sender wants no answer: a refusal by the store is logged, not raised."""
+
+    message: object
+
+
+class _Failed(msgspec.Struct, frozen=True):
+    error: Exception
+
+
+class Entity(LoopActor):
+    """One entity. Invariant: between two messages the state is that after event `_seq`, or unloaded."""
+
+    # What failed once fails again at the same event or command: nothing is delivered twice.
+    supervision: ClassVar[Restart] = Restart(redeliver=False)
+
+    # A hundred thousand of them lie in memory: with its bases' attributes here too, none has a dict.
+    __slots__ = (
+        "_actor_ref", "_frame_bytes", "_framed", "_kind", "_seq", "_state", "_stream", "_weight",
+        "actor_inbox",
+    )  # fmt: skip
+
+    def __init__(self, kind: Kind, stream: str) -> None:
+        super().__init__()
+        self._kind = kind
+        self._stream = stream
+        self._seq = _UNLOADED
+        self._state: Any = None
+        self._framed = 0
+        self._frame_bytes = 0
+        self._weight = 0
+
+    def on_receive(self, message: object) -> object:
+        """Handle one message; a coroutine is awaited by the runtime before the next message."""
+        match message:
+            case Execute():
+                return self._execute(message.command, message.origin)
+            case Asked():
+                return None if message.gone else self._answer(message)
+            case Query() | CatchUp():
+                return self._answer(Asked(message))
+            case Told():
+                return self._told(message.message)
+            case _Failed():
+                raise message.error
+            case _:
+                raise TypeError(f"an entity does not understand {type(message).__name__}")
+
+    def on_stop(self) -> None:
+        """Leave a keyframe behind if the way back would be long."""
+        self._offer_keyframe(leaving=True)
+        self._drop()
+
+    def on_failure(self, *_: object) -> None:
+        """Another object takes over behind the same inbox, with a state of its own."""
+        self._drop()
+
+    def _keep_arguments(self, *_: object) -> None:
+        """Nothing is kept twice."""
+
+    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self._kind, self._stream), {}
+
+    async def _told(self, message: object) -> None:
+        try:
+            answer = self.on_receive(message)
+            if asyncio.iscoroutine(answer):
+                await answer
+        except (EventStoreError, EntityError) as error:
+            _log.warning("told_message_not_done", entity=self._stream, error=type(error).__name__)
+
+    async def _answer(self, asked: Asked) -> Any:
+        await self._catch_up()
+        question = asked.question
+        if asked.gone or isinstance(question, CatchUp):
+            return self._seq
+        answer = question.fn(self._seq, self._state)
+        if not isinstance(answer, Awaitable):
+            return answer
+        try:
+            return await answer
+        finally:
+            del answer  # a coroutine that failed holds its frames, and this is one of them
+
+    async def _execute(self, command: object, origin: Origin) -> Answer[Any]:
+        kind = self._kind
+        for _ in range(DECIDE_ATTEMPTS_MAX):
+            await self._catch_up()
+            # No await from here to the append: so no head that the decision reads is newer than
+            # the state it decides on.
+            context = kind.context()
+            decision = kind.decider.decide(self._state, command, context)
+            if not writes(decision, origin):
+                return await self._earlier(origin) or Answer(reply=decision.reply)
+            guard = {self._stream: self._seq} if kind.decider.guarded else {}
+            try:
+                outcome = await kind.log.append(append_of(decision, origin, context.now_ms, guard))
+            except Conflict:
+                continue
+            except (CommandMismatch, TooLarge, QueueFull, Closed):
+                raise  # certain: nothing was written
+            except BaseException:
+                self._drop()  # unknown, also when cancelled: only the log can tell
+                raise
+            if isinstance(outcome, Duplicate):
+                return repeated(outcome.command)
+            return await self._committed(decision, outcome)
+        raise Busy(f"{self._stream}: conflicts did not end after {DECIDE_ATTEMPTS_MAX} decisions")
+
+    async def _earlier(self, origin: Origin) -> Answer[Any] | None:
+        """The answer to this command id, if it was executed before.
+
+        The log says so itself to an append; to a decision that appends nothing we must ask: an
+        executed `withdraw 5` would be refused now, and the repeat must not hear that.
+        """
+        record = None if origin.key is None else await self._kind.log.command(origin.key)
+        if record is None:
+            return None
+        if record.fingerprint != origin.fingerprint:
+            raise CommandMismatch("the command id was used with another content")
+        return repeated(record)
+
+    async def _committed(self, decision: Decision[Any, Any], outcome: Appended) -> Answer[Any]:
+        ours = [event for event in outcome.events if event.stream == self._stream]
+        try:
+            for some in batched(ours, _TAKEN_AT_ONCE):
+                self._take(some)
+                if len(ours) > _TAKEN_AT_ONCE:
+                    await asyncio.sleep(0)  # an import is long: let others have the loop in between
+        except Exception:  # noqa: BLE001  the fold may raise anything; the events stand all the same
+            _log.exception("fold_failed_after_append", entity=self._stream, position=outcome.position)
+        if decision.effects:
+            # Behind the answer, which is set when this step of the loop returns.
+            asyncio.get_running_loop().call_soon(
+                self._kind.start_effects, self._stream, decision.effects, outcome.position
+            )
+        return answer_of(decision, outcome)
+
+    async def _catch_up(self) -> None:
+        """Come to the head. It returns in the same step of the loop in which the head was read."""
+        if self._seq == _UNLOADED:
+            await self._load()
+        feed, stream = self._kind.feed, self._stream
+        while self._seq < feed.head(stream).seq:
+            run = feed.peek(stream, self._seq, events_max=_RUN_EVENTS_MAX, bytes_max=_RUN_BYTES_MAX)
+            if run is None:
+                run = await feed.fetch(
+                    stream, self._seq, events_max=_RUN_EVENTS_MAX, bytes_max=_RUN_BYTES_MAX
+                )
+            self._take(run.events)
+            self._seq = run.last
+            if self._seq < feed.head(stream).seq:
+                await asyncio.sleep(0)  # a long way to go: let others have the loop in between
+
+    def _take(self, events: Sequence[StoredEvent]) -> None:
+        """Evolve with the events that follow directly.
+
+        Behind a hole (others wrote in between) the next catch-up goes on.
+        """
+        evolve = self._kind.decider.evolve
+        try:
+            for event in events:
+                if event.seq == self._seq + 1:
+                    self._state = evolve(self._state, event)
+                    self._seq = event.seq
+            self._settle()
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: Exception) -> None:
+        """The state cannot be trusted: forget it, and let the supervisor know.
+
+        An exception that answers an ask stops no actor, so the failure travels by a message.
+        """
+        self._drop()
+        self.actor_inbox.put_unbounded(Envelope(_Failed(error)))
+
+    async def _load(self) -> None:
+        try:
+            async with self._kind.loads:
+                kind = self._kind
+                frames_from = kind.keyframes.policy.leaving
+                loaded = await load(kind.log, self._stream, kind.decider, frames_from=frames_from)
+            self._seq, self._state, self._framed = loaded.seq, loaded.state, loaded.framed
+            self._settle()
+        except EventStoreError:
+            raise  # the log's trouble, not this entity's
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _settle(self) -> None:
+        weigh = self._kind.weigh
+        if weigh is not None:
+            weight = weigh(self._state)
+            self._kind.weight += weight - self._weight
+            self._weight = weight
+        self._offer_keyframe()
+
+    def _offer_keyframe(self, *, leaving: bool = False) -> None:
+        keyframes = self._kind.keyframes
+        events = self._seq - self._framed
+        if events > 0 and keyframes.policy.due(events, size=self._frame_bytes, leaving=leaving):
+            size = keyframes.offer(self._stream, self._kind.decider, self._seq, self._state)
+            if size is not None:
+                self._framed, self._frame_bytes = self._seq, size
+
+    def _drop(self) -> None:
+        self._kind.weight -= self._weight
+        self._weight = 0
+        self._state = None
+        self._seq = _UNLOADED
+        self._framed = 0

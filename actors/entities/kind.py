@@ -1,0 +1,71 @@
+"""What all entities of one kind share: their decider, their effects, and the world they work in."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from huahuo.actors.entities.decider import Context, Decider
+from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.eventstore.port import Log
+from huahuo.replay.history.keyframes import KeyframeWriter
+from huahuo.replay.live.feed import Feed
+
+_log = structlog.get_logger(__name__)
+
+type Effects = Callable[[str, Any, int], None]
+"""Starts one effect of the entity with this key, decided at this position, and returns at once."""
+
+
+class Kind:
+    """See the module."""
+
+    __slots__ = (
+        "ambient", "decider", "effects", "feed", "keyframes", "loads", "log", "name", "stream_prefix",
+        "weigh", "weight",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        decider: Decider[Any, Any, Any, Any],
+        *,
+        stream_prefix: str,
+        log: Log,
+        feed: Feed,
+        ambient: Ambient,
+        keyframes: KeyframeWriter,
+        loads: asyncio.Semaphore,
+        effects: Effects,
+        weigh: Callable[[Any], int] | None = None,
+    ) -> None:
+        self.name = name
+        self.decider = decider
+        self.stream_prefix = stream_prefix
+        self.log = log
+        self.feed = feed
+        self.ambient = ambient
+        self.keyframes = keyframes
+        self.loads = loads
+        self.effects = effects
+        self.weigh = weigh
+        self.weight = 0
+        """The sum of `weigh` over the loaded states."""
+
+    def context(self) -> Context:
+        """Time and chance for one decision."""
+        now_ms = self.ambient.now_ms()
+        return Context(now_ms=now_ms, timestamp=rfc3339(now_ms), take=self.log.take, head=self._head)
+
+    def _head(self, stream: str) -> int:
+        return self.log.head(stream).seq
+
+    def start_effects(self, stream: str, effects: Sequence[object], position: int) -> None:
+        """Start each for the entity of this stream; one that cannot is logged and keeps no other back."""
+        key = stream.removeprefix(f"{self.stream_prefix}/")
+        for effect in effects:
+            try:
+                self.effects(key, effect, position)
+            except Exception:  # noqa: BLE001  user code, and what was committed stands
+                _log.exception("effect_not_started", kind=self.name, key=key, effect=type(effect).__name__)

@@ -1,0 +1,264 @@
+"""`Dispatcher`: what happens in a turn of an inbox, and how an actor's life begins and ends.
+
+A handler that returns a coroutine becomes a task, and its inbox is BUSY until the coroutine has ended:
+an actor handles one message at a time. Every message is handled, or its sender is told
+(ActorDeadError), or it is counted as a dead letter.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from inspect import iscoroutine
+from typing import Any, cast
+
+from pykka import ActorDeadError, ActorRegistry
+
+from huahuo.actors.actor import watch
+from huahuo.actors.actor.errors import HandlerCancelled
+from huahuo.actors.actor.inbox import BUSY, DEAD, IDLE, READY, SUSPENDED, Inbox
+from huahuo.actors.actor.loop_actor import LoopActor
+from huahuo.actors.actor.messages import Control, Envelope, Escalated, Order, Reason
+from huahuo.actors.runtime.dead_letters import DeadLetters, answer, refuse
+from huahuo.actors.runtime.scheduler import Choice, Scheduler
+from huahuo.actors.runtime.supervisor import GiveUpHook, Supervisor
+from huahuo.eventstore.ambient import Ambient
+
+_log = logging.getLogger("pykka")
+
+
+class Dispatcher:
+    """See the module. `Runtime` adds what users call."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ambient: Ambient,
+        rng: Choice | None,
+        throughput: int,
+        slice_s: float,
+        on_give_up: GiveUpHook | None,
+    ) -> None:
+        self.loop = loop
+        self.ambient = ambient
+        self._scheduler = Scheduler(loop, self._take_turn, slice_s, rng)
+        self.lock = self._scheduler.lock
+        self.ready_up = self._scheduler.ready_up
+        self.alive = 0
+        self.restarts = 0
+        self._letters = DeadLetters()
+        self.received = 0  # put into inboxes, under the lock
+        self._taken = 0  # taken out of them, on the loop
+        self._throughput = throughput if rng is None else 1
+        self._supervisor = Supervisor(self, on_give_up)
+        self._background: set[asyncio.Task[None]] = set()
+
+    def begin(self, inbox: Inbox) -> None:
+        """Let the inbox's actor start and then handle what waits."""
+        with self.lock:
+            inbox.queue = inbox.queue if inbox.queue is not None else deque()
+            inbox.queue.appendleft(Control(Order.START))
+            self.received += 1
+            self.ready_up(inbox)
+
+    def suspend(self, inbox: Inbox, retry: Envelope[Any] | None) -> None:
+        """Give an actor's inbox no turn; `retry` goes back to its front.
+
+        What children have escalated to the object that is to be replaced concerns the next one no more.
+        """
+        with self.lock:
+            before = inbox.queue or ()
+            inbox.queue = deque(
+                envelope for envelope in before if not isinstance(envelope.message, Escalated)
+            )
+            self._taken += len(before) - len(inbox.queue)
+            if retry is not None:
+                inbox.queue.appendleft(retry)
+                self.received += 1
+            inbox.state = SUSPENDED
+
+    def fail(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException) -> None:
+        """Answer the asker and, if the failure concerns the actor, bring it before the supervisor."""
+        consequences = self._consequences(inbox, envelope, error)
+        if consequences is not None:
+            self._occupy(inbox, self._bear(inbox, consequences))
+
+    def passivate(self, inbox: Inbox) -> bool:
+        """End the actor now if it has nothing to do; see `LoopRef.stop_if_idle`."""
+        with self.lock:
+            if inbox.state != IDLE:
+                return False
+            actor = cast("LoopActor", inbox.actor)
+            bury = self._bury(inbox, Reason.IDLE)
+        pending = actor._stop()  # noqa: SLF001  pykka's own
+        if pending is not None:
+            task = self.loop.create_task(pending)
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+        bury()
+        return True
+
+    def end(self, inbox: Inbox, reason: Reason) -> None:
+        """End an actor: nothing more gets in, and what is in is answered or counted."""
+        with self.lock:
+            if inbox.state == DEAD:
+                return
+            bury = self._bury(inbox, reason)
+        bury()
+
+    def dead_letter(self, actor: str, envelope: Envelope[Any], why: str) -> None:
+        """Answer or count a message that nobody will handle."""
+        self._letters.take(actor, envelope, why)
+
+    def _take_turn(self, inbox: Inbox, end_s: float) -> None:
+        for _ in range(self._throughput):
+            if not inbox.queue:
+                break
+            envelope = inbox.queue.popleft()
+            self._taken += 1
+            if inbox.waiting is not None:
+                with self.lock:
+                    inbox.admit()
+            pending = self._handle(inbox, envelope)
+            if pending is not None:
+                self._occupy(inbox, self._resume(inbox, envelope, pending))
+                return  # whatever its state: an eager task may have released it already
+            if inbox.state != READY:
+                return
+            if inbox.stopped is True:
+                self.end(inbox, Reason.STOPPED)
+                return
+            if not inbox.queue or self.loop.time() >= end_s:
+                break
+        self._settle(inbox)
+
+    def _handle(self, inbox: Inbox, envelope: Envelope[Any]) -> Coroutine[Any, Any, Any] | None:
+        """Handle one message; what an async handler still has to do is returned."""
+        actor = cast("LoopActor", inbox.actor)
+        try:
+            if isinstance(envelope, Control):
+                result = self._obey(inbox, actor, envelope.message)
+            else:
+                result = actor._handle_receive(envelope.message)  # noqa: SLF001  pykka's own
+            if result is not None and iscoroutine(result):
+                return cast("Coroutine[Any, Any, Any]", result)
+            if envelope.reply_to is not None:
+                answer(envelope, result)
+        except BaseException as error:  # noqa: BLE001  one actor's failure is no other's
+            self.fail(inbox, envelope, error)
+        return None
+
+    def _obey(self, inbox: Inbox, actor: LoopActor, order: Order | Escalated) -> Any:
+        if isinstance(order, Escalated):
+            raise order.error
+        match order:
+            case Order.START:
+                return actor.on_start()  # may be a coroutine
+            case Order.RESTART_NOW:
+                return self._supervisor.restart_now(inbox)
+            case Order.STOP_NOW if inbox.has_extras and inbox.extras.timer is not None:
+                actor._end()  # noqa: SLF001  it has failed, and on_failure has run
+                return None
+            case Order.STOP_NOW:
+                return actor._stop()  # noqa: SLF001  pykka's own
+
+    def _occupy(self, inbox: Inbox, work: Coroutine[Any, Any, None]) -> None:
+        """Let an inbox have no turn until `work` has ended."""
+        inbox.state = BUSY
+        task = self.loop.create_task(work)
+        if not task.done():  # an eager task may be
+            inbox.task = task
+
+    async def _resume(self, inbox: Inbox, envelope: Envelope[Any], pending: Coroutine[Any, Any, Any]) -> None:
+        try:
+            result = await pending
+        except GeneratorExit:  # the loop was closed under a suspended handler
+            raise
+        except BaseException as error:  # noqa: BLE001  one actor's failure is no other's
+            consequences = self._consequences(inbox, envelope, error)
+            if consequences is not None:
+                await consequences
+        else:
+            answer(envelope, result)
+        # The traceback of an error holds this frame, the future of the envelope holds the error.
+        del envelope
+        self._release(inbox)
+
+    async def _bear(self, inbox: Inbox, consequences: Coroutine[Any, Any, None]) -> None:
+        await consequences
+        self._release(inbox)
+
+    def _release(self, inbox: Inbox) -> None:
+        inbox.task = None
+        if inbox.state != BUSY:
+            return  # the supervisor has decided
+        if inbox.stopped is True:
+            self.end(inbox, Reason.STOPPED)
+        else:
+            self._settle(inbox)
+
+    def _consequences(
+        self, inbox: Inbox, envelope: Envelope[Any], error: BaseException
+    ) -> Coroutine[Any, Any, None] | None:
+        actor = cast("LoopActor", inbox.actor)
+        if not isinstance(error, Exception | asyncio.CancelledError):
+            # As in pykka: an exception that is none ends the program's actors.
+            _log.debug("%r in %s. Stopping all actors.", error, actor)
+            refuse(envelope, ActorDeadError(f"{actor} was stopped by {type(error).__name__}"))
+            pending = actor._stop()  # noqa: SLF001  pykka's own
+            ActorRegistry.stop_all(block=False)
+            return pending if pending is not None else _nothing()
+        if envelope.reply_to is not None:
+            actor._log_answer(error)  # noqa: SLF001  ours
+            cancelled = isinstance(error, asyncio.CancelledError)
+            refuse(envelope, HandlerCancelled(f"{actor} was cancelled") if cancelled else error)
+            if not actor.asks_are_fatal:
+                return None
+        if isinstance(error, asyncio.CancelledError) and inbox.stopped is True:
+            return None  # cancelled by the runtime's own end
+        return self._supervisor.failed(inbox, envelope, error)
+
+    def _settle(self, inbox: Inbox) -> None:
+        """More work: to the back of the ready inboxes. None: idle."""
+        with self.lock:
+            if inbox.waiting is not None:
+                inbox.admit()
+            if inbox.queue:
+                self.ready_up(inbox)
+            else:
+                inbox.queue = None
+                inbox.state = IDLE
+
+    def _bury(self, inbox: Inbox, reason: Reason) -> Callable[[], None]:
+        """Make an inbox DEAD, under the lock; the caller tells the bereaved without it."""
+        actor = cast("LoopActor", inbox.actor)
+        left = inbox.queue or ()
+        waiting = inbox.waiting or ()
+        extras = inbox.take_extras()
+        inbox.queue = inbox.waiting = inbox.actor = inbox.recipe = None
+        inbox.state = DEAD
+        inbox.reason = reason
+        self.alive -= 1
+        self._taken += len(left)
+
+        def tell() -> None:
+            name = type(actor).__name__
+            for envelope in left:
+                self._letters.take(name, envelope, reason)
+            for envelope, waiter in waiting:
+                error = ActorDeadError(f"{name} stopped before there was room")
+                if envelope.reply_to is not None:
+                    refuse(envelope, error)
+                    waiter.set(None)
+                else:
+                    waiter.set_exception((ActorDeadError, error, None))
+            if extras is not None:
+                if extras.timer is not None:
+                    extras.timer.cancel()
+                watch.announce(actor.actor_ref, reason, extras)
+
+        return tell
+
+
+async def _nothing() -> None:
+    pass

@@ -1,0 +1,82 @@
+"""How fast does a command come back, from the socket to the disk and back, and how many at once?
+
+The guess before the first run: one at a time within 2× of a bare SQLite commit of the same size on the same
+disk; with 256 in flight some 6,000 a second, bound by Python, not by the disk.
+
+`publish` through the real service over a loopback WebSocket; the bare commit is one INSERT with
+`synchronous=FULL` in WAL mode, in turns with the commands in the same run.
+"""
+
+import asyncio
+import sqlite3
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from bench.harness.harness import OURS, Metric, Options, Sheet, interleaved
+from bench.servers.peers.huahuo import Huahuo
+from huahuo.transport.client.client import Client
+
+IN_FLIGHT = 256
+BODY = "x" * 200
+METRICS = (
+    Metric("p50", "ms, one at a time", higher_is_better=False, compare=True),
+    Metric("commands", "1/s, durable and answered"),
+)
+
+
+def bare_commit(connection: sqlite3.Connection) -> float:
+    """Seconds of one durable INSERT."""
+    began_s = time.perf_counter()
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("INSERT INTO event (body) VALUES (?)", (BODY.encode(),))
+    connection.execute("COMMIT")
+    return time.perf_counter() - began_s
+
+
+async def measure(url: str, token: str, folder: Path, rounds: int, total: int, sheet: Sheet) -> None:
+    """One round of both figures."""
+    database = sqlite3.connect(folder / "bare.db", isolation_level=None)
+    for pragma in ("page_size=8192", "journal_mode=WAL", "synchronous=FULL"):
+        database.execute(f"PRAGMA {pragma}")
+    database.execute("CREATE TABLE event (position INTEGER PRIMARY KEY, body BLOB) STRICT")
+    bare, commands = [], []
+    async with Client(url, token=token, messages_per_s=0) as client:
+        await client.send("publish", stream="group/bench", type="tick", body=BODY)
+        for _ in range(rounds):
+            bare.append(bare_commit(database))
+            began_s = time.perf_counter()
+            await client.send("publish", stream="group/bench", type="tick", body=BODY)
+            commands.append(time.perf_counter() - began_s)
+        limit = asyncio.Semaphore(IN_FLIGHT)
+
+        async def one() -> None:
+            async with limit:
+                await client.send("publish", stream="group/bench", type="tick", body=BODY)
+
+        began_s = time.perf_counter()
+        await asyncio.gather(*(one() for _ in range(total)))
+        took_s = time.perf_counter() - began_s
+    database.close()
+    sheet.add(OURS, p50=statistics.median(commands) * 1000, commands=total / took_s)
+    sheet.add("a bare commit", p50=statistics.median(bare) * 1000)
+
+
+def run(options: Options) -> list[Sheet]:
+    """See the module."""
+    sheet = Sheet(f"publish over one connection, {IN_FLIGHT} in flight", METRICS)
+    rounds, total = (20, 100) if options.quick else (200, 5_000)
+
+    def measure_once(case: str) -> None:
+        del case
+        with tempfile.TemporaryDirectory(dir=options.folder) as name:
+            folder = Path(name)
+            peer = Huahuo()
+            with peer.start(folder) as running:
+                url = f"http://127.0.0.1:{running.port}"
+                token = peer.token(1, admin=True)
+                asyncio.run(measure(url, token, folder, rounds, total, sheet))
+
+    interleaved([OURS], options.rounds, measure_once, [sheet])
+    return [sheet]

@@ -1,0 +1,304 @@
+"""How much do others wait while users ask for whatever costs most, and is the memory given back?
+
+The guess before the first run: one user who asks for lists or snapshots of 20,000 mailboxes on 30 connections
+delays others a hundredfold and more at the median, because every answer is made on the loop; imports and
+deletes by whole commits (50 ms); everything else by less than 8 times. A hundred users with 200 mailboxes
+each are milder than one with 20,000: their answers are small. Memory comes back after storms that are read,
+and does not after those that are not.
+
+`huahuo serve` with default limits over a log on the disk. Each case is a process of its own over a copy of
+the same directory: two bystanders publish and read 50 events a second, first alone (calm), then while the
+users storm; memory is looked at before, all the time, and a minute after.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from bench.harness.harness import Metric, Options, Sheet
+from bench.harness.procs import Child, Server, free_port, resident_bytes
+from bench.questions.bystanders import Bystanders, Measured, quantile
+from bench.questions.storm_driver import MAIL_HOSTS, Storm
+from bench.questions.storm_requests import ADMIN_ONLY, REQUESTS
+from bench.servers.peers.huahuo import ENVIRON, Huahuo
+from huahuo.app import config
+from huahuo.app.wiring import App
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.transport.client.client import Client
+
+VARIANTS = ("reading", "not reading", "leaving")
+PER_S = 50.0
+_MAKE_TIMEOUT_S = 600.0
+_SAMPLE_S = 0.02
+_UNDER_WAY = 60
+"""Commands of the setup: what a connection may have outstanding, less a few."""
+_PUBLISHER, _READER = 900_001, 900_002
+_MIB = 1 << 20
+METRICS = (
+    Metric("calm", "ms, publish to receive p50", higher_is_better=False),
+    Metric("p50", "ms", higher_is_better=False),
+    Metric("times", "calm", higher_is_better=False),
+    Metric("p99", "ms", higher_is_better=False),
+    Metric("max", "ms", higher_is_better=False),
+    Metric("ack_p50", "ms", higher_is_better=False),
+    Metric("ack_p99", "ms", higher_is_better=False),
+    Metric("ack_max", "ms", higher_is_better=False),
+    Metric("before", "MiB", higher_is_better=False),
+    Metric("top", "MiB", higher_is_better=False),
+    Metric("after", "MiB", higher_is_better=False),
+    Metric("asked", "1/s"),
+    Metric("answered", "1/s"),
+    Metric("refused", "1/s", higher_is_better=False),
+    Metric("least", "answers to the user who got fewest"),
+    Metric("cut_off", "connections", higher_is_better=False),
+    Metric("lost", "of the bystanders' events", higher_is_better=False),
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the storms are."""
+
+    connections: int
+    mailboxes: int
+    calm_s: float
+    seconds: float
+    after_s: float
+
+
+def run(options: Options) -> list[Sheet]:
+    """See the module."""
+    wanted = options.storms
+    quick = options.quick
+    sizes = Sizes(
+        connections=wanted.connections or (2 if quick else 30),
+        mailboxes=wanted.mailboxes or (60 if quick else 20_000),
+        calm_s=0.2 if quick else 4.0,
+        seconds=wanted.seconds or (0.3 if quick else 8.0),
+        after_s=(0.1 if quick else 60.0) if wanted.after_s is None else wanted.after_s,
+    )
+    sheets = []
+    for shift, users in enumerate(wanted.users or ((1, 3) if quick else (1, 100))):
+        title = f"{users} user{'s' if users > 1 else ''} with {sizes.connections} connections each, "
+        sheet = Sheet(f"{title}{sizes.mailboxes:,} mailboxes in all, {sizes.seconds:g} s", METRICS)
+        sheet.note("one round; times: by how much the bystanders' p50 grew")
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            scene = Scene.make(Path(folder), users, sizes)
+            for request, variant in _cases(options, shift):
+                case = f"{request}, {variant}"
+                print(f"   {users} users: {case}{' ' * 20}", end="\r", file=sys.stderr, flush=True)
+                try:
+                    scene.play(sheet, request, variant)
+                except (TimeoutError, OSError, AssertionError) as error:
+                    sheet.miss(case, f"{type(error).__name__}: {error}")
+        sheets.append(sheet)
+    return sheets
+
+
+def _cases(options: Options, shift: int) -> Iterator[tuple[str, str]]:
+    """Every request in every variant; the short form takes one variant of each, in turns."""
+    wanted = options.storms
+    requests = wanted.requests or tuple(REQUESTS)
+    if options.quick and wanted.variants is None:
+        yield from ((request, VARIANTS[n % len(VARIANTS)]) for n, request in enumerate(requests, shift))
+    else:
+        yield from product(requests, wanted.variants or VARIANTS)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A directory with users and their mailboxes, of which each case gets a copy."""
+
+    folder: Path
+    first_ids: list[int]
+    sizes: Sizes
+    mail_port: int
+
+    @classmethod
+    def make(cls, folder: Path, users: int, sizes: Sizes) -> "Scene":
+        """Fill a directory through the service's own commands, in a process of its own."""
+        mail_port = free_port()
+        each = max(1, sizes.mailboxes // users)
+        command = [
+            sys.executable,
+            "-m",
+            "bench.questions.storms",
+            str(folder / "made"),
+            str(users),
+            str(each),
+        ]
+        with Child([*command, str(mail_port)], start_timeout_s=_MAKE_TIMEOUT_S) as child:
+            return cls(folder, child.hello["first_ids"], sizes, mail_port)
+
+    def play(self, sheet: Sheet, request: str, variant: str) -> None:
+        """One storm against a service of its own."""
+        sizes, port = self.sizes, free_port()
+        data = self.folder / "data"
+        shutil.copytree(self.folder / "made", data)
+        serve = [sys.executable, "-m", "huahuo", "serve", "--data", str(data), "--port", str(port)]
+        driver = [sys.executable, "-m", "bench.questions.storm_driver", str(self.mail_port)]
+        try:
+            server = Server(serve, port, environ=_environ())
+            try:
+                with Child(driver) as child:
+                    case = Case(server.pid, port, child, sizes)
+                    figures = asyncio.run(case.run(request, variant, self._users(request)))
+            finally:
+                server.stop()
+        finally:
+            shutil.rmtree(data)
+        sheet.add(f"{request}, {variant}", **figures)
+
+    def _users(self, request: str) -> list[dict[str, Any]]:
+        each = max(1, self.sizes.mailboxes // len(self.first_ids))
+        peer = Huahuo()
+        return [
+            {
+                "user": user,
+                "first_id": first_id,
+                "mailboxes": each,
+                "token": peer.token(user, admin=request in ADMIN_ONLY),
+                "address": f"127.0.3.{user}",
+            }
+            for user, first_id in enumerate(self.first_ids, start=1)
+        ]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A running service, and the process that is about to storm."""
+
+    pid: int
+    port: int
+    child: Child
+    sizes: Sizes
+
+    async def run(self, request: str, variant: str, users: list[dict[str, Any]]) -> dict[str, float]:
+        """Its figures."""
+        sizes, peer = self.sizes, Huahuo()
+        storm = Storm(self.port, request, variant, sizes.seconds)
+        publisher = peer.token(_PUBLISHER, admin=True)
+        reader = peer.token(_READER, groups=("bystanders",))
+        async with Bystanders(self.port, publisher, reader) as bystanders:
+            await bystanders.measure(PER_S, sizes.calm_s / 4)  # what is needed only once is made
+            calm = await bystanders.measure(PER_S, sizes.calm_s)
+            before = top = resident_bytes(self.pid)
+            told = asyncio.create_task(
+                asyncio.to_thread(
+                    self.child.ask,
+                    sizes.seconds + _MAKE_TIMEOUT_S,
+                    storm=asdict(storm),
+                    users=users,
+                    connections=sizes.connections,
+                    log=bystanders.log,
+                )
+            )
+            measuring = asyncio.create_task(bystanders.measure(PER_S, sizes.seconds))
+            while not (told.done() and measuring.done()):
+                await asyncio.sleep(_SAMPLE_S)
+                top = max(top, resident_bytes(self.pid))
+            counts, measured = await told, await measuring
+            loop = asyncio.get_running_loop()
+            until_s = loop.time() + sizes.after_s
+            while loop.time() < until_s:
+                await asyncio.sleep(_SAMPLE_S)
+                top = max(top, resident_bytes(self.pid))
+            after = resident_bytes(self.pid)
+        return self._figures(calm, measured, counts) | {
+            "before": before / _MIB,
+            "top": top / _MIB,
+            "after": after / _MIB,
+        }
+
+    def _figures(self, calm: Measured, measured: Measured, counts: dict[str, int]) -> dict[str, float]:
+        assert measured.receipts, "no event of the bystanders arrived"
+        assert counts.get("asked"), "nobody stormed"
+        seconds = self.sizes.seconds
+        calm_ms, p50_ms = quantile(calm.receipts, 0.5), quantile(measured.receipts, 0.5)
+        return {
+            "calm": calm_ms,
+            "p50": p50_ms,
+            "times": p50_ms / calm_ms,
+            "p99": quantile(measured.receipts, 0.99),
+            "max": max(measured.receipts),
+            "ack_p50": quantile(measured.acks, 0.5),
+            "ack_p99": quantile(measured.acks, 0.99),
+            "ack_max": max(measured.acks),
+            "asked": counts.get("asked", 0) / seconds,
+            "answered": counts.get("answered", 0) / seconds,
+            "refused": counts.get("refused", 0) / seconds,
+            "least": counts["least"],
+            "cut_off": counts.get("sent_away", 0) + counts.get("refused_connections", 0),
+            "lost": measured.lost,
+        }
+
+
+def _environ() -> dict[str, str]:
+    """Default limits whatever the environment says; checks may reach the mail server of the driver."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(config.PREFIX)}
+    return ours | ENVIRON | {"HUAHUO_MAIL_ALLOW_PRIVATE": "1", "HUAHUO_LOG_LEVEL": "error"}
+
+
+async def make(data: Path, users: int, each: int, mail_port: int) -> list[int]:
+    """Add the mailboxes; the first id of each user's, which follow each other."""
+    settings = config.load(
+        environ=ENVIRON,
+        flags={
+            "data": data,
+            "port": 0,
+            "messages_per_s": 0,
+            "mail_allow_private": True,
+            "log_level": "error",
+        },
+    )
+    app = App(settings, SystemAmbient())
+    await app.start()
+    first_ids = []
+    try:
+        for user in range(1, users + 1):
+            async with Client(app.url, token=Huahuo().token(user), messages_per_s=0) as client:
+                ids = sorted(await _add(client, user, each, mail_port))
+            assert ids[-1] - ids[0] == each - 1, "the ids of a user follow each other"
+            first_ids.append(ids[0])
+    finally:
+        await app.stop()
+    return first_ids
+
+
+async def _add(client: Client, user: int, count: int, mail_port: int) -> list[int]:
+    limit = asyncio.Semaphore(_UNDER_WAY)
+
+    async def one(number: int) -> int:
+        async with limit:
+            reply = await client.send(
+                "add_email",
+                email=f"user{number}@u{user}.example.com",
+                password="password",
+                mail_type="imap",
+                server=MAIL_HOSTS[number % len(MAIL_HOSTS)],
+                port=mail_port,
+                use_ssl=False,
+            )
+        found: int = reply["email_id"]
+        return found
+
+    return await asyncio.gather(*(one(number) for number in range(count)))
+
+
+def main() -> None:
+    """The child that fills a directory."""
+    data, users, each, mail_port = Path(sys.argv[1]), *(int(text) for text in sys.argv[2:5])
+    first_ids = asyncio.run(make(data, users, each, mail_port))
+    print(json.dumps({"first_ids": first_ids}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

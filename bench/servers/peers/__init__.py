@@ -1,0 +1,44 @@
+"""The systems that huahuo is measured beside: one file for each family, started on loopback."""
+
+from collections.abc import Sequence
+
+from bench.harness.harness import Options, Sheet
+from bench.servers.peers.base import Peer
+from bench.servers.peers.centrifugo import Centrifugo
+from bench.servers.peers.huahuo import Huahuo
+from bench.servers.peers.nats import JetStream, JetStreamDefault, Nats
+from bench.servers.peers.node_servers import SocketIO, Ws
+from bench.servers.peers.python_servers import PythonSocketIO, WebsocketsBroadcast
+
+ALL: dict[str, type[Peer]] = {
+    peer.name: peer
+    for peer in (
+        Huahuo,
+        SocketIO,
+        Ws,
+        PythonSocketIO,
+        WebsocketsBroadcast,
+        Nats,
+        JetStream,
+        JetStreamDefault,
+        Centrifugo,
+    )
+}
+
+
+def wanted(names: Sequence[str], options: Options, sheet: Sheet) -> list[str]:
+    """Those of `names` that were asked for and are installed; the sheet tells of the others."""
+    found = []
+    for name in names:
+        if name not in ALL or not options.wants(name):
+            if options.wants(name):
+                sheet.miss(name, "not known")
+            continue
+        peer = ALL[name]()
+        why = peer.missing()
+        if why:
+            sheet.miss(name, why)
+        else:
+            found.append(name)
+            sheet.note(f"{name}: {peer.version()}{'; ' + peer.note if peer.note else ''}")
+    return found

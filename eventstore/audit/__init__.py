@@ -1,0 +1,5 @@
+"""Questions to the log about who did what, and proofs for somebody outside.
+
+Exports: the index and its questions, Datasette's view of it, Merkle trees, signed checkpoints
+(`checkpoint`), proofs of inclusion (`proof`).
+"""

@@ -1,0 +1,139 @@
+"""Asking the log who did what, when and why: the index kept at the log's head, and questions to it."""
+
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from huahuo.eventstore.audit.index import AuditIndex, Consumed, Counted, Row, Where
+from huahuo.eventstore.core.reader import LogReader
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.executor import Executor, ThreadExecutor
+from huahuo.eventstore.model import LOG_STREAM
+
+PAGE_ROWS_MAX = 500
+PAGE_BYTES_MAX = 4 << 20
+_BATCH_EVENTS = 1000
+_SETTLE_EVENTS = 20_000
+
+type Told = Callable[[int, int], None]
+"""Told how far the index is, and how far the log."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Matches by ascending position; `next` goes back in as `after`, None at the end."""
+
+    rows: list[Row]
+    next: int | None
+
+
+class Audit:
+    """Questions to one log. Calls wait for one another: the index has one connection."""
+
+    def __init__(self, log: LogReader, index: AuditIndex, executor: Executor) -> None:
+        self._log = log
+        self._index = index
+        self._executor = executor
+
+    @classmethod
+    async def open(
+        cls, log: LogReader, path: Path | None, executor: Executor | None = None, *, copied: bool = False
+    ) -> Self:
+        """Use the index at `path` (None: in memory); one that belongs to another history is made anew.
+
+        An executor given must have one thread. A file that was `copied` is looked over first.
+
+        Raises:
+            EventStoreError: the index cannot be made.
+        """
+        jobs = executor or ThreadExecutor(1, "audit-index")
+        try:
+            index = await jobs.run(lambda: AuditIndex(path))
+        except sqlite3.Error as error:
+            jobs.close()
+            raise EventStoreError(f"the audit index cannot be made: {error}") from None
+        audit = cls(log, index, jobs)
+        if copied and not await audit._job(index.is_whole):
+            await audit._job(index.discard)
+        elif not await audit._belongs():
+            await audit._job(index.reset)
+        return audit
+
+    async def close(self) -> None:
+        """Let go of the index, and of the executor."""
+        await self._job(self._index.close)
+        self._executor.close()
+
+    async def behind(self) -> int:
+        """How many positions the index is behind the log."""
+        return self._log.position - await self._position()
+
+    async def catch_up(self, events_max: int | None = None, told: Told | None = None) -> bool:
+        """Bring the index forward, by about `events_max`; returns whether it is at the head.
+
+        Raises:
+            Closed, Unavailable, Damaged: the log could not be read.
+        """
+        at, upto, taken = await self._position(), self._log.position, 0
+        while at < upto and (events_max is None or taken < events_max):
+            page = await self._log.read(LOG_STREAM, at, events_max=_BATCH_EVENTS)
+            if not page:
+                break
+            at = page[-1].position
+            await self._job(partial(self._index.add, self._log.log_id, page))
+            taken += len(page)
+            if told is not None:
+                told(at, upto)
+        if taken >= _SETTLE_EVENTS:
+            await self._job(self._index.settle)
+        return at >= upto
+
+    async def page(self, where: Where, *, after: int = 0, upto: int | None = None, limit: int = 100) -> Page:
+        """The matches behind `after`, at most `limit` (bounded by `PAGE_ROWS_MAX`), up to `upto`.
+
+        Raises:
+            ValueError: the text to search for holds no word.
+        """
+        end = self._log.position if upto is None else upto
+        count = max(1, min(limit, PAGE_ROWS_MAX))
+        found = await self._job(lambda: self._index.find(where, after, end, count + 1))
+        rows = _within(found[:count])
+        return Page(rows, rows[-1].position if len(rows) < len(found) else None)
+
+    async def count(self, where: Where, *, upto: int | None = None) -> Counted:
+        """How many match, and what they have in common. Raises as `page`."""
+        end = self._log.position if upto is None else upto
+        return await self._job(lambda: self._index.count(where, end))
+
+    async def _job[T](self, job: Callable[[], T]) -> T:
+        try:
+            return await self._executor.run(job)
+        except sqlite3.Error as error:
+            raise EventStoreError(f"the audit index cannot be used (it may be deleted): {error}") from None
+
+    async def _position(self) -> int:
+        known = await self._job(self._index.consumed)
+        return 0 if known is None else known.position
+
+    async def _belongs(self) -> bool:
+        """Whether what the index consumed is what the log still says."""
+        known: Consumed | None = await self._job(self._index.consumed)
+        if known is None:
+            return True
+        log = self._log
+        if known.log_id != log.log_id or known.position > log.position:
+            return False
+        return await log.chains(known.position - 1, known.position) == [known.chain]
+
+
+def _within(rows: list[Row]) -> list[Row]:
+    """The first rows whose data stays below `PAGE_BYTES_MAX`; at least one."""
+    size = 0
+    for count, row in enumerate(rows):
+        size += len(bytes(row.data))
+        if count and size > PAGE_BYTES_MAX:
+            return rows[:count]
+    return rows

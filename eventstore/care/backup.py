@@ -1,0 +1,180 @@
+"""Copies of a log that can be trusted: taken beside its writer, and put back under a new log id.
+
+BACKUP/log.db         everything that the log holds, in one file
+BACKUP/backup.json    which log, up to where
+"""
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.eventstore.care.verify import Verified, verify
+from huahuo.eventstore.errors import Damaged, EventStoreError
+from huahuo.eventstore.sqlite.directory_lock import Left, left_of
+from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader, connect_writer
+from huahuo.eventstore.sqlite.view import SqliteView
+
+MANIFEST = "backup.json"
+_RESTORING = "log.db.restoring"
+_SIDE_FILES = ("", "-wal", "-shm", "-journal")
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a backup holds."""
+
+    log: str
+    position: int
+    chain: str
+    made_at: str
+
+
+async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:
+    """Copy the database `source` into the new directory `target` and check the copy, event by event.
+
+    The source is only read, in one transaction: its writer goes on, only its write-ahead log is not
+    emptied meanwhile.
+
+    Raises:
+        EventStoreError: `target` exists already, or cannot be written.
+        Damaged: what was copied is not what was written; the target is removed.
+    """
+    _make(target, fresh=True)
+    try:
+        _copy(source, target / DATABASE)
+        found = await check_file(target / DATABASE)
+        manifest = Manifest(found.log_id, found.position, found.chain.hex(), rfc3339(ambient.now_ms()))
+        _write(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+    return manifest
+
+
+async def put_back(backup: Path, directory: Path) -> Verified:
+    """Copy a backup, or the copy of a data directory, to `directory`, after it was checked.
+
+    Open the log then with `restored=True`: it gets a new id.
+
+    Raises:
+        EventStoreError: there is a log in `directory` already, or none in `backup`.
+        Damaged: the backup is not what was written; nothing is put back.
+    """
+    if (directory / DATABASE).exists():
+        raise EventStoreError(f"there is a log in {directory} already: restore into another directory")
+    if not (backup / DATABASE).is_file():
+        raise EventStoreError(f"there is no backup in {backup}")
+    staged = directory / _RESTORING
+    _make(directory, fresh=False)
+    try:
+        for suffix in ("", "-wal"):
+            _copy_file(backup / (DATABASE + suffix), staged.with_name(staged.name + suffix))
+        _fold(staged)
+        found = await check_file(staged, _end_of(backup))
+        staged.rename(directory / DATABASE)
+    except OSError as error:
+        raise EventStoreError(f"cannot restore into {directory}: {error.strerror}") from None
+    finally:
+        for suffix in _SIDE_FILES:
+            staged.with_name(staged.name + suffix).unlink(missing_ok=True)
+    return found
+
+
+async def check_file(path: Path, left: Left | None = None) -> Verified:
+    """Check a database file that nobody has open: its pages, its chain, where it ends.
+
+    Raises:
+        Damaged: with the first position that is not what was written.
+    """
+    view = await SqliteView.of_file(path)
+    try:
+        found = await verify(view, path, left=left)
+    finally:
+        await view.close()
+    connection = connect_reader(path)
+    try:
+        said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise Damaged(0, str(error)) from None
+    finally:
+        connection.close()
+    if said != "ok":
+        raise Damaged(0, said)
+    return found
+
+
+def shrink(path: Path) -> None:
+    """Give free pages back to the file system. Nobody else may have the log open."""
+    connection = connect_writer(path)
+    try:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        raise EventStoreError(f"{path} could not be made smaller: {error}") from None
+    finally:
+        connection.close()
+
+
+def _copy(source: Path, target: Path) -> None:
+    _write(target, b"")
+    reader, writer = connect_reader(source), sqlite3.connect(target, isolation_level=None)
+    try:
+        reader.backup(writer)
+        writer.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.DatabaseError as error:
+        raise Damaged(0, str(error)) from None
+    finally:
+        reader.close()
+        writer.close()
+
+
+def _fold(path: Path) -> None:
+    """Take what lies in a write-ahead log into the file."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.DatabaseError as error:
+        raise Damaged(0, str(error)) from None
+    finally:
+        connection.close()
+
+
+def _end_of(backup: Path) -> Left:
+    """Where a backup must end: by its manifest, or as the copied directory was left."""
+    try:
+        manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        return left_of(backup)
+    except msgspec.MsgspecError:
+        raise Damaged(0, f"{MANIFEST} is not readable") from None
+    return Left(log=manifest.log, position=manifest.position, chain=manifest.chain)
+
+
+def _make(directory: Path, *, fresh: bool) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=not fresh)
+    except OSError as error:
+        raise EventStoreError(f"cannot make {directory}: {error.strerror}") from None
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy `source`, if there is one, durably and with mode 0600."""
+    if not source.exists():
+        return
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with source.open("rb") as read, os.fdopen(descriptor, "wb") as write:
+        shutil.copyfileobj(read, write, 1 << 20)
+        write.flush()
+        os.fsync(write.fileno())
+
+
+def _write(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,127 @@
+"""Compaction: superseded events of the chosen types go, their tombstones and a receipt stay.
+
+An event may go if enough later ones of the same stream, type and entity follow it: what a fold keeps
+of the last one is then unchanged, and the newest event of a stream always stays.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.receipts import receipt
+from huahuo.eventstore.limits import PRUNE_EVENTS_MAX
+from huahuo.eventstore.model import LOG_STREAM, Append, Pruning, StoredEvent, Tombstone
+
+BATCH_EVENTS = 5000
+"""So many events go with one commit: a few milliseconds of the writer's time."""
+_PAGE_EVENTS = 1000
+
+assert BATCH_EVENTS <= PRUNE_EVENTS_MAX
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What may go: events of `types` older than `before_ms`, but the last `keep` of each series.
+
+    A series is the events of one type about one entity in one stream.
+    """
+
+    types: frozenset[str]
+    before_ms: int
+    keep: int = 1
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError("at least the last event of a series is kept")
+
+    def described(self) -> dict[str, object]:
+        """For the receipt."""
+        return {"types": sorted(self.types), "before_ms": self.before_ms, "keep": self.keep}
+
+
+class _Chooser:
+    """Which events may go, told one event behind by their successors. Pure."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._kept: dict[tuple[str, str, str], deque[StoredEvent]] = {}
+
+    def offer(self, event: StoredEvent) -> StoredEvent | None:
+        """Take `event` in; returns the one that it makes superfluous."""
+        policy = self._policy
+        if event.type not in policy.types:
+            return None
+        series = self._kept.setdefault((event.stream, event.type, event.entity), deque())
+        series.append(msgspec.structs.replace(event, body=b""))
+        if len(series) <= policy.keep:
+            return None
+        oldest = series.popleft()
+        return oldest if oldest.ts_ms < policy.before_ms else None
+
+
+async def compact(log: StoreLog, policy: Policy, ambient: Ambient, principal: str) -> int:
+    """Prune what `policy` allows up to the head of now; returns how many events went.
+
+    Each batch is one commit, so a stop in the middle leaves a log that is whole.
+
+    Raises:
+        EventStoreError: as `Log.read` and `Log.append`.
+    """
+    chooser, batch, pruned = _Chooser(policy), list[StoredEvent](), 0
+    at, upto = 0, log.position
+    while at < upto:
+        page = await log.read(LOG_STREAM, at, events_max=min(_PAGE_EVENTS, upto - at))
+        if not page:
+            break
+        at = page[-1].position
+        for event in page:
+            if event.position <= upto and (gone := chooser.offer(event)) is not None:
+                batch.append(gone)
+        while len(batch) >= BATCH_EVENTS:
+            pruned += await _prune(log, batch[:BATCH_EVENTS], policy, ambient, principal)
+            del batch[:BATCH_EVENTS]
+    if batch:
+        pruned += await _prune(log, batch, policy, ambient, principal)
+    return pruned
+
+
+async def _prune(
+    log: StoreLog, events: list[StoredEvent], policy: Policy, ambient: Ambient, principal: str
+) -> int:
+    stones = [Tombstone(e.position, e.stream, e.seq, e.chain) for e in events]
+    stones.sort(key=lambda stone: stone.position)
+    now_ms = ambient.now_ms()
+    pruning = Pruning(
+        positions=tuple(stone.position for stone in stones),
+        firsts=dict([first async for first in _firsts(log, stones)]),
+    )
+    await log.append(
+        Append(
+            ts_ms=now_ms,
+            events=(receipt(stones, policy.described(), now_ms),),
+            principal=principal,
+            prune=pruning,
+        )
+    )
+    return len(stones)
+
+
+async def _firsts(log: StoreLog, stones: list[Tombstone]) -> AsyncIterator[tuple[str, int]]:
+    """The streams whose oldest event goes, with the seq that is then the oldest."""
+    gone: dict[str, set[int]] = {}
+    for stone in stones:
+        gone.setdefault(stone.stream, set()).add(stone.seq)
+    for stream, seqs in gone.items():
+        first = log.head(stream).first
+        if first not in seqs:
+            continue
+        after = first - 1
+        while True:
+            page = await log.read(stream, after, events_max=_PAGE_EVENTS)
+            kept = next((event.seq for event in page if event.seq not in seqs), None)
+            if kept is not None:
+                yield stream, kept
+                break
+            after = page[-1].seq

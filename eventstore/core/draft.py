@@ -1,0 +1,190 @@
+"""Deciding a group: which appends of it go through, and what exactly is then written.
+
+Pure but for sealing, which needs fresh nonces. Runs inside the commit's job, so that numbering and
+hashing cost the loop nothing. Every append of the group sees those before it as if they were
+durable already; one that is refused leaves no trace and fails only itself.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from huahuo.eventstore.blobs import blob_id, pack
+from huahuo.eventstore.core.chain import link
+from huahuo.eventstore.core.seal import Vault
+from huahuo.eventstore.core.storage_port import (
+    Change,
+    DropBlob,
+    DropRow,
+    DropSealed,
+    Group,
+    Lookup,
+    Place,
+    Prune,
+    PutBlob,
+    PutCommand,
+    PutKey,
+    PutRow,
+    PutSealed,
+    Shred,
+)
+from huahuo.eventstore.errors import CommandMismatch, Conflict
+from huahuo.eventstore.model import (
+    LOG_STREAM,
+    Append,
+    Appended,
+    CommandKey,
+    CommandRecord,
+    Duplicate,
+    Head,
+    RowPut,
+    StoredEvent,
+)
+
+type Outcome = Appended | Duplicate | Exception
+
+
+class Draft:
+    """A group in the making."""
+
+    def __init__(self, place: Place, lookup: Lookup, vault: Vault, build: str, age_ms: int) -> None:
+        self.position = place.position
+        self.chain = place.chain
+        self.seqs: dict[str, int] = {}
+        self.firsts: dict[str, int] = {}
+        self.events: list[StoredEvent] = []
+        self.changes: list[Change] = []
+        self._heads: Mapping[str, Head] = place.heads
+        self._lookup = lookup
+        self._vault = vault
+        self._build = build
+        self._age_ms = age_ms
+        self._commands: dict[CommandKey, CommandRecord] = {}
+        self._keys: dict[str, bytes | None] = {}
+
+    def group(self) -> Group:
+        """What is to be committed."""
+        return Group(self._age_ms, self.events, self.changes)
+
+    def add(self, append: Append) -> Outcome:
+        """Take `append` in, or say why not."""
+        command = append.command
+        if command is not None:
+            known = self._commands.get(command.key) or self._lookup.find_command(command.key)
+            if known is not None:
+                if known.fingerprint != command.fingerprint:
+                    return CommandMismatch(f"command {command.key.id} was used with another content")
+                return Duplicate(known)
+        if append.expected:
+            for stream, expected in append.expected.items():
+                actual = self._seq(stream)
+                if actual != expected:
+                    return Conflict(stream, expected, actual)
+        try:
+            return self._accept(append)
+        except UnicodeEncodeError:
+            return ValueError("a text of the append holds a lone surrogate")
+
+    def _accept(self, append: Append) -> Appended:
+        """Number, link and collect; nothing of `self` changes before nothing can fail any more."""
+        seqs: dict[str, int] = {}
+        events = self._number(append, seqs)
+        changes: list[Change] = []
+        keys: dict[str, bytes | None] = {}
+        if append.shred or append.secrets or append.drop_secrets:
+            self._seal(append, changes, keys)
+        if append.rows or append.blobs or append.drop_blobs:
+            _beside(append, changes)
+        if append.prune is not None:
+            changes.append(Prune(append.prune.positions, dict(append.prune.firsts)))
+            self.firsts.update(append.prune.firsts)
+        command = append.command
+        if command is not None:
+            check_text(command.key.user, command.key.client, command.key.id, command.at_stream)
+            if command.at_stream:
+                # A command may answer with an event of an earlier append: then its seq was given.
+                at_seq = seqs.get(command.at_stream, command.at_seq)
+                command = msgspec.structs.replace(command, at_seq=at_seq)
+            changes.append(PutCommand(command, self._age_ms))
+            self._commands[command.key] = command
+        if events:
+            last = events[-1]
+            self.position, self.chain = last.position, last.chain
+            self.events += events
+            self.seqs.update(seqs)
+        if changes:
+            self.changes += changes
+            self._keys.update(keys)
+        return Appended(self.position, events, command)
+
+    def _number(self, append: Append, seqs: dict[str, int]) -> tuple[StoredEvent, ...]:
+        """The events of `append` with their places; `seqs` gets the last seq of each of their streams."""
+        position, chain, build = self.position, self.chain, self._build
+        ts_ms, principal = append.ts_ms, append.principal
+        command_id, cause = append.command_id, append.cause
+        events: list[StoredEvent] = []
+        for new in append.events:
+            stream, type_, body, version, entity = new.stream, new.type, new.body, new.version, new.entity
+            seq = seqs.get(stream)
+            seqs[stream] = seq = (self._seq(stream) if seq is None else seq) + 1
+            position += 1
+            chain = link(
+                chain,
+                (position, stream, seq, type_, body, version,
+                 ts_ms, entity, principal, command_id, cause, build),
+            )  # fmt: skip
+            events.append(
+                StoredEvent(
+                    position, stream, seq, type_, body, version,
+                    ts_ms, entity, principal, command_id, cause, build, chain,
+                )
+            )  # fmt: skip
+        return tuple(events)
+
+    def _seal(self, append: Append, changes: list[Change], keys: dict[str, bytes | None]) -> None:
+        """Shredding comes first: a secret put by the same append is sealed under a new key."""
+        for owner in append.shred:
+            check_text(owner)
+            keys[owner] = None
+            changes.append(Shred(owner))
+        for owner, name in append.drop_secrets:
+            check_text(owner, name)
+            changes.append(DropSealed(owner, name))
+        for put in append.secrets:
+            check_text(put.owner, put.name)
+            wrapped = self._key(put.owner, keys)
+            if wrapped is None:
+                wrapped = keys[put.owner] = self._vault.new_key(put.owner)
+                changes.append(PutKey(put.owner, wrapped))
+            sealed = self._vault.seal(wrapped, put.owner, put.name, put.value)
+            changes.append(PutSealed(put.owner, put.name, sealed))
+
+    def _key(self, owner: str, keys: dict[str, bytes | None]) -> bytes | None:
+        for known in (keys, self._keys):
+            if owner in known:
+                return known[owner]
+        return self._lookup.wrapped_key(owner)
+
+    def _seq(self, stream: str) -> int:
+        seq = self.seqs.get(stream)
+        if seq is not None:
+            return seq
+        head = self._heads.get(stream)
+        if head is not None:
+            return head.seq
+        return self.position if stream == LOG_STREAM else 0
+
+
+def _beside(append: Append, changes: list[Change]) -> None:
+    for row in append.rows:
+        check_text(row.table, row.part)
+        changes.append(PutRow(row) if isinstance(row, RowPut) else DropRow(row))
+    changes.extend(PutBlob(blob_id(blob), pack(blob)) for blob in append.blobs)
+    for dropped in append.drop_blobs:
+        check_text(dropped)
+        changes.append(DropBlob(dropped))
+
+
+def check_text(*texts: str) -> None:
+    """Find what no engine can store before it is written, or it would fail the whole group."""
+    "".join(texts).encode()

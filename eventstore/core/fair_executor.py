@@ -1,0 +1,132 @@
+"""Turns at an executor: a user who asks for a thousand reads delays another's read by one.
+
+Whoever handles a user's request says so (`acting_for`), in the task that then asks for jobs; what other
+tasks ask for is the service's own, which is bounded where it is made and counts as one more user.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from huahuo.eventstore.errors import QueueFull
+from huahuo.eventstore.executor import Executor
+
+WAITING_PER_USER_MAX = 1024
+WAITING_MAX = 8192
+
+_acting: ContextVar[tuple[asyncio.Task[Any] | None, str]] = ContextVar("acting", default=(None, ""))
+
+
+@contextmanager
+def acting_for(user: str) -> Iterator[None]:
+    """Let the jobs that this task asks for in the block be this user's. Tasks made in it are not."""
+    token = _acting.set((asyncio.current_task(), user))
+    try:
+        yield
+    finally:
+        _acting.reset(token)
+
+
+class FairExecutor:
+    """Implements `Executor`: hands another one at most `at_once` jobs, the users in turns.
+
+    All methods belong to the loop's thread. Invariants: a job waits only while `at_once` are handed on;
+    jobs of one user are handed on in the order in which they were asked for.
+    """
+
+    def __init__(
+        self,
+        inner: Executor,
+        *,
+        at_once: int,
+        waiting_per_user_max: int = WAITING_PER_USER_MAX,
+        waiting_max: int = WAITING_MAX,
+    ) -> None:
+        self.refused = 0
+        """Jobs for which there was no room."""
+        self.waiting_per_user_max = waiting_per_user_max
+        self.waiting_max = waiting_max
+        self._inner = inner
+        self._free = at_once
+        self._waiting = 0
+        self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        """Whose turn is next first."""
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for their turn."""
+        return self._waiting
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        """See `Executor`.
+
+        Raises:
+            QueueFull: the user, or all of them together, have too many jobs waiting.
+        """
+        if self._free > 0:
+            self._free -= 1
+        else:
+            await self._turn()
+        try:
+            return await self._inner.run(job)
+        finally:
+            self._free += 1
+            self._call()
+
+    def close(self) -> None:
+        """See `Executor`."""
+        self._inner.close()
+
+    async def _turn(self) -> None:
+        """Wait for a place; it is taken when this returns."""
+        task, user = _acting.get()
+        user = user if task is asyncio.current_task() else ""
+        line = self._lines.get(user)
+        if user and not self._has_room(0 if line is None else len(line)):
+            self.refused += 1
+            raise QueueFull(f"too many requests of {user} wait to be read: try again later")
+        if line is None:
+            line = self._lines[user] = deque()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line.append(turn)
+        self._waiting += 1
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._forget(user, turn)
+            else:
+                self._free += 1
+                self._call()
+            raise
+
+    def _has_room(self, waiting: int) -> bool:
+        if waiting >= self.waiting_per_user_max:
+            return False
+        users = len(self._lines) + (waiting == 0)
+        return self._waiting < self.waiting_max or waiting < self.waiting_max // users
+
+    def _forget(self, user: str, turn: asyncio.Future[None]) -> None:
+        """One that was cancelled while it waited, unless `_call` has passed it over already."""
+        line = self._lines.get(user)
+        if line is not None and turn in line:
+            line.remove(turn)
+            self._waiting -= 1
+            if not line:
+                del self._lines[user]
+
+    def _call(self) -> None:
+        while self._free > 0 and self._lines:
+            user, line = next(iter(self._lines.items()))
+            turn = line.popleft()
+            if line:
+                self._lines.move_to_end(user)
+            else:
+                del self._lines[user]
+            self._waiting -= 1
+            if not turn.done():
+                self._free -= 1
+                turn.set_result(None)

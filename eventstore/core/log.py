@@ -1,0 +1,187 @@
+"""The log over any engine: the port's methods, with the writer for what changes and jobs for reads."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.blobs import pack
+from huahuo.eventstore.core.draft import check_text
+from huahuo.eventstore.core.fair_executor import FairExecutor
+from huahuo.eventstore.core.reader import STATE_BYTES_MAX, LogReader
+from huahuo.eventstore.core.seal import Vault
+from huahuo.eventstore.core.storage_port import Change, Loaded, PutAcks, PutKeyframe, Reads, Store, Touch
+from huahuo.eventstore.core.writer import Writer
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.limits import check_names, check_number, weigh
+from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret
+from huahuo.eventstore.port import Listener
+
+PROBE_EVERY_S = 1.0
+PROBE_TIMEOUT_S = 5.0
+
+
+class StoreLog(LogReader):
+    """A `Log` over a `Store` and its `Reads`. Engines derive from it only to say how it is opened."""
+
+    def __init__(
+        self,
+        store: Store,
+        reads: Reads,
+        loaded: Loaded,
+        *,
+        vault: Vault,
+        ambient: Ambient,
+        build: str,
+        writer: Executor,
+        readers: Executor,
+        owned: tuple[Executor, ...] = (),
+    ) -> None:
+        super().__init__(loaded.log_id, reads, readers, lambda: self._writer.place)
+        self._vault = vault
+        self._ambient = ambient
+        self._owned = owned
+        self._writer = Writer(
+            store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=writer
+        )
+        self._closing: asyncio.Task[None] | None = None
+        self._probed: tuple[float, str | None] | None = None
+
+    async def append(self, append: Append) -> Appended | Duplicate:
+        """See `Log`.
+
+        Raises:
+            ValueError: a stream is named `` or `log`, or a text holds a lone surrogate.
+            CommandMismatch, Conflict, TooLarge, QueueFull, Closed, Unavailable: see `Log`.
+        """
+        return await self._writer.append(append, weigh(append))
+
+    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
+        """See `Log`. What `append` raises before it waits is raised at once."""
+        return self._writer.append(append, weigh(append))
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """See `Log`."""
+        return self._writer.listen(listener)
+
+    def observe_commits(self, observe: Callable[[float], None]) -> None:
+        """Call `observe` with the seconds that each group commit took, from now on. It must not raise."""
+        self._writer.observe = observe
+
+    def bound_queue(self, *, bytes_per_user: int, bytes_max: int) -> None:
+        """How many bytes of appends may wait for their commit: of one user, and of all of them."""
+        self._writer.queue_bytes_per_user = bytes_per_user
+        self._writer.queue_bytes_max = bytes_max
+
+    def bound_reads(self, *, waiting_per_user: int, waiting_max: int) -> None:
+        """How many reads may wait for a thread: of one user, and in all."""
+        if isinstance(self._readers, FairExecutor):
+            self._readers.waiting_per_user_max = waiting_per_user
+            self._readers.waiting_max = waiting_max
+
+    @property
+    def reads_waiting(self) -> int:
+        """Reads that wait for a thread."""
+        return self._readers.waiting if isinstance(self._readers, FairExecutor) else 0
+
+    @property
+    def reads_refused(self) -> int:
+        """Reads for which there was no room to wait."""
+        return self._readers.refused if isinstance(self._readers, FairExecutor) else 0
+
+    @property
+    def queue_bytes(self) -> int:
+        """What waits for its commit, with what an append takes beside its content."""
+        return self._writer.queue_bytes
+
+    @property
+    def appends_refused(self) -> int:
+        """Appends for which the queue had no room."""
+        return self._writer.refused
+
+    def take(self, counter: str, count: int = 1) -> int:
+        """See `Log`."""
+        if count < 1:
+            raise ValueError(f"cannot take {count} numbers")
+        check_names(counter)
+        check_text(counter)
+        check_number(count)
+        return self._writer.take(counter, count)
+
+    async def secret(self, owner: str, name: str) -> Secret | None:
+        """See `Log`.
+
+        Raises:
+            SealBroken: what is stored there was changed or moved.
+        """
+
+        def job() -> Secret | None:
+            found = self._reads.sealed(owner, name)
+            return None if found is None else self._vault.unseal(found[0], owner, name, found[1])
+
+        return await self._read(job)
+
+    async def put_keyframe(self, frame: Keyframe) -> None:
+        """See `Log`. The few newest of a stream and fold are kept, and of the older ones one a span."""
+        check_number(frame.seq)
+        check_names(frame.stream, frame.fold, frame.fingerprint)
+        check_text(frame.stream, frame.fold, frame.fingerprint)
+        if len(frame.state) > STATE_BYTES_MAX:
+            return
+        state = await self._read(lambda: pack(frame.state))
+        packed = PutKeyframe(msgspec.structs.replace(frame, state=state))
+        await self._write((packed,), len(state))
+
+    async def save_acks(self, acks: Sequence[Ack]) -> None:
+        """See `Log`."""
+        for ack in acks:
+            check_number(ack.seq)
+            check_names(ack.user, ack.client, ack.stream)
+            check_text(ack.user, ack.client, ack.stream)
+        if acks:
+            await self._write((PutAcks(tuple(acks)),), 64 * len(acks))
+
+    async def probe(self) -> str | None:
+        """See `Log`. Writes at most once a second, or when the last commit contradicts the last finding.
+
+        After a failed commit it writes more than that did: on a full disk a little may still fit.
+        """
+        now_s = self._ambient.monotonic_s()
+        if self._probed is not None and now_s - self._probed[0] < PROBE_EVERY_S:
+            found = self._probed[1]
+            if (found is None) == (self._writer.failure is None):
+                return found
+        self._probed = (now_s, self._writer.failure)
+        reason: str | None = None
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                pad_bytes = self._writer.failed_bytes
+                await self._write((Touch(self._ambient.now_ms(), pad_bytes),), pad_bytes)
+        except TimeoutError:
+            reason = f"a write to the log takes longer than {PROBE_TIMEOUT_S:g} s"
+        except EventStoreError as error:
+            reason = str(error)
+        reason = reason or self.corruption.sentence()
+        self._probed = (now_s, reason)
+        return reason
+
+    async def _write(self, changes: tuple[Change, ...], size: int) -> None:
+        """Commit `changes` that belong to no append."""
+        await self._writer.write(changes, size)
+
+    async def close(self) -> None:
+        """See `Log`. Being cancelled here does not stop the closing."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(), name="log close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self._writer.stop()
+        await self._stop_reading()
+        try:
+            await self._writer.close()
+        finally:
+            for executor in self._owned:
+                executor.close()

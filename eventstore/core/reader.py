@@ -1,0 +1,292 @@
+"""Reading a log: heads from memory, everything else by one job a call on the executor port."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from huahuo.eventstore.blobs import blob_id as name_of
+from huahuo.eventstore.blobs import unpack
+from huahuo.eventstore.core.chain import GENESIS, check, merged
+from huahuo.eventstore.core.receipts import AUDIT_STREAM, Ledger, Receipt, is_receipt, read_receipt
+from huahuo.eventstore.core.storage_port import Place, Reads, Span
+from huahuo.eventstore.errors import Closed, Corrupt, Damaged, EventStoreError, Unavailable
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.model import (
+    LOG_STREAM,
+    Ack,
+    CommandKey,
+    CommandRecord,
+    Head,
+    Joined,
+    Keyframe,
+    Page,
+    StoredEvent,
+    Tombstone,
+)
+
+STATE_BYTES_MAX = 256 << 20
+_VERIFY_EVENTS = 1000
+_VERIFY_BYTES = 4 << 20
+_EMPTY = Head()
+
+
+class LogReader:
+    """The reading half of a `Log`. `place` tells at any time how far the log is known to be durable."""
+
+    def __init__(self, log_id: str, reads: Reads, readers: Executor, place: Callable[[], Place]) -> None:
+        self._log_id = log_id
+        self._reads = reads
+        self._readers = readers
+        self._place = place
+        self._reading = 0
+        self._read_done = asyncio.Event()
+        self._stopped = False
+        self.corruption = reads.corruption
+        """What was found to be damaged so far."""
+
+    @property
+    def log_id(self) -> str:
+        """See `Log`."""
+        return self._log_id
+
+    @property
+    def position(self) -> int:
+        """See `Log`."""
+        return self._place().position
+
+    def head(self, stream: str) -> Head:
+        """See `Log`."""
+        place = self._place()
+        if stream == LOG_STREAM:
+            return Head(1, place.position, place.chain if place.position else b"")
+        return place.heads.get(stream, _EMPTY)
+
+    def streams(self, prefix: str) -> list[str]:
+        """See `Log`. Sorted."""
+        heads = self._place().heads
+        return sorted(name for name, head in heads.items() if head.seq and name.startswith(prefix))
+
+    async def read(
+        self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
+    ) -> list[StoredEvent]:
+        """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
+        after, upto, count = self._bounds(stream, after, events_max)
+        if count < 1:
+            return []
+        return await self._read(lambda: self._reads.events(stream, after, upto, count, bytes_max))
+
+    async def read_joined(
+        self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
+    ) -> Joined | None:
+        """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
+        [joined] = await self.read_joined_pages([Page(stream, after, events_max, bytes_max)])
+        return joined
+
+    async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
+        """See `Log`. As `read_joined`."""
+        found: list[Joined | None] = [None] * len(pages)
+        places: list[int] = []
+        spans: list[Span] = []
+        for place, page in enumerate(pages):
+            if page.stream == LOG_STREAM:
+                raise ValueError("the bodies of `log` do not tell whose they are: read its events")
+            after, upto, count = self._bounds(page.stream, page.after, page.events_max)
+            if count >= 1:
+                places.append(place)
+                spans.append(Span(page.stream, after, upto, count, page.bytes_max))
+        if spans:
+            read = await self._read(lambda: self._reads.joined(spans))
+            for place, joined in zip(places, read, strict=True):
+                found[place] = joined
+        return found
+
+    async def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        """See `Log`. Nothing above the head is told."""
+        found: list[bytes | None] = [None] * len(places)
+        wanted: list[int] = []
+        for index, (stream, seq) in enumerate(places):
+            head = self.head(stream)
+            if seq == head.seq and head.link:
+                found[index] = head.link
+            elif head.first <= seq <= head.seq:
+                wanted.append(index)
+        if wanted:
+            asked = [places[index] for index in wanted]
+            read = await self._read(lambda: self._reads.links(asked))
+            for index, link in zip(wanted, read, strict=True):
+                found[index] = link
+                self._remember(*places[index], link)
+        return found
+
+    async def command(self, key: CommandKey) -> CommandRecord | None:
+        """See `Log`."""
+        return await self._read(lambda: self._reads.command(key))
+
+    async def blob(self, blob_id: str) -> bytes | None:
+        """See `Log`.
+
+        Raises:
+            Corrupt: what is stored there is not what was put.
+        """
+
+        def job() -> bytes | None:
+            packed = self._reads.blob(blob_id)
+            if packed is None:
+                return None
+            try:
+                data = unpack(packed)
+            except EventStoreError as error:
+                raise Corrupt(f"blob {blob_id}", str(error)) from None
+            if name_of(data) != blob_id:
+                raise Corrupt(f"blob {blob_id}", "it is not what was stored")
+            return data
+
+        return await self._read(job)
+
+    async def rows(
+        self, table: str, part: str, *, before: bytes | None = None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """See `Log`."""
+        return await self._read(lambda: self._reads.rows(table, part, before, limit))
+
+    async def row(self, table: str, part: str, key: bytes) -> bytes | None:
+        """See `Log`."""
+        return await self._read(lambda: self._reads.row(table, part, key))
+
+    async def keyframe(
+        self, stream: str, fold: str, fingerprint: str, *, at: int | None = None
+    ) -> Keyframe | None:
+        """See `Log`. Never one that is ahead of the stream. One that is damaged counts as none."""
+        head = self.head(stream).seq
+        upto = head if at is None else min(at, head)
+
+        def job() -> Keyframe | None:
+            try:
+                frame = self._reads.keyframe(stream, fold, fingerprint, upto)
+                if frame is None:
+                    return None
+                return msgspec.structs.replace(frame, state=unpack(frame.state, STATE_BYTES_MAX))
+            except Corrupt as error:
+                self.corruption.note(error)
+            except (Closed, Unavailable):
+                raise
+            except EventStoreError as error:
+                self.corruption.note(Corrupt(f"keyframe {fold} of {stream}", str(error)))
+            return None
+
+        return await self._read(job)
+
+    async def acks(self, user: str | None = None) -> list[Ack]:
+        """See `Log`."""
+        return list(await self._read(lambda: self._reads.acks(user)))
+
+    async def verify(self, from_position: int = 0) -> int:
+        """Walk the hash chain after `from_position` to the head; returns how many events were checked.
+
+        Raises:
+            Damaged: with the first position that is not what was written.
+        """
+        place = self._place()
+        upto, end = place.position, place.chain
+        at, chain, seqs = from_position, GENESIS, dict[str, int]()
+        if 0 < from_position <= upto:
+            [chain] = await self.chains(from_position - 1, from_position)
+        while at < upto:
+            page = await self._page(at, upto)
+            if not page:
+                raise Damaged(at + 1, f"missing, the log should go to {upto}")
+            chain = check(chain, at, seqs, page)
+            at = page[-1].position
+        if from_position <= upto and chain != end:
+            raise Damaged(upto, "the last event is not the one that was written")
+        await self.check_receipts()
+        return max(0, upto - from_position)
+
+    async def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
+        """What stays of the pruned events at positions in (after, upto], ascending."""
+        return await self._read(lambda: self._reads.tombstones(after, upto, limit))
+
+    async def chains(self, after: int, upto: int) -> list[bytes]:
+        """The links of the chain at positions in (after, upto], pruned or not.
+
+        Raises:
+            Damaged: one is missing.
+        """
+        return await self._read(lambda: self._reads.chains(after, upto))
+
+    async def receipts(self) -> list[Receipt]:
+        """What vouches for the pruned events, in the order of the log.
+
+        Raises:
+            Damaged: one is not readable.
+        """
+        found: list[Receipt] = []
+        seq, head = 0, self.head(AUDIT_STREAM).seq
+        while seq < head:
+            page = await self.read(AUDIT_STREAM, seq, events_max=_VERIFY_EVENTS)
+            if not page:
+                break
+            found += [read_receipt(event) for event in page if is_receipt(event)]
+            seq = page[-1].seq
+        return found
+
+    async def check_receipts(self) -> int:
+        """How many events are pruned, each vouched for. Raises Damaged at the first that is not."""
+        ledger, at, upto, count = Ledger(await self.receipts()), 0, self.position, 0
+        while stones := await self.tombstones(at, upto, _VERIFY_EVENTS):
+            for stone in stones:
+                ledger.take(stone)
+            at, count = stones[-1].position, count + len(stones)
+        ledger.finish()
+        return count
+
+    async def _page(self, after: int, upto: int) -> list[StoredEvent | Tombstone]:
+        """Events and tombstones without a hole between them, if the log has none."""
+
+        def job() -> list[StoredEvent | Tombstone]:
+            reads = self._reads
+            events = reads.events(LOG_STREAM, after, upto, _VERIFY_EVENTS, _VERIFY_BYTES)
+            pruned = reads.tombstones(after, events[-1].position if events else upto, _VERIFY_EVENTS)
+            if len(pruned) == _VERIFY_EVENTS:
+                events = [event for event in events if event.position < pruned[-1].position]
+            return merged(events, pruned)
+
+        return await self._read(job)
+
+    async def _stop_reading(self) -> None:
+        """Start no read any more, and wait for those under way."""
+        self._stopped = True
+        while self._reading:
+            self._read_done.clear()
+            await self._read_done.wait()
+
+    def _remember(self, stream: str, seq: int, link: bytes | None) -> None:
+        """Keep the link of a stream's newest event: every subscriber of the stream is told of it."""
+        heads = self._place().heads
+        head = heads.get(stream)
+        if link is not None and head is not None and head.seq == seq and not head.link:
+            heads[stream] = Head(head.first, seq, link)
+
+    def _bounds(self, stream: str, after: int, events_max: int) -> tuple[int, int, int]:
+        """(after, upto, how many events at most) of a read."""
+        self._check_open()
+        upto = self.head(stream).seq
+        after = max(0, after)
+        return after, upto, min(events_max, upto - after)
+
+    def _check_open(self) -> None:
+        if self._stopped:
+            raise Closed("the log has been closed")
+
+    async def _read[T](self, job: Callable[[], T]) -> T:
+        self._check_open()
+        self._reading += 1
+        try:
+            return await self._readers.run(job)
+        except Corrupt as error:
+            self.corruption.note(error)
+            raise
+        finally:
+            self._reading -= 1
+            self._read_done.set()

@@ -1,0 +1,100 @@
+"""Secrets at rest: sealed under a data key per owner, the data keys wrapped by the master key.
+
+Destroying an owner's wrapped key makes every secret of that owner unreadable, wherever copies of
+the database may lie. All boxes are AES-256-GCM with a random 96-bit nonce; what a box is for (its
+purpose, format version, owner and name) is authenticated with it, so that a row changed, or moved
+to another owner or name, does not open.
+
+    box = version (1 byte) || nonce (12 bytes) || ciphertext and tag
+"""
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import SealBroken
+from huahuo.eventstore.model import Secret
+
+KEY_BYTES = 32
+MASTER_KEY_BYTES_MIN = 32
+_VERSION = 1
+_NONCE_BYTES = 12
+
+
+def derive(master_key: bytes, purpose: str) -> bytes:
+    """A 32-byte key for one `purpose` (HKDF-SHA-256); keys of different purposes tell nothing of each other.
+
+    Raises:
+        ValueError: the master key is shorter than 32 bytes.
+    """
+    if len(master_key) < MASTER_KEY_BYTES_MIN:
+        raise ValueError(f"the master key has fewer than {MASTER_KEY_BYTES_MIN} bytes")
+    return HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=b"huahuo", info=purpose.encode()).derive(
+        master_key
+    )
+
+
+class Vault:
+    """Makes data keys, seals and unseals. Holds the wrapping key; never shows it."""
+
+    def __init__(self, master_key: bytes, ambient: Ambient) -> None:
+        self._wrapping_key = derive(master_key, "data keys")
+        self._ambient = ambient
+
+    def __repr__(self) -> str:
+        return "Vault()"
+
+    def new_key(self, owner: str) -> bytes:
+        """A fresh data key for `owner`, wrapped for storing."""
+        return self._close(self._wrapping_key, self._ambient.token_bytes(KEY_BYTES), "key", owner, "")
+
+    def seal(self, wrapped: bytes, owner: str, name: str, secret: Secret) -> bytes:
+        """`secret` as a box that opens only with the same wrapped key, owner and name.
+
+        Raises:
+            SealBroken: `wrapped` is not this owner's key.
+        """
+        key = self._open(self._wrapping_key, wrapped, "key", owner, "")
+        # A lone surrogate is sealed like any other text: an encoding error would carry the secret.
+        return self._close(key, secret.reveal().encode("utf-8", "surrogatepass"), "secret", owner, name)
+
+    def unseal(self, wrapped: bytes, owner: str, name: str, sealed: bytes) -> Secret:
+        """The secret in a box.
+
+        Raises:
+            SealBroken: the box or the key was changed, moved, or made under another master key.
+        """
+        key = self._open(self._wrapping_key, wrapped, "key", owner, "")
+        return Secret(self._open(key, sealed, "secret", owner, name).decode("utf-8", "surrogatepass"))
+
+    def mark(self) -> bytes:
+        """A box that tells later whether the master key is still the same, see `knows`."""
+        return self._close(self._wrapping_key, b"", "mark", "", "")
+
+    def knows(self, mark: bytes) -> bool:
+        """Whether `mark` was made under this master key."""
+        try:
+            return self._open(self._wrapping_key, mark, "mark", "", "") == b""
+        except SealBroken:
+            return False
+
+    def _close(self, key: bytes, plain: bytes, purpose: str, owner: str, name: str) -> bytes:
+        nonce = self._ambient.token_bytes(_NONCE_BYTES)
+        return bytes([_VERSION]) + nonce + AESGCM(key).encrypt(nonce, plain, _bound(purpose, owner, name))
+
+    def _open(self, key: bytes, box: bytes, purpose: str, owner: str, name: str) -> bytes:
+        if box[:1] != bytes([_VERSION]):
+            raise SealBroken(f"the {purpose} of {owner} has an unknown form")
+        nonce, sealed = box[1 : 1 + _NONCE_BYTES], box[1 + _NONCE_BYTES :]
+        try:
+            return AESGCM(key).decrypt(nonce, sealed, _bound(purpose, owner, name))
+        except (InvalidTag, ValueError):
+            raise SealBroken(f"the {purpose} of {owner} does not open") from None
+
+
+def _bound(purpose: str, owner: str, name: str) -> bytes:
+    """What is authenticated with a box: unambiguous, whatever the names hold."""
+    return msgspec.msgpack.encode(["huahuo", purpose, _VERSION, owner, name])

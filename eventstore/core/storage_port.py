@@ -1,0 +1,289 @@
+"""The inner port: what a storage engine does, as blocking calls made from jobs of an executor.
+
+`huahuo.eventstore.core.writer` decides a group of appends (`huahuo.eventstore.core.draft`) and hands it to
+`Store.commit` as data; `huahuo.eventstore.core.log` reads through `Reads`. An engine knows nothing of the
+loop, of secrets in the clear, or of who waits. Calls of a `Store` never overlap; calls of `Reads` may, with
+anything.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from huahuo.eventstore.core.ages import AgeNote
+from huahuo.eventstore.corruption import Corruption
+from huahuo.eventstore.model import (
+    Ack,
+    CommandKey,
+    CommandRecord,
+    Head,
+    Joined,
+    Keyframe,
+    RowDrop,
+    RowPut,
+    StoredEvent,
+    Tombstone,
+)
+
+
+class _Change(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
+    """One thing that a commit does beside its events. Changes apply in order."""
+
+
+class PutRow(_Change, frozen=True):
+    """Write a projection row."""
+
+    row: RowPut
+
+
+class DropRow(_Change, frozen=True):
+    """Remove a projection row or part."""
+
+    row: RowDrop
+
+
+class PutBlob(_Change, frozen=True):
+    """Store a packed blob, or count one reference more to it."""
+
+    id: str
+    packed: bytes
+
+
+class DropBlob(_Change, frozen=True):
+    """Count one reference less; the last one removes the blob."""
+
+    id: str
+
+
+class PutKey(_Change, frozen=True):
+    """Store the wrapped data key of an owner."""
+
+    owner: str
+    wrapped: bytes
+
+
+class PutSealed(_Change, frozen=True):
+    """Store a sealed secret, in place of one of the same name."""
+
+    owner: str
+    name: str
+    sealed: bytes
+
+
+class DropSealed(_Change, frozen=True):
+    """Remove a sealed secret."""
+
+    owner: str
+    name: str
+
+
+class Shred(_Change, frozen=True):
+    """Destroy the data key of an owner and what was sealed under it."""
+
+    owner: str
+
+
+class Prune(_Change, frozen=True):
+    """Reduce events to tombstones; `firsts` maps a stream to its oldest seq that is then kept."""
+
+    positions: tuple[int, ...]
+    firsts: dict[str, int]
+
+
+class PutCounter(_Change, frozen=True):
+    """The next number that a counter will hand out."""
+
+    counter: str
+    next: int
+
+
+class PutCommand(_Change, frozen=True):
+    """Remember a command's answer."""
+
+    record: CommandRecord
+    at_ms: int
+
+
+class PutAcks(_Change, frozen=True):
+    """Raise acks; lower ones are ignored."""
+
+    acks: tuple[Ack, ...]
+
+
+class PutKeyframe(_Change, frozen=True):
+    """Keep a keyframe, its state packed."""
+
+    frame: Keyframe
+
+
+class PutAge(_Change, frozen=True):
+    """Note the clock of the command records (`huahuo.eventstore.core.ages`)."""
+
+    age: AgeNote
+
+
+class Touch(_Change, frozen=True):
+    """Write that it is now `at_ms`, and `pad_bytes` of nothing: a real write, for a probe."""
+
+    at_ms: int
+    pad_bytes: int = 0
+
+
+type Change = (
+    PutRow
+    | DropRow
+    | PutBlob
+    | DropBlob
+    | PutKey
+    | PutSealed
+    | DropSealed
+    | Shred
+    | Prune
+    | PutCounter
+    | PutCommand
+    | PutAcks
+    | PutKeyframe
+    | PutAge
+    | Touch
+)
+
+
+class Group(msgspec.Struct, frozen=True, array_like=True):
+    """One commit: written completely or not at all. `age_ms` is what command records are aged by."""
+
+    age_ms: int
+    events: list[StoredEvent]
+    changes: list[Change]
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """Where a log stands on its disk; `counters` maps a counter to its next number.
+
+    `first_number` is where a counter that is not among them begins, `age` what the clock of the command
+    records showed when that was last noted (None: never).
+    """
+
+    log_id: str
+    position: int
+    chain: bytes
+    heads: dict[str, Head]
+    counters: dict[str, int]
+    first_number: int = 1
+    age: AgeNote | None = None
+
+
+class Place(msgspec.Struct):
+    """Where the log stands in memory. A writer changes it on the loop only, while no commit runs.
+
+    A reader may add the link that a head lacks at any time: no commit depends on it.
+    """
+
+    position: int
+    chain: bytes
+    heads: dict[str, Head]
+
+
+class Lookup(Protocol):
+    """What deciding a group has to ask the engine."""
+
+    def find_command(self, key: CommandKey) -> CommandRecord | None:
+        """The durable record of a command."""
+        ...
+
+    def wrapped_key(self, owner: str) -> bytes | None:
+        """The durable wrapped data key of an owner."""
+        ...
+
+
+class Store(Lookup, Protocol):
+    """The writing half of an engine."""
+
+    def commit(self, group: Group) -> None:
+        """Write `group` and return when it is durable. Any exception: the outcome is unknown."""
+        ...
+
+    def recover(self) -> Loaded:
+        """After a failed commit: find out what is durable. May be called again if it raises."""
+        ...
+
+    def care_due(self) -> bool:
+        """Whether `care` has something to do. Cheap: asked on the loop after every commit."""
+        ...
+
+    def care(self) -> None:
+        """Look after the files: nothing that an append must wait for. Must not raise for a full disk."""
+        ...
+
+    def close(self) -> None:
+        """Leave the log cleanly closed and release it."""
+        ...
+
+
+class Span(NamedTuple):
+    """Events of `stream` with after < seq <= upto, at most so many, with at most so many bytes joined."""
+
+    stream: str
+    after: int
+    upto: int
+    events_max: int
+    bytes_max: int
+
+
+class Reads(Protocol):
+    """The reading half. `upto` bounds what is seen: the head that the caller knows to be durable.
+
+    What does not fit its check raises `Corrupt`. What an engine could mend on its way it notes.
+    """
+
+    corruption: Corruption
+
+    def events(
+        self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
+    ) -> list[StoredEvent]:
+        """See `Log.read`."""
+        ...
+
+    def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
+        """See `Log.read_joined_pages`. No stream is `log`."""
+        ...
+
+    def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
+        """The pruned events at positions in (after, upto], ascending."""
+        ...
+
+    def chains(self, after: int, upto: int) -> list[bytes]:
+        """The links of the chain at positions in (after, upto], pruned or not."""
+        ...
+
+    def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        """See `Log.links`."""
+        ...
+
+    def command(self, key: CommandKey) -> CommandRecord | None:
+        """See `Log.command`."""
+        ...
+
+    def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
+        """(wrapped data key, sealed secret), both from one moment."""
+        ...
+
+    def blob(self, blob_id: str) -> bytes | None:
+        """The packed blob."""
+        ...
+
+    def rows(self, table: str, part: str, before: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """See `Log.rows`."""
+        ...
+
+    def row(self, table: str, part: str, key: bytes) -> bytes | None:
+        """See `Log.row`."""
+        ...
+
+    def keyframe(self, stream: str, fold: str, fingerprint: str, at: int) -> Keyframe | None:
+        """See `Log.keyframe`; the state is packed."""
+        ...
+
+    def acks(self, user: str | None) -> Sequence[Ack]:
+        """See `Log.acks`."""
+        ...

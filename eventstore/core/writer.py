@@ -1,0 +1,368 @@
+"""Group commit on the event loop: the one place through which anything reaches the log.
+
+Appends gather while a commit runs; the next job takes what gathered. There is no timer and no
+thread of our own: a job is one commit on the executor port. Where more waits than a group holds, the
+principals have turns (`fair_queue`). When a job is back, and in this order:
+heads move in memory, the appends' futures resolve, listeners hear of the new events; then, after
+one turn of the loop in which the woken appenders may append again, the next job starts.
+
+A commit that failed has an unknown outcome. The engine first looks at what is durable, then every
+append of the group gets `Unavailable`: nothing is acknowledged on a second attempt.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.ages import AgeClock
+from huahuo.eventstore.core.draft import Draft, Outcome
+from huahuo.eventstore.core.fair_queue import FairQueue
+from huahuo.eventstore.core.seal import Vault
+from huahuo.eventstore.core.storage_port import Change, Loaded, Place, PutAge, PutCounter, Reads, Store
+from huahuo.eventstore.errors import (
+    Closed,
+    Corrupt,
+    Damaged,
+    Detached,
+    EventStoreError,
+    InUse,
+    QueueFull,
+    Unavailable,
+)
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
+from huahuo.eventstore.port import Listener
+
+GROUP_EVENTS_MAX = 2048
+GROUP_BYTES_MAX = 1 << 20
+QUEUE_BYTES_PER_USER = 16 << 20
+QUEUE_BYTES_MAX = 64 << 20
+CARE_RETRY_S = 1.0
+_COMMIT_PAGES_BYTES = 64 << 10
+_OWN = frozenset({"", "service"})
+"""Principals that are the service itself: each of its writers waits for its answers before it goes on, so
+what they have waiting is bounded where it is made, and a refusal would only lose work.
+"""
+
+_log = structlog.get_logger(__name__)
+
+
+type Written = Appended | Duplicate
+
+
+class _Pending(msgspec.Struct, frozen=True):
+    """An append, or changes without one, that waits for its group."""
+
+    append: Append | None
+    changes: tuple[Change, ...]
+    size: int
+    done: asyncio.Future[Written]
+
+
+class _Commit(msgspec.Struct, frozen=True):
+    """What a job brings back: an outcome for each pending, and where the log stands now."""
+
+    outcomes: list[Outcome]
+    events: list[StoredEvent]
+    newest: dict[str, StoredEvent]
+    firsts: dict[str, int]
+    position: int
+    chain: bytes
+    wrote: bool
+
+
+class Writer:
+    """The only writer of a log. All methods are called on the loop; jobs never overlap.
+
+    Invariant: `place` tells of durable events only. `failure` is why the last commit failed, None
+    if it did not.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        reads: Reads,
+        loaded: Loaded,
+        *,
+        vault: Vault,
+        ambient: Ambient,
+        build: str,
+        executor: Executor,
+    ) -> None:
+        self.place = Place(loaded.position, loaded.chain, loaded.heads)
+        self.failure: str | None = None
+        self.failed_bytes = 0
+        """More than the largest commit that failed since as much went through, 0 if none did; for a probe."""
+        self.observe: Callable[[float], None] | None = None
+        """Told of the seconds that each group commit took."""
+        self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
+        self.queue_bytes_max = QUEUE_BYTES_MAX
+        self.refused = 0
+        """Appends for which there was no room."""
+        self._store = store
+        self._reads = reads
+        self._vault = vault
+        self._ambient = ambient
+        self._build = build
+        self._executor = executor
+        self._counters = dict(loaded.counters)
+        self._first_number = loaded.first_number
+        self._ages = AgeClock(loaded.age, ambient.now_ms(), ambient.monotonic_s())
+        self._taken: set[str] = set()
+        self._queue: FairQueue[_Pending] = FairQueue()
+        self._listeners: list[Listener] = []
+        self._running: asyncio.Task[None] | None = None
+        self._care_timer: asyncio.TimerHandle | None = None
+        self._in_doubt = False
+        self._closed: str | None = None
+
+    @property
+    def queue_bytes(self) -> int:
+        """What waits for its group."""
+        return self._queue.bytes
+
+    def append(self, append: Append, size: int) -> asyncio.Future[Written]:
+        """Queue `append`, of `size` bytes, in its principal's line; the future says what became of it.
+
+        Raises:
+            QueueFull: its principal, or all of them together, have too much waiting.
+            Closed: the log takes nothing any more.
+        """
+        owner = append.principal
+        if self._queue.bytes + size > self.queue_bytes_per_user and not self._has_room(owner, size):
+            self.refused += 1
+            raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")
+        return self._enter(owner, append, (), len(append.events), size)
+
+    def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
+        """As `append`, for changes of the service itself that belong to none."""
+        return self._enter("", None, changes, 0, size)
+
+    def take(self, counter: str, count: int) -> int:
+        """See `Log.take`. The next commit writes how far the counter went."""
+        first = self._counters.get(counter, self._first_number)
+        self._counters[counter] = first + count
+        self._taken.add(counter)
+        return first
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """See `Log.listen`."""
+        self._listeners.append(listener)
+
+        def forget() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return forget
+
+    def stop(self) -> None:
+        """Take nothing new."""
+        self._closed = self._closed or "the log has been closed"
+
+    async def close(self) -> None:
+        """Commit what waits, then release the store. Call once."""
+        self.stop()
+        while self._running is not None:
+            await asyncio.wait([self._running])
+            await asyncio.sleep(0)
+        if self._care_timer is not None:
+            self._care_timer.cancel()
+        await self._executor.run(self._store.close)
+
+    def _has_room(self, owner: str, size: int) -> bool:
+        """Whether a user may have `size` bytes more waiting.
+
+        A line that is empty takes one append of any size. Where the bound of the process is reached, a
+        user still has an even share of it, so that a few who fill it do not keep the others out.
+        """
+        if owner in _OWN:
+            return True
+        queue = self._queue
+        waiting = queue.bytes_of(owner)
+        if waiting and waiting + size > self.queue_bytes_per_user:
+            return False
+        in_all, users = self.queue_bytes_max, queue.owners + (waiting == 0)
+        return queue.bytes + size <= in_all or waiting + size <= in_all // users
+
+    def _enter(
+        self, owner: str, append: Append | None, changes: tuple[Change, ...], events: int, size: int
+    ) -> asyncio.Future[Written]:
+        """No coroutine: there is one for each append already."""
+        if self._closed is not None:
+            raise Closed(self._closed)
+        done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self._queue.put(owner, _Pending(append, changes, size, done), events, size)
+        if self._running is None:
+            self._start()
+        return done
+
+    def _start(self) -> None:
+        if self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self._run(), name="log writer")
+
+    async def _run(self) -> None:
+        """Commit group after group until nothing waits."""
+        try:
+            while self._queue or self._store.care_due():
+                if self._queue:
+                    await self._one_group()
+                    # The woken appenders run first: what they append now joins the next group.
+                    await asyncio.sleep(0)
+                if self._store.care_due():
+                    await self._care()
+                    if self._store.care_due() and not self._queue:
+                        self._care_later()
+                        break
+        finally:
+            self._running = None
+
+    async def _care(self) -> None:
+        try:
+            await self._executor.run(self._store.care)
+        except Exception:  # noqa: BLE001  the files grow, the log goes on
+            _log.exception("care_failed")
+
+    def _care_later(self) -> None:
+        if self._care_timer is None and self._closed is None:
+            loop = asyncio.get_running_loop()
+            self._care_timer = loop.call_later(CARE_RETRY_S, self._care_again)
+
+    def _care_again(self) -> None:
+        self._care_timer = None
+        self._start()
+
+    async def _one_group(self) -> None:
+        items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX)
+        counters = [PutCounter(name, self._counters[name]) for name in sorted(self._taken)]
+        self._taken.clear()
+        age_ms = self._ages.read(self._ambient.now_ms(), self._ambient.monotonic_s())
+        wrote = False
+        try:
+            if self._in_doubt:
+                self._tell(await self._find_out())
+            began_s = self._ambient.monotonic_s()
+            commit = await self._executor.run(lambda: self._job(items, counters, age_ms))
+            wrote = commit.wrote
+            if wrote and self.observe is not None:
+                self.observe(self._ambient.monotonic_s() - began_s)
+        except Exception as error:  # noqa: BLE001  whatever it was, the group must hear of it
+            await self._fail(items, error)
+        else:
+            self._settle(items, commit)
+        finally:
+            if not wrote:
+                self._taken.update(put.counter for put in counters)
+
+    def _settle(self, items: list[_Pending], commit: _Commit) -> None:
+        """Heads, then futures, then listeners."""
+        place = self.place
+        for stream, event in commit.newest.items():
+            known = place.heads.get(stream)
+            place.heads[stream] = Head(1 if known is None else known.first, event.seq, event.chain)
+        for stream, first in commit.firsts.items():
+            head = place.heads[stream]
+            place.heads[stream] = Head(first, head.seq, head.link)
+        place.position = commit.position
+        place.chain = commit.chain
+        if commit.wrote:
+            self.failure = None
+            if self.failed_bytes and sum(pending.size for pending in items) >= self.failed_bytes:
+                self.failed_bytes = 0
+        for pending, outcome in zip(items, commit.outcomes, strict=True):
+            done = pending.done
+            if isinstance(outcome, Corrupt):
+                self._reads.corruption.note(outcome)
+            if done.done():
+                continue
+            if isinstance(outcome, Exception):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome)
+        self._tell(commit.events)
+
+    async def _fail(self, items: list[_Pending], error: Exception) -> None:
+        known = isinstance(error, EventStoreError)
+        self.failure = reason = str(error) if known else type(error).__name__
+        # Its pages took more than its content: twice that and some are surely not less.
+        size = 2 * sum(pending.size for pending in items) + _COMMIT_PAGES_BYTES
+        self.failed_bytes = max(self.failed_bytes, min(size, GROUP_BYTES_MAX))
+        missed: list[StoredEvent] = []
+        not_recovered = ""
+        if isinstance(error, InUse | Detached):
+            self._closed = reason
+        elif not self._in_doubt:
+            self._in_doubt = True
+            try:
+                missed = await self._find_out()
+            except Exception as again:  # noqa: BLE001  asked again before the next group
+                not_recovered = str(again)
+        for pending in items:
+            if not pending.done.done():
+                # A new one each: a shared exception would collect the tracebacks of all its raisers.
+                pending.done.set_exception(Unavailable(f"the log cannot write: {reason}"))
+        self._tell(missed)
+        # Last: an application's logger may want the same full disk, and raise.
+        _log.error("commit_failed", reason=reason, appends=len(items), exc_info=None if known else error)
+        if not_recovered:
+            _log.error("recovery_failed", reason=not_recovered)
+
+    async def _find_out(self) -> list[StoredEvent]:
+        """Stand where the disk stands; returns the durable events that nobody has heard of."""
+        found, missed = await self._executor.run(self._look)
+        self.place = Place(found.position, found.chain, found.heads)
+        for counter, following in found.counters.items():
+            self._counters[counter] = max(following, self._counters.get(counter, 1))
+        self._in_doubt = False
+        return missed
+
+    def _tell(self, events: Sequence[StoredEvent]) -> None:
+        if not events:
+            return
+        for listener in tuple(self._listeners):
+            try:
+                listener(events)
+            except Exception:  # noqa: BLE001  one bad listener must not end the writer
+                _log.exception("listener_failed")
+
+    # Jobs: on the executor's thread. The loop changes nothing of what they use while they run.
+
+    def _job(self, items: list[_Pending], counters: list[PutCounter], age_ms: int) -> _Commit:
+        draft = Draft(self.place, self._store, self._vault, self._build, age_ms)
+        outcomes = [_decide(draft, pending) for pending in items]
+        wrote = bool(draft.events or draft.changes)
+        if wrote:
+            draft.changes[:0] = counters
+            note = self._ages.note_due()
+            if note is not None:
+                draft.changes.append(PutAge(note))
+            self._store.commit(draft.group())
+            if note is not None:
+                self._ages.noted(note)
+        newest = {event.stream: event for event in draft.events}
+        return _Commit(outcomes, draft.events, newest, draft.firsts, draft.position, draft.chain, wrote)
+
+    def _look(self) -> tuple[Loaded, list[StoredEvent]]:
+        place = self.place
+        found = self._store.recover()
+        missed: list[StoredEvent] = []
+        if found.position > place.position:
+            new = found.position - place.position
+            missed = self._reads.events(
+                LOG_STREAM, place.position, found.position, new, new * GROUP_BYTES_MAX
+            )
+        elif found.position < place.position or found.chain != place.chain:
+            raise Damaged(place.position, f"acknowledged events are gone, the log ends at {found.position}")
+        return found, missed
+
+
+def _decide(draft: Draft, pending: _Pending) -> Outcome:
+    if pending.append is None:
+        draft.changes += pending.changes
+        return Appended(draft.position, ())
+    try:
+        return draft.add(pending.append)
+    except Exception as error:  # noqa: BLE001  what cannot be decided fails alone
+        return error

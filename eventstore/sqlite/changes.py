@@ -1,0 +1,168 @@
+"""What a change does in SQL: pure, one or two statements each."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from huahuo.eventstore.core.storage_port import (
+    Change,
+    DropBlob,
+    DropRow,
+    DropSealed,
+    Prune,
+    PutAcks,
+    PutAge,
+    PutBlob,
+    PutCommand,
+    PutCounter,
+    PutKey,
+    PutKeyframe,
+    PutRow,
+    PutSealed,
+    Shred,
+    Touch,
+)
+from huahuo.eventstore.core.sums import Value, row_crc
+from huahuo.eventstore.limits import KEYFRAME_SPAN
+from huahuo.eventstore.model import Ack
+
+KEYFRAMES_KEPT = 8
+"""So many of the newest keyframes of a stream and fold are kept, and of the older ones the first in each
+span; of one fingerprint only."""
+
+AGE_KEY = "command_age"
+"""Of `meta`: the clock of the command records, as `AgeNote`."""
+
+type Values = tuple[Value, ...] | dict[str, Value]
+
+_PUT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
+_PUT_COUNTER = (
+    "INSERT INTO counter VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
+    " SET next = max(next, excluded.next), crc = row_crc('counter', name, max(next, excluded.next))"
+)
+_PUT_ACKS = (
+    "INSERT INTO ack VALUES %s ON CONFLICT (user, client, stream) DO UPDATE SET seq = max(seq, excluded.seq)"
+)
+_ACKS_A_STATEMENT = 64
+"""Each statement lets go of the interpreter lock and has to win it back, beside a loop that never rests."""
+_PUT_BLOB = (
+    "INSERT INTO blob VALUES (?, 1, ?, ?) ON CONFLICT (id) DO UPDATE SET refs = refs + 1,"
+    " crc = row_crc('blob', id, refs + 1, packed)"
+)
+_DROP_BLOB = "UPDATE blob SET refs = refs - 1, crc = row_crc('blob', id, refs - 1, packed) WHERE id = ?"
+_BURY = (
+    "INSERT INTO pruned SELECT event.position, event.stream, event.seq, chain, found.crc"
+    " FROM event JOIN seq_index AS found ON found.stream = event.stream AND found.seq = event.seq"
+    " WHERE event.position IN (SELECT value FROM json_each(?))"
+)
+_UNINDEX = (
+    "DELETE FROM seq_index WHERE (stream, seq) IN"
+    " (SELECT stream, seq FROM event WHERE position IN (SELECT value FROM json_each(?)))"
+)
+_DROP_OLD_KEYFRAMES = (
+    "DELETE FROM keyframe WHERE stream = :stream AND fold = :fold AND (fingerprint <> :fingerprint"
+    " OR (seq NOT IN (SELECT seq FROM keyframe WHERE stream = :stream AND fold = :fold"
+    " AND fingerprint = :fingerprint ORDER BY seq DESC LIMIT :kept) AND seq NOT IN"
+    " (SELECT min(seq) FROM keyframe WHERE stream = :stream AND fold = :fold"
+    " AND fingerprint = :fingerprint AND seq >= :span GROUP BY seq / :span)))"
+)
+
+
+def _put_acks(acks: Sequence[Ack]) -> tuple[str, tuple[Value, ...]]:
+    values: list[Value] = []
+    for ack in acks:
+        values += (ack.user, ack.client, ack.stream, ack.seq)
+    return _PUT_ACKS % ", ".join(["(?, ?, ?, ?)"] * len(acks)), tuple(values)
+
+
+def statements(change: Change) -> Iterator[tuple[str, Values]]:
+    """The statements that make `change` true, in order."""
+    match change:
+        case PutRow(row):
+            yield (
+                "INSERT OR REPLACE INTO projection VALUES (?, ?, ?, ?, ?)",
+                _summed("projection", row.table, row.part, row.key, row.value),
+            )
+        case DropRow(row) if row.key is None:
+            yield "DELETE FROM projection WHERE tbl = ? AND part = ?", (row.table, row.part)
+        case DropRow(row):
+            yield (
+                "DELETE FROM projection WHERE tbl = ? AND part = ? AND key = ?",
+                (row.table, row.part, row.key),
+            )
+        case PutBlob(id=name, packed=packed):
+            yield _PUT_BLOB, (name, packed, row_crc("blob", name, 1, packed))
+        case DropBlob(id=name):
+            yield _DROP_BLOB, (name,)
+            yield "DELETE FROM blob WHERE id = ? AND refs < 1", (name,)
+        case PutKey(owner, wrapped):
+            yield "INSERT OR REPLACE INTO data_key VALUES (?, ?, ?)", _summed("data_key", owner, wrapped)
+        case PutSealed(owner, name, sealed):
+            yield (
+                "INSERT OR REPLACE INTO sealed VALUES (?, ?, ?, ?)",
+                _summed("sealed", owner, name, sealed),
+            )
+        case DropSealed(owner, name):
+            yield "DELETE FROM sealed WHERE owner = ? AND name = ?", (owner, name)
+        case Shred(owner):
+            yield "DELETE FROM data_key WHERE owner = ?", (owner,)
+            yield "DELETE FROM sealed WHERE owner = ?", (owner,)
+        case Prune(positions, firsts):
+            chosen = msgspec.json.encode(positions).decode()
+            yield _BURY, (chosen,)
+            yield _UNINDEX, (chosen,)
+            yield "DELETE FROM event WHERE position IN (SELECT value FROM json_each(?))", (chosen,)
+            for stream, first in firsts.items():
+                yield (
+                    "UPDATE stream SET first = ?, crc = row_crc('stream', id, name, ?) WHERE name = ?",
+                    (first, first, stream),
+                )
+        case PutCounter(counter, following):
+            yield _PUT_COUNTER, _summed("counter", counter, following)
+        case PutCommand(record, at_ms):
+            key = record.key
+            yield (
+                "INSERT OR REPLACE INTO command VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                _summed(
+                    "command",
+                    key.user,
+                    key.client,
+                    key.id,
+                    record.fingerprint,
+                    record.reply,
+                    record.at_stream,
+                    record.at_seq,
+                    at_ms,
+                ),
+            )
+        case PutAcks(acks):
+            whole = len(acks) - len(acks) % _ACKS_A_STATEMENT
+            for start in range(0, whole, _ACKS_A_STATEMENT):
+                yield _put_acks(acks[start : start + _ACKS_A_STATEMENT])
+            for ack in acks[whole:]:
+                yield _put_acks((ack,))
+        case PutKeyframe(frame):
+            where = (frame.stream, frame.fold, frame.fingerprint)
+            yield (
+                "INSERT OR REPLACE INTO keyframe VALUES (?, ?, ?, ?, ?, ?)",
+                _summed("keyframe", *where, frame.seq, frame.state),
+            )
+            yield (
+                _DROP_OLD_KEYFRAMES,
+                {
+                    "stream": frame.stream,
+                    "fold": frame.fold,
+                    "fingerprint": frame.fingerprint,
+                    "kept": KEYFRAMES_KEPT,
+                    "span": KEYFRAME_SPAN,
+                },
+            )
+        case PutAge(age):
+            yield _PUT_META, _summed("meta", AGE_KEY, msgspec.json.encode(age))
+        case Touch(at_ms, pad_bytes):
+            yield _PUT_META, _summed("meta", "touched", str(at_ms).encode().ljust(pad_bytes))
+
+
+def _summed(table: str, *values: Value) -> tuple[Value, ...]:
+    """A row with its checksum."""
+    return (*values, row_crc(table, *values))

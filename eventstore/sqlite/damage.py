@@ -1,0 +1,126 @@
+"""Everything that is damaged in a log's file, with what can be done about it.
+
+Nothing stops at the first damage: who must decide between a backup and a rebuild has to know all of it.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from huahuo.eventstore.core.sums import crc_after, must_fit
+from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
+from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.schema import SUMMED, connect_reader, is_old
+from huahuo.eventstore.sqlite.summing import crc_at, walk
+
+DAMAGES_MAX = 20
+"""More are not listed."""
+_DERIVED = frozenset({"seq_index", "keyframe"})
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """One thing that is not what was written. `can_rebuild`: it follows from what is whole."""
+
+    text: str
+    can_rebuild: bool
+
+
+def find_damage(path: Path) -> list[Damage]:
+    """Look at every page, row and event of the database `path`, which may be in use.
+
+    Raises:
+        Corrupt: not even its tables can be named.
+    """
+    found: list[Damage] = []
+    try:
+        with contextlib.closing(connect_reader(path)) as connection:
+            for damage in _damages(connection):
+                found.append(damage)
+                if len(found) >= DAMAGES_MAX:
+                    break
+    except (sqlite3.Error, *MISREAD) as error:
+        found.append(Damage(f"the log's file cannot be read: {error}", can_rebuild=False))
+    return found
+
+
+def check_sums(connection: sqlite3.Connection) -> None:
+    """Raises Corrupt for the first row that does not fit its checksum."""
+    for table in SUMMED:
+        for damage in _rows(connection, table):
+            raise Corrupt("the log's file", damage.text)
+    for damage in _index(connection):
+        raise Corrupt("the log's file", damage.text)
+
+
+def _damages(connection: sqlite3.Connection) -> Iterator[Damage]:
+    for (said,) in connection.execute(f"PRAGMA integrity_check({DAMAGES_MAX})").fetchall():
+        if said != "ok":
+            derived = "index" in said and "event" not in said
+            yield Damage(f"a page of the file: {said}", can_rebuild=derived)
+    try:
+        seq_index.check(connection)
+    except Damaged as error:
+        yield Damage(f"the index: position {error.position}, {error.reason}", can_rebuild=True)
+    except (sqlite3.Error, *MISREAD) as error:
+        yield Damage(f"the index: {error}", can_rebuild=True)
+    for table in SUMMED:
+        yield from _rows(connection, table)
+    yield from _events(connection)
+    yield from _index(connection)
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Damage]:
+    """The rows of `table` that do not fit their checksum."""
+    columns = ", ".join(SUMMED[table])
+    count = 0
+    try:
+        for *values, crc in connection.execute(f"SELECT {columns}, crc FROM {table}"):  # noqa: S608
+            count += 1
+            try:
+                must_fit(crc, table, *values)
+            except Corrupt as error:
+                yield Damage(str(error), can_rebuild=table in _DERIVED)
+    except (sqlite3.Error, *MISREAD) as error:
+        yield Damage(f"table {table} behind its row {count}: {error}", can_rebuild=False)
+
+
+def _events(connection: sqlite3.Connection) -> Iterator[Damage]:
+    """The events that do not fit the chain."""
+    names = dict(connection.execute("SELECT id, name FROM stream"))
+    position = 0
+    try:
+        for one in walk(connection, 0):
+            if one.position != position + 1:
+                yield Damage(f"event at position {position + 1}: lost", can_rebuild=False)
+            position = one.position
+            if not one.fits:
+                where = f"event {one.seq} of stream {names.get(one.stream)} (position {position})"
+                yield Damage(f"{where}: it does not fit the hash chain", can_rebuild=False)
+    except (sqlite3.Error, *MISREAD) as error:
+        yield Damage(f"events behind position {position}: {error}", can_rebuild=False)
+
+
+def _index(connection: sqlite3.Connection) -> Iterator[Damage]:
+    """The checksums of streams that do not lead from one event to the next."""
+    if is_old(connection):
+        return
+    names = dict(connection.execute("SELECT id, name FROM stream"))
+    sql = (
+        "SELECT found.stream, found.seq, found.crc, body FROM seq_index AS found JOIN event"
+        " ON event.position = found.position ORDER BY found.stream, found.seq"
+    )
+    last, crc = (0, 0), 0
+    try:
+        for stream, seq, found, body in connection.execute(sql):
+            before: int | None = crc
+            if last != (stream, seq - 1):
+                before = crc_at(connection, stream, seq - 1, names.get(stream, ""))
+            if before is not None and crc_after(before, body) != found:
+                where = f"event {seq} of stream {names.get(stream)}"
+                yield Damage(f"the index: {where} does not fit its checksum", can_rebuild=True)
+            last, crc = (stream, seq), found
+    except (sqlite3.Error, *MISREAD) as error:
+        yield Damage(f"the index behind {last}: {error}", can_rebuild=True)

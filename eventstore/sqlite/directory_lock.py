@@ -1,0 +1,139 @@
+"""One writing process a directory: a lock on a side file, and in it who holds it or how it was left.
+
+While the log is open the file holds the process id; after a clean close, where the log stood. So
+the next opening knows whether to look for damage, and sees if the end of the log has gone missing.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from huahuo.eventstore.errors import InUse
+
+LOCK = "writer.lock"
+_BYTES_MAX = 4096
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_log = structlog.get_logger(__name__)
+
+
+class Left(msgspec.Struct, frozen=True):
+    """How a directory was left: not let go of by `pid` (-1: unknown), or closed at a point (0).
+
+    `inode` is the number of the file that says so: in a copy of the directory it is another one.
+    `boot` names the run of the machine since it was last switched on, "" where nothing tells.
+    """
+
+    pid: int = 0
+    log: str = ""
+    position: int = 0
+    chain: str = ""
+    inode: int = 0
+    boot: str = ""
+
+
+class DirectoryLock:
+    """An exclusive hold on a directory, for as long as the process lives and does not let go."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = self._read().pid
+            os.close(self._file)
+            by = f"process {holder}" if holder > 0 else "another process"
+            raise InUse(
+                f"{directory} is in use by {by}: only one process writes a log."
+                " Stop that process, or choose another directory"
+            ) from None
+        except BaseException:
+            os.close(self._file)
+            raise
+        self.left = self._read()
+        """How the last holder left the directory."""
+        self._trusted = True
+
+    @property
+    def lost_power(self) -> bool:
+        """Whether the machine may have stopped under the last holder, and not only its process.
+
+        A killed process leaves what it wrote in the kernel's cache, whole and in order; what lies on
+        the disk is only of interest once that cache is gone.
+        """
+        left = self.left
+        if not left.pid:
+            return False
+        return not left.boot or left.boot != _boot() or left.inode != os.fstat(self._file).st_ino
+
+    def hold(self) -> None:
+        """Note that this process has the log open: from here on a stop is unclean until `leave`."""
+        self._write(Left(pid=os.getpid(), boot=_boot()))
+
+    def distrust(self) -> None:
+        """Note that the disk failed: after an unclean stop the next opening looks for damage.
+
+        A kernel that could not write a page may drop it, so its cache vouches for nothing any more.
+        """
+        if self._trusted:
+            try:
+                self._write(Left(pid=os.getpid()))
+            except OSError as error:  # tried again at the next fault
+                _log.warning("lock_not_noted", reason=error.strerror)
+            else:
+                self._trusted = False
+
+    def leave(self, left: Left | None) -> None:
+        """Let go; with `left` note a clean close. A note that cannot be written makes it an unclean one."""
+        try:
+            if left is not None:
+                self._write(left)
+        except OSError as error:
+            _log.warning("unclean_close", reason=error.strerror)
+        finally:
+            os.close(self._file)
+
+    def _read(self) -> Left:
+        return _left(os.pread(self._file, _BYTES_MAX, 0))
+
+    def _write(self, left: Left) -> None:
+        left = msgspec.structs.replace(left, inode=os.fstat(self._file).st_ino)
+        data = msgspec.json.encode(left)
+        # Written over and cut afterwards: an empty file would say that nobody was ever here.
+        os.pwrite(self._file, data, 0)
+        os.ftruncate(self._file, len(data))
+        os.fsync(self._file)
+
+
+def is_original(directory: Path) -> bool:
+    """Whether a log was written in this very directory; a copy of one has only been looked at."""
+    try:
+        with (directory / LOCK).open("rb") as file:
+            return _left(file.read(_BYTES_MAX)).inode == os.fstat(file.fileno()).st_ino
+    except OSError:
+        return False
+
+
+def left_of(directory: Path) -> Left:
+    """How a directory, or the one it was copied from, was left; nothing is known of one without a note."""
+    try:
+        return _left((directory / LOCK).read_bytes()[:_BYTES_MAX])
+    except OSError:
+        return Left(pid=-1)
+
+
+def _boot() -> str:
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _left(data: bytes) -> Left:
+    try:
+        return msgspec.json.decode(data, type=Left) if data else Left()
+    except msgspec.DecodeError:
+        return Left(pid=-1)

@@ -1,0 +1,222 @@
+"""Whether the files of a log still hold all that was acknowledged: asked before anything changes them.
+
+A log must hold its mark (`huahuo.eventstore.sqlite.mark`): the same link of the chain at that position.
+Reading it must not run SQLite's checkpoint, which would erase the evidence.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import structlog
+
+from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, Lost
+from huahuo.eventstore.sqlite.chain_check import check_chain
+from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
+from huahuo.eventstore.sqlite.mark import Mark, read_marks
+from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
+from huahuo.eventstore.sqlite.wal import size_bytes
+from huahuo.eventstore.sqlite.wal_frames import Frames, read_frames
+
+_log = structlog.get_logger(__name__)
+
+
+def check_loss(directory: Path, left: Left, *, whole: bool) -> None:
+    """Refuse a log that ends before its mark, or is another one; changes no file.
+
+    `left` is how its last writer left it. `whole` says that the write-ahead log must be whole, since the
+    machine went on when its writer ended.
+
+    Raises:
+        Lost: with what was found. Damaged: SQLite cannot read the files.
+        OSError: a file cannot be read.
+    """
+    frames = read_frames(directory / f"{DATABASE}-wal")
+    marks = read_marks(directory)
+    end, missing = _compare(directory, marks)
+    if missing is not None:
+        raise Lost(missing.position, _say(missing, end, _say_frames(frames)))
+    if not left.pid and left.position and left.log == (end.log_id or left.log):
+        at_close = (left.position, left.chain)
+        if (end.position, end.chain.hex()) != at_close:
+            raise Lost(left.position, f"the log was closed there, but it ends at {end.position}")
+    if frames.cut and whole:
+        raise Lost(end.position + 1, f"the log ends at {end.position}; {_say_frames(frames)}")
+    if marks == [] or (marks is None and end.position):
+        _log.warning(
+            "mark_lost", directory=str(directory), position=end.position,
+            hint="nothing says how far the log went: a damaged write-ahead log could not be noticed",
+        )  # fmt: skip
+
+
+def settle_loss(directory: Path, lock: DirectoryLock) -> None:
+    """Decide what to go on with where the end of a log is lost: all that SQLite can still read.
+
+    That is the database with the whole commits of its write-ahead log; or, where it had taken over more of
+    that than can be read of it today, the database alone: then the write-ahead log is removed.
+
+    Raises:
+        EventStoreError: nothing is lost. Damaged: neither can be used; a backup is needed.
+    """
+    try:
+        check_loss(directory, lock.left, whole=not lock.lost_power)
+    except Lost as lost:
+        _log.warning("loss_accepted", found=str(lost))
+    except Damaged as damaged:
+        _log.warning("loss_accepted", found=str(damaged))
+    else:
+        raise EventStoreError(f"nothing is missing from the log in {directory}: start the service as usual")
+    path = directory / DATABASE
+    if not path.exists():
+        ends = [0, -1]
+    else:
+        ends = [_usable(lambda: untouched(path)), _usable(lambda: _without_wal(path))]
+    if max(ends) < 0:
+        raise Damaged(0, "neither the database nor its write-ahead log can be used: restore a backup")
+    if ends[1] > ends[0] or not path.exists():
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _usable(connect: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> int:
+    """Where a log ends whose pages and chain are whole, -1 if they are not."""
+    try:
+        with connect() as connection:
+            if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+                return -1
+            end = _find_end(connection, 0)
+            if end.log_id:
+                check_chain(connection, 0, end.position)
+            return end.position
+    except (sqlite3.DatabaseError, Damaged, *MISREAD):
+        return -1
+
+
+@contextmanager
+def _without_wal(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
+    with contextlib.closing(connection):
+        yield connection
+
+
+def missing_from(directory: Path) -> str | None:
+    """For a reader of a directory that nobody writes: what is missing from its log, None if nothing is known.
+
+    Raises:
+        EventStoreError: the files cannot be read.
+    """
+    marks = read_marks(directory)
+    if not marks or not (directory / DATABASE).exists():
+        return None
+    frames = read_frames(directory / f"{DATABASE}-wal")
+    end, missing = _compare(directory, marks)
+    return None if missing is None else _say(missing, end, _say_frames(frames))
+
+
+class End(Mark, frozen=True):
+    """Where the files end, and the link that they have at a position asked for (b"": none)."""
+
+    at_mark: bytes = b""
+
+
+def _compare(directory: Path, marks: list[Mark] | None) -> tuple[End, Mark | None]:
+    """Where the log ends, and the mark that it does not fit."""
+    mark = marks[0] if marks else None
+    end = find_end(directory, mark.position if mark else 0)
+    if mark is None or (end.log_id == mark.log_id and end.at_mark == mark.chain):
+        return end, None
+    if end.log_id and end.log_id != mark.log_id:
+        # Of another log: put there on purpose, and its clients will know it by its id.
+        _log.warning("mark_of_another_log", directory=str(directory), mark=mark.log_id, log=end.log_id)
+        return end, None
+    return end, mark if mark.position else None
+
+
+def find_end(directory: Path, position: int) -> End:
+    """Where the files of `directory` end and what stands at `position`, without changing them.
+
+    Raises:
+        Damaged: SQLite cannot read them.
+    """
+    path = directory / DATABASE
+    if not path.exists():
+        return End("", 0, GENESIS)
+    try:
+        with untouched(path) as connection:
+            return _find_end(connection, position)
+    except sqlite3.OperationalError as error:
+        raise EventStoreError(f"{path} cannot be read: {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise Damaged(0, str(error)) from None
+    except MISREAD as error:
+        raise Corrupt("the log's file", f"a value is none that was written ({error})") from None
+
+
+def _find_end(connection: sqlite3.Connection, position: int) -> End:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not {"meta", "event", "pruned"} <= tables:
+        return End("", 0, GENESIS)
+    row = connection.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()
+    log_id = _bytes(row[0]).decode() if row else ""
+    sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
+    last, chain = connection.execute(sql).fetchone() or (0, GENESIS)
+    sql = (
+        "SELECT chain FROM event WHERE position = :at UNION ALL SELECT chain FROM pruned WHERE position = :at"
+    )
+    row = connection.execute(sql, {"at": position}).fetchone() if position else (GENESIS,)
+    return End(log_id, last, _bytes(chain), _bytes(row[0]) if row else b"")
+
+
+def _bytes(value: object) -> bytes:
+    """A value of that type; the header of a damaged column gives it another."""
+    if not isinstance(value, bytes):
+        raise TypeError("not bytes")
+    return value
+
+
+@contextmanager
+def untouched(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that reads the database with its write-ahead log and leaves every file as it is."""
+    has_frames, has_journal = (size_bytes(f"{path}{suffix}") > 0 for suffix in ("-wal", "-journal"))
+    if not (has_frames or has_journal):  # SQLite would make an empty write-ahead log
+        with _without_wal(path) as connection:
+            yield connection
+        return
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        # Exclusive from the start: the index of the write-ahead log is then built in memory, not in -shm.
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()  # a reader that outlived the writer holds its lock, or the file is read-only
+        connection = connect_reader(path)
+    except BaseException:
+        connection.close()
+        raise
+    with contextlib.closing(connection):
+        yield connection
+
+
+def _say(mark: Mark, end: End, frames: str) -> str:
+    if end.position < mark.position:
+        found = (
+            f"acknowledged events are missing: log.mark says {mark.position}, the log ends at {end.position}"
+        )
+    else:
+        found = (
+            f"log.mark says {mark.position}, and the log has another event there (it ends at {end.position})"
+        )
+    return f"{found}; {frames}"
+
+
+def _say_frames(frames: Frames) -> str:
+    if frames.header_bad:
+        return f"the header of log.db-wal is damaged, in front of {frames.behind} frames"
+    if frames.bad:
+        return f"frame {frames.bad} of log.db-wal is the first bad one, {frames.behind} follow it"
+    return f"log.db-wal holds {frames.committed} frames and no bad one"

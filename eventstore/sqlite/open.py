@@ -1,0 +1,285 @@
+"""The SQLite engine: opening a directory.
+
+DIR/log.db        the log and what commits with it (mode 0600; -wal and -shm beside it)
+DIR/log.mark      how far the log got at least (`huahuo.eventstore.sqlite.mark`)
+DIR/writer.lock   who writes, or how the log was left
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.ages import AgeNote
+from huahuo.eventstore.core.chain import GENESIS, merged, misfits
+from huahuo.eventstore.core.fair_executor import FairExecutor
+from huahuo.eventstore.core.kept import DEFAULT_LIMITS, KeptLimits
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.seal import Vault
+from huahuo.eventstore.core.storage_port import Loaded
+from huahuo.eventstore.core.sums import must_fit
+from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, WrongKey
+from huahuo.eventstore.executor import Executor, ThreadExecutor
+from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.changes import AGE_KEY
+from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
+from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
+from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
+from huahuo.eventstore.sqlite.meta import get_meta, put_meta
+from huahuo.eventstore.sqlite.reads import SqliteReads, load, translated
+from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_writer, prepare
+from huahuo.eventstore.sqlite.seq_index import Unindexed
+from huahuo.eventstore.sqlite.store import SqliteStore
+
+_READERS = 2
+TAIL_EVENTS = 1000
+"""How many of the last events are checked against the hash chain at every opening."""
+LOSS_STRIDE = 1 << 30
+"""Every counter is moved on by this where a loss is accepted: more numbers than the lost part can have used,
+which would be at least 100 bytes each, and few enough for eight million losses within JavaScript's 2^53."""
+_FIRST_NUMBER = "first_number"
+"""Of `meta`: where a counter begins that is not in the table, since its row may be among what was lost."""
+
+
+class SqliteLog(StoreLog):
+    """A `Log` in one directory of the local file system, written by one process."""
+
+    _store: SqliteStore
+
+    @classmethod
+    async def open(
+        cls,
+        directory: Path,
+        *,
+        ambient: Ambient,
+        master_key: bytes,
+        build: str,
+        writer: Executor | None = None,
+        readers: Executor | None = None,
+        restored: bool = False,
+        accept_loss: bool = False,
+        limits: KeptLimits = DEFAULT_LIMITS,
+    ) -> Self:
+        """Open the log in `directory`, made if it is not there. Executors given stay the caller's.
+
+        `restored` says that the files come from a backup: numbers may have gone back, so the log
+        gets a new id, and it may end elsewhere than the directory was left. `accept_loss` opens a log
+        that lost its end (`Lost`) all the same: under a new id, its counters moved on.
+
+        Raises:
+            InUse: another process has it open. WrongKey: it was made with another master key.
+            Damaged: its files are not what was written, or events are missing. A last event that does not fit
+            the chain is noted in `corruption`, and the streams that are whole go on.
+            Lost: acknowledged events are gone; no file was changed.
+            EventStoreError: it cannot be opened.
+        """
+        owned: list[Executor] = []
+        if writer is None:
+            owned.append(writer := ThreadExecutor(1, "log-writer"))
+        if readers is None:
+            readers = FairExecutor(ThreadExecutor(_READERS, "log-reader"), at_once=2 * _READERS)
+            owned.append(readers)
+        vault = Vault(master_key, ambient)
+        try:
+            store, reads, loaded = await writer.run(
+                lambda: _open(
+                    directory, ambient, vault, restored=restored, accept_loss=accept_loss, limits=limits
+                )
+            )
+        except BaseException:
+            for executor in owned:
+                executor.close()
+            raise
+        log = cls(
+            store, reads, loaded, vault=vault, ambient=ambient, build=build,
+            writer=writer, readers=readers, owned=tuple(owned),
+        )  # fmt: skip
+        log._store = store
+        return log
+
+    @property
+    def command_records(self) -> int:
+        """How many answers of commands are remembered."""
+        return self._store.commands.total
+
+    @property
+    def ack_clients(self) -> int:
+        """How many clients have acks on disk."""
+        return len(self._store.ack_clients)
+
+
+def _open(
+    directory: Path,
+    ambient: Ambient,
+    vault: Vault,
+    *,
+    restored: bool,
+    accept_loss: bool,
+    limits: KeptLimits,
+) -> tuple[SqliteStore, SqliteReads, Loaded]:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = DirectoryLock(directory)
+    except OSError as error:
+        raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
+    try:
+        path = directory / DATABASE
+        if accept_loss:
+            settle_loss(directory, lock)
+        elif not restored:
+            check_loss(directory, lock.left, whole=not lock.lost_power)
+        _make(path)
+        connection = connect_writer(path)
+        try:
+            return _check(
+                path, connection, lock, ambient, vault, restored=restored, lost=accept_loss, limits=limits
+            )
+        except BaseException:
+            connection.close()
+            raise
+    except BaseException as error:
+        lock.leave(None)
+        if isinstance(error, sqlite3.Error):
+            raise translated(error) from None
+        if isinstance(error, OSError):
+            raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
+        if isinstance(error, MISREAD):
+            raise Corrupt("the log's file", f"a value is none that was written ({error})") from error
+        raise
+
+
+def _make(path: Path) -> None:
+    """Create the database file with its mode, before SQLite would with a wider one."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        # Never opened here: closing any descriptor of it would drop SQLite's locks in this process.
+        path.chmod(0o600)
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _check(
+    path: Path,
+    connection: sqlite3.Connection,
+    lock: DirectoryLock,
+    ambient: Ambient,
+    vault: Vault,
+    *,
+    restored: bool,
+    lost: bool,
+    limits: KeptLimits,
+) -> tuple[SqliteStore, SqliteReads, Loaded]:
+    """Everything that must hold before the log may be written again."""
+    # What a killed process left may lie in the page cache only: make durable what will be told of.
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if lock.lost_power:  # reads every page: seconds where the log is large
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise Damaged(0, found)
+    connection.execute("BEGIN IMMEDIATE")
+    if prepare(connection):
+        put_meta(connection, "log", ambient.token().encode())
+        put_meta(connection, "writer_epoch", b"0")
+        put_meta(connection, "master_key", vault.mark())
+    elif restored or lost:
+        put_meta(connection, "log", ambient.token().encode())
+    if lost:
+        _move_on(connection)
+    seq_index.catch_up(connection)
+    master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
+    if not vault.knows(master_key):
+        raise WrongKey(f"the log in {path.parent} was made with another master key")
+    epoch = int(old_epoch) + 1
+    put_meta(connection, "writer_epoch", str(epoch).encode())
+    connection.execute("COMMIT")
+    if restored or lost:
+        # The new id must not be lost with the write-ahead log: the mark belongs to it.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    names, unindexed = Names(), Unindexed(seq_index.UNINDEXED_MAX)
+    reads = SqliteReads(path, names, unindexed)
+    loaded = load(connection, names, unindexed, summed=True)
+    loaded = msgspec.structs.replace(loaded, first_number=_first_number(connection), age=_age(connection))
+    for damage in _check_tail(connection, names, loaded):
+        reads.corruption.note(damage)
+    mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))
+    try:
+        store = SqliteStore(
+            path, connection, names, unindexed, reads, lock, epoch, loaded.log_id, mark, limits
+        )
+        lock.hold()
+    except BaseException:
+        mark.close()
+        raise
+    return store, reads, loaded
+
+
+def _move_on(connection: sqlite3.Connection) -> None:
+    """No number that was handed out by what is lost may be handed out again."""
+    for name, following, crc in connection.execute("SELECT name, next, crc FROM counter").fetchall():
+        must_fit(crc, "counter", name, following)
+    first = _first_number(connection) + LOSS_STRIDE
+    put_meta(connection, _FIRST_NUMBER, str(first).encode())
+    following = "max(next + :stride, :first)"
+    connection.execute(
+        f"UPDATE counter SET next = {following}, crc = row_crc('counter', name, {following})",  # noqa: S608
+        {"stride": LOSS_STRIDE, "first": first},
+    )
+
+
+def _first_number(connection: sqlite3.Connection) -> int:
+    return int(get_meta(connection, _FIRST_NUMBER) or b"1")
+
+
+def _age(connection: sqlite3.Connection) -> AgeNote | None:
+    """The clock of the command records; a log of an older version aged them by the wall clock."""
+    noted = get_meta(connection, AGE_KEY)
+    if noted is not None:
+        return msgspec.json.decode(noted, type=AgeNote)
+    sql = f"SELECT ts FROM command WHERE {COMMAND_FITS} ORDER BY rowid DESC LIMIT 1"  # noqa: S608  constant
+    row = connection.execute(sql).fetchone()
+    return None if row is None else AgeNote(row[0], row[0])
+
+
+def _must_have(connection: sqlite3.Connection, key: str) -> bytes:
+    value = get_meta(connection, key)
+    if value is None:
+        raise Corrupt(f"the log's own value `{key}`", "missing")
+    return value
+
+
+def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) -> list[Corrupt]:
+    """The last events against their chain; the one before them is where the walk starts.
+
+    An event that does not fit is returned, since the streams that are whole can go on. What would make new
+    events wrong, a lost event or a head that is too low, raises Damaged.
+    """
+    start = max(0, loaded.position - TAIL_EVENTS)
+    chain = GENESIS
+    if start:
+        sql = "SELECT chain FROM {} WHERE position = :at"
+        sql = f"{sql.format('event')} UNION ALL {sql.format('pruned')}"
+        row = connection.execute(sql, {"at": start}).fetchone()
+        if row is None:
+            raise Damaged(start, "missing")
+        chain = row[0]
+    bounds = (start, loaded.position, TAIL_EVENTS)
+    tail = select_events(connection, names, EVENTS_BY_POSITION, bounds, 1 << 62)
+    pruned = select_tombstones(connection, names, start, loaded.position, TAIL_EVENTS)
+    found = [
+        Corrupt(f"stream {event.stream}", "the event does not fit the hash chain", position=event.position)
+        for event in misfits(chain, start, {}, merged(tail, pruned))
+    ]
+    for event in tail:
+        if loaded.heads[event.stream].seq < event.seq:
+            raise Damaged(event.position, "it is not in the index by stream and seq")
+    return found

@@ -1,0 +1,341 @@
+"""Reading a SQLite log: the queries, and a few read-only connections for them.
+
+Every call is one short transaction: a long one would keep the write-ahead log from being emptied.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.core.page_joining import joined_of
+from huahuo.eventstore.core.storage_port import Loaded, Span
+from huahuo.eventstore.core.sums import must_fit
+from huahuo.eventstore.corruption import Corruption
+from huahuo.eventstore.errors import MISREAD, Closed, Corrupt, Damaged, EventStoreError, Unavailable
+from huahuo.eventstore.model import (
+    LOG_STREAM,
+    Ack,
+    CommandKey,
+    CommandRecord,
+    Head,
+    Joined,
+    Keyframe,
+    StoredEvent,
+    Tombstone,
+)
+from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.events import (
+    EVENTS_AT,
+    EVENTS_BY_POSITION,
+    Names,
+    prove_events,
+    prove_positions,
+    prove_stream,
+    select_events,
+    select_stream,
+    select_tombstones,
+)
+from huahuo.eventstore.sqlite.links import select_positions
+from huahuo.eventstore.sqlite.meta import get_meta
+from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
+from huahuo.eventstore.sqlite.schema import connect_reader, is_old
+from huahuo.eventstore.sqlite.seq_index import Unindexed
+
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_PRIMARY_CODE = 0xFF
+_LINKS_A_STATEMENT = 16
+"""A link is proven by its event, whose body may be large."""
+
+
+def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStoreError:
+    """What a caller of the log gets instead of an error of the library; it holds no parameters."""
+    code = getattr(error, "sqlite_errorcode", None)
+    # The library for Python finds by itself, without a code, that a text is none or a value is too long.
+    found_here = code is None and (isinstance(error, sqlite3.DataError) or "decode" in str(error))
+    if found_here or (code is not None and code & _PRIMARY_CODE in _CORRUPT):
+        return Corrupt(place, str(error))
+    return Unavailable(str(error))
+
+
+def load(connection: sqlite3.Connection, names: Names, unindexed: Unindexed, *, summed: bool) -> Loaded:
+    """Where the log stands, from one moment; fills the other two. A stream's head is one index seek.
+
+    `summed`: with the checksums of what is not indexed yet.
+
+    Raises:
+        Corrupt: what it is known by does not fit its check.
+    """
+    heads: dict[str, Head] = {}
+    streams: dict[str, int] = {}
+    seq_index.look(connection, unindexed, summed=summed)
+    for number, name, first, crc, seq in connection.execute(
+        "SELECT id, name, first, crc, (SELECT max(seq) FROM seq_index WHERE stream = stream.id) FROM stream"
+    ):
+        must_fit(crc, "stream", number, name, first)
+        streams[name] = number
+        heads[name] = Head(first, unindexed.last(number) or (first - 1 if seq is None else seq))
+    ids: dict[str, int] = {}
+    for number, text, crc in connection.execute("SELECT id, text, crc FROM name"):
+        must_fit(crc, "name", number, text)
+        ids[text] = number
+    names.replace(streams, ids)
+    counters: dict[str, int] = {}
+    for counter, following, crc in connection.execute("SELECT name, next, crc FROM counter"):
+        must_fit(crc, "counter", counter, following)
+        counters[counter] = following
+    log_id = get_meta(connection, "log")
+    if log_id is None:
+        raise Corrupt("the log's own value `log`", "missing")
+    position, chain = select_end(connection)
+    return Loaded(log_id.decode(), position, chain, heads, counters)
+
+
+def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
+    """The last position and its chain."""
+    sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
+    row: tuple[int, bytes] | None = connection.execute(sql).fetchone()
+    return row or (0, GENESIS)
+
+
+def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRecord | None:
+    """The record of a command, if any."""
+    row = connection.execute(
+        "SELECT fingerprint, reply, at_stream, at_seq, ts, crc FROM command"
+        " WHERE user = ? AND client = ? AND id = ?",
+        (key.user, key.client, key.id),
+    ).fetchone()
+    if row is None:
+        return None
+    must_fit(row[-1], "command", key.user, key.client, key.id, *row[:-1])
+    return CommandRecord(key, *row[:4])
+
+
+class SqliteReads:
+    """Implements `store.Reads`; any number of calls at once, each on a connection of its own.
+
+    Nothing leaves here that was not held against its check.
+    """
+
+    def __init__(self, path: Path, names: Names, unindexed: Unindexed) -> None:
+        self._path = path
+        self._names = names
+        self._unindexed = unindexed
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        self._is_old = False  # without checksums
+        self.corruption = Corruption()
+
+    def close(self) -> None:
+        """Close all connections; no call may be running."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def load(self) -> Loaded:
+        """Where the log stands now."""
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                return load(connection, self._names, self._unindexed, summed=False)
+            finally:
+                connection.execute("COMMIT")
+
+    def events(
+        self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
+    ) -> list[StoredEvent]:
+        """See `Reads`."""
+        with self._connection(f"stream {stream}") as connection:
+            if stream == LOG_STREAM:
+                sql, bounds = EVENTS_BY_POSITION, (after, upto, events_max)
+                found = select_events(connection, self._names, sql, bounds, bytes_max)
+                prove_positions(connection, after, upto, found)
+                prove_events(connection, self._names, found)
+                return found
+            number = self._names.streams.get(stream)
+            if number is None:
+                return []
+            while True:
+                asked = self._asked(stream, number, after, upto, events_max)
+                found = select_stream(connection, self._names, asked, bytes_max)
+                prove_stream(connection, self._names, asked, found)
+                after = asked.end
+                if found or after >= upto:
+                    return found
+
+    def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
+        """See `Reads`."""
+        number = self._names.streams.get
+        asked = [
+            (self._asked(s.stream, number(s.stream, 0), s.after, s.upto, s.events_max), s.bytes_max)
+            for s in spans
+        ]
+        place = f"stream {spans[0].stream}" if len(spans) == 1 else "several streams"
+        with self._connection(place) as connection:
+            found = select_joined(connection, asked)
+        return [
+            self._joined_one_by_one(span, page) if joined is None else joined
+            for joined, span, (page, _) in zip(found, spans, asked, strict=True)
+        ]
+
+    def _joined_one_by_one(self, span: Span, page: Asked) -> Joined | None:
+        """By the hash chain: what the checksums could not prove, or what has none."""
+        events = self.events(*span)
+        joined = joined_of(((event.seq, event.body) for event in events), span.bytes_max)
+        has_checksums = not self._is_old and (page.crcs or not page.positions)
+        if joined is not None and has_checksums:
+            self.corruption.note(
+                Corrupt(
+                    f"index of stream {span.stream}", f"the checksums behind event {span.after} do not fit"
+                )
+            )
+        return joined
+
+    def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
+        """See `Reads`."""
+        with self._connection() as connection:
+            return select_tombstones(connection, self._names, after, upto, limit)
+
+    def chains(self, after: int, upto: int) -> list[bytes]:
+        """See `Reads`."""
+        sql = "SELECT position, chain FROM {} WHERE position > ? AND position <= ? ORDER BY position"
+        with self._connection() as connection:
+            connection.execute("BEGIN")  # both from one moment
+            try:
+                kept = connection.execute(sql.format("event"), (after, upto)).fetchall()
+                pruned = connection.execute(sql.format("pruned"), (after, upto)).fetchall()
+            finally:
+                connection.execute("COMMIT")
+        links = sorted(kept + pruned) if pruned else kept
+        for position, link in enumerate(links, after + 1):
+            if link[0] != position:
+                raise Damaged(position, "missing")
+        return [chain for _position, chain in links]
+
+    def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        """See `Reads`. One that is damaged is noted, and counts as unknown."""
+        number = self._names.streams.get
+        with self._connection() as connection:
+            by_seq = [(number(stream, 0), seq) for stream, seq in places]
+            positions = select_positions(connection, self._unindexed, by_seq)
+            for n, (stream, seq) in enumerate(places):
+                if stream == LOG_STREAM:
+                    positions[n] = seq
+            events: dict[int, StoredEvent] = {}
+            for start in range(0, len(positions), _LINKS_A_STATEMENT):
+                part = positions[start : start + _LINKS_A_STATEMENT]
+                events.update((event.position, event) for event in self._proven_at(connection, part))
+        links: list[bytes | None] = []
+        for position, place in zip(positions, places, strict=True):
+            event = events.get(position)
+            fits = event is not None and place in ((event.stream, event.seq), (LOG_STREAM, position))
+            links.append(event.chain if event is not None and fits else None)
+        return links
+
+    def _proven_at(self, connection: sqlite3.Connection, positions: Sequence[int]) -> list[StoredEvent]:
+        """The events at `positions` that fit the chain."""
+        at = (as_json(positions), len(positions))
+        found = select_events(connection, self._names, EVENTS_AT, at, 1 << 62)
+        try:
+            prove_events(connection, self._names, found)
+        except Corrupt as error:
+            self.corruption.note(error)
+            return [event for event in found if self._fits(connection, event)]
+        return found
+
+    def _fits(self, connection: sqlite3.Connection, event: StoredEvent) -> bool:
+        try:
+            prove_events(connection, self._names, [event])
+        except Corrupt:
+            return False
+        return True
+
+    def command(self, key: CommandKey) -> CommandRecord | None:
+        """See `Reads`."""
+        with self._connection(f"command record {key.user} {key.client} {key.id}") as connection:
+            return select_command(connection, key)
+
+    def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
+        """See `Reads`. Both are bound to their names by the way in which they are sealed."""
+        sql = "SELECT wrapped, box FROM sealed JOIN data_key USING (owner) WHERE owner = ? AND name = ?"
+        with self._connection(f"secret {name} of {owner}") as connection:
+            row: tuple[bytes, bytes] | None = connection.execute(sql, (owner, name)).fetchone()
+            return row
+
+    def blob(self, blob_id: str) -> bytes | None:
+        """See `Reads`. Its name is its check."""
+        with self._connection(f"blob {blob_id}") as connection:
+            row = connection.execute("SELECT packed FROM blob WHERE id = ?", (blob_id,)).fetchone()
+            return None if row is None else row[0]
+
+    def rows(self, table: str, part: str, before: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """See `Reads`."""
+        sql = "SELECT key, value, crc FROM projection WHERE tbl = ? AND part = ? {} ORDER BY key DESC LIMIT ?"
+        with self._connection(f"projection {table} {part}") as connection:
+            if before is None:
+                found = connection.execute(sql.format(""), (table, part, limit)).fetchall()
+            else:
+                found = connection.execute(sql.format("AND key < ?"), (table, part, before, limit)).fetchall()
+            for key, value, crc in found:
+                must_fit(crc, "projection", table, part, key, value)
+            return [(key, value) for key, value, _ in found]
+
+    def row(self, table: str, part: str, key: bytes) -> bytes | None:
+        """See `Reads`."""
+        sql = "SELECT value, crc FROM projection WHERE tbl = ? AND part = ? AND key = ?"
+        with self._connection(f"projection {table} {part}") as connection:
+            row = connection.execute(sql, (table, part, key)).fetchone()
+            if row is None:
+                return None
+            must_fit(row[1], "projection", table, part, key, row[0])
+            value: bytes = row[0]
+            return value
+
+    def keyframe(self, stream: str, fold: str, fingerprint: str, at: int) -> Keyframe | None:
+        """See `Reads`."""
+        sql = (
+            "SELECT seq, state, crc FROM keyframe WHERE stream = ? AND fold = ? AND fingerprint = ?"
+            " AND seq <= ? ORDER BY seq DESC LIMIT 1"
+        )
+        with self._connection(f"keyframe {fold} of {stream}") as connection:
+            row = connection.execute(sql, (stream, fold, fingerprint, at)).fetchone()
+            if row is None:
+                return None
+            must_fit(row[2], "keyframe", stream, fold, fingerprint, *row[:2])
+            return Keyframe(stream, fold, fingerprint, *row[:2])
+
+    def acks(self, user: str | None) -> list[Ack]:
+        """See `Reads`."""
+        sql = "SELECT user, client, stream, seq FROM ack WHERE :user IS NULL OR user = :user ORDER BY 1, 2, 3"
+        with self._connection() as connection:
+            return [Ack(*row) for row in connection.execute(sql, {"user": user})]
+
+    def _asked(self, name: str, stream: int, after: int, upto: int, limit: int) -> Asked:
+        """Before anything is read: what leaves `Unindexed` meanwhile is in the table by then."""
+        indexed, positions, crcs, before = self._unindexed.split(stream, after, upto, limit)
+        return Asked(name, stream, after, indexed, limit, positions, crcs, before)
+
+    @contextlib.contextmanager
+    def _connection(self, place: str = "the log's file") -> Iterator[sqlite3.Connection]:
+        """An idle connection or a new one. There are never more than jobs that run at once.
+
+        `place` is what is read, for the error if it cannot be.
+        """
+        if self._closed:
+            raise Closed("the log has been closed")
+        try:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = connect_reader(self._path)
+                self._is_old = is_old(connection)
+            try:
+                yield connection
+            finally:
+                self._idle.append(connection)
+        except sqlite3.Error as error:
+            raise translated(error, place) from None
+        except MISREAD as error:
+            # A column whose header is damaged has a value of another type.
+            raise Corrupt(place, f"a value is none that was written ({type(error).__name__})") from error

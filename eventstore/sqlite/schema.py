@@ -1,0 +1,250 @@
+"""The tables of the SQLite engine and how a connection is set up.
+
+meta        one value a key: log id, writer epoch, mark of the master key, time of the last probe
+name        texts that repeat in every event (types, builds), by number
+stream      streams by number; `first` = oldest seq still kept
+event       the log
+seq_index   where the events of a stream stand, but for the newest (`huahuo.eventstore.sqlite.seq_index`)
+pruned      what stays of pruned events: their place and their link of the chain
+command     answers of commands, at least 7 days
+counter     the next number of each counter
+data_key    wrapped data keys; sealed = secrets under them
+blob        packed content with its reference count
+projection  sorted rows of named projections
+keyframe    packed states of folds
+ack         processed positions of clients
+
+Rows outside the hash chain end with `crc`, their checksum (`huahuo.eventstore.core.sums.row_crc`) over the
+columns before it; in `seq_index` and `pruned` it is the running checksum of the stream.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+import sqlite_utils
+import structlog
+from sqlite_utils import utils as sqlite_utils_utils
+
+from huahuo.eventstore.core.sums import register
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.sqlite import seq_index
+
+FORMAT = 3
+"""Of the tables; kept in `user_version`. A newer one is refused, an older one brought up to date when the
+log is opened for writing. Format 2 had no checksums; format 1 had an index of SQLite's own in place of
+`seq_index`."""
+
+DATABASE = "log.db"
+
+_log = structlog.get_logger(__name__)
+
+_PAGE_BYTES = 8192
+_BUSY_TIMEOUT_MS = 5000
+_WAL_BYTES_KEPT = 64 << 20
+WAL_CHECKPOINT_BYTES = 2 << 20
+"""So long the write-ahead log gets before a commit copies its pages into the database: a commit in so many
+takes longer, the less the shorter it is. With 16 MiB some took 90 ms.
+"""
+
+_COMMON_PRAGMAS = ("mmap_size=0", "temp_store=MEMORY", "trusted_schema=OFF", "cell_size_check=ON")
+_WRITER_PRAGMAS = (
+    "synchronous=FULL",
+    "fullfsync=1",  # macOS: a sync that reaches the disk
+    "checkpoint_fullfsync=1",
+    f"wal_autocheckpoint={WAL_CHECKPOINT_BYTES // _PAGE_BYTES}",
+    f"journal_size_limit={_WAL_BYTES_KEPT}",
+    "foreign_keys=OFF",
+    "cache_size=-65536",
+    "secure_delete=ON",
+)
+
+_TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
+    "meta": ({"key": str, "value": bytes, "crc": int}, "key"),
+    "name": ({"id": int, "text": str, "crc": int}, "id"),
+    "stream": ({"id": int, "name": str, "first": int, "crc": int}, "id"),
+    "event": (
+        {
+            "position": int,
+            "stream": int,
+            "seq": int,
+            "type": int,
+            "version": int,
+            "ts": int,
+            "entity": str,
+            "principal": str,
+            "command_id": str,
+            "cause": int,
+            "build": int,
+            "body": bytes,
+            "chain": bytes,
+        },
+        "position",
+    ),
+    "pruned": (
+        {"position": int, "stream": int, "seq": int, "chain": bytes, "crc": int},
+        "position",
+    ),
+    "command": (
+        {
+            "user": str,
+            "client": str,
+            "id": str,
+            "fingerprint": bytes,
+            "reply": bytes,
+            "at_stream": str,
+            "at_seq": int,
+            "ts": int,
+            "crc": int,
+        },
+        ("user", "client", "id"),
+    ),
+    "counter": ({"name": str, "next": int, "crc": int}, "name"),
+    "data_key": ({"owner": str, "wrapped": bytes, "crc": int}, "owner"),
+    "sealed": ({"owner": str, "name": str, "box": bytes, "crc": int}, ("owner", "name")),
+    "blob": ({"id": str, "refs": int, "packed": bytes, "crc": int}, "id"),
+    "projection": (
+        {"tbl": str, "part": str, "key": bytes, "value": bytes, "crc": int},
+        ("tbl", "part", "key"),
+    ),
+    "keyframe": (
+        {"stream": str, "fold": str, "fingerprint": str, "seq": int, "state": bytes, "crc": int},
+        ("stream", "fold", "fingerprint", "seq"),
+    ),
+    "ack": ({"user": str, "client": str, "stream": str, "seq": int}, ("user", "client", "stream")),
+}
+_UNIQUE = {"name": ("text",), "stream": ("name",)}
+_PRUNED_BY_SEQ = "CREATE INDEX pruned_by_seq ON pruned (stream, seq)"
+_SEQ_INDEX = (
+    "CREATE TABLE seq_index (stream INTEGER NOT NULL, seq INTEGER NOT NULL, position INTEGER NOT NULL,"
+    " crc INTEGER NOT NULL, PRIMARY KEY (stream, seq)) STRICT, WITHOUT ROWID"
+)
+SUMMED: dict[str, tuple[str, ...]] = {
+    name: tuple(column for column in columns if column != "crc")
+    for name, (columns, _) in _TABLES.items()
+    if "crc" in columns and name != "pruned"
+}
+"""The tables whose rows carry a checksum of their own, with the columns that it covers in their order."""
+COMMAND_FITS = f"crc = row_crc('command', {', '.join(SUMMED['command'])})"
+"""In a statement of the writer: whether a command record is what was written."""
+_FIRST_WITH_SUMS = 3
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """The one connection that writes and checkpoints. The file exists already, with its mode."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+        _set(connection, _COMMON_PRAGMAS)
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise EventStoreError(f"{path} cannot have a write-ahead log (journal mode {mode})")  # noqa: TRY301
+        _set(connection, _WRITER_PRAGMAS)
+        register(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that can neither write nor checkpoint, also not when it closes."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        _set(connection, _COMMON_PRAGMAS)
+        if is_old(connection):
+            _show_without_sums(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def prepare(connection: sqlite3.Connection) -> bool:
+    """Create the tables if there are none; returns whether the log is new. Inside a transaction.
+
+    Tables of an older format are brought up to date.
+
+    Raises:
+        EventStoreError: the tables were made by a newer version, or are not ours.
+    """
+    # sqlite_utils prefers another SQLite library where one is installed; two of them in one process
+    # drop each other's file locks.
+    if vars(sqlite_utils_utils)["sqlite3"] is not sqlite3:
+        raise EventStoreError("sqlite_utils uses another SQLite library than Python: uninstall pysqlite3")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > FORMAT:
+        raise EventStoreError(f"the log has format {version}; this program knows {FORMAT}")
+    db = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
+    if version:
+        if version < FORMAT:
+            _bring_up_to_date(connection, version)
+        missing = {*_TABLES, "seq_index"} - set(db.table_names())
+        if missing:
+            raise EventStoreError(f"the log lacks its tables {', '.join(sorted(missing))}")
+        return False
+    if db.table_names():
+        raise EventStoreError("the file holds tables that are not a log's")
+    for name, (columns, key) in _TABLES.items():
+        db.table(name).create(columns, pk=key, not_null=set(columns), strict=True)
+    for name, over in _UNIQUE.items():
+        db.table(name).create_index(over, index_name=f"{name}_unique", unique=True)
+    connection.execute(_SEQ_INDEX)
+    connection.execute(_PRUNED_BY_SEQ)
+    seq_index.put_mark(connection, 0)
+    connection.execute(f"PRAGMA user_version={FORMAT}")
+    return True
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """One pass over the events, each checked against the chain: some seconds for each million."""
+    _log.info("log_brought_up_to_date", format=version, to=FORMAT)
+    for table in (*SUMMED, "pruned"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
+    for table, columns in SUMMED.items():
+        listed = ", ".join(columns)
+        connection.execute(f"UPDATE {table} SET crc = row_crc('{table}', {listed})")  # noqa: S608  constants
+    connection.execute(_PRUNED_BY_SEQ)
+    connection.execute("DROP INDEX event_unique" if version == 1 else "DROP TABLE seq_index")
+    connection.execute(_SEQ_INDEX)
+    seq_index.put_mark(connection, 0)
+    seq_index.catch_up(connection)
+    connection.execute(f"PRAGMA user_version={FORMAT}")
+    _log.info("log_is_up_to_date", format=FORMAT)
+
+
+def make_index(connection: sqlite3.Connection) -> None:
+    """The table of `huahuo.eventstore.sqlite.seq_index`, empty."""
+    connection.execute(_SEQ_INDEX)
+
+
+def is_old(connection: sqlite3.Connection) -> bool:
+    """Whether the log has a format without checksums."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return 0 < version < _FIRST_WITH_SUMS
+
+
+def _show_without_sums(connection: sqlite3.Connection) -> None:
+    """Let a log of an older format be read as one of today whose checksums are not known."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    for table in (*SUMMED, "pruned"):
+        connection.execute(f"CREATE TEMP VIEW {table} AS SELECT *, NULL AS crc FROM main.{table}")  # noqa: S608
+    places = "main.event" if version == 1 else "main.seq_index"
+    connection.execute(
+        f"CREATE TEMP VIEW seq_index AS SELECT stream, seq, position, NULL AS crc FROM {places}"  # noqa: S608
+    )
+
+
+def _set(connection: sqlite3.Connection, pragmas: Iterable[str]) -> None:
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def sqlite_version() -> str:
+    """The version of the one SQLite library in the process."""
+    return sqlite3.sqlite_version

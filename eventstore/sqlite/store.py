@@ -1,0 +1,498 @@
+"""Writing a SQLite log: one connection, one transaction a group, and the care of the files.
+
+This connection is the only one that checkpoints: SQLite before 3.51.3 can corrupt a write-ahead log
+when one connection checkpoints while another commits.
+"""
+
+import contextlib
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from zlib import crc32
+
+import msgspec
+import structlog
+
+from huahuo.eventstore.core.kept import AckClients, CommandCounts, KeptLimits
+from huahuo.eventstore.core.storage_port import DropSealed, Group, Loaded, Prune, PutAcks, PutCommand, Shred
+from huahuo.eventstore.core.sums import must_fit, row_crc
+from huahuo.eventstore.errors import Corrupt, Detached, InUse, Unavailable
+from huahuo.eventstore.limits import INT64_MAX
+from huahuo.eventstore.model import CommandKey, CommandRecord, StoredEvent
+from huahuo.eventstore.sqlite import seq_index, wal
+from huahuo.eventstore.sqlite.changes import Values, statements
+from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
+from huahuo.eventstore.sqlite.events import Names
+from huahuo.eventstore.sqlite.files import Files
+from huahuo.eventstore.sqlite.mark import MarkFile
+from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_command, select_end, translated
+from huahuo.eventstore.sqlite.schema import COMMAND_FITS, WAL_CHECKPOINT_BYTES, connect_writer
+from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
+from huahuo.eventstore.sqlite.summing import crc_at
+
+COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
+WAL_BYTES_MAX = 64 << 20
+_WAL_LONG_BYTES = 8 << 20
+"""Longer than checkpoints that go through leave it."""
+_WAL_STEP_BYTES = 4 << 20
+"""By so much more, if a reader of older pages kept it from being emptied, before that is tried again."""
+WAL_ROOM_BYTES = 512 << 10
+"""So long the write-ahead log is made first, and four times as long, where SQLite checkpoints, when that is
+full: each step may keep a commit waiting (about 1 ms a MiB), and a process that writes little needs little.
+"""
+_SMALL_COMMIT_BYTES = 64 << 10
+"""In the write-ahead log, on average; larger ones gain less from room than it costs to make."""
+_BUSY_TIMEOUT_MS = 5000
+_TRUNCATE_WAIT_MS = 250
+_PRUNE_PAUSE_MS = 1000
+_PRUNE_ROWS_MIN = 64
+_SWEEP_ROWS_MIN = 256
+_SWEEP_ROWS_EACH = 64
+"""For each new record so many old ones are looked at: a user with one in 64 records is kept at its bound."""
+_SWEEP_USERS = 4
+_SWEPT_MAX = 10_000
+
+_OLDEST = "(SELECT rowid, * FROM command ORDER BY rowid LIMIT :limit) WHERE ts < :before_ms"
+_FORGET_OLDEST = (
+    f"DELETE FROM command WHERE rowid IN (SELECT rowid FROM {_OLDEST}) AND rowid <="  # noqa: S608  constants
+    f" (SELECT rowid FROM {_OLDEST} AND {COMMAND_FITS} ORDER BY rowid DESC LIMIT 1) RETURNING user"
+)
+"""Rows lie in the order of their ages: one whose `ts` was damaged goes with a later one, never too early."""
+
+INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_EVENT_COLUMNS = INSERT_EVENT.count("?")
+_INSERTS = tuple(
+    (rows, INSERT_EVENT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (rows - 1))
+    for rows in (256, 128, 64, 32, 16, 8, 4, 2, 1)
+)
+"""(rows, statement), the largest first: any number of rows in few statements, of which each lets go of the
+interpreter lock and has to win it back. Beyond 256 rows a statement costs more than it saves."""
+
+_log = structlog.get_logger(__name__)
+
+
+class SqliteStore:
+    """Implements `store.Store`."""
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, names: Names, unindexed: Unindexed,
+        reads: SqliteReads, lock: DirectoryLock, epoch: int, log_id: str, mark: MarkFile,
+        limits: KeptLimits,
+    ) -> None:  # fmt: skip
+        self._path = path
+        self._wal = f"{path}-wal"
+        self._connection = connection
+        self._names = names
+        self._unindexed = unindexed
+        self._reads = reads
+        self._lock = lock
+        self._epoch = str(epoch).encode()
+        self._log_id = log_id
+        self._mark = mark
+        self._side_files = (self._wal, f"{path}-shm")
+        self._files = Files(str(path), *self._side_files, str(path.with_name(LOCK)))
+        self._detached = ""
+        self._prune_at_ms = 0  # on the clock of the command records
+        self._limits = limits
+        self._swept: dict[str, int] = {}  # of users that had too many records: the row looked at last
+        self._count_kept()
+        self._crcs: dict[int, int] = {}
+        """The running checksum of each stream that was written to, by its number."""
+        # Bytes of the write-ahead log: how long it was made, and beyond which length it needs care.
+        self._care_above = self._filled = wal.size_bytes(self._wal)
+        self._commits = 0  # since it was `_filled` up to there
+        self._erasing = False
+        self._fenced = False
+        self._unproven = False  # a new connection took over frames that nobody knows to be synced
+
+    # -- Lookup
+
+    def find_command(self, key: CommandKey) -> CommandRecord | None:
+        """See `Lookup`."""
+        try:
+            return select_command(self._connection, key)
+        except sqlite3.Error as error:
+            raise translated(error) from None
+
+    def wrapped_key(self, owner: str) -> bytes | None:
+        """See `Lookup`."""
+        sql = "SELECT wrapped, crc FROM data_key WHERE owner = ?"
+        try:
+            row = self._connection.execute(sql, (owner,)).fetchone()
+        except sqlite3.Error as error:
+            raise translated(error) from None
+        if row is None:
+            return None
+        must_fit(row[1], "data_key", owner, row[0])
+        wrapped: bytes = row[0]
+        return wrapped
+
+    # -- Store
+
+    def commit(self, group: Group) -> None:
+        """See `Store`. What was erased is then in no file any more (soon, if a reader hinders)."""
+        if self._detached:
+            raise Detached(self._detached)
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            self._fence()
+            rows: list[Row] = []
+            if group.events:
+                self._insert(group.events)
+                rows = self._summed(group.events)
+            if any(isinstance(change, Prune) for change in group.changes):
+                moving = self._unindexed.all()  # what is pruned leaves the table, and must be nowhere else
+            else:
+                moving = self._unindexed.due(len(group.events))
+            seq_index.write(connection, moving)
+            for change in group.changes:
+                for sql, values in statements(change):
+                    connection.execute(sql, values)
+            self._bound_acks(group)
+            self._bound_commands(group)
+            connection.execute("COMMIT")
+            self._commits += 1
+            self._unindexed.moved(moving)
+            self._unindexed.add(rows)
+        except BaseException as error:
+            # At once: an open transaction would keep out a writer that has taken over.
+            self._crcs.clear()
+            with contextlib.suppress(sqlite3.Error):
+                self._roll_back()
+            if isinstance(error, sqlite3.Error):
+                raise translated(error) from None
+            raise
+        self._check_files()
+        if group.events:
+            last = group.events[-1]
+            self._mark.write(last.position, last.chain)
+        if any(isinstance(change, Shred | DropSealed) for change in group.changes):
+            self._erasing = True
+            self._truncate(_TRUNCATE_WAIT_MS)
+
+    def recover(self) -> Loaded:
+        """See `Store`. Rolling back on the same connection keeps unsynced frames invisible for good.
+
+        A new connection could find such frames in the page cache and take them for durable; it is
+        made only if this one is beyond use, and then empties the write-ahead log before it reads.
+        """
+        self._lock.distrust()
+        self._crcs.clear()
+        self._check_files(*self._side_files)
+        loaded = self._recover()
+        self._mark.write(loaded.position, loaded.chain)  # what was durable will be told
+        try:
+            self._count_kept()
+        except sqlite3.Error as error:
+            raise translated(error) from None
+        return loaded
+
+    def _recover(self) -> Loaded:
+        try:
+            self._roll_back()
+            return self._load_durable()
+        except sqlite3.Error:
+            try:
+                self._connection.close()
+                self._connection = connect_writer(self._path)
+                self._unproven = True
+                loaded = self._load_durable()
+                self._files.note(*self._side_files)  # SQLite may have made them again
+            except sqlite3.Error as error:
+                raise translated(error) from None
+            return loaded
+
+    def care_due(self) -> bool:
+        """See `Store`."""
+        return not (self._fenced or self._detached) and (
+            self._erasing or wal.size_bytes(self._wal) > self._care_above
+        )
+
+    def care(self) -> None:
+        """See `Store`: makes room in the write-ahead log, and empties one that readers made long.
+
+        Checkpoints are SQLite's (`wal_autocheckpoint`): it alone knows how many frames the file holds, which
+        is written from its start again behind each.
+        """
+        size = wal.size_bytes(self._wal)
+        if not self._erasing and size < WAL_BYTES_MAX:
+            self._make_room(size)
+        elif not self._truncate(_TRUNCATE_WAIT_MS if size >= WAL_BYTES_MAX else 0):
+            self._care_above = size + _WAL_STEP_BYTES
+
+    def close(self) -> None:
+        """See `Store`. Notes where the log ends, unless that could not be made sure.
+
+        Raises:
+            Detached: a file of the log was deleted, moved or replaced. All is released.
+        """
+        self._reads.close()
+        left: Left | None = None
+        try:
+            if not (self._fenced or self._detached):
+                self._check_files()
+                left = self._settle()
+        except (sqlite3.Error, InUse) as error:
+            _log.warning("unclean_close", reason=str(error))
+        except Detached:
+            pass  # said at the end
+        finally:
+            if self._fenced or self._detached:
+                # SQLite would delete the write-ahead log by its name: maybe that of another log by now.
+                self._connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+            self._connection.close()
+            self._mark.close()
+            self._lock.leave(left)
+        if self._detached:
+            raise Detached(self._detached)
+
+    def _check_files(self, *but: str) -> None:
+        """Raises Detached, now and for good, if a path no longer leads to the file that is written."""
+        path = self._files.changed(*but) if but else self._files.changed_now()
+        if path is not None:
+            self._detached = (
+                f"{path} was deleted, moved or replaced while the log was open: nothing is written any"
+                " more; stop the service, then put the file back or restore a backup"
+            )
+            _log.error("log_file_gone", path=path)
+            raise Detached(self._detached)
+
+    def _count_kept(self) -> None:
+        """Without a look at checksums: what is counted decides no more than how much is forgotten."""
+        execute = self._connection.execute
+        clients = execute("SELECT user, client FROM ack GROUP BY user, client ORDER BY max(rowid)")
+        self.ack_clients = AckClients(self._limits, clients)
+        self.commands = CommandCounts(
+            self._limits, execute("SELECT user, count(*) FROM command GROUP BY user")
+        )
+
+    def load(self) -> Loaded:
+        """Read where the log stands."""
+        return load(self._connection, self._names, self._unindexed, summed=True)
+
+    def _load_durable(self) -> Loaded:
+        if self._unproven and not self._checkpoint("TRUNCATE"):
+            raise Unavailable("the write-ahead log could not be emptied after a failed write")
+        self._unproven = False
+        return self.load()
+
+    def _settle(self) -> Left:
+        """Empty the write-ahead log and say where the log ends."""
+        self._roll_back()
+        self._index_all()
+        self._checkpoint("TRUNCATE")
+        position, chain = select_end(self._connection)
+        return Left(log=self._log_id, position=position, chain=chain.hex())
+
+    def _index_all(self) -> None:
+        """So that the next opening has nothing to look for."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._fence()
+        seq_index.write(self._connection, self._unindexed.all())
+        self._connection.execute("COMMIT")
+
+    # -- inside a transaction
+
+    def _fence(self) -> None:
+        """Another epoch means that somebody took the directory over in spite of the lock."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = 'writer_epoch'").fetchone()
+        if row is None or row[0] != self._epoch:
+            self._fenced = True
+            raise InUse(f"{self._path.parent} was taken over by another writer")
+
+    def _insert(self, events: list[StoredEvent]) -> None:
+        names = self._names
+        try:
+            values = _values(events, names)
+        except KeyError:  # few groups hold a name that is new
+            self._name_streams({e.stream for e in events if e.stream not in names.streams})
+            self._name_texts({text for e in events for text in (e.type, e.build)} - names.ids.keys())
+            values = _values(events, names)
+        execute = self._connection.execute
+        start, end = 0, len(values)
+        for rows, sql in _INSERTS:
+            width = rows * _EVENT_COLUMNS
+            while end - start >= width:
+                execute(sql, values if width == end else values[start : start + width])
+                start += width
+
+    def _summed(self, events: list[StoredEvent]) -> list[Row]:
+        """Where `events` stand, each with the running checksum of its stream."""
+        streams, crcs = self._names.streams, self._crcs
+        rows: list[Row] = []
+        add = rows.append
+        for e in events:
+            stream = streams[e.stream]
+            before = crcs.get(stream)
+            if before is None:
+                before = self._crc_before(stream, e)
+            crcs[stream] = crc = crc32(e.body, crc32(b",", before))
+            add((stream, e.seq, e.position, crc))
+        return rows
+
+    def _crc_before(self, stream: int, event: StoredEvent) -> int:
+        held = self._unindexed.split(stream, event.seq - 2, event.seq - 1, 1)
+        if held.crcs:
+            return held.crcs[0]
+        crc = crc_at(self._connection, stream, event.seq - 1, event.stream)
+        if crc is None:
+            raise Corrupt(f"stream {event.stream}", f"the index has no event {event.seq - 1}")
+        return crc
+
+    def _name_streams(self, new: Iterable[str]) -> None:
+        names = self._names
+        for name in sorted(new):
+            number = self._connection.execute("INSERT INTO stream VALUES (NULL, ?, 1, 0)", (name,)).lastrowid
+            assert number is not None
+            self._connection.execute(
+                "UPDATE stream SET crc = ? WHERE id = ?", (row_crc("stream", number, name, 1), number)
+            )
+            names.streams[name] = number
+            names.stream_names[number] = name
+
+    def _name_texts(self, new: Iterable[str]) -> None:
+        names = self._names
+        for text in sorted(new):
+            number = self._connection.execute("INSERT INTO name VALUES (NULL, ?, 0)", (text,)).lastrowid
+            assert number is not None
+            crc = row_crc("name", number, text)
+            self._connection.execute("UPDATE name SET crc = ? WHERE id = ?", (crc, number))
+            names.ids[text] = number
+            names.texts[number] = text
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _bound_acks(self, group: Group) -> None:
+        for change in group.changes:
+            if isinstance(change, PutAcks):
+                gone = [one for ack in change.acks for one in self.ack_clients.use(ack.user, ack.client)]
+                for one in gone:
+                    self._connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
+
+    def _bound_commands(self, group: Group) -> None:
+        """Forget the oldest answers, always more than the group brings: so no backlog ever grows.
+
+        Rows lie in the order of their commits: no index is needed.
+        """
+        counts = self.commands
+        new = 0
+        for change in group.changes:
+            if isinstance(change, PutCommand):
+                new += 1
+                counts.add(change.record.key.user, 1)
+        limit = _PRUNE_ROWS_MIN + 2 * new
+        before_ms = group.age_ms - COMMANDS_KEPT_MS
+        if group.age_ms >= self._prune_at_ms and self._forget_oldest(limit, before_ms) < limit:
+            sql = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
+            oldest = self._connection.execute(sql).fetchone()
+            due_ms = (oldest[0] if oldest else group.age_ms) + COMMANDS_KEPT_MS
+            self._prune_at_ms = max(due_ms, group.age_ms + _PRUNE_PAUSE_MS)
+        if counts.too_many:
+            self._forget_oldest(min(limit, counts.too_many), INT64_MAX)
+        for user in list(counts.over)[:_SWEEP_USERS]:
+            self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
+
+    def _forget_oldest(self, limit: int, before_ms: int) -> int:
+        """Of the `limit` oldest records those from before `before_ms`; how many."""
+        return self._forgotten(_FORGET_OLDEST, {"limit": limit, "before_ms": before_ms})
+
+    def _sweep(self, user: str, limit: int) -> None:
+        """Look through the next `limit` records for the oldest of a user that has too many."""
+        sql = "SELECT rowid, user FROM command WHERE rowid > ? ORDER BY rowid LIMIT ?"
+        rows = self._connection.execute(sql, (self._swept.get(user, 0), limit)).fetchall()
+        chosen = [row for row, owner in rows if owner == user][: self.commands.over[user]]
+        if len(self._swept) > _SWEPT_MAX:
+            self._swept.clear()
+        if len(chosen) == self.commands.over[user]:
+            self._swept[user] = chosen[-1]
+        else:
+            self._swept[user] = rows[-1][0] if rows else 0  # at the end: from the start again
+        if chosen:
+            self._forgotten(
+                "DELETE FROM command WHERE rowid IN (SELECT value FROM json_each(?)) RETURNING user",
+                (msgspec.json.encode(chosen).decode(),),
+            )
+
+    def _forgotten(self, sql: str, values: Values) -> int:
+        users = Counter(user for (user,) in self._connection.execute(sql, values).fetchall())
+        for user, count in users.items():
+            self.commands.add(user, -count)
+        return users.total()
+
+    # -- the files
+
+    def _make_room(self, size: int) -> None:
+        """Lengthen the write-ahead log of `size` bytes, so that the next commits need not."""
+        small = size - self._filled <= self._commits * _SMALL_COMMIT_BYTES
+        self._filled, self._commits = size, 0
+        if size >= _WAL_LONG_BYTES:
+            self._checkpoint("PASSIVE")  # says what keeps SQLite's own from going through
+            self._care_above = WAL_BYTES_MAX - 1
+            return
+        if size >= WAL_CHECKPOINT_BYTES:
+            self._care_above = _WAL_LONG_BYTES
+            return
+        self._care_above = min(max(WAL_ROOM_BYTES, 4 * size), WAL_CHECKPOINT_BYTES)
+        if not small:
+            return
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._fence()
+            wal.extend(self._wal, self._care_above)
+        except (OSError, sqlite3.Error) as error:
+            # Commits make their own room, or say why they cannot; until the next checkpoint.
+            self._care_above = WAL_CHECKPOINT_BYTES
+            _log.warning("write_ahead_log_not_lengthened", reason=str(error))
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                self._roll_back()
+
+    def _truncate(self, wait_ms: int) -> bool:
+        """Empty the write-ahead log, waiting at most `wait_ms` for readers of older pages; whether it was."""
+        self._connection.execute(f"PRAGMA busy_timeout={wait_ms}")
+        try:
+            emptied = self._checkpoint("TRUNCATE")
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        if emptied:
+            self._erasing = False
+            self._care_above = self._filled = self._commits = 0
+        return emptied
+
+    def _checkpoint(self, mode: str) -> bool:
+        """Whether it went through; a failure costs disk space, never truth."""
+        try:
+            busy, pages, done = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        except sqlite3.Error as error:
+            _log.warning("checkpoint_failed", mode=mode, reason=str(error))
+            return False
+        if busy:
+            _log.warning("checkpoint_blocked_by_a_reader", mode=mode, pages=pages, done=done)
+        return not busy
+
+
+def _values(events: list[StoredEvent], names: Names) -> list[object]:
+    """The rows of `events`, one after the other. Raises KeyError for a name that has no number yet."""
+    streams, ids = names.streams, names.ids
+    values: list[object] = []
+    for e in events:
+        values += (
+            e.position,
+            streams[e.stream],
+            e.seq,
+            ids[e.type],
+            e.version,
+            e.ts_ms,
+            e.entity,
+            e.principal,
+            e.command_id,
+            e.cause,
+            ids[e.build],
+            e.body,
+            e.chain,
+        )
+    return values

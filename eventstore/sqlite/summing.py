@@ -1,0 +1,92 @@
+"""Reading events with the running checksums of their streams, each checked against the hash chain."""
+
+import sqlite3
+from collections.abc import Iterator
+from itertools import chain as concatenated
+from typing import NamedTuple
+
+from huahuo.eventstore.core.chain import GENESIS, link
+from huahuo.eventstore.core.sums import crc_after, crc_of_name, unlike
+
+_PAGE_EVENTS = 1000
+_EVENTS = (
+    "SELECT position, stream, seq, type, body, version, ts, entity, principal, command_id, cause, build,"
+    " chain FROM event WHERE position > ? ORDER BY position LIMIT ?"
+)
+_PRUNED = (
+    "SELECT position, stream, seq, chain FROM pruned WHERE position > ? AND position < ? ORDER BY position"
+)
+_TOMBSTONE_COLUMNS = 4
+
+
+def crc_at(connection: sqlite3.Connection, stream: int, seq: int, name: str) -> int | None:
+    """The running checksum of `stream` after event `seq`, kept or pruned; None if it is not known."""
+    if not seq:
+        return crc_of_name(name)
+    for table in ("seq_index", "pruned"):  # in this order: what is pruned meanwhile moves that way
+        sql = f"SELECT crc FROM {table} WHERE stream = ? AND seq = ?"  # noqa: S608  two constants
+        row = connection.execute(sql, (stream, seq)).fetchone()
+        if row is not None:
+            crc: int | None = row[0]
+            return crc
+    return None
+
+
+class Walked(NamedTuple):
+    """An event, or what stays of a pruned one. `fits`: it is what was written; else `crc` does not fit."""
+
+    stream: int
+    seq: int
+    position: int
+    crc: int
+    is_pruned: bool
+    fits: bool
+
+
+def walk(connection: sqlite3.Connection, after: int) -> Iterator[Walked]:
+    """Everything behind position `after`, pruned or not."""
+    streams = dict(connection.execute("SELECT id, name FROM stream"))
+    texts = dict(connection.execute("SELECT id, text FROM name"))
+    known: dict[int, tuple[int, int]] = {}
+    before = _link_at(connection, after)
+    position = after
+    while rows := connection.execute(_EVENTS, (position, _PAGE_EVENTS)).fetchall():
+        end = rows[-1][0]
+        if end - position != len(rows):
+            pruned = connection.execute(_PRUNED, (position, end)).fetchall()
+            rows = sorted(concatenated(rows, pruned), key=lambda row: row[0])
+        for row in rows:
+            position, stream, seq = row[:3]
+            last, crc = known.get(stream) or (seq - 1, None)
+            if crc is None:
+                crc = crc_at(connection, stream, seq - 1, streams.get(stream, ""))
+            fits = crc is not None and seq == last + 1 and stream in streams
+            crc = crc or 0
+            if len(row) == _TOMBSTONE_COLUMNS:
+                before = row[3]
+            else:
+                try:
+                    facts = (
+                        position, streams[stream], seq, texts[row[3]], *row[4:11], texts[row[11]],
+                    )  # fmt: skip
+                    fits = fits and before is not None and link(before, facts) == row[12]
+                    crc = crc_after(crc, row[4])
+                except (KeyError, TypeError, ValueError):
+                    fits = False
+                before = row[12]
+            if not fits:
+                crc = unlike(crc)
+            known[stream] = (seq, crc)
+            yield Walked(stream, seq, position, crc, len(row) == _TOMBSTONE_COLUMNS, fits)
+
+
+def _link_at(connection: sqlite3.Connection, position: int) -> bytes | None:
+    if not position:
+        return GENESIS
+    for table in ("event", "pruned"):
+        sql = f"SELECT chain FROM {table} WHERE position = ?"  # noqa: S608  two constants
+        row = connection.execute(sql, (position,)).fetchone()
+        if row is not None:
+            found: bytes = row[0]
+            return found
+    return None

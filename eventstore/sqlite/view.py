@@ -1,0 +1,149 @@
+"""Looking into a log without writing it: beside a running service, or at a copy of its directory.
+
+For audit and replay. On a live directory the files are read where they are, in short transactions. A
+directory that nobody writes is never touched either: its files are copied to a private temporary
+directory first, because SQLite would create files beside them.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from huahuo.eventstore.core.reader import LogReader
+from huahuo.eventstore.core.storage_port import Loaded, Place
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.executor import Executor, ThreadExecutor
+from huahuo.eventstore.sqlite.directory_lock import LOCK
+from huahuo.eventstore.sqlite.events import Names
+from huahuo.eventstore.sqlite.loss import missing_from
+from huahuo.eventstore.sqlite.mark import MARK
+from huahuo.eventstore.sqlite.reads import SqliteReads
+from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.seq_index import UNINDEXED_MAX, Unindexed
+
+
+class SqliteView(LogReader):
+    """The reading half of a `Log`: no append, no secrets. `live` says whether somebody writes it."""
+
+    def __init__(
+        self,
+        reads: SqliteReads,
+        loaded: Loaded,
+        executor: Executor,
+        path: Path,
+        copy: tempfile.TemporaryDirectory[str] | None,
+        missing: str | None = None,
+    ) -> None:
+        super().__init__(loaded.log_id, reads, executor, lambda: self._here)
+        self.live = copy is None
+        self.path = path
+        """The database file that is read."""
+        self.missing = missing
+        """What its mark says is missing from a log that nobody writes, None if nothing is known."""
+        self._here = _place(loaded)
+        self._files = reads
+        self._executor = executor
+        self._copy = copy
+
+    @classmethod
+    async def open(cls, directory: Path) -> Self:
+        """Open the log in `directory`, which may be in use and may be read-only.
+
+        Raises:
+            EventStoreError: there is no log, or it cannot be read.
+        """
+        executor = ThreadExecutor(1, "log-view")
+        try:
+            reads, loaded, copy, missing = await executor.run(lambda: _open(directory))
+        except BaseException:
+            executor.close()
+            raise
+        folder = directory if copy is None else Path(copy.name)
+        return cls(reads, loaded, executor, folder / DATABASE, copy, missing)
+
+    @classmethod
+    async def of_file(cls, path: Path) -> Self:
+        """Open the database file `path` where it is; nobody else may be at it. Raises as `open`."""
+        executor = ThreadExecutor(1, "log-view")
+        try:
+            reads, loaded = await executor.run(lambda: _load(path))
+        except BaseException:
+            executor.close()
+            raise
+        view = cls(reads, loaded, executor, path, None)
+        view.live = False
+        return view
+
+    async def refresh(self) -> bool:
+        """Look how far a live log goes by now; returns whether it moved."""
+        loaded = await self._read(self._files.load)
+        moved = loaded.position != self._here.position
+        self._here = _place(loaded)
+        return moved
+
+    async def close(self) -> None:
+        """Let go of the files. Idempotent."""
+        if self._stopped:
+            return
+        await self._stop_reading()
+        self._files.close()
+        self._executor.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+
+def _place(loaded: Loaded) -> Place:
+    return Place(loaded.position, loaded.chain, loaded.heads)
+
+
+def _open(
+    directory: Path,
+) -> tuple[SqliteReads, Loaded, tempfile.TemporaryDirectory[str] | None, str | None]:
+    if not (directory / DATABASE).is_file():
+        raise EventStoreError(f"there is no log in {directory}")
+    copy = _copied(directory)
+    folder = directory if copy is None else Path(copy.name)
+    try:
+        missing = None if copy is None else missing_from(folder)
+        reads, loaded = _load(folder / DATABASE)
+    except BaseException:
+        if copy is not None:
+            copy.cleanup()
+        raise
+    return reads, loaded, copy, missing
+
+
+def _load(path: Path) -> tuple[SqliteReads, Loaded]:
+    reads = SqliteReads(path, Names(), Unindexed(UNINDEXED_MAX))
+    try:
+        return reads, reads.load()
+    except BaseException:
+        reads.close()
+        raise
+
+
+def _copied(directory: Path) -> tempfile.TemporaryDirectory[str] | None:
+    """A private copy of the files, None if a writer has them open. No writer can start meanwhile."""
+    try:
+        lock = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return _copy(directory)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    else:
+        return _copy(directory)
+    finally:
+        os.close(lock)
+
+
+def _copy(directory: Path) -> tempfile.TemporaryDirectory[str]:
+    copy = tempfile.TemporaryDirectory(prefix="huahuo-view-")
+    for name in (DATABASE, f"{DATABASE}-wal", MARK):
+        if (directory / name).exists():
+            shutil.copyfile(directory / name, Path(copy.name) / name)
+    return copy

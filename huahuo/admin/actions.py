@@ -1,0 +1,260 @@
+"""What admins may do to and ask of the log over the wire: `audit`, `audit_record`, `shred`, `compact`."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import structlog
+from msgspec import Meta
+
+from huahuo.admin.record_event import recorded_event
+from huahuo.admin.rows import wire_row
+from huahuo.admin.times import moment
+from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
+from huahuo.eventstore.audit.index import Where
+from huahuo.eventstore.audit.questions import PAGE_ROWS_MAX, Audit
+from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.receipts import AUDIT_STREAM
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.model import Append, Appended, CommandRecord, Duplicate, NewEvent
+from huahuo.mailcheck.api.params import Id
+from huahuo.mailcheck.events import mailbox_stream
+from huahuo.transport.commands.api import (
+    Call,
+    CommandSpec,
+    Refusal,
+    Registry,
+    Reply,
+    error_reply,
+    from_record,
+    json_reply,
+)
+from huahuo.transport.protocol.codes import ErrorCode
+
+SHREDDED = "secrets_shredded"
+BEHIND_EVENTS_MAX = 20_000
+"""A query waits for so much of the index; for more it is told to come back."""
+_VALUES_MAX = 100
+
+_log = structlog.get_logger(__name__)
+
+
+class AuditWhere(msgspec.Struct, frozen=True, kw_only=True):
+    """PROTOCOL 9's `where`; all that is given must hold."""
+
+    stream: str = ""
+    type: Annotated[tuple[str, ...], Meta(max_length=_VALUES_MAX)] = ()
+    principal: str = ""
+    email_id: Id | None = None
+    entity: str = ""
+    command_id: str = ""
+    since: str = ""
+    until: str = ""
+    text: str = ""
+
+
+class AuditParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of `audit`."""
+
+    where: AuditWhere = AuditWhere()
+    after: Annotated[int, Meta(ge=0)] = 0
+    limit: Annotated[int, Meta(ge=1, le=PAGE_ROWS_MAX)] = 100
+
+
+class RecordParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of `audit_record`."""
+
+    doing: Annotated[str, Meta(min_length=1, max_length=100)]
+    what: dict[str, Any] = {}
+
+
+class ShredParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of `shred`."""
+
+    email_id: Id
+
+
+class CompactParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of `compact`."""
+
+    older_than_s: Annotated[float, Meta(ge=0)]
+    keep: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    types: Annotated[tuple[str, ...], Meta(min_length=1, max_length=_VALUES_MAX)] = ("check_progress",)
+
+
+PRUNABLE = frozenset({"check_progress"})
+"""What no fold needs more than the last of. Other types hold facts."""
+
+
+class LogCare:
+    """Registers the actions over one log. The index is opened by the first query."""
+
+    def __init__(
+        self, log: StoreLog, ambient: Ambient, *, index: Path | None, executor: Executor | None = None
+    ) -> None:
+        self._log = log
+        self._ambient = ambient
+        self._path = index
+        self._executor = executor
+        self._audit: Audit | None = None
+        self._opening = asyncio.Lock()
+        self._building: asyncio.Task[None] | None = None
+        self._compacting = asyncio.Lock()
+
+    def register(self, registry: Registry) -> None:
+        """Offer the actions, to admins."""
+        registry.command(CommandSpec("audit", AuditParams, self._query, query=True, admin=True))
+        registry.command(CommandSpec("audit_record", RecordParams, self._record, admin=True))
+        registry.command(CommandSpec("shred", ShredParams, self._shred, admin=True))
+        registry.command(CommandSpec("compact", CompactParams, self._compact, admin=True))
+
+    async def close(self) -> None:
+        """Stop building the index and let go of it."""
+        if self._building is not None:
+            self._building.cancel()
+            await asyncio.wait((self._building,))
+        if self._audit is not None:
+            await self._audit.close()
+
+    async def _query(self, call: Call[AuditParams]) -> Reply:
+        asked = call.params
+        try:
+            where = where_of(asked.where)
+        except ValueError as error:
+            return _invalid(str(error))
+        upto = self._log.position  # what this query itself leaves in the log is not part of its answer
+        try:
+            event = recorded_event(
+                "audit", {**where.described(), "after": asked.after}, self._ambient.now_ms()
+            )
+        except ValueError as error:
+            return _invalid(str(error))
+        await self._append(call, event)
+        audit = await self._opened()
+        if await audit.behind() > BEHIND_EVENTS_MAX:
+            return self._not_yet(audit, await audit.behind())
+        await audit.catch_up()
+        try:
+            page = await audit.page(where, after=asked.after, upto=upto, limit=asked.limit)
+        except ValueError as error:
+            return _invalid(str(error))
+        rows = [wire_row(row) for row in page.rows]
+        return json_reply({"type": "audit_result", "rows": rows, "next": page.next})
+
+    async def _record(self, call: Call[RecordParams]) -> Reply:
+        asked = call.params
+        try:
+            event = recorded_event(asked.doing, asked.what, self._ambient.now_ms())
+        except ValueError as error:
+            return _invalid(str(error))
+        return await self._done(call, event)
+
+    async def _shred(self, call: Call[ShredParams]) -> Reply:
+        owner = mailbox_stream(call.params.email_id)
+        if not self._log.head(owner).seq:
+            return error_reply(Refusal(ErrorCode.NOT_FOUND, "邮箱不存在"))
+        return await self._done(call, shredding(owner, self._ambient.now_ms()), shred=(owner,))
+
+    async def _compact(self, call: Call[CompactParams]) -> Reply:
+        asked = call.params
+        try:
+            policy = policy_of(asked, self._ambient.now_ms())
+        except ValueError as error:
+            return _invalid(str(error))
+        if self._compacting.locked():
+            return error_reply(Refusal(ErrorCode.BUSY, "正在压缩"))
+        async with self._compacting:
+            pruned = await compact(self._log, policy, self._ambient, call.principal.name)
+        return json_reply({"type": "success", "message": "压缩完成", "pruned": pruned})
+
+    async def _done(self, call: Call[Any], event: NewEvent, shred: tuple[str, ...] = ()) -> Reply:
+        """Append `event`, keep the answer with it, and answer."""
+        body = json_bytes({"type": "success", "message": "完成"})
+        written = await self._append(call, event, body, shred)
+        if isinstance(written, Duplicate):
+            return from_record(written.command)
+        at = (event.stream, written.seq_of(event.stream))
+        return Reply(body=body, at=at, recorded=call.key is not None)
+
+    async def _append(
+        self, call: Call[Any], event: NewEvent, body: bytes = b"", shred: tuple[str, ...] = ()
+    ) -> Appended | Duplicate:
+        record = None
+        if body and call.key is not None:
+            record = CommandRecord(call.key, call.fingerprint, body, event.stream)
+        return await self._log.append(
+            Append(
+                ts_ms=self._ambient.now_ms(), events=(event,), command=record,
+                principal=call.principal.name, command_id=call.command_id, shred=shred,
+            )
+        )  # fmt: skip
+
+    async def _opened(self) -> Audit:
+        async with self._opening:
+            if self._audit is None:
+                self._audit = await Audit.open(self._log, self._path, self._executor)
+            return self._audit
+
+    def _not_yet(self, audit: Audit, behind: int) -> Reply:
+        """Bring the index forward beside the service, and say how far it is."""
+        if self._building is None or self._building.done():
+            self._building = asyncio.create_task(self._build(audit), name="audit index")
+        return error_reply(
+            Refusal(ErrorCode.BUSY, "审计索引正在建立，请稍后重试", f"the index has {behind} events to read")
+        )
+
+    @staticmethod
+    async def _build(audit: Audit) -> None:
+        try:
+            await audit.catch_up()
+        except EventStoreError as error:
+            _log.warning("audit_index_not_built", reason=str(error))
+
+
+def where_of(asked: AuditWhere) -> Where:
+    """The question as the index takes it.
+
+    Raises:
+        ValueError: a time is malformed, or `email_id` and `entity` contradict each other.
+    """
+    entity = asked.entity
+    if asked.email_id is not None:
+        named = mailbox_stream(asked.email_id)
+        if entity not in ("", named):
+            raise ValueError("email_id: another mailbox than entity names")
+        entity = named
+    return Where(
+        stream=asked.stream,
+        types=asked.type,
+        principal=asked.principal,
+        entity=entity,
+        command_id=asked.command_id,
+        since=moment(asked.since),
+        until=moment(asked.until),
+        text=asked.text,
+    )
+
+
+def policy_of(asked: CompactParams, now_ms: int) -> Policy:
+    """What may go.
+
+    Raises:
+        ValueError: a type is named that holds facts.
+    """
+    if facts := set(asked.types) - PRUNABLE:
+        raise ValueError(f"types: {', '.join(sorted(facts))} cannot be pruned")
+    before_ms = now_ms - round(asked.older_than_s * 1000)
+    return Policy(types=frozenset(asked.types), before_ms=before_ms, keep=asked.keep)
+
+
+def shredding(owner: str, now_ms: int) -> NewEvent:
+    """The receipt of a destroyed key."""
+    body = json_bytes({"type": SHREDDED, "timestamp": rfc3339(now_ms), "owner": owner})
+    return NewEvent(AUDIT_STREAM, SHREDDED, body, entity=owner)
+
+
+def _invalid(details: str) -> Reply:
+    return error_reply(Refusal(ErrorCode.INVALID_FIELD, "字段无效", details))

@@ -1,0 +1,327 @@
+"""Settings: defaults < `huahuo.toml` < `HUAHUO_*` environment < flags. Pure but for reading a file.
+
+`Settings` is the one table of every setting: name, type, bounds, default and meaning. The README's table,
+`huahuo config` and `huahuo doctor` are made from it. A bound of the wire takes its default from
+`huahuo.transport.protocol.limits`, so that both always agree.
+"""
+
+import difflib
+import ipaddress
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from huahuo.errors import ConfigError
+from huahuo.transport.protocol.limits import TransportSettings
+
+PREFIX = "HUAHUO_"
+DEFAULT_FILE = "huahuo.toml"
+
+_WIRE = TransportSettings()
+_SECONDS_MAX = 10 * 365 * 86_400
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting. The environment's name of a field is `HUAHUO_` and the field in capitals."""
+
+    data: Annotated[
+        Path, Meta(description="directory of the log and its keys; one process per directory")
+    ] = Path("huahuo-data")
+    host: Annotated[
+        str, Meta(description="address to listen on; use a TLS proxy in front of a public one")
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one")] = 8765
+    jwt_secret: Annotated[
+        str,
+        Meta(description="HS256 key of the tokens, at least 32 bytes; made at the first start where unset"),
+    ] = ""
+    jwt_secrets_previous: Annotated[
+        tuple[str, ...],
+        Meta(description="older token keys that still verify while you rotate; new tokens use jwt_secret"),
+    ] = ()
+    master_key: Annotated[
+        str,
+        Meta(description="64 hex digits that wrap the mailboxes' keys; made at the first start where unset"),
+    ] = ""
+    origins: Annotated[
+        tuple[str, ...], Meta(description="browser origins accepted beside the server's own host name")
+    ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For counts")
+    ] = ()
+    connections_per_ip: Annotated[
+        int, Meta(ge=0, description="WebSocket connections per client address; 0 = no limit")
+    ] = 64
+    connections_per_user: Annotated[
+        int, Meta(ge=0, description="WebSocket connections per user; 0 = no limit")
+    ] = 32
+    messages_per_s: Annotated[
+        int, Meta(ge=0, description="messages per second and connection, burst twice that; 0 = no limit")
+    ] = _WIRE.messages_per_s
+    message_bytes_max: Annotated[int, Meta(ge=1024, description="largest client message, bytes")] = (
+        _WIRE.message_bytes_max
+    )
+    subscriptions_max: Annotated[int, Meta(ge=1, description="streams per connection")] = (
+        _WIRE.subscriptions_max
+    )
+    window: Annotated[
+        int,
+        Meta(
+            ge=1, le=4096, description="un-acked events per connection where the client asks for nothing else"
+        ),
+    ] = _WIRE.window
+    heartbeat_s: Annotated[
+        float,
+        Meta(ge=0.1, le=_SECONDS_MAX, description="seconds between pings; a client silent for two is closed"),
+    ] = _WIRE.heartbeat_s
+    auth_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a connection may stay unauthenticated")
+    ] = _WIRE.auth_timeout_s
+    ack_timeout_s: Annotated[
+        float,
+        Meta(ge=0.1, le=_SECONDS_MAX, description="seconds without an ack while events are outstanding"),
+    ] = _WIRE.ack_timeout_s
+    drain_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a stop may take")
+    ] = _WIRE.drain_timeout_s
+    http_requests_per_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="plain HTTP requests per second and address, burst four times that; 0 = no limit",
+        ),
+    ] = 50
+    unauthenticated_max: Annotated[
+        int,
+        Meta(ge=1, description="sockets not yet authenticated; one more replaces the oldest of its address"),
+    ] = _WIRE.unauthenticated_max
+    unauthenticated_per_ip: Annotated[
+        int, Meta(ge=0, description="the same per client address; 0 = no limit")
+    ] = _WIRE.unauthenticated_per_address
+    mail_allow_private: Annotated[
+        bool, Meta(description="permit mail servers on loopback and private addresses, and any port")
+    ] = False
+    mail_ca_file: Annotated[
+        str, Meta(description="PEM file of further certificate authorities for mail servers")
+    ] = ""
+    checks_at_once: Annotated[int, Meta(ge=1, description="mailbox checks running at the same time")] = 64
+    checks_per_host: Annotated[
+        int, Meta(ge=1, description="mailbox checks running at the same time on one mail server")
+    ] = 8
+    checks_waiting_per_user: Annotated[
+        int, Meta(ge=1, description="queued checks of one user kept in memory; more of them wait in the log")
+    ] = 20_000
+    checks_waiting_max: Annotated[int, Meta(ge=1, description="the same, of all users")] = 100_000
+    mail_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a mail server may take for one answer")
+    ] = 30.0
+    mail_bytes_max: Annotated[
+        int, Meta(ge=65536, description="larger mails are kept with their headers only, bytes")
+    ] = 25 << 20
+    mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
+    entities_resident: Annotated[int, Meta(ge=16, description="mailboxes and rosters kept in memory")] = (
+        100_000
+    )
+    entity_idle_s: Annotated[
+        float, Meta(ge=1, le=_SECONDS_MAX, description="seconds after which an idle one leaves memory")
+    ] = 300.0
+    tail_events_max: Annotated[
+        int, Meta(ge=16, description="recent events kept in memory for fast delivery")
+    ] = 65_536
+    tail_bytes_max: Annotated[int, Meta(ge=65536, description="the same, bytes")] = 64 << 20
+    log_queue_bytes_per_user: Annotated[
+        int,
+        Meta(
+            ge=65536, description="bytes of one user's appends that may wait for their commit; beyond: `busy`"
+        ),
+    ] = 16 << 20
+    log_queue_bytes_max: Annotated[
+        int, Meta(ge=65536, description="the same, of all users; a user always has an even share of it")
+    ] = 64 << 20
+    jobs_waiting_per_user: Annotated[
+        int, Meta(ge=1, description="reads and parses of one user that may wait for a thread; beyond: `busy`")
+    ] = 1024
+    jobs_waiting_max: Annotated[
+        int, Meta(ge=1, description="the same, of all users; a user always has an even share of it")
+    ] = 8192
+    command_records_per_user: Annotated[
+        int, Meta(ge=1000, description="answers of commands remembered per user, at most 8 days")
+    ] = 100_000
+    ack_clients_per_user: Annotated[
+        int, Meta(ge=1, description="client ids per user whose acks are kept")
+    ] = 256
+    entities_bytes_max: Annotated[
+        int, Meta(ge=1048576, description="bytes of mailboxes and rosters kept in memory, by estimate")
+    ] = 128 << 20
+    unsent_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=1048576,
+            description="bytes of replies and snapshots not sent yet, of all users; beyond: `busy`",
+        ),
+    ] = _WIRE.unsent_bytes_max
+    unsent_bytes_per_user: Annotated[int, Meta(ge=1048576, description="the same for one user")] = (
+        _WIRE.unsent_bytes_per_user
+    )
+    unsent_bytes_per_connection: Annotated[
+        int, Meta(ge=1048576, description="the same for one connection; one reply may take 16 MiB")
+    ] = _WIRE.unsent_bytes_per_connection
+    dictionary: Annotated[
+        str, Meta(description="file of the zstd dictionary to compress with; the shipped one where unset")
+    ] = ""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error")
+    ] = "info"
+    log_json: Annotated[bool, Meta(description="log lines as JSON instead of text")] = False
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in SECRETS)
+        return f"Settings({', '.join(shown)})"
+
+
+SECRETS = frozenset({"jwt_secret", "jwt_secrets_previous", "master_key"})
+"""Fields whose values never appear in output."""
+
+_TYPES: Mapping[str, Any] = get_type_hints(Settings, include_extras=True)
+
+MEANING: Mapping[str, str] = {name: get_args(kind)[1].description or "" for name, kind in _TYPES.items()}
+"""One sentence per setting."""
+
+_OTHER_VARIABLES = {"HUAHUO_TOKEN"}
+"""Read by commands, but no settings."""
+
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "": False}
+
+
+def load(
+    *, environ: Mapping[str, str], file: Path | None = None, flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """The settings in force. `flags` whose value is None count as not given.
+
+    Raises:
+        ConfigError: a name is unknown or a value does not fit; the text names the source and the name,
+            never a secret's value.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        values.update(_converted(_read(file), str(file)))
+    variables = {name: environ[variable(name)] for name in _TYPES if variable(name) in environ}
+    values.update({name: _convert(name, text, variable(name)) for name, text in variables.items()})
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    values.update(_converted(given, "settings"))
+    settings = Settings(**values)
+    for network in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise ConfigError(f"trusted_proxies: {network!r} is not an address or a network") from None
+    return settings
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none, most likely misspelled. To be warned of.
+
+    They are not refused, because a host may hold variables of newer versions or of other programs.
+    """
+    known = {variable(name) for name in _TYPES} | _OTHER_VARIABLES
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
+def as_toml() -> str:
+    """A `huahuo.toml` in which every setting stands as a comment, with its meaning and its default."""
+    lines = [
+        "## Settings of huahuo. Remove the # in front of a line to change it.",
+        "## The environment (HUAHUO_PORT=…) and flags win over this file.",
+    ]
+    defaults = Settings()
+    for name, meaning in MEANING.items():
+        lines += ["", f"## {meaning} ({variable(name)})", f"# {name} = {_toml(getattr(defaults, name))}"]
+    return "\n".join(lines) + "\n"
+
+
+def changed(settings: Settings) -> dict[str, str]:
+    """The settings that differ from the defaults, as TOML values; secrets are not shown."""
+    defaults = Settings()
+    return {
+        name: "(set)" if name in SECRETS else _toml(getattr(settings, name))
+        for name in _TYPES
+        if getattr(settings, name) != getattr(defaults, name)
+    }
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, str | Path):
+        return json.dumps(str(value), ensure_ascii=False)
+    return str(value).lower()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from None
+
+
+def _converted(values: Mapping[str, object], source: str) -> dict[str, Any]:
+    for name in values:
+        if name not in _TYPES:
+            raise ConfigError(f"{source}: there is no setting {name!r}{_nearest(name, _TYPES)}")
+    return {name: _convert(name, value, source) for name, value in values.items()}
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f": did you mean {found[0]!r}?" if found else ": `huahuo config` lists all"
+
+
+def _convert(name: str, value: object, source: str) -> Any:
+    """`value` (text, or what TOML gave) as the field's type, within its bounds."""
+    kind = get_args(_TYPES[name])[0]
+    given = value
+    if kind is bool and isinstance(value, str):
+        given = _WORDS.get(value.lower(), value)
+    elif kind == tuple[str, ...] and isinstance(value, str):
+        given = value.split(",")
+    elif kind is str and not isinstance(value, str):
+        raise ConfigError(_refusal(name, value, source))
+    try:
+        converted = msgspec.convert(given, _TYPES[name], strict=False, dec_hook=lambda kind, one: kind(one))
+    except (msgspec.ValidationError, TypeError, ValueError):
+        raise ConfigError(_refusal(name, value, source)) from None
+    if isinstance(converted, tuple):
+        return tuple(item.strip() for item in converted if item.strip())
+    return converted
+
+
+def _refusal(name: str, value: object, source: str) -> str:
+    shown = "" if name in SECRETS else f", not {value!r}"
+    return f"{source}: {name} must be {_wanted(name)}{shown}"
+
+
+def _wanted(name: str) -> str:
+    """What a setting takes, in words."""
+    kind, meta = get_args(_TYPES[name])
+    if kind is bool:
+        return "1 or 0"
+    if kind == tuple[str, ...]:
+        return "a list of texts (in the environment: separated by commas)"
+    if kind in (int, float):
+        words = "a whole number" if kind is int else "a number"
+        most = "" if meta.le in (None, _SECONDS_MAX) else f" and at most {meta.le}"
+        return f"{words} of at least {meta.ge}{most}"
+    options = get_args(kind)
+    return f"one of {', '.join(options)}" if options else "a text"

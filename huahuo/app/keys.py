@@ -1,0 +1,116 @@
+"""The two secrets of a data directory: the token key and the master key.
+
+Given by the settings, or made once as files of mode 0600 in the directory. Never a built-in default,
+never printed. Losing `master.key` makes every stored password unreadable: back it up apart from the data.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from huahuo.app.config import Settings
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import Ambient
+from huahuo.transport.access.tokens import Authenticator
+
+JWT_FILE = "jwt.secret"
+MASTER_FILE = "master.key"
+_MASTER_BYTES = 32
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """The keys as bytes. Does not show itself. `previous` token keys verify and never sign."""
+
+    jwt_secret: bytes
+    master_key: bytes
+    previous: tuple[bytes, ...] = ()
+
+    def __repr__(self) -> str:
+        return "Keys([sealed])"
+
+
+def ensure(settings: Settings, ambient: Ambient) -> Keys:
+    """The keys of `settings.data`, made where they do not exist yet.
+
+    Raises:
+        ConfigError: a key is too short, malformed or not secret, or a file cannot be read or made.
+    """
+    _make_directory(settings.data)
+    jwt_text = settings.jwt_secret or _stored(settings.data / JWT_FILE, ambient.token(32))
+    master_text = settings.master_key or _stored(settings.data / MASTER_FILE, ambient.token(_MASTER_BYTES))
+    return Keys(_jwt(jwt_text), _master(master_text), tuple(map(_jwt, settings.jwt_secrets_previous)))
+
+
+def read(settings: Settings) -> Keys:
+    """The keys of a directory that exists.
+
+    Raises:
+        ConfigError: there are none, with what to do.
+    """
+    jwt_text = settings.jwt_secret or _read(settings.data / JWT_FILE)
+    master_text = settings.master_key or _read(settings.data / MASTER_FILE)
+    return Keys(_jwt(jwt_text), _master(master_text), tuple(map(_jwt, settings.jwt_secrets_previous)))
+
+
+def read_jwt_secret(settings: Settings) -> bytes:
+    """The token key alone, which needs no directory where the settings hold it. Raises as `read`."""
+    return _jwt(settings.jwt_secret or _read(settings.data / JWT_FILE))
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the data directory {path}: {error.strerror}") from None
+
+
+def _stored(path: Path, fresh: str) -> str:
+    """The file's text; made from `fresh` if there is no file. O_EXCL: two starters agree on one key."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return _read(path)
+    except OSError as error:
+        raise ConfigError(f"cannot make {path}: {error.strerror}") from None
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(fresh + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return fresh
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise ConfigError(
+                f"there is no directory {path.parent}: check --data,"
+                f" or make it by `huahuo serve --data {path.parent}`"
+            ) from None
+        raise ConfigError(
+            f"{path} does not exist: put the key that belongs to this directory there,"
+            f" or let `huahuo serve --data {path.parent}` make one if the directory is new"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+
+
+def _jwt(text: str) -> bytes:
+    data = text.encode()
+    try:
+        Authenticator(data)
+    except ValueError as error:
+        raise ConfigError(f"HUAHUO_JWT_SECRET or {JWT_FILE}: {error}") from None
+    return data
+
+
+def _master(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != _MASTER_BYTES:
+        raise ConfigError(f"the master key must be 64 hex digits (HUAHUO_MASTER_KEY or {MASTER_FILE})")
+    return key

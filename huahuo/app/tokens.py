@@ -1,0 +1,54 @@
+"""Sign-in tokens from a data directory's key, for the command line and the embedding API."""
+
+from collections.abc import Callable
+
+from huahuo.app import keys
+from huahuo.app.config import Settings
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import Ambient
+from huahuo.transport.access.principal import Principal
+from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.access.verified import AuthFailure
+
+_SERVICE_TTL_S = 3600
+
+
+def mint(
+    jwt_secret: bytes,
+    ambient: Ambient,
+    *,
+    user_id: int,
+    username: str,
+    admin: bool = False,
+    groups: tuple[str, ...] = (),
+    ttl_s: float = 3600,
+) -> str:
+    """A token that a service with this key accepts.
+
+    Raises:
+        ConfigError: a field is one that the service would refuse.
+    """
+    authenticator = Authenticator(jwt_secret)
+    principal = Principal(user_id, username, is_admin=admin, groups=groups)
+    now_ms = ambient.now_ms()
+    token = authenticator.mint(principal, now_ms=now_ms, ttl_s=ttl_s, jti=ambient.token())
+    if isinstance(authenticator.verify(token, now_ms), AuthFailure):
+        raise ConfigError(
+            "the service would refuse this token: user id below 2^53, user name of 1 to 256 characters, "
+            "group names of letters, digits and _.- up to 64"
+        )
+    return token
+
+
+def token_source(token: str | None, settings: Settings | None, ambient: Ambient) -> Callable[[], str]:
+    """Where a command gets its token each time it signs in.
+
+    Raises:
+        ConfigError: neither a token nor a data directory was given.
+    """
+    if token:
+        return lambda: token
+    if settings is None:
+        raise ConfigError("give --token (or HUAHUO_TOKEN), or --data to sign in as an admin")
+    jwt_secret = keys.read_jwt_secret(settings)
+    return lambda: mint(jwt_secret, ambient, user_id=0, username="huahuo", admin=True, ttl_s=_SERVICE_TTL_S)

@@ -1,0 +1,420 @@
+"""The one place where concrete classes meet: settings in, a running service out.
+
+`App` owns everything that has to be stopped, and stops it in reverse. A simulated world hands in a
+`World` with its own log, executor and mail check; production uses `World()` as it is.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from huahuo.actors import Runtime
+from huahuo.actors.entities.decider import Origin
+from huahuo.actors.entities.directory import Directory, DirectoryLimits
+from huahuo.admin.actions import LogCare
+from huahuo.app import keys, service_file
+from huahuo.app.config import Settings
+from huahuo.build import BUILD
+from huahuo.dictionaries import found
+from huahuo.errors import ConfigError, HuahuoError, ways_on
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.audit.index import DATABASE as AUDIT_DATABASE
+from huahuo.eventstore.awake import AwakeAmbient
+from huahuo.eventstore.core.fair_executor import FairExecutor
+from huahuo.eventstore.core.kept import KeptLimits
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.errors import EventStoreError, Lost
+from huahuo.eventstore.executor import Executor, InlineExecutor, ThreadExecutor
+from huahuo.eventstore.port import Log
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.mailcheck.api.handlers import MailCommand
+from huahuo.mailcheck.checks.ports import CheckLimits
+from huahuo.mailcheck.checks.run import CheckMail
+from huahuo.mailcheck.domain import MailDomain, MailSettings
+from huahuo.mailcheck.events import PUBLIC_TYPES
+from huahuo.mailcheck.imap.network import Network
+from huahuo.pages import site
+from huahuo.replay.live.feed import Feed
+from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.commands.api import Call, CommandSpec, Registry, Reply
+from huahuo.transport.commands.gate import Gate
+from huahuo.transport.commands.publishing import Publisher
+from huahuo.transport.protocol.compression import Compression
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server import get_clients
+from huahuo.transport.server.hub import Hub
+from huahuo.transport.server.metrics import Metrics
+from huahuo.transport.server.server import Server
+from huahuo.transport.server.site import Phase, Site
+
+_JOB_THREADS = 2
+"""Parsing mails and import texts; more would only take turns on the interpreter's lock."""
+
+_STOP_PART_S = 0.5
+"""What each part of a stop gets when those before it have used up the deadline."""
+
+_log = structlog.get_logger(__name__)
+
+type OpenLog = Callable[[Settings, keys.Keys, Ambient], Awaitable[Log]]
+
+
+async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient) -> Log:
+    """The log of a data directory. Raises as `SqliteLog.open`."""
+    limits = KeptLimits(
+        command_records_per_user=settings.command_records_per_user,
+        ack_clients_per_user=settings.ack_clients_per_user,
+    )
+    return await SqliteLog.open(
+        settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, limits=limits
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What of the outside a simulation replaces."""
+
+    open_log: OpenLog = open_sqlite
+    make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
+    check_mail: CheckMail | None = None
+    publish_address: bool = True
+    """Whether other commands may find the service by a file in its directory."""
+
+
+class App:
+    """A service: `await start()`, then `url`; `await stop()` drains."""
+
+    mail: MailDomain
+    publisher: Publisher
+    log: Log
+    port: int
+
+    def __init__(self, settings: Settings, ambient: Ambient, world: World = World()) -> None:
+        self.settings = settings
+        self._ambient = ambient
+        self._awake = AwakeAmbient(ambient)
+        self._world = world
+        self._stack = contextlib.AsyncExitStack()
+        self._stopping: asyncio.Task[None] | None = None
+        self._stop_by_s = 0.0
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Open the log, pick up what an earlier process left, listen.
+
+        Raises:
+            HuahuoError: the directory is in use or damaged, a key does not fit, the port is taken.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Send the clients away, stop checks (they go on at the next start), close the log.
+
+        All parts share one deadline, `drain_timeout_s`; what is stuck then is cancelled, and left behind
+        if it goes on.
+        Idempotent: a second call, also after the first was cancelled, waits for the same end.
+        """
+        if self._stopping is None:
+            self._stop_by_s = asyncio.get_running_loop().time() + self.settings.drain_timeout_s
+            self._stopping = asyncio.create_task(self._stack.aclose(), name="stop")
+        await asyncio.shield(self._stopping)
+
+    async def _in_time(self, stop_part: Callable[[float], Awaitable[object]]) -> None:
+        left_s = self._stop_by_s - asyncio.get_running_loop().time()
+        await stop_part(max(_STOP_PART_S, left_s))
+
+    async def _start(self) -> None:
+        settings, ambient, stack = self.settings, self._awake, self._stack
+        dictionaries = found.find(settings.data, settings.dictionary)
+        compression = Compression(dictionaries.used)
+        secrets = keys.ensure(settings, self._ambient)
+        self.log = log = await self._open_log(secrets)
+        executor = FairExecutor(
+            self._world.make_executor(),
+            at_once=2 * _JOB_THREADS,
+            waiting_per_user_max=settings.jobs_waiting_per_user,
+            waiting_max=settings.jobs_waiting_max,
+        )
+        stack.callback(executor.close)
+        feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
+        runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
+        stack.push_async_callback(self._in_time, runtime.stop)
+        limits = DirectoryLimits(
+            idle_s=settings.entity_idle_s,
+            residents_max=settings.entities_resident,
+            weight_max=settings.entities_bytes_max,
+        )
+        directory = Directory(runtime, log, feed, ambient, limits=limits)
+        stack.push_async_callback(self._in_time, directory.close)
+        self.mail = mail = MailDomain(
+            log=log,
+            directory=directory,
+            ambient=ambient,
+            executor=executor,
+            settings=_mail_settings(settings, ambient),
+            check_mail=self._world.check_mail,
+        )
+        registry = Registry()
+        self.publisher = Publisher(log, ambient, registry)
+        self.publisher.register()
+        _register_mail(registry, mail)
+        metrics = Metrics()
+        if isinstance(log, StoreLog):
+            self._look_after(log, executor, registry, metrics)
+        authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
+        hub = Hub(
+            log,
+            ambient,
+            revocations=authenticator.revocations,
+            connections_per_user=settings.connections_per_user,
+            awake=ambient,
+        )
+        gate = Gate(log, ambient, observe=metrics.command)
+        pages = Site(
+            log,
+            ambient,
+            metrics,
+            site.assets() | dictionaries.assets(),
+            requests_per_s=settings.http_requests_per_s,
+        )
+        server = Server(
+            settings=_transport_settings(settings),
+            log=log,
+            feed=feed,
+            registry=registry,
+            gate=gate,
+            hub=hub,
+            door=AddressDoor(settings.connections_per_ip, settings.trusted_proxies),
+            verifier=authenticator,
+            site=pages,
+            metrics=metrics,
+            runtime=runtime,
+            ambient=ambient,
+            fingerprint_key=derive(secrets.master_key, "command fingerprints"),
+            compression=compression,
+            executor=executor,
+        )
+        _show(registry, metrics, log, runtime, directory, hub, mail)
+        _show_bytes(metrics, feed, server, compression)
+        _show_bounds(metrics, server, gate, directory)
+        _show_unauthenticated(metrics, server, pages)
+        await hub.start()
+        stack.push_async_callback(hub.stop)
+        await mail.start()
+        stack.push_async_callback(mail.close)
+        stack.push_async_callback(self._in_time, gate.drain)
+        try:
+            self.port = await server.start(settings.host, settings.port)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+            ) from None
+        stack.push_async_callback(self._in_time, server.drain)
+        pages.phase = Phase.READY
+        stack.callback(lambda: setattr(pages, "phase", Phase.DRAINING))
+        if self._world.publish_address:
+            service_file.write(settings.data, self.url)
+            stack.callback(service_file.remove, settings.data)
+        if settings.host not in ("127.0.0.1", "::1", "localhost"):
+            _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
+
+    async def _open_log(self, secrets: keys.Keys) -> Log:
+        try:
+            log = await self._world.open_log(self.settings, secrets, self._ambient)
+        except Lost as error:
+            raise HuahuoError(f"{error}; {ways_on(self.settings.data)}") from error
+        except EventStoreError as error:
+            raise HuahuoError(str(error)) from error
+        self._stack.push_async_callback(_close, log)
+        return log
+
+    def _look_after(
+        self, log: StoreLog, executor: FairExecutor, registry: Registry, metrics: Metrics
+    ) -> None:
+        """What only our own engines offer: audit questions, compaction, bounds, how long commits take."""
+        log.observe_commits(metrics.committed)
+        settings = self.settings
+        log.bound_queue(
+            bytes_per_user=settings.log_queue_bytes_per_user, bytes_max=settings.log_queue_bytes_max
+        )
+        log.bound_reads(
+            waiting_per_user=settings.jobs_waiting_per_user, waiting_max=settings.jobs_waiting_max
+        )
+        metrics.gauge("log_queue_bytes", "Appends that wait for their commit.", lambda: log.queue_bytes)
+        metrics.total(
+            "log_appends_refused",
+            "Appends refused because too much of their user waits.",
+            lambda: log.appends_refused,
+        )
+        metrics.gauge(
+            "jobs_waiting",
+            "Reads, and texts to parse, that wait for a thread.",
+            lambda: executor.waiting + log.reads_waiting,
+        )
+        metrics.total(
+            "jobs_refused",
+            "The same, refused because too many wait.",
+            lambda: executor.refused + log.reads_refused,
+        )
+        if isinstance(log, SqliteLog):
+            metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
+            metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)
+            care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE)
+        else:
+            care = LogCare(log, self._awake, index=None, executor=InlineExecutor())
+        care.register(registry)
+        self._stack.push_async_callback(care.close)
+
+
+async def _close(log: Log) -> None:
+    """Raises HuahuoError if the log could not be closed in good order: its files are gone, say."""
+    try:
+        await log.close()
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error
+
+
+def _transport_settings(settings: Settings) -> TransportSettings:
+    """Whatever has the same name there; what has no setting keeps its default."""
+    wire = msgspec.convert(settings, TransportSettings, from_attributes=True)
+    return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
+
+
+def _mail_settings(settings: Settings, ambient: Ambient) -> MailSettings:
+    return MailSettings(
+        network=Network(
+            allow_private=settings.mail_allow_private, tls=_tls(settings.mail_ca_file), ambient=ambient
+        ),
+        check=CheckLimits(
+            connect_timeout_s=min(settings.mail_timeout_s, CheckLimits().connect_timeout_s),
+            command_timeout_s=settings.mail_timeout_s,
+            mail_bytes_max=settings.mail_bytes_max,
+        ),
+        checks_max=settings.checks_at_once,
+        checks_per_host_max=settings.checks_per_host,
+        checks_waiting_max=settings.checks_waiting_max,
+        checks_waiting_per_user_max=settings.checks_waiting_per_user,
+        mailboxes_max=settings.mailboxes_per_user,
+    )
+
+
+def _tls(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(Path(ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"mail_ca_file: cannot load {ca_file}: {error}") from None
+    return context
+
+
+def _register_mail(registry: Registry, mail: MailDomain) -> None:
+    for command in mail.commands():
+        registry.command(
+            CommandSpec(
+                command.action,
+                command.params,
+                _adapted(command),
+                query=command.query,
+                compressible=command.compressible,
+            )
+        )
+    registry.snapshot("user", mail.snapshot)
+    registry.events(*PUBLIC_TYPES)
+
+
+def _adapted(command: MailCommand) -> Callable[[Call[object]], Awaitable[Reply]]:
+    """A handler of the domain as one of the transport: neither floor knows the other."""
+
+    async def handle(call: Call[object]) -> Reply:
+        origin = Origin(call.principal.name, call.command_id, call.key, call.fingerprint)
+        who = call.principal
+        answer = await command.handler(origin, who.user_id, who.is_admin, call.params)
+        return Reply(answer.body, answer.at, answer.recorded, answer.duplicate, answer.parted)
+
+    return handle
+
+
+def _show_bytes(metrics: Metrics, feed: Feed, server: Server, compression: Compression) -> None:
+    """What the caches of events and frames hold, and what compression saves."""
+    tail, frames = feed.tail, server.frames
+    metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: tail.body_bytes)
+    metrics.gauge("frame_cache_bytes", "Frames kept for others at the same place.", lambda: frames.bytes)
+    metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
+    metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
+
+
+def _show(
+    registry: Registry,
+    metrics: Metrics,
+    log: Log,
+    runtime: Runtime,
+    directory: Directory,
+    hub: Hub,
+    mail: MailDomain,
+) -> None:
+    """What can be seen of a running service: `get_clients` and the gauges."""
+    get_clients.register(registry, hub)
+    metrics.gauge("log_position", "Last durable position of the log.", lambda: log.position)
+    metrics.total(
+        "corrupt", "Reads of the log that did not fit their check: an alarm.", lambda: log.corruption.found
+    )
+    metrics.gauge("connections", "Open WebSockets.", lambda: hub.open_count)
+    metrics.gauge("connections_authenticated", "Authenticated WebSockets.", lambda: hub.joined_count)
+    metrics.gauge("actors", "Actors that have not ended.", lambda: runtime.alive)
+    metrics.gauge("dead_letters", "Messages that nobody handled.", lambda: runtime.dead_letters)
+    metrics.gauge("actor_restarts", "Restarts of failed actors.", lambda: runtime.restarts)
+    metrics.gauge("entities_resident", "Mailboxes and rosters in memory.", lambda: directory.resident)
+    metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
+    metrics.gauge("checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting)
+
+
+def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory) -> None:
+    """How far the bounded queues and caches are filled (docs/limits.md)."""
+    budget, turns, pictures = server.budget, server.turns, server.pictures
+    metrics.gauge(
+        "unsent_bytes", "Replies and snapshots built or being built, not sent.", lambda: budget.used
+    )
+    metrics.total("unsent_refused", "Answered busy for want of room for the reply.", lambda: budget.refused)
+    metrics.gauge(
+        "snapshots_kept_bytes", "Finished snapshots kept to be shared.", lambda: pictures.kept_bytes
+    )
+    metrics.total("snapshots_built", "Snapshots built; more may have been sent.", lambda: pictures.drawn)
+    metrics.gauge("turns_waiting", "Queries and snapshots that wait for their turn.", lambda: turns.waiting)
+    metrics.gauge("users_over_share", "Users who owe time of the loop.", lambda: turns.shares.over)
+    metrics.total("share_waits", "Times a user had to wait for others.", lambda: turns.shares.slowed)
+    metrics.gauge("calls_running", "Commands and queries without an answer.", lambda: gate.running)
+    metrics.gauge("entities_bytes", "Estimated size of the entities in memory.", lambda: directory.weight)
+    metrics.gauge("inbox_bytes", "Commands that wait for entities, bytes.", lambda: directory.waiting_bytes)
+    metrics.gauge(
+        "keyframes_pending_bytes", "Keyframes not written yet.", lambda: directory.keyframes.pending_bytes
+    )
+
+
+def _show_unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None:
+    """What the limits before authentication hold and refused."""
+    metrics.gauge(
+        "sockets_unauthenticated",
+        "Sockets whose client has not authenticated.",
+        lambda: server.unauthenticated_count,
+    )
+    metrics.total("sockets_cut_off", "Such sockets that gave way to others.", lambda: server.cut_off_count)
+    metrics.total(
+        "http_requests_refused", "Plain HTTP requests answered 429.", lambda: pages.limit.refused_count
+    )

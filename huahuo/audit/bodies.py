@@ -1,0 +1,228 @@
+"""The bodies of `huahuo audit`: query, verify, checkpoint, prove, shred."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+
+from huahuo.admin.actions import shredding
+from huahuo.app.config import Settings
+from huahuo.audit.place import Place, looking, reading
+from huahuo.audit.record import ask_service, principal, writing
+from huahuo.audit.show import show_json, show_page
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.audit.checkpoint import KEY_FILE, Checkpoint, SigningKey, open_note
+from huahuo.eventstore.audit.index import Where
+from huahuo.eventstore.audit.proof import NotProvable, check_against, checkpoint_of
+from huahuo.eventstore.audit.proof import prove as prove_event
+from huahuo.eventstore.audit.questions import Audit
+from huahuo.eventstore.care.verify import verify as verify_log
+from huahuo.eventstore.core.reader import LogReader
+from huahuo.eventstore.errors import Damaged
+from huahuo.eventstore.model import LOG_STREAM, Append
+from huahuo.eventstore.sqlite.directory_lock import is_original, left_of
+from huahuo.mailcheck.events import mailbox_stream
+from huahuo.replay.history.moment import parse_event
+
+_INDEXED_QUIETLY = 20_000
+_note = Console(stderr=True, highlight=False)
+
+
+async def query(settings: Settings, where: Where, *, after: int, limit: int, as_json: bool) -> bool:
+    """Show what matches; False if nothing does.
+
+    Raises:
+        ConfigError: the question cannot be read. HuahuoError: it cannot be recorded or answered.
+    """
+    async with looking(settings, "audit query", {**where.described(), "after": after}) as place:
+        audit = await Audit.open(place.log, place.index, copied=place.is_copy)
+        try:
+            await _catch_up(audit, quiet=as_json)
+            page = await audit.page(where, after=after, upto=place.upto, limit=limit)
+            counted = await audit.count(where, upto=place.upto)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        finally:
+            await audit.close()
+        show_page(page, counted, as_json=as_json, recorded=place.recorded)
+        return bool(page.rows)
+
+
+async def verify(
+    settings: Settings,
+    *,
+    checkpoint: Path | None,
+    key: str,
+    from_checkpoint: bool,
+    processes: int | None,
+    as_json: bool,
+) -> bool:
+    """Check the chain; True if everything is what was written.
+
+    Raises:
+        ConfigError: there is no log, or no key for the checkpoint. EventStoreError: it cannot be read.
+    """
+    signed = None if checkpoint is None else _opened(settings, checkpoint, key)[0]
+    if from_checkpoint and signed is None:
+        raise ConfigError("give --checkpoint FILE to begin at")
+    try:
+        async with reading(settings) as place:
+            if signed is not None:
+                await check_against(place.log, signed)
+            after = signed.size if signed is not None and from_checkpoint else 0
+            left = left_of(settings.data)
+            found = await verify_log(place.log, place.path, after=after, left=left, processes=processes)
+    except Damaged as error:
+        _say_damaged(error, as_json=as_json)
+        return False
+    if as_json:
+        show_json(
+            {
+                "ok": True, "log": found.log_id, "from": found.after, "events": found.position - found.after,
+                "head": {"position": found.position, "chain": found.chain.hex()}, "pruned": found.pruned,
+                "checkpoint": None if signed is None else signed.size,
+            }
+        )  # fmt: skip
+        return True
+    print(f"ok: {found.position - found.after} events up to position {found.position} are what was written")  # noqa: T201
+    if found.pruned:
+        print(f"    {found.pruned} of them are pruned, each with a receipt")  # noqa: T201
+    if signed is not None:
+        print(f"    the first {signed.size} are those that were signed")  # noqa: T201
+    return True
+
+
+async def checkpoint(settings: Settings, ambient: Ambient, *, out: Path | None, as_json: bool) -> None:
+    """Check the log, then sign where it stands; prints the note, and the public key.
+
+    Raises:
+        Damaged: the log is not what was written; nothing is signed.
+    """
+    async with looking(settings, "audit checkpoint", {}) as place:
+        await verify_log(place.log, place.path)
+        note, vkey = await _signed(settings, place, ambient)
+    if out is not None:
+        out.write_text(note, encoding="utf-8")  # noqa: ASYNC240  nothing else runs on this loop
+    if as_json:
+        show_json({"note": note, "key": vkey})
+        return
+    if out is None:
+        sys.stdout.write(note)
+    _note.print(f"public key: {vkey}", markup=False, soft_wrap=True)
+
+
+async def prove(
+    settings: Settings, ambient: Ambient, event: str, *, checkpoint: Path | None, key: str, out: Path | None
+) -> bool:
+    """Write the proof that an event is in the log, with the signed checkpoint that it leads to.
+
+    Without `checkpoint` the head is signed. False if there is nothing to prove.
+
+    Raises:
+        ConfigError: the event's name, the checkpoint or its key cannot be read.
+    """
+    try:
+        stream, number = parse_event(event)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    async with looking(settings, "audit prove", {"event": event}) as place:
+        if checkpoint is None:
+            note, vkey = await _signed(settings, place, ambient)
+            signed = open_note(note, vkey)
+        else:
+            signed, note, vkey = _opened(settings, checkpoint, key)
+        try:
+            await check_against(place.log, signed)
+            position = await _position(place.log, stream, number)
+            proof = await prove_event(place.log, position, signed.size)
+        except NotProvable as error:
+            _note.print(f"not provable: {error.args[0]}", markup=False)
+            return False
+    proof |= {"checkpoint": note, "key": vkey}
+    if out is None:
+        show_json(proof)
+    else:
+        out.write_bytes(msgspec.json.format(msgspec.json.encode(proof)) + b"\n")  # noqa: ASYNC240  nothing else runs
+    return True
+
+
+async def shred(settings: Settings, ambient: Ambient, email_id: int) -> bool:
+    """Destroy the key of a mailbox's secrets, leaving a receipt; False if there is no such mailbox.
+
+    Raises:
+        ConfigError: the directory is a copy. HuahuoError: the service refused.
+    """
+    must_be_original(settings)
+    owner = mailbox_stream(email_id)
+    async with writing(settings) as log:
+        if log is not None:
+            if not log.head(owner).seq:
+                return False
+            now_ms = ambient.now_ms()
+            event = shredding(owner, now_ms)
+            await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal(), shred=(owner,)))
+            return True
+    async with reading(settings) as place:
+        if not place.log.head(owner).seq:
+            return False
+    await ask_service(settings, "shred", email_id=email_id)
+    return True
+
+
+def must_be_original(settings: Settings) -> None:
+    """Raises ConfigError for a copy, which nothing changes."""
+    if not is_original(settings.data):
+        raise ConfigError(
+            f"{settings.data} is a copy, or no service has written it yet: only an original is changed"
+        )
+
+
+async def _catch_up(audit: Audit, *, quiet: bool) -> None:
+    """Bring the index to the head; with a bar where that takes a while."""
+    behind = await audit.behind()
+    if quiet or behind < _INDEXED_QUIETLY or not _note.is_terminal:
+        await audit.catch_up()
+        return
+    with Progress(console=_note, transient=True) as progress:
+        task = progress.add_task("making the audit index", total=behind)
+        await audit.catch_up(told=lambda at, upto: progress.update(task, completed=behind - (upto - at)))
+
+
+async def _signed(settings: Settings, place: Place, ambient: Ambient) -> tuple[str, str]:
+    """A note of where the log stands, and the public key. Only an original gets a key of its own."""
+    path = settings.data / KEY_FILE
+    key = SigningKey.ensure(path, ambient) if is_original(settings.data) else SigningKey.load(path)
+    signed = await checkpoint_of(place.log)
+    return key.sign(signed), key.vkey(signed.origin)
+
+
+def _opened(settings: Settings, note: Path, key: str) -> tuple[Checkpoint, str, str]:
+    """The checkpoint in a file, its text, and the public key that it was checked with.
+
+    Without `key` the directory's own is taken: then the note is worth as much as the directory.
+    """
+    try:
+        text = note.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {note}: {error}") from None
+    vkey = key or SigningKey.load(settings.data / KEY_FILE).vkey(text.partition("\n")[0])
+    return open_note(text, vkey), text, vkey
+
+
+async def _position(log: LogReader, stream: str, number: int) -> int:
+    if stream == LOG_STREAM:
+        return number
+    found = await log.read(stream, number - 1, events_max=1)
+    if not found or found[0].seq != number:
+        raise NotProvable(f"there is no event {stream}#{number} (any more)")
+    return found[0].position
+
+
+def _say_damaged(error: Damaged, *, as_json: bool) -> None:
+    if as_json:
+        show_json({"ok": False, "damaged": {"position": error.position, "reason": error.reason}})
+    else:
+        print(f"damaged at position {error.position}: {error.reason}")  # noqa: T201

@@ -1,0 +1,236 @@
+"""`huahuo audit`, `backup`, `restore`, `compact`, `shred`: names, flags and help; bodies lie elsewhere.
+
+Exit codes: 0 found or whole, 1 nothing found or damaged, 2 not usable (no log, no key, no such place).
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from huahuo.admin.times import moment_or_ago, seconds
+from huahuo.errors import ConfigError, HuahuoError
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.audit.index import Where
+from huahuo.eventstore.audit.questions import PAGE_ROWS_MAX
+from huahuo.eventstore.errors import Damaged, EventStoreError
+from huahuo.options import EXIT_NOTHING, EXIT_UNUSABLE, ConfigFile, Json, Look, program, settings
+
+app = program("audit", "Who did what, when and why; and whether history is what was written.")
+
+Out = Annotated[Path | None, typer.Option(help="Write it to this file.")]
+CheckpointFile = Annotated[Path | None, typer.Option("--checkpoint", help="A signed checkpoint.")]
+Key = Annotated[
+    str, typer.Option(help="Its public key, name+hash+key.", show_default="the directory's own key")
+]
+EmailId = Annotated[int, typer.Argument(metavar="EMAIL_ID", help="The mailbox's number.")]
+
+_ambient = SystemAmbient()
+
+
+@app.command(epilog="Example:  huahuo audit query --entity mailbox/17 --since -7d --text 'login refused'")
+def query(
+    data: Look = None,
+    config_file: ConfigFile = None,
+    stream: Annotated[str, typer.Option(help="user/42, mailbox/17, auth, audit, …")] = "",
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", help="Of one of these types; repeatable.")
+    ] = None,
+    principal: Annotated[str, typer.Option(help="Who did it: user/42, service, …")] = "",
+    entity: Annotated[str, typer.Option(help="What it is about: mailbox/17.")] = "",
+    command: Annotated[str, typer.Option(help="The id of the command that caused it.")] = "",
+    since: Annotated[str, typer.Option(help="From this time on: RFC 3339, or -5m, -2h, -7d.")] = "",
+    until: Annotated[str, typer.Option(help="Up to this time.")] = "",
+    text: Annotated[str, typer.Option(help="All these words in its fields; word* for a beginning.")] = "",
+    after: Annotated[int, typer.Option(min=0, help="Go on behind this position.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=PAGE_ROWS_MAX, help="Rows of a page.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Find events by who, what, when and why, with full text, counts and facets."""
+    from huahuo.audit import bodies
+
+    now_ms = _ambient.now_ms()
+    try:
+        where = Where(
+            stream=stream,
+            types=tuple(type_ or ()),
+            principal=principal,
+            entity=entity,
+            command_id=command,
+            since=moment_or_ago(since, now_ms),
+            until=moment_or_ago(until, now_ms),
+            text=text,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    _found(bodies.query(settings(data, config_file), where, after=after, limit=limit, as_json=as_json))
+
+
+@app.command(epilog="Example:  huahuo audit verify --checkpoint 2026-11.note --key 'huahuo/…+…+…'")
+def verify(
+    data: Look = None,
+    config_file: ConfigFile = None,
+    checkpoint: CheckpointFile = None,
+    key: Key = "",
+    from_checkpoint: Annotated[
+        bool, typer.Option("--from-checkpoint", help="Begin behind what the checkpoint sealed.")
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Side by side.", show_default="one a core")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check every event against the hash chain, and history against a signed checkpoint."""
+    from huahuo.audit import bodies
+
+    _found(
+        bodies.verify(
+            settings(data, config_file),
+            checkpoint=checkpoint,
+            key=key,
+            from_checkpoint=from_checkpoint,
+            processes=processes,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command(epilog="Example:  huahuo audit checkpoint --out 2026-11.note   (and give it away)")
+def checkpoint(
+    data: Look = None, config_file: ConfigFile = None, out: Out = None, as_json: Json = False
+) -> None:
+    """Check the log and sign where it stands, so that a later rewrite can be shown."""
+    from huahuo.audit import bodies
+
+    _done(bodies.checkpoint(settings(data, config_file), _ambient, out=out, as_json=as_json))
+
+
+@app.command(epilog="Example:  huahuo audit prove user/42#17 --out event.proof")
+def prove(
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="STREAM#SEQ, or @POSITION.")],
+    data: Look = None,
+    config_file: ConfigFile = None,
+    checkpoint: CheckpointFile = None,
+    key: Key = "",
+    out: Out = None,
+) -> None:
+    """Write a proof (JSON) that an event is in the log, for somebody who trusts only the checkpoint."""
+    from huahuo.audit import bodies
+
+    _found(
+        bodies.prove(settings(data, config_file), _ambient, event, checkpoint=checkpoint, key=key, out=out)
+    )
+
+
+@app.command(epilog="Example:  huahuo audit shred 17")
+def shred(email_id: EmailId, data: Look = None, config_file: ConfigFile = None) -> None:
+    """Destroy the key of a mailbox's stored secrets; a receipt stays in the log."""
+    from huahuo.audit import bodies
+
+    _found(bodies.shred(settings(data, config_file), _ambient, email_id), "shredded")
+
+
+@app.command(epilog="Example:  huahuo audit serve --port 8001   (needs pip install 'huahuo[audit]')")
+def serve(
+    data: Look = None,
+    config_file: ConfigFile = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one.")] = 8001,
+) -> None:
+    """Browse the audit index in Datasette, behind a sign-in link."""
+    from huahuo.audit.serve import serve as body
+
+    _done(body(settings(data, config_file), host=host, port=port))
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="A directory that does not exist yet.")],
+    data: Look = None,
+    config_file: ConfigFile = None,
+    with_keys: Annotated[
+        bool, typer.Option("--keys", help="Also the keys: who has the backup can then read the passwords.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy the log, beside a running service too, and check the copy event by event."""
+    from huahuo.cli import maintenance
+
+    _done(
+        maintenance.backup(
+            settings(data, config_file), _ambient, target, with_keys=with_keys, as_json=as_json
+        )
+    )
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(help="A backup, or a copy of a data directory.")],
+    data: Look = None,
+    config_file: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Put a backup back under a new log id, so that clients are told `reset`. Refuses a damaged one."""
+    from huahuo.cli import maintenance
+
+    _done(maintenance.restore(settings(data, config_file), _ambient, source, as_json=as_json))
+
+
+def compact(
+    data: Look = None,
+    config_file: ConfigFile = None,
+    older_than: Annotated[str, typer.Option(help="Only events older than this: 30d, 12h, 0s.")] = "30d",
+    keep: Annotated[int, typer.Option(min=1, help="The last so many about each mailbox stay.")] = 1,
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", help="Of these types.", show_default="check_progress")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Prune old progress events. The chain stays whole: tombstones and receipts stay."""
+    from huahuo.cli import maintenance
+
+    try:
+        older_than_s = seconds(older_than)
+    except ValueError as error:
+        raise ConfigError(f"--older-than: {error}") from None
+    types = tuple(type_ or ("check_progress",))
+    _done(
+        maintenance.compact(settings(data, config_file), _ambient, older_than_s, keep, types, as_json=as_json)
+    )
+
+
+def add_to(program: typer.Typer) -> None:
+    """Put the commands where a user looks for them."""
+    program.add_typer(app)
+    program.command(epilog="Example:  huahuo backup --data ./data /backups/2026-11-24")(backup)
+    program.command(epilog="Example:  huahuo restore /backups/2026-11-24 --data ./restored")(restore)
+    program.command(epilog="Example:  huahuo compact --data ./data --older-than 30d")(compact)
+    program.command(epilog="Example:  huahuo shred 17 --data ./data")(shred)
+
+
+def _found(work: Coroutine[Any, Any, bool], done: str = "") -> None:
+    if not _run(work):
+        raise typer.Exit(EXIT_NOTHING)
+    if done:
+        typer.echo(done)
+
+
+def _done(work: Coroutine[Any, Any, None]) -> None:
+    _run(work)
+
+
+def _run[T](work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except Damaged as error:
+        _complain(str(error))
+        raise typer.Exit(EXIT_NOTHING) from None
+    except (HuahuoError, EventStoreError) as error:
+        _complain(str(error))
+        raise typer.Exit(EXIT_UNUSABLE) from None
+
+
+def _complain(text: str) -> None:
+    console = Console(stderr=True, highlight=False)
+    console.print(f"huahuo: {text}", markup=False, soft_wrap=True)

@@ -1,0 +1,49 @@
+"""`huahuo clients`: who is connected to the running service, and how far behind each one is."""
+
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from huahuo.app.config import Settings
+from huahuo.audit.record import ask_service
+from huahuo.terminal import printable
+
+
+async def clients(settings: Settings, *, as_json: bool, console: Console) -> None:
+    """Print one line a client and how many are behind.
+
+    Raises:
+        HuahuoError: no service runs over this directory, or it refused.
+    """
+    reply: Any = await ask_service(settings, "get_clients")
+    rows = reply["data"]
+    if as_json:
+        for row in rows:
+            console.out(msgspec.json.encode(row).decode(), highlight=False)
+        return
+    if console.is_terminal:
+        console.print(_table(rows))
+    else:
+        for row in rows:
+            console.out("\t".join(_cells(row)), highlight=False)
+    behind = sum(_lag(row) > 0 for row in rows)
+    console.out(f"{len(rows)} connected, {behind} behind", highlight=False)
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("user", "name", "client", "connected at", "events behind", "streams", box=None)
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    streams = " ".join(f"{one['stream']}@{one['seq']}" for one in row["streams"])
+    cells = (row["user"], row["username"], row["client"], row["connected_at"], str(_lag(row)), streams)
+    return tuple(printable(cell) for cell in cells)
+
+
+def _lag(row: dict[str, Any]) -> int:
+    return sum(int(one["lag"]) for one in row["streams"])

@@ -1,0 +1,248 @@
+"""`huahuo doctor`: looks at everything a service needs and says what to do about what is wrong."""
+
+import asyncio
+import shutil
+import stat
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from huahuo.app import keys, service_file
+from huahuo.app.config import Settings, unknown_variables
+from huahuo.audit.record import principal
+from huahuo.build import BUILD
+from huahuo.errors import ConfigError, ways_on
+from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
+from huahuo.eventstore.core.receipts import AUDIT_STREAM
+from huahuo.eventstore.errors import Damaged, EventStoreError, InUse, Lost
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.damage import DAMAGES_MAX, find_damage
+from huahuo.eventstore.sqlite.directory_lock import LOCK
+from huahuo.eventstore.sqlite.mark import MARK
+from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE, sqlite_version
+
+_FREE_BYTES_MIN = 256 << 20
+_CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock before that was never set
+_CONNECT_TIMEOUT_S = 2.0
+_REASON_BYTES_MAX = 2048
+_REBUILD = "Stop the service and run `huahuo doctor --rebuild`"
+_RESTORE = (
+    "It cannot be made again from what is whole: stop the service and `huahuo restore` a backup into a new"
+    " directory. Until then what is damaged is refused, and the rest is served"
+)
+_STYLE = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+LOSS_ACCEPTED = "loss_accepted"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing looked at. `level`: `ok`, `warning` (works, but) or `error` (will not work)."""
+
+    level: str
+    about: str
+    text: str
+
+
+async def examine(settings: Settings, ambient: Ambient, environ: Mapping[str, str]) -> list[Finding]:
+    """Look at the programs, the clock, the directory with its keys and log, and the network.
+
+    A log that no service has open is opened as a service would: its end is checked against the hash chain.
+    """
+    findings = [*_programs(), *_clock(ambient), *_public(settings), *_environment(environ)]
+    if not settings.data.is_dir():
+        return [
+            *findings,
+            Finding("warning", "data", f"{settings.data} does not exist yet; `huahuo serve` makes it"),
+            await _port(settings),
+        ]
+    findings += [*_directory(settings), *_keys(settings)]
+    service = service_file.read(settings.data)
+    if all(finding.level != "error" for finding in findings):
+        findings += [finding async for finding in _log(settings, ambient)]
+    if service is None:
+        findings.append(await _port(settings))
+    return findings
+
+
+def show(findings: list[Finding], *, as_json: bool, console: Console) -> None:
+    """Print the findings; in colour on a terminal."""
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(findings).decode() + "\n")
+        return
+    for finding in findings:
+        console.print(f"[{_STYLE[finding.level]}]{finding.level:>7}[/]  {finding.about}: ", end="")
+        console.print(finding.text, markup=False, soft_wrap=True)
+
+
+def _programs() -> Iterator[Finding]:
+    yield Finding("ok", "huahuo", BUILD)
+    yield Finding("ok", "Python", sys.version.split()[0])
+    yield Finding("ok", "SQLite", f"{sqlite_version()} (only the writer's connection checkpoints)")
+
+
+def _clock(ambient: Ambient) -> Iterator[Finding]:
+    if ambient.now_ms() < _CLOCK_MS_MIN:
+        yield Finding("error", "clock", "the machine's clock is far in the past: tokens cannot be checked")
+    else:
+        yield Finding("ok", "clock", "plausible")
+
+
+def _public(settings: Settings) -> Iterator[Finding]:
+    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+        yield Finding(
+            "warning",
+            "network",
+            f"{settings.host} without TLS: put a TLS proxy in front and keep this address private",
+        )
+    if settings.mail_allow_private:
+        yield Finding(
+            "warning", "mail", "users may name mail servers on private addresses (mail_allow_private)"
+        )
+
+
+def _environment(environ: Mapping[str, str]) -> Iterator[Finding]:
+    for name in unknown_variables(environ):
+        yield Finding("warning", "environment", f"{name} is no setting of this version: a slip of the pen?")
+
+
+def _directory(settings: Settings) -> Iterator[Finding]:
+    mode = stat.S_IMODE(settings.data.stat().st_mode)
+    if mode & 0o077:
+        yield Finding(
+            "warning", "data", f"{settings.data} is open to others (mode {mode:o}): chmod 700 {settings.data}"
+        )
+    else:
+        yield Finding("ok", "data", f"{settings.data}, mode {mode:o}")
+    free = shutil.disk_usage(settings.data).free
+    level = "ok" if free >= _FREE_BYTES_MIN else "error"
+    yield Finding(level, "disk", f"{free >> 20} MiB free")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    try:
+        keys.read(settings)
+    except ConfigError as error:
+        yield Finding("error", "keys", str(error))
+        return
+    for name in (keys.JWT_FILE, keys.MASTER_FILE):
+        path = settings.data / name
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            yield Finding("error", "keys", f"{path} can be read by others: chmod 600 {path}")
+    yield Finding("ok", "keys", f"present; back up {keys.MASTER_FILE} apart from the data")
+
+
+async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
+    path = settings.data / DATABASE
+    if not any((settings.data / name).exists() for name in (DATABASE, LOCK, MARK)):
+        yield Finding("ok", "log", "none yet; made at the first start")
+        return
+    try:
+        log = await SqliteLog.open(
+            settings.data, ambient=ambient, master_key=keys.read(settings).master_key, build=BUILD
+        )
+    except InUse:
+        yield _running(settings)
+        for finding in _content(path):
+            yield finding
+        return
+    except Lost as error:
+        yield Finding("error", "log", f"{error}; {ways_on(settings.data)}")
+        return
+    except Damaged as error:
+        yield Finding("error", "log", str(error))
+        for finding in _content(path):
+            yield finding
+        return
+    except EventStoreError as error:
+        yield Finding("error", "log", str(error))
+        return
+    try:
+        yield Finding(
+            "ok", "log", f"id {log.log_id}, {log.position} events, the newest agree with the hash chain"
+        )
+        reason = await log.probe()
+        yield Finding("error" if reason else "ok", "write", reason or "a durable write works")
+    finally:
+        await log.close()
+    for finding in _content(path):
+        yield finding
+
+
+def _content(path: Path) -> Iterator[Finding]:
+    """Every page, row and event against its check."""
+    damages = find_damage(path)
+    if not damages:
+        yield Finding("ok", "content", "every event, row and place in the index fits its check")
+        return
+    for damage in damages:
+        way = _REBUILD if damage.can_rebuild else _RESTORE
+        yield Finding("error", "content", f"{damage.text}. {way}")
+    if len(damages) >= DAMAGES_MAX:
+        yield Finding("error", "content", "perhaps there is more: not everything was looked at")
+
+
+async def accept_loss(settings: Settings, ambient: Ambient) -> str:
+    """Go on with what is left of a log that lost its end, under a new id; returns a sentence about it.
+
+    Raises:
+        ConfigError: no key for it. EventStoreError: nothing is lost, or nothing can be used.
+    """
+    log = await SqliteLog.open(
+        settings.data,
+        ambient=ambient,
+        master_key=keys.read(settings).master_key,
+        build=BUILD,
+        accept_loss=True,
+    )
+    try:
+        position, now_ms = log.position, ambient.now_ms()
+        body = {"type": LOSS_ACCEPTED, "timestamp": rfc3339(now_ms), "position": position}
+        event = NewEvent(AUDIT_STREAM, LOSS_ACCEPTED, json_bytes(body))
+        await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal()))
+    finally:
+        await log.close()
+    return (
+        f"the log goes on behind position {position} with the new id {log.log_id}; clients are reset,"
+        f" and new numbers begin {LOSS_STRIDE} higher"
+    )
+
+
+def _running(settings: Settings) -> Finding:
+    """A service has the log open: what it says of itself."""
+    service = service_file.read(settings.data)
+    if service is None:
+        return Finding("ok", "service", "another process has the log open")
+    reason = _not_ready(service.url)
+    if reason:
+        return Finding("error", "service", f"running at {service.url}, not ready: {reason}")
+    return Finding("ok", "service", f"running at {service.url}")
+
+
+def _not_ready(url: str) -> str:
+    """Why the service is not ready, in its own words; "" if it is, or says nothing."""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=_CONNECT_TIMEOUT_S):  # noqa: S310  our own
+            return ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read(_REASON_BYTES_MAX).decode(errors="replace").strip()
+    except OSError as error:
+        return str(error)
+
+
+async def _port(settings: Settings) -> Finding:
+    where = f"{settings.host}:{settings.port}"
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            _reader, writer = await asyncio.open_connection(settings.host, settings.port)
+    except (OSError, TimeoutError):
+        return Finding("ok", "port", f"{where} is free")
+    writer.close()
+    return Finding("error", "port", f"something listens on {where} already: stop it or choose --port")

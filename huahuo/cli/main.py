@@ -1,0 +1,206 @@
+"""The command line. Each command's body lives in its own module; here are names, flags and help."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from huahuo.app.loops import own_the_process, run
+from huahuo.cli import audit, config, dictionary, replay
+from huahuo.errors import ConfigError, HuahuoError
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.options import EXIT_NOTHING, EXIT_UNUSABLE, ConfigFile, Data, Json, program, settings
+
+app = program("huahuo", "Mailboxes checked over IMAP, streamed to browsers that may vanish and return.")
+app.add_typer(replay.app)
+audit.add_to(app)
+app.add_typer(dictionary.app)
+app.add_typer(config.app)
+_err = Console(stderr=True, highlight=False)
+
+Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]
+
+
+def main() -> None:
+    """The `huahuo` program: a mistake of the user ends as one line on stderr, never as a traceback."""
+    try:
+        app()
+    except HuahuoError as error:
+        _err.print(f"[red]huahuo:[/red] {_plain(str(error))}", soft_wrap=True)
+        sys.exit(EXIT_UNUSABLE if isinstance(error, ConfigError) else EXIT_NOTHING)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _plain(text: str) -> str:
+    """Text that rich must not read as markup."""
+    return text.replace("[", r"\[")
+
+
+@app.callback(invoke_without_command=True)
+def huahuo(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Mailboxes checked over IMAP, streamed to browsers that may vanish and return."""
+    if version:
+        from huahuo.build import BUILD
+
+        typer.echo(BUILD)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(EXIT_UNUSABLE)
+
+
+@app.command(epilog="Example:  huahuo serve --data ./data --port 8765")
+def serve(
+    data: Data = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="TCP port; 0 takes a free one.", show_default="8765")
+    ] = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it)."""
+    from huahuo.cli.serve import serve as body
+
+    own_the_process()
+    run(body(settings(data, config_file, host=host, port=port)))
+
+
+@app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")
+def token(
+    user_id: Annotated[int, typer.Option(help="The user's number.")],
+    username: Annotated[str, typer.Option(help="The user's name.")],
+    data: Data = None,
+    admin: Annotated[bool, typer.Option("--admin", help="May read and publish everywhere.")] = False,
+    groups: Annotated[str, typer.Option(help="Groups the user may read, separated by commas.")] = "",
+    ttl: Annotated[int, typer.Option(min=1, help="Seconds until it expires.")] = 3600,
+    config_file: ConfigFile = None,
+) -> None:
+    """Print a sign-in token (a JWT) on standard output."""
+    from huahuo.app import keys
+    from huahuo.app.tokens import mint
+
+    given = settings(data, config_file)
+    names = tuple(name.strip() for name in groups.split(",") if name.strip())
+    typer.echo(
+        mint(
+            keys.read_jwt_secret(given),
+            SystemAmbient(),
+            user_id=user_id,
+            username=username,
+            admin=admin,
+            groups=names,
+            ttl_s=ttl,
+        )
+    )
+
+
+@app.command(
+    epilog="Example:  HUAHUO_TOKEN=$(huahuo token …) huahuo tail http://127.0.0.1:8765 user/42 --after 0"
+)
+def tail(
+    url: Annotated[str, typer.Argument(help="Where the service listens, e.g. http://127.0.0.1:8765.")],
+    stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or (admins) log.")],
+    after: Annotated[str, typer.Option(help="Start after this seq, or at: head, start, snapshot.")] = "head",
+    token: Token = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Without a token: mint an admin token from this directory's key.")
+    ] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Follow a stream in the terminal; reconnects and resumes by itself."""
+    from huahuo.app.tokens import token_source
+    from huahuo.cli.tail import tail as body
+
+    source = token_source(token, settings(data, config_file) if data else None, SystemAmbient())
+    run(body(url, stream, source, after, as_json=json_lines, console=Console(highlight=False)))
+
+
+@app.command(epilog="Example:  huahuo clients --data ./data")
+def clients(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a client.")] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Who is connected to the running service, where each client stands, and how many are behind."""
+    from huahuo.cli.clients import clients as body
+
+    run(body(settings(data, config_file), as_json=as_json, console=Console(highlight=False)))
+
+
+@app.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")
+def revoke(
+    data: Data = None,
+    user_id: Annotated[int | None, typer.Option(help="End all sessions of this user.")] = None,
+    jti: Annotated[str | None, typer.Option(help="End the sessions of this one token.")] = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """End a user's or a token's sessions, on the running service or in the log where none runs."""
+    from huahuo.cli.revoke import revoke as body
+
+    if (user_id is None) == (jti is None):
+        raise ConfigError("give either --user-id or --jti")
+    run(body(settings(data, config_file), user_id=user_id, jti=jti))
+    typer.echo("revoked")
+
+
+@app.command(epilog="Example:  huahuo doctor --data ./data")
+def doctor(
+    data: Data = None,
+    as_json: Json = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option("--accept-loss", help="Go on with a log that lost its end: new id, clients are reset."),
+    ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="First make the log's index and checksums again from its events; no service may run.",
+        ),
+    ] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
+    from huahuo.cli.doctor import accept_loss as accept
+    from huahuo.cli.doctor import examine, show
+    from huahuo.eventstore.sqlite.rebuild import rebuild as rebuild_index
+
+    given = settings(data, config_file)
+    try:
+        if accept_loss:
+            typer.echo(asyncio.run(accept(given, SystemAmbient())), err=as_json)
+        if rebuild:
+            rebuild_index(given.data)
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error
+    findings = asyncio.run(examine(given, SystemAmbient(), os.environ))
+    show(findings, as_json=as_json, console=Console(highlight=False))
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(EXIT_NOTHING)
+
+
+@app.command(epilog="Example:  huahuo demo --port 0")
+def demo(
+    port: Annotated[int | None, typer.Option(help="TCP port of the service.", show_default="8765")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep the demo's data here.", show_default="a temporary directory")
+    ] = None,
+) -> None:
+    """A local IMAP server with sample mail, the service, and a link to watch it in a browser."""
+    from huahuo.demo.demo import demo as body
+
+    run(body(port=port, data=data, console=Console(highlight=False)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The bodies of `huahuo backup`, `restore` and `compact`."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from huahuo.admin.actions import CompactParams, policy_of
+from huahuo.app import keys
+from huahuo.app.config import Settings
+from huahuo.audit.bodies import must_be_original
+from huahuo.audit.place import looking
+from huahuo.audit.record import ask_service, principal, writing
+from huahuo.audit.show import show_json
+from huahuo.build import BUILD
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
+from huahuo.eventstore.audit.checkpoint import KEY_FILE
+from huahuo.eventstore.care.backup import back_up, put_back, shrink
+from huahuo.eventstore.care.compaction import compact as compact_log
+from huahuo.eventstore.core.receipts import AUDIT_STREAM
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.loss import missing_from
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE
+
+RESTORED = "restored"
+COMPACT_TIMEOUT_S = 3600.0
+_KEY_FILES = (keys.JWT_FILE, keys.MASTER_FILE, KEY_FILE)
+
+
+async def backup(
+    settings: Settings, ambient: Ambient, target: Path, *, with_keys: bool, as_json: bool
+) -> None:
+    """Copy the log to the new directory `target`.
+
+    Raises:
+        ConfigError: there is no log. EventStoreError: the target cannot be made. Damaged: see there.
+    """
+    async with looking(settings, "backup", {"keys": with_keys}) as place:
+        manifest = await back_up(place.path, target, ambient)
+    copied = _copy_keys(settings.data, target) if with_keys else []
+    if as_json:
+        show_json({"log": manifest.log, "position": manifest.position, "target": str(target), "keys": copied})
+        return
+    print(f"backed up {manifest.position} events to {target}")  # noqa: T201
+    if not with_keys:
+        print(f"    without {keys.MASTER_FILE} and the other keys: keep those apart")  # noqa: T201
+
+
+async def restore(settings: Settings, ambient: Ambient, source: Path, *, as_json: bool) -> None:
+    """Put a checked backup into `settings.data` and give the log a new id.
+
+    Raises:
+        ConfigError: no key for it. EventStoreError: there is a log already, or no backup. Damaged: see there.
+    """
+    missing = missing_from(source)
+    found = await put_back(source, settings.data)
+    try:
+        _copy_keys(source, settings.data)
+        secrets = keys.read(settings)
+        log = await SqliteLog.open(
+            settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, restored=True
+        )
+    except (ConfigError, EventStoreError):
+        for suffix in ("", "-wal", "-shm"):
+            (settings.data / (DATABASE + suffix)).unlink(missing_ok=True)
+        raise
+    try:
+        now_ms = ambient.now_ms()
+        body = {
+            "type": RESTORED,
+            "timestamp": rfc3339(now_ms),
+            "log": found.log_id,
+            "position": found.position,
+        }
+        event = NewEvent(AUDIT_STREAM, RESTORED, json_bytes(body))
+        await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal()))
+        new = log.log_id
+    finally:
+        await log.close()
+    if as_json:
+        show_json({"log": new, "before": found.log_id, "position": found.position, "missing": missing})
+    else:
+        print(f"restored {found.position} events into {settings.data}; the log's id is now {new}")  # noqa: T201
+    if missing:
+        print(f"    what was restored is not all: {missing}", file=sys.stderr)  # noqa: T201
+
+
+async def compact(
+    settings: Settings,
+    ambient: Ambient,
+    older_than_s: float,
+    keep: int,
+    types: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Prune through the running service, or under the writer's lock; then the file shrinks too.
+
+    Raises:
+        ConfigError: the directory is a copy, or a type holds facts. HuahuoError: the service refused.
+    """
+    must_be_original(settings)
+    asked = CompactParams(older_than_s=older_than_s, keep=keep, types=types)
+    try:
+        policy = policy_of(asked, ambient.now_ms())
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    pruned: object = None
+    async with writing(settings) as log:
+        if log is not None:
+            pruned = await compact_log(log, policy, ambient, principal())
+    if pruned is not None:
+        shrink(settings.data / DATABASE)
+    else:
+        fields = {"older_than_s": older_than_s, "keep": keep, "types": list(types)}
+        reply = await ask_service(settings, "compact", timeout_s=COMPACT_TIMEOUT_S, **fields)
+        pruned = reply.get("pruned")
+    if as_json:
+        show_json({"pruned": pruned})
+    else:
+        print(f"pruned {pruned} events")  # noqa: T201
+
+
+def _copy_keys(source: Path, target: Path) -> list[str]:
+    """Copy the key files that `source` has and `target` has not, with mode 0600."""
+    copied = [name for name in _KEY_FILES if (source / name).is_file() and not (target / name).exists()]
+    for name in copied:
+        shutil.copyfile(source / name, target / name)
+        (target / name).chmod(0o600)
+    return copied

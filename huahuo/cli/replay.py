@@ -1,0 +1,6 @@
+"""`huahuo replay`: the time-travel debugger's command line, put together from `huahuo.timetravel`."""
+
+from huahuo.timetravel import commands_looking, commands_runs
+from huahuo.timetravel.command import app
+
+__all__ = ["app", "commands_looking", "commands_runs"]

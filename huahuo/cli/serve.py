@@ -1,0 +1,41 @@
+"""`huahuo serve`: the service in the foreground, drained by Ctrl-C or SIGTERM."""
+
+import asyncio
+import faulthandler
+import os
+import signal
+
+import structlog
+
+from huahuo.app import logs
+from huahuo.app.config import Settings, unknown_variables
+from huahuo.app.memory import Tidier
+from huahuo.app.wiring import App
+from huahuo.eventstore.ambient import SystemAmbient
+
+_log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Run until a signal says stop. Prints `listening on http://HOST:PORT` once it is ready.
+
+    Raises:
+        HuahuoError: the directory is in use or damaged, a setting does not fit, the port is taken.
+    """
+    logs.configure(settings.log_level, as_json=settings.log_json)
+    logs.quiet_libraries()
+    # A page of all threads' stacks on SIGUSR1: what is it doing?
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    for name in unknown_variables(os.environ):
+        _log.warning("an environment variable is no setting of this version", variable=name)
+    app = App(settings, SystemAmbient())
+    await app.start()
+    print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
+    with Tidier(loop, collects=True):
+        await stopping.wait()
+    _log.info("draining")
+    await app.stop()

@@ -1,0 +1,219 @@
+"""`huahuo tail`: follow a stream in the terminal; a check's progress as a moving bar.
+
+On a terminal, bars below and everything else above them; otherwise a line an event
+(`seq type json`, or with `--json` one JSON object), so that it can be piped. What happens to the
+connection goes to stderr. Called by the command line only.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Self
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.text import Text
+
+from huahuo.errors import ConfigError, HuahuoError
+from huahuo.terminal import printable
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import (
+    After,
+    ClientError,
+    ClientStopped,
+    Event,
+    Live,
+    Offline,
+    Online,
+    Outcome,
+    Status,
+    StreamDenied,
+)
+
+BARS_MAX = 20
+"""Checks shown at the same time; further ones appear as bars become free."""
+
+_ENDED = {"ok": "green", "error": "red", "need_reauth": "red", "cancelled": "yellow"}
+
+
+def position(after: str) -> After:
+    """What `--after` means.
+
+    Raises:
+        ConfigError: it is neither a number nor one of the words.
+    """
+    match after:
+        case "head" | "start" | "snapshot":
+            return after
+        case _ if after.isascii() and after.isdigit():
+            return int(after)
+        case _:
+            raise ConfigError(f"--after is a seq, head, start or snapshot, not {after!r}")
+
+
+async def tail(
+    url: str,
+    stream: str,
+    token: Callable[[], str],
+    after: str = "head",
+    *,
+    as_json: bool = False,
+    console: Console,
+) -> None:
+    """Follow `stream` until cancelled.
+
+    Raises:
+        ConfigError: `url` or `after` cannot be understood.
+        HuahuoError: the server does not let us in, or not (any more) at this stream.
+    """
+    begin = position(after)
+    try:
+        client = Client(url, get_token=token)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    errors = Console(stderr=True, highlight=False)
+    if console.is_terminal and not as_json:
+        with _Bars(console) as bars:
+            await _follow(client, stream, begin, bars.event, _Said(stream, bars.say))
+    else:
+
+        def line(event: Event) -> None:
+            console.out(printable(_json_line(event) if as_json else _plain_line(event)), highlight=False)
+
+        await _follow(client, stream, begin, line, _Said(stream, lambda text: errors.out(printable(text))))
+
+
+async def _follow(
+    client: Client, stream: str, after: After, show: Callable[[Event], None], said: "_Said"
+) -> None:
+    client.on_status(said)
+    try:
+        async with client, client.events(stream, after) as events:
+            async for event in events:
+                show(event)
+    except StreamDenied as error:
+        raise HuahuoError(f"this token may not read {stream}") from error
+    except ClientStopped as error:
+        raise HuahuoError(f"the server ended it: {error.reason} ({error.code})") from error
+    except ClientError as error:
+        raise HuahuoError(str(error)) from error
+    except asyncio.CancelledError:
+        said.say("stopped")
+        raise
+
+
+class _Said:
+    """Tells a person what happens to the connection, each thing once."""
+
+    def __init__(self, stream: str, say: Callable[[str], None]) -> None:
+        self.say = say
+        self._stream = stream
+        self._lost = False
+
+    def __call__(self, status: Status) -> None:
+        match status:
+            case Offline(code=code, reason=reason, retry_s=retry_s):
+                if not self._lost or code is not None:
+                    self.say(f"connection lost: {reason}; trying again in {retry_s:.1f} s")
+                self._lost = True
+            case Online() if self._lost:
+                self._lost = False
+                self.say("connected again")
+            case Outcome(stream=self._stream, outcome=outcome, after=seq, head=head):
+                self.say(f"{self._stream}: {outcome} at {seq}, head {head}")
+            case Live(stream=self._stream, seq=seq):
+                self.say(f"{self._stream}: live at {seq}")
+            case _:
+                pass
+
+
+def _plain_line(event: Event) -> str:
+    return f"{event.seq} {event.type} {msgspec.json.encode(event.data).decode()}"
+
+
+def _json_line(event: Event) -> str:
+    line = {"stream": event.stream, "seq": event.seq, "type": event.type, "data": event.data}
+    return msgspec.json.encode(line).decode()
+
+
+class _Bars:
+    """The terminal: bars of running checks below, a line for everything else above."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._names: dict[Any, str] = {}
+        self._bars: dict[Any, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[message]}", markup=False),
+            console=console,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """A line about the connection."""
+        self._console.print(Text(printable(text), style="dim"))
+
+    def event(self, event: Event) -> None:
+        """Show one event."""
+        data = event.data
+        mailbox = data.get("email_id")
+        match event.type:
+            case "snapshot":
+                rows = data["state"].get("emails", ())
+                self._names |= {row["id"]: str(row["email"]) for row in rows}
+                self._line(event, f"state after {event.seq}" + (f": {len(rows)} mailboxes" if rows else ""))
+            case "check_progress" if mailbox is not None:
+                self._move(mailbox, data)
+            case "email_status_update" if data.get("status") in _ENDED:
+                self._end(mailbox)
+                status = str(data["status"])
+                self._line(
+                    event, f"{self._name(mailbox)}: {status} {data.get('message', '')}", _ENDED[status]
+                )
+            case "email_status_update":
+                self._line(event, f"{self._name(mailbox)}: {data.get('status')} {data.get('message', '')}")
+            case "email_added":
+                self._names[mailbox] = str(data.get("email"))
+                self._line(event, f"{self._name(mailbox)} added")
+            case "email_deleted":
+                self._end(mailbox)
+                self._line(event, f"{self._name(mailbox)} deleted")
+                self._names.pop(mailbox, None)
+            case "mail_received":
+                self._line(
+                    event, f"{self._name(mailbox)}: {data.get('subject')} ({data.get('sender')})", "cyan"
+                )
+            case "system_notification":
+                self._line(event, str(data.get("message")), "bold yellow")
+            case _:
+                self._line(event, msgspec.json.encode(data).decode())
+
+    def _name(self, mailbox: object) -> str:
+        return self._names.get(mailbox) or f"mailbox {mailbox}"
+
+    def _move(self, mailbox: object, data: dict[str, Any]) -> None:
+        message = printable(str(data.get("message", "")))
+        if mailbox not in self._bars:
+            if len(self._bars) >= BARS_MAX:
+                return
+            name = printable(self._name(mailbox))
+            self._bars[mailbox] = self._progress.add_task(name, total=100, message=message)
+        self._progress.update(self._bars[mailbox], completed=data.get("progress", 0), message=message)
+
+    def _end(self, mailbox: object) -> None:
+        bar = self._bars.pop(mailbox, None)
+        if bar is not None:
+            self._progress.remove_task(bar)
+
+    def _line(self, event: Event, text: str, style: str = "") -> None:
+        line = Text.assemble((f"{event.seq:>8} ", "dim"), (f"{printable(event.type)} ", "dim"))
+        self._console.print(line.append(printable(text), style=style), soft_wrap=True)

@@ -1,0 +1,4 @@
+"""`huahuo demo`: a mail server with sample accounts, the service, and a link to watch it.
+
+Exports: the command's body (`demo`), the sample mail, and pymap as a child process.
+"""

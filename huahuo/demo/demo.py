@@ -1,0 +1,151 @@
+"""`huahuo demo`: a mail server with sample accounts, the service, and a link. Everything on loopback.
+
+The demo is a user like any other: it adds and checks its mailboxes through the Python client.
+"""
+
+import asyncio
+import contextlib
+import signal
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from huahuo.app import config, keys, logs, tokens
+from huahuo.app.wiring import App
+from huahuo.demo.samplemail import ACCOUNTS, PASSWORD, Account, SampleMailServer
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.transport.client.client import Client
+
+_USER_ID = 1
+_USERNAME = "demo"
+_TOKEN_TTL_S = 12 * 3600
+_PAUSE_S = 4.0
+"""Between two rounds of new mail."""
+
+
+async def demo(*, port: int | None, data: Path | None, console: Console) -> None:
+    """Run until Ctrl-C or SIGTERM.
+
+    Raises:
+        HuahuoError: the mail server or the service could not start.
+    """
+    logs.configure("warning", as_json=False)
+    logs.quiet_libraries()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    with tempfile.TemporaryDirectory(prefix="huahuo-demo-") as temporary:
+        folder = data or Path(temporary)
+        ambient = SystemAmbient()
+        async with SampleMailServer(folder / "mail", ambient) as server:
+            work = asyncio.create_task(_run(server, folder / "log", port, ambient, console))
+            waiter = asyncio.create_task(stopping.wait())
+            await asyncio.wait({work, waiter}, return_when=asyncio.FIRST_COMPLETED)
+            waiter.cancel()
+            if not work.done():
+                console.print("\nstopping …")
+                work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+
+
+async def _run(
+    server: SampleMailServer, data: Path, port: int | None, ambient: SystemAmbient, console: Console
+) -> None:
+    await _fill(server, console)
+    app, settings = await _start(data, port, ambient)
+    try:
+        token = tokens.mint(
+            keys.read_jwt_secret(settings),
+            ambient,
+            user_id=_USER_ID,
+            username=_USERNAME,
+            admin=True,
+            groups=("ops",),
+            ttl_s=_TOKEN_TTL_S,
+        )
+        async with Client(app.url, token=token, client="demo-script") as client:
+            ids = await _add_mailboxes(client, server.port)
+            console.print(f"\n[bold]Open[/bold]  {app.url}/#token={token}\n", soft_wrap=True)
+            console.print(f"mail server   127.0.0.1:{server.port} (pymap), password {PASSWORD!r}")
+            console.print(f"data          {data}")
+            console.print("New mail arrives every few seconds. Ctrl-C ends the demo.\n")
+            await client.send("check_emails", email_ids=list(ids.values()))
+            await _let_mail_arrive(client, server, ids, ambient)
+    finally:
+        await app.stop()
+
+
+async def _fill(server: SampleMailServer, console: Console) -> None:
+    """Sample mail into accounts that have none; takes a moment the first time."""
+    loop = asyncio.get_running_loop()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("filling the sample mailboxes", total=len(ACCOUNTS))
+        accounts = server.fill()
+        while await loop.run_in_executor(None, next, accounts, None) is not None:
+            progress.advance(task)
+
+
+async def _start(data: Path, port: int | None, ambient: SystemAmbient) -> tuple[App, config.Settings]:
+    """The service; without an explicit port it takes another one where the usual one is taken."""
+    for attempt in (port if port is not None else config.Settings().port, 0):
+        settings = config.load(
+            environ={},
+            flags={
+                "data": data,
+                "port": attempt,
+                "mail_allow_private": True,
+                "connections_per_ip": 0,
+                "unauthenticated_per_ip": 0,
+            },
+        )
+        app = App(settings, ambient)
+        try:
+            await app.start()
+        except ConfigError:
+            if port is not None or attempt == 0:
+                raise
+        else:
+            return app, settings
+    raise AssertionError("the second attempt returns or raises")
+
+
+async def _add_mailboxes(client: Client, mail_port: int) -> dict[str, int]:
+    """Address -> id. Mailboxes of an earlier run are pointed at today's mail server."""
+    rows = (await client.send("get_all_emails"))["data"]
+    ids = {row["email"]: row["id"] for row in rows}
+    where = {"server": "127.0.0.1", "port": mail_port, "use_ssl": False}
+    for account in ACCOUNTS:
+        if account.address in ids:
+            await client.send("update_email", email_id=ids[account.address], **where)
+        else:
+            added = await client.send(
+                "add_email", email=account.address, password=PASSWORD, mail_type="imap", **where
+            )
+            ids[account.address] = added["email_id"]
+    # Two that fail, each in its own way: a password that is wrong, a server that is not there.
+    for address, fields in (
+        ("wrong-password@demo.example", {**where, "password": "no"}),
+        ("unreachable@demo.example", {**where, "port": 9, "password": PASSWORD}),
+    ):
+        if address not in ids:
+            added = await client.send("add_email", email=address, mail_type="imap", **fields)
+            ids[address] = added["email_id"]
+    return ids
+
+
+async def _let_mail_arrive(
+    client: Client, server: SampleMailServer, ids: dict[str, int], ambient: SystemAmbient
+) -> None:
+    """For ever: a few mails somewhere, and a check of where they went."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_PAUSE_S)
+        account: Account = ACCOUNTS[int(ambient.random() * len(ACCOUNTS))]
+        for _ in range(1 + int(ambient.random() * 5)):
+            await loop.run_in_executor(None, server.deliver, account)
+        await client.send("check_emails", email_ids=[ids[account.address]])

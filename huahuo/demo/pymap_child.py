@@ -1,0 +1,29 @@
+"""pymap as a program with its connections kept alive: `python -m huahuo.demo.pymap_child ARGUMENTS`.
+
+asyncio keeps only weak references to tasks, and pymap 0.36 keeps none to those of its connections: the
+garbage collector ends a connection in the middle of a conversation. Here each task is held until it is
+done. Started by the demo; imports nothing of huahuo.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from pymap.main import main
+
+_running: set[asyncio.Task[Any]] = set()
+_create_task = asyncio.BaseEventLoop.create_task
+
+
+def _create_and_keep(
+    loop: asyncio.BaseEventLoop, work: Coroutine[Any, Any, Any], **options: Any
+) -> asyncio.Task[Any]:
+    task: asyncio.Task[Any] = _create_task(loop, work, **options)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    return task
+
+
+if __name__ == "__main__":
+    asyncio.BaseEventLoop.create_task = _create_and_keep  # type: ignore[method-assign, assignment]
+    main()

@@ -1,0 +1,273 @@
+"""The embedding API: the whole service in a thread of its own, callable from any other thread.
+
+Every call blocks its thread until the event is durable, and returns the event's position in the log.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from huahuo.app import config, keys, logs, tokens
+from huahuo.app.loops import run
+from huahuo.app.memory import Tidier
+from huahuo.app.wiring import App
+from huahuo.embedding.bridge import Bridge
+from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
+from huahuo.mailcheck.domain import UnknownMailbox
+from huahuo.mailcheck.mailbox.commands import ReportedStatus
+from huahuo.transport.commands.publishing import PublishRefused
+
+_CALL_TIMEOUT_S = 30.0
+
+
+type _Work[T] = Callable[[App], Coroutine[Any, Any, T]]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """What the floors below raise, as the errors of this API."""
+    try:
+        yield
+    except HuahuoError:
+        raise
+    except (PublishRefused, UnknownMailbox, ValueError) as error:
+        raise HuahuoError(str(error)) from error
+    except (Unavailable, TimeoutError) as error:
+        raise OutcomeUnknown("whether the event was written is not known") from error
+    except (Closed, RuntimeError) as error:
+        raise NotRunning(str(error)) from error
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error
+
+
+class Service:
+    """huahuo beside your own program, in one process.
+
+    `settings` are the names of `huahuo.app.config.Settings` in small letters; they count before the
+    environment (`HUAHUO_*`) and a `config` file.
+
+    Raises:
+        ConfigError: a setting is unknown or does not fit.
+    """
+
+    def __init__(
+        self,
+        data: str | Path = "huahuo-data",
+        *,
+        config_file: str | Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
+        self._settings = config.load(
+            environ=os.environ if environ is None else environ,
+            file=Path(config_file) if config_file is not None else None,
+            flags={"data": Path(data), **settings},
+        )
+        self._ambient = SystemAmbient()
+        self._app: App | None = None
+        self._draining: App | None = None
+        self._bridge: Bridge | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        """The process that called `start`; 0 before."""
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """A service with the settings of the environment alone."""
+        return cls(os.environ.get("HUAHUO_DATA", "huahuo-data"))
+
+    def start(self) -> None:
+        """Start in a thread of its own; returns when it listens.
+
+        Raises:
+            HuahuoError: it could not start, with the reason; nothing is left running.
+        """
+        with self._lock:
+            if self._thread is not None:
+                raise HuahuoError("the service has been started already")
+            if not structlog.is_configured():  # an application that uses structlog has set it up its way
+                logs.configure(self._settings.log_level, as_json=self._settings.log_json)
+            starting = _Starting()
+            self._pid = os.getpid()
+            self._thread = threading.Thread(target=self._run, args=(starting,), name="huahuo", daemon=True)
+            self._thread.start()
+            starting.done.wait()
+            if starting.error is not None:
+                self._thread.join()
+                self._thread = None
+                raise starting.error
+
+    def stop(self, timeout_s: float = 15.0) -> None:
+        """Drain and stop; idempotent. Running checks go on at the next start."""
+        self._must_not_be_a_fork()
+        with self._lock:
+            if self._thread is None or self._bridge is None:
+                return
+            bridge, thread = self._bridge, self._thread
+            self._draining, self._app = self._app or self._draining, None  # calls from now on are told so
+            app = self._draining
+            if app is not None and thread.is_alive():
+                with translated():
+                    bridge.call(lambda: self._drain(app), timeout_s)
+            thread.join(timeout_s)
+            if thread.is_alive():
+                raise HuahuoError(f"the service did not stop within {timeout_s:g} s")
+            self._bridge = self._thread = self._draining = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, e.g. `http://127.0.0.1:8765`. Raises NotRunning."""
+        return self._running().url
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on. Raises NotRunning."""
+        return self._running().port
+
+    def token(
+        self,
+        user_id: int,
+        username: str,
+        *,
+        admin: bool = False,
+        groups: tuple[str, ...] = (),
+        ttl_s: float = 3600,
+    ) -> str:
+        """A sign-in token for one of your users. Raises ConfigError for what the service would refuse."""
+        return tokens.mint(
+            keys.ensure(self._settings, self._ambient).jwt_secret,
+            self._ambient,
+            user_id=user_id,
+            username=username,
+            admin=admin,
+            groups=groups,
+            ttl_s=ttl_s,
+        )
+
+    def update_email_status(self, email_id: int, status: ReportedStatus, message: str = "") -> int:
+        """Report a mailbox's status (`processing`, `ok`, `error`, `need_reauth`, `cancelled`).
+
+        The first report opens a check of your own, a terminal status ends it.
+
+        Raises:
+            HuahuoError: there is no such mailbox, or no such status. NotRunning.
+            OutcomeUnknown: the log could not say whether it wrote.
+        """
+        return self._call(lambda app: app.mail.report_status(email_id, status, message))
+
+    def progress(self, email_id: int, percent: int, message: str = "") -> int:
+        """Report how far your check of a mailbox is, 0 to 100. Raises as `update_email_status`."""
+        return self._call(lambda app: app.mail.report_progress(email_id, percent, message))
+
+    def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> int:  # noqa: A002
+        """Append an event to `system` or `group/<name>`. Raises as `update_email_status`.
+
+        Fields are refused (HuahuoError) that JSON or a browser cannot hold: NaN, infinities, integers
+        from 2^53 on.
+        """
+
+        async def publish(app: App) -> int:
+            _stream, _seq, position = await app.publisher.publish(stream, type, fields or {})
+            return position
+
+        return self._call(publish)
+
+    def notify(self, message: str, level: str = "info") -> int:
+        """Tell every user (`info`, `warning` or `error`). Raises as `update_email_status`."""
+
+        async def notify(app: App) -> int:
+            _stream, _seq, position = await app.publisher.notify(message, level)
+            return position
+
+        return self._call(notify)
+
+    def revoke(self, *, user_id: int | None = None, jti: str | None = None) -> int:
+        """End a user's or a token's sessions within a second. Raises as `update_email_status`."""
+
+        async def revoke(app: App) -> int:
+            _stream, _seq, position = await app.publisher.revoke(user_id=user_id, jti=jti)
+            return position
+
+        return self._call(revoke)
+
+    def _must_not_be_a_fork(self) -> None:
+        """A fork copies this object but not its thread: a call would wait for ever or touch the log.
+
+        Raises:
+            NotRunning: this process was forked after `start`.
+        """
+        if self._pid not in (0, os.getpid()):
+            raise NotRunning(
+                f"process {self._pid} started the service, and this process was forked from it: start the"
+                " service after the fork and in one process only, and let the others publish as clients"
+                " (docs/embedding.md)"
+            )
+
+    def _running(self) -> App:
+        self._must_not_be_a_fork()
+        app = self._app
+        if app is None:
+            raise NotRunning("the service is not running: call start() first")
+        return app
+
+    def _call[T](self, work: _Work[T]) -> T:
+        app, bridge = self._running(), self._bridge
+        if bridge is None:
+            raise NotRunning("the service is stopping")
+        with translated():
+            return bridge.call(lambda: work(app), _CALL_TIMEOUT_S)
+
+    def _run(self, starting: "_Starting") -> None:
+        """The thread: one loop from start to stop."""
+        try:
+            run(self._main(starting))
+        except BaseException as error:  # noqa: BLE001  handed to the thread that waits in start()
+            starting.error = error
+        finally:
+            if self._bridge is not None:
+                self._bridge.stop()
+            starting.done.set()
+
+    async def _main(self, starting: "_Starting") -> None:
+        self._stopping = asyncio.Event()
+        app = App(self._settings, self._ambient)
+        await app.start()
+        self._app = app
+        self._bridge = Bridge(asyncio.get_running_loop())
+        starting.done.set()
+        # Freed memory goes back to the system; the collector is the application's.
+        with Tidier(asyncio.get_running_loop(), collects=False):
+            await self._stopping.wait()
+
+    async def _drain(self, app: App) -> None:
+        try:
+            await app.stop()
+        finally:
+            self._stopping.set()
+
+
+class _Starting:
+    """What the thread tells the one that waits for it."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.error: BaseException | None = None

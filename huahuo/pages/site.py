@@ -1,0 +1,58 @@
+"""The files that the service shows to a browser.
+
+The console is built into `static/` (`scripts/web.sh`, or the build of a wheel). Where it was not, a page says
+how to build it.
+"""
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from huahuo.pages import mail_frame
+from huahuo.transport.server.site import CACHE_ASK_AGAIN, CACHE_FOR_EVER, Asset
+
+BUILT = "static"
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+}
+_NOT_BUILT = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>huahuo</title>
+<h1>huahuo is running</h1>
+<p>The console was not built here. Install Node.js 20.19 or newer with npm, run <code>make web</code> in the
+source tree and restart the service, or install the wheel, which has the console inside.</p>
+<p>Clients can connect without it. In a terminal: <code>huahuo tail URL STREAM</code>.</p>
+</html>
+"""
+_HASHED = "/assets/"
+"""Files there have a hash of what they hold in their names."""
+
+
+def assets() -> dict[str, Asset]:
+    """Path on the server -> file; `index.html` is `/`."""
+    package = files(__package__)
+    built = package / BUILT
+    found = mail_frame.frames()
+    if not (built / "index.html").is_file():
+        found["/"] = Asset.of(_TYPES[".html"], _NOT_BUILT.encode(), CACHE_ASK_AGAIN)
+    if built.is_dir():
+        _collect(built, "/", found)
+    return found
+
+
+def _collect(folder: Traversable, path: str, found: dict[str, Asset]) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            _collect(entry, f"{path}{entry.name}/", found)
+            continue
+        suffix = entry.name[entry.name.rfind(".") :]
+        if suffix in _TYPES:
+            name = path if entry.name == "index.html" else path + entry.name
+            cache = CACHE_FOR_EVER if path.startswith(_HASHED) else CACHE_ASK_AGAIN
+            found[name] = Asset.of(_TYPES[suffix], entry.read_bytes(), cache)

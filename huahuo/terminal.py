@@ -1,0 +1,13 @@
+"""Text from strangers, made safe for a terminal. Pure."""
+
+
+def printable(text: str) -> str:
+    """`text` without anything that could move the cursor, colour or reorder: those as JSON escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -1,0 +1,320 @@
+"""`huahuo replay check` and `bisect`: recorded history against today's code, or two versions of it.
+
+What is compared, event by event:
+
+* decisions: the command behind each append (`derive.py`) is decided again on the state of then; the
+  events must be the recorded ones. Not comparable are imports and reports of embedding applications
+  (counted as such), contents of mails, and refusals, which leave no event.
+* states: what two versions fold to after each event; without another version, the keyframes that
+  the service left.
+
+Each returns the exit code: 0 the same, 1 different.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from huahuo.eventstore.model import LOG_STREAM
+from huahuo.mailcheck.replay_subjects import own_subject
+from huahuo.replay.history import exported
+from huahuo.replay.history.delta import differences, written
+from huahuo.replay.history.history import History, event_at, pages_of
+from huahuo.replay.history.timeline import Timeline
+from huahuo.timetravel.fixture import keep
+from huahuo.timetravel.show import Out, event_plain
+from huahuo.timetravel.source import load_export
+from huahuo.timetravel.versions import OURS, code_of, judged
+
+SAME, DIFFERENT = 0, 1
+_TRACED_MAX = 200
+_KEPT_MAX = 10_000
+"""Differences kept in detail; more are counted."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One place where history and code, or two versions, disagree.
+
+    `kind`: `decision`, `state`, `keyframe` or `error`; `line`: the line of code that made it.
+    """
+
+    kind: str
+    position: int
+    entity: str
+    line: str
+    what: list[str]
+
+
+class Report(msgspec.Struct):
+    """What a check found: differences in the order of the log, and what it could look at."""
+
+    events: int = 0
+    decided: int = 0
+    underivable: int = 0
+    count: int = 0
+    differences: list[Difference] = msgspec.field(default_factory=list)
+
+    def add(self, difference: Difference) -> None:
+        """Count a difference, and keep it while there is room."""
+        self.count += 1
+        if len(self.differences) < _KEPT_MAX:
+            self.differences.append(difference)
+
+    def by_line(self) -> dict[str, list[Difference]]:
+        """The differences by kind and line of code, most frequent first."""
+        groups: dict[str, list[Difference]] = {}
+        for difference in self.differences:
+            groups.setdefault(f"{difference.kind} {difference.line}".strip(), []).append(difference)
+        return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
+
+
+async def examine(
+    history: History, upto: int, code: Path | None, ref: str | None, *, first_only: bool = False
+) -> Report:
+    """Compare; with a `code` path or a git `ref` that version against today's, else today's with the log.
+
+    Raises:
+        HuahuoError: a version cannot be found or run.
+    """
+    report = Report()
+    async with AsyncExitStack() as stack:
+        other = None
+        if code is not None or ref is not None:
+            other = await stack.enter_async_context(code_of(code, ref))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="huahuo-check-")))
+        events = scratch / "events"
+        report.events = await _write(history, upto, events)
+        ours = await judged(OURS, events, [], scratch / "ours")
+        if other is None:
+            _decisions(ours, report)
+            await _keyframes(history, upto, report)
+        else:
+            theirs = await judged(other, events, [], scratch / "theirs")
+            _versions(ours, theirs, report)
+        report.differences.sort(key=lambda difference: difference.position)
+        if first_only:
+            del report.differences[1:]
+        traced = [d.position for d in report.differences if d.kind == "state"][:_TRACED_MAX]
+        if traced and other is not None:
+            await _name_lines(report, traced, [other, OURS], events, scratch)
+    return report
+
+
+async def check(
+    history: History, upto: int, code: Path | None, ref: str | None, save: Path | None, out: Out
+) -> int:
+    """Compare everything, and show it grouped by the line of code that made it."""
+    report = await examine(history, upto, code, ref)
+    saved = None
+    if save is not None and report.differences:
+        first = report.differences[0]
+        said = f"{first.kind} {first.line} at @{first.position} of its log"
+        saved = await keep(history, first.entity, first.position, said, save)
+    if out.as_json:
+        groups = {
+            name: {"count": len(held), "first": msgspec.to_builtins(held[0])}
+            for name, held in report.by_line().items()
+        }
+        counts = {"events": report.events, "decided": report.decided, "underivable": report.underivable}
+        out.json(counts | {"differences": report.count, "by_line": groups, "saved": saved and str(saved)})
+    else:
+        out.line(
+            f"{report.events} events, {report.decided} commands decided again"
+            f" ({report.underivable} could not be derived), {report.count} differences"
+        )
+        for name, held in report.by_line().items():
+            first = held[0]
+            out.line(f"{len(held)} × {name}", "bold")
+            out.line(f"    first at @{first.position}, {first.entity}", "dim")
+            for text in first.what:
+                out.line(f"    {text}")
+        if saved is not None:
+            out.line(f"kept as {saved}")
+    return DIFFERENT if report.count else SAME
+
+
+async def bisect(history: History, upto: int, code: Path | None, ref: str | None, out: Out) -> int:
+    """The first event at which two versions disagree."""
+    report = await examine(history, upto, code, ref, first_only=True)
+    if not report.differences:
+        if not out.as_json:
+            out.line(f"they agree on all {report.events} events")
+        return SAME
+    first = report.differences[0]
+    event = await event_at(history, first.position)
+    if out.as_json:
+        shown = None if event is None else event_plain(event)
+        out.json({"event": shown, "difference": msgspec.to_builtins(first)})
+    else:
+        if event is not None:
+            out.event(event)
+        out.line(f"{first.kind} {first.line}", "bold")
+        for text in first.what:
+            out.line(f"    {text}")
+    return DIFFERENT
+
+
+def disagreements(export: Path) -> list[str]:
+    """What today's code says of a kept history: empty if it decides and folds what was recorded."""
+    history = load_export(export)
+    report = asyncio.run(examine(history, history.position, None, None))
+    return [f"{d.kind} at @{d.position}: {'; '.join(d.what)}" for d in report.differences]
+
+
+async def _write(history: History, upto: int, target: Path) -> int:
+    count = 0
+    with target.open("wb") as file:
+        async for page in pages_of(history, LOG_STREAM, 0, upto):
+            file.writelines(exported.line(event) + b"\n" for event in page)
+            count += len(page)
+    return count
+
+
+def _decisions(said: Iterator[dict[str, Any]], report: Report) -> None:
+    """Decided again and recorded."""
+    for finding in said:
+        if ("decided" in finding and "position" not in finding) or not finding:
+            _tally(finding, report)
+        elif "error" in finding:
+            report.add(_difference("error", finding, [f"raised {finding['error']}"]))
+        elif "recorded" in finding:
+            report.add(_difference("decision", finding, _changes(finding["recorded"], finding["decided"])))
+
+
+def _versions(ours: Iterator[dict[str, Any]], theirs: Iterator[dict[str, Any]], report: Report) -> None:
+    """What two versions say, finding by finding: the same positions in the same order, but for decisions.
+
+    Once two states differ they stay so: a difference is an event after which something differs that
+    did not, or differs in another way.
+    """
+    known: dict[tuple[str, str], dict[str, str]] = {}
+    ours_decided: dict[tuple[int, str], Any] = {}
+    theirs_decided: dict[tuple[int, str], dict[str, Any]] = {}
+    for one, other in zip(
+        _states(ours, ours_decided, None), _states(theirs, theirs_decided, report), strict=True
+    ):
+        if "error" in one or "error" in other:
+            texts = [
+                f"{name} raised {side['error']}"
+                for name, side in (("today's", one), ("the other", other))
+                if "error" in side
+            ]
+            if ("error" in one) != ("error" in other):
+                report.add(_difference("error", other if "error" in other else one, texts))
+            continue
+        key = one["entity"], one["stream"]
+        changes = (
+            {}
+            if one["shown"] == other["shown"]
+            else {
+                written(
+                    change.path
+                ): f"{written(change.path)}: today's {_json(change.before)}, the other {_json(change.after)}"
+                for change in differences(one["shown"], other["shown"])
+            }
+        )
+        before = known.get(key, {})
+        known[key] = changes
+        if new := [text for path, text in changes.items() if before.get(path) != text]:
+            report.add(_difference("state", other, new))
+    for place in sorted(ours_decided.keys() | theirs_decided.keys()):
+        mine, their = ours_decided.get(place), theirs_decided.get(place)
+        if mine is None or their is None or _outcome(mine) != _outcome(their):
+            finding = their or mine or {}
+            today = mine.get("decided") if mine else finding.get("recorded")
+            that = their.get("decided") if their else finding.get("recorded")
+            report.add(_difference("decision", finding, _changes(today, that)))
+
+
+def _states(
+    said: Iterator[dict[str, Any]], decided: dict[tuple[int, str], Any], report: Report | None
+) -> Iterator[dict[str, Any]]:
+    for finding in said:
+        if "first" in finding:
+            decided[finding["first"], finding["entity"]] = finding
+        elif "position" in finding:
+            yield finding
+        elif report is not None:
+            _tally(finding, report)
+
+
+def _outcome(finding: dict[str, Any]) -> Any:
+    return finding.get("decided"), finding.get("error")
+
+
+def _tally(finding: dict[str, Any], report: Report) -> None:
+    report.decided = finding.get("decided", 0)
+    report.underivable = finding.get("underivable", 0)
+
+
+async def _keyframes(history: History, upto: int, report: Report) -> None:
+    """The states that the service left on its way must be what the events fold to today."""
+    for stream in (*history.streams("user/"), *history.streams("mailbox/")):
+        subject = own_subject(stream)
+        if subject is None:
+            continue
+        part = subject.parts[0]
+        at = history.head(stream).seq
+        seqs: list[int] = []
+        while frame := await history.keyframe(stream, part.fold.name, part.fold.fingerprint, at=at):
+            seqs.append(frame.seq)
+            at = frame.seq - 1
+        timeline = Timeline(history, subject)
+        for seq in reversed(seqs):
+            frame = await history.keyframe(stream, part.fold.name, part.fold.fingerprint, at=seq)
+            position = await timeline.place_of(seq)
+            if frame is None or position > upto:
+                continue
+            async for _ in timeline.walk(position):
+                pass
+            stored = subject.show([part.fold.load(stream, frame.state)])
+            changes = differences(stored, timeline.show())
+            if changes:
+                texts = [
+                    f"{written(c.path)}: kept {_json(c.before)}, folded {_json(c.after)}"
+                    for c in changes[:10]
+                ]
+                report.add(Difference("keyframe", position, stream, "", texts))
+
+
+async def _name_lines(
+    report: Report, traced: list[int], roots: list[Path], events: Path, scratch: Path
+) -> None:
+    """Say which line of the other version, or else of today's, made each difference of states."""
+    lines: dict[int, str] = {}
+    for root in roots:
+        for finding in await judged(root, events, traced, scratch / "traced"):
+            if finding.get("line"):
+                lines.setdefault(finding["position"], finding["line"])
+    report.differences = [
+        msgspec.structs.replace(d, line=lines.get(d.position, "")) if d.kind == "state" else d
+        for d in report.differences
+    ]
+
+
+def _difference(kind: str, finding: dict[str, Any], what: list[str]) -> Difference:
+    return Difference(
+        kind, finding.get("position", 0), finding.get("entity", ""), finding.get("line", ""), what
+    )
+
+
+def _changes(before: Any, after: Any) -> list[str]:
+    """Two lists of events as lines of text."""
+    if before is None or after is None:
+        return [f"today's: {_json(before)}", f"the other: {_json(after)}"]
+    return [
+        f"{written(change.path)}: {_json(change.before)} → {_json(change.after)}"
+        for change in differences(before, after)
+    ]
+
+
+def _json(value: Any) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except TypeError:  # what is missing on one side
+        return "nothing"

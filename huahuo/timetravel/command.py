@@ -1,0 +1,93 @@
+"""What all commands of `huahuo replay` share: the names of options, opening, recording, exit codes.
+
+Exit codes: 0 found or the same, 1 nothing found or different, 2 not usable (damaged, no such place,
+a condition that cannot be read).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from huahuo.app.config import Settings
+from huahuo.audit.record import record
+from huahuo.errors import HuahuoError
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.options import EXIT_NOTHING, EXIT_OK, EXIT_UNUSABLE, program
+from huahuo.replay.history.history import History
+from huahuo.terminal import printable
+from huahuo.timetravel.source import opened
+
+app = program(
+    "replay", "The log as a time-travel debugger: read-only, on a live directory, a copy or an export."
+)
+
+Data = Annotated[Path | None, typer.Option(help="Data directory, or an export.", show_default="huahuo-data")]
+Json = Annotated[bool, typer.Option("--json", help="JSON, an object a line.")]
+At = Annotated[
+    str | None,
+    typer.Option(help="SEQ, @POSITION, a time or -5m.", show_default="head"),
+]
+After = Annotated[str | None, typer.Option(help="Begin after this moment.", show_default="the start")]
+Until = Annotated[str | None, typer.Option(help="End with this moment.", show_default="head")]
+Verify = Annotated[bool, typer.Option("--verify", help="Check every event against its hash first.")]
+Entity = Annotated[str, typer.Argument(help="mailbox/17, user/42, system, group/NAME or any stream.")]
+EventName = Annotated[str, typer.Argument(metavar="EVENT", help="STREAM#SEQ, or @POSITION.")]
+
+AMBIENT = SystemAmbient()
+
+
+def look_at(
+    given: Settings,
+    what: dict[str, object],
+    body: Callable[[History], Awaitable[int]],
+    *,
+    verify: bool = False,
+) -> None:
+    """Run `body` over the history of `given.data` and exit with its code.
+
+    On a live directory it is recorded first who looks at `what`; a copy and an export record nothing.
+    """
+    command = what.pop("replay")
+
+    async def main() -> int:
+        async with looked_at(given, f"replay {command}", what, verify=verify) as history:
+            return await body(history)
+
+    leave(main)
+
+
+@asynccontextmanager
+async def looked_at(
+    given: Settings, command: str, what: Mapping[str, object], *, verify: bool = False
+) -> AsyncIterator[History]:
+    """The history of `given.data`, once it is recorded who looks. Raises as `record` and `opened`."""
+    if given.data.is_dir():
+        await record(given, command, {name: value for name, value in what.items() if value is not None})
+    async with opened(given.data, whole=verify) as history:
+        yield history
+
+
+def leave(main: Callable[[], Awaitable[int]]) -> None:
+    """Run `main` and exit with its code; what cannot be used ends as one line on stderr."""
+
+    async def run() -> int:
+        return await main()
+
+    errors = Console(stderr=True, highlight=False)
+    try:
+        code = asyncio.run(run())
+    except LookupError as error:
+        errors.print(printable(str(error.args[0] if error.args else error)), markup=False, soft_wrap=True)
+        code = EXIT_NOTHING
+    except (HuahuoError, EventStoreError) as error:
+        errors.print(f"huahuo: {printable(str(error))}", markup=False, soft_wrap=True)
+        code = EXIT_UNUSABLE
+    except BrokenPipeError:  # the reader of the pipe has seen enough
+        code = EXIT_OK
+    raise typer.Exit(code)

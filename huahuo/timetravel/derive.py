@@ -1,0 +1,174 @@
+"""The command behind recorded events: what must have been asked for the decider to have written this.
+
+Commands are not in the log, but most can be read off what they wrote: an append that says
+`check_ended` with status `ok` was a `Finish`. What cannot be known is filled in so that it makes no
+difference: secrets are a placeholder, contents of mails are empty. Not derivable are reports of an
+embedding application (many commands write the same) and what other parts of the system write.
+
+Runs beside any version of the domain: the caller gives the names of that version (`layouts.py`).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class Derived(msgspec.Struct):
+    """The command behind the first `count` events; None if it cannot be known.
+
+    `stream` is whose decider it was, `numbers` what each counter gave out; `wanted` says that a
+    command of this domain stands behind the events.
+    """
+
+    count: int
+    stream: str = ""
+    command: Any = None
+    numbers: dict[str, int] = msgspec.field(default_factory=dict)
+    wanted: bool = False
+
+
+_ROSTER = {
+    "email_added",
+    "email_updated",
+    "email_deleted",
+    "mailbox_added",
+    "mailbox_updated",
+    "mailbox_deleted",
+    "secret_stored",
+    "check_requested",
+}
+
+
+def derive(domain: Any, events: Sequence[Any]) -> Derived:
+    """The command behind the beginning of `events`, which agree in all that one append gives them."""
+    entity = events[0].entity
+    if not entity.startswith("mailbox/"):
+        return Derived(1)
+    bodies = [msgspec.json.decode(event.body) for event in events]
+    if any(event.type in _ROSTER for event in events) or _cancels(events, bodies):
+        return _of_roster(domain, events, bodies)
+    count = next((n for n, event in enumerate(events) if event.entity != entity), len(events))
+    return _of_mailbox(domain, events[:count], bodies[:count])
+
+
+def _cancels(events: Sequence[Any], bodies: Sequence[Any]) -> bool:
+    return (
+        len(events) >= 3  # noqa: PLR2004  progress, status, end
+        and events[1].type == "email_status_update"
+        and bodies[1]["status"] == "cancelled"
+        and events[0].principal.startswith("user/")
+    )
+
+
+def _of_roster(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Derived:
+    types = [event.type for event in events]
+    stream = next((event.stream for event in events if event.stream.startswith("user/")), "")
+    found = Derived(len(events), stream, wanted=True)
+    ids = list(dict.fromkeys(int(event.entity.partition("/")[2]) for event in events))
+    if "email_added" in types:
+        added = [body for body in bodies if body["type"] == "mailbox_added"]
+        if len(added) != 1 or len(events) != 2:  # noqa: PLR2004  the public and the internal half
+            return found  # an import: its lines are not kept
+        body = added[0]
+        found.numbers["mailbox"] = ids[0]
+        found.command = domain.AddEmail(
+            email=body["email"],
+            mail_type=body["mail_type"],
+            server=body["server"],
+            port=body["port"],
+            use_ssl=body["use_ssl"],
+            secrets=_secrets(domain, body.get("secrets", ())),
+        )
+    elif "email_updated" in types:
+        facts = {body["type"]: body for body in bodies}
+        place = facts.get("mailbox_updated", {})
+        names = [body["name"] for body in bodies if body["type"] == "secret_stored"]
+        found.command = domain.UpdateEmail(
+            email_id=ids[0],
+            mail_type=place.get("mail_type"),
+            server=place.get("server", ""),
+            port=place.get("port"),
+            use_ssl=place.get("use_ssl"),
+            secrets=_secrets(domain, names),
+        )
+    elif "email_deleted" in types:
+        found.command = domain.DeleteEmails(tuple(ids))
+    elif "check_requested" in types:
+        found.numbers["check"] = next(b["check_id"] for b in bodies if b["type"] == "check_requested")
+        found.command = domain.CheckEmails(tuple(ids))
+    else:
+        found.command = domain.CancelCheck(tuple(ids))
+    return found
+
+
+def _of_mailbox(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Derived:
+    stream, types = events[0].entity, [event.type for event in events]
+    first = bodies[0]
+    match types[0]:
+        case "check_started" if not first.get("implicit") and types[1:3] == [
+            "email_status_update",
+            "check_progress",
+        ]:
+            return Derived(3, stream, domain.Begin(first["check_id"]), wanted=True)
+        case "check_progress" if first["progress"] == 100:  # noqa: PLR2004  per cent
+            return _finish(domain, stream, types, bodies, 0, None)
+        case "check_progress":
+            command = domain.Progress(first["check_id"], first["progress"], first["message"])
+            count = 2 if types[1:2] == ["check_progressed"] else 1
+            return Derived(count, stream, command, wanted=True)
+        case "uidvalidity_changed" | "mail_received" | "cursor_moved":
+            return _found(domain, stream, types, bodies)
+        case _:
+            return Derived(len(events), wanted=True)
+
+
+def _finish(
+    domain: Any, stream: str, types: Sequence[str], bodies: Sequence[Any], skip: int, cursor: Any
+) -> Derived:
+    if types[skip : skip + 3] != ["check_progress", "email_status_update", "check_ended"]:
+        return Derived(len(types), wanted=True)
+    status, check_id = bodies[skip + 2]["status"], bodies[skip + 2]["check_id"]
+    # What an `ok` says is the decider's own choice; what a failure says came from outside.
+    message = "" if status == "ok" else bodies[skip]["message"]
+    command = domain.Finish(check_id, status, message, cursor)
+    return Derived(skip + 3, stream, command, wanted=True)
+
+
+def _found(domain: Any, stream: str, types: Sequence[str], bodies: Sequence[Any]) -> Derived:
+    if "cursor_moved" not in types:
+        return Derived(len(types), wanted=True)
+    end = types.index("cursor_moved")
+    moved = bodies[end]
+    cursor = domain.UidCursor(moved["folder"], moved["uidvalidity"], moved["uid"])
+    rest = bodies[end + 1 :]
+    if not moved.get("mails") and rest and rest[0].get("progress") == 100:  # noqa: PLR2004  per cent
+        return _finish(domain, stream, types, bodies, end + 1, cursor)
+    said = {body["mail_id"]: body for body in bodies[:end] if body["type"] == "mail_received"}
+    batch = tuple(_mail(domain, said[mail["mail_id"]], mail, cursor) for mail in moved.get("mails", ()))
+    command = domain.MailsFound(moved["check_id"], batch, cursor)
+    numbers = {"mail": moved["mails"][0]["mail_id"]} if batch else {}
+    return Derived(end + 1, stream, command, numbers, wanted=True)
+
+
+def _mail(domain: Any, said: Any, kept: Any, cursor: Any) -> Any:
+    received_ms = round(datetime.fromisoformat(said["received_time"]).timestamp() * 1000)
+    return domain.FetchedMail(
+        folder=said["folder"],
+        uidvalidity=cursor.uidvalidity,
+        uid=kept["uid"],
+        subject=said["subject"],
+        sender=said["sender"],
+        message_id="",
+        date_ms=received_ms,
+        internal_date_ms=None,
+        has_attachments=said["has_attachments"],
+        size=kept["size"],
+        truncated=False,
+        content=b"",
+    )
+
+
+def _secrets(domain: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {name: domain.Secret("sealed") for name in names}

@@ -1,0 +1,51 @@
+"""A failing history, kept as a test: the events that a difference follows from, and a file for pytest.
+
+The events are those of the one entity up to the difference, numbered anew. They hold what the log
+holds: addresses and subjects of real people. Look at them before they go into a repository.
+"""
+
+from pathlib import Path
+
+from huahuo.errors import ConfigError
+from huahuo.mailcheck.replay_subjects import sealed_in, subject_of
+from huahuo.replay.history import exported
+from huahuo.replay.history.fork import renumbered
+from huahuo.replay.history.history import History, merged
+
+_TEST = '''"""Kept by `huahuo replay check`: {said}."""
+
+from pathlib import Path
+
+from huahuo.timetravel.check import disagreements
+
+
+def test_this_history_is_what_the_code_would_write_and_fold() -> None:
+    assert disagreements(Path(__file__).with_suffix(".jsonl")) == []
+'''
+
+
+async def keep(history: History, entity: str, position: int, said: str, target: Path) -> Path:
+    """Write `target` (a `.py` name) and the entity's events up to a position; returns where these are.
+
+    `said` tells in the test what was found there.
+
+    Raises:
+        ConfigError: the files cannot be written.
+    """
+    subject = await subject_of(history, entity)
+    streams = [entity] if subject is None else [part.stream for part in subject.parts]
+    events = [
+        event
+        async for piece in merged(history, streams, 0, position)
+        for event in piece
+        if subject is None or subject.concerns(event)
+    ]
+    kept = renumbered(events)
+    data = target.with_suffix(".jsonl")
+    lines = [exported.header("kept", len(kept)), *(exported.line(e, sealed_in(e)) for e in kept)]
+    try:
+        data.write_bytes(b"\n".join(lines) + b"\n")
+        target.with_suffix(".py").write_text(_TEST.format(said=said), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {target}: {error.strerror}") from None
+    return data

@@ -1,0 +1,158 @@
+"""How replay shows things: one JSON object a line, or tables and differences on a terminal.
+
+Text of others (subjects, server answers) never reaches a terminal with characters that could move
+the cursor or reorder what is read.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from huahuo.eventstore.ambient import rfc3339
+from huahuo.eventstore.model import StoredEvent
+from huahuo.mailcheck.replay_subjects import sealed_in
+from huahuo.replay.history import exported
+from huahuo.replay.history.causes import Link
+from huahuo.replay.history.delta import MISSING, Change, written
+from huahuo.replay.history.timeline import Used
+from huahuo.terminal import printable
+
+_VALUE_CHARS_MAX = 200
+
+
+def event_plain(event: StoredEvent) -> dict[str, Any]:
+    """An event as JSON, sealed secrets named as sealed."""
+    return exported.plain(event, sealed_in(event))
+
+
+def changes_plain(changes: Iterable[Change]) -> list[dict[str, Any]]:
+    """Differences as JSON."""
+    return [change.plain() for change in changes]
+
+
+class Out:
+    """Where a command writes to: `json` says which form, `flushed` that somebody waits for each line."""
+
+    def __init__(self, *, as_json: bool, flushed: bool = False) -> None:
+        self.as_json = as_json
+        self._flushed = flushed
+        self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+    def json(self, value: Any) -> None:
+        """One JSON object on a line of its own."""
+        sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
+        if self._flushed:
+            sys.stdout.flush()
+
+    def line(self, text: str | Text, style: str = "") -> None:
+        """A line for people."""
+        shown = text if isinstance(text, Text) else Text(printable(text), style=style)
+        self.console.print(shown)
+
+    def state(self, state: Any) -> None:
+        """A state, a path a line."""
+        for text in state_texts(state):
+            self.console.print(text, soft_wrap=True)
+
+    def changes(self, changes: Iterable[Change], indent: str = "    ") -> None:
+        """Differences: what was, in red; what is, in green."""
+        for change in changes:
+            self.console.print(change_text(change, indent), soft_wrap=True)
+
+    def events(self, events: Sequence[StoredEvent]) -> None:
+        """Events as a table."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("position", "time", "event", "type", "by", "command", "cause", "data"):
+            table.add_column(name, justify="right" if name in ("position", "cause") else "left")
+        for event in events:
+            table.add_row(*(Text(cell) for cell in _cells(event)))
+        self.console.print(table)
+
+    def event(self, event: StoredEvent) -> None:
+        """One event on a line."""
+        self.console.print(event_text(event), soft_wrap=True)
+
+    def links(self, links: Sequence[Link]) -> None:
+        """A chain or tree of causes."""
+        for link in links:
+            mark = "└─ " if link.depth else ""
+            head = Text("   " * max(0, link.depth - 1) + mark) + event_text(link.event)
+            self.console.print(head, soft_wrap=True)
+            for other in link.siblings:
+                self.console.print(
+                    Text("   " * link.depth + "with ", style="dim") + event_text(other), soft_wrap=True
+                )
+
+    def used(self, used: Iterable[Used]) -> None:
+        """How a state was come by."""
+        for part in used:
+            frame = f"keyframe after {part.keyframe}" if part.keyframe else "no keyframe"
+            self.line(f"{part.stream} ({part.fold}): {frame}, {part.applied} events applied", "dim")
+
+
+def state_texts(state: Any) -> list[Text]:
+    """A state, a path a line."""
+    return [
+        Text.assemble((printable(path), "cyan"), " = ", printable(value_text(value)))
+        for path, value in _leaves(state)
+    ]
+
+
+def event_text(event: StoredEvent) -> Text:
+    """One event on one line."""
+    position, time, name, type_, by, command, cause, data = _cells(event)
+    text = Text.assemble((f"@{position}", "bold"), f" {time} ", (name, "magenta"), " ", (type_, "bold cyan"))
+    for label, value in (("by", by), ("command", command), ("cause", cause and f"@{cause}")):
+        if value:
+            text.append(f" {label} {value}", style="dim")
+    return text.append(f" {data}")
+
+
+def change_text(change: Change, indent: str = "") -> Text:
+    """One difference on one line."""
+    text = Text(indent).append(printable(written(change.path)), style="cyan").append(": ")
+    if change.before is not MISSING:
+        text.append(printable(value_text(change.before)), style="red")
+    if change.before is not MISSING and change.after is not MISSING:
+        text.append(" → ")
+    if change.after is not MISSING:
+        text.append(printable(value_text(change.after)), style="green")
+    elif change.before is not MISSING:
+        text.append(" removed", style="dim")
+    return text
+
+
+def _cells(event: StoredEvent) -> tuple[str, ...]:
+    body = msgspec.json.decode(event.body, type=dict[str, Any])
+    shown = {name: value for name, value in body.items() if name not in ("type", "timestamp")}
+    data = " ".join(f"{name}={value_text(value)}" for name, value in shown.items())
+    cells = (
+        str(event.position),
+        rfc3339(event.ts_ms),
+        f"{event.stream}#{event.seq}",
+        event.type,
+        event.principal,
+        event.command_id,
+        str(event.cause) if event.cause else "",
+        data,
+    )
+    return tuple(printable(cell) for cell in cells)
+
+
+def _leaves(state: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, Any]]:
+    if isinstance(state, dict) and state:
+        for name, value in state.items():
+            yield from _leaves(value, (*path, str(name)))
+    elif path:
+        yield written(path), state
+
+
+def value_text(value: Any) -> str:
+    """A value as JSON, cut off where it is long."""
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _VALUE_CHARS_MAX else text[: _VALUE_CHARS_MAX - 1] + "…"

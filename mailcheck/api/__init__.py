@@ -1,0 +1,4 @@
+"""The domain's commands and queries as the transport calls them.
+
+Exports: their fields (`params`) and their handlers.
+"""

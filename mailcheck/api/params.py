@@ -1,0 +1,112 @@
+"""The fields of the domain's commands and queries as they come over the wire (PROTOCOL 6). Pure.
+
+Wrong types and numbers out of range are refused while decoding; unknown fields are ignored. What may
+hold a password or a token never shows itself in `repr`.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.listing import PAGE_ROWS_MAX, Filter
+
+_ID_MAX = (1 << 53) - 1
+MAIL_ID_MAX = _ID_MAX
+RECORDS_MAX = 200
+_TOKEN_CHARS_MAX = 4_096
+_SORT_CHARS_MAX = 32
+
+type Id = Annotated[int, Meta(ge=-_ID_MAX, le=_ID_MAX)]
+type Flag = bool | Annotated[int, Meta(ge=0, le=1)]
+"""Older clients write booleans as 0 and 1."""
+
+
+class ListParams(msgspec.Struct, frozen=True):
+    """Fields of `get_all_emails`; `before` is the `next` of the page before. Without any: everything."""
+
+    limit: Annotated[int, Meta(ge=1, le=PAGE_ROWS_MAX)] | None = None
+    before: Annotated[str, Meta(max_length=_TOKEN_CHARS_MAX)] | None = None
+    sort: Annotated[str, Meta(max_length=_SORT_CHARS_MAX)] | None = None
+    filter: Filter | None = None
+
+    @property
+    def paged(self) -> bool:
+        """Whether a page is asked for."""
+        return any(one is not None for one in (self.limit, self.before, self.sort, self.filter))
+
+
+class _Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What is common to adding and updating; missing, null and empty are the same."""
+
+    password: str | None = None
+    client_id: str | None = None
+    refresh_token: str | None = None
+    server: str | None = None
+    port: int | None = None
+    use_ssl: Flag | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}('[sealed]')"
+
+    def secrets(self) -> dict[str, Secret]:
+        """The secrets that were given, by name."""
+        named = {
+            "password": self.password,
+            "client_id": self.client_id,
+            "refresh_token": self.refresh_token,
+        }
+        return {name: Secret(value) for name, value in named.items() if value}
+
+    def ssl(self) -> bool | None:
+        """`use_ssl` as a boolean."""
+        return None if self.use_ssl is None else bool(self.use_ssl)
+
+
+class AddEmailParams(_Account, frozen=True, kw_only=True):
+    """Fields of `add_email`."""
+
+    email: str
+    mail_type: str = "imap"
+
+    __repr__ = _Account.__repr__
+
+
+class UpdateEmailParams(_Account, frozen=True, kw_only=True):
+    """Fields of `update_email`."""
+
+    email_id: Id
+    mail_type: str | None = None
+
+    __repr__ = _Account.__repr__
+
+
+class EmailIdsParams(msgspec.Struct, frozen=True):
+    """Fields of `delete_emails`, `check_emails` and `cancel_check`."""
+
+    email_ids: tuple[Id, ...]
+
+
+class ImportParams(msgspec.Struct, frozen=True):
+    """Fields of `import_emails`."""
+
+    data: str
+    mail_type: str = "outlook"
+
+    def __repr__(self) -> str:
+        return "ImportParams('[sealed]')"
+
+
+class MailRecordsParams(msgspec.Struct, frozen=True):
+    """Fields of `get_mail_records`; `before` is the `next` of the page before."""
+
+    email_id: Id
+    before: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=RECORDS_MAX)] = 50
+
+
+class MailParams(msgspec.Struct, frozen=True):
+    """Fields of `get_mail`."""
+
+    mail_id: Id

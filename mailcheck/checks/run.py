@@ -1,0 +1,205 @@
+"""One check from `Begin` to `Finish`: between the mailbox entity, which decides, and the mail server.
+
+Every step is a command to the mailbox; the answer that the check is over ends the run in silence.
+Where the log cannot say what it wrote, the run ends too: the check stays open, and goes on later
+from the cursor that is durable.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import structlog
+
+from huahuo.actors.actor.errors import AskTimeout
+from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.entities.errors import EntityError
+from huahuo.eventstore.errors import Closed, Unavailable
+from huahuo.eventstore.model import Secret
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.checks.ports import CheckFailed, Ok, Sink, Target
+from huahuo.mailcheck.checks.queue import Job
+from huahuo.mailcheck.events import mailbox_stream
+from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
+from huahuo.mailcheck.mailbox.commands import (
+    Begin,
+    CheckOver,
+    Finish,
+    MailboxCommand,
+    MailboxReply,
+    MailsFound,
+    NoMailbox,
+    Plan,
+    Progress,
+)
+from huahuo.mailcheck.mailbox.state import Mailbox
+
+MAILBOX = "mailbox"
+SERVICE = "service"
+_OAUTH_UNSUPPORTED = "暂不支持 OAuth 登录 (signing in with OAuth is not supported yet)"
+_FAULT = "检查时发生内部错误 (internal error)"
+# These take no password any more: to try one says nothing, and may lock the account.
+_OAUTH_ONLY_HOSTS = (".office365.com", ".outlook.com", "outlook.live.com")
+
+_log = structlog.get_logger(__name__)
+
+
+class CheckMail(Protocol):
+    """`checker.check` with all but the mailbox bound."""
+
+    async def __call__(self, target: Target, since: UidCursor | None, sink: Sink) -> Ok:
+        """See `checker.check`."""
+        ...
+
+
+class Pauses:
+    """Holds running checks back for a moment.
+
+    A roster's append over many mailboxes expects each one's head; while it is being written, checks
+    of these mailboxes must not keep moving them.
+    """
+
+    def __init__(self) -> None:
+        self._held: Counter[int] = Counter()
+        self._released = asyncio.Event()
+
+    @contextmanager
+    def hold(self, email_ids: Sequence[int]) -> Iterator[None]:
+        """Hold these mailboxes back while the block runs."""
+        self._held.update(email_ids)
+        try:
+            yield
+        finally:
+            self._held -= Counter(email_ids)
+            self._released.set()
+            self._released = asyncio.Event()
+
+    async def passed(self, email_id: int) -> None:
+        """Return when nobody holds this mailbox back."""
+        while email_id in self._held:
+            await self._released.wait()
+
+
+class Mailboxes:
+    """The mailbox entities, as those see them who report about a check."""
+
+    def __init__(self, directory: Directory, pauses: Pauses) -> None:
+        self._directory = directory
+        self._pauses = pauses
+
+    async def tell(
+        self, email_id: int, command: MailboxCommand, *, principal: str = SERVICE, cause: int = 0
+    ) -> Answer[MailboxReply]:
+        """Let a mailbox decide, and return when what it decided is durable.
+
+        Raises:
+            EntityError: nothing was done. AskTimeout, Unavailable: the outcome is unknown.
+        """
+        await self._pauses.passed(email_id)
+        origin = Origin(principal=principal, cause=cause)
+        answer: Answer[MailboxReply] = await self._directory.ask(MAILBOX, email_id, Execute(command, origin))
+        return answer
+
+    async def cause_of(self, email_id: int, check_id: int) -> int:
+        """The position of the event that asked for this check, 0 if it is not the open one.
+
+        From the log, not from whoever started the check: so it is known after a restart too.
+
+        Raises:
+            EntityError, AskTimeout, Unavailable: the mailbox could not be asked.
+        """
+
+        def look(_seq: int, state: Mailbox) -> int:
+            check = state.check
+            return check.cause if check is not None and check.check_id == check_id else 0
+
+        cause: int = await self._directory.ask(MAILBOX, email_id, Query(look))
+        return cause
+
+
+class _Over(Exception):  # noqa: N818  the check has ended in the log
+    """Nothing more may be said about this check."""
+
+
+class Checking:
+    """Performs jobs of the runner."""
+
+    def __init__(self, log: Log, mailboxes: Mailboxes, check_mail: CheckMail) -> None:
+        self._log = log
+        self._mailboxes = mailboxes
+        self._check_mail = check_mail
+
+    async def perform(self, job: Job) -> None:
+        """Run one check to its end; see the module for what may cut it short."""
+        try:
+            cause = await self._mailboxes.cause_of(job.email_id, job.check_id)
+            run = _Run(self._mailboxes, job, cause)
+            plan = await run.tell(Begin(job.check_id))
+            assert isinstance(plan, Plan), "the mailbox answers Begin with a plan"
+            await run.tell(await self._outcome(run, plan))
+        except _Over:
+            _log.debug("check_over", check_id=job.check_id)
+        except (EntityError, AskTimeout, Unavailable, Closed) as error:
+            _log.warning("check_left_open", check_id=job.check_id, error=type(error).__name__)
+
+    async def _outcome(self, run: "_Run", plan: Plan) -> Finish:
+        job = run.job
+        password = await self._password(job, plan)
+        if password is None:
+            return Finish(job.check_id, "error", _OAUTH_UNSUPPORTED)
+        target = Target(
+            host=plan.server,
+            port=plan.port,
+            use_ssl=plan.use_ssl,
+            user=plan.email,
+            password=password,
+        )
+        try:
+            done = await self._check_mail(target, plan.cursors.get(INBOX), run)
+        except CheckFailed as failed:
+            outcome = failed.outcome
+            said = f"{outcome.message}: {outcome.server_text}" if outcome.server_text else outcome.message
+            return Finish(job.check_id, outcome.status, said)
+        except (_Over, EntityError, AskTimeout, Unavailable, Closed):
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is, the check must come to its end
+            # Its text and its frames may hold what a server sent: only its type is shown.
+            _log.error("check_raised", check_id=job.check_id, error=type(error).__name__)
+            return Finish(job.check_id, "error", _FAULT)
+        return Finish(job.check_id, "ok", cursor=done.cursor)
+
+    async def _password(self, job: Job, plan: Plan) -> Secret | None:
+        """The password, None if there is none or the server takes none."""
+        server = f".{plan.server.lower()}"
+        if server.endswith(_OAUTH_ONLY_HOSTS):
+            return None
+        return await self._log.secret(mailbox_stream(job.email_id), "password")
+
+
+class _Run:
+    """One check under way, also its sink: what it says names the event that asked for it."""
+
+    def __init__(self, mailboxes: Mailboxes, job: Job, cause: int) -> None:
+        self._mailboxes = mailboxes
+        self._cause = cause
+        self.job = job
+
+    async def tell(self, command: MailboxCommand) -> MailboxReply:
+        """Let the mailbox decide. Raises _Over, and as `Mailboxes.tell`."""
+        answer = await self._mailboxes.tell(self.job.email_id, command, cause=self._cause)
+        if answer.reply is None or isinstance(answer.reply, CheckOver | NoMailbox):
+            raise _Over
+        return answer.reply
+
+    async def progress(self, percent: int, message: str) -> None:
+        """See `Sink`. What 0 says, `Begin` has said."""
+        if percent:
+            await self.tell(Progress(self.job.check_id, percent, message))
+
+    async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
+        """See `Sink`."""
+        await self.tell(MailsFound(self.job.check_id, tuple(batch), cursor))

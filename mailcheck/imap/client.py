@@ -1,0 +1,326 @@
+"""An IMAP client that only reads: EXAMINE and BODY.PEEK, so that a mailbox stays untouched.
+
+Called by `checker` and `fetching`. Each method sends one command and reads its answer under a deadline
+and a byte budget; whatever goes wrong is an `ImapError`, after which the connection is of no use.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.imap import wire
+from huahuo.mailcheck.imap.outcome import classify, sanitise
+from huahuo.mailcheck.imap.stream import ImapStream
+from huahuo.mailcheck.imap.wire import Fetched, Part, Status
+from huahuo.mailcheck.servers.faults import (
+    BrokenProtocol,
+    ClearTextRefused,
+    CommandRefused,
+    ImapError,
+    ServerBye,
+    TimedOut,
+)
+
+_LINE_BYTES_MAX = 32 * 1024
+_ANSWER_BYTES_MAX = 512 * 1024
+_RESPONSES_MAX = 20_000
+_LITERALS_MAX = 64
+_SEARCH_MAILS_MAX = 100_000
+_SEARCH_LINE_BYTES_MAX = 11 * _SEARCH_MAILS_MAX + 1024
+_META_BYTES_MAX = 1024
+"""What a server may spend on one mail besides its body: names, sizes, dates, flags."""
+
+_IDENTITY = b'ID ("name" "huahuo" "version" "1")\r\n'
+
+type OnData = Callable[[list[Part]], None]
+
+
+class Folder(msgspec.Struct, frozen=True, gc=False):
+    """An opened folder: which life of it (`uidvalidity`) and how many mails."""
+
+    uidvalidity: int
+    exists: int
+
+
+def _word(parts: list[Part]) -> tuple[bytes, bytes]:
+    """A response as its first word in upper case and the rest; nothing if it holds literals."""
+    if len(parts) != 1 or not isinstance(parts[0], bytes):
+        return b"", b""
+    word, _, rest = parts[0].partition(b" ")
+    return word.upper(), rest
+
+
+def _ignore(parts: list[Part]) -> None:
+    """Data nobody asked for."""
+
+
+class ImapClient:
+    """One session. Use `greet`, `secure`, `login`, `identify`, `examine`, then search and fetch."""
+
+    def __init__(
+        self, stream: ImapStream, ambient: Ambient, *, command_timeout_s: float, fetch_timeout_s: float
+    ) -> None:
+        self._stream = stream
+        self._ambient = ambient
+        self._command_timeout_s = command_timeout_s
+        self._fetch_timeout_s = fetch_timeout_s
+        self._tags = 0
+        self._secrets: tuple[Secret, ...] = ()
+        self._capabilities: frozenset[str] = frozenset()
+
+    async def greet(self) -> None:
+        """Read the server's greeting. A session that is logged in already is not ours: refused."""
+        async with self._deadline("greeting", self._command_timeout_s):
+            self._stream.budget = _ANSWER_BYTES_MAX
+            greeting = wire.status(await self._stream.read_line(_LINE_BYTES_MAX))
+        if greeting is None or greeting.tag != b"*" or greeting.status not in {"OK", "BYE"}:
+            raise BrokenProtocol("the greeting is none")
+        if greeting.status == "BYE":
+            raise ServerBye(self._clean(greeting.text))
+        self._learn(greeting)
+
+    async def secure(self) -> None:
+        """Make sure that a password may be sent: TLS, or a server inside our own networks.
+
+        Raises:
+            ClearTextRefused: a public server offers no TLS (or somebody on the way hides it).
+        """
+        if not self._stream.encrypted:
+            if "STARTTLS" in await self._ask_capabilities():
+                await self._command("STARTTLS", [b"STARTTLS\r\n"])
+                async with self._deadline("STARTTLS", self._command_timeout_s):
+                    await self._stream.start_tls()
+                # What was said in clear, before, anybody may have said.
+                self._capabilities = frozenset()
+            elif self._stream.public:
+                raise ClearTextRefused("no TLS offered")
+        if not self._capabilities:
+            await self._ask_capabilities()
+        if "LOGINDISABLED" in self._capabilities:
+            raise ClearTextRefused("the server takes no LOGIN on this connection")
+
+    async def login(self, user: str, password: Secret) -> None:
+        """Log in; from here on no text of the server reaches an error with the password in it.
+
+        Raises:
+            BadCredentials: they cannot be sent; nothing was.
+            CommandRefused: the server does not accept them.
+        """
+        pieces = wire.login_pieces(user, password)
+        self._secrets = (password,)
+        before = self._capabilities
+        self._capabilities = frozenset()
+        await self._command("LOGIN", pieces)
+        if not self._capabilities:
+            await self._ask_capabilities()
+        self._capabilities |= before & {"ID"}
+
+    async def identify(self) -> None:
+        """Say who we are where the server wants to know; some refuse to open a folder otherwise."""
+        if "ID" in self._capabilities:
+            try:
+                await self._command("ID", [_IDENTITY])
+            except CommandRefused:
+                return
+
+    async def examine(self, folder: str) -> Folder:
+        """Open `folder` (an ASCII name) read-only."""
+        exists = 0
+
+        def on_data(parts: list[Part]) -> None:
+            nonlocal exists
+            count, rest = _word(parts)
+            if rest.upper() == b"EXISTS":
+                exists = wire.number(count) or 0
+
+        name = wire.quoted(folder)
+        assert name is not None
+        statuses = await self._command("EXAMINE", [b"EXAMINE " + name + b"\r\n"], on_data=on_data)
+        found = next((wire.number(s.argument) for s in statuses if s.code == "UIDVALIDITY"), None)
+        if not found:
+            raise BrokenProtocol("the folder has no UIDVALIDITY")
+        return Folder(found, exists)
+
+    async def search_after(self, uid: int, exists: int) -> list[int]:
+        """All UIDs above `uid` in ascending order, of a folder that held `exists` mails.
+
+        A large folder is searched in windows of sequence numbers, from the newest down: an expunge in
+        between moves mails into a window still to come, never past it.
+        """
+        found: set[int] = set()
+        top = exists
+        while uid < wire.UID_MAX and top > 0:
+            low = max(1, top - _SEARCH_MAILS_MAX + 1)
+            high = b"*" if top == exists else b"%d" % top
+            window = b"" if low == 1 and top == exists else b"%d:%s " % (low, high)
+            found.update(await self._search(window + b"UID %d:*" % (uid + 1)))
+            top = low - 1
+        # `n:*` always matches the last mail, even one below n.
+        return sorted(each for each in found if each > uid)
+
+    async def still_there(self, uids: Sequence[int]) -> list[int]:
+        """Those of `uids` that the folder (still) holds, ascending."""
+        wanted = set(uids)
+        return sorted(wanted.intersection(await self._search(b"UID " + wire.uid_set(sorted(wanted)))))
+
+    async def fetch_sizes(self, uids: Sequence[int]) -> dict[int, Fetched]:
+        """Size and arrival of mails; one that is gone is missing in the answer."""
+        return await self._fetch(uids, b"UID RFC822.SIZE INTERNALDATE", 0, self._command_timeout_s)
+
+    async def fetch_bodies(
+        self, uids: Sequence[int], *, bytes_expected: int, bytes_max_each: int | None = None
+    ) -> dict[int, Fetched]:
+        """Whole mails, or the first `bytes_max_each` bytes of each; one that is gone is missing."""
+        partial = b"" if bytes_max_each is None else b"<0.%d>" % bytes_max_each
+        # Several servers only estimate RFC822.SIZE: twice what they said is still theirs.
+        budget = 2 * bytes_expected
+        return await self._fetch(uids, b"UID BODY.PEEK[]" + partial, budget, self._fetch_timeout_s)
+
+    async def logout(self, timeout_s: float) -> None:
+        """Say goodbye if the server listens, and cut the connection in any case."""
+        try:
+            async with Deadline(self._ambient, timeout_s):
+                await self._command("LOGOUT", [b"LOGOUT\r\n"])
+        except (ImapError, TimeoutError):
+            pass
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._stream.abort()
+
+    async def _search(self, criteria: bytes) -> list[int]:
+        found: list[int] = []
+
+        def on_data(parts: list[Part]) -> None:
+            word, rest = _word(parts)
+            if word == b"SEARCH":
+                found.extend(wire.search_uids(rest))
+
+        await self._command(
+            "UID SEARCH",
+            [b"UID SEARCH " + criteria + b"\r\n"],
+            on_data=on_data,
+            budget=2 * _SEARCH_LINE_BYTES_MAX,
+            line_bytes_max=_SEARCH_LINE_BYTES_MAX,
+        )
+        return found
+
+    async def _fetch(
+        self, uids: Sequence[int], items: bytes, budget: int, timeout_s: float
+    ) -> dict[int, Fetched]:
+        wanted = set(uids)
+        found: dict[int, Fetched] = {}
+
+        def on_data(parts: list[Part]) -> None:
+            mail = wire.fetched(parts)
+            # A change of flags, told at any time, comes as a FETCH without what was asked for.
+            if mail is not None and mail.uid in wanted and not (mail.body is None and mail.size is None):
+                found.setdefault(mail.uid, mail)
+
+        try:
+            await self._command(
+                "UID FETCH",
+                [b"UID FETCH " + wire.uid_set(uids) + b" (" + items + b")\r\n"],
+                on_data=on_data,
+                budget=_ANSWER_BYTES_MAX + budget + _META_BYTES_MAX * len(uids),
+                timeout_s=timeout_s,
+            )
+        except CommandRefused as refused:
+            # NO: some of the mails could not be read, the others have come. Who asks sees which.
+            if refused.status != "NO" or classify(refused).kind == "throttled":
+                raise
+        return found
+
+    async def _ask_capabilities(self) -> frozenset[str]:
+        def on_data(parts: list[Part]) -> None:
+            word, rest = _word(parts)
+            if word == b"CAPABILITY":
+                self._capabilities = wire.capabilities(rest)
+
+        await self._command("CAPABILITY", [b"CAPABILITY\r\n"], on_data=on_data)
+        return self._capabilities
+
+    async def _command(
+        self,
+        name: str,
+        pieces: Sequence[bytes],
+        *,
+        on_data: OnData = _ignore,
+        budget: int = _ANSWER_BYTES_MAX,
+        line_bytes_max: int = _LINE_BYTES_MAX,
+        timeout_s: float | None = None,
+    ) -> list[Status]:
+        """Send a command and read until its tagged OK; the untagged statuses on the way.
+
+        Raises:
+            CommandRefused: NO or BAD.
+            ServerBye: the server said goodbye instead.
+            ConnectionLost: it just went.
+            TimedOut: the deadline passed.
+            BrokenProtocol: the answer is no IMAP, or over a bound.
+        """
+        self._tags += 1
+        tag = b"h%d" % self._tags
+        unsent = iter(pieces[1:])
+        statuses: list[Status] = []
+        self._stream.budget = budget
+        async with self._deadline(name, timeout_s or self._command_timeout_s):
+            self._stream.write(tag + b" " + pieces[0])
+            for _ in range(_RESPONSES_MAX):
+                line = await self._stream.read_line(line_bytes_max)
+                if line.startswith(b"+"):
+                    self._go_on(unsent)
+                    continue
+                said = wire.status(line)
+                if said is None:
+                    on_data(await self._whole(line[2:]))
+                    continue
+                self._learn(said)
+                if said.tag == tag:
+                    if said.status != "OK":
+                        raise CommandRefused(name, said.status, said.code, self._clean(said.text))
+                    return statuses
+                if said.tag != b"*" or said.status == "PREAUTH":
+                    raise BrokenProtocol("an answer to no command")
+                if said.status == "BYE":
+                    raise ServerBye(self._clean(said.text))
+                statuses.append(said)
+        raise BrokenProtocol("too many responses to one command")
+
+    def _go_on(self, unsent: Iterator[bytes]) -> None:
+        piece = next(unsent, None)
+        if piece is None:
+            raise BrokenProtocol("the server waits for nothing we have")
+        self._stream.write(piece)
+
+    async def _whole(self, text: bytes) -> list[Part]:
+        """A response with the literals that belong to it."""
+        parts: list[Part] = []
+        while (size := wire.literal_size(text)) is not None:
+            if len(parts) == _LITERALS_MAX:
+                raise BrokenProtocol("too many literals in one response")
+            parts.append((text, await self._stream.read_exactly(size)))
+            text = await self._stream.read_line(_LINE_BYTES_MAX)
+        parts.append(text)
+        return parts
+
+    def _learn(self, said: Status) -> None:
+        if said.code == "CAPABILITY":
+            self._capabilities = wire.capabilities(said.argument)
+
+    def _clean(self, text: bytes) -> str:
+        return sanitise(text, self._secrets)
+
+    @asynccontextmanager
+    async def _deadline(self, what: str, timeout_s: float) -> AsyncIterator[None]:
+        try:
+            async with Deadline(self._ambient, timeout_s):
+                yield
+        except TimeoutError:
+            raise TimedOut(what) from None

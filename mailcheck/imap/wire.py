@@ -1,0 +1,199 @@
+"""IMAP's texts: how arguments are written, what kind of response a line is, what a FETCH holds. Pure.
+
+The grammar inside a response is parsed by imapclient's parser; whatever it raises on a server's nonsense
+leaves here as `BrokenProtocol`.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from imapclient.response_parser import parse_fetch_response, parse_message_list
+
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.servers.faults import BadCredentials, BrokenProtocol
+
+UID_MAX = 2**32 - 1
+CREDENTIAL_BYTES_MAX = 8 * 1024
+
+_STATUSES = (b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH")
+_LITERAL = re.compile(rb"\{(\d{1,10})\}$")
+_CODE = re.compile(rb"\[([^\] ]{1,64})(?: ([^\]]*))?\] ?")
+_FETCH = re.compile(rb"(\d{1,10}) FETCH ", re.IGNORECASE)
+_QUOTABLE = re.compile(r"[ -~]*")
+
+type Part = bytes | tuple[bytes, bytes]
+"""A piece of a response: text, or a text that ends in `{n}` with the n bytes that followed."""
+
+
+class Status(msgspec.Struct, frozen=True):
+    """A line that says how things are: `tag` is `*` or the command's, `code` in upper case or empty."""
+
+    tag: bytes
+    status: str
+    code: str
+    argument: bytes
+    text: bytes
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """What one FETCH response told about a mail; None = not told."""
+
+    uid: int
+    size: int | None = None
+    internal_date_ms: int | None = None
+    body: bytes | None = None
+
+
+def quoted(text: str) -> bytes | None:
+    """`text` as a quoted string, or None if it needs a literal (anything but printable ASCII)."""
+    if not _QUOTABLE.fullmatch(text):
+        return None
+    return b'"' + text.replace("\\", "\\\\").replace('"', '\\"').encode("ascii") + b'"'
+
+
+class Sealed(bytes):
+    """Bytes with a secret in them, not shown where a debugger or a traceback shows variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Sealed('[sealed]')"
+
+
+def login_pieces(user: str, password: Secret) -> list[bytes]:
+    r"""The LOGIN command without its tag; the server must say `+` between two pieces.
+
+    Raises:
+        BadCredentials: CR, LF or NUL would let a user write commands of their own, and what is
+            too long or no Unicode text cannot be sent.
+    """
+    if not (_may_be_sent(user) and _may_be_sent(password.reveal())):
+        raise BadCredentials("not allowed in user or password")
+    pieces = [b"LOGIN"]
+    for text in (user, password.reveal()):
+        raw = text.encode()
+        word = quoted(text)
+        if word is not None:
+            pieces[-1] += b" " + word
+        else:
+            pieces[-1] += b" {%d}\r\n" % len(raw)
+            pieces.append(raw)
+    pieces[-1] += b"\r\n"
+    return [Sealed(piece) for piece in pieces]
+
+
+def _may_be_sent(text: str) -> bool:
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        return False
+    return len(raw) <= CREDENTIAL_BYTES_MAX and not any(byte in raw for byte in b"\r\n\0")
+
+
+def uid_set(uids: Sequence[int]) -> bytes:
+    """Ascending UIDs as a sequence set: `1:3,7`."""
+    runs: list[tuple[int, int]] = []
+    for uid in uids:
+        if runs and uid == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], uid)
+        else:
+            runs.append((uid, uid))
+    return b",".join(b"%d" % a if a == b else b"%d:%d" % (a, b) for a, b in runs)
+
+
+def literal_size(line: bytes) -> int | None:
+    """How many bytes follow this line, None if it ends the response."""
+    match = _LITERAL.search(line)
+    return int(match[1]) if match else None
+
+
+def status(line: bytes) -> Status | None:
+    """`line` as a status, None if it is untagged data such as `* 3 FETCH …`.
+
+    Raises:
+        BrokenProtocol: it is neither.
+    """
+    tag, _, rest = line.partition(b" ")
+    word, _, text = rest.partition(b" ")
+    name = word.upper()
+    if name in _STATUSES:
+        code = _CODE.match(text)
+        if code is None:
+            return Status(tag, name.decode(), "", b"", text)
+        first = code[1].decode("ascii", "replace").upper()
+        return Status(tag, name.decode(), first, code[2] or b"", text[code.end() :])
+    if tag != b"*":
+        raise BrokenProtocol("a line is no IMAP response")
+    return None
+
+
+def number(text: bytes) -> int | None:
+    """A number of at most 32 bits, None if it is none."""
+    return int(text) if text.isdigit() and len(text) <= 10 and int(text) <= UID_MAX else None  # noqa: PLR2004  digits of 2**32
+
+
+def search_uids(data: bytes) -> list[int]:
+    """The UIDs of a SEARCH response (the text after the word SEARCH).
+
+    Raises:
+        BrokenProtocol: it holds something else.
+    """
+    try:
+        uids = list(parse_message_list([data.strip()]))
+    except Exception:  # noqa: BLE001  the parser's errors are of many types, all of them the server's fault
+        raise BrokenProtocol("a SEARCH response cannot be read") from None
+    if any(not 0 < uid <= UID_MAX for uid in uids):
+        raise BrokenProtocol("a SEARCH response holds what is no UID")
+    return uids
+
+
+def fetched(parts: Sequence[Part]) -> Fetched | None:
+    """A response as what it tells about a mail, None if it is no FETCH or names no UID.
+
+    Raises:
+        BrokenProtocol: it is a FETCH and cannot be read.
+    """
+    first = parts[0]
+    head = first[0] if isinstance(first, tuple) else first
+    match = _FETCH.match(head)
+    if match is None:
+        return None
+    rest = match[1] + b" " + head[match.end() :]
+    text: list[Any] = [(rest, first[1]) if isinstance(first, tuple) else rest, *parts[1:]]
+    try:
+        answer = parse_fetch_response(text, normalise_times=False, uid_is_key=False)
+        return _from_items(dict(next(iter(answer.values()))))
+    except Exception:  # noqa: BLE001  as above; deep nesting is a RecursionError
+        raise BrokenProtocol("a FETCH response cannot be read") from None
+
+
+def _from_items(items: dict[bytes, Any]) -> Fetched | None:
+    uid = items.get(b"UID")
+    if not isinstance(uid, int) or not 0 < uid <= UID_MAX:
+        return None
+    size = items.get(b"RFC822.SIZE")
+    body = next((value for name, value in items.items() if name.startswith(b"BODY[]")), None)
+    if isinstance(body, int):  # a body that consists of digits, sent as an atom or a quoted string
+        body = b"%d" % body
+    return Fetched(
+        uid=uid,
+        size=size if isinstance(size, int) else None,
+        internal_date_ms=_milliseconds(items.get(b"INTERNALDATE")),
+        body=body if isinstance(body, bytes) else None,
+    )
+
+
+def _milliseconds(date: object) -> int | None:
+    if not isinstance(date, dt.datetime):
+        return None
+    aware = date if date.tzinfo else date.replace(tzinfo=dt.UTC)
+    return round((aware - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)).total_seconds() * 1000)
+
+
+def capabilities(words: bytes | Iterable[bytes]) -> frozenset[str]:
+    """Capability names in upper case."""
+    listed = words.split() if isinstance(words, bytes) else words
+    return frozenset(word.decode("ascii", "replace").upper() for word in listed)

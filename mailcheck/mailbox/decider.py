@@ -1,0 +1,132 @@
+"""A mailbox's decisions: what a check may say, when, and how it ends. Pure.
+
+    (none) ──check_requested──▶ queued ──Begin──▶ processing ──Finish──▶ (none)
+       └──────────first report──(implicit)────────────▲ │▲
+                                                       └─┘ Progress, MailsFound, reports
+    cancel and delete end a check from any state; they are the roster's
+
+Each of these is one append that expects the mailbox's own stream where the state stands. So nothing
+is said about a check after its end, and it ends once: whoever comes second conflicts, catches up,
+and finds no check of that id.
+
+A `Begin` of a check that runs already (after a restart) says nothing and answers with the cursors.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from huahuo.actors.entities.decider import Context, Decision
+from huahuo.mailcheck.effects import Effect
+from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_TERMINAL, UidvalidityChanged
+from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.mailbox.commands import (
+    Begin,
+    CheckOver,
+    Done,
+    Finish,
+    MailboxCommand,
+    MailboxReply,
+    MailsFound,
+    NoMailbox,
+    Plan,
+    Progress,
+    ReportProgress,
+    ReportStatus,
+)
+from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
+from huahuo.mailcheck.mailbox.writing import MailboxWriting
+
+_RUNNING_MAX: Final = PROGRESS_MAX - 1
+"""What a running check may say of itself at most: 100 is its end."""
+_CONNECTING: Final = "正在连接邮箱服务器"
+
+
+class MailboxDecider(MailboxFold):
+    """See the module."""
+
+    guarded: Final = True
+
+    def decide(
+        self, state: Mailbox, command: MailboxCommand, context: Context
+    ) -> Decision[MailboxReply, Effect]:
+        """See `Decider`."""
+        if not state.exists:
+            return Decision(reply=NoMailbox())
+        writing = MailboxWriting(state, context)
+        if isinstance(command, ReportStatus | ReportProgress):
+            return writing.decision(_report(writing, command))
+        check = state.check
+        if check is None or check.check_id != command.check_id:
+            return Decision(reply=CheckOver())
+        match command:
+            case Begin():
+                if not check.started:
+                    writing.begin(check, _CONNECTING)
+                    writing.progress(check, 0, _CONNECTING)
+                return writing.decision(_plan(state))
+            case Progress():
+                writing.progress(check, min(command.percent, _RUNNING_MAX), command.message)
+            case MailsFound():
+                _found(writing, command.check_id, command.batch, command.cursor)
+            case Finish():
+                if command.cursor is not None:
+                    _found(writing, command.check_id, (), command.cursor)
+                message = command.message
+                if not message and command.status == "ok":
+                    message = f"检查完成，共 {check.found} 封新邮件" if check.found else "没有找到新邮件"
+                writing.end(check, command.status, message)
+        return writing.decision(Done())
+
+
+def _plan(state: Mailbox) -> Plan:
+    return Plan(
+        email=state.email,
+        mail_type=state.mail_type,
+        server=state.server,
+        port=state.port,
+        use_ssl=state.use_ssl,
+        cursors=dict(state.seen),
+    )
+
+
+def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> Done:
+    """A report belongs to the open check, or opens an implicit one."""
+    check = writing.state.check or writing.open_implicit()
+    if isinstance(command, ReportProgress):
+        if not check.started:
+            writing.begin(check, command.message)
+        writing.progress(check, min(command.percent, PROGRESS_MAX), command.message)
+    elif command.status in STATUSES_TERMINAL:
+        writing.end(check, command.status, command.message)
+        if not check.implicit:
+            writing.stop(check)
+    elif check.started:
+        writing.status(check, command.status, command.message)
+    else:
+        writing.begin(check, command.message, command.status)
+        writing.progress(check, 0, command.message)
+    return Done()
+
+
+def _found(writing: MailboxWriting, check_id: int, batch: Sequence[FetchedMail], cursor: UidCursor) -> None:
+    """New mails and the cursor behind them: seen together or not at all."""
+    known = writing.state.seen.get(cursor.folder)
+    if known is not None and known.uidvalidity != cursor.uidvalidity:
+        writing.fact(
+            UidvalidityChanged(
+                timestamp=writing.context.timestamp,
+                folder=cursor.folder,
+                before=known.uidvalidity,
+                after=cursor.uidvalidity,
+            )
+        )
+    elif known is not None and cursor.uid <= known.uid:
+        return
+    seen = writing.state.seen_under(cursor.folder, cursor.uidvalidity)
+    fresh = [m for m in batch if _of(m, cursor) and seen < m.uid <= cursor.uid]
+    fresh = list({m.uid: m for m in fresh}.values())
+    writing.mails(fresh, cursor, check_id)
+
+
+def _of(mail: FetchedMail, cursor: UidCursor) -> bool:
+    return (mail.folder, mail.uidvalidity) == (cursor.folder, cursor.uidvalidity)

@@ -1,0 +1,171 @@
+"""What a mailbox knows of itself: the state that `mailbox/<id>` folds to. Pure.
+
+The open check, how far it is, and up to where each folder has been seen. The stream is written by
+the mailbox and by the roster of its user, each expecting the other's last word.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from sys import intern
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from huahuo.eventstore.model import StoredEvent
+from huahuo.mailcheck.events import (
+    CheckEnded,
+    CheckProgressed,
+    CheckRequested,
+    CheckStarted,
+    CursorMoved,
+    MailboxAdded,
+    MailboxDeleted,
+    MailboxUpdated,
+    SecretStored,
+    id_of,
+    read,
+)
+from huahuo.mailcheck.fetched import UidCursor
+
+_FORMER_MAX: Final = 8
+"""UIDVALIDITYs remembered of a folder; they change when a mailbox is made anew, so a handful in its life."""
+
+_NOTHING: Mapping[str, UidCursor] = MappingProxyType({})
+
+
+class Check(msgspec.Struct):
+    """The open check. `found` counts its new mails; `implicit`: an embedding application runs it.
+
+    `cause` is the position of the event that asked for it: what the check says names it.
+    """
+
+    check_id: int
+    started: bool = False
+    implicit: bool = False
+    progress: int = 0
+    found: int = 0
+    cause: int = 0
+
+
+class Mailbox(msgspec.Struct):
+    """One mailbox. Cursors by server and folder: each server numbers its mails in its own way.
+
+    `secrets` are the names of what is sealed for it.
+    """
+
+    email_id: int
+    user_id: int = 0
+    email: str = ""
+    mail_type: str = ""
+    server: str = ""
+    port: int = 0
+    use_ssl: bool = True
+    deleted: bool = False
+    secrets: tuple[str, ...] = ()
+    check: Check | None = None
+    cursors: dict[str, dict[str, UidCursor]] = msgspec.field(default_factory=dict)
+    former: dict[str, dict[str, list[UidCursor]]] = msgspec.field(default_factory=dict)
+    """By server and folder: where the folder was left under earlier UIDVALIDITYs, the latest last. A server
+    that was restored from a backup may return to one, and its mails must not be told again (I22)."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether it was added and not deleted."""
+        return bool(self.email) and not self.deleted
+
+    @property
+    def seen(self) -> Mapping[str, UidCursor]:
+        """Up to where each folder of the mailbox's present server has been seen."""
+        return self.cursors.get(self.server.lower(), _NOTHING)
+
+    def seen_under(self, folder: str, uidvalidity: int) -> int:
+        """The highest UID seen in a folder of the present server under this UIDVALIDITY, 0 if none was."""
+        now = self.seen.get(folder)
+        former = self.former.get(self.server.lower(), {}).get(folder, ())
+        places = (now, *former) if now is not None else former
+        return max((place.uid for place in places if place.uidvalidity == uidvalidity), default=0)
+
+
+class MailboxFold:
+    """How a mailbox follows from its own stream."""
+
+    name: Final = "mailbox"
+    fingerprint: Final = "mailbox-3"
+
+    def initial(self, stream: str) -> Mailbox:
+        """See `Fold`. Raises ValueError for a stream that is no mailbox's."""
+        return Mailbox(id_of(stream))
+
+    def evolve(self, state: Mailbox, event: StoredEvent) -> Mailbox:
+        """See `Fold`."""
+        body = read(event)
+        check = state.check
+        match body:
+            case MailboxAdded():
+                state.user_id, state.email = body.user_id, body.email
+                state.secrets = _shared(body.secrets)
+                _reached(state, body)
+            case SecretStored() if body.name not in state.secrets:
+                state.secrets = _shared((*state.secrets, body.name))
+            case MailboxUpdated():
+                _reached(state, body)
+            case CheckRequested():
+                state.check = Check(body.check_id, cause=event.position)
+            case CheckStarted() if check is None or check.check_id != body.check_id:
+                state.check = Check(body.check_id, started=True, implicit=body.implicit, cause=event.position)
+            case CheckStarted() if check is not None:
+                check.started = True
+            case CheckProgressed() if check is not None:
+                check.progress = body.progress
+            case CursorMoved():
+                folders = state.cursors.setdefault(state.server.lower(), {})
+                cursor = UidCursor(body.folder, body.uidvalidity, body.uid)
+                _remember(state, folders.get(body.folder), cursor)
+                folders[body.folder] = cursor
+                if check is not None:
+                    check.found += len(body.mails)
+            case CheckEnded():
+                state.check = None
+            case MailboxDeleted():
+                state.deleted, state.check, state.secrets = True, None, ()
+                state.cursors.clear()
+                state.former.clear()
+            case _:
+                pass
+        return state
+
+    def dump(self, state: Mailbox) -> bytes:
+        """See `Fold`."""
+        return msgspec.msgpack.encode(state)
+
+    def load(self, stream: str, data: bytes) -> Mailbox:
+        """See `Fold`."""
+        state = msgspec.msgpack.decode(data, type=Mailbox)
+        if state.email_id != id_of(stream):
+            raise ValueError("another mailbox's keyframe")
+        return state
+
+
+@lru_cache(maxsize=64)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One tuple for all mailboxes that have the same secrets."""
+    return names
+
+
+def _remember(state: Mailbox, before: UidCursor | None, after: UidCursor) -> None:
+    """Keep where a folder stood when its UIDVALIDITY changed."""
+    if before is None or before.uidvalidity == after.uidvalidity:
+        return
+    folders = state.former.setdefault(state.server.lower(), {})
+    kept = folders.get(before.folder, [])
+    highest = max(one.uid for one in (*kept, before) if one.uidvalidity == before.uidvalidity)
+    others = [one for one in kept if one.uidvalidity != before.uidvalidity]
+    left = UidCursor(before.folder, before.uidvalidity, highest)
+    folders[before.folder] = [*others, left][-_FORMER_MAX:]
+
+
+def _reached(state: Mailbox, body: MailboxAdded | MailboxUpdated) -> None:
+    # Interned: there are few servers and 100,000 mailboxes.
+    state.mail_type, state.server = intern(body.mail_type), intern(body.server)
+    state.port, state.use_ssl = body.port, body.use_ssl

@@ -1,0 +1,177 @@
+"""What one decision of a mailbox writes: events, records and contents of each thing said. Pure."""
+
+from huahuo.actors.entities.decider import Context, Decision
+from huahuo.eventstore.blobs import blob_id
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
+from huahuo.mailcheck.effects import Effect, StopCheck
+from huahuo.mailcheck.events import (
+    PROGRESS_MAX,
+    Body,
+    CheckEnded,
+    CheckProgress,
+    CheckProgressed,
+    CheckStarted,
+    CursorMoved,
+    EmailStatusUpdate,
+    FoundMail,
+    MailReceived,
+    internal,
+    public,
+    user_stream,
+)
+from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.mailbox.commands import MailboxReply
+from huahuo.mailcheck.mailbox.state import Check, Mailbox
+from huahuo.mailcheck.tables.records import (
+    CHECKS,
+    FOLDER_CHARS_MAX,
+    MESSAGE_CHARS_MAX,
+    SENDER_CHARS_MAX,
+    SUBJECT_CHARS_MAX,
+    MailRecord,
+    check_put,
+    clean,
+    email_key,
+    mail_rows,
+    received_ms,
+    rfc3339,
+)
+
+
+class MailboxWriting:
+    """What one decision gathers. It reads the state and never changes it."""
+
+    def __init__(self, state: Mailbox, context: Context) -> None:
+        self.state = state
+        self.context = context
+        self._events: list[NewEvent] = []
+        self._effects: list[Effect] = []
+        self._rows: list[RowPut | RowDrop] = []
+        self._blobs: list[bytes] = []
+        self._floor = 0 if state.check is None else state.check.progress
+
+    def decision(self, reply: MailboxReply) -> Decision[MailboxReply, Effect]:
+        """All of it in one append."""
+        return Decision(
+            reply=reply,
+            at_stream=user_stream(self.state.user_id),
+            events=tuple(self._events),
+            effects=tuple(self._effects),
+            rows=tuple(self._rows),
+            blobs=tuple(self._blobs),
+        )
+
+    def fact(self, body: Body) -> None:
+        """An internal fact."""
+        self._events.append(internal(self.state.email_id, body))
+
+    def say(self, body: Body) -> None:
+        """A public event."""
+        self._events.append(public(self.state.user_id, self.state.email_id, body))
+
+    def open_implicit(self) -> Check:
+        """A check that only an embedding application knows of."""
+        check = Check(self.context.take("check", 1), implicit=True)
+        state = self.state
+        self._started(check)
+        self._rows.append(check_put(state.email_id, state.user_id, check.check_id, implicit=True))
+        return check
+
+    def begin(self, check: Check, message: str, status: str = "processing") -> None:
+        """A check is said to run."""
+        self.fact(
+            CheckStarted(timestamp=self.context.timestamp, check_id=check.check_id, implicit=check.implicit)
+        )
+        self.status(check, status, message)
+
+    def status(self, check: Check, status: str, message: str) -> None:
+        """A public status of a check."""
+        self.say(
+            EmailStatusUpdate(
+                timestamp=self.context.timestamp,
+                email_id=self.state.email_id,
+                status=status,
+                message=clean(message, MESSAGE_CHARS_MAX),
+                check_id=check.check_id,
+            )
+        )
+
+    def progress(self, check: Check, percent: int, message: str) -> None:
+        """Progress, never below what was said before; the internal floor rises with it."""
+        percent = max(percent, self._floor)
+        self._say_progress(check, percent, message)
+        if percent > self._floor:
+            self.fact(
+                CheckProgressed(timestamp=self.context.timestamp, check_id=check.check_id, progress=percent)
+            )
+
+    def end(self, check: Check, status: str, message: str) -> None:
+        """Progress 100, the one terminal status, and the internal end."""
+        self._say_progress(check, PROGRESS_MAX, message)
+        self.status(check, status, message)
+        self.fact(CheckEnded(timestamp=self.context.timestamp, check_id=check.check_id, status=status))
+        self._rows.append(RowDrop(CHECKS, "", email_key(self.state.email_id)))
+
+    def stop(self, check: Check) -> None:
+        """Whoever runs the check learns of its end."""
+        self._effects.append(StopCheck(check.check_id))
+
+    def mails(self, fresh: list[FetchedMail], cursor: UidCursor, check_id: int) -> None:
+        """New mails, their records and contents, and the cursor."""
+        state, now = self.state, self.context.timestamp
+        first = self.context.take("mail", len(fresh)) if fresh else 0
+        found = []
+        for mail_id, mail in enumerate(fresh, start=first):
+            moment_ms = received_ms(mail, self.context.now_ms)
+            record = MailRecord(
+                mail_id=mail_id,
+                email_id=state.email_id,
+                subject=clean(mail.subject, SUBJECT_CHARS_MAX),
+                sender=clean(mail.sender, SENDER_CHARS_MAX),
+                received_time=rfc3339(moment_ms),
+                folder=clean(mail.folder, FOLDER_CHARS_MAX),
+                has_attachments=mail.has_attachments,
+                size=mail.size,
+                blob=blob_id(mail.content),
+            )
+            self.say(
+                MailReceived(
+                    timestamp=now,
+                    email_id=record.email_id,
+                    mail_id=mail_id,
+                    subject=record.subject,
+                    sender=record.sender,
+                    received_time=record.received_time,
+                    folder=record.folder,
+                    has_attachments=record.has_attachments,
+                )
+            )
+            self._rows += mail_rows(record, state.user_id, moment_ms)
+            self._blobs.append(mail.content)
+            found.append(FoundMail(mail_id, mail.uid, mail.size, record.blob))
+        self.fact(
+            CursorMoved(
+                timestamp=now,
+                check_id=check_id,
+                folder=cursor.folder,
+                uidvalidity=cursor.uidvalidity,
+                uid=cursor.uid,
+                mails=tuple(found),
+            )
+        )
+
+    def _started(self, check: Check) -> None:
+        self.fact(
+            CheckStarted(timestamp=self.context.timestamp, check_id=check.check_id, implicit=check.implicit)
+        )
+
+    def _say_progress(self, check: Check, percent: int, message: str) -> None:
+        self.say(
+            CheckProgress(
+                timestamp=self.context.timestamp,
+                email_id=self.state.email_id,
+                progress=percent,
+                message=clean(message, MESSAGE_CHARS_MAX),
+                check_id=check.check_id,
+            )
+        )

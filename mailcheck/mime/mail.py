@@ -1,0 +1,151 @@
+"""A mail as people see it: subject, sender, date, text, attachments. Pure; any bytes give a mail.
+
+`parse_mail` costs processor time: the checker runs it through the executor, one mail a job.
+"""
+
+import datetime as dt
+import email.utils
+import re
+
+import msgspec
+
+from huahuo.eventstore.ambient import json_bytes
+from huahuo.mailcheck.mime.charsets import decode, guess
+from huahuo.mailcheck.mime.encoded_words import decode_words, one_line, readable
+from huahuo.mailcheck.mime.parts import Part, parse
+
+TEXT_CHARS_MAX = 512 * 1024
+"""Of the plain text and of the HTML each."""
+_TEXT_BYTES_MAX = 4 * TEXT_CHARS_MAX
+_ATTACHMENTS_MAX = 200
+_SENDER_CHARS_MAX = 4000
+_DATE_MS_MAX = 253_402_300_799_999
+_NEEDS_QUOTES = re.compile(r'[<>@,;:"()\[\]\\]')
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """One attached file; `size` in bytes, decoded."""
+
+    name: str
+    type: str
+    size: int
+
+
+class ParsedMail(msgspec.Struct, frozen=True, kw_only=True):
+    """What a mail says. `subject` and `sender` are one line; `date_ms` is None without a usable date."""
+
+    subject: str = ""
+    sender: str = ""
+    to: str = ""
+    cc: str = ""
+    date_ms: int | None = None
+    message_id: str = ""
+    has_attachments: bool = False
+    text: str = ""
+    html: str = ""
+    attachments: list[Attachment] = []
+
+
+def parse_mail(raw: bytes) -> ParsedMail:
+    """The mail in `raw`, however broken it is. Never raises."""
+    try:
+        return _parsed(raw)
+    except Exception:  # noqa: BLE001  a mail that defeats us must still be listed, with its text as it came
+        return ParsedMail(text=guess(raw[:_TEXT_BYTES_MAX])[:TEXT_CHARS_MAX])
+
+
+def content_document(mail: ParsedMail, *, truncated: bool) -> bytes:
+    """What is kept beside the log for one mail, as JSON."""
+    return json_bytes(
+        {
+            "text": mail.text,
+            "html": mail.html,
+            "attachments": mail.attachments,
+            "to": mail.to,
+            "cc": mail.cc,
+            "truncated": truncated,
+        }
+    )
+
+
+def _parsed(raw: bytes) -> ParsedMail:
+    root = parse(raw)
+    leaves = _leaves(root)
+    charset = next((leaf.charset for leaf in leaves if leaf.charset), "")
+    texts: dict[str, list[str]] = {"text/plain": [], "text/html": []}
+    attachments: list[Attachment] = []
+    for leaf in leaves:
+        if _is_attachment(leaf):
+            if len(attachments) < _ATTACHMENTS_MAX:
+                attachments.append(Attachment(leaf.name, leaf.type, leaf.size))
+        elif leaf.type in texts:
+            texts[leaf.type].append(decode(leaf.decoded(_TEXT_BYTES_MAX), leaf.charset, fallback=charset))
+    return ParsedMail(
+        subject=readable(root.header("subject"), charset=charset),
+        sender=_sender(root.header("from") or root.header("sender"), charset),
+        to=readable(root.header("to"), charset=charset, chars_max=4000),
+        cc=readable(root.header("cc"), charset=charset, chars_max=4000),
+        date_ms=_date_ms(root.header("date")),
+        message_id=one_line(guess(root.header("message-id")), chars_max=998),
+        has_attachments=bool(attachments),
+        text=_joined(texts["text/plain"]),
+        html=_joined(texts["text/html"]),
+        attachments=attachments,
+    )
+
+
+def _joined(texts: list[str]) -> str:
+    return "\n".join(texts).replace("\r\n", "\n")[:TEXT_CHARS_MAX]
+
+
+def _leaves(root: Part) -> list[Part]:
+    """The parts without parts, in reading order; a multipart that could not be split is text."""
+    found: list[Part] = []
+    todo = [root]
+    while todo:
+        part = todo.pop()
+        if part.children:
+            todo += reversed(part.children)
+            continue
+        if part.type.startswith("multipart/"):
+            part.headers = {**part.headers, "content-type": b"text/plain"}
+        found.append(part)
+    return found
+
+
+def _is_attachment(part: Part) -> bool:
+    """What a user would call one: marked so, a named file, a forwarded mail; no picture inside the text."""
+    if part.disposition == "attachment":
+        return True
+    if part.type == "message/rfc822":
+        return part.parent_type != "multipart/report"
+    if part.type.startswith("text/") or not part.name:
+        return False
+    return not (part.parent_type == "multipart/related" and part.header("content-id"))
+
+
+def _sender(raw: bytes, charset: str) -> str:
+    """`Name <address>`. The address is taken before words are decoded, so that a name cannot forge one."""
+    try:
+        found = email.utils.getaddresses([guess(raw, charset)[:_SENDER_CHARS_MAX]])
+    except RecursionError:  # nested comments
+        found = []
+    name, address = next(((name, address) for name, address in found if "@" in address), ("", ""))
+    if not address:
+        return readable(raw, charset=charset, chars_max=320)
+    shown = one_line(decode_words(name.encode("utf-8", "replace")), chars_max=200)
+    if not shown or shown == address:
+        return one_line(address, chars_max=320)
+    if _NEEDS_QUOTES.search(shown):
+        shown = '"' + shown.replace("\\", "").replace('"', "'") + '"'
+    return f"{shown} <{one_line(address, chars_max=320)}>"
+
+
+def _date_ms(raw: bytes) -> int | None:
+    try:
+        date = email.utils.parsedate_to_datetime(raw[:200].decode("ascii", "replace"))
+    except Exception:  # noqa: BLE001  its errors are of several types, none of them ours
+        return None
+    aware = date if date.tzinfo else date.replace(tzinfo=dt.UTC)
+    ms = round((aware - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)).total_seconds() * 1000)
+    return ms if 0 <= ms <= _DATE_MS_MAX else None

@@ -1,0 +1,234 @@
+"""A mail's bytes as a tree of parts, in linear time and bounded depth. Pure; never raises.
+
+The standard library's parser is exact but recursive and, on hostile nesting, quadratic: a mail could
+hold a thread for hours. This one knows only what a mailbox view needs, and takes broken mails as they
+come: what cannot be split is shown as text, nothing is thrown away.
+"""
+
+import quopri
+import re
+import string
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from huahuo.mailcheck.mime.charsets import decode
+from huahuo.mailcheck.mime.encoded_words import base64_bytes, decode_words, one_line
+
+DEPTH_MAX = 20
+PARTS_MAX = 500
+HEADER_BYTES_MAX = 256 * 1024
+"""Of the header of one part; what follows is not read."""
+HEADERS_BYTES_MAX = 1024 * 1024
+"""Of all headers of a mail; the root is read first, then level by level."""
+_VALUE_BYTES_MAX = 16 * 1024
+_DELIMITERS_MAX = 10_000
+_GUESS_BYTES = 64 * 1024
+
+_HEADER = re.compile(rb"^[!-9;-~]{1,128}+[ \t]*+:", re.MULTILINE)
+_USED = (
+    b"subject|from|sender|to|cc|date|message-id|content-type|content-disposition|content-id"
+    b"|content-transfer-encoding"
+)
+_USED_HEADER = re.compile(
+    rb"^(" + _USED + rb")[ \t]*+:((?:[^\n]*+)(?:\n[ \t][^\n]*+)*+)", re.MULTILINE | re.IGNORECASE
+)
+_LINE_END = re.compile(rb"\r*\n")
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_PARAMETER = re.compile(rb';\s*([^\s=;"]{1,128})\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
+_GUESSED_BOUNDARY = re.compile(rb"^--([^\r\n]{1,200})\r?\nContent-", re.MULTILINE | re.IGNORECASE)
+_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
+_BASE64_BLANKS = b" \t\r\n="
+
+
+@dataclass(slots=True)
+class Part:
+    """One part. `headers`: the first raw value, unfolded, of each header that is used, by lower-case name.
+
+    `body` is still encoded.
+    """
+
+    headers: dict[str, bytes]
+    body: bytes
+    parent_type: str = ""
+    children: list["Part"] = field(default_factory=list)
+
+    def header(self, name: str) -> bytes:
+        """The first value of a header, empty if there is none."""
+        return self.headers.get(name, b"")
+
+    @property
+    def type(self) -> str:
+        """The media type in lower case; what is missing or malformed is plain text."""
+        text = self.header("content-type").partition(b";")[0].strip().lower().decode("ascii", "replace")
+        if _TYPE.fullmatch(text):
+            return text
+        return "message/rfc822" if not text and self.parent_type == "multipart/digest" else "text/plain"
+
+    @property
+    def disposition(self) -> str:
+        """`attachment`, `inline`, … or empty."""
+        head = self.header("content-disposition").partition(b";")[0]
+        return head.strip().lower().decode("ascii", "replace")
+
+    @property
+    def charset(self) -> str:
+        """The declared character set, empty if none."""
+        return self.parameter("content-type", "charset")
+
+    @property
+    def name(self) -> str:
+        """The file name, wherever it is written, empty if there is none."""
+        found = self.parameter("content-disposition", "filename") or self.parameter("content-type", "name")
+        return one_line(found, chars_max=255)
+
+    def parameter(self, header: str, name: str) -> str:
+        """A parameter of a header as text (RFC 2231 forms included), empty if there is none."""
+        return _parameters(self.header(header)).get(name, "")
+
+    def decoded(self, bytes_max: int) -> bytes:
+        """At least the first `bytes_max` bytes of the content, transfer encoding removed."""
+        encoding = self.header("content-transfer-encoding").strip().lower()
+        if encoding.startswith(b"base64"):
+            return base64_bytes(self.body[: 2 * bytes_max])
+        if encoding.startswith(b"quoted-printable"):
+            return quopri.decodestring(self.body[: 3 * bytes_max])
+        return self.body[:bytes_max]
+
+    @property
+    def size(self) -> int:
+        """How many bytes the content has, decoded; an estimate where decoding would be dear."""
+        if self.header("content-transfer-encoding").strip().lower().startswith(b"base64"):
+            return len(self.body.translate(None, _BASE64_BLANKS)) * 3 // 4
+        return len(self.body)
+
+
+def parse(raw: bytes) -> Part:
+    """The tree of a whole mail."""
+    if b"\n" not in raw and b"\r" in raw:
+        raw = raw.replace(b"\r", b"\n")
+    if raw.startswith((b"From ", b">From ")):
+        raw = raw.partition(b"\n")[2]
+    root, left_bytes = _part(raw, "", HEADERS_BYTES_MAX)
+    todo = [(root, 1)]
+    count = 1
+    while todo and count < PARTS_MAX:
+        part, depth = todo.pop(0)
+        if depth >= DEPTH_MAX or not part.type.startswith("multipart/"):
+            continue
+        for piece in _pieces(part)[: PARTS_MAX - count]:
+            child, left_bytes = _part(piece, part.type, left_bytes)
+            part.children.append(child)
+        if part.children:
+            part.body = b""  # or each level would keep a copy of everything below it
+        count += len(part.children)
+        todo += [(child, depth + 1) for child in part.children]
+    return root
+
+
+def _part(raw: bytes, parent_type: str, header_bytes_max: int) -> tuple[Part, int]:
+    """A part, and how many bytes of headers may still be read after it."""
+    headers, body, read_bytes = _split(raw, min(header_bytes_max, HEADER_BYTES_MAX))
+    return Part(headers, body, parent_type), header_bytes_max - read_bytes
+
+
+def _split(raw: bytes, header_bytes_max: int) -> tuple[dict[str, bytes], bytes, int]:
+    """Headers, body, bytes of headers read. Without anything that looks like a header, all of it is body."""
+    if raw.startswith((b"\n", b"\r\n")):
+        return {}, raw.partition(b"\n")[2], 0
+    blank = _BLANK_LINE.search(raw)
+    block = raw[: min(header_bytes_max, blank.start() if blank else len(raw))]
+    if not _HEADER.search(block):
+        return {}, raw, len(block)
+    headers: dict[str, bytes] = {}
+    for match in _USED_HEADER.finditer(block):
+        value = _LINE_END.sub(b"", match[2][:_VALUE_BYTES_MAX])
+        headers.setdefault(match[1].decode("ascii").lower(), value.strip())
+    return headers, raw[blank.end() :] if blank else b"", len(block)
+
+
+def _pieces(part: Part) -> list[bytes]:
+    """The raw children of a multipart; none if no delimiter is found."""
+    boundary = _raw_boundary(part)
+    pieces = _between(part.body, boundary) if boundary else []
+    if not pieces:
+        guessed = _GUESSED_BOUNDARY.search(part.body, 0, _GUESS_BYTES)
+        pieces = _between(part.body, guessed[1].rstrip()) if guessed else []
+    return pieces
+
+
+def _raw_boundary(part: Part) -> bytes:
+    for match in _PARAMETER.finditer(part.header("content-type")):
+        if match[1].lower() in {b"boundary", b"boundary*"}:
+            return _unquoted(match[2]).rstrip()
+    return b""
+
+
+def _between(body: bytes, boundary: bytes) -> list[bytes]:
+    delimiter = b"--" + boundary
+    pieces: list[bytes] = []
+    start = -1
+    at = 0 if body.startswith(delimiter) else _next(body, delimiter, 0)
+    for _ in range(_DELIMITERS_MAX):
+        if at < 0:
+            break
+        line_end = body.find(b"\n", at)
+        line_end = len(body) if line_end < 0 else line_end
+        rest = body[at + len(delimiter) : min(line_end, at + len(delimiter) + 200)].strip()
+        if rest in {b"", b"--"}:
+            if start >= 0:
+                pieces.append(_without_line_end(body[start:at]))
+            start = -1 if rest else line_end + 1
+            if rest or len(pieces) >= PARTS_MAX:
+                return pieces
+        at = _next(body, delimiter, at + len(delimiter))
+    if start >= 0:
+        pieces.append(body[start:])
+    return pieces
+
+
+def _next(body: bytes, delimiter: bytes, after: int) -> int:
+    found = body.find(b"\n" + delimiter, after)
+    return found if found < 0 else found + 1
+
+
+def _without_line_end(piece: bytes) -> bytes:
+    return piece.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _unquoted(value: bytes) -> bytes:
+    value = value.strip()
+    if len(value) > 1 and value.startswith(b'"') and value.endswith(b'"'):
+        return re.sub(rb"\\(.)", rb"\1", value[1:-1], flags=re.DOTALL)
+    return value.strip(b'"')
+
+
+def _parameters(value: bytes) -> dict[str, str]:
+    """All parameters of a header value; continued ones joined in order."""
+    plain: dict[str, str] = {}
+    continued: dict[str, dict[int, tuple[bool, bytes]]] = {}
+    for match in _PARAMETER.finditer(value[:_VALUE_BYTES_MAX]):
+        key, star, tail = match[1].decode("ascii", "replace").lower().partition("*")
+        text = _unquoted(match[2])
+        if not star:
+            plain.setdefault(key, decode_words(text))
+            continue
+        encoded = not tail or tail.endswith("*")
+        digits = tail.rstrip("*") or "0"
+        if len(digits) <= 3 and set(digits) <= set(string.digits):  # noqa: PLR2004  a thousand pieces will do
+            continued.setdefault(key, {}).setdefault(int(digits), (encoded, text))
+    for key, segments in continued.items():
+        plain[key] = _joined([segments[index] for index in sorted(segments)])
+    return plain
+
+
+def _joined(segments: list[tuple[bool, bytes]]) -> str:
+    """RFC 2231: the first encoded segment may begin with `charset'language'`."""
+    charset = b""
+    encoded, first = segments[0]
+    if encoded and first.count(b"'") > 1:
+        charset, _, first = first.split(b"'", 2)
+    raw = b"".join(
+        unquote_to_bytes(text) if is_encoded else text
+        for is_encoded, text in [(encoded, first), *segments[1:]]
+    )
+    return decode(raw, charset.decode("ascii", "replace"))

@@ -1,0 +1,137 @@
+"""The domain's entities as the replay debugger shows them: rosters and mailboxes.
+
+A mailbox is shown as one thing: its row, as its user sees it (status, progress, mail_count, …), and
+what only the machine knows (open check, cursors, names of sealed secrets). The row lies in the
+stream of its user, the rest in its own.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from huahuo.eventstore.model import StoredEvent
+from huahuo.mailcheck.events import MailboxAdded, SecretStored, id_of, mailbox_stream, read, user_stream
+from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
+from huahuo.mailcheck.roster.state import Roster, RosterFold
+from huahuo.replay.history.history import History
+from huahuo.replay.history.subject import FoldSubject, Part, Subject
+
+SEALED: Final = "[sealed]"
+
+
+def sealed_in(event: StoredEvent) -> tuple[str, ...]:
+    """The names of the secrets that an event says were sealed with it; never their content."""
+    body = read(event)
+    match body:
+        case MailboxAdded():
+            return body.secrets
+        case SecretStored():
+            return (body.name,)
+        case _:
+            return ()
+
+
+class RosterSubject:
+    """`user/42`: its mailboxes by id, and the check that each one has open."""
+
+    rising: Final = frozenset[str]()
+
+    def __init__(self, user_id: int) -> None:
+        self.entity = self.stream = user_stream(user_id)
+        self.parts = (Part(self.stream, RosterFold()),)
+
+    def concerns(self, event: StoredEvent) -> bool:
+        """See `Subject`."""
+        del event
+        return True
+
+    def show(self, states: Sequence[Any]) -> dict[str, Any]:
+        """See `Subject`."""
+        roster: Roster = states[0]
+        return _roster(roster, roster.rows)
+
+    def glimpse(self, states: Sequence[Any], event: StoredEvent) -> dict[str, Any]:
+        """See `Subject`: the one row that the event is about."""
+        roster: Roster = states[0]
+        _, _, number = event.entity.partition("/")
+        email_id = int(number) if number.isdecimal() else 0
+        return _roster(roster, (email_id,) if email_id in roster.rows else ())
+
+
+def _roster(roster: Roster, email_ids: Any) -> dict[str, Any]:
+    return {
+        "emails": {str(i): msgspec.to_builtins(roster.rows[i]) for i in email_ids},
+        "checks": {str(i): roster.checks[i] for i in email_ids if i in roster.checks},
+    }
+
+
+class MailboxSubject:
+    """`mailbox/17`. `user_id` is whose it is."""
+
+    rising: Final = frozenset({"deleted"})
+
+    def __init__(self, email_id: int, user_id: int) -> None:
+        self.entity = self.stream = mailbox_stream(email_id)
+        self.email_id = email_id
+        self.parts = (
+            Part(user_stream(user_id), RosterFold(), selective=True),
+            Part(self.stream, MailboxFold()),
+        )
+
+    def concerns(self, event: StoredEvent) -> bool:
+        """See `Subject`: the user's stream tells of other mailboxes too."""
+        return event.entity == self.entity
+
+    def show(self, states: Sequence[Any]) -> dict[str, Any]:
+        """See `Subject`."""
+        roster: Roster = states[0]
+        mailbox: Mailbox = states[1]
+        row = roster.rows.get(self.email_id)
+        shown: dict[str, Any] = {} if row is None else msgspec.to_builtins(row)
+        inside: dict[str, Any] = msgspec.to_builtins(mailbox)
+        return {
+            "id": self.email_id,
+            "deleted": mailbox.deleted,
+            **shown,
+            "check": inside["check"],
+            "cursors": inside["cursors"],
+            "secrets": dict.fromkeys(mailbox.secrets, SEALED),
+        }
+
+    def glimpse(self, states: Sequence[Any], event: StoredEvent) -> dict[str, Any]:
+        """See `Subject`."""
+        del event
+        return self.show(states)
+
+
+async def subject_of(history: History, entity: str) -> Subject | None:
+    """The subject of `user/<id>` or `mailbox/<id>`; None for any other name.
+
+    Raises:
+        LookupError: there never was such a mailbox or user in this history.
+    """
+    kind, _, number = entity.partition("/")
+    if kind not in ("user", "mailbox") or not number.lstrip("-").isdecimal():
+        return None
+    if not history.head(entity).seq:
+        raise LookupError(f"nothing ever happened to {entity}")
+    if kind == "user":
+        return RosterSubject(id_of(entity))
+    first = await history.read(entity, 0, events_max=1)
+    body = read(first[0]) if first else None
+    if not isinstance(body, MailboxAdded):
+        raise LookupError(  # noqa: TRY004  the log's fault, not a caller's
+            f"{entity} does not begin with its own addition: its history is cut off"
+        )
+    return MailboxSubject(id_of(entity), body.user_id)
+
+
+def own_subject(stream: str) -> Subject | None:
+    """The subject of one stream alone: a roster, or the internal half of a mailbox. None for others."""
+    kind, _, number = stream.partition("/")
+    if not number.lstrip("-").isdecimal():
+        return None
+    if kind == "user":
+        return RosterSubject(id_of(stream))
+    return FoldSubject(stream, MailboxFold()) if kind == "mailbox" else None

@@ -1,0 +1,61 @@
+"""What the roster of a user is asked to do. Pure data."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.roster.importer import ImportData
+
+_NO_SECRETS: Mapping[str, Secret] = MappingProxyType({})
+
+
+class AddEmail(msgspec.Struct, frozen=True, kw_only=True):
+    """Add one mailbox. `secrets` by name (`password`, `client_id`, `refresh_token`), none empty."""
+
+    email: str
+    mail_type: str
+    server: str = ""
+    port: int | None = None
+    use_ssl: bool | None = None
+    secrets: Mapping[str, Secret] = _NO_SECRETS
+
+
+class UpdateEmail(msgspec.Struct, frozen=True, kw_only=True):
+    """Change what is given; None, an empty server and an absent secret leave things as they are."""
+
+    email_id: int
+    mail_type: str | None = None
+    server: str = ""
+    port: int | None = None
+    use_ssl: bool | None = None
+    secrets: Mapping[str, Secret] = _NO_SECRETS
+
+
+class DeleteEmails(msgspec.Struct, frozen=True):
+    """Delete mailboxes with all that is kept of them; a running check is cancelled first."""
+
+    email_ids: tuple[int, ...]
+
+
+class CheckEmails(msgspec.Struct, frozen=True):
+    """Queue a check of each mailbox that has none open."""
+
+    email_ids: tuple[int, ...]
+
+
+class CancelCheck(msgspec.Struct, frozen=True):
+    """End the open check of each mailbox that has one."""
+
+    email_ids: tuple[int, ...]
+
+
+class ImportEmails(msgspec.Struct, frozen=True):
+    """Add the mailboxes of an import text, parsed before."""
+
+    mail_type: str
+    data: ImportData
+
+
+type RosterCommand = AddEmail | UpdateEmail | DeleteEmails | CheckEmails | CancelCheck | ImportEmails

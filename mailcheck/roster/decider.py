@@ -1,0 +1,167 @@
+"""The roster of a user: decides every command that spans mailboxes. Pure.
+
+It folds `user/<id>`, which the mailboxes write too; so each append names the heads of the mailbox
+streams it speaks of. Whatever a mailbox committed before is in the state already, whatever comes
+after makes the append conflict, and the roster decides again.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from huahuo.actors.entities.decider import Context, Decision
+from huahuo.mailcheck.effects import Effect
+from huahuo.mailcheck.replies import ImportResult, LineFailure, Refusal, Reply, Success, Warned
+from huahuo.mailcheck.roster.commands import (
+    AddEmail,
+    CancelCheck,
+    CheckEmails,
+    DeleteEmails,
+    ImportEmails,
+    RosterCommand,
+    UpdateEmail,
+)
+from huahuo.mailcheck.roster.importer import Account
+from huahuo.mailcheck.roster.rules import refuse_address, refuse_missing, refuse_secrets, refuse_settings
+from huahuo.mailcheck.roster.state import Roster, RosterFold
+from huahuo.mailcheck.roster.writing import RosterWriting
+from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.servers.providers import Endpoint, endpoint
+
+IDS_MAX: Final = 1_000
+MAILBOXES_MAX: Final = 100_000
+
+
+class RosterDecider(RosterFold):
+    """A roster's decisions. `mailboxes_max` bounds what one user may have."""
+
+    guarded: Final = False
+
+    def __init__(self, *, ids_max: int = IDS_MAX, mailboxes_max: int = MAILBOXES_MAX) -> None:
+        self._ids_max = ids_max
+        self._mailboxes_max = mailboxes_max
+
+    def decide(self, state: Roster, command: RosterCommand, context: Context) -> Decision[Reply, Effect]:
+        """See `Decider`."""
+        writing = RosterWriting(state, context)
+        match command:
+            case AddEmail():
+                reply = self._add(writing, command)
+            case UpdateEmail():
+                reply = _update(writing, command)
+            case ImportEmails():
+                reply = self._import(writing, command)
+            case CheckEmails() | CancelCheck() | DeleteEmails():
+                reply = self._many(writing, command)
+        return writing.decision(reply)
+
+    def _add(self, writing: RosterWriting, command: AddEmail) -> Reply:
+        state = writing.state
+        email = command.email.strip()
+        refusal = (
+            refuse_address(email)
+            or refuse_settings(command.mail_type, command.server, command.port)
+            or refuse_secrets(command.secrets)
+            or refuse_missing(command.mail_type, command.secrets)
+        )
+        if refusal is not None:
+            return refusal
+        if email.lower() in state.addresses:
+            return Refusal("already_exists", f"邮箱 {email} 添加失败，可能已存在")
+        if len(state.rows) >= self._mailboxes_max:
+            return _full(self._mailboxes_max)
+        where = endpoint(
+            command.mail_type,
+            email,
+            server=command.server,
+            port=command.port,
+            use_ssl=command.use_ssl,
+        )
+        email_id = writing.context.take("mailbox", 1)
+        writing.add(email_id, email, command.mail_type, where, command.secrets.items())
+        return Success("邮箱添加成功", email_id=email_id)
+
+    def _import(self, writing: RosterWriting, command: ImportEmails) -> Reply:
+        state, data = writing.state, command.data
+        refusal = refuse_settings(command.mail_type, "", None)
+        if refusal is not None:
+            return refusal
+        failures = list(data.failures)
+        taken: list[Account] = []
+        for account in data.accounts:
+            fault = refuse_secrets(account.secrets) or refuse_missing(command.mail_type, account.secrets)
+            if fault is not None:
+                failures.append(LineFailure(account.line, fault.message))
+            elif account.email.lower() in state.addresses:
+                failures.append(LineFailure(account.line, "邮箱地址已存在"))
+            elif len(state.rows) + len(taken) >= self._mailboxes_max:
+                failures.append(LineFailure(account.line, _full(self._mailboxes_max).message))
+            else:
+                taken.append(account)
+        first = writing.context.take("mailbox", len(taken)) if taken else 0
+        for email_id, account in enumerate(taken, start=first):
+            where = endpoint(command.mail_type, account.email)
+            writing.add(email_id, account.email, command.mail_type, where, account.secrets.items())
+        failures.sort(key=lambda failure: failure.line)
+        return ImportResult(data.total, len(taken), len(failures), failures)
+
+    def _many(self, writing: RosterWriting, command: CheckEmails | CancelCheck | DeleteEmails) -> Reply:
+        if not command.email_ids:
+            return Refusal("invalid_field", "未提供邮箱ID", "email_ids")
+        if len(command.email_ids) > self._ids_max:
+            return Refusal("too_large", f"一次最多 {self._ids_max} 个邮箱", "email_ids")
+        owned = [i for i in dict.fromkeys(command.email_ids) if i in writing.state.rows]
+        match command:
+            case DeleteEmails():
+                for email_id in owned:
+                    writing.delete(email_id)
+                return Success(f"已删除 {len(owned)} 个邮箱", email_ids=owned)
+            case CancelCheck():
+                cancelled = [i for i in owned if writing.cancel(i)]
+                return Success(f"已取消 {len(cancelled)} 个检查", cancelled=cancelled)
+            case CheckEmails():
+                return _check(writing, owned)
+
+
+def _check(writing: RosterWriting, owned: Sequence[int]) -> Reply:
+    if not owned:
+        return Refusal("not_found", "您没有权限检查任何指定的邮箱")
+    skipped = [i for i in owned if i in writing.state.checks]
+    accepted = [i for i in owned if i not in writing.state.checks]
+    if not accepted:
+        return Warned("所有邮箱都在处理中，请稍后再试", accepted=[], skipped=skipped)
+    first = writing.context.take("check", len(accepted))
+    for check_id, email_id in enumerate(accepted, start=first):
+        writing.request(email_id, check_id)
+    return Success(f"开始检查 {len(accepted)} 个邮箱", accepted=accepted, skipped=skipped)
+
+
+def _update(writing: RosterWriting, command: UpdateEmail) -> Reply:
+    row = writing.state.rows.get(command.email_id)
+    if row is None:
+        return Refusal("not_found", f"邮箱ID {command.email_id} 不存在或您没有权限")
+    mail_type = command.mail_type or row.mail_type
+    refusal = refuse_settings(command.mail_type, command.server, command.port) or refuse_secrets(
+        command.secrets
+    )
+    if refusal is None and mail_type != row.mail_type:
+        # Another kind signs in otherwise, and what was sealed before cannot be seen from here.
+        refusal = refuse_missing(mail_type, command.secrets)
+    if refusal is not None:
+        return refusal
+    writing.update(row, mail_type, _moved(row, mail_type, command), command.secrets.items())
+    return Success("邮箱更新成功", email_id=row.id)
+
+
+def _moved(row: Row, mail_type: str, command: UpdateEmail) -> Endpoint:
+    """Where the mailbox is reached after an update; another kind without a server has its default."""
+    if mail_type != row.mail_type and not command.server.strip():
+        return endpoint(mail_type, row.email, port=command.port, use_ssl=command.use_ssl)
+    return Endpoint(
+        command.server.strip() or row.server,
+        row.port if command.port is None else command.port,
+        row.use_ssl if command.use_ssl is None else command.use_ssl,
+    )
+
+
+def _full(mailboxes_max: int) -> Refusal:
+    return Refusal("too_large", f"邮箱数量已达上限 {mailboxes_max}")

@@ -1,0 +1,123 @@
+"""Account lines of an import text: `email----password----client_id----refresh_token`. Pure.
+
+What a line held appears in no reason: a failure is known by its number alone.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.replies import LineFailure
+
+LINES_MAX: Final = 20_000
+LINES_A_STRETCH: Final = 32
+"""Lines read between two pauses: some 0.2 ms."""
+SEPARATOR: Final = "----"
+"""Taken from the left: a field may begin with a hyphen but not end with one."""
+FIELDS_OAUTH: Final = 4
+FIELDS_MIN: Final = 2
+
+_TOKEN_CHARS_MIN = 40
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_ADDRESS = re.compile(r"[^\s@\x00-\x1f\x7f<>(),;:\"\\]{1,64}@[^\W_](?:[\w.-]{0,251}[^\W_])?")
+
+
+class Account(msgspec.Struct, frozen=True):
+    """One account of an import, by the line it stood on. Empty fields are left out of `secrets`."""
+
+    line: int
+    email: str
+    secrets: dict[str, Secret]
+
+
+class ImportData(msgspec.Struct, frozen=True):
+    """A parsed import text: `total` lines that were not blank = accounts + failures."""
+
+    total: int
+    accounts: tuple[Account, ...]
+    failures: tuple[LineFailure, ...]
+
+
+class TooManyLines(ValueError):  # noqa: N818  a fact about the text
+    """The text has more lines than an import may have."""
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` can be a mailbox's address."""
+    return len(text) <= 254 and ".." not in text and _ADDRESS.fullmatch(text) is not None  # noqa: PLR2004
+
+
+def parse(
+    text: str, mail_type: str, lines_max: int = LINES_MAX, *, pause: Callable[[], None] = lambda: None
+) -> ImportData:
+    """Read an import text; blank lines and a byte-order mark are ignored, swapped fields set right.
+
+    An address that stands in the text twice is taken once. `pause` is called every `LINES_A_STRETCH` lines.
+
+    Raises:
+        TooManyLines: more than `lines_max` lines are not blank.
+    """
+    accounts: list[Account] = []
+    failures: list[LineFailure] = []
+    seen: set[str] = set()
+    total = 0
+    for number, raw in enumerate(re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff")), start=1):
+        if not number % LINES_A_STRETCH:
+            pause()
+        line = raw.strip(" \t\ufeff\u3000")
+        if not line:
+            continue
+        total += 1
+        if total > lines_max:
+            raise TooManyLines(f"more than {lines_max} lines")
+        parsed = _line(number, line, oauth=mail_type == "outlook")
+        if isinstance(parsed, Account) and parsed.email.lower() in seen:
+            parsed = LineFailure(number, "邮箱地址重复")
+        if isinstance(parsed, Account):
+            seen.add(parsed.email.lower())
+            accounts.append(parsed)
+        else:
+            failures.append(parsed)
+    return ImportData(total, tuple(accounts), tuple(failures))
+
+
+def _line(number: int, line: str, *, oauth: bool) -> Account | LineFailure:
+    fields = [field.strip() for field in line.split(SEPARATOR)]
+    if oauth:
+        if len(fields) != FIELDS_OAUTH:
+            return LineFailure(number, "格式错误，需要4个字段")
+        if not all(fields):
+            return LineFailure(number, "有空白字段")
+        email, password, client_id, refresh_token = _sort_oauth(fields)
+    else:
+        if not FIELDS_MIN <= len(fields) <= FIELDS_OAUTH:
+            return LineFailure(number, "格式错误，至少需要2个字段")
+        if not all(fields[:FIELDS_MIN]):
+            return LineFailure(number, "有空白字段")
+        if not is_address(fields[0]) and is_address(fields[1]):
+            fields[0], fields[1] = fields[1], fields[0]
+        email, password, client_id, refresh_token = (*fields, "", "")[:FIELDS_OAUTH]
+    if not is_address(email):
+        return LineFailure(number, "邮箱地址格式错误")
+    named = {"password": password, "client_id": client_id, "refresh_token": refresh_token}
+    return Account(number, email, {name: Secret(value) for name, value in named.items() if value})
+
+
+def _sort_oauth(fields: list[str]) -> list[str]:
+    """The four fields in their order, known by their shapes where these leave no doubt.
+
+    One address, one UUID (the client id), and of the other two the longer one is the refresh token.
+    Where address and client id stand in their places, only what is too long for a password is moved.
+    """
+    addresses = [index for index, field in enumerate(fields) if is_address(field)]
+    client_ids = [index for index, field in enumerate(fields) if _UUID.fullmatch(field)]
+    if len(addresses) != 1 or len(client_ids) != 1:
+        return fields
+    password, token = (fields[i] for i in range(FIELDS_OAUTH) if i not in (addresses[0], client_ids[0]))
+    in_place = (addresses[0], client_ids[0]) == (0, 2)
+    if len(password) > len(token) and not (in_place and len(password) < _TOKEN_CHARS_MIN):
+        password, token = token, password
+    return [fields[addresses[0]], password, fields[client_ids[0]], token]

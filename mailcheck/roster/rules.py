@@ -1,0 +1,56 @@
+"""What makes an account acceptable: address, kind, server, secrets. Pure; a fault is a `Refusal`."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.replies import Refusal
+from huahuo.mailcheck.roster.importer import is_address
+from huahuo.mailcheck.servers.faults import HostRefused
+from huahuo.mailcheck.servers.host_rules import host_name
+from huahuo.mailcheck.servers.providers import MAIL_TYPES
+
+SECRET_CHARS_MAX: Final = 8192
+_PORT_MAX: Final = 65_535
+_OAUTH: Final = frozenset({"client_id", "refresh_token"})
+
+
+def refuse_address(email: str) -> Refusal | None:
+    """Why this cannot be a mailbox's address."""
+    if not email:
+        return Refusal("invalid_field", "邮箱地址和密码不能为空", "email")
+    return None if is_address(email) else Refusal("invalid_field", "邮箱地址格式错误", "email")
+
+
+def refuse_settings(mail_type: str | None, server: str, port: int | None) -> Refusal | None:
+    """Why a mailbox cannot be reached like that; what is not given cannot be wrong."""
+    if mail_type is not None and mail_type not in MAIL_TYPES:
+        return Refusal("invalid_field", "不支持的邮箱类型", "mail_type")
+    if port is not None and not 1 <= port <= _PORT_MAX:
+        return Refusal("invalid_field", "端口无效", "port")
+    if server.strip():
+        try:
+            host_name(server)
+        except HostRefused:
+            return Refusal("invalid_field", "服务器地址无效", "server")
+    return None
+
+
+def refuse_secrets(secrets: Mapping[str, Secret]) -> Refusal | None:
+    """Why these secrets could never be used."""
+    for name, secret in secrets.items():
+        value = secret.reveal()
+        if len(value) > SECRET_CHARS_MAX or any(char in value for char in "\r\n\0"):
+            return Refusal("invalid_field", "字段内容无效", name)
+    return None
+
+
+def refuse_missing(mail_type: str, secrets: Mapping[str, Secret]) -> Refusal | None:
+    """Why these secrets are not enough to sign in with this kind of account."""
+    if mail_type == "outlook":
+        if secrets.keys() >= _OAUTH:
+            return None
+        return Refusal("invalid_field", "Outlook邮箱需要提供Client ID和Refresh Token")
+    if "password" in secrets or (mail_type == "gmail" and secrets.keys() >= _OAUTH):
+        return None
+    return Refusal("invalid_field", "邮箱地址和密码不能为空", "password")

@@ -1,0 +1,173 @@
+"""What a user sees of his mailboxes: the state that `user/<id>` folds to. Pure.
+
+The roster decides on it, a snapshot shows it, and the browser client folds the same events to the
+same rows. Changes here change `RosterFold.fingerprint`.
+"""
+
+from sys import intern
+from typing import Final, Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from huahuo.eventstore.model import StoredEvent
+from huahuo.mailcheck.events import (
+    STATUSES_BUSY,
+    CheckProgress,
+    EmailAdded,
+    EmailDeleted,
+    EmailStatusUpdate,
+    EmailUpdated,
+    MailReceived,
+    id_of,
+    read,
+)
+from huahuo.mailcheck.row import Row
+
+_CHANGEABLE = ("mail_type", "server", "port", "use_ssl")
+ROW_BYTES: Final = 900
+"""What a row takes in memory, with its address and its places in two tables."""
+
+
+class Watcher(Protocol):
+    """Something that follows the rows, such as an order in which they are listed."""
+
+    def changed(self, old: Row | None, new: Row | None) -> None:
+        """A row came, went or was replaced."""
+        ...
+
+
+class Views:
+    """What is kept of a roster's rows for those who list them: no part of the state, equal to any other."""
+
+    __slots__ = ("cut", "kept", "watchers")
+
+    def __init__(self) -> None:
+        self.kept = False  # most rosters are not being listed
+        self.cut: tuple[Row, ...] | None = None
+        self.watchers: dict[str, Watcher] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Views)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def changed(self, old: Row | None, new: Row | None) -> None:
+        """A row came, went or was replaced."""
+        self.cut = None
+        self.kept = bool(self.watchers)
+        for watcher in self.watchers.values():
+            watcher.changed(old, new)
+
+
+class Roster(msgspec.Struct):
+    """A user's mailboxes by id, their ids by lower-cased address, and the check each one has open."""
+
+    user_id: int
+    rows: dict[int, Row]
+    addresses: dict[str, int]
+    checks: dict[int, int]
+    views: Views = msgspec.field(default_factory=Views)
+
+    def cut(self) -> tuple[Row, ...]:
+        """The rows of now, by ascending id: one tuple for all who ask before the next change."""
+        if self.views.cut is None:
+            self.views.kept = True
+            self.views.cut = tuple(self.rows[number] for number in sorted(self.rows))
+        return self.views.cut
+
+    def put(self, old: Row | None, new: Row) -> None:
+        """`new` takes the place of `old`."""
+        self.rows[new.id] = new
+        if self.views.kept:
+            self.views.changed(old, new)
+
+    def remove(self, row: Row) -> None:
+        """The mailbox is gone."""
+        del self.rows[row.id]
+        self.addresses.pop(row.email.lower(), None)
+        self.checks.pop(row.id, None)
+        if self.views.kept:
+            self.views.changed(row, None)
+
+
+class _Dump(msgspec.Struct, array_like=True):
+    """A keyframe: what the rest of a roster follows from."""
+
+    rows: list[Row]
+    checks: dict[int, int]
+
+
+class RosterFold:
+    """How a roster follows from its user's public stream."""
+
+    name: Final = "roster"
+    fingerprint: Final = "roster-1"
+
+    def initial(self, stream: str) -> Roster:
+        """See `Fold`. Raises ValueError for a stream that is no user's."""
+        return Roster(user_id=id_of(stream), rows={}, addresses={}, checks={})
+
+    def evolve(self, state: Roster, event: StoredEvent) -> Roster:
+        """See `Fold`. What other parts of the system say on the stream changes nothing here."""
+        body = read(event)
+        if isinstance(body, EmailAdded):
+            state.put(state.rows.get(body.email_id), _new_row(state.user_id, body))
+            state.addresses[body.email.lower()] = body.email_id
+            return state
+        if body is None or (row := state.rows.get(getattr(body, "email_id", 0))) is None:
+            return state
+        match body:
+            case CheckProgress():
+                state.put(row, replace(row, progress=body.progress, message=body.message))
+            case EmailStatusUpdate():
+                _status(state, row, body)
+            case MailReceived():
+                state.put(row, replace(row, mail_count=row.mail_count + 1))
+            case EmailUpdated():
+                given = {name: getattr(body, name) for name in _CHANGEABLE}
+                changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
+                state.put(row, replace(row, **changes))
+            case EmailDeleted():
+                state.remove(row)
+            case _:
+                pass
+        return state
+
+    def dump(self, state: Roster) -> bytes:
+        """See `Fold`."""
+        return msgspec.msgpack.encode(_Dump(list(state.rows.values()), state.checks))
+
+    def load(self, stream: str, data: bytes) -> Roster:
+        """See `Fold`."""
+        frame = msgspec.msgpack.decode(data, type=_Dump)
+        state = self.initial(stream)
+        state.checks = frame.checks
+        for row in frame.rows:
+            state.rows[row.id] = row
+            state.addresses[row.email.lower()] = row.id
+        return state
+
+
+# Interned: a user has few servers and 100,000 mailboxes.
+def _new_row(user_id: int, body: EmailAdded) -> Row:
+    return Row(
+        id=body.email_id,
+        user_id=user_id,
+        email=body.email,
+        mail_type=intern(body.mail_type),
+        server=intern(body.server),
+        port=body.port,
+        use_ssl=body.use_ssl,
+        created_at=body.timestamp,
+    )
+
+
+def _status(state: Roster, row: Row, body: EmailStatusUpdate) -> None:
+    checked = body.timestamp if body.status == "ok" else row.last_check_time
+    status = intern(body.status)
+    state.put(row, replace(row, status=status, message=body.message, last_check_time=checked))
+    if body.status in STATUSES_BUSY:
+        state.checks[row.id] = body.check_id
+    else:
+        state.checks.pop(row.id, None)

@@ -1,0 +1,178 @@
+"""What one decision of a roster writes: the events, rows, secrets and effects of each wish. Pure."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from huahuo.actors.entities.decider import Context, Decision
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
+from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck
+from huahuo.mailcheck.events import (
+    PROGRESS_MAX,
+    Body,
+    CheckEnded,
+    CheckProgress,
+    CheckRequested,
+    EmailAdded,
+    EmailDeleted,
+    EmailStatusUpdate,
+    EmailUpdated,
+    MailboxAdded,
+    MailboxDeleted,
+    MailboxUpdated,
+    SecretStored,
+    internal,
+    mailbox_stream,
+    public,
+    user_stream,
+)
+from huahuo.mailcheck.replies import Reply, encode
+from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.servers.providers import Endpoint
+from huahuo.mailcheck.tables.records import CHECKS, PURGES, check_put, email_key
+
+_CANCELLED: Final = "检查已取消"
+
+
+class RosterWriting:
+    """What one decision gathers. It reads the state and never changes it."""
+
+    def __init__(self, state: Roster, context: Context) -> None:
+        self.state = state
+        self.context = context
+        self._events: list[NewEvent] = []
+        self._effects: list[Effect] = []
+        self._expected: dict[str, int] = {}
+        self._rows: list[RowPut | RowDrop] = []
+        self._secrets: list[SecretPut] = []
+        self._shred: list[str] = []
+
+    def decision(self, reply: Reply) -> Decision[Reply, Effect]:
+        """All of it, with the reply in the form that a repeat of the command gets."""
+        return Decision(
+            reply=reply,
+            record=encode(reply),
+            at_stream=user_stream(self.state.user_id),
+            events=tuple(self._events),
+            effects=tuple(self._effects),
+            expected=self._expected,
+            rows=tuple(self._rows),
+            secrets=tuple(self._secrets),
+            shred=tuple(self._shred),
+        )
+
+    def add(
+        self,
+        email_id: int,
+        email: str,
+        mail_type: str,
+        where: Endpoint,
+        secrets: Iterable[tuple[str, Secret]],
+    ) -> None:
+        """A new mailbox with its sealed secrets."""
+        user_id, now = self.state.user_id, self.context.timestamp
+        owner = mailbox_stream(email_id)
+        sealed = [SecretPut(owner, name, secret) for name, secret in secrets]
+        self._secrets += sealed
+        self._expected[owner] = 0
+        reached: dict[str, Any] = {
+            "email": email,
+            "mail_type": mail_type,
+            "server": where.host,
+            "port": where.port,
+            "use_ssl": where.use_ssl,
+        }
+        added = EmailAdded(timestamp=now, email_id=email_id, **reached)
+        names = tuple(put.name for put in sealed)
+        fact = MailboxAdded(timestamp=now, user_id=user_id, secrets=names, **reached)
+        self._say(email_id, added)
+        self._fact(email_id, fact)
+
+    def update(
+        self, row: Row, mail_type: str, where: Endpoint, secrets: Iterable[tuple[str, Secret]]
+    ) -> None:
+        """Changed settings. A check of the place that the mailbox was at before is cancelled first."""
+        now = self.context.timestamp
+        before: tuple[Any, ...] = (row.mail_type, row.server, row.port, row.use_ssl)
+        after: tuple[Any, ...] = (mail_type, where.host, where.port, where.use_ssl)
+        sealed = [SecretPut(mailbox_stream(row.id), name, secret) for name, secret in secrets]
+        if before == after and not sealed:
+            return
+        self._expect(row.id)
+        if before != after:
+            self.cancel(row.id)
+        names = ("mail_type", "server", "port", "use_ssl")
+        changed: dict[str, Any] = {
+            name: new for name, old, new in zip(names, before, after, strict=True) if old != new
+        }
+        self._say(row.id, EmailUpdated(timestamp=now, email_id=row.id, **changed))
+        if changed:
+            self._fact(row.id, MailboxUpdated(timestamp=now, **dict(zip(names, after, strict=True))))
+        for put in sealed:
+            self._fact(row.id, SecretStored(timestamp=now, name=put.name))
+        self._secrets += sealed
+
+    def request(self, email_id: int, check_id: int) -> None:
+        """A check is queued."""
+        now, row = self.context.timestamp, self.state.rows[email_id]
+        self._expect(email_id)
+        self._status(email_id, check_id, "queued", "等待检查")
+        self._fact(email_id, CheckRequested(timestamp=now, check_id=check_id))
+        self._rows.append(check_put(email_id, self.state.user_id, check_id, host=row.server))
+        self._effects.append(StartCheck(email_id, check_id, row.server, self.state.user_id))
+
+    def cancel(self, email_id: int) -> bool:
+        """The open check of the mailbox ends here, if it has one."""
+        check_id = self.state.checks.get(email_id)
+        if check_id is None:
+            return False
+        now = self.context.timestamp
+        self._expect(email_id)
+        self._say(
+            email_id,
+            CheckProgress(
+                timestamp=now,
+                email_id=email_id,
+                progress=PROGRESS_MAX,
+                message=_CANCELLED,
+                check_id=check_id,
+            ),
+        )
+        self._status(email_id, check_id, "cancelled", _CANCELLED)
+        self._fact(email_id, CheckEnded(timestamp=now, check_id=check_id, status="cancelled"))
+        self._rows.append(RowDrop(CHECKS, "", email_key(email_id)))
+        self._effects.append(StopCheck(check_id))
+        return True
+
+    def delete(self, email_id: int) -> None:
+        """The mailbox goes: its check first, its key with it, its mails right after (`Purge`)."""
+        now = self.context.timestamp
+        self._expect(email_id)
+        self.cancel(email_id)
+        self._say(email_id, EmailDeleted(timestamp=now, email_id=email_id))
+        self._fact(email_id, MailboxDeleted(timestamp=now))
+        self._shred.append(mailbox_stream(email_id))
+        self._rows.append(RowPut(PURGES, "", email_key(email_id), b"{}"))
+        self._effects.append(Purge(email_id))
+
+    def _status(self, email_id: int, check_id: int, status: str, message: str) -> None:
+        self._say(
+            email_id,
+            EmailStatusUpdate(
+                timestamp=self.context.timestamp,
+                email_id=email_id,
+                status=status,
+                message=message,
+                check_id=check_id,
+            ),
+        )
+
+    def _say(self, email_id: int, body: Body) -> None:
+        self._events.append(public(self.state.user_id, email_id, body))
+
+    def _fact(self, email_id: int, body: Body) -> None:
+        self._events.append(internal(email_id, body))
+
+    def _expect(self, email_id: int) -> None:
+        stream = mailbox_stream(email_id)
+        self._expected[stream] = self.context.head(stream)

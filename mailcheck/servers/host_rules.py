@@ -1,0 +1,124 @@
+"""Which hosts, addresses and ports a mail server may have. Pure; `network` does the resolving.
+
+Users name the servers we connect to, so that a name must not lead into the machine's own network.
+The rule has two halves: `host_name` refuses texts that other software reads as an address in
+disguise, and `refusal` judges the address that will really be connected to.
+"""
+
+import ipaddress
+import re
+from enum import StrEnum
+
+from huahuo.mailcheck.servers.faults import HostRefused
+
+_HOST_CHARS_MAX = 253
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_LOOKS_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+type IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Reason(StrEnum):
+    """Why a host, an address or a port is refused."""
+
+    MALFORMED = "malformed"
+    PRIVATE = "private"
+    SPECIAL = "special"
+    PORT = "port"
+
+
+_PRIVATE_V4 = tuple(
+    ipaddress.IPv4Network(text)
+    for text in ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+)
+# Link-local holds the clouds' metadata services; 6to4 relays and 192.0.0.0/24 lead elsewhere too.
+_SPECIAL_V4 = tuple(
+    ipaddress.IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",
+        "169.254.0.0/16",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",
+    )
+)
+_PRIVATE_V6 = (ipaddress.IPv6Network("::1/128"), ipaddress.IPv6Network("fc00::/7"))
+# Cloud metadata at a unique local address: special even where private addresses are allowed.
+_METADATA_V6 = ipaddress.IPv6Network("fd00:ec2::/32")
+# Only global unicast is public, and of that not what embeds or tunnels another address: v4-mapped,
+# NAT64 (64:ff9b::/96), site-local, link-local and multicast all lie outside of 2000::/3.
+_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
+_SPECIAL_V6 = tuple(
+    ipaddress.IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
+)
+
+
+def host_name(text: str) -> str:
+    """The host in its one normal form: lower-case A-labels, or an address without brackets.
+
+    Raises:
+        HostRefused: `text` is neither a host name nor an address in its canonical form, such as
+            `127.1`, `0x7f000001`, `2130706433`, anything with a blank, a control character or a port.
+    """
+    stripped = text.strip(" ")
+    literal = stripped[1:-1] if stripped.startswith("[") and stripped.endswith("]") else stripped
+    if ":" in literal:
+        return str(_address_text(literal, ipaddress.IPv6Address))
+    try:
+        # IDNA folds full-width digits and dots as well, so the checks below see what DNS will see.
+        ascii_name = literal.encode("idna").decode("ascii").lower().removesuffix(".")
+    except UnicodeError:
+        raise HostRefused(Reason.MALFORMED) from None
+    labels = ascii_name.split(".")
+    if _LOOKS_NUMERIC.fullmatch(labels[-1]):
+        return str(_address_text(ascii_name, ipaddress.IPv4Address))
+    if len(ascii_name) > _HOST_CHARS_MAX or not all(_LABEL.fullmatch(label) for label in labels):
+        raise HostRefused(Reason.MALFORMED)
+    return ascii_name
+
+
+def _address_text(text: str, kind: type[IpAddress]) -> IpAddress:
+    if "%" in text:
+        raise HostRefused(Reason.MALFORMED)
+    try:
+        return kind(text)
+    except ValueError:
+        raise HostRefused(Reason.MALFORMED) from None
+
+
+def refusal(address: str, *, allow_private: bool) -> Reason | None:
+    """Why `address` must not be connected to, or None.
+
+    `allow_private` admits loopback, private, shared (CGNAT) and unique local addresses and nothing
+    else: link-local with its metadata services, multicast, unspecified and embedded forms stay refused.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return Reason.MALFORMED
+    if _is_private(parsed):
+        return None if allow_private else Reason.PRIVATE
+    return None if is_public(address) else Reason.SPECIAL
+
+
+def is_public(address: str) -> bool:
+    """Whether `address` belongs to the public internet."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return not any(parsed in network for network in (*_PRIVATE_V4, *_SPECIAL_V4))
+    return parsed in _GLOBAL_V6 and not any(parsed in network for network in _SPECIAL_V6)
+
+
+def _is_private(parsed: IpAddress) -> bool:
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return any(parsed in network for network in _PRIVATE_V4)
+    if parsed.scope_id is not None or parsed in _METADATA_V6:
+        return False
+    return any(parsed in network for network in _PRIVATE_V6)

@@ -1,0 +1,76 @@
+"""Removes what is kept of deleted mailboxes: records, the ways to them, contents.
+
+A deletion leaves a row in `purges` in the same commit, and the last page removed takes that row with
+it: so a crash in between leaves nothing behind. What a user sees is gone with the deletion itself.
+"""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.model import Append, RowDrop
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.tables.records import MAIL, MAILS, PURGES, MailRecord, mail_key, number_of
+
+_PAGE_ROWS = 200
+
+_log = structlog.get_logger(__name__)
+
+
+class Purger:
+    """One worker, one page at a time. All methods belong to the loop's thread."""
+
+    def __init__(self, log: Log, ambient: Ambient) -> None:
+        self._log = log
+        self._ambient = ambient
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+
+    def poke(self) -> None:
+        """There may be something to remove."""
+        self._again = True
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="purge")
+
+    async def idle(self) -> None:
+        """Return when nothing is being removed."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def close(self) -> None:
+        """Stop between two pages; the next start goes on."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _work(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                while rows := await self._log.rows(PURGES, "", limit=_PAGE_ROWS):
+                    for key, _ in rows:
+                        await self._purge(key)
+        except EventStoreError as error:
+            _log.warning("purge_interrupted", error=type(error).__name__)
+        finally:
+            self._task = None
+
+    async def _purge(self, key: bytes) -> None:
+        part = str(number_of(key))
+        while records := await self._log.rows(MAILS, part, limit=_PAGE_ROWS):
+            drops: list[RowDrop] = []
+            blobs: list[str] = []
+            for record_key, value in records:
+                record = msgspec.json.decode(value, type=MailRecord)
+                drops += (RowDrop(MAILS, part, record_key), RowDrop(MAIL, "", mail_key(record.mail_id)))
+                blobs.append(record.blob)
+            await self._append(tuple(drops), tuple(blobs))
+        await self._append((RowDrop(PURGES, "", key),), ())
+
+    async def _append(self, drops: tuple[RowDrop, ...], blobs: tuple[str, ...]) -> None:
+        await self._log.append(
+            Append(ts_ms=self._ambient.now_ms(), rows=drops, drop_blobs=blobs, principal="service")
+        )

@@ -1,0 +1,133 @@
+"""The projections of the domain: names, keys and values of their rows. Pure; rebuildable from the log.
+
+| table | part | key | value |
+|---|---|---|---|
+| `mails` | mailbox id | received_ms, mail id | the mail's record |
+| `mail` | "" | mail id | where its record is, and whose it is |
+| `checks` | "" | mailbox id | the open check: found and continued after a restart |
+| `purges` | "" | mailbox id | a deleted mailbox whose records and blobs are still to be removed |
+
+Numbers in keys are 8 bytes, big-endian, so that byte order is number order.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from huahuo.eventstore.model import RowPut
+from huahuo.mailcheck.fetched import FetchedMail
+
+MAILS: Final = "mails"
+MAIL: Final = "mail"
+CHECKS: Final = "checks"
+PURGES: Final = "purges"
+
+SUBJECT_CHARS_MAX: Final = 1_000
+SENDER_CHARS_MAX: Final = 500
+FOLDER_CHARS_MAX: Final = 500
+MESSAGE_CHARS_MAX: Final = 1_000
+_KEY_BYTES = 16
+_DAY_MS = 86_400_000
+_OLDEST_MS = 631_152_000_000
+"""1990-01-01: a mail that claims to be older has a broken clock."""
+
+
+class MailRecord(msgspec.Struct, frozen=True, gc=False):
+    """One mail in its mailbox's list; `blob` is where its content is."""
+
+    mail_id: int
+    email_id: int
+    subject: str
+    sender: str
+    received_time: str
+    folder: str
+    has_attachments: bool
+    size: int
+    blob: str
+
+
+class MailPlace(msgspec.Struct, frozen=True, gc=False):
+    """Whose a mail is and under which key its record stands."""
+
+    user_id: int
+    email_id: int
+    received_ms: int
+
+
+class OpenCheck(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A check that has not ended. `implicit`: an embedding application runs it, not we."""
+
+    user_id: int
+    check_id: int
+    host: str = ""
+    implicit: bool = False
+
+
+def number_key(number: int) -> bytes:
+    """A key that sorts like the number, 0 <= number < 2^63."""
+    return number.to_bytes(8, "big")
+
+
+email_key = mail_key = number_key
+
+
+def number_of(key: bytes) -> int:
+    """The number that a key of `number_key` stands for."""
+    return int.from_bytes(key, "big")
+
+
+def record_key(received_ms: int, mail_id: int) -> bytes:
+    """The key of a mail's record: newest first is descending order."""
+    return number_key(received_ms) + number_key(mail_id)
+
+
+def page_token(key: bytes) -> str:
+    """A record's key as the client gets it in `next`."""
+    return key.hex()
+
+
+def page_key(token: str) -> bytes | None:
+    """The key that a client gave back in `before`, None if it is none of ours."""
+    try:
+        key = bytes.fromhex(token)
+    except ValueError:
+        return None
+    return key if len(key) == _KEY_BYTES else None
+
+
+def check_put(
+    email_id: int, user_id: int, check_id: int, *, host: str = "", implicit: bool = False
+) -> RowPut:
+    """The row of an open check."""
+    value = OpenCheck(user_id, check_id, host, implicit)
+    return RowPut(CHECKS, "", email_key(email_id), msgspec.json.encode(value))
+
+
+def mail_rows(record: MailRecord, user_id: int, received: int) -> tuple[RowPut, RowPut]:
+    """A mail's record in its mailbox's list, and the way to it from its id."""
+    place = MailPlace(user_id, record.email_id, received)
+    key = record_key(received, record.mail_id)
+    return (
+        RowPut(MAILS, str(record.email_id), key, msgspec.json.encode(record)),
+        RowPut(MAIL, "", mail_key(record.mail_id), msgspec.json.encode(place)),
+    )
+
+
+def received_ms(mail: FetchedMail, now_ms: int) -> int:
+    """When a mail came: its own date if that can be true, else the server's, else now."""
+    for moment in (mail.date_ms, mail.internal_date_ms):
+        if moment is not None and _OLDEST_MS <= moment <= now_ms + _DAY_MS:
+            return moment
+    return now_ms
+
+
+def rfc3339(ms: int) -> str:
+    """A moment as events carry it: UTC, milliseconds, `Z`."""
+    moment = datetime.fromtimestamp(ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03}Z"
+
+
+def clean(text: str, chars_max: int) -> str:
+    """`text` as JSON can hold it: no lone surrogate, no NUL, not longer than `chars_max`."""
+    return text[:chars_max].encode("utf-8", "replace").decode("utf-8").replace("\0", "")

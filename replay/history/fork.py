@@ -1,0 +1,147 @@
+"""What if: a history with events left out, changed or added, numbered anew. Pure; nothing is written.
+
+A fork has its own numbers and its own hash chain, so that everything that reads a history reads it.
+What deciders would have done differently is not invented: a fork answers what the *folds* make of
+other events.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from huahuo.eventstore.ambient import rfc3339
+from huahuo.eventstore.core.chain import GENESIS, relink
+from huahuo.eventstore.model import StoredEvent
+from huahuo.replay.history.delta import Path
+
+type Where = tuple[str, int]
+"""(stream, seq) of an event; (`log`, position) works as well."""
+
+
+class Skip(msgspec.Struct, frozen=True):
+    """Leave this event out."""
+
+    where: Where
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Let a field of this event's body have another value."""
+
+    where: Where
+    path: Path
+    value: Any
+
+
+class Add(msgspec.Struct, frozen=True):
+    """An event behind all others."""
+
+    stream: str
+    type: str
+    fields: dict[str, Any]
+    entity: str = ""
+
+
+type Edit = Skip | Put | Add
+
+
+def fork(events: Sequence[StoredEvent], edits: Sequence[Edit]) -> list[StoredEvent]:
+    """The events with the edits applied.
+
+    Raises:
+        LookupError: an edit names an event that is not there. ValueError: a path is not in its body.
+    """
+    skipped = {edit.where for edit in edits if isinstance(edit, Skip)}
+    puts: dict[Where, list[Put]] = {}
+    for edit in edits:
+        if isinstance(edit, Put):
+            puts.setdefault(edit.where, []).append(edit)
+    left = skipped | puts.keys()
+    kept: list[StoredEvent] = []
+    for event in events:
+        names = {(event.stream, event.seq), ("log", event.position)}
+        left -= names
+        if names & skipped:
+            continue
+        changed = event
+        for name in names & puts.keys():
+            for put in puts[name]:
+                changed = _put(changed, put)
+        kept.append(changed)
+    if left:
+        stream, number = min(left)
+        raise LookupError(f"there is no event {stream}#{number} to skip or set")
+    now_ms = events[-1].ts_ms if events else 0
+    kept += [_added(edit, now_ms) for edit in edits if isinstance(edit, Add)]
+    return renumbered(kept)
+
+
+def renumbered(events: Sequence[StoredEvent]) -> list[StoredEvent]:
+    """Positions and seqs from 1 without a hole, causes that follow them, and the chain over it all.
+
+    An event with position 0 is new: nothing names it as a cause.
+    """
+    positions: dict[int, int] = {}
+    seqs: dict[str, int] = {}
+    chain = GENESIS
+    done: list[StoredEvent] = []
+    for position, event in enumerate(events, start=1):
+        seq = seqs[event.stream] = seqs.get(event.stream, 0) + 1
+        if event.position:
+            positions[event.position] = position
+        moved = msgspec.structs.replace(
+            event, position=position, seq=seq, cause=positions.get(event.cause, 0) if event.cause else 0
+        )
+        chain = relink(chain, moved)
+        done.append(msgspec.structs.replace(moved, chain=chain))
+    return done
+
+
+def first_difference(
+    one: Sequence[StoredEvent], other: Sequence[StoredEvent]
+) -> tuple[StoredEvent | None, StoredEvent | None] | None:
+    """The first place at which two runs tell another story; None if they tell the same.
+
+    Compared is what happened, not when or in which log: stream, seq, type, version, entity and body.
+    """
+    for left, right in zip(one, other, strict=False):
+        if _told(left) != _told(right):
+            return left, right
+    shared = min(len(one), len(other))
+    if len(one) == len(other):
+        return None
+    return (one[shared] if len(one) > shared else None), (other[shared] if len(other) > shared else None)
+
+
+def _told(event: StoredEvent) -> tuple[str, int, str, int, str, bytes]:
+    return event.stream, event.seq, event.type, event.version, event.entity, event.body
+
+
+def _put(event: StoredEvent, put: Put) -> StoredEvent:
+    body = msgspec.json.decode(event.body, type=dict[str, Any])
+    inside: Any = body
+    for step in put.path[:-1]:
+        inside = inside.get(step) if isinstance(inside, dict) else None
+    if not isinstance(inside, dict):
+        raise ValueError(f"the body of {event.stream}#{event.seq} has no {'.'.join(put.path[:-1])}")  # noqa: TRY004
+    inside[put.path[-1]] = put.value
+    return msgspec.structs.replace(event, body=msgspec.json.encode(body))
+
+
+def _added(add: Add, now_ms: int) -> StoredEvent:
+    body = {"type": add.type, "timestamp": rfc3339(now_ms)} | add.fields
+    return StoredEvent(
+        0,
+        add.stream,
+        0,
+        add.type,
+        msgspec.json.encode(body),
+        1,
+        now_ms,
+        add.entity,
+        "fork",
+        "",
+        0,
+        "fork",
+        b"",
+    )

@@ -1,0 +1,155 @@
+"""States of a fold: from the newest keyframe and what came after it, and when to make the next one.
+
+A keyframe only saves time. One that is missing, unreadable or made by other code is passed over and
+the stream is folded from its beginning.
+"""
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Callable
+from operator import attrgetter
+
+import msgspec
+import structlog
+
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.model import LOG_STREAM, Keyframe, StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.replay.history.fold import Fold
+
+_log = structlog.get_logger(__name__)
+
+_PAGE_EVENTS_MAX = 1024
+"""Folding one page is what the loop is held for: a few milliseconds."""
+_PAGE_BYTES_MAX = 1 << 20
+
+
+class Loaded[S](msgspec.Struct, frozen=True):
+    """A state after event `seq`; `framed` is the seq of the keyframe it was built on (0: none)."""
+
+    seq: int
+    state: S
+    framed: int
+
+
+async def state_at[S](log: Log, stream: str, fold: Fold[S], *, at: int | None = None) -> tuple[int, S]:
+    """The seq and the state of `load`."""
+    loaded = await load(log, stream, fold, at=at)
+    return loaded.seq, loaded.state
+
+
+async def load[S](
+    log: Log, stream: str, fold: Fold[S], *, at: int | None = None, frames_from: int = 1
+) -> Loaded[S]:
+    """The state of `fold` after event `at` of `stream` (None: after the newest).
+
+    An `at` beyond the head means the head. Events that were compacted away are passed over: what a
+    fold needs may not be compacted. To fewer than `frames_from` events no keyframe is looked for:
+    reading them is as quick.
+
+    Raises:
+        Closed, Unavailable: the log could not be read.
+    """
+    head = log.head(stream)
+    until = head.seq if at is None else min(at, head.seq)
+    framed, state = 0, fold.initial(stream)
+    if until >= frames_from or head.first > 1:
+        framed, state = await _from_keyframe(log, stream, fold, until, state)
+    seq = framed
+    place: Callable[[StoredEvent], int] = attrgetter("position" if stream == LOG_STREAM else "seq")
+    evolve = fold.evolve
+    while seq < until:
+        page = await log.read(stream, seq, events_max=_PAGE_EVENTS_MAX, bytes_max=_PAGE_BYTES_MAX)
+        if page and at is not None and place(page[-1]) > until:
+            page = page[: bisect_right(page, until, key=place)]
+        if not page:
+            return Loaded(until, state, framed)
+        for event in page:
+            state = evolve(state, event)
+        seq = place(page[-1])
+    return Loaded(seq, state, framed)
+
+
+async def _from_keyframe[S](log: Log, stream: str, fold: Fold[S], until: int, otherwise: S) -> tuple[int, S]:
+    frame = await log.keyframe(stream, fold.name, fold.fingerprint, at=until)
+    if frame is not None:
+        try:
+            return frame.seq, fold.load(stream, frame.state)
+        except ValueError:
+            _log.warning("keyframe_unreadable", stream=stream, fold=fold.name, seq=frame.seq)
+    return 0, otherwise
+
+
+class KeyframePolicy(msgspec.Struct, frozen=True):
+    """When a keyframe is worth its bytes: `every` events, or `leaving` events when a state leaves.
+
+    A large state waits longer, so that keyframes never cost more than `bytes_per_event_max` for
+    each event.
+    """
+
+    every: int = 1000
+    leaving: int = 50
+    bytes_per_event_max: int = 256
+
+    def due(self, events: int, *, size: int = 0, leaving: bool = False) -> bool:
+        """Whether to make one, `events` after the last, which had `size` bytes (0: not known)."""
+        return events >= max(self.leaving if leaving else self.every, size // self.bytes_per_event_max)
+
+
+class KeyframeWriter:
+    """Stores keyframes beside the work: nobody waits for one, and too many at once are left out."""
+
+    def __init__(
+        self,
+        log: Log,
+        policy: KeyframePolicy,
+        *,
+        pending_max: int = 256,
+        pending_bytes_max: int = 16 << 20,
+    ) -> None:
+        self._log = log
+        self._pending_max = pending_max
+        self._pending_bytes_max = pending_bytes_max
+        self.pending_bytes = 0
+        self._pending: set[asyncio.Task[None]] = set()
+        self.policy = policy
+        self.written = 0
+        self.failed = 0
+        self.left_out = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the next offer would be left out."""
+        return len(self._pending) >= self._pending_max or self.pending_bytes >= self._pending_bytes_max
+
+    def offer[S](self, stream: str, fold: Fold[S], seq: int, state: S) -> int | None:
+        """Take the state's bytes now and store them soon.
+
+        Returns:
+            How many bytes it has, None if too many keyframes are waiting and this one is left out.
+        """
+        if self.full:
+            self.left_out += 1
+            return None
+        frame = Keyframe(stream, fold.name, fold.fingerprint, seq, fold.dump(state))
+        self.pending_bytes += len(frame.state)
+        task = asyncio.get_running_loop().create_task(self._put(frame))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        return len(frame.state)
+
+    async def flush(self) -> None:
+        """Wait until what was offered is stored or has failed."""
+        while self._pending:
+            await asyncio.wait(tuple(self._pending))
+
+    async def _put(self, frame: Keyframe) -> None:
+        try:
+            await self._log.put_keyframe(frame)
+        except EventStoreError as error:
+            self.failed += 1
+            _log.warning("keyframe_not_written", stream=frame.stream, error=type(error).__name__)
+        else:
+            self.written += 1
+        finally:
+            self.pending_bytes -= len(frame.state)

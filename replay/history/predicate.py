@@ -1,0 +1,246 @@
+"""Conditions over a state, as a user types them: `status == "error" and progress > 50`. Pure.
+
+    condition  = both { "or" both }
+    both       = negated { "and" negated }
+    negated    = "not" negated | compared
+    compared   = operand [ ( "==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "contains" ) operand ]
+    operand    = "(" condition ")" | number | "text" | 'text' | true | false | null | path
+
+It is parsed into data and never evaluated as a program. What is missing reads as null; an order
+between things that have none (null < 5, "a" < 5) is false.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from huahuo.replay.history.delta import MISSING, Path, look, parse_path
+
+CHARS_MAX: Final = 1_000
+DEPTH_MAX: Final = 32
+
+_TOKEN: Final = re.compile(
+    r"""\s*(?:
+      (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+    | (?P<number>-?\d+(?:\.\d+)?(?![\w.]))
+    | (?P<sign>==|!=|<=|>=|<|>|\(|\))
+    | (?P<word>[^\s()<>=!"'\[\]]+(?:\["[^"]*"\][^\s()<>=!"'\[\]]*|\[\d+\][^\s()<>=!"'\[\]]*)*)
+    )""",
+    re.VERBOSE,
+)
+_ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": None}
+
+
+class BadPredicate(ValueError):  # noqa: N818  a fact about the text
+    """The text is no condition; the message says where it stops being one."""
+
+
+class Literal(msgspec.Struct, frozen=True):
+    """A value as written."""
+
+    value: Any
+
+
+class Field(msgspec.Struct, frozen=True):
+    """What stands at a path of the state, null if nothing does."""
+
+    path: Path
+
+
+class Not(msgspec.Struct, frozen=True):
+    """The opposite."""
+
+    of: "Node"
+
+
+class Both(msgspec.Struct, frozen=True):
+    """`and`."""
+
+    left: "Node"
+    right: "Node"
+
+
+class Either(msgspec.Struct, frozen=True):
+    """`or`."""
+
+    left: "Node"
+    right: "Node"
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """Two operands and the sign between them."""
+
+    sign: str
+    left: "Node"
+    right: "Node"
+
+
+type Node = Literal | Field | Not | Both | Either | Compared
+
+
+def parse(text: str) -> Node:
+    """The condition that `text` writes. Raises BadPredicate."""
+    if len(text) > CHARS_MAX:
+        raise BadPredicate(f"a condition has at most {CHARS_MAX} characters")
+    reader = _Reader(_tokens(text))
+    node = reader.condition(0)
+    reader.end()
+    return node
+
+
+def holds(node: Node, state: Any) -> bool:
+    """Whether the condition is true of a state in its JSON form."""
+    return bool(_value(node, state))
+
+
+def rises(node: Node, rising: frozenset[str]) -> bool:
+    """Whether the condition, once true, stays true, given that the fields `rising` never decrease.
+
+    Then its first moment can be found by bisection.
+    """
+    match node:
+        case Both() | Either():
+            return rises(node.left, rising) and rises(node.right, rising)
+        case Compared(sign=">" | ">=", left=Field(path), right=Literal(value)):
+            return isinstance(value, int | float) and ".".join(path) in rising
+        case Compared(sign="==", left=Field(path), right=Literal(value=True)):
+            return ".".join(path) in rising
+        case Field(path):
+            return ".".join(path) in rising
+        case _:
+            return False
+
+
+def fields(node: Node) -> frozenset[Path]:
+    """The paths that the condition reads."""
+    match node:
+        case Literal():
+            return frozenset()
+        case Field(path):
+            return frozenset((path,))
+        case Not(of):
+            return fields(of)
+        case _:
+            return fields(node.left) | fields(node.right)
+
+
+def _value(node: Node, state: Any) -> Any:
+    match node:
+        case Literal():
+            return node.value
+        case Field():
+            found = look(state, node.path)
+            return None if found is MISSING else found
+        case Not():
+            return not _value(node.of, state)
+        case Both():
+            return bool(_value(node.left, state)) and bool(_value(node.right, state))
+        case Either():
+            return bool(_value(node.left, state)) or bool(_value(node.right, state))
+        case Compared():
+            return _compare(node.sign, _value(node.left, state), _value(node.right, state))
+
+
+def _compare(sign: str, left: Any, right: Any) -> bool:
+    if sign in ("==", "!="):
+        # Python holds True == 1; JSON does not.
+        same = isinstance(left, bool) == isinstance(right, bool) and left == right
+        return same == (sign == "==")
+    try:
+        if sign == "in":
+            return left in right
+        if sign == "contains":
+            return right in left
+        return _ORDERS[sign](left, right)
+    except TypeError:
+        return False
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    tokens: list[tuple[str, str]] = []
+    at, end = 0, len(text.rstrip())
+    while at < end:
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise BadPredicate(f"cannot read {text[at:].strip()[:40]!r}")
+        assert match.lastgroup is not None, "each alternative has a name"
+        tokens.append((match.lastgroup, match[match.lastgroup]))
+        at = match.end()
+    return tokens
+
+
+class _Reader:
+    """Recursive descent over the tokens."""
+
+    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+        self._tokens = tokens
+        self._at = 0
+
+    def condition(self, depth: int) -> Node:
+        if depth > DEPTH_MAX:
+            raise BadPredicate(f"nested deeper than {DEPTH_MAX}")
+        node = self._both(depth)
+        while self._take("or"):
+            node = Either(node, self._both(depth))
+        return node
+
+    def end(self) -> None:
+        if self._at < len(self._tokens):
+            raise BadPredicate(f"did not expect {self._tokens[self._at][1]!r}")
+
+    def _both(self, depth: int) -> Node:
+        node = self._negated(depth)
+        while self._take("and"):
+            node = Both(node, self._negated(depth))
+        return node
+
+    def _negated(self, depth: int) -> Node:
+        if depth > DEPTH_MAX:
+            raise BadPredicate(f"nested deeper than {DEPTH_MAX}")
+        if self._take("not"):
+            return Not(self._negated(depth + 1))
+        left = self._operand(depth)
+        for sign in ("==", "!=", "<", "<=", ">", ">=", "in", "contains"):
+            if self._take(sign):
+                return Compared(sign, left, self._operand(depth))
+        return left
+
+    def _operand(self, depth: int) -> Node:
+        if self._at >= len(self._tokens):
+            raise BadPredicate("it ends too early")
+        kind, text = self._tokens[self._at]
+        self._at += 1
+        if kind == "text":
+            return Literal(re.sub(r"\\(.)", r"\1", text[1:-1]))
+        if kind == "number":
+            return Literal(float(text) if "." in text else int(text))
+        if text == "(":
+            node = self.condition(depth + 1)
+            if not self._take(")"):
+                raise BadPredicate("a ( is not closed")
+            return node
+        if kind == "word" and text in _WORDS:
+            return Literal(_WORDS[text])
+        if kind == "word" and text not in ("and", "or", "not", "in", "contains"):
+            try:
+                return Field(parse_path(text))
+            except ValueError as error:
+                raise BadPredicate(str(error)) from None
+        raise BadPredicate(f"did not expect {text!r}")
+
+    def _take(self, wanted: str) -> bool:
+        if self._at < len(self._tokens):
+            kind, text = self._tokens[self._at]
+            if kind in ("sign", "word") and text == wanted:
+                self._at += 1
+                return True
+        return False

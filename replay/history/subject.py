@@ -1,0 +1,151 @@
+"""What can be looked at through time: an entity with the streams that it follows from.
+
+The domain brings its own subjects; `RecentSubject` shows any stream that has no fold of its own.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.replay.history.fold import Fold
+
+RECENT_EVENTS_MAX: Final = 50
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One stream of a subject and how it is folded.
+
+    `selective`: what is shown of this fold follows from the events that concern the subject alone,
+    so that the others need not be folded. `window`: from so many of the newest events (0: from all).
+    """
+
+    stream: str
+    fold: Fold[Any]
+    selective: bool = False
+    window: int = 0
+
+
+class Subject(Protocol):
+    """An entity as the debugger shows it: one state in JSON form, from one or more folds."""
+
+    @property
+    def entity(self) -> str:
+        """Its name: `mailbox/17`."""
+        ...
+
+    @property
+    def stream(self) -> str:
+        """The stream whose seqs the user means."""
+        ...
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What it follows from; two parts may share a stream."""
+        ...
+
+    @property
+    def rising(self) -> frozenset[str]:
+        """Paths of the shown state that never decrease while time goes on."""
+        ...
+
+    def concerns(self, event: StoredEvent) -> bool:
+        """Whether `event`, which is one of the parts' streams', is about this entity."""
+        ...
+
+    def show(self, states: Sequence[Any]) -> dict[str, Any]:
+        """The state in JSON form, from the parts' states; nothing of it may change later."""
+        ...
+
+    def glimpse(self, states: Sequence[Any], event: StoredEvent) -> dict[str, Any]:
+        """As `show`, but at least what `event` can change of it: enough for a difference."""
+        ...
+
+
+class Recent(msgspec.Struct):
+    """The newest events of `stream`, and how many it has had."""
+
+    stream: str
+    count: int = 0
+    recent: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+class RecentFold:
+    """The newest events of any stream."""
+
+    name: Final = "recent"
+    fingerprint: Final = "recent-1"
+
+    def initial(self, stream: str) -> Recent:
+        """See `Fold`."""
+        return Recent(stream)
+
+    def evolve(self, state: Recent, event: StoredEvent) -> Recent:
+        """See `Fold`."""
+        state.count = event.position if state.stream == LOG_STREAM else event.seq
+        state.recent.append(
+            {"stream": event.stream, "seq": event.seq} | msgspec.json.decode(event.body, type=dict[str, Any])
+        )
+        del state.recent[:-RECENT_EVENTS_MAX]
+        return state
+
+    def dump(self, state: Recent) -> bytes:
+        """See `Fold`."""
+        return msgspec.msgpack.encode(state)
+
+    def load(self, stream: str, data: bytes) -> Recent:
+        """See `Fold`."""
+        del stream
+        return msgspec.msgpack.decode(data, type=Recent)
+
+
+class RecentSubject:
+    """A stream as a count and its newest events."""
+
+    rising: Final = frozenset({"count"})
+
+    def __init__(self, stream: str) -> None:
+        self.entity = self.stream = stream
+        self.parts = (Part(stream, RecentFold(), window=RECENT_EVENTS_MAX),)
+
+    def concerns(self, event: StoredEvent) -> bool:
+        """See `Subject`."""
+        del event
+        return True
+
+    def show(self, states: Sequence[Any]) -> dict[str, Any]:
+        """See `Subject`."""
+        state: Recent = states[0]
+        return {"count": state.count, "recent": list(state.recent)}
+
+    def glimpse(self, states: Sequence[Any], event: StoredEvent) -> dict[str, Any]:
+        """See `Subject`: the count, and the event itself once it is there."""
+        state: Recent = states[0]
+        newest = {str(e["seq"]): e for e in state.recent[-1:] if e["seq"] == event.seq}
+        return {"count": state.count, "recent": newest}
+
+
+class FoldSubject:
+    """Any stream with one fold, its state shown field by field."""
+
+    rising: Final = frozenset[str]()
+
+    def __init__(self, stream: str, fold: Fold[Any]) -> None:
+        self.entity = self.stream = stream
+        self.parts = (Part(stream, fold),)
+
+    def concerns(self, event: StoredEvent) -> bool:
+        """See `Subject`."""
+        del event
+        return True
+
+    def show(self, states: Sequence[Any]) -> dict[str, Any]:
+        """See `Subject`."""
+        shown = msgspec.to_builtins(states[0])
+        return shown if isinstance(shown, dict) else {"state": shown}
+
+    def glimpse(self, states: Sequence[Any], event: StoredEvent) -> dict[str, Any]:
+        """See `Subject`."""
+        del event
+        return self.show(states)

@@ -1,0 +1,250 @@
+"""A subject through time: its state at any position, and what each event changed.
+
+A seek starts at the newest keyframe before it: one that the log holds, or one that this object made
+on an earlier walk. The states it works on are its own: `show` what shall be kept.
+"""
+
+from bisect import bisect_right, insort
+from collections.abc import AsyncIterator
+from operator import itemgetter
+from typing import Any, Final
+
+import msgspec
+
+from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.replay.history.delta import Change, Path, differences, touches
+from huahuo.replay.history.history import (
+    History,
+    merged,
+    pages_of,
+    place,
+    position_at_time,
+    position_of,
+    seq_at,
+)
+from huahuo.replay.history.moment import AtHead, AtPosition, AtSeq, AtTime, Moment
+from huahuo.replay.history.predicate import Node, holds, rises
+from huahuo.replay.history.subject import Part, Subject
+
+FRAME_EVERY: Final = 4096
+"""Events between the keyframes made on a walk; also how far `blame` looks back at once."""
+_FRAMES_MAX: Final = 256
+_FRAME_BYTES_MAX: Final = 1 << 20
+
+
+class Used(msgspec.Struct, frozen=True):
+    """How a part's state was come by.
+
+    From the keyframe after event `keyframe` (0: none), and `applied` events on top of it, up to `seq`.
+    """
+
+    stream: str
+    fold: str
+    seq: int
+    keyframe: int
+    applied: int
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One event and what it changed."""
+
+    event: StoredEvent
+    changes: list[Change]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A moment: after the event at `position` (0: before the first), with the state there."""
+
+    position: int
+    event: StoredEvent | None
+    state: dict[str, Any]
+
+
+class Timeline:
+    """Moves one subject through one history. Not to be used by two tasks at once."""
+
+    def __init__(self, history: History, subject: Subject) -> None:
+        self.history = history
+        self.subject = subject
+        self.position = 0
+        """After which event of the log the states stand."""
+        self.used: list[Used] = []
+        self._states: list[Any] = [part.fold.initial(part.stream) for part in subject.parts]
+        self._frames: list[list[tuple[int, bytes]]] = [[] for _ in subject.parts]
+        self._streams = tuple(dict.fromkeys(part.stream for part in subject.parts))
+
+    def show(self) -> dict[str, Any]:
+        """The state where the timeline stands."""
+        return self.subject.show(self._states)
+
+    async def place(self, moment: Moment) -> int:
+        """The position that a moment means for this subject."""
+        return await position_of_moment(self.history, self.subject.stream, moment)
+
+    async def place_of(self, seq: int) -> int:
+        """The position of event `seq` of the subject's stream."""
+        return await position_of(self.history, self.subject.stream, seq)
+
+    async def seek(self, position: int) -> dict[str, Any]:
+        """Go to any position and show the state there."""
+        position = max(0, min(position, self.history.position))
+        found = [await self._load(n, part, position) for n, part in enumerate(self.subject.parts)]
+        self._states = [state for state, _ in found]
+        self.used = [used for _, used in found]
+        self.position = position
+        return self.show()
+
+    async def walk(self, upto: int, *, every: bool = False) -> AsyncIterator[Step]:
+        """Go forward to `upto`, event by event; those of other entities only with `every`.
+
+        While a step is looked at, the timeline stands behind its event.
+        """
+        subject, states = self.subject, self._states
+        concerns, glimpse = subject.concerns, subject.glimpse
+        folds = [
+            (number, part.stream, part.selective, part.fold.evolve)
+            for number, part in enumerate(subject.parts)
+        ]
+        walked = 0
+        async for piece in merged(self.history, self._streams, self.position, upto):
+            for event in piece:
+                concerned = concerns(event)
+                before = glimpse(states, event) if concerned else None
+                for number, stream, selective, evolve in folds:
+                    if (concerned or not selective) and stream in (event.stream, LOG_STREAM):
+                        states[number] = evolve(states[number], event)
+                self.position = event.position
+                if concerned:
+                    yield Step(event, differences(before, glimpse(states, event)))
+                elif every:
+                    yield Step(event, [])
+            walked += len(piece)
+            if walked >= FRAME_EVERY:
+                walked = 0
+                await self._frame()
+        self.position = max(self.position, upto)
+
+    async def _load(self, number: int, part: Part, position: int) -> tuple[Any, Used]:
+        history, fold = self.history, part.fold
+        upto = await seq_at(history, part.stream, position)
+        start, state = 0, None
+        frame = await history.keyframe(part.stream, fold.name, fold.fingerprint, at=upto)
+        frames = self._frames[number]
+        own = bisect_right(frames, upto, key=itemgetter(0)) - 1
+        if own >= 0 and (frame is None or frames[own][0] > frame.seq):
+            start, data = frames[own]
+        else:
+            start, data = (0, b"") if frame is None else (frame.seq, frame.state)
+        if data:
+            try:
+                state = fold.load(part.stream, data)
+            except ValueError:  # made by other code: only time is lost
+                start = 0
+        if state is None:
+            state = fold.initial(part.stream)
+        if part.window:
+            start = max(start, upto - part.window)
+        applied, framed, evolve = 0, 0, fold.evolve
+        async for page in pages_of(history, part.stream, start, upto):
+            ours = page
+            if part.selective:
+                ours = [event for event in page if self.subject.concerns(event)]
+            for event in ours:
+                state = evolve(state, event)
+            applied += len(ours)
+            framed += len(page)
+            if framed >= FRAME_EVERY:
+                framed = 0
+                self._keep(number, place(page[-1], part.stream), fold.dump(state))
+        return state, Used(part.stream, fold.name, upto, start, applied)
+
+    async def _frame(self) -> None:
+        for number, part in enumerate(self.subject.parts):
+            seq = await seq_at(self.history, part.stream, self.position)
+            self._keep(number, seq, part.fold.dump(self._states[number]))
+
+    def _keep(self, number: int, seq: int, data: bytes) -> None:
+        frames = self._frames[number]
+        known = bisect_right(frames, seq, key=itemgetter(0)) - 1
+        if len(data) > _FRAME_BYTES_MAX or (known >= 0 and seq - frames[known][0] < FRAME_EVERY // 2):
+            return
+        insort(frames, (seq, data), key=itemgetter(0))
+        if len(frames) > _FRAMES_MAX:
+            del frames[::2]
+
+
+async def position_of_moment(history: History, stream: str, moment: Moment) -> int:
+    """The position of the log that a moment means, where a plain number is a seq of `stream`."""
+    match moment:
+        case AtHead():
+            return history.position
+        case AtSeq(seq):
+            return await position_of(history, stream, seq)
+        case AtPosition(position):
+            return min(position, history.position)
+        case AtTime(ms):
+            return await position_at_time(history, ms)
+
+
+async def blame(timeline: Timeline, path: Path, upto: int) -> Step | None:
+    """The last step up to `upto` that changed what stands at `path`; None if none did.
+
+    It looks back piece by piece, each from the keyframe before it.
+    """
+    while upto > 0:
+        start = await _back(timeline, upto)
+        await timeline.seek(start)
+        last = None
+        async for step in timeline.walk(upto):
+            if any(touches(change, path) for change in step.changes):
+                last = step
+        if last is not None:
+            return last
+        upto = start
+    return None
+
+
+async def first_true(
+    timeline: Timeline, condition: Node, after: int, upto: int, *, monotone: bool = False
+) -> Found | None:
+    """The first moment in (`after`, `upto`] at which the condition became true.
+
+    True already at `after`: that moment. Where the condition can only turn true once (`monotone`, or
+    found out from the fields that only rise) keyframes are bisected; else the events are walked.
+    """
+    if holds(condition, await timeline.seek(after)):
+        return Found(after, None, timeline.show())
+    if monotone or rises(condition, timeline.subject.rising):
+        narrowed = await _bisect(timeline, condition, after, upto)
+        if narrowed is None:
+            return None
+        after, upto = narrowed
+        await timeline.seek(after)
+    async for step in timeline.walk(upto):
+        state = timeline.show() if step.changes else None
+        if state is not None and holds(condition, state):
+            return Found(step.event.position, step.event, state)
+    return None
+
+
+async def _bisect(timeline: Timeline, condition: Node, low: int, high: int) -> tuple[int, int] | None:
+    """A stretch within which the condition turned true, no longer than a walk from a keyframe."""
+    if not holds(condition, await timeline.seek(high)):
+        return None
+    while high - low > FRAME_EVERY // 4:
+        middle = (low + high) // 2
+        if holds(condition, await timeline.seek(middle)):
+            high = middle
+        else:
+            low = middle
+    return low, high
+
+
+async def _back(timeline: Timeline, position: int) -> int:
+    """A position before `position` so that the busiest stream has `FRAME_EVERY` events in between."""
+    history, start = timeline.history, 0
+    for stream in dict.fromkeys(part.stream for part in timeline.subject.parts):
+        seq = await seq_at(history, stream, position)
+        if seq > FRAME_EVERY:
+            start = max(start, await position_of(history, stream, seq - FRAME_EVERY))
+    return min(start, position - 1)

@@ -1,0 +1,182 @@
+"""A bounded memory of the newest events, so that who is a little behind does not read the store.
+
+`huahuo.replay.live.feed` fills it from the log's signals and answers from it. It holds one contiguous piece
+of the log; each stream's part of it is therefore contiguous too. It knows no loop and no store.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+
+_EVICTED = StoredEvent(0, "", 0, "", b"", 0, 0, "", "", "", 0, "", b"")
+_TRIM_MIN = 64
+"""A segment's dead front is cut off when it is this long and longer than what is alive."""
+
+
+class _Segment:
+    """The recent events of one stream: `first`, `first + 1`, … without a hole.
+
+    A list with a moving start, not a deque: a reader begins anywhere in it, and a deque finds its
+    middle only by walking.
+    """
+
+    __slots__ = ("_events", "_start", "first")
+
+    def __init__(self, first: int) -> None:
+        self._events: list[StoredEvent] = []
+        self._start = 0
+        self.first = first
+
+    @property
+    def next(self) -> int:
+        return self.first + len(self._events) - self._start
+
+    def extend(self, events: Sequence[StoredEvent]) -> None:
+        self._events += events
+
+    def drop(self, count: int) -> list[StoredEvent]:
+        """Let go of the oldest, and return them."""
+        start, end = self._start, self._start + count
+        gone = self._events[start:end]
+        self.first += count
+        if end >= _TRIM_MIN and end * 2 > len(self._events):
+            del self._events[:end]
+            self._start = 0
+        else:
+            self._events[start:end] = [_EVICTED] * count
+            self._start = end
+        return gone
+
+    def after(self, after: int, events_max: int) -> list[StoredEvent]:
+        begin = self._start + after + 1 - self.first
+        return self._events[begin : begin + events_max]
+
+
+class Tail:
+    """The newest events of the log, at most `events_max` and `bytes_max` bytes of bodies.
+
+    Invariant: what it holds of the log, and of every stream, is contiguous. The oldest position
+    goes first. A stream without recent events costs nothing.
+    """
+
+    def __init__(self, *, events_max: int, bytes_max: int, position: int = 0) -> None:
+        """An empty memory that begins behind `position`."""
+        self._events_max = events_max
+        self._bytes_max = bytes_max
+        self._log = _Segment(position + 1)
+        self._streams: dict[str, _Segment] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return self._log.next - self._log.first
+
+    @property
+    def body_bytes(self) -> int:
+        """The bytes of the bodies that are held."""
+        return self._bytes
+
+    @property
+    def streams(self) -> int:
+        """How many streams have recent events."""
+        return len(self._streams)
+
+    def extend(self, events: Sequence[StoredEvent]) -> dict[str, list[StoredEvent]] | None:
+        """Take newly durable events (at least one) in position order; known ones are passed over.
+
+        Returns:
+            `events` by stream; None if events are missing before these: a signal was lost. Then all
+            that was held is forgotten, since a reader must never be led over a hole.
+        """
+        grouped = _by_stream(events)
+        first = events[0].position
+        if first == self._log.next and events[-1].position - first == len(events) - 1:
+            self._add(events, grouped)
+            return grouped
+        whole = True
+        new: list[StoredEvent] = []
+        following = self._log.next
+        for event in events:
+            if event.position < following:
+                continue
+            if event.position > following:
+                whole = False
+                self._restart(event.position)
+                new.clear()
+            new.append(event)
+            following = event.position + 1
+        self._add(new, _by_stream(new))
+        return grouped if whole else None
+
+    def events(
+        self, stream: str, after: int, *, events_max: int, bytes_max: int
+    ) -> tuple[StoredEvent, ...] | None:
+        """The events right behind `after`, at least one, within the limits; None if not held."""
+        segment = self._log if stream == LOG_STREAM else self._streams.get(stream)
+        if segment is None or not segment.first <= after + 1 < segment.next:
+            return None
+        found = segment.after(after, events_max)
+        size = 0
+        for count, event in enumerate(found):
+            size += len(event.body)
+            if size > bytes_max and count:
+                return tuple(found[:count])
+        return tuple(found)
+
+    def _restart(self, position: int) -> None:
+        self._log = _Segment(position)
+        self._streams.clear()
+        self._bytes = 0
+
+    def _add(self, events: Sequence[StoredEvent], grouped: Mapping[str, list[StoredEvent]]) -> None:
+        self._log.extend(events)
+        self._bytes += _bodies_bytes(events)
+        for stream, part in grouped.items():
+            segment = self._streams.get(stream)
+            sound = part[-1].seq - part[0].seq == len(part) - 1
+            if segment is None or not sound or segment.next != part[0].seq:
+                # Seqs that do not follow cannot come from a sound log; the old part is left behind.
+                whole = part if sound else _whole_end(part)
+                self._streams[stream] = segment = _Segment(whole[0].seq)
+                segment.extend(whole)
+            else:
+                segment.extend(part)
+        self._evict(len(self) - self._events_max)
+        while self._bytes > self._bytes_max:
+            self._evict(1)
+
+    def _evict(self, count: int) -> None:
+        if count <= 0:
+            return
+        gone = self._log.drop(count)
+        self._bytes -= _bodies_bytes(gone)
+        for stream, seq in {event.stream: event.seq for event in gone}.items():
+            segment = self._streams.get(stream)
+            if segment is None or seq < segment.first:
+                continue
+            if seq + 1 >= segment.next:
+                del self._streams[stream]
+            else:
+                segment.drop(seq + 1 - segment.first)
+
+
+def _by_stream(events: Iterable[StoredEvent]) -> dict[str, list[StoredEvent]]:
+    grouped: dict[str, list[StoredEvent]] = {}
+    for event in events:
+        known = grouped.get(event.stream)
+        if known is None:
+            grouped[event.stream] = [event]
+        else:
+            known.append(event)
+    return grouped
+
+
+def _bodies_bytes(events: Iterable[StoredEvent]) -> int:
+    return sum([len(event.body) for event in events])
+
+
+def _whole_end(events: list[StoredEvent]) -> list[StoredEvent]:
+    """The last ones, as far back as they follow each other."""
+    start = len(events) - 1
+    while start and events[start - 1].seq + 1 == events[start].seq:
+        start -= 1
+    return events[start:]

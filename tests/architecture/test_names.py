@@ -1,0 +1,50 @@
+"""`huahuo` is the only import name, and importing it costs next to nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FLOORS = ("actors", "eventstore", "transport", "replay", "mailcheck")
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_bare_name_is_refused_and_the_right_one_named(floor: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {floor}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert f"ImportError: import huahuo.{floor}, not {floor}" in done.stderr
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_the_link_of_a_floor_leads_to_its_folder(floor: str) -> None:
+    link = ROOT / "huahuo" / floor
+    assert link.is_symlink()
+    assert link.resolve() == ROOT / floor
+
+
+def test_importing_the_package_loads_none_of_its_floors() -> None:
+    assert not {name for name in loaded_by("import huahuo") if name.startswith("huahuo.")} - {"huahuo.errors"}
+
+
+def test_the_python_client_needs_neither_storage_nor_imap_nor_actors() -> None:
+    loaded = loaded_by("from huahuo.transport.client import Client")
+    assert "huahuo.transport.client.client" in loaded
+    assert not {"sqlite3", "_sqlite3", "imapclient", "pykka"} & loaded
+
+
+def test_what_the_package_exports_is_there() -> None:
+    loaded = loaded_by("from huahuo import *")
+    assert "huahuo.embedding.service" in loaded

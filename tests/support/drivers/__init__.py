@@ -1,0 +1,1 @@
+"""Ways to act from outside: clients, a browser, child processes, recorded conversations."""

@@ -1,0 +1,1 @@
+"""Models to compare with, and rules that must hold of any history."""

@@ -1,0 +1,1 @@
+"""Real servers and proxies on loopback, each stopped with its test."""

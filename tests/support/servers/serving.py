@@ -1,0 +1,138 @@
+"""The real `huahuo serve` as a child process over a data directory, for tests that kill it.
+
+with serving(tmp_path / "data") as server:
+    server.url, server.token(42, "alice")
+    server.kill(); server.start()        # kill -9, then again on the same port
+"""
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from huahuo.app import tokens
+from huahuo.eventstore.ambient import SystemAmbient
+
+START_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 20
+MASTER_KEY = "5a" * 32
+JWT_SECRET = "test-secret-that-is-long-enough-000000"
+
+
+class Serving:
+    """One data directory and the process that serves it now."""
+
+    def __init__(self, data: Path, environ: dict[str, str], stderr: Path | None = None) -> None:
+        self.data = data
+        self._stderr = stderr or data.parent / "serve.log"
+        self._environ = environ
+        self._process: subprocess.Popen[str] | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start and wait for the line that says it listens; on the port of before, if there was one."""
+        with self._stderr.open("a", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "huahuo", "serve", "--data", str(self.data), "--port", str(self.port)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=self._environ,
+            )
+        line = _first_line(self._process)
+        assert line.startswith("listening on http://127.0.0.1:"), f"{line!r}\n{self.log()}"
+        self.port = int(line.rsplit(":", 1)[1])
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def log(self) -> str:
+        """What the service wrote to stderr so far, over all its lives."""
+        return self._stderr.read_text(encoding="utf-8")
+
+    def token(
+        self,
+        user_id: int,
+        username: str,
+        *,
+        admin: bool = False,
+        groups: tuple[str, ...] = (),
+        ttl_s: float = 3600,
+    ) -> str:
+        return tokens.mint(
+            JWT_SECRET.encode(),
+            SystemAmbient(),
+            user_id=user_id,
+            username=username,
+            admin=admin,
+            groups=groups,
+            ttl_s=ttl_s,
+        )
+
+    def _end(self, number: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        self._process.send_signal(number)
+        code = self._process.wait(STOP_TIMEOUT_S)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process = None
+        return code
+
+
+@contextlib.contextmanager
+def serving(data: Path, *, stderr: Path | None = None, **environ: str) -> Iterator[Serving]:
+    """A service that permits mail servers on loopback; further `HUAHUO_*` settings by name.
+
+    `stderr`: where its log lines go, if not beside the data.
+    """
+    server = Serving(
+        data,
+        os.environ
+        | {
+            "HUAHUO_MAIL_ALLOW_PRIVATE": "1",
+            "HUAHUO_JWT_SECRET": JWT_SECRET,
+            "HUAHUO_MASTER_KEY": MASTER_KEY,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        | environ,
+        stderr,
+    )
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    """The first line on stdout, "" if the process ends or says nothing in time."""
+    stdout = process.stdout
+    assert stdout is not None
+    lines: queue.Queue[str] = queue.Queue()
+    reader = threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True)
+    reader.start()
+    try:
+        return lines.get(timeout=START_TIMEOUT_S)
+    except queue.Empty:
+        process.kill()
+        return ""

@@ -1,0 +1,20 @@
+"""A small dictionary, made once, and what unpacks frames made with it."""
+
+from functools import cache
+
+from huahuo.dictionaries.training import made_up
+from huahuo.eventstore.zstd.frames import Decompressor, Dictionary
+from huahuo.transport.protocol.compression import Compression
+
+
+@cache
+def dictionary() -> Dictionary:
+    return made_up(1, 2048, tries=100)
+
+
+def compression() -> Compression:
+    return Compression(dictionary())
+
+
+def unpacked(payload: bytes) -> bytes:
+    return Decompressor(dictionary(), output_bytes_max=1 << 25).decompress(payload)

@@ -1,0 +1,292 @@
+"""The mail domain as a service runs it, without the transport: log, entities, checks, restarts.
+
+    in_mail_world(test)             on a virtual loop; checks are scripted by the test
+    in_real_world(test)             on a real loop; checks go over IMAP
+
+A test gets a `MailWorld`. `restart()` closes and opens it again over the same disk, `crash()` takes
+everything away but the disk.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from huahuo.actors.entities.decider import Origin
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.runtime.runtime import Runtime
+from huahuo.eventstore.ambient import Ambient, FakeAmbient, SystemAmbient
+from huahuo.eventstore.executor import Executor, InlineExecutor
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.model import CommandKey, StoredEvent
+from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, Ok, Sink, Target
+from huahuo.mailcheck.domain import MailDomain, MailSettings
+from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.imap.network import Network
+from huahuo.mailcheck.imap.outcome import Outcome
+from huahuo.mailcheck.replies import MailReply
+from huahuo.replay.live.feed import Feed
+from tests.support.drivers.checks import QUICK
+from tests.support.models.faulty_log import FaultyLog, StepExecutor
+from tests.support.models.mail_book import USER, cursor
+from tests.support.models.mail_rules import TERMINAL, broken_checks, broken_deletions, broken_mails
+from tests.support.worlds.virtual_loop import run_virtual
+
+TIMEOUT_S = 60.0
+
+
+class ScriptedCheck:
+    """A check that the test performs: it reports to `sink`, and ends by `finish` or `fail`."""
+
+    def __init__(self, target: Target, since: UidCursor | None, sink: Sink) -> None:
+        self.target = target
+        self.since = since
+        self.sink = sink
+        self.cancelled = asyncio.Event()
+        self._end: asyncio.Future[Ok] = asyncio.get_running_loop().create_future()
+
+    async def mails(self, *batch: FetchedMail) -> None:
+        """Hand mails over, with the cursor behind the last one."""
+        await self.sink.mails(list(batch), cursor(batch[-1].uid, batch[-1].uidvalidity))
+
+    def finish(self, uid: int = 0) -> None:
+        """All went well up to this UID."""
+        self._end.set_result(Ok(0, cursor(uid), resynced=False))
+
+    def fail(self, error: Exception) -> None:
+        """It ends with this error."""
+        self._end.set_exception(error)
+
+    async def wait(self) -> Ok:
+        """Run until the test says how it ends."""
+        try:
+            return await self._end
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+class Script:
+    """Stands in for the mail servers of a whole world."""
+
+    def __init__(self) -> None:
+        self._begun: asyncio.Queue[ScriptedCheck] = asyncio.Queue()
+        self.running = 0
+        self.running_peak = 0
+
+    async def __call__(self, target: Target, since: UidCursor | None, sink: Sink) -> Ok:
+        check = ScriptedCheck(target, since, sink)
+        self.running += 1
+        self.running_peak = max(self.running_peak, self.running)
+        self._begun.put_nowait(check)
+        try:
+            return await check.wait()
+        finally:
+            self.running -= 1
+
+    async def next(self) -> ScriptedCheck:
+        """The next check that has begun."""
+        return await self._begun.get()
+
+    @property
+    def begun(self) -> int:
+        """How many checks have begun that the test has not taken yet."""
+        return self._begun.qsize()
+
+
+def failed(status: str = "error", message: str = "无法连接", server_text: str = "") -> CheckFailed:
+    """A classified failure."""
+    return CheckFailed(Outcome(status, "test", message, server_text))  # type: ignore[arg-type]
+
+
+class SlowExecutor(InlineExecutor):
+    """Jobs on the loop that take so long."""
+
+    def __init__(self, job_s: float) -> None:
+        self._job_s = job_s
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        """See `Executor`."""
+        await asyncio.sleep(self._job_s)
+        return job()
+
+
+class MailWorld:
+    """One life of the domain after another over the same disk."""
+
+    log: FaultyLog
+    feed: Feed
+    directory: Directory
+    mail: MailDomain
+    script: Script
+
+    def __init__(self, ambient: Ambient, settings: MailSettings, executor: Executor) -> None:
+        self.ambient = ambient
+        self._executor = executor
+        self.settings = settings
+        self._scripted = isinstance(ambient, FakeAmbient)
+        self._disk = ModelDisk()
+
+    async def open(self) -> None:
+        """Begin a life; `start` then picks up what the last one left."""
+        self.log = await FaultyLog.open(
+            self._disk, ambient=self.ambient, master_key=bytes(32), build="test", executor=self._executor
+        )
+        self.script = Script()
+        self.feed = Feed(self.log)
+        self.runtime = Runtime(asyncio.get_running_loop(), ambient=self.ambient)
+        self.directory = Directory(self.runtime, self.log, self.feed, self.ambient)
+        self.mail = MailDomain(
+            log=self.log,
+            directory=self.directory,
+            ambient=self.ambient,
+            executor=InlineExecutor(),
+            settings=self.settings,
+            check_mail=self.script if self._scripted else None,
+        )
+        self._specs = {spec.action: spec for spec in self.mail.commands()}
+
+    async def start(self) -> None:
+        """See `MailDomain.start`."""
+        await self.mail.start()
+
+    async def close(self) -> None:
+        """End a life in good order."""
+        await self.mail.close()
+        await self.directory.close()
+        await self.runtime.stop()
+        self.feed.close()
+        await self.log.close()
+
+    async def restart(self) -> None:
+        """A new life after an orderly end."""
+        await self.close()
+        await self.open()
+        await self.start()
+
+    async def crash(self) -> None:
+        """A new life after `kill -9`: of what was not durable, chance decides."""
+        self._disk.crash(random.Random(1))
+        # What is left of the old life runs into a disk that is not its own any more.
+        await self.mail.close()
+        await self.runtime.stop()
+        self.feed.close()
+        await self.open()
+        await self.start()
+
+    async def reply(
+        self, action: str, user_id: int = USER, *, command_id: str = "", **fields: Any
+    ) -> MailReply:
+        """Call an action as the transport does; a `command_id` makes it recorded."""
+        spec = self._specs[action]
+        key = CommandKey(f"user/{user_id}", "dev", command_id) if command_id else None
+        origin = Origin(f"user/{user_id}", command_id, key, msgspec.json.encode([action, fields]))
+        params: object = msgspec.convert(fields, spec.params)
+        return await spec.handler(origin, user_id, False, params)
+
+    async def do(self, action: str, user_id: int = USER, **fields: Any) -> dict[str, Any]:
+        """The JSON object that an action answers."""
+        reply = await self.reply(action, user_id, **fields)
+        whole = reply.body if reply.parted is None else b"".join(reply.parted.pieces())
+        body: dict[str, Any] = msgspec.json.decode(whole)
+        return body
+
+    async def add(self, email: str = "a@example.com", user_id: int = USER, **fields: Any) -> int:
+        """Add a mailbox; gives its id."""
+        given = {"email": email, "password": "canary-password", "mail_type": "imap"} | fields
+        body = await self.do("add_email", user_id, **given)
+        assert body["type"] == "success", body
+        number: int = body["email_id"]
+        return number
+
+    async def rows(self, user_id: int = USER) -> dict[int, dict[str, Any]]:
+        """The user's rows by id."""
+        body = await self.do("get_all_emails", user_id)
+        return {row["id"]: row for row in body["data"]}
+
+    async def until(
+        self, stream: str, seen: Callable[[dict[str, Any]], bool], after: int = 0
+    ) -> dict[str, Any]:
+        """The first event behind `after` that `seen` says yes to; waits for it."""
+        async with aclosing(self.feed.follow(stream, after)) as runs:
+            async for run in runs:
+                for event in run.events:
+                    body: dict[str, Any] = msgspec.json.decode(event.body)
+                    if seen(body):
+                        return body
+        raise AssertionError("a feed never ends")
+
+    async def ended(self, email_id: int, user_id: int = USER, *, after: int = 0) -> dict[str, Any]:
+        """The terminal status of the mailbox's next check behind `after`."""
+        return await self.until(
+            f"user/{user_id}",
+            lambda body: body.get("email_id") == email_id and body.get("status") in TERMINAL,
+            after,
+        )
+
+    async def checked(self, email_id: int, user_id: int = USER) -> dict[str, Any]:
+        """Check a mailbox and wait for the end; gives the terminal status."""
+        head = self.log.head(f"user/{user_id}").seq
+        body = await self.do("check_emails", user_id, email_ids=[email_id])
+        assert body["type"] == "success", body
+        return await self.ended(email_id, user_id, after=head)
+
+    def disk_bytes(self) -> bytes:
+        """Everything that is stored, as it is stored."""
+        return self._disk.read()
+
+    async def events(self) -> list[StoredEvent]:
+        """The whole log."""
+        return await self.log.read("log", 0, events_max=100_000, bytes_max=1 << 30)
+
+    async def said(self, user_id: int = USER, after: int = 0) -> list[dict[str, Any]]:
+        """What the user was told behind `after`."""
+        events = await self.log.read(f"user/{user_id}", after, events_max=100_000, bytes_max=1 << 30)
+        return [msgspec.json.decode(event.body) for event in events]
+
+    async def sound(self) -> None:
+        """The rules hold over the whole history."""
+        events = await self.events()
+        assert broken_checks(events) == []
+        assert broken_deletions(events) == []
+        assert broken_mails(events) == []
+
+
+def in_mail_world(
+    test: Callable[[MailWorld], Awaitable[None]], *, commit_s: float = 0.0, **settings: Any
+) -> None:
+    """Run `test` in virtual time with scripted checks; its history must be sound at the end."""
+
+    async def main() -> None:
+        executor = SlowExecutor(commit_s) if commit_s else StepExecutor()
+        world = MailWorld(FakeAmbient(), MailSettings(**settings), executor)
+        await _life(world, test)
+
+    run_virtual(main())
+
+
+def in_real_world(
+    test: Callable[[MailWorld], Awaitable[None]], check: CheckLimits = QUICK, **settings: Any
+) -> None:
+    """Run `test` in real time with checks over IMAP; its history must be sound at the end."""
+
+    async def main() -> None:
+        bounds = MailSettings(network=Network(allow_private=True), check=check, **settings)
+        world = MailWorld(SystemAmbient(), bounds, StepExecutor())
+        await _life(world, test)
+
+    asyncio.run(main())
+
+
+async def _life(world: MailWorld, test: Callable[[MailWorld], Awaitable[None]]) -> None:
+    async with asyncio.timeout(TIMEOUT_S if not isinstance(world.ambient, FakeAmbient) else 100_000):
+        await world.open()
+        await world.start()
+        try:
+            await test(world)
+            await world.sound()
+        finally:
+            await world.close()

@@ -1,0 +1,93 @@
+"""What the tests of the services around a session share: calls, and a connection that only remembers."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import msgspec
+
+from huahuo.eventstore.model import CommandKey
+from huahuo.transport.access.principal import Principal
+from huahuo.transport.access.verified import Verified
+from huahuo.transport.commands.api import Call
+
+ALICE = Principal(user_id=42, username="alice", groups=("ops",))
+ADMIN = Principal(user_id=1, username="root", is_admin=True)
+
+TIMEOUT_S = 5.0
+
+
+def run[T](work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` on a loop of its own, with a deadline."""
+
+    async def timed() -> T:
+        async with asyncio.timeout(TIMEOUT_S):
+            return await work
+
+    return asyncio.run(timed())
+
+
+def call(
+    params: Any = None,
+    *,
+    id: str | None = None,  # noqa: A002  the wire's word
+    principal: Principal = ALICE,
+    client: str = "laptop",
+    action: str = "act",
+    fingerprint: bytes | None = None,
+) -> Call[Any]:
+    """A call as a session makes it; the fingerprint follows from the params."""
+    key = None if id is None else CommandKey(principal.name, client, id)
+    content = msgspec.json.encode([action, params], order="deterministic")
+    return Call(
+        principal=principal,
+        session="s-1",
+        action=action,
+        params=params,
+        command_id=id or "made",
+        key=key,
+        fingerprint=content if fingerprint is None else fingerprint,
+    )
+
+
+def body(reply_body: bytes) -> dict[str, Any]:
+    """A reply's JSON object."""
+    decoded: dict[str, Any] = msgspec.json.decode(reply_body)
+    return decoded
+
+
+def verified(user_id: int = 42, *, jti: str = "", iat_ms: int | None = None) -> Verified:
+    """A token that holds for a long time."""
+    return Verified(Principal(user_id=user_id, username=f"u{user_id}"), 1 << 52, jti, iat_ms)
+
+
+class Recorder:
+    """A live connection without a socket: it notes what the hub asks of it."""
+
+    def __init__(self, cursors: Mapping[str, int] | None = None) -> None:
+        self.ticks: list[float] = []
+        self.wakes: list[float] = []
+        self.ticked = asyncio.Event()
+        self.closed: list[int] = []
+        self.was_closed = asyncio.Event()
+        self.fault: Exception | None = None
+        self._cursors = dict(cursors or {})
+
+    def tick(self, now_s: float) -> None:
+        self.ticks.append(now_s)
+        self.ticked.set()
+        if self.fault is not None:
+            raise self.fault
+
+    def wake_up(self, now_s: float) -> None:
+        self.wakes.append(now_s)
+
+    def close(self, code: int, reason: str) -> None:
+        assert reason
+        self.closed.append(int(code))
+        self.was_closed.set()
+        if self.fault is not None:
+            raise self.fault
+
+    def cursors(self) -> Mapping[str, int]:
+        return self._cursors

@@ -1,0 +1,198 @@
+"""A real server over the in-memory log, with one clock that the test moves; and what it is asked with."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from huahuo.actors import Runtime
+from huahuo.eventstore.ambient import FakeAmbient, json_bytes, rfc3339
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
+from huahuo.replay.live.feed import Feed
+from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.access.principal import Principal
+from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.commands.api import (
+    Call,
+    CommandSpec,
+    Refusal,
+    Registry,
+    Reply,
+    error_reply,
+    from_record,
+)
+from huahuo.transport.commands.gate import Gate
+from huahuo.transport.commands.publishing import Publisher
+from huahuo.transport.protocol.compression import Compression
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.parts import Parted
+from huahuo.transport.server.hub import Hub
+from huahuo.transport.server.metrics import Metrics
+from huahuo.transport.server.server import Server
+from huahuo.transport.server.site import Asset, Phase, Site
+from tests.support.models.faulty_log import FaultyLog
+
+SECRET = b"a secret of at least thirty-two bytes"
+MASTER_KEY = bytes(range(32))
+
+ALICE = Principal(user_id=42, username="alice", groups=("ops",))
+BOB = Principal(user_id=43, username="bob")
+ROOT = Principal(user_id=1, username="root", is_admin=True)
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What the test's own command `note` takes: `text` becomes `count` events of the user's stream."""
+
+    text: str
+    count: int = 1
+    email_id: int = 0
+
+
+class World:
+    """A server and everything behind it. `ambient` is the clock of deadlines and tokens."""
+
+    def __init__(self, settings: TransportSettings, disk: ModelDisk, ambient: FakeAmbient) -> None:
+        self.settings = settings
+        self.disk = disk
+        self.ambient = ambient
+        self.auth = Authenticator(SECRET)
+        self.metrics = Metrics()
+        self.executed = 0
+        self.hold: asyncio.Event | None = None
+        """Where set, `note` waits for it between its append and its reply."""
+        self.snapshot_fault: Exception | None = None
+        self.parted: Parted | None = None
+        """Where set, the state of `user/…` and the answer to `echo`."""
+        self.port = 0
+        self.log: FaultyLog
+        self.feed: Feed
+        self.hub: Hub
+        self.door: AddressDoor
+        self.gate: Gate
+        self.runtime: Runtime
+        self.server: Server
+        self.publisher: Publisher
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    def token(self, who: Principal = ALICE, ttl_s: float = 3600, jti: str = "") -> str:
+        return self.auth.mint(who, now_ms=self.ambient.now_ms(), ttl_s=ttl_s, jti=jti)
+
+    async def append(self, stream: str, *texts: str, kind: str = "noted", **more: Any) -> int:
+        """Append one event for each text and return the last seq."""
+        now = self.ambient.now_ms()
+        events = tuple(NewEvent(stream, kind, event_body(kind, text, now)) for text in texts)
+        await self.log.append(Append(ts_ms=now, events=events, **more))
+        return self.log.head(stream).seq
+
+    def tick(self, seconds: float) -> None:
+        """Let time go by, and let every connection notice."""
+        self.ambient.advance(seconds)
+        for connection in tuple(self.hub._bucket_of):
+            connection.tick(self.ambient.monotonic_s())
+
+    async def _note(self, call: Call[Note]) -> Reply:
+        self.executed += 1
+        if call.params.text == "refuse":
+            return error_reply(Refusal("not_found", "没有"))
+        if call.params.text == "crash":
+            raise RuntimeError("canary-in-exception")
+        stream, now = call.principal.name, self.ambient.now_ms()
+        body = json_bytes({"type": "success", "message": "ok", "n": self.executed})
+        record = None if call.key is None else CommandRecord(call.key, call.fingerprint, body, stream)
+        texts = [call.params.text] * call.params.count
+        done = await self.log.append(
+            Append(
+                ts_ms=now,
+                events=tuple(NewEvent(stream, "noted", event_body("noted", text, now)) for text in texts),
+                command=record,
+                principal=call.principal.name,
+                command_id=call.command_id,
+            )
+        )
+        if self.hold is not None:
+            await self.hold.wait()
+        if isinstance(done, Duplicate):
+            return from_record(done.command)
+        return Reply(body, (stream, done.seq_of(stream)), recorded=record is not None)
+
+    async def _query(self, call: Call[Note]) -> Reply:
+        if self.parted is not None:
+            return Reply(b'{"type":"echo"}', parted=self.parted)
+        return Reply(json_bytes({"type": "echo", "text": call.params.text * call.params.count}))
+
+    async def _state(self, stream: str) -> tuple[int, bytes | Parted]:
+        if self.snapshot_fault is not None:
+            raise self.snapshot_fault
+        return self.log.head(stream).seq, self.parted or json_bytes({"emails": []})
+
+
+def event_body(kind: str, text: str, ms: int) -> bytes:
+    return json_bytes({"type": kind, "text": text, "timestamp": rfc3339(ms)})
+
+
+@asynccontextmanager
+async def world(
+    settings: TransportSettings | None = None,
+    *,
+    disk: ModelDisk | None = None,
+    ambient: FakeAmbient | None = None,
+    tail_events_max: int = 65_536,
+    door: AddressDoor | None = None,
+    compression: Compression | None = None,
+    assets: Mapping[str, Asset] | None = None,
+) -> AsyncIterator[World]:
+    """A running server. The same `disk` again is the same log after a restart."""
+    made = World(settings or TransportSettings(), disk or ModelDisk(), ambient or FakeAmbient(7))
+    made.log = log = await FaultyLog.open(made.disk, ambient=made.ambient, master_key=MASTER_KEY, build="t")
+    made.feed = feed = Feed(log, tail_events_max=tail_events_max)
+    made.door = door or AddressDoor()
+    made.runtime = runtime = Runtime(asyncio.get_running_loop(), ambient=made.ambient)
+    made.hub = hub = Hub(log, made.ambient, revocations=made.auth.revocations)
+    registry = Registry()
+    registry.command(CommandSpec("note", Note, made._note))
+    registry.command(CommandSpec("echo", Note, made._query, query=True, compressible=True))
+    registry.snapshot("user", made._state)
+    made.publisher = Publisher(log, made.ambient, registry)
+    made.publisher.register()
+    site = Site(log, made.ambient, made.metrics, assets or {})
+    site.phase = Phase.READY
+    made.gate = Gate(log, made.ambient)
+    made.server = server = Server(
+        settings=made.settings,
+        log=log,
+        feed=feed,
+        registry=registry,
+        gate=made.gate,
+        hub=hub,
+        door=made.door,
+        verifier=made.auth,
+        site=site,
+        metrics=made.metrics,
+        runtime=runtime,
+        ambient=made.ambient,
+        fingerprint_key=b"k" * 32,
+        compression=compression,
+    )
+    await hub.start()
+    made.port = await server.start("127.0.0.1", 0)
+    try:
+        yield made
+    finally:
+        await server.drain(2)
+        await hub.stop()
+        await runtime.stop()
+        feed.close()
+        await log.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until the condition holds; for facts inside the server that nothing announces."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0)

@@ -1,0 +1,87 @@
+"""A hundred thousand idle actors are cheap enough to have."""
+
+import asyncio
+import gc
+import tracemalloc
+
+import pytest
+from pykka import ActorRegistry
+
+from huahuo.actors import LoopActor, LoopRef, Runtime
+from huahuo.actors.entities.directory import DirectoryLimits
+from huahuo.actors.entities.entity import CatchUp
+from tests.support.worlds.actors import settled
+from tests.support.worlds.entities import Account, Town, in_town
+from tests.support.worlds.virtual_loop import run_virtual
+
+COUNT = 100_000
+MEASURED = 20_000  # tracing allocations triples the time of a start
+
+
+class Idle(LoopActor):
+    """Has handled a message once, and waits for the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handled = 0
+
+    def on_receive(self, message: object) -> None:
+        self.handled += 1
+
+
+async def idlers(runtime: Runtime, count: int) -> list[LoopRef[Idle]]:
+    refs = [runtime.start(Idle) for _ in range(count)]
+    for ref in refs:
+        ref.tell("once")
+    await settled(runtime)
+    return refs
+
+
+@pytest.mark.slow
+def test_an_idle_actor_costs_less_than_a_kibibyte_and_all_of_them_can_stop() -> None:
+    async def main() -> float:
+        runtime = Runtime(asyncio.get_running_loop())
+        gc.collect()
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        refs = await idlers(runtime, MEASURED)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        refs += await idlers(runtime, COUNT - MEASURED)
+        assert runtime.alive == COUNT
+        assert ActorRegistry.get_by_urn(refs[-1].actor_urn) is refs[-1]
+        for ref in refs:  # the first started first: the order that costs a list most
+            assert ref.stop_if_idle()
+        assert runtime.alive == 0
+        return (after - before) / MEASURED
+
+    bytes_an_actor = run_virtual(main())
+    print(f"\n{bytes_an_actor:.0f} bytes an idle actor")
+    assert bytes_an_actor < 1024
+
+
+@pytest.mark.slow
+def test_a_resident_entity_costs_less_than_640_bytes_beside_its_state() -> None:
+    async def test(town: Town) -> None:
+        async def wake(numbers: range) -> None:
+            for number in numbers:
+                await town.directory.ask("account", number, CatchUp())
+
+        await wake(range(1000))
+        gc.collect()
+        tracemalloc.start()
+        states = [Account(f"account/{number}") for number in range(1000)]
+        state_bytes = tracemalloc.get_traced_memory()[0] / len(states)
+        del states
+        before, _ = tracemalloc.get_traced_memory()
+        await wake(range(1000, MEASURED))
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert town.directory.resident == MEASURED
+        bytes_an_entity = (after - before) / (MEASURED - 1000) - state_bytes
+        print(f"\n{bytes_an_entity:.0f} bytes an entity, {state_bytes:.0f} bytes its state")
+        assert bytes_an_entity < 640
+
+    in_town(test, limits=DirectoryLimits(idle_s=100_000))

@@ -1,0 +1,629 @@
+"""Supervision: a failed actor comes back under the same ref, or it is said that it does not."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+import structlog
+
+from huahuo.actors import (
+    ActorDeadError,
+    Escalate,
+    LoopActor,
+    LoopRef,
+    Reason,
+    Restart,
+    Runtime,
+    Stop,
+    Supervision,
+    Terminated,
+    ask,
+)
+from huahuo.eventstore.ambient import FakeAmbient
+from tests.support.worlds.actors import Recorder, actor_of, in_world, settled
+from tests.support.worlds.virtual_loop import run_virtual
+
+
+class Fragile(LoopActor):
+    """Fails on "boom"; `starts` is shared by all objects that stood behind one ref."""
+
+    supervision: ClassVar[Supervision] = Restart(jitter=0)
+
+    def __init__(self, log: list[Any]) -> None:
+        super().__init__()
+        self.log = log
+        self.count = 0
+
+    def on_start(self) -> None:
+        self.log.append("start")
+
+    def on_receive(self, message: Any) -> Any:
+        if message == "boom":
+            self.log.append("boom")
+            raise ValueError("a secret")
+        self.count += 1
+        self.log.append(message)
+        return self.count
+
+    def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+        self.log.append("on_failure")
+
+    def on_stop(self) -> None:
+        self.log.append("on_stop")
+
+
+class Once(Fragile):
+    """As Fragile, but a message that killed is not tried again."""
+
+    supervision = Restart(jitter=0, redeliver=False)
+
+
+def watched(ref: LoopRef[Any]) -> list[Reason]:
+    """The reason of the actor's end, once there is one."""
+    reasons: list[Reason] = []
+    ref.on_terminated(lambda end: reasons.append(end.reason))
+    return reasons
+
+
+def with_give_up_hook(
+    play: Callable[[Runtime, list[tuple[LoopRef[Any], str]]], Any],
+) -> list[tuple[LoopRef[Any], str]]:
+    """Run `play` in a world whose runtime reports the actors it gives up on."""
+    given_up: list[tuple[LoopRef[Any], str]] = []
+
+    async def main() -> None:
+        runtime = Runtime(
+            asyncio.get_running_loop(),
+            ambient=FakeAmbient(),
+            on_give_up=lambda ref, why: given_up.append((ref, why)),
+        )
+        await play(runtime, given_up)
+        await runtime.stop()
+
+    run_virtual(main())
+    return given_up
+
+
+def test_a_restart_keeps_ref_urn_and_inbox_and_swaps_the_object() -> None:
+    async def play(runtime: Runtime) -> list[Any]:
+        log: list[Any] = []
+        ref = runtime.start(Once, log)
+        assert await ask(ref, "before") == 1
+        urn, before = ref.actor_urn, actor_of(ref)
+        ref.tell("boom")
+        ref.tell("waits")
+        assert await ask(ref, "after") == 2  # a fresh object counts from the start
+        assert actor_of(ref) is not before
+        assert actor_of(ref).actor_ref is ref
+        assert (ref.actor_urn, actor_of(ref).actor_urn) == (urn, urn)
+        assert runtime.restarts == 1
+        assert runtime.alive == 1
+        return [*log]
+
+    assert in_world(play) == ["start", "before", "boom", "on_failure", "start", "waits", "after"]
+
+
+def test_each_restart_waits_twice_as_long_as_the_last() -> None:
+    async def play(runtime: Runtime) -> list[float]:
+        starts_s: list[float] = []
+
+        class Timed(LoopActor):
+            supervision = Restart(jitter=0, redeliver=False)
+
+            def on_start(self) -> None:
+                starts_s.append(round(runtime.loop.time(), 3))
+
+            def on_receive(self, message: Any) -> None:
+                raise ValueError
+
+        ref = runtime.start(Timed)
+        for _ in range(4):
+            ref.tell("fail")
+        await asyncio.sleep(10)
+        return starts_s
+
+    assert in_world(play) == [0, 0.2, 0.6, 1.4, 3.0]
+
+
+def test_the_sixth_failure_in_a_minute_is_the_end_and_is_said() -> None:
+    async def play(runtime: Runtime, given_up: list[tuple[LoopRef[Any], str]]) -> None:
+        ref = runtime.start(Once, [])
+        reasons = watched(ref)
+        for _ in range(5):
+            ref.tell("boom")
+        await asyncio.sleep(30)
+        assert (ref.is_alive(), given_up, runtime.restarts) == (True, [], 5)
+        with structlog.testing.capture_logs() as logs:
+            ref.tell("boom")
+            await asyncio.sleep(1)
+        assert reasons == [Reason.GAVE_UP]
+        assert [entry["event"] for entry in logs] == ["actor_failed", "actor_gave_up"]
+        assert given_up == [(ref, "ValueError, 6 failures in 60 s")]
+        with pytest.raises(ActorDeadError):
+            ref.tell("anything")
+
+    assert len(with_give_up_hook(play)) == 1
+
+
+def test_failures_that_are_far_apart_never_add_up() -> None:
+    async def play(runtime: Runtime) -> int:
+        ref = runtime.start(Once, [])
+        for _ in range(20):
+            ref.tell("boom")
+            await asyncio.sleep(30)
+        assert ref.is_alive()
+        return runtime.restarts
+
+    assert in_world(play) == 20
+
+
+def test_a_message_that_kills_twice_is_a_dead_letter_and_the_rest_goes_on() -> None:
+    async def play(runtime: Runtime) -> list[Any]:
+        log: list[Any] = []
+        ref = runtime.start(Fragile, log)
+        ref.tell("boom")
+        await ask(ref, "next")
+        assert runtime.dead_letters == 1
+        (letter,) = runtime.recent_dead_letters
+        assert (letter.actor, letter.message, letter.reason) == ("Fragile", "str", "poison")
+        return [*log]
+
+    assert in_world(play) == ["start", *["boom", "on_failure", "start"] * 2, "next"]
+
+
+def test_a_message_that_killed_once_is_handled_after_the_restart_before_all_others() -> None:
+    tries: list[str] = []
+
+    class Moody(LoopActor):
+        supervision = Restart()
+
+        def on_receive(self, message: str) -> None:
+            tries.append(message)
+            if tries == ["first"]:
+                raise ValueError
+
+    async def play(runtime: Runtime) -> None:
+        ref = runtime.start(Moody)
+        ref.tell("first")
+        ref.tell("second")
+        await ask(ref, "third")
+        assert runtime.dead_letters == 0
+
+    in_world(play)
+    assert tries == ["first", "first", "second", "third"]
+
+
+def test_an_exception_in_an_ask_goes_to_the_asker_and_the_actor_lives_on() -> None:
+    async def play(runtime: Runtime) -> list[Any]:
+        log: list[Any] = []
+        ref = runtime.start(Fragile, log)
+        with pytest.raises(ValueError, match="a secret"):
+            await ask(ref, "boom")
+        await ask(ref, "next")
+        return [*log]
+
+    assert in_world(play) == ["start", "boom", "next"]
+
+
+def test_an_actor_whose_asks_are_fatal_restarts_after_answering_and_does_not_try_again() -> None:
+    class Strict(Fragile):
+        asks_are_fatal = True
+
+    async def play(runtime: Runtime) -> list[Any]:
+        log: list[Any] = []
+        ref = runtime.start(Strict, log)
+        with pytest.raises(ValueError, match="a secret"):
+            await ask(ref, "boom")
+        assert await ask(ref, "next") == 1
+        assert runtime.dead_letters == 0
+        return [*log]
+
+    assert in_world(play) == ["start", "boom", "on_failure", "start", "next"]
+
+
+def test_an_async_handler_and_async_hooks_are_supervised_alike() -> None:
+    log: list[str] = []
+
+    class Async(LoopActor):
+        supervision = Restart(redeliver=False)
+
+        async def on_start(self) -> None:  # type: ignore[override]  # the runtime awaits it
+            await asyncio.sleep(1)
+            log.append("start")
+
+        async def on_receive(self, message: str) -> None:
+            await asyncio.sleep(1)
+            log.append(message)
+            if message == "boom":
+                raise ValueError
+
+        async def on_failure(self, *_: Any) -> None:  # type: ignore[override]  # the runtime awaits it
+            await asyncio.sleep(1)
+            log.append("on_failure")
+
+    async def play(runtime: Runtime) -> None:
+        ref = runtime.start(Async)
+        ref.tell("boom")
+        await ask(ref, "next")
+
+    in_world(play)
+    assert log == ["start", "boom", "on_failure", "start", "next"]
+
+
+def test_a_start_that_fails_is_tried_again_and_messages_wait() -> None:
+    attempts: list[int] = []
+
+    class Slow(Recorder):
+        supervision = Restart()
+
+        def on_start(self) -> None:
+            attempts.append(1)
+            if len(attempts) < 3:
+                raise OSError
+
+    async def play(runtime: Runtime) -> Any:
+        ref = runtime.start(Slow)
+        return await ask(ref, "waited")
+
+    assert in_world(play) == "waited"
+    assert len(attempts) == 3
+
+
+def test_a_constructor_that_fails_at_a_restart_counts_as_a_failure() -> None:
+    builds: list[int] = []
+
+    class Unlucky(Recorder):
+        supervision = Restart()
+
+        def __init__(self) -> None:
+            super().__init__()
+            builds.append(1)
+            if len(builds) == 2:
+                raise OSError
+
+        def on_receive(self, message: Any) -> Any:
+            if message == "boom":
+                raise ValueError
+            return super().on_receive(message)
+
+    async def play(runtime: Runtime) -> Any:
+        ref = runtime.start(Unlucky)
+        with pytest.raises(ValueError, match=r"^$"):
+            await ask(ref, "boom")
+        ref.tell("boom")
+        answer = await ask(ref, "waited")
+        assert runtime.restarts == 3  # after the message, after the constructor, after the poison
+        return answer
+
+    assert in_world(play) == "waited"
+    assert len(builds) == 4
+
+
+def test_a_hook_that_fails_does_not_prevent_the_restart() -> None:
+    class Clumsy(Once):
+        def on_failure(self, *_: Any) -> None:
+            raise RuntimeError("in the hook")
+
+    async def play(runtime: Runtime) -> None:
+        ref = runtime.start(Clumsy, [])
+        with structlog.testing.capture_logs() as logs:
+            ref.tell("boom")
+            await ask(ref, "next")
+        assert [entry["event"] for entry in logs] == ["actor_restarts", "actor_hook_failed"]
+
+    in_world(play)
+
+
+def test_log_lines_name_the_error_and_its_place_but_not_what_it_says() -> None:
+    async def play(runtime: Runtime) -> list[Any]:
+        ref = runtime.start(Once, [])
+        with structlog.testing.capture_logs() as logs:
+            ref.tell("boom")
+            await ask(ref, "next")
+        return list(logs)
+
+    (line,) = in_world(play)
+    assert line["event"] == "actor_restarts"
+    assert line["error"] == "ValueError"
+    assert line["at"].startswith("test_supervision.py:")
+    assert "secret" not in str(line)
+
+
+@pytest.mark.parametrize("policy", [Stop(), Escalate(), Restart(restarts_max=0)])
+def test_the_end_of_an_actor_is_logged_without_what_the_error_says(
+    policy: Stop | Escalate | Restart, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mortal(Fragile):
+        supervision = policy
+
+    async def play(runtime: Runtime) -> str:
+        ref = runtime.start(Mortal, [])
+        with structlog.testing.capture_logs() as logs:
+            with pytest.raises(ValueError, match="a secret"):
+                await ask(ref, "boom")
+            ref.tell("boom")
+            await asyncio.sleep(1)
+        assert logs[0]["event"] == "actor_failed"
+        assert not ref.is_alive()
+        return str(logs)
+
+    with caplog.at_level("DEBUG"):
+        assert "secret" not in in_world(play)
+    assert "secret" not in caplog.text
+
+
+def test_an_actor_may_ask_for_pykkas_log_lines_with_the_whole_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Talkative(Fragile):
+        supervision = Stop()
+        log_exception_text = True
+
+    async def play(runtime: Runtime) -> None:
+        runtime.start(Talkative, []).tell("boom")
+        await asyncio.sleep(1)
+
+    in_world(play)
+    assert "Unhandled exception in Talkative" in caplog.text
+    assert "ValueError: a secret" in caplog.text
+
+
+def test_stop_is_pykkas_behaviour_and_the_default() -> None:
+    class Plain(Fragile):
+        supervision = Stop()
+
+    async def play(runtime: Runtime) -> list[Any]:
+        log: list[Any] = []
+        ref = runtime.start(Plain, log)
+        reasons = watched(ref)
+        ref.tell("boom")
+        ref.tell("left")
+        await asyncio.sleep(1)
+        assert reasons == [Reason.FAILED]
+        assert runtime.dead_letters == 1
+        return [*log]
+
+    assert LoopActor.supervision == Stop()
+    assert in_world(play) == ["start", "boom", "on_failure"]
+
+
+class Child(Fragile):
+    supervision = Escalate()
+
+
+def test_an_escalated_failure_is_the_parents_own() -> None:
+    async def play(runtime: Runtime) -> list[Any]:
+        log: list[Any] = []
+        parent = runtime.start(Once, log)
+        child = runtime.start_under(parent, Child, [])
+        await settled(runtime)
+        child.tell("boom")
+        await asyncio.sleep(5)
+        assert not child.is_alive()
+        assert parent.is_alive()
+        return [*log]
+
+    assert in_world(play) == ["start", "on_failure", "start"]
+
+
+def test_a_burst_of_escalated_failures_is_one_restart_of_the_parent() -> None:
+    async def play(runtime: Runtime) -> None:
+        parent = runtime.start(Once, [])
+        children = [runtime.start_under(parent, Child, []) for _ in range(20)]
+        await settled(runtime)
+        for child in children[:10]:
+            child.tell("boom")
+        await asyncio.sleep(0.1)  # the parent waits for its restart now
+        for child in children[10:]:
+            child.tell("boom")
+        await asyncio.sleep(5)
+        assert parent.is_alive()
+        assert runtime.restarts == 1
+        assert runtime.queued == 0
+
+    in_world(play)
+
+
+def test_a_failure_climbs_until_somebody_is_in_charge() -> None:
+    async def play(runtime: Runtime, given_up: list[tuple[LoopRef[Any], str]]) -> None:
+        top = runtime.start(Child, [])
+        middle = runtime.start_under(top, Child, [])
+        bottom = runtime.start_under(middle, Child, [])
+        await settled(runtime)
+        bottom.tell("boom")
+        await asyncio.sleep(1)
+        assert [ref.is_alive() for ref in (top, middle, bottom)] == [False, False, False]
+        assert given_up == [(top, "ValueError, and no parent")]
+
+    assert len(with_give_up_hook(play)) == 1
+
+
+def test_a_give_up_hook_that_fails_breaks_nothing() -> None:
+    async def main() -> None:
+        def hook(_ref: LoopRef[Any], _why: str) -> None:
+            raise RuntimeError("in the hook")
+
+        runtime = Runtime(asyncio.get_running_loop(), on_give_up=hook)
+        runtime.start(Child, []).tell("boom")
+        other = runtime.start(Recorder)
+        assert await ask(other, "well") == "well"
+        assert await runtime.stop()
+        assert runtime.alive == 0
+
+    run_virtual(main())
+
+
+def test_a_restart_on_request_comes_before_what_waits_and_is_no_failure() -> None:
+    async def play(runtime: Runtime) -> list[Any]:
+        log: list[Any] = []
+        ref = runtime.start(Fragile, log)
+        await ask(ref, "before")
+        ref.tell("waits")
+        ref.restart()
+        await ask(ref, "after")
+        return [*log]
+
+    assert in_world(play) == ["start", "before", "on_stop", "start", "waits", "after"]
+
+
+def test_a_restart_on_request_ends_the_waiting_for_one() -> None:
+    async def play(runtime: Runtime) -> float:
+        ref = runtime.start(Once, [])
+        ref.tell("boom")
+        await asyncio.sleep(0.01)
+        ref.restart()
+        await ask(ref, "next")
+        await asyncio.sleep(5)
+        assert runtime.restarts == 1
+        return 0
+
+    in_world(play)
+
+
+def test_a_restart_on_request_needs_the_policy() -> None:
+    async def play(runtime: Runtime) -> None:
+        with pytest.raises(TypeError, match="Recorder is not supervised by Restart"):
+            runtime.start(Recorder).restart()
+
+    in_world(play)
+
+
+def test_stop_now_ends_an_actor_that_waits_for_its_restart() -> None:
+    async def play(runtime: Runtime) -> list[Any]:
+        log: list[Any] = []
+        ref = runtime.start(Once, log)
+        reasons = watched(ref)
+        ref.tell("boom")
+        ref.tell("left")
+        await asyncio.sleep(0.01)
+        ref.stop_now()
+        await asyncio.sleep(5)
+        assert reasons == [Reason.STOPPED]
+        assert runtime.restarts == 0
+        return [*log]
+
+    assert in_world(play) == ["start", "boom", "on_failure"]
+
+
+def test_runtime_stop_does_not_wait_for_a_back_off() -> None:
+    class Patient(Once):
+        supervision = Restart(backoff_min_s=30)
+
+    async def play(runtime: Runtime) -> None:
+        runtime.start(Patient, []).tell("boom")
+        await asyncio.sleep(0.01)
+        assert await runtime.stop()
+        assert runtime.loop.time() < 1
+
+    in_world(play)
+
+
+def test_one_actors_failure_changes_no_other() -> None:
+    async def play(runtime: Runtime) -> None:
+        broken = [runtime.start(Fragile, []) for _ in range(10)]
+        sound = [runtime.start(Fragile, []) for _ in range(10)]
+        for ref in broken:
+            ref.tell("boom")
+        for expected in (1, 2, 3):
+            for ref in sound:
+                assert await ask(ref, "well") == expected
+
+    in_world(play)
+
+
+def test_a_watcher_receives_terminated_with_ref_and_reason() -> None:
+    async def play(runtime: Runtime) -> None:
+        watcher = runtime.start(Recorder)
+        seen = actor_of(watcher).seen
+        stopped, failed, idle = runtime.start(Recorder), runtime.start(Child, []), runtime.start(Recorder)
+        for ref in (stopped, failed, idle):
+            ref.watch(watcher)
+        await settled(runtime)
+        await stopped.stop(block=False)
+        failed.tell("boom")
+        await asyncio.sleep(1)
+        assert idle.stop_if_idle()
+        await settled(runtime)
+        assert seen == [
+            Terminated(stopped, Reason.STOPPED),
+            Terminated(failed, Reason.FAILED),
+            Terminated(idle, Reason.IDLE),
+        ]
+
+    in_world(play)
+
+
+def test_watching_the_dead_tells_at_once() -> None:
+    async def play(runtime: Runtime) -> None:
+        watcher, dead = runtime.start(Recorder), runtime.start(Recorder)
+        seen = actor_of(watcher).seen
+        await dead.stop(block=False)
+        await settled(runtime)
+        dead.watch(watcher)
+        await settled(runtime)
+        assert seen == [Terminated(dead, Reason.STOPPED)]
+        assert watched(dead) == [Reason.STOPPED]
+
+    in_world(play)
+
+
+def test_terminated_finds_room_in_a_full_inbox() -> None:
+    class Narrow(Recorder):
+        inbox_limit = 1
+
+    async def play(runtime: Runtime) -> list[Any]:
+        watcher, mortal = runtime.start(Narrow), runtime.start(Recorder)
+        await settled(runtime)
+        mortal.watch(watcher)
+        watcher.tell("full")
+        assert mortal.stop_if_idle()
+        await settled(runtime)
+        return [type(message).__name__ for message in actor_of(watcher).seen]
+
+    assert in_world(play) == ["str", "Terminated"]
+
+
+def test_unwatch_takes_a_watch_back() -> None:
+    async def play(runtime: Runtime) -> list[Any]:
+        watcher, mortal = runtime.start(Recorder), runtime.start(Recorder)
+        await settled(runtime)
+        mortal.watch(watcher)
+        mortal.unwatch(watcher)
+        assert mortal.stop_if_idle()
+        await settled(runtime)
+        return actor_of(watcher).seen
+
+    assert in_world(play) == []
+
+
+def test_watches_leave_nothing_behind_for_the_dead_on_either_side() -> None:
+    async def play(runtime: Runtime) -> None:
+        constant = runtime.start(Recorder)
+        await settled(runtime)
+        for _ in range(5):
+            passing = runtime.start(Recorder)
+            await settled(runtime)
+            constant.watch(passing)
+            passing.watch(constant)
+            assert passing.stop_if_idle()
+            await settled(runtime)
+        extras = constant.actor_inbox.extras
+        assert (extras.watchers, extras.watching) == ({}, {})
+
+    in_world(play)
+
+
+def test_one_watchers_exception_is_not_the_next_ones() -> None:
+    async def play(runtime: Runtime) -> None:
+        def fails(_end: Terminated) -> None:
+            raise RuntimeError("in the watch")
+
+        ref = runtime.start(Recorder)
+        ref.on_terminated(fails)
+        reasons = watched(ref)
+        await ref.stop(block=False)
+        await settled(runtime)
+        assert reasons == [Reason.STOPPED]
+
+    in_world(play)

@@ -1,0 +1,71 @@
+"""Where a benchmark's events come from: numbers follow the calls, whatever finishes first."""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+import pytest
+
+from bench.servers.source import GROUP, Event, Source
+
+
+class Published:
+    """Takes events, and lets later calls finish before earlier ones."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[int, list[int]] = defaultdict(list)
+        self.now = self.most = 0
+
+    async def __call__(self, events: Sequence[Event]) -> None:
+        for user, body in events:
+            found = re.search(rb'"~":(\d+),', body)
+            assert found
+            self.numbers[user].append(int(found[1]))
+        self.now += 1
+        self.most = max(self.most, self.now)
+        for _ in range(1 + self.now % 3):
+            await asyncio.sleep(0)
+        self.now -= 1
+
+    def check(self, count: int) -> None:
+        assert sum(map(len, self.numbers.values())) == count
+        for numbers in self.numbers.values():
+            assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize(("users", "in_flight"), [(3, 12), (12, 3), (7, 12)])
+def test_so_many_are_in_flight_and_each_users_numbers_follow_its_calls(users: int, in_flight: int) -> None:
+    published = Published()
+    done = asyncio.run(Source(published).feeds(users, in_flight, 0.02))
+    published.check(done["published"])
+    assert published.most == in_flight
+    if in_flight >= users:  # else the users take turns, and time may be up before everybody's
+        assert set(published.numbers) == set(range(1, users + 1))
+
+
+def test_an_open_loop_publishes_all_and_says_how_late() -> None:
+    published = Published()
+    done = asyncio.run(Source(published).feeds_rate(5, 20_000, 100))
+    published.check(100)
+    assert 0 <= done["late_p50_ms"] <= done["late_p99_ms"]
+    published = Published()
+    asyncio.run(Source(published).rate(20_000, 100))
+    published.check(100)
+    assert list(published.numbers) == [GROUP]
+
+
+def test_an_event_of_an_open_loop_does_not_wait_until_the_next_one_is_due() -> None:
+    async def main() -> None:
+        async with asyncio.timeout(10):
+            await Source(published).rate(per_s=0.001, count=1)
+
+    published = Published()
+    asyncio.run(main())
+    published.check(1)
+
+
+def test_filling_gives_every_user_the_same_numbers() -> None:
+    published = Published()
+    assert asyncio.run(Source(published).fill(3, 1, 700)) == {"published": 2100}
+    published.check(2100)

@@ -1,0 +1,53 @@
+"""The clock that command records are aged by is never ahead of true time, whatever the wall clock does."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from huahuo.eventstore.core.ages import NOTE_EVERY_MS, RESTART_STEP_MS_MAX, AgeClock, AgeNote
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def test_it_begins_with_the_wall_clock_and_moves_with_true_time() -> None:
+    clock = AgeClock(None, 1_000_000, 5.0)
+    assert clock.read(1_000_000, 5.0) == 1_000_000
+    assert clock.read(1_060_000, 65.0) == 1_060_000
+
+
+def test_a_wall_clock_that_jumps_a_week_ahead_or_back_does_not_move_it() -> None:
+    clock = AgeClock(None, 100 * DAY_MS, 0.0)
+    assert clock.read(108 * DAY_MS, 1.0) == 100 * DAY_MS + 1000
+    assert clock.read(100 * DAY_MS, 2.0) == 100 * DAY_MS + 1000
+    assert clock.read(100 * DAY_MS + 10_000, 12.0) == 100 * DAY_MS + 11_000
+
+
+def test_over_a_restart_it_moves_by_an_hour_at_most_and_never_back() -> None:
+    note = AgeNote(50 * DAY_MS, 100 * DAY_MS)
+    assert AgeClock(note, 100 * DAY_MS + 5000, 0.0).read(0, 0.0) == 50 * DAY_MS + 5000
+    assert AgeClock(note, 108 * DAY_MS, 0.0).read(0, 0.0) == 50 * DAY_MS + RESTART_STEP_MS_MAX
+    assert AgeClock(note, 92 * DAY_MS, 0.0).read(0, 0.0) == 50 * DAY_MS
+
+
+def test_it_is_noted_once_a_minute() -> None:
+    clock = AgeClock(None, DAY_MS, 0.0)
+    assert clock.note_due() is None
+    clock.read(DAY_MS + NOTE_EVERY_MS, 60.0)
+    note = clock.note_due()
+    assert note == AgeNote(DAY_MS + NOTE_EVERY_MS, DAY_MS + NOTE_EVERY_MS)
+    clock.noted(note)
+    assert clock.note_due() is None
+
+
+@given(st.lists(st.tuples(st.floats(0, 10_000), st.integers(-10 * DAY_MS, 10 * DAY_MS)), max_size=30))
+def test_it_never_goes_back_and_never_moves_faster_than_the_monotonic_clock(
+    steps: list[tuple[float, int]],
+) -> None:
+    start_ms = wall_ms = 1000 * DAY_MS
+    clock = AgeClock(None, wall_ms, 0.0)
+    monotonic_s, before = 0.0, wall_ms
+    for passed_s, jump_ms in steps:
+        monotonic_s += passed_s
+        wall_ms += jump_ms
+        now = clock.read(wall_ms, monotonic_s)
+        assert before <= now <= start_ms + monotonic_s * 1000 + 1
+        before = now

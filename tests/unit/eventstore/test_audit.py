@@ -1,0 +1,251 @@
+"""Questions to the log: who, what, when and why, with full text; and an index that keeps itself right."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.audit.index import COUNTED_MAX, Where
+from huahuo.eventstore.audit.questions import PAGE_ROWS_MAX, Audit
+from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.model import Append, NewEvent
+from tests.support.worlds.logs import MemoryEngine, append, event, looped, opened
+
+HOUR_MS = 3_600_000
+ZERO_MS = 1_790_000_000_000  # 2026-09-21T14:13:20Z
+
+
+def said(stream: str, type_: str, n: int, text: str = "", **more: str) -> Append:
+    """An event an hour after the one before."""
+    body = b'{"type":"%s","n":%d,"text":"%s"}' % (type_.encode(), n, text.encode())
+    new = NewEvent(stream, type_, body, entity=more.get("entity", ""))
+    who, command = more.get("principal", "service"), more.get("command_id", "")
+    return Append(ts_ms=ZERO_MS + n * HOUR_MS, events=(new,), principal=who, command_id=command)
+
+
+HISTORY = (
+    said(
+        "user/1", "email_added", 0, "a@example.org", entity="mailbox/1", principal="user/1", command_id="c-1"
+    ),
+    said("user/1", "check_progress", 1, "正在检查邮件", entity="mailbox/1"),
+    said("user/2", "email_added", 2, "b@example.org", entity="mailbox/2", principal="user/2"),
+    said("user/1", "check_progress", 3, "正在登录 server one", entity="mailbox/1"),
+    said("user/1", "email_deleted", 4, entity="mailbox/1", principal="user/1", command_id="c-2"),
+    said("auth", "revoked", 5, principal="user/9"),
+)
+
+
+@asynccontextmanager
+async def asked(path: Path | None = None) -> AsyncIterator[tuple[StoreLog, Audit]]:
+    """A log with `HISTORY` and an index at its head."""
+    async with opened(MemoryEngine()) as log:
+        for one in HISTORY:
+            await log.append(one)
+        audit = await Audit.open(log, path)
+        try:
+            assert await audit.catch_up()
+            yield log, audit
+        finally:
+            await audit.close()
+
+
+@pytest.mark.parametrize(
+    ("where", "positions"),
+    [
+        (Where(), [1, 2, 3, 4, 5, 6]),
+        (Where(stream="user/1"), [1, 2, 4, 5]),
+        (Where(types=("email_added", "email_deleted")), [1, 3, 5]),
+        (Where(principal="user/1"), [1, 5]),
+        (Where(entity="mailbox/1", principal="service"), [2, 4]),
+        (Where(command_id="c-2"), [5]),
+        (Where(since="2026-09-21T16:13:20.000Z"), [3, 4, 5, 6]),
+        (Where(until="2026-09-21T15:13:20.000Z"), [1, 2]),
+        (Where(since="2026-09-21T15:13:20.000Z", until="2026-09-21T16:13:20.000Z"), [2, 3]),
+        (Where(since="2027-01-01T00:00:00.000Z"), []),
+        (Where(until="2020-01-01T00:00:00.000Z"), []),
+        (Where(text="example"), [1, 3]),
+        (Where(text="example", entity="mailbox/2"), [3]),
+        (Where(text="检查"), [2]),
+        (Where(text="正在"), [2, 4]),
+        (Where(text="serv* one"), [4]),
+        (Where(text="serv"), []),
+        (Where(text="正在", since="2026-09-21T17:00:00.000Z"), [4]),
+        (Where(text="check_progress"), []),
+    ],
+    ids=lambda value: ",".join(value.described()) if isinstance(value, Where) else "",
+)
+def test_a_question_finds_what_matches_all_of_it(where: Where, positions: list[int]) -> None:
+    @looped
+    async def check() -> None:
+        async with asked() as (_, audit):
+            assert [row.position for row in (await audit.page(where)).rows] == positions
+            assert (await audit.count(where)).count == len(positions)
+
+    check()
+
+
+@looped
+async def test_a_row_says_who_what_when_and_why() -> None:
+    async with asked() as (_, audit):
+        [row] = (await audit.page(Where(command_id="c-1"))).rows
+        assert (row.stream, row.seq, row.type) == ("user/1", 1, "email_added")
+        assert (row.timestamp, row.principal) == ("2026-09-21T14:13:20.000Z", "user/1")
+        assert (row.entity, row.command_id, row.cause, row.build) == ("mailbox/1", "c-1", 0, "test-1")
+        assert bytes(row.data) == HISTORY[0].events[0].body
+
+
+@looped
+async def test_pages_follow_one_another_without_overlap_to_an_end() -> None:
+    async with asked() as (_, audit):
+        after: int | None = 0
+        pages = []
+        while after is not None:
+            page = await audit.page(Where(stream="user/1"), after=after, limit=3)
+            pages.append([row.position for row in page.rows])
+            after = page.next
+        assert pages == [[1, 2, 4], [5]]
+
+
+@looped
+async def test_a_page_is_bounded_whatever_was_asked() -> None:
+    async with asked() as (log, audit):
+        for _ in range(PAGE_ROWS_MAX):
+            await log.append(append(event()))
+        await audit.catch_up()
+        assert len((await audit.page(Where(), limit=1 << 40)).rows) == PAGE_ROWS_MAX
+
+
+@looped
+async def test_what_came_after_a_question_is_not_in_its_answer() -> None:
+    async with asked() as (_, audit):
+        assert [row.position for row in (await audit.page(Where(), upto=2)).rows] == [1, 2]
+        assert (await audit.count(Where(), upto=2)).count == 2
+
+
+@looped
+async def test_facets_tell_what_the_matches_have_in_common() -> None:
+    async with asked() as (_, audit):
+        counted = await audit.count(Where(entity="mailbox/1"))
+        assert counted.exact
+        assert counted.facets["type"] == {"check_progress": 2, "email_added": 1, "email_deleted": 1}
+        assert counted.facets["principal"] == {"user/1": 2, "service": 2}
+
+
+@looped
+async def test_counting_is_bounded_and_says_so() -> None:
+    async with asked() as (log, audit):
+        events = tuple(event("user/3") for _ in range(COUNTED_MAX + 5))
+        await log.append(append(*events))
+        await audit.catch_up()
+        counted = await audit.count(Where(stream="user/3"))
+        assert (counted.count, counted.exact) == (COUNTED_MAX, False)
+
+
+@looped
+async def test_times_are_found_also_where_the_clock_went_back() -> None:
+    async with asked() as (log, audit):
+        await log.append(said("user/3", "late", -3))  # three hours before the first, at the log's end
+        await audit.catch_up()
+        await log.append(said("user/3", "later", 9))
+        await audit.catch_up()
+        early = Where(until="2026-09-21T13:00:00.000Z")
+        assert [row.position for row in (await audit.page(early)).rows] == [7]
+        recent = Where(since="2026-09-21T19:00:00.000Z")
+        assert [row.position for row in (await audit.page(recent)).rows] == [6, 8]
+
+
+@looped
+async def test_a_search_that_holds_no_word_is_refused() -> None:
+    async with asked() as (_, audit):
+        with pytest.raises(ValueError, match="no word"):
+            await audit.page(Where(text="--"))
+
+
+@looped
+async def test_the_index_goes_on_where_it_was_and_takes_nothing_twice(tmp_path: Path) -> None:
+    async with asked(tmp_path / "audit.db") as (log, audit):
+        await log.append(said("user/1", "email_added", 9, "more"))
+        other = await Audit.open(log, tmp_path / "audit.db")  # another process at the same time
+        assert await other.behind() == 1
+        await other.catch_up()
+        await audit.catch_up()
+        assert (await audit.count(Where())).count == 7
+        assert (await other.count(Where(text="more"))).count == 1
+        await other.close()
+
+
+@looped
+async def test_the_index_is_brought_forward_in_bounded_steps() -> None:
+    async with asked() as (log, audit):
+        await log.append(append(*(event() for _ in range(2500))))
+        told: list[tuple[int, int]] = []
+        assert not await audit.catch_up(1000, told=lambda at, upto: told.append((at, upto)))
+        assert (await audit.behind(), told) == (1500, [(1006, 2506)])
+        assert await audit.catch_up()
+
+
+@looped
+async def test_an_index_of_another_history_is_made_anew(tmp_path: Path) -> None:
+    async with asked(tmp_path / "audit.db"):
+        pass
+    async with opened(MemoryEngine(seed=2)) as log:
+        await log.append(append(event("user/5")))
+        audit = await Audit.open(log, tmp_path / "audit.db")
+        await audit.catch_up()
+        assert [row.stream for row in (await audit.page(Where())).rows] == ["user/5"]
+        assert (await audit.count(Where(text="example"))).count == 0
+        await audit.close()
+
+
+@pytest.mark.parametrize("damage", [b"no database at all", b"", b"SQLite format 3\x00" + bytes(2000)])
+def test_an_index_that_cannot_be_read_is_made_anew(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "audit.db").write_bytes(damage)
+
+    @looped
+    async def check() -> None:
+        async with asked(tmp_path / "audit.db") as (_, audit):
+            assert (await audit.count(Where())).count == len(HISTORY)
+
+    check()
+    assert (tmp_path / "audit.db").stat().st_mode & 0o777 == 0o600
+
+
+@looped
+async def test_a_copied_index_that_lacks_a_row_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    async with asked(path) as (log, audit):
+        whole = await Audit.open(log, path, copied=True)
+        assert await whole.behind() == 0
+        await whole.close()
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("DELETE FROM event WHERE position = 3")
+        torn = await Audit.open(log, path, copied=True)
+        assert await torn.behind() == len(HISTORY)
+        await torn.catch_up()
+        assert (await torn.count(Where())).count == len(HISTORY)
+        await torn.close()
+        del audit
+
+
+@looped
+async def test_what_is_pruned_from_the_log_leaves_the_index_too() -> None:
+    async with asked() as (log, audit):
+        policy = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
+        assert await compact(log, policy, MemoryEngine().ambient, "") == 1
+        await audit.catch_up()
+        assert [row.position for row in (await audit.page(Where(types=("check_progress",)))).rows] == [4]
+        assert (await audit.count(Where(text="检查邮件"))).count == 0
+        assert (await audit.count(Where(text="正在"))).count == 1
+
+
+@looped
+async def test_a_secret_that_another_program_wrote_is_neither_shown_nor_found() -> None:
+    async with asked() as (log, audit):
+        await log.append(append(event("user/1", b'{"type":"t","password":"geheim"}')))
+        await audit.catch_up()
+        row = (await audit.page(Where(), after=6)).rows[0]
+        assert bytes(row.data) == b'{"type":"t","password":"[sealed]"}'
+        assert (await audit.count(Where(text="geheim"))).count == 0

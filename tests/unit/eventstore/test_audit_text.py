@@ -1,0 +1,45 @@
+"""What the audit index shows and how it searches."""
+
+import pytest
+
+from huahuo.eventstore.audit.text import match_of, shown, words_of
+
+
+@pytest.mark.parametrize("name", ["password", "refresh_token", "client_secret"])
+def test_a_field_that_is_named_like_a_secret_is_shown_as_sealed(name: str) -> None:
+    text, value = shown(b'{"type":"t","deep":[{"%s":"geheim"}]}' % name.encode())
+    assert "geheim" not in text
+    assert value == {"type": "t", "deep": [{name: "[sealed]"}]}
+
+
+def test_a_body_without_such_a_field_is_shown_as_it_is() -> None:
+    assert shown(b'{"type": "t",  "n":1}')[0] == '{"type": "t",  "n":1}'
+
+
+def test_a_body_that_is_no_json_is_shown_all_the_same() -> None:
+    assert shown(b"\xff{")[1] == {"unreadable": "\ufffd{"}
+
+
+def test_values_are_searched_and_names_are_not() -> None:
+    body = {"type": "t", "timestamp": "2026", "subject": "Hello", "n": 75, "to": {"a": ["x", None, True]}}
+    assert words_of(body) == "Hello 75 x"
+    assert words_of([1]) == ""
+
+
+def test_each_chinese_character_is_a_word() -> None:
+    assert words_of({"message": "正在检查 15"}).split() == ["正", "在", "检", "查", "15"]
+
+
+def test_all_words_must_be_there_and_chinese_ones_as_phrases() -> None:
+    assert match_of("hello wor*") == '"hello" AND "wor" *'
+    assert match_of("检查").split() == ['"', "检", "查", '"']
+
+
+def test_operators_of_the_search_engine_are_only_words() -> None:
+    assert match_of('a" OR NOT b) NEAR(') == '"a " AND "OR" AND "NOT" AND "b)" AND "NEAR("'
+
+
+@pytest.mark.parametrize("text", ["", "  ", "*", '" - "', "x" * 1001])
+def test_a_search_for_nothing_or_too_much_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="text"):
+        match_of(text)

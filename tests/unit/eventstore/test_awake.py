@@ -1,0 +1,238 @@
+"""A process that did not run finds its deadlines moved, its peers pinged, and nobody judged yet."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from huahuo.actors import LoopActor, Runtime, ask
+from huahuo.actors.actor.errors import AskTimeout
+from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
+from huahuo.eventstore.awake import AwakeAmbient
+from huahuo.eventstore.deadline import Deadline
+from huahuo.mailcheck.imap.client import ImapClient
+from huahuo.mailcheck.imap.stream import ImapStream
+from huahuo.mailcheck.servers.faults import TimedOut
+from huahuo.transport.access.revocations import Revocations
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.frames import PING
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.fast_handshake import Greeting
+from huahuo.transport.server.hub import Hub
+from huahuo.transport.server.lobby import Lobby
+from huahuo.transport.session.outputs import Now
+from tests.support.drivers.session import Driver
+from tests.support.models.faulty_log import faulty_log
+from tests.support.worlds.services import Recorder
+from tests.support.worlds.virtual_loop import run_virtual, virtual_loop
+
+STEP_S = 0.1
+
+
+class LoopAmbient(SystemAmbient):
+    """The loop's clock, which a test may let jump."""
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+@contextlib.asynccontextmanager
+async def wheel(**limits: float) -> AsyncIterator[AwakeAmbient]:
+    """A clock and the hub that says when it turns."""
+    awake = AwakeAmbient(LoopAmbient(), **limits)
+    hub = Hub(await faulty_log(), awake, revocations=Revocations(), awake=awake)
+    await hub.start()
+    yield awake
+    await hub.stop()
+
+
+def turned(clock: FakeAmbient, awake: AwakeAmbient, *steps_s: float) -> float:
+    """The wheel turns after each of these times; what the clock says then."""
+    for step_s in steps_s:
+        clock.advance(step_s)
+        awake.expect(STEP_S)
+    return awake.monotonic_s()
+
+
+def test_the_clock_leaves_out_lateness_of_more_than_a_second() -> None:
+    clock = FakeAmbient()
+    awake = AwakeAmbient(clock)
+    awake.expect(STEP_S)
+    assert turned(clock, awake, 0.1, 1.0, 0.1) == pytest.approx(1.2)
+    assert turned(clock, awake, 70.1) == pytest.approx(1.3)
+    assert awake.slept_s() == pytest.approx(70.0)
+
+
+def test_who_reads_the_clock_before_the_wheel_turns_sees_no_sleep_either() -> None:
+    clock = FakeAmbient()
+    awake = AwakeAmbient(clock)
+    awake.expect(STEP_S)
+    clock.advance(30.1)
+    assert awake.monotonic_s() == pytest.approx(0.1)
+    assert turned(clock, awake, 0.0) == pytest.approx(0.1)
+
+
+def test_a_wheel_that_is_always_late_cannot_hold_the_clock_for_ever() -> None:
+    clock = FakeAmbient()
+    awake = AwakeAmbient(clock, slept_s_max=60)
+    awake.expect(STEP_S)
+    turned(clock, awake, *[5.1] * 40)
+    assert awake.slept_s() == pytest.approx(60)
+    turned(clock, awake, 0.1, 50.1)
+    assert awake.slept_s() == pytest.approx(110), "once it was on time, a sleep counts again"
+
+
+def test_before_the_first_and_behind_the_last_turn_nothing_is_late() -> None:
+    clock = FakeAmbient()
+    awake = AwakeAmbient(clock)
+    clock.advance(100)
+    assert awake.monotonic_s() == pytest.approx(100)
+
+
+def test_a_deadline_moves_by_what_the_process_slept() -> None:
+    async def main() -> None:
+        async with wheel() as awake:
+            loop = virtual_loop()
+            began_s = loop.time()
+            loop.call_later(5, loop.sleep_through, 100)
+            with pytest.raises(TimeoutError):
+                async with Deadline(awake, 10) as deadline:
+                    await loop.create_future()
+            assert deadline.expired()
+            assert loop.time() - began_s == pytest.approx(110, abs=2 * STEP_S)
+
+    run_virtual(main())
+
+
+def test_without_a_sleep_a_deadline_is_a_timeout() -> None:
+    async def main() -> None:
+        async with wheel() as awake:
+            loop = virtual_loop()
+            began_s = loop.time()
+            with pytest.raises(TimeoutError):  # noqa: PT012  the second sleep must raise, not the first
+                async with Deadline(awake, None) as deadline:
+                    await asyncio.sleep(100)
+                    deadline.restart(10)
+                    await loop.create_future()
+            assert loop.time() - began_s == pytest.approx(110)
+
+    run_virtual(main())
+
+
+class Slow(LoopActor):
+    """Answers after ten seconds."""
+
+    async def on_receive(self, message: Any) -> Any:
+        await asyncio.sleep(message)
+        return "done"
+
+
+def test_an_ask_is_not_given_up_for_a_sleep() -> None:
+    async def main() -> None:
+        async with wheel() as awake:
+            runtime = Runtime(virtual_loop(), ambient=awake)
+            ref = runtime.start(Slow)
+            virtual_loop().call_later(1, virtual_loop().sleep_through, 8)
+            assert await ask(ref, 10, timeout_s=5) == "done", "2 s of 10 were awake"
+            with pytest.raises(AskTimeout):
+                await ask(ref, 10, timeout_s=5)
+            await runtime.stop()
+
+    run_virtual(main())
+
+
+def test_an_answer_that_came_while_the_process_slept_is_no_timeout_of_the_mail_server() -> None:
+    async def main() -> None:
+        async with wheel() as awake:
+            loop = virtual_loop()
+            stream = ImapStream("mail.example", ssl.create_default_context(), public=False)
+            client = ImapClient(stream, awake, command_timeout_s=30, fetch_timeout_s=30)
+
+            def stopped_and_continued() -> None:
+                loop.sleep_through(3600)
+                loop.call_later(0.01, stream.data_received, b"* OK hello\r\n")
+
+            loop.call_later(1, stopped_and_continued)
+            await client.greet()
+            with pytest.raises(TimedOut):
+                await client.greet()
+
+    run_virtual(main())
+
+
+class Deaf:
+    """A greeter that takes over no socket."""
+
+    def spoke(self, greeting: Greeting, data: bytes) -> None:
+        pass
+
+
+class Socket:
+    """A transport that notes its end."""
+
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_a_socket_in_the_lobby_is_not_cut_off_for_a_sleep() -> None:
+    async def main() -> None:
+        async with wheel() as awake:
+            lobby = Lobby(8, 10, awake.slept_s)
+            greeting, socket = Greeting(Deaf(), lobby), Socket()
+            greeting.connection_made(socket)  # type: ignore[arg-type]
+            await asyncio.sleep(5)
+            virtual_loop().sleep_through(100)
+            await asyncio.sleep(4.5)
+            assert not socket.aborted
+            await asyncio.sleep(1)
+            assert socket.aborted
+
+    run_virtual(main())
+
+
+def test_after_a_sleep_the_first_turn_of_the_wheel_wakes_everybody_and_the_next_one_judges() -> None:
+    async def main() -> None:
+        awake = AwakeAmbient(LoopAmbient())
+        hub = Hub(await faulty_log(), awake, revocations=Revocations(), awake=awake)
+        await hub.start()
+        everybody = [Recorder() for _ in range(30)]
+        for one in everybody:
+            hub.opened(one)
+        await asyncio.sleep(3)
+        for one in everybody:
+            one.ticks.clear()
+        virtual_loop().sleep_through(500)
+        await asyncio.sleep(0.85)
+        assert all(len(one.wakes) == 1 and not one.ticks for one in everybody)
+        await asyncio.sleep(1)
+        assert all(len(one.wakes) == 1 and len(one.ticks) == 1 for one in everybody)
+        assert all(one.ticks[0] < 6 for one in everybody), "on the clock without the sleep"
+        await hub.stop()
+
+    run_virtual(main())
+
+
+def test_a_connection_that_wakes_is_pinged_and_has_a_heartbeat_to_answer() -> None:
+    driver = Driver(settings=TransportSettings(heartbeat_s=30, ack_timeout_s=600))
+    driver.login()
+    at = Now(driver.now.s + 59, driver.now.ms)
+    assert PING in driver.session.wake_up(at)
+    driver.session.tick(Now(at.s + 29, at.ms))
+    assert not driver.session.closed
+    driver.session.tick(Now(at.s + 31, at.ms))
+    assert driver.session.closed
+
+
+def test_nobody_is_judged_at_the_moment_of_waking() -> None:
+    driver = Driver(settings=TransportSettings(auth_timeout_s=10))
+    late = Now(driver.now.s + 100, driver.now.ms)
+    driver.session.wake_up(late)
+    assert not driver.session.closed
+    driver.carry_out(driver.session.tick(late))
+    assert driver.closed is not None
+    assert driver.closed.code == CloseCode.AUTH_TIMEOUT

@@ -1,0 +1,101 @@
+"""The hash chain and blobs: what they notice."""
+
+import hashlib
+
+import msgspec
+import pytest
+import zstandard
+
+from huahuo.eventstore.blobs import blob_id, pack, unpack
+from huahuo.eventstore.core.chain import GENESIS, check, relink
+from huahuo.eventstore.errors import Damaged, EventStoreError
+from huahuo.eventstore.model import StoredEvent
+
+
+def history(count: int) -> list[StoredEvent]:
+    events: list[StoredEvent] = []
+    chain = GENESIS
+    for n in range(1, count + 1):
+        bare = StoredEvent(n, "a", n, "t", b"%d" % n, 1, n, "e", "user/1", "c", 0, "b", b"")
+        chain = relink(chain, bare)
+        events.append(msgspec.structs.replace(bare, chain=chain))
+    return events
+
+
+def test_the_formula_is_the_documented_one() -> None:
+    [event] = history(1)
+    array = [1, "a", 1, "t", b"1", 1, 1, "e", "user/1", "c", 0, "b"]
+    data = bytes(32) + msgspec.msgpack.encode(array)
+    assert event.chain == hashlib.blake2b(data, digest_size=32).digest()
+
+
+def test_the_chain_of_a_known_history_is_the_one_that_stands_in_logs_since_long() -> None:
+    """Pinned: what is written once must verify for ever, whatever encodes or hashes it."""
+    body = '{"type":"email_added","email":"ü@例.cn"}'.encode()
+    one = StoredEvent(
+        1, "user/42", 1, "email_added", body, 2, 1_790_000_000_123, "mailbox/7", "user/42", "c-1", 0, "0.1.0",
+        b"",
+    )  # fmt: skip
+    far = StoredEvent(
+        70_000, "group/ops", 300, "n", b"x" * 300, 1, 2**53 - 1, "", "", "", 69_999, "y" * 40, b""
+    )
+    chain = relink(GENESIS, one)
+    assert chain.hex() == "53dcd34d3d2427462b7e0426323bb8e86d5c96ccd36b05a502654623b20d7f17"
+    assert relink(chain, far).hex() == "5469aa1cb5676ae8687beada0ec5299713e2ca1960f8064c2705b98b9dc1ee02"
+
+
+def test_an_untouched_history_passes_and_gives_its_last_chain() -> None:
+    events = history(20)
+    assert check(GENESIS, 0, {}, events) == events[-1].chain
+    assert check(events[9].chain, 10, {}, events[10:]) == events[-1].chain
+    assert check(GENESIS, 0, {}, []) == GENESIS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stream": "b"}, {"type": "u"}, {"body": b"x"}, {"version": 2}, {"ts_ms": 0}, {"entity": "f"},
+        {"principal": "user/2"}, {"command_id": "d"}, {"cause": 1}, {"build": "c"}, {"chain": bytes(32)},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_a_change_of_any_field_is_found_at_its_position(change: dict[str, object]) -> None:
+    events = history(20)
+    events[7] = msgspec.structs.replace(events[7], **change)
+    with pytest.raises(Damaged) as caught:
+        check(GENESIS, 0, {}, events)
+    assert caught.value.position == 8
+
+
+def test_a_missing_event_is_found_at_its_position() -> None:
+    events = history(20)
+    del events[7]
+    with pytest.raises(Damaged) as caught:
+        check(GENESIS, 0, {}, events)
+    assert caught.value.position == 8
+
+
+def test_a_seq_that_jumps_is_found() -> None:
+    bare = StoredEvent(2, "a", 3, "t", b"", 1, 0, "", "", "", 0, "b", b"")
+    [first] = history(1)
+    jumped = msgspec.structs.replace(bare, chain=relink(first.chain, bare))
+    with pytest.raises(Damaged, match="from seq 1 to 3"):
+        check(GENESIS, 0, {}, [first, jumped])
+
+
+def test_a_blob_comes_back_as_it_went() -> None:
+    for data in (b"", b"x", b"mail\r\n" * 10_000, bytes(range(256))):
+        assert unpack(pack(data)) == data
+    assert len(pack(b"mail\r\n" * 10_000)) < 200
+    assert len(blob_id(b"x")) == 64
+
+
+def test_a_blob_that_would_unfold_beyond_the_limit_is_refused() -> None:
+    with pytest.raises(EventStoreError, match="larger"):
+        unpack(zstandard.compress(bytes(2_000_000)), bytes_max=1_000_000)
+
+
+@pytest.mark.parametrize("data", [b"", b"not zstd", zstandard.compress(b"x" * 1000)[:-3]])
+def test_a_blob_that_is_not_readable_is_an_error(data: bytes) -> None:
+    with pytest.raises(EventStoreError, match="readable"):
+        unpack(data)

@@ -1,0 +1,211 @@
+"""What a damaged row does: it is refused by a typed error with its place, and nothing else is."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.errors import Corrupt, Lost
+from huahuo.eventstore.model import LOG_STREAM, Append, CommandKey, CommandRecord, Keyframe, NewEvent, RowPut
+from huahuo.eventstore.sqlite.damage import find_damage
+from huahuo.eventstore.sqlite.mark import MARK
+from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
+from huahuo.eventstore.sqlite.rebuild import rebuild
+from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.worlds.logs import MASTER_KEY, looped
+
+
+async def opened(directory: Path, *, accept_loss: bool = False) -> SqliteLog:
+    return await SqliteLog.open(
+        directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b", accept_loss=accept_loss
+    )
+
+
+async def filled(directory: Path) -> None:
+    log = await opened(directory)
+    for n in range(3):
+        events = [NewEvent(stream, "t", b'{"%s":%d}' % (stream.encode(), n)) for stream in ("a", "b")]
+        await log.append(
+            Append(
+                ts_ms=0,
+                events=tuple(events),
+                rows=(RowPut("table", "part", b"%d" % n, b"value %d" % n),),
+                command=CommandRecord(CommandKey("user/1", "c", f"{n}"), b"f", b'{"n":%d}' % n),
+            )
+        )
+        await log.put_keyframe(Keyframe("a", "fold", "f", n + 1, b"state %d" % n))
+    await log.append(Append(ts_ms=0, events=(NewEvent("c", "t", b"{}"),) * 1000))
+    await log.close()
+
+
+def changed(directory: Path, statement: str) -> Path:
+    with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
+        assert connection.execute(statement).rowcount == 1
+    return directory
+
+
+@looped
+async def test_a_place_that_leads_to_another_stream_is_refused_and_found_and_mended(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    changed(tmp_path, "UPDATE seq_index SET position = 4 WHERE position = 3")
+    log = await opened(tmp_path)
+    for read in (log.read("a", 0, events_max=9), log.read("a", 1, events_max=9)):
+        with pytest.raises(Corrupt, match="stream a"):
+            await read
+    with pytest.raises(Corrupt, match="stream a"):
+        await log.read_joined("a", 1, events_max=9)
+    assert [event.body for event in await log.read("b", 0, events_max=9)] == [
+        b'{"b":0}', b'{"b":1}', b'{"b":2}',
+    ]  # fmt: skip
+    assert (await log.probe() or "").startswith("stream a is damaged")
+    await log.close()
+    assert [damage.can_rebuild for damage in find_damage(tmp_path / DATABASE)] == [True] * 2
+    rebuild(tmp_path)
+    assert find_damage(tmp_path / DATABASE) == []
+    log = await opened(tmp_path)
+    assert len(await log.read("a", 0, events_max=9)) == 3
+    await log.close()
+
+
+@looped
+async def test_a_body_of_another_event_is_refused_and_stays_so_after_a_rebuild(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    changed(tmp_path, "UPDATE event SET body = CAST('{\"a\":7}' AS BLOB) WHERE position = 3")
+    for _ in range(2):
+        log = await opened(tmp_path)
+        with pytest.raises(Corrupt, match="stream a") as caught:
+            await log.read("a", 0, events_max=9)
+        assert caught.value.position == 3
+        with pytest.raises(Corrupt, match="stream a"):
+            await log.read_joined("a", 0, events_max=9)
+        assert len(await log.read("b", 0, events_max=9)) == 3, "the link behind it is whole"
+        await log.close()
+        rebuild(tmp_path)
+
+
+@looped
+async def test_a_page_whose_checksum_alone_is_damaged_is_served_by_the_chain_and_reported(
+    tmp_path: Path,
+) -> None:
+    await filled(tmp_path)
+    changed(tmp_path, "UPDATE seq_index SET crc = crc + 1 WHERE position = 5")
+    log = await opened(tmp_path)
+    joined = await log.read_joined("a", 0, events_max=9)
+    assert joined is not None
+    assert joined.bodies == b'{"a":0},{"a":1},{"a":2}'
+    assert list(log.corruption.places) == ["index of stream a"]
+    await log.close()
+
+
+@looped
+async def test_a_value_in_the_row_of_another_is_refused(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    for table in ("projection", "command"):
+        value = "value" if table == "projection" else "reply"
+        changed(
+            tmp_path,
+            f"UPDATE {table} SET ({value}, crc) = (SELECT {value}, crc FROM {table} WHERE rowid = 1)"
+            " WHERE rowid = 2",
+        )
+    log = await opened(tmp_path)
+    with pytest.raises(Corrupt, match="projection row table part"):
+        await log.row("table", "part", b"1")
+    with pytest.raises(Corrupt, match="projection row"):
+        await log.rows("table", "part", limit=9)
+    with pytest.raises(Corrupt, match="command record user/1 c 1"):
+        await log.command(CommandKey("user/1", "c", "1"))
+    with pytest.raises(Corrupt, match="command record"):
+        await log.append(Append(ts_ms=0, command=CommandRecord(CommandKey("user/1", "c", "1"), b"f", b"{}")))
+    assert await log.row("table", "part", b"0") == b"value 0"
+    await log.close()
+
+
+@looped
+async def test_a_damaged_keyframe_counts_as_none_and_is_reported(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    changed(tmp_path, "UPDATE keyframe SET seq = 9 WHERE seq = 3")
+    changed(tmp_path, "UPDATE keyframe SET seq = 3 WHERE seq = 2")
+    log = await opened(tmp_path)
+    assert await log.keyframe("a", "fold", "f") is None
+    assert list(log.corruption.places) == ["keyframe a fold f"]
+    await log.close()
+    rebuild(tmp_path)
+    assert find_damage(tmp_path / DATABASE) == []
+
+
+@looped
+async def test_a_log_whose_counter_is_damaged_is_not_opened(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    log.take("mailbox", 7)
+    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
+    await log.close()
+    changed(tmp_path, "UPDATE counter SET next = 2")
+    with pytest.raises(Corrupt, match="counter mailbox"):
+        await opened(tmp_path)
+
+
+@looped
+async def test_a_link_is_told_only_if_its_event_fits_the_chain(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    log = await opened(tmp_path)
+    places = [("a", 1), ("b", 1), ("a", 2), (LOG_STREAM, 4)]
+    whole = await log.links(places)
+    assert all(whole)
+    await log.close()
+    changed(tmp_path, "UPDATE event SET chain = zeroblob(32) WHERE position = 3")
+    changed(tmp_path, "UPDATE seq_index SET position = 5 WHERE position = 2")
+    log = await opened(tmp_path)
+    assert await log.links(places) == [whole[0], None, None, whole[3]]
+    assert list(log.corruption.places) == ["stream a"]
+    await log.close()
+
+
+@looped
+async def test_nothing_is_rebuilt_of_a_log_that_lost_its_end(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    lost = tmp_path / "lost"
+    shutil.copytree(tmp_path, lost)
+    log = await opened(tmp_path)
+    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
+    await log.close()
+    (lost / MARK).write_bytes((tmp_path / MARK).read_bytes())
+    before = (lost / DATABASE).read_bytes()
+    with pytest.raises(Lost):
+        rebuild(lost)
+    assert (lost / DATABASE).read_bytes() == before
+
+
+@looped
+async def test_an_accepted_loss_does_not_hide_a_damaged_counter(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    log.take("mailbox", 7)
+    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
+    await log.close()
+    lost = tmp_path / "lost"
+    shutil.copytree(tmp_path, lost)
+    log = await opened(tmp_path)
+    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
+    await log.close()
+    (lost / MARK).write_bytes((tmp_path / MARK).read_bytes())
+    changed(lost, "UPDATE counter SET next = 2")
+    with pytest.raises(Corrupt, match="counter mailbox"):
+        await opened(lost, accept_loss=True)
+    with pytest.raises(Lost):
+        await opened(lost)
+
+
+@looped
+async def test_counters_that_were_moved_on_fit_their_checksums(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    log.take("mailbox", 7)
+    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
+    await log.close()
+    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM event")
+    log = await opened(tmp_path, accept_loss=True)
+    assert log.take("mailbox") == 8 + LOSS_STRIDE
+    await log.close()
+    assert [damage.text for damage in find_damage(tmp_path / DATABASE) if "counter" in damage.text] == []

@@ -1,0 +1,132 @@
+"""Turns at an executor: a user's thousand reads are a user's matter."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from huahuo.eventstore.core.fair_executor import FairExecutor, acting_for
+from huahuo.eventstore.errors import QueueFull
+from tests.support.worlds.logs import looped
+
+
+class SlowExecutor:
+    """Runs each job when it is let go; `begun` counts the jobs that it was handed."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.begun = 0
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        self.begun += 1
+        await self.release.wait()
+        return job()
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+class Jobs:
+    """Jobs of users over a `FairExecutor`; `ran` are the users in the order in which their jobs ran."""
+
+    def __init__(self, **bounds: int) -> None:
+        self.slow = SlowExecutor()
+        self.fair = FairExecutor(self.slow, at_once=1, **bounds)
+        self.ran: list[str] = []
+
+    def start(self, user: str, count: int = 1) -> list[asyncio.Task[None]]:
+        return [asyncio.ensure_future(self._one(user)) for _ in range(count)]
+
+    async def _one(self, user: str) -> None:
+        with acting_for(user):
+            await self.fair.run(partial(self.ran.append, user))
+
+
+@looped
+async def test_a_backlog_delays_another_users_job_by_one() -> None:
+    jobs = Jobs()
+    tasks = jobs.start("user/1", 50)
+    await settle()
+    tasks += jobs.start("user/2")
+    await settle()
+    assert (jobs.slow.begun, jobs.fair.waiting) == (1, 50)
+    jobs.slow.release.set()
+    await asyncio.gather(*tasks)
+    assert jobs.ran.index("user/2") <= 2
+    assert (jobs.fair.waiting, len(jobs.ran)) == (0, 51)
+
+
+@looped
+async def test_a_user_with_too_many_jobs_waiting_is_refused_and_others_are_not() -> None:
+    jobs = Jobs(waiting_per_user_max=3)
+    tasks = jobs.start("user/1", 4)
+    await settle()
+    with pytest.raises(QueueFull, match=r"user/1 .* try again later"):
+        await jobs.start("user/1")[0]
+    tasks += jobs.start("user/2", 3)
+    await settle()
+    jobs.slow.release.set()
+    await asyncio.gather(*tasks)
+    assert jobs.fair.refused == 1
+
+
+@looped
+async def test_where_all_together_have_too_much_waiting_a_user_still_has_an_even_share() -> None:
+    jobs = Jobs(waiting_per_user_max=10, waiting_max=6)
+    tasks = jobs.start("user/1", 7)
+    await settle()
+    [another] = jobs.start("user/1")
+    await settle()
+    assert isinstance(another.exception(), QueueFull)
+    tasks += jobs.start("user/2", 3)
+    await settle()
+    assert jobs.fair.waiting == 9
+    jobs.slow.release.set()
+    await asyncio.gather(*tasks)
+
+
+@looped
+async def test_the_services_own_jobs_are_never_refused() -> None:
+    jobs = Jobs(waiting_per_user_max=1, waiting_max=1)
+    tasks = [asyncio.ensure_future(jobs.fair.run(lambda: None)) for _ in range(20)]
+    await settle()
+    jobs.slow.release.set()
+    await asyncio.gather(*tasks)
+
+
+@looped
+async def test_a_task_made_while_acting_for_a_user_asks_for_itself() -> None:
+    jobs = Jobs(waiting_per_user_max=1)
+    with acting_for("user/1"):
+        tasks = [asyncio.ensure_future(jobs.fair.run(lambda: None)) for _ in range(9)]
+    await settle()
+    jobs.slow.release.set()
+    await asyncio.gather(*tasks)
+    assert jobs.fair.refused == 0
+
+
+@pytest.mark.parametrize("called", [False, True], ids=["while it waits", "just after its turn came"])
+def test_one_who_gives_up_leaves_no_trace(called: bool) -> None:
+    @looped
+    async def main() -> None:
+        jobs = Jobs()
+        [first] = jobs.start("user/1")
+        await settle()
+        [waiting] = jobs.start("user/2")
+        await settle()
+        if called:
+            jobs.slow.release.set()
+            await first
+        waiting.cancel()
+        await settle()
+        jobs.slow.release.set()
+        await asyncio.gather(*jobs.start("user/3", 3))
+        assert (jobs.fair.waiting, jobs.fair._free, dict(jobs.fair._lines)) == (0, 1, {})
+
+    main()

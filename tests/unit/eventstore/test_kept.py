@@ -1,0 +1,187 @@
+"""What clients name themselves is bounded on disk: command records and acks, per user and for all."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.core.kept import AckClients, KeptLimits
+from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Duplicate
+from huahuo.eventstore.sqlite import store
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.worlds.logs import MASTER_KEY, looped
+
+DAY_S = 24 * 3600.0
+
+
+async def opened(
+    directory: Path, limits: KeptLimits | None = None, ambient: FakeAmbient | None = None
+) -> SqliteLog:
+    return await SqliteLog.open(
+        directory,
+        ambient=ambient or FakeAmbient(1),
+        master_key=MASTER_KEY,
+        build="b",
+        limits=limits or KeptLimits(),
+    )
+
+
+def command(user: str, id_: str) -> Append:
+    record = CommandRecord(CommandKey(user, "dev", id_), b"f", b"{}")
+    return Append(ts_ms=0, command=record, command_id=id_)
+
+
+class Jumping(FakeAmbient):
+    """A wall clock that can be set."""
+
+    jump_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.jump_ms
+
+
+@looped
+@pytest.mark.parametrize("days", [8, 400, -8])
+async def test_a_wall_clock_that_jumps_forgets_no_command(tmp_path: Path, days: int) -> None:
+    ambient = Jumping(1)
+    log = await opened(tmp_path, ambient=ambient)
+    await log.append(command("u", "first"))
+    ambient.jump_ms = days * int(DAY_S) * 1000
+    for number in range(5):
+        ambient.advance(120)
+        await log.append(command("u", f"later-{number}"))
+    assert isinstance(await log.append(command("u", "first")), Duplicate)
+    await log.close()
+    log = await opened(tmp_path, ambient=ambient)
+    await log.append(command("u", "after the restart"))
+    assert isinstance(await log.append(command("u", "first")), Duplicate)
+    await log.close()
+
+
+@looped
+async def test_records_are_forgotten_after_eight_days_of_true_time(tmp_path: Path) -> None:
+    ambient = FakeAmbient(1)
+    log = await opened(tmp_path, ambient=ambient)
+    await log.append(command("u", "first"))
+    ambient.advance(7 * DAY_S)
+    await log.append(command("u", "later"))
+    assert log.command_records == 2
+    ambient.advance(DAY_S + 5)
+    await log.append(command("u", "last"))
+    assert log.command_records == 2
+    assert not isinstance(await log.append(command("u", "first")), Duplicate)
+    await log.close()
+
+
+@looped
+@pytest.mark.parametrize("commands_a_second", [100, 400])
+async def test_forgetting_keeps_up_with_connections_that_never_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands_a_second: int
+) -> None:
+    """Records of ten seconds ago are forgotten; no more than that and one pause are ever there."""
+    monkeypatch.setattr(store, "COMMANDS_KEPT_MS", 10_000)
+    ambient = FakeAmbient(1)
+    log = await opened(tmp_path, ambient=ambient)
+    most = 0
+    for second in range(25):
+        for tenth in range(10):
+            ambient.advance(0.1)
+            asked = [f"{second}-{tenth}-{number}" for number in range(commands_a_second // 10)]
+            await asyncio.gather(*(log.append(command(f"u{len(id_)}", id_)) for id_ in asked))
+        most = max(most, log.command_records)
+    assert 10 * commands_a_second <= most <= 13 * commands_a_second
+    await log.close()
+
+
+@looped
+async def test_a_user_that_sends_too_many_commands_loses_its_own_oldest_records(tmp_path: Path) -> None:
+    log = await opened(tmp_path, KeptLimits(command_records_per_user=50))
+    for number in range(20):
+        await log.append(command("quiet", f"q{number}"))
+    for number in range(300):
+        await log.append(command("loud", f"l{number}"))
+    assert log.command_records <= 20 + 51
+    for number in range(20):
+        assert isinstance(await log.append(command("quiet", f"q{number}")), Duplicate)
+    for number in range(251, 300):
+        assert isinstance(await log.append(command("loud", f"l{number}")), Duplicate)
+    await log.close()
+
+
+@looped
+async def test_all_records_together_are_bounded_also_after_a_restart(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    for number in range(200):
+        await log.append(command(f"u{number}", "c"))
+    await log.close()
+    log = await opened(tmp_path, KeptLimits(command_records_max=100))
+    for number in range(10):
+        await log.append(command("late", f"{number}"))
+    assert log.command_records <= 101
+    assert isinstance(await log.append(command("late", "0")), Duplicate)
+    assert isinstance(await log.append(command("u199", "c")), Duplicate)
+    await log.close()
+
+
+def ack(user: str, client: str, seq: int = 1) -> Ack:
+    return Ack(user, client, f"user/{user}", seq)
+
+
+@looped
+async def test_of_a_user_with_too_many_clients_the_longest_unused_is_forgotten(tmp_path: Path) -> None:
+    log = await opened(tmp_path, KeptLimits(ack_clients_per_user=3))
+    await log.save_acks([ack("1", "a"), ack("1", "b"), ack("1", "c"), ack("2", "a")])
+    await log.save_acks([ack("1", "a", 2)])
+    await log.save_acks([ack("1", "d")])
+    assert {one.client for one in await log.acks("1")} == {"a", "c", "d"}
+    assert {one.client for one in await log.acks("2")} == {"a"}
+    assert log.ack_clients == 4
+    await log.close()
+    log = await opened(tmp_path, KeptLimits(ack_clients_per_user=3))
+    assert log.ack_clients == 4
+    await log.save_acks([ack("1", f"new-{number}") for number in range(100)])
+    assert len(await log.acks("1")) == 3
+    await log.close()
+
+
+def test_clients_of_all_users_together_are_bounded() -> None:
+    clients = AckClients(KeptLimits(ack_clients_max=2))
+    assert clients.use("1", "a") == []
+    assert clients.use("2", "a") == []
+    assert clients.use("1", "a") == []
+    assert clients.use("3", "a") == [("2", "a")]
+    assert len(clients) == 2
+
+
+@looped
+async def test_a_record_whose_time_was_damaged_is_not_forgotten_before_its_time(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(command("u", "first"))
+    await log.append(command("u", "second"))
+    await log.close()
+    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
+        connection.execute("UPDATE command SET ts = 1 WHERE id = 'first'")
+    log = await opened(tmp_path)
+    await log.append(command("u", "third"))
+    assert log.command_records == 3
+    with pytest.raises(Corrupt, match="command record u dev first"):
+        await log.append(command("u", "first"))
+    await log.close()
+
+
+@looped
+async def test_a_damaged_clock_of_the_records_is_noticed_at_opening(tmp_path: Path) -> None:
+    ambient = FakeAmbient(1)
+    log = await opened(tmp_path, ambient=ambient)
+    ambient.advance(120)
+    await log.append(command("u", "first"))
+    await log.close()
+    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
+        assert connection.execute("UPDATE meta SET value = X'5b312c315d' WHERE key = 'command_age'").rowcount
+    with pytest.raises(Corrupt, match="`command_age`"):
+        await opened(tmp_path)

@@ -1,0 +1,80 @@
+"""The model disk: a disk that keeps exactly what it must."""
+
+import errno
+import random
+
+import pytest
+
+from huahuo.eventstore.memory.model_disk import ModelDisk
+
+
+def test_what_was_synced_survives_a_crash() -> None:
+    disk = ModelDisk()
+    ticket = disk.hold()
+    disk.write(ticket, b"safe")
+    disk.sync(ticket)
+    disk.crash(random.Random(1))
+    assert disk.read() == b"safe"
+
+
+def test_what_was_not_synced_can_be_read_and_may_survive_as_a_torn_prefix() -> None:
+    left: set[bytes] = set()
+    for seed in range(200):
+        disk = ModelDisk()
+        ticket = disk.hold()
+        disk.write(ticket, b"ab")
+        disk.write(ticket, b"cd")
+        assert disk.read() == b"abcd"
+        disk.crash(random.Random(seed))
+        left.add(disk.read())
+    assert left == {b"", b"a", b"ab", b"abc", b"abcd"}
+
+
+def test_the_same_seed_gives_the_same_crash() -> None:
+    def crashed(seed: int) -> bytes:
+        disk = ModelDisk()
+        ticket = disk.hold()
+        for n in range(50):
+            disk.write(ticket, b"%04d" % n)
+        disk.crash(random.Random(seed))
+        return disk.read()
+
+    assert crashed(7) == crashed(7)
+
+
+def test_after_a_failed_sync_no_later_sync_makes_it_safe() -> None:
+    disk = ModelDisk()
+    ticket = disk.hold()
+    disk.fail_syncs.append(errno.EIO)
+    disk.write(ticket, b"lost")
+    with pytest.raises(OSError, match="Input/output"):
+        disk.sync(ticket)
+    disk.sync(ticket)
+    assert disk.read() == b"lost"
+    disk.crash(random.Random(1))
+    assert disk.read() == b""
+
+
+def test_a_failed_write_leaves_half_of_it() -> None:
+    disk = ModelDisk()
+    ticket = disk.hold()
+    disk.fail_writes.append(errno.ENOSPC)
+    with pytest.raises(OSError, match="No space"):
+        disk.write(ticket, b"abcd")
+    assert disk.read() == b"ab"
+    disk.truncate(ticket, 0)
+    assert disk.read() == b""
+
+
+def test_one_holds_the_disk_and_a_stale_ticket_writes_nothing() -> None:
+    disk = ModelDisk()
+    old = disk.hold()
+    with pytest.raises(BlockingIOError):
+        disk.hold()
+    disk.crash(random.Random(1))
+    new = disk.hold()
+    with pytest.raises(OSError, match="Bad file"):
+        disk.write(old, b"zombie")
+    disk.release(old)
+    disk.write(new, b"x")
+    assert disk.read() == b"x"

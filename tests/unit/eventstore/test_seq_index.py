@@ -1,0 +1,444 @@
+"""The index by (stream, seq) that runs behind: no event is ever hidden by it, nor shown twice."""
+
+import random
+import shutil
+import sqlite3
+from array import array
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.care.verify import verify
+from huahuo.eventstore.errors import Damaged, Lost, Unavailable
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.port import Log
+from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.damage import find_damage
+from huahuo.eventstore.sqlite.mark import MARK
+from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED
+from huahuo.eventstore.sqlite.seq_index import Unindexed
+from huahuo.eventstore.sqlite.store import SqliteStore
+from huahuo.eventstore.sqlite.view import SqliteView
+from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+
+STREAMS = ("user/1", "user/2", "mailbox/1", "group/a")
+PRUNE = Policy(types=frozenset({"t"}), before_ms=1, keep=3)
+
+
+async def opened(directory: Path, *, accept_loss: bool = False) -> SqliteLog:
+    return await SqliteLog.open(
+        directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b", accept_loss=accept_loss
+    )
+
+
+def sql(directory: Path, *statements: str) -> list[tuple[object, ...]]:
+    """Run `statements` on a log that nobody has open; the last one's rows."""
+    with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
+        rows: list[tuple[object, ...]] = []
+        for statement in statements:
+            rows = connection.execute(statement).fetchall()
+        return rows
+
+
+def to_format_2(directory: Path) -> None:
+    """Make the tables those of the second version, without checksums."""
+    sql(
+        directory,
+        "DROP INDEX pruned_by_seq",
+        *(f"ALTER TABLE {table} DROP COLUMN crc" for table in (*SUMMED, "pruned", "seq_index")),
+        "PRAGMA user_version=2",
+    )
+
+
+def to_format_1(directory: Path) -> None:
+    """Make the tables those of the first version."""
+    to_format_2(directory)
+    sql(
+        directory,
+        "CREATE UNIQUE INDEX event_unique ON event (stream, seq)",
+        "DROP TABLE seq_index",
+        "DELETE FROM meta WHERE key = 'indexed'",
+        "PRAGMA user_version=1",
+    )
+
+
+OLDER = pytest.mark.parametrize("older", [to_format_1, to_format_2])
+
+
+async def told(log: Log | SqliteView, stream: str, step: int) -> list[bytes]:
+    """The bodies of `stream`, read `step` at a time by each way; both must agree."""
+    bodies: list[bytes] = []
+    after = 0
+    while page := await log.read(stream, after, events_max=step):
+        assert [e.seq for e in page] == list(range(page[0].seq, page[0].seq + len(page)))
+        joined = await log.read_joined(stream, after, events_max=step)
+        assert joined is not None
+        assert (joined.first, joined.count) == (page[0].seq, len(page))
+        assert joined.bodies == b",".join(e.body for e in page)
+        bodies += [e.body for e in page]
+        after = page[-1].seq
+    return bodies
+
+
+async def fill(log: SqliteLog, rng: random.Random, written: dict[str, list[bytes]], appends: int) -> None:
+    for _ in range(appends):
+        events = []
+        for _ in range(rng.randrange(1, 12)):
+            stream = rng.choice(STREAMS)
+            body = b'{"n":%d}' % rng.getrandbits(60)
+            written[stream].append(body)
+            events.append(NewEvent(stream, "t", body))
+        await log.append(Append(ts_ms=0, events=tuple(events)))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many rounds in a short log."""
+    monkeypatch.setattr(seq_index, "UNINDEXED_MAX", 40)
+    monkeypatch.setattr(seq_index, "_SLICE_MIN", 8)
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_every_event_is_read_wherever_the_index_stands(tmp_path: Path) -> None:
+    rng, written = random.Random(7), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    store = log._writer._store
+    assert isinstance(store, SqliteStore)
+    partly = 0
+    for _ in range(60):
+        await fill(log, rng, written, 3)
+        held = store._unindexed.count
+        assert held <= 2 * 40 + 40
+        partly += 0 < held < log.position
+        for stream in STREAMS:
+            assert await told(log, stream, rng.choice((1, 7, 1000))) == written[stream]
+        view = await SqliteView.open(tmp_path)  # another process, beside the writer
+        for stream in STREAMS:
+            head, seen = log.head(stream), view.head(stream)
+            assert (seen.first, seen.seq) == (head.first, head.seq)
+            assert await told(view, stream, 13) == written[stream]
+        await view.close()
+    assert partly > 30
+    await log.close()
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_a_view_that_looked_earlier_still_finds_what_was_indexed_since(tmp_path: Path) -> None:
+    rng, written = random.Random(8), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 9)
+    view = await SqliteView.open(tmp_path)
+    before = {stream: list(bodies) for stream, bodies in written.items()}
+    await fill(log, rng, written, 60)
+    for stream in STREAMS:
+        assert await told(view, stream, 13) == before[stream]
+    assert await view.refresh()
+    for stream in STREAMS:
+        assert await told(view, stream, 13) == written[stream]
+    await view.close()
+    await log.close()
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_a_log_that_was_killed_is_indexed_at_the_next_opening(tmp_path: Path) -> None:
+    rng, written = random.Random(9), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path / "log")
+    await fill(log, rng, written, 40)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for suffix in ("", "-wal"):
+        (killed / (DATABASE + suffix)).write_bytes((tmp_path / "log" / (DATABASE + suffix)).read_bytes())
+    await log.close()
+    again = await opened(killed)
+    store = again._writer._store
+    assert isinstance(store, SqliteStore)
+    assert store._unindexed.count == 0
+    for stream in STREAMS:
+        assert await told(again, stream, 1000) == written[stream]
+    await again.close()
+    assert sql(killed, "SELECT count(*) FROM seq_index") == sql(killed, "SELECT count(*) FROM event")
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_a_log_that_was_closed_has_nothing_left_to_index(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(append(event("a"), event("b"), event("a")))
+    assert sql(tmp_path, "SELECT count(*) FROM seq_index") == [(0,)]
+    await log.close()
+    found = sql(
+        tmp_path,
+        "SELECT name, seq, position FROM seq_index JOIN stream ON stream = stream.id ORDER BY position",
+    )
+    assert found == [("a", 1, 1), ("b", 1, 2), ("a", 2, 3)]
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_after_a_failed_commit_the_index_stands_where_the_disk_does(tmp_path: Path) -> None:
+    rng, written = random.Random(10), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    store = log._writer._store
+    assert isinstance(store, SqliteStore)
+    for _ in range(12):
+        await fill(log, rng, written, 5)
+        store._connection.close()  # the next commit fails, and a new connection is made
+        with pytest.raises(Unavailable):
+            await log.append(append(event("user/1")))
+        for stream in STREAMS:
+            assert await told(log, stream, 1000) == written[stream]
+    await log.close()
+
+
+@looped
+@pytest.mark.usefixtures("small")
+async def test_pruned_events_leave_the_index_too(tmp_path: Path) -> None:
+    rng, written = random.Random(11), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 20)
+    assert await compact(log, PRUNE, FakeAmbient(1), "test") > 50
+    for stream in STREAMS:
+        assert await told(log, stream, 1000) == written[stream][-3:]
+        assert log.head(stream).seq == len(written[stream])
+    await log.close()
+    assert sql(tmp_path, "SELECT count(*) FROM seq_index") == sql(tmp_path, "SELECT count(*) FROM event")
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 5)
+    for stream in STREAMS:
+        held = log.head(stream).seq - log.head(stream).first + 1
+        assert await told(log, stream, 1000) == written[stream][-held:]
+    await log.close()
+
+
+@looped
+async def test_where_all_of_the_table_was_pruned_the_newest_events_are_still_read(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(append(*[event("a")] * 50))
+    await log.close()
+    log = await opened(tmp_path)
+    await log.append(append(*[event("a")] * 5))
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection, connection:
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(
+            "INSERT INTO pruned SELECT position, stream, seq, chain, crc FROM event"
+            " JOIN seq_index USING (position, stream, seq) WHERE seq <= 50"
+        )
+        connection.execute("DELETE FROM seq_index WHERE seq <= 50")
+        connection.execute("DELETE FROM event WHERE seq <= 50")
+    assert [e.seq for e in await log.read("a", 0, events_max=3)] == [51, 52, 53]
+    joined = await log.read_joined("a", 0, events_max=3)
+    assert joined is not None
+    assert (joined.first, joined.count) == (51, 3)
+    await log.close()
+
+
+_ONE = "stream = (SELECT id FROM stream WHERE name = 'user/2') AND seq ="
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        f"DELETE FROM seq_index WHERE {_ONE} (SELECT min(seq) FROM seq_index WHERE {_ONE[:-10]})",
+        f"DELETE FROM seq_index WHERE {_ONE} (SELECT max(seq) FROM seq_index WHERE {_ONE[:-10]})",
+        f"UPDATE seq_index SET position = 3 WHERE {_ONE} (SELECT min(seq) FROM seq_index WHERE {_ONE[:-10]})",
+        "INSERT INTO seq_index SELECT stream, max(seq) + 1, 1, 0 FROM seq_index GROUP BY stream LIMIT 1",
+    ],
+    ids=["first", "last", "elsewhere", "too many"],
+)
+@looped
+@pytest.mark.usefixtures("small")
+async def test_what_the_index_lost_or_made_up_is_found_by_verification(tmp_path: Path, damage: str) -> None:
+    rng, written = random.Random(14), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 20)
+    view = await SqliteView.open(tmp_path)
+    await verify(view, view.path)
+    await view.close()
+    await compact(log, PRUNE, FakeAmbient(1), "test")
+    await log.close()
+    view = await SqliteView.open(tmp_path)
+    await verify(view, view.path)
+    await view.close()
+    sql(tmp_path, damage)
+    view = await SqliteView.open(tmp_path)
+    with pytest.raises(Damaged, match="index by stream and seq"):
+        await verify(view, view.path)
+    await view.close()
+
+
+@looped
+async def test_a_log_whose_index_lost_the_newest_events_is_not_opened(tmp_path: Path) -> None:
+    """It would give their seqs a second time."""
+    log = await opened(tmp_path)
+    await log.append(append(*[event("a")] * 10))
+    await log.close()
+    sql(tmp_path, "DELETE FROM seq_index WHERE seq > 7")
+    with pytest.raises(Damaged, match="index by stream and seq"):
+        await opened(tmp_path)
+
+
+@looped
+async def test_what_was_pruned_since_a_view_looked_hides_nothing_that_is_left(tmp_path: Path) -> None:
+    """All that its memory says first is gone; what is behind that is not."""
+    log = await opened(tmp_path)
+    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),) * 500))
+    view = await SqliteView.open(tmp_path)
+    assert await compact(log, PRUNE, FakeAmbient(1), "test") == 497
+    assert [e.seq for e in await view.read("a", 0, events_max=100)] == [498, 499, 500]
+    joined = await view.read_joined("a", 0, events_max=100)
+    assert joined is not None
+    assert (joined.first, joined.count) == (498, 3)
+    await view.close()
+    await log.close()
+
+
+# Logs of older formats: the first had an index of SQLite's own, the second no checksums
+
+
+@OLDER
+@looped
+async def test_a_log_of_an_older_format_is_brought_up_to_date_when_it_is_opened(
+    tmp_path: Path, older: Callable[[Path], None]
+) -> None:
+    rng, written = random.Random(12), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 20)
+    await compact(log, PRUNE, FakeAmbient(1), "test")
+    written = {stream: bodies[-3:] for stream, bodies in written.items()}
+    await log.close()
+    older(tmp_path)
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 20)
+    for stream in STREAMS:
+        assert await told(log, stream, 1000) == written[stream]
+    assert await log.verify() == log.position
+    assert not log.corruption.found
+    await log.close()
+    assert sql(tmp_path, "PRAGMA user_version") == [(3,)]
+    assert sql(tmp_path, "SELECT name FROM sqlite_schema WHERE name = 'event_unique'") == []
+
+
+@OLDER
+@looped
+async def test_a_log_of_an_older_format_is_read_without_being_changed(
+    tmp_path: Path, older: Callable[[Path], None]
+) -> None:
+    rng, written = random.Random(13), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 20)
+    await log.close()
+    older(tmp_path)
+    before = (tmp_path / DATABASE).read_bytes()
+    view = await SqliteView.open(tmp_path)
+    for stream in STREAMS:
+        assert view.head(stream).seq == len(written[stream])
+        assert await told(view, stream, 7) == written[stream]
+    assert (await verify(view, view.path)).position == view.position
+    await view.close()
+    assert (tmp_path / DATABASE).read_bytes() == before
+
+
+# The part in memory
+
+
+@given(st.data())
+def test_what_moves_is_exactly_what_was_held(data: st.DataObject) -> None:
+    """A model: every (stream, seq) is in the table or held, never both, and positions are true."""
+    held, table = Unindexed(events_max=data.draw(st.integers(1, 400))), dict[tuple[int, int], int]()
+    truth, seqs, position, marked = dict[tuple[int, int], int](), dict[int, int](), 0, 0
+    for _ in range(data.draw(st.integers(1, 12))):
+        size = data.draw(st.integers(1, 300))
+        streams = data.draw(st.integers(1, 40))
+        moving = held.due(size)
+        for stream, first, positions, crcs in moving.pieces:
+            for seq, (at, crc) in enumerate(zip(positions, crcs, strict=True), first):
+                assert (stream, seq) not in table
+                assert crc == 7 * at
+                table[stream, seq] = at
+        marked = marked if moving.mark is None else moving.mark
+        held.moved(moving)
+        rows = []
+        for number in range(size):
+            position += 1
+            stream = number * number % streams
+            seqs[stream] = seqs.get(stream, 0) + 1
+            rows.append((stream, seqs[stream], position, 7 * position))
+            truth[stream, seqs[stream]] = position
+        held.add(rows)
+        assert all(key in table for key, at in truth.items() if at <= marked)
+        for stream, seq in seqs.items():
+            indexed, positions, crcs, _ = held.split(stream, 0, seq, 1 << 20)
+            assert list(crcs) == [7 * at for at in positions]
+            found = [table[stream, one] for one in range(1, indexed + 1)]
+            assert [*found, *positions] == [truth[stream, one] for one in range(1, seq + 1)]
+            assert (stream, indexed + 1) not in table
+        assert held.count == len(truth) - len(table)
+
+
+def test_a_round_ends_however_many_events_come_meanwhile() -> None:
+    held, position, marks = Unindexed(events_max=1000), 0, list[int]()
+    for _ in range(2000):
+        moving = held.due(10)
+        held.moved(moving)
+        marks += [] if moving.mark is None else [moving.mark]
+        held.add([(n, position // 10 + 1, position + n + 1, 0) for n in range(10)])
+        position += 10
+        assert held.count <= 2 * 1000 + 10
+    assert len(marks) > 8
+    assert marks == sorted(marks)
+
+
+def test_part_of_a_stream_is_split_where_the_table_ends() -> None:
+    held = Unindexed(events_max=1000)
+    held.replace([(5, 11, 101, 1), (6, 1, 102, 2), (5, 12, 103, 3), (5, 13, 104, 4)], 104)
+    assert held.split(5, 0, 13, 99)[:2] == (10, [101, 103, 104])
+    assert held.split(5, 11, 12, 99)[:2] == (10, [103])
+    assert held.split(5, 11, 13, 1)[:2] == (10, [103])
+    assert held.split(5, 2, 9, 99)[:2] == (9, ())
+    assert held.split(5, 2, 13, 8)[:2] == (10, ()), "the table has as many"
+    assert held.split(5, 2, 13, 9)[:2] == (10, [101, 103, 104])
+    assert held.split(7, 2, 9, 99)[:2] == (9, ())
+    assert (held.last(5), held.last(6), held.last(7)) == (13, 1, 0)
+
+
+def test_the_checksum_before_a_part_is_told_where_the_table_has_none() -> None:
+    held = Unindexed(events_max=1000)
+    held.replace([(5, 11, 101, 1), (5, 12, 103, 3), (5, 13, 104, 4)], 104)
+    assert held.split(5, 10, 13, 99)[2:] == (array("I", [1, 3, 4]), None)
+    assert held.split(5, 11, 13, 1)[2:] == (array("I", [3]), 1)
+
+
+@looped
+@OLDER
+async def test_a_log_of_an_older_format_that_lost_its_end_is_refused_before_anything_is_changed(
+    tmp_path: Path, older: Callable[[Path], None]
+) -> None:
+    log = await opened(tmp_path)
+    log.take("mailbox", 7)
+    await log.append(append(event("a"), event("b")))
+    await log.close()
+    lost = tmp_path / "lost"
+    shutil.copytree(tmp_path, lost)
+    log = await opened(tmp_path)
+    await log.append(append(event("a")))
+    await log.close()
+    older(lost)
+    shutil.copyfile(tmp_path / MARK, lost / MARK)
+    before = (lost / DATABASE).read_bytes()
+    with pytest.raises(Lost):
+        await opened(lost)
+    assert (lost / DATABASE).read_bytes() == before
+    log = await opened(lost, accept_loss=True)
+    assert (log.position, log.take("mailbox")) == (2, 8 + LOSS_STRIDE)
+    await log.close()
+    assert find_damage(lost / DATABASE) == []

@@ -1,0 +1,223 @@
+"""Checking a SQLite log as a whole: whatever was done to the file is found, at its position."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from huahuo.eventstore.audit.proof import check_against, checkpoint_of
+from huahuo.eventstore.care import verify as verifying
+from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.care.verify import check_log, verify
+from huahuo.eventstore.core.chain import GENESIS, relink
+from huahuo.eventstore.errors import Damaged
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.directory_lock import left_of
+from huahuo.eventstore.sqlite.view import SqliteView
+from tests.support.worlds.logs import SqliteEngine, append, event, looped, opened
+
+EVENTS = 40
+type Change = str | Callable[[sqlite3.Connection], object]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A closed log of `EVENTS` events in two streams."""
+    engine = SqliteEngine(tmp_path)
+
+    @looped
+    async def fill() -> None:
+        async with opened(engine) as log:
+            for n in range(EVENTS // 2):
+                await log.append(
+                    append(event("user/1", b'{"n":%d}' % n, type="check_progress"), event("user/2"))
+                )
+
+    fill()
+    return engine.directory
+
+
+def changed(directory: Path, change: Change) -> Path:
+    """What somebody who can write the file does to it."""
+    with closing(sqlite3.connect(directory / "log.db", isolation_level=None)) as connection:
+        if isinstance(change, str):
+            assert connection.execute(change).rowcount > 0
+        else:
+            change(connection)
+    return directory
+
+
+async def found(directory: Path, **options: int) -> Damaged:
+    view = await SqliteView.open(directory)
+    try:
+        with pytest.raises(Damaged) as caught:
+            await verify(view, view.path, left=left_of(directory), **options)
+        return caught.value
+    finally:
+        await view.close()
+
+
+@looped
+async def test_an_untouched_log_is_whole_in_one_part_or_in_several(directory: Path) -> None:
+    view = await SqliteView.open(directory)
+    assert (await verify(view, view.path, left=left_of(directory))).position == EVENTS
+    parts = [verifying.check_part(str(view.path), start, start + 10) for start in range(0, EVENTS, 10)]
+    assert verifying._joined(parts) == check_log(view.path, 0, EVENTS) != GENESIS
+    assert (await verify(view, view.path, after=25)).after == 25
+    await view.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "position"),
+    [
+        ("UPDATE event SET body = x'7b7d' WHERE position = 7", 7),
+        ("UPDATE event SET principal = 'user/9' WHERE position = 7", 7),
+        ("UPDATE event SET ts = ts + 1 WHERE position = 7", 7),
+        ("DELETE FROM event WHERE position = 7", 7),
+        ("DELETE FROM event WHERE position BETWEEN 7 AND 20", 7),
+        ("DELETE FROM event WHERE position > 37", 38),
+        ("DELETE FROM name WHERE text = 'happened'", 2),
+    ],
+)
+def test_a_rewritten_or_dropped_event_is_found_at_its_position(
+    directory: Path, change: str, position: int
+) -> None:
+    @looped
+    async def check() -> None:
+        error = await found(changed(directory, change))
+        assert error.position == position
+
+    check()
+
+
+@looped
+async def test_two_events_that_changed_places_are_found(directory: Path) -> None:
+    def swap(connection: sqlite3.Connection) -> None:
+        # Each row is one that was written, only not there.
+        for column in ("body", "chain"):
+            ask, put = (
+                f"SELECT {column} FROM event WHERE position = ?",
+                f"UPDATE event SET {column} = ? WHERE position = ?",
+            )
+            first, second = (connection.execute(ask, (n,)).fetchone()[0] for n in (5, 7))
+            connection.executemany(put, [(second, 5), (first, 7)])
+
+    assert (await found(changed(directory, swap))).position == 5
+
+
+@looped
+async def test_history_with_a_new_chain_of_its_own_is_found_by_the_checkpoint(
+    directory: Path,
+) -> None:
+    view = await SqliteView.open(directory)
+    signed = await checkpoint_of(view)
+    events: list[StoredEvent] = await view.read("log", 0, events_max=EVENTS)
+    await view.close()
+
+    def rewrite(connection: sqlite3.Connection) -> None:
+        chain = GENESIS
+        for one in events:
+            body = b'{"n":"forged"}' if one.position == 7 else one.body
+            chain = relink(chain, msgspec.structs.replace(one, body=body))
+            connection.execute(
+                "UPDATE event SET body = ?, chain = ? WHERE position = ?", (body, chain, one.position)
+            )
+        connection.execute("DELETE FROM seq_index")
+        seq_index.put_mark(connection, 0)
+        seq_index.catch_up(connection)
+
+    changed(directory, rewrite)
+    view = await SqliteView.open(directory)
+    await verify(view, view.path)  # the chain alone holds
+    with pytest.raises(Damaged, match="not the one that was signed"):
+        await check_against(view, signed)
+    await view.close()
+    assert (await found(directory)).position == EVENTS  # and so does the note of the close
+
+
+@looped
+async def test_a_log_that_lost_its_end_is_found_by_the_checkpoint(directory: Path, tmp_path: Path) -> None:
+    view = await SqliteView.open(directory)
+    signed = await checkpoint_of(view)
+    await view.close()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copyfile(directory / "log.db", copy / "log.db")
+    changed(copy, "DELETE FROM event WHERE position > 30")
+    view = await SqliteView.open(copy)
+    with pytest.raises(Damaged) as caught:
+        await check_against(view, signed)
+    assert caught.value.position == 31
+    await view.close()
+
+
+@looped
+async def test_a_forged_tombstone_is_found(directory: Path) -> None:
+    def remove(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "INSERT INTO pruned SELECT position, stream, seq, chain, 0 FROM event WHERE position = 9"
+        )
+        connection.execute("DELETE FROM event WHERE position = 9")
+
+    error = await found(changed(directory, remove))
+    assert (error.position, "no receipt" in error.reason) == (9, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "position"),
+    [
+        ("DELETE FROM pruned WHERE position = 5", 5),
+        ("UPDATE pruned SET seq = seq + 1 WHERE position = 5", 5),
+        ("UPDATE pruned SET chain = zeroblob(32) WHERE position = 5", 6),
+        ("UPDATE event SET body = CAST(replace(body, '[1,1]', '[3,1]') AS BLOB) WHERE position = 41", 41),
+    ],
+)  # fmt: skip
+def test_a_change_of_tombstones_or_receipts_is_found(directory: Path, change: str, position: int) -> None:
+    @looped
+    async def check() -> None:
+        engine = SqliteEngine(directory.parent)
+        engine.directory = directory
+        async with opened(engine) as log:
+            policy = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
+            assert await compact(log, policy, engine.ambient, "") == EVENTS // 2 - 1
+        view = await SqliteView.open(directory)
+        assert (await verify(view, view.path)).pruned == EVENTS // 2 - 1
+        await view.close()
+        changed(directory, change)
+        assert (await found(directory)).position == position
+
+    check()
+
+
+def test_a_part_that_does_not_go_on_where_the_one_before_ended_is_found(directory: Path) -> None:
+    path = str(directory / "log.db")
+    first, third = verifying.check_part(path, 0, 10), verifying.check_part(path, 20, 30)
+    with pytest.raises(Damaged, match="goes from seq 5 to 11"):
+        verifying._joined([first, third])
+
+
+def test_a_page_that_cannot_be_read_is_found_at_the_first_event_on_it(directory: Path) -> None:
+    path = directory / "log.db"
+    with closing(sqlite3.connect(path)) as connection:
+        [page] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'event'").fetchone()
+        [size] = connection.execute("PRAGMA page_size").fetchone()
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * size : page * size] = bytes(size)
+    path.write_bytes(data)
+    with pytest.raises(Damaged) as caught:
+        check_log(path, 0, EVENTS)
+    assert caught.value.position == 1
+
+
+def test_several_processes_find_the_first_damage(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "PART_EVENTS_MIN", 10)
+    changed(directory, "UPDATE event SET seq = -seq WHERE position = 33")
+    changed(directory, "UPDATE event SET body = x'' WHERE position = 12")
+    with pytest.raises(Damaged) as caught:
+        check_log(directory / "log.db", 0, EVENTS, processes=2)
+    assert caught.value.position == 12

@@ -1,0 +1,82 @@
+"""Looking into a log that runs, and into a directory that must not change."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.errors import Closed, Damaged, EventStoreError
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.view import SqliteView
+from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+
+
+async def opened(directory: Path) -> SqliteLog:
+    return await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
+
+
+def state(directory: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
+
+
+@looped
+async def test_a_live_log_is_read_beside_its_writer_and_followed(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(append(event("a", b"1")))
+    view = await SqliteView.open(tmp_path)
+    assert (view.live, view.log_id, view.position) == (True, log.log_id, 1)
+    assert await view.refresh() is False
+    await log.append(append(event("a", b"2"), event("b", b"3")))
+    assert view.head("a").seq == 1, "a view stands still until it is told to look"
+    assert await view.refresh() is True
+    assert [e.body for e in await view.read("log", 0, events_max=9)] == [b"1", b"2", b"3"]
+    assert view.streams("") == ["a", "b"]
+    assert await view.verify() == 3
+    await view.close()
+    await log.append(append(event("a")))
+    await log.close()
+
+
+@looped
+async def test_a_copy_is_left_as_it_is_to_the_byte(tmp_path: Path) -> None:
+    log = await opened(tmp_path / "live")
+    await log.append(append(*[event("a")] * 500))
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "live", copy, ignore=shutil.ignore_patterns("*-shm"))
+    await log.close()
+    copy.chmod(0o500)
+    before = state(copy)
+    assert f"{DATABASE}-wal" in before, "the newest events are only there"
+    view = await SqliteView.open(copy)
+    assert (view.live, view.position, await view.verify()) == (False, 500, 500)
+    await view.close()
+    await view.close()
+    assert state(copy) == before
+    with pytest.raises(Closed):
+        await view.read("a", 0, events_max=1)
+
+
+@looped
+async def test_a_damaged_copy_can_be_opened_and_says_where(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(append(*(event("a", b"body-%04d" % n) for n in range(100))))
+    await log.close()
+    raw = (tmp_path / DATABASE).read_bytes()
+    (tmp_path / DATABASE).write_bytes(raw.replace(b"body-0041", b"body-0X41"))
+    view = await SqliteView.open(tmp_path)
+    with pytest.raises(Damaged) as caught:
+        await view.verify()
+    assert caught.value.position == 42
+    await view.close()
+
+
+@looped
+async def test_a_directory_without_a_log_is_an_error_and_stays_empty(tmp_path: Path) -> None:
+    with pytest.raises(EventStoreError, match="no log"):
+        await SqliteView.open(tmp_path)
+    assert state(tmp_path) == {}
+    (tmp_path / DATABASE).write_bytes(b"something else" * 1000)
+    with pytest.raises(EventStoreError):
+        await SqliteView.open(tmp_path)

@@ -1,0 +1,167 @@
+"""Room made ahead in the write-ahead log: when, how much, and that it is never taken for content."""
+
+import errno
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.errors import InUse
+from huahuo.eventstore.model import Append, Secret, SecretPut
+from huahuo.eventstore.sqlite import store as sqlite_store
+from huahuo.eventstore.sqlite import wal
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE, WAL_CHECKPOINT_BYTES
+from huahuo.eventstore.sqlite.store import WAL_ROOM_BYTES
+from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+
+
+async def opened(directory: Path) -> SqliteLog:
+    """A log whose write-ahead log is short: it was made, and closed once."""
+    for _ in range(2):
+        log = await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
+        if (directory / "made").exists():
+            break
+        await log.close()
+        (directory / "made").touch()
+    return log
+
+
+def wal_of(directory: Path) -> Path:
+    return directory / f"{DATABASE}-wal"
+
+
+async def cared(log: SqliteLog) -> None:
+    """Wait until the writer rests."""
+    while (running := log._writer._running) is not None:
+        await running
+
+
+async def sizes_of(log: SqliteLog, directory: Path, count: int) -> list[int]:
+    """How long the write-ahead log is after each of `count` lone appends and the care that followed."""
+    sizes: list[int] = []
+    for number in range(count):
+        await log.append(append(event("a", b"body-%06d" % number)))
+        await cared(log)
+        sizes.append(wal_of(directory).stat().st_size)
+    return sizes
+
+
+@looped
+async def test_lone_appends_find_room_up_to_the_checkpoint_and_need_none_behind_it(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    sizes = await sizes_of(log, tmp_path, 900)
+    assert sizes == sorted(sizes)
+    first, second, last = sorted(set(sizes))
+    assert (first, second) == (WAL_ROOM_BYTES, WAL_CHECKPOINT_BYTES)
+    # The frame that goes beyond brings the checkpoint; from then on the file is used again from its start.
+    assert second < last < second + 4 * (24 + 8192)
+    assert sizes.count(last) > 500
+    assert (tmp_path / DATABASE).stat().st_size > 8 * 8192, "pages went into the database"
+    await log.close()
+
+
+@looped
+async def test_a_copy_taken_at_any_time_holds_everything(tmp_path: Path) -> None:
+    log = await opened(tmp_path / "log")
+    for number in range(1, 45):
+        await sizes_of(log, tmp_path / "log", 1)
+        raw = wal_of(tmp_path / "log").read_bytes()
+        room = len(raw) - len(raw.rstrip(b"\0"))
+        for cut_bytes in {0, max(0, room - 512) // 2, max(0, room - 512)}:  # a page may end in zeros, too
+            copy = tmp_path / f"{number}-{cut_bytes}"
+            copy.mkdir()
+            shutil.copyfile(tmp_path / "log" / DATABASE, copy / DATABASE)
+            wal_of(copy).write_bytes(raw[: len(raw) - cut_bytes])
+            with closing(sqlite3.connect(copy / DATABASE)) as connection:
+                assert connection.execute("SELECT count(*) FROM event").fetchone() == (number,)
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            shutil.rmtree(copy)
+    await log.close()
+
+
+@looped
+async def test_a_write_ahead_log_of_zeros_alone_is_an_empty_one(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(append(event("a")))
+    await log.close()
+    assert not wal_of(tmp_path).exists()
+    wal_of(tmp_path).write_bytes(bytes(WAL_ROOM_BYTES))
+    log = await opened(tmp_path)
+    assert await log.verify() == 1
+    await log.append(append(event("a")))
+    await log.close()
+    log = await opened(tmp_path)
+    assert await log.verify() == 2
+    await log.close()
+
+
+@looped
+async def test_large_appends_make_their_own_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    monkeypatch.setattr(wal, "extend", lambda _path, to_bytes: written.append(to_bytes))
+    log = await opened(tmp_path)
+    for _ in range(4):
+        await log.append(append(*[event("a", b"x" * 1000)] * 1000))
+    await cared(log)
+    assert written == []
+    await log.close()
+
+
+@looped
+async def test_erasing_empties_the_file_and_the_next_append_finds_room_again(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    secrets = (SecretPut("mailbox/1", "password", Secret("a secret")),)
+    await log.append(Append(ts_ms=0, events=(event("a"),), secrets=secrets))
+    await log.append(Append(ts_ms=0, events=(event("a"),), shred=("mailbox/1",)))
+    assert wal_of(tmp_path).stat().st_size == 0
+    assert (await sizes_of(log, tmp_path, 1))[0] >= WAL_ROOM_BYTES
+    await log.close()
+
+
+@looped
+async def test_without_room_appends_go_on_and_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await opened(tmp_path)
+    tried: list[int] = []
+
+    def full(file: int, data: bytes, at: int) -> int:
+        if len(data) < 100:  # the mark, whose room was taken when the log was opened
+            return pwrite(file, data, at)
+        tried.append(at)
+        if len(tried) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return pwrite(file, data[:1000], at)
+
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", full)
+    sizes = await sizes_of(log, tmp_path, 20)
+    assert len(tried) == 2, "tried once, half done, not tried again"
+    assert sizes[0] == tried[0], "what was taken is given back"
+    assert sizes == sorted(set(sizes)), "each append makes its own room"
+    assert await log.verify() == 20
+    await log.close()
+
+
+@looped
+async def test_a_log_that_was_taken_over_is_not_lengthened(tmp_path: Path) -> None:
+    """The other writer's frames may lie where this one saw the end of the file."""
+    log = await opened(tmp_path)
+    store = log._writer._store
+    assert isinstance(store, sqlite_store.SqliteStore)
+    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as other:
+        other.execute("UPDATE meta SET value = X'3939' WHERE key = 'writer_epoch'")
+        size = wal_of(tmp_path).stat().st_size
+        assert store.care_due()
+        store._commits = 1  # as if the other's had been its own
+        with pytest.raises(InUse):
+            store.care()
+        assert wal_of(tmp_path).stat().st_size == size
+        assert not store.care_due()
+        other.execute("UPDATE meta SET value = X'3938' WHERE key = 'writer_epoch'")  # no lock is left behind
+    await log.close()

@@ -1,0 +1,270 @@
+"""Group commit: what is gathered, what waits, and what a held-up disk means for the callers."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.core import writer
+from huahuo.eventstore.errors import QueueFull
+from huahuo.eventstore.memory.log import MemoryLog
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.model import Append, Appended
+from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+
+
+async def turns() -> None:
+    """Let everything that can run do so."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class HeldExecutor:
+    """Runs each job only when told, or holds back its result: as slow as the test wants."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self.results_held = False
+        self.waiting: list[asyncio.Future[None]] = []
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        if self.held:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.waiting.append(turn)
+            await turn
+        result = job()
+        if self.results_held:
+            self.results_held = False
+            turn = asyncio.get_running_loop().create_future()
+            self.waiting.append(turn)
+            await turn
+        return result
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    async def let_one_go(self) -> None:
+        self.waiting.pop(0).set_result(None)
+        await turns()
+
+
+async def opened(disk: ModelDisk, executor: HeldExecutor) -> MemoryLog:
+    return await MemoryLog.open(
+        disk, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b", executor=executor
+    )
+
+
+def start(log: MemoryLog, *appends: Append) -> list[asyncio.Task[object]]:
+    return [asyncio.ensure_future(log.append(one)) for one in appends]
+
+
+@looped
+async def test_what_gathers_during_a_commit_is_the_next_group() -> None:
+    disk, executor = ModelDisk(), HeldExecutor()
+    log = await opened(disk, executor)
+    executor.held = True
+    syncs = disk.syncs
+    first = start(log, append(event("a")))
+    await turns()
+    later = start(log, *[append(event("a"))] * 300)
+    await executor.let_one_go()
+    await turns()
+    assert (first[0].done(), later[0].done()) == (True, False)
+    await executor.let_one_go()
+    assert all(task.done() for task in later)
+    assert disk.syncs == syncs + 2
+    executor.held = False
+    await log.close()
+
+
+@looped
+async def test_one_commit_at_a_time() -> None:
+    executor = HeldExecutor()
+    log = await opened(ModelDisk(), executor)
+    executor.held = True
+    tasks = start(log, append(event("a")))
+    for _ in range(5):
+        await asyncio.sleep(0)
+        tasks += start(log, append(event("a")))
+    assert len(executor.waiting) == 1
+    executor.held = False
+    await executor.let_one_go()
+    await asyncio.gather(*tasks)
+    await log.close()
+
+
+@looped
+async def test_woken_appenders_join_the_very_next_group() -> None:
+    disk = ModelDisk()
+    log = await opened(disk, HeldExecutor())
+    syncs = disk.syncs
+
+    async def caller() -> None:
+        for _ in range(10):
+            await log.append(append(event("a")))
+
+    await asyncio.gather(*(caller() for _ in range(256)))
+    assert log.position == 2560
+    assert disk.syncs - syncs <= 11
+    await log.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "count", "groups"),
+    [(b"{}", 2 * writer.GROUP_EVENTS_MAX, 2), (b"x" * 300_000, 7, 3)],
+    ids=["by events", "by bytes"],
+)
+def test_a_group_is_bounded(body: bytes, count: int, groups: int) -> None:
+    @looped
+    async def main() -> None:
+        disk = ModelDisk()
+        log = await opened(disk, HeldExecutor())
+        syncs = disk.syncs
+        await asyncio.gather(*start(log, *[append(event("a", body))] * count))
+        assert disk.syncs - syncs == groups
+        await log.close()
+
+    main()
+
+
+@looped
+async def test_an_append_larger_than_a_group_goes_alone() -> None:
+    disk = ModelDisk()
+    log = await opened(disk, HeldExecutor())
+    syncs = disk.syncs
+    large = append(*[event("a")] * (writer.GROUP_EVENTS_MAX + 1))
+    large_last = 1 + writer.GROUP_EVENTS_MAX + 1
+    done = await asyncio.gather(*start(log, append(event("a")), large, append(event("a"))))
+    assert disk.syncs - syncs == 3
+    assert [one.position for one in done if isinstance(one, Appended)] == [1, large_last, large_last + 1]
+    await log.close()
+
+
+@looped
+async def test_refusals_alone_cost_no_commit() -> None:
+    disk = ModelDisk()
+    log = await opened(disk, HeldExecutor())
+    syncs = disk.syncs
+    refused = await asyncio.gather(
+        *start(log, *[append(event("a"), expected={"a": 9})] * 5), return_exceptions=True
+    )
+    assert all(isinstance(one, Exception) for one in refused)
+    assert disk.syncs == syncs
+    await log.close()
+
+
+def by(user: str, size: int = 2) -> Append:
+    """An append of `size` bytes by this user, to the stream of the same name."""
+    return msgspec.structs.replace(append(event(user, b"x" * size)), principal=user)
+
+
+@looped
+async def test_a_user_whose_backlog_is_too_large_is_told_so_and_nothing_is_written() -> None:
+    executor = HeldExecutor()
+    log = await opened(ModelDisk(), executor)
+    log.bound_queue(bytes_per_user=10_000, bytes_max=1 << 20)
+    executor.held = True
+    first = start(log, by("user/1"))
+    await turns()
+    waiting = start(log, *[by("user/1", 4000)] * 2)
+    await turns()
+    with pytest.raises(QueueFull, match=r"user/1 .* try again later"):
+        await log.append(by("user/1", 4000))
+    with pytest.raises(QueueFull):
+        log.submit(by("user/1", 4000))
+    others = start(log, by("user/2", 4000), by("service", 50_000))
+    await turns()
+    executor.held = False
+    await executor.let_one_go()
+    await asyncio.gather(*first, *waiting, *others)
+    assert (log.head("user/1").seq, log.head("user/2").seq, log.appends_refused) == (3, 1, 2)
+    assert log.queue_bytes == 0
+    await log.append(by("user/1", 4000))
+    await log.close()
+
+
+@looped
+async def test_few_users_that_fill_the_queue_do_not_keep_another_one_out() -> None:
+    executor = HeldExecutor()
+    log = await opened(ModelDisk(), executor)
+    log.bound_queue(bytes_per_user=10_000, bytes_max=20_000)
+    executor.held = True
+    tasks = start(log, by("user/1"))
+    await turns()
+    tasks += start(log, by("user/1", 9_000), by("user/2", 9_000))
+    await turns()
+    with pytest.raises(QueueFull):
+        await log.append(by("user/3", 9_000))
+    tasks += start(log, by("user/3", 5_000))
+    await turns()
+    executor.held = False
+    await executor.let_one_go()
+    await asyncio.gather(*tasks)
+    await log.close()
+
+
+@looped
+async def test_an_append_larger_than_a_users_share_is_taken_when_nothing_of_the_user_waits() -> None:
+    log = await opened(ModelDisk(), HeldExecutor())
+    log.bound_queue(bytes_per_user=1000, bytes_max=1 << 20)
+    await log.append(by("user/1", 50_000))
+    assert log.head("user/1").seq == 1
+    await log.close()
+
+
+@looped
+async def test_one_users_backlog_of_many_groups_delays_another_by_one_group() -> None:
+    executor = HeldExecutor()
+    log = await opened(ModelDisk(), executor)
+    executor.held = True
+    tasks = start(log, by("user/1"))
+    await turns()
+    tasks += start(log, *[by("user/1", 100_000)] * 100)
+    await turns()
+    [calm] = start(log, by("user/2"))
+    await turns()
+    await executor.let_one_go()  # the group that was under way
+    await executor.let_one_go()
+    assert calm.done()
+    assert log.head("user/1").seq < 20
+    executor.held = False
+    await executor.let_one_go()
+    await asyncio.gather(*tasks)
+    await log.close()
+
+
+@looped
+async def test_readers_see_nothing_that_the_head_does_not_show() -> None:
+    disk, executor = ModelDisk(), HeldExecutor()
+    log = await opened(disk, executor)
+    await log.append(append(event("a")))
+    executor.results_held = True
+    [pending] = start(log, append(event("a")))
+    await turns()
+    assert len(executor.waiting) == 1, "the commit is on the disk, the loop has not heard of it"
+    assert log.head("a").seq == 1
+    assert len(await log.read("a", 0, events_max=9)) == 1
+    assert len(await log.read("log", 0, events_max=9)) == 1
+    await executor.let_one_go()
+    assert pending.done()
+    assert len(await log.read("a", 0, events_max=9)) == 2
+    await log.close()
+
+
+@looped
+async def test_closing_waits_for_reads_under_way() -> None:
+    executor = HeldExecutor()
+    log = await opened(ModelDisk(), executor)
+    await log.append(append(event("a")))
+    executor.held = True
+    read = asyncio.ensure_future(log.read("a", 0, events_max=1))
+    await asyncio.sleep(0)
+    executor.held = False
+    closing = asyncio.ensure_future(log.close())
+    await turns()
+    assert not closing.done()
+    await executor.let_one_go()
+    assert len(await read) == 1
+    await closing

@@ -1,0 +1,124 @@
+"""The admin actions over a log: what they answer, what they leave in it."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from huahuo.admin import actions as audit_action
+from huahuo.admin.actions import LogCare
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.executor import InlineExecutor
+from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
+from huahuo.transport.commands.api import Registry
+from huahuo.transport.commands.gate import Gate
+from tests.support.worlds.logs import MemoryEngine, append, event, looped, opened
+from tests.support.worlds.services import ADMIN, ALICE, body, call
+
+
+class Actions:
+    """A registry with the actions, and a gate before them."""
+
+    def __init__(self, log: StoreLog) -> None:
+        self.care = LogCare(log, MemoryEngine().ambient, index=None, executor=InlineExecutor())
+        self.registry = Registry()
+        self.care.register(self.registry)
+        self.gate = Gate(log, MemoryEngine().ambient)
+
+    async def do(self, action: str, *, id: str | None = None, principal: Any = ADMIN, **fields: Any) -> Any:  # noqa: A002
+        spec = self.registry.commands[action]
+        asked = call(msgspec.convert(fields, spec.params), id=id, principal=principal, action=action)
+        reply = await self.gate.execute(asked, spec)
+        return (
+            body(reply.body)
+            | ({"at": reply.at} if reply.at else {})
+            | ({"duplicate": True} if reply.duplicate else {})
+        )
+
+
+@pytest.mark.parametrize("action", ["audit", "audit_record", "shred", "compact"])
+def test_only_admins_are_answered(action: str) -> None:
+    @looped
+    async def check() -> None:
+        async with opened(MemoryEngine()) as log:
+            needed: dict[str, dict[str, Any]] = {
+                "shred": {"email_id": 1},
+                "compact": {"older_than_s": 0},
+                "audit_record": {"doing": "x"},
+            }
+            answer = await Actions(log).do(action, principal=ALICE, **needed.get(action, {}))
+            assert answer["code"] == "forbidden"
+            assert log.head("audit").seq == 0
+
+    check()
+
+
+@looped
+async def test_a_question_is_in_the_log_before_its_answer_and_not_in_it() -> None:
+    async with opened(MemoryEngine()) as log:
+        await log.append(append(event("user/1", b'{"type":"happened"}')))
+        actions = Actions(log)
+        answer = await actions.do("audit", where={})
+        assert [row["stream"] for row in answer["rows"]] == ["user/1"]
+        [question] = await log.read("audit", 0, events_max=9)
+        assert (question.type, question.principal) == ("audit_recorded", "user/1")
+        await actions.care.close()
+
+
+@looped
+async def test_a_long_index_is_built_beside_the_service_and_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(MemoryEngine()) as log:
+        monkeypatch.setattr(audit_action, "BEHIND_EVENTS_MAX", 10)
+        await log.append(append(*(event() for _ in range(50))))
+        actions = Actions(log)
+        first = await actions.do("audit", where={})
+        assert (first["code"], "51 events" in first["details"]) == ("busy", True)
+        assert actions.care._building is not None
+        await actions.care._building
+        assert len((await actions.do("audit", where={}))["rows"]) == 51
+        await actions.care.close()
+
+
+@looped
+async def test_a_question_that_contradicts_itself_is_refused() -> None:
+    async with opened(MemoryEngine()) as log:
+        answer = await Actions(log).do("audit", where={"email_id": 1, "entity": "mailbox/2"})
+        assert answer["code"] == "invalid_field"
+
+
+@looped
+async def test_a_record_has_a_bound() -> None:
+    async with opened(MemoryEngine()) as log:
+        actions = Actions(log)
+        assert (await actions.do("audit_record", doing="replay state", what={"entity": "mailbox/1"}))[
+            "at"
+        ] == ("audit", 1)
+        assert (await actions.do("audit_record", doing="x", what={"a": "x" * 20_000}))[
+            "code"
+        ] == "invalid_field"
+
+
+@looped
+async def test_shredding_twice_with_one_id_leaves_one_receipt() -> None:
+    async with opened(MemoryEngine()) as log:
+        secret = SecretPut("mailbox/1", "password", Secret("geheim"))
+        await log.append(
+            Append(ts_ms=0, events=(NewEvent("mailbox/1", "mailbox_added", b"{}"),), secrets=(secret,))
+        )
+        actions = Actions(log)
+        first = await actions.do("shred", id="c-1", email_id=1)
+        again = await actions.do("shred", id="c-1", email_id=1)
+        assert first["type"] == "success"
+        assert again == first | {"duplicate": True}
+        assert await log.secret("mailbox/1", "password") is None
+        assert [e.type for e in await log.read("audit", 0, events_max=9)] == ["secrets_shredded"]
+        assert (await actions.do("shred", email_id=2))["code"] == "not_found"
+
+
+@looped
+async def test_facts_cannot_be_pruned() -> None:
+    async with opened(MemoryEngine()) as log:
+        answer = await Actions(log).do("compact", older_than_s=0, types=["email_deleted"])
+        assert answer["code"] == "invalid_field"

@@ -1,0 +1,30 @@
+"""Moments and spans as people write them."""
+
+import pytest
+
+from huahuo.admin.times import moment, moment_or_ago, seconds
+
+
+def test_any_zone_becomes_utc_with_milliseconds() -> None:
+    assert moment("2026-11-24T10:31:07+08:00") == "2026-11-24T02:31:07.000Z"
+    assert moment("2026-11-24T10:31:07.114Z") == "2026-11-24T10:31:07.114Z"
+    assert moment("2026-11-24") == "2026-11-24T00:00:00.000Z"
+    assert moment("") == ""
+
+
+def test_a_time_ago_is_before_now() -> None:
+    now_ms = 1_795_516_267_114
+    assert moment_or_ago("-5m", now_ms) == moment_or_ago("-300s", now_ms) == "2026-11-24T10:26:07.114Z"
+    assert moment_or_ago("2026-11-24", now_ms) == "2026-11-24T00:00:00.000Z"
+
+
+@pytest.mark.parametrize("text", ["yesterday", "-5", "5m", "2026-13-01", "9" * 30])
+def test_what_is_no_time_is_said(text: str) -> None:
+    with pytest.raises(ValueError, match="RFC 3339"):
+        moment_or_ago(text, 0)
+
+
+def test_spans() -> None:
+    assert (seconds("90s"), seconds("12h"), seconds("30d")) == (90, 43_200, 2_592_000)
+    with pytest.raises(ValueError, match="span"):
+        seconds("-30d")

@@ -1,0 +1,128 @@
+"""The way from a foreign thread onto the loop."""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from huahuo.embedding.bridge import Bridge
+
+
+def with_loop(use: Callable[[Bridge, asyncio.AbstractEventLoop], None]) -> None:
+    """Run a loop on a thread of its own and use it from this one."""
+    started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
+        concurrent.futures.Future()
+    )
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        started.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="service loop")
+    thread.start()
+    loop, stop = started.result(5)
+    try:
+        use(Bridge(loop), loop)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+def test_a_call_runs_on_the_loop_and_brings_its_result_back() -> None:
+    async def where(n: int) -> tuple[int, str]:
+        return n + 1, threading.current_thread().name
+
+    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
+        assert bridge.call(lambda: where(41), timeout_s=5) == (42, "service loop")
+
+    with_loop(use)
+
+
+def test_what_the_coroutine_raises_is_raised_in_the_caller() -> None:
+    async def refuse() -> None:
+        raise LookupError("no such mailbox")
+
+    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
+        with pytest.raises(LookupError, match="no such mailbox"):
+            bridge.call(refuse, timeout_s=5)
+
+    with_loop(use)
+
+
+def test_a_call_from_the_loop_itself_is_refused_instead_of_hanging() -> None:
+    async def nothing() -> None: ...
+
+    async def caller(bridge: Bridge) -> str:
+        with pytest.raises(RuntimeError, match="own loop") as caught:
+            bridge.call(nothing, timeout_s=5)
+        return str(caught.value)
+
+    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
+        assert asyncio.run_coroutine_threadsafe(caller(bridge), loop).result(5)
+
+    with_loop(use)
+
+
+def test_a_call_after_the_stop_is_refused() -> None:
+    async def nothing() -> None: ...
+
+    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
+        bridge.stop()
+        with pytest.raises(RuntimeError, match="stopped"):
+            bridge.call(nothing, timeout_s=5)
+
+    with_loop(use)
+
+
+def test_a_call_that_waits_when_the_service_stops_ends_with_an_error() -> None:
+    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
+        async def stop_then_wait() -> None:
+            loop.call_soon(bridge.stop)
+            await loop.create_future()
+
+        with pytest.raises(RuntimeError, match="before it could answer"):
+            bridge.call(stop_then_wait, timeout_s=5)
+
+    with_loop(use)
+
+
+def test_a_call_that_takes_too_long_is_cancelled() -> None:
+    cancelled = threading.Event()
+
+    async def for_ever() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
+        with pytest.raises(TimeoutError):
+            bridge.call(for_ever, timeout_s=0.05)
+        assert cancelled.wait(5)
+
+    with_loop(use)
+
+
+def test_calls_from_many_threads_each_get_their_own_answer() -> None:
+    async def double(n: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * n
+
+    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
+        answers: dict[int, int] = {}
+
+        def caller(n: int) -> None:
+            answers[n] = bridge.call(lambda: double(n), timeout_s=5)
+
+        threads = [threading.Thread(target=caller, args=(n,)) for n in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == {n: 2 * n for n in range(16)}
+
+    with_loop(use)

@@ -1,0 +1,114 @@
+"""Settings: which source wins, and what a mistake says."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from huahuo.app.config import MEANING, Settings, as_toml, changed, load, unknown_variables
+from huahuo.errors import ConfigError
+
+
+def test_without_any_source_the_defaults_hold() -> None:
+    assert load(environ={}) == Settings()
+
+
+def test_the_environment_wins_over_the_file_and_a_flag_over_both(tmp_path: Path) -> None:
+    file = tmp_path / "huahuo.toml"
+    file.write_text('port = 1001\nwindow = 7\norigins = ["a.example"]\n')
+    settings = load(
+        environ={"HUAHUO_PORT": "1002", "HUAHUO_HEARTBEAT_S": "2.5"}, file=file, flags={"port": 1003}
+    )
+    assert (settings.port, settings.window, settings.heartbeat_s) == (1003, 7, 2.5)
+    assert settings.origins == ("a.example",)
+
+
+def test_a_flag_that_was_not_given_does_not_count() -> None:
+    assert load(environ={"HUAHUO_PORT": "1002"}, flags={"port": None}).port == 1002
+
+
+def test_lists_in_the_environment_are_separated_by_commas() -> None:
+    assert load(environ={"HUAHUO_ORIGINS": "a.example, b.example,"}).origins == ("a.example", "b.example")
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("1", True), ("true", True), ("0", False), ("", False)])
+def test_booleans_in_the_environment(value: str, wanted: bool) -> None:
+    assert load(environ={"HUAHUO_MAIL_ALLOW_PRIVATE": value}).mail_allow_private is wanted
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"HUAHUO_PORT": "many"}, "HUAHUO_PORT: port must be a whole number"),
+        ({"HUAHUO_PORT": "70000"}, "port must be a whole number of at least 0 and at most 65535"),
+        ({"HUAHUO_WINDOW": "0"}, "window must be a whole number of at least 1"),
+        ({"HUAHUO_MAIL_ALLOW_PRIVATE": "maybe"}, "must be 1 or 0"),
+        ({"HUAHUO_TRUSTED_PROXIES": "proxy"}, "'proxy' is not an address"),
+        ({"HUAHUO_LOG_LEVEL": "loud"}, "log_level must be one of debug, info, warning, error"),
+        ({"HUAHUO_HEARTBEAT_S": "nan"}, "heartbeat_s must be a number of at least"),
+        ({"HUAHUO_HEARTBEAT_S": "inf"}, "heartbeat_s must be a number"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_with_its_source(environ: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load(environ=environ)
+
+
+def test_an_unknown_name_in_the_file_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
+    file = tmp_path / "huahuo.toml"
+    file.write_text("prot = 1\n")
+    with pytest.raises(ConfigError, match="no setting 'prot': did you mean 'port'"):
+        load(environ={}, file=file)
+
+
+def test_a_flag_is_checked_like_any_other_source() -> None:
+    with pytest.raises(ConfigError, match="no setting 'windwo': did you mean 'window'"):
+        load(environ={}, flags={"windwo": 1})
+
+
+def test_every_setting_has_a_sentence() -> None:
+    assert [name for name in Settings.__struct_fields__ if not MEANING[name]] == []
+
+
+def test_the_printed_file_holds_every_setting_with_its_default(tmp_path: Path) -> None:
+    printed = as_toml()
+    values = tomllib.loads("\n".join(line[2:] for line in printed.splitlines() if line.startswith("# ")))
+    assert set(values) == set(Settings.__struct_fields__)
+    file = tmp_path / "huahuo.toml"
+    file.write_text("\n".join(line[2:] for line in printed.splitlines() if line.startswith("# ")))
+    assert load(environ={}, file=file) == Settings()
+
+
+def test_what_differs_from_the_defaults_can_be_shown_without_secrets() -> None:
+    settings = load(environ={"HUAHUO_WINDOW": "7", "HUAHUO_JWT_SECRET": "canary"})
+    assert changed(settings) == {"window": "7", "jwt_secret": "(set)"}
+
+
+def test_a_broken_number_in_the_file_is_not_cut_to_a_whole_one(tmp_path: Path) -> None:
+    file = tmp_path / "huahuo.toml"
+    file.write_text("port = 8765.9\n")
+    with pytest.raises(ConfigError, match="port must be a whole number"):
+        load(environ={}, file=file)
+
+
+@pytest.mark.parametrize("content", ["port = ", "\x00"])
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "huahuo.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load(environ={}, file=file)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        load(environ={}, file=tmp_path / "none.toml")
+
+
+def test_a_variable_that_only_looks_like_a_setting_is_found() -> None:
+    environ = {"HUAHUO_WINDWO": "1", "HUAHUO_PORT": "1", "HUAHUO_TOKEN": "x", "HOME": "/"}
+    assert unknown_variables(environ) == ["HUAHUO_WINDWO"]
+
+
+def test_secrets_never_show() -> None:
+    shown = repr(load(environ={"HUAHUO_JWT_SECRET": "canary-1", "HUAHUO_MASTER_KEY": "canary-2"}))
+    assert "canary" not in shown

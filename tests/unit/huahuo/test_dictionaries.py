@@ -1,0 +1,195 @@
+"""Dictionaries: the shipped one, those of a directory, and that none holds what is somebody's."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+import zstandard
+
+from huahuo.dictionaries import found, training
+from huahuo.dictionaries.event_mix import EventMix
+from huahuo.dictionaries.masking import STREAMS_MIN, Masker
+from huahuo.errors import ConfigError, HuahuoError
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.zstd.frames import Compressor, Dictionary
+from huahuo.transport.protocol.frames import events_message
+from scripts.train_dictionary import SEED
+
+TRAINED_WITH = (1, 5, 7)
+"""The version of zstd that made the file; another may make another one of the same samples."""
+
+
+@pytest.mark.slow
+def test_the_shipped_dictionary_is_what_the_script_trains() -> None:
+    if zstandard.ZSTD_VERSION != TRAINED_WITH:
+        pytest.skip(f"zstd {zstandard.ZSTD_VERSION} trains in another way than {TRAINED_WITH}")
+    assert training.made_up(SEED) == found.find(Path("nowhere")).used
+
+
+def single_and_runs(dictionary: Dictionary | None) -> tuple[float, float]:
+    """Bytes a progress event: alone in its message, and in runs of 16."""
+    packer = Compressor(dictionary, 3)
+    progress = [
+        body
+        for seed in range(900, 920)
+        for body in EventMix(seed).check() + EventMix(seed + 50).check()
+        if b'"check_progress"' in body
+    ]
+    single = [packer.compress(events_message("user/42", 1000 + n, [body])) for n, body in enumerate(progress)]
+    runs = [
+        packer.compress(events_message("user/42", 1000 + n, progress[n : n + 16]))
+        for n in range(0, len(progress) - 15, 16)
+    ]
+    return sum(map(len, single)) / len(single), sum(map(len, runs)) / len(runs) / 16
+
+
+def test_it_makes_progress_events_small() -> None:
+    single, in_runs = single_and_runs(found.find(Path("nowhere")).used)
+    assert single <= 50
+    assert in_runs <= 20
+    assert single < single_and_runs(None)[0] / 2
+
+
+def test_the_used_one_is_served_for_ever_and_to_everybody() -> None:
+    dictionaries = found.find(Path("nowhere"))
+    asset = dictionaries.assets()[f"/dictionary/{dictionaries.used.id}"]
+    assert asset.body == dictionaries.used.data
+    assert "immutable" in asset.cache
+    assert asset.any_origin
+
+
+def test_the_dictionaries_of_earlier_versions_are_served_too() -> None:
+    assert set(found.find(Path("nowhere")).assets()) == {"/dictionary/55193", "/dictionary/48058"}
+
+
+def place(folder: Path, dictionary: Dictionary, name: str = "") -> Path:
+    path = folder / "dictionaries" / f"{name or dictionary.id}.zdict"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(dictionary.data)
+    return path
+
+
+def test_a_file_by_name_is_used_and_the_others_stay_served(tmp_path: Path) -> None:
+    kept, named = training.made_up(1, 1024, tries=20), training.made_up(2, 1024, tries=20)
+    place(tmp_path, kept)
+    dictionaries = found.find(tmp_path, str(place(tmp_path, named)))
+    assert dictionaries.used == named
+    assert {kept.id, named.id, *found.SHIPPED} == set(dictionaries.known)
+
+
+def test_two_of_one_id_are_refused(tmp_path: Path) -> None:
+    made = training.made_up(1, 1024, tries=20)
+    place(tmp_path, made)
+    place(tmp_path, Dictionary(made.id, made.data[:-1] + bytes([made.data[-1] ^ 1])), "other")
+    with pytest.raises(ConfigError, match=f"has the id {made.id} already"):
+        found.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [(None, "cannot read"), (b"no dictionary", "no zstd dictionary"), (bytes(2 << 20), "at most")],
+)
+def test_a_file_that_cannot_serve_is_refused(tmp_path: Path, data: bytes | None, why: str) -> None:
+    path = tmp_path / "x.zdict"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(ConfigError, match=why):
+        found.find(tmp_path, str(path))
+
+
+# What is somebody's stays out
+
+
+def masker(*texts: str, streams: int = STREAMS_MIN) -> Masker:
+    made = Masker(FakeAmbient(1).random)
+    for number in range(streams):
+        for text in texts:
+            made.saw(f"user/{number}", msgspec.json.encode({"type": text}))
+    return made
+
+
+def test_a_text_of_few_streams_becomes_letters_of_chance() -> None:
+    masked = masker("check_progress", streams=STREAMS_MIN - 1).masked(b'{"type":"check_progress"}')
+    (value,) = msgspec.json.decode(masked, type=dict[str, str]).values()
+    assert len(value) == len("check_progress")
+    assert value != "check_progress"
+
+
+def test_a_text_of_many_streams_stays_but_for_its_digits() -> None:
+    masked = masker("第 15/20 封").masked('{"type":"第 15/20 封"}'.encode())
+    text = msgspec.json.decode(masked, type=dict[str, str])["type"]
+    assert text[:2] == "第 "
+    assert text != "第 15/20 封"
+
+
+def test_many_events_of_one_stream_do_not_make_a_text_common() -> None:
+    made = Masker(FakeAmbient(1).random)
+    for _ in range(100):
+        made.saw("user/1", b'{"type":"secret"}')
+    assert b"secret" not in made.masked(b'{"type":"secret"}')
+
+
+def test_names_of_members_are_texts_too() -> None:
+    assert b"alice" not in masker("type").masked(b'{"type":{"alice@example.org":1}}')
+
+
+def test_numbers_and_moments_keep_their_shape_only() -> None:
+    masked = masker("n", "t").masked(b'{"n":[123456789,-7,0,1.5,null,true],"t":"2026-11-24T10:31:07.114Z"}')
+    numbers, moment = msgspec.json.decode(masked, type=dict[str, list[object] | str]).values()
+    assert isinstance(numbers, list)
+    assert len(str(numbers[0])) == 9
+    assert numbers[0] != 123456789
+    assert numbers[4:] == [None, True]
+    assert isinstance(moment, str)
+    assert moment.startswith("2026-")
+    assert moment != "2026-11-24T10:31:07.114Z"
+
+
+def write(folder: Path, events: Callable[[int], list[bytes]]) -> None:
+    """A log of 8 users with `events(user)` each."""
+
+    async def main() -> None:
+        log = await SqliteLog.open(folder, ambient=FakeAmbient(1), master_key=bytes(32), build="t")
+        for user in range(8):
+            news = tuple(NewEvent(f"user/{user}", "fact", body) for body in events(user))
+            await log.append(Append(ts_ms=1, events=news))
+        await log.close()
+
+    asyncio.run(main())
+
+
+def test_a_dictionary_of_a_log_holds_its_shapes_and_nobodys_words(tmp_path: Path) -> None:
+    def events(user: int) -> list[bytes]:
+        return [
+            msgspec.json.encode(
+                {
+                    "type": "parcel_moved",
+                    "station": "Alexanderplatz",
+                    "note": f"canary-of-{user:03}-canary-of-{'abcdefgh'[user] * 12}",
+                    "number": 987_000_000 + user,
+                }
+            )
+            for _ in range(60)
+        ]
+
+    write(tmp_path, events)
+    made = asyncio.run(training.from_log(tmp_path, seed=3, tries=100))
+    assert b"parcel_moved" in made.data
+    assert b"Alexanderplatz" in made.data
+    assert b"canary" not in made.data
+    assert b"98700000" not in made.data
+
+
+def test_a_log_with_too_little_in_it_is_said(tmp_path: Path) -> None:
+    write(tmp_path, lambda _user: [b'{"type":"x"}'])
+    with pytest.raises(HuahuoError, match="too few events"):
+        asyncio.run(training.from_log(tmp_path, seed=3, tries=100))
+
+
+def test_no_log_is_said(tmp_path: Path) -> None:
+    with pytest.raises(HuahuoError, match="no log"):
+        asyncio.run(training.from_log(tmp_path, seed=3, tries=100))

@@ -1,0 +1,65 @@
+"""The keys of a data directory."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from huahuo.app import keys
+from huahuo.app.config import Settings
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import FakeAmbient
+
+
+def test_keys_are_made_once_and_stay(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "d")
+    first = keys.ensure(settings, FakeAmbient(1))
+    assert keys.ensure(settings, FakeAmbient(2)) == first == keys.read(settings)
+
+
+def test_two_directories_have_different_keys(tmp_path: Path) -> None:
+    ambient = FakeAmbient()
+    one = keys.ensure(Settings(data=tmp_path / "1"), ambient)
+    other = keys.ensure(Settings(data=tmp_path / "2"), ambient)
+    assert one.jwt_secret != other.jwt_secret
+    assert one.master_key != other.master_key
+
+
+def test_only_the_owner_can_read_them(tmp_path: Path) -> None:
+    keys.ensure(Settings(data=tmp_path / "d"), FakeAmbient())
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "d").iterdir()}
+    assert modes == {"jwt.secret": 0o600, "master.key": 0o600}
+    assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o700
+
+
+def test_given_keys_are_not_written_down(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "d", jwt_secret="s" * 32, master_key="ab" * 32)
+    assert keys.ensure(settings, FakeAmbient()) == keys.Keys(b"s" * 32, b"\xab" * 32)
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("jwt_secret", "short"),
+        ("jwt_secret", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYI\n-----END PUBLIC KEY-----"),
+        ("master_key", "zz" * 32),
+        ("master_key", "ab" * 31),
+    ],
+)
+def test_a_weak_or_malformed_key_is_refused_without_showing_it(
+    tmp_path: Path, field: str, value: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        keys.ensure(Settings(data=tmp_path, **{field: value}), FakeAmbient())  # type: ignore[arg-type]
+    assert value not in str(raised.value)
+
+
+def test_reading_keys_that_are_not_there_says_how_to_make_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="huahuo serve --data"):
+        keys.read(Settings(data=tmp_path))
+
+
+def test_keys_do_not_show_themselves(tmp_path: Path) -> None:
+    made = keys.ensure(Settings(data=tmp_path), FakeAmbient())
+    assert repr(made) == "Keys([sealed])"

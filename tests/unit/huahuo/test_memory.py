@@ -1,0 +1,100 @@
+"""After a storm, memory is tidied up once the loop is idle, and never for long."""
+
+import asyncio
+from collections.abc import Callable
+
+from huahuo.app.memory import LOOK_S, Tidier, release_free
+from tests.support.worlds.virtual_loop import run_virtual
+
+
+class Machine:
+    """Processor time that a test spends, and what the tidier did about it."""
+
+    def __init__(self, pause_s: float = 0.0) -> None:
+        self.worked_s = 0.0
+        self.pause_s = pause_s
+        self.paused_s = 0.0
+        self.collected = 0
+        self.released = 0
+
+    def collect(self) -> None:
+        self.collected += 1
+        self.paused_s += self.pause_s
+
+    def release(self) -> None:
+        self.released += 1
+
+    def tidier(self, *, collects: bool = True) -> Tidier:
+        loop = asyncio.get_running_loop()
+        return Tidier(
+            loop,
+            collects=collects,
+            collect=self.collect,
+            release=self.release,
+            worked_s=lambda: self.worked_s,
+            now_s=lambda: loop.time() + self.paused_s,
+        )
+
+    async def work(self, seconds: float, share: float) -> None:
+        for _ in range(int(seconds / LOOK_S)):
+            self.worked_s += share * LOOK_S
+            await asyncio.sleep(LOOK_S)
+
+
+def in_machine(test: Callable[[Machine], object], machine: Machine) -> Machine:
+    async def main() -> None:
+        with machine.tidier():
+            await test(machine)  # type: ignore[misc]
+
+    run_virtual(main())
+    return machine
+
+
+def test_a_storm_is_tidied_up_after_once_within_a_minute() -> None:
+    async def storm(machine: Machine) -> None:
+        await machine.work(20, 0.9)
+        assert machine.collected == 0
+        await machine.work(60, 0.0)
+
+    machine = in_machine(storm, Machine())
+    assert (machine.collected, machine.released) == (1, 1)
+
+
+def test_a_loop_that_does_nothing_is_left_alone() -> None:
+    async def nothing(machine: Machine) -> None:
+        await machine.work(3600, 0.00001)
+
+    assert in_machine(nothing, Machine()).released == 0
+
+
+def test_a_loop_that_is_never_idle_is_tidied_while_that_is_quick() -> None:
+    async def busy(machine: Machine) -> None:
+        await machine.work(300, 0.8)
+
+    assert in_machine(busy, Machine(pause_s=0.01)).collected > 1
+    assert in_machine(busy, Machine(pause_s=0.5)).collected == 1  # the first tells how long it takes
+
+
+def test_collections_take_at_most_a_hundredth_of_the_time() -> None:
+    async def up_and_down(machine: Machine) -> None:
+        for _ in range(60):
+            await machine.work(10, 0.9)
+            await machine.work(50, 0.0)
+
+    assert in_machine(up_and_down, Machine(pause_s=2.0)).paused_s <= 3600 / 100 + 2
+
+
+def test_in_an_applications_process_only_free_memory_is_released() -> None:
+    machine = Machine()
+
+    async def main() -> None:
+        with machine.tidier(collects=False):
+            await machine.work(20, 0.9)
+            await machine.work(20, 0.0)
+
+    run_virtual(main())
+    assert (machine.collected, machine.released) == (0, 1)
+
+
+def test_free_memory_can_be_released_or_nothing_happens() -> None:
+    release_free()

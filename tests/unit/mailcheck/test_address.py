@@ -1,0 +1,225 @@
+"""Which mail servers may be connected to: the pure rules, and the one look-up they are applied to."""
+
+import asyncio
+
+import pytest
+
+from huahuo.mailcheck.imap.network import Network, Resolver
+from huahuo.mailcheck.servers.faults import ConnectFailed, DnsFailed, HostRefused
+from huahuo.mailcheck.servers.host_rules import Reason, host_name, is_public, refusal
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        ("imap.example.com", "imap.example.com"),
+        ("IMAP.Example.COM.", "imap.example.com"),
+        (" imap.qq.com ", "imap.qq.com"),
+        ("例子.中国", "xn--fsqu00a.xn--fiqs8s"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("my_host.example", "my_host.example"),
+        ("localhost", "localhost"),
+        ("93.184.216.34", "93.184.216.34"),
+        ("[2606:4700::1111]", "2606:4700::1111"),
+        ("2606:4700:0:0::1111", "2606:4700::1111"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("１２７．０．０．１", "127.0.0.1"),
+        ("imap。example。com", "imap.example.com"),
+    ],
+)
+def test_a_host_has_one_normal_form(given: str, normal: str) -> None:
+    assert host_name(given) == normal
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        ".",
+        "..",
+        "127.1",
+        "0x7f000001",
+        "0x7f.0.0.1",
+        "2130706433",
+        "017700000001",
+        "0177.0.0.1",
+        "127.0.0.01",
+        "1.2.3.4.5",
+        "256.1.1.1",
+        "imap.example.com:993",
+        "imap.example.com/x",
+        "user@imap.example.com",
+        "imap.example.com\r\nX: y",
+        "imap.exa\0mple.com",
+        "imap example.com",
+        "imap\t.example.com",
+        "a..b",
+        "-a.example",
+        "a-.example",
+        "x" * 64 + ".example",
+        ".".join(["x" * 50] * 6),
+        "[::1",
+        "[127.0.0.1]x",
+        "fe80::1%eth0",
+        "[fe80::1%25eth0]",
+        "1::2::3",
+        "http://imap.example.com",
+        "imap.example.com#",
+        "*.example.com",
+        "%6c%6f",
+        "\udcff.example",
+    ],
+)
+def test_odd_spellings_of_hosts_are_refused(given: str) -> None:
+    with pytest.raises(HostRefused) as refused:
+        host_name(given)
+    assert refused.value.reason == Reason.MALFORMED
+
+
+PUBLIC = ["93.184.216.34", "1.1.1.1", "223.5.5.5", "2606:4700::1111", "2400:3200::1", "2a00:1450:4001::200e"]
+PRIVATE = [
+    *("127.0.0.1", "127.255.255.254", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1"),
+    *("100.64.0.1", "100.100.100.200", "100.127.255.255", "::1", "fc00::1", "fd12:3456::1"),
+]
+SPECIAL = [
+    *("0.0.0.0", "0.1.2.3", "169.254.169.254", "169.254.0.1", "192.0.0.192", "192.0.2.1", "192.88.99.1"),
+    *("198.18.0.1", "198.51.100.1", "203.0.113.9", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"),
+    *("::", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b::7f00:1"),
+    *("64:ff9b::808:808", "64:ff9b:1::1", "100::1", "2001::1", "2001:db8::1", "2002:7f00:1::", "3fff::1"),
+    *("5f00::1", "fe80::1", "fec0::1", "ff02::1", "fd00:ec2::254", "::1%lo", "fe80::1%eth0"),
+]
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_allowed(address: str) -> None:
+    assert refusal(address, allow_private=False) is None
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_addresses_are_refused_unless_allowed(address: str) -> None:
+    assert refusal(address, allow_private=False) == Reason.PRIVATE
+    assert refusal(address, allow_private=True) is None
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", SPECIAL)
+def test_special_addresses_are_refused_always(address: str) -> None:
+    assert refusal(address, allow_private=False) is not None
+    assert refusal(address, allow_private=True) is not None
+    assert not is_public(address)
+
+
+def test_what_is_no_address_is_refused() -> None:
+    assert refusal("imap.example.com", allow_private=True) == Reason.MALFORMED
+    assert not is_public("imap.example.com")
+
+
+def answers(*lists: list[str]) -> tuple[Resolver, list[str]]:
+    """A resolver that gives another answer each time, and the names it was asked for."""
+    asked: list[str] = []
+
+    async def resolver(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return lists[min(len(asked), len(lists)) - 1]
+
+    return resolver, asked
+
+
+def test_a_rebinding_name_is_looked_up_once_and_only_the_checked_address_is_used() -> None:
+    """The first answer is public and passes; a second look-up would have led to this machine."""
+    resolver, asked = answers(["93.184.216.34"], ["127.0.0.1"])
+    network = Network(resolver=resolver)
+    assert asyncio.run(network.addresses("rebind.example", 993, 1)) == ("rebind.example", ["93.184.216.34"])
+    assert asked == ["rebind.example"]
+
+
+def test_the_connection_goes_to_the_checked_address() -> None:
+    async def main() -> list[str]:
+        heard: list[str] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heard.append(writer.get_extra_info("sockname")[0])
+            writer.transport.abort()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        resolver, asked = answers(["127.0.0.1"], ["127.9.9.9"])
+        stream = await Network(allow_private=True, resolver=resolver).open_stream(
+            "mail.example", port, use_ssl=False, timeout_s=2
+        )
+        assert stream.host == "mail.example"
+        stream.abort()
+        server.close()
+        await server.wait_closed()
+        assert asked == ["mail.example"]
+        return heard
+
+    assert asyncio.run(main()) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    "bad", [["127.0.0.1"], ["::1"], ["::ffff:10.0.0.1"], ["169.254.169.254", "fd00:ec2::254"]]
+)
+def test_a_name_that_leads_inside_is_refused_before_any_connection(bad: list[str]) -> None:
+    resolver, _ = answers(bad)
+    with pytest.raises(HostRefused):
+        asyncio.run(Network(resolver=resolver).open_stream("evil.example", 993, use_ssl=True, timeout_s=1))
+
+
+def test_of_a_mixed_answer_only_the_allowed_addresses_are_used() -> None:
+    resolver, _ = answers(["10.0.0.1", "93.184.216.34", "::1"])
+    assert asyncio.run(Network(resolver=resolver).addresses("h.example", 993, 1))[1] == ["93.184.216.34"]
+
+
+@pytest.mark.parametrize("port", [0, -1, 22, 25, 80, 8080, 65536, 144])
+def test_other_ports_than_those_of_imap_are_refused(port: int) -> None:
+    resolver, asked = answers(["93.184.216.34"])
+    with pytest.raises(HostRefused) as refused:
+        asyncio.run(Network(resolver=resolver).addresses("h.example", port, 1))
+    assert refused.value.reason == Reason.PORT
+    assert asked == []
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_port_that_is_none_is_refused_even_where_private_servers_are_allowed(port: int) -> None:
+    resolver, _ = answers(["127.0.0.1"])
+    with pytest.raises(HostRefused):
+        asyncio.run(Network(allow_private=True, resolver=resolver).addresses("h.example", port, 1))
+
+
+def test_a_name_without_address_is_a_dns_failure() -> None:
+    async def fails(host: str, port: int) -> list[str]:
+        raise OSError("no such name")
+
+    for resolver in (fails, answers([])[0]):
+        with pytest.raises(DnsFailed):
+            asyncio.run(Network(resolver=resolver).addresses("nowhere.example", 993, 1))
+
+
+def test_a_resolver_that_never_answers_is_a_dns_failure() -> None:
+    async def hangs(host: str, port: int) -> list[str]:
+        await asyncio.Event().wait()
+        return []
+
+    with pytest.raises(DnsFailed):
+        asyncio.run(Network(resolver=hangs).addresses("slow.example", 993, 0.05))
+
+
+def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
+    async def main() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.transport.abort()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        resolver, _ = answers(["127.0.0.2", "127.0.0.1"])
+        network = Network(allow_private=True, resolver=resolver)
+        stream = await network.open_stream("h.example", port, use_ssl=False, timeout_s=2)
+        stream.abort()
+        server.close()
+        await server.wait_closed()
+        with pytest.raises(ConnectFailed):
+            await network.open_stream("h.example", port, use_ssl=False, timeout_s=2)
+
+    asyncio.run(main())

@@ -1,0 +1,125 @@
+"""Account lines: `email----password----client_id----refresh_token`."""
+
+import pytest
+
+from huahuo.mailcheck.roster.importer import (
+    LINES_A_STRETCH,
+    Account,
+    ImportData,
+    TooManyLines,
+    is_address,
+    parse,
+)
+
+UUID = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"
+TOKEN = "M.C5_BAY.0.U.-" + "Cr7" * 60
+
+
+def reasons(data: ImportData) -> list[tuple[int, str]]:
+    return [(f.line, f.reason) for f in data.failures]
+
+
+def accounts(data: ImportData) -> list[tuple[int, str, dict[str, str]]]:
+    return [(a.line, a.email, {k: s.reveal() for k, s in a.secrets.items()}) for a in data.accounts]
+
+
+def fields(account: Account) -> tuple[str, ...]:
+    return (account.email, *(account.secrets[n].reveal() for n in ("password", "client_id", "refresh_token")))
+
+
+def test_a_line_of_four_fields_is_an_account() -> None:
+    data = parse(f"a@outlook.com----pw----{UUID}----{TOKEN}", "outlook")
+    expected = {"password": "pw", "client_id": UUID, "refresh_token": TOKEN}
+    assert accounts(data) == [(1, "a@outlook.com", expected)]
+    assert (data.total, data.failures) == (1, ())
+
+
+@pytest.mark.parametrize("mail_type", ["imap", "gmail", "qq"])
+def test_other_types_need_two_fields(mail_type: str) -> None:
+    assert accounts(parse("a@qq.com----pw", mail_type)) == [(1, "a@qq.com", {"password": "pw"})]
+
+
+def test_a_byte_order_mark_and_blank_lines_do_not_count_but_their_numbers_do() -> None:
+    data = parse("\ufeff\r\na@x.com----p\r\n   \r\n\r\nb@x.com----q\r\nbad", "imap")
+    assert [a[:2] for a in accounts(data)] == [(2, "a@x.com"), (5, "b@x.com")]
+    assert reasons(data) == [(6, "格式错误，至少需要2个字段")]
+    assert data.total == 3
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_every_kind_of_line_end_ends_a_line(newline: str) -> None:
+    data = parse(newline.join(["a@x.com----p", "b@x.com----q"]), "imap")
+    assert [a.line for a in data.accounts] == [1, 2]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 0, 2, 3), (0, 1, 3, 2), (3, 2, 1, 0), (2, 3, 0, 1)])
+def test_swapped_fields_are_set_right(order: tuple[int, ...]) -> None:
+    given = ("a@outlook.com", "pw", UUID, TOKEN)
+    line = "----".join(given[i] for i in order)
+    assert fields(parse(line, "outlook").accounts[0]) == given
+
+
+def test_a_password_longer_than_a_short_token_stays_where_it_was_put() -> None:
+    given = ("a@outlook.com", "a-long-password-1", UUID, "short-token")
+    assert fields(parse("----".join(given), "outlook").accounts[0]) == given
+
+
+def test_address_and_password_swapped_are_set_right() -> None:
+    assert accounts(parse("pw----a@x.com", "imap"))[0][1:] == ("a@x.com", {"password": "pw"})
+
+
+@pytest.mark.parametrize(
+    ("line", "mail_type", "reason"),
+    [
+        ("a@x.com----canary", "outlook", "格式错误，需要4个字段"),
+        (f"a@x.com----canary----{UUID}----{TOKEN}----e", "outlook", "格式错误，需要4个字段"),
+        (f"a@x.com--------{UUID}----{TOKEN}", "outlook", "有空白字段"),
+        ("canary", "imap", "格式错误，至少需要2个字段"),
+        ("a@x.com----", "imap", "有空白字段"),
+        ("canary----canary", "imap", "邮箱地址格式错误"),
+    ],
+)
+def test_a_bad_line_is_told_by_number_and_reason_and_never_repeated(
+    line: str, mail_type: str, reason: str
+) -> None:
+    data = parse(line, mail_type)
+    assert reasons(data) == [(1, reason)]
+    assert not any(part in repr(data) for part in ("canary", TOKEN, "a@x.com"))
+
+
+def test_an_address_twice_in_one_text_is_taken_once() -> None:
+    data = parse("A@x.com----p\na@X.com----q", "imap")
+    assert ([a.line for a in data.accounts], reasons(data)) == ([1], [(2, "邮箱地址重复")])
+
+
+def test_secrets_do_not_show_in_the_repr_of_what_was_parsed() -> None:
+    assert "canary" not in repr(parse("a@x.com----canary", "imap"))
+
+
+def test_the_number_of_lines_is_bounded() -> None:
+    text = "a@x.com----p\n\nb@x.com----q\n"
+    assert parse(text, "imap", lines_max=2).total == 2
+    with pytest.raises(TooManyLines):
+        parse(text, "imap", lines_max=1)
+
+
+@pytest.mark.parametrize(
+    "text", ["a@x.com", "first.last+tag@sub.example.co", "a@localhost", "u@127.0.0.1", "用户@例子.中国"]
+)
+def test_an_address(text: str) -> None:
+    assert is_address(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a", "@x.com", "a@", "a@b@c.com", "a b@x.com", "a@x..com", "a@-x.com", "a@x.com.",
+     "a\r\n@x.com", "a@x.com\n", "a\0@x.com", "a" * 65 + "@x.com", "a@" + "x" * 253],
+)  # fmt: skip
+def test_not_an_address(text: str) -> None:
+    assert not is_address(text)
+
+
+def test_a_long_text_is_read_with_pauses_so_that_other_threads_come_in_between() -> None:
+    pauses: list[None] = []
+    parse("\n".join(f"u{n}@x.com----p" for n in range(1000)), "imap", pause=lambda: pauses.append(None))
+    assert len(pauses) == 1000 // LINES_A_STRETCH

@@ -1,0 +1,422 @@
+"""The roster's decisions: add, update, delete, check, cancel. Given events, when a command, then."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from huahuo.eventstore.errors import Conflict
+from huahuo.eventstore.model import RowPut, Secret
+from huahuo.mailcheck.effects import Purge, StartCheck, StopCheck
+from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.mailbox.commands import (
+    Begin,
+    CheckOver,
+    Finish,
+    MailsFound,
+    Progress,
+    ReportProgress,
+    ReportStatus,
+)
+from huahuo.mailcheck.replies import Refusal, Success, Warned, encode
+from huahuo.mailcheck.roster.commands import AddEmail, CancelCheck, CheckEmails, DeleteEmails, UpdateEmail
+from tests.support.models.mail_book import USER, Book, cursor, mail, snapshot_state
+from tests.support.models.mail_rules import leaks
+
+U = f"user/{USER}"
+
+
+def row(book: Book, email_id: int) -> dict[str, Any]:
+    rows = msgspec.json.decode(snapshot_state(book.roster_state(USER)))["emails"]
+    found: dict[str, Any] = next(r for r in rows if r["id"] == email_id)
+    return found
+
+
+def check(book: Book, email_id: int) -> int:
+    """Queue a check; gives its id."""
+    book.roster(USER, CheckEmails((email_id,)))
+    return book.roster_state(USER).checks[email_id]
+
+
+# -- add ----------------------------------------------------------------------------------------
+
+
+def test_an_added_mailbox_is_told_and_its_secrets_are_sealed_beside_the_event() -> None:
+    book = Book()
+    decision = book.roster(
+        USER,
+        AddEmail(email=" A@Example.com ", mail_type="imap", secrets={"password": Secret("canary")}),
+    )
+    assert decision.reply == Success("邮箱添加成功", email_id=1)
+    assert book.said(U) == [
+        {
+            "type": "email_added",
+            "email_id": 1,
+            "email": "A@Example.com",
+            "mail_type": "imap",
+            "server": "imap.example.com",
+            "port": 993,
+            "use_ssl": True,
+        }
+    ]
+    assert book.types("mailbox/1") == ["mailbox_added"]
+    assert book.said("mailbox/1")[0]["secrets"] == ["password"]
+    assert book.secrets == {("mailbox/1", "password"): Secret("canary")}
+    assert leaks(["canary"], *(e.body for e in book.events), decision.record or b"") == []
+
+
+def test_the_recorded_answer_is_the_reply_and_its_position_is_on_the_user_s_stream() -> None:
+    decision = Book().roster(
+        USER, AddEmail(email="a@x.com", mail_type="qq", secrets={"password": Secret("p")})
+    )
+    assert decision.record is not None
+    assert msgspec.json.decode(decision.record) == {
+        "type": "success",
+        "message": "邮箱添加成功",
+        "email_id": 1,
+    }
+    assert decision.at_stream == U
+
+
+def test_a_new_row_is_idle() -> None:
+    book = Book()
+    book.add("a@x.com", server="10.0.0.1", port=1143, use_ssl=False)
+    assert row(book, 1) == {
+        "id": 1,
+        "user_id": USER,
+        "email": "a@x.com",
+        "mail_type": "imap",
+        "server": "10.0.0.1",
+        "port": 1143,
+        "use_ssl": False,
+        "created_at": row(book, 1)["created_at"],
+        "status": "idle",
+        "progress": 0,
+        "message": "",
+        "last_check_time": None,
+        "mail_count": 0,
+    }
+
+
+def test_an_address_belongs_to_a_user_once_whatever_its_case() -> None:
+    book = Book()
+    book.add("a@x.com")
+    reply = book.roster(
+        USER, AddEmail(email="A@X.com", mail_type="imap", secrets={"password": Secret("p")})
+    ).reply
+    assert reply == Refusal("already_exists", "邮箱 A@X.com 添加失败，可能已存在")
+    assert book.types(U) == ["email_added"]
+
+
+def test_an_address_may_come_back_after_its_deletion_under_a_new_id() -> None:
+    book = Book()
+    book.add("a@x.com")
+    book.roster(USER, DeleteEmails((1,)))
+    assert book.add("a@x.com") == 2
+
+
+P = {"password": Secret("canary-1")}
+OAUTH = {"client_id": Secret("canary-2"), "refresh_token": Secret("canary-3")}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"email": "", "secrets": P}, "邮箱地址和密码不能为空"),
+        ({"email": "no-address", "secrets": P}, "邮箱地址格式错误"),
+        ({"secrets": {}}, "邮箱地址和密码不能为空"),
+        ({"mail_type": "pop3", "secrets": P}, "不支持的邮箱类型"),
+        ({"mail_type": "outlook", "secrets": P}, "Outlook邮箱需要提供Client ID和Refresh Token"),
+        ({"mail_type": "outlook", "secrets": P | {"client_id": Secret("x")}},
+         "Outlook邮箱需要提供Client ID和Refresh Token"),
+        ({"mail_type": "qq", "secrets": OAUTH}, "邮箱地址和密码不能为空"),
+        ({"port": 0, "secrets": P}, "端口无效"),
+        ({"port": 65_536, "secrets": P}, "端口无效"),
+        ({"server": "imap.example.com:993", "secrets": P}, "服务器地址无效"),
+        ({"server": "0x7f000001", "secrets": P}, "服务器地址无效"),
+        ({"secrets": {"password": Secret("a\r\nb")}}, "字段内容无效"),
+        ({"secrets": {"password": Secret("x" * 9000)}}, "字段内容无效"),
+    ],
+)  # fmt: skip
+def test_an_account_that_cannot_work_is_refused(fields: dict[str, Any], message: str) -> None:
+    book = Book()
+    decision = book.roster(USER, AddEmail(**{"email": "a@x.com", "mail_type": "imap"} | fields))
+    assert isinstance(decision.reply, Refusal)
+    assert (decision.reply.code, decision.reply.message) == ("invalid_field", message)
+    assert decision.record == encode(decision.reply)
+    assert (book.events, decision.secrets) == ([], ())
+
+
+@pytest.mark.parametrize(("mail_type", "secrets"), [("outlook", OAUTH), ("gmail", OAUTH), ("gmail", P)])
+def test_oauth_types_take_a_token_instead_of_a_password(mail_type: str, secrets: dict[str, Secret]) -> None:
+    assert Book().add(mail_type=mail_type, secrets=secrets) == 1
+
+
+def test_a_user_may_have_so_many_mailboxes() -> None:
+    book = Book(mailboxes_max=2)
+    book.add("a@x.com")
+    book.add("b@x.com")
+    reply = book.roster(USER, AddEmail(email="c@x.com", mail_type="imap", secrets=P)).reply
+    assert isinstance(reply, Refusal)
+    assert reply.code == "too_large"
+
+
+# -- update -------------------------------------------------------------------------------------
+
+
+def test_an_update_tells_the_public_fields_that_changed() -> None:
+    book = Book()
+    book.add("a@x.com")
+    reply = book.roster(USER, UpdateEmail(email_id=1, port=143, use_ssl=False)).reply
+    assert reply == Success("邮箱更新成功", email_id=1)
+    assert book.said(U, 1) == [{"type": "email_updated", "email_id": 1, "port": 143, "use_ssl": False}]
+    assert book.types("mailbox/1", 1) == ["mailbox_updated"]
+    assert (row(book, 1)["port"], row(book, 1)["server"]) == (143, "imap.x.com")
+
+
+def test_a_new_password_is_sealed_and_told_without_it() -> None:
+    book = Book()
+    book.add("a@x.com")
+    book.roster(USER, UpdateEmail(email_id=1, secrets={"password": Secret("canary")}))
+    assert book.said(U, 1) == [{"type": "email_updated", "email_id": 1}]
+    assert book.said("mailbox/1", 1) == [{"type": "secret_stored", "name": "password"}]
+    assert book.secrets["mailbox/1", "password"] == Secret("canary")
+
+
+def test_an_update_of_nothing_says_nothing() -> None:
+    book = Book()
+    book.add("a@x.com")
+    assert isinstance(book.roster(USER, UpdateEmail(email_id=1, port=993)).reply, Success)
+    assert book.types(U) == ["email_added"]
+
+
+def test_another_type_brings_its_own_server_and_needs_its_own_secrets() -> None:
+    book = Book()
+    book.add("a@x.com")
+    refused = book.roster(USER, UpdateEmail(email_id=1, mail_type="outlook")).reply
+    assert isinstance(refused, Refusal)
+    book.roster(USER, UpdateEmail(email_id=1, mail_type="outlook", secrets=OAUTH))
+    assert (row(book, 1)["mail_type"], row(book, 1)["server"]) == ("outlook", "outlook.office365.com")
+
+
+def test_what_does_not_exist_cannot_be_updated() -> None:
+    reply = Book().roster(USER, UpdateEmail(email_id=9)).reply
+    assert reply == Refusal("not_found", "邮箱ID 9 不存在或您没有权限")
+
+
+def test_a_move_to_another_server_ends_the_running_check_first() -> None:
+    book = Book()
+    book.add("a@x.com")
+    check_id = check(book, 1)
+    before = book.heads[U]
+    book.roster(USER, UpdateEmail(email_id=1, server="imap.other.com"))
+    assert book.types(U, before) == ["check_progress", "email_status_update", "email_updated"]
+    assert book.effects[-1] == StopCheck(check_id)
+
+
+def test_cursors_belong_to_their_server() -> None:
+    book = Book()
+    book.add("a@x.com")
+    check_id = check(book, 1)
+    book.mailbox(1, Begin(check_id))
+    book.mailbox(1, MailsFound(check_id, (mail(5),), cursor(5)))
+    book.roster(USER, UpdateEmail(email_id=1, server="imap.other.com"))
+    assert book.mailbox_state(1).seen == {}
+    book.roster(USER, UpdateEmail(email_id=1, server="imap.x.com"))
+    assert book.mailbox_state(1).seen == {"INBOX": UidCursor("INBOX", 1, 5)}
+
+
+# -- check and cancel ---------------------------------------------------------------------------
+
+
+def test_a_check_is_queued_recorded_for_a_restart_and_started() -> None:
+    book = Book()
+    book.add("a@x.com")
+    decision = book.roster(USER, CheckEmails((1, 1)))
+    assert decision.reply == Success("开始检查 1 个邮箱", accepted=[1], skipped=[])
+    assert book.said(U, 1) == [
+        {
+            "type": "email_status_update",
+            "email_id": 1,
+            "status": "queued",
+            "message": "等待检查",
+            "check_id": 1,
+        }
+    ]
+    assert book.said("mailbox/1", 1) == [{"type": "check_requested", "check_id": 1}]
+    assert decision.effects == (StartCheck(1, 1, "imap.x.com", USER),)
+    (put,) = decision.rows
+    assert isinstance(put, RowPut)
+    assert (put.table, put.key) == ("checks", (1).to_bytes(8, "big"))
+    assert msgspec.json.decode(put.value) == {"user_id": USER, "check_id": 1, "host": "imap.x.com"}
+
+
+def test_every_accepted_mailbox_is_expected_where_it_stands() -> None:
+    book = Book()
+    for name in ("a", "b", "c"):
+        book.add(f"{name}@x.com")
+    check(book, 2)
+    decision = book.roster(USER, CheckEmails((1, 2, 3)))
+    assert decision.reply == Success("开始检查 2 个邮箱", accepted=[1, 3], skipped=[2])
+    assert decision.expected == {"mailbox/1": 1, "mailbox/3": 1}
+
+
+def test_if_all_are_busy_it_is_a_warning() -> None:
+    book = Book()
+    book.add("a@x.com")
+    check(book, 1)
+    reply = book.roster(USER, CheckEmails((1,))).reply
+    assert reply == Warned("所有邮箱都在处理中，请稍后再试", accepted=[], skipped=[1])
+    assert msgspec.json.decode(encode(reply))["type"] == "warning"
+
+
+def test_another_user_s_mailbox_is_neither_checked_cancelled_nor_deleted() -> None:
+    book = Book()
+    book.add("a@x.com")
+    check_id = check(book, 1)
+    count = len(book.events)
+    other = USER + 1
+    assert book.roster(other, CheckEmails((1,))).reply == Refusal("not_found", "您没有权限检查任何指定的邮箱")
+    assert book.roster(other, CancelCheck((1,))).reply == Success("已取消 0 个检查", cancelled=[])
+    assert book.roster(other, DeleteEmails((1,))).reply == Success("已删除 0 个邮箱", email_ids=[])
+    assert len(book.events) == count
+    assert book.roster_state(USER).checks == {1: check_id}
+
+
+@pytest.mark.parametrize("kind", [CheckEmails, CancelCheck, DeleteEmails])
+def test_a_list_of_ids_is_neither_empty_nor_too_long(kind: type[CheckEmails]) -> None:
+    book = Book(ids_max=3)
+    for ids, code in (((), "invalid_field"), ((1, 2, 3, 4), "too_large")):
+        reply = book.roster(USER, kind(ids)).reply
+        assert isinstance(reply, Refusal)
+        assert reply.code == code
+
+
+def test_a_cancel_ends_the_check_at_100_and_forgets_it() -> None:
+    book = Book()
+    book.add("a@x.com")
+    check_id = check(book, 1)
+    book.mailbox(1, Begin(check_id))
+    book.mailbox(1, Progress(check_id, 40, "…"))
+    before = book.heads[U]
+    decision = book.roster(USER, CancelCheck((1,)))
+    assert decision.reply == Success("已取消 1 个检查", cancelled=[1])
+    assert [(e["type"], e.get("progress"), e.get("status")) for e in book.said(U, before)] == [
+        ("check_progress", 100, None),
+        ("email_status_update", None, "cancelled"),
+    ]
+    assert book.said("mailbox/1")[-1] == {"type": "check_ended", "check_id": check_id, "status": "cancelled"}
+    assert (decision.effects, book.table("checks")) == ((StopCheck(check_id),), [])
+
+
+def test_there_is_nothing_to_cancel_where_no_check_is_open() -> None:
+    book = Book()
+    book.add("a@x.com")
+    assert book.roster(USER, CancelCheck((1,))).reply == Success("已取消 0 个检查", cancelled=[])
+
+
+def test_a_cancel_decided_on_what_the_mailbox_has_left_behind_conflicts() -> None:
+    book = Book()
+    book.add("a@x.com")
+    check_id = check(book, 1)
+    book.mailbox(1, Begin(check_id))
+    stale = book.rosters.decide(book.roster_state(USER), CancelCheck((1,)), book.context())
+    book.mailbox(1, Finish(check_id, "ok"))
+    with pytest.raises(Conflict):
+        book.write(stale)
+    assert book.roster(USER, CancelCheck((1,))).reply == Success("已取消 0 个检查", cancelled=[])
+
+
+# -- delete -------------------------------------------------------------------------------------
+
+
+def test_a_deletion_cancels_the_check_first_and_destroys_the_key() -> None:
+    book = Book()
+    book.add("a@x.com")
+    check_id = check(book, 1)
+    before = book.heads[U]
+    decision = book.roster(USER, DeleteEmails((1, 9)))
+    assert decision.reply == Success("已删除 1 个邮箱", email_ids=[1])
+    assert book.types(U, before) == ["check_progress", "email_status_update", "email_deleted"]
+    assert book.types("mailbox/1")[-2:] == ["check_ended", "mailbox_deleted"]
+    assert (decision.shred, book.secrets) == (("mailbox/1",), {})
+    assert decision.effects == (StopCheck(check_id), Purge(1))
+    assert (book.table("checks"), book.table("purges")) == ([], [(1).to_bytes(8, "big")])
+    assert book.roster_state(USER).rows == {}
+
+
+def test_late_results_of_a_deleted_mailbox_are_not_taken() -> None:
+    book = Book()
+    book.add("a@x.com")
+    check_id = check(book, 1)
+    book.mailbox(1, Begin(check_id))
+    book.roster(USER, DeleteEmails((1,)))
+    count = len(book.events)
+    for late in (
+        Progress(check_id, 90, ""),
+        MailsFound(check_id, (mail(1),), cursor(1)),
+        Finish(check_id, "ok"),
+    ):
+        assert not isinstance(book.mailbox(1, late), CheckOver)
+    assert (len(book.events), book.table("mails")) == (count, [])
+
+
+# -- the fold -----------------------------------------------------------------------------------
+
+
+def test_the_row_follows_a_check_and_its_time_moves_only_after_a_success() -> None:
+    book = Book()
+    book.add("a@x.com")
+    first = check(book, 1)
+    book.mailbox(1, Begin(first))
+    book.mailbox(1, Finish(first, "error", "无法连接"))
+    assert (row(book, 1)["status"], row(book, 1)["last_check_time"]) == ("error", None)
+    second = check(book, 1)
+    book.mailbox(1, Begin(second))
+    book.mailbox(1, MailsFound(second, (mail(1), mail(2)), cursor(2)))
+    book.mailbox(1, Finish(second, "ok"))
+    seen = row(book, 1)
+    ended = msgspec.json.decode(book.stream(U)[-1].body)["timestamp"]
+    assert (seen["status"], seen["progress"], seen["mail_count"]) == ("ok", 100, 2)
+    assert (seen["message"], seen["last_check_time"]) == ("检查完成，共 2 封新邮件", ended)
+
+
+def test_an_implicit_check_makes_the_mailbox_busy() -> None:
+    book = Book()
+    book.add("a@x.com")
+    book.mailbox(1, ReportProgress(10, "app"))
+    assert isinstance(book.roster(USER, CheckEmails((1,))).reply, Warned)
+    book.mailbox(1, ReportStatus("ok", "done"))
+    assert isinstance(book.roster(USER, CheckEmails((1,))).reply, Success)
+
+
+def test_a_snapshot_is_ordered_by_id() -> None:
+    book = Book()
+    state = book.roster_state(USER)
+    for n in (3, 1, 2):
+        book.counters["mailbox"] = n
+        book.add(f"{n}@x.com")
+    state = book.roster_state(USER)
+    assert [r["id"] for r in msgspec.json.decode(snapshot_state(state))["emails"]] == [1, 2, 3]
+
+
+def test_a_keyframe_holds_all_that_decisions_need() -> None:
+    book = Book()
+    book.add("a@x.com")
+    book.add("b@x.com")
+    check(book, 2)
+    state = book.roster_state(USER)
+    assert book.rosters.load(U, book.rosters.dump(state)) == state
+
+
+def test_a_keyframe_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="int"):
+        Book().rosters.load(U, b"\x93rubbish")
+
+
+def test_what_others_say_on_the_stream_changes_nothing() -> None:
+    book = Book()
+    book.add("a@x.com")
+    state = book.roster_state(USER)
+    event = msgspec.structs.replace(book.events[0], type="system_notification", body=b'{"message":"x"}')
+    assert book.rosters.evolve(book.roster_state(USER), event) == state

@@ -1,0 +1,63 @@
+"""What if: edits of a history, and the difference of two runs."""
+
+import pytest
+
+from huahuo.eventstore.core.chain import GENESIS, check
+from huahuo.replay.history.delta import parse_path
+from huahuo.replay.history.exported import header, line, parse_lines
+from huahuo.replay.history.fork import Add, Edit, Put, Skip, first_difference, fork
+from tests.support.worlds.replaying import U, tell
+
+EVENTS = tell().history.events
+
+
+def test_a_fork_without_edits_is_the_original() -> None:
+    assert fork(EVENTS, []) == EVENTS
+    assert first_difference(EVENTS, fork(EVENTS, [])) is None
+
+
+def test_what_is_skipped_is_gone_and_the_numbers_close_up() -> None:
+    other = fork(EVENTS, [Skip((U, 4)), Skip(("log", 1))])
+    assert len(other) == len(EVENTS) - 2
+    assert check(GENESIS, 0, {}, other) == other[-1].chain
+    assert [e.seq for e in other if e.stream == U] == list(range(1, 1 + sum(e.stream == U for e in other)))
+
+
+def test_causes_follow_their_events_and_a_cause_that_was_skipped_is_none() -> None:
+    requested = next(e for e in EVENTS if e.type == "check_requested")
+    moved = fork(EVENTS, [Skip(("log", 1))])
+    caused = next(e for e in moved if e.type == "check_started")
+    assert moved[caused.cause - 1].type == "check_requested"
+    without = fork(EVENTS, [Skip(("log", requested.position))])
+    assert next(e for e in without if e.type == "check_started").cause == 0
+
+
+def test_a_field_that_is_set_is_another_and_the_rest_stays() -> None:
+    other = fork(EVENTS, [Put((U, 1), parse_path("email"), "x@y.org")])
+    assert b'"x@y.org"' in other[0].body
+    assert [e.body for e in other[1:]] == [e.body for e in EVENTS[1:]]
+    found = first_difference(EVENTS, other)
+    assert found == (EVENTS[0], other[0])
+
+
+def test_what_is_added_comes_last() -> None:
+    other = fork(EVENTS, [Add(U, "check_progress", {"email_id": 1, "progress": 7}, "mailbox/1")])
+    assert (other[-1].type, other[-1].seq) == ("check_progress", sum(e.stream == U for e in EVENTS) + 1)
+    assert first_difference(EVENTS, other) == (None, other[-1])
+
+
+@pytest.mark.parametrize("edit", [Skip(("user/99", 1)), Put((U, 999), ("a",), 1)])
+def test_an_edit_of_what_is_not_there_is_refused(edit: Edit) -> None:
+    with pytest.raises(LookupError):
+        fork(EVENTS, [edit])
+
+
+def test_a_path_that_is_not_in_the_body_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no"):
+        fork(EVENTS, [Put((U, 1), ("nothing", "there"), 1)])
+
+
+def test_an_export_reads_back_as_the_same_events() -> None:
+    lines = [header("log-1", len(EVENTS)), *(line(event) for event in EVENTS)]
+    head, events = parse_lines(lines)
+    assert (head.log, list(events)) == ("log-1", EVENTS)

@@ -1,0 +1,103 @@
+"""Conditions over a state: what they mean, and that they are never a program."""
+
+import pytest
+
+from huahuo.replay.history.predicate import CHARS_MAX, DEPTH_MAX, BadPredicate, holds, parse, rises
+
+STATE = {
+    "status": "error",
+    "progress": 100,
+    "check": None,
+    "flag": True,
+    "message": "无法连接 (cannot be reached)",
+    "cursors": {"imap.x.com": {"INBOX": {"uid": 7}}},
+    "list": [1, 2],
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'status == "error"',
+        "status == 'error' and progress > 50",
+        "progress >= 100 and progress <= 100 and not progress < 100",
+        'status != "ok" or progress == 3',
+        "not (status == 'ok' or progress < 1)",
+        'cursors["imap.x.com"].INBOX.uid == 7',
+        "list[1] == 2",
+        "2 in list",
+        "message contains 'reached'",
+        "check == null",
+        "nothing.there == null",
+        "flag",
+        "flag == true",
+        "progress > 99.5",
+        "-1 < progress",
+        r"""status != "a\"b" """,
+    ],
+)
+def test_what_is_true_of_the_state_holds(text: str) -> None:
+    assert holds(parse(text), STATE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'status == "ok"',
+        "progress > 100",
+        "check.progress > 0",
+        "flag == 1",
+        "status < 5",
+        "5 in status",
+        "nothing.there",
+        "list contains 3",
+        'status == "error" and progress > 50 and flag == false',
+    ],
+)
+def test_what_is_not_does_not_and_things_without_an_order_have_none(text: str) -> None:
+    assert not holds(parse(text), STATE)
+
+
+def test_and_binds_closer_than_or() -> None:
+    assert holds(parse("flag or flag and status == 'ok'"), STATE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "status ==",
+        "== 3",
+        "(status == 3",
+        "status == 3)",
+        "status = 3",
+        "status == 3 status",
+        "'open",
+        "__import__('os').system('true')",
+        "progress > 50; flag",
+        "and",
+        "x[",
+    ],
+)
+def test_what_is_no_condition_is_refused_with_the_place(text: str) -> None:
+    with pytest.raises(BadPredicate):
+        parse(text)
+
+
+def test_attributes_of_python_objects_are_only_names_that_are_not_there() -> None:
+    assert not holds(parse("status.__class__"), STATE)
+
+
+def test_a_condition_is_bounded_in_length_and_depth() -> None:
+    with pytest.raises(BadPredicate):
+        parse("a" * (CHARS_MAX + 1))
+    for deep in ("(" * (DEPTH_MAX + 2) + "a", "not " * (DEPTH_MAX + 2) + "a"):
+        with pytest.raises(BadPredicate):
+            parse(deep)
+
+
+def test_a_condition_over_fields_that_only_rise_is_known_to_stay_true() -> None:
+    rising = frozenset({"count", "deleted"})
+    assert rises(parse("count > 5 and (deleted or count >= 7)"), rising)
+    for text in ("count < 5", "not deleted", "status == 'ok' and count > 5", "deleted == false"):
+        assert not rises(parse(text), rising)

@@ -1,0 +1,164 @@
+"""The tail: a bounded, contiguous memory of the newest events."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.replay.live.tail import Tail
+
+
+def stored(*streams: str, body: bytes = b"{}", position: int = 0) -> Iterator[StoredEvent]:
+    """Events of these streams behind `position`, as if nothing was before in any of them."""
+    seqs: dict[str, int] = {}
+    for place, stream in enumerate(streams, position + 1):
+        seqs[stream] = seqs.get(stream, 0) + 1
+        yield event(stream, seqs[stream], place, body)
+
+
+def event(stream: str, seq: int, position: int, body: bytes = b"{}") -> StoredEvent:
+    return StoredEvent(position, stream, seq, "t", body, 1, 0, "", "", "", 0, "", b"")
+
+
+def numbers(tail: Tail, stream: str, after: int, events_max: int = 99, bytes_max: int = 999) -> list[int]:
+    found = tail.events(stream, after, events_max=events_max, bytes_max=bytes_max)
+    assert found is not None
+    return [e.position if stream == LOG_STREAM else e.seq for e in found]
+
+
+def holds(tail: Tail, stream: str, after: int) -> bool:
+    return tail.events(stream, after, events_max=1, bytes_max=1) is not None
+
+
+def test_it_answers_from_any_point_that_it_holds() -> None:
+    tail = Tail(events_max=10, bytes_max=1000)
+    tail.extend(list(stored("a", "b", "a", "a")))
+    assert numbers(tail, "a", 0) == [1, 2, 3]
+    assert numbers(tail, "a", 2) == [3]
+    assert numbers(tail, "b", 0) == [1]
+
+
+def test_the_log_is_read_by_position() -> None:
+    tail = Tail(events_max=10, bytes_max=1000)
+    tail.extend(list(stored("a", "b", "a")))
+    assert numbers(tail, LOG_STREAM, 1) == [2, 3]
+
+
+def test_what_is_beyond_its_newest_event_is_not_held() -> None:
+    tail = Tail(events_max=10, bytes_max=1000)
+    tail.extend(list(stored("a")))
+    assert not holds(tail, "a", 1)
+    assert not holds(tail, "never", 0)
+
+
+def test_a_run_is_cut_by_count() -> None:
+    tail = Tail(events_max=10, bytes_max=1000)
+    tail.extend(list(stored("a", "a", "a")))
+    assert numbers(tail, "a", 0, events_max=2) == [1, 2]
+
+
+def test_a_run_is_cut_by_bytes_but_never_empty() -> None:
+    tail = Tail(events_max=10, bytes_max=1000)
+    tail.extend(list(stored("a", "a", "a", body=b"x" * 10)))
+    assert numbers(tail, "a", 0, bytes_max=20) == [1, 2]
+    assert numbers(tail, "a", 0, bytes_max=19) == [1]
+    assert numbers(tail, "a", 0, bytes_max=1) == [1]
+
+
+def test_the_oldest_position_goes_first_when_there_are_too_many_events() -> None:
+    tail = Tail(events_max=3, bytes_max=1000)
+    tail.extend(list(stored("a", "b", "b", "a", "b")))
+    assert len(tail) == 3
+    assert not holds(tail, "a", 0)
+    assert numbers(tail, "a", 1) == [2]
+    assert numbers(tail, "b", 1) == [2, 3]
+    assert numbers(tail, LOG_STREAM, 2) == [3, 4, 5]
+
+
+def test_the_oldest_position_goes_first_when_there_are_too_many_bytes() -> None:
+    tail = Tail(events_max=100, bytes_max=25)
+    tail.extend(list(stored("a", "b", "a", body=b"x" * 10)))
+    assert tail.body_bytes == 20
+    assert not holds(tail, "a", 0)
+    assert numbers(tail, LOG_STREAM, 1) == [2, 3]
+
+
+def test_an_event_larger_than_the_bound_is_not_kept() -> None:
+    tail = Tail(events_max=100, bytes_max=5)
+    assert tail.extend(list(stored("a", body=b"x" * 10)))
+    assert (len(tail), tail.body_bytes, tail.streams) == (0, 0, 0)
+    assert tail.extend([event("a", 2, 2)])
+    assert numbers(tail, "a", 1) == [2]
+
+
+def test_a_stream_without_recent_events_costs_nothing() -> None:
+    tail = Tail(events_max=2, bytes_max=1000)
+    tail.extend(list(stored("a", "b", "c", "d")))
+    assert tail.streams == 2
+
+
+def test_a_repeated_signal_changes_nothing() -> None:
+    tail = Tail(events_max=10, bytes_max=1000)
+    events = list(stored("a", "b", "a"))
+    tail.extend(events)
+    assert tail.extend(events)
+    assert numbers(tail, LOG_STREAM, 0) == [1, 2, 3]
+
+
+def test_a_missed_signal_drops_what_was_held_instead_of_making_a_hole() -> None:
+    tail = Tail(events_max=10, bytes_max=1000)
+    tail.extend(list(stored("a", "b")))
+    assert not tail.extend([event("b", 3, 4)])
+    assert not holds(tail, "a", 0)
+    assert not holds(tail, "b", 0)
+    assert not holds(tail, LOG_STREAM, 1)
+    assert numbers(tail, "b", 2) == [3]
+
+
+def test_a_miss_is_seen_also_when_nothing_is_held() -> None:
+    tail = Tail(events_max=10, bytes_max=1000, position=7)
+    assert not tail.extend([event("a", 9, 9)])
+    assert tail.extend([event("a", 10, 10)])
+
+
+def test_it_tells_the_events_of_each_stream_in_order() -> None:
+    tail = Tail(events_max=2, bytes_max=1000)
+    grouped = tail.extend(list(stored("a", "b", "a")))
+    assert grouped is not None
+    assert {stream: [e.seq for e in part] for stream, part in grouped.items()} == {"a": [1, 2], "b": [1]}
+
+
+def test_seqs_that_do_not_follow_are_never_one_run() -> None:
+    tail = Tail(events_max=10, bytes_max=1000)
+    tail.extend([event("a", 1, 1), event("a", 2, 2), event("a", 7, 3), event("a", 8, 4)])
+    assert not holds(tail, "a", 0)
+    assert not holds(tail, "a", 5)
+    assert numbers(tail, "a", 6) == [7, 8]
+    tail.extend([event("a", 10, 5)])
+    assert not holds(tail, "a", 6)
+    assert numbers(tail, "a", 9) == [10]
+
+
+def test_it_begins_behind_a_log_that_has_history() -> None:
+    tail = Tail(events_max=10, bytes_max=1000, position=500)
+    assert tail.extend([event("a", 41, 501)])
+    assert numbers(tail, "a", 40) == [41]
+    assert not holds(tail, "a", 39)
+
+
+@pytest.mark.parametrize("events_max", [1, 7, 100])
+def test_eviction_over_a_long_life_keeps_exactly_the_newest(events_max: int) -> None:
+    tail = Tail(events_max=events_max, bytes_max=1 << 20)
+    for one in stored(*("a", "a", "b") * 333, "a"):
+        tail.extend([one])
+    assert numbers(tail, LOG_STREAM, 1000 - events_max, events_max=200) == list(
+        range(1001 - events_max, 1001)
+    )
+
+
+def test_what_was_evicted_is_let_go_of() -> None:
+    tail = Tail(events_max=10, bytes_max=1000)
+    for one in stored(*["a"] * 5000):
+        tail.extend([one])
+    for segment in (tail._log, tail._streams["a"]):
+        assert len(segment._events) < 200

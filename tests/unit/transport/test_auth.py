@@ -1,0 +1,375 @@
+"""What a token must be to be believed: RFC 8725's advice, and the promises of PROTOCOL 3.1."""
+
+import base64
+import hashlib
+import hmac
+import json
+import math
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from huahuo.eventstore.model import StoredEvent
+from huahuo.transport.access.principal import Principal
+from huahuo.transport.access.revocations import Revocations
+from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.access.verified import AuthFailure, Verified, Verifier
+from huahuo.transport.protocol.codes import AuthCode
+
+SECRET = b"canary-5ec7e7-0123456789-abcdefgh"
+OLD = b"canary-01d-5ec7e7-0123456789-abcdef"
+NOW_MS = 1_790_000_000_123
+NOW_S = NOW_MS / 1000
+ALICE = Principal(user_id=42, username="alice", groups=("ops", "dev"))
+GOOD: dict[str, Any] = {"user_id": 42, "username": "alice", "is_admin": False, "exp": NOW_S + 60}
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def forge(payload: bytes, header: dict[str, Any] | bytes | None = None, secret: bytes = SECRET) -> str:
+    """A token with any payload and any header, rightly signed with HS256."""
+    if header is None:
+        header = {"alg": "HS256", "typ": "JWT"}
+    head = header if isinstance(header, bytes) else json.dumps(header).encode()
+    signed = f"{b64(head)}.{b64(payload)}"
+    return f"{signed}.{b64(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
+
+
+def token(**claims: Any) -> str:
+    return forge(json.dumps({**GOOD, **claims}).encode())
+
+
+def verify(text: str, now_ms: int = NOW_MS) -> Verified | AuthFailure:
+    return Authenticator(SECRET).verify(text, now_ms)
+
+
+def code(text: str, now_ms: int = NOW_MS) -> str:
+    result = verify(text, now_ms)
+    return result.code if isinstance(result, AuthFailure) else "ok"
+
+
+def principal(text: str) -> Principal:
+    result = verify(text)
+    assert isinstance(result, Verified), result
+    return result.principal
+
+
+def test_a_minted_token_verifies_as_its_principal() -> None:
+    auth = Authenticator(SECRET)
+    verifier: Verifier = auth
+    text = auth.mint(ALICE, now_ms=NOW_MS, ttl_s=60, jti="j1")
+    assert verifier.verify(text, NOW_MS) == Verified(ALICE, NOW_MS + 60_000, "j1", NOW_MS)
+
+
+def test_a_minted_token_is_an_ordinary_jwt() -> None:
+    text = Authenticator(SECRET).mint(ALICE, now_ms=NOW_MS, ttl_s=60, jti="j1")
+    claims = jwt.decode(
+        text, SECRET, algorithms=["HS256"], options={"verify_exp": False, "verify_iat": False}
+    )
+    assert claims["user_id"] == 42
+    assert claims["groups"] == ["ops", "dev"]
+
+
+def test_a_token_of_another_issuer_with_the_same_secret_verifies() -> None:
+    text = jwt.encode({**GOOD, "is_admin": 1}, SECRET, algorithm="HS256")
+    assert principal(text) == Principal(user_id=42, username="alice", is_admin=True)
+
+
+@pytest.mark.parametrize(("given", "means"), [(True, True), (False, False), (1, True), (0, False)])
+def test_is_admin_is_a_boolean_or_0_or_1(given: object, means: bool) -> None:
+    assert principal(token(is_admin=given)).is_admin is means
+
+
+@pytest.mark.parametrize("given", [2, -1, "true", "1", None, [], 1.0])
+def test_is_admin_of_any_other_form_is_refused(given: object) -> None:
+    assert code(token(is_admin=given)) == "token_invalid"
+
+
+def test_without_is_admin_nobody_is_one() -> None:
+    claims = {key: value for key, value in GOOD.items() if key != "is_admin"}
+    assert principal(forge(json.dumps(claims).encode())).is_admin is False
+
+
+@pytest.mark.parametrize("missing", ["exp", "user_id", "username"])
+def test_a_required_claim_that_is_missing_is_refused(missing: str) -> None:
+    claims = {key: value for key, value in GOOD.items() if key != missing}
+    assert code(forge(json.dumps(claims).encode())) == "token_invalid"
+
+
+@pytest.mark.parametrize("user_id", [True, "42", 42.5, None, [], 2**53, -(2**53), 10**30, -(10**30)])
+def test_a_user_id_that_is_no_integer_below_2_to_53_is_refused(user_id: object) -> None:
+    assert code(token(user_id=user_id)) == "token_invalid"
+
+
+@pytest.mark.parametrize("user_id", [2**53 - 1, -(2**53) + 1, 0])
+def test_a_user_id_up_to_the_bound_is_good(user_id: int) -> None:
+    assert principal(token(user_id=user_id)).user_id == user_id
+
+
+@pytest.mark.parametrize("username", ["", "x" * 257, 7, None])
+def test_a_username_without_bounds_is_refused(username: object) -> None:
+    assert code(token(username=username)) == "token_invalid"
+
+
+@pytest.mark.parametrize(
+    "groups", ["ops", ["a b"], ["a/b"], ["*"], [""], ["x" * 65], [7], [None], ["小组"], ["a\n"], None]
+)
+def test_groups_are_names_of_the_protocol_or_the_token_is_refused(groups: object) -> None:
+    assert code(token(groups=groups)) == "token_invalid"
+
+
+def test_more_groups_than_the_bound_are_refused() -> None:
+    assert code(token(groups=[str(n) for n in range(129)])) == "token_invalid"
+
+
+def test_a_group_named_twice_counts_once() -> None:
+    assert principal(token(groups=["ops", "ops"])).groups == ("ops",)
+
+
+@pytest.mark.parametrize("jti", [7, None, ["x"], "x" * 129])
+def test_a_jti_that_is_no_bounded_text_is_refused(jti: object) -> None:
+    assert code(token(jti=jti)) == "token_invalid"
+
+
+def test_at_its_expiry_a_token_is_expired() -> None:
+    text = token(exp=NOW_S + 1)
+    assert code(text, NOW_MS + 999) == "ok"
+    assert code(text, NOW_MS + 1000) == "token_expired"
+
+
+def test_the_time_is_the_one_given_not_the_machines() -> None:
+    assert code(token(exp=2_000), now_ms=1_000_000) == "ok"
+
+
+@pytest.mark.parametrize("exp", ["1790000060", "soon", None, True, [], -1, 10**12, 10**300])
+def test_an_expiry_that_names_no_moment_is_refused(exp: object) -> None:
+    assert code(token(exp=exp)) == "token_invalid"
+
+
+@pytest.mark.parametrize("exp", [math.nan, math.inf, -math.inf])
+def test_an_expiry_that_is_not_json_is_refused(exp: float) -> None:
+    assert code(token(exp=exp)) == "token_invalid"
+
+
+def test_an_expiry_that_overflows_a_float_is_refused() -> None:
+    assert code(forge(b'{"user_id":42,"username":"a","exp":1e999}')) == "token_invalid"
+
+
+def test_a_token_that_does_not_hold_yet_is_refused() -> None:
+    text = token(nbf=NOW_S + 30)
+    assert code(text) == "token_invalid"
+    assert code(text, NOW_MS + 30_000) == "ok"
+
+
+@pytest.mark.parametrize("nbf", ["now", math.nan, -1, []])
+def test_an_nbf_that_names_no_moment_is_refused(nbf: object) -> None:
+    assert code(token(nbf=nbf)) == "token_invalid"
+
+
+def test_a_token_from_the_future_is_refused_beyond_a_clocks_skew() -> None:
+    assert code(token(iat=NOW_S + 5)) == "ok"
+    assert code(token(iat=NOW_S + 6)) == "token_invalid"
+
+
+def test_the_algorithm_none_is_refused() -> None:
+    for name in ("none", "None", "NONE", ""):
+        unsigned = f"{b64(json.dumps({'alg': name}).encode())}.{b64(json.dumps(GOOD).encode())}."
+        assert code(unsigned) == "token_invalid"
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+def test_another_hash_is_refused_even_with_the_right_secret(algorithm: str) -> None:
+    text = jwt.encode(GOOD, SECRET * 2, algorithm=algorithm)
+    refused = Authenticator(SECRET * 2).verify(text, NOW_MS)
+    assert isinstance(refused, AuthFailure)
+    assert refused.code == AuthCode.TOKEN_INVALID
+
+
+def test_a_public_key_used_as_secret_opens_nothing() -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    assert code(forge(json.dumps(GOOD).encode(), secret=public)) == "token_invalid"
+    assert code(jwt.encode(GOOD, key, algorithm="RS256")) == "token_invalid"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"crit": ["x"], "x": 1},
+        {"crit": []},
+        {"crit": "x"},
+        {"crit": ["b64"], "b64": False},
+        {"crit": ["b64"]},
+    ],
+)
+def test_a_token_that_relies_on_a_critical_extension_is_refused(extra: dict[str, Any]) -> None:
+    text = forge(json.dumps(GOOD).encode(), {"alg": "HS256", **extra})
+    assert code(text) == "token_invalid"
+
+
+def test_headers_that_name_a_key_change_nothing() -> None:
+    header = {
+        "alg": "HS256",
+        "kid": "../../etc/passwd",
+        "jku": "http://127.0.0.1:1/",
+        "x5u": "http://127.0.0.1:1/",
+    }
+    assert code(forge(json.dumps(GOOD).encode(), header)) == "ok"
+    assert code(forge(json.dumps(GOOD).encode(), header, secret=b"x" * 32)) == "token_invalid"
+
+
+def test_a_changed_payload_is_refused() -> None:
+    head, _, signature = token().split(".")
+    changed = b64(json.dumps({**GOOD, "is_admin": True}).encode())
+    assert code(f"{head}.{changed}.{signature}") == "token_invalid"
+
+
+def test_more_than_four_kilobytes_are_refused_before_parsing() -> None:
+    text = token(pad="x" * 4096)
+    assert len(text) > 4096
+    assert code(text) == "token_invalid"
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"null", b"7", b"{", b"\xff", b"[" * 2900, b'{"a":' * 500])
+def test_a_signed_payload_that_is_no_object_of_claims_is_refused(payload: bytes) -> None:
+    assert code(forge(payload)) == "token_invalid"
+
+
+@pytest.mark.parametrize(
+    "header", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 2900, b'{"alg":["HS256"]}', b'{"alg":1}']
+)
+def test_a_header_that_is_no_object_is_refused(header: bytes) -> None:
+    assert code(forge(json.dumps(GOOD).encode(), header)) == "token_invalid"
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "...", "a.b.c", "é.é.é", "\ud800", " ", "a" * 4096])
+def test_text_that_is_no_token_is_refused(text: str) -> None:
+    assert code(text) == "token_invalid"
+
+
+def test_a_previous_secret_still_verifies_and_no_longer_signs() -> None:
+    rotated = Authenticator(SECRET, previous=[OLD])
+    before = Authenticator(OLD).mint(ALICE, now_ms=NOW_MS, ttl_s=60, jti="j")
+    assert isinstance(rotated.verify(before, NOW_MS), Verified)
+    after = rotated.mint(ALICE, now_ms=NOW_MS, ttl_s=60, jti="j")
+    assert isinstance(Authenticator(OLD).verify(after, NOW_MS), AuthFailure)
+
+
+@pytest.mark.parametrize("secrets", [(b"x" * 31, ()), (SECRET, (b"short",)), (b"", ())])
+def test_a_short_secret_is_refused_with_what_to_do(secrets: tuple[bytes, tuple[bytes, ...]]) -> None:
+    with pytest.raises(ValueError, match="at least 32"):
+        Authenticator(secrets[0], previous=secrets[1])
+
+
+@pytest.mark.parametrize("place", ["secret", "previous"])
+def test_half_of_a_key_pair_is_refused_as_a_secret(place: str) -> None:
+    """Who knows the public key could sign with it; the library refuses it at every token, too late."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    public = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(ValueError, match="public key"):
+        Authenticator(*((public,) if place == "secret" else (SECRET,)), previous=[public, OLD])
+
+
+def test_no_secret_and_no_token_shows_in_repr_or_failure() -> None:
+    auth = Authenticator(SECRET, previous=[OLD])
+    text = token(user_id="canary")
+    shown = repr(auth) + str(auth) + repr(auth.verify(text, NOW_MS))
+    assert "canary" not in shown
+    assert text not in shown
+
+
+def test_a_failure_tells_the_user_what_to_do() -> None:
+    failure = verify(token(exp=NOW_S - 1))
+    assert isinstance(failure, AuthFailure)
+    assert "获取新的令牌" in failure.message
+
+
+def revoked(body: dict[str, object], at_ms: int = NOW_MS) -> Authenticator:
+    """An authenticator that has seen one revocation."""
+    revocations = Revocations()
+    revocations.apply(
+        StoredEvent(1, "auth", 1, "revoked", json.dumps(body).encode(), 1, at_ms, "", "", "", 0, "", b"")
+    )
+    return Authenticator(SECRET, revocations=revocations)
+
+
+def outcome(auth: Authenticator, text: str, now_ms: int = NOW_MS) -> str:
+    result = auth.verify(text, now_ms)
+    return result.code if isinstance(result, AuthFailure) else "ok"
+
+
+def test_a_revoked_users_tokens_up_to_that_moment_are_refused_and_later_ones_good() -> None:
+    auth = revoked({"user_id": 42})
+    for late_ms, expected in ((-1, "token_revoked"), (0, "token_revoked"), (1, "ok")):
+        now_ms = NOW_MS + late_ms
+        text = auth.mint(ALICE, now_ms=now_ms, ttl_s=60, jti="j")
+        assert outcome(auth, text, NOW_MS + 1000) == expected, late_ms
+
+
+def test_a_revoked_users_token_without_iat_is_refused() -> None:
+    assert outcome(revoked({"user_id": 42}), token()) == "token_revoked"
+
+
+def test_a_user_who_was_not_named_is_not_touched() -> None:
+    assert outcome(revoked({"user_id": 43}), token()) == "ok"
+
+
+def test_a_revoked_jti_is_refused_and_another_is_not() -> None:
+    auth = revoked({"jti": "bad"})
+    assert outcome(auth, token(jti="bad")) == "token_revoked"
+    assert outcome(auth, token(jti="good")) == "ok"
+    assert outcome(auth, token()) == "ok"
+
+
+def test_an_expired_token_is_called_expired_also_when_it_is_revoked() -> None:
+    assert outcome(revoked({"jti": "bad"}), token(jti="bad", exp=NOW_S - 1)) == "token_expired"
+
+
+def twisted(text: str) -> list[str]:
+    """Tokens that differ a little from one that holds, in each of its characters and in its form."""
+    head, payload, signature = text.split(".")
+    found = [
+        text[:at] + instead + text[at + 1 :]
+        for at in range(len(text))
+        for instead in ("A", "B", "_", "-", "+", "=", ".", "")
+    ]
+    found += [f"{text}{end}" for end in ("=", "==", ".", " ", "\n", "A", "AA")]
+    found += [f"{head}.{payload}{pad}.{signature}" for pad in ("=", "==", "A", "\n")]
+    return [*found, f".{text}", f"{head}..{signature}", f"{head}.{payload}.", f"{payload}.{head}.{signature}"]
+
+
+@pytest.mark.parametrize("header", [{"alg": "HS256", "typ": "JWT"}, {"typ": "JWT", "alg": "HS256"}])
+def test_the_short_way_for_usual_tokens_accepts_nothing_that_the_library_refuses(
+    header: dict[str, Any],
+) -> None:
+    body = json.dumps({**GOOD, "username": "ü>?~"}, ensure_ascii=False, separators=(",", ":")).encode()
+    compact = json.dumps(header, separators=(",", ":")).encode()
+    good = forge(body, compact)
+    assert code(good) == "ok"
+    accepted = 0
+    for text in twisted(good):
+        try:
+            jwt.PyJWS().decode_complete(text, SECRET, algorithms=["HS256"])
+        except jwt.PyJWTError:
+            expected = "token_invalid"
+        else:
+            expected = "ok"
+            accepted += 1
+        assert code(text) == expected, text
+    assert accepted, "some of them are the token itself"
+
+
+def test_a_payload_that_is_signed_but_not_rightly_encoded_is_refused() -> None:
+    head = b64(b'{"alg":"HS256","typ":"JWT"}')
+    payload = b64(json.dumps({**GOOD, "username": "alicia"}).encode())
+    for wrong in (f"{payload}!", payload[:3] + "\n" + payload[3:], payload + "A" * (5 - len(payload) % 4)):
+        signed = f"{head}.{wrong}"
+        mac = b64(hmac.digest(SECRET, signed.encode(), hashlib.sha256))
+        assert code(f"{signed}.{mac}") == "token_invalid", wrong

@@ -1,0 +1,154 @@
+"""The compressed protocol in the session: what is compressed, for whom, and how often."""
+
+import msgspec
+import pytest
+
+from huahuo.mailcheck.api.handlers import Handlers
+from huahuo.transport.protocol.compression import COMPRESSED_BYTES_MAX, Compression
+from huahuo.transport.protocol.dialects import DOCUMENT, V1, V1_ZSTD, negotiate
+from huahuo.transport.protocol.frames import FrameCache
+from tests.support.drivers.session import BINARY, Driver, ModelLog, note_command, payload_of, payloads, seqs
+from tests.support.worlds.compressed import compression, dictionary, unpacked
+
+ZSTD, PLAIN = "huahuo.v1.zstd", "huahuo.v1"
+
+
+@pytest.mark.parametrize(
+    ("offered", "spoken", "chosen"),
+    [
+        ([ZSTD, PLAIN], True, ZSTD),
+        ([PLAIN, ZSTD], True, PLAIN),
+        ([ZSTD], True, ZSTD),
+        (["huahuo.v2", ZSTD], True, ZSTD),
+        (["chat", PLAIN], True, PLAIN),
+        ([ZSTD, PLAIN], False, PLAIN),
+        ([PLAIN], False, PLAIN),
+    ],
+)
+def test_the_first_offer_that_is_spoken_is_taken(offered: list[str], spoken: bool, chosen: str) -> None:
+    negotiated = negotiate(offered, compression=spoken)
+    assert negotiated.subprotocol == chosen
+    assert negotiated.dialect is (V1_ZSTD if chosen == ZSTD else V1)
+
+
+def test_nothing_but_compression_where_it_is_not_spoken_is_an_unknown_version() -> None:
+    negotiated = negotiate([ZSTD], compression=False)
+    assert (negotiated.subprotocol, negotiated.dialect) == (ZSTD, None)
+
+
+def driver(**options: object) -> Driver:
+    return Driver(dialect=V1_ZSTD, compression=compression(), **options)  # type: ignore[arg-type]
+
+
+def test_the_authentication_announces_the_dictionary_in_plain_text() -> None:
+    session = driver()
+    result = session.login()
+    number = dictionary().id
+    assert result["dictionary"] == {"id": number, "url": f"/dictionary/{number}"}
+    assert session.binary == []
+
+
+def test_without_a_dictionary_none_is_announced() -> None:
+    session = Driver(dialect=V1_ZSTD, compression=Compression(None))
+    assert "dictionary" not in session.login()
+
+
+@pytest.mark.parametrize("dialect", [V1, DOCUMENT], ids=["v1", "classic"])
+def test_who_did_not_ask_for_it_sees_nothing_of_it(dialect: object) -> None:
+    session = Driver(dialect=dialect, compression=compression())  # type: ignore[arg-type]
+    assert "dictionary" not in session.login()
+    session.append("user/42", *["the same words"] * 20)
+    assert session.binary == []
+
+
+def test_events_are_one_binary_frame_that_holds_one_message() -> None:
+    session = driver()
+    session.login()
+    got = session.append("user/42", "first", "second")
+    (frame,) = session.binary
+    assert frame[0] == BINARY
+    assert seqs(got, "user/42") == [1, 2]
+
+
+def test_messages_of_the_protocol_itself_stay_text() -> None:
+    session = driver()
+    session.login()
+    session.say(action="heartbeat", id="h")
+    session.say(action="subscribe", id="s", stream="system", after="head")
+    session.say(action="nonsense")
+    assert session.binary == []
+
+
+def test_a_snapshot_is_compressed() -> None:
+    session = driver(log=ModelLog())
+    session.login(resume={"log": "another", "cursors": {"user/42": 1}})
+    assert [unpacked(payload_of(frame))[:18] for frame in session.binary] == [b'{"type":"snapshot"']
+
+
+@pytest.mark.parametrize("compressible", [True, False])
+def test_only_replies_that_say_so_are_compressed(*, compressible: bool) -> None:
+    spec = msgspec.structs.replace(note_command(), compressible=compressible)
+    session = driver(commands=[spec])
+    session.login()
+    session.say(action="note", id="n", text="x")
+    (reply,) = session.reply({"type": "success", "message": "words " * 100})
+    assert reply["message"] == "words " * 100
+    assert len(session.binary) == int(compressible)
+
+
+def test_everybody_at_one_place_gets_the_same_bytes_compressed_once() -> None:
+    log, frames, framer = ModelLog(), FrameCache(bytes_max=1 << 20, frame_bytes_max=1 << 18), compression()
+    for n in range(16):
+        log.append("user/42", f"event {n}")
+    events = log.run("user/42", 0, 16).events
+    first = frames.run("user/42", 1, events, batch=True, framer=framer)
+    again = frames.run("user/42", 1, log.run("user/42", 0, 16).events, batch=True, framer=framer)
+    assert again.data is first.data
+    assert frames.built == 1
+    plain = frames.run("user/42", 1, events, batch=True)
+    assert framer.before == len(payloads(plain.data)[0])
+    assert framer.after == len(payload_of(first.data)) < framer.before
+
+
+def test_frames_of_other_dictionaries_are_not_mixed_up() -> None:
+    log, frames = ModelLog(), FrameCache(bytes_max=1 << 20, frame_bytes_max=1 << 18)
+    log.append("user/42", "the text " * 20)
+    events = log.run("user/42", 0, 1).events
+    made = {
+        frames.run("user/42", 1, events, batch=True, framer=framer).data
+        for framer in (compression(), Compression(None), None)
+    }
+    assert len(made) == 3
+
+
+def test_the_log_of_all_users_is_never_compressed() -> None:
+    session = driver()
+    session.login("root")
+    session.say(action="subscribe", id="s", stream="log", after="head")
+    session.append("user/42", *["the same words"] * 20)
+    assert session.binary == []
+
+
+def test_what_does_not_get_smaller_stays_text() -> None:
+    framer = compression()
+    assert framer.frame(b"{}") == b"\x81\x02{}"
+    assert (framer.before, framer.after) == (0, 0)
+
+
+def test_what_is_too_large_to_compress_at_once_stays_text() -> None:
+    framer = compression()
+    payload = b"x" * (COMPRESSED_BYTES_MAX + 1)
+    assert payloads(framer.frame(payload)) == [payload]
+
+
+def test_a_fresh_token_does_not_change_the_dictionary() -> None:
+    session = driver()
+    first = session.login()["dictionary"]
+    session.take()
+    (again,) = session.say(action="authenticate", token="alice")
+    assert again["dictionary"] == first
+
+
+def test_replies_that_hold_mail_are_never_compressed() -> None:
+    commands = Handlers.__new__(Handlers).commands()
+    assert {command.action for command in commands if command.compressible} == {"get_all_emails"}

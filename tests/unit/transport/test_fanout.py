@@ -1,0 +1,173 @@
+"""New events go to everybody at once; who stands elsewhere reads for himself."""
+
+from typing import Any
+
+from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.transport.protocol.frames import FrameCache, Framed
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.fanout import FanOut
+from huahuo.transport.session.session import Session
+from tests.support.drivers.session import Driver, ModelLog, seqs, texts, types
+
+
+class Crowd:
+    """Drivers over one log in one fan-out, in lockstep unless a test holds one back."""
+
+    def __init__(self, *drivers: Driver) -> None:
+        self.log = drivers[0].log
+        self.drivers = drivers
+        self.frames = FrameCache(bytes_max=1 << 20, frame_bytes_max=4000)
+        self.fanout = FanOut(self.frames, events_max=8, monotonic_s=lambda: 0.0)
+        for driver in drivers:
+            driver.login()
+            driver.take()
+            for stream in driver.watched:
+                driver.fanout.leave(stream, driver)
+                self.fanout.join(stream, driver)
+
+    def commit(self, stream: str, *texts: str) -> None:
+        self.tell([self.log.append(stream, text) for text in texts])
+
+    def tell(self, events: list[StoredEvent]) -> None:
+        self.fanout.committed({events[0].stream: events, LOG_STREAM: events})
+
+
+def crowd(size: int) -> Crowd:
+    log = ModelLog()
+    return Crowd(*(Driver(log) for _ in range(size)))
+
+
+def test_a_commit_is_framed_once_for_all_who_stand_at_the_head() -> None:
+    many = crowd(20)
+    many.commit("system", "a", "b", "c")
+    assert [texts(driver.take()) for driver in many.drivers] == [["a", "b", "c"]] * 20
+    assert many.frames.built == 1
+
+
+def test_a_frame_that_one_alone_gets_is_not_kept_for_others() -> None:
+    one = crowd(1)
+    one.commit("system", "a")
+    assert texts(one.drivers[0].take()) == ["a"]
+    assert one.frames.bytes == 0
+
+
+def test_a_large_commit_leaves_in_frames_of_the_limits() -> None:
+    two = crowd(2)
+    two.commit("system", *(str(n) for n in range(20)))
+    two.commit("system", "x" * 3000, "y" * 3000)
+    for driver in two.drivers:
+        sent = driver.take()
+        assert [len(message["events"]) for message in sent] == [8, 8, 4, 1, 1]
+        assert seqs(sent, "system") == list(range(1, 23))
+        assert texts(sent) == [*(str(n) for n in range(20)), "x" * 3000, "y" * 3000]
+
+
+def test_who_stands_behind_reads_for_himself_and_is_then_in_step_again() -> None:
+    two = crowd(2)
+    behind, other = two.drivers
+    behind.hold_events = True
+    two.commit("system", "a")
+    behind.hold_events = False
+    two.commit("system", "b")
+    assert texts(behind.take()) == texts(other.take()) == ["a", "b"]
+    built = two.frames.built
+    two.commit("system", "c")
+    assert texts(behind.take()) == texts(other.take()) == ["c"]
+    assert two.frames.built == built + 1
+
+
+def test_a_signal_for_events_that_were_sent_already_sends_nothing() -> None:
+    one = crowd(1)
+    event = one.log.append("system", "a")
+    one.tell([event])
+    one.tell([event])
+    assert texts(one.drivers[0].take()) == ["a"]
+
+
+def test_after_a_lost_signal_everybody_looks() -> None:
+    two = crowd(2)
+    two.log.append("system", "unheard of")
+    two.fanout.committed(None)
+    assert [texts(driver.take()) for driver in two.drivers] == [["unheard of"]] * 2
+
+
+def test_with_the_window_used_up_nothing_is_written_past_it() -> None:
+    log = ModelLog()
+    small = Driver(log, settings=TransportSettings(window=2))
+    one = Crowd(small)
+    one.commit("system", "a", "b", "c")
+    assert types(sent := small.take()) == ["events", "lag"]
+    assert texts(sent) == ["a", "b"]
+    one.commit("system", "d")
+    assert small.take() == []
+
+
+class Broken:
+    """A lane whose socket raises."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.ended = 0
+
+    def has_room(self) -> bool:
+        return True
+
+    def write_events(self, frame: bytes, count: int) -> None:
+        raise OSError(f"{len(frame)} bytes of {count} events")
+
+    def woken(self, stream: str) -> None:
+        raise OSError(stream)
+
+    def failed(self) -> None:
+        self.ended += 1
+        raise OSError("also this")
+
+
+def test_one_broken_connection_costs_nobody_else_an_event() -> None:
+    two = crowd(2)
+    first, last = two.drivers
+    broken = Broken(first.session)
+    for lane in (first, last):
+        two.fanout.leave("system", lane)
+    for member in (broken, last):
+        two.fanout.join("system", member)
+    two.commit("system", "a")
+    assert broken.ended == 1, "what was not written counts as sent"
+    two.fanout.committed(None)
+    assert broken.ended == 2, "what it should have read may be half done"
+    two.commit("system", "b")
+    assert texts(last.take()) == ["a", "b"]
+
+
+class Unframeable(FrameCache):
+    """Cannot make one stream's frames the first time it is asked."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(bytes_max=1 << 20, frame_bytes_max=4000)
+        self.stream = stream
+
+    def unshared(self, stream: str, *args: Any, **kwargs: Any) -> Framed:
+        if stream == self.stream:
+            self.stream = ""
+            raise MemoryError
+        return super().unshared(stream, *args, **kwargs)
+
+
+def test_frames_that_cannot_be_made_take_nothing_from_the_other_streams_of_the_commit() -> None:
+    one = crowd(1)
+    (driver,) = one.drivers
+    fanout = FanOut(Unframeable("system"), events_max=8, monotonic_s=lambda: 0.0)
+    for stream in driver.watched:
+        fanout.join(stream, driver)
+    first, second = one.log.append("user/42", "a"), one.log.append("system", "b")
+    fanout.committed({"user/42": [first], "system": [second], LOG_STREAM: [first, second]})
+    assert sorted(texts(driver.take())) == ["a", "b"]
+
+
+def test_who_left_is_served_no_more() -> None:
+    two = crowd(2)
+    gone, other = two.drivers
+    two.fanout.leave("system", gone)
+    two.fanout.leave("system", gone)
+    two.commit("system", "a")
+    assert (texts(gone.take()), texts(other.take())) == ([], ["a"])

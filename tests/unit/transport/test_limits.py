@@ -1,0 +1,254 @@
+"""Limits per address, and how long a wrong token waits."""
+
+import pytest
+
+from huahuo.transport.access.door import (
+    AddressDoor,
+    ConnectionLimit,
+    Door,
+    Entry,
+    FailureThrottle,
+    RequestLimit,
+    is_loopback,
+)
+from huahuo.transport.protocol.token_bucket import TokenBucket
+
+
+def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
+    bucket = TokenBucket(rate=2, burst=3, now_s=0)
+    assert [bucket.take(0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take(0.5), bucket.take(0.5)] == [True, False]
+
+
+def test_a_bucket_says_how_long_to_wait_and_keeps_its_word() -> None:
+    bucket = TokenBucket(rate=2, burst=1, now_s=0)
+    assert bucket.take(0)
+    wait_s = bucket.wait_s(0)
+    assert wait_s == 0.5
+    assert not bucket.take(0.49)
+    assert bucket.take(wait_s)
+
+
+def test_a_bucket_never_holds_more_than_its_burst() -> None:
+    bucket = TokenBucket(rate=1000, burst=2, now_s=0)
+    assert [bucket.take(1e9) for _ in range(3)] == [True, True, False]
+
+
+def test_a_bucket_ignores_a_clock_that_goes_back() -> None:
+    bucket = TokenBucket(rate=1, burst=1, now_s=100)
+    assert bucket.take(100)
+    assert not bucket.take(50)
+    assert not bucket.take(100.5)
+
+
+def test_a_bucket_without_a_rate_never_refuses() -> None:
+    bucket = TokenBucket(rate=0, burst=0, now_s=0)
+    assert all(bucket.take(0) for _ in range(1000))
+    assert bucket.wait_s(0) == 0
+
+
+def test_connections_are_admitted_then_over_then_refused() -> None:
+    limit = ConnectionLimit(2)
+    assert [limit.enter("a") for _ in range(5)] == [
+        Entry.ADMITTED,
+        Entry.ADMITTED,
+        Entry.OVER,
+        Entry.OVER,
+        Entry.REFUSED,
+    ]
+
+
+def test_a_refused_connection_is_not_counted() -> None:
+    limit = ConnectionLimit(1)
+    for _ in range(10):
+        limit.enter("a")
+    assert limit.count("a") == 2
+
+
+def test_who_leaves_makes_room() -> None:
+    limit = ConnectionLimit(1)
+    limit.enter("a")
+    limit.leave("a")
+    assert limit.enter("a") is Entry.ADMITTED
+
+
+def test_another_key_has_its_own_room() -> None:
+    limit = ConnectionLimit(1)
+    limit.enter("a")
+    assert limit.enter("b") is Entry.ADMITTED
+
+
+def test_a_limit_of_zero_admits_everyone() -> None:
+    limit = ConnectionLimit(0)
+    assert {limit.enter("a") for _ in range(1000)} == {Entry.ADMITTED}
+
+
+def test_the_table_of_connections_is_as_large_as_what_is_connected() -> None:
+    limit = ConnectionLimit(1)
+    for n in range(1000):
+        limit.enter(str(n))
+        limit.leave(str(n))
+    assert len(limit) == 0
+
+
+def test_leaving_what_never_entered_does_nothing() -> None:
+    limit = ConnectionLimit(1)
+    limit.leave("a")
+    assert limit.enter("a") is Entry.ADMITTED
+
+
+def test_the_fifth_failure_in_a_minute_waits_and_the_wait_grows_to_ten_seconds() -> None:
+    throttle = FailureThrottle()
+    assert [throttle.failed("a", n) for n in range(10)] == [0, 0, 0, 0, 1, 2, 4, 8, 10, 10]
+
+
+def test_failures_older_than_a_minute_are_forgiven() -> None:
+    throttle = FailureThrottle()
+    for n in range(4):
+        throttle.failed("a", n)
+    assert throttle.failed("a", 59.9) == 1
+    assert throttle.failed("a", 200) == 0
+
+
+def test_failures_of_another_address_do_not_count() -> None:
+    throttle = FailureThrottle()
+    for _ in range(9):
+        throttle.failed("a", 0)
+    assert throttle.failed("b", 0) == 0
+
+
+def test_a_million_addresses_do_not_fill_the_memory() -> None:
+    throttle = FailureThrottle(addresses_max=100)
+    for n in range(10_000):
+        throttle.failed(str(n), n / 1000)
+    assert len(throttle) == 100
+
+
+def test_an_address_that_keeps_failing_is_not_the_one_forgotten() -> None:
+    throttle = FailureThrottle(addresses_max=10)
+    for n in range(100):
+        throttle.failed("evil", 0)
+        throttle.failed(str(n), 0)
+    assert throttle.failed("evil", 0) == 10
+
+
+def address(peer: str, *forwarded: str, trusted: tuple[str, ...] = ("10.0.0.0/8", "fd00::/8")) -> str:
+    return AddressDoor(trusted_proxies=trusted).address(peer, forwarded)
+
+
+@pytest.mark.parametrize(
+    ("peer", "key"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "unknown"),
+        ("@unix", "@unix"),
+    ],
+)
+def test_a_client_counts_by_its_ipv4_address_or_its_ipv6_network(peer: str, key: str) -> None:
+    assert address(peer) == key
+
+
+def test_a_stranger_cannot_choose_its_address() -> None:
+    assert address("192.0.2.7", "198.51.100.1") == "192.0.2.7"
+
+
+def test_without_trusted_proxies_the_header_is_never_believed() -> None:
+    assert address("10.0.0.1", "198.51.100.1", trusted=()) == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "key"),
+    [
+        (("198.51.100.1",), "198.51.100.1"),
+        (("203.0.113.9, 198.51.100.1",), "198.51.100.1"),
+        (("203.0.113.9", "198.51.100.1"), "198.51.100.1"),
+        (("198.51.100.1, 10.0.0.2",), "198.51.100.1"),
+        (("198.51.100.1 , 10.0.0.2,10.0.0.3",), "198.51.100.1"),
+        (("10.0.0.9",), "10.0.0.9"),
+        (("198.51.100.1:4711",), "198.51.100.1"),
+        (("[2001:db8::1]:4711",), "2001:db8::/64"),
+        (("::ffff:198.51.100.1",), "198.51.100.1"),
+        (("198.51.100.1, nonsense",), "10.0.0.1"),
+        (("nonsense, 198.51.100.1",), "198.51.100.1"),
+        (("",), "10.0.0.1"),
+        ((), "10.0.0.1"),
+    ],
+)
+def test_behind_trusted_proxies_the_right_most_untrusted_address_counts(
+    forwarded: tuple[str, ...], key: str
+) -> None:
+    assert address("10.0.0.1", *forwarded) == key
+
+
+def test_an_endless_header_is_read_only_from_its_end() -> None:
+    assert address("10.0.0.1", "198.51.100.1," * 100 + ",".join(["10.0.0.2"] * 100)) == "10.0.0.2"
+
+
+def test_a_trusted_proxy_that_is_no_address_is_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match=r"proxy\.example"):
+        AddressDoor(trusted_proxies=["proxy.example"])
+
+
+def test_the_door_counts_an_address_in_and_out() -> None:
+    door: Door = AddressDoor(connections_max=1)
+    assert [door.enter("a"), door.enter("a"), door.enter("a")] == [Entry.ADMITTED, Entry.OVER, Entry.REFUSED]
+    door.leave("a")
+    door.leave("a")
+    assert door.enter("a") is Entry.ADMITTED
+
+
+def test_the_door_holds_back_the_fifth_failure() -> None:
+    door: Door = AddressDoor()
+    assert [door.auth_failed("a", 0) for _ in range(5)] == [0, 0, 0, 0, 1]
+
+
+def test_requests_are_counted_per_key_and_told_when_the_next_one_is_taken() -> None:
+    limit = RequestLimit(per_s=2)
+    assert [limit.take("a", 0) for _ in range(9)] == [0.0] * 8 + [0.5]
+    assert limit.take("b", 0) == 0
+    assert limit.take("a", 0.5) == 0
+    assert limit.refused_count == 1
+
+
+def test_requests_without_a_limit_are_not_even_remembered() -> None:
+    limit = RequestLimit(per_s=0)
+    assert {limit.take("a", 0) for _ in range(1000)} == {0.0}
+    assert len(limit) == 0
+
+
+def test_the_memory_of_requests_is_bounded_and_keeps_those_that_ask() -> None:
+    limit = RequestLimit(per_s=1, keys_max=10)
+    for n in range(100):
+        limit.take("evil", 0)
+        limit.take(str(n), 0)
+    assert len(limit) == 10
+    assert limit.take("evil", 0) > 0
+
+
+def test_a_socket_counts_by_its_own_address_until_its_request_is_read() -> None:
+    door: Door = AddressDoor(trusted_proxies=["10.0.0.0/8"])
+    assert door.peer_address("192.0.2.7") == "192.0.2.7"
+    assert door.peer_address("2001:db8:1:2:3:4:5:6") == "2001:db8:1:2::/64"
+    assert door.peer_address("10.1.2.3") == "", "whose socket it is the proxy will say"
+
+
+@pytest.mark.parametrize(
+    ("peer", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::2:0:0:0:1", False),
+        ("192.0.2.7", False),
+        ("1270.0.0.1", False),
+        ("", False),
+        ("2001:db8::1", False),
+    ],
+)
+def test_loopback_is_known_by_its_key(peer: str, loopback: bool) -> None:
+    assert is_loopback(AddressDoor().address(peer, ())) is loopback

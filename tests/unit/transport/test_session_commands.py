@@ -1,0 +1,279 @@
+"""PROTOCOL 6: commands on their way in, replies on their way out, limits and refusals."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from huahuo.eventstore.model import CommandKey
+from huahuo.transport.commands.api import Reply
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.session.outputs import Execute, Record
+from tests.support.drivers.session import Driver, Message, note_command, types
+
+
+def logged_in(*, client: str | None = None, **limits: Any) -> Driver:
+    driver = Driver(
+        settings=TransportSettings(**limits), commands=[note_command(), note_command("look", query=True)]
+    )
+    driver.login(client=client)
+    driver.take()
+    return driver
+
+
+def executed(driver: Driver) -> Execute:
+    call = driver.executing[-1]
+    assert isinstance(call, Execute)
+    return call
+
+
+def test_the_reply_carries_the_id_and_the_position() -> None:
+    driver = logged_in()
+    driver.say(action="note", id="c1", text="x")
+    assert driver.reply({"type": "success", "n": 1}, at=("user/42", 7)) == [
+        {"type": "success", "n": 1, "id": "c1", "at": {"stream": "user/42", "seq": 7}}
+    ]
+
+
+def test_without_an_id_the_reply_has_none() -> None:
+    driver = logged_in()
+    driver.say(action="note", text="x")
+    assert driver.reply({"type": "success"}) == [{"type": "success"}]
+
+
+def test_a_repeat_is_marked() -> None:
+    driver = logged_in()
+    driver.say(action="note", id="c1", text="x")
+    asked = driver.executing.pop()
+    driver.carry_out(driver.session.replied(asked, Reply(b'{"type":"success"}', duplicate=True)))
+    assert driver.take() == [{"type": "success", "id": "c1", "duplicate": True}]
+
+
+def test_the_space_of_ids_is_the_client_installation() -> None:
+    driver = logged_in(client="dev-1")
+    driver.say(action="note", id="c1", text="x")
+    assert executed(driver).call.key == CommandKey("user/42", "dev-1", "c1")
+
+
+@pytest.mark.parametrize("client", [None, ""])
+def test_without_a_client_the_space_is_the_connection(client: str | None) -> None:
+    driver = logged_in(client=client)
+    driver.say(action="note", id="c1", text="x")
+    assert executed(driver).call.key == CommandKey("user/42", "s-1", "c1")
+
+
+def test_a_command_without_an_id_gets_one_for_its_events_and_no_record() -> None:
+    driver = logged_in()
+    driver.say(action="note", text="x")
+    driver.say(action="note", text="x")
+    ids = [asked.call.command_id for asked in driver.executing]
+    assert len(set(ids)) == 2
+    assert all(made.startswith("s-1#") for made in ids)
+    assert all(asked.call.key is None for asked in driver.executing)
+
+
+def test_queries_have_no_record() -> None:
+    driver = logged_in()
+    driver.say(action="look", id="q1", text="x")
+    assert executed(driver).call.key is None
+
+
+def test_the_fingerprint_is_of_the_content_not_of_its_form() -> None:
+    driver = logged_in()
+    driver.say_raw(b'{"action":"note","id":"a","text":"x","email_id":1}')
+    driver.say_raw(b'{ "email_id":1, "text":"\\u0078", "id":"b", "action":"note" }')
+    driver.say_raw(b'{"action":"note","id":"a","text":"y","email_id":1}')
+    first, same, other = (asked.call.fingerprint for asked in driver.executing)
+    assert first == same != other
+
+
+def test_the_fingerprint_depends_on_the_key_of_the_service() -> None:
+    driver, other = logged_in(), logged_in()
+    object.__setattr__(other.session._calls, "_fingerprint_key", b"another")
+    for one in (driver, other):
+        one.say(action="note", id="a", text="x")
+    assert executed(driver).call.fingerprint != executed(other).call.fingerprint
+
+
+def test_fields_of_a_wrong_type_are_refused_by_name_and_the_refusal_is_kept() -> None:
+    driver = logged_in()
+    driver.say(action="note", id="c1", text=5)
+    assert isinstance(driver.executing[0], Record)
+    (error,) = driver.reply()
+    assert (error["type"], error["code"], error["id"]) == ("error", "invalid_field", "c1")
+    assert error["details"].startswith("text: ")
+
+
+def test_a_missing_field_is_named() -> None:
+    (error,) = logged_in().say(action="note")
+    assert (error["code"], error["details"]) == ("invalid_field", "text: it is missing")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"text": ["canary"]},
+        {"text": {"canary": "canary"}},
+        {"text": "x", "email_id": "canary"},
+        {"text": "x", "password": ["canary"]},
+        {"text": "x", "password": {"canary": 1}},
+        {"canary": "canary"},
+    ],
+)
+def test_a_secret_in_the_wrong_field_does_not_come_back(fields: Message) -> None:
+    driver = logged_in()
+    assert "canary" not in repr(driver.say(action="note", **fields))
+    driver.say(action="note", id="c1", **fields)
+    assert "canary" not in repr(driver.reply())
+
+
+def test_a_password_does_not_show_itself_in_a_call() -> None:
+    driver = logged_in()
+    driver.say(action="note", text="x", password="canary")
+    assert "canary" not in repr(executed(driver))
+    assert executed(driver).call.params.password.reveal() == "canary"
+
+
+def test_an_unknown_action_is_refused_with_its_id() -> None:
+    (error,) = logged_in().say(action="no_such", id="c1")
+    assert (error["code"], error["id"]) == ("unknown_action", "c1")
+
+
+@pytest.mark.parametrize("request_id", ["", "x" * 65, 5, [], {}, True])
+def test_an_id_that_is_none_is_an_invalid_field(request_id: object) -> None:
+    (error,) = logged_in().say(action="note", id=request_id, text="x")
+    assert (error["code"], error["details"].split(":")[0], "id" in error) == ("invalid_field", "id", False)
+
+
+def test_commands_are_handed_on_in_the_order_of_their_arrival_and_answered_as_they_end() -> None:
+    driver = logged_in()
+    for name in "abc":
+        driver.say(action="note", id=name, text=name)
+    assert [asked.call.command_id for asked in driver.executing] == ["a", "b", "c"]
+    assert driver.reply(index=2)[0]["id"] == "c"
+    assert driver.reply(index=0)[0]["id"] == "a"
+
+
+def test_with_too_many_commands_running_no_further_message_is_taken() -> None:
+    driver = logged_in(commands_outstanding_max=3)
+    for name in "abc":
+        assert not driver.session.busy
+        driver.say(action="note", id=name, text=name)
+    assert driver.session.busy
+    driver.reply()
+    assert not driver.session.busy
+
+
+def test_a_client_that_is_not_listened_to_is_not_silent() -> None:
+    driver = logged_in(commands_outstanding_max=1)
+    driver.say(action="note", text="x")
+    for _ in range(10):
+        driver.after(30, heard=False)
+    assert driver.closed is None
+
+
+def test_a_reply_above_the_largest_becomes_an_error() -> None:
+    driver = logged_in(reply_bytes_max=300)
+    driver.say(action="look", id="q", text="x")
+    (error,) = driver.reply({"type": "big", "data": "x" * 400})
+    assert (error["code"], error["id"]) == ("too_large", "q")
+
+
+def test_a_reply_that_comes_after_the_end_is_dropped() -> None:
+    driver = logged_in()
+    driver.say(action="note", text="x")
+    driver.session.gone()
+    assert driver.reply() == []
+
+
+# Limits
+
+
+def test_above_the_rate_messages_are_refused_with_their_id_and_the_connection_stays() -> None:
+    driver = logged_in(messages_per_s=10)
+    answers = [driver.say(action="heartbeat", id=str(n))[0] for n in range(25)]
+    assert types(answers).count("heartbeat_response") == 19
+    assert (answers[-1]["code"], answers[-1]["id"]) == ("rate_limited", "24")
+    assert driver.closed is None
+
+
+def test_time_restores_the_rate() -> None:
+    driver = logged_in(messages_per_s=10)
+    for _ in range(25):
+        driver.say(action="heartbeat")
+    driver.after(1)
+    answers = [driver.say(action="heartbeat")[0]["type"] for _ in range(11)]
+    assert answers == ["heartbeat_response"] * 10 + ["error"]
+
+
+def test_who_goes_on_above_the_rate_is_sent_away_for_a_while() -> None:
+    driver = logged_in(messages_per_s=10)
+    while driver.closed is None:
+        driver.after(0.001)
+        answers = driver.say(action="heartbeat")
+    assert answers[-1]["code"] == CloseCode.RATE_LIMITED
+    assert answers[-1]["retry_s"]
+
+
+def test_a_limit_of_zero_is_none() -> None:
+    driver = logged_in(messages_per_s=0)
+    assert {driver.say(action="heartbeat")[0]["type"] for _ in range(1000)} == {"heartbeat_response"}
+
+
+def test_a_heartbeat_is_answered_with_the_time() -> None:
+    (answer,) = logged_in().say(action="heartbeat", id="h")
+    assert answer == {"type": "heartbeat_response", "id": "h", "timestamp": "2026-09-21T14:13:20Z"}
+
+
+# What is no message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "", " ", "nonsense", "[1", "null", "5", '"text"', "[]", b"\xff\xfe", b"\x00\x01", "{", "{}}",
+        '{"action":"note","text":NaN}', '{"action":"note","text":Infinity}', '{"action":"note","n":1e999}',
+        '{"action":"note","text":"a","text":"b"}', '{"action":"note","text":"\\ud800"}',
+        '{"a":' * 40 + "1" + "}" * 40, "[" * 500_000, '{"a":' * 200_000,
+    ],
+    ids=lambda data: repr(data)[:24],
+)  # fmt: skip
+def test_what_is_no_strict_json_object_is_a_bad_message_and_the_connection_stays(data: str | bytes) -> None:
+    driver = logged_in()
+    (error,) = driver.say_raw(data)
+    assert (error["type"], error["code"]) == ("error", "bad_message")
+    assert driver.closed is None
+
+
+def test_a_refused_message_still_gets_its_id() -> None:
+    for data in ('{"id":"c1","action":"note","n":NaN}', '{"id":"c1","action":"note","a":1,"a":2}'):
+        (error,) = logged_in().say_raw(data)
+        assert (error["code"], error["id"]) == ("bad_message", "c1")
+
+
+def test_an_object_without_an_action_is_an_unknown_action() -> None:
+    (error,) = logged_in().say_raw('{"id":"c1","type":"note"}')
+    assert (error["code"], error["id"]) == ("unknown_action", "c1")
+
+
+@pytest.mark.parametrize("number", ["9007199254740992", "-9007199254740992", "1" + "0" * 5000])
+def test_an_integer_that_a_browser_cannot_hold_is_an_invalid_field(number: str) -> None:
+    (error,) = logged_in().say_raw(f'{{"id":"c1","action":"note","text":"x","email_id":[[{number}]]}}')
+    assert (error["code"], error["id"], error["details"].split(":")[0]) == ("invalid_field", "c1", "email_id")
+
+
+def test_the_largest_integer_that_it_can_hold_arrives_unchanged() -> None:
+    driver = logged_in()
+    driver.say_raw('{"action":"note","text":"x","email_id":9007199254740991}')
+    assert executed(driver).call.params.email_id == 2**53 - 1
+
+
+def test_brackets_inside_texts_do_not_count_as_depth() -> None:
+    driver = logged_in()
+    driver.say_raw(msgspec.json.encode({"action": "note", "text": '[{"\\' * 100}))
+    assert executed(driver).call.params.text == '[{"\\' * 100
+
+
+def test_messages_may_come_in_binary_frames_if_they_are_json() -> None:
+    assert types(logged_in().say_raw(b'{"action":"heartbeat"}')) == ["heartbeat_response"]

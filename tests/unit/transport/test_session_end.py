@@ -1,0 +1,108 @@
+"""PROTOCOL 3 and 10: liveness, goaway and close; and the machine's table of states."""
+
+import pytest
+
+from huahuo.transport.protocol.codes import CLOSES, CloseCode
+from huahuo.transport.session.outputs import Close
+from huahuo.transport.session.session import STATES, State
+from tests.support.drivers.session import Driver, types
+
+
+def logged_in() -> Driver:
+    driver = Driver()
+    driver.login()
+    driver.take()
+    return driver
+
+
+def test_a_ping_is_sent_every_thirty_seconds() -> None:
+    driver = logged_in()
+    for _ in range(4):
+        driver.after(29)
+        driver.after(1)
+    assert driver.pings == 4
+
+
+def test_who_is_not_heard_for_two_of_them_is_closed() -> None:
+    driver = logged_in()
+    driver.after(30, heard=False)
+    driver.after(30, heard=False)
+    assert driver.closed is None
+    (goaway,) = driver.after(1, heard=False)
+    assert goaway["code"] == CloseCode.SILENT
+
+
+def test_a_message_counts_as_being_heard() -> None:
+    driver = logged_in()
+    for _ in range(5):
+        driver.after(50, heard=False)
+        driver.say(action="heartbeat_response")
+    assert driver.closed is None
+
+
+@pytest.mark.parametrize("code", [code for code in CloseCode if code >= 4000])
+def test_goaway_comes_before_the_close_and_says_when_to_return(code: CloseCode) -> None:
+    driver = logged_in()
+    outputs = driver.session.close(code, "because")
+    driver.carry_out(outputs)
+    (goaway,) = driver.take()
+    assert (goaway["type"], goaway["code"], goaway["reason"]) == ("goaway", code, "because")
+    assert goaway.get("retry_s") == (list(CLOSES[code].retry_s) if CLOSES[code].retry_s else None)  # type: ignore[arg-type]
+    assert outputs[-1] == Close(code, "because")
+
+
+def test_after_the_end_nothing_is_answered() -> None:
+    driver = logged_in()
+    driver.carry_out(driver.session.close(CloseCode.DRAINING, "bye"))
+    driver.take()
+    assert driver.say(action="heartbeat") == []
+    assert driver.after(1000) == []
+    assert driver.append("user/42", "unheard") == []
+    assert driver.session.close(CloseCode.SILENT, "again") == []
+
+
+def test_a_session_that_is_gone_says_nothing() -> None:
+    driver = logged_in()
+    driver.session.gone()
+    driver.session.gone()
+    assert driver.session.closed
+    assert types(driver.append("user/42", "unheard")) == []
+
+
+# The table of states
+
+
+def test_every_state_is_reached_and_left() -> None:
+    reached = {following for moves in STATES.values() for following in moves.values()}
+    assert reached | {State.CONNECTED} == set(State)
+    assert all(moves for moves in STATES.values())
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("what", sorted({what for moves in STATES.values() for what in moves}))
+def test_an_illegal_move_raises_and_changes_nothing(state: State, what: str) -> None:
+    session = Driver().session
+    session._state = state
+    if what in STATES[state]:
+        session._move(what)
+        assert session.state is STATES[state][what]
+    else:
+        with pytest.raises(AssertionError):
+            session._move(what)
+        assert session.state is state
+
+
+def test_a_message_handed_in_before_the_verdict_is_the_shells_fault() -> None:
+    driver = Driver()
+    driver.session.received(b'{"action":"authenticate","token":"alice"}', driver.now)
+    assert driver.session.busy
+    with pytest.raises(AssertionError):
+        driver.session.received(b'{"action":"heartbeat"}', driver.now)
+
+
+def test_a_verdict_that_comes_after_the_end_changes_nothing() -> None:
+    driver = Driver()
+    driver.session.received(b'{"action":"authenticate","token":"alice"}', driver.now)
+    driver.session.close(CloseCode.DRAINING, "bye")
+    assert driver.session.verdict(driver.verify("alice"), driver.now) == []
+    assert driver.session.principal is None

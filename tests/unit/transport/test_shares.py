@@ -1,0 +1,74 @@
+"""Each user has a share of the loop: who used more than that waits, as long as anybody else is there."""
+
+import pytest
+
+from huahuo.transport.server.shares import ALONE_S, FREE_S, SHARE, Shares
+
+
+def storm(shares: Shares, users: int, seconds: float, step_s: float = 0.01) -> dict[str, float]:
+    """What users get who ask for more whenever they may, beside one who asks for little."""
+    used = {f"user/{n}": 0.0 for n in range(users)}
+    now_s = 0.0
+    while now_s < seconds:
+        shares.charge("user/calm", 0.000004, now_s)  # a hundred others leave it more than that
+        assert shares.wait_s("user/calm", now_s) == 0
+        now_s += 0.001
+        for user in used:
+            if shares.wait_s(user, now_s) == 0:
+                now_s += step_s
+                used[user] += step_s
+                shares.charge(user, step_s, now_s)
+    return used
+
+
+def test_a_user_who_is_alone_never_waits() -> None:
+    shares = Shares()
+    for second in range(10):
+        shares.charge("user/1", 1.0, second)
+        assert shares.wait_s("user/1", second) == 0
+
+
+def test_what_is_free_has_no_consequences() -> None:
+    shares = Shares()
+    shares.charge("user/2", 0.001, 0)
+    shares.charge("user/1", FREE_S, 0)
+    assert shares.wait_s("user/1", 0) == 0
+
+
+def test_who_used_more_than_its_share_waits_until_that_is_paid() -> None:
+    shares = Shares()
+    shares.charge("user/2", 0.001, 0)
+    shares.charge("user/1", FREE_S + 0.1, 0)
+    wait_s = shares.wait_s("user/1", 0)
+    assert wait_s == pytest.approx(0.1 / SHARE)
+    assert shares.wait_s("user/1", wait_s + 0.001) == 0
+
+
+def test_one_user_who_storms_gets_the_share_and_no_more() -> None:
+    used = storm(Shares(), 1, 20)
+    assert sum(used.values()) / 20 == pytest.approx(SHARE, rel=0.1)
+
+
+def test_a_hundred_users_who_storm_share_it_and_none_is_starved() -> None:
+    used = storm(Shares(), 100, 60)
+    bursts_s = 100 * (FREE_S + 0.01)
+    assert sum(used.values()) < 60 * SHARE + bursts_s
+    assert min(used.values()) > 0.5 * max(used.values())
+
+
+def test_users_who_left_take_no_part_of_the_share() -> None:
+    shares = Shares()
+    for number in range(50):
+        shares.charge(f"user/{number}", 0.3, 0)
+    assert shares.over == 50
+    for step in range(2000):
+        shares.charge("user/calm", 0.0001, 50 + step / 100)
+    assert shares.over == 0
+
+
+def test_a_user_is_alone_again_when_the_others_have_been_quiet() -> None:
+    shares = Shares()
+    shares.charge("user/2", 0.001, 0)
+    shares.charge("user/1", 1.0, 0)
+    assert shares.wait_s("user/1", 0) > 0
+    assert shares.wait_s("user/1", ALONE_S) == 0

@@ -1,0 +1,252 @@
+"""Who may connect, and how fast a wrong token may be tried again. Pure.
+
+An IPv4 address or an IPv6 /64 counts as one client. A limit of 0 means none.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from enum import Enum
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Protocol
+
+from huahuo.transport.protocol.token_bucket import TokenBucket
+
+CONNECTIONS_PER_ADDRESS = 64
+
+_FORWARDED_HOPS_MAX = 32
+_FAILURES_FREE = 4
+_FAILURE_WINDOW_S = 60.0
+_FAILURES_KEPT = 16
+_HOLD_S_MAX = 10.0
+_THROTTLED_ADDRESSES_MAX = 10_000
+_NAME_CHARS_MAX = 64
+_REQUESTS_BURST = 4
+_PEERS_KEPT = 1024
+
+_LOOPBACK_6 = "::/64"
+
+type _Address = IPv4Address | IPv6Address
+
+
+class Entry(Enum):
+    """How a new connection from an address is received (PROTOCOL 6)."""
+
+    ADMITTED = "admitted"
+    OVER = "over"  # upgrade, then goaway and 4504; still counted until `leave`
+    REFUSED = "refused"  # 429 instead of the upgrade; not counted
+
+
+class Door(Protocol):
+    """Limits per client address, for the server and the authentication."""
+
+    def address(self, peer: str, forwarded_for: Sequence[str]) -> str:
+        """The key under which a client counts: an IPv4 address or an IPv6 /64.
+
+        `peer` is the socket's IP; `forwarded_for` the values of X-Forwarded-For, believed only from
+        trusted proxies.
+        """
+        ...
+
+    def peer_address(self, peer: str) -> str:
+        """The key of a socket whose request is not read yet; "" for one of a trusted proxy."""
+        ...
+
+    def enter(self, address: str) -> Entry:
+        """Count a connection in."""
+        ...
+
+    def leave(self, address: str) -> None:
+        """Count it out (once for each `enter` that was not REFUSED)."""
+        ...
+
+    def auth_failed(self, address: str, now_s: float) -> float:
+        """A failed authentication: seconds to hold the answer back (0 for the first four a minute)."""
+        ...
+
+
+class ConnectionLimit:
+    """Counts connections per key. Its memory is the keys with a live connection."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._counts: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def count(self, key: str) -> int:
+        """How many of `key` were counted in and not out."""
+        return self._counts.get(key, 0)
+
+    def enter(self, key: str) -> Entry:
+        """Count one in, unless it is refused: from twice the limit on."""
+        count = self._counts.get(key, 0)
+        if 0 < 2 * self._limit <= count:
+            return Entry.REFUSED
+        self._counts[key] = count + 1
+        return Entry.OVER if 0 < self._limit <= count else Entry.ADMITTED
+
+    def leave(self, key: str) -> None:
+        """Count one out."""
+        count = self._counts.get(key, 0)
+        if count > 1:
+            self._counts[key] = count - 1
+        else:
+            self._counts.pop(key, None)
+
+
+class RequestLimit:
+    """`per_s` requests a second of one key, at most four times that at once; 0 means no limit.
+
+    It remembers the `keys_max` keys that asked last.
+    """
+
+    def __init__(self, per_s: int, keys_max: int = _THROTTLED_ADDRESSES_MAX) -> None:
+        self._per_s = per_s
+        self._keys_max = keys_max
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self.refused_count = 0
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, key: str, now_s: float) -> float:
+        """Count a request in; else the seconds until one would be."""
+        if self._per_s <= 0:
+            return 0.0
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = TokenBucket(self._per_s, _REQUESTS_BURST * self._per_s, now_s)
+            if len(self._buckets) > self._keys_max:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(key)
+        if bucket.take(now_s):
+            return 0.0
+        self.refused_count += 1
+        return bucket.wait_s(now_s)
+
+
+class FailureThrottle:
+    """How long the answer to a failed authentication is held back: from the fifth in a minute, 1 to 10 s.
+
+    It remembers the addresses that failed last, `addresses_max` of them.
+    """
+
+    def __init__(self, addresses_max: int = _THROTTLED_ADDRESSES_MAX) -> None:
+        self._addresses_max = addresses_max
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._failures)
+
+    def failed(self, address: str, now_s: float) -> float:
+        """Note a failure; the seconds to wait before it is answered."""
+        times = self._failures.setdefault(address, deque(maxlen=_FAILURES_KEPT))
+        self._failures.move_to_end(address)
+        if len(self._failures) > self._addresses_max:
+            self._failures.popitem(last=False)
+        while times and times[0] <= now_s - _FAILURE_WINDOW_S:
+            times.popleft()
+        times.append(now_s)
+        over = len(times) - _FAILURES_FREE
+        return min(_HOLD_S_MAX, 2.0 ** (over - 1)) if over > 0 else 0.0
+
+
+class AddressDoor:
+    """Implements `huahuo.transport.access.door.Door`.
+
+    `trusted_proxies` are addresses or networks (`10.0.0.0/8`) whose X-Forwarded-For is believed.
+
+    Raises:
+        ValueError: a trusted proxy is no address and no network.
+    """
+
+    def __init__(
+        self, connections_max: int = CONNECTIONS_PER_ADDRESS, trusted_proxies: Sequence[str] = ()
+    ) -> None:
+        self._limit = ConnectionLimit(connections_max)
+        self._throttle = FailureThrottle()
+        self._trusted = tuple(ip_network(proxy, strict=False) for proxy in trusted_proxies)
+
+    def address(self, peer: str, forwarded_for: Sequence[str]) -> str:
+        """The key under which a client counts: the right-most address that no trusted proxy has."""
+        if not self._trusted:
+            return _peer_key(peer)
+        nearest = _parsed(peer)
+        if nearest is None:
+            return _peer_key(peer)
+        for hop in _hops_from_the_right(forwarded_for):
+            if not self._trusts(nearest):
+                break
+            further = _parsed(hop)
+            if further is None:  # not an address: what stands left of it is nobody's word
+                break
+            nearest = further
+        return _key(nearest)
+
+    def peer_address(self, peer: str) -> str:
+        """See `Door`."""
+        if self._trusted:
+            nearest = _parsed(peer)
+            if nearest is not None and self._trusts(nearest):
+                return ""
+        return _peer_key(peer)
+
+    def enter(self, address: str) -> Entry:
+        """See `Door`."""
+        return self._limit.enter(address)
+
+    def leave(self, address: str) -> None:
+        """See `Door`."""
+        self._limit.leave(address)
+
+    def auth_failed(self, address: str, now_s: float) -> float:
+        """See `Door`."""
+        return self._throttle.failed(address, now_s)
+
+    def _trusts(self, address: _Address) -> bool:
+        return any(address in network for network in self._trusted)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `AddressDoor.address` gave this key to a client on the same machine."""
+    return address == _LOOPBACK_6 or address.startswith("127.")
+
+
+@lru_cache(maxsize=_PEERS_KEPT)
+def _peer_key(peer: str) -> str:
+    """The key of a socket's own address; parsing one takes longer than the rest of the door."""
+    address = _parsed(peer)
+    return peer[:_NAME_CHARS_MAX] or "unknown" if address is None else _key(address)
+
+
+def _hops_from_the_right(forwarded_for: Sequence[str]) -> list[str]:
+    hops: list[str] = []
+    for value in reversed(forwarded_for):
+        hops.extend(reversed(value.split(",")))
+        if len(hops) >= _FORWARDED_HOPS_MAX:
+            break
+    return hops[:_FORWARDED_HOPS_MAX]
+
+
+def _parsed(text: str) -> _Address | None:
+    """An address, also with a port (`1.2.3.4:80`, `[::1]:80`), a zone, or IPv4 mapped into IPv6."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _key(address: _Address) -> str:
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, 64), strict=False))
+    return str(address)

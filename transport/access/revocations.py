@@ -1,0 +1,115 @@
+"""Which tokens no longer hold: folded from the events of the stream `auth`.
+
+`Revocations` is the pure fold. `RevocationWatch` keeps it at the head of the log and tells who must
+lose its sockets; it hears of commits at once, and `catch_up` covers a signal that was missed.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.port import Log
+
+AUTH_STREAM = "auth"
+REVOKED = "revoked"
+
+_PAGE_EVENTS = 500
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """One revocation: of a user's tokens issued up to `at_ms`, or of one token by its `jti`."""
+
+    at_ms: int
+    user_id: int | None = None
+    jti: str = ""
+
+    def covers(self, user_id: int, jti: str, iat_ms: int | None) -> bool:
+        """Whether a token is ended by this revocation. One without `iat` cannot show it is later."""
+        if self.jti:
+            return jti == self.jti
+        return user_id == self.user_id and (iat_ms is None or iat_ms <= self.at_ms)
+
+
+class _Body(msgspec.Struct):
+    user_id: int | None = None
+    jti: str = ""
+
+
+class Revocations:
+    """All revocations so far: one moment per user, and the ids of single tokens.
+
+    Both grow only by an admin's deliberate act, so neither is forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._users: dict[int, int] = {}
+        self._tokens: set[str] = set()
+
+    def apply(self, event: StoredEvent) -> Revoked | None:
+        """Fold one event of the stream `auth` in, and return the revocation it is."""
+        if event.type != REVOKED:
+            return None
+        body = msgspec.json.decode(event.body, type=_Body)
+        if body.jti:
+            self._tokens.add(body.jti)
+        elif body.user_id is not None:
+            self._users[body.user_id] = max(event.ts_ms, self._users.get(body.user_id, 0))
+        return Revoked(at_ms=event.ts_ms, user_id=body.user_id, jti=body.jti)
+
+    def covers(self, user_id: int, jti: str, iat_ms: int | None) -> bool:
+        """Whether a token is revoked."""
+        if jti and jti in self._tokens:
+            return True
+        at_ms = self._users.get(user_id)
+        return at_ms is not None and (iat_ms is None or iat_ms <= at_ms)
+
+
+class RevocationWatch:
+    """Keeps `Revocations` at the head of the stream `auth`, and calls `on_revoked` for each new one."""
+
+    def __init__(self, log: Log, revocations: Revocations, on_revoked: Callable[[Revoked], None]) -> None:
+        self._log = log
+        self._revocations = revocations
+        self._on_revoked = on_revoked
+        self._seq = 0
+        self._unlisten: Callable[[], None] | None = None
+
+    async def start(self) -> None:
+        """Load what was revoked before, then follow. Must end before the first token is verified."""
+        self._unlisten = self._log.listen(self._heard)
+        await self.catch_up()
+
+    def stop(self) -> None:
+        """Stop following."""
+        if self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether the log holds a revocation that is not folded in yet; costs no read."""
+        return self._seq < self._log.head(AUTH_STREAM).seq
+
+    async def catch_up(self) -> None:
+        """Read and fold what is missing."""
+        while self.behind:
+            events = await self._log.read(AUTH_STREAM, self._seq, events_max=_PAGE_EVENTS)
+            if not events:
+                return
+            self._fold(events)
+
+    def _heard(self, events: Sequence[StoredEvent]) -> None:
+        ours = [event for event in events if event.stream == AUTH_STREAM]
+        # With a hole before it (loading, or a missed signal) `catch_up` reads all of it in order.
+        if ours and ours[0].seq <= self._seq + 1:
+            self._fold(ours)
+
+    def _fold(self, events: Sequence[StoredEvent]) -> None:
+        for event in events:
+            if event.seq <= self._seq:
+                continue
+            self._seq = event.seq
+            revoked = self._revocations.apply(event)
+            if revoked is not None:
+                self._on_revoked(revoked)

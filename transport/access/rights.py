@@ -1,0 +1,25 @@
+"""Who may read which stream (PROTOCOL 2). Pure.
+
+Internal streams (`mailbox/…`, `auth`, `audit`) are read only through `log`. A name that stands for no
+stream is refused like one that is forbidden: the answer tells nobody what exists.
+"""
+
+import re
+
+from huahuo.eventstore.model import LOG_STREAM
+from huahuo.transport.access.principal import Principal
+
+SYSTEM_STREAM = "system"
+
+_USER = re.compile(r"user/(?:0|-?[1-9][0-9]{0,15})")
+_GROUP = re.compile(r"group/([A-Za-z0-9_.-]{1,64})")
+
+
+def may_read(principal: Principal, stream: str) -> bool:
+    """Whether `principal` may subscribe to `stream` now."""
+    if stream in (SYSTEM_STREAM, principal.name):
+        return True
+    if stream == LOG_STREAM or _USER.fullmatch(stream):
+        return principal.is_admin
+    group = _GROUP.fullmatch(stream)
+    return group is not None and (principal.is_admin or group[1] in principal.groups)

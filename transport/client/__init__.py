@@ -1,0 +1,73 @@
+"""The Python client: one connection that resumes by itself, and streams to iterate over.
+
+Exports: `Client` (`client`), what it hands out (`model`), stores for cursors (`cursors`). Everything else is
+its own machinery; the session is pure.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from huahuo.transport.client.client import Client
+    from huahuo.transport.client.cursors import FileCursors, MemoryCursors
+    from huahuo.transport.client.model import (
+        ClientError,
+        ClientStopped,
+        Cursor,
+        Event,
+        Live,
+        Offline,
+        Online,
+        Outcome,
+        Skipped,
+        Snapshot,
+        Status,
+        StreamDenied,
+    )
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "ClientStopped",
+    "Cursor",
+    "Event",
+    "FileCursors",
+    "Live",
+    "MemoryCursors",
+    "Offline",
+    "Online",
+    "Outcome",
+    "Skipped",
+    "Snapshot",
+    "Status",
+    "StreamDenied",
+]
+
+_HOMES = {
+    "Client": "huahuo.transport.client.client",
+    "MemoryCursors": "huahuo.transport.client.cursors",
+    "FileCursors": "huahuo.transport.client.cursors",
+    "ClientError": "huahuo.transport.client.model",
+    "ClientStopped": "huahuo.transport.client.model",
+    "Cursor": "huahuo.transport.client.model",
+    "Event": "huahuo.transport.client.model",
+    "Live": "huahuo.transport.client.model",
+    "Offline": "huahuo.transport.client.model",
+    "Online": "huahuo.transport.client.model",
+    "Outcome": "huahuo.transport.client.model",
+    "Skipped": "huahuo.transport.client.model",
+    "Snapshot": "huahuo.transport.client.model",
+    "Status": "huahuo.transport.client.model",
+    "StreamDenied": "huahuo.transport.client.model",
+}
+
+
+if not TYPE_CHECKING:  # a type checker takes the names from the imports above
+
+    def __getattr__(name: str) -> object:
+        """Import what is exported when it is first used."""
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(home), name)
+        return value

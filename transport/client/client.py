@@ -1,0 +1,500 @@
+"""The Python client: keeps one connection to a server alive and hands over what arrives, each event once.
+
+```python
+async with Client("http://127.0.0.1:8765", token=token, client="worker-1") as client:
+    reply = await client.send("check_emails", email_ids=[17])
+```
+
+See docs/python-client.md. The decisions are those of `client_session`; this is the shell with the socket.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from inspect import isawaitable
+from types import TracebackType
+from typing import Any, Literal, Self, cast
+from weakref import WeakValueDictionary
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from huahuo.eventstore.ambient import Ambient, SystemAmbient
+from huahuo.transport.client.cursors import CursorStore, MemoryCursors
+from huahuo.transport.client.happenings import Processed, Reached, Readable, Replied, StreamEnded
+from huahuo.transport.client.inflow import Receiver
+from huahuo.transport.client.model import (
+    After,
+    ClientStopped,
+    Connecting,
+    Cursor,
+    Item,
+    Offline,
+    Online,
+    Outcome,
+    Problem,
+    ProtocolViolation,
+    Snapshot,
+    State,
+    Status,
+    Stopped,
+    TokenExpiring,
+)
+from huahuo.transport.client.retry import Retry
+from huahuo.transport.client.session import ClientSession
+from huahuo.transport.client.socket import CLOSE_WITHIN_S, close_socket, open_socket, websocket_url
+from huahuo.transport.client.subscription import Batches, Events, Subscription, pages
+from huahuo.transport.protocol.codes import CloseCode
+
+TIMER_STEP_S = 0.01
+
+type TokenSource = Callable[[], str | Awaitable[str]]
+
+
+class Client:
+    """A connection that returns by itself. Use it with `async with`; it does not wait to be online.
+
+    Args:
+        url: see `client_socket.websocket_url`.
+        token: a JWT; when it has expired, the client stops.
+        get_token: gives a JWT, asked again when one is about to expire; plain or async.
+        client: the stable id of this installation, the space of its command ids: a second one with the same
+            id takes over. If not given, each `Client` makes one that lasts as long as the object: it covers
+            reconnects. Give one that your program keeps (a worker's name, a line in its own files) if a
+            command's id must also be known after your program was restarted.
+        cursors: where to keep what was processed; in memory if not given.
+        window: how many events may wait to be processed, over all streams.
+        backoff_s: first and longest delay before coming back, each with full jitter.
+        commands_max: how many commands may wait for an answer.
+        messages_per_s: the pace at which commands leave (the server's limit is 100); 0 = none.
+        open_timeout_s: how long connecting may take.
+        proxy: as in `websockets.connect`: True takes it from the environment.
+        compression: offer the compressed protocol first (not through a proxy).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        get_token: TokenSource | None = None,
+        client: str | None = None,
+        cursors: CursorStore | None = None,
+        window: int = 512,
+        ambient: Ambient | None = None,
+        backoff_s: tuple[float, float] = (0.5, 20.0),
+        commands_max: int = 1000,
+        messages_per_s: float = 90.0,
+        open_timeout_s: float = 10.0,
+        proxy: str | Literal[True] | None = None,
+        compression: bool = True,
+    ) -> None:
+        if (token is None) == (get_token is None):
+            raise ValueError("give either `token` or `get_token`")
+        ambient = ambient or SystemAmbient()
+        self.url = websocket_url(url)
+        self.state: State = "offline"
+        self.snapshots: dict[str, Snapshot] = {}
+        """The last snapshot that a consumer took, by stream."""
+        self._token = token
+        self._get_token = get_token
+        self._store: CursorStore = cursors or MemoryCursors()
+        self._open_timeout_s = open_timeout_s
+        self._proxy = proxy
+        self._receiver = Receiver(self.url, compression and not proxy, timeout_s=open_timeout_s)
+        retry = Retry(
+            ambient.random, first_s=backoff_s[0], max_s=backoff_s[1], renewable=get_token is not None
+        )
+        self._session = ClientSession(
+            client=client or f"py-{ambient.token(8)}",
+            window=window,
+            command_prefix=ambient.token(6),
+            retry=retry,
+            commands_max=commands_max,
+            messages_per_s=messages_per_s,
+        )
+        self._listeners: list[Callable[[Status], None]] = []
+        # weak: one that nobody iterates over any more must go (see Subscription.__del__)
+        self._subscriptions: WeakValueDictionary[str, Subscription] = WeakValueDictionary()
+        self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._reached: dict[int, asyncio.Future[None]] = {}
+        self._error: ClientStopped | None = None
+        self._retry_s = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._socket: ClientConnection | None = None
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._write = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._stored = dict(self._store.load())
+        self._spawn(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Say what was processed, close the connection and stop. Whoever still waits gets `ClientStopped`."""
+        self._session.flush(self._loop.time())
+        if self._socket is not None and self._session.phase == "online":
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
+                async with asyncio.timeout(CLOSE_WITHIN_S):
+                    for message in self._session.outgoing(self._loop.time()):
+                        await self._socket.send(message)
+        self._session.stop(ClientStopped(0, "closed by the application"))
+        self._pump()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def wait_online(self) -> None:
+        """Wait until the server has accepted the token.
+
+        Raises:
+            ClientStopped: it never will.
+        """
+        while self.state != "online":
+            self._raise_if_stopped()
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def wait_stopped(self) -> ClientStopped:
+        """Wait until the client has stopped for good; gives the reason."""
+        while self._error is None:
+            self._changed.clear()
+            await self._changed.wait()
+        return self._error
+
+    def reconnect_now(self) -> None:
+        """Do not wait for the next attempt (the network came back, somebody pressed a button)."""
+        self._hurry.set()
+
+    def on_status(self, listener: Callable[[Status], None]) -> Callable[[], None]:
+        """Tell `listener` what happens to the connection; gives a function that ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    # -- streams --------------------------------------------------------------------------------
+
+    def events(
+        self, stream: str, after: After | None = None, *, first: After = "head", log: str = ""
+    ) -> Events:
+        """The events of a stream, one at a time.
+
+        Args:
+            stream: its name; one consumer a stream.
+            after: where to begin; None: behind what the cursor store says was processed. A number
+                counts in the log `log`, or in the server's present one.
+            first: where to begin if the store knows nothing of this stream.
+            log: the log id that a number belongs to.
+
+        Raises:
+            StreamInUse: it has a consumer.
+            ClientStopped: the client has stopped.
+        """
+        return self._subscribe(Events(stream, self), after, first, log)
+
+    def batches(
+        self, stream: str, after: After | None = None, *, first: After = "head", log: str = ""
+    ) -> Batches:
+        """The same in whole runs, as they arrived: faster, and one transaction a run."""
+        return self._subscribe(Batches(stream, self), after, first, log)
+
+    def _subscribe[S: Subscription](self, subscription: S, after: After | None, first: After, log: str) -> S:
+        self._raise_if_stopped()
+        stream = subscription.stream
+        cursor = None
+        if after is None:
+            cursor = self._stored.get(stream)
+        elif isinstance(after, int) and log:
+            cursor = Cursor(log, after)
+        self._session.subscribe(stream, first if after is None else after, cursor, self._loop.time())
+        self._subscriptions[stream] = subscription
+        self._pump()
+        return subscription
+
+    def take(self, stream: str) -> Item | None:
+        """See `client_subscription.Source`."""
+        item = self._session.take(stream)
+        if isinstance(item, Snapshot):
+            self.snapshots[stream] = item
+        return item
+
+    def processed(self, stream: str, era: int, seq: int) -> None:
+        """See `client_subscription.Source`."""
+        if self._session.processed(stream, era, seq, self._loop.time()):
+            self._pump()
+
+    def release(self, subscription: Subscription) -> None:
+        """See `client_subscription.Source`."""
+        if self._error is not None:
+            return
+        if self._subscriptions.get(subscription.stream) in {None, subscription}:
+            self._subscriptions.pop(subscription.stream, None)
+            self.snapshots.pop(subscription.stream, None)
+            self._session.unsubscribe(subscription.stream, self._loop.time())
+            self._pump()
+
+    async def wait_for(self, at: Mapping[str, Any] | None) -> None:
+        """Read your writes: wait until the place that a reply named in `at` has been processed.
+
+        Where nobody consumes the stream, until it has arrived. None returns at once. Do not call it
+        inside the loop that consumes that very stream.
+
+        Raises:
+            NotSubscribed: the stream is not followed.
+            LogReplaced: the server's log was replaced.
+            StreamDenied: the stream may not be read any more.
+            ClientStopped: the client has stopped.
+        """
+        if at is None:
+            return
+        self._raise_if_stopped()
+        token = self._session.wait_for(at["stream"], at["seq"])
+        future = self._reached[token] = self._loop.create_future()
+        self._pump()
+        try:
+            await future
+        finally:
+            self._session.stop_waiting(token)
+            self._reached.pop(token, None)
+
+    # -- commands -------------------------------------------------------------------------------
+
+    async def send(self, action: str, /, **fields: Any) -> dict[str, Any]:
+        """Send a command (or query) and wait for its reply, over as many connections as it takes.
+
+        It is executed once. Put `asyncio.timeout` around it for a deadline: a command that was given
+        up is not sent again, but may have been executed.
+
+        Raises:
+            CommandError: the server refused it.
+            QueueFull: too many commands wait.
+            ClientStopped: the client stopped before the reply came; the outcome is unknown.
+        """
+        return await self.request(action, fields)
+
+    async def request(
+        self, action: str, fields: Mapping[str, Any], *, command_id: str | None = None
+    ) -> dict[str, Any]:
+        """As `send`; with the id of an earlier attempt in `command_id`, its answer comes back."""
+        self._raise_if_stopped()
+        command_id = self._session.command(action, dict(fields), command_id)
+        future: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._replies[command_id] = future
+        self._pump()
+        try:
+            return await future
+        finally:
+            self._session.forget(command_id)
+            self._replies.pop(command_id, None)
+
+    def pages(self, action: str, /, **fields: Any) -> AsyncIterator[dict[str, Any]]:
+        """The replies of a query that answers page by page, see `client_subscription.pages`."""
+        return pages(self.request, action, fields)
+
+    # -- the connection -------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            self._set_state("connecting")
+            self._tell(Connecting())
+            code, reason = await self._one_connection()
+            self._session.closed(code, reason, self._loop.time())
+            self._pump()
+            if self._error is not None:
+                return
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._retry_s):
+                    await self._hurry.wait()
+
+    async def _one_connection(self) -> tuple[int | None, str]:
+        try:
+            token = await self._current_token()
+        except Exception as error:  # noqa: BLE001  the application's own function
+            return None, f"no token: {type(error).__name__}"
+        if self._session.phase == "stopped":
+            return None, ""
+        try:
+            socket = await open_socket(
+                self.url, self._receiver.offered, timeout_s=self._open_timeout_s, proxy=self._proxy
+            )
+        except InvalidStatus as error:
+            too_many = error.response.status_code == 429  # noqa: PLR2004  Too Many Requests
+            return CloseCode.TOO_MANY_CONNECTIONS if too_many else None, str(error)
+        except (OSError, TimeoutError, WebSocketException) as error:
+            return None, f"{type(error).__name__}: {error}"
+        self._socket = socket
+        try:
+            if socket.subprotocol not in self._receiver.offered:
+                return CloseCode.UNSUPPORTED_VERSION, "the server speaks nothing that was offered"
+            return await self._converse(socket, token)
+        finally:
+            self._socket = None
+            await close_socket(socket)
+
+    async def _converse(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
+        """Until the connection ends; gives code and reason."""
+        self._session.connected(token, self._loop.time())
+        self._pump()
+        writer = self._spawn(self._send_all(socket))
+        try:
+            while True:
+                raw = await self._receiver.receive(socket, self._session.dictionary)
+                self._session.received(raw, self._loop.time())
+                self._pump()
+        except ConnectionClosed as error:
+            return (error.rcvd.code, error.rcvd.reason) if error.rcvd else (None, "the connection was lost")
+        except ProtocolViolation as error:
+            self._tell(Problem("protocol_violation", str(error)))
+            return None, str(error)
+        finally:
+            writer.cancel()
+
+    async def _send_all(self, socket: ClientConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):  # the reader sees it too
+            while True:
+                await self._write.wait()
+                self._write.clear()
+                for message in self._session.outgoing(self._loop.time()):
+                    await socket.send(message)
+                self._arm()
+
+    async def _current_token(self) -> str:
+        needed = self._token is None or self._session.needs_token
+        if self._get_token is not None and needed and not await self._renew_token(self._get_token):
+            expired = "the token has expired and no new one was given"
+            self._session.stop(ClientStopped(CloseCode.TOKEN_EXPIRED, expired))
+        return cast("str", self._token)
+
+    async def _renew_token(self, get_token: TokenSource) -> bool:
+        """Ask the application; whether the token is another one than before."""
+        before, given = self._token, get_token()
+        self._token = await given if isawaitable(given) else given
+        return self._token != before
+
+    async def _refresh(self, get_token: TokenSource) -> None:
+        try:
+            if await self._renew_token(get_token):
+                self._session.authenticate_again(cast("str", self._token))
+        except Exception as error:  # noqa: BLE001  the application's own function
+            self._tell(Problem("no_token", type(error).__name__))
+        self._pump()
+
+    # -- between session and the rest -----------------------------------------------------------
+
+    def _pump(self) -> None:
+        for happening in self._session.drain():
+            match happening:
+                case Readable(stream=stream):
+                    if (subscription := self._subscriptions.get(stream)) is not None:
+                        subscription.wake()
+                case Replied(id=command_id, reply=reply):
+                    _resolve(self._replies.get(command_id), reply)
+                case Reached(token=token, error=error):
+                    _resolve(self._reached.get(token), error)
+                case StreamEnded(stream=stream, error=error):
+                    if (subscription := self._subscriptions.pop(stream, None)) is not None:
+                        subscription.failed(error)
+                case Processed(cursors=cursors):
+                    self._save(cursors)
+                case _:
+                    self._status(happening)
+        self._write.set()
+        self._arm()
+
+    def _status(self, status: Status) -> None:
+        match status:
+            case Online():
+                self._set_state("online")
+            case Offline(retry_s=retry_s):
+                self._retry_s = retry_s
+                self._set_state("offline")
+            case Stopped(error=error):
+                self._stop(error)
+            case Outcome(stream=stream):
+                if (subscription := self._subscriptions.get(stream)) is not None:
+                    subscription.placed(status)
+            case TokenExpiring():
+                if self._get_token is not None:
+                    self._spawn(self._refresh(self._get_token))
+            case _:
+                pass
+        self._tell(status)
+
+    def _stop(self, error: ClientStopped) -> None:
+        self._error = error
+        self._set_state("stopped")
+        for subscription in list(self._subscriptions.values()):
+            subscription.failed(error)
+        self._subscriptions.clear()
+        for reply in self._replies.values():
+            _resolve(reply, error)
+        for reached in self._reached.values():
+            _resolve(reached, error)
+
+    def _tell(self, status: Status) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener(status)
+            except Exception as error:  # noqa: BLE001  a listener's fault is not the connection's
+                self._loop.call_exception_handler({"message": "a status listener failed", "exception": error})
+
+    def _save(self, cursors: dict[str, Cursor]) -> None:
+        self._stored.update(cursors)
+        try:
+            self._store.save(cursors)
+        except OSError as error:
+            self._tell(Problem("cursors_not_saved", str(error)))
+
+    def _set_state(self, state: State) -> None:
+        self.state = state
+        self._changed.set()
+
+    def _raise_if_stopped(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _arm(self) -> None:
+        at = self._session.deadline()
+        if at is None or self._error is not None:
+            return
+        # not at once: the writer may be held up by a full socket, and then nothing can be done yet
+        at = max(at, self._loop.time() + TIMER_STEP_S)
+        if self._timer is not None and self._timer.when() <= at:
+            return  # an earlier timer looks again
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._session.tick(self._loop.time())
+        if self._session.dead and self._socket is not None:
+            self._socket.transport.abort()
+        self._pump()
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _resolve[T](future: asyncio.Future[T] | None, result: T | Exception | None) -> None:
+    if future is None or future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(cast("T", result))

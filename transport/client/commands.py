@@ -1,0 +1,173 @@
+"""The Python client's commands that wait for an answer, and the pace at which messages leave. Pure.
+
+A command keeps its id until it is answered, over any number of connections; the server executes an
+id once (PROTOCOL 6). So everything here may be sent again without harm.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from huahuo.transport.client.model import ProtocolViolation, QueueFull
+from huahuo.transport.client.wire import encode
+from huahuo.transport.protocol.parts import Assembly
+
+RETRIED_CODES = frozenset({"unavailable", "rate_limited"})
+"""Errors that are not the server's last word: the same id is sent again."""
+
+ATTEMPTS_MAX = 8
+"""How often a command is sent before such an error is given to the application."""
+
+_ROUNDING = 1e-6
+"""So that what `next_at` names is really enough."""
+
+
+class Pace:
+    """A token bucket: at most `per_s` messages a second, twice that in a burst. 0 = no limit.
+
+    The server drops clients that send faster than PROTOCOL 6 allows; after a reconnect a thousand
+    commands may be waiting.
+    """
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._burst = 2 * per_s
+        self._left = self._burst
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more message may leave."""
+        if not self._per_s:
+            return True
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
+        self._at = now
+        if self._left < 1 - _ROUNDING:
+            return False
+        self._left -= 1
+        return True
+
+    def next_at(self) -> float:
+        """When the next message may leave; a time that has passed: now."""
+        return self._at + (1 - self._left) / self._per_s if self._per_s else 0.0
+
+
+class _Command:
+    """Holds the whole message, passwords included: it has no repr of its own on purpose."""
+
+    __slots__ = ("attempts", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.attempts = 0
+
+
+class Commands:
+    """Commands by id, in the order in which they were given.
+
+    `prefix` makes ids unique over restarts of the application; `limit` bounds how many wait.
+    """
+
+    def __init__(self, prefix: str, limit: int, backoff: Callable[[int], float]) -> None:
+        self._prefix = prefix
+        self._limit = limit
+        self._backoff = backoff
+        self._waiting: dict[str, _Command] = {}
+        self._unsent: deque[str] = deque()
+        self._later: list[tuple[float, str]] = []
+        self._assemblies: dict[str, Assembly] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, command_id: str) -> bool:
+        return command_id in self._waiting
+
+    def new_id(self) -> str:
+        """An id that no other message of this client has had."""
+        self._count += 1
+        return f"{self._prefix}-{self._count}"
+
+    def add(self, action: str, fields: dict[str, Any], command_id: str | None = None) -> str:
+        """Take a command in; it leaves with the next `due`.
+
+        Raises:
+            QueueFull: too many wait already.
+            TypeError: a field holds what JSON cannot.
+            ValueError: a field is called `action` or `id`, or the id is waiting already.
+        """
+        if len(self._waiting) >= self._limit:
+            raise QueueFull(self._limit)
+        if "action" in fields or "id" in fields:
+            raise ValueError("`action` and `id` are not fields of a command")
+        command_id = command_id or self.new_id()
+        if command_id in self._waiting:
+            raise ValueError(f"{command_id} waits for its answer already")
+        self._waiting[command_id] = _Command(encode({"action": action, "id": command_id, **fields}))
+        self._unsent.append(command_id)
+        return command_id
+
+    def forget(self, command_id: str) -> None:
+        """Nobody waits for this answer any more; it is not sent (again)."""
+        self._waiting.pop(command_id, None)
+        self._assemblies.pop(command_id, None)
+
+    def connection_lost(self) -> None:
+        """Nothing counts as sent any more."""
+        self._unsent = deque(self._waiting)
+        self._later.clear()
+        self._assemblies.clear()
+
+    def assembled(self, reply: dict[str, Any], size_bytes: int) -> dict[str, Any] | None:
+        """The reply that this message is or completes; None while parts are missing, or nobody waits.
+
+        Raises:
+            ProtocolViolation: a part is missing, or all together are too large.
+        """
+        number, more = reply.pop("part", 1), reply.pop("more", False)
+        if number == 1 and not more:
+            return reply
+        command_id = str(reply.get("id", ""))
+        if command_id not in self._waiting:
+            return None
+        assembly = self._assemblies.setdefault(command_id, Assembly())
+        if not assembly.add(reply, number, size_bytes):
+            raise ProtocolViolation("a part of a reply that does not fit")
+        if more:
+            return None
+        del self._assemblies[command_id]
+        return assembly.whole
+
+    def answered(self, command_id: str, error_code: str, now: float, retry_s: float = 0.0) -> bool:
+        """Whether the answer is final (then the command is gone), or the command is sent again later.
+
+        Not before `retry_s`, which the server said.
+        """
+        command = self._waiting[command_id]
+        if error_code in RETRIED_CODES and command.attempts < ATTEMPTS_MAX:
+            heapq.heappush(self._later, (now + max(retry_s, self._backoff(command.attempts)), command_id))
+            return False
+        del self._waiting[command_id]
+        return True
+
+    def due(self, pace: Pace, now: float) -> list[str]:
+        """The messages that leave now."""
+        while self._later and self._later[0][0] <= now:
+            self._unsent.append(heapq.heappop(self._later)[1])
+        messages: list[str] = []
+        while self._unsent:
+            command = self._waiting.get(self._unsent[0])
+            if command is not None:
+                if not pace.take(now):
+                    break
+                command.attempts += 1
+                messages.append(command.text)
+            self._unsent.popleft()
+        return messages
+
+    def next_at(self, pace: Pace) -> float | None:
+        """When `due` has something again."""
+        if self._unsent:
+            return pace.next_at()
+        return self._later[0][0] if self._later else None

@@ -1,0 +1,71 @@
+"""How the Python client receives: text as it is, binary messages unpacked (PROTOCOL 7).
+
+The dictionary that the server announced is fetched when the first message needs it, once for all
+connections. What does not unpack within its bounds ends the connection, and from the next one on the
+client offers the protocol without compression.
+"""
+
+import re
+
+from websockets.asyncio.client import ClientConnection
+
+from huahuo.eventstore.zstd.frames import (
+    DICTIONARY_BYTES_MAX,
+    BadDictionary,
+    BadFrame,
+    Decompressor,
+    Dictionary,
+)
+from huahuo.transport.client.fetch import Unreachable, get
+from huahuo.transport.client.model import ProtocolViolation
+from huahuo.transport.client.socket import MESSAGE_BYTES_MAX, SUBPROTOCOL, ZSTD_SUBPROTOCOL
+from huahuo.transport.client.wire import DictionaryPlace
+
+_DICTIONARIES_MAX = 4
+_PATH = re.compile(r"/(?!/)[!-~]*")
+
+
+class Receiver:
+    """For one server, over any number of connections. `offered`: the subprotocols to offer."""
+
+    def __init__(self, url: str, compression: bool, *, timeout_s: float) -> None:
+        self.offered = [ZSTD_SUBPROTOCOL, SUBPROTOCOL] if compression else [SUBPROTOCOL]
+        self._url = url
+        self._timeout_s = timeout_s
+        self._known: dict[int, Decompressor] = {}
+
+    async def receive(self, socket: ClientConnection, place: DictionaryPlace | None) -> str | bytes:
+        """The next message; `place` says with which dictionary binary ones are made.
+
+        Raises:
+            ConnectionClosed: there is none any more.
+            ProtocolViolation: it is not what was agreed upon.
+        """
+        raw = await socket.recv()
+        if isinstance(raw, str):
+            return raw
+        if socket.subprotocol != ZSTD_SUBPROTOCOL:
+            raise ProtocolViolation("a binary message without compression")
+        try:
+            return await self._unpack(raw, place)
+        except (BadFrame, BadDictionary, Unreachable) as error:
+            self.offered = [SUBPROTOCOL]
+            raise ProtocolViolation(f"a compressed message cannot be read: {error}") from error
+
+    async def _unpack(self, frame: bytes, place: DictionaryPlace | None) -> bytes:
+        number = 0 if place is None else place.id
+        if number not in self._known:
+            dictionary = None if place is None else await self._fetch(place)
+            if len(self._known) >= _DICTIONARIES_MAX:
+                del self._known[next(iter(self._known))]
+            self._known[number] = Decompressor(dictionary, output_bytes_max=MESSAGE_BYTES_MAX)
+        return self._known[number].decompress(frame)
+
+    async def _fetch(self, place: DictionaryPlace) -> Dictionary:
+        if not _PATH.fullmatch(place.url):
+            raise BadDictionary("its address is not a path on the server")
+        data = await get(self._url, place.url, bytes_max=DICTIONARY_BYTES_MAX, timeout_s=self._timeout_s)
+        dictionary = Dictionary.of(data)
+        if dictionary.id != place.id:
+            raise BadDictionary(f"the dictionary {dictionary.id} instead of {place.id}")
+        return dictionary

@@ -1,0 +1,500 @@
+"""The Python client's half of PROTOCOL as a machine without socket, clock or chance. Pure.
+
+The shell (`huahuo.transport.client.client`) calls in with what happened and the time, then
+
+* must send what `outgoing` returns,
+* must call `tick` when `deadline` has come,
+* must give the connection up when `dead` is true,
+* takes what is meant for the application from `drain`.
+
+```
+            connected              authentication_result            closed, to return
+ (away) ───────────────▶ authenticating ───────────────▶ online ───────────────────▶ (away)
+                              │ closed                      │ closed, not to return
+                              └──────────▶ (away)           └──────────▶ (stopped)
+```
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from huahuo.transport.client.commands import Commands, Pace
+from huahuo.transport.client.happenings import Happening, Processed, Readable, Replied, StreamEnded
+from huahuo.transport.client.model import (
+    After,
+    ClientError,
+    ClientStopped,
+    CommandError,
+    Cursor,
+    Goaway,
+    Item,
+    Lag,
+    Live,
+    LogReplaced,
+    NotSubscribed,
+    Offline,
+    Online,
+    Outcome,
+    Problem,
+    ProtocolViolation,
+    Stopped,
+    StreamDenied,
+    StreamInUse,
+    TokenExpiring,
+)
+from huahuo.transport.client.retry import Retry
+from huahuo.transport.client.streams import Following
+from huahuo.transport.client.waiters import Waiters
+from huahuo.transport.client.wire import (
+    AuthResult,
+    DictionaryPlace,
+    EventsFrame,
+    GoawayFrame,
+    HeartbeatFrame,
+    LagFrame,
+    LiveFrame,
+    SkippedFrame,
+    SnapshotFrame,
+    StreamPlace,
+    Subscribed,
+    TokenExpiringFrame,
+    Unsubscribed,
+    encode,
+    parse,
+)
+from huahuo.transport.protocol.codes import NOT_RECORDED
+
+ACK_AFTER_S = 0.25
+SAVE_EVERY_S = 0.25
+"""The cursor store is not written more often than this, however fast events flow."""
+ANSWER_WITHIN_S = 10.0
+"""How long a heartbeat may stay unanswered, and a goaway without its close."""
+AUTHENTICATED_WITHIN_S = 20.0
+"""The server may hold the answer back for 10 s after failed attempts (PROTOCOL 3.1)."""
+
+
+type Phase = Literal["away", "authenticating", "online", "stopped"]
+
+
+class ClientSession:
+    """One client installation over any number of connections.
+
+    Args:
+        client: the stable id of this installation (PROTOCOL 3.1).
+        window: how many events may wait to be processed.
+        command_prefix: makes command ids unique over restarts of this installation.
+        retry: decides whether and when to come back.
+        commands_max: how many commands may wait for an answer.
+        messages_per_s: the pace at which messages leave; 0 = no limit.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: str,
+        window: int,
+        command_prefix: str,
+        retry: Retry,
+        commands_max: int = 1000,
+        messages_per_s: float = 90.0,
+    ) -> None:
+        self.phase: Phase = "away"
+        self.window = window
+        self.dead = False
+        self.needs_token = False  # the token that was used last is of no more use
+        self.retry = retry
+        self.dictionary: DictionaryPlace | None = None  # what binary messages are made with
+        self._client = client
+        self._streams: dict[str, Following] = {}
+        self._commands = Commands(command_prefix, commands_max, retry.delay_s)
+        self._pace = Pace(messages_per_s)
+        self._log = ""
+        self._urgent: list[dict[str, Any]] = []
+        self._happened: list[Happening] = []
+        self._waiters = Waiters()
+        self._resume: frozenset[str] = frozenset()
+        self._automatic: frozenset[str] = frozenset()
+        self._unacked = 0
+        self._ack_at: float | None = None
+        self._save_at: float | None = None
+        self._saved_at = 0.0
+        self._silence_s = 15.0  # after so much of it the server is asked whether it is there
+        self._heard_at = 0.0
+        self._dead_at: float | None = None
+        self._goaway: GoawayFrame | None = None
+        self._failure: AuthResult | None = None
+
+    # -- the connection's life ------------------------------------------------------------------
+
+    def connected(self, token: str, now: float) -> None:
+        """A socket is open: authenticate, and go on from where the consumers stand."""
+        self.phase, self.dead = "authenticating", False
+        self._heard_at, self._dead_at = now, now + AUTHENTICATED_WITHIN_S
+        self._goaway = self._failure = None
+        for stream in self._streams.values():
+            stream.rewind()
+        cursors = {s.name: s.cursor for s in self._streams.values() if s.cursor is not None}
+        log = self._log or next((c.log for c in cursors.values()), "")
+        resume = {name: cursor.seq for name, cursor in cursors.items() if cursor.log == log}
+        self._resume = frozenset(resume)
+        going_on: dict[str, Any] = {"log": log or None, "cursors": resume}
+        checks = {name: cursors[name].check for name in resume if cursors[name].check is not None}
+        if checks:
+            going_on["checks"] = checks
+        self._urgent = [
+            {
+                "action": "authenticate",
+                "token": token,
+                "client": self._client,
+                "window": self.window,
+                "parts": True,
+                "resume": going_on,
+            }
+        ]
+
+    def authenticate_again(self, token: str) -> None:
+        """Refresh the token in place; what is subscribed stays as it is."""
+        if self.phase == "online":
+            self._urgent.append({"action": "authenticate", "token": token})
+
+    def closed(self, code: int | None, reason: str, now: float) -> None:
+        """The socket is gone (or never came to be): decide whether and when to come back.
+
+        `code` is the close code as received, None for a connection that was lost or never made.
+        """
+        if self.phase == "stopped":
+            return
+        self.phase, self.dead, self._dead_at = "away", False, None
+        self._urgent.clear()
+        # a goaway was seen for certain; the code of the close that followed may have been lost
+        retry_s = self._goaway.retry_s if self._goaway else None
+        if self._goaway is not None:
+            code, reason = self._goaway.code, self._goaway.reason or reason
+        failure = self._failure.code if self._failure else ""
+        verdict = self.retry.closed(code, now, retry_s, failure)
+        self.needs_token = verdict.new_token
+        if self._failure is not None:
+            reason = f"{self._failure.code}: {self._failure.message}"
+        self._commands.connection_lost()
+        for name, stream in list(self._streams.items()):
+            stream.connection_lost()
+            if not stream.consumed:
+                del self._streams[name]
+        if verdict.stop:
+            self.stop(ClientStopped(verdict.code, reason or verdict.why))
+        else:
+            self._happened.append(Offline(code, reason or verdict.why, verdict.delay_s))
+
+    def flush(self, now: float) -> None:
+        """Say now what was processed: the application is about to leave."""
+        self._acknowledge(now)
+        self._save()
+
+    def stop(self, error: ClientStopped) -> None:
+        """For good: whoever waits gets `error`."""
+        if self.phase == "stopped":
+            return
+        self.phase = "stopped"
+        self._save()
+        self._happened.append(Stopped(error))
+
+    # -- what the shell must do -----------------------------------------------------------------
+
+    def outgoing(self, now: float) -> list[str]:
+        """The messages that leave now, in order."""
+        if self._ack_at is not None and self._ack_at <= now:
+            self._acknowledge(now)
+        messages = [encode(message) for message in self._urgent]
+        self._urgent.clear()
+        if self.phase == "online":
+            asking = [s for s in self._streams.values() if s.retry_at is not None and s.retry_at <= now]
+            messages += [
+                encode(stream.ask(self._commands.new_id(), self._log))
+                for stream in asking
+                if self._pace.take(now)
+            ]
+            messages += self._commands.due(self._pace, now)
+        return messages
+
+    def deadline(self) -> float | None:
+        """When `tick` (and then `outgoing`) must be called at the latest."""
+        times = [self._ack_at, self._save_at, self._dead_at]
+        if self.phase == "online":
+            times.append(self._commands.next_at(self._pace))
+            paced = self._pace.next_at()
+            times += [max(s.retry_at, paced) for s in self._streams.values() if s.retry_at is not None]
+            if self._dead_at is None:
+                times.append(self._heard_at + self._silence_s)
+        return min((at for at in times if at is not None), default=None)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        if self._ack_at is not None and self._ack_at <= now:
+            self._acknowledge(now)
+        if self._save_at is not None and self._save_at <= now:
+            self._saved_at = now
+            self._save()
+        if self._dead_at is not None and self._dead_at <= now:
+            self.dead, self._dead_at = True, None
+        elif self.phase == "online" and self._dead_at is None and self._heard_at + self._silence_s <= now:
+            self._urgent.append({"action": "heartbeat"})
+            self._dead_at = now + ANSWER_WITHIN_S
+
+    def drain(self) -> list[Happening]:
+        """What happened since the last call, oldest first."""
+        happened, self._happened = self._happened, []
+        return happened
+
+    # -- the application's side -----------------------------------------------------------------
+
+    def subscribe(self, name: str, start: After, cursor: Cursor | None, now: float) -> None:
+        """A consumer wants this stream, from `cursor` or else from `start`.
+
+        Raises:
+            StreamInUse: it has one already.
+        """
+        known = self._streams.get(name)
+        if known is not None and known.consumed:
+            raise StreamInUse(name)
+        self._streams[name] = stream = Following(name, start, cursor, consumed=True)
+        if self.phase == "online":
+            stream.retry_at = now
+
+    def unsubscribe(self, name: str, now: float) -> None:
+        """The consumer is gone. The server's own choice (`user/<id>`, `system`) goes on, unread."""
+        stream = self._streams.get(name)
+        if stream is None:
+            return
+        self._save()
+        if self.phase == "online" and name in self._automatic:
+            if stream.active and not stream.expects:
+                stream.abandon()
+            else:
+                self._streams[name] = passing = Following(name, "head", None, consumed=False)
+                passing.retry_at = now
+            return
+        del self._streams[name]
+        if self.phase == "online":
+            self._urgent.append({"action": "unsubscribe", "stream": name})
+        self._happened += self._waiters.failed(name, NotSubscribed(name))
+
+    def take(self, name: str) -> Item | None:
+        """The next item for the stream's consumer, None if there is none now."""
+        stream = self._streams.get(name)
+        return stream.take() if stream is not None else None
+
+    def processed(self, name: str, era: int, seq: int, now: float) -> bool:
+        """The consumer is done with everything up to `seq`; whether `deadline` came nearer."""
+        stream = self._streams.get(name)
+        if stream is None or stream.era != era or seq <= stream.processed:
+            return False
+        self._unacked += seq - max(stream.processed, 0)
+        stream.processed = seq
+        self._happened += self._waiters.reached(name, seq)
+        return self._ack_soon(now)
+
+    def command(self, action: str, fields: dict[str, Any], command_id: str | None = None) -> str:
+        """Take a command in; gives its id. See `Commands.add` for what is raised."""
+        return self._commands.add(action, fields, command_id)
+
+    def forget(self, command_id: str) -> None:
+        """Nobody waits for the answer any more."""
+        self._commands.forget(command_id)
+
+    def wait_for(self, name: str, seq: int) -> int:
+        """Ask for `Reached` when event `seq` was processed (or arrived, where nobody consumes).
+
+        Raises:
+            NotSubscribed: the stream is not followed.
+        """
+        stream = self._streams.get(name)
+        if stream is None:
+            raise NotSubscribed(name)
+        token = self._waiters.add(name, seq)
+        self._happened += self._waiters.reached(name, stream.processed)
+        return token
+
+    def stop_waiting(self, token: int) -> None:
+        """Nobody waits for that place any more."""
+        self._waiters.forget(token)
+
+    # -- what arrives ---------------------------------------------------------------------------
+
+    def received(self, raw: str | bytes, now: float) -> None:
+        """One message of the server.
+
+        Raises:
+            ProtocolViolation: it breaks PROTOCOL; give the connection up.
+        """
+        try:
+            message = parse(raw)
+        except msgspec.DecodeError as error:
+            raise ProtocolViolation("a message that cannot be read") from error
+        self._heard_at = now
+        if self._goaway is None and self.phase == "online":
+            self._dead_at = None
+        match message:
+            case EventsFrame(stream=name) | SkippedFrame(stream=name) | SnapshotFrame(stream=name):
+                stream = self._streams.get(name)
+                if stream is not None:
+                    self._arrived(stream, message, len(raw), now)
+            case dict():
+                if (whole := self._commands.assembled(message, len(raw))) is not None:
+                    self._replied(whole, now)
+            case AuthResult():
+                self._authenticated(message, now)
+            case Subscribed(stream=name):
+                stream = self._streams.get(name)
+                if stream is not None and stream.asked == message.id:
+                    self._placed(stream, message.log, message, now)
+            case Unsubscribed(stream=name, reason="busy", retry_s=float() as retry_s):
+                stream = self._streams.get(name)
+                if stream is not None:
+                    stream.put_off(now + retry_s)
+            case Unsubscribed(stream=name, reason=reason):
+                if reason == "forbidden":
+                    self._end(name, StreamDenied(name))
+                elif reason:
+                    self._end(name, CommandError(reason, f"{name}: the server ended the subscription"))
+            case LiveFrame(stream=name, seq=seq):
+                stream = self._streams.get(name)
+                if stream is not None and stream.active:
+                    if stream.live(message):
+                        self._ack_soon(now)  # the check is stored with the place
+                    self._happened.append(Live(name, seq))
+            case LagFrame(stream=name, behind=behind):
+                self._happened.append(Lag(name, behind))
+            case TokenExpiringFrame(in_s=in_s):
+                self._happened.append(TokenExpiring(in_s))
+            case GoawayFrame(code=code, reason=reason):
+                self._goaway, self._dead_at = message, now + ANSWER_WITHIN_S
+                self._happened.append(Goaway(code, reason))
+            case HeartbeatFrame():
+                self._urgent.append({"action": "heartbeat_response"})
+
+    def _arrived(
+        self,
+        stream: Following,
+        frame: EventsFrame | SkippedFrame | SnapshotFrame,
+        size_bytes: int,
+        now: float,
+    ) -> None:
+        before = stream.received
+        match frame:
+            case EventsFrame():
+                contiguous = stream.events(frame)
+            case SkippedFrame():
+                contiguous = stream.skipped(frame)
+            case SnapshotFrame():
+                contiguous, before = True, -1  # also a state after event 0 is news
+                if not stream.snapshot(self._log, frame, size_bytes):
+                    return
+        if not contiguous:
+            self._happened.append(Problem("missing_events", f"{stream.name}: asking again"))
+            stream.active, stream.retry_at = False, now
+        elif stream.consumed:
+            if stream.received != before:
+                self._happened.append(Readable(stream.name))
+            if stream.buffered > 2 * self.window:
+                raise ProtocolViolation("the server ignores the window")
+        elif stream.received != before:
+            self._unacked += stream.received - before
+            self._happened += self._waiters.reached(stream.name, stream.received)
+            self._ack_soon(now)
+
+    def _authenticated(self, result: AuthResult, now: float) -> None:
+        if not result.success:
+            self._failure, self._dead_at = result, now + ANSWER_WITHIN_S
+            return
+        if self.phase == "online":  # a refreshed token: positions stay as they are
+            return
+        self.dictionary = result.dictionary
+        self.phase, self._dead_at = "online", None
+        self.retry.online(now)
+        self.window, self._silence_s = result.window, result.heartbeat_s / 2
+        self._log, self._unacked = result.log, 0
+        self._automatic = frozenset({"system", f"user/{result.user.get('user_id')}"})
+        self._happened.append(Online(result.log, result.session, result.user))
+        for name, place in result.streams.items():
+            if name in self._resume:
+                if name in self._streams:
+                    self._placed(self._streams[name], result.log, place, now)
+            elif name not in self._streams:
+                self._streams[name] = passing = Following(name, "head", None, consumed=False)
+                passing.place(result.log, place)
+        for stream in self._streams.values():
+            if not stream.active:
+                stream.retry_at = now
+        self._ack_soon(now)
+
+    def _placed(self, stream: Following, log: str, place: StreamPlace | Subscribed, now: float) -> None:
+        if place.outcome == "denied":
+            self._end(stream.name, StreamDenied(stream.name))
+            return
+        stream.place(log, place)
+        self._happened.append(Outcome(stream.name, place.outcome, place.after, place.head))
+        if place.outcome == "reset":
+            self._happened += self._waiters.failed(stream.name, LogReplaced(stream.name))
+        if not stream.expects:
+            self._happened += self._waiters.reached(stream.name, stream.processed)
+            self._ack_soon(now)  # the place itself is worth keeping: a later run goes on behind it
+
+    def _replied(self, message: dict[str, Any], now: float) -> None:
+        command_id = message.get("id")
+        error = None
+        if message.get("type") == "error":
+            code, text, details = (str(message.get(key, "")) for key in ("code", "message", "details"))
+            told_s = message.get("retry_s")
+            wait_s = float(told_s) if isinstance(told_s, int | float) else None
+            error = CommandError(code, text, details, wait_s)
+        retry_s = (error.retry_s or 0.0) if error else 0.0
+        if isinstance(command_id, str) and command_id in self._commands:
+            if self._commands.answered(command_id, error.code if error else "", now, retry_s):
+                self._happened.append(Replied(command_id, error or message))
+        elif error is not None:
+            asked = next((s for s in self._streams.values() if command_id and s.asked == command_id), None)
+            if asked is None:
+                self._happened.append(Problem(error.code, error.message))
+            elif error.code in NOT_RECORDED:
+                asked.asked, asked.retry_at = "", now + max(retry_s, self.retry.delay_s(1))
+            else:
+                self._end(asked.name, error)
+
+    def _end(self, name: str, error: ClientError) -> None:
+        stream = self._streams.pop(name, None)
+        if stream is not None and stream.consumed:
+            self._happened.append(StreamEnded(name, error))
+        self._happened += self._waiters.failed(name, error)
+
+    # -- acks and waiters -----------------------------------------------------------------------
+
+    def _ack_soon(self, now: float) -> bool:
+        before = self._ack_at
+        if self._unacked >= max(1, self.window // 2):
+            self._ack_at = now
+        elif before is None:
+            self._ack_at = now + ACK_AFTER_S
+        return self._ack_at != before
+
+    def _acknowledge(self, now: float) -> None:
+        self._ack_at, self._unacked = None, 0
+        self._save_at = max(now, self._saved_at + SAVE_EVERY_S)
+        if self.phase == "online":
+            news = {s.name: s.processed for s in self._streams.values() if s.ackable}
+            for name, seq in news.items():
+                self._streams[name].acked = seq
+            if news:
+                self._urgent.append({"action": "ack", "cursors": news})
+
+    def _save(self) -> None:
+        self._save_at = None
+        cursors = {
+            s.name: Cursor(s.log, s.processed, s.cursor.check if s.cursor is not None else None)
+            for s in self._streams.values()
+            if s.consumed and s.processed > s.saved
+        }
+        for name, cursor in cursors.items():
+            self._streams[name].saved = cursor.seq
+        if cursors:
+            self._happened.append(Processed(cursors))

@@ -1,0 +1,238 @@
+"""Where the Python client stands in one stream: order, repeats, gaps, what waits for its consumer. Pure.
+
+Four positions, each at most the next: `processed` (the consumer came back for more) ≤ `cursor`
+(handed to the consumer) ≤ `received` (in the buffer) ≤ the server's. A new connection goes on from
+`cursor` and the buffer is emptied, so that it never holds more than a window.
+
+An `era` is a stretch of numbers that fit together. A snapshot begins a new one; what a consumer
+says about an older era is no longer of interest.
+
+A check that the server gives belongs to a seq of the current era. It becomes part of `cursor` when that
+gets there, never before: with a cursor of an older era it would vouch for events that were replaced.
+"""
+
+from collections import deque
+from typing import Any
+
+from huahuo.transport.client.model import (
+    After,
+    Batch,
+    Check,
+    Cursor,
+    Item,
+    ProtocolViolation,
+    Skipped,
+    Snapshot,
+)
+from huahuo.transport.client.wire import (
+    EventsFrame,
+    LiveFrame,
+    SkippedFrame,
+    SnapshotFrame,
+    StreamPlace,
+    Subscribed,
+)
+from huahuo.transport.protocol.parts import Assembly
+
+BY_SNAPSHOT = frozenset({"gap", "reset", "snapshot"})
+"""Outcomes after which nothing counts before a snapshot."""
+
+
+class Following:
+    """One stream. `consumed`: an application reads it; otherwise events only move the position."""
+
+    __slots__ = (
+        "acked",
+        "active",
+        "asked",
+        "assembly",
+        "buffer",
+        "buffered",
+        "checks",
+        "consumed",
+        "cursor",
+        "era",
+        "expects",
+        "log",
+        "name",
+        "processed",
+        "received",
+        "retry_at",
+        "saved",
+        "start",
+    )
+
+    def __init__(self, name: str, start: After, cursor: Cursor | None, *, consumed: bool) -> None:
+        self.name = name
+        self.start = start
+        self.cursor = cursor
+        self.consumed = consumed
+        self.buffer: deque[Item] = deque()
+        self.buffered = 0  # events in the buffer
+        self.checks: list[tuple[int, Check]] = []  # with their eras; `cursor` is not there yet
+        self.era = 0
+        self.log = cursor.log if cursor else ""
+        self.received = cursor.seq if cursor else 0
+        self.processed = cursor.seq if cursor else -1  # -1: nothing yet, not even a beginning
+        self.acked = -1
+        self.saved = -1
+        self.active = False  # the server has said where this connection stands
+        self.assembly = Assembly()  # of a state that comes in parts
+        self.expects = ""  # the outcome whose snapshot must come first
+        self.asked = ""  # the id of the `subscribe` that waits for its answer
+        self.retry_at: float | None = None  # when to send `subscribe` (again)
+
+    def connection_lost(self) -> None:
+        """What the server knew of this stream is gone; the buffer may still be consumed."""
+        self.active = False
+        self.assembly = Assembly()
+        self.expects = self.asked = ""
+        self.retry_at = None
+        self.acked = -1
+
+    def put_off(self, until: float) -> None:
+        """The server cannot serve this connection with it for now: ask again then."""
+        self.active = False
+        self.expects = self.asked = ""
+        self.retry_at = until
+
+    def rewind(self) -> None:
+        """Forget what was received but not handed over: it is asked for again."""
+        self.buffer.clear()
+        self.buffered = 0
+        self.checks.clear()
+
+    def place(self, log: str, place: StreamPlace | Subscribed) -> None:
+        """The server's word where this connection stands."""
+        self.active, self.asked, self.retry_at = True, "", None
+        self.assembly = Assembly()
+        if place.outcome in BY_SNAPSHOT:
+            self.expects = place.outcome
+            return
+        cursor = self.cursor
+        if self.consumed and cursor is not None and (cursor.log, cursor.seq) != (log, place.after):
+            raise ProtocolViolation(f"{self.name} was put somewhere else than asked for")
+        self.expects = ""
+        self.log, self.received = log, place.after
+        if self.cursor is None:
+            self.cursor, self.processed = Cursor(log, place.after), place.after
+        self._pass_by()
+
+    def events(self, frame: EventsFrame) -> bool:
+        """Take a run in; False if events are missing before it."""
+        if not self.active or self.expects:
+            return True
+        if frame.seq > self.received + 1:
+            return False
+        known = self.received + 1 - frame.seq
+        bodies = frame.events[known:] if known else frame.events
+        if bodies:
+            first, self.received = self.received + 1, self.received + len(bodies)
+            if self.consumed:
+                self.buffer.append(Batch(self.name, first, bodies, self.log, self.era))
+                self.buffered += len(bodies)
+            self._pass_by()
+        return True
+
+    def skipped(self, frame: SkippedFrame) -> bool:
+        """Account for a compacted range; False if events are missing before it."""
+        if not self.active or self.expects or frame.to <= self.received:
+            return True
+        if frame.seq > self.received + 1:
+            return False
+        first, self.received = self.received + 1, frame.to
+        if self.consumed:
+            self.buffer.append(Skipped(self.name, first, frame.to, frame.reason, self.log, self.era))
+        self._pass_by()
+        return True
+
+    def snapshot(self, log: str, frame: SnapshotFrame, size_bytes: int) -> bool:
+        """Take a state in, or a part of one, that replaces everything; whether it is complete and of use.
+
+        Raises:
+            ProtocolViolation: a part is missing, or all together are too large.
+        """
+        if not self.active or (not self.expects and frame.seq <= self.received):
+            return False
+        state = frame.state
+        if frame.more or frame.part > 1:
+            if not self.assembly.add(state, frame.part, size_bytes):
+                raise ProtocolViolation(f"{self.name}: a part that does not fit")
+            if frame.more:
+                return False
+            state, self.assembly = self.assembly.whole, Assembly()
+        outcome, self.expects = self.expects or "gap", ""
+        self.era += 1
+        self.log, self.received = log, frame.seq
+        self.processed = self.acked = self.saved = -1
+        if frame.check and self.consumed:
+            self.checks.append((self.era, (frame.seq, frame.check)))
+        if self.consumed:
+            self.buffer.append(Snapshot(self.name, frame.seq, state, outcome, log, self.era))
+        self._pass_by()
+        return True
+
+    def take(self) -> Item | None:
+        """Hand the next item to the consumer: a later connection goes on behind it."""
+        if not self.buffer:
+            return None
+        item = self.buffer.popleft()
+        if isinstance(item, Batch):
+            self.buffered -= len(item)
+        known = None if isinstance(item, Snapshot) or self.cursor is None else self.cursor.check
+        self.cursor = Cursor(item.log, item.last, self._checked(item.era, item.last) or known)
+        return item
+
+    def live(self, frame: LiveFrame) -> bool:
+        """The server gave a check for a place; whether `cursor` is there and has it now."""
+        if not frame.check or not self.consumed or not self.active or self.expects:
+            return False
+        self.checks.append((self.era, (frame.seq, frame.check)))
+        cursor = self.cursor
+        if self.buffer or cursor is None:
+            return False
+        check = self._checked(self.era, cursor.seq)
+        if check is None or check == cursor.check:
+            return False
+        self.cursor = Cursor(cursor.log, cursor.seq, check)
+        self.saved = -1  # the place is stored, but without this check
+        return True
+
+    def _checked(self, era: int, seq: int) -> Check | None:
+        """The last check that belongs to `era` and to `seq` or before it; it and older ones are taken."""
+        found: Check | None = None
+        while self.checks and (self.checks[0][0] < era or self.checks[0][1][0] <= seq):
+            of_era, check = self.checks.pop(0)
+            if of_era == era:
+                found = check
+        return found
+
+    def abandon(self) -> None:
+        """No consumer any more, but events still arrive: they count as processed."""
+        self.consumed = False
+        self.buffer.clear()
+        self.buffered = 0
+        self._pass_by()
+
+    def _pass_by(self) -> None:
+        if not self.consumed:
+            self.processed = self.received
+            self.cursor = Cursor(self.log, self.received)  # no later connection goes on from it
+
+    @property
+    def ackable(self) -> bool:
+        """Whether `processed` is news that this connection may be told."""
+        return self.active and not self.expects and self.processed > max(self.acked, 0)
+
+    def ask(self, subscribe_id: str, log: str) -> dict[str, Any]:
+        """The `subscribe` that brings this connection to where the consumer stands."""
+        self.rewind()
+        self.active, self.expects, self.retry_at = False, "", None
+        self.asked = subscribe_id
+        request: dict[str, Any] = {"action": "subscribe", "id": subscribe_id, "stream": self.name}
+        if self.cursor is not None:
+            request |= {"after": self.cursor.seq, "log": self.cursor.log}
+            return request if self.cursor.check is None else request | {"check": self.cursor.check}
+        if isinstance(self.start, int):
+            return request | {"after": self.start, "log": log}
+        return request | {"after": self.start}

@@ -1,0 +1,162 @@
+"""What an application iterates over: the events of one stream, acknowledged as it comes back for more."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from huahuo.transport.client.model import Event, Item, Outcome
+
+
+class Source(Protocol):
+    """The part of the client that a subscription uses."""
+
+    def take(self, stream: str) -> Item | None:
+        """The next item, None if there is none now."""
+        ...
+
+    def processed(self, stream: str, era: int, seq: int) -> None:
+        """The consumer is done with everything up to `seq`."""
+        ...
+
+    def release(self, subscription: "Subscription") -> None:
+        """The consumer is gone."""
+        ...
+
+
+class Subscription:
+    """One consumer of one stream. Close it (`async with`, or `close()`) when you stop reading.
+
+    An item counts as processed, and is acknowledged, when the consumer asks for the next one or
+    leaves in good order; one whose processing raised is sent again to the next subscription.
+    """
+
+    def __init__(self, stream: str, source: Source) -> None:
+        self.stream = stream
+        self._source = source
+        self._readable = asyncio.Event()
+        self._placed: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._error: Exception | None = None
+        self._closed = False
+        self._unfinished: tuple[int, int] | None = None  # era and seq of what the consumer works on
+
+    async def ready(self) -> Outcome:
+        """Wait until the server has said where this subscription stands.
+
+        Raises:
+            ClientError: why it never will.
+        """
+        return await asyncio.shield(self._placed)
+
+    def close(self) -> None:
+        """Stop reading. What was not asked past stays unprocessed."""
+        if not self._closed:
+            self._closed = True
+            self._placed.cancel()
+            self._readable.set()
+            self._source.release(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._finish()
+        self.close()
+
+    def __del__(self) -> None:
+        # a `break` out of `async for` without closing must not hold the window of the others
+        self.close()
+
+    async def _next_item(self) -> Item:
+        while True:
+            if self._closed:
+                raise StopAsyncIteration
+            item = self._source.take(self.stream)
+            if item is not None:
+                return item
+            if self._error is not None:
+                raise self._error
+            self._readable.clear()
+            await self._readable.wait()
+
+    def _finish(self) -> None:
+        if self._unfinished is not None and not self._closed:
+            self._source.processed(self.stream, *self._unfinished)
+            self._unfinished = None
+
+    # -- called by the client -------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There is something to take."""
+        self._readable.set()
+
+    def placed(self, outcome: Outcome) -> None:
+        """The server has said where it stands."""
+        if not self._placed.done():
+            self._placed.set_result(outcome)
+
+    def failed(self, error: Exception) -> None:
+        """Nothing will come any more; what is in the buffer still may be read."""
+        self._error = error
+        if not self._placed.done():
+            self._placed.set_exception(error)
+            self._placed.exception()  # seen: whoever awaits `ready` gets it nevertheless
+        self._readable.set()
+
+
+class Batches(Subscription):
+    """Whole runs as they arrived: `Batch`, `Snapshot` and `Skipped` items."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        self._finish()
+        item = await self._next_item()
+        self._unfinished = (item.era, item.last)
+        return item
+
+
+class Events(Subscription):
+    """Single events, `snapshot` and `skipped` among them (see `Event`)."""
+
+    _item: Iterator[Event] = iter(())
+    _era = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        self._finish()
+        while True:
+            event = next(self._item, None)
+            if event is not None and not self._closed:
+                self._unfinished = (self._era, event.seq)
+                return event
+            item = await self._next_item()
+            self._item, self._era = iter(item), item.era
+
+
+async def pages(
+    request: Callable[[str, Mapping[str, Any]], Awaitable[dict[str, Any]]],
+    action: str,
+    fields: Mapping[str, Any],
+) -> AsyncIterator[dict[str, Any]]:
+    """Ask for the next page with `before` until the reply's `next` is null.
+
+    ```python
+    async for page in client.pages("get_all_emails", limit=1000, sort="-last_check_time"):
+        show(page["data"])
+    ```
+
+    Raises:
+        CommandError, QueueFull, ClientStopped: as `send`. The pages handed over before stay good.
+    """
+    page = await request(action, fields)
+    yield page
+    while (following := page.get("next")) is not None:
+        page = await request(action, {**fields, "before": following})
+        yield page

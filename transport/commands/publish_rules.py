@@ -1,0 +1,125 @@
+"""What may be published, and what a revocation must name. Pure: a refusal or None."""
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from huahuo.transport.access.tokens import GROUP_NAME, ID_MAX, JTI_CHARS_MAX
+from huahuo.transport.commands.api import Refusal
+from huahuo.transport.protocol.codes import ErrorCode
+
+SYSTEM_STREAM = "system"
+GROUP_PREFIX = "group/"
+NOTIFICATION = "system_notification"
+EVENT_BYTES_MAX = 256 << 10
+"""Fifty of them still fit into one snapshot of 16 MiB."""
+
+LEVELS = ("info", "warning", "error")
+
+RESERVED_FIELDS = frozenset({"stream", "seq", "timestamp", "in", "type"})
+"""Fields that the log or the envelope gives."""
+
+MESSAGE_TYPES = frozenset(
+    {
+        "audit_result",
+        "auth_result",
+        "authentication_result",
+        "emails_deleted",
+        "emails_imported",
+        "emails_list",
+        "error",
+        "events",
+        "goaway",
+        "heartbeat",
+        "heartbeat_response",
+        "import_result",
+        "info",
+        "lag",
+        "live",
+        "mail",
+        "mail_records",
+        "skipped",
+        "snapshot",
+        "subscribed",
+        "success",
+        "token_expiring",
+        "unsubscribed",
+        "warning",
+    }
+)
+"""Types of the protocol's own messages: an event of such a type could pass for one in a classic client."""
+
+_TYPE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
+
+
+def _invalid(details: str) -> Refusal:
+    return Refusal(ErrorCode.INVALID_FIELD, "字段无效", details)
+
+
+def refuse_event(
+    stream: object, type_: object, fields: Mapping[str, Any], domain_types: Collection[str]
+) -> Refusal | None:
+    """Why this event may not be published, None if it may."""
+    if not isinstance(stream, str) or not _is_public(stream):
+        return _invalid("stream: must be `system` or `group/<name>`")
+    if not isinstance(type_, str) or not _TYPE.fullmatch(type_):
+        return _invalid("type: must be 1 to 64 letters, digits or _ . : / -")
+    notification = type_ == NOTIFICATION
+    if type_ in MESSAGE_TYPES or (type_ in domain_types and not notification):
+        return _invalid("type: belongs to the protocol or to a domain")
+    if notification and stream != SYSTEM_STREAM:
+        return _invalid("type: a system_notification goes to `system`")
+    taken = sorted(RESERVED_FIELDS.intersection(fields))
+    if taken:
+        return _invalid(f"{taken[0]}: is given by the log")
+    return _refuse_notification(fields) if notification else None
+
+
+def refuse_revocation(fields: Mapping[str, Any]) -> Refusal | None:
+    """Why this names no user and no token to revoke, None if it does."""
+    if set(fields) == {"user_id"}:
+        user_id = fields["user_id"]
+        if isinstance(user_id, int) and not isinstance(user_id, bool) and abs(user_id) <= ID_MAX:
+            return None
+        return _invalid("user_id: must be an integer of magnitude below 2^53")
+    if set(fields) == {"jti"}:
+        jti = fields["jti"]
+        if isinstance(jti, str) and 0 < len(jti) <= JTI_CHARS_MAX:
+            return None
+        return _invalid(f"jti: must be a text of 1 to {JTI_CHARS_MAX} characters")
+    return _invalid("exactly one of user_id and jti must be given")
+
+
+def wrong_number(value: object) -> str | None:
+    """What no message may carry: a number that JSON cannot write or a browser would round. None: nothing.
+
+    Raises:
+        RecursionError: `value` is nested too deeply.
+    """
+    match value:
+        case float() if not math.isfinite(value):
+            return "NaN and infinities are no JSON"
+        case int() if abs(value) > ID_MAX:
+            return f"an integer beyond {ID_MAX}"
+        case dict():
+            found = map(wrong_number, value.values())
+        case list() | tuple():
+            found = map(wrong_number, value)
+        case _:
+            return None
+    return next((what for what in found if what is not None), None)
+
+
+def _is_public(stream: str) -> bool:
+    if stream == SYSTEM_STREAM:
+        return True
+    return stream.startswith(GROUP_PREFIX) and bool(GROUP_NAME.fullmatch(stream[len(GROUP_PREFIX) :]))
+
+
+def _refuse_notification(fields: Mapping[str, Any]) -> Refusal | None:
+    if not isinstance(fields.get("message"), str):
+        return _invalid("message: must be a text")
+    if fields.get("level") not in LEVELS:
+        return _invalid("level: must be info, warning or error")
+    return None

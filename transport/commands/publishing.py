@@ -1,0 +1,190 @@
+"""What admins and embedding applications say to everyone: `publish`, `notify`, `revoke`.
+
+One append per call: the event, and with a command id its record. The snapshots of the streams that
+are written here (`group/<name>`, `system`) are made here too.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
+from huahuo.eventstore.model import LOG_STREAM, Append, Appended, CommandRecord, Duplicate, NewEvent
+from huahuo.eventstore.port import Log
+from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
+from huahuo.transport.commands.api import (
+    Call,
+    CommandSpec,
+    Refusal,
+    Registry,
+    Reply,
+    error_reply,
+    from_record,
+)
+from huahuo.transport.commands.publish_rules import (
+    EVENT_BYTES_MAX,
+    NOTIFICATION,
+    SYSTEM_STREAM,
+    refuse_event,
+    refuse_revocation,
+    wrong_number,
+)
+from huahuo.transport.protocol.codes import ErrorCode
+
+RECENT_EVENTS = 50
+
+_SNAPSHOT_BYTES_MAX = 15 << 20
+"""Below the 16 MiB that a snapshot may have; the oldest of the recent events give way."""
+
+_SERVICE = "service"
+
+
+class PublishRefused(ValueError):  # noqa: N818  a refusal, for callers that do not speak the protocol
+    """What was to be published breaks a rule; nothing was written."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"{refusal.message} ({refusal.details})" if refusal.details else refusal.message)
+        self.refusal = refusal
+
+
+class Publisher:
+    """Appends events that belong to no entity. `registry` names the types that are a domain's own."""
+
+    def __init__(self, log: Log, ambient: Ambient, registry: Registry) -> None:
+        self._log = log
+        self._ambient = ambient
+        self._registry = registry
+
+    def register(self) -> None:
+        """Offer the actions `publish` and `revoke` and the snapshots of `group`, `system` and `log`."""
+        self._registry.command(CommandSpec("publish", dict, self._publish_command, admin=True))
+        self._registry.command(CommandSpec("revoke", dict, self._revoke_command, admin=True))
+        self._registry.snapshot("group", self.recent)
+        self._registry.snapshot(SYSTEM_STREAM, self.recent)
+        self._registry.snapshot(LOG_STREAM, self._whole_log)
+        self._registry.events(NOTIFICATION)
+
+    async def publish(
+        self,
+        stream: str,
+        type: str,  # noqa: A002  the wire's word
+        fields: Mapping[str, Any],
+        principal: str = _SERVICE,
+    ) -> tuple[str, int, int]:
+        """Append one event to `system` or a group, and return its (stream, seq, position) once durable.
+
+        Raises:
+            PublishRefused: the stream, the type or a field is not allowed, or the event is too large.
+            EventStoreError: as `Log.append`.
+        """
+        now_ms = self._ambient.now_ms()
+        return await self._alone(self._event(stream, type, fields, now_ms), principal, now_ms)
+
+    async def notify(
+        self, message: str, level: str = "info", principal: str = _SERVICE
+    ) -> tuple[str, int, int]:
+        """Tell every user: a `system_notification`. Raises as `publish`."""
+        return await self.publish(
+            SYSTEM_STREAM, NOTIFICATION, {"message": message, "level": level}, principal
+        )
+
+    async def revoke(
+        self, *, user_id: int | None = None, jti: str | None = None, principal: str = _SERVICE
+    ) -> tuple[str, int, int]:
+        """End one user's tokens up to now, or one token. Raises as `publish`."""
+        now_ms = self._ambient.now_ms()
+        given = {"user_id": user_id, "jti": jti}
+        fields = {name: value for name, value in given.items() if value is not None}
+        return await self._alone(self._revocation(fields, now_ms), principal, now_ms)
+
+    async def recent(self, stream: str) -> tuple[int, bytes]:
+        """The snapshot of a stream whose state is its newest events: (seq, `{"recent":[…]}`)."""
+        head = self._log.head(stream)
+        seq = max(head.seq - RECENT_EVENTS, head.first - 1, 0)
+        parts: list[bytes] = []
+        while seq < head.seq:
+            page = await self._log.read(stream, seq, events_max=head.seq - seq)
+            page = [event for event in page if event.seq <= head.seq]
+            if not page:  # the rest was compacted away meanwhile
+                break
+            place = b'{"stream":' + msgspec.json.encode(stream) + b',"seq":%d,'
+            parts.extend(place % event.seq + event.body[1:] for event in page)
+            seq = page[-1].seq
+        while sum(map(len, parts)) > _SNAPSHOT_BYTES_MAX:
+            del parts[0]
+        return head.seq, b'{"recent":[' + b",".join(parts) + b"]}"
+
+    async def _whole_log(self, _stream: str) -> tuple[int, bytes]:
+        return self._log.position, b"{}"
+
+    async def _publish_command(self, call: Call[dict[str, Any]]) -> Reply:
+        fields = dict(call.params)
+        stream, type_ = fields.pop("stream", None), fields.pop("type", None)
+        return await self._commanded(
+            call, lambda now_ms: self._event(stream, type_, fields, now_ms), "发布成功"
+        )
+
+    async def _revoke_command(self, call: Call[dict[str, Any]]) -> Reply:
+        return await self._commanded(call, lambda now_ms: self._revocation(call.params, now_ms), "吊销成功")
+
+    async def _commanded(
+        self, call: Call[dict[str, Any]], make: Callable[[int], NewEvent], done: str
+    ) -> Reply:
+        now_ms = self._ambient.now_ms()
+        try:
+            event = make(now_ms)
+        except PublishRefused as refused:
+            return error_reply(refused.refusal)
+        body = json_bytes({"type": "success", "message": done})
+        record = None
+        if call.key is not None:
+            record = CommandRecord(call.key, call.fingerprint, body, event.stream)
+        written = await self._append(event, call.principal.name, now_ms, record, call.command_id)
+        if isinstance(written, Duplicate):
+            return from_record(written.command)
+        at = (event.stream, written.seq_of(event.stream))
+        return Reply(body=body, at=at, recorded=record is not None)
+
+    def _event(self, stream: object, type_: object, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
+        refusal = refuse_event(stream, type_, fields, self._registry.event_types)
+        if refusal is not None:
+            raise PublishRefused(refusal)
+        return _new(str(stream), str(type_), fields, now_ms)
+
+    def _revocation(self, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
+        refusal = refuse_revocation(fields)
+        if refusal is not None:
+            raise PublishRefused(refusal)
+        return _new(AUTH_STREAM, REVOKED, fields, now_ms)
+
+    async def _alone(self, event: NewEvent, principal: str, now_ms: int) -> tuple[str, int, int]:
+        written = await self._append(event, principal, now_ms)
+        assert isinstance(written, Appended), "only a command id makes a duplicate"
+        return event.stream, written.seq_of(event.stream), written.position
+
+    async def _append(
+        self,
+        event: NewEvent,
+        principal: str,
+        now_ms: int,
+        record: CommandRecord | None = None,
+        command_id: str = "",
+    ) -> Appended | Duplicate:
+        return await self._log.append(
+            Append(ts_ms=now_ms, events=(event,), command=record, principal=principal, command_id=command_id)
+        )
+
+
+def _new(stream: str, type_: str, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
+    try:
+        body = json_bytes({"type": type_, "timestamp": rfc3339(now_ms), **fields})
+        # The encoder writes `null` for what JSON has no number for.
+        wrong = wrong_number(msgspec.to_builtins(fields))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无法表示为 JSON")) from None
+    if wrong is not None:
+        raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无法表示为 JSON", wrong))
+    if len(body) > EVENT_BYTES_MAX:
+        raise PublishRefused(Refusal(ErrorCode.TOO_LARGE, "事件过大", f"at most {EVENT_BYTES_MAX} bytes"))
+    return NewEvent(stream, type_, body)

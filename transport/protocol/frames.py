@@ -1,0 +1,216 @@
+"""Events as complete WebSocket frames, built once and shared by every connection. Pure.
+
+The stored JSON bytes are joined, never decoded or encoded again. A frame is a server's: FIN set,
+not masked, so it may be written to a transport as it is (RFC 6455, 5.2).
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from struct import Struct
+from typing import Protocol
+
+import msgspec
+
+from huahuo.eventstore.model import LOG_STREAM, Joined, StoredEvent
+
+_TEXT = 0x81  # FIN and opcode 1
+_BINARY = 0x82  # FIN and opcode 2
+_LEN_16 = 126
+_LEN_64 = 127
+
+_HEAD_16 = Struct("!BBH")
+_HEAD_64 = Struct("!BBQ")
+_PREFIXES_MAX = 1 << 16
+
+PING = b"\x89\x00"
+"""A ping without payload."""
+
+
+def text_frame(payload: bytes) -> bytes:
+    """`payload` (UTF-8) as one text frame."""
+    return _frame(_TEXT, payload)
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """`payload` as one binary frame."""
+    return _frame(_BINARY, payload)
+
+
+def _frame(kind: int, payload: bytes) -> bytes:
+    size = len(payload)
+    if size < _LEN_16:
+        return bytes((kind, size)) + payload
+    if size < 1 << 16:
+        return _HEAD_16.pack(kind, _LEN_16, size) + payload
+    return _HEAD_64.pack(kind, _LEN_64, size) + payload
+
+
+def events_message(stream: str, first: int, bodies: Sequence[bytes]) -> bytes:
+    """An `events` message of the events with these bodies, which begin at `first` of `stream`."""
+    return _joined_message(stream, first, b",".join(bodies))
+
+
+def _joined_message(stream: str, first: int, bodies: bytes) -> bytes:
+    return b'%b%d,"events":[%b]}' % (_events_prefix(stream), first, bodies)
+
+
+@lru_cache(maxsize=_PREFIXES_MAX)
+def _events_prefix(stream: str) -> bytes:
+    return b'{"type":"events","stream":%b,"seq":' % msgspec.json.encode(stream)
+
+
+_EVENTS_BYTES = len(b'9007199254740991,"events":[]}')
+"""At most so much of an `events` message is neither its prefix nor its events."""
+
+
+def spliced(body: bytes, tail: bytes) -> bytes:
+    """The JSON object `body` (never empty) with the members of `tail` (`"a":1,"b":2`) at its end."""
+    return b"%b,%b}" % (body[:-1], tail)
+
+
+_SINGLE, _TEXT_RUN = "single", "run"
+type _Key = tuple[str, int, int, str]
+
+
+class Framed(msgspec.Struct, frozen=True, gc=False):
+    """The bytes to write for the first `count` events of a run."""
+
+    data: bytes
+    count: int
+
+
+class Framer(Protocol):
+    """Makes frames in another way than as text (`huahuo.transport.protocol.compression`)."""
+
+    @property
+    def name(self) -> str:
+        """Frames of equal names are interchangeable."""
+        ...
+
+    def frame(self, payload: bytes) -> bytes:
+        """`payload` as a complete frame."""
+        ...
+
+
+def kind_of(*, batch: bool, framer: Framer | None) -> str:
+    """Frames of one run that are of equal kinds are interchangeable."""
+    return _SINGLE if not batch else _TEXT_RUN if framer is None else framer.name
+
+
+ENTRY_BYTES = 320
+"""What a kept frame takes beside its bytes. Frames of single events are shorter than that."""
+
+
+class FrameCache:
+    """Frames of runs by (stream, first seq, events asked for, kind of frame), the oldest dropped first.
+
+    Everybody who stands at the same place gets the same bytes object, whether live or resuming.
+    """
+
+    def __init__(self, *, bytes_max: int, frame_bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._frame_bytes_max = frame_bytes_max
+        # Ordered: the first key of a plain dict is found by passing over all that were removed before it.
+        self._frames: OrderedDict[_Key, Framed] = OrderedDict()
+        self.bytes = 0
+        self.built = 0
+        """Frames built so far; what was asked for beyond that was shared."""
+
+    def run(
+        self,
+        stream: str,
+        first: int,
+        events: Sequence[StoredEvent],
+        *,
+        batch: bool,
+        framer: Framer | None = None,
+    ) -> Framed:
+        """The frame of `events` (at least one), which begin at `first` of `stream`.
+
+        `batch`: one `events` message of at most the first events that fit into the frame limit (one
+        alone may exceed it), made into a frame by `framer`. Otherwise each event is a text message of
+        its own, all in one piece of bytes.
+        """
+        if stream == LOG_STREAM:
+            framer = None  # many users' text in one message: its length must not tell of it
+        key = (stream, first, len(events), kind_of(batch=batch, framer=framer))
+        framed = self._frames.get(key)
+        if framed is None:
+            framed = self.unshared(stream, first, events, batch=batch, framer=framer)
+            self._keep(key, framed)
+        return framed
+
+    def unshared(
+        self,
+        stream: str,
+        first: int,
+        events: Sequence[StoredEvent],
+        *,
+        batch: bool,
+        framer: Framer | None = None,
+    ) -> Framed:
+        """As `run`, but not kept: nobody else will ask for it."""
+        self.built += 1
+        if not batch:
+            return _singly(stream, first, events)
+        frame = text_frame if framer is None or stream == LOG_STREAM else framer.frame
+        return _batched(stream, first, events, self._frame_bytes_max, frame)
+
+    def joined(self, stream: str, joined: Joined, *, framer: Framer | None = None) -> Framed | None:
+        """As `run` with `batch`, of bodies that are joined already. `stream` is not `log`.
+
+        None: they do not fit into the frame limit, and nobody knows where to cut.
+        """
+        key = (stream, joined.first, joined.count, kind_of(batch=True, framer=framer))
+        framed = self._frames.get(key)
+        if framed is None:
+            message = _joined_message(stream, joined.first, joined.bodies)
+            if len(message) > self._frame_bytes_max and joined.count > 1:
+                return None
+            framed = Framed(text_frame(message) if framer is None else framer.frame(message), joined.count)
+            self.built += 1
+            self._keep(key, framed)
+        return framed
+
+    def _keep(self, key: _Key, framed: Framed) -> None:
+        self._frames[key] = framed
+        self.bytes += len(framed.data) + ENTRY_BYTES
+        while self.bytes > self._bytes_max:
+            _, oldest = self._frames.popitem(last=False)
+            self.bytes -= len(oldest.data) + ENTRY_BYTES
+
+
+def _batched(
+    stream: str,
+    first: int,
+    events: Sequence[StoredEvent],
+    bytes_max: int,
+    frame: Callable[[bytes], bytes],
+) -> Framed:
+    if len(events) == 1 and stream != LOG_STREAM:
+        return Framed(frame(_joined_message(stream, first, events[0].body)), 1)
+    size = len(_events_prefix(stream)) + _EVENTS_BYTES
+    bodies: list[bytes] = []
+    for event in events:
+        body = _placed(event) if stream == LOG_STREAM else event.body
+        size += len(body) + len(b",")
+        if bodies and size - len(b",") > bytes_max:
+            break
+        bodies.append(body)
+    return Framed(frame(events_message(stream, first, bodies)), len(bodies))
+
+
+def _singly(stream: str, first: int, events: Sequence[StoredEvent]) -> Framed:
+    name = msgspec.json.encode(stream)
+    frames: list[bytes] = []
+    for seq, event in enumerate(events, first):
+        body = _placed(event) if stream == LOG_STREAM else event.body
+        frames.append(text_frame(spliced(body, b'"stream":%b,"seq":%d' % (name, seq))))
+    return Framed(b"".join(frames), len(frames))
+
+
+def _placed(event: StoredEvent) -> bytes:
+    """On `log`: the event with its place in its own stream."""
+    name = msgspec.json.encode(event.stream)
+    return spliced(event.body, b'"in":{"stream":%b,"seq":%d}' % (name, event.seq))

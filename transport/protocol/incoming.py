@@ -1,0 +1,312 @@
+"""Client messages: bytes in, typed values or a typed refusal out (PROTOCOL 3, 6). Pure.
+
+Two steps, since nothing of a message but its action is looked at before authentication: `parse`
+makes a strict JSON object, `convert` makes its type. A refusal names the field and never repeats a
+value: what a client puts into the wrong field may be a password.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from huahuo.eventstore.model import Secret
+from huahuo.transport.protocol.codes import ErrorCode
+
+ID_CHARS_MAX = 64
+STREAM_CHARS_MAX = 128
+INT_MAX = (1 << 53) - 1
+"""Beyond this a browser would round."""
+
+_INT_DIGITS_MAX = len(str(INT_MAX)) + 1  # with a sign
+
+type Name = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX)]
+type Seq = Annotated[int, msgspec.Meta(ge=0, le=INT_MAX)]
+type Check = tuple[Seq, Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]]
+"""A seq with its check. A text that no check can be is one that differs: a client whose store was damaged
+gets a `reset` and not the same refusal for ever."""
+type StreamName = Annotated[str, msgspec.Meta(min_length=1, max_length=STREAM_CHARS_MAX)]
+
+
+class Invalid(msgspec.Struct, frozen=True):
+    """Why a message is refused; `id` is the message's own if it had a valid one."""
+
+    code: ErrorCode
+    message: str
+    details: str = ""
+    id: str | None = None
+
+
+class Parsed(msgspec.Struct, frozen=True):
+    """A strict JSON object. `action` is "" where it has none."""
+
+    action: str
+    id: str | None
+    fields: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Parsed({len(self.fields)} fields)"
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """Cursors to go on from, and the log they belong to.
+
+    A name that no stream can have is like that of a stream one may not read: it costs only itself.
+    `checks` holds the last check that the client was told of a stream.
+    """
+
+    log: str | None = None
+    cursors: dict[str, Seq] = {}
+    checks: dict[str, Check] = {}
+
+
+class Authenticate(msgspec.Struct, frozen=True):
+    """PROTOCOL 3.1. `client` "" counts as not given. `parts`: long messages may come in parts."""
+
+    token: str
+    client: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)] | None = None
+    window: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    resume: Resume | None = None
+    parts: bool = False
+
+    def __repr__(self) -> str:
+        return "Authenticate(token='[hidden]')"
+
+
+class Subscribe(msgspec.Struct, frozen=True):
+    """PROTOCOL 3.2. `after`: a number (with `log`), `head`, `start` or `snapshot`."""
+
+    stream: StreamName
+    after: Seq | str = "head"
+    log: str | None = None
+    check: Check | None = None
+
+
+class Unsubscribe(msgspec.Struct, frozen=True):
+    """PROTOCOL 3.2."""
+
+    stream: StreamName
+
+
+class Acks(msgspec.Struct, frozen=True):
+    """PROTOCOL 5: processed up to these seqs."""
+
+    cursors: dict[StreamName, Seq]
+
+
+class _PlainAck(msgspec.Struct, frozen=True):
+    """An ack and nothing else."""
+
+    action: Literal["ack"]
+    cursors: dict[StreamName, Seq]
+
+
+_ack_decoder = msgspec.json.Decoder(_PlainAck)
+
+
+def plain_ack(data: bytes) -> dict[str, int] | None:
+    """The cursors if `data` is an ack as every client writes it; None: only `parse` can tell.
+
+    What is encoded again to the same bytes has no member twice, no other members, no strange numbers.
+    """
+    if not data.startswith(b'{"action":"ack",'):
+        return None
+    try:
+        ack = _ack_decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return ack.cursors if msgspec.json.encode(ack) == data else None
+
+
+def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Invalid:
+    """The message as a JSON object of bounded depth, without NaN, infinities, duplicate keys,
+    lone surrogates or integers that a browser cannot hold.
+    """  # noqa: D205  one sentence
+    text = _text(data, bytes_max)
+    if text is None:
+        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是允许大小内的 UTF-8 文本")
+    if _depth_exceeds(text, depth_max):
+        return Invalid(ErrorCode.BAD_MESSAGE, f"消息嵌套超过 {depth_max} 层")
+    faults = _Faults()
+    try:
+        value = faults.decoder.decode(text)
+    except (ValueError, RecursionError):
+        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是 JSON")
+    if not isinstance(value, dict):
+        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是 JSON 对象")
+    has_id, request_id = _id_of(value)
+    if faults.seen or (_SURROGATE.search(text) and _has_lone_surrogate(value)):
+        what = faults.seen or "a lone surrogate"
+        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是严格的 JSON", what, request_id)
+    if faults.huge:
+        return invalid_field(_field_with_huge(value), f"beyond {INT_MAX}", request_id)
+    if has_id and request_id is None:
+        return invalid_field("id", f"a text of 1 to {ID_CHARS_MAX} characters is needed", None)
+    action = value.get("action", "")
+    if not isinstance(action, str):
+        return invalid_field("action", "a text is needed", request_id)
+    return Parsed(action, request_id, value)
+
+
+def convert[T](parsed: Parsed, wanted: type[T]) -> T | Invalid:
+    """The message's fields (without `action` and `id`) as `wanted`."""
+    fields = {name: value for name, value in parsed.fields.items() if name not in ("action", "id")}
+    try:
+        return msgspec.convert(fields, wanted, strict=True, dec_hook=_secret)
+    except msgspec.ValidationError as error:
+        return _refused(str(error), parsed.id)
+
+
+def fingerprint(fields: Mapping[str, Any], key: bytes) -> bytes:
+    """A keyed hash of a command's content: its fields without `id`, in a canonical form.
+
+    Keyed, because the fields may hold a password and the hash is stored.
+    """
+    content = {name: value for name, value in fields.items() if name != "id"}
+    canonical = msgspec.json.encode(content, order="sorted")
+    return hashlib.blake2b(canonical, digest_size=16, key=key).digest()
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+_HUGE = object()
+
+
+class _Faults:
+    """A JSON decoder that goes on over what is refused, so that the message's `id` is still found."""
+
+    def __init__(self) -> None:
+        self.seen = ""
+        self.huge = False
+        self.decoder = json.JSONDecoder(
+            object_pairs_hook=self._object,
+            parse_int=self._int,
+            parse_float=self._float,
+            parse_constant=self._constant,
+        )
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            self.seen = "a key twice"
+        return value
+
+    def _int(self, digits: str) -> object:
+        # Looked at before int(): a number of a million digits takes quadratic time.
+        if len(digits) <= _INT_DIGITS_MAX:
+            value = int(digits)
+            if -INT_MAX <= value <= INT_MAX:
+                return value
+        self.huge = True
+        return _HUGE
+
+    def _float(self, digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            self.seen = "a number out of range"
+        return value
+
+    def _constant(self, _name: str) -> None:
+        self.seen = "NaN or Infinity"
+
+
+def _text(data: str | bytes, bytes_max: int) -> str | None:
+    if len(data) > bytes_max:
+        return None
+    if isinstance(data, str):
+        return data
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _depth_exceeds(text: str, depth_max: int) -> bool:
+    """Whether brackets nest too deeply. Almost every message has too few brackets to need a look.
+
+    Peels off the innermost pairs, one layer a pass; no recursion, and no loop over characters.
+    """
+    if text.count("[") + text.count("{") <= depth_max:
+        return False
+    outside_strings = "".join(_ESCAPE.sub("", text).split('"')[::2])
+    brackets = outside_strings.encode(errors="replace").translate(None, _NO_BRACKET)
+    for _ in range(depth_max):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return len(brackets) > 0
+
+
+def _id_of(fields: dict[str, Any]) -> tuple[bool, str | None]:
+    value = fields.get("id")
+    valid = isinstance(value, str) and 1 <= len(value) <= ID_CHARS_MAX and _is_unicode(value)
+    return value is not None, value if valid else None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _has_lone_surrogate(value: object) -> bool:
+    match value:
+        case str():
+            return not _is_unicode(value)
+        case dict():
+            return any(not _is_unicode(k) or _has_lone_surrogate(v) for k, v in value.items())
+        case list():
+            return any(_has_lone_surrogate(item) for item in value)
+        case _:
+            return False
+
+
+def _holds_huge(value: object) -> bool:
+    match value:
+        case dict():
+            return any(_holds_huge(item) for item in value.values())
+        case list():
+            return any(_holds_huge(item) for item in value)
+        case _:
+            return value is _HUGE
+
+
+def _field_with_huge(fields: dict[str, Any]) -> str:
+    return next(name for name, value in fields.items() if _holds_huge(value))
+
+
+def _secret(wanted: type, value: object) -> object:
+    if wanted is Secret and isinstance(value, str):
+        return Secret(value)
+    raise ValueError("a text is needed")
+
+
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_PATH = re.compile(r" - at `\$\.(\w+)")
+_SAFE = re.compile(r"Expected `[^`]*`(?: of length [<>=]+ \d+| [<>=]+ -?\d+|, got `\w+`)?")
+"""The library's texts that name types and limits of ours; others may repeat a value."""
+
+
+def _refused(text: str, request_id: str | None) -> Invalid:
+    missing = _MISSING.search(text)
+    if missing:
+        return invalid_field(missing[1], "it is missing", request_id)
+    path = _PATH.search(text)
+    safe = _SAFE.match(text)
+    name = path[1] if path else ""
+    return invalid_field(name, safe[0] if safe else "this value is not allowed", request_id)
+
+
+_FIELD_NAME = re.compile(r"\w{1,64}", re.ASCII)
+
+
+def invalid_field(name: str, why: str, request_id: str | None) -> Invalid:
+    """The refusal of one field. The name may be the client's own text: it is shown if it looks like one."""
+    if not _FIELD_NAME.fullmatch(name):
+        return Invalid(ErrorCode.INVALID_FIELD, "字段无效", why, request_id)
+    return Invalid(ErrorCode.INVALID_FIELD, f"字段无效：{name}", f"{name}: {why}", request_id)

@@ -1,0 +1,165 @@
+"""The answer to one query: nothing is computed before the socket has room for it and it is the user's turn.
+
+Its bytes count in the budget from before they are built until they are sent. A long answer is made in slices:
+part by part, or in one piece for a client that takes no parts.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Protocol
+
+import msgspec
+
+from huahuo.transport.commands.api import BUSY_RETRY_S, Refusal, Reply, error_reply
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.parts import ONLY, Part, Parted
+from huahuo.transport.server.budget import SMALL_BYTES
+from huahuo.transport.server.pump import Pump, Supply
+from huahuo.transport.server.turns import Crowded
+from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.session.outputs import Execute, Output
+from huahuo.transport.session.session import Session
+
+_NO_ROOM = error_reply(
+    Refusal(
+        ErrorCode.BUSY,
+        "未读取的回复过多，请稍后重试",
+        "replies not read yet take up all room",
+        retry_s=BUSY_RETRY_S,
+    )
+)
+_CROWDED = error_reply(
+    Refusal(
+        ErrorCode.BUSY, "查询过多，请稍后重试", "too many queries of this user wait", retry_s=BUSY_RETRY_S
+    )
+)
+
+
+class SayReply(Protocol):
+    """Says the reply to a call, or the last part of it, and lets what waited for it go on."""
+
+    def __call__(self, asked: Execute, reply: Reply, part: Part = ONLY, frame: bytes | None = None) -> None:
+        """`part`: the last one; `frame`: in this form."""
+        ...
+
+
+class QueryAnswer:
+    """See the module. `perform` does what the session says, `change` waits until something happened."""
+
+    def __init__(
+        self,
+        asked: Execute,
+        *,
+        ws: WebSocket,
+        session: Session,
+        pump: Pump,
+        supply: Supply,
+        settings: TransportSettings,
+        reply: SayReply,
+        perform: Callable[[Iterable[Output]], object],
+        change: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._asked = asked
+        self._user = asked.call.principal.name
+        self._ws = ws
+        self._session = session
+        self._pump = pump
+        self._supply = supply
+        self._settings = settings
+        self._reply = reply
+        self._perform = perform
+        self._change = change
+
+    async def give(self, work: Callable[[], Awaitable[Reply]]) -> None:
+        """Answer with what `work` gives."""
+        action = self._asked.spec.action
+        try:
+            long = await self._in_turn(partial(self._build, action, work))
+            if long is None:
+                return
+            reply, parted = long
+            if self._session.parts:
+                await self._say_parts(reply, parted)
+            else:
+                await self._in_turn(
+                    partial(self._build, f"{action} whole", partial(self._whole, reply, parted))
+                )
+        except Crowded:
+            self._reply(self._asked, _CROWDED)
+
+    async def _in_turn[T](self, do: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            while self._ws.paused and self._ws.is_open:
+                await self._change()
+            async with self._supply.turns.turn(self._user):
+                if not self._ws.paused or not self._ws.is_open:
+                    return await do()
+
+    async def _build(self, kind: str, work: Callable[[], Awaitable[Reply]]) -> tuple[Reply, Parted] | None:
+        """Answer within the budget. Returns what is to be made in slices."""
+        estimates, pump = self._supply.estimates, self._pump
+        held = estimates.of(self._user, kind)
+        if held <= SMALL_BYTES:
+            held = 0
+        elif not await pump.reserve(held):
+            self._reply(self._asked, _NO_ROOM)
+            return None
+        try:
+            reply = await work()
+            if reply.parted is not None:
+                return reply, reply.parted
+            size = len(reply.body)
+            estimates.learn(self._user, kind, size)
+            pump.purse.correct(held, size)
+            held = size
+            self._reply(self._asked, reply, frame=await self._long_frame(reply))
+            return None
+        finally:
+            pump.purse.release(held)
+            pump.count_unsent()
+
+    async def _whole(self, reply: Reply, parted: Parted) -> Reply:
+        """With a body of no bytes where it is too long for one message."""
+        bytes_max = self._settings.reply_bytes_max
+        body = await self._supply.turns.join(self._user, parted.pieces(), bytes_max)
+        return msgspec.structs.replace(reply, body=body or b"", parted=None)
+
+    async def _long_frame(self, reply: Reply, part: Part = ONLY) -> bytes | None:
+        long = self._session.long_reply(self._asked, reply, part)
+        return None if long is None else await self._supply.pictures.framed(long)
+
+    async def _say_parts(self, reply: Reply, parted: Parted) -> None:
+        """All parts, each when it is this user's turn and the socket has room."""
+        number = 0
+        following: int | None = 0
+        while following is not None:
+            await self._pump.room()
+            async with self._supply.turns.turn(self._user):
+                if self._ws.has_room():
+                    number += 1
+                    following = await self._say_part(reply, parted, number, following)
+
+    async def _say_part(self, reply: Reply, parted: Parted, number: int, start: int) -> int | None:
+        """Where the next part begins. A refusal for want of room takes the place of what is left."""
+        pump, bytes_max = self._pump, self._settings.part_bytes_max
+        held = bytes_max
+        if not await pump.reserve(held):
+            self._reply(self._asked, _NO_ROOM)
+            return None
+        try:
+            make = partial(parted.part, start, bytes_max)
+            body, following = await self._supply.turns.slice(self._user, make)
+            pump.purse.correct(held, len(body))
+            held = len(body)
+            one = msgspec.structs.replace(reply, body=body, parted=None)
+            part = Part(number, more=following is not None)
+            frame = await self._long_frame(one, part)
+            if following is None:
+                self._reply(self._asked, one, part, frame)
+            elif not self._session.closed:
+                self._perform(self._session.replied_part(self._asked, one, part, frame))
+            return following
+        finally:
+            pump.purse.release(held)
+            pump.count_unsent()

@@ -1,0 +1,173 @@
+"""New events to everybody who waits for them, with as little as possible done for each connection.
+
+After a commit almost every subscription stands right before the new events. Then they are framed once
+for each kind of frame and handed out by a loop; the log, the memory of recent events and the frame
+cache are not asked. Who stands elsewhere, has no room or must be told something else first is woken,
+and reads for itself (`pump`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from huahuo.eventstore.model import StoredEvent
+from huahuo.transport.protocol.frames import FrameCache, Framed
+from huahuo.transport.session.session import Session
+
+_log = structlog.get_logger(__name__)
+
+
+class Lane(Protocol):
+    """A connection's way out."""
+
+    @property
+    def session(self) -> Session:
+        """Whose way out it is."""
+        ...
+
+    def has_room(self) -> bool:
+        """Whether frames may be written now."""
+        ...
+
+    def write_events(self, frame: bytes, count: int) -> None:
+        """Write a frame of `count` events."""
+        ...
+
+    def woken(self, stream: str) -> None:
+        """A commit touched `stream`: read for yourself."""
+        ...
+
+    def failed(self) -> None:
+        """It raised: what it counts as sent may not have been written, so it must end."""
+        ...
+
+
+class _Members:
+    """Who watches one stream. The snapshot is made again only after a change."""
+
+    __slots__ = ("lanes", "snapshot")
+
+    def __init__(self) -> None:
+        self.lanes: dict[Lane, None] = {}
+        self.snapshot: tuple[Lane, ...] | None = None
+
+    def now(self) -> tuple[Lane, ...]:
+        if self.snapshot is None:
+            self.snapshot = tuple(self.lanes)
+        return self.snapshot
+
+
+type _Frame = tuple[Lane, bytes, int]
+
+
+class FanOut:
+    """See the module. All methods belong to the loop's thread; `committed` is a `replay.live.feed.Tap`."""
+
+    def __init__(self, frames: FrameCache, *, events_max: int, monotonic_s: Callable[[], float]) -> None:
+        """`events_max` to a frame."""
+        self._frames = frames
+        self._events_max = events_max
+        self._monotonic_s = monotonic_s
+        self._streams: dict[str, _Members] = {}
+
+    def join(self, stream: str, lane: Lane) -> None:
+        """Serve `lane` with the events of `stream`. Idempotent."""
+        members = self._streams.get(stream)
+        if members is None:
+            members = self._streams[stream] = _Members()
+        members.lanes[lane] = None
+        members.snapshot = None
+
+    def leave(self, stream: str, lane: Lane) -> None:
+        """No longer. Idempotent."""
+        members = self._streams.get(stream)
+        if members is None:
+            return
+        members.lanes.pop(lane, None)
+        members.snapshot = None
+        if not members.lanes:
+            del self._streams[stream]
+
+    def committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
+        """Events were committed, each stream's without a hole. None: any stream may have moved."""
+        if by_stream is None:
+            for stream, members in tuple(self._streams.items()):
+                for lane in members.now():
+                    _wake(lane, stream)
+            return
+        now_s = self._monotonic_s()
+        waiting: list[_Frame] = []
+        for stream, events in by_stream.items():
+            watched = self._streams.get(stream)
+            if watched is None:
+                continue
+            lanes = watched.now()
+            try:
+                self._serve(stream, events, lanes, now_s, waiting)
+            except Exception:  # noqa: BLE001  no frame could be made; who reads for himself may do better
+                _log.exception("events_not_framed", stream=stream)
+                _flush(waiting)  # what was taken comes before what is read now
+                for lane in lanes:
+                    _wake(lane, stream)
+        _flush(waiting)
+
+    def _serve(
+        self,
+        stream: str,
+        events: Sequence[StoredEvent],
+        lanes: tuple[Lane, ...],
+        now_s: float,
+        waiting: list[_Frame],
+    ) -> None:
+        head = events[-1]
+        # On `log` a seq is a position; there all positions of the commit stand in one run.
+        first = (head.seq if head.stream == stream else head.position) - len(events) + 1
+        build = self._frames.unshared if len(lanes) == 1 else self._frames.run
+        at, end = 0, len(events)
+        while at < end:
+            if at:
+                _flush(waiting)  # what they hold for one connection stays within its bound
+            part = events[at : at + self._events_max] if at or end > self._events_max else events
+            made: dict[str, Framed] = {}
+            count = len(part)
+            for lane in lanes:
+                session = lane.session
+                delivery = session.delivery
+                framed = made.get(delivery.kind)
+                if framed is None:
+                    framed = made[delivery.kind] = build(
+                        stream, first + at, part, batch=delivery.batched, framer=delivery.framer
+                    )
+                    count = min(count, framed.count)
+                if lane.has_room() and session.take(stream, first + at, framed.count, now_s):
+                    waiting.append((lane, framed.data, framed.count))
+                else:
+                    _wake(lane, stream)
+            at += count
+
+
+def _flush(waiting: list[_Frame]) -> None:
+    """Write all at once: a receiver that fell asleep between two writes makes the second one dearer."""
+    for lane, frame, count in waiting:
+        try:
+            lane.write_events(frame, count)
+        except Exception:  # noqa: BLE001  one connection's fault is not the others'
+            _log.exception("events_not_written")
+            _end(lane)
+    waiting.clear()
+
+
+def _wake(lane: Lane, stream: str) -> None:
+    try:
+        lane.woken(stream)
+    except Exception:  # noqa: BLE001  as above
+        _log.exception("lane_failed", stream=stream)
+        _end(lane)
+
+
+def _end(lane: Lane) -> None:
+    try:
+        lane.failed()
+    except Exception:  # noqa: BLE001  as above
+        _log.exception("lane_not_ended")

@@ -1,0 +1,159 @@
+"""A socket before it is a WebSocket, as cheap as can be: after a restart ten thousand come at once.
+
+Nearly every request for a WebSocket looks the same: one GET whose whole head comes in one piece, with no
+header twice. `understood` takes such a head apart and finds everything that RFC 6455 asks for, or leaves
+the request to the library, which parses again, decides and answers. So nothing gets in by the short way
+that would not by the long one, and every refusal has one author.
+"""
+
+import asyncio
+import base64
+import binascii
+import re
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Protocol, cast
+
+import msgspec
+from websockets.exceptions import InvalidHandshake
+from websockets.headers import parse_subprotocol
+from websockets.utils import accept_key
+
+from huahuo.transport.server.lobby import Lobby
+
+_HEAD_BYTES_MAX = 4096
+_HEADERS_MAX = 64
+_KEY_BYTES = 16
+_OFFERS_KEPT = 64
+_OFFER_CHARS_MAX = 128
+
+_HEAD = re.compile(rb"GET [!-~]+ HTTP/1\.1\r\n(?:[-!#$%&'*+.^_`|~0-9A-Za-z]+:[\t -~]*\r\n)+\r\n")
+_CONNECTION = frozenset({"upgrade", "keep-alive, upgrade"})
+_NOT_HERE = frozenset({"content-length", "transfer-encoding"})
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request for a WebSocket that is in order; what may still be refused is who asks.
+
+    The texts of headers that were not sent are missing from their lists. `size_bytes`: of the head.
+    """
+
+    size_bytes: int
+    accept: str
+    offered: tuple[str, ...]
+    origins: list[str]
+    hosts: list[str]
+    forwarded_for: list[str]
+
+
+class Greeter(Protocol):
+    """Who decides: the server."""
+
+    def spoke(self, greeting: "Greeting", data: bytes) -> None:
+        """The first bytes came; another protocol must take over the transport."""
+        ...
+
+
+class Greeting(asyncio.Protocol):
+    """Waits for the first bytes."""
+
+    __slots__ = ("_greeter", "_lobby", "deadline_s", "transport")
+
+    transport: asyncio.Transport
+    is_open = False
+
+    def __init__(self, greeter: Greeter, lobby: Lobby) -> None:
+        self._greeter = greeter
+        self._lobby = lobby
+        self.deadline_s = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP is connected."""
+        self.transport = cast("asyncio.Transport", transport)
+        self._lobby.greet(self)
+
+    def data_received(self, data: bytes) -> None:
+        """The first bytes came."""
+        self._lobby.leave(self)
+        self._greeter.spoke(self, data)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """TCP is gone."""
+        self._lobby.leave(self)
+
+
+def understood(data: bytes) -> Asked | None:
+    """What is asked for, if `data` begins with a whole and usual request; None: the library shall see."""
+    match = _HEAD.match(data, 0, _HEAD_BYTES_MAX)
+    if match is None:
+        return None
+    lines = match[0].decode("ascii").split("\r\n")[1:-2]
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        fields[name.lower()] = value.strip(" \t")
+    key, version = fields.get("sec-websocket-key", ""), fields.get("sec-websocket-version")
+    offered = _offered(fields.get("sec-websocket-protocol"))
+    in_order = (
+        len(fields) == len(lines) <= _HEADERS_MAX
+        and fields.keys().isdisjoint(_NOT_HERE)
+        and fields.get("upgrade", "").lower() == "websocket"
+        and fields.get("connection", "").lower() in _CONNECTION
+        and version == "13"
+        and _is_key(key)
+    )
+    if not in_order or offered is None:
+        return None
+    return Asked(
+        len(match[0]),
+        accept_key(key),
+        offered,
+        _listed(fields, "origin"),
+        _listed(fields, "host"),
+        _listed(fields, "x-forwarded-for"),
+    )
+
+
+class Welcomes:
+    """The answers that open a WebSocket. The line with the date is written once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._date = ""
+
+    def answer(self, accept: str, subprotocol: str | None, now_ms: int) -> bytes:
+        """The whole answer."""
+        if now_ms // 1000 != self._second:
+            self._second = now_ms // 1000
+            self._date = formatdate(self._second, usegmt=True)
+        chosen = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
+        return (
+            f"HTTP/1.1 101 Switching Protocols\r\nDate: {self._date}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n{chosen}\r\n"
+        ).encode("ascii")
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == _KEY_BYTES
+    except binascii.Error:
+        return False
+
+
+def _offered(value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return ()
+    return _parsed_offer(value) if len(value) <= _OFFER_CHARS_MAX else None
+
+
+@lru_cache(maxsize=_OFFERS_KEPT)
+def _parsed_offer(value: str) -> tuple[str, ...] | None:
+    try:
+        return tuple(parse_subprotocol(value))
+    except InvalidHandshake:
+        return None
+
+
+def _listed(fields: dict[str, str], name: str) -> list[str]:
+    value = fields.get(name)
+    return [] if value is None else [value]

@@ -1,0 +1,33 @@
+"""The query `get_clients`: who is connected, where each stands, and how far it is behind. For admins."""
+
+import msgspec
+
+from huahuo.eventstore.ambient import rfc3339
+from huahuo.transport.commands.api import Call, CommandSpec, Registry, Reply, json_reply
+from huahuo.transport.server.hub import ClientFact, Hub
+
+ACTION = "get_clients"
+
+
+class ClientsParams(msgspec.Struct, frozen=True):
+    """A query without fields."""
+
+
+def register(registry: Registry, hub: Hub) -> None:
+    """Offer the query."""
+
+    async def answer(_call: Call[ClientsParams]) -> Reply:
+        return json_reply({"type": "clients", "data": [_row(fact) for fact in hub.clients()]})
+
+    registry.command(CommandSpec(ACTION, ClientsParams, answer, query=True, admin=True))
+
+
+def _row(fact: ClientFact) -> dict[str, object]:
+    return {
+        "user": fact.user,
+        "username": fact.username,
+        "client": fact.client,
+        "connected_at": rfc3339(fact.connected_at_ms),
+        "expires_at": rfc3339(fact.expires_at_ms),
+        "streams": fact.streams,
+    }

@@ -1,0 +1,307 @@
+"""The table of live connections: takeover, revocation, the ack side table, and the one timer.
+
+Everything here runs on the loop and holds no lock. A connection that raises costs only itself.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+import structlog
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.awake import AwakeAmbient
+from huahuo.eventstore.errors import Closed, Unavailable
+from huahuo.eventstore.model import Ack
+from huahuo.eventstore.port import Log
+from huahuo.transport.access.revocations import Revocations, RevocationWatch, Revoked
+from huahuo.transport.access.verified import Verified
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.server.ports import LiveConnection
+
+CONNECTIONS_PER_USER = 32
+
+_BUCKETS = 10
+TURN_S = 1.0
+"""Every connection is ticked once a turn, a tenth of them at a time; what is written behind, too."""
+_ACKS_WAITING_MAX = 100_000
+_ACKS_A_COMMIT = 1000
+"""Events that are appended meanwhile wait for no more than these."""
+
+_log = structlog.get_logger(__name__)
+
+type _AckKey = tuple[str, str, str]
+
+
+@runtime_checkable
+class HasCursors(Protocol):
+    """A connection that can tell where it stands, for `Hub.clients`."""
+
+    def cursors(self) -> Mapping[str, int]:
+        """The last seq sent, per subscribed stream."""
+        ...
+
+
+class StreamFact(msgspec.Struct, frozen=True):
+    """Where a client stands in one stream: `seq` was sent last, `lag` events wait behind it."""
+
+    stream: str
+    seq: int
+    lag: int
+
+
+class ClientFact(msgspec.Struct, frozen=True):
+    """One authenticated connection, as admins see it."""
+
+    user: str
+    username: str
+    client: str
+    connected_at_ms: int
+    expires_at_ms: int
+    streams: tuple[StreamFact, ...]
+
+
+class _Member(msgspec.Struct):
+    """What the hub knows of a connection that authenticated."""
+
+    verified: Verified
+    client: str
+    joined_at_ms: int
+
+
+class Hub:
+    """Implements `transport.server.ports.Hub`. `start` before the first connection, `stop` after the last."""
+
+    def __init__(
+        self,
+        log: Log,
+        ambient: Ambient,
+        *,
+        revocations: Revocations,
+        connections_per_user: int = CONNECTIONS_PER_USER,
+        turn_s: float = TURN_S,
+        awake: AwakeAmbient | None = None,
+    ) -> None:
+        """`awake` is told when the wheel will turn; it is `ambient`, or what that reads its clock from."""
+        self._log = log
+        self._ambient = ambient
+        self._awake = awake
+        self._slept_s = ambient.slept_s()
+        self._to_wake = 0
+        self._per_user = connections_per_user
+        self._step_s = turn_s / _BUCKETS
+        self._buckets: list[dict[LiveConnection, None]] = [{} for _ in range(_BUCKETS)]
+        self._bucket_of: dict[LiveConnection, dict[LiveConnection, None]] = {}
+        self._members: dict[LiveConnection, _Member] = {}
+        self._users: dict[int, dict[LiveConnection, None]] = {}
+        self._acks = AckCollector(log)
+        self._watch = RevocationWatch(log, revocations, self._on_revoked)
+        self._timer: asyncio.TimerHandle | None = None
+        self._turn = 0
+        self._chores: set[asyncio.Task[None]] = set()
+
+    @property
+    def open_count(self) -> int:
+        """Open WebSockets, authenticated or not."""
+        return len(self._bucket_of)
+
+    @property
+    def joined_count(self) -> int:
+        """Authenticated connections."""
+        return len(self._members)
+
+    async def start(self) -> None:
+        """Load the revocations and start the timer."""
+        await self._watch.start()
+        self._arm(asyncio.get_running_loop().time())
+
+    async def stop(self) -> None:
+        """Stop the timer and write the last acks."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._awake is not None:
+            self._awake.expect(math.inf)
+        self._watch.stop()
+        if self._chores:
+            await asyncio.wait(self._chores)
+        await self._acks.flush()
+
+    def opened(self, connection: LiveConnection) -> None:
+        """See `ports.Hub`."""
+        if connection not in self._bucket_of:
+            bucket = min(self._buckets, key=len)
+            self._bucket_of[connection] = bucket
+            bucket[connection] = None
+
+    def join(self, connection: LiveConnection, verified: Verified, client: str) -> bool:
+        """See `ports.Hub`."""
+        user_id = verified.principal.user_id
+        if client:
+            for older in [one for one in self._of(user_id) if self._members[one].client == client]:
+                self._part(older)
+                _close(older, CloseCode.SUPERSEDED, "a newer connection of this client took over")
+        if 0 < self._per_user <= len(self._of(user_id)):
+            return False
+        self.opened(connection)
+        self._members[connection] = _Member(verified, client, self._ambient.now_ms())
+        self._users.setdefault(user_id, {})[connection] = None
+        return True
+
+    def refreshed(self, connection: LiveConnection, verified: Verified) -> None:
+        """See `ports.Hub`."""
+        member = self._members.get(connection)
+        if member is not None:
+            member.verified = verified
+
+    def leave(self, connection: LiveConnection) -> None:
+        """See `ports.Hub`."""
+        self._part(connection)
+        bucket = self._bucket_of.pop(connection, None)
+        if bucket is not None:
+            del bucket[connection]
+
+    def note_ack(self, user: str, client: str, stream: str, seq: int) -> None:
+        """See `ports.Hub`."""
+        self._acks.note(user, client, stream, seq)
+
+    def close_all(self, code: CloseCode, reason: str) -> None:
+        """Close every connection, for a drain."""
+        for connection in tuple(self._bucket_of):
+            _close(connection, code, reason)
+
+    def clients(self) -> list[ClientFact]:
+        """Every authenticated connection with what was sent to it and how far it is behind."""
+        return [self._fact(connection, member) for connection, member in self._members.items()]
+
+    def _fact(self, connection: LiveConnection, member: _Member) -> ClientFact:
+        cursors = connection.cursors() if isinstance(connection, HasCursors) else {}
+        principal = member.verified.principal
+        return ClientFact(
+            user=principal.name,
+            username=principal.username,
+            client=member.client,
+            connected_at_ms=member.joined_at_ms,
+            expires_at_ms=member.verified.expires_at_ms,
+            streams=tuple(
+                StreamFact(stream, seq, max(0, self._log.head(stream).seq - seq))
+                for stream, seq in cursors.items()
+            ),
+        )
+
+    def _of(self, user_id: int) -> Mapping[LiveConnection, None]:
+        return self._users.get(user_id, {})
+
+    def _part(self, connection: LiveConnection) -> None:
+        """Forget who a connection is. It is still ticked until it leaves."""
+        member = self._members.pop(connection, None)
+        if member is None:
+            return
+        user_id = member.verified.principal.user_id
+        ours = self._users[user_id]
+        del ours[connection]
+        if not ours:
+            del self._users[user_id]
+
+    def _on_revoked(self, revoked: Revoked) -> None:
+        for connection, member in tuple(self._members.items()):
+            token = member.verified
+            if revoked.covers(token.principal.user_id, token.jti, token.iat_ms):
+                self._part(connection)
+                _close(connection, CloseCode.REVOKED, "the token was revoked")
+
+    def _arm(self, at_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        # A loop that was held up skips the turns it missed instead of running them in a burst.
+        next_s = max(at_s + self._step_s, loop.time())
+        self._timer = loop.call_at(next_s, self._tick, next_s)
+        if self._awake is not None:
+            self._awake.expect(self._step_s)
+
+    def _tick(self, at_s: float) -> None:
+        self._arm(at_s)
+        now_s, slept_s = self._ambient.monotonic_s(), self._ambient.slept_s()
+        if slept_s > self._slept_s:
+            _log.warning("process_slept", seconds=round(slept_s - self._slept_s, 1))
+            self._slept_s, self._to_wake = slept_s, _BUCKETS
+        waking = self._to_wake > 0
+        self._to_wake -= waking
+        for connection in tuple(self._buckets[self._turn]):
+            try:
+                if waking:
+                    connection.wake_up(now_s)
+                else:
+                    connection.tick(now_s)
+            except Exception:  # noqa: BLE001  one connection's fault is not the others'
+                _log.exception("connection_tick_failed")
+                _close(connection, CloseCode.SERVER_FAULT, "internal error")
+        self._turn = (self._turn + 1) % _BUCKETS
+        if self._turn == 0:
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        if self._chores:  # the last turn's still run: the log is slow, do not pile up
+            return
+        if self._acks.waiting:
+            self._chore(self._acks.flush)
+        if self._watch.behind:
+            self._chore(self._watch.catch_up)
+
+    def _chore(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.create_task(_survive(work), name="hub chore")
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+
+class AckCollector:
+    """Acks on their way to the side table: the highest per (user, client, stream), written behind.
+
+    What is stored may be lower than what was acked, never higher, and never goes back.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._changed: dict[_AckKey, int] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many acks changed since they were last written."""
+        return len(self._changed)
+
+    def note(self, user: str, client: str, stream: str, seq: int) -> None:
+        """Remember one ack. With too many waiting for a log that does not write, new ones are dropped."""
+        key = (user, client, stream)
+        known = self._changed.get(key)
+        if known is None and len(self._changed) >= _ACKS_WAITING_MAX:
+            return
+        if known is None or seq > known:
+            self._changed[key] = seq
+
+    async def flush(self) -> None:
+        """Write what changed, bit by bit. What the log did not take waits for the next time."""
+        changed, self._changed = self._changed, {}
+        acks = [Ack(*key, seq) for key, seq in changed.items()]
+        for start in range(0, len(acks), _ACKS_A_COMMIT):
+            try:
+                await self._log.save_acks(acks[start : start + _ACKS_A_COMMIT])
+            except (Unavailable, Closed):
+                for ack in acks[start:]:
+                    self.note(ack.user, ack.client, ack.stream, ack.seq)
+                _log.warning("acks_not_saved", count=len(acks) - start)
+                return
+
+
+async def _survive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    try:
+        await work()
+    except Exception:  # noqa: BLE001  it is tried again next turn
+        _log.exception("hub_chore_failed")
+
+
+def _close(connection: LiveConnection, code: CloseCode, reason: str) -> None:
+    try:
+        connection.close(code, reason)
+    except Exception:  # noqa: BLE001  one connection's fault is not the others'
+        _log.exception("connection_close_failed", code=int(code))

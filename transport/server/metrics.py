@@ -1,0 +1,109 @@
+"""What the service counts about itself, for Prometheus. One registry per server, not the process's.
+
+Labels come from closed sets only (registered actions, known codes and outcomes), so that no client
+can make the number of series grow.
+"""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
+from prometheus_client.registry import Collector
+
+from huahuo.transport.protocol.codes import CLOSES
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class _Total(Collector):
+    """See `Metrics.total`."""
+
+    def __init__(self, name: str, text: str, value: Callable[[], float]) -> None:
+        self._name = name
+        self._text = text
+        self._value = value
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """The family with its one sample."""
+        return [CounterMetricFamily(self._name, self._text, value=self._value())]
+
+
+class _Labelled(dict[str, Counter]):
+    """The counters of one label's values; the library looks each up under a lock, several a sign-in."""
+
+    def __init__(self, family: Counter) -> None:
+        super().__init__()
+        self._family = family
+
+    def __missing__(self, value: str) -> Counter:
+        counter = self[value] = self._family.labels(value)
+        return counter
+
+
+class Metrics:
+    """Counters that the parts of the transport feed, and gauges that ask when they are scraped."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._events = self._counter("events_delivered", "Events written to connections.")
+        self._bytes = self._counter("bytes_sent", "Bytes of frames written to connections.")
+        self._resumes = _Labelled(self._counter("resumes", "Subscriptions begun, by outcome.", "outcome"))
+        self._ahead = self._counter(
+            "cursor_ahead", "Cursors beyond the head of the log, or with a check that differs: an alarm."
+        )
+        self._closes = self._counter("closes", "Connections ended, by close code.", "code")
+        self._auth = _Labelled(self._counter("authentications", "Authentications, by result.", "result"))
+        self._commands = self._counter("commands", "Commands answered.", "action", "outcome")
+        self._command_s = self._histogram("command_seconds", "Time to answer a command.")
+        self._commit_s = self._histogram("commit_seconds", "Time of one group commit of the log.")
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A number that is asked for at each scrape: connections, log position, dead letters, actors."""
+        Gauge(f"huahuo_{name}", text, registry=self.registry).set_function(value)
+
+    def total(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A sum that only grows and is counted elsewhere, asked for at each scrape."""
+        self.registry.register(_Total(f"huahuo_{name}", text, value))
+
+    def delivered(self, events: int, size_bytes: int) -> None:
+        """A frame with so many events was written to one connection."""
+        self._events.inc(events)
+        self._bytes.inc(size_bytes)
+
+    def resumed(self, outcome: str) -> None:
+        """A subscription began. `outcome` is one of PROTOCOL 3.1's."""
+        self._resumes[outcome].inc()
+
+    def cursor_ahead(self) -> None:
+        """A client was ahead of the log, or saw other events: history was lost or replaced."""
+        self._ahead.inc()
+
+    def closed(self, code: int) -> None:
+        """A connection ended with this code. Codes that a client makes up count as one."""
+        self._closes.labels(str(int(code)) if code in CLOSES else "other").inc()
+
+    def authenticated(self, result: str) -> None:
+        """A token was looked at: `ok` or the code of its failure."""
+        self._auth[result].inc()
+
+    def command(self, action: str, outcome: str, seconds: float) -> None:
+        """A registered command was answered; fits `gate.Observe`."""
+        self._commands.labels(action, outcome).inc()
+        self._command_s.observe(seconds)
+
+    def committed(self, seconds: float) -> None:
+        """The log committed a group."""
+        self._commit_s.observe(seconds)
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"huahuo_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        return Histogram(f"huahuo_{name}", text, buckets=_LATENCY_S, registry=self.registry)

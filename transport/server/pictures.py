@@ -1,0 +1,209 @@
+"""Snapshots as finished frames: one under way per stream, however many connections want it.
+
+A state is taken once for all who ask meanwhile. A connection that takes parts is given them one at a time,
+each made when it is asked for. A frame, of a whole or of a part, is kept for a moment, as long as
+the process's budget has room: after a restart, or when a window was too small, many connections of one user
+want the same. Text is made in slices, by turns; large frames are compressed on another thread.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.executor import Executor
+from huahuo.replay.live.feed import Feed
+from huahuo.replay.live.sharing import SharedReads
+from huahuo.transport.commands.api import SnapshotOf
+from huahuo.transport.protocol.compression import Compression
+from huahuo.transport.protocol.frames import text_frame
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.parts import Part, Parted
+from huahuo.transport.server.budget import Budget
+from huahuo.transport.server.turns import Turns
+from huahuo.transport.session import outgoing
+from huahuo.transport.session.session import LONG_BYTES, FrameKind
+
+KEPT_BYTES_MAX: Final = 32 << 20
+KEPT_S: Final = 5.0
+_AT_ONCE: Final = 4
+_NEWEST: Final = -1
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """A snapshot after event `seq`, or the part `number` of one: the frame to write.
+
+    No frame: the state is too long for one message. `following`: where the next part begins; None: nowhere.
+    """
+
+    seq: int
+    frame: bytes | None
+    state: bytes | Parted = b""
+    link: bytes = b""
+    number: int = 1
+    following: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A frame: of the newest state, or of the part behind `after`."""
+
+    stream: str
+    kind: FrameKind
+    seq: int = _NEWEST
+    number: int = 1
+    after: Picture | None = field(default=None, compare=False)
+
+
+class Pictures:
+    """See the module. All methods belong to the loop's thread."""
+
+    def __init__(
+        self,
+        snapshots: Mapping[str, SnapshotOf],
+        feed: Feed,
+        *,
+        settings: TransportSettings,
+        budget: Budget,
+        turns: Turns,
+        compression: Compression | None,
+        executor: Executor,
+        now_s: Callable[[], float],
+    ) -> None:
+        self._snapshots = snapshots
+        self._feed = feed
+        self._settings = settings
+        self._budget = budget
+        self._turns = turns
+        self._compression = compression
+        self._executor = executor
+        self._now_s = now_s
+        self._states: SharedReads[str, tuple[int, bytes | Parted]] = SharedReads(self._take, _AT_ONCE)
+        self._frames: SharedReads[_Wanted, Picture] = SharedReads(self._draw, _AT_ONCE)
+        self._compressing = asyncio.Lock()
+        self._kept: OrderedDict[_Wanted, tuple[Picture, float]] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+        self.kept_bytes = 0
+        self.drawn = 0
+        """Frames made so far; what was asked for beyond that was shared."""
+        budget.make_room = self._make_room
+
+    async def get(self, stream: str, kind: FrameKind, after: Picture | None = None) -> Picture:
+        """The state of `stream` as it is now, or was a moment ago: newer events follow it.
+
+        Of a long state and a connection that takes parts it is the first part; `after`: the part before.
+
+        Raises as the domain's `SnapshotOf`.
+        """
+        wanted = _Wanted(stream, kind)
+        if after is not None:
+            wanted = _Wanted(stream, kind, after.seq, after.number + 1, after)
+        kept = self._kept.get(wanted)
+        if kept is not None:
+            if after is not None or kept[0].seq == self._feed.head(stream).seq:
+                return kept[0]
+            self._forget(wanted)
+        return await self._frames.get(wanted)
+
+    async def framed(self, message: bytes) -> bytes:
+        """A compressed frame of a message, made elsewhere if it is long."""
+        compression = self._compression
+        if compression is None:
+            return text_frame(message)
+        if len(message) <= LONG_BYTES:
+            return compression.frame(message)
+        async with self._compressing:
+            return await self._executor.run(lambda: compression.frame_apart(message))
+
+    async def _take(self, streams: Sequence[str]) -> list[tuple[int, bytes | Parted]]:
+        (stream,) = streams
+        of = self._snapshots.get(stream.partition("/")[0])
+        return [(self._feed.head(stream).seq, b"{}") if of is None else await of(stream)]
+
+    async def _draw(self, all_wanted: Sequence[_Wanted]) -> list[Picture]:
+        (wanted,) = all_wanted
+        stream, kind, before = wanted.stream, wanted.kind, wanted.after
+        if before is None:
+            seq, state = await self._states.get(stream)
+            link = await self._link(stream, seq) if kind.checked else b""
+            start = 0
+        else:
+            assert before.following is not None, "the last part was made"
+            seq, state, link, start = before.seq, before.state, before.link, before.following
+        body, following = await self._body(stream, state, start, in_parts=kind.in_parts)
+        part = Part(wanted.number, following is not None)
+        message = b"" if body is None else outgoing.snapshot(stream, seq, body, link, part)
+        del body
+        if not message or len(message) > self._settings.reply_bytes_max:
+            picture = Picture(seq, None)
+        else:
+            frame = await self.framed(message) if kind.compressed else text_frame(message)
+            # The last part needs no state: nothing comes behind it.
+            rest = state if part.more else b""
+            picture = Picture(seq, frame, rest, link, wanted.number, following)
+        self.drawn += 1
+        self._keep(wanted, picture)
+        return [picture]
+
+    async def _body(
+        self, stream: str, state: bytes | Parted, start: int, *, in_parts: bool
+    ) -> tuple[bytes | None, int | None]:
+        """A state or a part of it, and where the next part begins. None: too long."""
+        if isinstance(state, bytes):
+            return state, None
+        if in_parts:
+            return await self._turns.slice(stream, partial(state.part, start, self._settings.part_bytes_max))
+        return await self._turns.join(stream, state.pieces(), self._settings.reply_bytes_max), None
+
+    async def _link(self, stream: str, seq: int) -> bytes:
+        """The link of a snapshot's event. A snapshot without a check is better than none."""
+        link = self._feed.peek_link(stream, seq)
+        if link is not None or not seq:
+            return link or b""
+        try:
+            return (await self._feed.links([(stream, seq)])).get((stream, seq), b"")
+        except EventStoreError:
+            return b""
+
+    def _keep(self, wanted: _Wanted, picture: Picture) -> None:
+        self._forget(wanted)
+        size = _size(picture)
+        if size > KEPT_BYTES_MAX or not self._budget.keep(size):
+            return
+        self._kept[_Wanted(wanted.stream, wanted.kind, wanted.seq, wanted.number)] = picture, self._now_s()
+        self.kept_bytes += size
+        while self.kept_bytes > KEPT_BYTES_MAX:
+            self._forget(next(iter(self._kept)))
+        self._wait()
+
+    def _forget(self, wanted: _Wanted) -> None:
+        kept = self._kept.pop(wanted, None)
+        if kept is not None:
+            size = _size(kept[0])
+            self.kept_bytes -= size
+            self._budget.drop(size)
+
+    def _make_room(self, size: int) -> None:
+        until = self.kept_bytes - size
+        while self._kept and self.kept_bytes > until:
+            self._forget(next(iter(self._kept)))
+
+    def _wait(self) -> None:
+        if self._timer is None and self._kept:
+            self._timer = asyncio.get_running_loop().call_later(KEPT_S, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        before_s = self._now_s() - KEPT_S
+        for wanted in [wanted for wanted, (_, at_s) in self._kept.items() if at_s <= before_s]:
+            self._forget(wanted)
+        self._wait()
+
+
+def _size(picture: Picture) -> int:
+    return 0 if picture.frame is None else len(picture.frame)

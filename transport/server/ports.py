@@ -1,0 +1,100 @@
+"""What the parts of the transport need of each other. Pure types, no behaviour.
+
+The server makes a connection (`LiveConnection`) per socket and asks the `Door` first; the connection
+is the shell of a sans-I/O session and uses the `Hub` (live connections, takeover, acks, the wheel),
+the `Verifier` (tokens) and the command gate (`huahuo.transport.commands.api.Commands`).
+"""
+
+from typing import Any, Protocol
+
+from huahuo.transport.access.verified import Verified
+from huahuo.transport.commands.api import Call, CommandSpec, Reply
+
+
+class LiveConnection(Protocol):
+    """What the hub needs of one open WebSocket. Hashable by identity; all calls on the loop."""
+
+    def tick(self, now_s: float) -> None:
+        """Called about once a second by the hub's one timer (`now_s` = `Ambient.monotonic_s`).
+
+        Cheap when nothing is due. Must not raise.
+        """
+        ...
+
+    def wake_up(self, now_s: float) -> None:
+        """Called in place of `tick` in the first turn after the process slept (`huahuo.eventstore.awake`).
+
+        Pings, and judges nobody: what came meanwhile is read until the next turn.
+        """
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Say `goaway`, close with `code`, abort the transport at a deadline. Idempotent, no waiting.
+
+        `code` is a v1 code of PROTOCOL 10; a classic connection translates it.
+        """
+        ...
+
+
+class Hub(Protocol):
+    """The process-wide table of live connections, as a connection sees it."""
+
+    def opened(self, connection: LiveConnection) -> None:
+        """A WebSocket is open (not yet authenticated): it is ticked from now on."""
+        ...
+
+    def join(self, connection: LiveConnection, verified: Verified, client: str) -> bool:
+        """The connection authenticated for the first time. `client` is "" if none was given.
+
+        An older connection of the same user and (non-empty) client is closed with 4009 first.
+        False: the user has too many connections (the caller closes with 4504; it did not join).
+        """
+        ...
+
+    def refreshed(self, connection: LiveConnection, verified: Verified) -> None:
+        """A joined connection presented a new token of the same user."""
+        ...
+
+    def leave(self, connection: LiveConnection) -> None:
+        """The connection is gone (or closing). Idempotent, also for one that never joined."""
+        ...
+
+    def note_ack(self, user: str, client: str, stream: str, seq: int) -> None:
+        """`client` of `user` (`user/42`) has processed `stream` up to `seq`. Written behind, max wins."""
+        ...
+
+
+class CommandGate(Protocol):
+    """Answers calls; adds to `transport.commands.api.Commands` what a connection finds out by itself."""
+
+    async def execute(self, call: Call[Any], spec: CommandSpec) -> Reply:
+        """See `huahuo.transport.commands.api.Commands`."""
+        ...
+
+    async def record(self, call: Call[Any], reply: Reply) -> Reply:
+        """Keep an answer that was found before any handler ran; the first answer if there was one."""
+        ...
+
+
+class Meter(Protocol):
+    """What is counted about connections; see `huahuo.transport.server.metrics`."""
+
+    def delivered(self, events: int, size_bytes: int) -> None:
+        """Frames with so many events were written."""
+        ...
+
+    def resumed(self, outcome: str) -> None:
+        """A subscription began."""
+        ...
+
+    def cursor_ahead(self) -> None:
+        """A client was ahead of the log, or its check differed."""
+        ...
+
+    def closed(self, code: int) -> None:
+        """A connection ended."""
+        ...
+
+    def authenticated(self, result: str) -> None:
+        """A token was looked at."""
+        ...

@@ -1,0 +1,404 @@
+"""Moves events from the log to one socket: the shell around `delivery`.
+
+New events come through `fanout`, as frames that many share, or as a wake-up by a plain call. Then what
+the feed holds in memory is framed and written at once; what it does not hold is fetched by one task,
+and snapshots are taken by another, one after the other. While the socket's buffer is full nothing is
+read: the log is the buffer.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from huahuo.actors.actor.errors import AskTimeout
+from huahuo.actors.entities.errors import Busy
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import Corrupt, EventStoreError
+from huahuo.replay.live.feed import Feed, Run
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.budget import Budget, Estimates, Purse
+from huahuo.transport.server.fanout import FanOut
+from huahuo.transport.server.pictures import Picture, Pictures
+from huahuo.transport.server.turns import Crowded, Turns
+from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.session.delivery import Subscription
+from huahuo.transport.session.outputs import Output
+from huahuo.transport.session.session import Session
+from huahuo.transport.session.wanted import Want, Wanted
+
+RUNS_A_TURN: Final = 8
+"""Frames written for one connection before others have their turn."""
+
+_ENVELOPE_BYTES = 512
+_SNAPSHOT = "snapshot"
+_PART = "part"
+_ROOM_LOOKS = 30
+"""How often something large looks for room in the budget before it is refused."""
+_ROOM_LOOK_S = 0.1
+_NOT_NOW = (EventStoreError, Busy, AskTimeout, TimeoutError, Crowded)
+"""What says that something cannot be had now, and nothing about whether it can be had later."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Tally:
+    """What all connections wrote since it was last looked at; plain numbers, for they change often."""
+
+    __slots__ = ("events", "size_bytes")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.size_bytes = 0
+
+
+class Supply(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pumps of a server have in common: where snapshots come from, and who may have how much."""
+
+    pictures: Pictures
+    budget: Budget
+    estimates: Estimates
+    turns: Turns
+
+
+class Pump:
+    """See the module.
+
+    `start` runs a coroutine as a task of the connection, `perform` does what the session says, `fail`
+    ends the connection, `change` waits until something happened there. Implements `fanout.Lane`.
+    """
+
+    __slots__ = (
+        "_ambient", "_change", "_fail", "_fanout", "_feed", "_fetching", "_parked", "_perform",
+        "_purse", "_read_bytes_max", "_soon", "_start", "_supply", "_taking", "_tally", "_unread",
+        "_wanted", "_watched", "_ws", "has_room", "session",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        ws: WebSocket,
+        session: Session,
+        *,
+        feed: Feed,
+        fanout: FanOut,
+        ambient: Ambient,
+        settings: TransportSettings,
+        supply: Supply,
+        tally: Tally,
+        start: Callable[[Coroutine[Any, Any, None]], None],
+        perform: Callable[[Iterable[Output]], object],
+        fail: Callable[[str], None],
+        change: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._ws = ws
+        self.session = session
+        self.has_room = ws.has_room
+        """See `fanout.Lane`."""
+        self._feed = feed
+        self._fanout = fanout
+        self._ambient = ambient
+        self._read_bytes_max = settings.frame_bytes_max - _ENVELOPE_BYTES
+        self._supply = supply
+        self._tally = tally
+        self._start = start
+        self._perform = perform
+        self._fail = fail
+        self._change = change
+        self._watched: set[str] = set()
+        self._parked: list[Subscription] = []  # to be fetched
+        self._unread: list[Subscription] = []  # a fetch failed: tried again after a while
+        self._wanted: Wanted | None = None  # few ever want a snapshot
+        self._purse: Purse | None = None
+        self._fetching = False
+        self._taking = False
+        self._soon = False
+
+    def watch(self, stream: str) -> None:
+        """Be served with the events of commits that touch `stream`. Idempotent."""
+        self._watched.add(stream)
+        self._fanout.join(stream, self)
+
+    def unwatch(self, stream: str) -> None:
+        """No longer."""
+        self._watched.remove(stream)
+        self._fanout.leave(stream, self)
+
+    def write_events(self, frame: bytes, count: int) -> None:
+        """See `fanout.Lane`."""
+        tally = self._tally
+        tally.events += count
+        tally.size_bytes += len(frame)
+        self._ws.write(frame)
+
+    def woken(self, stream: str) -> None:
+        """See `fanout.Lane`."""
+        self.session.woken(stream)
+        self.run()
+
+    def failed(self) -> None:
+        """See `fanout.Lane`."""
+        self._fail("internal error")
+
+    def take_snapshot(self, sub: Subscription) -> None:
+        """Get the state of a stream and send it, once there is room."""
+        if self._wanted is None:
+            self._wanted = Wanted(self._ambient.random)
+        self._wanted.want(sub, self._ambient.monotonic_s())
+        self._take_wanted()
+
+    @property
+    def purse(self) -> Purse:
+        """This connection's part of the budget; made when it is first needed, after authentication."""
+        if self._purse is None:
+            principal = self.session.principal
+            assert principal is not None, "nothing large is built for a stranger"
+            self._purse = self._supply.budget.purse(principal.name)
+        return self._purse
+
+    def count_unsent(self) -> None:
+        """Count what lies in the write buffer."""
+        if self._purse is not None or (self._ws.paused and self.session.principal is not None):
+            self.purse.buffer(self._ws.unsent_bytes, self._ambient.monotonic_s())
+
+    def stuck(self, now_s: float, stuck_s: float) -> bool:
+        """Whether the client has not read for this long while others are refused for want of room."""
+        short_at_s = self._supply.budget.short_at_s
+        if self._purse is None or short_at_s is None or now_s - short_at_s > stuck_s:
+            return False
+        return self._purse.stuck_s(now_s) >= stuck_s
+
+    def gone(self) -> None:
+        """The socket is closed: what lay in its buffer is no more."""
+        if self._purse is not None:
+            self._purse.close()
+
+    def write(self, frames: bytes) -> None:
+        """Write one frame, or several in one piece: each write is a system call."""
+        self._tally.size_bytes += len(frames)
+        self._ws.write(frames)
+
+    def retry(self) -> None:
+        """Some time went by: try again what could not be read."""
+        self.count_unsent()
+        if not (self._unread or self._parked or self._wanted or self.session.delivery.backlog):
+            return  # as good as always, and asked of every connection once a second
+        for sub in self._unread:
+            self.session.delivery.unpark(sub)
+        self._unread.clear()
+        self.run()
+
+    def stop(self) -> None:
+        """Read nothing more."""
+        for stream in self._watched:
+            self._fanout.leave(stream, self)
+        self._watched.clear()
+        self._parked.clear()
+        self._unread.clear()
+        if self._wanted is not None:
+            self._wanted.clear()
+
+    def run(self) -> None:
+        """Send what may be sent now."""
+        if not self._ws.has_room():
+            return
+        if self._parked:
+            self._fetch_parked()
+        if self._wanted:
+            self._take_wanted()
+        session, now_s = self.session, self._ambient.monotonic_s()
+        for _ in range(RUNS_A_TURN):
+            sub = session.next_read()
+            if sub is None:
+                lag = session.stalled(now_s)
+                if lag is not None:
+                    self.write(lag)
+                return
+            run = self._feed.peek(
+                sub.stream,
+                sub.flow.sent,
+                events_max=session.read_events_max(sub),
+                bytes_max=self._read_bytes_max,
+            )
+            if run is None:
+                session.delivery.park(sub)
+                self._parked.append(sub)
+                self._fetch_parked()
+                continue
+            self._send(sub, run, now_s)
+            if not self._ws.has_room():
+                return
+        self._run_soon(self._charge(now_s))
+
+    def _send(self, sub: Subscription, run: Run, now_s: float) -> None:
+        frames = self.session.took(sub, run, now_s)
+        if frames:
+            self._tally.events += run.count
+            self.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def _run_soon(self, wait_s: float) -> None:
+        if not self._soon:
+            self._soon = True
+            asyncio.get_running_loop().call_later(wait_s, self._run_now)
+
+    def _charge(self, began_s: float) -> float:
+        """Charge the user for the loop's time since then; for how long to let others go first."""
+        principal = self.session.principal
+        if principal is None:
+            return 0.0
+        self._supply.turns.charge_since(principal.name, began_s)
+        return self._wait_s()
+
+    def _wait_s(self) -> float:
+        principal = self.session.principal
+        if principal is None:
+            return 0.0
+        return self._supply.turns.shares.wait_s(principal.name, self._ambient.monotonic_s())
+
+    def _run_now(self) -> None:
+        self._soon = False
+        wait_s = self._wait_s()
+        if wait_s > 0:  # another connection of this user went first
+            self._run_soon(wait_s)
+        else:
+            self.run()
+
+    def _fetch_parked(self) -> None:
+        if self._parked and not self._fetching:
+            self._fetching = True
+            self._start(self._fetch())
+
+    async def _fetch(self) -> None:
+        """Read what is not in memory, a page at a time, in the order in which it was wanted."""
+        try:
+            while self._parked and self._ws.has_room():
+                sub = self._parked.pop(0)
+                try:
+                    run = await self._page(sub)
+                except Corrupt:
+                    self._perform(self.session.corrupt(sub))
+                    continue
+                except EventStoreError:
+                    _log.warning("stream_not_read", stream=sub.stream)
+                    self._unread.append(sub)
+                    continue
+                await self._send_page(sub, run)
+                del run  # a page is large, and the next one may take a while
+                self.run()
+        except Exception:  # noqa: BLE001  a fault of ours; the client comes back to another connection
+            _log.exception("fetch_failed")
+            self._fail("internal error")
+        finally:
+            self._fetching = False
+
+    async def _send_page(self, sub: Subscription, run: Run) -> None:
+        """Frame and write a page; one at a time of all users who have had much lately."""
+        principal, turns = self.session.principal, self._supply.turns
+        began_s = self._ambient.monotonic_s()
+        if principal is None or not (turns.shares.owes(principal.name) and turns.shares.contended(began_s)):
+            self._send(sub, run, began_s)
+            self._charge(began_s)
+            return
+        await turns.paid(principal.name)
+        await turns.slice(principal.name, lambda: self._send(sub, run, self._ambient.monotonic_s()))
+
+    def _page(self, sub: Subscription) -> Awaitable[Run]:
+        session, bytes_max = self.session, self._read_bytes_max
+        if session.delivery.joins(sub):
+            count = session.page_events_max(sub)
+            return self._feed.fetch_joined(sub.stream, sub.flow.sent, events_max=count, bytes_max=bytes_max)
+        count = session.read_events_max(sub)
+        return self._feed.fetch(sub.stream, sub.flow.sent, events_max=count, bytes_max=bytes_max)
+
+    def _take_wanted(self) -> None:
+        if not self._taking and self._ws.has_room():
+            self._taking = True
+            self._start(self._take_snapshots())
+
+    async def _take_snapshots(self) -> None:
+        """Take what is wanted and due, while there is room for it."""
+        assert self._wanted is not None
+        try:
+            while self._ws.has_room():
+                want = self._wanted.take(self._ambient.monotonic_s())
+                if want is None:
+                    return
+                if self.session.awaits(want.sub):
+                    await self._take(want)
+                    self.run()
+        finally:
+            self._taking = False
+
+    async def room(self) -> None:
+        """Wait until the socket has room for something large, and let others have their turn."""
+        await asyncio.sleep(0)
+        while not self._ws.has_room():
+            await self._change()
+
+    async def reserve(self, size: int) -> bool:
+        """Reserve bytes of the budget, waiting a while for those that are on their way out."""
+        now_s = self._ambient.monotonic_s
+        for _ in range(_ROOM_LOOKS):
+            if self.purse.reserve(size, now_s()):
+                return True
+            if not self._ws.is_open:
+                return False
+            await asyncio.sleep(_ROOM_LOOK_S)
+            self.count_unsent()
+        return False
+
+    async def _take(self, want: Want) -> None:
+        principal, sub, now_s = self.session.principal, want.sub, self._ambient.monotonic_s
+        if principal is None or self._wanted is None:
+            return
+        try:
+            await self._send_snapshot(sub, principal.name)
+        except Corrupt:
+            self._perform(self.session.corrupt(sub))
+        except _NOT_NOW:
+            retry_s = self._wanted.not_now(want, now_s())
+            if retry_s is not None:
+                self._perform(self.session.refuse_snapshot(sub, "busy", retry_s))
+        except Exception:  # noqa: BLE001  a fold's fault, which ends this subscription and nothing else
+            _log.exception("snapshot_failed", stream=sub.stream)
+            if self._wanted.failed(want, now_s()):
+                self._perform(self.session.refuse_snapshot(sub, "internal"))
+
+    async def _send_snapshot(self, sub: Subscription, user: str) -> None:
+        """All of it, or part by part, each when it is the user's turn and the socket has room.
+
+        What fails on the way begins again with the first part, of a newer state. A subscription that moved
+        on ends it.
+        """
+        picture: Picture | None = None
+        while self.session.awaits(sub):
+            async with self._supply.turns.turn(user):
+                if self._ws.has_room() and self.session.awaits(sub):
+                    picture = await self._send_picture(sub, picture)
+                    if picture.following is None:
+                        return
+            await self.room()
+
+    async def _send_picture(self, sub: Subscription, before: Picture | None) -> Picture:
+        """Raises Crowded where the budget has no room."""
+        supply, purse = self._supply, self.purse
+        kind = self.session.frame_kind
+        what = _PART if kind.in_parts else _SNAPSHOT
+        held = supply.estimates.of(sub.stream, what)
+        begun = before is not None  # a snapshot that has begun waits for room rather than begin again
+        if not await self.reserve(held) if begun else not purse.reserve(held, self._ambient.monotonic_s()):
+            raise Crowded(sub.stream)
+        try:
+            picture = await supply.pictures.get(sub.stream, kind, before)
+            if picture.frame is not None:
+                size = len(picture.frame)
+                supply.estimates.learn(sub.stream, what, size)
+                purse.correct(held, size)
+                held = size
+            more = picture.following is not None
+            self._perform(self.session.snapshot(sub, picture.seq, picture.frame, more=more))
+            return picture
+        finally:
+            purse.release(held)
+            self.count_unsent()

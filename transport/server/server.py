@@ -1,0 +1,427 @@
+"""The listening socket: handshakes, who may come in, and the drain.
+
+A request for a WebSocket passes the origin check and the limits per address, then becomes a
+`Connection`: at once where it is the usual one (`greeting`), else by way of the library, which also parses
+plain HTTP, answered by the site, and writes every refusal. Both ways ask the same door.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Protocol, cast
+
+import structlog
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from huahuo.actors import Runtime
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.executor import Executor, InlineExecutor
+from huahuo.eventstore.port import Log
+from huahuo.replay.live.feed import Feed
+from huahuo.transport.access.door import Door, Entry
+from huahuo.transport.access.origin import origin_allowed
+from huahuo.transport.access.verified import Verifier
+from huahuo.transport.commands.api import Registry
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.compression import Compression
+from huahuo.transport.protocol.dialects import Negotiated, negotiate
+from huahuo.transport.protocol.frames import FrameCache
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.budget import Budget, BudgetLimits, Estimates
+from huahuo.transport.server.connection import Connection, Wires
+from huahuo.transport.server.fanout import FanOut
+from huahuo.transport.server.fast_handshake import Asked, Greeting, Welcomes, understood
+from huahuo.transport.server.lobby import Lobby
+from huahuo.transport.server.notices import Notices
+from huahuo.transport.server.opening import OpeningProtocol
+from huahuo.transport.server.pictures import Pictures
+from huahuo.transport.server.ports import CommandGate, Hub, Meter
+from huahuo.transport.server.pump import Supply, Tally
+from huahuo.transport.server.shares import Shares
+from huahuo.transport.server.turns import Turns
+from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.session import outgoing
+from huahuo.transport.session.shared import Shared
+
+BACKLOG = 4096
+"""Connections that the kernel may hold until they are accepted. What comes beyond tries again a second
+later, then after three: a hundred, which is usual, would make thousands that return at once wait for long."""
+
+_READ_FRAMES_MAX = 4
+_CANCEL_TIMEOUT_S = 1.0
+_NORMAL_CLOSURE = 1000
+_RESTARTS = "the server restarts"
+_WELCOMED = Request("/", Headers())
+"""Stands for a request that was answered without the library; nobody asks a WebSocket for it."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Site(Protocol):
+    """Answers plain HTTP (`huahuo.transport.server.site`)."""
+
+    async def respond(self, request: Request, address: str) -> Response | None:
+        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade."""
+        ...
+
+
+class Server:
+    """See the module. Implements `websocket.Owner`."""
+
+    def __init__(
+        self,
+        *,
+        settings: TransportSettings,
+        log: Log,
+        feed: Feed,
+        registry: Registry,
+        gate: CommandGate,
+        hub: Hub,
+        door: Door,
+        verifier: Verifier,
+        site: Site,
+        metrics: Meter,
+        runtime: Runtime,
+        ambient: Ambient,
+        fingerprint_key: bytes,
+        compression: Compression | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
+
+        `compression` None: the compressed protocol is not spoken. `executor` compresses what is long; None:
+        here.
+        """
+        self._settings = settings
+        self.budget = Budget(
+            BudgetLimits(
+                process=settings.unsent_bytes_max,
+                user=settings.unsent_bytes_per_user,
+                connection=settings.unsent_bytes_per_connection,
+            )
+        )
+        self.turns = Turns(Shares(), ambient.monotonic_s)
+        self.pictures = Pictures(
+            registry.snapshots,
+            feed,
+            settings=settings,
+            budget=self.budget,
+            turns=self.turns,
+            compression=compression,
+            executor=executor or InlineExecutor(),
+            now_s=ambient.monotonic_s,
+        )
+        self._site = site
+        self._proxy_told = False
+        frames = FrameCache(
+            bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
+        )
+        fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
+        self._untap = feed.tap(fanout.committed)
+        self._wires = Wires(
+            shared=Shared(
+                settings=settings,
+                log=log,
+                frames=frames,
+                commands=registry.commands,
+                fingerprint_key=fingerprint_key,
+                compression=compression,
+            ),
+            runtime=runtime,
+            ambient=ambient,
+            feed=feed,
+            fanout=fanout,
+            hub=hub,
+            door=door,
+            gate=gate,
+            notices=Notices(),
+            verifier=verifier,
+            meter=metrics,
+            supply=Supply(
+                pictures=self.pictures, budget=self.budget, estimates=Estimates(), turns=self.turns
+            ),
+            tally=Tally(),
+        )
+        self.frames = frames
+        """Shared by all connections, for metrics."""
+        self._listening: asyncio.Server | None = None
+        self._draining = False
+        self._welcomes = Welcomes()
+        self._lobby = Lobby(
+            settings.unauthenticated_max,
+            settings.open_timeout_s,
+            ambient.slept_s,
+            per_address_max=settings.unauthenticated_per_address,
+            address_of=lambda transport: door.peer_address(_peer(transport)),
+        )
+        self._open: dict[WebSocket, Connection | None] = {}
+        self.handler_tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, host: str = "127.0.0.1", port: int = 8765, **options: Any) -> int:
+        """Listen, and return the port (0 takes a free one). `options` go to `loop.create_server`.
+
+        Raises:
+            OSError: the address cannot be had.
+        """
+        options.setdefault("backlog", BACKLOG)
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(self._greeting, host, port, **options)
+        sockets = self._listening.sockets
+        # A simulated network has no sockets to ask; there a free port is never wanted.
+        return int(sockets[0].getsockname()[1]) if sockets else port
+
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """Take nobody in any more, tell everybody to come back later, and end. Idempotent.
+
+        Handlers that still run after `timeout_s` are cancelled; one that does not end even then is left
+        behind. A drain that was cancelled may be called again.
+        """
+        if self._listening is None:
+            return
+        self._draining = True
+        try:
+            self._listening.close()
+            self._lobby.close()
+            for connection in tuple(self._open.values()):
+                if connection is not None:
+                    _close_for_restart(connection)
+            if not await self._all_gone(self._settings.drain_timeout_s if timeout_s is None else timeout_s):
+                await self._cut_off()
+        finally:
+            self._untap()
+
+    async def _all_gone(self, timeout_s: float) -> bool:
+        """Whether every socket and handler ended in time."""
+        assert self._listening is not None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._listening.wait_closed()
+                while self.handler_tasks:
+                    await asyncio.wait(self.handler_tasks)
+        return not self.handler_tasks
+
+    async def _cut_off(self) -> None:
+        """End who is left: first the sockets, on which most handlers wait, then the handlers."""
+        for ws in tuple(self._open):
+            ws.transport.abort()
+        if await self._all_gone(_CANCEL_TIMEOUT_S):
+            return
+        for task in self.handler_tasks:
+            task.cancel()
+        if not await self._all_gone(_CANCEL_TIMEOUT_S):
+            _log.error("connection_handlers_left_behind", count=len(self.handler_tasks))
+
+    @property
+    def unauthenticated_count(self) -> int:
+        """Sockets whose client has not authenticated."""
+        return len(self._lobby)
+
+    @property
+    def cut_off_count(self) -> int:
+        """Such sockets that had to give way to a newcomer, so far."""
+        return self._lobby.cut_off_count
+
+    # What the sockets tell ---------------------------------------------------------------------------
+
+    def connected(self, socket: WebSocket) -> None:
+        """See `websocket.Owner`."""
+        self._lobby.enter(socket, socket.address)
+
+    def authenticated(self, socket: WebSocket) -> None:
+        """See `websocket.Owner`."""
+        self._lobby.leave(socket)
+
+    def disconnected(self, socket: WebSocket) -> None:
+        """See `websocket.Owner`."""
+        self._lobby.leave(socket)
+        if socket.address:
+            self._wires.door.leave(socket.address)
+
+    def spoke(self, greeting: Greeting, data: bytes) -> None:
+        """See `greeting.Greeter`."""
+        asked = None if self._draining else understood(data)
+        ws = None if asked is None else self._welcome(greeting.transport, asked)
+        if ws is not None and asked is not None:
+            data = data[asked.size_bytes :]
+        else:
+            ws = self._unknown()
+            ws.open_by_s = greeting.deadline_s
+        greeting.transport.set_protocol(ws)
+        ws.connection_made(greeting.transport)
+        if data:
+            ws.data_received(data)
+
+    # The handshake -----------------------------------------------------------------------------------
+
+    def _greeting(self) -> Greeting:
+        return Greeting(self, self._lobby)
+
+    def _welcome(self, transport: asyncio.Transport, asked: Asked) -> WebSocket | None:
+        """Open a WebSocket at once; None: who asks is to be refused, which the long way does."""
+        if not origin_allowed(asked.origins, asked.hosts, self._settings.origins):
+            return None
+        address = self._address(transport, asked.forwarded_for)
+        entry = self._wires.door.enter(address)
+        if entry is Entry.REFUSED:
+            return None
+        negotiated = self._negotiate(asked.offered)
+        chosen = negotiated.subprotocol
+        protocol = ServerProtocol(state=OPEN, max_size=self._settings.first_bytes_max)
+        protocol.subprotocol = cast("Subprotocol | None", chosen)
+        ws = self._socket(protocol)
+        ws.request = _WELCOMED
+        ws.address, ws.over_limit, ws.negotiated = address, entry is Entry.OVER, negotiated
+        transport.write(self._welcomes.answer(asked.accept, chosen, self._wires.ambient.now_ms()))
+        return ws
+
+    def _unknown(self) -> WebSocket:
+        """A WebSocket that asks the library what its client wants."""
+
+        def choose(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+            ws.negotiated = self._negotiate(offered)
+            return cast("Subprotocol | None", ws.negotiated.subprotocol)
+
+        protocol = OpeningProtocol(select_subprotocol=choose, max_size=self._settings.first_bytes_max)
+        ws = self._socket(protocol)
+        return ws
+
+    def _socket(self, protocol: ServerProtocol) -> WebSocket:
+        return WebSocket(
+            protocol,
+            self,  # as the library's own server: `handler`, `handler_tasks` and `is_serving` are asked for
+            ping_interval=None,
+            close_timeout=self._settings.open_timeout_s,
+            max_queue=_READ_FRAMES_MAX,
+            owner=self,
+            settings=self._settings,
+        )
+
+    def is_serving(self) -> bool:
+        """Whether new connections are taken."""
+        return not self._draining
+
+    async def handler(self, connection: ServerConnection) -> None:
+        """One socket from its first bytes to its end."""
+        ws = cast("WebSocket", connection)
+        try:
+            if ws.is_open if ws.negotiated is not None else await self._opened(ws):
+                await self._handle(ws)
+        except Exception:  # noqa: BLE001  one connection's fault is not the others'
+            _log.exception("connection_handler_failed")
+            ws.end(CloseCode.SERVER_FAULT, "internal error", self._settings.close_timeout_s)
+        finally:
+            ws.end(_NORMAL_CLOSURE, "", self._settings.close_timeout_s)
+            self.handler_tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _opened(self, ws: WebSocket) -> bool:
+        """Whether the long way led to a WebSocket; else the connection is over."""
+        try:
+            async with Deadline(self._wires.ambient, self._lobby.left_s(ws.open_by_s)):
+                await ws.handshake(self._admit, None, None)
+        except Exception:  # noqa: BLE001  no handshake in time, or a peer that went away meanwhile
+            ws.transport.abort()
+            return False
+        for said in (ws.request, ws.response):
+            if said is not None:
+                said.headers.clear()  # kept as long as the connection: some KiB that nobody reads again
+        opened = ws.is_open
+        if opened:
+            ws.begin()  # which may end it; what was said before that is heard all the same
+        else:
+            ws.transport.abort()
+        return opened
+
+    def _address(self, transport: asyncio.BaseTransport, forwarded_for: Sequence[str]) -> str:
+        """The address that a client counts under (`Door.address`)."""
+        peer = _peer(transport)
+        address = self._wires.door.address(peer, forwarded_for)
+        if forwarded_for and not self._proxy_told and address == self._wires.door.peer_address(peer):
+            self._proxy_told = True
+            _log.warning(
+                "untrusted_proxy",
+                proxy=peer,
+                hint="its X-Forwarded-For is not believed, so all clients behind it count as one address and "
+                "share one limit; if it is yours, name it in HUAHUO_TRUSTED_PROXIES",
+            )
+        return address
+
+    def _tell_refused_origin(self, origins: Sequence[str]) -> None:
+        held_back = self._wires.notices.due("origin_refused", self._wires.ambient.monotonic_s())
+        if held_back is not None:
+            _log.warning(
+                "origin_refused",
+                origin=", ".join(origins),
+                hint="if the page is yours, add its origin to HUAHUO_ORIGINS",
+                more_held_back=held_back,
+            )
+
+    async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        ws = cast("WebSocket", connection)
+        door, headers = self._wires.door, request.headers
+        address = self._address(ws.transport, headers.get_all("X-Forwarded-For"))
+        if not ws.connection_lost_waiter.done():
+            self._lobby.enter(ws, address)  # until now it counted under its proxy's address
+        response = await self._site.respond(request, address)
+        if response is not None:
+            return response
+        origins = headers.get_all("Origin")
+        if not origin_allowed(origins, headers.get_all("Host"), self._settings.origins):
+            self._tell_refused_origin(origins)
+            return ws.respond(HTTPStatus.FORBIDDEN, "this origin is not allowed\n")
+        if (
+            ws.connection_lost_waiter.done()
+        ):  # it left before it could be counted in: nobody would count it out
+            return ws.respond(HTTPStatus.BAD_REQUEST, "gone\n")
+        entry = door.enter(address)
+        if entry is Entry.REFUSED:
+            return ws.respond(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address\n")
+        ws.address = address
+        ws.over_limit = entry is Entry.OVER
+        return None
+
+    def _negotiate(self, offered: Sequence[str]) -> Negotiated:
+        return negotiate(offered, compression=self._wires.shared.compression is not None)
+
+    async def _handle(self, ws: WebSocket) -> None:
+        """A WebSocket that is open."""
+        assert ws.negotiated is not None, "the handshake chose a subprotocol"
+        self._open[ws] = None
+        try:
+            if ws.over_limit:
+                await self._turn_away(ws, CloseCode.TOO_MANY_CONNECTIONS, "too many connections")
+            elif ws.negotiated.dialect is None:
+                await self._turn_away(ws, CloseCode.UNSUPPORTED_VERSION, "no offered version is spoken here")
+            else:
+                self._open[ws] = connection_actor = Connection.open(ws, ws.negotiated.dialect, self._wires)
+                if self._draining:  # it was welcomed right before, and nobody has told it
+                    connection_actor.close(CloseCode.DRAINING, _RESTARTS)
+                await connection_actor.read()
+        finally:
+            del self._open[ws]
+
+    async def _turn_away(self, ws: WebSocket, code: CloseCode, reason: str) -> None:
+        self._wires.meter.closed(code)
+        ws.write(outgoing.goaway(code, reason))
+        ws.end(code, reason, self._settings.close_timeout_s)
+        await ws.wait_closed()
+
+
+def _close_for_restart(connection: Connection) -> None:
+    try:
+        connection.close(CloseCode.DRAINING, _RESTARTS)
+    except Exception:  # noqa: BLE001  one connection's fault is not the others'
+        _log.exception("connection_close_failed", code=int(CloseCode.DRAINING))
+
+
+def _peer(transport: asyncio.BaseTransport) -> str:
+    """The address at the other end of the socket, "" where it has none."""
+    with contextlib.suppress(TypeError, IndexError):
+        return str(transport.get_extra_info("peername")[0])
+    return ""

@@ -1,0 +1,216 @@
+"""What the port answers to plain HTTP (PROTOCOL 11): health, metrics, and small static files.
+
+`Site.respond` is asked about every request that the library parsed: None means that it wants a WebSocket.
+A response leaves in one piece and the connection closes behind it.
+"""
+
+import gzip
+import hashlib
+import math
+from collections.abc import Mapping
+from email.utils import formatdate
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Self
+
+import msgspec
+import structlog
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.port import Log
+from huahuo.transport.access.door import RequestLimit, is_loopback
+from huahuo.transport.server.metrics import CONTENT_TYPE, Metrics
+
+PATH_CHARS_MAX = 2048
+CSP = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
+    "connect-src 'self' ws: wss:; img-src 'self' data:; frame-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""For every answer that brings no policy of its own. `frame-src`: the console shows a mail in a frame."""
+
+CACHE_FOR_EVER = "public, max-age=31536000, immutable"
+CACHE_ASK_AGAIN = "no-cache"
+
+_PROBES = ("/healthz", "/readyz")
+_NO_STORE = "no-store"
+_TEXT = "text/plain; charset=utf-8"
+_COMPRESSED = ("text/", "application/javascript", "application/json", "application/wasm", "image/svg")
+
+_log = structlog.get_logger(__name__)
+
+
+class Phase(StrEnum):
+    """Whether the service takes work."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class Asset(msgspec.Struct, frozen=True):
+    """A file that is served from memory. `gzipped` is empty where compression gains nothing.
+
+    `any_origin`: pages of every origin may read it.
+    """
+
+    content_type: str
+    body: bytes
+    etag: str
+    cache: str = CACHE_ASK_AGAIN
+    gzipped: bytes = b""
+    csp: str = CSP
+    any_origin: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        content_type: str,
+        body: bytes,
+        cache: str = CACHE_ASK_AGAIN,
+        csp: str = CSP,
+        *,
+        any_origin: bool = False,
+    ) -> Self:
+        """An asset, compressed here and now where its kind compresses."""
+        small = gzip.compress(body, mtime=0) if content_type.startswith(_COMPRESSED) else body
+        etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+        gzipped = small if len(small) < len(body) else b""
+        return cls(content_type, body, etag, cache, gzipped, csp, any_origin)
+
+
+class Site:
+    """Answers GET and HEAD. `assets` maps a path to its file and may be added to while serving.
+
+    Each address may ask `requests_per_s` times a second, and four times as often at once; 0 means no
+    limit. Probes from the same machine are not counted: a storm must not make the service look dead.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        ambient: Ambient,
+        metrics: Metrics,
+        assets: Mapping[str, Asset],
+        *,
+        requests_per_s: int = 0,
+    ) -> None:
+        self._log = log
+        self._ambient = ambient
+        self._metrics = metrics
+        self._assets = assets
+        self.limit = RequestLimit(requests_per_s)
+        self.phase = Phase.STARTING
+
+    async def respond(self, request: Request, address: str) -> Response | None:
+        """The answer to a request, None for a WebSocket upgrade. `address`: see `Door.address`."""
+        if request.method == "GET" and _is_upgrade(request):
+            return None
+        wait_s = 0.0
+        if not (is_loopback(address) and request.path in _PROBES):
+            wait_s = self.limit.take(address, self._ambient.monotonic_s())
+        if wait_s > 0:
+            retry_after = [("Retry-After", str(math.ceil(wait_s)))]
+            response = self._text(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", retry_after)
+        else:
+            response = await self._answer(request)
+        if request.method == "HEAD":
+            response.body = b""  # Content-Length stays what GET would have sent
+        return response
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method not in {"GET", "HEAD"}:
+            return self._text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", [("Allow", "GET, HEAD")])
+        if len(request.path) > PATH_CHARS_MAX:
+            return self._text(HTTPStatus.REQUEST_URI_TOO_LONG, "the path is too long")
+        path = request.path.partition("?")[0]
+        match path:
+            case "/healthz":
+                return self._text(HTTPStatus.OK, "ok")
+            case "/readyz":
+                return await self._ready()
+            case "/metrics":
+                return self._response(HTTPStatus.OK, CONTENT_TYPE, self._metrics.text(), _NO_STORE)
+        asset = self._assets.get(path)
+        if asset is None:
+            return self._text(HTTPStatus.NOT_FOUND, "nothing is here")
+        return self._file(request, asset)
+
+    async def _ready(self) -> Response:
+        if self.phase is not Phase.READY:
+            return self._text(HTTPStatus.SERVICE_UNAVAILABLE, self.phase.value)
+        reason = await self._ask_log()
+        if reason is not None:
+            return self._text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+        return self._text(HTTPStatus.OK, "ready")
+
+    async def _ask_log(self) -> str | None:
+        try:
+            return await self._log.probe()
+        except Exception:  # noqa: BLE001  a probe that fails is an answer too; its text stays here
+            _log.exception("probe_failed")
+            return "the log cannot be asked"
+
+    def _file(self, request: Request, asset: Asset) -> Response:
+        extra = [("ETag", asset.etag)]
+        if asset.any_origin:
+            extra += [("Access-Control-Allow-Origin", "*"), ("Cross-Origin-Resource-Policy", "cross-origin")]
+        body = asset.body
+        if asset.gzipped:
+            extra.append(("Vary", "Accept-Encoding"))
+            if _accepts_gzip(request):
+                extra.append(("Content-Encoding", "gzip"))
+                body = asset.gzipped
+        if asset.etag in _listed(request, "If-None-Match"):
+            return self._response(
+                HTTPStatus.NOT_MODIFIED, asset.content_type, b"", asset.cache, extra, asset.csp
+            )
+        return self._response(HTTPStatus.OK, asset.content_type, body, asset.cache, extra, asset.csp)
+
+    def _text(self, status: HTTPStatus, text: str, extra: list[tuple[str, str]] | None = None) -> Response:
+        return self._response(status, _TEXT, f"{text}\n".encode(), _NO_STORE, extra or [])
+
+    def _response(
+        self,
+        status: HTTPStatus,
+        content_type: str,
+        body: bytes,
+        cache: str,
+        extra: list[tuple[str, str]] | None = None,
+        csp: str = CSP,
+    ) -> Response:
+        # A 304 has no body, and the length it may name is the one that a 200 would have had.
+        length = [] if status is HTTPStatus.NOT_MODIFIED else [("Content-Length", str(len(body)))]
+        headers = Headers(
+            [
+                ("Date", formatdate(self._ambient.now_ms() / 1000, usegmt=True)),
+                ("Connection", "close"),
+                *length,
+                ("Content-Type", content_type),
+                ("Cache-Control", cache),
+                ("Content-Security-Policy", csp),
+                ("X-Content-Type-Options", "nosniff"),
+                ("Referrer-Policy", "no-referrer"),
+                *(extra or []),
+            ]
+        )
+        return Response(status.value, status.phrase, headers, body)
+
+
+def _is_upgrade(request: Request) -> bool:
+    return "websocket" in (name.lower() for name in _listed(request, "Upgrade"))
+
+
+def _accepts_gzip(request: Request) -> bool:
+    for item in _listed(request, "Accept-Encoding"):
+        coding, _, weight = item.lower().replace(" ", "").partition(";")
+        if coding == "gzip":
+            return weight not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
+
+
+def _listed(request: Request, header: str) -> list[str]:
+    """The items of a comma-separated header, also where it came several times."""
+    return [item.strip() for value in request.headers.get_all(header) for item in value.split(",")]

@@ -1,0 +1,324 @@
+"""The library's server connection, with fast ways to write and to read, and an end that cannot hang.
+
+Frames that are complete already go straight to the transport: `websockets` would build each again for
+every connection. That is sound while the state is OPEN and no fragmented message is under way, and
+nothing here sends fragments. In the other direction a client says little but acks: bytes that are
+exactly one short text frame are offered to the listener at once, as is the first message, and only what
+it does not take goes the library's way, to wait for its turn.
+
+The library's own `close()` waits for a peer that may never read; here every close has a deadline
+after which the transport is aborted, whoever began it.
+"""
+
+import asyncio
+from http import HTTPStatus
+from types import GeneratorType
+from typing import Any, Protocol, cast
+
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidMessage
+from websockets.frames import PONG, Frame
+from websockets.http11 import Response
+from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
+from websockets.protocol import Protocol as WebSocketProtocol
+from websockets.streams import StreamReader
+
+from huahuo.transport.protocol.dialects import Negotiated
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.opening import OpeningProtocol
+
+_LOW_WATER = 4  # resume when a quarter of the bound is left
+_METHOD_BYTES_MAX = 16
+_SHORT_HEAD_BYTES = 6
+_SHORT_BYTES_MAX = 125
+_LONGER_HEAD_BYTES = 8
+_FIRST_BYTES_MAX = 4096
+_FINAL_TEXT = 0x81
+_MASKED = 0x80
+_AT_EOF = StreamReader.at_eof.__code__
+"""Where the library's parser stands while nothing of a frame has come."""
+_REPLIES_WAITING_MAX = 4
+"""A peer that does not read what it asks for (replies, pongs) is cut off at so many largest replies."""
+
+
+def _refusal(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> bytes:
+    body = f"{text}\n".encode()
+    fixed = [
+        ("Connection", "close"),
+        ("Content-Length", str(len(body))),
+        ("Content-Type", "text/plain; charset=utf-8"),
+    ]
+    return Response(status.value, status.phrase, Headers([*fixed, *headers]), body).serialize()
+
+
+_BAD_REQUEST = _refusal(HTTPStatus.BAD_REQUEST, "not a request that is understood here")
+_METHOD_NOT_ALLOWED = _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", ("Allow", "GET, HEAD"))
+
+
+def short_text(data: bytes) -> bytes | None:
+    """The payload if `data` is exactly one masked, unfragmented text frame of at most 125 bytes.
+
+    RFC 6455, 5.2 and 5.3: two bytes, the mask of four, the payload.
+    """
+    size = len(data) - _SHORT_HEAD_BYTES
+    if size < 1 or size > _SHORT_BYTES_MAX or data[0] != _FINAL_TEXT or data[1] != _MASKED | size:
+        return None
+    return _unmasked(data[2:_SHORT_HEAD_BYTES], data[_SHORT_HEAD_BYTES:])
+
+
+def first_text(data: bytes) -> bytes | None:
+    """As `short_text`, for a payload of 126 bytes to 4 KiB, whose length takes two bytes more: a sign-in."""
+    size = len(data) - _LONGER_HEAD_BYTES
+    if not _SHORT_BYTES_MAX < size <= _FIRST_BYTES_MAX or data[:4] != b"\x81\xfe%b" % size.to_bytes(2):
+        return None
+    return _unmasked(data[4:_LONGER_HEAD_BYTES], data[_LONGER_HEAD_BYTES:])
+
+
+def _unmasked(mask: bytes, payload: bytes) -> bytes:
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
+
+
+type _Generator = GeneratorType[None, None, object]
+
+
+def _between_frames(protocol: WebSocketProtocol) -> bool:
+    """Whether the library has read every frame to its end.
+
+    An empty buffer does not tell: the parser may have the head of a frame and wait for its rest.
+    """
+    waits_in = cast("_Generator", protocol.parser)
+    while waits_in.gi_yieldfrom is not None:
+        waits_in = cast("_Generator", waits_in.gi_yieldfrom)
+    return waits_in.gi_code is _AT_EOF
+
+
+class Listener(Protocol):
+    """Who is told what happens on a socket."""
+
+    def took(self, text: bytes) -> bool:
+        """A short message came while the library holds none half-read: False if it must wait its turn."""
+        ...
+
+    def began(self, text: bytes) -> bool:
+        """The first message came, nothing before it: False if it must wait its turn."""
+        ...
+
+    def ponged(self) -> None:
+        """A pong came."""
+        ...
+
+    def drained(self) -> None:
+        """The write buffer has room again."""
+        ...
+
+    def disconnected(self) -> None:
+        """TCP is gone; messages that came before may still wait to be read."""
+        ...
+
+
+class Owner(Protocol):
+    """Who counts sockets: the server."""
+
+    def connected(self, socket: "WebSocket") -> None:
+        """TCP is connected; the handshake follows."""
+        ...
+
+    def authenticated(self, socket: "WebSocket") -> None:
+        """A token was accepted, perhaps not for the first time."""
+        ...
+
+    def disconnected(self, socket: "WebSocket") -> None:
+        """TCP is gone."""
+        ...
+
+
+class WebSocket(ServerConnection):
+    """See the module. `address` is set once it was counted, `negotiated` by the handshake.
+
+    `open_by_s`: when the handshake must be done, on the lobby's clock. Slots, because instances share the
+    names of only some thirty attributes, which the library's own use up: 1.4 KB a connection.
+    """
+
+    __slots__ = (
+        "_abort", "_beginning", "_half_closed", "_head_bytes", "_owner", "_reading_paused", "_settings",
+        "_untouched", "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.listener: Listener | None = None
+        self.address = ""
+        self.over_limit = False
+        self.negotiated: Negotiated | None = None
+        self.open_by_s = 0.0
+        self._owner = owner
+        self._settings = settings
+        self._abort: asyncio.TimerHandle | None = None
+        self._beginning = b""
+        self._head_bytes = 0
+        self._half_closed = False  # the client sent its last byte before its request was answered
+        self._reading_paused = False  # until the request is answered
+        self._whole = False  # the library holds no part of a frame, nor of a message
+        self._untouched = True  # the library was given nothing yet
+
+    def has_room(self) -> bool:
+        """Whether frames may be written without filling the buffer beyond its bound.
+
+        The transport pauses us where a write left too much behind; uvloop at the end of the turn.
+        """
+        return not self.paused and self.protocol.state is OPEN
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything may be written at all."""
+        return self.protocol.state is OPEN
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What lies in the write buffer."""
+        return self.transport.get_write_buffer_size()
+
+    def trust(self) -> None:
+        """The client authenticated: from the next frame on its messages may have their full size."""
+        self.protocol.max_message_size = self._settings.message_bytes_max
+        self._owner.authenticated(self)
+
+    def bound_buffer(self, bytes_max: int) -> None:
+        """Set the bound of the write buffer."""
+        self.transport.set_write_buffer_limits(bytes_max, bytes_max // _LOW_WATER)
+
+    def write(self, frame: bytes) -> None:
+        """Write a complete frame, or nothing if the connection is no longer open."""
+        if self.protocol.state is OPEN:
+            self.transport.write(frame)
+            if self.paused:
+                self._cut_off_a_hoarder()
+
+    def begin(self) -> None:
+        """The upgrade was accepted: read what came behind the request."""
+        self._resume_reading()
+        self.data_received(b"")
+        if self._half_closed:
+            super().eof_received()
+            self.transport.close()
+
+    def end(self, code: int, reason: str, deadline_s: float) -> None:
+        """Send a close frame, and abort the transport if the peer has not finished by the deadline."""
+        if self.protocol.state is OPEN:
+            self.protocol.send_close(code, reason)
+            self.send_data()
+        self.abort_within(deadline_s)
+
+    def abort_within(self, deadline_s: float) -> None:
+        """Abort the transport after a while, unless it ends before."""
+        if self._abort is None and not self.connection_lost_waiter.done():
+            self._abort = self.loop.call_later(deadline_s, self.transport.abort)
+
+    # What the event loop and the library call -------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP is connected."""
+        super().connection_made(transport)
+        self._owner.connected(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """TCP is gone."""
+        if self._abort is not None:
+            self._abort.cancel()
+            self._abort = None
+        super().connection_lost(exc)
+        if self.listener is not None:
+            self.listener.disconnected()
+        self._owner.disconnected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        listener = self.listener
+        if listener is not None and self.protocol.state is OPEN:
+            if self._whole:
+                text = short_text(data)
+                if text is not None and listener.took(text):
+                    return
+            elif self._untouched:
+                text = first_text(data)
+                if text is not None and listener.began(text):
+                    self._untouched, self._whole = False, True
+                    return
+        self._untouched = False
+        if self.request is None:
+            self._head_bytes += len(data)
+            if len(self._beginning) < _METHOD_BYTES_MAX:
+                self._beginning += data[:_METHOD_BYTES_MAX]
+        super().data_received(data)
+        protocol = self.protocol
+        if protocol.state is CONNECTING:
+            self._bound_what_waits()
+        self._whole = protocol.current_size is None and _between_frames(protocol)
+        if protocol.state is CLOSING:
+            # The library answered a close or a breach of protocol, and would wait for ever.
+            self.abort_within(self._settings.close_timeout_s)
+        elif self.paused:
+            self._cut_off_a_hoarder()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # as `asyncio.Protocol` has it
+        """The client sends no more. True keeps the socket open for the answer to its request."""
+        if self.protocol.state is CONNECTING and self.request is not None:
+            self._half_closed = True
+            if self.protocol.eof_sent:
+                self.transport.close()
+            return True
+        super().eof_received()
+        return None
+
+    def send_data(self) -> None:
+        """The library has something to send, or wants to close.
+
+        A request that it cannot read (one with a body, or none at all) it would close in silence.
+        """
+        fault = self.protocol.handshake_exc
+        if self._beginning and isinstance(fault, InvalidMessage) and not self.protocol.reader.eof:
+            method = self._beginning.partition(b" ")[0]
+            allowed = method in (b"GET", b"HEAD") or not method.isalpha()
+            self.transport.write(_BAD_REQUEST if allowed else _METHOD_NOT_ALLOWED)
+            self._beginning = b""  # said once
+        super().send_data()
+        if self.protocol.eof_sent and self.protocol.state is CONNECTING:
+            self._resume_reading()  # and throw away: unread bytes would turn the end into a reset
+            if self._half_closed:
+                self.transport.close()
+
+    def process_event(self, event: Event) -> None:
+        """The library read a request or a frame."""
+        super().process_event(event)
+        if self.listener is not None and isinstance(event, Frame) and event.opcode is PONG:
+            self.listener.ponged()
+
+    def resume_writing(self) -> None:
+        """The transport has room again."""
+        super().resume_writing()
+        if self.listener is not None:
+            self.listener.drained()
+
+    def _bound_what_waits(self) -> None:
+        """Refuse a request that goes on for too long; read no further behind one until it is answered."""
+        protocol = cast("OpeningProtocol", self.protocol)
+        bytes_max = self._settings.unauthenticated_bytes_max
+        if self.request is None:
+            if self._head_bytes > bytes_max and protocol.handshake_exc is None:
+                protocol.refuse_head(bytes_max)
+                self.send_data()
+        elif protocol.waiting_bytes > bytes_max and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resume_reading()
+
+    def _cut_off_a_hoarder(self) -> None:
+        if self.transport.get_write_buffer_size() > _REPLIES_WAITING_MAX * self._settings.reply_bytes_max:
+            self.transport.abort()

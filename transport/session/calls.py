@@ -1,0 +1,59 @@
+"""From a message to a call: who asks, under which id, with which content (PROTOCOL 6). Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from huahuo.eventstore.model import CommandKey
+from huahuo.transport.access.principal import Principal
+from huahuo.transport.commands.api import Call, CommandSpec, Refusal, error_reply
+from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.incoming import Invalid, Parsed
+from huahuo.transport.session.outputs import Execute, Record
+
+
+class Calls:
+    """The calls of one session: numbers those without an id and counts those without an answer."""
+
+    __slots__ = ("_fingerprint_key", "_made", "_session", "_specs", "outstanding")
+
+    def __init__(self, session: str, specs: Mapping[str, CommandSpec], fingerprint_key: bytes) -> None:
+        self._session = session
+        self._specs = specs
+        self._fingerprint_key = fingerprint_key
+        self._made = 0
+        self.outstanding = 0
+
+    def make(self, parsed: Parsed, principal: Principal, client: str) -> Execute | Record | Invalid:
+        """What to do for a message. It counts as outstanding unless it is `Invalid`.
+
+        A command with an id whose fields do not fit is refused by its record, like any other final
+        answer: the same id gets the same refusal, and cannot be used for something else.
+        """
+        spec = self._specs.get(parsed.action)
+        if spec is None:
+            return Invalid(ErrorCode.UNKNOWN_ACTION, "未知的操作", id=parsed.id)
+        params: Any = incoming.convert(parsed, spec.params)
+        key, fingerprint = None, b""
+        if parsed.id is not None and not spec.query:
+            key = CommandKey(principal.name, client or self._session, parsed.id)
+            fingerprint = incoming.fingerprint(parsed.fields, self._fingerprint_key)
+        refused = isinstance(params, Invalid)
+        if refused and key is None:
+            invalid: Invalid = params
+            return invalid
+        self._made += 1
+        self.outstanding += 1
+        call: Call[Any] = Call(
+            principal=principal,
+            session=self._session,
+            action=parsed.action,
+            params=None if refused else params,
+            command_id=parsed.id or f"{self._session}#{self._made}",
+            key=key,
+            fingerprint=fingerprint,
+        )
+        if refused:
+            refusal = Refusal(params.code, params.message, params.details)
+            return Record(call, error_reply(refusal), parsed.id)
+        return Execute(call, spec, parsed.id)

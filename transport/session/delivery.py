@@ -1,0 +1,317 @@
+"""What one connection still has to be sent, stream by stream and in turns (PROTOCOL 4, 5). Pure.
+
+A subscription is a cursor. It is *ready* while the log is ahead of it; ready ones take turns, a run
+each, so that a busy stream starves no other. It is not ready while one of three things is awaited:
+
+* a snapshot that must come before its events (`waiting`),
+* a page from the store (`reading`),
+* the reply to a command of this connection whose event is next (`held`): a reply comes before every
+  event that its command caused.
+
+`next_read` says whose turn it is, `took` makes frames of what was read for it. As good as always a
+subscription has nothing to catch up with when events come: `take` is the short way for that case.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from huahuo.eventstore.core.chain import check_of
+from huahuo.eventstore.model import LOG_STREAM, Head, Joined, StoredEvent
+from huahuo.transport.protocol.frames import FrameCache, Framer, kind_of
+from huahuo.transport.protocol.window import Flow, Window
+from huahuo.transport.session import outgoing
+
+type Cause = tuple[str, str]
+"""(principal, command id), as written on the events that a command causes."""
+
+
+class LogView(Protocol):
+    """What is known of the log from memory."""
+
+    @property
+    def log_id(self) -> str:
+        """See `huahuo.eventstore.port.Log`."""
+        ...
+
+    def head(self, stream: str) -> Head:
+        """See `huahuo.eventstore.port.Log`."""
+        ...
+
+
+class RunLike(Protocol):
+    """A piece of a stream as `huahuo.replay.live.feed.Feed` reads it."""
+
+    @property
+    def after(self) -> int:
+        """The cursor it was read for."""
+        ...
+
+    @property
+    def events(self) -> tuple[StoredEvent, ...]:
+        """The events right behind `after`."""
+        ...
+
+    @property
+    def joined(self) -> Joined | None:
+        """Their bodies, in place of `events`: given only where `Delivery.joins`."""
+        ...
+
+    @property
+    def skipped_to(self) -> int:
+        """Everything up to here was compacted away (0: nothing was)."""
+        ...
+
+
+class Subscription:
+    """A cursor in one stream. A new position is a new object: answers to the old one are dropped."""
+
+    __slots__ = ("apart", "flow", "held", "reading", "stream", "told_live", "waiting")
+
+    def __init__(self, stream: str, after: int, peak: int, *, waiting: bool) -> None:
+        self.stream = stream
+        self.flow = Flow(after, peak)
+        self.waiting = waiting
+        self.reading = False
+        self.apart = False  # a joined page could not be used: the next one comes event by event
+        self.held: Cause | None = None
+        self.told_live = False
+
+
+class Delivery:
+    """See the module.
+
+    `batched` connections are bounded by the window; for others the write buffer is the only bound
+    and acks merely tell what was processed. `framer`: how runs become frames, if not as text.
+    """
+
+    __slots__ = (
+        "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "_ready",
+        "batched", "framer", "kind", "subs", "window",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        log: LogView,
+        frames: FrameCache,
+        *,
+        batched: bool,
+        window: int,
+        past_max: int,
+        framer: Framer | None = None,
+    ) -> None:
+        self._log = log
+        self._frames = frames
+        self.batched = batched
+        self.framer = framer
+        self.kind = kind_of(batch=batched, framer=framer)
+        self._past_max = past_max
+        self._past: dict[str, int] = {}
+        self._pending: dict[Cause, int] = {}
+        self._ready: dict[str, Subscription] = {}
+        self._lag_at_s: float | None = None
+        self.subs: dict[str, Subscription] = {}
+        self.window = Window(window)
+
+    def add(self, stream: str, after: int, *, waiting: bool) -> Subscription:
+        """Subscribe, or move a subscription. The reader starts with `begin`, or after `snapshot`."""
+        self.drop(stream)
+        sub = Subscription(stream, after, self._past.pop(stream, 0), waiting=waiting)
+        self.subs[stream] = sub
+        return sub
+
+    def drop(self, stream: str) -> bool:
+        """End a subscription. What was sent may still be acked."""
+        sub = self.subs.pop(stream, None)
+        if sub is None:
+            return False
+        self._ready.pop(stream, None)
+        self.window.dropped(sub.flow)
+        self._past[stream] = sub.flow.peak
+        if len(self._past) > self._past_max:
+            del self._past[next(iter(self._past))]
+        return True
+
+    def begin(self, sub: Subscription) -> list[bytes]:
+        """Start reading: `live` if there is nothing to catch up with."""
+        sub.waiting = False
+        if self._log.head(sub.stream).seq > sub.flow.sent:
+            self._ready[sub.stream] = sub
+            return []
+        return self._live(sub)
+
+    def place(self, sub: Subscription, seq: int) -> None:
+        """The client holds a state after event `seq`: go on from there."""
+        sub.flow = Flow(seq, sub.flow.peak)
+
+    def wake(self, stream: str) -> None:
+        """The stream's head moved."""
+        sub = self.subs.get(stream)
+        if sub is not None and not sub.waiting and not sub.reading and sub.held is None:
+            self._ready[stream] = sub
+
+    def take(self, stream: str, first: int, count: int, now_s: float) -> bool:
+        """Count `count` new events, from `first` on, as sent: the caller has their frame and writes it.
+
+        False, and nothing has changed, where anything else has to be sent before or in between, or
+        where the window has no room for all of them: then `wake` is the way.
+        """
+        sub = self.subs.get(stream)
+        if sub is None or self._ready or self._pending or not sub.told_live or sub.reading or sub.waiting:
+            return False
+        flow, window = sub.flow, self.window
+        if flow.sent != first - 1:
+            return False
+        if not self.batched:
+            window.skipped(flow, first - 1 + count)  # nothing is owed for it
+        elif window.size - window.outstanding < count:
+            return False
+        else:
+            window.sent(flow, first - 1 + count, now_s)
+        return True
+
+    @property
+    def backlog(self) -> bool:
+        """Whether anything is ready to be read."""
+        return bool(self._ready)
+
+    def next_read(self) -> Subscription | None:
+        """Whose turn it is to read behind its `flow.sent`; None if nobody may."""
+        if not self._ready or (self.batched and self.window.credit <= 0):
+            return None
+        return self._ready.pop(next(iter(self._ready)))
+
+    def park(self, sub: Subscription) -> None:
+        """Its events must be fetched; it has no turn until `took` or `unpark`."""
+        sub.reading = True
+
+    def joins(self, sub: Subscription) -> bool:
+        """Whether nobody needs to see its events one by one, so that their joined bodies will do.
+
+        Where that has changed when they come, they are read again: the reply to a command must come
+        before its events, and joined bodies do not tell whose they are.
+        """
+        return self.batched and sub.stream != LOG_STREAM and not sub.apart and not self._pending
+
+    def unpark(self, sub: Subscription) -> None:
+        """The fetch failed: let it have its turn again."""
+        sub.reading = False
+        if self.subs.get(sub.stream) is sub:
+            self.wake(sub.stream)
+
+    def took(self, sub: Subscription, run: RunLike, now_s: float) -> list[bytes]:
+        """Frames for what was read for `sub`; empty if it has moved on meanwhile."""
+        sub.reading = False
+        flow = sub.flow
+        if self.subs.get(sub.stream) is not sub or run.after != flow.sent:
+            return []
+        frames: list[bytes] = []
+        if run.skipped_to:
+            frames.append(
+                outgoing.message(
+                    type="skipped",
+                    stream=sub.stream,
+                    seq=flow.sent + 1,
+                    to=run.skipped_to,
+                    reason="compacted",
+                )
+            )
+            self.window.skipped(flow, run.skipped_to)
+        elif run.joined is not None:
+            frames += self._joined(sub, run.joined, now_s)
+        elif run.events:
+            sub.apart = False
+            count = self._permitted(sub, run.events)
+            if count:
+                events = run.events if count == len(run.events) else run.events[:count]
+                framed = self._frames.run(
+                    sub.stream, flow.sent + 1, events, batch=self.batched, framer=self.framer
+                )
+                frames.append(framed.data)
+                self._sent(flow, flow.sent + framed.count, now_s)
+        if sub.held is not None:
+            return frames
+        if self._log.head(sub.stream).seq > flow.sent:
+            self._ready[sub.stream] = sub
+        elif not sub.told_live:
+            frames += self._live(sub)
+        return frames
+
+    def may_ack(self, stream: str, seq: int) -> bool:
+        """Whether `stream` was ever sent up to `seq`."""
+        sub = self.subs.get(stream)
+        return seq <= (self._past.get(stream, -1) if sub is None else sub.flow.peak)
+
+    def ack(self, stream: str, seq: int, now_s: float) -> bool:
+        """The client processed `stream` up to `seq`. False: that was never sent."""
+        if not self.may_ack(stream, seq):
+            return False
+        sub = self.subs.get(stream)
+        if sub is not None:
+            self.window.acked(sub.flow, seq, now_s)
+        return True
+
+    def lag(self, now_s: float, interval_s: float) -> bytes | None:
+        """A `lag` message if the window is used up while the log goes on, not too often."""
+        if not self._ready or not self.batched or self.window.credit > 0:
+            return None
+        if self._lag_at_s is not None and now_s < self._lag_at_s + interval_s:
+            return None
+        sub = next(iter(self._ready.values()))
+        behind = self._log.head(sub.stream).seq - sub.flow.sent
+        if behind <= 0:
+            return None
+        self._lag_at_s = now_s
+        return outgoing.message(type="lag", stream=sub.stream, behind=behind)
+
+    def expect(self, cause: Cause) -> None:
+        """A command of this connection runs: its events wait for its reply."""
+        self._pending[cause] = self._pending.get(cause, 0) + 1
+
+    def answered(self, cause: Cause) -> None:
+        """Its reply is sent: what waited for it may go."""
+        if self._pending[cause] > 1:
+            self._pending[cause] -= 1
+            return
+        del self._pending[cause]
+        for sub in self.subs.values():
+            if sub.held == cause:
+                sub.held = None
+                self._ready[sub.stream] = sub
+
+    def cursors(self) -> Mapping[str, int]:
+        """The last seq sent, per stream."""
+        return {stream: sub.flow.sent for stream, sub in self.subs.items()}
+
+    def _permitted(self, sub: Subscription, events: Sequence[StoredEvent]) -> int:
+        """How many of `events` may be sent now; sets `held` where a reply must come first."""
+        count = min(len(events), self.window.credit) if self.batched else len(events)
+        if self._pending:
+            for index in range(count):
+                cause = (events[index].principal, events[index].command_id)
+                if cause in self._pending:
+                    sub.held = cause
+                    return index
+        return count
+
+    def _joined(self, sub: Subscription, joined: Joined, now_s: float) -> list[bytes]:
+        """The frame of a joined page, none if it may not be sent as a whole."""
+        if not self._pending and joined.count <= self.window.credit:
+            framed = self._frames.joined(sub.stream, joined, framer=self.framer)
+            if framed is not None:
+                self._sent(sub.flow, sub.flow.sent + framed.count, now_s)
+                return [framed.data]
+        sub.apart = True
+        return []
+
+    def _sent(self, flow: Flow, to: int, now_s: float) -> None:
+        if self.batched:
+            self.window.sent(flow, to, now_s)
+        else:
+            self.window.skipped(flow, to)  # nothing is owed for it
+
+    def _live(self, sub: Subscription) -> list[bytes]:
+        sub.told_live = True
+        head, check = self._log.head(sub.stream), None
+        if self.batched and head.link and head.seq == sub.flow.sent:
+            check = check_of(head.link)
+        return [outgoing.message(type="live", stream=sub.stream, seq=sub.flow.sent, check=check)]

@@ -1,0 +1,60 @@
+"""Deadlines of one connection: who is late, and with what (PROTOCOL 3, 5). Pure."""
+
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.dialects import Dialect
+from huahuo.transport.protocol.limits import TransportSettings
+
+
+class Liveness:
+    """Compares the moments that matter with now."""
+
+    __slots__ = ("_dialect", "_heard_s", "_opened_s", "_ping_at_s", "_settings", "_warned")
+
+    def __init__(self, settings: TransportSettings, dialect: Dialect, now_s: float) -> None:
+        self._settings = settings
+        self._dialect = dialect
+        self._opened_s = now_s
+        self._heard_s = now_s
+        self._ping_at_s = now_s + settings.heartbeat_s
+        self._warned = False
+
+    def heard(self, now_s: float) -> None:
+        """A message or a pong came."""
+        self._heard_s = now_s
+
+    def wake_up(self, now_s: float) -> None:
+        """The process runs again after a sleep: ping at once, and wait a heartbeat for the answer."""
+        self._ping_at_s = now_s
+        spared_s = (self._dialect.silent_heartbeats - 1) * self._settings.heartbeat_s
+        self._heard_s = max(self._heard_s, now_s - spared_s)
+
+    def renewed(self) -> None:
+        """Another token holds now: its end is warned of again."""
+        self._warned = False
+
+    def overdue(
+        self, now_s: float, *, connected: bool, unacked_since_s: float | None
+    ) -> tuple[CloseCode, str] | None:
+        """Why the connection must end now. `connected`: nobody has tried to authenticate yet."""
+        settings = self._settings
+        if connected and now_s >= self._opened_s + settings.auth_timeout_s:
+            return CloseCode.AUTH_TIMEOUT, "no authentication in time"
+        if now_s > self._heard_s + self._dialect.silent_heartbeats * settings.heartbeat_s:
+            return CloseCode.SILENT, "nothing was heard from the client"
+        if unacked_since_s is not None and now_s >= unacked_since_s + settings.ack_timeout_s:
+            return CloseCode.TOO_SLOW, "no ack for too long"
+        return None
+
+    def warning_due(self, left_ms: int) -> bool:
+        """Whether the token's end must be announced. True once for a token."""
+        if self._warned or left_ms > self._settings.token_warning_s * 1000:
+            return False
+        self._warned = True
+        return True
+
+    def ping_due(self, now_s: float) -> bool:
+        """Whether it is time for a ping. True once in `heartbeat_s`."""
+        if now_s < self._ping_at_s:
+            return False
+        self._ping_at_s = now_s + self._settings.heartbeat_s
+        return True

@@ -1,0 +1,118 @@
+"""The protocol's own messages from server to client. Pure.
+
+They are complete text frames, but for those that may be compressed: replies and snapshots are JSON.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from huahuo.eventstore.core.chain import check_of
+from huahuo.eventstore.model import Head
+from huahuo.transport.access.principal import Principal
+from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.commands.api import Reply
+from huahuo.transport.protocol.codes import CLOSES, CloseCode, ErrorCode
+from huahuo.transport.protocol.frames import spliced, text_frame
+from huahuo.transport.protocol.incoming import Invalid
+from huahuo.transport.protocol.parts import ONLY, Part
+from huahuo.transport.protocol.place import Outcome, Place
+
+_encode = msgspec.json.encode
+
+
+def message(**fields: object) -> bytes:
+    """A frame of these members; `None` members are left out."""
+    return text_frame(_encode({name: value for name, value in fields.items() if value is not None}))
+
+
+def timestamp(ms: int) -> str:
+    """`ms` since 1970 as RFC 3339 UTC; milliseconds only where there are some."""
+    moment = datetime.fromtimestamp(ms / 1000, UTC).replace(tzinfo=None)
+    return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds") + "Z"
+
+
+def placed(place: Place, head: Head) -> dict[str, object]:
+    """A stream's entry in `authentication_result`, and the middle of `subscribed`."""
+    if place.outcome is Outcome.DENIED:
+        return {"outcome": place.outcome}
+    return {"outcome": place.outcome, "after": place.after, "first": head.first, "head": head.seq}
+
+
+def authenticated(
+    verified: Verified,
+    *,
+    session: str,
+    log: str,
+    heartbeat_s: float,
+    window: int | None,
+    streams: Mapping[str, Mapping[str, object]],
+    dictionary: Mapping[str, object] | None,
+) -> bytes:
+    """A successful `authentication_result`; `window` None where there is none (classic)."""
+    return message(
+        type="authentication_result",
+        success=True,
+        message="认证成功",
+        session=session,
+        log=log,
+        user=_user(verified.principal),
+        expires_at=timestamp(verified.expires_at_ms),
+        heartbeat_s=int(heartbeat_s) if heartbeat_s == int(heartbeat_s) else heartbeat_s,
+        window=window,
+        dictionary=dictionary,
+        streams=streams,
+    )
+
+
+def authentication_failed(failure: AuthFailure) -> bytes:
+    """A failed `authentication_result`."""
+    return message(type="authentication_result", success=False, code=failure.code, message=failure.message)
+
+
+def error(code: ErrorCode, text: str, *, details: str = "", request_id: str | None = None) -> bytes:
+    """An `error` message."""
+    return message(type="error", id=request_id, code=code, message=text, details=details or None)
+
+
+def refusal(invalid: Invalid) -> bytes:
+    """The `error` message for a client's message that is refused."""
+    return error(invalid.code, invalid.message, details=invalid.details, request_id=invalid.id)
+
+
+def reply(answer: Reply, request_id: str | None, part: Part = ONLY) -> bytes:
+    """A reply as JSON: its body with `id`, `at` and `duplicate` added, and its place among the parts."""
+    extra: dict[str, object] = {}
+    if request_id is not None:
+        extra["id"] = request_id
+    if answer.at is not None:
+        extra["at"] = {"stream": answer.at[0], "seq": answer.at[1]}
+    if answer.duplicate:
+        extra["duplicate"] = True
+    tail = b",".join(members for members in (_encode(extra)[1:-1], part.members) if members)
+    return spliced(answer.body, tail) if tail else answer.body
+
+
+def snapshot(stream: str, seq: int, state: bytes, link: bytes = b"", part: Part = ONLY) -> bytes:
+    """A `snapshot`, or a part of one, as JSON; `state` is a JSON object. Without a `link` it has no check."""
+    check = b'"check":"%b",' % check_of(link).encode() if link else b""
+    place = part.members and part.members + b","
+    head = b'{"type":"snapshot","stream":%b,"seq":%d,%b%b"state":' % (_encode(stream), seq, check, place)
+    return b"%b%b}" % (head, state)
+
+
+def goaway(code: CloseCode, reason: str) -> bytes:
+    """What is said before every close; `retry_s` where coming back is the answer."""
+    fact = CLOSES.get(code)
+    retry_s: Sequence[float] | None = fact.retry_s if fact else None
+    return message(type="goaway", code=int(code), reason=reason, retry_s=retry_s)
+
+
+def _user(principal: Principal) -> dict[str, object]:
+    return {
+        "user_id": principal.user_id,
+        "username": principal.username,
+        "is_admin": principal.is_admin,
+        "groups": principal.groups,
+    }

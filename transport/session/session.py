@@ -1,0 +1,486 @@
+"""The server's side of one connection, without I/O (PROTOCOL 3 to 6, 8, 10). Pure.
+
+Inputs are method calls that say what happened and when; outputs are values that say what to do, in
+order. `bytes` among them are complete WebSocket frames to write. Nothing here waits, reads a clock or
+knows a socket, so a test, a simulator and the real connection drive the same object.
+
+There is one machine, `STATES`. It sees few events, since most messages change no state:
+
+    CONNECTED    nobody yet. Only `authenticate` and heartbeats are heard; ends after 10 s.
+    VERIFYING    a token is being looked at (the answer may be held back), then the log's links that
+                 the client's checks are compared with. The shell hands in no further message before
+                 `verdict` and `looked_up`: what was sent behind `authenticate` comes after it.
+    OPEN         authenticated: subscriptions, acks, commands; events flow.
+    REFRESHING   as OPEN, while another token is looked at. Events flow on.
+    CLOSED       goaway was said. Whatever happens now changes nothing and is answered by nothing.
+
+How the parts are divided: `messages` decides what a message is, `readers` who may read what and from
+where, `delivery` what is sent next, `calls` what a command is, `liveness` who is late; this module
+decides what follows from what.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import partial
+from typing import NamedTuple
+
+from huahuo.transport.access.principal import Principal
+from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.commands.api import Reply
+from huahuo.transport.protocol import frames, incoming
+from huahuo.transport.protocol.codes import AUTH_CLOSES, AuthCode, CloseCode, ErrorCode
+from huahuo.transport.protocol.dialects import Dialect
+from huahuo.transport.protocol.incoming import Invalid, Parsed
+from huahuo.transport.protocol.parts import ONLY, Part
+from huahuo.transport.protocol.token_bucket import TokenBucket
+from huahuo.transport.session import outgoing
+from huahuo.transport.session.calls import Calls
+from huahuo.transport.session.delivery import Delivery, RunLike, Subscription
+from huahuo.transport.session.liveness import Liveness
+from huahuo.transport.session.outputs import Acked, Close, Execute, LookUp, Now, Output, Record, Verify
+from huahuo.transport.session.shared import Shared
+from huahuo.transport.session.subscriptions import Links, Readers
+
+
+class State(Enum):
+    """See the module."""
+
+    CONNECTED = "connected"
+    VERIFYING = "verifying"
+    OPEN = "open"
+    REFRESHING = "refreshing"
+    CLOSED = "closed"
+
+
+STATES: Mapping[State, Mapping[str, State]] = {
+    State.CONNECTED: {"authenticate": State.VERIFYING, "close": State.CLOSED},
+    State.VERIFYING: {"accepted": State.OPEN, "close": State.CLOSED},
+    State.OPEN: {"authenticate": State.REFRESHING, "close": State.CLOSED},
+    State.REFRESHING: {"accepted": State.OPEN, "close": State.CLOSED},
+    State.CLOSED: {"close": State.CLOSED},
+}
+"""State, what happened, next state. Anything else is a fault of the shell."""
+
+_AUTHENTICATED = (State.OPEN, State.REFRESHING)
+LONG_BYTES = 32 << 10
+"""Compressing this much takes a tenth of a millisecond; more of it is done elsewhere."""
+_STRIKES = 10
+"""How many times the burst may be refused, above the rate, before the connection is closed."""
+
+
+class FrameKind(NamedTuple):
+    """Whether a snapshot's frame may be compressed, carries a check, and holds a part where it is long."""
+
+    compressed: bool
+    checked: bool
+    in_parts: bool
+
+
+class Session:
+    """See the module. One per connection."""
+
+    __slots__ = (
+        "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_go_on", "_liveness",
+        "_readers", "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts",
+    )  # fmt: skip
+
+    def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now) -> None:
+        settings = shared.settings
+        self.id = session_id
+        self._shared = shared
+        self._dialect = dialect
+        self._state: State = State.CONNECTED
+        self._liveness = Liveness(settings, dialect, now.s)
+        self._verified: Verified | None = None
+        self._asked: tuple[incoming.Authenticate, str | None] | None = None
+        self._go_on: Callable[[Links, Now], list[Output]] | None = None  # once links are looked up
+        self._client = ""
+        self.parts = False
+        """Whether long messages may come in parts."""
+        self._compression = shared.compression if dialect.compressed else None
+        self._calls = Calls(session_id, shared.commands, shared.fingerprint_key)
+        rate, burst = settings.messages_per_s, settings.messages_burst
+        self._bucket = TokenBucket(rate, burst, now.s)
+        self._strikes = TokenBucket(rate, _STRIKES * burst, now.s)
+        self.delivery = Delivery(
+            shared.log,
+            shared.frames,
+            batched=dialect.batched,
+            window=settings.window,
+            past_max=settings.subscriptions_max,
+            framer=self._compression,
+        )
+        self._readers = Readers(shared, self.delivery, self._compression)
+
+    @property
+    def state(self) -> State:
+        """Where the machine stands."""
+        return self._state
+
+    @property
+    def closed(self) -> bool:
+        """Whether the end was said or has come."""
+        return self._state is State.CLOSED
+
+    @property
+    def principal(self) -> Principal | None:
+        """Who authenticated."""
+        return self._verified.principal if self._verified else None
+
+    @property
+    def client(self) -> str:
+        """The client installation, "" if it did not say."""
+        return self._client
+
+    @property
+    def joining(self) -> str | None:
+        """While a first token is looked at: the client installation that wants to join, else None."""
+        if self._state is State.VERIFYING and self._asked is not None:
+            return self._asked[0].client or ""
+        return None
+
+    def may_refresh(self, verified: Verified) -> bool:
+        """Whether a token that is being looked at renews this session's."""
+        principal = self.principal
+        return (
+            self._state is State.REFRESHING
+            and principal is not None
+            and (principal.user_id == verified.principal.user_id)
+        )
+
+    @property
+    def frame_kind(self) -> FrameKind:
+        """What snapshots for this connection are like."""
+        return FrameKind(self._compression is not None, self._dialect.batched, self.parts)
+
+    @property
+    def busy(self) -> bool:
+        """Whether no further message may be handed in.
+
+        Too many commands run, a token is looked at, or links are looked up.
+        """
+        full = self._calls.outstanding >= self._shared.settings.commands_outstanding_max
+        return full or self._go_on is not None or self._state in (State.VERIFYING, State.REFRESHING)
+
+    # What happens: messages ------------------------------------------------------------------------
+
+    def heard(self, now_s: float) -> None:
+        """Something came from the client: a message or a pong."""
+        self._liveness.heard(now_s)
+
+    def received(self, data: str | bytes, now: Now) -> list[Output]:
+        """A message came."""
+        self.heard(now.s)
+        if self._state is State.CLOSED:
+            return []
+        assert self._state in (State.CONNECTED, State.OPEN), "a message was handed in before the verdict"
+        assert self._go_on is None, "a message was handed in before `looked_up`"
+        parsed = self._parse(data)
+        if isinstance(parsed, Parsed) and parsed.action == "ack" and self._state is State.OPEN:
+            return self._ack(parsed, now)
+        if not self._bucket.take(now.s):
+            return self._rate_limited(parsed.id, now)
+        if isinstance(parsed, Invalid):
+            return [outgoing.refusal(parsed)]
+        match parsed.action:
+            case "authenticate":
+                return self._authenticate(parsed)
+            case "heartbeat":
+                return [
+                    outgoing.message(
+                        type="heartbeat_response", id=parsed.id, timestamp=outgoing.timestamp(now.ms)
+                    )
+                ]
+            case "heartbeat_response":
+                return []
+        if self._verified is None:
+            return [outgoing.error(ErrorCode.UNAUTHENTICATED, "请先进行身份认证", request_id=parsed.id)]
+        match parsed.action:
+            case "subscribe":
+                return self._subscribe(parsed, self._verified.principal)
+            case "unsubscribe":
+                return self._readers.unsubscribe(parsed)
+            case _:
+                return self._command(parsed, self._verified.principal)
+
+    def _parse(self, data: str | bytes) -> Parsed | Invalid:
+        settings = self._shared.settings
+        return incoming.parse(data, bytes_max=settings.message_bytes_max, depth_max=settings.json_depth_max)
+
+    def _rate_limited(self, request_id: str | None, now: Now) -> list[Output]:
+        if not self._strikes.take(now.s):
+            return self.close(CloseCode.RATE_LIMITED, "too many messages, for too long")
+        return [outgoing.error(ErrorCode.RATE_LIMITED, "消息过于频繁，请稍后重试", request_id=request_id)]
+
+    # Authentication --------------------------------------------------------------------------------
+
+    def _authenticate(self, parsed: Parsed) -> list[Output]:
+        asked = incoming.convert(parsed, incoming.Authenticate)
+        if isinstance(asked, Invalid):
+            return [outgoing.refusal(asked)]
+        self._move("authenticate")
+        self._asked = (asked, parsed.id)
+        return [Verify(asked.token)]
+
+    def verdict(self, verdict: Verified | AuthFailure, now: Now, *, admitted: bool = True) -> list[Output]:
+        """The token was looked at. `admitted`: on a first one, whether the user may have one more."""
+        if self._state is State.CLOSED or self._asked is None:
+            return []
+        asked, request_id = self._asked
+        self._asked = None
+        if isinstance(verdict, AuthFailure):
+            code = AUTH_CLOSES[AuthCode(verdict.code)]
+            return [outgoing.authentication_failed(verdict), *self.close(code, verdict.code)]
+        if not admitted:
+            return self.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+        known = self.principal
+        if known is None:
+            places = self._readers.unknown(verdict.principal, asked.resume or incoming.Resume())
+            if not places:
+                return self._open(asked, verdict, {}, now)
+            self._go_on = partial(self._open, asked, verdict)
+            return [LookUp(places)]
+        self._move("accepted")
+        if known.user_id != verdict.principal.user_id:
+            text = "令牌属于另一用户，连接保持不变"
+            return [outgoing.error(ErrorCode.USER_MISMATCH, text, request_id=request_id)]
+        return [*self._refresh(verdict), *self._warning(now)]
+
+    def looked_up(self, links: Links, now: Now) -> list[Output]:
+        """The links that a `LookUp` named, as far as they could be found."""
+        go_on, self._go_on = self._go_on, None
+        return [] if self._state is State.CLOSED or go_on is None else go_on(links, now)
+
+    def _open(self, asked: incoming.Authenticate, verified: Verified, links: Links, now: Now) -> list[Output]:
+        self._move("accepted")
+        self._verified = verified
+        self._client = asked.client or ""
+        self.parts = asked.parts
+        if asked.window is not None:
+            self.delivery.window.size = min(asked.window, self._shared.settings.window_max)
+        resume = asked.resume or incoming.Resume()
+        streams, begun = self._readers.open(verified.principal, resume, links)
+        return [self._result(verified, streams), *begun, *self._warning(now)]
+
+    def _subscribe(self, parsed: Parsed, principal: Principal) -> list[Output]:
+        places = self._readers.unknown_of(parsed, principal)
+        if not places:
+            return self._readers.subscribe(parsed, principal, {})
+        self._go_on = lambda links, _now: self._readers.subscribe(parsed, principal, links)
+        return [LookUp(places)]
+
+    def _refresh(self, verified: Verified) -> list[Output]:
+        self._verified = verified
+        self._liveness.renewed()
+        streams, lost = self._readers.renew(verified.principal)
+        return [self._result(verified, streams), *lost]
+
+    def _result(self, verified: Verified, streams: Mapping[str, Mapping[str, object]]) -> bytes:
+        return outgoing.authenticated(
+            verified,
+            session=self.id,
+            log=self._shared.log.log_id,
+            heartbeat_s=self._shared.settings.heartbeat_s,
+            window=self.delivery.window.size if self._dialect.batched else None,
+            streams=streams,
+            dictionary=self._compression.announced if self._compression else None,
+        )
+
+    def snapshot(
+        self, sub: Subscription, seq: int, frame: bytes | None, *, more: bool = False
+    ) -> list[Output]:
+        """The state of `sub`'s stream after event `seq`, or a part of it, of the session's kind of frame.
+
+        It is dropped if the subscription has moved on. None: the state is too long.
+        """
+        return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, frame, more=more)
+
+    def awaits(self, sub: Subscription) -> bool:
+        """Whether the state of `sub`'s stream is still wanted."""
+        return self._state in _AUTHENTICATED and self.delivery.subs.get(sub.stream) is sub
+
+    def refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None = None) -> list[Output]:
+        """See `Readers.refuse_snapshot`."""
+        return [] if self._state is State.CLOSED else self._readers.refuse_snapshot(sub, reason, retry_s)
+
+    def corrupt(self, sub: Subscription) -> list[Output]:
+        """What `sub` wants was damaged on the disk: it ends, the rest of the connection goes on."""
+        return [] if self._state is State.CLOSED else self._readers.corrupt(sub)
+
+    # Acks and commands -----------------------------------------------------------------------------
+
+    def acked(self, data: bytes, now_s: float) -> list[Acked] | None:
+        """A message came that may be an ack and nothing else; None if it must be `received` instead.
+
+        An ack may overtake the messages that wait to be received: it is about what was sent before.
+        """
+        if self._state is not State.OPEN:
+            return None
+        cursors = incoming.plain_ack(data)
+        if cursors is None:
+            return None
+        delivery = self.delivery
+        if any(not delivery.may_ack(stream, seq) for stream, seq in cursors.items()):
+            return None
+        self.heard(now_s)
+        return self._readers.acks(cursors, now_s)
+
+    def _ack(self, parsed: Parsed, now: Now) -> list[Output]:
+        asked = incoming.convert(parsed, incoming.Acks)
+        if isinstance(asked, Invalid):
+            # A faulty ack is answered, so it does count against the rate.
+            return (
+                [outgoing.refusal(asked)] if self._bucket.take(now.s) else self._rate_limited(parsed.id, now)
+            )
+        acked = self._readers.acks(asked.cursors, now.s)
+        outputs: list[Output] = [*acked]
+        beyond = len(acked) < len(asked.cursors)
+        if beyond and self._bucket.take(now.s):
+            text = "确认的位置超出了已发送的范围"
+            outputs.append(outgoing.error(ErrorCode.BAD_ACK, text, request_id=parsed.id))
+        elif beyond:
+            outputs += self._rate_limited(parsed.id, now)
+        return outputs
+
+    def _command(self, parsed: Parsed, principal: Principal) -> list[Output]:
+        asked = self._calls.make(parsed, principal, self._client)
+        if isinstance(asked, Invalid):
+            return [outgoing.refusal(asked)]
+        self.delivery.expect((principal.name, asked.call.command_id))
+        return [asked]
+
+    def long_reply(self, asked: Execute | Record, reply: Reply, part: Part = ONLY) -> bytes | None:
+        """The message of a reply that should be compressed elsewhere, before `replied` with its frame."""
+        if self._compression is None or not isinstance(asked, Execute) or not asked.spec.compressible:
+            return None
+        if len(reply.body) <= LONG_BYTES:
+            return None
+        said = outgoing.reply(reply, asked.request_id, part)
+        return said if len(said) <= self._shared.settings.reply_bytes_max else None
+
+    def replied(
+        self, asked: Execute | Record, reply: Reply, part: Part = ONLY, frame: bytes | None = None
+    ) -> list[Output]:
+        """A call was answered (`part`: with the last one; `frame`: in this form).
+
+        Events that it caused may follow now.
+        """
+        self._calls.outstanding -= 1
+        self.delivery.answered((asked.call.principal.name, asked.call.command_id))
+        if self._state is State.CLOSED:
+            return []
+        return self.replied_part(asked, reply, part, frame)
+
+    def replied_part(
+        self, asked: Execute | Record, reply: Reply, part: Part, frame: bytes | None = None
+    ) -> list[Output]:
+        """A part of the answer to a call; the last one is `replied`. A body of no bytes was too long."""
+        if frame is not None:
+            return [frame]
+        said = outgoing.reply(reply, asked.request_id, part) if reply.body else b""
+        if not said or len(said) > self._shared.settings.reply_bytes_max:
+            text = "回复过大，请缩小查询范围"
+            return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=asked.request_id)]
+        if isinstance(asked, Execute) and asked.spec.compressible:
+            return [self._readers.framed(said)]
+        return [frames.text_frame(said)]
+
+    # Delivery --------------------------------------------------------------------------------------
+
+    def woken(self, stream: str) -> None:
+        """The head of `stream` moved."""
+        self.delivery.wake(stream)
+
+    def take(self, stream: str, first: int, count: int, now_s: float) -> bool:
+        """See `Delivery.take`."""
+        return self._state in _AUTHENTICATED and self.delivery.take(stream, first, count, now_s)
+
+    def next_read(self) -> Subscription | None:
+        """Whose events to read next, behind its `flow.sent`; None if nobody's."""
+        return self.delivery.next_read() if self._state in _AUTHENTICATED else None
+
+    def read_events_max(self, sub: Subscription) -> int:
+        """How many events to read for `sub`.
+
+        Runs end at multiples of a number, so that readers who began at different places soon stand at
+        the same one and share their frames.
+        """
+        grid = self._shared.settings.frame_events_max
+        return grid - sub.flow.sent % grid
+
+    def page_events_max(self, sub: Subscription) -> int:
+        """How many events to fetch for `sub` where they come joined: what may be sent, on a wider grid."""
+        grid = self._shared.settings.page_events_max
+        return max(1, min(grid - sub.flow.sent % grid, self.delivery.window.credit))
+
+    def took(self, sub: Subscription, run: RunLike, now_s: float) -> list[bytes]:
+        """Frames for what was read for `sub`."""
+        return self.delivery.took(sub, run, now_s) if self._state in _AUTHENTICATED else []
+
+    def stalled(self, now_s: float) -> bytes | None:
+        """Nothing more may be sent for now: a `lag` message, if one is due."""
+        if self._state is State.CLOSED:
+            return None
+        return self.delivery.lag(now_s, self._shared.settings.lag_interval_s)
+
+    # Time and end ----------------------------------------------------------------------------------
+
+    def tick(self, now: Now) -> list[Output]:
+        """Time went by; called about once a second."""
+        if self._state is State.CLOSED:
+            return []
+        if self.busy:
+            self._liveness.heard(now.s)  # who is not listened to is not silent
+        overdue = self._liveness.overdue(
+            now.s,
+            connected=self._state is State.CONNECTED,
+            unacked_since_s=self.delivery.window.waiting_since_s,
+        )
+        if overdue is not None:
+            return self.close(*overdue)
+        return self._due(now)
+
+    def wake_up(self, now: Now) -> list[Output]:
+        """In place of a `tick` after the process slept: sockets were not read, so nobody is late yet."""
+        if self._state is State.CLOSED:
+            return []
+        self._liveness.wake_up(now.s)
+        return self._due(now)
+
+    def _due(self, now: Now) -> list[Output]:
+        """What does not depend on what the client said: the end of its token, pings."""
+        if self._verified is not None and self._verified.expires_at_ms <= now.ms:
+            return self.close(CloseCode.TOKEN_EXPIRED, "the token expired")
+        outputs = self._warning(now)
+        if self._liveness.ping_due(now.s):
+            outputs.append(frames.PING)
+            if self._dialect.tells_heartbeat:
+                outputs.append(outgoing.message(type="heartbeat", timestamp=outgoing.timestamp(now.ms)))
+        return outputs
+
+    def _warning(self, now: Now) -> list[Output]:
+        """`token_expiring`, once for each token that has little time left."""
+        if self._verified is None:
+            return []
+        left_ms = self._verified.expires_at_ms - now.ms
+        if not self._liveness.warning_due(left_ms):
+            return []
+        return [outgoing.message(type="token_expiring", in_s=-(-left_ms // 1000))]
+
+    def close(self, code: CloseCode, reason: str) -> list[Output]:
+        """End the connection from this side: `goaway`, then the close."""
+        if self._state is State.CLOSED:
+            return []
+        self._move("close")
+        said = self._dialect.close_code(code)
+        return [outgoing.goaway(said, reason), Close(said, reason)]
+
+    def gone(self) -> None:
+        """The connection is lost: nothing can be said any more."""
+        self._move("close")
+
+    def _move(self, what: str) -> None:
+        following = STATES[self._state].get(what)
+        if following is None:
+            raise AssertionError(f"{what} in state {self._state.value}")
+        self._state = following

@@ -1,0 +1,23 @@
+"""What all sessions of one server have in common. Pure."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from huahuo.transport.commands.api import CommandSpec
+from huahuo.transport.protocol.compression import Compression
+from huahuo.transport.protocol.frames import FrameCache
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.session.delivery import LogView
+
+
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
+    """See the module. `fingerprint_key` is the same after a restart."""
+
+    settings: TransportSettings
+    log: LogView
+    frames: FrameCache
+    commands: Mapping[str, CommandSpec]
+    fingerprint_key: bytes
+    compression: Compression | None = None
+    """None: the compressed protocol is not spoken."""

@@ -1,0 +1,221 @@
+"""The subscriptions of one session: who may read, from where, what is acked (PROTOCOL 3, 5). Pure."""
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+from huahuo.eventstore.core.chain import check_of
+from huahuo.eventstore.model import Head
+from huahuo.transport.access.principal import Principal
+from huahuo.transport.access.rights import SYSTEM_STREAM, may_read
+from huahuo.transport.protocol import frames, incoming
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.compression import Compression
+from huahuo.transport.protocol.incoming import Invalid, Parsed
+from huahuo.transport.protocol.place import Outcome, Place, place
+from huahuo.transport.session import outgoing
+from huahuo.transport.session.delivery import Delivery, Subscription
+from huahuo.transport.session.outputs import Acked, Alarm, Output, TakeSnapshot, Unwatch, Watch
+from huahuo.transport.session.shared import Shared
+
+type Places = dict[str, Mapping[str, object]]
+"""`streams` of an `authentication_result`."""
+
+type EventPlace = tuple[str, int]
+"""Stream and seq of an event."""
+
+type Links = Mapping[EventPlace, bytes]
+"""Links of the hash chain."""
+
+_DENIED = Place(Outcome.DENIED, 0)
+
+
+class Readers:
+    """See the module. It decides; `delivery` keeps the positions."""
+
+    __slots__ = ("_compression", "_delivery", "_shared")
+
+    def __init__(self, shared: Shared, delivery: Delivery, compression: Compression | None) -> None:
+        self._shared = shared
+        self._delivery = delivery
+        self._compression = compression
+
+    def unknown(self, principal: Principal, resume: incoming.Resume) -> tuple[EventPlace, ...]:
+        """The events whose links `open` needs and that memory does not hold."""
+        wanted: dict[EventPlace, None] = {}
+        same_log = resume.log == self._shared.log.log_id
+        for stream in islice(_first_streams(principal, resume), self._shared.settings.subscriptions_max):
+            check = resume.checks.get(stream) if same_log and stream in resume.cursors else None
+            wanted |= self._unknown(principal, stream, check)
+        return tuple(wanted)
+
+    def unknown_of(self, parsed: Parsed, principal: Principal) -> tuple[EventPlace, ...]:
+        """As `unknown`, for a `subscribe`."""
+        asked = incoming.convert(parsed, incoming.Subscribe)
+        if isinstance(asked, Invalid):
+            return ()
+        same_log = isinstance(asked.after, int) and asked.log == self._shared.log.log_id
+        return tuple(self._unknown(principal, asked.stream, asked.check if same_log else None))
+
+    def _unknown(
+        self, principal: Principal, stream: str, check: incoming.Check | None
+    ) -> dict[EventPlace, None]:
+        if not may_read(principal, stream):
+            return {}
+        head = self._shared.log.head(stream)
+        wanted: dict[EventPlace, None] = {}
+        if head.seq and not head.link and self._delivery.batched:  # a classic client is told no check
+            wanted[stream, head.seq] = None
+        seq = check[0] if check else 0
+        if 0 < seq < head.seq or (seq == head.seq and seq and not head.link):
+            wanted[stream, seq] = None
+        return wanted
+
+    def open(
+        self, principal: Principal, resume: incoming.Resume, links: Links
+    ) -> tuple[Places, list[Output]]:
+        """Begin the first subscriptions: the own stream, `system`, and what the cursors name.
+
+        `links`: what is known of the events that `unknown` named.
+        """
+        same_log = resume.log == self._shared.log.log_id
+        streams: Places = {}
+        begun: list[Output] = []
+        for stream in _first_streams(principal, resume):
+            head = self._shared.log.head(stream)
+            where = _DENIED
+            if may_read(principal, stream) and self._has_room(stream):
+                cursor = resume.cursors.get(stream)
+                check = resume.checks.get(stream)
+                after = "head" if cursor is None else cursor
+                differs = _differs(head, stream, check, links)
+                where = place(head, after, same_log=same_log, differs=differs)
+                begun += self._begin(stream, where, cursor, head, check)
+            streams[stream] = outgoing.placed(where, head)
+        return streams, begun
+
+    def renew(self, principal: Principal) -> tuple[Places, list[Output]]:
+        """Another token of the same user holds: where the readers stand, and the end of some."""
+        lost: list[Output] = []
+        for stream in [name for name in self._delivery.subs if not may_read(principal, name)]:
+            lost += self._end(stream, "forbidden")
+        streams: Places = {
+            stream: outgoing.placed(Place(Outcome.RESUMED, sent), self._shared.log.head(stream))
+            for stream, sent in self._delivery.cursors().items()
+        }
+        return streams, lost
+
+    def subscribe(self, parsed: Parsed, principal: Principal, links: Links) -> list[Output]:
+        """`subscribe`, also again, which moves the position. `links`: as for `open`, of `unknown_of`."""
+        asked = incoming.convert(parsed, incoming.Subscribe)
+        if isinstance(asked, Invalid):
+            return [outgoing.refusal(asked)]
+        stream, log = asked.stream, self._shared.log
+        head = log.head(stream)
+        if not may_read(principal, stream):
+            return [self._subscribed(stream, _DENIED, head, parsed.id)]
+        if not self._has_room(stream):
+            text = f"一个连接最多订阅 {self._shared.settings.subscriptions_max} 个流"
+            return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=parsed.id)]
+        cursor = asked.after if isinstance(asked.after, int) else None
+        if cursor is not None and asked.log is None:
+            why = "a number in `after` needs its log"
+            return [outgoing.refusal(incoming.invalid_field("log", why, parsed.id))]
+        try:
+            differs = _differs(head, stream, asked.check, links)
+            where = place(head, asked.after, same_log=asked.log == log.log_id, differs=differs)
+        except ValueError:
+            why = "a number, `head`, `start` or `snapshot` is needed"
+            return [outgoing.refusal(incoming.invalid_field("after", why, parsed.id))]
+        begun = self._begin(stream, where, cursor, head, asked.check)
+        return [self._subscribed(stream, where, head, parsed.id), *begun]
+
+    def unsubscribe(self, parsed: Parsed) -> list[Output]:
+        """`unsubscribe`, answered also where there was nothing to end."""
+        asked = incoming.convert(parsed, incoming.Unsubscribe)
+        if isinstance(asked, Invalid):
+            return [outgoing.refusal(asked)]
+        was = self._delivery.drop(asked.stream)
+        said = outgoing.message(type="unsubscribed", id=parsed.id, stream=asked.stream)
+        return [Unwatch(asked.stream), said] if was else [said]
+
+    def snapshot(self, sub: Subscription, seq: int, frame: bytes | None, *, more: bool) -> list[Output]:
+        """See `Session.snapshot`."""
+        if self._delivery.subs.get(sub.stream) is not sub:
+            return []
+        if frame is None:
+            return self._end(sub.stream, "too_large")
+        if more:
+            return [frame]
+        self._delivery.place(sub, seq)
+        return [frame, *self._delivery.begin(sub)]
+
+    def refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None) -> list[Output]:
+        """No snapshot can be had, for now (`retry_s`) or at all: the subscription ends, nothing else does."""
+        if self._delivery.subs.get(sub.stream) is not sub:
+            return []
+        return self._end(sub.stream, reason, retry_s)
+
+    def corrupt(self, sub: Subscription) -> list[Output]:
+        """What `sub` wants cannot be read and never will be; nothing happens if it has ended already."""
+        if self._delivery.subs.get(sub.stream) is not sub:
+            return []
+        return self._end(sub.stream, "corrupt")
+
+    def acks(self, cursors: Mapping[str, int], now_s: float) -> list[Acked]:
+        """What is processed now; without the cursors that lie beyond what was sent."""
+        ack = self._delivery.ack
+        return [Acked(stream, seq) for stream, seq in cursors.items() if ack(stream, seq, now_s)]
+
+    def framed(self, payload: bytes) -> bytes:
+        """A frame of something that may be compressed."""
+        return frames.text_frame(payload) if self._compression is None else self._compression.frame(payload)
+
+    def _has_room(self, stream: str) -> bool:
+        subs = self._delivery.subs
+        return stream in subs or len(subs) < self._shared.settings.subscriptions_max
+
+    def _begin(
+        self, stream: str, where: Place, cursor: int | None, head: Head, check: incoming.Check | None
+    ) -> list[Output]:
+        """What follows the message that announces a subscription."""
+        sub = self._delivery.add(stream, where.after, waiting=where.needs_snapshot)
+        begun: list[Output] = [Watch(stream, where.outcome)]
+        if (where.ahead or where.differs) and cursor is not None:
+            begun.append(Alarm(stream, cursor, head.seq, check[0] if check and where.differs else 0))
+        if where.needs_snapshot:
+            begun.append(TakeSnapshot(sub))
+        else:
+            begun += self._delivery.begin(sub)
+        return begun
+
+    def _end(self, stream: str, reason: str, retry_s: float | None = None) -> list[Output]:
+        """End a subscription from this side."""
+        self._delivery.drop(stream)
+        said = outgoing.message(type="unsubscribed", stream=stream, reason=reason, retry_s=retry_s)
+        return [Unwatch(stream), said]
+
+    def _subscribed(self, stream: str, where: Place, head: Head, request_id: str | None) -> bytes:
+        return outgoing.message(
+            type="subscribed",
+            id=request_id,
+            stream=stream,
+            log=self._shared.log.log_id,
+            **outgoing.placed(where, head),
+        )
+
+
+def _first_streams(principal: Principal, resume: incoming.Resume) -> Iterable[str]:
+    """What a connection follows from the beginning: the own stream, `system`, and what the cursors name."""
+    return dict.fromkeys((principal.name, SYSTEM_STREAM, *resume.cursors))
+
+
+def _differs(head: Head, stream: str, check: incoming.Check | None, links: Links) -> bool:
+    """Whether a client's check contradicts the log. What is not known contradicts nothing."""
+    if check is None or not check[0]:
+        return False
+    seq, text = check
+    if seq > head.seq:
+        return True  # the client saw an event that the log does not hold
+    link = head.link if seq == head.seq else b""
+    link = link or links.get((stream, seq), b"")
+    return bool(link) and check_of(link) != text

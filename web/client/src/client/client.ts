@@ -1,0 +1,428 @@
+/** The client as an application sees it. */
+
+import { type Claims, claimsOf, socketUrl } from "../wire/address.js";
+import { checkSubscription, encodeCommand } from "./checks.js";
+import { type CursorStore, IndexedDbCursors, MemoryCursors } from "./cursors.js";
+import { Engine } from "../session/engine.js";
+import { fromData, HuahuoError, misuse } from "../model/errors.js";
+import { browserHost, type Host } from "../session/host.js";
+import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
+import type { Decoder } from "../wire/inflow.js";
+import { iterate } from "./iterate.js";
+import type { At, Commands, Cursor, Item, Reply, State, Status, StreamEvent } from "../model/model.js";
+import { guarded, type Observable, Subject } from "../model/observable.js";
+import { abortable, Outbox } from "../session/outbox.js";
+import { Retry } from "../session/retry.js";
+import { type Source, type SubscribeOptions, Subscription } from "./subscription.js";
+import { type Applied, Tabs } from "./tabs.js";
+
+export interface ClientOptions {
+  /** The server: `https://…`, `wss://…` or a path; left out: where the page came from. */
+  readonly url?: string | URL;
+  /** A token that is never renewed: when it has expired, the client stops. */
+  readonly token?: string;
+  /** Gives a token; asked again when one is about to expire. Give this or `token`. */
+  readonly getToken?: () => string | Promise<string>;
+  /** One connection for all tabs (default true, where the browser can). */
+  readonly share?: boolean;
+  /** Where processed places are kept; left out: in IndexedDB, or in memory where that is forbidden. */
+  readonly cursors?: CursorStore;
+  /** The id of this installation; left out: made once and kept. A second connection with it takes over. */
+  readonly client?: string;
+  /** How many events may wait to be processed, over all streams and tabs (512). */
+  readonly window?: number;
+  /** How many commands may wait for their answers in this tab (1000). */
+  readonly commandsMax?: number;
+  /** The first and the longest delay before coming back, each with full jitter (500, 20000). */
+  readonly backoffMs?: readonly [number, number];
+  /**
+   * Have the server compress, and load this when it did: `() => import("huahuo-client/zstd")`. What cannot
+   * be loaded or read is no end: the client comes back without compression.
+   */
+  readonly decoder?: () => Promise<Decoder>;
+  /** The browser, for tests. */
+  readonly host?: Host;
+}
+
+export interface SendOptions {
+  /** Wait until this tab's subscriptions have handled the event that the command caused. */
+  readonly applied?: boolean;
+  /** The command's id: a repeat, even by another page, is not executed again. Left out: made. */
+  readonly id?: string;
+  /** Give up waiting. A command that left already may be executed. */
+  readonly signal?: AbortSignal;
+}
+
+/** Where a loop over a stream begins. */
+export type Place = Pick<SubscribeOptions, "after" | "tabs">;
+
+const ID_CHARS_MAX = 64;
+const ignore = () => undefined; // a loop throws the error itself
+
+export class Client {
+  /** The connection, as an observable: `state.value`, `state.subscribe(…)`. */
+  readonly state: Observable<State>;
+  /** Whether this tab owns the connection that all tabs share. */
+  readonly owner: Observable<boolean>;
+  private readonly states = new Subject<State>({ name: "connecting" });
+  private readonly owning = new Subject(false);
+  private readonly host: Host;
+  private readonly url: string;
+  private readonly page: string;
+  private store: CursorStore;
+  private scope = "";
+  private client = "";
+  private token: Claims | null = null;
+  private readonly opened: Promise<void>;
+  private isOpen!: () => void;
+  private tabs: Tabs | null = null;
+  private engine: Engine | null = null;
+  private suspended = false;
+  private count = 0;
+  private readonly subscriptions = new Set<Subscription>();
+  private readonly readers = new Map<string, Subscription>();
+  private readonly outbox: Outbox;
+  private readonly listeners = new Set<(status: Status) => void>();
+  private readonly over = new AbortController();
+
+  /** @throws HuahuoError `misuse`: the options cannot work */
+  constructor(private readonly options: ClientOptions) {
+    const { token, getToken } = options;
+    if ((token === undefined) === (getToken === undefined)) throw misuse("give either `token` or `getToken`");
+    if (getToken && typeof getToken !== "function") throw misuse("`getToken` must be a function");
+    this.host = options.host ?? browserHost();
+    if (typeof this.host.WebSocket !== "function") throw misuse("there is no WebSocket here; the client runs in a browser");
+    this.url = socketUrl(options.url, this.host.base);
+    this.page = this.host.id();
+    this.state = this.states;
+    this.owner = this.owning;
+    this.store = options.cursors ?? (this.host.indexedDB ? new IndexedDbCursors() : new MemoryCursors(this.page));
+    this.outbox = new Outbox(options.commandsMax ?? 1000, (message) => this.up(message));
+    this.opened = new Promise((resolve) => (this.isOpen = resolve));
+    void this.open();
+  }
+
+  // -- streams ------------------------------------------------------------------------------------
+
+  /**
+   * Read a stream with handlers.
+   *
+   * @throws HuahuoError `misuse`, `stopped`
+   */
+  subscribe(stream: string, options: SubscribeOptions): Subscription {
+    checkSubscription(stream, options);
+    this.raiseIfStopped();
+    const subscription = new Subscription(stream, options, this.source);
+    this.subscriptions.add(subscription);
+    if (!this.suspended) subscription.resume();
+    return subscription;
+  }
+
+  /**
+   * Read a stream in a loop: whole runs as they came, snapshots and skips among them. An item counts
+   * as processed when the loop asks for the next one.
+   */
+  items(stream: string, options: Place = {}): AsyncGenerator<Item, void> {
+    return iterate((onItem) => this.subscribe(stream, { ...options, onItem, onError: ignore }));
+  }
+
+  /** The same with single events. Snapshots and skips are left out: use `items` to see them. */
+  events(stream: string, options: Place = {}): AsyncGenerator<StreamEvent, void> {
+    return iterate((onEvent) => this.subscribe(stream, { ...options, onEvent, onError: ignore }));
+  }
+
+  // -- commands -----------------------------------------------------------------------------------
+
+  /**
+   * Send a command (or query) and wait for its reply, over as many connections as it takes; offline it
+   * waits. It is executed once.
+   *
+   * @throws HuahuoError the server's refusal by its code, `queue_full`, `stopped`, `aborted`, `misuse`;
+   *   with `applied` also `not_subscribed`, `log_replaced`, `stream_denied`
+   */
+  send<A extends keyof Commands>(
+    action: A, fields: Commands[A]["fields"], options?: SendOptions,
+  ): Promise<Reply & Commands[A]["reply"]>;
+  send(action: string, fields?: object, options?: SendOptions): Promise<Reply & Record<string, unknown>>;
+  async send(action: string, fields: object = {}, options: SendOptions = {}): Promise<Reply> {
+    this.raiseIfStopped();
+    const { signal, id = `${this.page}-${++this.count}` } = options;
+    const reply = await this.outbox.add(id, encodeCommand(action, id, fields), signal);
+    if (options.applied && reply.at) {
+      try {
+        await abortable(this.applied(reply.at), signal);
+      } catch (error) {
+        throw error instanceof HuahuoError
+          ? new HuahuoError(error.code, error.message, { ...error, reply })
+          : error;
+      }
+    }
+    return reply;
+  }
+
+  /**
+   * The replies of a query that answers page by page, until its `next` is null:
+   * `for await (const { data } of client.pages("get_all_emails", { limit: 1000 }))`. Throws as `send`.
+   */
+  pages<A extends keyof Commands>(action: A, fields: Commands[A]["fields"]): AsyncGenerator<Reply & Commands[A]["reply"], void>;
+  pages(action: string, fields?: object): AsyncGenerator<Reply & Record<string, unknown>, void>;
+  async *pages(action: string, fields: object = {}): AsyncGenerator<Reply & Record<string, unknown>, void> {
+    let page = await this.send(action, fields);
+    yield page;
+    while (page["next"] !== null && page["next"] !== undefined) {
+      page = await this.send(action, { ...fields, before: page["next"] });
+      yield page;
+    }
+  }
+
+  /**
+   * Read your writes: wait until every subscription of this tab to that stream has handled the event.
+   * Do not wait for it inside a handler of that very stream.
+   *
+   * @throws HuahuoError `not_subscribed`, `log_replaced`, `stream_denied`, `stopped`
+   */
+  async applied(at: At): Promise<void> {
+    this.raiseIfStopped();
+    const readers = [...this.subscriptions].filter((one) => one.stream === at.stream);
+    if (readers.length === 0) {
+      throw new HuahuoError("not_subscribed", `${at.stream}: nothing in this tab reads it`);
+    }
+    await Promise.all(readers.map((one) => one.reached(at.seq)));
+  }
+
+  // -- life ---------------------------------------------------------------------------------------
+
+  /** Hear what happens beside the state; gives a function that ends that. */
+  onStatus(listener: (status: Status) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /** Look after the connection now: connect without waiting, or ask whether it is alive. */
+  wake(): void {
+    this.up({ do: "wake" });
+  }
+
+  /** Say what was processed and stop. Whoever still waits gets `stopped`. Other tabs go on. */
+  close(): void {
+    if (this.states.value.name === "stopped") return;
+    for (const subscription of [...this.subscriptions]) subscription.close();
+    this.stop(new HuahuoError("stopped", "the client was closed by the application"));
+  }
+
+  private async open(): Promise<void> {
+    const { host } = this;
+    const retry = new Retry(() => host.random(), ...(this.options.backoffMs ?? []));
+    while (!this.token) {
+      try {
+        await this.currentToken(false);
+      } catch (error) {
+        if (error instanceof HuahuoError) return this.stop(error);
+        const { delayMs } = retry.closed(null, host.now());
+        this.states.set({ name: "offline", code: null, reason: "getToken failed", retryMs: delayMs });
+        await new Promise((resolve) => setTimeout(resolve, delayMs));
+      }
+      if (this.over.signal.aborted) return;
+    }
+    const user = this.token.user;
+    this.scope = `${new URL(this.url).host}/${user}`;
+    const id = await this.store.identity(this.scope).catch((error: unknown) => {
+      this.tell({ type: "problem", code: "storage_failed", message: String(error) });
+      this.store = new MemoryCursors(host.id());
+      return this.store.identity(this.scope);
+    });
+    if (this.over.signal.aborted) return;
+    const { client, share = true } = this.options;
+    if (share && Tabs.possible(host)) this.tabs = this.makeTabs();
+    // without sharing each page is a client of its own: a second one must not take over
+    this.client = client || (this.tabs ? id : `${id}-${this.page}`.slice(0, ID_CHARS_MAX));
+    this.watchPage();
+    this.isOpen();
+    this.join();
+  }
+
+  private join(): void {
+    if (this.tabs) this.tabs.join();
+    else this.own();
+  }
+
+  private makeTabs(): Tabs {
+    return new Tabs({
+      host: this.host,
+      scope: this.scope,
+      tab: this.page,
+      own: () => this.own(),
+      follow: (state) => {
+        this.changed(state);
+        this.again();
+      },
+      down: (message) => this.heard(message),
+      up: (tab, message) => this.engine?.receive(tab, message),
+      gone: (tab) => this.engine?.forgetTab(tab),
+      applied: ({ stream, log, seq }: Applied) => {
+        for (const one of this.subscriptions) if (one.stream === stream) one.elsewhere({ log, seq });
+      },
+      state: () => this.engine?.state ?? { name: "connecting" },
+    });
+  }
+
+  /** This tab owns the connection from now on. */
+  private own(): void {
+    this.engine = new Engine({
+      host: this.host,
+      url: this.url,
+      client: this.client,
+      token: (fresh) => this.currentToken(fresh),
+      renewable: this.options.getToken !== undefined,
+      window: this.options.window ?? 512,
+      backoffMs: this.options.backoffMs ?? [500, 20_000],
+      decoder: this.options.decoder,
+      deliver: (tab, message) => {
+        if (this.tabs) this.tabs.down(tab, message);
+        else this.heard(message);
+      },
+    });
+    this.owning.set(true);
+    this.again();
+    this.engine.start();
+  }
+
+  /** The connection has a new owner, which knows nothing yet of this tab. */
+  private again(): void {
+    for (const subscription of this.subscriptions) subscription.attach();
+    this.outbox.again();
+  }
+
+  private up(message: TabMessage): void {
+    if (this.engine) this.engine.receive(this.page, message);
+    else this.tabs?.up(message);
+  }
+
+  private heard(message: EngineMessage): void {
+    switch (message.is) {
+      case "state":
+        this.changed(message.state);
+        return;
+      case "status":
+        this.tell(message.status);
+        return;
+      case "reply":
+        this.outbox.answered(message.id, message.error ? fromData(message.error) : (message.reply as Reply));
+        return;
+      default: {
+        const subscription = this.readers.get(message.reader);
+        if (subscription) subscription.heard(message);
+        else if (message.is === "item") this.up({ do: "detach", reader: message.reader });
+      }
+    }
+  }
+
+  private changed(state: StateData): void {
+    if (state.name === "stopped") this.stop(fromData(state.error));
+    else if (state.name !== "connecting" || this.states.value.name !== "connecting") this.states.set(state);
+  }
+
+  private stop(error: HuahuoError): void {
+    if (this.over.signal.aborted) return;
+    this.over.abort();
+    this.states.set({ name: "stopped", error });
+    for (const subscription of [...this.subscriptions]) subscription.fail(error);
+    this.outbox.fail(error);
+    this.leave();
+    this.isOpen();
+  }
+
+  private leave(): void {
+    this.engine?.stop();
+    this.engine = null;
+    this.tabs?.leave();
+    this.owning.set(false);
+  }
+
+  /** @throws HuahuoError `misuse`: it is no token, or somebody else's */
+  private async currentToken(fresh: boolean): Promise<string> {
+    const { token, getToken } = this.options;
+    const known = this.token;
+    if (known && !fresh && (!getToken || known.expiresAtMs > Date.now() + 5_000)) return known.token;
+    const given: unknown = getToken ? await getToken() : token;
+    if (typeof given !== "string" || given === "") throw misuse("`getToken` must give a token as a text");
+    const claims = claimsOf(given);
+    if (known && known.user !== claims.user) {
+      throw misuse("`getToken` gave a token of another user: close this client and make a new one");
+    }
+    this.token = claims;
+    return given;
+  }
+
+  // -- the page -----------------------------------------------------------------------------------
+
+  private watchPage(): void {
+    const { host } = this;
+    const { signal } = this.over;
+    const on = (names: string, listener: (event: Event) => void) => {
+      for (const target of host.events) {
+        for (const name of names.split(" ")) target.addEventListener(name, listener, { signal });
+      }
+    };
+    on("online offline", () => this.wake());
+    on("visibilitychange", () => {
+      if (host.visible()) this.wake();
+    });
+    // a page that is put away keeps nothing open: another tab, or this one later, goes on
+    on("freeze pagehide", () => this.suspend());
+    on("resume pageshow", () => this.comeBack());
+  }
+
+  private suspend(): void {
+    if (this.suspended) return;
+    this.suspended = true;
+    for (const subscription of this.subscriptions) subscription.pause();
+    this.leave();
+  }
+
+  private comeBack(): void {
+    if (!this.suspended) return this.wake();
+    this.suspended = false;
+    this.states.set({ name: "connecting" });
+    for (const subscription of this.subscriptions) subscription.resume();
+    this.join();
+  }
+
+  private raiseIfStopped(): void {
+    const { value } = this.states;
+    if (value.name === "stopped") throw value.error;
+  }
+
+  private tell(status: Status): void {
+    for (const listener of [...this.listeners]) guarded(() => listener(status));
+  }
+
+  private readonly source: Source = (() => {
+    const client = this as Client;
+    return {
+      get store() {
+        return client.store;
+      },
+      get locks() {
+        return client.host.locks;
+      },
+      key: async (stream: string) => {
+        await client.opened;
+        return `${client.scope} ${stream}`;
+      },
+      newReader: (subscription: Subscription) => {
+        const reader = `${client.page}.${++client.count}`;
+        for (const [old, known] of client.readers) if (known === subscription) client.readers.delete(old);
+        client.readers.set(reader, subscription);
+        return reader;
+      },
+      send: (message: TabMessage) => client.up(message),
+      applied: ({ stream }: Subscription, cursor: Cursor) => client.tabs?.tellApplied({ stream, ...cursor }),
+      problem: (code: string, message: string) => client.tell({ type: "problem", code, message }),
+      closed: (subscription: Subscription) => {
+        client.subscriptions.delete(subscription);
+        for (const [reader, known] of client.readers) if (known === subscription) client.readers.delete(reader);
+      },
+    };
+  })();
+}

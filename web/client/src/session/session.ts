@@ -1,0 +1,533 @@
+/**
+ * The client's half of the protocol as a machine without socket, clock or chance. Pure; the mirror of
+ * `transport/client/session.py`.
+ *
+ * The shell (`engine.ts`) calls in with what happened and the time in milliseconds, then
+ *
+ * - must send what `outgoing` returns,
+ * - must call `tick` when `deadline` has come,
+ * - must give the connection up when `dead` is true,
+ * - takes what is meant for the application from `drain`.
+ *
+ * ```
+ *          connected              authentication_result            closed, to return
+ * (away) ────────────▶ authenticating ─────────────▶ online ────────────────────▶ (away)
+ *                           │ closed                    │ closed, not to return
+ *                           └──────▶ (away)             └──────────▶ (stopped)
+ * ```
+ */
+
+import { NOT_RECORDED } from "../model/codes.js";
+import { CommandQueue, Pace } from "./commands.js";
+import { HuahuoError } from "../model/errors.js";
+import type { DictionaryPlace } from "../wire/inflow.js";
+import type { After, Check, Cursor, Item, Outcome, Reply, State, Status, User } from "../model/model.js";
+import type { Retry } from "./retry.js";
+import { Pipe, Reader } from "./streams.js";
+import {
+  type AuthFrame, type GoawayFrame, isKnown, type Known, type Other, parse, type Place,
+} from "../wire/wire.js";
+
+const ACK_AFTER_MS = 250;
+/** How long a heartbeat may stay unanswered, and a goaway without its close. */
+const ANSWER_WITHIN_MS = 10_000;
+/** The same when there is reason to doubt: the network came back, the page was hidden. */
+export const PROBE_WITHIN_MS = 4_000;
+/** The server may hold the answer back for 10 s after failed attempts. */
+const AUTHENTICATED_WITHIN_MS = 20_000;
+/** A timer this late was throttled, or the machine slept: it proves nothing about the connection. */
+const LATE_MS = 1_500;
+/** A reader that works on one item for longer holds up no other: it comes back when it is done. */
+const ASIDE_AFTER_MS = 20_000;
+
+export type Happening =
+  /** `take` has something for this reader. */
+  | { readonly is: "readable"; readonly reader: string }
+  /** The reader stands here; events follow behind it. */
+  | { readonly is: "placed"; readonly reader: string; readonly cursor: Cursor; readonly outcome: Outcome }
+  /** The place where the reader stands has this check. */
+  | { readonly is: "checked"; readonly reader: string; readonly check: Check }
+  /** The reader gets nothing any more. */
+  | { readonly is: "ended"; readonly reader: string; readonly error: HuahuoError }
+  /** The reader was too slow and is known no more; it may attach again where it stands. */
+  | { readonly is: "lost"; readonly reader: string }
+  /** The final answer to a command. */
+  | { readonly is: "reply"; readonly id: string; readonly reply: Reply | HuahuoError }
+  | { readonly is: "state"; readonly state: State }
+  | { readonly is: "status"; readonly status: Status };
+
+export interface SessionOptions {
+  /** The stable id of this installation. */
+  readonly client: string;
+  /** Makes the ids of `subscribe` messages. */
+  readonly prefix: string;
+  readonly retry: Retry;
+  /** How many events may wait to be processed. */
+  readonly window?: number;
+  /** The pace at which messages leave; 0 = no limit. */
+  readonly messagesPerS?: number;
+}
+
+export class Session {
+  phase: "away" | "authenticating" | "online" | "stopped" = "away";
+  dead = false;
+  /** The token that was used last is of no more use. */
+  needsToken = false;
+  window: number;
+  /** With what this connection's binary messages are made; null: without a dictionary. */
+  dictionary: DictionaryPlace | null = null;
+  private readonly client: string;
+  private readonly prefix: string;
+  private readonly retry: Retry;
+  private readonly pipes = new Map<string, Pipe>();
+  private readonly readers = new Map<string, Reader>();
+  private readonly commands: CommandQueue;
+  private readonly pace: Pace;
+  private log = "";
+  private count = 0;
+  private urgent: object[] = [];
+  private happened: Happening[] = [];
+  private automatic: ReadonlySet<string> = new Set();
+  private ackAt = Infinity;
+  private heartbeatMs = 30_000;
+  private heardAt = 0;
+  private deadAt = Infinity;
+  private doubted = false;
+  private goaway: GoawayFrame | null = null;
+  private failure: AuthFrame | null = null;
+
+  constructor(options: SessionOptions) {
+    this.client = options.client;
+    this.prefix = options.prefix;
+    this.retry = options.retry;
+    this.window = options.window ?? 512;
+    this.pace = new Pace(options.messagesPerS ?? 90);
+    this.commands = new CommandQueue((attempt) => this.retry.delayMs(attempt));
+  }
+
+  // -- the connection's life ----------------------------------------------------------------------
+
+  /** A socket is open: authenticate, and go on from where the readers stand. */
+  connected(token: string, now: number): void {
+    this.phase = "authenticating";
+    this.dead = this.doubted = false;
+    this.heardAt = now;
+    this.deadAt = now + AUTHENTICATED_WITHIN_MS;
+    this.goaway = this.failure = this.dictionary = null;
+    const logs = [...this.readers.values()].map((reader) => reader.log);
+    const log = this.log || logs.find((one) => one) || null;
+    const cursors: Record<string, number> = {};
+    const checks: Record<string, Check> = {};
+    for (const pipe of this.pipes.values()) {
+      const after = log === null ? null : pipe.resumeIn(log);
+      if (log === null || after === null) continue;
+      cursors[pipe.name] = after;
+      pipe.asked = pipe.name; // the authentication's answer is this one's too
+      pipe.ask = { after, log };
+      const check = pipe.checkIn(log);
+      if (check) checks[pipe.name] = check;
+    }
+    const resume = Object.keys(checks).length > 0 ? { log, cursors, checks } : { log, cursors };
+    const { client, window } = this;
+    this.urgent = [{ action: "authenticate", token, client, window, parts: true, resume }];
+  }
+
+  /** Refresh the token in place; what is subscribed stays as it is. */
+  authenticateAgain(token: string): void {
+    if (this.phase === "online") this.urgent.push({ action: "authenticate", token });
+  }
+
+  /**
+   * The socket is gone (or never came to be): decide whether and when to come back.
+   *
+   * @param code the close code as received, null for a connection that was lost or never made
+   */
+  closed(code: number | null, reason: string, now: number): void {
+    if (this.phase === "stopped") return;
+    this.phase = "away";
+    this.dead = false;
+    this.deadAt = this.ackAt = Infinity;
+    this.urgent = [];
+    const { goaway, failure } = this;
+    // a goaway was seen for certain; the code of the close that followed may have been lost
+    const told = goaway ? goaway.code : code;
+    const verdict = this.retry.closed(told, now, goaway?.retry_s ?? undefined, failure?.code);
+    this.needsToken = verdict.newToken;
+    const why = (failure && `${failure.code}: ${failure.message}`) || goaway?.reason || reason || verdict.why;
+    this.commands.connectionLost();
+    for (const pipe of this.pipes.values()) {
+      pipe.connectionLost();
+      if (pipe.readers.size === 0) this.pipes.delete(pipe.name);
+    }
+    if (verdict.stop) {
+      this.stop(new HuahuoError("stopped", `the client stopped: ${why} (${verdict.code})`, {
+        closeCode: verdict.code,
+      }));
+    } else {
+      this.tell({ name: "offline", code: told, reason: why, retryMs: verdict.delayMs });
+    }
+  }
+
+  /** For good. */
+  stop(error: HuahuoError): void {
+    if (this.phase === "stopped") return;
+    this.phase = "stopped";
+    this.tell({ name: "stopped", error });
+  }
+
+  /** Is anybody there? Asked when there is reason to doubt; no answer in 4 s ends the connection. */
+  probe(now: number): void {
+    if (this.phase !== "online" || this.deadAt <= now + PROBE_WITHIN_MS) return;
+    this.urgent.push({ action: "heartbeat" });
+    this.deadAt = now + PROBE_WITHIN_MS;
+  }
+
+  // -- what the shell must do ---------------------------------------------------------------------
+
+  /** The messages that leave now, in order. */
+  outgoing(now: number): string[] {
+    this.ackSoon(now);
+    const messages = this.urgent.map((message) => JSON.stringify(message));
+    this.urgent = [];
+    if (this.phase !== "online") return messages;
+    for (const pipe of this.pipes.values()) {
+      pipe.settle();
+      const ask = pipe.retryAt <= now ? pipe.next(this.log) : null;
+      if (!ask && pipe.settled) this.announce(pipe);
+      if (!ask || !this.pace.take(now)) continue;
+      pipe.ask = ask;
+      pipe.asked = `${this.prefix}-s${++this.count}`;
+      messages.push(JSON.stringify({ action: "subscribe", id: pipe.asked, stream: pipe.name, ...ask }));
+    }
+    messages.push(...this.commands.due(this.pace, now));
+    return messages;
+  }
+
+  /** When `tick` (and then `outgoing`) must be called at the latest. */
+  deadline(): number {
+    let at = Math.min(this.ackAt, this.deadAt);
+    if (this.phase !== "online") return at;
+    at = Math.min(at, this.commands.nextAt(this.pace));
+    for (const pipe of this.pipes.values()) {
+      if (pipe.next(this.log)) at = Math.min(at, Math.max(pipe.retryAt, this.pace.nextAt()));
+    }
+    for (const { busySince } of this.readers.values()) {
+      if (busySince !== null) at = Math.min(at, busySince + ASIDE_AFTER_MS);
+    }
+    return this.deadAt < Infinity ? at : Math.min(at, this.heardAt + this.heartbeatMs);
+  }
+
+  /** Time has passed. */
+  tick(now: number): void {
+    for (const reader of this.readers.values()) {
+      if (reader.busySince !== null && reader.busySince + ASIDE_AFTER_MS <= now) {
+        this.detach(reader.id, true);
+        this.happened.push({ is: "lost", reader: reader.id });
+      }
+    }
+    const late = now - this.deadAt;
+    if (late >= LATE_MS && !this.doubted && this.phase === "online") {
+      this.doubted = true;
+      this.deadAt = Infinity;
+      this.probe(now);
+    } else if (late >= 0) {
+      this.dead = true;
+      this.deadAt = Infinity;
+    } else if (this.phase === "online" && this.deadAt === Infinity && this.heardAt + this.heartbeatMs <= now) {
+      this.urgent.push({ action: "heartbeat" });
+      this.deadAt = now + ANSWER_WITHIN_MS;
+    }
+  }
+
+  /** What happened since the last call, oldest first. */
+  drain(): Happening[] {
+    const { happened } = this;
+    this.happened = [];
+    return happened;
+  }
+
+  // -- the application's side ---------------------------------------------------------------------
+
+  /** A reader wants this stream, behind `cursor` or else from `start`. The same id again: anew. */
+  attach(id: string, stream: string, start: After, cursor: Cursor | null): void {
+    this.detach(id);
+    let pipe = this.pipes.get(stream);
+    if (!pipe) this.pipes.set(stream, (pipe = new Pipe(stream)));
+    const reader = new Reader(id, pipe, start, cursor);
+    pipe.readers.set(id, reader);
+    this.readers.set(id, reader);
+  }
+
+  /**
+   * The reader is gone. The server's own choice (`user/<id>`, `system`) goes on, unread, unless the
+   * reader will be back (`aside`): then what it has not processed must not be acked.
+   */
+  detach(id: string, aside = false): void {
+    const reader = this.readers.get(id);
+    if (!reader) return;
+    const { pipe } = reader;
+    this.readers.delete(id);
+    pipe.readers.delete(id);
+    if (pipe.readers.size > 0) return;
+    if (this.phase === "online" && this.automatic.has(pipe.name) && !aside) return;
+    this.pipes.delete(pipe.name);
+    if (this.phase === "online") this.urgent.push({ action: "unsubscribe", stream: pipe.name });
+  }
+
+  /** Every reader whose id begins so is gone. */
+  detachAll(prefix: string): void {
+    for (const id of [...this.readers.keys()]) if (id.startsWith(prefix)) this.detach(id);
+  }
+
+  /** The next item for a reader that is not busy, null if there is none now. */
+  take(id: string, now: number): Item | null {
+    const reader = this.readers.get(id);
+    if (!reader || reader.busySince !== null) return null;
+    const item = reader.take();
+    if (item) reader.busySince = now;
+    return item;
+  }
+
+  /** The last check of what was handed to the reader. */
+  checkOf(id: string): Check | undefined {
+    return this.readers.get(id)?.cursor?.check;
+  }
+
+  /** The era that the reader's items belong to now. */
+  eraOf(id: string): number {
+    return this.readers.get(id)?.era ?? 0;
+  }
+
+  /** The reader is done with everything up to `seq`. */
+  processed(id: string, era: number, seq: number): void {
+    const reader = this.readers.get(id);
+    if (!reader) {
+      this.happened.push({ is: "lost", reader: id });
+      return;
+    }
+    reader.busySince = null;
+    if (reader.era === era && seq > reader.processed) reader.processed = seq;
+    if (reader.buffer.length > 0) this.happened.push({ is: "readable", reader: id });
+  }
+
+  /** Take a command in; the same id again changes nothing while it waits. */
+  command(id: string, text: string): void {
+    this.commands.add(id, text);
+  }
+
+  /** Nobody waits for the answer any more. */
+  forget(id: string): void {
+    this.commands.forget(id);
+  }
+
+  // -- what arrives -------------------------------------------------------------------------------
+
+  /**
+   * One message of the server.
+   *
+   * @throws HuahuoError `protocol_violation`: give the connection up
+   */
+  received(text: string, now: number): void {
+    const message = parse(text);
+    this.heardAt = now;
+    if (!this.goaway && this.phase === "online") {
+      this.deadAt = Infinity;
+      this.doubted = false;
+    }
+    if (isKnown(message)) return this.known(message, text.length, now);
+    const whole = this.commands.assembled(message, text.length);
+    if (whole) this.replied(whole, now);
+  }
+
+  private known(message: Known, size: number, now: number): void {
+    switch (message.type) {
+      case "events":
+      case "skipped":
+      case "snapshot": {
+        const pipe = this.pipes.get(message.stream);
+        if (!pipe) return;
+        if (message.type === "snapshot") pipe.snapshot(message, size);
+        else if (!(message.type === "events" ? pipe.events(message) : pipe.skipped(message))) {
+          pipe.active = false;
+          this.problem("missing_events", `${pipe.name}: asking again`);
+        }
+        this.arrived(pipe);
+        return;
+      }
+      case "authentication_result":
+        this.authenticated(message, now);
+        return;
+      case "subscribed": {
+        const pipe = this.pipes.get(message.stream);
+        if (pipe && pipe.asked === message.id) this.placed(pipe, message.log, message);
+        return;
+      }
+      case "unsubscribed":
+        if (message.reason === "busy" && message.retry_s !== undefined) {
+          this.pipes.get(message.stream)?.putOff(now + message.retry_s * 1000);
+        } else if (message.reason) {
+          const denied = message.reason === "forbidden";
+          this.end(message.stream, new HuahuoError(
+            denied ? "stream_denied" : message.reason,
+            `${message.stream}: ${denied ? "may not be read any more" : message.reason}`,
+          ));
+        }
+        return;
+      case "goaway":
+        this.goaway = message;
+        this.deadAt = now + ANSWER_WITHIN_MS;
+        this.status({ type: "goaway", code: message.code, reason: message.reason });
+        return;
+      case "live": {
+        const { type, stream, seq } = message;
+        for (const { id, cursor } of this.pipes.get(stream)?.live(message) ?? []) {
+          if (cursor?.check) this.happened.push({ is: "checked", reader: id, check: cursor.check });
+        }
+        this.status({ type, stream, seq });
+        return;
+      }
+      case "heartbeat":
+        this.urgent.push({ action: "heartbeat_response" });
+        return;
+      default:
+        this.status(message);
+    }
+  }
+
+  private arrived(pipe: Pipe): void {
+    for (const { id, buffer, busySince } of pipe.readers.values()) {
+      const waiting = buffer.reduce((sum, item) => sum + (item.kind === "batch" ? item.events.length : 0), 0);
+      if (waiting > 2 * this.window) {
+        throw new HuahuoError("protocol_violation", "the server ignores the window");
+      }
+      if (waiting + buffer.length > 0 && busySince === null) this.happened.push({ is: "readable", reader: id });
+    }
+  }
+
+  private authenticated(result: AuthFrame, now: number): void {
+    if (!result.success) {
+      this.failure = result;
+      this.deadAt = now + ANSWER_WITHIN_MS;
+      return;
+    }
+    if (this.phase === "online") return; // a refreshed token: positions stay as they are
+    this.phase = "online";
+    this.deadAt = Infinity;
+    this.retry.online(now);
+    this.window = result.window ?? this.window;
+    this.heartbeatMs = (result.heartbeat_s ?? 30) * 1000;
+    this.log = result.log;
+    this.dictionary = result.dictionary ?? null;
+    const user = result.user as unknown as User;
+    this.automatic = new Set(["system", `user/${user.user_id}`]);
+    this.tell({ name: "online", log: result.log, session: result.session, user });
+    for (const [name, place] of Object.entries(result.streams ?? {})) {
+      let pipe = this.pipes.get(name);
+      if (!pipe) this.pipes.set(name, (pipe = new Pipe(name)));
+      if (!pipe.asked) pipe.ask = { after: "head" }; // the server follows this one by itself
+      this.placed(pipe, result.log, place);
+    }
+    for (const pipe of this.pipes.values()) if (pipe.asked === pipe.name) pipe.asked = "";
+  }
+
+  private placed(pipe: Pipe, log: string, place: Place): void {
+    const { name } = pipe;
+    const { outcome, after, head } = place;
+    if (outcome === "denied") {
+      this.end(name, new HuahuoError("stream_denied", `${name}: may not be read, or does not exist`));
+      return;
+    }
+    pipe.place(log, place);
+    this.status({ type: "outcome", stream: name, outcome, after, head });
+    if (outcome !== "snapshot") this.announce(pipe, outcome);
+    this.arrived(pipe);
+  }
+
+  /** Tell readers where they stand, once. Without an outcome: those that joined what flows already. */
+  private announce(pipe: Pipe, outcome?: Outcome): void {
+    for (const reader of pipe.readers.values()) {
+      const { id, cursor, resumes } = reader;
+      if (reader.told || !cursor) continue;
+      reader.told = true;
+      this.happened.push({ is: "placed", reader: id, cursor, outcome: outcome ?? (resumes ? "resumed" : "fresh") });
+    }
+  }
+
+  private replied(message: Other, now: number): void {
+    const id = typeof message.id === "string" ? message.id : "";
+    const text = (name: string) => String(message[name] ?? "");
+    const error = message.type === "error"
+      ? new HuahuoError(text("code"), text("message"), { details: text("details") })
+      : null;
+    const retryMs = 1000 * (Number(message["retry_s"]) || 0);
+    if (this.commands.has(id)) {
+      if (this.commands.answered(id, error?.code ?? "", now, retryMs)) {
+        this.happened.push({ is: "reply", id, reply: error ?? (message as unknown as Reply) });
+      }
+    } else if (error) {
+      const pipe = id ? [...this.pipes.values()].find((one) => one.asked === id) : undefined;
+      if (!pipe) {
+        this.problem(error.code, error.message);
+      } else if (NOT_RECORDED.has(error.code)) {
+        pipe.asked = "";
+        pipe.retryAt = now + Math.max(retryMs, this.retry.delayMs(1));
+      } else {
+        this.end(pipe.name, error);
+      }
+    }
+  }
+
+  private end(name: string, error: HuahuoError): void {
+    const pipe = this.pipes.get(name);
+    if (!pipe) return;
+    this.pipes.delete(name);
+    for (const reader of pipe.readers.keys()) {
+      this.readers.delete(reader);
+      this.happened.push({ is: "ended", reader, error });
+    }
+  }
+
+  // -- acks ---------------------------------------------------------------------------------------
+
+  /** Half a window at once, anything else (a new place too) within 250 ms. */
+  private ackSoon(now: number): void {
+    let unacked = 0;
+    let news = false;
+    for (const pipe of this.pipes.values()) {
+      const seq = pipe.ackable();
+      if (seq === null) continue;
+      news = true;
+      unacked += Math.max(0, seq - Math.max(pipe.acked, pipe.floor));
+    }
+    if (this.ackAt <= now || (news && unacked >= this.window / 2)) this.acknowledge();
+    else if (news && this.ackAt === Infinity) this.ackAt = now + ACK_AFTER_MS;
+  }
+
+  private acknowledge(): void {
+    this.ackAt = Infinity;
+    if (this.phase !== "online") return;
+    const cursors: Record<string, number> = {};
+    for (const pipe of this.pipes.values()) {
+      const seq = pipe.ackable();
+      if (seq !== null) pipe.acked = cursors[pipe.name] = seq;
+    }
+    if (Object.keys(cursors).length > 0) this.urgent.push({ action: "ack", cursors });
+  }
+
+  /** Say now what was processed: the page is about to leave. */
+  flush(): void {
+    this.acknowledge();
+  }
+
+  private tell(state: State): void {
+    this.happened.push({ is: "state", state });
+  }
+
+  private status(status: Status): void {
+    this.happened.push({ is: "status", status });
+  }
+
+  private problem(code: string, message: string): void {
+    this.status({ type: "problem", code, message });
+  }
+}

@@ -1,0 +1,29 @@
+/** What a tab and the connection's owner (itself, or another tab) say to one another. Types only. */
+
+import type { ErrorData } from "../model/errors.js";
+import type { After, Check, Cursor, Item, Outcome, Reply, State, Status } from "../model/model.js";
+
+/** From a tab. */
+export type TabMessage =
+  | { readonly do: "attach"; readonly reader: string; readonly stream: string; readonly start: After; readonly cursor: Cursor | null }
+  | { readonly do: "detach"; readonly reader: string }
+  /** The reader is done with everything up to `seq`, and free for the next item. */
+  | { readonly do: "done"; readonly reader: string; readonly era: number; readonly seq: number }
+  | { readonly do: "command"; readonly id: string; readonly text: string }
+  | { readonly do: "forget"; readonly id: string }
+  /** There is reason to look after the connection. */
+  | { readonly do: "wake" };
+
+/** A state as data. */
+export type StateData = Exclude<State, { name: "stopped" }> | { readonly name: "stopped"; readonly error: ErrorData };
+
+/** To a tab. */
+export type EngineMessage =
+  | { readonly is: "item"; readonly reader: string; readonly era: number; readonly item: Item; readonly check?: Check | undefined }
+  | { readonly is: "checked"; readonly reader: string; readonly check: Check }
+  | { readonly is: "placed"; readonly reader: string; readonly cursor: Cursor; readonly outcome: Outcome }
+  | { readonly is: "ended"; readonly reader: string; readonly error: ErrorData }
+  | { readonly is: "lost"; readonly reader: string }
+  | { readonly is: "reply"; readonly id: string; readonly reply?: Reply; readonly error?: ErrorData }
+  | { readonly is: "state"; readonly state: StateData }
+  | { readonly is: "status"; readonly status: Status };

@@ -1,0 +1,59 @@
+/**
+ * Messages that come in parts, put together: objects merge by key, lists append, of anything else the
+ * later one counts. Pure; the mirror of `transport/protocol/parts.py`.
+ */
+
+import { HuahuoError } from "../model/errors.js";
+
+type Json = Record<string, unknown>;
+
+/** All parts of one message together, in UTF-16 units: what is put together at most. */
+const ASSEMBLED_MAX = 256 * 1024 * 1024;
+
+export interface PartOf {
+  readonly part?: number;
+  readonly more?: boolean;
+}
+
+/** Whether a message is a whole one. */
+export const isWhole = ({ part = 1, more = false }: PartOf): boolean => part === 1 && !more;
+
+export class Assembly {
+  whole: Json = {};
+  private number = 0;
+  private size = 0;
+
+  constructor(private readonly max = ASSEMBLED_MAX) {}
+
+  /**
+   * Take a part in.
+   *
+   * @throws HuahuoError `protocol_violation`: it does not follow the last one, or all are too large
+   */
+  add(part: Json, number: number, size: number): void {
+    if (number === 1) {
+      this.whole = {};
+      this.number = this.size = 0;
+    }
+    this.size += size;
+    if (number !== this.number + 1 || this.size > this.max) {
+      throw new HuahuoError("protocol_violation", "a part of a message that does not fit");
+    }
+    this.number = number;
+    merge(this.whole, part);
+  }
+}
+
+/** Put `part` into `whole`, which may keep pieces of it. */
+export function merge(whole: Json, part: Json): void {
+  for (const [name, value] of Object.entries(part)) {
+    const known = Object.hasOwn(whole, name) ? whole[name] : undefined;
+    if (Array.isArray(known) && Array.isArray(value)) {
+      for (const one of value as unknown[]) known.push(one); // a spread would overflow the stack
+    } else if (isObject(known) && isObject(value)) merge(known, value);
+    else Object.defineProperty(whole, name, { value, writable: true, enumerable: true, configurable: true });
+  }
+}
+
+const isObject = (value: unknown): value is Json =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
