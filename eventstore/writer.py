@@ -206,7 +206,7 @@ class Writer:
     async def _run(self) -> None:
         """Commit group after group until nothing waits."""
         try:
-            while self._queue or self._store.care_due():
+            while True:
                 if self._queue:
                     await self._one_group()
                     # The woken appenders run first: what they append now joins the next group.
@@ -216,6 +216,8 @@ class Writer:
                     if self._store.care_due() and not self._queue:
                         self._care_later()
                         break
+                elif not self._queue:
+                    break
         finally:
             self._running = None
 
@@ -273,14 +275,14 @@ class Writer:
                 self.failed_bytes = 0
         for pending, outcome in zip(items, commit.outcomes, strict=True):
             done = pending.done
+            if not isinstance(outcome, Exception):
+                if not done.done():
+                    done.set_result(outcome)
+                continue
             if isinstance(outcome, Corrupt):
                 self._reads.corruption.note(outcome)
-            if done.done():
-                continue
-            if isinstance(outcome, Exception):
+            if not done.done():
                 done.set_exception(outcome)
-            else:
-                done.set_result(outcome)
         self._tell(commit.events)
 
     async def _fail(self, items: list[_Pending], error: Exception) -> None:
