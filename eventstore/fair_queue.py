@@ -5,7 +5,7 @@ which it came. Where it does not, the owners have turns (deficit round-robin: ea
 `TURN_COST`, and what is not used up counts at the next), so that one owner's backlog delays another by a
 turn for each owner that waits, and not by its length.
 
-Most items leave before anybody needs a turn, so what arrives is sorted into lines only when a line is asked for.
+Most items leave before anybody needs a turn, so what arrives is sorted into lines only when one is asked for.
 """
 
 from collections import deque

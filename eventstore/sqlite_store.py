@@ -150,8 +150,7 @@ class SqliteStore:
             for change in group.changes:
                 for sql, values in statements(change):
                     connection.execute(sql, values)
-            self._bound_acks(group)
-            self._bound_commands(group)
+            self._bound_kept(group)
             connection.execute("COMMIT")
             self._commits += 1
             self._unindexed.moved(moving)
@@ -366,35 +365,36 @@ class SqliteStore:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _bound_acks(self, group: Group) -> None:
-        for change in group.changes:
-            if isinstance(change, PutAcks):
-                gone = [one for ack in change.acks for one in self.ack_clients.use(ack.user, ack.client)]
-                for one in gone:
-                    self._connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
-
-    def _bound_commands(self, group: Group) -> None:
-        """Forget the oldest answers, always more than the group brings: so no backlog ever grows.
-
-        Rows lie in the order of their commits: no index is needed.
-        """
+    def _bound_kept(self, group: Group) -> None:
+        """Forget acks of unused clients and the oldest answers, always more than the group brings."""
         counts = self.commands
         new = 0
         for change in group.changes:
             if isinstance(change, PutCommand):
                 new += 1
                 counts.add(change.record.key.user, 1)
-        limit = _PRUNE_ROWS_MIN + 2 * new
-        before_ms = group.age_ms - COMMANDS_KEPT_MS
-        if group.age_ms >= self._prune_at_ms and self._forget_oldest(limit, before_ms) < limit:
+            elif isinstance(change, PutAcks):
+                self._bound_acks(change)
+        if group.age_ms >= self._prune_at_ms:
+            self._forget_old(group.age_ms, _PRUNE_ROWS_MIN + 2 * new)
+        if counts.too_many:
+            self._forget_oldest(min(_PRUNE_ROWS_MIN + 2 * new, counts.too_many), INT64_MAX)
+        if counts.over:
+            for user in list(counts.over)[:_SWEEP_USERS]:
+                self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
+
+    def _bound_acks(self, put: PutAcks) -> None:
+        gone = [one for ack in put.acks for one in self.ack_clients.use(ack.user, ack.client)]
+        for one in gone:
+            self._connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
+
+    def _forget_old(self, age_ms: int, limit: int) -> None:
+        """Forget answers that are old enough. Rows lie in the order of their commits: no index is needed."""
+        if self._forget_oldest(limit, age_ms - COMMANDS_KEPT_MS) < limit:
             sql = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
             oldest = self._connection.execute(sql).fetchone()
-            due_ms = (oldest[0] if oldest else group.age_ms) + COMMANDS_KEPT_MS
-            self._prune_at_ms = max(due_ms, group.age_ms + _PRUNE_PAUSE_MS)
-        if counts.too_many:
-            self._forget_oldest(min(limit, counts.too_many), INT64_MAX)
-        for user in list(counts.over)[:_SWEEP_USERS]:
-            self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
+            due_ms = (oldest[0] if oldest else age_ms) + COMMANDS_KEPT_MS
+            self._prune_at_ms = max(due_ms, age_ms + _PRUNE_PAUSE_MS)
 
     def _forget_oldest(self, limit: int, before_ms: int) -> int:
         """Of the `limit` oldest records those from before `before_ms`; how many."""
