@@ -103,11 +103,13 @@ class FairQueue[T]:
         self._arrived.clear()
 
     def _take_all(self) -> list[T]:
-        entries = chain.from_iterable(line.entries for line in self._lines.values())
-        items = [*map(_item, sorted(entries, key=_number)), *map(_item, self._arrived)]
+        items = list(map(_item, self._arrived))
         self._arrived.clear()
-        self._lines.clear()
-        self._turns.clear()
+        if self._lines:
+            entries = chain.from_iterable(line.entries for line in self._lines.values())
+            items[:0] = map(_item, sorted(entries, key=_number))
+            self._lines.clear()
+            self._turns.clear()
         self._events = self._count = self.bytes = 0
         return items
 

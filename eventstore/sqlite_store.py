@@ -140,8 +140,7 @@ class SqliteStore:
             self._fence()
             rows: list[Row] = []
             if group.events:
-                self._insert(group.events)
-                rows = self._summed(group.events)
+                rows = self._insert(group.events)
             if any(isinstance(change, Prune) for change in group.changes):
                 moving = self._unindexed.all()  # what is pruned leaves the table, and must be nowhere else
             else:
@@ -301,29 +300,34 @@ class SqliteStore:
             self._fenced = True
             raise InUse(f"{self._path.parent} was taken over by another writer")
 
-    def _insert(self, events: list[StoredEvent]) -> None:
+    def _insert(self, events: list[StoredEvent]) -> list[Row]:
+        """Write `events`; returns where each stands, with the running checksum of its stream."""
         names = self._names
         try:
-            values = _values(events, names)
+            streams = [names.streams[e.stream] for e in events]
         except KeyError:  # few groups hold a name that is new
             self._name_streams({e.stream for e in events if e.stream not in names.streams})
+            streams = [names.streams[e.stream] for e in events]
+        rows = self._summed(events, streams)
+        try:
+            values = _values(events, rows, names.ids)
+        except KeyError:
             self._name_texts({text for e in events for text in (e.type, e.build)} - names.ids.keys())
-            values = _values(events, names)
+            values = _values(events, rows, names.ids)
         execute = self._connection.execute
         start, end = 0, len(values)
-        for rows, sql in _INSERTS:
-            width = rows * _EVENT_COLUMNS
+        for count, sql in _INSERTS:
+            width = count * _EVENT_COLUMNS
             while end - start >= width:
                 execute(sql, values if width == end else values[start : start + width])
                 start += width
+        return rows
 
-    def _summed(self, events: list[StoredEvent]) -> list[Row]:
-        """Where `events` stand, each with the running checksum of its stream."""
-        streams, crcs = self._names.streams, self._crcs
+    def _summed(self, events: list[StoredEvent], streams: list[int]) -> list[Row]:
+        crcs = self._crcs
         rows: list[Row] = []
         add = rows.append
-        for e in events:
-            stream = streams[e.stream]
+        for e, stream in zip(events, streams, strict=True):
             before = crcs.get(stream)
             if before is None:
                 before = self._crc_before(stream, e)
@@ -475,15 +479,14 @@ class SqliteStore:
         return not busy
 
 
-def _values(events: list[StoredEvent], names: Names) -> list[object]:
-    """The rows of `events`, one after the other. Raises KeyError for a name that has no number yet."""
-    streams, ids = names.streams, names.ids
+def _values(events: list[StoredEvent], rows: list[Row], ids: dict[str, int]) -> list[object]:
+    """What is stored of `events`, one after the other. Raises KeyError for a name that has no number yet."""
     values: list[object] = []
-    for e in events:
+    for e, (stream, seq, position, _) in zip(events, rows, strict=True):
         values += (
-            e.position,
-            streams[e.stream],
-            e.seq,
+            position,
+            stream,
+            seq,
             ids[e.type],
             e.version,
             e.ts_ms,

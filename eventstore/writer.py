@@ -240,12 +240,13 @@ class Writer:
         items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX)
         counters = [PutCounter(name, self._counters[name]) for name in sorted(self._taken)]
         self._taken.clear()
-        age_ms = self._ages.read(self._ambient.now_ms(), self._ambient.monotonic_s())
+        began_s = self._ambient.monotonic_s()
+        age_ms = self._ages.read(self._ambient.now_ms(), began_s)
         wrote = False
         try:
             if self._in_doubt:
                 self._tell(await self._find_out())
-            began_s = self._ambient.monotonic_s()
+                began_s = self._ambient.monotonic_s()
             commit = await self._executor.run(lambda: self._job(items, counters, age_ms))
             wrote = commit.wrote
             if wrote and self.observe is not None:
