@@ -140,8 +140,7 @@ class SqliteStore:
             self._fence()
             rows: list[Row] = []
             if group.events:
-                self._insert(group.events)
-                rows = self._summed(group.events)
+                rows = self._insert(group.events)
             if any(isinstance(change, Prune) for change in group.changes):
                 moving = self._unindexed.all()  # what is pruned leaves the table, and must be nowhere else
             else:
@@ -150,8 +149,7 @@ class SqliteStore:
             for change in group.changes:
                 for sql, values in statements(change):
                     connection.execute(sql, values)
-            self._bound_acks(group)
-            self._bound_commands(group)
+            self._bound_kept(group)
             connection.execute("COMMIT")
             self._commits += 1
             self._unindexed.moved(moving)
@@ -302,29 +300,34 @@ class SqliteStore:
             self._fenced = True
             raise InUse(f"{self._path.parent} was taken over by another writer")
 
-    def _insert(self, events: list[StoredEvent]) -> None:
+    def _insert(self, events: list[StoredEvent]) -> list[Row]:
+        """Write `events`; returns where each stands, with the running checksum of its stream."""
         names = self._names
         try:
-            values = _values(events, names)
+            streams = [names.streams[e.stream] for e in events]
         except KeyError:  # few groups hold a name that is new
             self._name_streams({e.stream for e in events if e.stream not in names.streams})
+            streams = [names.streams[e.stream] for e in events]
+        rows = self._summed(events, streams)
+        try:
+            values = _values(events, rows, names.ids)
+        except KeyError:
             self._name_texts({text for e in events for text in (e.type, e.build)} - names.ids.keys())
-            values = _values(events, names)
+            values = _values(events, rows, names.ids)
         execute = self._connection.execute
         start, end = 0, len(values)
-        for rows, sql in _INSERTS:
-            width = rows * _EVENT_COLUMNS
+        for count, sql in _INSERTS:
+            width = count * _EVENT_COLUMNS
             while end - start >= width:
                 execute(sql, values if width == end else values[start : start + width])
                 start += width
+        return rows
 
-    def _summed(self, events: list[StoredEvent]) -> list[Row]:
-        """Where `events` stand, each with the running checksum of its stream."""
-        streams, crcs = self._names.streams, self._crcs
+    def _summed(self, events: list[StoredEvent], streams: list[int]) -> list[Row]:
+        crcs = self._crcs
         rows: list[Row] = []
         add = rows.append
-        for e in events:
-            stream = streams[e.stream]
+        for e, stream in zip(events, streams, strict=True):
             before = crcs.get(stream)
             if before is None:
                 before = self._crc_before(stream, e)
@@ -366,35 +369,36 @@ class SqliteStore:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _bound_acks(self, group: Group) -> None:
-        for change in group.changes:
-            if isinstance(change, PutAcks):
-                gone = [one for ack in change.acks for one in self.ack_clients.use(ack.user, ack.client)]
-                for one in gone:
-                    self._connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
-
-    def _bound_commands(self, group: Group) -> None:
-        """Forget the oldest answers, always more than the group brings: so no backlog ever grows.
-
-        Rows lie in the order of their commits: no index is needed.
-        """
+    def _bound_kept(self, group: Group) -> None:
+        """Forget acks of unused clients and the oldest answers, always more than the group brings."""
         counts = self.commands
         new = 0
         for change in group.changes:
             if isinstance(change, PutCommand):
                 new += 1
                 counts.add(change.record.key.user, 1)
-        limit = _PRUNE_ROWS_MIN + 2 * new
-        before_ms = group.age_ms - COMMANDS_KEPT_MS
-        if group.age_ms >= self._prune_at_ms and self._forget_oldest(limit, before_ms) < limit:
+            elif isinstance(change, PutAcks):
+                self._bound_acks(change)
+        if group.age_ms >= self._prune_at_ms:
+            self._forget_old(group.age_ms, _PRUNE_ROWS_MIN + 2 * new)
+        if counts.too_many:
+            self._forget_oldest(min(_PRUNE_ROWS_MIN + 2 * new, counts.too_many), INT64_MAX)
+        if counts.over:
+            for user in list(counts.over)[:_SWEEP_USERS]:
+                self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
+
+    def _bound_acks(self, put: PutAcks) -> None:
+        gone = [one for ack in put.acks for one in self.ack_clients.use(ack.user, ack.client)]
+        for one in gone:
+            self._connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
+
+    def _forget_old(self, age_ms: int, limit: int) -> None:
+        """Forget answers that are old enough. Rows lie in the order of their commits: no index is needed."""
+        if self._forget_oldest(limit, age_ms - COMMANDS_KEPT_MS) < limit:
             sql = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
             oldest = self._connection.execute(sql).fetchone()
-            due_ms = (oldest[0] if oldest else group.age_ms) + COMMANDS_KEPT_MS
-            self._prune_at_ms = max(due_ms, group.age_ms + _PRUNE_PAUSE_MS)
-        if counts.too_many:
-            self._forget_oldest(min(limit, counts.too_many), INT64_MAX)
-        for user in list(counts.over)[:_SWEEP_USERS]:
-            self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
+            due_ms = (oldest[0] if oldest else age_ms) + COMMANDS_KEPT_MS
+            self._prune_at_ms = max(due_ms, age_ms + _PRUNE_PAUSE_MS)
 
     def _forget_oldest(self, limit: int, before_ms: int) -> int:
         """Of the `limit` oldest records those from before `before_ms`; how many."""
@@ -475,15 +479,14 @@ class SqliteStore:
         return not busy
 
 
-def _values(events: list[StoredEvent], names: Names) -> list[object]:
-    """The rows of `events`, one after the other. Raises KeyError for a name that has no number yet."""
-    streams, ids = names.streams, names.ids
+def _values(events: list[StoredEvent], rows: list[Row], ids: dict[str, int]) -> list[object]:
+    """What is stored of `events`, one after the other. Raises KeyError for a name that has no number yet."""
     values: list[object] = []
-    for e in events:
+    for e, (stream, seq, position, _) in zip(events, rows, strict=True):
         values += (
-            e.position,
-            streams[e.stream],
-            e.seq,
+            position,
+            stream,
+            seq,
             ids[e.type],
             e.version,
             e.ts_ms,

@@ -206,7 +206,7 @@ class Writer:
     async def _run(self) -> None:
         """Commit group after group until nothing waits."""
         try:
-            while self._queue or self._store.care_due():
+            while True:
                 if self._queue:
                     await self._one_group()
                     # The woken appenders run first: what they append now joins the next group.
@@ -216,6 +216,8 @@ class Writer:
                     if self._store.care_due() and not self._queue:
                         self._care_later()
                         break
+                elif not self._queue:
+                    break
         finally:
             self._running = None
 
@@ -238,12 +240,13 @@ class Writer:
         items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX)
         counters = [PutCounter(name, self._counters[name]) for name in sorted(self._taken)]
         self._taken.clear()
-        age_ms = self._ages.read(self._ambient.now_ms(), self._ambient.monotonic_s())
+        began_s = self._ambient.monotonic_s()
+        age_ms = self._ages.read(self._ambient.now_ms(), began_s)
         wrote = False
         try:
             if self._in_doubt:
                 self._tell(await self._find_out())
-            began_s = self._ambient.monotonic_s()
+                began_s = self._ambient.monotonic_s()
             commit = await self._executor.run(lambda: self._job(items, counters, age_ms))
             wrote = commit.wrote
             if wrote and self.observe is not None:
@@ -273,14 +276,14 @@ class Writer:
                 self.failed_bytes = 0
         for pending, outcome in zip(items, commit.outcomes, strict=True):
             done = pending.done
+            if not isinstance(outcome, Exception):
+                if not done.done():
+                    done.set_result(outcome)
+                continue
             if isinstance(outcome, Corrupt):
                 self._reads.corruption.note(outcome)
-            if done.done():
-                continue
-            if isinstance(outcome, Exception):
+            if not done.done():
                 done.set_exception(outcome)
-            else:
-                done.set_result(outcome)
         self._tell(commit.events)
 
     async def _fail(self, items: list[_Pending], error: Exception) -> None:
