@@ -23,6 +23,10 @@ class Ambient(Protocol):
         """Seconds on a clock that never goes back; for deadlines."""
         ...
 
+    def thread_s(self) -> float:
+        """Processor time that the calling thread has used, in seconds; for the cost of a job."""
+        ...
+
     def random(self) -> float:
         """A number in [0, 1), for jitter; never for secrets."""
         ...
@@ -46,6 +50,10 @@ class SystemAmbient:
     def monotonic_s(self) -> float:
         """See `Ambient`."""
         return time.monotonic()
+
+    def thread_s(self) -> float:
+        """See `Ambient`."""
+        return time.thread_time()
 
     def random(self) -> float:
         """See `Ambient`."""
@@ -78,6 +86,10 @@ class FakeAmbient:
         return self._now_ms
 
     def monotonic_s(self) -> float:
+        """See `Ambient`."""
+        return self._monotonic_s
+
+    def thread_s(self) -> float:
         """See `Ambient`."""
         return self._monotonic_s
 

@@ -32,6 +32,7 @@ from huahuo.build import BUILD
 from huahuo.config import Settings
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError, ways_on
+from huahuo.fairness import Fairness
 from mailcheck.check_api import CheckLimits
 from mailcheck.checking import CheckMail
 from mailcheck.domain import MailDomain, MailSettings
@@ -51,6 +52,8 @@ from transport.metrics import Metrics
 from transport.publishing import Publisher
 from transport.server import Server
 from transport.settings import TransportSettings
+from transport.shares import Shares
+from transport.turns import Turns
 
 _JOB_THREADS = 2
 """Parsing mails and import texts; more would only take turns on the interpreter's lock."""
@@ -134,12 +137,10 @@ class App:
         feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         stack.push_async_callback(runtime.stop)
-        limits = DirectoryLimits(
-            idle_s=settings.entity_idle_s,
-            residents_max=settings.entities_resident,
-            weight_max=settings.entities_bytes_max,
-        )
-        directory = Directory(runtime, log, feed, ambient, limits=limits)
+        turns = Turns(Shares(), ambient.monotonic_s)
+        fairness = Fairness(turns)
+        executor.bill(fairness.charge, ambient.thread_s)
+        directory = Directory(runtime, log, feed, ambient, limits=_entity_limits(settings), fairness=fairness)
         stack.push_async_callback(directory.close)
         self.mail = mail = MailDomain(
             log=log,
@@ -148,13 +149,16 @@ class App:
             executor=executor,
             settings=_mail_settings(settings),
             check_mail=self._world.check_mail,
+            wait_s=fairness.wait_s,
         )
+        fairness.checks = mail.checks_by_user
         registry = Registry()
         self.publisher = Publisher(log, ambient, registry)
         self.publisher.register()
         _register_mail(registry, mail)
         metrics = Metrics()
         if isinstance(log, StoreLog):
+            log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
         authenticator = Authenticator(secrets.jwt_secret)
         hub = Hub(
@@ -181,6 +185,7 @@ class App:
             fingerprint_key=derive(secrets.master_key, "command fingerprints"),
             compression=compression,
             executor=executor,
+            turns=turns,
         )
         _show(registry, metrics, log, runtime, directory, hub, mail)
         _show_bytes(metrics, feed, server, compression)
@@ -259,6 +264,14 @@ async def _close(log: Log) -> None:
         await log.close()
     except EventStoreError as error:
         raise HuahuoError(str(error)) from error
+
+
+def _entity_limits(settings: Settings) -> DirectoryLimits:
+    return DirectoryLimits(
+        idle_s=settings.entity_idle_s,
+        residents_max=settings.entities_resident,
+        weight_max=settings.entities_bytes_max,
+    )
 
 
 def _transport_settings(settings: Settings) -> TransportSettings:

@@ -73,7 +73,11 @@ class Pauses:
         try:
             yield
         finally:
-            self._held -= Counter(email_ids)
+            held = self._held  # its own subtraction looks at all that others hold, too
+            for email_id in email_ids:
+                held[email_id] -= 1
+                if not held[email_id]:
+                    del held[email_id]
             self._released.set()
             self._released = asyncio.Event()
 

@@ -14,6 +14,8 @@ AT_ONCE: Final = 4
 WAITING_MAX: Final = 256
 """From half of this on, that user's connections are not listened to; beyond, queries are refused (`busy`)."""
 CROWDED_S: Final = 0.5
+PAID_S_MAX: Final = 5.0
+"""A command waits no longer than this for its user to have paid, so that none is starved among many."""
 REST_S: Final = 0.002
 """Between two slices, where several users have something to do."""
 
@@ -93,6 +95,24 @@ class Turns:
         """
         while (wait_s := self.shares.wait_s(user, self._now_s())) > 0:  # noqa: ASYNC110  see above
             await asyncio.sleep(wait_s)
+
+    def wait_s(self, user: str) -> float:
+        """How long `user` has to wait until it owes no more time than is free."""
+        return self.shares.wait_s(user, self._now_s())
+
+    def may_go(self, user: str) -> bool:
+        """Whether `user` owes no more time than is free."""
+        return self.wait_s(user) <= 0
+
+    async def paid_in_time(self, user: str) -> None:
+        """As `paid`, for at most `PAID_S_MAX`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PAID_S_MAX):
+                await self.paid(user)
+
+    def charge(self, user: str, spent_s: float) -> None:
+        """So much was spent for `user`, on the loop or on another thread."""
+        self.shares.charge(user, spent_s, self._now_s())
 
     def charge_since(self, user: str, began_s: float) -> None:
         """The loop was held from `began_s` until now for `user`."""

@@ -39,6 +39,9 @@ class SimAmbient:
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
 
+    def thread_s(self) -> float:
+        return 0.0
+
     def random(self) -> float:
         return self._rng.random()
 
