@@ -163,10 +163,10 @@ class Entity(LoopActor):
                 return await self._earlier(origin) or Answer(reply=decision.reply)
             guard = {self._stream: self._seq} if kind.decider.guarded else {}
             try:
-                appended = kind.log.submit(append_of(decision, origin, context.now_ms, guard))
+                append = append_of(decision, origin, context.now_ms, guard)
                 if fairness is not None:
                     fairness.charge(origin.principal, kind.ambient.monotonic_s() - began_s)
-                outcome = await appended
+                outcome = await kind.log.append(append)
             except Conflict:
                 continue
             except (CommandMismatch, TooLarge, QueueFull, Closed):

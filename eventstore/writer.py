@@ -101,7 +101,7 @@ class Writer:
         self.observe: Callable[[float], None] | None = None
         """Told of the seconds that each group commit took."""
         self.charge: Charge | None = None
-        """Told what the appends of each principal cost: the commit's processor time and what follows on the loop."""
+        """Told what each principal's appends cost: the commit's processor time, and the loop's behind it."""
         self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
         self.queue_bytes_max = QUEUE_BYTES_MAX
         self.refused = 0
