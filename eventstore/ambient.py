@@ -27,6 +27,10 @@ class Ambient(Protocol):
         """Processor time that the calling thread has used, in seconds; for the cost of a job."""
         ...
 
+    def process_s(self) -> float:
+        """The same of all threads of the process together."""
+        ...
+
     def random(self) -> float:
         """A number in [0, 1), for jitter; never for secrets."""
         ...
@@ -54,6 +58,10 @@ class SystemAmbient:
     def thread_s(self) -> float:
         """See `Ambient`."""
         return time.thread_time()
+
+    def process_s(self) -> float:
+        """See `Ambient`."""
+        return time.process_time()
 
     def random(self) -> float:
         """See `Ambient`."""
@@ -90,6 +98,10 @@ class FakeAmbient:
         return self._monotonic_s
 
     def thread_s(self) -> float:
+        """See `Ambient`."""
+        return self._monotonic_s
+
+    def process_s(self) -> float:
         """See `Ambient`."""
         return self._monotonic_s
 

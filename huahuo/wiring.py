@@ -137,7 +137,7 @@ class App:
         feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         stack.push_async_callback(runtime.stop)
-        turns = Turns(Shares(), ambient.monotonic_s)
+        turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
         fairness = Fairness(turns)
         executor.bill(fairness.charge, ambient.thread_s)
         directory = Directory(runtime, log, feed, ambient, limits=_entity_limits(settings), fairness=fairness)

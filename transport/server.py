@@ -105,7 +105,7 @@ class Server:
                 connection=settings.unsent_bytes_per_connection,
             )
         )
-        self.turns = turns or Turns(Shares(), ambient.monotonic_s)
+        self.turns = turns or Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
         self.pictures = Pictures(
             registry.snapshots,
             feed,

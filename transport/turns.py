@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
 from typing import Final
 
+from transport.overhead import Overhead
 from transport.shares import Shares
 
 AT_ONCE: Final = 4
@@ -38,8 +39,18 @@ class _Line:
 class Turns:
     """See the module. All methods belong to the loop's thread."""
 
-    def __init__(self, shares: Shares, now_s: Callable[[], float], *, waiting_max: int = WAITING_MAX) -> None:
+    def __init__(
+        self,
+        shares: Shares,
+        now_s: Callable[[], float],
+        *,
+        process_s: Callable[[], float] = float,
+        waiting_max: int = WAITING_MAX,
+    ) -> None:
+        """`process_s`: the processor time of the process; without it charges count as they are."""
         self.shares = shares
+        self._process_s = process_s
+        self._overhead = Overhead(now_s(), process_s())
         self._now_s = now_s
         self._waiting_max = waiting_max
         self._lines: dict[str, _Line] = {}
@@ -112,12 +123,18 @@ class Turns:
 
     def charge(self, user: str, spent_s: float) -> None:
         """So much was spent for `user`, on the loop or on another thread."""
-        self.shares.charge(user, spent_s, self._now_s())
+        self._charge(user, spent_s, self._now_s())
 
     def charge_since(self, user: str, began_s: float) -> None:
         """The loop was held from `began_s` until now for `user`."""
         now_s = self._now_s()
-        self.shares.charge(user, now_s - began_s, now_s)
+        self._charge(user, now_s - began_s, now_s)
+
+    def _charge(self, user: str, spent_s: float, now_s: float) -> None:
+        overhead = self._overhead
+        if now_s >= overhead.due_s:
+            overhead.look(now_s, self._process_s())
+        self.shares.charge(user, overhead.charged(spent_s), now_s)
 
     async def slice[T](self, user: str, work: Callable[[], T]) -> T:
         """Do a slice of something for `user` that takes long in all, when it is its turn."""
