@@ -19,6 +19,7 @@ from actors.decider import Decider
 from actors.entity import Asked, CatchUp, Entity, Query, Told
 from actors.entity_errors import Busy, Degraded, EntityError
 from actors.errors import AskTimeout, InboxFull
+from actors.fairness import Fairness
 from actors.kind import Effects, Kind
 from actors.messages import Reason
 from actors.refs import LoopRef
@@ -75,12 +76,14 @@ class Directory:
         *,
         limits: DirectoryLimits = DirectoryLimits(),  # noqa: B008  frozen
         keyframes: KeyframePolicy = KeyframePolicy(),  # noqa: B008  frozen
+        fairness: Fairness | None = None,
     ) -> None:
         self._runtime = runtime
         self._log = log
         self._feed = feed
         self._ambient = ambient
         self._limits = limits
+        self._fairness = fairness
         self._loads = asyncio.Semaphore(limits.loads_max)
         self._kinds: dict[str, Kind] = {}
         self._entity: type[Entity] = type(
@@ -142,6 +145,7 @@ class Directory:
             loads=self._loads,
             effects=effects,
             weigh=weigh,
+            fairness=self._fairness,
         )
 
     async def ask(

@@ -9,7 +9,7 @@ from eventstore.ambient import Ambient
 from eventstore.blobs import pack
 from eventstore.errors import EventStoreError
 from eventstore.executor import Executor
-from eventstore.fair_executor import FairExecutor
+from eventstore.fair_executor import Charge, FairExecutor
 from eventstore.group import check_text
 from eventstore.limits import check_names, check_number, weigh
 from eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret
@@ -69,6 +69,12 @@ class StoreLog(LogReader):
     def observe_commits(self, observe: Callable[[float], None]) -> None:
         """Call `observe` with the seconds that each group commit took, from now on. It must not raise."""
         self._writer.observe = observe
+
+    def bill(self, charge: Charge) -> None:
+        """Tell `charge` of what each principal's appends, and each user's reads, cost from now on."""
+        self._writer.charge = charge
+        if isinstance(self._readers, FairExecutor):
+            self._readers.bill(charge, self._ambient.thread_s)
 
     def bound_queue(self, *, bytes_per_user: int, bytes_max: int) -> None:
         """How many bytes of appends may wait for their commit: of one user, and of all of them."""

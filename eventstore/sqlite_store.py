@@ -7,7 +7,8 @@ when one connection checkpoints while another commits.
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import batched
 from pathlib import Path
 from zlib import crc32
 
@@ -16,6 +17,7 @@ import structlog
 
 from eventstore import seq_index, wal
 from eventstore.errors import Corrupt, Detached, InUse, Unavailable
+from eventstore.executor import give_way
 from eventstore.files import Files
 from eventstore.kept import AckClients, CommandCounts, KeptLimits
 from eventstore.limits import INT64_MAX
@@ -24,12 +26,12 @@ from eventstore.mark import MarkFile
 from eventstore.model import CommandKey, CommandRecord, StoredEvent
 from eventstore.schema import COMMAND_FITS, WAL_CHECKPOINT_BYTES, connect_writer
 from eventstore.seq_index import Row, Unindexed
-from eventstore.sqlite_changes import Values, statements
+from eventstore.sqlite_changes import Values, statements_of
 from eventstore.sqlite_events import Names
 from eventstore.sqlite_reads import SqliteReads, load, select_command, select_end, translated
 from eventstore.store import DropSealed, Group, Loaded, Prune, PutAcks, PutCommand, Shred
 from eventstore.summing import crc_at
-from eventstore.sums import must_fit, row_crc
+from eventstore.sums import Value, must_fit, row_crc
 
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_BYTES_MAX = 64 << 20
@@ -62,6 +64,13 @@ _FORGET_OLDEST = (
 
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _EVENT_COLUMNS = INSERT_EVENT.count("?")
+_NAMES_A_STATEMENT = 256
+_INSERTED_AT_ONCE = 256
+_SUMMED_AT_ONCE = 2048
+_CRCS = (
+    "SELECT found.stream, found.crc FROM json_each(?) AS asked CROSS JOIN seq_index AS found"
+    " ON found.stream = asked.value ->> 0 AND found.seq = asked.value ->> 1"
+)
 _INSERTS = tuple(
     (rows, INSERT_EVENT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (rows - 1))
     for rows in (256, 128, 64, 32, 16, 8, 4, 2, 1)
@@ -115,18 +124,19 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise translated(error) from None
 
-    def wrapped_key(self, owner: str) -> bytes | None:
+    def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """See `Lookup`."""
-        sql = "SELECT wrapped, crc FROM data_key WHERE owner = ?"
+        found: dict[str, bytes] = {}
         try:
-            row = self._connection.execute(sql, (owner,)).fetchone()
+            for some in batched(owners, _NAMES_A_STATEMENT):
+                asked = ", ".join("?" * len(some))
+                sql = f"SELECT owner, wrapped, crc FROM data_key WHERE owner IN ({asked})"  # noqa: S608
+                for owner, wrapped, crc in self._connection.execute(sql, some):
+                    must_fit(crc, "data_key", owner, wrapped)
+                    found[owner] = wrapped
         except sqlite3.Error as error:
             raise translated(error) from None
-        if row is None:
-            return None
-        must_fit(row[1], "data_key", owner, row[0])
-        wrapped: bytes = row[0]
-        return wrapped
+        return found
 
     # -- Store
 
@@ -146,9 +156,8 @@ class SqliteStore:
             else:
                 moving = self._unindexed.due(len(group.events))
             seq_index.write(connection, moving)
-            for change in group.changes:
-                for sql, values in statements(change):
-                    connection.execute(sql, values)
+            for sql, values in statements_of(group.changes):
+                connection.execute(sql, values)
             self._bound_kept(group)
             connection.execute("COMMIT")
             self._commits += 1
@@ -303,6 +312,15 @@ class SqliteStore:
     def _insert(self, events: list[StoredEvent]) -> list[Row]:
         """Write `events`; returns where each stands, with the running checksum of its stream."""
         names = self._names
+        if len(events) > _INSERTED_AT_ONCE:  # an import: the loop is let in between two stretches
+            self._name_streams({e.stream for e in events} - names.streams.keys())
+            self._look_up_crcs(events)
+            rows = []
+            for some in batched(events, _INSERTED_AT_ONCE):
+                rows += self._insert([*some])
+                if not len(rows) % _SUMMED_AT_ONCE:
+                    give_way()
+            return rows
         try:
             streams = [names.streams[e.stream] for e in events]
         except KeyError:  # few groups hold a name that is new
@@ -335,6 +353,21 @@ class SqliteStore:
             add((stream, e.seq, e.position, crc))
         return rows
 
+    def _look_up_crcs(self, events: list[StoredEvent]) -> None:
+        """As `_crc_before` finds them in the table, of all streams in few statements."""
+        streams, crcs = self._names.streams, self._crcs
+        firsts: dict[int, int] = {}
+        for e in events:
+            firsts.setdefault(streams[e.stream], e.seq)
+        wanted = [
+            (stream, seq - 1)
+            for stream, seq in firsts.items()
+            if seq > 1 and stream not in crcs and self._unindexed.last(stream) < seq - 1
+        ]
+        for some in batched(wanted, _NAMES_A_STATEMENT):
+            asked = msgspec.json.encode(some).decode()
+            crcs.update(self._connection.execute(_CRCS, (asked,)))
+
     def _crc_before(self, stream: int, event: StoredEvent) -> int:
         held = self._unindexed.split(stream, event.seq - 2, event.seq - 1, 1)
         if held.crcs:
@@ -345,13 +378,19 @@ class SqliteStore:
         return crc
 
     def _name_streams(self, new: Iterable[str]) -> None:
+        """Many in few statements: see `sqlite_changes`."""
+        if not new:
+            return
+        [last] = self._connection.execute("SELECT coalesce(max(id), 0) FROM stream").fetchone()
+        named = list(enumerate(sorted(new), last + 1))
+        for some in batched(named, _NAMES_A_STATEMENT):
+            values: list[Value] = []
+            for number, name in some:
+                values += (number, name, 1, row_crc("stream", number, name, 1))
+            rows = ", ".join(["(?, ?, ?, ?)"] * len(some))
+            self._connection.execute(f"INSERT INTO stream VALUES {rows}", values)  # noqa: S608
         names = self._names
-        for name in sorted(new):
-            number = self._connection.execute("INSERT INTO stream VALUES (NULL, ?, 1, 0)", (name,)).lastrowid
-            assert number is not None
-            self._connection.execute(
-                "UPDATE stream SET crc = ? WHERE id = ?", (row_crc("stream", number, name, 1), number)
-            )
+        for number, name in named:
             names.streams[name] = number
             names.stream_names[number] = name
 

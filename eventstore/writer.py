@@ -29,7 +29,8 @@ from eventstore.errors import (
     Unavailable,
 )
 from eventstore.executor import Executor
-from eventstore.fair_queue import FairQueue
+from eventstore.fair_executor import Charge
+from eventstore.fair_queue import EVENT_COST, ITEM_BYTES, FairQueue
 from eventstore.group import Draft, Outcome
 from eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
 from eventstore.port import Listener
@@ -72,6 +73,7 @@ class _Commit(msgspec.Struct, frozen=True):
     position: int
     chain: bytes
     wrote: bool
+    spent_s: float
 
 
 class Writer:
@@ -98,6 +100,8 @@ class Writer:
         """More than the largest commit that failed since as much went through, 0 if none did; for a probe."""
         self.observe: Callable[[float], None] | None = None
         """Told of the seconds that each group commit took."""
+        self.charge: Charge | None = None
+        """Told what each principal's appends cost: the commit's processor time, and the loop's behind it."""
         self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
         self.queue_bytes_max = QUEUE_BYTES_MAX
         self.refused = 0
@@ -254,10 +258,26 @@ class Writer:
         except Exception as error:  # noqa: BLE001  whatever it was, the group must hear of it
             await self._fail(items, error)
         else:
+            came_s = self._ambient.monotonic_s()
             self._settle(items, commit)
+            if self.charge is not None:
+                self._bill(items, commit.spent_s + self._ambient.monotonic_s() - came_s, self.charge)
         finally:
             if not wrote:
                 self._taken.update(put.counter for put in counters)
+
+    @staticmethod
+    def _bill(items: list[_Pending], spent_s: float, charge: Charge) -> None:
+        """Each principal pays for its part of the group, by what a turn in the queue is weighed by."""
+        costs: dict[str, int] = {}
+        for pending in items:
+            append = pending.append
+            if append is not None:
+                cost = ITEM_BYTES + max(pending.size, EVENT_COST * len(append.events))
+                costs[append.principal] = costs.get(append.principal, 0) + cost
+        total = sum(costs.values())
+        for principal, cost in costs.items():
+            charge(principal, spent_s * cost / total)
 
     def _settle(self, items: list[_Pending], commit: _Commit) -> None:
         """Heads, then futures, then listeners."""
@@ -333,6 +353,7 @@ class Writer:
     # Jobs: on the executor's thread. The loop changes nothing of what they use while they run.
 
     def _job(self, items: list[_Pending], counters: list[PutCounter], age_ms: int) -> _Commit:
+        began_s = self._ambient.thread_s()
         draft = Draft(self.place, self._store, self._vault, self._build, age_ms)
         outcomes = [_decide(draft, pending) for pending in items]
         wrote = bool(draft.events or draft.changes)
@@ -345,7 +366,10 @@ class Writer:
             if note is not None:
                 self._ages.noted(note)
         newest = {event.stream: event for event in draft.events}
-        return _Commit(outcomes, draft.events, newest, draft.firsts, draft.position, draft.chain, wrote)
+        spent_s = self._ambient.thread_s() - began_s
+        return _Commit(
+            outcomes, draft.events, newest, draft.firsts, draft.position, draft.chain, wrote, spent_s
+        )
 
     def _look(self) -> tuple[Loaded, list[StoredEvent]]:
         place = self.place

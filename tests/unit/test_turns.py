@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from transport.shares import Shares
 from transport.turns import AT_ONCE, REST_S, Crowded, Turns
 
 
-def turns(**options: int) -> Turns:
+def turns(**options: Any) -> Turns:
     return Turns(Shares(), asyncio.get_running_loop().time, **options)
 
 
