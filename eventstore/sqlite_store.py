@@ -523,18 +523,7 @@ def _values(events: list[StoredEvent], rows: list[Row], ids: dict[str, int]) -> 
     values: list[object] = []
     for e, (stream, seq, position, _) in zip(events, rows, strict=True):
         values += (
-            position,
-            stream,
-            seq,
-            ids[e.type],
-            e.version,
-            e.ts_ms,
-            e.entity,
-            e.principal,
-            e.command_id,
-            e.cause,
-            ids[e.build],
-            e.body,
-            e.chain,
-        )
+            position, stream, seq, ids[e.type], e.version, e.ts_ms, e.entity,
+            e.principal, e.command_id, e.cause, ids[e.build], e.body, e.chain,
+        )  # fmt: skip
     return values
