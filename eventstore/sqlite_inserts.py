@@ -1,6 +1,6 @@
 """Writing events, and the names that are new in them, in few statements.
 
-Each statement lets go of the interpreter lock and has to win it back, which takes up to a millisecond and more
+Each statement lets go of the interpreter lock and has to win it back, which takes a millisecond and more
 beside a loop that never rests. Between two stretches of a long append the loop is let in for the same reason.
 """
 

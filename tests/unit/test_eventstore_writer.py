@@ -268,3 +268,36 @@ async def test_closing_waits_for_reads_under_way() -> None:
     await executor.let_one_go()
     assert len(await read) == 1
     await closing
+
+
+class Busy(FakeAmbient):
+    """Every look at the processor time of a thread finds a second more."""
+
+    def thread_s(self) -> float:
+        self.advance(1.0)
+        return self.monotonic_s()
+
+
+@looped
+async def test_each_principal_pays_for_its_part_of_a_commit() -> None:
+    executor = HeldExecutor()
+    log = await MemoryLog.open(
+        ModelDisk(), ambient=Busy(1), master_key=MASTER_KEY, build="b", executor=executor
+    )
+    paid: dict[str, float] = {}
+    log.bill(lambda principal, cost_s: paid.update({principal: paid.get(principal, 0.0) + cost_s}))
+    executor.held = True
+    blocker = start(log, append(event("a")))
+    await turns()
+    of_one = msgspec.structs.replace(append(*[event("a")] * 30), principal="user/1")
+    of_two = msgspec.structs.replace(append(event("b")), principal="user/2")
+    both = start(log, of_one, of_two)
+    await executor.let_one_go()
+    await turns()
+    paid.clear()
+    await executor.let_one_go()
+    await asyncio.gather(*blocker, *both)
+    assert sum(paid.values()) == pytest.approx(1.0)
+    assert paid["user/1"] > 10 * paid["user/2"] > 0
+    executor.held = False
+    await log.close()
