@@ -10,8 +10,9 @@ from eventstore import writer
 from eventstore.ambient import FakeAmbient
 from eventstore.errors import QueueFull
 from eventstore.memory import MemoryLog
-from eventstore.model import Append, Appended
+from eventstore.model import Append, Appended, Secret, SecretPut
 from eventstore.modeldisk import ModelDisk
+from eventstore.seal import Vault
 from tests.support.logs import MASTER_KEY, append, event, looped
 
 
@@ -300,4 +301,29 @@ async def test_each_principal_pays_for_its_part_of_a_commit() -> None:
     assert sum(paid.values()) == pytest.approx(1.0)
     assert paid["user/1"] > 10 * paid["user/2"] > 0
     executor.held = False
+    await log.close()
+
+
+@looped
+async def test_an_import_waits_for_the_writer_with_its_secrets_sealed_already() -> None:
+    sealed: list[str] = []
+
+    class Watched(Vault):
+        def seal(self, wrapped: bytes, owner: str, name: str, secret: Secret) -> bytes:
+            sealed.append(owner)
+            return super().seal(wrapped, owner, name, secret)
+
+    executor = HeldExecutor()
+    log = await opened(ModelDisk(), executor)
+    vault = Watched(MASTER_KEY, FakeAmbient(1))
+    log._vault = log._writer._vault = vault
+    owners = [f"mailbox/{n}" for n in range(100)]
+    secrets = tuple(SecretPut(owner, "password", Secret("s")) for owner in owners)
+    await log._writer.append(Append(ts_ms=1), 0)
+    prepared = vault.prepare(secrets, pause=lambda: None)
+    sealed.clear()
+    await log._writer.append(Append(ts_ms=1, secrets=secrets), 0, prepared)
+    assert sealed == [], "the commit itself seals nothing"
+    await log.append(Append(ts_ms=1, secrets=secrets))
+    assert sealed == [*owners, *owners], "ahead, and again under the keys that the owners have by now"
     await log.close()
