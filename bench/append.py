@@ -26,7 +26,7 @@ from eventstore.ambient import SystemAmbient
 from eventstore.model import Append, NewEvent
 from eventstore.schema import connect_writer, prepare
 from eventstore.sqlite import SqliteLog
-from eventstore.sqlite_store import INSERT_EVENT
+from eventstore.sqlite_inserts import INSERT_EVENT
 
 RAW = "raw sqlite"
 CASES = (OURS, RAW, recorders.EVENTSOURCING, "jetstream", "jetstream-default")

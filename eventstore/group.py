@@ -24,7 +24,7 @@ from eventstore.model import (
     RowPut,
     StoredEvent,
 )
-from eventstore.seal import Vault
+from eventstore.seal import Prepared, Vault
 from eventstore.store import (
     Change,
     DropBlob,
@@ -71,8 +71,8 @@ class Draft:
         """What is to be committed."""
         return Group(self._age_ms, self.events, self.changes)
 
-    def add(self, append: Append) -> Outcome:
-        """Take `append` in, or say why not."""
+    def add(self, append: Append, prepared: Prepared | None = None) -> Outcome:
+        """Take `append` in, or say why not. `prepared`: its secrets, sealed ahead."""
         command = append.command
         if command is not None:
             known = self._commands.get(command.key) or self._lookup.find_command(command.key)
@@ -86,18 +86,18 @@ class Draft:
                 if actual != expected:
                     return Conflict(stream, expected, actual)
         try:
-            return self._accept(append)
+            return self._accept(append, prepared)
         except UnicodeEncodeError:
             return ValueError("a text of the append holds a lone surrogate")
 
-    def _accept(self, append: Append) -> Appended:
+    def _accept(self, append: Append, prepared: Prepared | None) -> Appended:
         """Number, link and collect; nothing of `self` changes before nothing can fail any more."""
         seqs: dict[str, int] = {}
         events = self._number(append, seqs)
         changes: list[Change] = []
         keys: dict[str, bytes | None] = {}
         if append.shred or append.secrets or append.drop_secrets:
-            self._seal(append, changes, keys)
+            self._seal(append, prepared, changes, keys)
         if append.rows or append.blobs or append.drop_blobs:
             _beside(append, changes)
         if append.prune is not None:
@@ -148,7 +148,13 @@ class Draft:
             )  # fmt: skip
         return tuple(events)
 
-    def _seal(self, append: Append, changes: list[Change], keys: dict[str, bytes | None]) -> None:
+    def _seal(
+        self,
+        append: Append,
+        prepared: Prepared | None,
+        changes: list[Change],
+        keys: dict[str, bytes | None],
+    ) -> None:
         """Shredding comes first: a secret put by the same append is sealed under a new key."""
         for owner in append.shred:
             check_text(owner)
@@ -159,15 +165,19 @@ class Draft:
             changes.append(DropSealed(owner, name))
         self._look_up_keys({put.owner for put in append.secrets}, keys)
         boxes: list[Change] = []  # behind all keys: what is alike is written together
-        for put in append.secrets:
-            if len(boxes) % _SECRETS_A_STRETCH == _SECRETS_A_STRETCH - 1:
+        ahead = {} if prepared is None else prepared.wrapped
+        for number, put in enumerate(append.secrets):
+            if number % _SECRETS_A_STRETCH == _SECRETS_A_STRETCH - 1:
                 give_way()
             check_text(put.owner, put.name)
             wrapped = keys.get(put.owner)
             if wrapped is None:
-                wrapped = keys[put.owner] = self._vault.new_key(put.owner)
+                wrapped = keys[put.owner] = ahead.get(put.owner) or self._vault.new_key(put.owner)
                 changes.append(PutKey(put.owner, wrapped))
-            sealed = self._vault.seal(wrapped, put.owner, put.name, put.value)
+            if prepared is not None and wrapped is ahead.get(put.owner):
+                sealed = prepared.boxes[number]
+            else:
+                sealed = self._vault.seal(wrapped, put.owner, put.name, put.value)
             boxes.append(PutSealed(put.owner, put.name, sealed))
         changes += boxes
 

@@ -8,7 +8,7 @@ import msgspec
 from eventstore.ambient import Ambient
 from eventstore.blobs import pack
 from eventstore.errors import EventStoreError
-from eventstore.executor import Executor
+from eventstore.executor import Executor, give_way
 from eventstore.fair_executor import Charge, FairExecutor
 from eventstore.group import check_text
 from eventstore.limits import check_names, check_number, weigh
@@ -21,6 +21,8 @@ from eventstore.writer import Writer
 
 PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 5.0
+_PREPARED_MIN = 64
+"""An append with so many secrets gets them sealed before it waits for its group."""
 
 
 class StoreLog(LogReader):
@@ -56,7 +58,12 @@ class StoreLog(LogReader):
             ValueError: a stream is named `` or `log`, or a text holds a lone surrogate.
             CommandMismatch, Conflict, TooLarge, QueueFull, Closed, Unavailable: see `Log`.
         """
-        return await self._writer.append(append, weigh(append))
+        size = weigh(append)
+        if len(append.secrets) < _PREPARED_MIN:
+            return await self._writer.append(append, size)
+        # Sealing is half of what an import costs: done before, it does not hold the writer.
+        prepared = await self._read(lambda: self._vault.prepare(append.secrets, give_way))
+        return await self._writer.append(append, size, prepared)
 
     def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
         """See `Log`. What `append` raises before it waits is raised at once."""

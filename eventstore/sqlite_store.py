@@ -7,7 +7,7 @@ when one connection checkpoints while another commits.
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import batched
 from pathlib import Path
 from zlib import crc32
@@ -17,7 +17,6 @@ import structlog
 
 from eventstore import seq_index, wal
 from eventstore.errors import Corrupt, Detached, InUse, Unavailable
-from eventstore.executor import give_way
 from eventstore.files import Files
 from eventstore.kept import AckClients, CommandCounts, KeptLimits
 from eventstore.limits import INT64_MAX
@@ -28,10 +27,11 @@ from eventstore.schema import COMMAND_FITS, WAL_CHECKPOINT_BYTES, connect_writer
 from eventstore.seq_index import Row, Unindexed
 from eventstore.sqlite_changes import Values, statements_of
 from eventstore.sqlite_events import Names
+from eventstore.sqlite_inserts import insert_events, number_streams
 from eventstore.sqlite_reads import SqliteReads, load, select_command, select_end, translated
 from eventstore.store import DropSealed, Group, Loaded, Prune, PutAcks, PutCommand, Shred
 from eventstore.summing import crc_at
-from eventstore.sums import Value, must_fit, row_crc
+from eventstore.sums import must_fit
 
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_BYTES_MAX = 64 << 20
@@ -62,21 +62,13 @@ _FORGET_OLDEST = (
 )
 """Rows lie in the order of their ages: one whose `ts` was damaged goes with a later one, never too early."""
 
-INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_EVENT_COLUMNS = INSERT_EVENT.count("?")
-_NAMES_A_STATEMENT = 256
-_INSERTED_AT_ONCE = 256
+_LOOKED_UP_AT_ONCE = 256
+_MANY_EVENTS = 256
 _SUMMED_AT_ONCE = 2048
 _CRCS = (
     "SELECT found.stream, found.crc FROM json_each(?) AS asked CROSS JOIN seq_index AS found"
     " ON found.stream = asked.value ->> 0 AND found.seq = asked.value ->> 1"
 )
-_INSERTS = tuple(
-    (rows, INSERT_EVENT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (rows - 1))
-    for rows in (256, 128, 64, 32, 16, 8, 4, 2, 1)
-)
-"""(rows, statement), the largest first: any number of rows in few statements, of which each lets go of the
-interpreter lock and has to win it back. Beyond 256 rows a statement costs more than it saves."""
 
 _log = structlog.get_logger(__name__)
 
@@ -128,7 +120,7 @@ class SqliteStore:
         """See `Lookup`."""
         found: dict[str, bytes] = {}
         try:
-            for some in batched(owners, _NAMES_A_STATEMENT):
+            for some in batched(owners, _LOOKED_UP_AT_ONCE):
                 asked = ", ".join("?" * len(some))
                 sql = f"SELECT owner, wrapped, crc FROM data_key WHERE owner IN ({asked})"  # noqa: S608
                 for owner, wrapped, crc in self._connection.execute(sql, some):
@@ -150,7 +142,9 @@ class SqliteStore:
             self._fence()
             rows: list[Row] = []
             if group.events:
-                rows = self._insert(group.events)
+                streams = number_streams(connection, self._names, group.events)
+                rows = self._summed(group.events, streams)
+                insert_events(connection, self._names, group.events, rows)
             if any(isinstance(change, Prune) for change in group.changes):
                 moving = self._unindexed.all()  # what is pruned leaves the table, and must be nowhere else
             else:
@@ -309,40 +303,11 @@ class SqliteStore:
             self._fenced = True
             raise InUse(f"{self._path.parent} was taken over by another writer")
 
-    def _insert(self, events: list[StoredEvent]) -> list[Row]:
-        """Write `events`; returns where each stands, with the running checksum of its stream."""
-        names = self._names
-        if len(events) > _INSERTED_AT_ONCE:  # an import: the loop is let in between two stretches
-            self._name_streams({e.stream for e in events} - names.streams.keys())
-            self._look_up_crcs(events)
-            rows = []
-            for some in batched(events, _INSERTED_AT_ONCE):
-                rows += self._insert([*some])
-                if not len(rows) % _SUMMED_AT_ONCE:
-                    give_way()
-            return rows
-        try:
-            streams = [names.streams[e.stream] for e in events]
-        except KeyError:  # few groups hold a name that is new
-            self._name_streams({e.stream for e in events if e.stream not in names.streams})
-            streams = [names.streams[e.stream] for e in events]
-        rows = self._summed(events, streams)
-        try:
-            values = _values(events, rows, names.ids)
-        except KeyError:
-            self._name_texts({text for e in events for text in (e.type, e.build)} - names.ids.keys())
-            values = _values(events, rows, names.ids)
-        execute = self._connection.execute
-        start, end = 0, len(values)
-        for count, sql in _INSERTS:
-            width = count * _EVENT_COLUMNS
-            while end - start >= width:
-                execute(sql, values if width == end else values[start : start + width])
-                start += width
-        return rows
-
     def _summed(self, events: list[StoredEvent], streams: list[int]) -> list[Row]:
+        """Where `events` stand, each with the running checksum of its stream."""
         crcs = self._crcs
+        if len(events) > _MANY_EVENTS:
+            self._look_up_crcs(events)
         rows: list[Row] = []
         add = rows.append
         for e, stream in zip(events, streams, strict=True):
@@ -364,7 +329,7 @@ class SqliteStore:
             for stream, seq in firsts.items()
             if seq > 1 and stream not in crcs and self._unindexed.last(stream) < seq - 1
         ]
-        for some in batched(wanted, _NAMES_A_STATEMENT):
+        for some in batched(wanted, _LOOKED_UP_AT_ONCE):
             asked = msgspec.json.encode(some).decode()
             crcs.update(self._connection.execute(_CRCS, (asked,)))
 
@@ -376,33 +341,6 @@ class SqliteStore:
         if crc is None:
             raise Corrupt(f"stream {event.stream}", f"the index has no event {event.seq - 1}")
         return crc
-
-    def _name_streams(self, new: Iterable[str]) -> None:
-        """Many in few statements: see `sqlite_changes`."""
-        if not new:
-            return
-        [last] = self._connection.execute("SELECT coalesce(max(id), 0) FROM stream").fetchone()
-        named = list(enumerate(sorted(new), last + 1))
-        for some in batched(named, _NAMES_A_STATEMENT):
-            values: list[Value] = []
-            for number, name in some:
-                values += (number, name, 1, row_crc("stream", number, name, 1))
-            rows = ", ".join(["(?, ?, ?, ?)"] * len(some))
-            self._connection.execute(f"INSERT INTO stream VALUES {rows}", values)  # noqa: S608
-        names = self._names
-        for number, name in named:
-            names.streams[name] = number
-            names.stream_names[number] = name
-
-    def _name_texts(self, new: Iterable[str]) -> None:
-        names = self._names
-        for text in sorted(new):
-            number = self._connection.execute("INSERT INTO name VALUES (NULL, ?, 0)", (text,)).lastrowid
-            assert number is not None
-            crc = row_crc("name", number, text)
-            self._connection.execute("UPDATE name SET crc = ? WHERE id = ?", (crc, number))
-            names.ids[text] = number
-            names.texts[number] = text
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
@@ -516,14 +454,3 @@ class SqliteStore:
         if busy:
             _log.warning("checkpoint_blocked_by_a_reader", mode=mode, pages=pages, done=done)
         return not busy
-
-
-def _values(events: list[StoredEvent], rows: list[Row], ids: dict[str, int]) -> list[object]:
-    """What is stored of `events`, one after the other. Raises KeyError for a name that has no number yet."""
-    values: list[object] = []
-    for e, (stream, seq, position, _) in zip(events, rows, strict=True):
-        values += (
-            position, stream, seq, ids[e.type], e.version, e.ts_ms, e.entity,
-            e.principal, e.command_id, e.cause, ids[e.build], e.body, e.chain,
-        )  # fmt: skip
-    return values

@@ -34,7 +34,7 @@ from eventstore.fair_queue import EVENT_COST, ITEM_BYTES, FairQueue
 from eventstore.group import Draft, Outcome
 from eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
 from eventstore.port import Listener
-from eventstore.seal import Vault
+from eventstore.seal import Prepared, Vault
 from eventstore.store import Change, Loaded, Place, PutAge, PutCounter, Reads, Store
 
 GROUP_EVENTS_MAX = 2048
@@ -61,6 +61,7 @@ class _Pending(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
     size: int
     done: asyncio.Future[Written]
+    prepared: Prepared | None = None
 
 
 class _Commit(msgspec.Struct, frozen=True):
@@ -128,8 +129,10 @@ class Writer:
         """What waits for its group."""
         return self._queue.bytes
 
-    def append(self, append: Append, size: int) -> asyncio.Future[Written]:
+    def append(self, append: Append, size: int, prepared: Prepared | None = None) -> asyncio.Future[Written]:
         """Queue `append`, of `size` bytes, in its principal's line; the future says what became of it.
+
+        `prepared`: its secrets, sealed ahead.
 
         Raises:
             QueueFull: its principal, or all of them together, have too much waiting.
@@ -139,7 +142,7 @@ class Writer:
         if self._queue.bytes + size > self.queue_bytes_per_user and not self._has_room(owner, size):
             self.refused += 1
             raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")
-        return self._enter(owner, append, (), len(append.events), size)
+        return self._enter(owner, append, (), len(append.events), size, prepared)
 
     def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
         """As `append`, for changes of the service itself that belong to none."""
@@ -192,13 +195,19 @@ class Writer:
         return queue.bytes + size <= in_all or waiting + size <= in_all // users
 
     def _enter(
-        self, owner: str, append: Append | None, changes: tuple[Change, ...], events: int, size: int
+        self,
+        owner: str,
+        append: Append | None,
+        changes: tuple[Change, ...],
+        events: int,
+        size: int,
+        prepared: Prepared | None = None,
     ) -> asyncio.Future[Written]:
         """No coroutine: there is one for each append already."""
         if self._closed is not None:
             raise Closed(self._closed)
         done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._queue.put(owner, _Pending(append, changes, size, done), events, size)
+        self._queue.put(owner, _Pending(append, changes, size, done, prepared), events, size)
         if self._running is None:
             self._start()
         return done
@@ -390,6 +399,6 @@ def _decide(draft: Draft, pending: _Pending) -> Outcome:
         draft.changes += pending.changes
         return Appended(draft.position, ())
     try:
-        return draft.add(pending.append)
+        return draft.add(pending.append, pending.prepared)
     except Exception as error:  # noqa: BLE001  what cannot be decided fails alone
         return error

@@ -1,8 +1,9 @@
 """How much more work costs than what is measured of it. Pure.
 
-What is done for a user is measured where that is easy: decisions, commits, answers. Reading sockets, waking
-tasks and system calls come on top, for small messages as much again. So now and then the processor time of
-the whole process is compared with what was charged, and charges are multiplied by what was missed.
+What is done for a user is measured where that is easy: decisions, commits, answers. Reading sockets,
+waking tasks and system calls come on top, for small messages as much again. So ten times a second the
+processor time of the whole process is compared with what was charged, and charges are multiplied by
+what was missed.
 """
 
 from typing import Final

@@ -12,10 +12,13 @@ from actors.entity import Execute, Query
 from actors.runtime import Runtime
 from eventstore.ambient import FakeAmbient
 from eventstore.model import NewEvent, StoredEvent
+from huahuo.fairness import Fairness
 from replay.feed import Feed
 from replay.keyframes import KeyframePolicy
 from tests.support.faulty_log import FaultyLog, faulty_log
 from tests.support.virtual_loop import run_virtual
+from transport.shares import Shares
+from transport.turns import Turns
 
 SERVICE = Origin(principal="service")
 
@@ -158,6 +161,7 @@ class Town:
         self.effects: list[tuple[str, Receipt, int]] = []
         self.runtime = Runtime(asyncio.get_running_loop(), ambient=FakeAmbient(), rng=rng)
         self.feed = Feed(log)
+        self.fairness = Fairness(Turns(Shares(), asyncio.get_running_loop().time))
         self.directory = Directory(
             self.runtime,
             log,
@@ -165,6 +169,7 @@ class Town:
             FakeAmbient(),
             limits=limits or DirectoryLimits(),
             keyframes=keyframes or KeyframePolicy(),
+            fairness=self.fairness,
         )
         self.directory.register("account", self.decider, self._effect, weigh=lambda state: state.events)
 
