@@ -27,6 +27,14 @@ class Ambient(Protocol):
         """Seconds that `monotonic_s` has left out so far, because the process did not run (`awake`)."""
         ...
 
+    def thread_s(self) -> float:
+        """Processor time that the calling thread has used, in seconds; for the cost of a job."""
+        ...
+
+    def process_s(self) -> float:
+        """The same of all threads of the process together."""
+        ...
+
     def random(self) -> float:
         """A number in [0, 1), for jitter; never for secrets."""
         ...
@@ -54,6 +62,14 @@ class SystemAmbient:
     def slept_s(self) -> float:
         """See `Ambient`."""
         return 0.0
+
+    def thread_s(self) -> float:
+        """See `Ambient`."""
+        return time.thread_time()
+
+    def process_s(self) -> float:
+        """See `Ambient`."""
+        return time.process_time()
 
     def random(self) -> float:
         """See `Ambient`."""
@@ -92,6 +108,14 @@ class FakeAmbient:
     def slept_s(self) -> float:
         """See `Ambient`."""
         return 0.0
+
+    def thread_s(self) -> float:
+        """See `Ambient`."""
+        return self._monotonic_s
+
+    def process_s(self) -> float:
+        """See `Ambient`."""
+        return self._monotonic_s
 
     def random(self) -> float:
         """See `Ambient`."""

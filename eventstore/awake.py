@@ -49,6 +49,14 @@ class AwakeAmbient:
         self._noticed_s()
         return self._slept_s
 
+    def thread_s(self) -> float:
+        """See `Ambient`."""
+        return self._inner.thread_s()
+
+    def process_s(self) -> float:
+        """See `Ambient`."""
+        return self._inner.process_s()
+
     def now_ms(self) -> int:
         """See `Ambient`."""
         return self._inner.now_ms()

@@ -5,6 +5,7 @@ closes it. Nothing here decides what an event means.
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import batched
 
@@ -93,7 +94,9 @@ class MailDomain:
         executor: Executor,
         settings: MailSettings,
         check_mail: CheckMail | None = None,
+        wait_s: Callable[[int], float] = lambda _user_id: 0.0,
     ) -> None:
+        """`wait_s`: see `CheckRunner`."""
         self._log = log
         self._directory = directory
         self._settings = settings
@@ -106,6 +109,7 @@ class MailDomain:
             per_host_max=settings.checks_per_host_max,
             waiting_max=settings.checks_waiting_max,
             waiting_per_user_max=settings.checks_waiting_per_user_max,
+            wait_s=wait_s,
         )
         self._purger = Purger(log, ambient)
         self._handlers = Handlers(log, directory, executor, pauses, lines_max=settings.import_lines_max)
@@ -123,6 +127,10 @@ class MailDomain:
     def checks_running(self) -> int:
         """How many checks run now."""
         return self._runner.running
+
+    def checks_by_user(self) -> Mapping[int, int]:
+        """How many checks of each user run."""
+        return self._runner.by_user
 
     @property
     def checks_waiting(self) -> int:

@@ -21,6 +21,7 @@ from huahuo.actors.actor.refs import LoopRef
 from huahuo.actors.entities.decider import Decider
 from huahuo.actors.entities.entity import Asked, CatchUp, Entity, Query, Told
 from huahuo.actors.entities.errors import Busy, Degraded, EntityError
+from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.kind import Effects, Kind
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.ambient import Ambient
@@ -75,12 +76,14 @@ class Directory:
         *,
         limits: DirectoryLimits = DirectoryLimits(),  # noqa: B008  frozen
         keyframes: KeyframePolicy = KeyframePolicy(),  # noqa: B008  frozen
+        fairness: Fairness | None = None,
     ) -> None:
         self._runtime = runtime
         self._log = log
         self._feed = feed
         self._ambient = ambient
         self._limits = limits
+        self._fairness = fairness
         self._loads = asyncio.Semaphore(limits.loads_max)
         self._kinds: dict[str, Kind] = {}
         self._entity: type[Entity] = type(
@@ -142,6 +145,7 @@ class Directory:
             loads=self._loads,
             effects=effects,
             weigh=weigh,
+            fairness=self._fairness,
         )
 
     async def ask(

@@ -149,17 +149,24 @@ class Entity(LoopActor):
 
     async def _execute(self, command: object, origin: Origin) -> Answer[Any]:
         kind = self._kind
+        fairness = kind.fairness
         for _ in range(DECIDE_ATTEMPTS_MAX):
+            if fairness is not None and not fairness.may_go(origin.principal):
+                await fairness.paid(origin.principal)
             await self._catch_up()
             # No await from here to the append: so no head that the decision reads is newer than
             # the state it decides on.
+            began_s = kind.ambient.monotonic_s()
             context = kind.context()
             decision = kind.decider.decide(self._state, command, context)
             if not writes(decision, origin):
                 return await self._earlier(origin) or Answer(reply=decision.reply)
             guard = {self._stream: self._seq} if kind.decider.guarded else {}
             try:
-                outcome = await kind.log.append(append_of(decision, origin, context.now_ms, guard))
+                append = append_of(decision, origin, context.now_ms, guard)
+                if fairness is not None:
+                    fairness.charge(origin.principal, kind.ambient.monotonic_s() - began_s)
+                outcome = await kind.log.append(append)
             except Conflict:
                 continue
             except (CommandMismatch, TooLarge, QueueFull, Closed):
@@ -169,7 +176,7 @@ class Entity(LoopActor):
                 raise
             if isinstance(outcome, Duplicate):
                 return repeated(outcome.command)
-            return await self._committed(decision, outcome)
+            return await self._committed(decision, outcome, origin)
         raise Busy(f"{self._stream}: conflicts did not end after {DECIDE_ATTEMPTS_MAX} decisions")
 
     async def _earlier(self, origin: Origin) -> Answer[Any] | None:
@@ -185,11 +192,17 @@ class Entity(LoopActor):
             raise CommandMismatch("the command id was used with another content")
         return repeated(record)
 
-    async def _committed(self, decision: Decision[Any, Any], outcome: Appended) -> Answer[Any]:
+    async def _committed(
+        self, decision: Decision[Any, Any], outcome: Appended, origin: Origin
+    ) -> Answer[Any]:
         ours = [event for event in outcome.events if event.stream == self._stream]
+        fairness, now_s = self._kind.fairness, self._kind.ambient.monotonic_s
         try:
             for some in batched(ours, _TAKEN_AT_ONCE):
+                began_s = now_s()
                 self._take(some)
+                if fairness is not None:
+                    fairness.charge(origin.principal, now_s() - began_s)
                 if len(ours) > _TAKEN_AT_ONCE:
                     await asyncio.sleep(0)  # an import is long: let others have the loop in between
         except Exception:  # noqa: BLE001  the fold may raise anything; the events stand all the same

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from huahuo.actors.entities.decider import Context, Decider
+from huahuo.actors.entities.fairness import Fairness
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.port import Log
 from huahuo.replay.history.keyframes import KeyframeWriter
@@ -22,8 +23,8 @@ class Kind:
     """See the module."""
 
     __slots__ = (
-        "ambient", "decider", "effects", "feed", "keyframes", "loads", "log", "name", "stream_prefix",
-        "weigh", "weight",
+        "ambient", "decider", "effects", "fairness", "feed", "keyframes", "loads", "log", "name",
+        "stream_prefix", "weigh", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +40,7 @@ class Kind:
         loads: asyncio.Semaphore,
         effects: Effects,
         weigh: Callable[[Any], int] | None = None,
+        fairness: Fairness | None = None,
     ) -> None:
         self.name = name
         self.decider = decider
@@ -50,6 +52,7 @@ class Kind:
         self.loads = loads
         self.effects = effects
         self.weigh = weigh
+        self.fairness = fairness
         self.weight = 0
         """The sum of `weigh` over the loaded states."""
 

@@ -24,9 +24,9 @@ from bench.servers.peers import recorders
 from bench.servers.peers.recorders import BODY, STREAMS
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import connect_writer, prepare
-from huahuo.eventstore.sqlite.store import INSERT_EVENT
 
 RAW = "raw sqlite"
 CASES = (OURS, RAW, recorders.EVENTSOURCING, "jetstream", "jetstream-default")

@@ -17,6 +17,9 @@ from huahuo.eventstore.executor import Executor
 WAITING_PER_USER_MAX = 1024
 WAITING_MAX = 8192
 
+type Charge = Callable[[str, float], None]
+"""Told that work for a user took so many seconds. It must not raise."""
+
 _acting: ContextVar[tuple[asyncio.Task[Any] | None, str]] = ContextVar("acting", default=(None, ""))
 
 
@@ -51,6 +54,8 @@ class FairExecutor:
         self.waiting_max = waiting_max
         self._inner = inner
         self._free = at_once
+        self._charge: Charge | None = None
+        self._thread_s: Callable[[], float] = float
         self._waiting = 0
         self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         """Whose turn is next first."""
@@ -59,6 +64,10 @@ class FairExecutor:
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
         return self._waiting
+
+    def bill(self, charge: Charge, thread_s: Callable[[], float]) -> None:
+        """Tell `charge` of the processor time of each job, by the clock `thread_s`, from now on."""
+        self._charge, self._thread_s = charge, thread_s
 
     async def run[T](self, job: Callable[[], T]) -> T:
         """See `Executor`.
@@ -71,10 +80,30 @@ class FairExecutor:
         else:
             await self._turn()
         try:
-            return await self._inner.run(job)
+            if self._charge is None:
+                return await self._inner.run(job)
+            return await self._charged(job, self._charge)
         finally:
             self._free += 1
             self._call()
+
+    async def _charged[T](self, job: Callable[[], T], charge: Charge) -> T:
+        user, thread_s = self._user(), self._thread_s
+        spent_s = 0.0
+
+        def timed() -> T:
+            nonlocal spent_s
+            began_s = thread_s()
+            try:
+                return job()
+            finally:
+                spent_s = thread_s() - began_s
+
+        try:
+            return await self._inner.run(timed)
+        finally:
+            if user:
+                charge(user, spent_s)
 
     def close(self) -> None:
         """See `Executor`."""
@@ -82,8 +111,7 @@ class FairExecutor:
 
     async def _turn(self) -> None:
         """Wait for a place; it is taken when this returns."""
-        task, user = _acting.get()
-        user = user if task is asyncio.current_task() else ""
+        user = self._user()
         line = self._lines.get(user)
         if user and not self._has_room(0 if line is None else len(line)):
             self.refused += 1
@@ -102,6 +130,12 @@ class FairExecutor:
                 self._free += 1
                 self._call()
             raise
+
+    @staticmethod
+    def _user() -> str:
+        """For whom the current task asks; "" for the service itself."""
+        task, user = _acting.get()
+        return user if task is asyncio.current_task() else ""
 
     def _has_room(self, waiting: int) -> bool:
         if waiting >= self.waiting_per_user_max:

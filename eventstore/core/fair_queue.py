@@ -4,6 +4,8 @@ What is taken together is weighed in bytes and in events. While everything fits,
 which it came. Where it does not, the owners have turns (deficit round-robin: each turn is worth
 `TURN_COST`, and what is not used up counts at the next), so that one owner's backlog delays another by a
 turn for each owner that waits, and not by its length.
+
+Most items leave before anybody needs a turn, so what arrives is sorted into lines only when one is asked for.
 """
 
 from collections import deque
@@ -16,10 +18,13 @@ EVENT_COST = 512
 ITEM_BYTES = 512
 """What an item takes in memory beside its content: so that a bound in bytes also bounds the count."""
 
+type _Arrival[T] = tuple[str, T, int, int]
+"""(owner, item, events, bytes)"""
 type _Entry[T] = tuple[int, T, int, int]
 """(number in the order of arrival, item, events, bytes)"""
 _number = itemgetter(0)
 _item = itemgetter(1)
+"""Of an arrival and of an entry."""
 
 
 class _Line[T]:
@@ -43,9 +48,11 @@ class FairQueue[T]:
     def __init__(self) -> None:
         self.bytes = 0
         """Of all content that waits, with `ITEM_BYTES` for each item."""
+        self._arrived: list[_Arrival[T]] = []
+        """What is in no line yet: all of it came after what is in a line."""
         self._lines: dict[str, _Line[T]] = {}
         self._turns: deque[str] = deque()
-        self._arrived = 0
+        self._sorted = 0
         self._count = 0
         self._events = 0
 
@@ -55,22 +62,18 @@ class FairQueue[T]:
     @property
     def owners(self) -> int:
         """How many have something waiting."""
+        self._sort()
         return len(self._lines)
 
     def bytes_of(self, owner: str) -> int:
         """What an owner has waiting, counted as `bytes`."""
+        self._sort()
         line = self._lines.get(owner)
         return 0 if line is None else line.bytes
 
     def put(self, owner: str, item: T, events: int, size: int) -> None:
         """Queue `item`, of `events` events and `size` bytes, behind what its owner has waiting."""
-        line = self._lines.get(owner)
-        if line is None:
-            line = self._lines[owner] = _Line()
-            self._turns.append(owner)
-        self._arrived += 1
-        line.entries.append((self._arrived, item, events, size))
-        line.bytes += size + ITEM_BYTES
+        self._arrived.append((owner, item, events, size))
         self.bytes += size + ITEM_BYTES
         self._events += events
         self._count += 1
@@ -79,17 +82,36 @@ class FairQueue[T]:
         """The next items, at least one if there is one, then as many as fit within both bounds."""
         if self._events <= events_max and self.bytes - self._count * ITEM_BYTES <= bytes_max:
             return self._take_all()
+        self._sort()
         if len(self._lines) == 1:
             return self._take_of_one(events_max, bytes_max)
         return self._take_in_turns(events_max, bytes_max)
 
+    def _sort(self) -> None:
+        """Put what arrived into the lines of its owners."""
+        if not self._arrived:
+            return
+        lines = self._lines
+        for owner, item, events, size in self._arrived:
+            line = lines.get(owner)
+            if line is None:
+                line = lines[owner] = _Line()
+                self._turns.append(owner)
+            self._sorted += 1
+            line.entries.append((self._sorted, item, events, size))
+            line.bytes += size + ITEM_BYTES
+        self._arrived.clear()
+
     def _take_all(self) -> list[T]:
-        lines = [line.entries for line in self._lines.values()]
-        entries = lines[0] if len(lines) == 1 else sorted(chain.from_iterable(lines), key=_number)
-        self._lines.clear()
-        self._turns.clear()
+        items = list(map(_item, self._arrived))
+        self._arrived.clear()
+        if self._lines:
+            entries = chain.from_iterable(line.entries for line in self._lines.values())
+            items[:0] = map(_item, sorted(entries, key=_number))
+            self._lines.clear()
+            self._turns.clear()
         self._events = self._count = self.bytes = 0
-        return list(map(_item, entries))
+        return items
 
     def _take_of_one(self, events_max: int, bytes_max: int) -> list[T]:
         [(owner, line)] = self._lines.items()

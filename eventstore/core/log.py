@@ -8,19 +8,21 @@ import msgspec
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.blobs import pack
 from huahuo.eventstore.core.draft import check_text
-from huahuo.eventstore.core.fair_executor import FairExecutor
+from huahuo.eventstore.core.fair_executor import Charge, FairExecutor
 from huahuo.eventstore.core.reader import STATE_BYTES_MAX, LogReader
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import Change, Loaded, PutAcks, PutKeyframe, Reads, Store, Touch
 from huahuo.eventstore.core.writer import Writer
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.executor import Executor, give_way
 from huahuo.eventstore.limits import check_names, check_number, weigh
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret
 from huahuo.eventstore.port import Listener
 
 PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 5.0
+_PREPARED_MIN = 64
+"""An append with so many secrets gets them sealed before it waits for its group."""
 
 
 class StoreLog(LogReader):
@@ -56,7 +58,12 @@ class StoreLog(LogReader):
             ValueError: a stream is named `` or `log`, or a text holds a lone surrogate.
             CommandMismatch, Conflict, TooLarge, QueueFull, Closed, Unavailable: see `Log`.
         """
-        return await self._writer.append(append, weigh(append))
+        size = weigh(append)
+        if len(append.secrets) < _PREPARED_MIN:
+            return await self._writer.append(append, size)
+        # Sealing is half of what an import costs: done before, it does not hold the writer.
+        prepared = await self._read(lambda: self._vault.prepare(append.secrets, give_way))
+        return await self._writer.append(append, size, prepared)
 
     def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
         """See `Log`. What `append` raises before it waits is raised at once."""
@@ -69,6 +76,12 @@ class StoreLog(LogReader):
     def observe_commits(self, observe: Callable[[float], None]) -> None:
         """Call `observe` with the seconds that each group commit took, from now on. It must not raise."""
         self._writer.observe = observe
+
+    def bill(self, charge: Charge) -> None:
+        """Tell `charge` of what each principal's appends, and each user's reads, cost from now on."""
+        self._writer.charge = charge
+        if isinstance(self._readers, FairExecutor):
+            self._readers.bill(charge, self._ambient.thread_s)
 
     def bound_queue(self, *, bytes_per_user: int, bytes_max: int) -> None:
         """How many bytes of appends may wait for their commit: of one user, and of all of them."""

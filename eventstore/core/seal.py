@@ -8,6 +8,8 @@ to another owner or name, does not open.
     box = version (1 byte) || nonce (12 bytes) || ciphertext and tag
 """
 
+from collections.abc import Callable, Sequence
+
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -16,12 +18,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import SealBroken
-from huahuo.eventstore.model import Secret
+from huahuo.eventstore.model import Secret, SecretPut
 
 KEY_BYTES = 32
 MASTER_KEY_BYTES_MIN = 32
 _VERSION = 1
 _NONCE_BYTES = 12
+_STRETCH_SECRETS = 32
 
 
 def derive(master_key: bytes, purpose: str) -> bytes:
@@ -35,6 +38,16 @@ def derive(master_key: bytes, purpose: str) -> bytes:
     return HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=b"huahuo", info=purpose.encode()).derive(
         master_key
     )
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """Secrets sealed ahead under fresh keys: good for owners that turn out to have no key yet.
+
+    `wrapped`: the key of each owner; `boxes`: of the secrets, in their order.
+    """
+
+    wrapped: dict[str, bytes]
+    boxes: list[bytes]
 
 
 class Vault:
@@ -60,6 +73,18 @@ class Vault:
         key = self._open(self._wrapping_key, wrapped, "key", owner, "")
         # A lone surrogate is sealed like any other text: an encoding error would carry the secret.
         return self._close(key, secret.reveal().encode("utf-8", "surrogatepass"), "secret", owner, name)
+
+    def prepare(self, puts: Sequence[SecretPut], pause: Callable[[], None]) -> Prepared:
+        """Seal `puts` under a fresh key for each owner; `pause` is called every `_STRETCH_SECRETS`."""
+        prepared = Prepared({}, [])
+        for number, put in enumerate(puts):
+            if number % _STRETCH_SECRETS == _STRETCH_SECRETS - 1:
+                pause()
+            wrapped = prepared.wrapped.get(put.owner)
+            if wrapped is None:
+                wrapped = prepared.wrapped[put.owner] = self.new_key(put.owner)
+            prepared.boxes.append(self.seal(wrapped, put.owner, put.name, put.value))
+        return prepared
 
     def unseal(self, wrapped: bytes, owner: str, name: str, sealed: bytes) -> Secret:
         """The secret in a box.

@@ -191,8 +191,8 @@ class Lookup(Protocol):
         """The durable record of a command."""
         ...
 
-    def wrapped_key(self, owner: str) -> bytes | None:
-        """The durable wrapped data key of an owner."""
+    def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
+        """The durable wrapped data keys of those of `owners` that have one."""
         ...
 
 

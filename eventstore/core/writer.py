@@ -19,8 +19,9 @@ import structlog
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.ages import AgeClock
 from huahuo.eventstore.core.draft import Draft, Outcome
-from huahuo.eventstore.core.fair_queue import FairQueue
-from huahuo.eventstore.core.seal import Vault
+from huahuo.eventstore.core.fair_executor import Charge
+from huahuo.eventstore.core.fair_queue import EVENT_COST, ITEM_BYTES, FairQueue
+from huahuo.eventstore.core.seal import Prepared, Vault
 from huahuo.eventstore.core.storage_port import Change, Loaded, Place, PutAge, PutCounter, Reads, Store
 from huahuo.eventstore.errors import (
     Closed,
@@ -60,6 +61,7 @@ class _Pending(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
     size: int
     done: asyncio.Future[Written]
+    prepared: Prepared | None = None
 
 
 class _Commit(msgspec.Struct, frozen=True):
@@ -72,6 +74,7 @@ class _Commit(msgspec.Struct, frozen=True):
     position: int
     chain: bytes
     wrote: bool
+    spent_s: float
 
 
 class Writer:
@@ -98,6 +101,8 @@ class Writer:
         """More than the largest commit that failed since as much went through, 0 if none did; for a probe."""
         self.observe: Callable[[float], None] | None = None
         """Told of the seconds that each group commit took."""
+        self.charge: Charge | None = None
+        """Told what each principal's appends cost: the commit's processor time, and the loop's behind it."""
         self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
         self.queue_bytes_max = QUEUE_BYTES_MAX
         self.refused = 0
@@ -124,8 +129,10 @@ class Writer:
         """What waits for its group."""
         return self._queue.bytes
 
-    def append(self, append: Append, size: int) -> asyncio.Future[Written]:
+    def append(self, append: Append, size: int, prepared: Prepared | None = None) -> asyncio.Future[Written]:
         """Queue `append`, of `size` bytes, in its principal's line; the future says what became of it.
+
+        `prepared`: its secrets, sealed ahead.
 
         Raises:
             QueueFull: its principal, or all of them together, have too much waiting.
@@ -135,7 +142,7 @@ class Writer:
         if self._queue.bytes + size > self.queue_bytes_per_user and not self._has_room(owner, size):
             self.refused += 1
             raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")
-        return self._enter(owner, append, (), len(append.events), size)
+        return self._enter(owner, append, (), len(append.events), size, prepared)
 
     def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
         """As `append`, for changes of the service itself that belong to none."""
@@ -188,13 +195,19 @@ class Writer:
         return queue.bytes + size <= in_all or waiting + size <= in_all // users
 
     def _enter(
-        self, owner: str, append: Append | None, changes: tuple[Change, ...], events: int, size: int
+        self,
+        owner: str,
+        append: Append | None,
+        changes: tuple[Change, ...],
+        events: int,
+        size: int,
+        prepared: Prepared | None = None,
     ) -> asyncio.Future[Written]:
         """No coroutine: there is one for each append already."""
         if self._closed is not None:
             raise Closed(self._closed)
         done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._queue.put(owner, _Pending(append, changes, size, done), events, size)
+        self._queue.put(owner, _Pending(append, changes, size, done, prepared), events, size)
         if self._running is None:
             self._start()
         return done
@@ -206,7 +219,7 @@ class Writer:
     async def _run(self) -> None:
         """Commit group after group until nothing waits."""
         try:
-            while self._queue or self._store.care_due():
+            while True:
                 if self._queue:
                     await self._one_group()
                     # The woken appenders run first: what they append now joins the next group.
@@ -216,6 +229,8 @@ class Writer:
                     if self._store.care_due() and not self._queue:
                         self._care_later()
                         break
+                elif not self._queue:
+                    break
         finally:
             self._running = None
 
@@ -238,12 +253,13 @@ class Writer:
         items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX)
         counters = [PutCounter(name, self._counters[name]) for name in sorted(self._taken)]
         self._taken.clear()
-        age_ms = self._ages.read(self._ambient.now_ms(), self._ambient.monotonic_s())
+        began_s = self._ambient.monotonic_s()
+        age_ms = self._ages.read(self._ambient.now_ms(), began_s)
         wrote = False
         try:
             if self._in_doubt:
                 self._tell(await self._find_out())
-            began_s = self._ambient.monotonic_s()
+                began_s = self._ambient.monotonic_s()
             commit = await self._executor.run(lambda: self._job(items, counters, age_ms))
             wrote = commit.wrote
             if wrote and self.observe is not None:
@@ -251,10 +267,26 @@ class Writer:
         except Exception as error:  # noqa: BLE001  whatever it was, the group must hear of it
             await self._fail(items, error)
         else:
+            came_s = self._ambient.monotonic_s()
             self._settle(items, commit)
+            if self.charge is not None:
+                self._bill(items, commit.spent_s + self._ambient.monotonic_s() - came_s, self.charge)
         finally:
             if not wrote:
                 self._taken.update(put.counter for put in counters)
+
+    @staticmethod
+    def _bill(items: list[_Pending], spent_s: float, charge: Charge) -> None:
+        """Each principal pays for its part of the group, by what a turn in the queue is weighed by."""
+        costs: dict[str, int] = {}
+        for pending in items:
+            append = pending.append
+            if append is not None:
+                cost = ITEM_BYTES + max(pending.size, EVENT_COST * len(append.events))
+                costs[append.principal] = costs.get(append.principal, 0) + cost
+        total = sum(costs.values())
+        for principal, cost in costs.items():
+            charge(principal, spent_s * cost / total)
 
     def _settle(self, items: list[_Pending], commit: _Commit) -> None:
         """Heads, then futures, then listeners."""
@@ -273,14 +305,14 @@ class Writer:
                 self.failed_bytes = 0
         for pending, outcome in zip(items, commit.outcomes, strict=True):
             done = pending.done
+            if not isinstance(outcome, Exception):
+                if not done.done():
+                    done.set_result(outcome)
+                continue
             if isinstance(outcome, Corrupt):
                 self._reads.corruption.note(outcome)
-            if done.done():
-                continue
-            if isinstance(outcome, Exception):
+            if not done.done():
                 done.set_exception(outcome)
-            else:
-                done.set_result(outcome)
         self._tell(commit.events)
 
     async def _fail(self, items: list[_Pending], error: Exception) -> None:
@@ -330,6 +362,7 @@ class Writer:
     # Jobs: on the executor's thread. The loop changes nothing of what they use while they run.
 
     def _job(self, items: list[_Pending], counters: list[PutCounter], age_ms: int) -> _Commit:
+        began_s = self._ambient.thread_s()
         draft = Draft(self.place, self._store, self._vault, self._build, age_ms)
         outcomes = [_decide(draft, pending) for pending in items]
         wrote = bool(draft.events or draft.changes)
@@ -342,7 +375,10 @@ class Writer:
             if note is not None:
                 self._ages.noted(note)
         newest = {event.stream: event for event in draft.events}
-        return _Commit(outcomes, draft.events, newest, draft.firsts, draft.position, draft.chain, wrote)
+        spent_s = self._ambient.thread_s() - began_s
+        return _Commit(
+            outcomes, draft.events, newest, draft.firsts, draft.position, draft.chain, wrote, spent_s
+        )
 
     def _look(self) -> tuple[Loaded, list[StoredEvent]]:
         place = self.place
@@ -363,6 +399,6 @@ def _decide(draft: Draft, pending: _Pending) -> Outcome:
         draft.changes += pending.changes
         return Appended(draft.position, ())
     try:
-        return draft.add(pending.append)
+        return draft.add(pending.append, pending.prepared)
     except Exception as error:  # noqa: BLE001  what cannot be decided fails alone
         return error

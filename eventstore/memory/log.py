@@ -201,9 +201,10 @@ class _MemoryStore:
         """See `Lookup`."""
         return self._tables.commands.get(key)
 
-    def wrapped_key(self, owner: str) -> bytes | None:
+    def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """See `Lookup`."""
-        return self._tables.keys.get(owner)
+        keys = self._tables.keys
+        return {owner: keys[owner] for owner in owners if owner in keys}
 
     def commit(self, group: Group) -> None:
         """See `Store`."""

@@ -21,6 +21,8 @@ import structlog
 MARK = "log.mark"
 _MAGIC = b"hhm1"
 _SLOT = struct.Struct("<4s24sq32sI")
+_PLACE = struct.Struct("<q32s")
+"""Of a slot: position and chain."""
 _SLOTS_AT = (0, 512)
 _FILE_BYTES = 1024
 
@@ -44,12 +46,13 @@ class MarkFile:
         Raises:
             OSError: it cannot be written.
         """
-        self._log_id = mark.log_id.encode()
+        self._head = _head(mark.log_id)
+        self._head_crc = zlib.crc32(self._head)
         self._turn = 0
         self._failed = False
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            slot = _encode(self._log_id, mark.position, mark.chain)
+            slot = self._slot(mark.position, mark.chain)
             # All of it at once: later writes need no further room on a full disk.
             half = slot.ljust(_SLOTS_AT[1], b"\0")
             os.pwrite(self._file, half + half, 0)
@@ -63,13 +66,17 @@ class MarkFile:
         """Note a durable position. A failure is logged once: the note before it stays true."""
         self._turn ^= 1
         try:
-            os.pwrite(self._file, _encode(self._log_id, position, chain), _SLOTS_AT[self._turn])
+            os.pwrite(self._file, self._slot(position, chain), _SLOTS_AT[self._turn])
         except OSError as error:
             if not self._failed:
                 _log.warning("mark_not_written", reason=error.strerror, position=position)
             self._failed = True
         else:
             self._failed = False
+
+    def _slot(self, position: int, chain: bytes) -> bytes:
+        place = _PLACE.pack(position, chain)
+        return self._head + place + zlib.crc32(place, self._head_crc).to_bytes(4, "little")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -88,9 +95,8 @@ def read_marks(directory: Path) -> list[Mark] | None:
     return sorted(found, key=lambda mark: mark.position, reverse=True)
 
 
-def _encode(log_id: bytes, position: int, chain: bytes) -> bytes:
-    sealed = _SLOT.pack(_MAGIC, log_id, position, chain, 0)[:-4]
-    return sealed + zlib.crc32(sealed).to_bytes(4, "little")
+def _head(log_id: str) -> bytes:
+    return struct.pack("<4s24s", _MAGIC, log_id.encode())
 
 
 def _decode(slot: bytes) -> Mark | None:

@@ -7,7 +7,8 @@ when one connection checkpoints while another commits.
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import batched
 from pathlib import Path
 from zlib import crc32
 
@@ -16,15 +17,16 @@ import structlog
 
 from huahuo.eventstore.core.kept import AckClients, CommandCounts, KeptLimits
 from huahuo.eventstore.core.storage_port import DropSealed, Group, Loaded, Prune, PutAcks, PutCommand, Shred
-from huahuo.eventstore.core.sums import must_fit, row_crc
+from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt, Detached, InUse, Unavailable
 from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.model import CommandKey, CommandRecord, StoredEvent
 from huahuo.eventstore.sqlite import seq_index, wal
-from huahuo.eventstore.sqlite.changes import Values, statements
+from huahuo.eventstore.sqlite.changes import Values, statements_of
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.files import Files
+from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_command, select_end, translated
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, WAL_CHECKPOINT_BYTES, connect_writer
@@ -60,14 +62,13 @@ _FORGET_OLDEST = (
 )
 """Rows lie in the order of their ages: one whose `ts` was damaged goes with a later one, never too early."""
 
-INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_EVENT_COLUMNS = INSERT_EVENT.count("?")
-_INSERTS = tuple(
-    (rows, INSERT_EVENT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (rows - 1))
-    for rows in (256, 128, 64, 32, 16, 8, 4, 2, 1)
+_LOOKED_UP_AT_ONCE = 256
+_MANY_EVENTS = 256
+_SUMMED_AT_ONCE = 2048
+_CRCS = (
+    "SELECT found.stream, found.crc FROM json_each(?) AS asked CROSS JOIN seq_index AS found"
+    " ON found.stream = asked.value ->> 0 AND found.seq = asked.value ->> 1"
 )
-"""(rows, statement), the largest first: any number of rows in few statements, of which each lets go of the
-interpreter lock and has to win it back. Beyond 256 rows a statement costs more than it saves."""
 
 _log = structlog.get_logger(__name__)
 
@@ -115,18 +116,19 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise translated(error) from None
 
-    def wrapped_key(self, owner: str) -> bytes | None:
+    def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """See `Lookup`."""
-        sql = "SELECT wrapped, crc FROM data_key WHERE owner = ?"
+        found: dict[str, bytes] = {}
         try:
-            row = self._connection.execute(sql, (owner,)).fetchone()
+            for some in batched(owners, _LOOKED_UP_AT_ONCE):
+                asked = ", ".join("?" * len(some))
+                sql = f"SELECT owner, wrapped, crc FROM data_key WHERE owner IN ({asked})"  # noqa: S608
+                for owner, wrapped, crc in self._connection.execute(sql, some):
+                    must_fit(crc, "data_key", owner, wrapped)
+                    found[owner] = wrapped
         except sqlite3.Error as error:
             raise translated(error) from None
-        if row is None:
-            return None
-        must_fit(row[1], "data_key", owner, row[0])
-        wrapped: bytes = row[0]
-        return wrapped
+        return found
 
     # -- Store
 
@@ -140,18 +142,17 @@ class SqliteStore:
             self._fence()
             rows: list[Row] = []
             if group.events:
-                self._insert(group.events)
-                rows = self._summed(group.events)
+                streams = number_streams(connection, self._names, group.events)
+                rows = self._summed(group.events, streams)
+                insert_events(connection, self._names, group.events, rows)
             if any(isinstance(change, Prune) for change in group.changes):
                 moving = self._unindexed.all()  # what is pruned leaves the table, and must be nowhere else
             else:
                 moving = self._unindexed.due(len(group.events))
             seq_index.write(connection, moving)
-            for change in group.changes:
-                for sql, values in statements(change):
-                    connection.execute(sql, values)
-            self._bound_acks(group)
-            self._bound_commands(group)
+            for sql, values in statements_of(group.changes):
+                connection.execute(sql, values)
+            self._bound_kept(group)
             connection.execute("COMMIT")
             self._commits += 1
             self._unindexed.moved(moving)
@@ -302,35 +303,35 @@ class SqliteStore:
             self._fenced = True
             raise InUse(f"{self._path.parent} was taken over by another writer")
 
-    def _insert(self, events: list[StoredEvent]) -> None:
-        names = self._names
-        try:
-            values = _values(events, names)
-        except KeyError:  # few groups hold a name that is new
-            self._name_streams({e.stream for e in events if e.stream not in names.streams})
-            self._name_texts({text for e in events for text in (e.type, e.build)} - names.ids.keys())
-            values = _values(events, names)
-        execute = self._connection.execute
-        start, end = 0, len(values)
-        for rows, sql in _INSERTS:
-            width = rows * _EVENT_COLUMNS
-            while end - start >= width:
-                execute(sql, values if width == end else values[start : start + width])
-                start += width
-
-    def _summed(self, events: list[StoredEvent]) -> list[Row]:
+    def _summed(self, events: list[StoredEvent], streams: list[int]) -> list[Row]:
         """Where `events` stand, each with the running checksum of its stream."""
-        streams, crcs = self._names.streams, self._crcs
+        crcs = self._crcs
+        if len(events) > _MANY_EVENTS:
+            self._look_up_crcs(events)
         rows: list[Row] = []
         add = rows.append
-        for e in events:
-            stream = streams[e.stream]
+        for e, stream in zip(events, streams, strict=True):
             before = crcs.get(stream)
             if before is None:
                 before = self._crc_before(stream, e)
             crcs[stream] = crc = crc32(e.body, crc32(b",", before))
             add((stream, e.seq, e.position, crc))
         return rows
+
+    def _look_up_crcs(self, events: list[StoredEvent]) -> None:
+        """As `_crc_before` finds them in the table, of all streams in few statements."""
+        streams, crcs = self._names.streams, self._crcs
+        firsts: dict[int, int] = {}
+        for e in events:
+            firsts.setdefault(streams[e.stream], e.seq)
+        wanted = [
+            (stream, seq - 1)
+            for stream, seq in firsts.items()
+            if seq > 1 and stream not in crcs and self._unindexed.last(stream) < seq - 1
+        ]
+        for some in batched(wanted, _LOOKED_UP_AT_ONCE):
+            asked = msgspec.json.encode(some).decode()
+            crcs.update(self._connection.execute(_CRCS, (asked,)))
 
     def _crc_before(self, stream: int, event: StoredEvent) -> int:
         held = self._unindexed.split(stream, event.seq - 2, event.seq - 1, 1)
@@ -341,60 +342,40 @@ class SqliteStore:
             raise Corrupt(f"stream {event.stream}", f"the index has no event {event.seq - 1}")
         return crc
 
-    def _name_streams(self, new: Iterable[str]) -> None:
-        names = self._names
-        for name in sorted(new):
-            number = self._connection.execute("INSERT INTO stream VALUES (NULL, ?, 1, 0)", (name,)).lastrowid
-            assert number is not None
-            self._connection.execute(
-                "UPDATE stream SET crc = ? WHERE id = ?", (row_crc("stream", number, name, 1), number)
-            )
-            names.streams[name] = number
-            names.stream_names[number] = name
-
-    def _name_texts(self, new: Iterable[str]) -> None:
-        names = self._names
-        for text in sorted(new):
-            number = self._connection.execute("INSERT INTO name VALUES (NULL, ?, 0)", (text,)).lastrowid
-            assert number is not None
-            crc = row_crc("name", number, text)
-            self._connection.execute("UPDATE name SET crc = ? WHERE id = ?", (crc, number))
-            names.ids[text] = number
-            names.texts[number] = text
-
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _bound_acks(self, group: Group) -> None:
-        for change in group.changes:
-            if isinstance(change, PutAcks):
-                gone = [one for ack in change.acks for one in self.ack_clients.use(ack.user, ack.client)]
-                for one in gone:
-                    self._connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
-
-    def _bound_commands(self, group: Group) -> None:
-        """Forget the oldest answers, always more than the group brings: so no backlog ever grows.
-
-        Rows lie in the order of their commits: no index is needed.
-        """
+    def _bound_kept(self, group: Group) -> None:
+        """Forget acks of unused clients and the oldest answers, always more than the group brings."""
         counts = self.commands
         new = 0
         for change in group.changes:
             if isinstance(change, PutCommand):
                 new += 1
                 counts.add(change.record.key.user, 1)
-        limit = _PRUNE_ROWS_MIN + 2 * new
-        before_ms = group.age_ms - COMMANDS_KEPT_MS
-        if group.age_ms >= self._prune_at_ms and self._forget_oldest(limit, before_ms) < limit:
+            elif isinstance(change, PutAcks):
+                self._bound_acks(change)
+        if group.age_ms >= self._prune_at_ms:
+            self._forget_old(group.age_ms, _PRUNE_ROWS_MIN + 2 * new)
+        if counts.too_many:
+            self._forget_oldest(min(_PRUNE_ROWS_MIN + 2 * new, counts.too_many), INT64_MAX)
+        if counts.over:
+            for user in list(counts.over)[:_SWEEP_USERS]:
+                self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
+
+    def _bound_acks(self, put: PutAcks) -> None:
+        gone = [one for ack in put.acks for one in self.ack_clients.use(ack.user, ack.client)]
+        for one in gone:
+            self._connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
+
+    def _forget_old(self, age_ms: int, limit: int) -> None:
+        """Forget answers that are old enough. Rows lie in the order of their commits: no index is needed."""
+        if self._forget_oldest(limit, age_ms - COMMANDS_KEPT_MS) < limit:
             sql = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
             oldest = self._connection.execute(sql).fetchone()
-            due_ms = (oldest[0] if oldest else group.age_ms) + COMMANDS_KEPT_MS
-            self._prune_at_ms = max(due_ms, group.age_ms + _PRUNE_PAUSE_MS)
-        if counts.too_many:
-            self._forget_oldest(min(limit, counts.too_many), INT64_MAX)
-        for user in list(counts.over)[:_SWEEP_USERS]:
-            self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
+            due_ms = (oldest[0] if oldest else age_ms) + COMMANDS_KEPT_MS
+            self._prune_at_ms = max(due_ms, age_ms + _PRUNE_PAUSE_MS)
 
     def _forget_oldest(self, limit: int, before_ms: int) -> int:
         """Of the `limit` oldest records those from before `before_ms`; how many."""
@@ -473,26 +454,3 @@ class SqliteStore:
         if busy:
             _log.warning("checkpoint_blocked_by_a_reader", mode=mode, pages=pages, done=done)
         return not busy
-
-
-def _values(events: list[StoredEvent], names: Names) -> list[object]:
-    """The rows of `events`, one after the other. Raises KeyError for a name that has no number yet."""
-    streams, ids = names.streams, names.ids
-    values: list[object] = []
-    for e in events:
-        values += (
-            e.position,
-            streams[e.stream],
-            e.seq,
-            ids[e.type],
-            e.version,
-            e.ts_ms,
-            e.entity,
-            e.principal,
-            e.command_id,
-            e.cause,
-            ids[e.build],
-            e.body,
-            e.chain,
-        )
-    return values

@@ -20,6 +20,7 @@ from huahuo.actors.entities.directory import Directory, DirectoryLimits
 from huahuo.admin.actions import LogCare
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
+from huahuo.app.fairness import Fairness
 from huahuo.build import BUILD
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError, ways_on
@@ -53,7 +54,9 @@ from huahuo.transport.server import get_clients
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
+from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.site import Phase, Site
+from huahuo.transport.server.turns import Turns
 
 _JOB_THREADS = 2
 """Parsing mails and import texts; more would only take turns on the interpreter's lock."""
@@ -145,22 +148,14 @@ class App:
         compression = Compression(dictionaries.used)
         secrets = keys.ensure(settings, self._ambient)
         self.log = log = await self._open_log(secrets)
-        executor = FairExecutor(
-            self._world.make_executor(),
-            at_once=2 * _JOB_THREADS,
-            waiting_per_user_max=settings.jobs_waiting_per_user,
-            waiting_max=settings.jobs_waiting_max,
-        )
-        stack.callback(executor.close)
+        executor = self._make_executor()
         feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         stack.push_async_callback(self._in_time, runtime.stop)
-        limits = DirectoryLimits(
-            idle_s=settings.entity_idle_s,
-            residents_max=settings.entities_resident,
-            weight_max=settings.entities_bytes_max,
-        )
-        directory = Directory(runtime, log, feed, ambient, limits=limits)
+        turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
+        fairness = Fairness(turns)
+        executor.bill(fairness.charge, ambient.thread_s)
+        directory = Directory(runtime, log, feed, ambient, limits=_entity_limits(settings), fairness=fairness)
         stack.push_async_callback(self._in_time, directory.close)
         self.mail = mail = MailDomain(
             log=log,
@@ -169,13 +164,16 @@ class App:
             executor=executor,
             settings=_mail_settings(settings, ambient),
             check_mail=self._world.check_mail,
+            wait_s=fairness.wait_s,
         )
+        fairness.checks = mail.checks_by_user
         registry = Registry()
         self.publisher = Publisher(log, ambient, registry)
         self.publisher.register()
         _register_mail(registry, mail)
         metrics = Metrics()
         if isinstance(log, StoreLog):
+            log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
         authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
         hub = Hub(
@@ -209,6 +207,7 @@ class App:
             fingerprint_key=derive(secrets.master_key, "command fingerprints"),
             compression=compression,
             executor=executor,
+            turns=turns,
         )
         _show(registry, metrics, log, runtime, directory, hub, mail)
         _show_bytes(metrics, feed, server, compression)
@@ -233,6 +232,16 @@ class App:
             stack.callback(service_file.remove, settings.data)
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
+
+    def _make_executor(self) -> FairExecutor:
+        executor = FairExecutor(
+            self._world.make_executor(),
+            at_once=2 * _JOB_THREADS,
+            waiting_per_user_max=self.settings.jobs_waiting_per_user,
+            waiting_max=self.settings.jobs_waiting_max,
+        )
+        self._stack.callback(executor.close)
+        return executor
 
     async def _open_log(self, secrets: keys.Keys) -> Log:
         try:
@@ -288,6 +297,14 @@ async def _close(log: Log) -> None:
         await log.close()
     except EventStoreError as error:
         raise HuahuoError(str(error)) from error
+
+
+def _entity_limits(settings: Settings) -> DirectoryLimits:
+    return DirectoryLimits(
+        idle_s=settings.entity_idle_s,
+        residents_max=settings.entities_resident,
+        weight_max=settings.entities_bytes_max,
+    )
 
 
 def _transport_settings(settings: Settings) -> TransportSettings:

@@ -15,6 +15,9 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 
+_IDLE_LOOK_S = 0.05
+
+
 class Job(msgspec.Struct, frozen=True, gc=False):
     """One check to run."""
 
@@ -42,8 +45,14 @@ class CheckRunner:
         per_host_max: int,
         waiting_max: int,
         waiting_per_user_max: int,
+        wait_s: Callable[[int], float] = lambda _user_id: 0.0,
     ) -> None:
+        """`wait_s`: how long this user's next check has to wait because others have to be served, too."""
         self._perform = perform
+        self._wait_s = wait_s
+        self._timer: asyncio.TimerHandle | None = None
+        self.by_user: Counter[int] = Counter()
+        """Checks that run, of each user that has any."""
         self._checks_max = checks_max
         self._per_host_max = per_host_max
         self._waiting_max = waiting_max
@@ -93,12 +102,18 @@ class CheckRunner:
 
     async def idle(self) -> None:
         """Return when nothing runs and nothing waits."""
-        while self._running:
-            await asyncio.wait(tuple(self._running.values()))
+        while self._running or self._timer is not None:
+            if self._running:
+                await asyncio.wait(tuple(self._running.values()))
+            else:
+                await asyncio.sleep(_IDLE_LOOK_S)
 
     async def close(self, timeout_s: float) -> None:
         """Stop everything; what does not stop in time is left behind with a warning. Idempotent."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._waiting.clear()
         self._of_user.clear()
         self._jobs.clear()
@@ -114,6 +129,7 @@ class CheckRunner:
         while len(self._running) < self._checks_max and (job := self._next()) is not None:
             host = job.host.lower()
             self._by_host[host] += 1
+            self.by_user[job.user_id] += 1
             task = asyncio.get_running_loop().create_task(self._perform(job), name=f"check {job.check_id}")
             self._running[job.check_id] = task
             task.add_done_callback(partial(self._done, job))
@@ -124,6 +140,9 @@ class CheckRunner:
         At most `checks_max` / `per_host_max` hosts are full at a time, so the search is short.
         """
         for user_id, hosts in self._waiting.items():
+            if (wait_s := self._wait_s(user_id)) > 0:
+                self._fill_later(wait_s)
+                continue
             for host, line in hosts.items():
                 if self._by_host[host] < self._per_host_max:
                     job = next(iter(line.values()))
@@ -134,6 +153,15 @@ class CheckRunner:
                         self._waiting.move_to_end(user_id)
                     return job
         return None
+
+    def _fill_later(self, wait_s: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._fill_again)
+
+    def _fill_again(self) -> None:
+        self._timer = None
+        if not self._closed:
+            self._fill()
 
     def _take(self, job: Job) -> None:
         """Out of all lines. No user and no host without a job is kept."""
@@ -151,6 +179,9 @@ class CheckRunner:
     def _done(self, job: Job, task: asyncio.Task[None]) -> None:
         host = job.host.lower()
         del self._running[job.check_id]
+        self.by_user[job.user_id] -= 1
+        if not self.by_user[job.user_id]:
+            del self.by_user[job.user_id]
         self._by_host[host] -= 1
         if not self._by_host[host]:
             del self._by_host[host]

@@ -6,7 +6,6 @@ from the cursor that is durable.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -64,23 +63,24 @@ class Pauses:
     """
 
     def __init__(self) -> None:
-        self._held: Counter[int] = Counter()
+        self._held: dict[object, frozenset[int]] = {}
         self._released = asyncio.Event()
 
     @contextmanager
     def hold(self, email_ids: Sequence[int]) -> Iterator[None]:
         """Hold these mailboxes back while the block runs."""
-        self._held.update(email_ids)
+        held = object()
+        self._held[held] = frozenset(email_ids)  # one of many commands that wait, maybe: no work for each id
         try:
             yield
         finally:
-            self._held -= Counter(email_ids)
+            del self._held[held]
             self._released.set()
             self._released = asyncio.Event()
 
     async def passed(self, email_id: int) -> None:
         """Return when nobody holds this mailbox back."""
-        while email_id in self._held:
+        while any(email_id in ids for ids in self._held.values()):
             await self._released.wait()
 
 

@@ -1,15 +1,12 @@
-"""One Chromium for all browser tests of a run; without it, or without the built client, they are skipped."""
-
-from collections.abc import Iterator
+"""Without Chromium, or without the built client, all browser tests are skipped."""
 
 import pytest
 
-from tests.support.drivers.browser import built_client, chromium
+from tests.support.drivers.browser import built_client, find_chromium
 
 
 @pytest.fixture(scope="session")
-def devtools() -> Iterator[str]:
-    """The address of a running Chromium, for `profile`."""
+def chromium() -> str:
+    """The path of Chromium, for `profile`."""
     built_client()
-    with chromium() as address:
-        yield address
+    return find_chromium()

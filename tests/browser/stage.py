@@ -61,10 +61,10 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(devtools: str, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(chromium: str, tmp_path: Path) -> AsyncIterator[Stage]:
     """Everything running; the events of a stage are appended by an admin without a rate limit."""
     more = {"/client/huahuo-client.js": built_client()}
-    async with asyncio.timeout(TIMEOUT_S), pages(PAGES, more) as site, profile(devtools) as browser:
+    async with asyncio.timeout(TIMEOUT_S), pages(PAGES, more) as site, profile(chromium) as browser:
         with serving(tmp_path / "data", HUAHUO_MESSAGES_PER_S="0") as server:
             made = Stage(server, browser, site)
             token = server.token(1, "root", admin=True)

@@ -12,10 +12,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_it_checks_a_mailbox_sees_the_progress_and_comes_back_after_a_kill(
-    devtools: str, tmp_path: Path
+    chromium: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             with pymap() as mail:
                 mail.add_mail(*(b"Subject: mail %d\r\n\r\nhello" % n for n in range(5)))
                 server, token = on.server, on.token()
@@ -48,9 +48,9 @@ def test_it_checks_a_mailbox_sees_the_progress_and_comes_back_after_a_kill(
     asyncio.run(main())
 
 
-def test_it_shows_a_notification_to_everybody(devtools: str, tmp_path: Path) -> None:
+def test_it_shows_a_notification_to_everybody(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             tab = await on.browser.open(
                 f"{on.site}/classic.html?server=ws://127.0.0.1:{on.server.port}#{on.token()}"
             )

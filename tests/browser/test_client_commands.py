@@ -16,9 +16,9 @@ ADD = """client.send("add_email", {
 })"""
 
 
-def test_commands_given_offline_are_executed_once(devtools: str, tmp_path: Path) -> None:
+def test_commands_given_offline_are_executed_once(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
+        async with stage(chromium, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
             tab = await on.reader("none", port=proxy.port)
             proxy.refuse()
             proxy.cut()
@@ -35,9 +35,9 @@ def test_commands_given_offline_are_executed_once(devtools: str, tmp_path: Path)
     asyncio.run(main())
 
 
-def test_a_reply_lost_with_the_connection_comes_again(devtools: str, tmp_path: Path) -> None:
+def test_a_reply_lost_with_the_connection_comes_again(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
+        async with stage(chromium, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
             tab = await on.reader("none", port=proxy.port)
             proxy.blackhole()
             await tab.run(f"const name = 'a'; window.reply = {ADD}")
@@ -51,9 +51,9 @@ def test_a_reply_lost_with_the_connection_comes_again(devtools: str, tmp_path: P
     asyncio.run(main())
 
 
-def test_a_write_is_read_where_it_was_waited_for(devtools: str, tmp_path: Path) -> None:
+def test_a_write_is_read_where_it_was_waited_for(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             tab = await on.reader("none")
             rows = await tab.run(
                 f"""let emails = null;
@@ -71,9 +71,9 @@ def test_a_write_is_read_where_it_was_waited_for(devtools: str, tmp_path: Path) 
     asyncio.run(main())
 
 
-def test_an_expiring_token_is_renewed_in_place(devtools: str, tmp_path: Path) -> None:
+def test_an_expiring_token_is_renewed_in_place(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             ends = time.monotonic() + 4
             tab = await on.reader("memory", on.token(ttl_s=4), on.token())
             await tab.run("await subscription.ready")
@@ -88,9 +88,9 @@ def test_an_expiring_token_is_renewed_in_place(devtools: str, tmp_path: Path) ->
     asyncio.run(main())
 
 
-def test_a_revoked_token_stops_the_client_and_says_why(devtools: str, tmp_path: Path) -> None:
+def test_a_revoked_token_stops_the_client_and_says_why(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             tab = await on.reader("memory")
             await on.revoke(42)
             await tab.until("client.state.value.name === 'stopped'")

@@ -51,9 +51,9 @@ async def _decoder_files(tab: Tab) -> list[str]:
     return sorted(path for path in paths if "zstd" in path or "dictionary" in path)
 
 
-def test_compressed_events_equal_those_over_the_plain_protocol(devtools: str, tmp_path: Path) -> None:
+def test_compressed_events_equal_those_over_the_plain_protocol(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             compressed, plain = await _reader(on, _DECODER), await _reader(on, "")
             assert await _decoder_files(compressed) == [], "nothing was compressed yet"
             for count in (1, 100, 300):
@@ -76,9 +76,9 @@ def test_compressed_events_equal_those_over_the_plain_protocol(devtools: str, tm
     asyncio.run(main())
 
 
-def test_a_tab_without_the_connection_gets_what_its_owner_unpacked(devtools: str, tmp_path: Path) -> None:
+def test_a_tab_without_the_connection_gets_what_its_owner_unpacked(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             owner = await _reader(on, _DECODER, share=True)
             other = await _reader(on, _DECODER, share=True)
             await on.publish(100)
@@ -96,9 +96,9 @@ def test_a_tab_without_the_connection_gets_what_its_owner_unpacked(devtools: str
     asyncio.run(main())
 
 
-def test_a_page_that_cannot_load_the_decoder_goes_on_without(devtools: str, tmp_path: Path) -> None:
+def test_a_page_that_cannot_load_the_decoder_goes_on_without(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             tab = await _reader(on, 'decoder: () => import("/client/nowhere.js")')
             await on.publish(100)
             await tab.until("events.length === 100")
@@ -108,10 +108,10 @@ def test_a_page_that_cannot_load_the_decoder_goes_on_without(devtools: str, tmp_
     asyncio.run(main())
 
 
-def test_the_console_reads_compressed_messages(devtools: str, tmp_path: Path) -> None:
+def test_the_console_reads_compressed_messages(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
         built_console()
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             tab = await on.browser.open()
             note = """window.violations = [];
             addEventListener("securitypolicyviolation", (event) => violations.push(event.blockedURI));
@@ -122,7 +122,7 @@ def test_the_console_reads_compressed_messages(devtools: str, tmp_path: Path) ->
                 sockets.push(one);
                 this.addEventListener("message", ({ data }) => (one.binary += typeof data !== "string"));
               } };"""
-            await tab.call("Page.addScriptToEvaluateOnNewDocument", source=note)
+            await tab.page.add_init_script(note)
             await tab.goto(f"{on.server.url}/#token={on.token()}")
             await tab.until("document.querySelector('[data-state=online]')")
             for name in ("alice", "bob", "carol"):

@@ -11,9 +11,9 @@ from tests.support.servers.proxy import chaos_proxy
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-def test_a_cut_connection_goes_on_where_it_stood(devtools: str, tmp_path: Path) -> None:
+def test_a_cut_connection_goes_on_where_it_stood(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
+        async with stage(chromium, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
             tab = await on.reader("memory", port=proxy.port)
             await tab.run("await subscription.ready")
             await on.publish(50)
@@ -27,9 +27,9 @@ def test_a_cut_connection_goes_on_where_it_stood(devtools: str, tmp_path: Path) 
     asyncio.run(main())
 
 
-def test_a_reload_in_the_middle_of_a_burst_applies_every_event_once(devtools: str, tmp_path: Path) -> None:
+def test_a_reload_in_the_middle_of_a_burst_applies_every_event_once(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             tab = await on.reader("stored")
             await tab.run("await subscription.ready")
             for _ in range(4):
@@ -46,9 +46,9 @@ def test_a_reload_in_the_middle_of_a_burst_applies_every_event_once(devtools: st
     asyncio.run(main())
 
 
-def test_a_closed_tab_is_continued_by_a_new_one(devtools: str, tmp_path: Path) -> None:
+def test_a_closed_tab_is_continued_by_a_new_one(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             first = await on.reader("stored")
             await first.run("await subscription.ready")
             await on.publish(30)
@@ -63,10 +63,10 @@ def test_a_closed_tab_is_continued_by_a_new_one(devtools: str, tmp_path: Path) -
 
 
 def test_a_page_that_received_nothing_yet_misses_nothing_after_a_reload(
-    devtools: str, tmp_path: Path
+    chromium: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             await on.publish(5)
             tab = await on.reader("stored")
             assert await tab.run("return await subscription.ready") == "fresh"
@@ -80,9 +80,9 @@ def test_a_page_that_received_nothing_yet_misses_nothing_after_a_reload(
     asyncio.run(main())
 
 
-def test_a_killed_server_is_awaited_without_a_reload(devtools: str, tmp_path: Path) -> None:
+def test_a_killed_server_is_awaited_without_a_reload(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             tab = await on.reader("stored")
             await tab.run("await subscription.ready; window.mark = 'same page'")
             await on.publish(40)
@@ -98,9 +98,9 @@ def test_a_killed_server_is_awaited_without_a_reload(devtools: str, tmp_path: Pa
     asyncio.run(main())
 
 
-def test_a_page_put_away_and_brought_back_goes_on(devtools: str, tmp_path: Path) -> None:
+def test_a_page_put_away_and_brought_back_goes_on(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             tab = await on.reader("memory")
             await tab.run("await subscription.ready")
             await on.publish(10)
@@ -115,10 +115,10 @@ def test_a_page_put_away_and_brought_back_goes_on(devtools: str, tmp_path: Path)
 
 
 def test_a_connection_that_went_silent_is_found_out_when_the_page_is_seen_again(
-    devtools: str, tmp_path: Path
+    chromium: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
+        async with stage(chromium, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
             tab = await on.reader("memory", port=proxy.port)
             await tab.run("await subscription.ready")
             proxy.blackhole()  # as a phone's network does: the socket stays open, nothing comes

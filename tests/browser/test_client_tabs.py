@@ -25,9 +25,9 @@ async def _connections(on: Stage) -> int:
     return int(float(line.split()[-1])) - 1
 
 
-def test_tabs_share_one_connection_and_each_sees_every_event(devtools: str, tmp_path: Path) -> None:
+def test_tabs_share_one_connection_and_each_sees_every_event(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             first, second = await _owner_and_other(on, "memory")
             await first.run("await subscription.ready")
             await second.run("await subscription.ready")
@@ -43,10 +43,10 @@ def test_tabs_share_one_connection_and_each_sees_every_event(devtools: str, tmp_
 
 @pytest.mark.parametrize("end", ["close", "crash"])
 def test_when_the_owner_goes_another_tab_continues_without_loss_or_repeat(
-    devtools: str, tmp_path: Path, end: str
+    chromium: str, tmp_path: Path, end: str
 ) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             owner, other = await _owner_and_other(on, "memory")
             await other.run("await subscription.ready")
             burst = asyncio.create_task(on.publish(300))
@@ -61,9 +61,9 @@ def test_when_the_owner_goes_another_tab_continues_without_loss_or_repeat(
     asyncio.run(main())
 
 
-def test_a_stored_place_is_handed_over_with_its_events_applied_once(devtools: str, tmp_path: Path) -> None:
+def test_a_stored_place_is_handed_over_with_its_events_applied_once(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             owner, other = await _owner_and_other(on, "stored")
             await owner.run("await subscription.ready")
             burst = asyncio.create_task(on.publish(300))
@@ -80,10 +80,10 @@ def test_a_stored_place_is_handed_over_with_its_events_applied_once(devtools: st
 
 
 def test_a_command_of_a_tab_is_answered_though_the_owner_goes_before_the_reply(
-    devtools: str, tmp_path: Path
+    chromium: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             owner, other = await _owner_and_other(on, "memory")
             await other.run(
                 """window.reply = client.send("add_email", {
@@ -98,9 +98,9 @@ def test_a_command_of_a_tab_is_answered_though_the_owner_goes_before_the_reply(
     asyncio.run(main())
 
 
-def test_without_sharing_each_tab_has_its_own_connection(devtools: str, tmp_path: Path) -> None:
+def test_without_sharing_each_tab_has_its_own_connection(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with stage(devtools, tmp_path) as on:
+        async with stage(chromium, tmp_path) as on:
             tabs = [await on.reader("memory", share="no") for _ in range(2)]
             assert await _connections(on) == 2
             for tab in tabs:

@@ -30,9 +30,9 @@ new MutationObserver(() => document.querySelectorAll(".row [role=progressbar]").
 """
 
 
-def test_a_link_signs_in_and_its_token_leaves_the_address_at_once(devtools: str, tmp_path: Path) -> None:
+def test_a_link_signs_in_and_its_token_leaves_the_address_at_once(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             tab = await on.sign_in()
             assert await tab.run("return location.href") == f"{on.server.url}/"
             await tab.reload()
@@ -43,14 +43,14 @@ def test_a_link_signs_in_and_its_token_leaves_the_address_at_once(devtools: str,
     asyncio.run(main())
 
 
-def test_a_pasted_token_signs_in_and_signing_out_leaves_nothing(devtools: str, tmp_path: Path) -> None:
+def test_a_pasted_token_signs_in_and_signing_out_leaves_nothing(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             tab = await on.open("/")
-            await tab.type("input[name=token]", "not a token")
+            await tab.fill("input[name=token]", "not a token")
             await tab.press("Enter")
             await until_text(tab, "[role=alert]", "This is not a token")
-            await tab.type("input[name=token]", on.token())
+            await tab.fill("input[name=token]", on.token())
             await tab.press("Enter")
             await tab.until("document.querySelector('[data-state=online]')")
             await press_button(tab, "Sign out")
@@ -69,9 +69,9 @@ def test_a_pasted_token_signs_in_and_signing_out_leaves_nothing(devtools: str, t
     asyncio.run(main())
 
 
-def test_a_check_moves_its_bar_and_brings_the_mails(devtools: str, tmp_path: Path) -> None:
+def test_a_check_moves_its_bar_and_brings_the_mails(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on, chaos_proxy(on.mails.port) as slow:
+        async with console(chromium, tmp_path) as on, chaos_proxy(on.mails.port) as slow:
             slow.delay_s = 0.02  # a mail server next door is read within one picture of the page
             email_id = await on.add("alice@example.org", [mail(n) for n in range(1, 61)], port=slow.port)
             await on.add("bob@example.org", password="wrong")
@@ -96,10 +96,10 @@ def test_a_check_moves_its_bar_and_brings_the_mails(devtools: str, tmp_path: Pat
 
 
 def test_a_server_killed_during_checks_leaves_the_page_with_exactly_the_log_s_state(
-    devtools: str, tmp_path: Path
+    chromium: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             for name in ("alice", "bob", "chen"):
                 await on.add(f"{name}@example.org", [mail(n) for n in range(1, 201)])
             tab = await on.sign_in(language="zh")

@@ -59,9 +59,9 @@ return [document.documentElement, ...document.querySelectorAll("main, main *")]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
-def test_a_cut_connection_is_seen_to_resume(devtools: str, tmp_path: Path) -> None:
+def test_a_cut_connection_is_seen_to_resume(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             await on.add("alice@example.org", [mail(1)])
             tab = await on.sign_in()
             await tab.until("document.querySelector('.row')")
@@ -88,15 +88,15 @@ def test_a_cut_connection_is_seen_to_resume(devtools: str, tmp_path: Path) -> No
     asyncio.run(main())
 
 
-def test_events_are_filtered_held_and_shown_whole(devtools: str, tmp_path: Path) -> None:
+def test_events_are_filtered_held_and_shown_whole(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             tab = await on.sign_in()
             await tab.until("document.querySelector('.mailboxes .empty')")
             await on.add("alice@example.org")
             await on.add("bob@example.org")
             await tab.until("document.querySelectorAll('.event:not(.note)').length === 2")
-            await tab.type("input[name=event-filter]", "BOB@")
+            await tab.fill("input[name=event-filter]", "BOB@")
             await tab.until("document.querySelectorAll('.event').length === 1")
             await tab.click(".event")
             await until_text(tab, ".detail", '"email": "bob@example.org"')
@@ -114,13 +114,13 @@ def test_events_are_filtered_held_and_shown_whole(devtools: str, tmp_path: Path)
     asyncio.run(main())
 
 
-def test_admins_search_the_log_see_clients_and_notify_everyone(devtools: str, tmp_path: Path) -> None:
+def test_admins_search_the_log_see_clients_and_notify_everyone(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             await on.add("alice@example.org")
             other = await on.sign_in()
             tab = await on.sign_in(on.token(1, admin=True), page="#/audit")
-            await tab.type("input[name=type]", "email_added")
+            await tab.fill("input[name=type]", "email_added")
             await press_button(tab, "Search")
             await until_text(tab, ".audit-rows", "user/42 1")
             assert await tab.run("return document.querySelectorAll('.audit-rows li').length") == 1
@@ -131,7 +131,7 @@ def test_admins_search_the_log_see_clients_and_notify_everyone(devtools: str, tm
             await until_text(tab, ".clients .card", "stage")
             await until_text(tab, ".clients td", "user/42")
             await tab.run("location.hash = '#/notify'")
-            await tab.type("input[name=message]", "maintenance at noon")
+            await tab.fill("input[name=message]", "maintenance at noon")
             await press_button(tab, "Send")
             await until_text(other, ".toast", "maintenance at noon")
             assert await violations(tab) == []
@@ -139,9 +139,9 @@ def test_admins_search_the_log_see_clients_and_notify_everyone(devtools: str, tm
     asyncio.run(main())
 
 
-def test_others_are_not_offered_what_only_admins_may_do(devtools: str, tmp_path: Path) -> None:
+def test_others_are_not_offered_what_only_admins_may_do(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             tab = await on.sign_in(page="#/audit")
             await until_text(tab, ".empty", "No mailboxes yet")
             assert await tab.run("return document.querySelector('nav').innerText") == "Mailboxes"
@@ -149,9 +149,9 @@ def test_others_are_not_offered_what_only_admins_may_do(devtools: str, tmp_path:
     asyncio.run(main())
 
 
-def test_a_notification_that_came_while_one_was_away_is_shown_once(devtools: str, tmp_path: Path) -> None:
+def test_a_notification_that_came_while_one_was_away_is_shown_once(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             tab = await on.sign_in()
             await until_text(tab, "[data-stream=system] [data-fact=outcome]", "fresh")
             await until_stored(tab, "system", 0)
@@ -169,9 +169,9 @@ def test_a_notification_that_came_while_one_was_away_is_shown_once(devtools: str
     asyncio.run(main())
 
 
-def test_both_languages_say_everything(devtools: str, tmp_path: Path) -> None:
+def test_both_languages_say_everything(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             await on.add("alice@example.org", [mail(1)])
             await on.add("bob@example.org", password="wrong")
             tab = await on.sign_in(on.token(admin=True))
@@ -200,9 +200,9 @@ async def _words(tab: Tab) -> str:
     return text
 
 
-def test_no_page_is_wider_than_its_window(devtools: str, tmp_path: Path) -> None:
+def test_no_page_is_wider_than_its_window(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             long = mail(1, subject="word" * 60, sender="x" * 60 + " <a@example.org>")
             mailbox = f"#/mailboxes/{await on.add(f'{"a-very-long-name-" * 3}@example.org', [long])}"
             tab = await on.sign_in(on.token(admin=True))

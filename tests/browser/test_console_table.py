@@ -24,9 +24,9 @@ def _lines(count: int, first: int = 0) -> str:
     return "\n".join(f"m{n:05}@example.org----secret{n}" for n in range(first, first + count))
 
 
-def test_ten_thousand_mailboxes_are_scrolled_without_a_long_task(devtools: str, tmp_path: Path) -> None:
+def test_ten_thousand_mailboxes_are_scrolled_without_a_long_task(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             await on.client.send("import_emails", data=_lines(10_000), mail_type="gmail")
             tab = await on.sign_in()
             await until_text(tab, ".facts", "10,000 mailboxes")
@@ -45,16 +45,16 @@ def test_ten_thousand_mailboxes_are_scrolled_without_a_long_task(devtools: str, 
                 before_s = now_s
             assert shown[-1] == "m09999@example.org"
             assert len(seen) > STEPS * 10
-            await tab.type("input[name=search]", "m0777")
+            await tab.fill("input[name=search]", "m0777")
             await until_text(tab, ".facts", "10 of 10,000")
             assert [row["email"] for row in await rows(tab)] == [f"m0777{n}@example.org" for n in range(10)]
 
     asyncio.run(main())
 
 
-def test_a_hundred_thousand_mailboxes_are_there_after_a_reload(devtools: str, tmp_path: Path) -> None:
+def test_a_hundred_thousand_mailboxes_are_there_after_a_reload(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             for first in range(0, 100_000, 20_000):
                 await on.client.send("import_emails", data=_lines(20_000, first), mail_type="gmail")
             tab = await on.sign_in()
@@ -69,16 +69,16 @@ def test_a_hundred_thousand_mailboxes_are_there_after_a_reload(devtools: str, tm
     asyncio.run(main())
 
 
-def test_an_import_says_what_became_of_each_line(devtools: str, tmp_path: Path) -> None:
+def test_an_import_says_what_became_of_each_line(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             tab = await on.sign_in()
             await press_button(tab, "Import", ".tools-box")
             await tab.run("document.querySelector('[name=import_type]').value = 'gmail'")
             await tab.run("document.querySelector('[name=import_type]').dispatchEvent(new Event('change'))")
             await tab.click("textarea[name=accounts]")
             text = "a@example.org----x\nnonsense\n\nA@example.org----y\nb@example.org----z"
-            await tab.call("Input.insertText", text=text)
+            await tab.page.keyboard.insert_text(text)
             await press_button(tab, "Import", "dialog")
             await until_text(tab, ".import-result", "2 imported, 2 failed")
             table = await tab.run(
@@ -94,9 +94,9 @@ def test_an_import_says_what_became_of_each_line(devtools: str, tmp_path: Path) 
     asyncio.run(main())
 
 
-def test_everything_in_the_table_is_done_with_the_keyboard(devtools: str, tmp_path: Path) -> None:
+def test_everything_in_the_table_is_done_with_the_keyboard(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             for name in ("alice", "bob", "chen"):
                 await on.add(f"{name}@example.org", [mail(1)])
             tab = await on.sign_in()
@@ -136,9 +136,9 @@ def test_everything_in_the_table_is_done_with_the_keyboard(devtools: str, tmp_pa
     asyncio.run(main())
 
 
-def test_deleting_asks_first_and_the_row_goes_when_the_server_says_so(devtools: str, tmp_path: Path) -> None:
+def test_deleting_asks_first_and_the_row_goes_when_the_server_says_so(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             await on.add("alice@example.org")
             await on.add("bob@example.org")
             tab = await on.sign_in()
@@ -152,16 +152,16 @@ def test_deleting_asks_first_and_the_row_goes_when_the_server_says_so(devtools: 
     asyncio.run(main())
 
 
-def test_a_mailbox_is_added_sorted_and_filtered(devtools: str, tmp_path: Path) -> None:
+def test_a_mailbox_is_added_sorted_and_filtered(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with console(devtools, tmp_path) as on:
+        async with console(chromium, tmp_path) as on:
             await on.add("alice@example.org")
             tab = await on.sign_in()
             await press_button(tab, "Add", ".tools-box")
             on.mails.add_user("zoe@example.org")
             fields = {"email": "zoe@example.org", "password": "secret", "server": "127.0.0.1"}
             for name, value in (fields | {"port": str(on.mails.port)}).items():
-                await tab.type(f"dialog input[name={name}]", value)
+                await tab.fill(f"dialog input[name={name}]", value)
             await tab.click("dialog input[name=use_ssl]")
             await press_button(tab, "Add", "dialog")
             await tab.until("document.querySelectorAll('.row').length === 2")

@@ -189,6 +189,17 @@ async def test_the_later_secret_of_a_name_holds(engine: Engine) -> None:
 
 
 @looped
+async def test_many_secrets_of_one_append_are_kept_also_where_an_owner_had_some(engine: Engine) -> None:
+    async with opened(engine) as log:
+        old = SecretPut("mailbox/7", "token", Secret("old"))
+        await log.append(Append(ts_ms=1, secrets=(old,)))
+        many = [SecretPut(f"mailbox/{n}", name, Secret(f"{name} {n}")) for n in range(50) for name in "ab"]
+        await log.append(Append(ts_ms=1, secrets=tuple(many)))
+        for put in (old, *many):
+            assert await log.secret(put.owner, put.name) == put.value
+
+
+@looped
 async def test_secrets_survive_a_crash_and_end_with_their_owner(engine: Engine) -> None:
     log = await engine.open()
     await log.append(Append(ts_ms=1, secrets=(SecretPut("o", "p", Secret("s")),)))

@@ -380,7 +380,7 @@ class Connection(LoopActor):
 
     def _write(self, frames: list[bytes]) -> None:
         if frames:
-            self._pump.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            self._pump.write_all(frames)
             frames.clear()
 
     def _note(self, acked: Iterable[outputs.Acked]) -> None:

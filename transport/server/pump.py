@@ -7,7 +7,7 @@ read: the log is the buffer.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +29,7 @@ from huahuo.transport.session.outputs import Output
 from huahuo.transport.session.session import Session
 from huahuo.transport.session.wanted import Want, Wanted
 
+_JOINED_BYTES_MAX: Final = 64 << 10
 RUNS_A_TURN: Final = 8
 """Frames written for one connection before others have their turn."""
 
@@ -179,6 +180,14 @@ class Pump:
         self._tally.size_bytes += len(frames)
         self._ws.write(frames)
 
+    def write_all(self, frames: Sequence[bytes]) -> None:
+        """Write frames in one piece, unless one is so long that a copy costs more than a system call."""
+        if len(frames) > 1 and max(map(len, frames)) <= _JOINED_BYTES_MAX:
+            self.write(b"".join(frames))
+        else:
+            for frame in frames:
+                self.write(frame)
+
     def retry(self) -> None:
         """Some time went by: try again what could not be read."""
         self.count_unsent()
@@ -235,7 +244,7 @@ class Pump:
         frames = self.session.took(sub, run, now_s)
         if frames:
             self._tally.events += run.count
-            self.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            self.write_all(frames)
 
     def _run_soon(self, wait_s: float) -> None:
         if not self._soon:
@@ -397,7 +406,9 @@ class Pump:
                 purse.correct(held, size)
                 held = size
             more = picture.following is not None
+            began_s = self._ambient.monotonic_s()
             self._perform(self.session.snapshot(sub, picture.seq, picture.frame, more=more))
+            self._charge(began_s)
             return picture
         finally:
             purse.release(held)

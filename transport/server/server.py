@@ -93,6 +93,7 @@ class Server:
         fingerprint_key: bytes,
         compression: Compression | None = None,
         executor: Executor | None = None,
+        turns: Turns | None = None,
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
 
@@ -107,7 +108,7 @@ class Server:
                 connection=settings.unsent_bytes_per_connection,
             )
         )
-        self.turns = Turns(Shares(), ambient.monotonic_s)
+        self.turns = turns or Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
         self.pictures = Pictures(
             registry.snapshots,
             feed,

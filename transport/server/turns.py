@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
 from typing import Final
 
+from huahuo.transport.server.overhead import Overhead
 from huahuo.transport.server.shares import Shares
 
 AT_ONCE: Final = 4
@@ -14,6 +15,8 @@ AT_ONCE: Final = 4
 WAITING_MAX: Final = 256
 """From half of this on, that user's connections are not listened to; beyond, queries are refused (`busy`)."""
 CROWDED_S: Final = 0.5
+PAID_S_MAX: Final = 5.0
+"""A command waits no longer than this for its user to have paid, so that none is starved among many."""
 REST_S: Final = 0.002
 """Between two slices, where several users have something to do."""
 
@@ -36,8 +39,18 @@ class _Line:
 class Turns:
     """See the module. All methods belong to the loop's thread."""
 
-    def __init__(self, shares: Shares, now_s: Callable[[], float], *, waiting_max: int = WAITING_MAX) -> None:
+    def __init__(
+        self,
+        shares: Shares,
+        now_s: Callable[[], float],
+        *,
+        process_s: Callable[[], float] = float,
+        waiting_max: int = WAITING_MAX,
+    ) -> None:
+        """`process_s`: the processor time of the process; without it charges count as they are."""
         self.shares = shares
+        self._process_s = process_s
+        self._overhead = Overhead(now_s(), process_s())
         self._now_s = now_s
         self._waiting_max = waiting_max
         self._lines: dict[str, _Line] = {}
@@ -94,10 +107,34 @@ class Turns:
         while (wait_s := self.shares.wait_s(user, self._now_s())) > 0:  # noqa: ASYNC110  see above
             await asyncio.sleep(wait_s)
 
+    def wait_s(self, user: str) -> float:
+        """How long `user` has to wait until it owes no more time than is free."""
+        return self.shares.wait_s(user, self._now_s())
+
+    def may_go(self, user: str) -> bool:
+        """Whether `user` owes no more time than is free."""
+        return self.wait_s(user) <= 0
+
+    async def paid_in_time(self, user: str) -> None:
+        """As `paid`, for at most `PAID_S_MAX`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PAID_S_MAX):
+                await self.paid(user)
+
+    def charge(self, user: str, spent_s: float) -> None:
+        """So much was spent for `user`, on the loop or on another thread."""
+        self._charge(user, spent_s, self._now_s())
+
     def charge_since(self, user: str, began_s: float) -> None:
         """The loop was held from `began_s` until now for `user`."""
         now_s = self._now_s()
-        self.shares.charge(user, now_s - began_s, now_s)
+        self._charge(user, now_s - began_s, now_s)
+
+    def _charge(self, user: str, spent_s: float, now_s: float) -> None:
+        overhead = self._overhead
+        if now_s >= overhead.due_s:
+            overhead.look(now_s, self._process_s())
+        self.shares.charge(user, overhead.charged(spent_s), now_s)
 
     async def slice[T](self, user: str, work: Callable[[], T]) -> T:
         """Do a slice of something for `user` that takes long in all, when it is its turn."""

@@ -1,6 +1,6 @@
 """The console in a real browser, over the real service and a real mail server.
 
-async with console(devtools, tmp_path) as on:
+async with console(chromium, tmp_path) as on:
     tab = await on.sign_in()                         # by the link, as `make demo` prints it
     await on.add("alice@example.org", mails=[...])   # a mailbox of user 42 and what is in it
     await tab.click(on.button("Check all"))
@@ -97,7 +97,7 @@ class Console:
         tab = await self.browser.open()
         await resize(tab, *size)
         choose = f"try {{ localStorage['huahuo.language'] ??= {json.dumps(language)} }} catch {{}}"
-        await tab.call("Page.addScriptToEvaluateOnNewDocument", source=_WATCH + choose)
+        await tab.page.add_init_script(_WATCH + choose)
         await tab.goto(f"{self.server.url}{path}")
         return tab
 
@@ -132,13 +132,8 @@ async def rows(tab: Tab) -> list[dict[str, Any]]:
 
 async def press_button(tab: Tab, name: str, within: str = "body") -> None:
     """Click the enabled button that is called `name` (its text or its label)."""
-    found = f"""[...document.querySelectorAll({json.dumps(within)} + " button")].find((one) =>
-      !one.disabled && (one.ariaLabel ?? one.textContent.trim()) === {json.dumps(name)})"""
-    await tab.until(
-        f"(() => {{ const one = {found}; if (one) one.dataset.wanted = 'yes'; return one; }})() && 1"
-    )
-    await tab.click("button[data-wanted]")
-    await tab.run("document.querySelectorAll('[data-wanted]').forEach((one) => delete one.dataset.wanted)")
+    buttons = tab.page.locator(within).get_by_role("button", name=name, exact=True, disabled=False)
+    await buttons.first.click()
 
 
 async def until_text(tab: Tab, selector: str, text: str) -> None:
@@ -154,9 +149,7 @@ async def until_stored(tab: Tab, stream: str, seq: int) -> None:
 
 async def resize(tab: Tab, width: int, height: int) -> None:
     """Give the page a window of that size."""
-    await tab.call(
-        "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-    )
+    await tab.page.set_viewport_size({"width": width, "height": height})
 
 
 async def violations(tab: Tab) -> list[str]:
@@ -166,11 +159,11 @@ async def violations(tab: Tab) -> list[str]:
 
 
 @asynccontextmanager
-async def console(devtools: str, tmp_path: Path) -> AsyncIterator[Console]:
+async def console(chromium: str, tmp_path: Path) -> AsyncIterator[Console]:
     """Everything running."""
     built_console()
     with dovecot() as mails, serving(tmp_path / "data", HUAHUO_MESSAGES_PER_S="0") as server:
-        async with asyncio.timeout(TIMEOUT_S), profile(devtools) as browser:
+        async with asyncio.timeout(TIMEOUT_S), profile(chromium) as browser:
             token = server.token(USER_ID, f"user{USER_ID}")
             async with Client(server.url, token=token, client="stage", backoff_s=(0.02, 0.2)) as client:
                 yield Console(server, mails, browser, client)

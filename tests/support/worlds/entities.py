@@ -10,10 +10,13 @@ from huahuo.actors.entities.decider import Answer, Context, Decision, Origin
 from huahuo.actors.entities.directory import Directory, DirectoryLimits
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.runtime.runtime import Runtime
+from huahuo.app.fairness import Fairness
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import NewEvent, StoredEvent
 from huahuo.replay.history.keyframes import KeyframePolicy
 from huahuo.replay.live.feed import Feed
+from huahuo.transport.server.shares import Shares
+from huahuo.transport.server.turns import Turns
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.virtual_loop import run_virtual
 
@@ -158,6 +161,7 @@ class Town:
         self.effects: list[tuple[str, Receipt, int]] = []
         self.runtime = Runtime(asyncio.get_running_loop(), ambient=FakeAmbient(), rng=rng)
         self.feed = Feed(log)
+        self.fairness = Fairness(Turns(Shares(), asyncio.get_running_loop().time))
         self.directory = Directory(
             self.runtime,
             log,
@@ -165,6 +169,7 @@ class Town:
             FakeAmbient(),
             limits=limits or DirectoryLimits(),
             keyframes=keyframes or KeyframePolicy(),
+            fairness=self.fairness,
         )
         self.directory.register("account", self.decider, self._effect, weigh=lambda state: state.events)
 

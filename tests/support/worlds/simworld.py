@@ -42,6 +42,12 @@ class SimAmbient:
     def slept_s(self) -> float:
         return 0.0
 
+    def thread_s(self) -> float:
+        return 0.0
+
+    def process_s(self) -> float:
+        return 0.0
+
     def random(self) -> float:
         return self._rng.random()
 

@@ -130,3 +130,15 @@ def test_one_who_gives_up_leaves_no_trace(called: bool) -> None:
         assert (jobs.fair.waiting, jobs.fair._free, dict(jobs.fair._lines)) == (0, 1, {})
 
     main()
+
+
+@looped
+async def test_the_processor_time_of_a_job_is_charged_to_the_user_it_is_for() -> None:
+    jobs = Jobs()
+    jobs.slow.release.set()
+    clock = iter((0.0, 0.5, 10.0, 12.0))
+    paid: list[tuple[str, float]] = []
+    jobs.fair.bill(lambda user, spent_s: paid.append((user, spent_s)), lambda: next(clock))
+    await asyncio.gather(*jobs.start("user/1"))
+    await jobs.fair.run(lambda: None)
+    assert paid == [("user/1", 0.5)]

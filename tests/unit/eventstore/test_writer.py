@@ -8,10 +8,11 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core import writer
+from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import QueueFull
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
-from huahuo.eventstore.model import Append, Appended
+from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
 from tests.support.worlds.logs import MASTER_KEY, append, event, looped
 
 
@@ -268,3 +269,61 @@ async def test_closing_waits_for_reads_under_way() -> None:
     await executor.let_one_go()
     assert len(await read) == 1
     await closing
+
+
+class Busy(FakeAmbient):
+    """Every look at the processor time of a thread finds a second more."""
+
+    def thread_s(self) -> float:
+        self.advance(1.0)
+        return self.monotonic_s()
+
+
+@looped
+async def test_each_principal_pays_for_its_part_of_a_commit() -> None:
+    executor = HeldExecutor()
+    log = await MemoryLog.open(
+        ModelDisk(), ambient=Busy(1), master_key=MASTER_KEY, build="b", executor=executor
+    )
+    paid: dict[str, float] = {}
+    log.bill(lambda principal, cost_s: paid.update({principal: paid.get(principal, 0.0) + cost_s}))
+    executor.held = True
+    blocker = start(log, append(event("a")))
+    await turns()
+    of_one = msgspec.structs.replace(append(*[event("a")] * 30), principal="user/1")
+    of_two = msgspec.structs.replace(append(event("b")), principal="user/2")
+    both = start(log, of_one, of_two)
+    await executor.let_one_go()
+    await turns()
+    paid.clear()
+    await executor.let_one_go()
+    await asyncio.gather(*blocker, *both)
+    assert sum(paid.values()) == pytest.approx(1.0)
+    assert paid["user/1"] > 10 * paid["user/2"] > 0
+    executor.held = False
+    await log.close()
+
+
+@looped
+async def test_an_import_waits_for_the_writer_with_its_secrets_sealed_already() -> None:
+    sealed: list[str] = []
+
+    class Watched(Vault):
+        def seal(self, wrapped: bytes, owner: str, name: str, secret: Secret) -> bytes:
+            sealed.append(owner)
+            return super().seal(wrapped, owner, name, secret)
+
+    executor = HeldExecutor()
+    log = await opened(ModelDisk(), executor)
+    vault = Watched(MASTER_KEY, FakeAmbient(1))
+    log._vault = log._writer._vault = vault
+    owners = [f"mailbox/{n}" for n in range(100)]
+    secrets = tuple(SecretPut(owner, "password", Secret("s")) for owner in owners)
+    await log._writer.append(Append(ts_ms=1), 0)
+    prepared = vault.prepare(secrets, pause=lambda: None)
+    sealed.clear()
+    await log._writer.append(Append(ts_ms=1, secrets=secrets), 0, prepared)
+    assert sealed == [], "the commit itself seals nothing"
+    await log.append(Append(ts_ms=1, secrets=secrets))
+    assert sealed == [*owners, *owners], "ahead, and again under the keys that the owners have by now"
+    await log.close()

@@ -10,12 +10,14 @@ class Checks:
     """Checks that run until they are let go; `begun` are their hosts, in order."""
 
     def __init__(self, *, checks_max: int, per_host_max: int, per_user_max: int = 100) -> None:
+        self.owes_until_s: dict[int, float] = {}
         self.runner = CheckRunner(
             self._perform,
             checks_max=checks_max,
             per_host_max=per_host_max,
             waiting_max=100,
             waiting_per_user_max=per_user_max,
+            wait_s=self._wait_s,
         )
         self.release = asyncio.Event()
         self.begun: list[str] = []
@@ -24,6 +26,9 @@ class Checks:
         for number, host in enumerate(hosts):
             assert self.runner.offer(Job(number, number, host))
         await asyncio.sleep(0)
+
+    def _wait_s(self, user_id: int) -> float:
+        return self.owes_until_s.get(user_id, 0.0) - asyncio.get_running_loop().time()
 
     async def _perform(self, job: Job) -> None:
         self.begun.append(job.host)
@@ -125,5 +130,23 @@ def test_a_user_with_a_full_line_is_refused_and_another_is_not() -> None:
         assert not checks.runner._of_user
         assert checks.runner.offer(Job(8, 8, "a", user_id=1))
         await checks.runner.idle()
+
+    run_virtual(main())
+
+
+def test_checks_of_a_user_over_its_share_wait_while_anothers_begin() -> None:
+    async def main() -> None:
+        checks = Checks(checks_max=3, per_host_max=3)
+        checks.owes_until_s[1] = asyncio.get_running_loop().time() + 5.0
+        assert checks.runner.offer(Job(1, 1, "late", user_id=1))
+        assert checks.runner.offer(Job(2, 2, "soon", user_id=2))
+        await asyncio.sleep(1)
+        assert checks.begun == ["soon"]
+        assert checks.runner.by_user == {2: 1}
+        await asyncio.sleep(4.5)
+        assert checks.begun == ["soon", "late"]
+        checks.release.set()
+        await checks.runner.idle()
+        assert not checks.runner.by_user
 
     run_virtual(main())

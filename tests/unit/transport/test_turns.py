@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from huahuo.transport.server.turns import AT_ONCE, REST_S, Crowded, Turns
 from tests.support.worlds.virtual_loop import run_virtual
 
 
-def turns(**options: int) -> Turns:
+def turns(**options: Any) -> Turns:
     return Turns(Shares(), asyncio.get_running_loop().time, **options)
 
 

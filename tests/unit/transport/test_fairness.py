@@ -1,0 +1,66 @@
+"""Who pays for what the service does, and for how long an entity lets its user wait."""
+
+import asyncio
+
+from huahuo.actors.entities.decider import Origin
+from huahuo.app.fairness import Fairness
+from huahuo.transport.server.shares import FREE_S, Shares
+from huahuo.transport.server.turns import PAID_S_MAX, Turns
+from tests.support.worlds.entities import Deposit, Done, Town, in_town
+from tests.support.worlds.virtual_loop import run_virtual
+
+
+def fair() -> Fairness:
+    return Fairness(Turns(Shares(), asyncio.get_running_loop().time))
+
+
+def owe(made: Fairness, user: str, seconds: float) -> None:
+    """Let a user owe time while there are others."""
+    made.charge("user/9", 0.001)
+    made.charge(user, seconds)
+
+
+def test_what_the_service_writes_while_checks_run_is_paid_by_the_users_whose_checks_they_are() -> None:
+    async def main() -> None:
+        made = fair()
+        made.checks = lambda: {1: 3, 2: 1}
+        owe(made, "service", 4 * FREE_S)
+        assert made.wait_s(1) > 0
+        assert made.wait_s(2) == 0
+
+    run_virtual(main())
+
+
+def test_what_the_service_does_for_itself_is_nobodys() -> None:
+    async def main() -> None:
+        made = fair()
+        owe(made, "service", 1.0)
+        assert made.may_go("service")
+        assert made.may_go("user/1")
+
+    run_virtual(main())
+
+
+def test_a_command_of_a_user_over_its_share_waits_while_others_pass() -> None:
+    async def test(town: Town) -> None:
+        loop = asyncio.get_running_loop()
+        owe(town.fairness, "user/1", FREE_S + 1.0)
+        slow = asyncio.ensure_future(town.execute("a", Deposit(5), Origin("user/1")))
+        assert (await town.execute("b", Deposit(5), Origin("user/2"))).reply == Done(5)
+        assert not slow.done()
+        began_s = loop.time()
+        assert (await slow).reply == Done(5)
+        assert 1.0 < loop.time() - began_s < PAID_S_MAX
+
+    in_town(test)
+
+
+def test_a_command_does_not_wait_for_ever_however_much_its_user_owes() -> None:
+    async def test(town: Town) -> None:
+        for user in range(1, 101):
+            owe(town.fairness, f"user/{user}", 2.0)
+        began_s = asyncio.get_running_loop().time()
+        await town.execute("a", Deposit(5), Origin("user/1"))
+        assert asyncio.get_running_loop().time() - began_s <= PAID_S_MAX + 0.1
+
+    in_town(test)
