@@ -25,7 +25,7 @@ _NONCE_BYTES = 12
 
 
 def derive(master_key: bytes, purpose: str) -> bytes:
-    """A 32-byte key for one `purpose` (HKDF-SHA-256); keys of different purposes tell nothing of each other.
+    """A 32-byte key for one `purpose` (HKDF-SHA-256). A key reveals nothing about those of other purposes.
 
     Raises:
         ValueError: the master key is shorter than 32 bytes.
@@ -58,7 +58,7 @@ class Vault:
             SealBroken: `wrapped` is not this owner's key.
         """
         key = self._open(self._wrapping_key, wrapped, "key", owner, "")
-        # A lone surrogate is sealed like any other text: an encoding error would carry the secret.
+        # A lone surrogate is sealed like any other text: an encoding error would contain the secret.
         return self._close(key, secret.reveal().encode("utf-8", "surrogatepass"), "secret", owner, name)
 
     def unseal(self, wrapped: bytes, owner: str, name: str, sealed: bytes) -> Secret:
@@ -71,7 +71,7 @@ class Vault:
         return Secret(self._open(key, sealed, "secret", owner, name).decode("utf-8", "surrogatepass"))
 
     def mark(self) -> bytes:
-        """A box that tells later whether the master key is still the same, see `knows`."""
+        """A box by which `knows` recognises this master key later."""
         return self._close(self._wrapping_key, b"", "mark", "", "")
 
     def knows(self, mark: bytes) -> bool:
@@ -96,5 +96,5 @@ class Vault:
 
 
 def _bound(purpose: str, owner: str, name: str) -> bytes:
-    """What is authenticated with a box: unambiguous, whatever the names hold."""
+    """The data authenticated with a box: unambiguous, whatever the names contain."""
     return msgspec.msgpack.encode(["huahuo", purpose, _VERSION, owner, name])
