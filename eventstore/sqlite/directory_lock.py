@@ -1,4 +1,4 @@
-"""One writing process per directory: a lock on a side file, which names its holder or how it was left.
+"""One writing process per directory: a lock on a side file that names its holder or says how it was left.
 
 While the log is open, the file holds the process id; after a clean close, the log's end. So the next
 opening knows whether to look for damage, and notices if the end of the log has gone missing.
