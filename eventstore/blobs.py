@@ -1,4 +1,4 @@
-"""Blobs: content that events refer to, named by its hash, compressed, reference-counted."""
+"""Blobs: content stored next to the events, named by its hash, compressed, reference-counted."""
 
 from hashlib import blake2b
 

@@ -36,7 +36,7 @@ class CommandMismatch(EventStoreError):  # noqa: N818
 
 
 class Unavailable(EventStoreError):  # noqa: N818
-    """The log could not say whether it wrote: unknown means unknown."""
+    """The log does not know whether the append was written; the caller must assume neither."""
 
 
 class QueueFull(EventStoreError):  # noqa: N818

@@ -1,9 +1,9 @@
 """Secrets at rest: sealed under a data key per owner, the data keys wrapped by the master key.
 
-Destroying an owner's wrapped key makes every secret of that owner unreadable, wherever copies of
-the database may lie. All boxes are AES-256-GCM with a random 96-bit nonce; what a box is for (its
-purpose, format version, owner and name) is authenticated with it, so that a row changed, or moved
-to another owner or name, does not open.
+Destroying an owner's wrapped key makes every secret of that owner unreadable, in every copy of the
+database. All boxes are AES-256-GCM with a random 96-bit nonce. The purpose, format version, owner and
+name of a box are authenticated with it: if a row is changed, or moved to another owner or name, its box
+does not open.
 
     box = version (1 byte) || nonce (12 bytes) || ciphertext and tag
 """

@@ -53,7 +53,7 @@ def check_loss(directory: Path, left: Left, *, whole: bool) -> None:
 
 
 def settle_loss(directory: Path, lock: DirectoryLock) -> None:
-    """If the end of a log is lost, decide what to go on with: all that SQLite can still read.
+    """If the end of a log is lost, decide what to keep: all that SQLite can still read.
 
     That is the database with the whole commits of its write-ahead log. If the database had already copied
     more commits than the write-ahead log still gives, it is the database alone, and the write-ahead log is

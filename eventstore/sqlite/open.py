@@ -67,13 +67,13 @@ class SqliteLog(StoreLog):
         """Open the log in `directory`, created if necessary. The caller closes the executors that it passes.
 
         `restored` says that the files come from a backup. Numbers may have gone back, so the log gets a
-        new id; and it may end before the position at which the directory was left. `accept_loss` opens a
-        log that lost its end (`Lost`) all the same: under a new id, with its counters moved on.
+        new id; and it may end at another position than that at which the directory was left. `accept_loss`
+        opens a log that lost its end (`Lost`) all the same: under a new id, with its counters moved on.
 
         Raises:
             InUse: another process has it open. WrongKey: it was made with another master key.
             Damaged: its files are not what was written, or events are missing. If only an event near the
-            end does not fit the chain, it is noted in `corruption`, and the whole streams go on.
+            end does not fit the chain, it is noted in `corruption`, and the undamaged streams go on.
             Lost: acknowledged events are gone; no file was changed.
             EventStoreError: it cannot be opened.
         """
@@ -260,8 +260,8 @@ def _must_have(connection: sqlite3.Connection, key: str) -> bytes:
 def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) -> list[Corrupt]:
     """Check the last events against the chain, starting from the link before them.
 
-    An event that does not fit is returned, since whole streams can go on. A lost event, or a head that is
-    too low, would make new events wrong, and raises Damaged.
+    An event that does not fit is returned, since undamaged streams can go on. A lost event, or a head that
+    is too low, would make new events wrong, and raises Damaged.
     """
     start = max(0, loaded.position - TAIL_EVENTS)
     chain = GENESIS

@@ -313,7 +313,7 @@ class SqliteReads:
             return [Ack(*row) for row in connection.execute(sql, {"user": user})]
 
     def _asked(self, name: str, stream: int, after: int, upto: int, limit: int) -> Asked:
-        """Before anything is read: what leaves `Unindexed` meanwhile is in the table by then."""
+        """Call it before the query: an event that leaves `Unindexed` after this is in the table by then."""
         indexed, positions, crcs, before = self._unindexed.split(stream, after, upto, limit)
         return Asked(name, stream, after, indexed, limit, positions, crcs, before)
 

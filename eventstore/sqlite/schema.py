@@ -43,8 +43,8 @@ _PAGE_BYTES = 8192
 _BUSY_TIMEOUT_MS = 5000
 _WAL_BYTES_KEPT = 64 << 20
 WAL_CHECKPOINT_BYTES = 2 << 20
-"""The size of the write-ahead log at which a commit also checkpoints. That commit is slower: 90 ms at 16 MiB.
-A smaller write-ahead log makes such commits more frequent and each of them cheaper.
+"""The size of the write-ahead log at which a commit also checkpoints. That commit is slower: with 16 MiB some
+such commits lasted 90 ms. A smaller write-ahead log makes them more frequent and each of them cheaper.
 """
 
 _COMMON_PRAGMAS = ("mmap_size=0", "temp_store=MEMORY", "trusted_schema=OFF", "cell_size_check=ON")
