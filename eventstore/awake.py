@@ -1,13 +1,14 @@
-"""The clock of deadlines in a service: it stands still while the process does not run. Pure.
+"""The clock for deadlines in a service: it stops while the process does not run. Pure.
 
-A stopped process (SIGSTOP), a paused virtual machine or a loop that is held up finds, when it runs again,
-that all its deadlines have passed, although nothing was read from its peers meanwhile. The one wheel of
-the service says when it will turn next (`expect`). If the wheel is late by more than `late_s`, `monotonic_s`
-leaves its lateness out, so each deadline that is compared with it moves by that much.
+When a stopped process (SIGSTOP), a paused virtual machine or a blocked loop runs again, all deadlines have
+passed, although nothing was read from the peers meanwhile. The one timer wheel of the service says when it
+will turn next (`expect`). If the wheel is late by more than `late_s`, `monotonic_s` leaves the lateness out,
+so each deadline that is compared with it moves by the same time.
 
-For the loop's thread alone: the log, whose threads measure commits, has the inner clock.
+Only the loop's thread may use it. The log measures commits on other threads, so it has the inner clock.
 
-Lateness in a row counts up to `slept_s_max`: a service that is always late must still end what is overdue.
+Consecutive lateness counts up to `slept_s_max`: a service that is always late must still end what is
+overdue.
 """
 
 import math
@@ -74,7 +75,7 @@ class AwakeAmbient:
         return self._inner.token(count)
 
     def _noticed_s(self) -> float:
-        """The inner clock. Who reads it first after a sleep notices it: timers may run before the wheel."""
+        """The inner clock. The first reading after a sleep notices it: timers may run before the wheel."""
         now_s = self._inner.monotonic_s()
         if now_s > self._late_at_s:
             slept_s = min(now_s - self._due_s, self._slept_s_max - self._in_a_row_s)

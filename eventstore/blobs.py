@@ -1,4 +1,4 @@
-"""Blobs: content beside the log, named by its hash, compressed, counted by reference."""
+"""Blobs: content stored next to the events, named by its hash, compressed, reference-counted."""
 
 from hashlib import blake2b
 
@@ -27,7 +27,7 @@ def unpack(packed: bytes, bytes_max: int = BLOB_BYTES_MAX) -> bytes:
         EventStoreError: it is not readable, or larger than `bytes_max`.
     """
     try:
-        # The library ignores its own cap when the frame states a size: look at that first.
+        # The library ignores its own cap when the frame states a size: check that first.
         if zstandard.frame_content_size(packed) > bytes_max:
             raise EventStoreError(f"a stored blob is larger than {bytes_max} bytes")
         return zstandard.ZstdDecompressor().decompress(packed, max_output_size=bytes_max)

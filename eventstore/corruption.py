@@ -1,4 +1,4 @@
-"""What was found to be damaged since the log was opened: for the probe, the metrics and the log's own log."""
+"""The damage found in a log since it was opened: for the probe, the metrics and the service's log lines."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ import structlog
 from huahuo.eventstore.errors import Corrupt
 
 PLACES_MAX = 64
-"""Places that are remembered; each is logged once. More are counted only."""
+"""At most this many places are remembered, and each is logged once. Further ones are only counted."""
 
 _log = structlog.get_logger(__name__)
 
@@ -17,11 +17,11 @@ class Corruption:
 
     def __init__(self) -> None:
         self.found = 0
-        """How often something did not fit its check."""
+        """How often a value did not fit its check."""
         self._places: dict[str, str] = {}
 
     def note(self, error: Corrupt) -> None:
-        """Remember where it was, and say so the first time."""
+        """Remember the place, and log it the first time."""
         self.found += 1
         if error.place not in self._places and len(self._places) < PLACES_MAX:
             self._places[error.place] = str(error)
@@ -29,7 +29,7 @@ class Corruption:
 
     @property
     def places(self) -> Mapping[str, str]:
-        """What is damaged, each with a sentence."""
+        """The damaged places, each with a sentence."""
         return self._places
 
     def sentence(self) -> str | None:

@@ -1,4 +1,4 @@
-"""`asyncio.timeout`, on the time in which the process ran."""
+"""`asyncio.timeout`, counting only the time in which the process ran."""
 
 import asyncio
 from types import TracebackType
@@ -10,8 +10,8 @@ from huahuo.eventstore.ambient import Ambient
 class Deadline:
     """`async with Deadline(ambient, timeout_s)`: TimeoutError once the process has run for that long.
 
-    Time that it slept (`Ambient.slept_s`) is added when the deadline comes, so what arrived meanwhile is
-    read first. None: no deadline until `restart`.
+    When the deadline comes, the time slept (`Ambient.slept_s`) is added to it, so that input from that time
+    is read first. With None there is no deadline until `restart`.
     """
 
     __slots__ = ("_ambient", "_due_s", "_handle", "_loop", "_slept_s", "_timeout", "_timeout_s")
@@ -45,7 +45,7 @@ class Deadline:
             self._handle = self._loop.call_later(timeout_s, self._come)
 
     def expired(self) -> bool:
-        """Whether it came before the end of the block."""
+        """Whether the deadline came before the end of the block."""
         return self._timeout.expired()
 
     def _come(self) -> None:

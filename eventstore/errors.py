@@ -3,13 +3,13 @@
 EventStoreError
  +- Conflict         an expected head was not the head: nothing of the append was written
  +- CommandMismatch  the command id was used before with another content
- +- Unavailable      the append's outcome is unknown (full disk, failed write): ask again with the id
- +- QueueFull        too much waits already: nothing was done, try again later
+ +- Unavailable      the append's outcome is unknown (full disk, failed write): repeat it with the same id
+ +- QueueFull        the queue is full: nothing was done, try again later
  +- Closed           the log has been closed
  +- InUse            another process writes this directory
  +- Damaged          the stored history contradicts itself, at a position
  |   +- Lost         its end is missing: acknowledged events are gone
- |   +- Corrupt      what was read does not fit its check, at a named place; nothing of it was given out
+ |   +- Corrupt      a value does not fit its checksum or hash, at a named place; it was not returned
  +- Detached         the files being written are no longer those in the directory
  +- TooLarge         an append or an event is over a limit: nothing was written
  +- WrongKey         the log was made with another master key
@@ -32,15 +32,15 @@ class Conflict(EventStoreError):  # noqa: N818  the field's own term
 
 
 class CommandMismatch(EventStoreError):  # noqa: N818
-    """A command id came back with another content than the first time."""
+    """A command id was used again with other content."""
 
 
 class Unavailable(EventStoreError):  # noqa: N818
-    """The log could not say whether it wrote: unknown means unknown."""
+    """The log does not know whether the append was written; the caller must assume neither."""
 
 
 class QueueFull(EventStoreError):  # noqa: N818
-    """A user, or all of them together, have too much waiting. Nothing was done; try again later."""
+    """The queue of a user, or of all users together, is full. Nothing was done; try again later."""
 
 
 class Closed(EventStoreError):  # noqa: N818
@@ -73,7 +73,7 @@ class Damaged(EventStoreError):  # noqa: N818
 
 
 class Lost(Damaged):
-    """The log ends before what it acknowledged: it is not opened until that is accepted or mended."""
+    """The log ends before what it acknowledged: it is not opened until the loss is accepted or repaired."""
 
 
 class Corrupt(Damaged):
@@ -91,4 +91,4 @@ class Detached(EventStoreError):  # noqa: N818
 
 
 MISREAD = (TypeError, ValueError, OverflowError, MemoryError)
-"""What the library for SQLite, or a use of its values, raises where a column's header is damaged."""
+"""What `sqlite3`, or code that uses its values, raises where a column's header is damaged."""

@@ -1,7 +1,7 @@
 """The one port through which work leaves the event loop's thread.
 
 A job is one call that ends by itself (one group commit, one page read, one mail parsed), never a
-loop that waits on a queue: so a simulated world can run every job inline and stay deterministic.
+loop that waits on a queue. So a simulated world can run every job inline and stay deterministic.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ _never = threading.Event()
 
 
 def give_way() -> None:
-    """Let other threads have the interpreter. To be called by a long job of pure Python, every 0.2 ms or so.
+    """Let other threads have the interpreter. A long job of pure Python calls this about every 0.2 ms.
 
-    A thread that wants the interpreter waits 5 ms for one that keeps it, and a commit wants it back after
-    each of its statements: while two threads parsed, it took seven to fifteen times as long. Does nothing on
-    the loop.
+    A thread that wants the interpreter waits 5 ms for one that keeps it, and a commit needs it back after
+    each of its statements: while two threads parsed, a commit was seven to fifteen times slower. On the
+    loop's thread this does nothing.
     """
     if getattr(_place, "is_worker", False):
         _never.wait(_GIVE_WAY_S)
@@ -44,14 +44,14 @@ class Executor(Protocol):
 class ThreadExecutor:
     """Jobs on a fixed number of threads, in order of arrival.
 
-    Lighter than a pool of `concurrent.futures`, whose future with its lock and condition stands
-    between the thread and the loop's own future: every commit pays for the way there and back.
+    Lighter than a pool of `concurrent.futures`: its own future, with a lock and a condition, would come
+    between the thread and the loop's future, and every commit would pay for it.
     """
 
     def __init__(self, threads: int, name: str) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
-        # Daemons: a program that ends without closing its log ends, as if killed.
+        # Daemons, so that a program can end without closing its log, as if killed.
         self._threads = [
             Thread(target=_work, args=(self._jobs,), name=f"{name}-{number}", daemon=True)
             for number in range(threads)
@@ -60,7 +60,7 @@ class ThreadExecutor:
             thread.start()
 
     async def run[T](self, job: Callable[[], T]) -> T:
-        """See `Executor`. A job whose caller is cancelled before it began is left out."""
+        """See `Executor`. If the caller is cancelled before its job began, the job does not run."""
         if self._closed:
             raise RuntimeError("the executor is closed")
         loop = asyncio.get_running_loop()
@@ -94,10 +94,10 @@ def _work(jobs: "SimpleQueue[_Job | None]") -> None:
                 result = job()
             except BaseException as raised:  # noqa: BLE001  whatever it is, it is the caller's
                 error = raised
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits any more
                 loop.call_soon_threadsafe(_finish, done, result, error)
             del result, error
-        # An idle thread keeps nothing alive.
+        # So that an idle thread does not keep the last job and its result alive.
         del taken, job, done, loop
 
 
@@ -111,7 +111,7 @@ def _finish(done: asyncio.Future[Any], result: object, error: BaseException | No
 
 
 class InlineExecutor:
-    """Jobs right here, for unit tests and simulated worlds."""
+    """Runs each job on the caller's thread, for unit tests and simulated worlds."""
 
     async def run[T](self, job: Callable[[], T]) -> T:
         """See `Executor`."""

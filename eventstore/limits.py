@@ -10,7 +10,7 @@ PRUNE_EVENTS_MAX = 10_000
 APPEND_BYTES_MAX = 64 << 20
 NAME_CHARS_MAX = 255
 KEYFRAME_SPAN = 4096
-"""Of the older keyframes, the first in each span of so many seqs is kept: any moment stays near one."""
+"""Of the older keyframes, the first in each span of 4,096 seqs is kept, so past states stay near one."""
 KEY_BYTES_MAX = 1024
 INT64_MAX = (1 << 63) - 1
 
@@ -65,7 +65,7 @@ def weigh(append: Append) -> int:
 
 
 def _weigh_beside(append: Append) -> int:
-    """The weight of what an append carries beside its events."""
+    """How many bytes an append carries besides its events."""
     total = 0
     for row in append.rows:
         check_names(row.table, row.part)

@@ -17,7 +17,7 @@ _NO_EXPECTATION: Mapping[str, int] = MappingProxyType({})
 
 
 class Secret:
-    """A password or token on its way to be sealed. Never shows itself in repr, str or a traceback."""
+    """A password or token on its way to be sealed. Never shown in repr, str or a traceback."""
 
     __slots__ = ("_value",)
 
@@ -56,9 +56,9 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
 class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """A fact with its place in the log.
 
-    `principal` is who caused it (`user/42`, `service`, ``), `command_id` by which command,
-    `cause` the position of the event that caused it (0: none), `build` which code wrote it,
-    `chain` the 32-byte hash over it and all before it.
+    `principal` names the party that caused it (`user/42`, `service`, ``), `command_id` the command,
+    `cause` the position of the event that caused it (0: none), `build` the code that wrote it,
+    `chain` is the 32-byte hash over it and all events before it.
     """
 
     position: int
@@ -77,7 +77,7 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Joined(msgspec.Struct, frozen=True, gc=False):
-    """The bodies of `count` events of one stream, `first` and those right behind it, joined by commas."""
+    """The bodies of `count` consecutive events of one stream, from seq `first`, joined by commas."""
 
     first: int
     count: int
@@ -85,7 +85,7 @@ class Joined(msgspec.Struct, frozen=True, gc=False):
 
 
 class Page(msgspec.Struct, frozen=True, gc=False):
-    """What is asked for: the events of `stream` behind `after`, at most so many, so many bytes joined."""
+    """A request for events of `stream` with seq > `after`: at most `events_max`, `bytes_max` bytes joined."""
 
     stream: str
     after: int
@@ -94,7 +94,7 @@ class Page(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tombstone(msgspec.Struct, frozen=True, gc=False):
-    """What stays of a pruned event: its place, and its link of the chain, which covered all of it."""
+    """What stays of a pruned event: its place, and its link of the chain, which covers the whole event."""
 
     position: int
     stream: str
@@ -103,10 +103,10 @@ class Tombstone(msgspec.Struct, frozen=True, gc=False):
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """Where a stream stands: `first` = oldest seq still kept, `seq` = newest (0: empty).
+    """The ends of a stream: `first` = oldest seq still kept, `seq` = newest (0: empty).
 
-    `link` is the link of the hash chain at the newest event. It is empty until somebody asks for it
-    (`Log.links`) or an event is appended: to read it for every stream would make opening a log slower.
+    `link` is the link of the hash chain at the newest event. It is empty until `Log.links` reads it or an
+    event is appended: reading it for every stream would slow down the opening of a log.
     """
 
     first: int = 1
@@ -115,7 +115,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
 
 class CommandKey(msgspec.Struct, frozen=True, gc=False):
-    """Whose command: `user` as `user/42`, `client` = installation or session, `id` = the client's own."""
+    """Names a command: `user` as `user/42`, `client` = installation or session, `id` = the client's own."""
 
     user: str
     client: str
@@ -173,7 +173,7 @@ class Pruning(msgspec.Struct, frozen=True):
 
 
 class Append(msgspec.Struct, frozen=True, kw_only=True):
-    """One atomic write: events of any streams with everything that must be true at the same moment.
+    """One atomic write: events of any streams, with everything that must change at the same moment.
 
     `expected` maps a stream to the seq its head must have. `shred` lists owners whose data key is
     destroyed, `drop_secrets` (owner, name) pairs to remove. `blobs` are stored under `blob_id(data)`.
@@ -196,7 +196,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """An append that is durable. `position` is the log's after it, `events` what was written."""
+    """An append that is durable. `position` is the log's position after it, `events` what was written."""
 
     position: int
     events: tuple[StoredEvent, ...]
@@ -208,7 +208,7 @@ class Appended(msgspec.Struct, frozen=True):
 
 
 class Duplicate(msgspec.Struct, frozen=True):
-    """The command had been executed before: nothing was written, here is its first answer."""
+    """The command had been executed before: nothing was written; `command` holds its first answer."""
 
     command: CommandRecord
 

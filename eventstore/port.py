@@ -30,13 +30,13 @@ type Listener = Callable[[Sequence[StoredEvent]], None]
 
 
 class Log(Protocol):
-    """A durable, ordered, append-only log of streams, with what must commit beside them.
+    """A durable, ordered, append-only log of streams, with the records that must commit with its events.
 
-    Nothing is given out that does not fit its check: a read of it raises `Corrupt`.
+    Each value is checked before it is returned: reading a damaged one raises `Corrupt`.
     """
 
     corruption: Corruption
-    """What was found to be damaged since the log was opened; `probe` tells of it."""
+    """The damage found since the log was opened; `probe` reports it."""
 
     @property
     def log_id(self) -> str:
@@ -49,31 +49,31 @@ class Log(Protocol):
         ...
 
     def head(self, stream: str) -> Head:
-        """Where `stream` stands (durable events only). `log` gives the global position. From memory."""
+        """The oldest and newest durable seq of `stream`; for `log`, the position. From memory."""
         ...
 
     def streams(self, prefix: str) -> list[str]:
-        """The names that begin with `prefix` of streams that have an event."""
+        """The names of the streams that begin with `prefix` and have an event."""
         ...
 
     async def append(self, append: Append) -> Appended | Duplicate:
         """Write everything or nothing, and return when it is durable.
 
-        A known command id is looked at first and gives `Duplicate`; then the expectations. Appends
+        The command id is checked before the expectations: a known one gives `Duplicate`. Appends
         of one principal commit in the order of their calls.
 
         Raises:
             CommandMismatch: the command id was used with another fingerprint.
             Conflict: an expectation failed. TooLarge: over a limit. Closed: the log is closed.
-            QueueFull: too much of this principal, or of all, waits; nothing was written.
+            QueueFull: the queue of this principal, or of all principals, is full; nothing was written.
             Unavailable: the outcome is unknown; the log reconciles itself before the next append.
         """
         ...
 
     def submit(self, append: Append) -> Future[Appended | Duplicate]:
-        """As `append`, for many at once without a task for each: its place in the order is taken already.
+        """As `append`, without a task per call. When this returns, the append's place in the order is fixed.
 
-        Raises as `append`, some at once, the others from the future.
+        Raises as `append`: some errors at once, the others from the future.
         """
         ...
 
@@ -82,36 +82,36 @@ class Log(Protocol):
     ) -> list[StoredEvent]:
         """Durable events of `stream` with seq > `after`, ascending; at least one if there is one.
 
-        Seqs compacted away are simply absent: the caller sees the hole. `log` reads all streams by
-        position. Raises Closed, Unavailable.
+        Compacted seqs are absent: the caller sees a hole. `log` reads all streams by position.
+        Raises Closed, Unavailable.
         """
         ...
 
     async def read_joined(
         self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
     ) -> Joined | None:
-        """The stored bodies of durable events of `stream` with seq > `after`, for who passes them on.
+        """The stored bodies of durable events of `stream` with seq > `after`, joined to be passed on.
 
         At least one if there is one (else None). It ends before a hole, and before the joined bodies
         would exceed `bytes_max`; one event alone may.
 
         Raises:
-            ValueError: `stream` is `log`, whose readers need each event's place.
+            ValueError: `stream` is `log`, whose readers need the stream and seq of each event.
             Closed, Unavailable: as `read`.
         """
         ...
 
     async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
-        """As `read_joined` for each of `pages`, in order: one way to the store and back for a crowd.
+        """As `read_joined` for each of `pages`, in order, with one job for all of them.
 
-        Raises as `read_joined`, for all if one of them cannot be read.
+        Raises as `read_joined`. If one page cannot be read, the whole call fails.
         """
         ...
 
     async def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
-        """The links of the hash chain at these (stream, seq), in order: one way to the store for all.
+        """The links of the hash chain at these (stream, seq), in order, with one job for all of them.
 
-        None where there is no such event, or it was pruned. `log` takes a position for the seq.
+        None where there is no such event, or it was pruned. For `log`, the seq is a position.
 
         Raises:
             Closed, Unavailable: as `read`.
@@ -158,11 +158,11 @@ class Log(Protocol):
         ...
 
     async def put_keyframe(self, frame: Keyframe) -> None:
-        """Keep a keyframe. It is an optimisation: losing one costs time, never truth."""
+        """Keep a keyframe. If it is lost, a fold takes longer and gives the same state."""
         ...
 
     async def save_acks(self, acks: Sequence[Ack]) -> None:
-        """Remember processed positions; a stored one never decreases."""
+        """Store processed positions; a stored one never decreases."""
         ...
 
     async def acks(self, user: str | None = None) -> list[Ack]:

@@ -1,4 +1,4 @@
-"""Questions to the log about who did what, and proofs for somebody outside.
+"""Questions to the log about who did what, and proofs for outside verifiers.
 
 Exports: the index and its questions, Datasette's view of it, Merkle trees, signed checkpoints
 (`checkpoint`), proofs of inclusion (`proof`).

@@ -1,4 +1,4 @@
-"""Signed checkpoints: where a log stands, in the C2SP forms `tlog-checkpoint` and `signed-note`.
+"""Signed checkpoints: the size and hashes of a log, in the C2SP forms `tlog-checkpoint` and `signed-note`.
 
     huahuo/<log id>            origin
     1042                       events
@@ -31,7 +31,7 @@ _CHAIN = "chain "
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """Where a log stood: `size` events under `root`, the last with the link `chain`."""
+    """A state of a log: `size` events under the Merkle `root`, the last with the link `chain`."""
 
     log_id: str
     size: int
@@ -44,7 +44,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return origin_of(self.log_id)
 
     def text(self) -> str:
-        """What is signed."""
+        """The text that is signed."""
         chain = base64.b64encode(self.chain).decode()
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n{_CHAIN}{chain}\n"
 
@@ -59,7 +59,7 @@ class NoteBroken(EventStoreError):  # noqa: N818
 
 
 class SigningKey:
-    """An Ed25519 key under a name. Never shows itself."""
+    """An Ed25519 key. Its repr does not show it."""
 
     def __init__(self, seed: bytes) -> None:
         self._private = Ed25519PrivateKey.from_private_bytes(seed)
@@ -86,7 +86,7 @@ class SigningKey:
 
     @classmethod
     def ensure(cls, path: Path, ambient: Ambient) -> "SigningKey":
-        """The key in a file, made with mode 0600 if there is none. Raises as `load`."""
+        """The key in a file; the file is made with mode 0600 if there is none. Raises as `load`."""
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
@@ -114,7 +114,7 @@ class SigningKey:
 
 
 def open_note(note: str, vkey: str) -> Checkpoint:
-    """The checkpoint in a note, after its signature by the key was checked.
+    """The checkpoint in a note, whose signature must be by the key `vkey`.
 
     Raises:
         NoteBroken: it is malformed, not signed by that key, or changed since.

@@ -1,4 +1,4 @@
-"""What Datasette shows of the audit index: which facets, how to search, and questions ready to ask."""
+"""What Datasette shows of the audit index: facets, full-text search, and ready-made queries."""
 
 from typing import Any, Final
 

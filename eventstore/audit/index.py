@@ -1,12 +1,12 @@
 """The audit index: who, what, when and why of every event, with full text, in a database of its own.
 
-    DIR/audit.db      event: a row an event, indexed by each question · event_fts: its full text
-                      stretch: at which positions a time is to be looked for
-                      meta: whose log, and the (position, chain) up to which it was read
+    DIR/audit.db      event: one row per event, indexed by each question · event_fts: its full text
+                      stretch: which positions to search for a time
+                      meta: the id of the log, and the (position, chain) up to which it was read
 
-It is a projection that anybody may throw away: it is made again from the log. It never touches the
-log's own files, so the writer does not know of it. Any process may bring it forward; each batch is one
-transaction that looks first how far the others came.
+It is a projection: if it is deleted, it is rebuilt from the log. It never touches the log's own files,
+so it does not affect the writer. Any process may bring it forward: each batch is one transaction, which
+first reads how far the others came.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from huahuo.eventstore.model import StoredEvent
 DATABASE = "audit.db"
 FORMAT = 1
 COUNTED_MAX = 5_000
-"""So many matches are counted and sorted into facets; more is said as `more than`."""
+"""At most this many matches are counted and sorted into facets; beyond it the count is `more than` this."""
 
 FACETS = ("type", "stream", "principal", "entity")
 _FACET_VALUES = 10
@@ -50,7 +50,7 @@ _COLUMNS: dict[str, type] = {
 }
 _INDEXED = ("entity", "principal", "type", "stream", "command_id")
 _EXACT = ("stream", "type", "principal", "entity")
-"""Columns whose whole value is one word of the full text, so that a search is narrowed there."""
+"""Columns whose whole value is one word of the full text, so that the full text can narrow a search."""
 _ROW = ", ".join(f"event.{name}" for name in _COLUMNS)
 _TEXTS = f"rowid, {', '.join(_EXACT)}, data"
 _PUT_TEXT = f"INSERT INTO event_fts({_TEXTS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608  constants
@@ -58,7 +58,7 @@ _DROP_TEXT = f"INSERT INTO event_fts(event_fts, {_TEXTS}) VALUES ('delete', ?, ?
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked; everything given must hold. Times are RFC 3339 UTC, both ends included."""
+    """A query: every field that is given must match. Times are RFC 3339 UTC, both ends included."""
 
     stream: str = ""
     types: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
 
     def described(self) -> dict[str, object]:
-        """What was asked, for the record: only what was given."""
+        """The query as it is recorded: only the fields that were given."""
         return {name: value for name, value in msgspec.to_builtins(self).items() if value}
 
 
@@ -91,7 +91,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Consumed(msgspec.Struct, frozen=True):
-    """How far an index was brought: of which log, to which position, with which link of the chain."""
+    """How far an index was brought: the log's id, the position, and the link of the chain there."""
 
     log_id: str
     position: int
@@ -107,10 +107,10 @@ class Counted(msgspec.Struct, frozen=True):
 
 
 class AuditIndex:
-    """One connection to an index. Calls must not overlap: they belong into jobs of one thread."""
+    """One connection to an index. Calls must not overlap: run them as jobs of one thread."""
 
     def __init__(self, path: Path | None) -> None:
-        """Open the index at `path`, made anew if it is not there or not usable; None: in memory."""
+        """Open the index at `path` (None: in memory). It is made anew if it is missing or unusable."""
         self._path = path
         self._kept = 0
         try:
@@ -120,13 +120,13 @@ class AuditIndex:
             self._db = self._open()
 
     def discard(self) -> None:
-        """Throw the file away and begin with an empty one."""
+        """Delete the file and begin with an empty one."""
         self.close()
         self._discard()
         self._db = self._open()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.conn.close()
 
     def consumed(self) -> Consumed | None:
@@ -137,7 +137,7 @@ class AuditIndex:
         return Consumed(found["log"], int(found["position"]), bytes.fromhex(found["chain"]))
 
     def is_whole(self) -> bool:
-        """Whether its pages agree and no row is missing: one copied while it was written may be torn."""
+        """Whether its pages agree and no row is missing: a copy made during a write may be torn."""
         try:
             if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 return False
@@ -159,7 +159,7 @@ class AuditIndex:
                 self._db.execute(sql)
 
     def add(self, log_id: str, events: Sequence[StoredEvent]) -> None:
-        """Take in `events`, which follow what was consumed (what another process took in is left out)."""
+        """Index `events`, which follow what was consumed. Events that another process added are skipped."""
         with self._transaction():
             known = self.consumed()
             after = 0 if known is None else known.position
@@ -190,7 +190,7 @@ class AuditIndex:
             connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
 
     def settle(self) -> None:
-        """After many events: let SQLite learn what is rare, and join the parts of the full text."""
+        """Update SQLite's statistics, which it needs after many events to choose the rarest condition."""
         self._db.execute("PRAGMA analysis_limit=1000")
         self._db.execute("ANALYZE")
 
@@ -208,7 +208,7 @@ class AuditIndex:
         ]
 
     def count(self, where: Where, upto: int) -> Counted:
-        """How many match, and which types, streams, principals and entities they have most. Bounded.
+        """Count the matches (at most `COUNTED_MAX`) and their commonest values in each of `FACETS`.
 
         Raises:
             ValueError: as `find`.
@@ -234,7 +234,7 @@ class AuditIndex:
         return found
 
     def _clauses(self, where: Where, after: int, upto: int) -> tuple[list[str], list[str | int]]:
-        """What must hold of a row. A time becomes a range of positions, so that it costs one look-up."""
+        """The conditions on a row. A time becomes a range of positions, so that it costs one look-up."""
         lowest, highest = after + 1, upto
         if where.since:
             sql = "SELECT max(position) FROM stretch WHERE clock < ?"
@@ -264,8 +264,8 @@ class AuditIndex:
     def _keep_time(self, events: Sequence[StoredEvent]) -> dict[str, str]:
         """Note the newest time before these events, and how far the clock ever went back.
 
-        So nothing before a stretch is as new as a time beyond its `clock`, and nothing in it or behind is
-        older than its `clock` less the time that the clock went back.
+        So no event before a stretch is newer than its `clock`, and no event in it or after it is older than
+        its `clock` minus the time that the clock went back.
         """
         known = self._facts()
         newest_ms, back_ms = int(known.get("newest_ms", "0")), int(known.get("back_ms", "0"))
@@ -349,18 +349,18 @@ class AuditIndex:
 
 
 def _searched(position: int, row: Sequence[Any], value: Any) -> tuple[int | str, ...]:
-    """What the full text holds of a row, in the order of `_TEXTS`."""
+    """The values of a row for the full text, in the order of `_TEXTS`."""
     columns = dict(zip(_COLUMNS, row, strict=True))
     return (position, *(_word(columns[name]) for name in _EXACT), words_of(value))
 
 
 def _word(value: str) -> str:
-    """`value` as one word for the tokenizer; another value is another word."""
+    """`value` as one word for the tokenizer; different values give different words."""
     return "x" + value.encode().hex() if value else ""
 
 
 def _match(where: Where) -> str:
-    """The search, narrowed by what the full text knows exactly."""
+    """The search in the full text, narrowed by its exact columns."""
     parts = [f"data : ({match_of(where.text)})"]
     for column in _EXACT:
         asked = where.types if column == "type" else (getattr(where, column),)

@@ -24,7 +24,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def root(leaves: Iterable[bytes]) -> bytes:
-    """The tree's root over leaf hashes; keeps only one hash a level in memory."""
+    """The root of the tree over leaf hashes; keeps only one hash per level in memory."""
     pending: list[tuple[int, bytes]] = []
     for leaf in leaves:
         level, node = 0, leaf
@@ -61,7 +61,7 @@ def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) ->
     """The root that a proof leads to (RFC 9162, section 2.1.3.2).
 
     Raises:
-        ValueError: the proof has not the length that such a tree gives.
+        ValueError: the length of the proof does not fit a tree of that size.
     """
     if not 0 <= index < size:
         raise ValueError(f"a tree of {size} leaves has no leaf {index}")

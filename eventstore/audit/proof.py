@@ -1,7 +1,7 @@
-"""What somebody outside can check: checkpoints of a log, and proofs that an event is in it.
+"""What an outside verifier can check: checkpoints of a log, and proofs that an event is in it.
 
-A proof holds the event's own fields, the link before it, and the way from its leaf to the root that a
-signed checkpoint names. Checking one needs the documented formulas only (docs/audit.md).
+A proof holds the event's own fields, the link before it, and the path from its leaf to the root that a
+signed checkpoint names. Checking a proof needs only the documented formulas (docs/audit.md).
 """
 
 import base64
@@ -23,7 +23,7 @@ class NotProvable(LookupError):  # noqa: N818  an answer, said as one
 
 
 async def checkpoint_of(log: LogReader, size: int | None = None) -> Checkpoint:
-    """Where the log stands (or stood, after `size` events).
+    """The checkpoint of the log now, or as it was after its first `size` events.
 
     Raises:
         Damaged: a position is missing.
@@ -34,10 +34,10 @@ async def checkpoint_of(log: LogReader, size: int | None = None) -> Checkpoint:
 
 
 async def check_against(log: LogReader, checkpoint: Checkpoint) -> None:
-    """Whether the log still begins with the history that was signed.
+    """Check that the log still begins with the history that was signed.
 
     Raises:
-        Damaged: it does not; the position is the last one the checkpoint speaks of.
+        Damaged: it does not; the position is the first missing one, or the last that the checkpoint covers.
     """
     if checkpoint.size > log.position:
         raise Damaged(log.position + 1, f"missing: a checkpoint was signed over {checkpoint.size} events")

@@ -1,4 +1,4 @@
-"""Asking the log who did what, when and why: the index kept at the log's head, and questions to it."""
+"""Asking the log who did what, when and why: an index that follows the log's head, and queries on it."""
 
 import sqlite3
 from collections.abc import Callable
@@ -20,11 +20,11 @@ _BATCH_EVENTS = 1000
 _SETTLE_EVENTS = 20_000
 
 type Told = Callable[[int, int], None]
-"""Told how far the index is, and how far the log."""
+"""Called with the position of the index and that of the log."""
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Matches by ascending position; `next` goes back in as `after`, None at the end."""
+    """Matches by ascending position. `next` is the `after` of the following page, None at the end."""
 
     rows: list[Row]
     next: int | None
@@ -42,9 +42,9 @@ class Audit:
     async def open(
         cls, log: LogReader, path: Path | None, executor: Executor | None = None, *, copied: bool = False
     ) -> Self:
-        """Use the index at `path` (None: in memory); one that belongs to another history is made anew.
+        """Use the index at `path` (None: in memory). If it belongs to another history, it is rebuilt.
 
-        An executor given must have one thread. A file that was `copied` is looked over first.
+        An executor that is passed must have one thread. If the file was `copied`, it is checked first.
 
         Raises:
             EventStoreError: the index cannot be made.
@@ -63,7 +63,7 @@ class Audit:
         return audit
 
     async def close(self) -> None:
-        """Let go of the index, and of the executor."""
+        """Close the index and the executor."""
         await self._job(self._index.close)
         self._executor.close()
 
@@ -72,7 +72,7 @@ class Audit:
         return self._log.position - await self._position()
 
     async def catch_up(self, events_max: int | None = None, told: Told | None = None) -> bool:
-        """Bring the index forward, by about `events_max`; returns whether it is at the head.
+        """Bring the index forward, by about `events_max` events; returns whether it is at the head.
 
         Raises:
             Closed, Unavailable, Damaged: the log could not be read.
@@ -92,7 +92,7 @@ class Audit:
         return at >= upto
 
     async def page(self, where: Where, *, after: int = 0, upto: int | None = None, limit: int = 100) -> Page:
-        """The matches behind `after`, at most `limit` (bounded by `PAGE_ROWS_MAX`), up to `upto`.
+        """The matches after `after` up to `upto`: at most `limit`, and at most `PAGE_ROWS_MAX`.
 
         Raises:
             ValueError: the text to search for holds no word.
@@ -104,7 +104,7 @@ class Audit:
         return Page(rows, rows[-1].position if len(rows) < len(found) else None)
 
     async def count(self, where: Where, *, upto: int | None = None) -> Counted:
-        """How many match, and what they have in common. Raises as `page`."""
+        """How many events match, and their commonest values. Raises as `page`."""
         end = self._log.position if upto is None else upto
         return await self._job(lambda: self._index.count(where, end))
 
@@ -119,7 +119,7 @@ class Audit:
         return 0 if known is None else known.position
 
     async def _belongs(self) -> bool:
-        """Whether what the index consumed is what the log still says."""
+        """Whether the history that the index consumed is still the log's history."""
         known: Consumed | None = await self._job(self._index.consumed)
         if known is None:
             return True
@@ -130,7 +130,7 @@ class Audit:
 
 
 def _within(rows: list[Row]) -> list[Row]:
-    """The first rows whose data stays below `PAGE_BYTES_MAX`; at least one."""
+    """The first rows whose data is at most `PAGE_BYTES_MAX`; at least one."""
     size = 0
     for count, row in enumerate(rows):
         size += len(bytes(row.data))

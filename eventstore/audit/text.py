@@ -1,7 +1,7 @@
-"""What of an event's body the audit index shows and searches, and how a search is written. Pure.
+"""Which parts of an event's body the audit index shows and searches, and the syntax of a search. Pure.
 
-SQLite's tokenizer takes a run of Chinese for one word; so a space is put around each such character, in
-what is indexed and in what is searched, where a word becomes a phrase of its characters.
+SQLite's tokenizer treats a run of Chinese characters as one word. So each such character gets spaces around
+it, both in the indexed text and in a search, where a word becomes a phrase of its characters.
 """
 
 import re
@@ -15,7 +15,7 @@ QUERY_CHARS_MAX = 1000
 SECRET_FIELDS = frozenset(
     {"password", "passwd", "refresh_token", "access_token", "client_secret", "secret", "token", "api_key"}
 )
-"""No event holds one; should another program's event do, it is not shown."""
+"""Our events have no such field. If another program's event has one, its value is not shown."""
 
 _NO_TEXT = frozenset({"type", "timestamp"})
 _DEPTH_MAX = 32
@@ -24,7 +24,7 @@ _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\u
 
 
 def shown(body: bytes) -> tuple[str, Any]:
-    """The body as it may be shown, as JSON text and as a value; sealed fields say so."""
+    """The body as it may be shown, as JSON text and as a value; secret fields hold `SEALED`."""
     try:
         value = msgspec.json.decode(body)
     except msgspec.MsgspecError:
@@ -37,7 +37,7 @@ def shown(body: bytes) -> tuple[str, Any]:
 
 
 def words_of(value: Any) -> str:
-    """The texts and numbers in a body, for the search; neither field names nor `type` and `timestamp`."""
+    """The texts and numbers in a body, for the search; without field names, `type` and `timestamp`."""
     parts: list[str] = []
     if isinstance(value, dict):
         for name, inner in value.items():
@@ -52,10 +52,10 @@ def spaced(text: str) -> str:
 
 
 def match_of(query: str) -> str:
-    """An FTS5 expression that finds all words of `query`; `word*` finds what begins so.
+    """An FTS5 expression that finds all words of `query`; `word*` finds every word with that beginning.
 
     Raises:
-        ValueError: there is nothing to search for, or too much.
+        ValueError: the query holds no word, or is too long.
     """
     if len(query) > QUERY_CHARS_MAX:
         raise ValueError(f"text: at most {QUERY_CHARS_MAX} characters")

@@ -1,7 +1,7 @@
-"""Copies of a log that can be trusted: taken beside its writer, and put back under a new log id.
+"""Verified copies of a log: taken while its writer runs, and restored under a new log id.
 
 BACKUP/log.db         everything that the log holds, in one file
-BACKUP/backup.json    which log, up to where
+BACKUP/backup.json    the log's id, and the position at which the copy ends
 """
 
 import os
@@ -24,7 +24,7 @@ _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a backup holds."""
+    """Which log a backup holds, and its end."""
 
     log: str
     position: int
@@ -35,7 +35,7 @@ class Manifest(msgspec.Struct, frozen=True):
 async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:
     """Copy the database `source` into the new directory `target` and check the copy, event by event.
 
-    The source is only read, in one transaction: its writer goes on, only its write-ahead log is not
+    The source is only read, in one transaction. Its writer can go on; only its write-ahead log is not
     emptied meanwhile.
 
     Raises:
@@ -55,9 +55,9 @@ async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:
 
 
 async def put_back(backup: Path, directory: Path) -> Verified:
-    """Copy a backup, or the copy of a data directory, to `directory`, after it was checked.
+    """Restore a backup, or the copy of a data directory, into `directory` once it has passed all checks.
 
-    Open the log then with `restored=True`: it gets a new id.
+    Then open the log with `restored=True`, which gives it a new id.
 
     Raises:
         EventStoreError: there is a log in `directory` already, or none in `backup`.
@@ -84,7 +84,7 @@ async def put_back(backup: Path, directory: Path) -> Verified:
 
 
 async def check_file(path: Path, left: Left | None = None) -> Verified:
-    """Check a database file that nobody has open: its pages, its chain, where it ends.
+    """Check a database file that no process has open: its pages, its chain, and its end.
 
     Raises:
         Damaged: with the first position that is not what was written.
@@ -107,7 +107,7 @@ async def check_file(path: Path, left: Left | None = None) -> Verified:
 
 
 def shrink(path: Path) -> None:
-    """Give free pages back to the file system. Nobody else may have the log open."""
+    """Give free pages back to the file system. No other process may have the log open."""
     connection = connect_writer(path)
     try:
         connection.execute("VACUUM")
@@ -132,7 +132,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _fold(path: Path) -> None:
-    """Take what lies in a write-ahead log into the file."""
+    """Move the pages of a write-ahead log into the database file."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -144,7 +144,7 @@ def _fold(path: Path) -> None:
 
 
 def _end_of(backup: Path) -> Left:
-    """Where a backup must end: by its manifest, or as the copied directory was left."""
+    """Where a backup must end: by its manifest, else by the note in the copied directory's lock."""
     try:
         manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
     except FileNotFoundError:

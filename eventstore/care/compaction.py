@@ -1,7 +1,7 @@
-"""Compaction: superseded events of the chosen types go, their tombstones and a receipt stay.
+"""Compaction: superseded events of the chosen types are pruned; their tombstones and a receipt stay.
 
-An event may go if enough later ones of the same stream, type and entity follow it: what a fold keeps
-of the last one is then unchanged, and the newest event of a stream always stays.
+An event may be pruned if enough later events of the same stream, type and entity follow it. Then a fold
+that keeps only the last one gives the same state. The newest event of a stream always stays.
 """
 
 from collections import deque
@@ -16,14 +16,14 @@ from huahuo.eventstore.limits import PRUNE_EVENTS_MAX
 from huahuo.eventstore.model import LOG_STREAM, Append, Pruning, StoredEvent, Tombstone
 
 BATCH_EVENTS = 5000
-"""So many events go with one commit: a few milliseconds of the writer's time."""
+"""One commit prunes at most this many events: a few milliseconds of the writer's time."""
 _PAGE_EVENTS = 1000
 
 assert BATCH_EVENTS <= PRUNE_EVENTS_MAX
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What may go: events of `types` older than `before_ms`, but the last `keep` of each series.
+    """What may be pruned: events of `types` older than `before_ms`, except the last `keep` of each series.
 
     A series is the events of one type about one entity in one stream.
     """
@@ -37,19 +37,19 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("at least the last event of a series is kept")
 
     def described(self) -> dict[str, object]:
-        """For the receipt."""
+        """The policy as the receipt states it."""
         return {"types": sorted(self.types), "before_ms": self.before_ms, "keep": self.keep}
 
 
 class _Chooser:
-    """Which events may go, told one event behind by their successors. Pure."""
+    """Chooses the events that a later event of the same series supersedes. Pure."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._kept: dict[tuple[str, str, str], deque[StoredEvent]] = {}
 
     def offer(self, event: StoredEvent) -> StoredEvent | None:
-        """Take `event` in; returns the one that it makes superfluous."""
+        """Add `event` to its series; returns the event that may now be pruned, if any."""
         policy = self._policy
         if event.type not in policy.types:
             return None
@@ -62,9 +62,9 @@ class _Chooser:
 
 
 async def compact(log: StoreLog, policy: Policy, ambient: Ambient, principal: str) -> int:
-    """Prune what `policy` allows up to the head of now; returns how many events went.
+    """Prune what `policy` allows up to the present head; returns how many events were pruned.
 
-    Each batch is one commit, so a stop in the middle leaves a log that is whole.
+    Each batch is one commit, so a stop in the middle leaves a whole log.
 
     Raises:
         EventStoreError: as `Log.read` and `Log.append`.
@@ -109,7 +109,7 @@ async def _prune(
 
 
 async def _firsts(log: StoreLog, stones: list[Tombstone]) -> AsyncIterator[tuple[str, int]]:
-    """The streams whose oldest event goes, with the seq that is then the oldest."""
+    """The streams whose oldest event is pruned, each with the seq that is then the oldest."""
     gone: dict[str, set[int]] = {}
     for stone in stones:
         gone.setdefault(stone.stream, set()).add(stone.seq)

@@ -1,9 +1,9 @@
-"""Checking a whole SQLite log against its chain, as quickly as the machine can.
+"""Checking a whole SQLite log against its chain, as fast as the machine can.
 
-The log is cut into parts, which processes check side by side: each starts from the link that is stored
-before its part, and the part before ends with exactly that link. Each read is one short transaction.
+The log is cut into parts, which processes check in parallel. Each starts from the link that is stored before
+its part, and the check of the previous part ends with exactly that link. Each read is one short transaction.
 
-    python -m huahuo.eventstore.care.verify DATABASE AFTER UPTO     checks one part, and says how in JSON
+    python -m huahuo.eventstore.care.verify DATABASE AFTER UPTO     checks one part, prints the result in JSON
 """
 
 import contextlib
@@ -24,11 +24,11 @@ from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.schema import connect_reader
 
 PART_EVENTS_MIN = 100_000
-"""Below this a further process costs more than it saves."""
+"""For fewer events, another process costs more than it saves."""
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """A log that is what was written: behind `after` up to `position`, whose link is `chain`."""
+    """A log that is what was written, from `after` (excluded) to `position`, whose link is `chain`."""
 
     log_id: str
     after: int
@@ -40,9 +40,9 @@ class Verified(msgspec.Struct, frozen=True):
 async def verify(
     log: LogReader, path: Path, *, after: int = 0, left: Left | None = None, processes: int | None = None
 ) -> Verified:
-    """Check everything behind `after` in the database `path`, which `log` reads, and all receipts.
+    """Check everything after `after` in the database `path`, which `log` reads, and all receipts.
 
-    `left` says how its directory was left: if it was closed in good order, where it must end.
+    `left` says how its directory was left: after a clean close, the log must end at that position.
 
     Raises:
         Damaged: with the first position that is not what was written.
@@ -93,7 +93,7 @@ def check_log(path: Path, after: int, upto: int, *, processes: int | None = None
 
 
 def _joined(parts: list[Part]) -> bytes:
-    """The parts as one: no damage in any, and every stream goes on where the part before left it."""
+    """Join the parts: none may be damaged, and each stream must continue where the previous part left it."""
     seqs: dict[str, int] = {}
     for part in parts:
         for stream, (first, last) in part.seqs.items():
@@ -107,7 +107,7 @@ def _joined(parts: list[Part]) -> bytes:
 
 
 def check_part(path: str, after: int, upto: int) -> Part:
-    """Check one part. Never raises for damage: the parts before it have to be heard first."""
+    """Check one part. Damage is returned, not raised: an earlier part may be damaged at a lower position."""
     connection = connect_reader(Path(path))
     try:
         return check_chain(connection, after, upto)

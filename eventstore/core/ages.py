@@ -1,8 +1,8 @@
-"""The clock that command records are aged by: it may be late, but a wrong wall clock cannot hurry it.
+"""The clock that ages command records: it may be slow, but a wrong wall clock cannot make it fast. Pure.
 
-Within a run it moves by the smaller of what the wall clock and the monotonic one moved; over a restart
-by what the wall clock says, at most one hour. So a wall clock that jumps a week ahead forgets nothing,
-and a machine that is switched off for a week keeps its records longer than promised. Pure.
+Within a run it moves by the smaller of what the wall clock and the monotonic clock moved; over a restart
+by what the wall clock moved, at most one hour. So if the wall clock jumps a week ahead, no record is
+forgotten early. A machine that is switched off for a week keeps its records longer than promised.
 """
 
 import msgspec
@@ -13,7 +13,7 @@ _TICK_MS = 1000
 
 
 class AgeNote(msgspec.Struct, frozen=True, array_like=True):
-    """What the clock showed (`age_ms`) when the wall clock showed `wall_ms`."""
+    """The time of this clock (`age_ms`) when the wall clock showed `wall_ms`."""
 
     age_ms: int
     wall_ms: int
@@ -33,21 +33,21 @@ class AgeClock:
         self._monotonic_ms = monotonic_s * 1000
 
     def read(self, wall_ms: int, monotonic_s: float) -> int:
-        """What it shows, now that the other two show this; it moves once a second."""
+        """The time of this clock, given that of the other two. It moves once a second."""
         monotonic_ms = monotonic_s * 1000
         if monotonic_ms - self._monotonic_ms >= _TICK_MS:
-            # Over a whole second: the minimum of small, rounded steps would be too small.
+            # Not more often: the minimum of small, rounded steps would be too small.
             step_ms = int(min(wall_ms - self._wall_ms, monotonic_ms - self._monotonic_ms))
             self._age_ms += max(step_ms, 0)
             self._wall_ms, self._monotonic_ms = wall_ms, monotonic_ms
         return self._age_ms
 
     def note_due(self) -> AgeNote | None:
-        """What should be noted with the next commit, if the last note is a minute old."""
+        """The note to write with the next commit; None while the last one is less than a minute old."""
         if self._age_ms - self._noted_ms < NOTE_EVERY_MS:
             return None
         return AgeNote(self._age_ms, self._wall_ms)
 
     def noted(self, note: AgeNote) -> None:
-        """The commit with `note` is durable."""
+        """Record that the commit with `note` is durable."""
         self._noted_ms = note.age_ms

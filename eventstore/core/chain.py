@@ -1,4 +1,4 @@
-"""The hash chain over the log: lost or rewritten history shows, which a sync alone cannot promise.
+"""The hash chain over the log: it reveals lost or rewritten history, which a sync alone cannot.
 
     chain[0] = 32 zero bytes
     chain[p] = BLAKE2b-256( chain[p-1] || MessagePack([position, stream, seq, type, body, version,
@@ -8,8 +8,8 @@ with `p` the position and the array in exactly this order: integers in MessagePa
 texts as `str`, the body as `bin`. Every stored column is covered, names as text and not as the
 engine's own row numbers, so that all engines give the same chain for the same history.
 
-Of a pruned event the link stays, so that the chain goes on behind it; that it was pruned, and not
-taken away, is vouched for by a receipt in the chain (`huahuo.eventstore.core.receipts`).
+The link of a pruned event stays, so that the chain continues after it. A receipt in the chain
+(`huahuo.eventstore.core.receipts`) proves that it was pruned on purpose.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ GENESIS = bytes(32)
 """The chain before the first event."""
 
 CHECK_BYTES = 8
-"""A client keeps this much of a link: two histories agree in it by chance once in 2^64."""
+"""A client keeps this many bytes of a link: two histories agree in them by chance once in 2^64."""
 
 type Facts = tuple[int, str, int, str, bytes, int, int, str, str, str, int, str]
 """Position, stream, seq, type, body, version, ts_ms, entity, principal, command_id, cause, build."""
@@ -90,7 +90,7 @@ def check(
 def misfits(
     before: bytes, after: int, seqs: dict[str, int], events: Iterable[StoredEvent | Tombstone]
 ) -> Iterator[StoredEvent]:
-    """As `check`, but goes on behind an event that is not what was written, and hands out each of them.
+    """As `check`, but continues after an event that is not what was written, and yields each such event.
 
     Raises:
         Damaged: a position or a seq is missing.

@@ -1,6 +1,6 @@
-"""How much of what clients name themselves is kept on disk: command records and acks. Pure counting.
+"""Bounds on command records and acks, which are kept on disk under ids that clients choose. Pure counting.
 
-Clients choose their ids, so without a bound one user fills the disk with ids used once.
+Without a bound, one user could fill the disk with ids that are used once.
 """
 
 from collections import Counter, OrderedDict
@@ -16,7 +16,7 @@ type Client = tuple[str, str]
 
 
 class KeptLimits(msgspec.Struct, frozen=True):
-    """Beyond these the oldest command records, and the clients longest unused, are forgotten."""
+    """Beyond these bounds, the oldest command records and the longest unused clients are forgotten."""
 
     command_records_per_user: int = 100_000
     command_records_max: int = COMMAND_RECORDS_MAX
@@ -41,7 +41,7 @@ class AckClients:
         return len(self._all)
 
     def use(self, user: str, client: str) -> list[Client]:
-        """Note that `client` acks; returns the clients to forget for it."""
+        """Note that `client` acks; returns the clients to forget to make room for it."""
         key = (user, client)
         if key in self._all:
             self._all.move_to_end(key)
@@ -75,17 +75,17 @@ class CommandCounts:
         self._users = Counter(dict(counts))
         self.total = self._users.total()
         self.over: dict[str, int] = {}
-        """The users that have more than they may, and by how many."""
+        """Users over their bound, each with the number of records beyond it."""
         for user in list(self._users):
             self.add(user, 0)
 
     @property
     def too_many(self) -> int:
-        """How many there are beyond the bound for all."""
+        """How many records there are beyond the bound for all users together."""
         return max(0, self.total - self._limits.command_records_max)
 
     def add(self, user: str, count: int) -> None:
-        """`count` more of `user`, or fewer."""
+        """Count `count` more records of `user`; fewer if it is negative."""
         self._users[user] += count
         self.total += count
         excess = self._users[user] - self._limits.command_records_per_user

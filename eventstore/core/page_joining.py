@@ -1,4 +1,4 @@
-"""Bodies of a run joined for the wire, from rows: what an engine does that cannot join by itself. Pure."""
+"""Joins the bodies of consecutive events for the wire, for engines that give rows only. Pure."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from huahuo.eventstore.model import Joined
 def joined_of(rows: Iterable[tuple[int, bytes]], bytes_max: int) -> Joined | None:
     """The bodies of (seq, body) rows up to the first hole, or until they would exceed `bytes_max`.
 
-    Takes no row beyond the one that did not fit. None: there is no row.
+    Reads no row beyond the first that does not fit. None if there is no row.
     """
     first, size = 0, -1
     bodies: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Reading a log: heads from memory, everything else by one job a call on the executor port."""
+"""Reading a log: heads come from memory, everything else by one job per call on the executor port."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ _EMPTY = Head()
 
 
 class LogReader:
-    """The reading half of a `Log`. `place` tells at any time how far the log is known to be durable."""
+    """The reading half of a `Log`. `place` returns how far the log is known to be durable by now."""
 
     def __init__(self, log_id: str, reads: Reads, readers: Executor, place: Callable[[], Place]) -> None:
         self._log_id = log_id
@@ -43,7 +43,7 @@ class LogReader:
         self._read_done = asyncio.Event()
         self._stopped = False
         self.corruption = reads.corruption
-        """What was found to be damaged so far."""
+        """The damage found so far."""
 
     @property
     def log_id(self) -> str:
@@ -102,7 +102,7 @@ class LogReader:
         return found
 
     async def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
-        """See `Log`. Nothing above the head is told."""
+        """See `Log`. None above the head, even if the disk holds more already."""
         found: list[bytes | None] = [None] * len(places)
         wanted: list[int] = []
         for index, (stream, seq) in enumerate(places):
@@ -157,7 +157,7 @@ class LogReader:
     async def keyframe(
         self, stream: str, fold: str, fingerprint: str, *, at: int | None = None
     ) -> Keyframe | None:
-        """See `Log`. Never one that is ahead of the stream. One that is damaged counts as none."""
+        """See `Log`. Never one ahead of the stream's head. A damaged one counts as none."""
         head = self.head(stream).seq
         upto = head if at is None else min(at, head)
 
@@ -204,7 +204,7 @@ class LogReader:
         return max(0, upto - from_position)
 
     async def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
-        """What stays of the pruned events at positions in (after, upto], ascending."""
+        """The tombstones at positions in (after, upto], ascending."""
         return await self._read(lambda: self._reads.tombstones(after, upto, limit))
 
     async def chains(self, after: int, upto: int) -> list[bytes]:
@@ -216,7 +216,7 @@ class LogReader:
         return await self._read(lambda: self._reads.chains(after, upto))
 
     async def receipts(self) -> list[Receipt]:
-        """What vouches for the pruned events, in the order of the log.
+        """The receipts for pruned events, in the order of the log.
 
         Raises:
             Damaged: one is not readable.
@@ -232,7 +232,7 @@ class LogReader:
         return found
 
     async def check_receipts(self) -> int:
-        """How many events are pruned, each vouched for. Raises Damaged at the first that is not."""
+        """Count the pruned events. Raises Damaged at the first that no receipt vouches for."""
         ledger, at, upto, count = Ledger(await self.receipts()), 0, self.position, 0
         while stones := await self.tombstones(at, upto, _VERIFY_EVENTS):
             for stone in stones:
@@ -255,14 +255,14 @@ class LogReader:
         return await self._read(job)
 
     async def _stop_reading(self) -> None:
-        """Start no read any more, and wait for those under way."""
+        """Refuse new reads, and wait for those that run."""
         self._stopped = True
         while self._reading:
             self._read_done.clear()
             await self._read_done.wait()
 
     def _remember(self, stream: str, seq: int, link: bytes | None) -> None:
-        """Keep the link of a stream's newest event: every subscriber of the stream is told of it."""
+        """Keep the link of a stream's newest event in memory: every subscriber of the stream needs it."""
         heads = self._place().heads
         head = heads.get(stream)
         if link is not None and head is not None and head.seq == seq and not head.link:

@@ -1,8 +1,8 @@
 """Receipts: how the log vouches for the events that were pruned from it. Pure.
 
-A pruned event leaves a tombstone: its place and its link of the chain. That it was pruned on purpose,
-and not taken away, stands in a receipt, an event of the log itself: which positions, and a digest of
-their tombstones. Whoever takes an event away would have to forge a receipt, which breaks the chain.
+A pruned event leaves a tombstone: its place and its link of the chain. A receipt, an event of the log
+itself, states that it was pruned on purpose: it holds the positions, and a digest of their tombstones.
+To remove an event unnoticed, an attacker would have to forge a receipt, which breaks the chain.
 
     digest = BLAKE2b-256( MessagePack([position, stream, seq, chain]) of each tombstone, ascending )
 """
@@ -18,7 +18,7 @@ from huahuo.eventstore.errors import Damaged
 from huahuo.eventstore.model import NewEvent, StoredEvent, Tombstone
 
 AUDIT_STREAM = "audit"
-"""The stream of what was done to the log itself; only `log` readers see it."""
+"""The stream of operations on the log itself; only readers of `log` see it."""
 
 COMPACTED = "compacted"
 
@@ -36,7 +36,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 def receipt(tombstones: Sequence[Tombstone], policy: dict[str, object], now_ms: int) -> NewEvent:
-    """The event that vouches for `tombstones`, which are ascending; `policy` says why they went."""
+    """The event that vouches for `tombstones`, which are ascending; `policy` says why they were pruned."""
     body = {
         "type": COMPACTED,
         "timestamp": rfc3339(now_ms),
@@ -66,7 +66,7 @@ def read_receipt(event: StoredEvent) -> Receipt:
 
 
 class Ledger:
-    """Holds the tombstones of a log against its receipts: `take` each, ascending, then `finish`."""
+    """Checks the tombstones of a log against its receipts: `take` each, ascending, then `finish`."""
 
     def __init__(self, receipts: Sequence[Receipt]) -> None:
         self._receipts = receipts
@@ -74,7 +74,7 @@ class Ledger:
         self._covered = self._positions()
 
     def take(self, stone: Tombstone) -> None:
-        """Raises Damaged if no receipt vouches for `stone`, or one does for an event before it."""
+        """Raises Damaged if no receipt covers `stone`, or a covered position before it was skipped."""
         position, number = next(self._covered, (1 << 63, 0))
         if stone.position < position:
             raise Damaged(stone.position, "the event was taken away: no receipt vouches for its pruning")

@@ -1,9 +1,9 @@
 """Secrets at rest: sealed under a data key per owner, the data keys wrapped by the master key.
 
-Destroying an owner's wrapped key makes every secret of that owner unreadable, wherever copies of
-the database may lie. All boxes are AES-256-GCM with a random 96-bit nonce; what a box is for (its
-purpose, format version, owner and name) is authenticated with it, so that a row changed, or moved
-to another owner or name, does not open.
+Destroying an owner's wrapped key makes every secret of that owner unreadable, in every copy of the
+database. All boxes are AES-256-GCM with a random 96-bit nonce. The purpose, format version, owner and
+name of a box are authenticated with it: if a row is changed, or moved to another owner or name, its box
+does not open.
 
     box = version (1 byte) || nonce (12 bytes) || ciphertext and tag
 """
@@ -28,7 +28,7 @@ _STRETCH_SECRETS = 32
 
 
 def derive(master_key: bytes, purpose: str) -> bytes:
-    """A 32-byte key for one `purpose` (HKDF-SHA-256); keys of different purposes tell nothing of each other.
+    """A 32-byte key for one `purpose` (HKDF-SHA-256). A key reveals nothing about those of other purposes.
 
     Raises:
         ValueError: the master key is shorter than 32 bytes.
@@ -71,7 +71,7 @@ class Vault:
             SealBroken: `wrapped` is not this owner's key.
         """
         key = self._open(self._wrapping_key, wrapped, "key", owner, "")
-        # A lone surrogate is sealed like any other text: an encoding error would carry the secret.
+        # A lone surrogate is sealed like any other text: an encoding error would contain the secret.
         return self._close(key, secret.reveal().encode("utf-8", "surrogatepass"), "secret", owner, name)
 
     def prepare(self, puts: Sequence[SecretPut], pause: Callable[[], None]) -> Prepared:
@@ -96,7 +96,7 @@ class Vault:
         return Secret(self._open(key, sealed, "secret", owner, name).decode("utf-8", "surrogatepass"))
 
     def mark(self) -> bytes:
-        """A box that tells later whether the master key is still the same, see `knows`."""
+        """A box by which `knows` recognises this master key later."""
         return self._close(self._wrapping_key, b"", "mark", "", "")
 
     def knows(self, mark: bytes) -> bool:
@@ -121,5 +121,5 @@ class Vault:
 
 
 def _bound(purpose: str, owner: str, name: str) -> bytes:
-    """What is authenticated with a box: unambiguous, whatever the names hold."""
+    """The data authenticated with a box: unambiguous, whatever the names contain."""
     return msgspec.msgpack.encode(["huahuo", purpose, _VERSION, owner, name])

@@ -1,16 +1,16 @@
-"""Checksums that tell an accident of the disk. Pure.
+"""Checksums against accidental damage of the disk. Pure.
 
 The hash chain proves an event, but costs a hash for each and needs the event before it. For pages of
-joined bodies each stream has a running CRC-32, kept beside the place of each event in `seq_index`:
+joined bodies each stream has a running CRC-32, kept with the position of each event in `seq_index`:
 
     crc[0] = CRC-32 of the stream's name
     crc[n] = CRC-32 of `,` and the body of event n, going on from crc[n-1]
 
 so the bodies of events a+1 to b, joined by commas, are proven by two numbers: they lead from crc[a] to
-crc[b]. A pruned event keeps its number in its tombstone: what is left need not be summed again.
+crc[b]. A pruned event keeps its checksum in its tombstone, so the remaining events need not be summed again.
 
 Rows outside the chain carry a CRC-32 over their table's name, their key and their value, so a value that
-stands in another row does not fit. Against a forger there is the chain; these are against rot.
+was moved to another row does not fit. The chain guards against forgers; checksums guard against bit rot.
 """
 
 import sqlite3
@@ -37,7 +37,7 @@ def crc_after(before: int, bodies: bytes) -> int:
 
 
 def unlike(crc: int) -> int:
-    """A number that `crc` is not: for an event that was not what was written when it was summed."""
+    """A number other than `crc`, for an event that was damaged already when it was summed."""
     return crc ^ 1
 
 
@@ -47,7 +47,7 @@ def row_crc(table: str, *values: Value) -> int:
 
 
 def must_fit(crc: int | None, table: str, *values: Value) -> None:
-    """Compare a row with its checksum; None: the log's format has none.
+    """Compare a row with its checksum. With `crc` None (a format without checksums) nothing is compared.
 
     Raises:
         Corrupt: it is not what was written.

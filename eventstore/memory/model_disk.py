@@ -1,8 +1,8 @@
 """A model of a disk under one append-only file: what is written is safe only once it is synced.
 
-For tests and simulated worlds. Bytes lie in a queue until `sync`; a crash keeps a seeded prefix of
-the queue and tears the write at its end. A failed sync is as bad as on real systems: what was
-waiting can still be read, but no later sync will make it safe.
+For tests and simulated worlds. Writes wait in a queue until `sync`. A crash keeps a random prefix of the
+queue and tears the write after it. A failed sync is as bad as on real systems: the waiting writes can still
+be read, but no later sync makes them safe.
 """
 
 import errno
@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Chance(Protocol):
-    """A source of numbers: an `Ambient` is one."""
+    """A source of random numbers, such as an `Ambient`."""
 
     def random(self) -> float:
         """A number in [0, 1)."""
@@ -21,8 +21,8 @@ class Chance(Protocol):
 class ModelDisk:
     """One file. `fail_writes` and `fail_syncs` are queues of errno values for the next calls.
 
-    With `cut_in_sync` the power goes in the middle of the next sync: it fails like everything after
-    it, and what waited stays in the balance until `crash`.
+    With `cut_in_sync` the power fails in the middle of the next sync: that sync and every later call fail,
+    and only `crash` decides which of the waiting writes survive.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class ModelDisk:
         """Become the writer; returns the ticket that writes need.
 
         Raises:
-            BlockingIOError: another holds it and has neither let go nor crashed.
+            BlockingIOError: another writer holds the disk and has neither released it nor crashed.
         """
         if self._held:
             raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
@@ -49,7 +49,7 @@ class ModelDisk:
         return self._holder
 
     def release(self, ticket: int) -> None:
-        """Let go."""
+        """Stop being the writer."""
         if ticket == self._holder:
             self._held = False
 
@@ -71,7 +71,7 @@ class ModelDisk:
         self._waiting.append(data)
 
     def sync(self, ticket: int) -> None:
-        """Make safe what waits.
+        """Make the waiting writes safe.
 
         Raises:
             OSError: as planned by `fail_syncs`, or the ticket is not the holder's.
@@ -90,7 +90,7 @@ class ModelDisk:
             self._waiting.clear()
 
     def truncate(self, ticket: int, size: int) -> None:
-        """Cut the file to `size` bytes, which must be safe already, and drop what waits."""
+        """Cut the file to `size` bytes, which must be safe already, and drop the waiting writes."""
         self._check(ticket)
         assert size <= len(self._safe), "only a tail that was never safe is cut"
         del self._safe[size:]
@@ -103,7 +103,7 @@ class ModelDisk:
         return len(self._safe)
 
     def crash(self, chance: Chance) -> None:
-        """Lose power: a prefix of what waits survives, the write after it is torn, nobody holds it."""
+        """Lose power: a prefix of the waiting writes survives, the next is torn, and the writer is gone."""
         if not self._doomed and self._waiting:
             kept = int(chance.random() * (len(self._waiting) + 1))
             self._safe += b"".join(self._waiting[:kept])

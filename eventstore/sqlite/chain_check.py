@@ -1,4 +1,4 @@
-"""One stretch of a SQLite log checked against its chain, on a connection."""
+"""Checks one part of a SQLite log against its chain, on one connection."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A checked part: its last link, and each stream's first and last seq in it. Or where it is damaged."""
+    """A checked part: its last link, and each stream's first and last seq in it; or its first damage."""
 
     after: int
     upto: int
@@ -45,7 +45,7 @@ def check_chain(connection: sqlite3.Connection, after: int, upto: int) -> Part:
         rows_end = upto if len(rows) < _PAGE_EVENTS else rows[-1][0]
         if rows_end - position != len(rows):
             rows = sorted([*rows, *connection.execute(_PRUNED, (position, rows_end))], key=_first)
-        # The loop that decides how quick this is: no call but the two hashing ones.
+        # The hot loop: no calls except the two that hash.
         for row in rows:
             position += 1
             if row[0] != position:
@@ -92,7 +92,7 @@ def _link_at(connection: sqlite3.Connection, position: int) -> bytes:
 
 
 def _readable(connection: sqlite3.Connection, after: int, upto: int) -> int:
-    """The last position behind `after` up to which SQLite can read, page by page, then one by one."""
+    """The last position after `after` up to which SQLite can read: page by page, then event by event."""
     for limit in (_PAGE_EVENTS, 1):
         for position in _read(connection, after, upto, limit):
             after = position

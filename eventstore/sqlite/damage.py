@@ -1,6 +1,7 @@
-"""Everything that is damaged in a log's file, with what can be done about it.
+"""Everything that is damaged in a log's file, and whether it can be rebuilt.
 
-Nothing stops at the first damage: who must decide between a backup and a rebuild has to know all of it.
+The search continues after the first damage: to decide between a backup and a rebuild, an operator has to
+know all of it.
 """
 
 import contextlib
@@ -17,22 +18,22 @@ from huahuo.eventstore.sqlite.schema import SUMMED, connect_reader, is_old
 from huahuo.eventstore.sqlite.summing import crc_at, walk
 
 DAMAGES_MAX = 20
-"""More are not listed."""
+"""At most this many are listed."""
 _DERIVED = frozenset({"seq_index", "keyframe"})
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """One thing that is not what was written. `can_rebuild`: it follows from what is whole."""
+    """One thing that is not what was written. `can_rebuild`: it is derived from data that is whole."""
 
     text: str
     can_rebuild: bool
 
 
 def find_damage(path: Path) -> list[Damage]:
-    """Look at every page, row and event of the database `path`, which may be in use.
+    """Check every page, row and event of the database `path`, which may be in use.
 
     Raises:
-        Corrupt: not even its tables can be named.
+        Corrupt: not even its tables can be listed.
     """
     found: list[Damage] = []
     try:

@@ -1,7 +1,7 @@
-"""One writing process a directory: a lock on a side file, and in it who holds it or how it was left.
+"""One writing process per directory: a lock on a side file that names its holder or says how it was left.
 
-While the log is open the file holds the process id; after a clean close, where the log stood. So
-the next opening knows whether to look for damage, and sees if the end of the log has gone missing.
+While the log is open, the file holds the process id; after a clean close, the log's end. So the next
+opening knows whether to look for damage, and notices if the end of the log has gone missing.
 """
 
 import fcntl
@@ -21,10 +21,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Left(msgspec.Struct, frozen=True):
-    """How a directory was left: not let go of by `pid` (-1: unknown), or closed at a point (0).
+    """How a directory was left: still held by `pid` (-1: unknown), or closed at `position` (`pid` 0).
 
-    `inode` is the number of the file that says so: in a copy of the directory it is another one.
-    `boot` names the run of the machine since it was last switched on, "" where nothing tells.
+    `inode` is that of the lock file itself: in a copy of the directory it is another one. `boot` is the id
+    of the machine's boot, "" if it is unknown.
     """
 
     pid: int = 0
@@ -36,7 +36,7 @@ class Left(msgspec.Struct, frozen=True):
 
 
 class DirectoryLock:
-    """An exclusive hold on a directory, for as long as the process lives and does not let go."""
+    """An exclusive lock on a directory, held until `leave` or the end of the process."""
 
     def __init__(self, directory: Path) -> None:
         self._file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -61,8 +61,8 @@ class DirectoryLock:
     def lost_power(self) -> bool:
         """Whether the machine may have stopped under the last holder, and not only its process.
 
-        A killed process leaves what it wrote in the kernel's cache, whole and in order; what lies on
-        the disk is only of interest once that cache is gone.
+        What a killed process wrote stays in the kernel's cache, whole and in order. The state of the disk
+        only matters once that cache is gone.
         """
         left = self.left
         if not left.pid:
@@ -70,13 +70,13 @@ class DirectoryLock:
         return not left.boot or left.boot != _boot() or left.inode != os.fstat(self._file).st_ino
 
     def hold(self) -> None:
-        """Note that this process has the log open: from here on a stop is unclean until `leave`."""
+        """Note that this process has the log open: until `leave`, a stop is unclean."""
         self._write(Left(pid=os.getpid(), boot=_boot()))
 
     def distrust(self) -> None:
         """Note that the disk failed: after an unclean stop the next opening looks for damage.
 
-        A kernel that could not write a page may drop it, so its cache vouches for nothing any more.
+        A kernel that could not write a page may drop it, so its cache is no longer proof of anything.
         """
         if self._trusted:
             try:
@@ -87,7 +87,7 @@ class DirectoryLock:
                 self._trusted = False
 
     def leave(self, left: Left | None) -> None:
-        """Let go; with `left` note a clean close. A note that cannot be written makes it an unclean one."""
+        """Release the lock; with `left`, note a clean close. If the note fails, the close is unclean."""
         try:
             if left is not None:
                 self._write(left)
@@ -102,14 +102,14 @@ class DirectoryLock:
     def _write(self, left: Left) -> None:
         left = msgspec.structs.replace(left, inode=os.fstat(self._file).st_ino)
         data = msgspec.json.encode(left)
-        # Written over and cut afterwards: an empty file would say that nobody was ever here.
+        # Overwritten, then cut: an empty file would say that the directory was never used.
         os.pwrite(self._file, data, 0)
         os.ftruncate(self._file, len(data))
         os.fsync(self._file)
 
 
 def is_original(directory: Path) -> bool:
-    """Whether a log was written in this very directory; a copy of one has only been looked at."""
+    """Whether a log was written in this very directory, so that it is not a copy that was only read."""
     try:
         with (directory / LOCK).open("rb") as file:
             return _left(file.read(_BYTES_MAX)).inode == os.fstat(file.fileno()).st_ino
@@ -118,7 +118,7 @@ def is_original(directory: Path) -> bool:
 
 
 def left_of(directory: Path) -> Left:
-    """How a directory, or the one it was copied from, was left; nothing is known of one without a note."""
+    """How a directory, or the one it was copied from, was left; unknown (`pid` -1) without a note."""
     try:
         return _left((directory / LOCK).read_bytes()[:_BYTES_MAX])
     except OSError:

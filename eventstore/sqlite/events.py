@@ -1,4 +1,4 @@
-"""Reading events from SQLite, and holding what was read against the hash chain."""
+"""Reading events from SQLite, and checking them against the hash chain."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _body = itemgetter(4)
 
 
 class Names:
-    """The numbers of streams and of repeating texts. The writer adds to it; readers only look up."""
+    """The numbers of streams and of repeating texts. The writer adds to them; readers only look up."""
 
     def __init__(self) -> None:
         self.streams: dict[str, int] = {}
@@ -49,7 +49,7 @@ def select_events(
     texts: Mapping[int, str] = names.texts
     cursor = connection.execute(sql, parameters)
     try:
-        # Some at a time: a comprehension is twice as quick as a loop that weighs each row.
+        # In batches: a comprehension is twice as fast as a loop that weighs each row.
         while rows := cursor.fetchmany(_FETCHED_ROWS):
             events += [
                 StoredEvent(
@@ -85,10 +85,10 @@ def _within(events: list[StoredEvent], bytes_max: int) -> list[StoredEvent]:
 def select_stream(
     connection: sqlite3.Connection, names: Names, asked: Asked, bytes_max: int
 ) -> list[StoredEvent]:
-    """As `select_events`, of one stream: what the table by (stream, seq) has, then what it lacks."""
+    """As `select_events`, of one stream: first what the table by (stream, seq) has, then what it lacks."""
     found = select_events(connection, names, EVENTS_BY_SEQ, asked.bounds, bytes_max)
     missing = asked.limit - len(found)
-    # Where it ended early, by size or by what was pruned, the rest is read the next time.
+    # If it ended early, by size or because events were pruned, the next call reads the rest.
     if not asked.positions or missing <= 0 or (found and found[-1].seq != asked.upto):
         return found
     at = (as_json(asked.positions), missing)
@@ -98,10 +98,10 @@ def select_stream(
 def prove_stream(
     connection: sqlite3.Connection, names: Names, asked: Asked, events: Sequence[StoredEvent]
 ) -> None:
-    """Hold what was found of a stream against the chain; what is missing must have been pruned.
+    """Check the events found of a stream against the chain; a missing one must have been pruned.
 
     Raises:
-        Corrupt: an event is another's, is not what was written, or was lost.
+        Corrupt: an event belongs to another stream, is not what was written, or was lost.
     """
     place = f"stream {asked.name}"
     last = asked.after
@@ -119,7 +119,7 @@ def prove_stream(
 def prove_positions(
     connection: sqlite3.Connection, after: int, upto: int, events: Sequence[StoredEvent]
 ) -> None:
-    """What is missing of the log behind `after` must have been pruned.
+    """Check that every event that is missing after `after` was pruned.
 
     Raises:
         Corrupt: an event was lost.
@@ -137,7 +137,7 @@ def prove_positions(
 
 
 def prove_events(connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent]) -> None:
-    """Hold events, ascending by position, against the hash chain.
+    """Check events, ascending by position, against the hash chain.
 
     Raises:
         Corrupt: the first one that is not what was written.
@@ -164,7 +164,7 @@ def prove_events(connection: sqlite3.Connection, names: Names, events: Sequence[
 def _links(connection: sqlite3.Connection, positions: Sequence[int]) -> dict[int, bytes]:
     """The links at `positions`, pruned or not."""
     links: dict[int, bytes] = {}
-    for table in ("event", "pruned"):  # in this order: what is pruned meanwhile moves that way
+    for table in ("event", "pruned"):  # in this order: an event pruned meanwhile moves that way
         asked = as_json([position for position in positions if position not in links])
         sql = f"SELECT position, chain FROM {table} WHERE position IN (SELECT value FROM json_each(?))"  # noqa: S608
         links.update(connection.execute(sql, (asked,)))
@@ -174,7 +174,7 @@ def _links(connection: sqlite3.Connection, positions: Sequence[int]) -> dict[int
 
 
 def _fits_again(connection: sqlite3.Connection, names: Names, event: StoredEvent) -> bool:
-    """Whether only the link of the event before was damaged: then that event leads to the right one."""
+    """Whether only the stored link of the previous event is damaged: made anew, it leads to this one."""
     position = event.position - 1
     if position < 1:
         return False
@@ -190,7 +190,7 @@ def _fits_again(connection: sqlite3.Connection, names: Names, event: StoredEvent
 def select_tombstones(
     connection: sqlite3.Connection, names: Names, after: int, upto: int, limit: int
 ) -> list[Tombstone]:
-    """What stays of the pruned events in (after, upto]."""
+    """The tombstones at positions in (after, upto]."""
     sql = (
         "SELECT position, stream, seq, chain FROM pruned WHERE position > ? AND position <= ?"
         " ORDER BY position LIMIT ?"

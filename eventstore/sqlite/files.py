@@ -1,16 +1,17 @@
 """Whether the files of a running log are still those in its directory: by `stat` of the paths.
 
-A file that was unlinked or replaced can still be written through its descriptor, and is then lost with
-the process. Only `stat` is used: closing another descriptor of the database would drop SQLite's locks.
+A file that was unlinked or replaced can still be written through its descriptor, and is lost when the process
+ends. Only `stat` is used: closing another descriptor of the database would drop SQLite's locks.
 
-Deleting, moving and replacing a file changes its directory's time. So while that stays the same, one `stat`
-is enough; a time is trusted once it was seen often, since two changes in one tick of the kernel share it.
+Deleting, moving or replacing a file changes its directory's time. While that time stays the same, one `stat`
+is enough. A time is trusted only after it was seen often, since two changes within one tick of the kernel's
+clock share it.
 """
 
 import os
 
 _TRUSTED_AFTER = 64
-"""So many commits, each with a sync, take longer than a tick of the kernel's clock (4 ms at most)."""
+"""64 commits, each with a sync, last longer than a tick of the kernel's clock (4 ms at most)."""
 
 type Identity = tuple[int, int]
 
@@ -26,13 +27,13 @@ class Files:
         self.note(*paths)
 
     def note(self, *paths: str) -> None:
-        """From now on these are the right ones. Raises OSError where there is none."""
+        """Remember the files that are at `paths` now. Raises OSError if one is missing."""
         for path in paths:
             found = os.stat(path)  # noqa: PTH116  as below
             self._known[path] = (found.st_dev, found.st_ino)
 
     def changed_now(self) -> str | None:
-        """As `changed`, once for each commit: without a look at each path while nothing can have changed."""
+        """As `changed`, for every commit: it skips the `stat` of each path while nothing can have changed."""
         try:
             found = os.stat(self._directory)  # noqa: PTH116
         except OSError:
@@ -46,7 +47,7 @@ class Files:
         return self.changed()
 
     def changed(self, *but: str) -> str | None:
-        """The first path, `but` these, that has another file or none."""
+        """The first path, except those in `but`, at which there is another file or none."""
         for path, known in self._known.items():
             if path in but:
                 continue

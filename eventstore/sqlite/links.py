@@ -1,4 +1,4 @@
-"""Where events stand in SQLite by stream and seq: one statement for many places."""
+"""The positions of events in SQLite by stream and seq: one statement for many places."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ POSITIONS_BY_SEQ = (
 def select_positions(
     connection: sqlite3.Connection, unindexed: Unindexed, places: Sequence[tuple[int, int]]
 ) -> list[int]:
-    """Where the event at each (stream, seq) stands, 0 where there is none.
+    """The position of the event at each (stream, seq), 0 where there is none.
 
-    A damaged index may lead to another event.
+    If the index is damaged, a position may be that of another event.
     """
-    # Before the table is asked, see `Unindexed`.
+    # Before the query of the table, see `Unindexed`.
     positions = [unindexed.position(stream, seq) for stream, seq in places]
     in_table = [index for index, position in enumerate(positions) if not position]
     if in_table:

@@ -1,7 +1,7 @@
-"""Whether the files of a log still hold all that was acknowledged: asked before anything changes them.
+"""Whether the files of a log still hold every acknowledged event: checked before anything changes them.
 
-A log must hold its mark (`huahuo.eventstore.sqlite.mark`): the same link of the chain at that position.
-Reading it must not run SQLite's checkpoint, which would erase the evidence.
+A log must agree with its mark (`huahuo.eventstore.sqlite.mark`): the same link of the chain at the same
+position. Reading the log must not run SQLite's checkpoint, which would erase the evidence.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ _log = structlog.get_logger(__name__)
 
 
 def check_loss(directory: Path, left: Left, *, whole: bool) -> None:
-    """Refuse a log that ends before its mark, or is another one; changes no file.
+    """Refuse a log that ends before its mark, or that holds another event there; changes no file.
 
     `left` is how its last writer left it. `whole` says that the write-ahead log must be whole, since the
-    machine went on when its writer ended.
+    machine kept running when its writer ended.
 
     Raises:
         Lost: with what was found. Damaged: SQLite cannot read the files.
@@ -53,10 +53,11 @@ def check_loss(directory: Path, left: Left, *, whole: bool) -> None:
 
 
 def settle_loss(directory: Path, lock: DirectoryLock) -> None:
-    """Decide what to go on with where the end of a log is lost: all that SQLite can still read.
+    """If the end of a log is lost, decide what to keep: all that SQLite can still read.
 
-    That is the database with the whole commits of its write-ahead log; or, where it had taken over more of
-    that than can be read of it today, the database alone: then the write-ahead log is removed.
+    That is the database with the whole commits of its write-ahead log. If the database had already copied
+    more commits than the write-ahead log still gives, it is the database alone, and the write-ahead log is
+    removed.
 
     Raises:
         EventStoreError: nothing is lost. Damaged: neither can be used; a backup is needed.
@@ -82,7 +83,7 @@ def settle_loss(directory: Path, lock: DirectoryLock) -> None:
 
 
 def _usable(connect: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> int:
-    """Where a log ends whose pages and chain are whole, -1 if they are not."""
+    """The last position of a log whose pages and chain are whole, -1 if they are not."""
     try:
         with connect() as connection:
             if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
@@ -103,7 +104,7 @@ def _without_wal(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def missing_from(directory: Path) -> str | None:
-    """For a reader of a directory that nobody writes: what is missing from its log, None if nothing is known.
+    """What is missing from the log of a directory without a writer; None if nothing is known to be.
 
     Raises:
         EventStoreError: the files cannot be read.
@@ -117,26 +118,26 @@ def missing_from(directory: Path) -> str | None:
 
 
 class End(Mark, frozen=True):
-    """Where the files end, and the link that they have at a position asked for (b"": none)."""
+    """The end of the log in the files; `at_mark` is its link at the mark's position (b"": none)."""
 
     at_mark: bytes = b""
 
 
 def _compare(directory: Path, marks: list[Mark] | None) -> tuple[End, Mark | None]:
-    """Where the log ends, and the mark that it does not fit."""
+    """The log's end, and the mark if the log does not agree with it."""
     mark = marks[0] if marks else None
     end = find_end(directory, mark.position if mark else 0)
     if mark is None or (end.log_id == mark.log_id and end.at_mark == mark.chain):
         return end, None
     if end.log_id and end.log_id != mark.log_id:
-        # Of another log: put there on purpose, and its clients will know it by its id.
+        # The mark of another log: this one was put here on purpose, and clients know it by its id.
         _log.warning("mark_of_another_log", directory=str(directory), mark=mark.log_id, log=end.log_id)
         return end, None
     return end, mark if mark.position else None
 
 
 def find_end(directory: Path, position: int) -> End:
-    """Where the files of `directory` end and what stands at `position`, without changing them.
+    """The end of the log in `directory`, and its link at `position`; changes no file.
 
     Raises:
         Damaged: SQLite cannot read them.
@@ -171,7 +172,7 @@ def _find_end(connection: sqlite3.Connection, position: int) -> End:
 
 
 def _bytes(value: object) -> bytes:
-    """A value of that type; the header of a damaged column gives it another."""
+    """`value`, if it is bytes: the damaged header of a column gives it another type."""
     if not isinstance(value, bytes):
         raise TypeError("not bytes")
     return value

@@ -1,4 +1,4 @@
-"""The table `meta`: one value a key, each with its checksum."""
+"""The table `meta`: one value per key, each with its checksum."""
 
 import sqlite3
 

@@ -1,8 +1,8 @@
 """The SQLite engine: opening a directory.
 
-DIR/log.db        the log and what commits with it (mode 0600; -wal and -shm beside it)
-DIR/log.mark      how far the log got at least (`huahuo.eventstore.sqlite.mark`)
-DIR/writer.lock   who writes, or how the log was left
+DIR/log.db        the log and what commits with it (mode 0600; -wal and -shm next to it)
+DIR/log.mark      a position that the log must reach (`huahuo.eventstore.sqlite.mark`)
+DIR/writer.lock   which process writes, or how the log was left
 """
 
 import os
@@ -39,10 +39,10 @@ _READERS = 2
 TAIL_EVENTS = 1000
 """How many of the last events are checked against the hash chain at every opening."""
 LOSS_STRIDE = 1 << 30
-"""Every counter is moved on by this where a loss is accepted: more numbers than the lost part can have used,
-which would be at least 100 bytes each, and few enough for eight million losses within JavaScript's 2^53."""
+"""When a loss is accepted, every counter moves on by this: more numbers than the lost part can have used, at
+100 bytes or more for each number, and few enough for eight million losses within JavaScript's 2^53."""
 _FIRST_NUMBER = "first_number"
-"""Of `meta`: where a counter begins that is not in the table, since its row may be among what was lost."""
+"""Key of `meta`: the first number of a counter without a row, since its row may be among what was lost."""
 
 
 class SqliteLog(StoreLog):
@@ -64,16 +64,16 @@ class SqliteLog(StoreLog):
         accept_loss: bool = False,
         limits: KeptLimits = DEFAULT_LIMITS,
     ) -> Self:
-        """Open the log in `directory`, made if it is not there. Executors given stay the caller's.
+        """Open the log in `directory`, created if necessary. The caller closes the executors that it passes.
 
-        `restored` says that the files come from a backup: numbers may have gone back, so the log
-        gets a new id, and it may end elsewhere than the directory was left. `accept_loss` opens a log
-        that lost its end (`Lost`) all the same: under a new id, its counters moved on.
+        `restored` says that the files come from a backup. Numbers may have gone back, so the log gets a
+        new id; and it may end at another position than that at which the directory was left. `accept_loss`
+        opens a log that lost its end (`Lost`) all the same: under a new id, with its counters moved on.
 
         Raises:
             InUse: another process has it open. WrongKey: it was made with another master key.
-            Damaged: its files are not what was written, or events are missing. A last event that does not fit
-            the chain is noted in `corruption`, and the streams that are whole go on.
+            Damaged: its files are not what was written, or events are missing. If only an event near the
+            end does not fit the chain, it is noted in `corruption`, and the undamaged streams go on.
             Lost: acknowledged events are gone; no file was changed.
             EventStoreError: it cannot be opened.
         """
@@ -103,7 +103,7 @@ class SqliteLog(StoreLog):
 
     @property
     def command_records(self) -> int:
-        """How many answers of commands are remembered."""
+        """How many command records are kept."""
         return self._store.commands.total
 
     @property
@@ -157,7 +157,7 @@ def _make(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
-        # Never opened here: closing any descriptor of it would drop SQLite's locks in this process.
+        # Do not open it here: closing any descriptor of it would drop SQLite's locks in this process.
         path.chmod(0o600)
         return
     folder = os.open(path.parent, os.O_RDONLY)
@@ -179,9 +179,9 @@ def _check(
     limits: KeptLimits,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
     """Everything that must hold before the log may be written again."""
-    # What a killed process left may lie in the page cache only: make durable what will be told of.
+    # The commits of a killed process may be in the page cache only: make them durable before they are read.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    if lock.lost_power:  # reads every page: seconds where the log is large
+    if lock.lost_power:  # reads every page: seconds if the log is large
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise Damaged(0, found)
@@ -224,7 +224,7 @@ def _check(
 
 
 def _move_on(connection: sqlite3.Connection) -> None:
-    """No number that was handed out by what is lost may be handed out again."""
+    """Move the counters on: a number that only the lost part holds must not be handed out again."""
     for name, following, crc in connection.execute("SELECT name, next, crc FROM counter").fetchall():
         must_fit(crc, "counter", name, following)
     first = _first_number(connection) + LOSS_STRIDE
@@ -241,7 +241,7 @@ def _first_number(connection: sqlite3.Connection) -> int:
 
 
 def _age(connection: sqlite3.Connection) -> AgeNote | None:
-    """The clock of the command records; a log of an older version aged them by the wall clock."""
+    """The last note of the command records' clock; an older version aged the records by the wall clock."""
     noted = get_meta(connection, AGE_KEY)
     if noted is not None:
         return msgspec.json.decode(noted, type=AgeNote)
@@ -258,10 +258,10 @@ def _must_have(connection: sqlite3.Connection, key: str) -> bytes:
 
 
 def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) -> list[Corrupt]:
-    """The last events against their chain; the one before them is where the walk starts.
+    """Check the last events against the chain, starting from the link before them.
 
-    An event that does not fit is returned, since the streams that are whole can go on. What would make new
-    events wrong, a lost event or a head that is too low, raises Damaged.
+    An event that does not fit is returned, since undamaged streams can go on. A lost event, or a head that
+    is too low, would make new events wrong, and raises Damaged.
     """
     start = max(0, loaded.position - TAIL_EVENTS)
     chain = GENESIS

@@ -1,8 +1,8 @@
-"""Reading the events of one stream from SQLite: where they stand, and their bodies joined for the wire.
+"""Reading the events of one stream from SQLite: their positions, and their bodies joined for the wire.
 
-Where an event stands is known by the table `seq_index`, or for the newest ones by `Unindexed`. Bodies are
-joined by SQLite, many at a step: row by row they would ask for the interpreter's lock once for each. What
-comes out is held against the running checksums (`huahuo.eventstore.core.sums`): nothing else is given out.
+The table `seq_index` maps a seq to its position; for the newest events `Unindexed` does. SQLite joins the
+bodies, many in one step: fetched row by row, each row would need the interpreter's lock. The result is
+returned only if it fits the running checksums (`huahuo.eventstore.core.sums`).
 """
 
 import contextlib
@@ -28,22 +28,22 @@ _BODIES_AT = f"SELECT seq, body {AT_POSITIONS.replace(' ORDER', ' AND stream = ?
 _JOINED = "count(*), CAST(group_concat(body) AS BLOB)"
 _CRC = "(SELECT crc FROM seq_index WHERE stream = ? AND seq = ?)"
 JOINED_BY_SEQ = f"SELECT {_CRC}, {_CRC}, {_JOINED} FROM (SELECT body {BY_SEQ})"  # noqa: S608  constants
-"""No numbers of the rows: where as many come as lie between two seqs, none is missing."""
+"""The rows carry no seqs: if as many come as there are seqs between the two bounds, none is missing."""
 _JOINED_AT = f"SELECT {_JOINED} FROM ({_BODIES_AT})"  # noqa: S608  constants
 _PAGES_A_STEP = 8
 PAGES_BY_SEQ = "SELECT * FROM " + ", ".join([f"({JOINED_BY_SEQ})"] * _PAGES_A_STEP)  # noqa: S608  constant
 _NO_PAGE = (0,) * 8
-"""Bounds of nothing: there are not always as many pages as the statement has."""
+"""Bounds of an empty page, for when there are fewer pages than the statement has."""
 _COLUMNS_A_PAGE = 4
 _ROW_BYTES = 64
-"""SQLite may keep a page with its numbers as a row, whose length counts then."""
+"""SQLite may hold a page and its numbers as one row; then the length of the row counts."""
 
 
 class Asked(NamedTuple):
-    """Events of one stream: behind `after` up to `upto` by the table, then those at `positions`.
+    """A request for events of one stream: after `after` up to `upto` by the table, then at `positions`.
 
-    `crcs` are the checksums at `positions`, none where they are not known; `before` is the one before the
-    first of them if that is not in the table.
+    `crcs` are the checksums at `positions`, empty if they are not known; `before` is the checksum before
+    the first of them, if the table does not have it.
     """
 
     name: str
@@ -62,21 +62,21 @@ class Asked(NamedTuple):
 
     @property
     def full(self) -> int:
-        """The seq of the last event by the table, if none is missing."""
+        """The seq of the last event that the table gives, if none is missing."""
         return min(self.upto, self.after + self.limit)
 
     @property
     def end(self) -> int:
-        """Where to go on if nothing of it is left: it was pruned, perhaps since its places were looked up."""
+        """Where to continue if all of it was pruned, perhaps after its positions were looked up."""
         return max(self.after, self.upto) + len(self.positions)
 
 
 def select_joined(connection: sqlite3.Connection, asked: Sequence[tuple[Asked, int]]) -> list[Joined | None]:
-    """The bodies of each page with its limit in bytes, see `Log.read_joined`; None: not proven, or none.
+    """The bodies of each page within its limit in bytes, see `Log.read_joined`; None: no events, or no proof.
 
-    SQLite joins them, several pages in one step: fetched row by row they would ask for the interpreter's
-    lock once for each, beside a loop that holds it most of the time. A blob passes `group_concat` as it
-    is, since the database is UTF-8; the subquery's LIMIT keeps its order.
+    SQLite joins several pages in one step. Fetched row by row, each row would need the interpreter's lock,
+    which the loop holds most of the time. `group_concat` leaves a blob as it is, since the database is
+    UTF-8; the subquery's LIMIT keeps its order.
     """
     found: list[Joined | None] = [None] * len(asked)
     indexed = [place for place, (page, _) in enumerate(asked) if not page.positions]
@@ -92,7 +92,7 @@ def select_joined(connection: sqlite3.Connection, asked: Sequence[tuple[Asked, i
 
 
 def _joined_at_positions(connection: sqlite3.Connection, page: Asked, bytes_max: int) -> Joined | None:
-    """A page of which the table has nothing, or (seldom) only the first events."""
+    """A page of which the table has no event or, rarely, only the first ones."""
     if page.crcs and page.upto <= page.after:
         values = (as_json(page.positions), page.stream, page.limit)
         row = _joined_row(connection, _JOINED_AT, values, bytes_max)
@@ -107,7 +107,7 @@ def _joined_at_positions(connection: sqlite3.Connection, page: Asked, bytes_max:
 
 
 def _joined_by_rows(connection: sqlite3.Connection, page: Asked, bytes_max: int) -> Joined | None:
-    """A page that is too large to be joined by SQLite, or has a hole in front."""
+    """A page that is too large for SQLite to join, or that begins with a hole."""
     crcs: list[int | None] = []
     with contextlib.closing(_bodies(connection, page, crcs)) as rows:
         joined = joined_of(rows, bytes_max)
@@ -124,7 +124,7 @@ def _joined_by_rows(connection: sqlite3.Connection, page: Asked, bytes_max: int)
 
 
 def is_pruned(connection: sqlite3.Connection, stream: int, seqs: range) -> bool:
-    """Whether all of `seqs` were pruned: what is not there for another reason was lost."""
+    """Whether all of `seqs` were pruned: an event that is absent for another reason was lost."""
     if not seqs:
         return True
     sql = "SELECT count(DISTINCT seq) FROM pruned WHERE stream = ? AND seq >= ? AND seq < ?"
@@ -135,7 +135,7 @@ def is_pruned(connection: sqlite3.Connection, stream: int, seqs: range) -> bool:
 def _bodies(
     connection: sqlite3.Connection, asked: Asked, crcs: list[int | None]
 ) -> Generator[tuple[int, bytes]]:
-    """(seq, body) of what was asked for; fills `crcs` with their checksums."""
+    """(seq, body) of the requested events; fills `crcs` with their checksums."""
     count = 0
     with contextlib.closing(connection.execute(BODIES_BY_SEQ, asked.bounds)) as rows:
         for seq, body, crc in rows:
@@ -182,7 +182,7 @@ def _joined_in_a_step(
 def _joined_row(
     connection: sqlite3.Connection, sql: str, values: Sequence[int | str], bytes_max: int
 ) -> tuple[Any, ...] | None:
-    """The row of `sql`; None where a text of it would exceed `bytes_max`: given up on the way, not after."""
+    """The row of `sql`; None if a text in it would exceed `bytes_max`, at which SQLite stops joining."""
     unlimited = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, bytes_max)
     try:
         row: tuple[Any, ...] = connection.execute(sql, values).fetchone()
@@ -194,7 +194,7 @@ def _joined_row(
 
 
 def _proven(after: int, count: int, row: Sequence[Any], bytes_max: int) -> Joined | None:
-    """The `count` events right behind `after`; None if some are missing, too large, or do not fit."""
+    """The `count` events right after `after`; None if some are missing, too large, or fail the checksum."""
     before, crc, found, bodies = row
     if not found or found != count or len(bodies) > bytes_max or before is None:
         return None

@@ -46,13 +46,13 @@ from huahuo.eventstore.sqlite.seq_index import Unindexed
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF
 _LINKS_A_STATEMENT = 16
-"""A link is proven by its event, whose body may be large."""
+"""Few, because a link is proven by its event, whose body may be large."""
 
 
 def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStoreError:
-    """What a caller of the log gets instead of an error of the library; it holds no parameters."""
+    """The log's own error for one of the library. It contains no parameters of the statement."""
     code = getattr(error, "sqlite_errorcode", None)
-    # The library for Python finds by itself, without a code, that a text is none or a value is too long.
+    # `sqlite3` itself reports, without a code, a text that is not UTF-8 or a value that is too long.
     found_here = code is None and (isinstance(error, sqlite3.DataError) or "decode" in str(error))
     if found_here or (code is not None and code & _PRIMARY_CODE in _CORRUPT):
         return Corrupt(place, str(error))
@@ -60,12 +60,13 @@ def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStor
 
 
 def load(connection: sqlite3.Connection, names: Names, unindexed: Unindexed, *, summed: bool) -> Loaded:
-    """Where the log stands, from one moment; fills the other two. A stream's head is one index seek.
+    """Read the log's end, heads and counters; fill `names` and `unindexed`. One index seek per stream.
 
-    `summed`: with the checksums of what is not indexed yet.
+    The caller's transaction makes all of it one snapshot. `summed`: also compute the checksums of events
+    that are not indexed yet.
 
     Raises:
-        Corrupt: what it is known by does not fit its check.
+        Corrupt: a row does not fit its checksum.
     """
     heads: dict[str, Head] = {}
     streams: dict[str, int] = {}
@@ -93,7 +94,7 @@ def load(connection: sqlite3.Connection, names: Names, unindexed: Unindexed, *, 
 
 
 def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
-    """The last position and its chain."""
+    """The last position and its link of the chain."""
     sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
     row: tuple[int, bytes] | None = connection.execute(sql).fetchone()
     return row or (0, GENESIS)
@@ -113,9 +114,9 @@ def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRe
 
 
 class SqliteReads:
-    """Implements `store.Reads`; any number of calls at once, each on a connection of its own.
+    """Implements `storage_port.Reads`; any number of calls at once, each on a connection of its own.
 
-    Nothing leaves here that was not held against its check.
+    Each value is checked before it is returned.
     """
 
     def __init__(self, path: Path, names: Names, unindexed: Unindexed) -> None:
@@ -124,7 +125,7 @@ class SqliteReads:
         self._unindexed = unindexed
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
-        self._is_old = False  # without checksums
+        self._is_old = False  # True: a format without checksums
         self.corruption = Corruption()
 
     def close(self) -> None:
@@ -134,7 +135,7 @@ class SqliteReads:
             self._idle.pop().close()
 
     def load(self) -> Loaded:
-        """Where the log stands now."""
+        """The log's end, heads and counters now."""
         with self._connection() as connection:
             connection.execute("BEGIN")
             try:
@@ -180,7 +181,7 @@ class SqliteReads:
         ]
 
     def _joined_one_by_one(self, span: Span, page: Asked) -> Joined | None:
-        """By the hash chain: what the checksums could not prove, or what has none."""
+        """Prove a page by the hash chain, where its checksums do not fit or are not known."""
         events = self.events(*span)
         joined = joined_of(((event.seq, event.body) for event in events), span.bytes_max)
         has_checksums = not self._is_old and (page.crcs or not page.positions)
@@ -201,7 +202,7 @@ class SqliteReads:
         """See `Reads`."""
         sql = "SELECT position, chain FROM {} WHERE position > ? AND position <= ? ORDER BY position"
         with self._connection() as connection:
-            connection.execute("BEGIN")  # both from one moment
+            connection.execute("BEGIN")  # one snapshot for both tables
             try:
                 kept = connection.execute(sql.format("event"), (after, upto)).fetchall()
                 pruned = connection.execute(sql.format("pruned"), (after, upto)).fetchall()
@@ -214,7 +215,7 @@ class SqliteReads:
         return [chain for _position, chain in links]
 
     def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
-        """See `Reads`. One that is damaged is noted, and counts as unknown."""
+        """See `Reads`. A damaged one is noted, and counts as unknown."""
         number = self._names.streams.get
         with self._connection() as connection:
             by_seq = [(number(stream, 0), seq) for stream, seq in places]
@@ -257,14 +258,14 @@ class SqliteReads:
             return select_command(connection, key)
 
     def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
-        """See `Reads`. Both are bound to their names by the way in which they are sealed."""
+        """See `Reads`. Not compared with a checksum, since sealing binds both to their names."""
         sql = "SELECT wrapped, box FROM sealed JOIN data_key USING (owner) WHERE owner = ? AND name = ?"
         with self._connection(f"secret {name} of {owner}") as connection:
             row: tuple[bytes, bytes] | None = connection.execute(sql, (owner, name)).fetchone()
             return row
 
     def blob(self, blob_id: str) -> bytes | None:
-        """See `Reads`. Its name is its check."""
+        """See `Reads`. The caller compares the content with its name, which is its hash."""
         with self._connection(f"blob {blob_id}") as connection:
             row = connection.execute("SELECT packed FROM blob WHERE id = ?", (blob_id,)).fetchone()
             return None if row is None else row[0]
@@ -312,15 +313,15 @@ class SqliteReads:
             return [Ack(*row) for row in connection.execute(sql, {"user": user})]
 
     def _asked(self, name: str, stream: int, after: int, upto: int, limit: int) -> Asked:
-        """Before anything is read: what leaves `Unindexed` meanwhile is in the table by then."""
+        """Call it before the query: an event that leaves `Unindexed` after this is in the table by then."""
         indexed, positions, crcs, before = self._unindexed.split(stream, after, upto, limit)
         return Asked(name, stream, after, indexed, limit, positions, crcs, before)
 
     @contextlib.contextmanager
     def _connection(self, place: str = "the log's file") -> Iterator[sqlite3.Connection]:
-        """An idle connection or a new one. There are never more than jobs that run at once.
+        """An idle connection or a new one: at most one for each job that runs.
 
-        `place` is what is read, for the error if it cannot be.
+        `place` names what is read, for the error if that fails.
         """
         if self._closed:
             raise Closed("the log has been closed")

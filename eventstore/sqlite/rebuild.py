@@ -1,4 +1,4 @@
-"""Making again what follows from a log's events."""
+"""Rebuilding what is derived from a log's events."""
 
 import contextlib
 import sqlite3
@@ -13,9 +13,9 @@ from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED, connect_writer, is
 
 
 def rebuild(directory: Path) -> None:
-    """Make again what follows from the events: the index, and its checksums. Keyframes that are damaged go.
+    """Rebuild what is derived from the events: the index and its checksums. Damaged keyframes are deleted.
 
-    No service may run on `directory`. Events are not changed; those that are damaged stay so.
+    No service may run on `directory`. Events are not changed; damaged ones stay damaged.
 
     Raises:
         InUse: a service runs. Lost: acknowledged events are gone; no file was changed.
@@ -23,7 +23,7 @@ def rebuild(directory: Path) -> None:
     """
     lock = DirectoryLock(directory)
     try:
-        # Before anything is written: it could erase what tells of a loss.
+        # Before the first write, which could erase the evidence of a loss.
         check_loss(directory, lock.left, whole=not lock.lost_power)
         with contextlib.closing(connect_writer(directory / DATABASE)) as connection:
             if is_old(connection):

@@ -1,12 +1,12 @@
 """The tables of the SQLite engine and how a connection is set up.
 
-meta        one value a key: log id, writer epoch, mark of the master key, time of the last probe
+meta        one value per key: log id, writer epoch, mark of the master key, time of the last probe
 name        texts that repeat in every event (types, builds), by number
 stream      streams by number; `first` = oldest seq still kept
 event       the log
-seq_index   where the events of a stream stand, but for the newest (`huahuo.eventstore.sqlite.seq_index`)
-pruned      what stays of pruned events: their place and their link of the chain
-command     answers of commands, at least 7 days
+seq_index   positions by stream and seq, except the newest events (`huahuo.eventstore.sqlite.seq_index`)
+pruned      tombstones: the place and the link of each pruned event
+command     answers of commands, kept at least 7 days
 counter     the next number of each counter
 data_key    wrapped data keys; sealed = secrets under them
 blob        packed content with its reference count
@@ -31,8 +31,8 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite import seq_index
 
 FORMAT = 3
-"""Of the tables; kept in `user_version`. A newer one is refused, an older one brought up to date when the
-log is opened for writing. Format 2 had no checksums; format 1 had an index of SQLite's own in place of
+"""The format of the tables, kept in `user_version`. A newer format is refused; an older one is upgraded when
+the log is opened for writing. Format 2 had no checksums; format 1 had an index of SQLite's own in place of
 `seq_index`."""
 
 DATABASE = "log.db"
@@ -43,8 +43,8 @@ _PAGE_BYTES = 8192
 _BUSY_TIMEOUT_MS = 5000
 _WAL_BYTES_KEPT = 64 << 20
 WAL_CHECKPOINT_BYTES = 2 << 20
-"""So long the write-ahead log gets before a commit copies its pages into the database: a commit in so many
-takes longer, the less the shorter it is. With 16 MiB some took 90 ms.
+"""The size of the write-ahead log at which a commit also checkpoints. That commit is slower: with 16 MiB some
+such commits lasted 90 ms. A smaller write-ahead log makes them more frequent and each of them cheaper.
 """
 
 _COMMON_PRAGMAS = ("mmap_size=0", "temp_store=MEMORY", "trusted_schema=OFF", "cell_size_check=ON")
@@ -124,14 +124,14 @@ SUMMED: dict[str, tuple[str, ...]] = {
     for name, (columns, _) in _TABLES.items()
     if "crc" in columns and name != "pruned"
 }
-"""The tables whose rows carry a checksum of their own, with the columns that it covers in their order."""
+"""The tables whose rows carry a checksum of their own, each with the columns that it covers, in order."""
 COMMAND_FITS = f"crc = row_crc('command', {', '.join(SUMMED['command'])})"
-"""In a statement of the writer: whether a command record is what was written."""
+"""A condition for the writer's statements: the command record fits its checksum."""
 _FIRST_WITH_SUMS = 3
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
-    """The one connection that writes and checkpoints. The file exists already, with its mode."""
+    """Open the one connection that writes and checkpoints. The file must exist already, with its mode."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
@@ -149,7 +149,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """A connection that can neither write nor checkpoint, also not when it closes."""
+    """A connection that can neither write nor checkpoint, not even when it closes."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
     )
@@ -166,15 +166,15 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def prepare(connection: sqlite3.Connection) -> bool:
-    """Create the tables if there are none; returns whether the log is new. Inside a transaction.
+    """Create the tables if there are none; returns whether the log is new. Call it in a transaction.
 
-    Tables of an older format are brought up to date.
+    Tables of an older format are upgraded.
 
     Raises:
         EventStoreError: the tables were made by a newer version, or are not ours.
     """
-    # sqlite_utils prefers another SQLite library where one is installed; two of them in one process
-    # drop each other's file locks.
+    # If another SQLite library is installed, sqlite_utils prefers it; but two of them in one process drop
+    # each other's file locks.
     if vars(sqlite_utils_utils)["sqlite3"] is not sqlite3:
         raise EventStoreError("sqlite_utils uses another SQLite library than Python: uninstall pysqlite3")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -202,7 +202,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
-    """One pass over the events, each checked against the chain: some seconds for each million."""
+    """Upgrade the tables in one pass over the events, each checked against the chain: seconds per million."""
     _log.info("log_brought_up_to_date", format=version, to=FORMAT)
     for table in (*SUMMED, "pruned"):
         connection.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
@@ -219,7 +219,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
 
 
 def make_index(connection: sqlite3.Connection) -> None:
-    """The table of `huahuo.eventstore.sqlite.seq_index`, empty."""
+    """Create the table of `huahuo.eventstore.sqlite.seq_index`, empty."""
     connection.execute(_SEQ_INDEX)
 
 
@@ -230,7 +230,7 @@ def is_old(connection: sqlite3.Connection) -> bool:
 
 
 def _show_without_sums(connection: sqlite3.Connection) -> None:
-    """Let a log of an older format be read as one of today whose checksums are not known."""
+    """Present a log of an older format as one of the present format whose checksums are unknown."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     for table in (*SUMMED, "pruned"):
         connection.execute(f"CREATE TEMP VIEW {table} AS SELECT *, NULL AS crc FROM main.{table}")  # noqa: S608

@@ -23,7 +23,7 @@ def crc_at(connection: sqlite3.Connection, stream: int, seq: int, name: str) -> 
     """The running checksum of `stream` after event `seq`, kept or pruned; None if it is not known."""
     if not seq:
         return crc_of_name(name)
-    for table in ("seq_index", "pruned"):  # in this order: what is pruned meanwhile moves that way
+    for table in ("seq_index", "pruned"):  # in this order: an event pruned meanwhile moves that way
         sql = f"SELECT crc FROM {table} WHERE stream = ? AND seq = ?"  # noqa: S608  two constants
         row = connection.execute(sql, (stream, seq)).fetchone()
         if row is not None:
@@ -33,7 +33,7 @@ def crc_at(connection: sqlite3.Connection, stream: int, seq: int, name: str) -> 
 
 
 class Walked(NamedTuple):
-    """An event, or what stays of a pruned one. `fits`: it is what was written; else `crc` does not fit."""
+    """An event or a tombstone. `fits`: it is what was written; if it is not, `crc` is made not to fit."""
 
     stream: int
     seq: int
@@ -44,7 +44,7 @@ class Walked(NamedTuple):
 
 
 def walk(connection: sqlite3.Connection, after: int) -> Iterator[Walked]:
-    """Everything behind position `after`, pruned or not."""
+    """Every event after position `after`, pruned or not."""
     streams = dict(connection.execute("SELECT id, name FROM stream"))
     texts = dict(connection.execute("SELECT id, text FROM name"))
     known: dict[int, tuple[int, int]] = {}

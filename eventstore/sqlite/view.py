@@ -1,8 +1,8 @@
-"""Looking into a log without writing it: beside a running service, or at a copy of its directory.
+"""Reading a log without writing to it: in parallel with a running service, or from a copy of its directory.
 
-For audit and replay. On a live directory the files are read where they are, in short transactions. A
-directory that nobody writes is never touched either: its files are copied to a private temporary
-directory first, because SQLite would create files beside them.
+For audit and replay. The files of a live directory are read in place, in short transactions. A directory
+without a writer is not changed either: its files are copied to a private temporary directory first, because
+SQLite would create files next to them.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ from huahuo.eventstore.sqlite.seq_index import UNINDEXED_MAX, Unindexed
 
 
 class SqliteView(LogReader):
-    """The reading half of a `Log`: no append, no secrets. `live` says whether somebody writes it."""
+    """The reading half of a `Log`: no append, no secrets. `live` says whether a writer has it open."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class SqliteView(LogReader):
         self.path = path
         """The database file that is read."""
         self.missing = missing
-        """What its mark says is missing from a log that nobody writes, None if nothing is known."""
+        """What is missing from a log without a writer, by its mark; None if nothing is known to be."""
         self._here = _place(loaded)
         self._files = reads
         self._executor = executor
@@ -66,7 +66,7 @@ class SqliteView(LogReader):
 
     @classmethod
     async def of_file(cls, path: Path) -> Self:
-        """Open the database file `path` where it is; nobody else may be at it. Raises as `open`."""
+        """Open the database file `path` in place; no other process may use it. Raises as `open`."""
         executor = ThreadExecutor(1, "log-view")
         try:
             reads, loaded = await executor.run(lambda: _load(path))
@@ -78,14 +78,14 @@ class SqliteView(LogReader):
         return view
 
     async def refresh(self) -> bool:
-        """Look how far a live log goes by now; returns whether it moved."""
+        """Read the present end of a live log; returns whether it moved."""
         loaded = await self._read(self._files.load)
         moved = loaded.position != self._here.position
         self._here = _place(loaded)
         return moved
 
     async def close(self) -> None:
-        """Let go of the files. Idempotent."""
+        """Close the files. Idempotent."""
         if self._stopped:
             return
         await self._stop_reading()
@@ -126,7 +126,7 @@ def _load(path: Path) -> tuple[SqliteReads, Loaded]:
 
 
 def _copied(directory: Path) -> tempfile.TemporaryDirectory[str] | None:
-    """A private copy of the files, None if a writer has them open. No writer can start meanwhile."""
+    """A private copy of the files, None if a writer has them open. No writer can start during the copy."""
     try:
         lock = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,9 +1,9 @@
 """The file of SQLite's write-ahead log, seen from outside: its size, and room written ahead of its frames.
 
-A sync of a file that grew has to write its new size too; one that is overwritten only its content. SQLite
-makes the file as long as what it has written, and never longer. So zeros are put behind its end: no frame
-is ever read from them, for a frame names a page above 0 and repeats the salts of the file's header, and a
-header of zeros lacks the number that begins one.
+If a file grew, a sync must also write its new size; if it was overwritten, only its content. SQLite makes the
+file exactly as long as what it has written. So zeros are written after its end. No frame is ever read from
+them: a frame names a page above 0 and repeats the salts of the file's header, and a header of zeros lacks the
+magic number.
 """
 
 import os
@@ -22,12 +22,12 @@ def size_bytes(path: str) -> int:
 def extend(path: str, to_bytes: int) -> None:
     """Write zeros from the end of the file up to `to_bytes`, and make them durable.
 
-    Only while holding SQLite's write lock: another writer could put its frames where this saw the end.
-    Written, not reserved: the first write into reserved room costs as much as growing. Closing the file
-    is harmless, since SQLite locks the database and the index of the log, never the log.
+    Hold SQLite's write lock: else another writer could put its frames where this saw the end. The room is
+    written, not reserved, since the first write into reserved room costs as much as growing. Closing the
+    file is harmless, since SQLite locks the database and the -shm file, never the write-ahead log.
 
     Raises:
-        OSError: no room, say; what was taken of it is given back.
+        OSError: for example, the disk is full; the file is cut back to its old length.
     """
     file = os.open(path, os.O_WRONLY)
     try:

@@ -1,8 +1,8 @@
 """The frames of SQLite's write-ahead log, read from its file alone.
 
-SQLite believes the frames up to the last commit in front of the first one that fails: salts other than
-the header's, or a checksum that does not continue the one before it. Each checksum is computed from the
-*stored* one before it, so frames behind a damaged one still prove that they follow it.
+SQLite uses the frames up to the last commit before the first bad frame: one whose salts are not the header's,
+or whose checksum does not continue the previous one. Each checksum is computed from the previous *stored*
+one, so frames after a damaged one still prove that they follow it.
 
 Format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 """
@@ -23,11 +23,11 @@ type _Sums = tuple[int, int]
 
 
 class Frames(msgspec.Struct, frozen=True):
-    """What the file holds of the run of frames that its header began.
+    """The state of the run of frames that the file's header began.
 
-    SQLite reads `committed` frames. `bad` is the number, from 1, of the first frame of the run that fails
-    (0: none), `behind` how many of the run follow it. `cut` says that a whole commit is among those: only
-    a power cut or a failed write may leave that, else the file was damaged.
+    SQLite reads `committed` frames. `bad` is the number, from 1, of the first bad frame of the run (0: none),
+    and `behind` how many frames of the run follow it. `cut` says that a whole commit is among those. A power
+    cut or a failed write may leave that; otherwise the file was damaged.
     """
 
     committed: int = 0
@@ -38,7 +38,7 @@ class Frames(msgspec.Struct, frozen=True):
 
 
 def read_frames(path: Path) -> Frames:
-    """Look through the write-ahead log `path`; an absent or empty one holds nothing.
+    """Read the write-ahead log `path`; an absent or empty one holds no frames.
 
     Raises:
         OSError: it cannot be read.

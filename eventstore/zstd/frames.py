@@ -1,7 +1,7 @@
 """zstd frames with a shared, trained dictionary: made whole, read with bounds. Pure.
 
-A frame does not name its dictionary: there is one for a connection, which is told of it and looks at the id
-in the dictionary itself. Ids are never reused: another content is another id.
+A frame does not name its dictionary: a connection has one, announced to the peer, which reads the id in the
+dictionary itself. Ids are never reused: other content has another id.
 """
 
 import msgspec
@@ -20,9 +20,9 @@ _SHORT = zstandard.ZstdCompressionParameters(
     min_match=6,
     strategy=zstandard.STRATEGY_GREEDY,
 )
-"""For messages that find most of what they say in the dictionary: a thorough look at it for matches long
-enough to be worth their price. What is stronger than that does not make single events smaller; in longer
-messages, which find most in themselves, it saves a fifteenth of the bytes at twice the work."""
+"""For short messages, whose text is mostly in the dictionary: a thorough search for matches that are long
+enough to pay. Stronger parameters do not make single events smaller. In longer messages, which match mostly
+their own text, they save a fifteenth of the bytes at twice the work."""
 _TRAINED = zstandard.DICT_TYPE_FULLDICT
 
 
@@ -31,7 +31,7 @@ class BadFrame(EventStoreError):  # noqa: N818  says what it is
 
 
 class BadDictionary(EventStoreError):  # noqa: N818
-    """Bytes that are no trained dictionary, or samples from which none can be made."""
+    """The bytes are not a trained dictionary, or no dictionary can be trained from the samples."""
 
 
 class Dictionary(msgspec.Struct, frozen=True):
@@ -42,10 +42,10 @@ class Dictionary(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, data: bytes) -> "Dictionary":
-        """Look at a dictionary from outside.
+        """Check a dictionary that comes from outside.
 
         Raises:
-            BadDictionary: it is none, or too large.
+            BadDictionary: the bytes are no dictionary, or too many.
         """
         if len(data) > DICTIONARY_BYTES_MAX:
             raise BadDictionary(f"a dictionary of {len(data)} bytes, at most {DICTIONARY_BYTES_MAX}")
@@ -62,9 +62,9 @@ class Dictionary(msgspec.Struct, frozen=True):
 class Compressor:
     """Makes frames. Not for two threads at once.
 
-    Every frame states its size. A checksum would cost four bytes and guard against what TCP and the
-    parser of the message see already; the dictionary's id two, and both sides know it. `level` is for
-    long messages and for those without a dictionary.
+    Every frame states its size. It has no checksum (four bytes), since TCP and the parser of the message
+    notice the same damage, and no dictionary id (two bytes), since both sides know it. `level` applies to
+    long messages, and to all messages where there is no dictionary.
     """
 
     def __init__(self, dictionary: Dictionary | None, level: int) -> None:
@@ -84,7 +84,7 @@ class Compressor:
 
 
 class Decompressor:
-    """Reads frames of strangers: never more than `output_bytes_max`, none that names another dictionary."""
+    """Reads untrusted frames: at most `output_bytes_max` each, none that names another dictionary."""
 
     def __init__(self, dictionary: Dictionary | None, *, output_bytes_max: int) -> None:
         self._id = dictionary.id if dictionary is not None else 0
@@ -108,7 +108,7 @@ class Decompressor:
             raise BadFrame("a damaged zstd frame") from None
         if header.dict_id not in (0, self._id):  # 0: it names none
             raise BadFrame(f"made with the dictionary {header.dict_id}, not {self._id}")
-        # The library allocates what the frame claims and ignores a cap of ours: look at the claim first.
+        # The library allocates what the frame claims and ignores a cap of ours: check the claim first.
         if header.content_size == zstandard.CONTENTSIZE_UNKNOWN:
             raise BadFrame("a zstd frame that does not state its size")
         if max(header.content_size, header.window_size) > self._output_bytes_max:

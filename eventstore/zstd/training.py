@@ -1,10 +1,10 @@
 """Making a zstd dictionary for short messages of few shapes. Pure.
 
-zstd's own trainer picks the pieces that most samples share. In a message of 200 bytes what costs most is
-something else: each match says how far back its text stands, unless that is as far back as the last one's.
-So the content is made of whole messages, in which a new one finds one text after the other at the same
-distance, its numbers being as long; which ones, where and how much of them is tried out by compressing.
-The tables of how often symbols occur, which stand before the content, are the trainer's.
+zstd's own trainer picks the pieces that most samples share. In a message of 200 bytes another cost is
+larger: each match states the distance back to its text, unless it is the distance of the match before.
+So the content consists of whole messages. A new message finds one text after the other at the same distance
+in them, as long as its numbers have the same length. Which messages, where, and how much of them is tried
+out by compressing. The tables of symbol frequencies before the content are the trainer's.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,19 +20,19 @@ from huahuo.eventstore.zstd.frames import DICTIONARY_BYTES_MAX, BadDictionary, C
 
 DICTIONARY_BYTES_MIN: Final = 256
 TRIES: Final = 8000
-"""Changes of the content that are tried out: some ten seconds. Twice as many gain half a percent."""
+"""How many changes of the content are tried: about ten seconds. Twice as many gain half a percent."""
 _ID_FIRST, _ID_COUNT = 1 << 15, 1 << 15
-"""Ids from 32,768 may be chosen freely (RFC 8878), up to 65,535 a frame states one in two bytes."""
+"""Ids from 32,768 may be chosen freely (RFC 8878); up to 65,535 an id fits in two bytes of a frame."""
 _LEVEL = 4
 _DISTANCES = pack("<III", 1, 4, 8)
-"""What follows the tables in every trained dictionary: the distances before the first match."""
+"""The distances that count before the first match: they follow the tables in every trained dictionary."""
 _JUDGES, _RUNS = 300, 12
 _CUT_BYTES_MAX = 40
 _TRAINED_MAX = 8000
 
 
 class Samples(msgspec.Struct, frozen=True):
-    """Messages to train from: what occurs most, all that occur alone, and long ones."""
+    """Messages to train from: the most frequent ones, all that are sent alone, and long ones."""
 
     common: Sequence[bytes]
     alone: Sequence[bytes]
@@ -42,10 +42,10 @@ class Samples(msgspec.Struct, frozen=True):
 def train(samples: Samples, size_bytes: int, tries: int = TRIES) -> Dictionary:
     """A dictionary of at most `size_bytes`; the same samples and version of zstd give the same.
 
-    Half of what counts is the size of common messages.
+    Common messages have half of the weight when sizes are compared.
 
     Raises:
-        BadDictionary: too few samples, or a size that is none.
+        BadDictionary: too few samples, or a size outside the bounds.
     """
     if not DICTIONARY_BYTES_MIN <= size_bytes <= DICTIONARY_BYTES_MAX:
         raise BadDictionary(f"a size from {DICTIONARY_BYTES_MIN} to {DICTIONARY_BYTES_MAX} bytes is needed")
@@ -69,7 +69,7 @@ def _number(data: bytes) -> int:
 
 
 class _Search:
-    """Looks for `parts`, the content: a change stays when it makes messages smaller."""
+    """Searches for `parts`, the content: a change is kept if it makes the messages smaller."""
 
     def __init__(self, head: bytes, samples: Samples, bytes_max: int, chance: Callable[[], float]) -> None:
         self._head, self._bytes_max, self._chance = head, bytes_max, chance
@@ -93,7 +93,7 @@ class _Search:
             return
         compressor = self._compressor(parts)
         first = _bytes(compressor, self._first)
-        if first > self._best_first * 1.01:  # the rest will not make up for that
+        if first > self._best_first * 1.01:  # the rest cannot make up for that
             return
         total = first + _bytes(compressor, self._rest)
         if total < self._best:

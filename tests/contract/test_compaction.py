@@ -1,4 +1,4 @@
-"""The contract of compaction: what goes, what stays, and that the log remains whole."""
+"""The contract of compaction: which events are pruned, which stay, and that the log remains whole."""
 
 import json
 from pathlib import Path

@@ -55,7 +55,7 @@ async def test_what_is_submitted_has_its_place_at_once_and_fails_alone(engine: E
         written = [one for one in (first.result(), second.result(), third) if isinstance(one, Appended)]
         assert [one.seq_of("a") for one in written] == [1, 2, 3]
         assert [e.body for e in await log.read("a", 0, events_max=9)] == [b"1", b"2", b"3"]
-        with pytest.raises(TooLarge):  # at once: nobody might look at the future
+        with pytest.raises(TooLarge):  # at once, since a caller may never look at the future
             log.submit(append(event("a", bytes(EVENT_BYTES_MAX + 1))))
 
 
@@ -245,7 +245,7 @@ async def test_heads_move_then_the_append_resolves_then_listeners_hear(engine: E
 
         def listener(events: Sequence[StoredEvent]) -> None:
             order.append(f"heard {events[0].seq} with the head at {log.head('a').seq}")
-            # Runs behind whatever was woken before the listener was called.
+            # Runs after every task that was woken before the listener was called.
             asyncio.get_running_loop().call_soon(order.append, "after the listener")
 
         log.listen(listener)

@@ -1,4 +1,4 @@
-"""The contract of the log: what commits beside the events. Every engine keeps it."""
+"""The contract of the log: the records that commit with the events. Every engine keeps it."""
 
 import asyncio
 import struct

@@ -1,6 +1,6 @@
 """What the log promises when its disk fails: unknown means unknown, and nothing acked is lost.
 
-Run on the in-memory engine, whose model disk fails on demand; `tests/crash/test_log_disk.py` makes a
+Run on the in-memory engine, whose model disk fails on demand; `tests/crash/test_log_process.py` makes a
 real disk fail under SQLite. Both engines share the code that is tested here.
 """
 
@@ -99,7 +99,7 @@ async def test_a_log_that_cannot_find_out_where_it_stands_keeps_refusing_until_i
     async with opened(engine) as log:
         await log.append(append(event("a")))
         holder = engine.disk._holder
-        engine.disk._holder = -1  # every write, and every look at the disk, now fails
+        engine.disk._holder = -1  # from now on, each access to the disk fails
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await log.append(append(event("a")))

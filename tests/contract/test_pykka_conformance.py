@@ -1,6 +1,6 @@
 """What pykka promises of any actor, for its own ThreadingActor and for LoopActor alike.
 
-pykka's own test-suite says more; `python -m tests.support.drivers.pykka_suite` runs that one.
+pykka's own test suite checks more; `python -m tests.support.drivers.pykka_suite` runs it.
 """
 
 import threading
@@ -46,7 +46,7 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
 
 
 class Witness(pykka.Actor):
-    """Notes what happens to it; behaves as messages tell it."""
+    """An actor that notes what happens to it and behaves as its messages say."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ def test_asks_behind_a_stop_are_answered_with_actor_dead_error(subject: Subject)
     assert stopped.get(timeout=TIMEOUT_S) is True
     with pytest.raises(ActorDeadError):
         left.get(timeout=TIMEOUT_S)
-    assert second.get(timeout=TIMEOUT_S) is True  # it was being stopped at the time of the call
+    assert second.get(timeout=TIMEOUT_S) is True  # the actor was still stopping at the time of the call
 
 
 def test_a_proxy_calls_methods_and_reads_and_writes_fields(subject: Subject) -> None:
@@ -285,7 +285,7 @@ def test_actors_of_both_kinds_talk_to_each_other() -> None:
             self.other = other
 
         def on_receive(self, message: Any) -> Any:
-            return self.other.ask(message, timeout=TIMEOUT_S)  # may block: it has a thread of its own
+            return self.other.ask(message, timeout=TIMEOUT_S)  # may block: this actor has its own thread
 
     class Loop(Witness, LoopActor):
         pass

@@ -32,7 +32,7 @@ def limit_files(server: Serving, size_bytes: int) -> None:
 
 
 class Found:
-    """What the client was told."""
+    """The answers that the client received, and the log at the end."""
 
     def __init__(self) -> None:
         self.acknowledged: list[int] = []
@@ -91,7 +91,7 @@ async def fill_and_free(server: Serving) -> Found:
 
 
 def test_a_full_disk_is_said_and_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    # Log lines have nowhere to go either: they often share the disk.
+    # The service cannot write log lines either: they are often on the same disk.
     with serving(tmp_path / "data", stderr=Path("/dev/full"), HUAHUO_MESSAGES_PER_S="0") as server:
         found = asyncio.run(fill_and_free(server))
     assert found.ready_when_full == 503

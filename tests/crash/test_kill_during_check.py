@@ -1,4 +1,4 @@
-"""`kill -9` in the middle of a check: every client ends with exactly the log, and the check ends."""
+"""`kill -9` in the middle of a check: the check still ends, and every client has exactly the log's events."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 class Watcher:
-    """A client that keeps what it applied, over all its connections."""
+    """A client that keeps the events it applied, over all its connections."""
 
     def __init__(self, url: str, token: str, name: str) -> None:
         self.applied: list[Seen] = []

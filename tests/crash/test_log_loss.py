@@ -1,6 +1,6 @@
-"""What SQLite would drop in silence is noticed: a log that ends before its mark is refused, unchanged.
+"""A loss that SQLite would pass over in silence is noticed: a log that ends before its mark is refused.
 
-A child process writes and is killed; its files are damaged as a disk or a person would.
+A child process writes and is killed; its files are damaged as a disk or a person would damage them.
 """
 
 import shutil
@@ -41,7 +41,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def directory(killed: Path, tmp_path: Path) -> Path:
-    """A copy that is as good as the original: the lock names its own file."""
+    """A copy that counts as the original, since its lock file names its own inode."""
     copy = tmp_path / "log"
     shutil.copytree(killed, copy)
     lock = copy / LOCK
@@ -64,7 +64,7 @@ def flip(file: Path, at: int) -> None:
 
 
 def flip_in_the_middle(directory: Path) -> None:
-    """Behind the frames that made the tables, in front of the last commits."""
+    """Damage a frame after those that made the tables and before the last commits."""
     flip(directory / WAL, 32 + read_frames(directory / WAL).committed * 2 // 3 * _FRAME_BYTES + 4000)
 
 
@@ -75,7 +75,7 @@ def mark_of(directory: Path) -> int:
 
 
 async def refused(directory: Path) -> str:
-    """Opening is refused and leaves each file as it is; what it said."""
+    """Check that opening is refused and changes no file; returns the error's text."""
     before = contents(directory)
     with pytest.raises(Lost) as caught:
         await opened(directory)

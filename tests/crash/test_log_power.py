@@ -1,4 +1,4 @@
-"""Power cuts: of a real run, every image that the disk may hold after any system call keeps what was acked.
+"""Power cuts: after any system call of a real run, every possible image of the disk holds what was acked.
 
 `kill -9` cannot show this: the page cache survives it. See `tests/support/models/power.py`.
 """
@@ -33,7 +33,7 @@ def in_flight(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="module")
 def ops(tmp_path_factory: pytest.TempPathFactory, in_flight: int) -> list[Op]:
-    """What a child did that sent 60 commands, closed its log, and opened it again."""
+    """The system calls of a child that sent 60 commands, closed its log, and opened it again."""
     root = tmp_path_factory.mktemp("traced")
     directory, trace = root / "log", root / "trace"
     traced = [*STRACE, str(trace), *command_line(directory, "appends", 0, 60, in_flight)]
@@ -42,7 +42,7 @@ def ops(tmp_path_factory: pytest.TempPathFactory, in_flight: int) -> list[Op]:
 
 
 def moments(ops: list[Op], *, ignore_syncs: str = "") -> Iterator[tuple[PowerDisk, dict[str, int]]]:
-    """The disk after each call, with what had been acknowledged by then: (command id, position)."""
+    """The disk after each call, with the commands acknowledged by then: their ids and positions."""
     disk = PowerDisk()
     acked: dict[str, int] = {}
     for op in ops:
@@ -57,7 +57,7 @@ def moments(ops: list[Op], *, ignore_syncs: str = "") -> Iterator[tuple[PowerDis
 
 
 async def found_in(directory: Path) -> dict[str, int]:
-    """Open what a power cut left; where each command's last event lies. The chain must hold."""
+    """Open the log after a power cut and verify it; returns the position of each command's last event."""
     log = await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="parent")
     try:
         assert await log.verify() == log.position
@@ -70,7 +70,7 @@ async def found_in(directory: Path) -> dict[str, int]:
 
 
 def lost(root: Path, ops: list[Op], *, kept: float, ignore_syncs: str = "") -> int:
-    """How many of the images of a run lack something that was acknowledged before."""
+    """How many images of a run lack an event that was acknowledged before."""
     rng = random.Random(kept)
     every = max(1, len(ops) // IMAGES_MAX)
     bad = images = acks = 0
@@ -109,7 +109,7 @@ def test_every_kind_of_call_was_traced(ops: list[Op]) -> None:
 
 
 def test_small_commits_had_room_made_for_them(ops: list[Op], in_flight: int) -> None:
-    """So the images above hold such room: none of it, some, or all."""
+    """So the images above cover such room: none of it, some, or all."""
     room = [op for op in ops if op.kind == "write" and op.file.endswith("-wal") and not op.data.strip(b"\0")]
     assert (sum(len(op.data) for op in room) >= 2 * WAL_ROOM_BYTES) == (in_flight == 1)
 

@@ -1,7 +1,7 @@
-"""Real processes, real files: what the log acknowledged survives whatever happens to its writer.
+"""Real processes, real files: events that the log acknowledged survive whatever happens to its writer.
 
-A child writes and says on its standard output what was acknowledged; it is killed, its disk is filled,
-its syncs are made to fail. Then the files are opened here and compared with what it had said.
+A child writes, and prints on its standard output what was acknowledged. It is killed, its disk is filled,
+its syncs are made to fail. Then the files are opened here and compared with that output.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ def command_line(directory: Path, *words: object) -> list[str]:
 
 @contextmanager
 def child(directory: Path, *words: object, under: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-    """A running child; killed at the end, with everything that runs under it."""
+    """A running child; at the end it is killed with its whole process group."""
     process = subprocess.Popen(
         [*under, *command_line(directory, *words)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
@@ -50,7 +50,7 @@ def child(directory: Path, *words: object, under: tuple[str, ...] = ()) -> Itera
 
 
 class Said:
-    """What a child said: the history that the log is judged by."""
+    """What a child printed: the history with which the log is compared."""
 
     def __init__(self) -> None:
         self.sent: set[int] = set()
@@ -83,7 +83,7 @@ async def opened(directory: Path) -> SqliteLog:
 
 
 async def judge(directory: Path, said: Said) -> int:
-    """Acknowledged: there once, at its place. Not sent: not there. No gap, and the chain holds."""
+    """Each acknowledged event is there once, at its place; none that was not sent. No gap; a whole chain."""
     log = await opened(directory)
     try:
         assert await log.verify() == log.position
@@ -118,7 +118,7 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed_again_and_again(
                 if len(said.acked) >= goal:
                     process.send_signal(signal.SIGKILL)
                     break
-            for line in lines(process):  # what it still said before it died counts as well
+            for line in lines(process):  # what it printed before it died counts as well
                 said.hear(line)
         first = max(said.sent) + 1
         assert asyncio.run(judge(tmp_path, said)) > 0, round_
@@ -147,7 +147,7 @@ def everything(process: subprocess.Popen[str]) -> Said:
 
 
 def check_recovered(said: Said) -> None:
-    """The disk was full and had room again: all said so far is there, the failed one went through."""
+    """After a full disk has room again, all acknowledged events are there, and the failed one succeeds."""
     [failed] = said.unavailable
     assert failed > 5
     assert said.other["reason"].startswith("the log cannot write: ")
@@ -183,7 +183,7 @@ def test_a_full_file_system_is_survived(tmp_path: Path) -> None:
 @pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
 @pytest.mark.parametrize("when", [3, 9, 14])
 def test_a_process_killed_inside_a_system_call_loses_nothing(tmp_path: Path, call: str, when: int) -> None:
-    """The kill falls on exactly this call, after the log was opened once in peace."""
+    """The kill hits exactly this call, after the log was opened once without a fault."""
     asyncio.run(judge(tmp_path, Said()))
     strace = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=SIGKILL:when={when}")
     with child(tmp_path, "retry", 12, under=strace) as process:

@@ -1,4 +1,4 @@
-"""The clock that command records are aged by is never ahead of true time, whatever the wall clock does."""
+"""The clock that ages command records is never ahead of true time, whatever the wall clock does."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Questions to the log: who, what, when and why, with full text; and an index that keeps itself right."""
+"""Questions to the log: who, what, when and why, with full text; and an index that repairs itself."""
 
 import sqlite3
 from collections.abc import AsyncIterator

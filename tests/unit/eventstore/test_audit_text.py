@@ -1,4 +1,4 @@
-"""What the audit index shows and how it searches."""
+"""The texts that the audit index shows, and the syntax of its searches."""
 
 import pytest
 

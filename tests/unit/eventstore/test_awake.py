@@ -1,4 +1,4 @@
-"""A process that did not run finds its deadlines moved, its peers pinged, and nobody judged yet."""
+"""After a process was stopped, its deadlines have moved and its peers are pinged before any is cut off."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ STEP_S = 0.1
 
 
 class LoopAmbient(SystemAmbient):
-    """The loop's clock, which a test may let jump."""
+    """The loop's clock, which a test may advance in one jump."""
 
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -41,7 +41,7 @@ class LoopAmbient(SystemAmbient):
 
 @contextlib.asynccontextmanager
 async def wheel(**limits: float) -> AsyncIterator[AwakeAmbient]:
-    """A clock and the hub that says when it turns."""
+    """The clock of a running hub, whose wheel reports its turns to it."""
     awake = AwakeAmbient(LoopAmbient(), **limits)
     hub = Hub(await faulty_log(), awake, revocations=Revocations(), awake=awake)
     await hub.start()
@@ -50,7 +50,7 @@ async def wheel(**limits: float) -> AsyncIterator[AwakeAmbient]:
 
 
 def turned(clock: FakeAmbient, awake: AwakeAmbient, *steps_s: float) -> float:
-    """The wheel turns after each of these times; what the clock says then."""
+    """Turn the wheel after each of these times; returns what the clock says then."""
     for step_s in steps_s:
         clock.advance(step_s)
         awake.expect(STEP_S)
@@ -171,7 +171,7 @@ class Deaf:
 
 
 class Socket:
-    """A transport that notes its end."""
+    """A transport that notes its abort."""
 
     aborted = False
 

@@ -1,4 +1,4 @@
-"""The hash chain and blobs: what they notice."""
+"""The hash chain and blobs: which changes they notice."""
 
 import hashlib
 
@@ -30,7 +30,7 @@ def test_the_formula_is_the_documented_one() -> None:
 
 
 def test_the_chain_of_a_known_history_is_the_one_that_stands_in_logs_since_long() -> None:
-    """Pinned: what is written once must verify for ever, whatever encodes or hashes it."""
+    """Pinned: a log written once must verify for ever, whatever library encodes or hashes it."""
     body = '{"type":"email_added","email":"ü@例.cn"}'.encode()
     one = StoredEvent(
         1, "user/42", 1, "email_added", body, 2, 1_790_000_000_123, "mailbox/7", "user/42", "c-1", 0, "0.1.0",

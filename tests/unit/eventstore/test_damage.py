@@ -1,4 +1,4 @@
-"""What a damaged row does: it is refused by a typed error with its place, and nothing else is."""
+"""Reading a damaged row raises a typed error with its place, and everything else can still be read."""
 
 import shutil
 import sqlite3

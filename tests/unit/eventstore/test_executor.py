@@ -1,4 +1,4 @@
-"""The executor of threads: what the loop may rely on when work leaves its thread."""
+"""The thread executor: what the loop may rely on when work leaves its thread."""
 
 import asyncio
 import threading

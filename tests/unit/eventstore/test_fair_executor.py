@@ -1,4 +1,4 @@
-"""Turns at an executor: a user's thousand reads are a user's matter."""
+"""Turns at an executor: a user's thousand reads delay another user's read by one."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tests.support.worlds.logs import looped
 
 
 class SlowExecutor:
-    """Runs each job when it is let go; `begun` counts the jobs that it was handed."""
+    """Runs its jobs once `release` is set; `begun` counts the jobs that it received."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
@@ -33,7 +33,7 @@ async def settle() -> None:
 
 
 class Jobs:
-    """Jobs of users over a `FairExecutor`; `ran` are the users in the order in which their jobs ran."""
+    """Jobs of users over a `FairExecutor`; `ran` holds the users in the order in which their jobs ran."""
 
     def __init__(self, **bounds: int) -> None:
         self.slow = SlowExecutor()

@@ -1,4 +1,4 @@
-"""What clients name themselves is bounded on disk: command records and acks, per user and for all."""
+"""Command records and acks, whose ids clients choose, are bounded on disk: per user and for all users."""
 
 import asyncio
 import sqlite3
@@ -83,7 +83,7 @@ async def test_records_are_forgotten_after_eight_days_of_true_time(tmp_path: Pat
 async def test_forgetting_keeps_up_with_connections_that_never_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands_a_second: int
 ) -> None:
-    """Records of ten seconds ago are forgotten; no more than that and one pause are ever there."""
+    """Records are kept for ten seconds; the log never holds more than those and the ones of one pause."""
     monkeypatch.setattr(store, "COMMANDS_KEPT_MS", 10_000)
     ambient = FakeAmbient(1)
     log = await opened(tmp_path, ambient=ambient)

@@ -1,4 +1,4 @@
-"""The model disk: a disk that keeps exactly what it must."""
+"""The model disk: a disk that keeps exactly the bytes that it promised to keep."""
 
 import errno
 import random

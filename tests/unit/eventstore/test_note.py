@@ -1,4 +1,4 @@
-"""Signed checkpoints: what the key's owner signed is read, anything else is refused."""
+"""Signed checkpoints: a note that the key's owner signed is read, any other is refused."""
 
 import stat
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sealing: what opens, and what must not."""
+"""Sealing: which boxes open, and which must not."""
 
 import pytest
 

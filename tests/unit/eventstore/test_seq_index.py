@@ -1,4 +1,4 @@
-"""The index by (stream, seq) that runs behind: no event is ever hidden by it, nor shown twice."""
+"""The index by (stream, seq), which lags behind the log: it neither hides an event nor shows one twice."""
 
 import random
 import shutil
@@ -39,7 +39,7 @@ async def opened(directory: Path, *, accept_loss: bool = False) -> SqliteLog:
 
 
 def sql(directory: Path, *statements: str) -> list[tuple[object, ...]]:
-    """Run `statements` on a log that nobody has open; the last one's rows."""
+    """Run `statements` on a closed log; returns the rows of the last one."""
     with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
         rows: list[tuple[object, ...]] = []
         for statement in statements:
@@ -48,7 +48,7 @@ def sql(directory: Path, *statements: str) -> list[tuple[object, ...]]:
 
 
 def to_format_2(directory: Path) -> None:
-    """Make the tables those of the second version, without checksums."""
+    """Turn the tables into those of format 2, without checksums."""
     sql(
         directory,
         "DROP INDEX pruned_by_seq",
@@ -58,7 +58,7 @@ def to_format_2(directory: Path) -> None:
 
 
 def to_format_1(directory: Path) -> None:
-    """Make the tables those of the first version."""
+    """Turn the tables into those of format 1."""
     to_format_2(directory)
     sql(
         directory,
@@ -73,7 +73,7 @@ OLDER = pytest.mark.parametrize("older", [to_format_1, to_format_2])
 
 
 async def told(log: Log | SqliteView, stream: str, step: int) -> list[bytes]:
-    """The bodies of `stream`, read `step` at a time by each way; both must agree."""
+    """The bodies of `stream`, read `step` at a time in both ways, which must agree."""
     bodies: list[bytes] = []
     after = 0
     while page := await log.read(stream, after, events_max=step):
@@ -100,7 +100,7 @@ async def fill(log: SqliteLog, rng: random.Random, written: dict[str, list[bytes
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many rounds in a short log."""
+    """Bounds so small that a short log moves events into the table many times."""
     monkeypatch.setattr(seq_index, "UNINDEXED_MAX", 40)
     monkeypatch.setattr(seq_index, "_SLICE_MIN", 8)
 
@@ -120,7 +120,7 @@ async def test_every_event_is_read_wherever_the_index_stands(tmp_path: Path) -> 
         partly += 0 < held < log.position
         for stream in STREAMS:
             assert await told(log, stream, rng.choice((1, 7, 1000))) == written[stream]
-        view = await SqliteView.open(tmp_path)  # another process, beside the writer
+        view = await SqliteView.open(tmp_path)  # as another process in parallel with the writer
         for stream in STREAMS:
             head, seen = log.head(stream), view.head(stream)
             assert (seen.first, seen.seq) == (head.first, head.seq)
@@ -278,7 +278,7 @@ async def test_what_the_index_lost_or_made_up_is_found_by_verification(tmp_path:
 
 @looped
 async def test_a_log_whose_index_lost_the_newest_events_is_not_opened(tmp_path: Path) -> None:
-    """It would give their seqs a second time."""
+    """An opened log would hand out their seqs a second time."""
     log = await opened(tmp_path)
     await log.append(append(*[event("a")] * 10))
     await log.close()
@@ -289,7 +289,7 @@ async def test_a_log_whose_index_lost_the_newest_events_is_not_opened(tmp_path: 
 
 @looped
 async def test_what_was_pruned_since_a_view_looked_hides_nothing_that_is_left(tmp_path: Path) -> None:
-    """All that its memory says first is gone; what is behind that is not."""
+    """The first events in the view's memory are gone; the events after them are not."""
     log = await opened(tmp_path)
     await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),) * 500))
     view = await SqliteView.open(tmp_path)
@@ -348,12 +348,12 @@ async def test_a_log_of_an_older_format_is_read_without_being_changed(
     assert (tmp_path / DATABASE).read_bytes() == before
 
 
-# The part in memory
+# `Unindexed`, the part in memory
 
 
 @given(st.data())
 def test_what_moves_is_exactly_what_was_held(data: st.DataObject) -> None:
-    """A model: every (stream, seq) is in the table or held, never both, and positions are true."""
+    """Against a model: each (stream, seq) is in the table or in memory, never both, with its position."""
     held, table = Unindexed(events_max=data.draw(st.integers(1, 400))), dict[tuple[int, int], int]()
     truth, seqs, position, marked = dict[tuple[int, int], int](), dict[int, int](), 0, 0
     for _ in range(data.draw(st.integers(1, 12))):

@@ -1,4 +1,4 @@
-"""What only the SQLite engine promises: its files, its settings, its checkpoints, what it finds at open."""
+"""What only the SQLite engine promises: files, settings, checkpoints, and checks when a log is opened."""
 
 import asyncio
 import errno
@@ -131,7 +131,7 @@ async def test_a_refused_second_opening_names_the_directory_and_the_holder(tmp_p
 async def test_a_writer_that_was_overtaken_stops_for_good(tmp_path: Path) -> None:
     old = await opened(tmp_path)
     await old.append(append(event("a")))
-    (tmp_path / LOCK).unlink()  # what an impatient operator might do
+    (tmp_path / LOCK).unlink()  # as an impatient operator might
     new = await opened(tmp_path)
     with pytest.raises(Unavailable, match="taken over"):
         await old.append(append(event("a")))
@@ -177,7 +177,7 @@ async def test_rows_and_keyframes_are_seeks_too(tmp_path: Path) -> None:
 
 @looped
 async def test_the_end_of_a_long_stream_is_as_near_as_the_start(tmp_path: Path) -> None:
-    """200,000 events; SQLite itself counts its steps, so that no clock is needed."""
+    """Measured on 200,000 events in steps that SQLite counts itself, so that no clock is needed."""
     log = await opened(tmp_path)
     many = tuple(NewEvent("user/1", "t", b"%d" % n) for n in range(50_000))
     for _ in range(4):
@@ -474,7 +474,7 @@ def _data_key(wrapped: bytes) -> tuple[bytes, bytes]:
 
 @looped
 async def test_when_a_shred_is_acknowledged_no_file_holds_the_key_any_more(tmp_path: Path) -> None:
-    """Many owners, so that pages split, merge and move cells about before and while keys are erased."""
+    """Many owners, so that pages split, merge and move cells before and while keys are erased."""
     rng = random.Random(5)
     log = await opened(tmp_path)
     owners = [f"mailbox/{n}" for n in range(1500)]

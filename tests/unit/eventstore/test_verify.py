@@ -1,4 +1,4 @@
-"""Checking a SQLite log as a whole: whatever was done to the file is found, at its position."""
+"""Checking a whole SQLite log: each change to the file is found, with its position."""
 
 import shutil
 import sqlite3
@@ -43,7 +43,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def changed(directory: Path, change: Change) -> Path:
-    """What somebody who can write the file does to it."""
+    """Change the file, as an attacker with write access could."""
     with closing(sqlite3.connect(directory / "log.db", isolation_level=None)) as connection:
         if isinstance(change, str):
             assert connection.execute(change).rowcount > 0
@@ -98,7 +98,7 @@ def test_a_rewritten_or_dropped_event_is_found_at_its_position(
 @looped
 async def test_two_events_that_changed_places_are_found(directory: Path) -> None:
     def swap(connection: sqlite3.Connection) -> None:
-        # Each row is one that was written, only not there.
+        # Each body and link was written by the log, but at another position.
         for column in ("body", "chain"):
             ask, put = (
                 f"SELECT {column} FROM event WHERE position = ?",
@@ -133,11 +133,11 @@ async def test_history_with_a_new_chain_of_its_own_is_found_by_the_checkpoint(
 
     changed(directory, rewrite)
     view = await SqliteView.open(directory)
-    await verify(view, view.path)  # the chain alone holds
+    await verify(view, view.path)  # the chain alone does not show it
     with pytest.raises(Damaged, match="not the one that was signed"):
         await check_against(view, signed)
     await view.close()
-    assert (await found(directory)).position == EVENTS  # and so does the note of the close
+    assert (await found(directory)).position == EVENTS  # the note of the clean close shows it too
 
 
 @looped

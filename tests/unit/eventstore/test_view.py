@@ -1,4 +1,4 @@
-"""Looking into a log that runs, and into a directory that must not change."""
+"""Reading a log while its service runs, and a directory whose files must not change."""
 
 import shutil
 from pathlib import Path

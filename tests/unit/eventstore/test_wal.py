@@ -1,4 +1,4 @@
-"""Room made ahead in the write-ahead log: when, how much, and that it is never taken for content."""
+"""Room written ahead in the write-ahead log: when, how much, and that it is never read as frames."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ from tests.support.worlds.logs import MASTER_KEY, append, event, looped
 
 
 async def opened(directory: Path) -> SqliteLog:
-    """A log whose write-ahead log is short: it was made, and closed once."""
+    """A log whose write-ahead log is short, because it was created and closed once before."""
     for _ in range(2):
         log = await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
         if (directory / "made").exists():
@@ -36,13 +36,13 @@ def wal_of(directory: Path) -> Path:
 
 
 async def cared(log: SqliteLog) -> None:
-    """Wait until the writer rests."""
+    """Wait until the writer is idle."""
     while (running := log._writer._running) is not None:
         await running
 
 
 async def sizes_of(log: SqliteLog, directory: Path, count: int) -> list[int]:
-    """How long the write-ahead log is after each of `count` lone appends and the care that followed."""
+    """The size of the write-ahead log after each of `count` lone appends and the care that followed."""
     sizes: list[int] = []
     for number in range(count):
         await log.append(append(event("a", b"body-%06d" % number)))
@@ -58,7 +58,7 @@ async def test_lone_appends_find_room_up_to_the_checkpoint_and_need_none_behind_
     assert sizes == sorted(sizes)
     first, second, last = sorted(set(sizes))
     assert (first, second) == (WAL_ROOM_BYTES, WAL_CHECKPOINT_BYTES)
-    # The frame that goes beyond brings the checkpoint; from then on the file is used again from its start.
+    # The commit that passes this size also checkpoints; then SQLite writes from the file's start again.
     assert second < last < second + 4 * (24 + 8192)
     assert sizes.count(last) > 500
     assert (tmp_path / DATABASE).stat().st_size > 8 * 8192, "pages went into the database"
@@ -131,7 +131,7 @@ async def test_without_room_appends_go_on_and_nothing_is_kept(
     tried: list[int] = []
 
     def full(file: int, data: bytes, at: int) -> int:
-        if len(data) < 100:  # the mark, whose room was taken when the log was opened
+        if len(data) < 100:  # the mark, whose room was allocated when the log was opened
             return pwrite(file, data, at)
         tried.append(at)
         if len(tried) > 1:
@@ -150,7 +150,7 @@ async def test_without_room_appends_go_on_and_nothing_is_kept(
 
 @looped
 async def test_a_log_that_was_taken_over_is_not_lengthened(tmp_path: Path) -> None:
-    """The other writer's frames may lie where this one saw the end of the file."""
+    """Else zeros could overwrite frames that the other writer appended after this one saw the file's end."""
     log = await opened(tmp_path)
     store = log._writer._store
     assert isinstance(store, sqlite_store.SqliteStore)
@@ -158,10 +158,10 @@ async def test_a_log_that_was_taken_over_is_not_lengthened(tmp_path: Path) -> No
         other.execute("UPDATE meta SET value = X'3939' WHERE key = 'writer_epoch'")
         size = wal_of(tmp_path).stat().st_size
         assert store.care_due()
-        store._commits = 1  # as if the other's had been its own
+        store._commits = 1  # as if the other writer's commit had been its own
         with pytest.raises(InUse):
             store.care()
         assert wal_of(tmp_path).stat().st_size == size
         assert not store.care_due()
-        other.execute("UPDATE meta SET value = X'3938' WHERE key = 'writer_epoch'")  # no lock is left behind
+        other.execute("UPDATE meta SET value = X'3938' WHERE key = 'writer_epoch'")  # no lock was left held
     await log.close()

@@ -1,4 +1,4 @@
-"""Group commit: what is gathered, what waits, and what a held-up disk means for the callers."""
+"""Group commit: which appends are grouped, which wait, and what a blocked disk means for the callers."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from tests.support.worlds.logs import MASTER_KEY, append, event, looped
 
 
 async def turns() -> None:
-    """Let everything that can run do so."""
+    """Let every task that can run do so."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
 class HeldExecutor:
-    """Runs each job only when told, or holds back its result: as slow as the test wants."""
+    """Runs each job, or returns its result, only when the test says so."""
 
     def __init__(self) -> None:
         self.held = False

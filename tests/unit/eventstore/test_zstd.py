@@ -1,4 +1,4 @@
-"""zstd frames: what goes in comes out, and nothing else does."""
+"""zstd frames: reading a frame gives exactly what was compressed, and a bad frame is refused."""
 
 import contextlib
 import subprocess
@@ -21,7 +21,7 @@ OTHER = train(SAMPLES, 1024, 1)
 
 
 def naming(known: Dictionary) -> zstandard.ZstdCompressor:
-    """Makes frames that name their dictionary, as zstd does when nobody says otherwise."""
+    """A compressor whose frames name their dictionary, which is zstd's default."""
     return zstandard.ZstdCompressor(dict_data=zstandard.ZstdCompressionDict(known.data))
 
 
@@ -121,7 +121,7 @@ def test_a_bomb_costs_no_memory(*, stated: bool) -> None:
     bomb = packer.compress(bytes(200_000_000))
     assert len(bomb) < 20_000
     done = subprocess.run([sys.executable, "-c", BOMB], input=bomb, capture_output=True, check=True)
-    assert int(done.stdout) < 20_000  # kB; nothing at all is read of it
+    assert int(done.stdout) < 20_000  # kB; the content is not read at all
 
 
 def test_the_same_samples_make_the_same_dictionary_and_others_another_id() -> None:
