@@ -138,8 +138,7 @@ class Inbox:
             waiter.get()
 
     async def put_async(self, envelope: Envelope[Any]) -> None:
-        """Add a message, waiting in line for room. If the sender is cancelled while it waits, nothing is
-        added.
+        """Add a message, waiting in line for room. If the sender is cancelled meanwhile, none is added.
 
         Raises:
             ActorDeadError: the actor is dead, and no future could be told so.
