@@ -192,9 +192,8 @@ class Client:
 
         Args:
             stream: its name. A stream has one consumer at a time.
-            after: where to begin; None: behind the cursor in the store. A number is a seq in the log `log`,
-            or
-                in the server's present log.
+            after: where to begin; None: behind the cursor in the store. A number counts in the log `log`, or
+                in the server's present one.
             first: where to begin if the store has no cursor for this stream.
             log: the id of the log that a number in `after` belongs to.
 
