@@ -1,6 +1,6 @@
 """The answer to one query. It is computed only when it is the user's turn and the socket has room.
 
-Its bytes count in the budget before they are built, until they are sent. A long answer is made in slices:
+Its bytes count in the budget from before they are built until they are sent. A long answer is made in slices:
 part by part, or as one message for a client that takes no parts.
 """
 

@@ -1,8 +1,8 @@
 """Bounds on the bytes of replies and snapshots in memory: per connection, per user, per process. Pure.
 
-Bytes count before they are built (by an estimate) until they have left the write buffer. An answer that finds
-no room is not built; the client is told `busy`. Small answers are not counted: while a client does not read,
-its requests are not read either, so it can cause only a few.
+Bytes count from before they are built (by an estimate) until they have left the write buffer. An answer that
+finds no room is not built; the client is told `busy`. Small answers are not counted: while a client does not
+read, its requests are not read either, so it can cause only a few.
 """
 
 from collections import OrderedDict

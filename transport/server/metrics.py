@@ -86,7 +86,7 @@ class Metrics:
         self._closes.labels(str(int(code)) if code in CLOSES else "other").inc()
 
     def authenticated(self, result: str) -> None:
-        """A token was verified. `result`: `ok` or the code of the failure."""
+        """A token was checked. `result`: `ok` or the code of the failure."""
         self._auth[result].inc()
 
     def command(self, action: str, outcome: str, seconds: float) -> None:

@@ -96,5 +96,5 @@ class Meter(Protocol):
         ...
 
     def authenticated(self, result: str) -> None:
-        """A token was verified."""
+        """A token was checked."""
         ...

@@ -181,7 +181,7 @@ class Pump:
         self._ws.write(frames)
 
     def retry(self) -> None:
-        """Try again to read what could not be read. Called about once a second."""
+        """Try again what could not be read or sent. Called about once a second."""
         self.count_unsent()
         if not (self._unread or self._parked or self._wanted or self.session.delivery.backlog):
             return  # the usual case

@@ -10,7 +10,7 @@ it may use the whole loop.
 from typing import Final
 
 SHARE: Final = 0.5
-"""The part of the loop's time for all users that owe time. The rest is for work that serves no one user."""
+"""The part of the loop's time for all users that owe time. The rest is for other work."""
 FREE_S: Final = 0.03
 COUNTS_S: Final = 0.005
 LEAST_S: Final = 0.001

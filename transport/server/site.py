@@ -29,7 +29,7 @@ CSP = (
     "connect-src 'self' ws: wss:; img-src 'self' data:; frame-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The default for every answer. `frame-src` is 'self' because the console shows a mail in a frame."""
+"""The default policy; an asset may have its own. `frame-src`: the console shows a mail in a frame."""
 
 CACHE_FOR_EVER = "public, max-age=31536000, immutable"
 CACHE_ASK_AGAIN = "no-cache"

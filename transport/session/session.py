@@ -223,7 +223,7 @@ class Session:
         return [Verify(asked.token)]
 
     def verdict(self, verdict: Verified | AuthFailure, now: Now, *, admitted: bool = True) -> list[Output]:
-        """The token was checked. `admitted`, for a first token: whether the user may connect once more."""
+        """The token was checked. `admitted`, for a first token: whether the user may have one more."""
         if self._state is State.CLOSED or self._asked is None:
             return []
         asked, request_id = self._asked
