@@ -1,7 +1,7 @@
 """pykka's actors on one asyncio loop: supervised, bounded, and cheap enough for 100,000 of them.
 
-Rooms: `actor` (one actor), `runtime` (where they live), `entities` (event-sourced ones). Exports the names of
-`__all__`, each imported when it is first used.
+Rooms: `actor` (one actor), `runtime` (the loop that actors run on), `entities` (event-sourced actors).
+Exports the names of `__all__`, each imported on first use.
 """
 
 from importlib import import_module
@@ -62,10 +62,10 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # a type checker takes the names from the imports above
+if not TYPE_CHECKING:  # type checkers use the imports above
 
     def __getattr__(name: str) -> object:
-        """Import what is exported when it is first used."""
+        """Import an exported name on first use."""
         home = _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""One actor: its inbox, its reference, its futures, and what becomes of it after a fault.
+"""One actor: its inbox, its reference, its futures, and its supervision.
 
 Exports: `LoopActor`, `LoopRef` and `ask`, `LoopFuture`, `Inbox`, the messages of the runtime, the errors,
 supervision as data (`restart`).

@@ -1,7 +1,7 @@
 """`LoopFuture`: a pykka future that suspends a task instead of blocking its loop.
 
-Set from any thread; read with `await` on any loop or with `get()` on a thread without one. Stock
-pykka's `await` calls the blocking `get()` and so stops the whole loop.
+It can be set from any thread, and read with `await` on any loop, or with `get()` on a thread without a loop.
+Stock pykka's `await` calls the blocking `get()`, which stops the whole loop.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ type ExcInfo = tuple[type[BaseException] | None, BaseException | None, Traceback
 
 _UNSET: Final[Any] = object()
 
-# One for all futures: it is held for some lines that call nothing. Re-entrant: a finalizer may run
-# inside them and use a future itself.
+# One lock for all futures, because it is held only for a few lines that call nothing. Re-entrant, because a
+# finalizer may run inside those lines and use a future.
 _lock = threading.RLock()
 
 
@@ -36,13 +36,12 @@ def forbid_blocking(what: str) -> None:
 
 
 class LoopFuture[T](Future[T]):
-    """A value that is there now or later.
+    """A value that exists now or later.
 
-    What `map`, `filter`, `join` and `reduce` return is computed when it is first read, and then kept,
-    as in pykka.
+    As in pykka, the results of `map`, `filter`, `join` and `reduce` are computed on first reading and kept.
     """
 
-    # Defaults of the class: most futures live for one answer, and few ever need all of these.
+    # Class attributes save time and memory: most futures live for one answer and need few of these.
     _get_hook: Callable[[float | None], T] | None = None
     _value: T = _UNSET
     _exc_info: ExcInfo | None = None
@@ -51,10 +50,10 @@ class LoopFuture[T](Future[T]):
     _later: Callable[[], Awaitable[T]] | None = None
 
     def __init__(self) -> None:
-        pass  # pykka's would set what is said above
+        pass  # pykka's would set the attributes above
 
     def get(self, *, timeout: float | None = None) -> T:
-        """See `pykka.Future.get`; with `timeout=0` it only looks.
+        """See `pykka.Future.get`. With `timeout=0` it does not wait.
 
         Raises:
             RuntimeError: there is no value yet and this thread runs a loop.
@@ -82,7 +81,7 @@ class LoopFuture[T](Future[T]):
         self._settle(_UNSET, exc_info or cast("ExcInfo", sys.exc_info()))
 
     def set_get_hook(self, func: Callable[[float | None], T]) -> None:
-        """See `pykka.Future.set_get_hook`; a future with a foreign hook cannot be awaited."""
+        """See `pykka.Future.set_get_hook`. A future with a foreign hook cannot be awaited."""
         with _lock:
             if self._done:
                 raise queue.Full
@@ -106,7 +105,7 @@ class LoopFuture[T](Future[T]):
         return cast("LoopFuture[R]", self.map(lambda items: fold(func, items, *args)))
 
     def join(self: Future[Any], *futures: Future[Any]) -> "LoopFuture[Iterable[Any]]":
-        """See `pykka.Future.join`. Awaiting it needs every part to be a `LoopFuture`."""
+        """See `pykka.Future.join`. It can be awaited only if every part is a `LoopFuture`."""
         parts = (self, *futures)
 
         async def later() -> list[Any]:
@@ -159,7 +158,7 @@ class LoopFuture[T](Future[T]):
         self._done = True
 
     def _first(self, value: T) -> T:
-        """Keep a computed value, unless another reader was quicker: all readers see the same."""
+        """Keep a computed value, unless another reader was first, so that all readers see the same one."""
         with _lock:
             if not self._done:
                 self._keep(value)
@@ -173,7 +172,7 @@ class LoopFuture[T](Future[T]):
         try:
             raise (kind() if error is None else error).with_traceback(trace)
         finally:
-            # The traceback holds this frame: what it held in turn would wait for the collector.
+            # The traceback holds this frame. Without this, the cycle would wait for the garbage collector.
             del error, trace, self
 
     def _when_done(self, callback: Callable[[], None]) -> None:
@@ -192,7 +191,7 @@ class LoopFuture[T](Future[T]):
 
 
 def derived[T](hook: Callable[[float | None], T], later: Callable[[], Awaitable[T]]) -> LoopFuture[T]:
-    """A future computed on first reading: by `hook` on a thread, by `later` when awaited."""
+    """A future that is computed on first reading: by `hook` on a thread, by `later` when awaited."""
     future: LoopFuture[T] = LoopFuture()
     future._get_hook = hook  # noqa: SLF001  the same class's own field
     future._later = later  # noqa: SLF001
@@ -200,7 +199,7 @@ def derived[T](hook: Callable[[float | None], T], later: Callable[[], Awaitable[
 
 
 def _wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
-    """Let the task on `loop` that awaits `waiter` go on; from any thread."""
+    """Resume the task on `loop` that awaits `waiter`. Callable from any thread."""
     if _get_running_loop() is not loop:
         if not loop.is_closed():
             loop.call_soon_threadsafe(_arrive, waiter)

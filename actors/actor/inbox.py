@@ -1,11 +1,11 @@
 """`Inbox`: the bounded queue of one actor, written by any thread and drained on one loop.
 
-pykka's ActorRef holds its actor weakly; in stock pykka the thread keeps the actor alive. Here the
-inbox does (ref -> inbox -> actor), until the actor's end.
+pykka's ActorRef holds its actor weakly, and in stock pykka the thread keeps the actor alive. Here the inbox
+keeps it alive (ref -> inbox -> actor) until the actor's end.
 
-States: NEW (not started) -> READY (waits for its turn or has it) <-> IDLE; BUSY while an async handler
-is suspended, so that an actor handles one message at a time; SUSPENDED between a failure and the
-restart; DEAD for ever. Only the loop's thread leaves READY, BUSY and SUSPENDED.
+States: NEW (not started) -> READY (has its turn or waits for it) <-> IDLE; BUSY while an async handler is
+suspended, so that an actor handles one message at a time; SUSPENDED between a failure and the restart; DEAD
+for ever. Only the loop's thread ends READY, BUSY and SUSPENDED.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ DEAD: Final = 5
 
 
 class Host(Protocol):
-    """What an inbox and a ref need of the runtime."""
+    """The part of the runtime that inboxes and refs use."""
 
     ambient: Ambient
     lock: threading.RLock
@@ -49,7 +49,7 @@ class Host(Protocol):
 
 
 class Extras:
-    """What few inboxes need: who watches, whom it watches, and its past failures."""
+    """Data that few inboxes need: the watchers, the actors it watches, and its past failures."""
 
     __slots__ = ("failures", "parent", "timer", "watchers", "watching")
 
@@ -62,9 +62,9 @@ class Extras:
 
 
 class Inbox:
-    """See the module. `limit` bounds what users send; 0 means no bound.
+    """See the module. At most `limit` messages of users wait; 0 means no limit.
 
-    What an actor, its ref and its successors after a restart have in common is kept here, once.
+    The inbox holds all that an actor, its ref and its successors after a restart share.
     """
 
     __slots__ = (
@@ -77,41 +77,41 @@ class Inbox:
         self.limit = limit
         self.actor: Actor | None = None
         self.state = NEW
-        # An empty deque costs 760 bytes, so an idle inbox has none.
+        # None while empty, because an empty deque costs 760 bytes.
         self.queue: deque[Envelope[Any]] | None = None
-        # Senders that wait for room, in order; their envelopes move in as room appears.
+        # Senders that wait for room, in order. Their envelopes move into the queue as room appears.
         self.waiting: deque[tuple[Envelope[Any], LoopFuture[None]]] | None = None
         self.task: asyncio.Task[None] | None = None
         self.reason: Reason | None = None
-        # The arguments to build the actor again; None where it keeps them itself or is not restarted.
+        # The arguments to rebuild the actor. None if it keeps them itself or is not restarted.
         self.recipe: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self._extras: Extras | None = None
-        # True once the actor shall handle nothing more; an event while a thread waits for that.
+        # True once the actor must handle no more messages. An event while a thread waits for that.
         self.stopped: bool | threading.Event = False
-        # The actor's name, drawn when it is first asked for: few actors ever are.
+        # The actor's name, made on first use: few actors need one.
         self.urn: str | None = None
 
     @property
     def extras(self) -> Extras:
-        """Made when first needed."""
+        """The extras; made on first use."""
         if self._extras is None:
             self._extras = Extras()
         return self._extras
 
     @property
     def has_extras(self) -> bool:
-        """Whether there is anything to look for in them."""
+        """Whether extras were made."""
         return self._extras is not None
 
     def stop(self) -> None:
-        """Let the actor handle nothing more, and wake the threads that wait for that."""
+        """Let the actor handle no more messages, and wake the threads that wait for that."""
         with self.runtime.lock:
             before, self.stopped = self.stopped, True
         if isinstance(before, threading.Event):
             before.set()
 
     def wait_stopped(self, timeout_s: float | None) -> bool:
-        """Block this thread until the actor has been stopped; False: not in time."""
+        """Block this thread until the actor is stopped. False: it was not within `timeout_s`."""
         with self.runtime.lock:
             if self.stopped is True:
                 return True
@@ -119,12 +119,12 @@ class Inbox:
         return event.wait(timeout_s)
 
     def take_extras(self) -> Extras | None:
-        """Give the extras away, if there are any."""
+        """Remove and return the extras, if there are any."""
         extras, self._extras = self._extras, None
         return extras
 
     def put(self, envelope: Envelope[Any]) -> None:
-        """Add a message. Where there is no room, a thread without a loop waits in line.
+        """Add a message. If there is no room, a thread without a loop waits in line.
 
         Raises:
             ActorDeadError: the actor is dead, and no future could be told so.
@@ -138,7 +138,7 @@ class Inbox:
             waiter.get()
 
     async def put_async(self, envelope: Envelope[Any]) -> None:
-        """Add a message, waiting in line for room. A cancelled sender takes its message along.
+        """Add a message, waiting in line for room. If the sender is cancelled meanwhile, none is added.
 
         Raises:
             ActorDeadError: the actor is dead, and no future could be told so.
@@ -158,7 +158,7 @@ class Inbox:
             raise
 
     def put_unbounded(self, envelope: Envelope[Any]) -> bool:
-        """Add one of the runtime's own messages; a Control goes first. False: the actor is dead."""
+        """Add a message of the runtime. A Control goes to the front. False: the actor is dead."""
         with self.runtime.lock:
             if self.state == DEAD or self.runtime.loop.is_closed():
                 return False
@@ -166,7 +166,7 @@ class Inbox:
             return True
 
     def admit(self) -> None:
-        """Let waiting senders in while there is room. The caller holds the lock."""
+        """Move messages of waiting senders into the queue while there is room. The caller holds the lock."""
         assert self.queue is not None
         while self.waiting and len(self.queue) < self.limit:
             envelope, waiter = self.waiting.popleft()
@@ -181,7 +181,7 @@ class Inbox:
         return not self.queue
 
     def get(self) -> Envelope[Any]:
-        """Take the first message (pykka's inbox protocol; the runtime takes them itself).
+        """Take the first message (pykka's inbox protocol; the runtime does not use it).
 
         Raises:
             IndexError: there is none.
@@ -191,7 +191,7 @@ class Inbox:
         return self.queue.popleft()
 
     def _accepts(self, envelope: Envelope[Any]) -> bool:
-        """Add a message for which there is room, as there usually is. The caller holds the lock."""
+        """Add a message if there is room, as there usually is. The caller holds the lock."""
         runtime, queue = self.runtime, self.queue
         if self.state == DEAD or runtime.loop.is_closed():
             return False
@@ -206,7 +206,7 @@ class Inbox:
         return True
 
     def _refuse_or_wait(self, envelope: Envelope[Any], *, may_wait: bool) -> LoopFuture[None] | None:
-        """What becomes of a message that was not accepted. The caller holds the lock."""
+        """Refuse a message that was not accepted, or let it wait in line. The caller holds the lock."""
         if self.state == DEAD or self.runtime.loop.is_closed():
             error = ActorDeadError("the actor has ended")
             if envelope.reply_to is None:

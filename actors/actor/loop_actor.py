@@ -24,7 +24,7 @@ _events = structlog.get_logger("actors")
 
 
 class Starter(Host, Protocol):
-    """What an actor class needs of a runtime."""
+    """The part of a runtime that actor classes use."""
 
     def start[A: LoopActor](self, actor_class: type[A], *args: Any, **kwargs: Any) -> LoopRef[A]:
         """Start an actor there."""
@@ -36,39 +36,39 @@ class Starter(Host, Protocol):
 
 
 class LoopActor(Actor):
-    """pykka's Actor; `on_start`, `on_stop`, `on_failure`, `on_receive` and any method may be async.
+    """pykka's Actor. `on_start`, `on_stop`, `on_failure`, `on_receive` and all other methods may be async.
 
-    One message at a time, also across `await`. Start with `runtime.start(TheClass, ...)`, or set
+    It handles one message at a time, even across `await`. Start with `runtime.start(TheClass, ...)`, or set
     `runtime` on the class and use pykka's own `TheClass.start(...)`.
     """
 
     runtime: ClassVar[Starter | None] = None
-    """For `start()` without a runtime at hand."""
+    """The runtime of `start()`, which has no argument for it."""
 
     inbox_limit: ClassVar[int] = 256
-    """How many messages may wait; 0: any number."""
+    """At most this many messages wait in the inbox; 0: no limit."""
 
     supervision: ClassVar[Supervision] = Stop()
-    """What follows an unhandled exception."""
+    """The policy for unhandled exceptions."""
 
     asks_are_fatal: ClassVar[bool] = False
     """Whether an exception in answer to an ask is also this actor's failure.
 
-    In pykka it is not: the asker gets the exception and the actor goes on. True for an actor whose
-    state cannot be trusted after any exception. The asker gets the exception in both cases.
+    The asker gets the exception in both cases. False, as in pykka: the actor goes on. True: for an actor
+    whose state cannot be trusted after any exception.
     """
 
     _actor_ref: LoopRef[Any]
 
     log_exception_text: ClassVar[bool] = False
-    """Whether failures are logged as in pykka, with the traceback and what the exception says.
+    """Whether failures are logged as in pykka, with the traceback and the exception's text.
 
-    False: type and place only, because an exception may quote a secret.
+    False: only type and place, because the text may quote a secret.
     """
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> LoopRef[Self]:
-        """Start on the class's `runtime`. See `pykka.Actor.start`.
+        """Start an actor on the class's `runtime`. See `pykka.Actor.start`.
 
         Raises:
             RuntimeError: the class has no runtime.
@@ -76,8 +76,8 @@ class LoopActor(Actor):
         return cls._default_runtime().start(cls, *args, **kwargs)
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        # Not Actor.__init__: it would ask the machine for a UUID and make a threading.Event.
-        # And not `__dict__`, which would stay: one more object for each actor.
+        # Not Actor.__init__, which would generate a UUID and make a threading.Event. And no use of
+        # `__dict__`, which would stay as one more object for each actor.
         inbox: Inbox = getattr(self, "actor_inbox", None) or self._create_actor_inbox()
         self.actor_inbox: Inbox = inbox
         previous = inbox.actor
@@ -119,17 +119,17 @@ class LoopActor(Actor):
         cast("Starter", self.actor_inbox.runtime).begin(self.actor_inbox)
 
     def on_receive(self, message: Any) -> Any:
-        """See `pykka.Actor.on_receive`; what is logged names the type only, not the content."""
+        """See `pykka.Actor.on_receive`. The log line has only the message's type, not its content."""
         _log.warning("Unexpected message received by %s: %s", self, type(message).__name__)
 
     def _handle_receive(self, message: Any) -> Any:
-        """As pykka's, which asks four times where most messages are none of its own."""
+        """As pykka's, with one check in place of its four: few messages are of pykka's own types."""
         if isinstance(message, _PYKKAS):
             return super()._handle_receive(message)
         return self.on_receive(message)
 
     def _stop(self) -> Coroutine[Any, Any, None] | None:  # type: ignore[override]
-        """End without the rest of the inbox; an async `on_stop` is returned, to be awaited."""
+        """End the actor without handling its inbox. Returns the coroutine of an async `on_stop`."""
         self._end()
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("Stopped %s", self)
@@ -152,7 +152,7 @@ class LoopActor(Actor):
         exception_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Log the end of this actor by an exception, unregister and stop it."""
+        """Log that an exception ends this actor, unregister and stop it."""
         if self.log_exception_text or exception_value is None:
             super()._handle_failure(exception_type, exception_value, traceback)
             return
@@ -169,11 +169,11 @@ class LoopActor(Actor):
             _log.info("Exception returned from %s to caller: %s at %s", self, name, where(error))
 
     def _keep_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Keep what `_arguments` shall return after a failure."""
+        """Keep the arguments that `_arguments` returns after a failure."""
         self.actor_inbox.recipe = (args, kwargs)
 
     def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments for the object that succeeds this one; called on an actor that is restarted."""
+        """The arguments for this actor's successor, when it is restarted."""
         assert self.actor_inbox.recipe is not None
         return self.actor_inbox.recipe
 
@@ -185,7 +185,7 @@ class LoopActor(Actor):
 def build[A: LoopActor](
     actor_class: type[A], inbox: Inbox, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> A:
-    """Make an actor object around an inbox; where the inbox has an actor, the new one succeeds it."""
+    """Make an actor object for an inbox. If the inbox has an actor, the new one succeeds it."""
     actor: A = actor_class.__new__(actor_class, *args, **kwargs)
     actor.actor_inbox = inbox
     actor.__init__(*args, **kwargs)  # type: ignore[misc]

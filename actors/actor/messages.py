@@ -1,7 +1,7 @@
-"""What the runtime itself puts into inboxes and tells about actors.
+"""The runtime's own messages and its reports about actors.
 
-An `Envelope` is pykka's: a message and, for an ask, the future to answer. The runtime's own orders
-are `Control` envelopes: they go to the front of the inbox and no bound applies to them.
+An `Envelope` is pykka's: a message and, for an ask, the future to answer. The runtime's orders are `Control`
+envelopes. They go to the front of the inbox, and the inbox's limit does not apply to them.
 """
 
 import enum
@@ -15,7 +15,7 @@ __all__ = ["Control", "DeadLetter", "Envelope", "Escalated", "Order", "Reason", 
 
 
 class Order(enum.Enum):
-    """What the runtime wants of an actor."""
+    """The runtime's orders to an actor."""
 
     START = enum.auto()
     STOP_NOW = enum.auto()
@@ -23,19 +23,19 @@ class Order(enum.Enum):
 
 
 class Control(Envelope[Any]):
-    """Carries an `Order` or an `Escalated`; overtakes what users sent."""
+    """Carries an `Order` or an `Escalated`. It overtakes messages of users."""
 
     __slots__ = ()
 
 
 class Redelivered(Envelope[Any]):
-    """A message that has already killed its actor once; a second time makes it a dead letter."""
+    """A message that has killed its actor once. If it does so again, it becomes a dead letter."""
 
     __slots__ = ()
 
 
 class Reason(enum.StrEnum):
-    """Why an actor is no more."""
+    """Why an actor ended."""
 
     STOPPED = "stopped"
     FAILED = "failed"
@@ -44,7 +44,7 @@ class Reason(enum.StrEnum):
 
 
 class Escalated(msgspec.Struct, frozen=True):
-    """A child's failure, handed to its parent as if it were the parent's own."""
+    """A child's failure, handled by its parent as the parent's own."""
 
     child: str
     error: BaseException
@@ -58,7 +58,7 @@ class Terminated(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A message that nobody handled and nobody was told about. Names of types only, no content."""
+    """A message that was not handled and whose sender was not told. Only type names, no content."""
 
     actor: str
     message: str

@@ -1,4 +1,4 @@
-"""`LoopRef`: pykka's ActorRef, plus what only a loop can offer, and `ask` for the outer edge."""
+"""`LoopRef`: pykka's ActorRef with methods for loops, and `ask` for callers that are not actors."""
 
 from asyncio.events import _get_running_loop
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from huahuo.eventstore.deadline import Deadline
 ASK_TIMEOUT_S: Final = 10.0
 
 named: Final[WeakValueDictionary[str, ActorRef[Any]]] = WeakValueDictionary()
-"""Refs by URN: those whose URN has been read, be they registered or not."""
+"""Refs whose URN has been read, by URN, whether registered or not."""
 
 
 class Flag:
-    """Shows an inbox's `stopped` as the `threading.Event` that `actor_stopped` is in pykka."""
+    """An inbox's `stopped` with the interface of pykka's `actor_stopped`, a `threading.Event`."""
 
     __slots__ = ("_inbox",)
 
@@ -36,7 +36,7 @@ class Flag:
         return self._inbox.stopped is True
 
     def set(self) -> None:
-        """Say that the actor has ended."""
+        """Mark the actor as ended."""
         self._inbox.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -46,15 +46,16 @@ class Flag:
 
 
 class LoopRef[A: Actor](ActorRef[A]):
-    """A reference to a loop actor; safe to pass around and to use from any thread.
+    """A reference to a loop actor. It can be used from any thread.
 
-    All but the class lies in the inbox, which outlives the actor: 100,000 actors have a ref each.
+    All its data except the class is in the inbox, which outlives the actor. This saves memory: each of
+    100,000 actors has a ref.
     """
 
     __slots__ = ("actor_class", "actor_inbox")
 
     def __init__(self, actor: A, inbox: Inbox) -> None:
-        # Not ActorRef.__init__: it would keep a weak reference, and copies of what the inbox has.
+        # Not ActorRef.__init__, which would keep a weak reference and copies of the inbox's data.
         self.actor_class = type(actor)
         self.actor_inbox: Inbox = inbox
 
@@ -101,10 +102,10 @@ class LoopRef[A: Actor](ActorRef[A]):
     @overload
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any: ...
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
-        """See `pykka.ActorRef.ask`; on a loop use `block=False` and await, or `actors.ask`.
+        """See `pykka.ActorRef.ask`. On a loop, use `block=False` and await, or `actors.ask`.
 
         Raises:
-            RuntimeError: a blocking ask on a thread that runs a loop; nothing was sent.
+            RuntimeError: a blocking ask on a thread that runs a loop. Nothing was sent.
             InboxFull: there is no room and this thread runs a loop.
         """
         if block:
@@ -118,7 +119,7 @@ class LoopRef[A: Actor](ActorRef[A]):
         return future.get(timeout=timeout) if block else future
 
     async def tell_async(self, message: Any) -> None:
-        """Send without waiting for an answer, but wait in line for room in the inbox.
+        """Send, waiting in line for room in the inbox, but not for an answer.
 
         Raises:
             ActorDeadError: the actor is dead, or died before there was room.
@@ -134,10 +135,10 @@ class LoopRef[A: Actor](ActorRef[A]):
     @overload
     def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]: ...
     def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | Future[bool]:
-        """See `pykka.ActorRef.stop`: what was sent before is handled first.
+        """See `pykka.ActorRef.stop`. Messages sent before are handled first.
 
         Raises:
-            RuntimeError: a blocking stop on a thread that runs a loop; nothing was sent.
+            RuntimeError: a blocking stop on a thread that runs a loop. Nothing was sent.
         """
         if block:
             forbid_blocking("stop()")
@@ -145,14 +146,14 @@ class LoopRef[A: Actor](ActorRef[A]):
         return stopped.get(timeout=timeout) if block else stopped
 
     def stop_now(self) -> None:
-        """Stop before anything that waits in the inbox, which is answered with ActorDeadError."""
+        """Stop without handling waiting messages, which are answered with ActorDeadError."""
         self.actor_inbox.put_unbounded(Control(Order.STOP_NOW))
 
     def stop_if_idle(self) -> bool:
-        """End the actor in one step if it does nothing and nothing waits; only on its own loop.
+        """End the actor in one step if it is idle and its inbox is empty. Only on its own loop.
 
-        True: it is dead, no message was lost, and a later `tell` raises ActorDeadError. An `on_stop`
-        that is async still runs then. False: nothing has changed.
+        True: it is dead, no message was lost, and a later `tell` raises ActorDeadError; an async `on_stop`
+        may still run. False: nothing has changed.
 
         Raises:
             RuntimeError: this is not the thread of the actor's loop.
@@ -163,27 +164,27 @@ class LoopRef[A: Actor](ActorRef[A]):
         return runtime.passivate(self.actor_inbox)
 
     def restart(self) -> None:
-        """Replace the actor object before the next message; inbox, URN and this ref stay.
+        """Replace the actor object before the next message. Inbox, URN and this ref stay.
 
-        Not counted as a failure. The old object's `on_stop` runs first.
+        This does not count as a failure. The old object's `on_stop` runs first.
 
         Raises:
-            TypeError: the class is not supervised by `Restart`, so nobody kept its arguments.
+            TypeError: the class is not supervised by `Restart`, so its arguments were not kept.
         """
         if not isinstance(getattr(self.actor_class, "supervision", None), Restart):
             raise TypeError(f"{self.actor_class.__name__} is not supervised by Restart")
         self.actor_inbox.put_unbounded(Control(Order.RESTART_NOW))
 
     def watch(self, watcher: "LoopRef[Any]") -> None:
-        """Let `watcher` receive `Terminated(self, reason)` once this actor is dead, or at once."""
+        """Send `watcher` a `Terminated(self, reason)` when this actor dies, or now if it is dead."""
         watch.watch(self, self.actor_inbox, watcher.actor_inbox, watcher.actor_urn)
 
     def unwatch(self, watcher: "LoopRef[Any]") -> None:
-        """Take `watch` back; the message may be on its way already."""
+        """End a `watch`. The message may already be on its way."""
         watch.unwatch(self, self.actor_inbox, watcher.actor_inbox, watcher.actor_urn)
 
     def on_terminated(self, callback: Callable[[Terminated], None]) -> None:
-        """Call `callback` on the loop once this actor is dead; here and now if it is already."""
+        """Call `callback` on the loop when this actor dies; now, in this call, if it is dead."""
         watch.on_terminated(self, self.actor_inbox, callback, callback)
 
     @staticmethod
@@ -206,12 +207,12 @@ class LoopRef[A: Actor](ActorRef[A]):
 
 
 async def ask(ref: LoopRef[Any], message: Any, *, timeout_s: float = ASK_TIMEOUT_S) -> Any:
-    """Send, waiting for room, and await the answer; for the outer edge, never between actors.
+    """Send, waiting for room, and await the answer. For callers that are not actors.
 
     Raises:
-        AskTimeout: no answer in time. What had found room may still be handled.
+        AskTimeout: no answer in time. If the message was queued, it may still be handled.
         ActorDeadError: the actor is dead, or died before it answered.
-        Exception: whatever the handler raised.
+        Exception: any exception that the handler raised.
     """
     answer: LoopFuture[Any] = LoopFuture()
     deadline = Deadline(ref.actor_inbox.runtime.ambient, timeout_s)
@@ -224,7 +225,7 @@ async def ask(ref: LoopRef[Any], message: Any, *, timeout_s: float = ASK_TIMEOUT
             raise AskTimeout(str(ref), timeout_s) from None
         raise
     finally:
-        del deadline, answer  # the task, its exception and this frame would be a circle around the reply
+        del deadline, answer  # else the task, its exception and this frame form a cycle
 
 
 def _urn(ambient: Ambient) -> str:

@@ -1,7 +1,7 @@
 """pykka's ActorRegistry with a table instead of a list, so that 100,000 actors can come and go.
 
-Stock pykka searches a list: at 100,000 actors one unregistration takes milliseconds and stopping all
-is quadratic. Uses the private names `_actor_refs` and `_actor_refs_lock` of pykka 4.5.
+Stock pykka searches a list: at 100,000 actors, one unregistration takes milliseconds, and stopping all actors
+is quadratic. This module uses the private names `_actor_refs` and `_actor_refs_lock` of pykka 4.5.
 """
 
 import logging
@@ -16,7 +16,7 @@ _log = logging.getLogger("pykka")
 
 
 class RefTable:
-    """Refs in order of registration; as much of a list as ActorRegistry uses."""
+    """Refs in order of registration, with the list methods that ActorRegistry uses."""
 
     def __init__(self, refs: Iterable[ActorRef[Any]] = ()) -> None:
         self._refs: dict[ActorRef[Any], None] = {}
@@ -26,7 +26,7 @@ class RefTable:
     def append(self, ref: ActorRef[Any]) -> None:
         """Add a ref as the newest."""
         self._refs[ref] = None
-        if not isinstance(ref, LoopRef):  # which tells its URN itself, once it has one
+        if not isinstance(ref, LoopRef):  # a LoopRef adds itself to `named` when its URN is made
             named[ref.actor_urn] = ref
 
     def remove(self, ref: ActorRef[Any]) -> None:
@@ -52,7 +52,7 @@ class RefTable:
 
 
 def install() -> None:
-    """Swap the registry's list for a table, once a process; refs already registered are kept."""
+    """Replace the registry's list by a table, once in a process. Registered refs are kept."""
     with ActorRegistry._actor_refs_lock:  # noqa: SLF001
         if isinstance(cast("object", ActorRegistry._actor_refs), RefTable):  # noqa: SLF001
             return
@@ -66,7 +66,7 @@ def install() -> None:
 
 
 def register(ref: ActorRef[Any]) -> None:
-    """As `ActorRegistry.register`, without building a log line that nobody reads."""
+    """As `ActorRegistry.register`, without the cost of its debug log line."""
     with ActorRegistry._actor_refs_lock:  # noqa: SLF001
         ActorRegistry._actor_refs.append(ref)  # noqa: SLF001
     if _log.isEnabledFor(logging.DEBUG):
@@ -74,7 +74,7 @@ def register(ref: ActorRef[Any]) -> None:
 
 
 def unregister(ref: ActorRef[Any]) -> None:
-    """As `ActorRegistry.unregister`; a ref that is not there is no error."""
+    """As `ActorRegistry.unregister`. A ref that is not registered is no error."""
     with ActorRegistry._actor_refs_lock:  # noqa: SLF001
         found = ref in ActorRegistry._actor_refs  # noqa: SLF001
         if found:

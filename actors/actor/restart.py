@@ -1,4 +1,4 @@
-"""What shall become of an actor that failed: the decision as data, without clock or chance.
+"""The decision about a failed actor, as data. Pure: time and chance are arguments.
 
 `huahuo.actors.runtime.supervisor` carries it out.
 """
@@ -7,23 +7,23 @@ import msgspec
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """The actor ends, as in pykka. For what a client or an owner brings up again."""
+    """The actor ends, as in pykka. For actors that a client or an owner starts again."""
 
 
 class Escalate(msgspec.Struct, frozen=True):
-    """The actor ends and its parent fails with the same error; without one, `on_give_up` hears of it."""
+    """The actor ends, and its parent fails with the same error. Without a parent, `on_give_up` is called."""
 
 
 class Restart(msgspec.Struct, frozen=True, kw_only=True):
-    """The actor object is replaced; its ref, its URN and what waits in its inbox stay.
+    """The actor object is replaced. Its ref, its URN and the messages in its inbox stay.
 
-    The first restart waits `backoff_min_s`, each further one within `window_s` twice as long, up to
-    `backoff_max_s`; chance adds up to `jitter` of that. After `restarts_max` restarts within
-    `window_s` the next failure is the end.
+    The first restart waits `backoff_min_s`, and each further one within `window_s` twice as long, up to
+    `backoff_max_s`. Chance adds at most the fraction `jitter`. After `restarts_max` restarts within
+    `window_s`, the next failure ends the actor.
 
-    `redeliver`: a message told (not asked) that killed the actor is handled once more after the
-    restart, and becomes a dead letter if it kills again; so its handler must bear a repetition.
-    False: it is a dead letter at once.
+    `redeliver`: a message that was told (not asked) and killed the actor is handled once more after the
+    restart, so its handler must tolerate a repetition. If it kills again, it becomes a dead letter. False:
+    it becomes a dead letter at once.
     """
 
     backoff_min_s: float = 0.2
@@ -38,14 +38,14 @@ type Supervision = Stop | Restart | Escalate
 
 
 class RestartAfter(msgspec.Struct, frozen=True):
-    """Try again after a delay; `failures` is the history to bring to the next decision."""
+    """Restart after a delay. `failures` is the history for the next decision."""
 
     delay_s: float
     failures: tuple[float, ...]
 
 
 class GiveUp(msgspec.Struct, frozen=True):
-    """Too often: the actor ends."""
+    """The actor failed too often and ends."""
 
     failures: tuple[float, ...]
 
@@ -57,14 +57,14 @@ def after_failure(
 
     Args:
         policy: The actor's limits.
-        earlier: Times of earlier failures, oldest first, as the last decision returned them.
+        earlier: Times of earlier failures, oldest first, as returned by the last decision.
         now_s: A monotonic time.
         chance: A number in [0, 1).
     """
     failures = (*(at_s for at_s in earlier if now_s - at_s < policy.window_s), now_s)
     if len(failures) > policy.restarts_max:
         return GiveUp(failures)
-    # The exponent is bounded: 2.0**1024 overflows, and long before the maximum rules.
+    # The exponent is bounded, because 2.0**1024 overflows. At 64 the maximum applies anyway.
     doubled_s = policy.backoff_min_s * 2.0 ** min(len(failures) - 1, 64)
     delay_s = min(policy.backoff_max_s, doubled_s * (1 + policy.jitter * chance))
     return RestartAfter(delay_s, failures)

@@ -1,7 +1,7 @@
-"""Death watch: who wants to hear that an actor has ended, and telling them.
+"""Death watch: tells the watchers of an actor that it has ended.
 
-A watch ends with the actor that is watched or with the one that watches, so nothing is kept for the
-dead. Delivery never meets a full inbox: a Terminated is the runtime's own message.
+A watch ends with the watched actor or with the watcher, so no data of dead actors is kept. Delivery never
+fails for want of room, because a Terminated is the runtime's own message.
 """
 
 import functools
@@ -18,9 +18,9 @@ _log = structlog.get_logger("actors")
 
 
 def watch(ref: ActorRef[Any], watched: Inbox, watcher: Inbox, watcher_urn: str) -> None:
-    """Let `watcher` receive `Terminated(ref, reason)`, at once if the actor is dead already."""
+    """Send `watcher` a `Terminated(ref, reason)` when the actor dies, or now if it is dead."""
     with watched.runtime.lock:
-        # While an actor lives its inbox knows whom it watches, to take the watches back at its end.
+        # A live actor's inbox lists the actors that it watches, to end these watches when it dies.
         if DEAD not in {watched.state, watcher.state}:
             watcher.extras.watching[ref.actor_urn] = watched
     on_terminated(ref, watched, watcher_urn, functools.partial(_tell, watcher))
@@ -29,7 +29,7 @@ def watch(ref: ActorRef[Any], watched: Inbox, watcher: Inbox, watcher_urn: str) 
 def on_terminated(
     ref: ActorRef[Any], watched: Inbox, key: object, callback: Callable[[Terminated], None]
 ) -> None:
-    """Let `callback` be called at the actor's end, or now; `key` names the watch."""
+    """Call `callback` when the actor dies, or now if it is dead. `key` identifies the watch."""
     with watched.runtime.lock:
         if watched.state != DEAD:
             watched.extras.watchers[key] = callback
@@ -38,7 +38,7 @@ def on_terminated(
 
 
 def unwatch(ref: ActorRef[Any], watched: Inbox, watcher: Inbox, watcher_urn: str) -> None:
-    """Take a watch back; it may have been delivered already."""
+    """End a watch. Its message may already be delivered."""
     _forget(watcher, ref.actor_urn)
     _drop(watched, watcher_urn)
 
@@ -50,13 +50,13 @@ def _drop(watched: Inbox, key: object) -> None:
 
 
 def announce(ref: ActorRef[Any], reason: Reason, extras: Extras) -> None:
-    """Tell the watchers of a dead actor, and take back what it watched itself."""
+    """Tell the watchers of a dead actor, and end its own watches."""
     for watched in extras.watching.values():
         _drop(watched, ref.actor_urn)
     for deliver in extras.watchers.values():
         try:
             deliver(Terminated(ref, reason))
-        except Exception as trouble:  # noqa: BLE001  one watcher's trouble is not the next one's
+        except Exception as trouble:  # noqa: BLE001  a failing watcher must not stop the others
             _log.error("actor_watch_failed", actor=str(ref), error=type(trouble).__name__)
 
 

@@ -1,4 +1,4 @@
-"""From a decision to an append and from its outcome to an answer: pure translations."""
+"""Translates a decision into an append, and the outcome into an answer. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from huahuo.eventstore.model import Append, Appended, CommandRecord
 
 
 def writes(decision: Decision[Any, Any], origin: Origin) -> bool:
-    """Whether the decision leaves a trace in the log at all."""
+    """Whether the decision writes anything to the log."""
     return bool(
         decision.events
         or (origin.key is not None and decision.record is not None)
@@ -22,7 +22,7 @@ def writes(decision: Decision[Any, Any], origin: Origin) -> bool:
 
 
 def append_of(decision: Decision[Any, Any], origin: Origin, now_ms: int, guard: Mapping[str, int]) -> Append:
-    """The one append of a decision; `guard` is expected beside what the decision expects."""
+    """The one append of a decision. `guard` is added to the decision's own expectations."""
     record = None
     if origin.key is not None and decision.record is not None:
         record = CommandRecord(origin.key, origin.fingerprint, decision.record, decision.at_stream)
@@ -54,6 +54,6 @@ def answer_of(decision: Decision[Any, Any], outcome: Appended) -> Answer[Any]:
 
 
 def repeated(record: CommandRecord) -> Answer[Any]:
-    """The answer to a command that had been executed before."""
+    """The answer to a command that was executed before."""
     at = (record.at_stream, record.at_seq) if record.at_stream and record.at_seq else None
     return Answer(reply=None, at=at, duplicate=record)

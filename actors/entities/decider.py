@@ -1,9 +1,9 @@
-"""What a domain supplies for an event-sourced entity: a fold and a pure decision.
+"""The interface that a domain implements for an event-sourced entity: a fold and a pure decision.
 
-    decide(state, command, context) -> Decision      what shall happen, as data
+    decide(state, command, context) -> Decision      what will happen, as data
     evolve(state, event) -> state                     what happened
 
-The entity shell (`huahuo.actors.entities.entity`) persists the decision's events, evolves, replies, and only
+The entity shell (`huahuo.actors.entities.entity`) stores the decision's events, evolves, replies, and only
 then starts the effects. A refusal is a reply like any other: a value, not an exception.
 """
 
@@ -20,11 +20,11 @@ _EMPTY: Mapping[str, int] = MappingProxyType({})
 
 
 class Context(msgspec.Struct, frozen=True):
-    """What a decision may know beside the state: all time, ids and chance come in here.
+    """The inputs of a decision besides the state. All time, ids and chance come from here.
 
-    `now_ms` and `timestamp` are the same moment; `take` hands out durable numbers of a named
-    counter (see `Log.take`); `head` tells where a stream stands at this moment, and the state is at
-    least as new as every head it returns.
+    `now_ms` and `timestamp` are the same moment. `take` returns durable numbers of a named counter (see
+    `Log.take`). `head` returns a stream's present head; the state is at least as new as every head it
+    returns.
     """
 
     now_ms: int
@@ -34,10 +34,10 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Who asked: written on every event of the decision.
+    """The source of a command, stored with every event of the decision.
 
-    `key` is set when the command carries a client's id and its answer must be kept; `fingerprint`
-    is the keyed hash of its content.
+    If the command has a client's id, so that its answer must be kept, `key` is set. `fingerprint` is the
+    keyed hash of the command's content.
     """
 
     principal: str
@@ -48,12 +48,12 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Decision[R, E](msgspec.Struct, frozen=True, kw_only=True):
-    """What shall happen: written in one append together with the command's record.
+    """What will happen. The events are written in one append together with the command's record.
 
-    `reply` answers the asker; `record` is that answer as the JSON object to keep for a repeat
-    (None: not kept), `at_stream` the stream whose last event is the reply's position. `effects` are
-    started after the commit. `expected` adds expectations on other entities' internal streams; a
-    conflict there or on the entity's own stream makes the entity catch up and decide again.
+    `reply` answers the asker. `record` is that answer as the JSON object to keep for repeats (None: it is not
+    kept). `at_stream` is the stream whose last event is the reply's position. `effects` are started after the
+    commit. `expected` adds expectations on other entities' internal streams. After a conflict there or on
+    its own stream, the entity catches up and decides again.
     """
 
     reply: R
@@ -71,10 +71,10 @@ class Decision[R, E](msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer[R](msgspec.Struct, frozen=True):
-    """What an entity answers to an ask.
+    """An entity's answer to an ask.
 
-    A first execution carries `reply` and the position of its `at_stream` (None: appended nothing
-    there); a repeat carries the stored `duplicate` record instead of a reply.
+    A first execution has `reply` and the position of its `at_stream` (None: it appended nothing there). A
+    repeat has the stored record in `duplicate` and no reply.
     """
 
     reply: R | None
@@ -84,17 +84,17 @@ class Answer[R](msgspec.Struct, frozen=True):
 
 
 class Decider[S, C, R, E](Fold[S], Protocol):
-    """A fold over the entity's stream plus its decisions."""
+    """A fold over the entity's stream, and its decisions."""
 
     @property
     def guarded(self) -> bool:
-        """Whether every append expects the entity's own stream to stand where the state does.
+        """Whether every append expects the head of the entity's own stream to be that of the state.
 
-        True for an entity whose stream only it and its owner write (`mailbox/<id>`); False for one
-        whose stream many write (`user/<id>`), which then names its expectations itself.
+        True if only the entity and its owner write its stream (`mailbox/<id>`). False if many write it
+        (`user/<id>`); the decisions then name their expectations.
         """
         ...
 
     def decide(self, state: S, command: C, context: Context) -> Decision[R, E]:
-        """Pure. Must not change `state`."""
+        """Decide about a command. Pure: must not change `state`."""
         ...

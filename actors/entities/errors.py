@@ -1,15 +1,16 @@
-"""What asking an entity can raise beside what the event store raises.
+"""The errors of asking an entity, besides those of the event store.
 
 EntityError
  +- Busy        the inbox is full, or others changed the same streams too often: try again
- +- Degraded    the entity failed again and again and rests for a while
+ +- Degraded    the entity failed repeatedly and does not run for a while
 
-No answer in time is `huahuo.actors.actor.errors.AskTimeout`: the outcome is unknown, ask again with the id.
+If no answer comes in time, `huahuo.actors.actor.errors.AskTimeout` is raised. The outcome is unknown: ask
+again with the same id.
 """
 
 
 class EntityError(Exception):
-    """Base of what `Directory` raises by itself."""
+    """Base of the errors that `Directory` itself raises."""
 
 
 class Busy(EntityError):  # noqa: N818  the word of the wire protocol
@@ -17,4 +18,4 @@ class Busy(EntityError):  # noqa: N818  the word of the wire protocol
 
 
 class Degraded(EntityError):  # noqa: N818
-    """The entity cannot be loaded or fails at what it has loaded. Nothing was done."""
+    """The entity cannot be loaded, or fails with the loaded state. Nothing was done."""

@@ -1,4 +1,4 @@
-"""Where actors live: starting, scheduling, supervising and stopping them on one loop.
+"""The runtime of actors: starts, schedules, supervises and stops them on one loop.
 
 Exports: `Runtime`, the scheduler of turns, the dispatcher that runs one, the supervisor, dead letters.
 """

@@ -1,4 +1,4 @@
-"""Every message that nobody will handle ends here: its sender is told, or it is counted."""
+"""The end of messages that will not be handled: the sender is told, or the message is counted."""
 
 import contextlib
 import queue
@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any, Final
 
 from pykka import ActorDeadError
-from pykka.messages import _ActorStop  # private: a stop that comes too late has succeeded
+from pykka.messages import _ActorStop  # private: a stop of a dead actor counts as done
 
 from huahuo.actors.actor.messages import Control, DeadLetter, Envelope, Terminated
 
@@ -14,14 +14,14 @@ KEPT: Final = 16
 
 
 class DeadLetters:
-    """The count since the start, and the last few by name."""
+    """The number of dead letters since the start, and the type names of the last few."""
 
     def __init__(self) -> None:
         self.count = 0
         self.recent: deque[DeadLetter] = deque(maxlen=KEPT)
 
     def take(self, actor: str, envelope: Envelope[Any], why: str) -> None:
-        """Tell the asker of a message that the actor is dead; count a message without an asker."""
+        """Tell the asker that the actor is dead, or count a message that has no asker."""
         message = envelope.message
         if envelope.reply_to is not None:
             if isinstance(message, _ActorStop):
@@ -34,9 +34,9 @@ class DeadLetters:
 
 
 def answer(envelope: Envelope[Any], value: object) -> None:
-    """Answer an ask. An asker that has put an answer there itself harms nobody."""
+    """Answer an ask. If the asker itself has already set its future, the answer is dropped."""
     if envelope.reply_to is not None:
-        try:  # noqa: SIM105  `suppress` would take longer than the answer itself
+        try:  # noqa: SIM105  `suppress` costs more than the answer itself
             envelope.reply_to.set(value)
         except queue.Full:
             pass

@@ -1,8 +1,10 @@
-"""`Dispatcher`: what happens in a turn of an inbox, and how an actor's life begins and ends.
+"""`Dispatcher`: runs the turn of an inbox, and begins and ends actors.
 
-A handler that returns a coroutine becomes a task, and its inbox is BUSY until the coroutine has ended:
-an actor handles one message at a time. Every message is handled, or its sender is told
-(ActorDeadError), or it is counted as a dead letter.
+If a handler returns a coroutine, a task runs it, and the inbox is BUSY until it has ended, so that an actor
+handles one message at a time.
+
+Invariant: every message is handled, or its sender is told (ActorDeadError), or it is counted as a dead
+letter.
 """
 
 import asyncio
@@ -28,7 +30,7 @@ _log = logging.getLogger("pykka")
 
 
 class Dispatcher:
-    """See the module. `Runtime` adds what users call."""
+    """See the module. `Runtime` adds the public methods."""
 
     def __init__(
         self,
@@ -47,14 +49,14 @@ class Dispatcher:
         self.alive = 0
         self.restarts = 0
         self._letters = DeadLetters()
-        self.received = 0  # put into inboxes, under the lock
-        self._taken = 0  # taken out of them, on the loop
+        self.received = 0  # messages put into inboxes; changed under the lock
+        self._taken = 0  # messages taken out of inboxes; changed on the loop
         self._throughput = throughput if rng is None else 1
         self._supervisor = Supervisor(self, on_give_up)
         self._background: set[asyncio.Task[None]] = set()
 
     def begin(self, inbox: Inbox) -> None:
-        """Let the inbox's actor start and then handle what waits."""
+        """Start the inbox's actor, and then let it handle waiting messages."""
         with self.lock:
             inbox.queue = inbox.queue if inbox.queue is not None else deque()
             inbox.queue.appendleft(Control(Order.START))
@@ -62,9 +64,9 @@ class Dispatcher:
             self.ready_up(inbox)
 
     def suspend(self, inbox: Inbox, retry: Envelope[Any] | None) -> None:
-        """Give an actor's inbox no turn; `retry` goes back to its front.
+        """Give an actor's inbox no turns. `retry` goes back to its front.
 
-        What children have escalated to the object that is to be replaced concerns the next one no more.
+        Escalations to the old object are dropped: they do not concern its successor.
         """
         with self.lock:
             before = inbox.queue or ()
@@ -78,13 +80,13 @@ class Dispatcher:
             inbox.state = SUSPENDED
 
     def fail(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException) -> None:
-        """Answer the asker and, if the failure concerns the actor, bring it before the supervisor."""
+        """Answer the asker. If the failure concerns the actor, hand it to the supervisor."""
         consequences = self._consequences(inbox, envelope, error)
         if consequences is not None:
             self._occupy(inbox, self._bear(inbox, consequences))
 
     def passivate(self, inbox: Inbox) -> bool:
-        """End the actor now if it has nothing to do; see `LoopRef.stop_if_idle`."""
+        """End the actor now if it is idle; see `LoopRef.stop_if_idle`."""
         with self.lock:
             if inbox.state != IDLE:
                 return False
@@ -99,7 +101,7 @@ class Dispatcher:
         return True
 
     def end(self, inbox: Inbox, reason: Reason) -> None:
-        """End an actor: nothing more gets in, and what is in is answered or counted."""
+        """End an actor. Its inbox refuses messages; waiting ones are answered or counted."""
         with self.lock:
             if inbox.state == DEAD:
                 return
@@ -107,7 +109,7 @@ class Dispatcher:
         bury()
 
     def dead_letter(self, actor: str, envelope: Envelope[Any], why: str) -> None:
-        """Answer or count a message that nobody will handle."""
+        """Answer or count a message that will not be handled."""
         self._letters.take(actor, envelope, why)
 
     def _take_turn(self, inbox: Inbox, end_s: float) -> None:
@@ -122,7 +124,7 @@ class Dispatcher:
             pending = self._handle(inbox, envelope)
             if pending is not None:
                 self._occupy(inbox, self._resume(inbox, envelope, pending))
-                return  # whatever its state: an eager task may have released it already
+                return  # in any state: an eager task may have released it already
             if inbox.state != READY:
                 return
             if inbox.stopped is True:
@@ -133,7 +135,7 @@ class Dispatcher:
         self._settle(inbox)
 
     def _handle(self, inbox: Inbox, envelope: Envelope[Any]) -> Coroutine[Any, Any, Any] | None:
-        """Handle one message; what an async handler still has to do is returned."""
+        """Handle one message. The coroutine of an async handler is returned."""
         actor = cast("LoopActor", inbox.actor)
         try:
             if isinstance(envelope, Control):
@@ -163,10 +165,10 @@ class Dispatcher:
                 return actor._stop()  # noqa: SLF001  pykka's own
 
     def _occupy(self, inbox: Inbox, work: Coroutine[Any, Any, None]) -> None:
-        """Let an inbox have no turn until `work` has ended."""
+        """Give an inbox no turns until `work` has ended."""
         inbox.state = BUSY
         task = self.loop.create_task(work)
-        if not task.done():  # an eager task may be
+        if not task.done():  # an eager task may be done
             inbox.task = task
 
     async def _resume(self, inbox: Inbox, envelope: Envelope[Any], pending: Coroutine[Any, Any, Any]) -> None:
@@ -180,7 +182,7 @@ class Dispatcher:
                 await consequences
         else:
             answer(envelope, result)
-        # The traceback of an error holds this frame, the future of the envelope holds the error.
+        # Breaks a cycle: an error's traceback holds this frame, and the envelope's future holds the error.
         del envelope
         self._release(inbox)
 
@@ -202,7 +204,7 @@ class Dispatcher:
     ) -> Coroutine[Any, Any, None] | None:
         actor = cast("LoopActor", inbox.actor)
         if not isinstance(error, Exception | asyncio.CancelledError):
-            # As in pykka: an exception that is none ends the program's actors.
+            # As in pykka, a BaseException that is not an Exception stops all actors.
             _log.debug("%r in %s. Stopping all actors.", error, actor)
             refuse(envelope, ActorDeadError(f"{actor} was stopped by {type(error).__name__}"))
             pending = actor._stop()  # noqa: SLF001  pykka's own
@@ -219,7 +221,7 @@ class Dispatcher:
         return self._supervisor.failed(inbox, envelope, error)
 
     def _settle(self, inbox: Inbox) -> None:
-        """More work: to the back of the ready inboxes. None: idle."""
+        """Queue the inbox behind the ready ones if it has messages; else it becomes idle."""
         with self.lock:
             if inbox.waiting is not None:
                 inbox.admit()
@@ -230,7 +232,7 @@ class Dispatcher:
                 inbox.state = IDLE
 
     def _bury(self, inbox: Inbox, reason: Reason) -> Callable[[], None]:
-        """Make an inbox DEAD, under the lock; the caller tells the bereaved without it."""
+        """Make an inbox DEAD, under the lock. Without it, call the result to tell senders and watchers."""
         actor = cast("LoopActor", inbox.actor)
         left = inbox.queue or ()
         waiting = inbox.waiting or ()

@@ -1,4 +1,4 @@
-"""`Runtime`: where actors are started, counted and stopped. Several may live in one process."""
+"""`Runtime`: starts, counts and stops actors. A process may have several."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from huahuo.eventstore.ambient import Ambient, SystemAmbient
 THROUGHPUT: Final = 32
 SLICE_S: Final = 0.002
 STOP_TIMEOUT_S: Final = 10.0
-# How long a cancelled handler may take to clean up.
+# A cancelled handler may take this long to clean up.
 CANCEL_TIMEOUT_S: Final = 1.0
 
 
@@ -30,12 +30,12 @@ class Runtime(Dispatcher):
     """Starts actors on one loop.
 
     Args:
-        loop: The loop to run on. None: a new one on a thread of its own, until `close()`.
-        ambient: Ids and jitter.
-        rng: Seeded mode: one message a turn, and chance picks the next inbox.
-        throughput: Messages of one actor before the next one has its turn.
-        slice_s: How long actors may hold the loop before sockets and timers have it.
-        on_give_up: Told of each actor that is stopped for good after too many failures.
+        loop: The loop to run on. None: a new loop on its own thread, until `close()`.
+        ambient: The source of ids and jitter.
+        rng: Seeded mode: a turn is one message, and chance picks the next inbox.
+        throughput: At most this many messages of one actor before the next actor's turn.
+        slice_s: Actors hold the loop at most this long before sockets and timers have it.
+        on_give_up: Called for each actor that is stopped for good after too many failures.
 
     Attributes:
         alive: Actors that have not ended.
@@ -63,40 +63,40 @@ class Runtime(Dispatcher):
 
     @property
     def dead_letters(self) -> int:
-        """Messages that nobody handled and whose sender was not told."""
+        """The number of messages that were not handled and whose sender was not told."""
         return self._letters.count
 
     @property
     def recent_dead_letters(self) -> tuple[DeadLetter, ...]:
-        """The last few dead letters, by name."""
+        """The last few dead letters, with type names."""
         return tuple(self._letters.recent)
 
     @property
     def queued(self) -> int:
-        """Messages that wait in all inboxes."""
+        """The number of messages that wait in all inboxes."""
         return self.received - self._taken
 
     @property
     def resting(self) -> bool:
-        """Whether no inbox waits for its turn. Handlers that are suspended do not count."""
+        """Whether no inbox waits for its turn. Suspended handlers do not count."""
         return self._scheduler.resting
 
     def start[A: LoopActor](self, actor_class: type[A], *args: Any, **kwargs: Any) -> LoopRef[A]:
-        """Start an actor here, with these arguments for its class. Callable from any thread."""
+        """Start an actor with these arguments for its class. Callable from any thread."""
         return self._start(None, actor_class, args, kwargs)
 
     def start_under[A: LoopActor](
         self, parent: LoopRef[Any], actor_class: type[A], *args: Any, **kwargs: Any
     ) -> LoopRef[A]:
-        """Start an actor whose failures, if it is supervised by `Escalate`, become those of `parent`."""
+        """Start an actor. If it is supervised by `Escalate`, its failures become those of `parent`."""
         return self._start(parent, actor_class, args, kwargs)
 
     async def stop(self, timeout_s: float = 10.0) -> bool:
-        """Ask every actor to stop after what it has in its inbox, the last started first.
+        """Ask every actor to stop after the messages in its inbox, the last started first.
 
-        After `timeout_s` the handlers that still run are cancelled and what waits is answered with
-        ActorDeadError. True: nothing had to be cancelled. To be awaited on the runtime's own loop, and not
-        by one of its actors, which would wait for itself.
+        After `timeout_s`, running handlers are cancelled and waiting messages are answered with
+        ActorDeadError. True: no handler had to be cancelled. Await it on the runtime's own loop, but not in
+        one of its actors, which would wait for itself.
 
         Raises:
             RuntimeError: this is another loop.
@@ -125,7 +125,7 @@ class Runtime(Dispatcher):
         return not running and not stragglers
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Stop every actor and end the runtime's own loop and thread; for a thread without a loop.
+        """Stop every actor and end the runtime's own loop and thread. Call it on a thread without a loop.
 
         Raises:
             RuntimeError: the loop was handed in, or this thread runs a loop.
@@ -164,7 +164,7 @@ class Runtime(Dispatcher):
         ]
 
     def _abort(self, ref: LoopRef[Any]) -> set[asyncio.Task[None]]:
-        """End an actor that would not stop; what it still runs is returned, to be cancelled."""
+        """End an actor that did not stop. Returns its running tasks, to be cancelled."""
         inbox = ref.actor_inbox
         registry.unregister(ref)
         inbox.stop()

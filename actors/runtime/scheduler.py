@@ -1,7 +1,7 @@
-"""`Scheduler`: which inbox has the next turn on the loop, and for how long turns may hold it.
+"""`Scheduler`: picks the inbox that has the next turn, and bounds how long turns hold the loop.
 
-One callback (`_pump`) gives turns to ready inboxes, the longest waiting first, for one time slice;
-then sockets and timers have the loop. No callback is queued while no inbox is ready.
+One callback (`_pump`) gives turns to ready inboxes, the longest waiting first, for one time slice. Then
+sockets and timers have the loop. While no inbox is ready, no callback is queued.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from typing import Final, Protocol
 
 from huahuo.actors.actor.inbox import READY, Inbox
 
-# Bounds a slice where the clock stands still while callbacks run, as in a simulated loop.
+# Bounds a slice in a simulated loop, whose clock does not advance while callbacks run.
 TURNS_A_SLICE_MAX: Final = 256
 
 
 class Choice(Protocol):
-    """The one thing a seeded runtime wants of a random.Random."""
+    """The one method of random.Random that a seeded runtime uses."""
 
     def randrange(self, stop: int, /) -> int:
         """A number in [0, stop)."""
@@ -30,10 +30,10 @@ class Scheduler:
     """Shared by the inboxes of one runtime; `lock` guards their queues and states too.
 
     Args:
-        loop: Where turns are taken.
-        take_turn: Handles messages of an inbox until it is settled, or until a loop time.
-        slice_s: How long turns may hold the loop.
-        rng: If given, a slice is one turn and chance picks the inbox.
+        loop: The loop on which turns are taken.
+        take_turn: Handles messages of an inbox until it is settled, or until the given loop time.
+        slice_s: Turns hold the loop at most this long.
+        rng: If given, a slice is one turn, and chance picks the inbox.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Scheduler:
         slice_s: float,
         rng: Choice | None,
     ) -> None:
-        # Re-entrant: a finalizer may run inside the locked lines and send a message.
+        # Re-entrant, because a finalizer may run inside the locked lines and send a message.
         self.lock = threading.RLock()
         self._loop = loop
         self._take_turn = take_turn
@@ -51,7 +51,7 @@ class Scheduler:
         self._rng = rng
         self._ready: deque[Inbox] = deque()
         self._awake = False
-        # Turns run in the context that made the runtime, not in that of whoever sent first.
+        # Turns run in the context that made the runtime, not in the context of the first sender.
         self._context = contextvars.copy_context()
 
     @property
@@ -60,7 +60,7 @@ class Scheduler:
         return not self._awake
 
     def ready_up(self, inbox: Inbox) -> None:
-        """Queue an inbox for its turn and wake the pump if it sleeps. The caller holds the lock."""
+        """Queue an inbox for a turn, and wake the pump if it sleeps. The caller holds the lock."""
         inbox.state = READY
         self._ready.append(inbox)
         if not self._awake:

@@ -1,7 +1,7 @@
-"""Carries out what becomes of an actor that failed: restart in place, stop, or escalate.
+"""Carries out the decision about a failed actor: restart in place, stop, or escalate.
 
-The decision is `huahuo.actors.actor.restart`; here are the timer, the hooks, the log lines and the swap of
-the actor object. Log lines name types, never what an exception says: it may quote a secret.
+`huahuo.actors.actor.restart` decides. This module has the timer, the hooks, the log lines and the swap of the
+actor object. Log lines name types, never an exception's text, which may quote a secret.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from huahuo.eventstore.ambient import Ambient
 _log = structlog.get_logger("actors")
 
 type GiveUpHook = Callable[[LoopRef[Any], str], None]
-"""Called with an actor that is stopped for good, and why: "KeyError, 6 failures in 60 s"."""
+"""Called with an actor that is stopped for good and the reason: "KeyError, 6 failures in 60 s"."""
 
 
 class Lifecycle(Protocol):
-    """What the supervisor needs of the runtime."""
+    """The part of the runtime that the supervisor uses."""
 
     loop: asyncio.AbstractEventLoop
     ambient: Ambient
@@ -37,24 +37,24 @@ class Lifecycle(Protocol):
         ...
 
     def suspend(self, inbox: Inbox, retry: Envelope[Any] | None) -> None:
-        """Give an actor's inbox no turn; `retry` goes back to its front."""
+        """Give an actor's inbox no turns. `retry` goes back to its front."""
         ...
 
     def begin(self, inbox: Inbox) -> None:
-        """Let the inbox's actor start and then handle what waits."""
+        """Start the inbox's actor, and then let it handle waiting messages."""
         ...
 
     def fail(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException) -> None:
-        """Bring a failure before the supervisor."""
+        """Hand a failure to the supervisor."""
         ...
 
     def dead_letter(self, actor: str, envelope: Envelope[Any], why: str) -> None:
-        """Answer or count a message that nobody will handle."""
+        """Answer or count a message that will not be handled."""
         ...
 
 
 class Supervisor:
-    """One for each runtime; every method runs on its loop."""
+    """Each runtime has one. All methods run on its loop."""
 
     def __init__(self, world: Lifecycle, on_give_up: GiveUpHook | None) -> None:
         self._world = world
@@ -77,10 +77,10 @@ class Supervisor:
                 assert_never(policy)
 
     async def restart_now(self, inbox: Inbox) -> None:
-        """Swap the actor object because somebody asked for it; not a failure."""
+        """Swap the actor object on request. This is not a failure."""
         actor = cast("LoopActor", inbox.actor)
         timer, inbox.extras.timer = inbox.extras.timer, None
-        if timer is not None:  # it has failed already, and its hook has run
+        if timer is not None:  # the actor has failed already, and its hook has run
             timer.cancel()
         elif (trouble := await _hook(actor.on_stop)) is not None:
             _log_hook(actor, trouble)
@@ -119,9 +119,9 @@ class Supervisor:
     def _second_chance(
         self, policy: Restart, actor: LoopActor, envelope: Envelope[Any]
     ) -> Envelope[Any] | None:
-        """The message to handle again after the restart, if it deserves that."""
+        """The message to handle again after the restart; None if there is none."""
         if isinstance(envelope, Control) or envelope.reply_to is not None:
-            return None  # ours, or its sender knows
+            return None  # the runtime's own message, or an ask whose sender was told
         if policy.redeliver and not isinstance(envelope, Redelivered):
             return Redelivered(envelope.message)
         self._world.dead_letter(type(actor).__name__, envelope, "poison")
@@ -143,7 +143,7 @@ class Supervisor:
             self._world.begin(inbox)
 
     async def _end(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException, reason: Reason) -> None:
-        """As pykka ends an actor after an exception: log, unregister, on_failure."""
+        """End an actor after an exception as pykka does: log, unregister, on_failure."""
         actor = cast("LoopActor", inbox.actor)
         actor._handle_failure(type(error), error, error.__traceback__)  # noqa: SLF001  pykka's own
         if (trouble := await self._on_failure(actor, envelope, error)) is not None:
@@ -153,7 +153,7 @@ class Supervisor:
     async def _on_failure(
         self, actor: LoopActor, envelope: Envelope[Any], error: BaseException
     ) -> BaseException | None:
-        """Run the actor's hook; pykka has none for an actor that could not start."""
+        """Run the actor's hook. As in pykka, an actor that could not start has none."""
         if isinstance(envelope, Control) and envelope.message is Order.START:
             return None
         return await _hook(lambda: actor.on_failure(type(error), error, error.__traceback__))
@@ -174,7 +174,7 @@ class Supervisor:
 
 
 async def _hook(hook: Callable[[], object]) -> BaseException | None:
-    """Call a hook of user code, sync or async, and return what it raises."""
+    """Call a hook of user code, sync or async, and return the exception that it raises."""
     try:
         pending = hook()
         if iscoroutine(pending):

@@ -1,4 +1,4 @@
-"""Who may connect, and how fast a wrong token may be tried again. Pure.
+"""Limits per client address: connections, requests, and retries of a wrong token. Pure.
 
 An IPv4 address or an IPv6 /64 counts as one client. A limit of 0 means none.
 """
@@ -30,7 +30,7 @@ type _Address = IPv4Address | IPv6Address
 
 
 class Entry(Enum):
-    """How a new connection from an address is received (PROTOCOL 6)."""
+    """The door's answer to a new connection from an address (PROTOCOL 6)."""
 
     ADMITTED = "admitted"
     OVER = "over"  # upgrade, then goaway and 4504; still counted until `leave`
@@ -43,13 +43,13 @@ class Door(Protocol):
     def address(self, peer: str, forwarded_for: Sequence[str]) -> str:
         """The key under which a client counts: an IPv4 address or an IPv6 /64.
 
-        `peer` is the socket's IP; `forwarded_for` the values of X-Forwarded-For, believed only from
-        trusted proxies.
+        `peer` is the socket's IP. `forwarded_for` holds the values of X-Forwarded-For, which only trusted
+        proxies may set.
         """
         ...
 
     def peer_address(self, peer: str) -> str:
-        """The key of a socket whose request is not read yet; "" for one of a trusted proxy."""
+        """The key of a socket whose request is not read yet; "" if the peer is a trusted proxy."""
         ...
 
     def enter(self, address: str) -> Entry:
@@ -61,12 +61,12 @@ class Door(Protocol):
         ...
 
     def auth_failed(self, address: str, now_s: float) -> float:
-        """A failed authentication: seconds to hold the answer back (0 for the first four a minute)."""
+        """Note a failed authentication; returns the seconds to delay the answer (0 for four a minute)."""
         ...
 
 
 class ConnectionLimit:
-    """Counts connections per key. Its memory is the keys with a live connection."""
+    """Counts connections per key. It keeps only keys with a live connection."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -76,11 +76,11 @@ class ConnectionLimit:
         return len(self._counts)
 
     def count(self, key: str) -> int:
-        """How many of `key` were counted in and not out."""
+        """The number of live connections of `key`."""
         return self._counts.get(key, 0)
 
     def enter(self, key: str) -> Entry:
-        """Count one in, unless it is refused: from twice the limit on."""
+        """Count a connection in, unless it is refused: from twice the limit on."""
         count = self._counts.get(key, 0)
         if 0 < 2 * self._limit <= count:
             return Entry.REFUSED
@@ -88,7 +88,7 @@ class ConnectionLimit:
         return Entry.OVER if 0 < self._limit <= count else Entry.ADMITTED
 
     def leave(self, key: str) -> None:
-        """Count one out."""
+        """Count a connection out."""
         count = self._counts.get(key, 0)
         if count > 1:
             self._counts[key] = count - 1
@@ -97,9 +97,9 @@ class ConnectionLimit:
 
 
 class RequestLimit:
-    """`per_s` requests a second of one key, at most four times that at once; 0 means no limit.
+    """Allows each key `per_s` requests a second, in bursts of at most four times that; 0 means no limit.
 
-    It remembers the `keys_max` keys that asked last.
+    It remembers the last `keys_max` keys.
     """
 
     def __init__(self, per_s: int, keys_max: int = _THROTTLED_ADDRESSES_MAX) -> None:
@@ -112,7 +112,7 @@ class RequestLimit:
         return len(self._buckets)
 
     def take(self, key: str, now_s: float) -> float:
-        """Count a request in; else the seconds until one would be."""
+        """Count a request and return 0, or return the seconds until one is allowed."""
         if self._per_s <= 0:
             return 0.0
         bucket = self._buckets.get(key)
@@ -129,9 +129,9 @@ class RequestLimit:
 
 
 class FailureThrottle:
-    """How long the answer to a failed authentication is held back: from the fifth in a minute, 1 to 10 s.
+    """Delays the answer to a failed authentication by 1 to 10 s, from the fifth failure in a minute on.
 
-    It remembers the addresses that failed last, `addresses_max` of them.
+    It remembers the last `addresses_max` addresses that failed.
     """
 
     def __init__(self, addresses_max: int = _THROTTLED_ADDRESSES_MAX) -> None:
@@ -142,7 +142,7 @@ class FailureThrottle:
         return len(self._failures)
 
     def failed(self, address: str, now_s: float) -> float:
-        """Note a failure; the seconds to wait before it is answered."""
+        """Note a failure; returns the seconds to wait before it is answered."""
         times = self._failures.setdefault(address, deque(maxlen=_FAILURES_KEPT))
         self._failures.move_to_end(address)
         if len(self._failures) > self._addresses_max:
@@ -157,7 +157,7 @@ class FailureThrottle:
 class AddressDoor:
     """Implements `huahuo.transport.access.door.Door`.
 
-    `trusted_proxies` are addresses or networks (`10.0.0.0/8`) whose X-Forwarded-For is believed.
+    `trusted_proxies` are addresses or networks (`10.0.0.0/8`) whose X-Forwarded-For counts.
 
     Raises:
         ValueError: a trusted proxy is no address and no network.
@@ -171,7 +171,7 @@ class AddressDoor:
         self._trusted = tuple(ip_network(proxy, strict=False) for proxy in trusted_proxies)
 
     def address(self, peer: str, forwarded_for: Sequence[str]) -> str:
-        """The key under which a client counts: the right-most address that no trusted proxy has."""
+        """The key under which a client counts: the right-most address that is not a trusted proxy's."""
         if not self._trusted:
             return _peer_key(peer)
         nearest = _parsed(peer)
@@ -181,7 +181,7 @@ class AddressDoor:
             if not self._trusts(nearest):
                 break
             further = _parsed(hop)
-            if further is None:  # not an address: what stands left of it is nobody's word
+            if further is None:  # not an address: no trusted proxy vouches for the values to the left
                 break
             nearest = further
         return _key(nearest)
@@ -211,13 +211,13 @@ class AddressDoor:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `AddressDoor.address` gave this key to a client on the same machine."""
+    """Whether `AddressDoor.address` gives this key to clients on the same machine."""
     return address == _LOOPBACK_6 or address.startswith("127.")
 
 
 @lru_cache(maxsize=_PEERS_KEPT)
 def _peer_key(peer: str) -> str:
-    """The key of a socket's own address; parsing one takes longer than the rest of the door."""
+    """The key of a socket's own address. Cached: parsing takes longer than all other work of the door."""
     address = _parsed(peer)
     return peer[:_NAME_CHARS_MAX] or "unknown" if address is None else _key(address)
 
@@ -232,7 +232,7 @@ def _hops_from_the_right(forwarded_for: Sequence[str]) -> list[str]:
 
 
 def _parsed(text: str) -> _Address | None:
-    """An address, also with a port (`1.2.3.4:80`, `[::1]:80`), a zone, or IPv4 mapped into IPv6."""
+    """The address in `text`, which may have a port (`1.2.3.4:80`, `[::1]:80`), a zone, or be IPv4 in IPv6."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,7 +1,7 @@
-"""Which browser pages may open a connection (PROTOCOL 3). Pure.
+"""The check of browser pages that open a connection (PROTOCOL 3). Pure.
 
-Nothing here keeps other programs out; tokens do. It keeps a page of another site from using a
-visitor's network position. A request without `Origin` does not come from a page.
+It keeps a page of another site from using its visitor's network position. Other programs can send any
+`Origin`; tokens keep them out. A request without `Origin` does not come from a page.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def origin_allowed(origins: Sequence[str], hosts: Sequence[str], allowed: Sequen
 def _hostname(url: str) -> str | None:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises where it is no number
+        _ = parts.port  # raises ValueError if it is not a number
     except ValueError:
         return None
     if parts.username is not None or parts.path or parts.query or parts.fragment:

@@ -1,10 +1,10 @@
-"""Who a client is, as the parts of the transport and the domains know it. Pure."""
+"""The user of a client, as the transport and the domains know it. Pure."""
 
 import msgspec
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who a verified token says you are. `groups` are the names without `group/`."""
+    """The user that a verified token names. `groups` are names without `group/`."""
 
     user_id: int
     username: str
@@ -13,5 +13,5 @@ class Principal(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """As written on events: `user/42`."""
+        """The user's name on events: `user/42`."""
         return f"user/{self.user_id}"

@@ -1,7 +1,7 @@
-"""Which tokens no longer hold: folded from the events of the stream `auth`.
+"""The revoked tokens, folded from the events of the stream `auth`.
 
-`Revocations` is the pure fold. `RevocationWatch` keeps it at the head of the log and tells who must
-lose its sockets; it hears of commits at once, and `catch_up` covers a signal that was missed.
+`Revocations` is the pure fold. `RevocationWatch` keeps it at the head of the log and reports new revocations,
+so that sockets can be closed. It is told of each commit; `catch_up` covers a missed signal.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class Revoked(msgspec.Struct, frozen=True):
     jti: str = ""
 
     def covers(self, user_id: int, jti: str, iat_ms: int | None) -> bool:
-        """Whether a token is ended by this revocation. One without `iat` cannot show it is later."""
+        """Whether this revocation ends a token. A token without `iat` cannot prove that it is newer."""
         if self.jti:
             return jti == self.jti
         return user_id == self.user_id and (iat_ms is None or iat_ms <= self.at_ms)
@@ -39,7 +39,7 @@ class _Body(msgspec.Struct):
 class Revocations:
     """All revocations so far: one moment per user, and the ids of single tokens.
 
-    Both grow only by an admin's deliberate act, so neither is forgotten.
+    Both grow only when an admin revokes, so they need no bound.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Revocations:
         self._tokens: set[str] = set()
 
     def apply(self, event: StoredEvent) -> Revoked | None:
-        """Fold one event of the stream `auth` in, and return the revocation it is."""
+        """Fold in one event of the stream `auth`; returns its revocation, if it is one."""
         if event.type != REVOKED:
             return None
         body = msgspec.json.decode(event.body, type=_Body)
@@ -88,11 +88,11 @@ class RevocationWatch:
 
     @property
     def behind(self) -> bool:
-        """Whether the log holds a revocation that is not folded in yet; costs no read."""
+        """Whether the log holds events that are not folded in yet. Needs no read."""
         return self._seq < self._log.head(AUTH_STREAM).seq
 
     async def catch_up(self) -> None:
-        """Read and fold what is missing."""
+        """Read and fold the missing events."""
         while self.behind:
             events = await self._log.read(AUTH_STREAM, self._seq, events_max=_PAGE_EVENTS)
             if not events:
@@ -101,7 +101,7 @@ class RevocationWatch:
 
     def _heard(self, events: Sequence[StoredEvent]) -> None:
         ours = [event for event in events if event.stream == AUTH_STREAM]
-        # With a hole before it (loading, or a missed signal) `catch_up` reads all of it in order.
+        # After a gap (while loading, or after a missed signal), `catch_up` reads all events in order.
         if ours and ours[0].seq <= self._seq + 1:
             self._fold(ours)
 

@@ -1,7 +1,7 @@
-"""Who may read which stream (PROTOCOL 2). Pure.
+"""The right to read a stream (PROTOCOL 2). Pure.
 
-Internal streams (`mailbox/…`, `auth`, `audit`) are read only through `log`. A name that stands for no
-stream is refused like one that is forbidden: the answer tells nobody what exists.
+Internal streams (`mailbox/…`, `auth`, `audit`) are read only through `log`. An impossible name is refused
+like a forbidden one, so that the answer does not reveal which streams exist.
 """
 
 import re

@@ -1,11 +1,11 @@
-"""Who you are: tokens verified and minted (PROTOCOL 3.1). Pure: the time comes in as an argument.
+"""Verifies and mints sign-in tokens (PROTOCOL 3.1). Pure: the time is an argument.
 
-The library checks the signature and nothing else. Algorithm, claims, times and revocations are
-checked here, by hand, against the server's own clock.
+The library checks only the signature. Algorithm, claims, times and revocations are checked here, against the
+server's own clock.
 
-After a restart thousands of tokens come within seconds, nearly all of one form: our own header and a
-signature that holds. For these the signature is compared here. Whatever differs in the least is left to
-the library, so that only tokens that it would accept are ever accepted sooner.
+After a restart, thousands of tokens come within seconds, nearly all of one form: our own header and a valid
+signature. The signature of such a token is compared here. Any other token is left to the library, so the
+short way never accepts a token that the library would refuse.
 """
 
 import binascii
@@ -28,7 +28,7 @@ GROUPS_MAX = 128
 NAME_CHARS_MAX = 256
 JTI_CHARS_MAX = 128
 ID_MAX = (1 << 53) - 1
-"""Ids beyond this would be rounded in a browser."""
+"""A browser rounds larger ids."""
 
 GROUP_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -37,11 +37,11 @@ _HEADERS = tuple(
     binascii.b2a_base64(header, newline=False).rstrip(b"=")
     for header in (b'{"alg":"HS256","typ":"JWT"}', b'{"typ":"JWT","alg":"HS256"}')
 )
-"""As most issuers write it; neither holds a `-` or `_`, so both alphabets of base64 agree."""
+"""The header as most issuers write it. It has no `-` or `_`, so it is the same in both base64 alphabets."""
 _BASE64 = bytes.maketrans(b"-_", b"+/")
 _BASE64_URL = bytes.maketrans(b"+/", b"-_")
 _EXP_MAX_S = 253_402_300_799  # 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write
-_IAT_SKEW_MS = 5_000  # an issuer's clock may run ahead by so much
+_IAT_SKEW_MS = 5_000  # an issuer's clock may be ahead by at most this
 
 _SAY = {
     AuthCode.TOKEN_EXPIRED: "认证令牌已过期，请获取新的令牌后重新连接",
@@ -65,10 +65,10 @@ _claims = msgspec.json.Decoder(_Claims)
 
 
 class Authenticator:
-    """Verifies and mints tokens with one secret; `previous` secrets still verify (a rotation).
+    """Verifies and mints tokens with one secret. `previous` secrets still verify, for a rotation.
 
     Raises:
-        ValueError: a secret is shorter than 32 bytes, or is no secret but a key pair's half.
+        ValueError: a secret is shorter than 32 bytes, or is half of a key pair.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Authenticator:
         return f"Authenticator({len(self._accepted)} secrets)"
 
     def verify(self, token: str, now_ms: int) -> Verified | AuthFailure:
-        """Say who a token stands for at this moment, or why it does not hold."""
+        """The user of a token that is valid now, or the reason why it is not."""
         claims = self._signed_claims(token)
         verified = claims if isinstance(claims, str) else _checked(claims, now_ms)
         if isinstance(verified, str):
@@ -114,7 +114,7 @@ class Authenticator:
     def mint(self, principal: Principal, *, now_ms: int, ttl_s: float, jti: str) -> str:
         """A token for `principal`, good for `ttl_s` seconds.
 
-        `iat` has milliseconds, so that a token minted right after a revocation is a later one.
+        `iat` has milliseconds, so that a token minted right after a revocation is newer than it.
         """
         now_s = now_ms / 1000
         claims: dict[str, object] = {
@@ -129,7 +129,7 @@ class Authenticator:
         return self._jws.encode(msgspec.json.encode(claims), self._secret, algorithm=_ALGORITHM)
 
     def _signed_claims(self, token: str) -> _Claims | str:
-        """The claims under a signature of ours, or why there are none.
+        """The claims of a token that one of our secrets signed, or the reason why there are none.
 
         Headers that name keys (kid, jku, x5u) are not read.
         """
@@ -141,7 +141,7 @@ class Authenticator:
         for secret in self._accepted:
             try:
                 whole = self._jws.decode_complete(token, secret, algorithms=[_ALGORITHM])
-                # We know no critical extension, so a token that relies on one is not for us.
+                # We know no critical extension, so such a token must be refused (RFC 7515, 4.1.11).
                 if "crit" in whole["header"]:
                     return "it relies on a critical extension"
                 return _decoded(whole["payload"])
@@ -152,7 +152,7 @@ class Authenticator:
         return "its signature fits no secret of this service: does the issuer use the same secret?"
 
     def _usual_payload(self, token: bytes) -> bytes | None:
-        """The payload of a token of the usual form whose signature holds; None: the library shall judge."""
+        """The payload of a token of the usual form with a valid signature. None: the library must decide."""
         signed, _, signature = token.rpartition(b".")
         header, _, payload = signed.partition(b".")
         if header not in _HEADERS:
@@ -188,7 +188,7 @@ def _decoded(payload: bytes) -> _Claims | str:
 
 
 def _checked(claims: _Claims, now_ms: int) -> Verified | str:
-    """What the claims say, if each is within its bounds and the token has begun to hold; else why not."""
+    """The verified token, if every claim is within its bounds and `nbf` has passed; else the fault."""
     exp_ms = _ms(claims.exp)
     iat_ms = None if claims.iat is None else _ms(claims.iat)
     nbf_ms = 0 if claims.nbf is None else _ms(claims.nbf)
@@ -217,7 +217,7 @@ def _checked(claims: _Claims, now_ms: int) -> Verified | str:
 
 
 def _ms(seconds: float) -> int | None:
-    """A JWT's NumericDate in milliseconds, None where it names no moment."""
+    """A JWT's NumericDate in milliseconds; None if it is not a valid moment."""
     if not math.isfinite(seconds) or not 0 <= seconds <= _EXP_MAX_S:
         return None
     return round(seconds * 1000)

@@ -1,4 +1,4 @@
-"""What a sign-in token turns out to be: verified, or refused with a code. Pure types."""
+"""The result of checking a sign-in token: verified, or refused with a code. Pure types."""
 
 from typing import Protocol
 
@@ -8,9 +8,9 @@ from huahuo.transport.access.principal import Principal
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """A token that holds: who, until when (ms since 1970), and what a revocation matches.
+    """A valid token: its user, its expiry (ms since 1970), and the claims that revocations match.
 
-    `jti` is "" and `iat_ms` None where the token has none.
+    `jti` is "" and `iat_ms` is None if the token has none.
     """
 
     principal: Principal
@@ -20,7 +20,7 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 class AuthFailure(msgspec.Struct, frozen=True):
-    """A token that does not hold. `code`: `token_expired`, `token_invalid` or `token_revoked`.
+    """An invalid token. `code`: `token_expired`, `token_invalid` or `token_revoked`.
 
     `reason` is for the operator's log; the client is told the code only.
     """
@@ -31,8 +31,8 @@ class AuthFailure(msgspec.Struct, frozen=True):
 
 
 class Verifier(Protocol):
-    """Tells what a token is worth now. Pure and synchronous."""
+    """Checks tokens. Pure and synchronous."""
 
     def verify(self, token: str, now_ms: int) -> Verified | AuthFailure:
-        """Never raises, whatever `token` is."""
+        """Check `token`. Never raises, whatever it is."""
         ...

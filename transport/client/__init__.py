@@ -1,7 +1,7 @@
 """The Python client: one connection that resumes by itself, and streams to iterate over.
 
-Exports: `Client` (`client`), what it hands out (`model`), stores for cursors (`cursors`). Everything else is
-its own machinery; the session is pure.
+Exports: `Client` (`client`), the values that it hands out (`model`), stores for cursors (`cursors`). All
+other modules are internal; the session is pure.
 """
 
 from importlib import import_module
@@ -62,10 +62,10 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # a type checker takes the names from the imports above
+if not TYPE_CHECKING:  # type checkers use the imports above
 
     def __getattr__(name: str) -> object:
-        """Import what is exported when it is first used."""
+        """Import an exported name on first use."""
         home = _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

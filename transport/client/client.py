@@ -1,11 +1,11 @@
-"""The Python client: keeps one connection to a server alive and hands over what arrives, each event once.
+"""The Python client: keeps one connection to a server alive and hands over each event once.
 
 ```python
 async with Client("http://127.0.0.1:8765", token=token, client="worker-1") as client:
     reply = await client.send("check_emails", email_ids=[17])
 ```
 
-See docs/python-client.md. The decisions are those of `client_session`; this is the shell with the socket.
+See docs/python-client.md. This is the shell with the socket; `session` makes the decisions.
 """
 
 import asyncio
@@ -52,23 +52,23 @@ type TokenSource = Callable[[], str | Awaitable[str]]
 
 
 class Client:
-    """A connection that returns by itself. Use it with `async with`; it does not wait to be online.
+    """A connection that reconnects automatically. Use it with `async with`, which does not wait to be online.
 
     Args:
-        url: see `client_socket.websocket_url`.
-        token: a JWT; when it has expired, the client stops.
-        get_token: gives a JWT, asked again when one is about to expire; plain or async.
-        client: the stable id of this installation, the space of its command ids: a second one with the same
-            id takes over. If not given, each `Client` makes one that lasts as long as the object: it covers
-            reconnects. Give one that your program keeps (a worker's name, a line in its own files) if a
-            command's id must also be known after your program was restarted.
-        cursors: where to keep what was processed; in memory if not given.
-        window: how many events may wait to be processed, over all streams.
-        backoff_s: first and longest delay before coming back, each with full jitter.
-        commands_max: how many commands may wait for an answer.
-        messages_per_s: the pace at which commands leave (the server's limit is 100); 0 = none.
-        open_timeout_s: how long connecting may take.
-        proxy: as in `websockets.connect`: True takes it from the environment.
+        url: see `socket.websocket_url`.
+        token: a JWT. When it has expired, the client stops.
+        get_token: a plain or async function that returns a JWT. Called again before a token expires.
+        client: the stable id of this installation. Command ids are unique within it, and a second connection
+            with the same id takes over. If not given, each `Client` object makes one, which survives
+            reconnects but not a restart of your program. If the server must recognise command ids after a
+            restart, give an id that your program keeps (a worker's name, a line in its own files).
+        cursors: the store for cursors; in memory if not given.
+        window: at most this many events wait to be processed, over all streams.
+        backoff_s: first and longest delay before a reconnect, each with full jitter.
+        commands_max: at most this many commands wait for an answer.
+        messages_per_s: the rate at which commands are sent (the server's limit is 100); 0 = no limit.
+        open_timeout_s: the time limit for connecting.
+        proxy: as in `websockets.connect`; True takes the proxy from the environment.
         compression: offer the compressed protocol first (not through a proxy).
     """
 
@@ -95,7 +95,7 @@ class Client:
         self.url = websocket_url(url)
         self.state: State = "offline"
         self.snapshots: dict[str, Snapshot] = {}
-        """The last snapshot that a consumer took, by stream."""
+        """The last snapshot handed to a consumer, by stream."""
         self._token = token
         self._get_token = get_token
         self._store: CursorStore = cursors or MemoryCursors()
@@ -114,7 +114,7 @@ class Client:
             messages_per_s=messages_per_s,
         )
         self._listeners: list[Callable[[Status], None]] = []
-        # weak: one that nobody iterates over any more must go (see Subscription.__del__)
+        # Weak, so that an abandoned subscription is collected (see Subscription.__del__).
         self._subscriptions: WeakValueDictionary[str, Subscription] = WeakValueDictionary()
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._reached: dict[int, asyncio.Future[None]] = {}
@@ -141,7 +141,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Say what was processed, close the connection and stop. Whoever still waits gets `ClientStopped`."""
+        """Send the last acks, close the connection and stop. Calls that still wait raise `ClientStopped`."""
         self._session.flush(self._loop.time())
         if self._socket is not None and self._session.phase == "online":
             with contextlib.suppress(ConnectionClosed, TimeoutError):
@@ -160,7 +160,7 @@ class Client:
         """Wait until the server has accepted the token.
 
         Raises:
-            ClientStopped: it never will.
+            ClientStopped: the client has stopped, so it never will be.
         """
         while self.state != "online":
             self._raise_if_stopped()
@@ -168,18 +168,18 @@ class Client:
             await self._changed.wait()
 
     async def wait_stopped(self) -> ClientStopped:
-        """Wait until the client has stopped for good; gives the reason."""
+        """Wait until the client has stopped for good; returns the reason."""
         while self._error is None:
             self._changed.clear()
             await self._changed.wait()
         return self._error
 
     def reconnect_now(self) -> None:
-        """Do not wait for the next attempt (the network came back, somebody pressed a button)."""
+        """Try to connect now, for example when the network is back or the user pressed a button."""
         self._hurry.set()
 
     def on_status(self, listener: Callable[[Status], None]) -> Callable[[], None]:
-        """Tell `listener` what happens to the connection; gives a function that ends that."""
+        """Call `listener` with each status of the connection; returns a function that ends this."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
@@ -191,14 +191,14 @@ class Client:
         """The events of a stream, one at a time.
 
         Args:
-            stream: its name; one consumer a stream.
-            after: where to begin; None: behind what the cursor store says was processed. A number
-                counts in the log `log`, or in the server's present one.
-            first: where to begin if the store knows nothing of this stream.
-            log: the log id that a number belongs to.
+            stream: its name. A stream has one consumer at a time.
+            after: where to begin; None: behind the cursor in the store. A number counts in the log `log`, or
+                in the server's present one.
+            first: where to begin if the store has no cursor for this stream.
+            log: the id of the log that a number in `after` belongs to.
 
         Raises:
-            StreamInUse: it has a consumer.
+            StreamInUse: the stream has a consumer.
             ClientStopped: the client has stopped.
         """
         return self._subscribe(Events(stream, self), after, first, log)
@@ -206,7 +206,7 @@ class Client:
     def batches(
         self, stream: str, after: After | None = None, *, first: After = "head", log: str = ""
     ) -> Batches:
-        """The same in whole runs, as they arrived: faster, and one transaction a run."""
+        """As `events`, in whole runs as they arrived: faster, and each run can be one transaction."""
         return self._subscribe(Batches(stream, self), after, first, log)
 
     def _subscribe[S: Subscription](self, subscription: S, after: After | None, first: After, log: str) -> S:
@@ -223,19 +223,19 @@ class Client:
         return subscription
 
     def take(self, stream: str) -> Item | None:
-        """See `client_subscription.Source`."""
+        """See `subscription.Source`."""
         item = self._session.take(stream)
         if isinstance(item, Snapshot):
             self.snapshots[stream] = item
         return item
 
     def processed(self, stream: str, era: int, seq: int) -> None:
-        """See `client_subscription.Source`."""
+        """See `subscription.Source`."""
         if self._session.processed(stream, era, seq, self._loop.time()):
             self._pump()
 
     def release(self, subscription: Subscription) -> None:
-        """See `client_subscription.Source`."""
+        """See `subscription.Source`."""
         if self._error is not None:
             return
         if self._subscriptions.get(subscription.stream) in {None, subscription}:
@@ -245,13 +245,13 @@ class Client:
             self._pump()
 
     async def wait_for(self, at: Mapping[str, Any] | None) -> None:
-        """Read your writes: wait until the place that a reply named in `at` has been processed.
+        """Read your writes: wait until the event that a reply names in `at` has been processed.
 
-        Where nobody consumes the stream, until it has arrived. None returns at once. Do not call it
-        inside the loop that consumes that very stream.
+        If the stream has no consumer, wait until the event has arrived. None returns at once. Do not call
+        this inside the loop that consumes the same stream.
 
         Raises:
-            NotSubscribed: the stream is not followed.
+            NotSubscribed: the client does not follow the stream.
             LogReplaced: the server's log was replaced.
             StreamDenied: the stream may not be read any more.
             ClientStopped: the client has stopped.
@@ -271,10 +271,10 @@ class Client:
     # -- commands -------------------------------------------------------------------------------
 
     async def send(self, action: str, /, **fields: Any) -> dict[str, Any]:
-        """Send a command (or query) and wait for its reply, over as many connections as it takes.
+        """Send a command (or query) and wait for its reply, across reconnects.
 
-        It is executed once. Put `asyncio.timeout` around it for a deadline: a command that was given
-        up is not sent again, but may have been executed.
+        A command is executed once. For a deadline, use `asyncio.timeout`: after that the command is not sent
+        again, but it may have been executed.
 
         Raises:
             CommandError: the server refused it.
@@ -286,7 +286,7 @@ class Client:
     async def request(
         self, action: str, fields: Mapping[str, Any], *, command_id: str | None = None
     ) -> dict[str, Any]:
-        """As `send`; with the id of an earlier attempt in `command_id`, its answer comes back."""
+        """As `send`. With the id of an earlier attempt in `command_id`, it returns that attempt's answer."""
         self._raise_if_stopped()
         command_id = self._session.command(action, dict(fields), command_id)
         future: asyncio.Future[dict[str, Any]] = self._loop.create_future()
@@ -299,7 +299,7 @@ class Client:
             self._replies.pop(command_id, None)
 
     def pages(self, action: str, /, **fields: Any) -> AsyncIterator[dict[str, Any]]:
-        """The replies of a query that answers page by page, see `client_subscription.pages`."""
+        """The replies of a query that answers page by page; see `subscription.pages`."""
         return pages(self.request, action, fields)
 
     # -- the connection -------------------------------------------------------------------------
@@ -344,7 +344,7 @@ class Client:
             await close_socket(socket)
 
     async def _converse(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
-        """Until the connection ends; gives code and reason."""
+        """Use one connection until it ends; returns the close code and reason."""
         self._session.connected(token, self._loop.time())
         self._pump()
         writer = self._spawn(self._send_all(socket))
@@ -362,7 +362,7 @@ class Client:
             writer.cancel()
 
     async def _send_all(self, socket: ClientConnection) -> None:
-        with contextlib.suppress(ConnectionClosed):  # the reader sees it too
+        with contextlib.suppress(ConnectionClosed):  # the reader raises it too
             while True:
                 await self._write.wait()
                 self._write.clear()
@@ -378,7 +378,7 @@ class Client:
         return cast("str", self._token)
 
     async def _renew_token(self, get_token: TokenSource) -> bool:
-        """Ask the application; whether the token is another one than before."""
+        """Get a token from the application. Returns whether it is a new one."""
         before, given = self._token, get_token()
         self._token = await given if isawaitable(given) else given
         return self._token != before
@@ -469,10 +469,10 @@ class Client:
         at = self._session.deadline()
         if at is None or self._error is not None:
             return
-        # not at once: the writer may be held up by a full socket, and then nothing can be done yet
+        # Not at once: while the writer waits for a full socket, the session can do nothing.
         at = max(at, self._loop.time() + TIMER_STEP_S)
         if self._timer is not None and self._timer.when() <= at:
-            return  # an earlier timer looks again
+            return  # an earlier timer will call `_arm` again
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(at, self._on_time)

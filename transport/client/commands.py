@@ -1,7 +1,7 @@
-"""The Python client's commands that wait for an answer, and the pace at which messages leave. Pure.
+"""The Python client's commands that wait for an answer, and the rate at which messages are sent. Pure.
 
-A command keeps its id until it is answered, over any number of connections; the server executes an
-id once (PROTOCOL 6). So everything here may be sent again without harm.
+A command keeps its id until it is answered, over any number of connections. The server executes an id once
+(PROTOCOL 6), so a command may safely be sent again.
 """
 
 import heapq
@@ -14,20 +14,20 @@ from huahuo.transport.client.wire import encode
 from huahuo.transport.protocol.parts import Assembly
 
 RETRIED_CODES = frozenset({"unavailable", "rate_limited"})
-"""Errors that are not the server's last word: the same id is sent again."""
+"""Passing errors: the command is sent again with the same id."""
 
 ATTEMPTS_MAX = 8
-"""How often a command is sent before such an error is given to the application."""
+"""A command is sent at most this often before such an error is handed to the application."""
 
 _ROUNDING = 1e-6
-"""So that what `next_at` names is really enough."""
+"""Tolerance in tokens, so that `take` succeeds at the time that `next_at` returned."""
 
 
 class Pace:
     """A token bucket: at most `per_s` messages a second, twice that in a burst. 0 = no limit.
 
-    The server drops clients that send faster than PROTOCOL 6 allows; after a reconnect a thousand
-    commands may be waiting.
+    After a reconnect, a thousand commands may wait, and the server closes the connection of a client that
+    exceeds the rate of PROTOCOL 6.
     """
 
     def __init__(self, per_s: float) -> None:
@@ -37,7 +37,7 @@ class Pace:
         self._at = 0.0
 
     def take(self, now: float) -> bool:
-        """Whether one more message may leave."""
+        """Take a token if there is one: whether one more message may be sent."""
         if not self._per_s:
             return True
         self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
@@ -48,12 +48,12 @@ class Pace:
         return True
 
     def next_at(self) -> float:
-        """When the next message may leave; a time that has passed: now."""
+        """The time from which the next message may be sent."""
         return self._at + (1 - self._left) / self._per_s if self._per_s else 0.0
 
 
 class _Command:
-    """Holds the whole message, passwords included: it has no repr of its own on purpose."""
+    """Holds the whole message, which may have passwords, so it deliberately has no repr of its own."""
 
     __slots__ = ("attempts", "text")
 
@@ -63,9 +63,9 @@ class _Command:
 
 
 class Commands:
-    """Commands by id, in the order in which they were given.
+    """Commands by id, oldest first.
 
-    `prefix` makes ids unique over restarts of the application; `limit` bounds how many wait.
+    `prefix` makes ids unique across restarts of the application. At most `limit` commands wait.
     """
 
     def __init__(self, prefix: str, limit: int, backoff: Callable[[int], float]) -> None:
@@ -85,17 +85,17 @@ class Commands:
         return command_id in self._waiting
 
     def new_id(self) -> str:
-        """An id that no other message of this client has had."""
+        """An id that no other message of this client has."""
         self._count += 1
         return f"{self._prefix}-{self._count}"
 
     def add(self, action: str, fields: dict[str, Any], command_id: str | None = None) -> str:
-        """Take a command in; it leaves with the next `due`.
+        """Add a command. `due` will return it.
 
         Raises:
-            QueueFull: too many wait already.
-            TypeError: a field holds what JSON cannot.
-            ValueError: a field is called `action` or `id`, or the id is waiting already.
+            QueueFull: too many commands wait already.
+            TypeError: a field holds a value that JSON cannot.
+            ValueError: a field is called `action` or `id`, or a command with this id waits already.
         """
         if len(self._waiting) >= self._limit:
             raise QueueFull(self._limit)
@@ -109,21 +109,21 @@ class Commands:
         return command_id
 
     def forget(self, command_id: str) -> None:
-        """Nobody waits for this answer any more; it is not sent (again)."""
+        """The caller gave the command up: do not send it (again)."""
         self._waiting.pop(command_id, None)
         self._assemblies.pop(command_id, None)
 
     def connection_lost(self) -> None:
-        """Nothing counts as sent any more."""
+        """The connection is lost: all waiting commands must be sent again."""
         self._unsent = deque(self._waiting)
         self._later.clear()
         self._assemblies.clear()
 
     def assembled(self, reply: dict[str, Any], size_bytes: int) -> dict[str, Any] | None:
-        """The reply that this message is or completes; None while parts are missing, or nobody waits.
+        """The reply that this message is, or completes. None: parts are missing, or the command was given up.
 
         Raises:
-            ProtocolViolation: a part is missing, or all together are too large.
+            ProtocolViolation: a part was left out, or all parts together are too large.
         """
         number, more = reply.pop("part", 1), reply.pop("more", False)
         if number == 1 and not more:
@@ -140,9 +140,9 @@ class Commands:
         return assembly.whole
 
     def answered(self, command_id: str, error_code: str, now: float, retry_s: float = 0.0) -> bool:
-        """Whether the answer is final (then the command is gone), or the command is sent again later.
+        """An answer came. True: it is final and the command is gone. False: the command is sent again later.
 
-        Not before `retry_s`, which the server said.
+        `retry_s`: the least delay, as the server asked.
         """
         command = self._waiting[command_id]
         if error_code in RETRIED_CODES and command.attempts < ATTEMPTS_MAX:
@@ -152,7 +152,7 @@ class Commands:
         return True
 
     def due(self, pace: Pace, now: float) -> list[str]:
-        """The messages that leave now."""
+        """The messages to send now."""
         while self._later and self._later[0][0] <= now:
             self._unsent.append(heapq.heappop(self._later)[1])
         messages: list[str] = []
@@ -167,7 +167,7 @@ class Commands:
         return messages
 
     def next_at(self, pace: Pace) -> float | None:
-        """When `due` has something again."""
+        """When `due` will return a message again; None: when a command is added."""
         if self._unsent:
             return pace.next_at()
         return self._later[0][0] if self._later else None

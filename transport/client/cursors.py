@@ -1,4 +1,4 @@
-"""Where the Python client keeps its cursors between runs of the application."""
+"""Stores that keep the Python client's cursors between runs of the application."""
 
 import contextlib
 import os
@@ -12,11 +12,11 @@ from huahuo.transport.client.model import Cursor
 
 
 class CursorStore(Protocol):
-    """Keeps what was processed. One store for one client id.
+    """Keeps the last processed seq of each stream. Each client id needs its own store.
 
-    `save` is called at most a few times a second, on the loop. A store that is behind (a crash between
-    processing and saving) makes events come again: an application that must not see one twice keeps
-    the cursor with its own state, in one transaction, and hands it in again (docs/python-client.md).
+    `save` is called at most a few times a second, on the loop. If the application crashes between processing
+    and saving, events come again. An application that must not process an event twice keeps the cursor in one
+    transaction with its own state, and passes it to the client (docs/python-client.md).
     """
 
     def load(self) -> Mapping[str, Cursor]:
@@ -24,12 +24,12 @@ class CursorStore(Protocol):
         ...
 
     def save(self, cursors: Mapping[str, Cursor]) -> None:
-        """Keep these; streams that are not named stay as they are."""
+        """Save these cursors. Cursors of other streams stay unchanged."""
         ...
 
 
 class MemoryCursors:
-    """Lives as long as the object."""
+    """Keeps cursors as long as the object lives."""
 
     def __init__(self) -> None:
         self._cursors: dict[str, Cursor] = {}
@@ -44,7 +44,7 @@ class MemoryCursors:
 
 
 class FileCursors:
-    """A JSON file, replaced whole so that a crash leaves the old one or the new one.
+    """A JSON file. It is replaced as a whole, so that a crash leaves either the old or the new file.
 
     Raises:
         msgspec.DecodeError: from `load`, if the file holds something else.

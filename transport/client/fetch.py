@@ -1,4 +1,4 @@
-"""One GET over asyncio, as much of HTTP as a small file of our own server needs: no redirects, no token."""
+"""One HTTP GET over asyncio, for small files of our own server: no redirects, no token."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -8,14 +8,14 @@ _OK = b"200"
 
 
 class Unreachable(Exception):  # noqa: N818  says what happened
-    """The file could not be had."""
+    """The file could not be fetched."""
 
 
 async def get(url: str, path: str, *, bytes_max: int, timeout_s: float) -> bytes:
-    """The file at `path` of the server that `url` (`ws://…`, `wss://…`) names.
+    """Fetch the file at `path` from the server of `url` (`ws://…`, `wss://…`).
 
     Raises:
-        Unreachable: it could not be had in time, or is larger than `bytes_max`.
+        Unreachable: the file did not come within `timeout_s`, or is larger than `bytes_max`.
     """
     parts = urlsplit(url)
     secure = parts.scheme == "wss"
@@ -40,7 +40,7 @@ async def get(url: str, path: str, *, bytes_max: int, timeout_s: float) -> bytes
 
 
 def _length(head: bytes, bytes_max: int) -> int:
-    """How long the body is. Raises Unreachable where it should not be read."""
+    """The length of the body. Raises Unreachable if the body must not be read."""
     status, *lines = head.split(b"\r\n")
     if status.split(b" ")[1:2] != [_OK]:
         raise Unreachable(f"the server answered {status[:40].decode('ascii', 'replace')}")

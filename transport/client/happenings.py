@@ -1,4 +1,4 @@
-"""What the Python client's session tells its shell, beside the statuses meant for listeners. Pure."""
+"""Messages from the Python client's session to its shell, besides the statuses for listeners. Pure."""
 
 from typing import Any
 
@@ -8,34 +8,34 @@ from huahuo.transport.client.model import CommandError, Cursor, Status
 
 
 class Replied(msgspec.Struct, frozen=True):
-    """The final answer to a command: the reply, or the error it was refused with."""
+    """The final answer to a command: its reply or its error."""
 
     id: str
     reply: dict[str, Any] | CommandError
 
 
 class Readable(msgspec.Struct, frozen=True):
-    """`take` has something for this stream's consumer."""
+    """`take` has an item for this stream's consumer."""
 
     stream: str
 
 
 class StreamEnded(msgspec.Struct, frozen=True):
-    """The stream's consumer gets nothing any more."""
+    """The stream's consumer gets no more items."""
 
     stream: str
     error: Exception
 
 
 class Reached(msgspec.Struct, frozen=True):
-    """An awaited place is reached (error None), or never will be."""
+    """An awaited place was reached (`error` None), or never will be."""
 
     token: int
     error: Exception | None = None
 
 
 class Processed(msgspec.Struct, frozen=True):
-    """What consumers have processed: for the cursor store."""
+    """The cursors of the consumers, for the cursor store."""
 
     cursors: dict[str, Cursor]
 

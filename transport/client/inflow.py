@@ -1,7 +1,7 @@
-"""How the Python client receives: text as it is, binary messages unpacked (PROTOCOL 7).
+"""Receives the Python client's messages and unpacks the binary ones (PROTOCOL 7).
 
-The dictionary that the server announced is fetched when the first message needs it, once for all
-connections. What does not unpack within its bounds ends the connection, and from the next one on the
+The dictionary that the server announced is fetched for the first message that needs it, once for all
+connections. If a message does not unpack within its bounds, the connection ends, and from the next one on the
 client offers the protocol without compression.
 """
 
@@ -26,7 +26,7 @@ _PATH = re.compile(r"/(?!/)[!-~]*")
 
 
 class Receiver:
-    """For one server, over any number of connections. `offered`: the subprotocols to offer."""
+    """Receives from one server, over any number of connections. `offered`: the subprotocols to offer."""
 
     def __init__(self, url: str, compression: bool, *, timeout_s: float) -> None:
         self.offered = [ZSTD_SUBPROTOCOL, SUBPROTOCOL] if compression else [SUBPROTOCOL]
@@ -35,11 +35,11 @@ class Receiver:
         self._known: dict[int, Decompressor] = {}
 
     async def receive(self, socket: ClientConnection, place: DictionaryPlace | None) -> str | bytes:
-        """The next message; `place` says with which dictionary binary ones are made.
+        """The next message. `place`: the dictionary of binary messages.
 
         Raises:
-            ConnectionClosed: there is none any more.
-            ProtocolViolation: it is not what was agreed upon.
+            ConnectionClosed: the connection ended.
+            ProtocolViolation: the message does not unpack, or compression was not agreed upon.
         """
         raw = await socket.recv()
         if isinstance(raw, str):

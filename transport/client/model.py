@@ -1,15 +1,15 @@
-"""What the Python client hands to an application: events, states, statuses and errors. Pure data.
+"""Values that the Python client hands to an application: events, states, statuses, errors. Pure data.
 
 ```
 ClientError
-├── ClientStopped        the client will not come back by itself; `code` and `reason` say why
+├── ClientStopped        the client will not reconnect; `code` and `reason` say why
 ├── CommandError         the server refused a command; `code` is one of PROTOCOL 6
 ├── QueueFull            too many commands wait for an answer
 ├── StreamDenied         the stream may not be read (any more)
 ├── StreamInUse          the stream has a consumer already
-├── NotSubscribed        nobody follows the stream that was to be waited for
+├── NotSubscribed        the client does not follow the stream to wait for
 ├── LogReplaced          the log was replaced: the awaited event may never come
-└── ProtocolViolation    the server broke PROTOCOL; the connection is given up
+└── ProtocolViolation    the server broke PROTOCOL; the client closes the connection
 ```
 """
 
@@ -19,17 +19,17 @@ from typing import Any, Literal
 import msgspec
 
 type After = int | Literal["head", "start", "snapshot"]
-"""Where to begin: behind a seq, at the head, at the oldest event, or with the state of now."""
+"""Where to begin: behind a seq, at the head, at the oldest event, or with a snapshot of now."""
 
 
 class ClientError(Exception):
-    """Base of everything the client raises on purpose."""
+    """Base of all errors that the client raises on purpose."""
 
 
 class ClientStopped(ClientError):  # noqa: N818  says what happened
     """The client stopped for good.
 
-    `code` is the close code of PROTOCOL 10, or 0 where the application stopped it.
+    `code` is the close code of PROTOCOL 10, or 0 if the application stopped the client.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -41,7 +41,7 @@ class ClientStopped(ClientError):  # noqa: N818  says what happened
 
 
 class CommandError(ClientError):
-    """The server answered with `error`. `retry_s`: when it says that trying again is worth it."""
+    """The server answered with `error`. `retry_s`: seconds after which the server suggests a retry."""
 
     def __init__(self, code: str, message: str, details: str = "", retry_s: float | None = None) -> None:
         super().__init__(f"{code}: {message}" + (f" ({details})" if details else ""))
@@ -52,7 +52,7 @@ class CommandError(ClientError):
 
 
 class QueueFull(ClientError):  # noqa: N818  says what happened
-    """`limit` commands wait for an answer already."""
+    """`limit` commands already wait for an answer."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} commands wait for an answer already")
@@ -68,42 +68,42 @@ class _StreamError(ClientError):
 
 
 class StreamDenied(_StreamError):  # noqa: N818  says what happened
-    """The user may not read this stream, or not any more."""
+    """The user may not, or no longer, read this stream."""
 
     text = "may not be read"
 
 
 class StreamInUse(_StreamError):  # noqa: N818  says what happened
-    """One consumer a stream; close the other first."""
+    """A stream has one consumer at a time: close the other one first."""
 
     text = "has a consumer already"
 
 
 class NotSubscribed(_StreamError):  # noqa: N818  says what happened
-    """Nothing of this stream arrives here."""
+    """The client does not follow this stream."""
 
     text = "is not followed on this connection"
 
 
 class LogReplaced(_StreamError):  # noqa: N818  says what happened
-    """The server's log was replaced; numbers from before mean nothing in it."""
+    """The server's log was replaced, so earlier seqs have no meaning in it."""
 
     text = "continues in another log"
 
 
 class ProtocolViolation(ClientError):  # noqa: N818  says what happened
-    """The server sent what PROTOCOL does not allow."""
+    """The server sent a message that PROTOCOL does not allow."""
 
 
 type Check = tuple[int, str]
-"""A seq with the check that the server gave for it: a digest of the log up to that event."""
+"""A seq with its check from the server: a digest of the log up to that event."""
 
 
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A place in a stream: the last seq that was processed, in the log with this id.
+    """A place in a stream: the last processed seq, in the log with this id.
 
-    `check` is the last one heard on the way there. The server compares it when the client comes back, and
-    answers `reset` where the events before this place are not the ones that were processed.
+    `check` is the last one received at or before this seq. The server compares it when the client comes back,
+    and answers `reset` if the events up to it are not the ones that the client processed.
     """
 
     log: str
@@ -114,9 +114,9 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One event: `data` is the JSON object as sent, `type` and `timestamp` included.
 
-    Two types are not from the log. `snapshot`: `data["state"]` replaces whatever the application
-    knew, it is the state after event `seq`; `data["outcome"]` says why (`gap`, `reset`,
-    `snapshot`). `skipped`: the events up to `seq`, from `data["first"]`, no longer exist.
+    Two types are not from the log. `snapshot`: `data["state"]` is the state after event `seq` and replaces
+    all that the application knew; `data["outcome"]` is the reason (`gap`, `reset`, `snapshot`). `skipped`:
+    the events from `data["first"]` to `seq` no longer exist.
     """
 
     stream: str
@@ -124,7 +124,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     type: str
     data: dict[str, Any]
     log: str = ""
-    """The id of the log that `seq` belongs to: `Cursor(event.log, event.seq)` goes on behind this event."""
+    """The id of the log of `seq`. `Cursor(event.log, event.seq)` continues after this event."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -150,7 +150,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The state after event `last`; replaces what was known. `outcome`: why it was sent."""
+    """The state after event `last`; it replaces all earlier state. `outcome`: why it was sent."""
 
     stream: str
     last: int
@@ -184,11 +184,11 @@ type State = Literal["connecting", "online", "offline", "stopped"]
 
 
 class Connecting(msgspec.Struct, frozen=True):
-    """An attempt to connect begins."""
+    """The client begins an attempt to connect."""
 
 
 class Online(msgspec.Struct, frozen=True):
-    """Authenticated. `user` is the server's view of the token."""
+    """The connection is authenticated. `user` is the user of the token, as the server sees it."""
 
     log: str
     session: str
@@ -196,7 +196,7 @@ class Online(msgspec.Struct, frozen=True):
 
 
 class Offline(msgspec.Struct, frozen=True):
-    """The connection is gone (`code` None: lost without a word); the next attempt is in `retry_s`."""
+    """The connection is gone (`code` None: without a close). The next attempt is in `retry_s` seconds."""
 
     code: int | None
     reason: str
@@ -204,13 +204,13 @@ class Offline(msgspec.Struct, frozen=True):
 
 
 class Stopped(msgspec.Struct, frozen=True):
-    """The client will not come back by itself."""
+    """The client stopped and will not reconnect."""
 
     error: ClientStopped
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Where the server put this connection in a stream (PROTOCOL 3.1)."""
+    """The place that the server gave this connection in a stream (PROTOCOL 3.1)."""
 
     stream: str
     outcome: str
@@ -226,7 +226,7 @@ class Live(msgspec.Struct, frozen=True):
 
 
 class Lag(msgspec.Struct, frozen=True):
-    """The server waits for acks and is `behind` events behind the head."""
+    """The server waits for acks. The connection is `behind` events behind the head."""
 
     stream: str
     behind: int
@@ -239,14 +239,14 @@ class TokenExpiring(msgspec.Struct, frozen=True):
 
 
 class Goaway(msgspec.Struct, frozen=True):
-    """The server announces that it is about to close with `code`."""
+    """The server announces that it will close with `code`."""
 
     code: int
     reason: str
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something went wrong that the client goes on from: for logs."""
+    """A fault that did not stop the client, to be logged."""
 
     code: str
     message: str
@@ -255,4 +255,4 @@ class Problem(msgspec.Struct, frozen=True):
 type Status = (
     Connecting | Online | Offline | Stopped | Outcome | Live | Lag | TokenExpiring | Goaway | Problem
 )
-"""What a status listener is told."""
+"""The statuses that a listener gets."""

@@ -1,4 +1,4 @@
-"""Whether and when the Python client comes back after a connection ended (PROTOCOL 10). Pure."""
+"""Whether and when the Python client reconnects after a connection ended (PROTOCOL 10). Pure."""
 
 from collections.abc import Callable
 
@@ -7,14 +7,14 @@ import msgspec
 from huahuo.transport.protocol.codes import AUTH_CLOSES, CLOSES, AuthCode, CloseCode, Rule, rule_of
 
 STABLE_S = 5.0
-"""A connection that lived this long puts the back-off to its start again."""
+"""A connection that lasted this long resets the back-off."""
 
 SLOWLY_S = 30.0
-"""The least delay where PROTOCOL says "slowly"."""
+"""The least delay for codes of the rule `reconnect_slowly`."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What follows: an attempt in `delay_s`, with a new token or the old, or the end (`stop`)."""
+    """The decision: an attempt in `delay_s`, with a new token or the old one, or the end (`stop`)."""
 
     stop: bool
     code: int
@@ -24,11 +24,11 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Retry:
-    """Full-jitter back-off: anything from 0 to `first_s` · 2ⁿ, at most `max_s`.
+    """Full-jitter back-off: a random delay from 0 to `first_s` · 2ⁿ, at most `max_s`.
 
     Args:
-        chance: numbers in [0, 1).
-        renewable: whether a new token can be had; without one an expired token is the end.
+        chance: returns random numbers in [0, 1).
+        renewable: whether a new token can be got. If not, the client stops when its token expires.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Retry:
         self._online_at: float | None = None
 
     def delay_s(self, attempt: int) -> float:
-        """How long to wait before attempt number `attempt` + 1."""
+        """The delay before attempt number `attempt` + 1."""
         return self._chance() * min(self._max_s, self._first_s * 2.0 ** min(attempt, 30))
 
     def online(self, now: float) -> None:
@@ -57,9 +57,9 @@ class Retry:
     def closed(
         self, code: int | None, now: float, retry_s: tuple[float, float] | None, failure: str
     ) -> Verdict:
-        """The verdict on a connection that ended with `code` (None: lost, or never made).
+        """The decision after a connection ended with `code` (None: lost, or never made).
 
-        `retry_s` is the span that the server asked for, `failure` the code of a refused authentication.
+        `retry_s` is the range that the server asked for, `failure` the code of a refused authentication.
         """
         if failure in set(AuthCode):
             code = AUTH_CLOSES[AuthCode(failure)]

@@ -1,11 +1,11 @@
 """The Python client's half of PROTOCOL as a machine without socket, clock or chance. Pure.
 
-The shell (`huahuo.transport.client.client`) calls in with what happened and the time, then
+The shell (`huahuo.transport.client.client`) calls a method for each happening, with the time. After that it
 
-* must send what `outgoing` returns,
+* must send the messages that `outgoing` returns,
 * must call `tick` when `deadline` has come,
-* must give the connection up when `dead` is true,
-* takes what is meant for the application from `drain`.
+* must close the connection when `dead` is true,
+* takes the happenings for the application from `drain`.
 
 ```
             connected              authentication_result            closed, to return
@@ -67,11 +67,11 @@ from huahuo.transport.protocol.codes import NOT_RECORDED
 
 ACK_AFTER_S = 0.25
 SAVE_EVERY_S = 0.25
-"""The cursor store is not written more often than this, however fast events flow."""
+"""The least time between two writes of the cursor store, however fast events come."""
 ANSWER_WITHIN_S = 10.0
-"""How long a heartbeat may stay unanswered, and a goaway without its close."""
+"""The time limit for the answer to a heartbeat, and for the close after a `goaway`."""
 AUTHENTICATED_WITHIN_S = 20.0
-"""The server may hold the answer back for 10 s after failed attempts (PROTOCOL 3.1)."""
+"""The time limit for authentication. The server may delay the answer by 10 s (PROTOCOL 3.1)."""
 
 
 type Phase = Literal["away", "authenticating", "online", "stopped"]
@@ -82,11 +82,11 @@ class ClientSession:
 
     Args:
         client: the stable id of this installation (PROTOCOL 3.1).
-        window: how many events may wait to be processed.
-        command_prefix: makes command ids unique over restarts of this installation.
-        retry: decides whether and when to come back.
-        commands_max: how many commands may wait for an answer.
-        messages_per_s: the pace at which messages leave; 0 = no limit.
+        window: at most this many events wait to be processed.
+        command_prefix: makes command ids unique across restarts of this installation.
+        retry: decides whether and when to reconnect.
+        commands_max: at most this many commands wait for an answer.
+        messages_per_s: the rate at which messages are sent; 0 = no limit.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class ClientSession:
         self.phase: Phase = "away"
         self.window = window
         self.dead = False
-        self.needs_token = False  # the token that was used last is of no more use
+        self.needs_token = False  # the last token used is no longer valid
         self.retry = retry
-        self.dictionary: DictionaryPlace | None = None  # what binary messages are made with
+        self.dictionary: DictionaryPlace | None = None  # the dictionary of binary messages
         self._client = client
         self._streams: dict[str, Following] = {}
         self._commands = Commands(command_prefix, commands_max, retry.delay_s)
@@ -119,7 +119,7 @@ class ClientSession:
         self._ack_at: float | None = None
         self._save_at: float | None = None
         self._saved_at = 0.0
-        self._silence_s = 15.0  # after so much of it the server is asked whether it is there
+        self._silence_s = 15.0  # after this much silence, a heartbeat is sent to the server
         self._heard_at = 0.0
         self._dead_at: float | None = None
         self._goaway: GoawayFrame | None = None
@@ -128,7 +128,7 @@ class ClientSession:
     # -- the connection's life ------------------------------------------------------------------
 
     def connected(self, token: str, now: float) -> None:
-        """A socket is open: authenticate, and go on from where the consumers stand."""
+        """A socket is open: authenticate, and resume at the consumers' positions."""
         self.phase, self.dead = "authenticating", False
         self._heard_at, self._dead_at = now, now + AUTHENTICATED_WITHIN_S
         self._goaway = self._failure = None
@@ -154,20 +154,20 @@ class ClientSession:
         ]
 
     def authenticate_again(self, token: str) -> None:
-        """Refresh the token in place; what is subscribed stays as it is."""
+        """Refresh the token in place. Subscriptions stay unchanged."""
         if self.phase == "online":
             self._urgent.append({"action": "authenticate", "token": token})
 
     def closed(self, code: int | None, reason: str, now: float) -> None:
-        """The socket is gone (or never came to be): decide whether and when to come back.
+        """The socket is gone or was never opened: decide whether and when to reconnect.
 
-        `code` is the close code as received, None for a connection that was lost or never made.
+        `code` is the received close code; None if the connection was lost or never made.
         """
         if self.phase == "stopped":
             return
         self.phase, self.dead, self._dead_at = "away", False, None
         self._urgent.clear()
-        # a goaway was seen for certain; the code of the close that followed may have been lost
+        # The goaway was received; the close code after it may have been lost.
         retry_s = self._goaway.retry_s if self._goaway else None
         if self._goaway is not None:
             code, reason = self._goaway.code, self._goaway.reason or reason
@@ -187,12 +187,12 @@ class ClientSession:
             self._happened.append(Offline(code, reason or verdict.why, verdict.delay_s))
 
     def flush(self, now: float) -> None:
-        """Say now what was processed: the application is about to leave."""
+        """Send the acks now, because the application is about to leave."""
         self._acknowledge(now)
         self._save()
 
     def stop(self, error: ClientStopped) -> None:
-        """For good: whoever waits gets `error`."""
+        """Stop for good. All waiting calls get `error`."""
         if self.phase == "stopped":
             return
         self.phase = "stopped"
@@ -202,7 +202,7 @@ class ClientSession:
     # -- what the shell must do -----------------------------------------------------------------
 
     def outgoing(self, now: float) -> list[str]:
-        """The messages that leave now, in order."""
+        """The messages to send now, in order."""
         if self._ack_at is not None and self._ack_at <= now:
             self._acknowledge(now)
         messages = [encode(message) for message in self._urgent]
@@ -218,7 +218,7 @@ class ClientSession:
         return messages
 
     def deadline(self) -> float | None:
-        """When `tick` (and then `outgoing`) must be called at the latest."""
+        """The latest time at which `tick` and then `outgoing` must be called."""
         times = [self._ack_at, self._save_at, self._dead_at]
         if self.phase == "online":
             times.append(self._commands.next_at(self._pace))
@@ -229,7 +229,7 @@ class ClientSession:
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:
-        """Time has passed."""
+        """Do what is due at `now`."""
         if self._ack_at is not None and self._ack_at <= now:
             self._acknowledge(now)
         if self._save_at is not None and self._save_at <= now:
@@ -242,17 +242,17 @@ class ClientSession:
             self._dead_at = now + ANSWER_WITHIN_S
 
     def drain(self) -> list[Happening]:
-        """What happened since the last call, oldest first."""
+        """The happenings since the last call, oldest first."""
         happened, self._happened = self._happened, []
         return happened
 
     # -- the application's side -----------------------------------------------------------------
 
     def subscribe(self, name: str, start: After, cursor: Cursor | None, now: float) -> None:
-        """A consumer wants this stream, from `cursor` or else from `start`.
+        """Add a consumer of this stream, from `cursor`, or from `start` if there is none.
 
         Raises:
-            StreamInUse: it has one already.
+            StreamInUse: the stream has a consumer already.
         """
         known = self._streams.get(name)
         if known is not None and known.consumed:
@@ -262,7 +262,7 @@ class ClientSession:
             stream.retry_at = now
 
     def unsubscribe(self, name: str, now: float) -> None:
-        """The consumer is gone. The server's own choice (`user/<id>`, `system`) goes on, unread."""
+        """The consumer is gone. The server's own choice (`user/<id>`, `system`) stays subscribed, unread."""
         stream = self._streams.get(name)
         if stream is None:
             return
@@ -280,12 +280,12 @@ class ClientSession:
         self._happened += self._waiters.failed(name, NotSubscribed(name))
 
     def take(self, name: str) -> Item | None:
-        """The next item for the stream's consumer, None if there is none now."""
+        """The next item for the stream's consumer; None if there is none now."""
         stream = self._streams.get(name)
         return stream.take() if stream is not None else None
 
     def processed(self, name: str, era: int, seq: int, now: float) -> bool:
-        """The consumer is done with everything up to `seq`; whether `deadline` came nearer."""
+        """The consumer has processed all events up to `seq`. Returns whether `deadline` is now earlier."""
         stream = self._streams.get(name)
         if stream is None or stream.era != era or seq <= stream.processed:
             return False
@@ -295,18 +295,18 @@ class ClientSession:
         return self._ack_soon(now)
 
     def command(self, action: str, fields: dict[str, Any], command_id: str | None = None) -> str:
-        """Take a command in; gives its id. See `Commands.add` for what is raised."""
+        """Add a command; returns its id. Raises as `Commands.add`."""
         return self._commands.add(action, fields, command_id)
 
     def forget(self, command_id: str) -> None:
-        """Nobody waits for the answer any more."""
+        """The caller gave the command up."""
         self._commands.forget(command_id)
 
     def wait_for(self, name: str, seq: int) -> int:
-        """Ask for `Reached` when event `seq` was processed (or arrived, where nobody consumes).
+        """Ask for `Reached` when event `seq` was processed (or arrived, if the stream has no consumer).
 
         Raises:
-            NotSubscribed: the stream is not followed.
+            NotSubscribed: the client does not follow the stream.
         """
         stream = self._streams.get(name)
         if stream is None:
@@ -316,16 +316,16 @@ class ClientSession:
         return token
 
     def stop_waiting(self, token: int) -> None:
-        """Nobody waits for that place any more."""
+        """The caller of `wait_for` gave up."""
         self._waiters.forget(token)
 
     # -- what arrives ---------------------------------------------------------------------------
 
     def received(self, raw: str | bytes, now: float) -> None:
-        """One message of the server.
+        """Handle one message of the server.
 
         Raises:
-            ProtocolViolation: it breaks PROTOCOL; give the connection up.
+            ProtocolViolation: it breaks PROTOCOL; close the connection.
         """
         try:
             message = parse(raw)
@@ -361,7 +361,7 @@ class ClientSession:
                 stream = self._streams.get(name)
                 if stream is not None and stream.active:
                     if stream.live(message):
-                        self._ack_soon(now)  # the check is stored with the place
+                        self._ack_soon(now)  # the check is stored with the cursor
                     self._happened.append(Live(name, seq))
             case LagFrame(stream=name, behind=behind):
                 self._happened.append(Lag(name, behind))
@@ -387,7 +387,7 @@ class ClientSession:
             case SkippedFrame():
                 contiguous = stream.skipped(frame)
             case SnapshotFrame():
-                contiguous, before = True, -1  # also a state after event 0 is news
+                contiguous, before = True, -1  # a state after event 0 counts as progress too
                 if not stream.snapshot(self._log, frame, size_bytes):
                     return
         if not contiguous:
@@ -407,7 +407,7 @@ class ClientSession:
         if not result.success:
             self._failure, self._dead_at = result, now + ANSWER_WITHIN_S
             return
-        if self.phase == "online":  # a refreshed token: positions stay as they are
+        if self.phase == "online":  # a refreshed token changes no position
             return
         self.dictionary = result.dictionary
         self.phase, self._dead_at = "online", None
@@ -438,7 +438,7 @@ class ClientSession:
             self._happened += self._waiters.failed(stream.name, LogReplaced(stream.name))
         if not stream.expects:
             self._happened += self._waiters.reached(stream.name, stream.processed)
-            self._ack_soon(now)  # the place itself is worth keeping: a later run goes on behind it
+            self._ack_soon(now)  # store the place: a later run resumes behind it
 
     def _replied(self, message: dict[str, Any], now: float) -> None:
         command_id = message.get("id")

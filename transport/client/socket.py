@@ -10,7 +10,7 @@ from websockets.typing import Subprotocol
 SUBPROTOCOL = "huahuo.v1"
 ZSTD_SUBPROTOCOL = "huahuo.v1.zstd"
 MESSAGE_BYTES_MAX = 17 * 1024 * 1024
-"""Snapshots may have 16 MiB (PROTOCOL 4)."""
+"""Above the 16 MiB of a snapshot (PROTOCOL 4)."""
 CLOSE_WITHIN_S = 2.0
 
 
@@ -31,7 +31,7 @@ def websocket_url(url: str) -> str:
 
 class _Connect(connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """Never follow: the token is for the server that was named."""
+        """Never follow a redirect: the token is only for the server of the URL."""
         return exc
 
 
@@ -45,7 +45,7 @@ async def open_socket(
     """Connect once, offering these subprotocols.
 
     Raises:
-        OSError, TimeoutError, WebSocketException: it did not work.
+        OSError, TimeoutError, WebSocketException: the connection failed.
     """
     return await _Connect(
         url,
@@ -60,7 +60,7 @@ async def open_socket(
 
 
 async def close_socket(socket: ClientConnection) -> None:
-    """A peer that does not read cannot hold it."""
+    """Close with a deadline, so that a peer that does not read cannot delay it."""
     try:
         async with asyncio.timeout(CLOSE_WITHIN_S):
             await socket.close()

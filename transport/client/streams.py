@@ -1,14 +1,14 @@
-"""Where the Python client stands in one stream: order, repeats, gaps, what waits for its consumer. Pure.
+"""The Python client's position in one stream: order, repeats, gaps, and the buffer for its consumer. Pure.
 
-Four positions, each at most the next: `processed` (the consumer came back for more) ≤ `cursor`
-(handed to the consumer) ≤ `received` (in the buffer) ≤ the server's. A new connection goes on from
-`cursor` and the buffer is emptied, so that it never holds more than a window.
+There are four positions, each at most the next: `processed` (the consumer asked for the next item) ≤ `cursor`
+(handed to the consumer) ≤ `received` (in the buffer) ≤ the server's. A new connection resumes at `cursor` and
+the buffer is emptied, so it never holds more than a window.
 
-An `era` is a stretch of numbers that fit together. A snapshot begins a new one; what a consumer
-says about an older era is no longer of interest.
+An `era` is a range of seqs of one history. A snapshot begins a new era. Reports of a consumer about an older
+era are ignored.
 
-A check that the server gives belongs to a seq of the current era. It becomes part of `cursor` when that
-gets there, never before: with a cursor of an older era it would vouch for events that were replaced.
+A check from the server belongs to a seq of the current era. It becomes part of `cursor` only when `cursor`
+reaches that seq: with a cursor of an older era, it would vouch for events that were replaced.
 """
 
 from collections import deque
@@ -35,11 +35,11 @@ from huahuo.transport.client.wire import (
 from huahuo.transport.protocol.parts import Assembly
 
 BY_SNAPSHOT = frozenset({"gap", "reset", "snapshot"})
-"""Outcomes after which nothing counts before a snapshot."""
+"""Outcomes after which all events are ignored until a snapshot."""
 
 
 class Following:
-    """One stream. `consumed`: an application reads it; otherwise events only move the position."""
+    """One stream. `consumed`: the application reads it. Otherwise events only move the position."""
 
     __slots__ = (
         "acked",
@@ -69,21 +69,21 @@ class Following:
         self.consumed = consumed
         self.buffer: deque[Item] = deque()
         self.buffered = 0  # events in the buffer
-        self.checks: list[tuple[int, Check]] = []  # with their eras; `cursor` is not there yet
+        self.checks: list[tuple[int, Check]] = []  # with their eras; `cursor` has not reached them
         self.era = 0
         self.log = cursor.log if cursor else ""
         self.received = cursor.seq if cursor else 0
-        self.processed = cursor.seq if cursor else -1  # -1: nothing yet, not even a beginning
+        self.processed = cursor.seq if cursor else -1  # -1: no position yet
         self.acked = -1
         self.saved = -1
-        self.active = False  # the server has said where this connection stands
+        self.active = False  # the server has placed this connection
         self.assembly = Assembly()  # of a state that comes in parts
-        self.expects = ""  # the outcome whose snapshot must come first
+        self.expects = ""  # the outcome whose snapshot must come next
         self.asked = ""  # the id of the `subscribe` that waits for its answer
         self.retry_at: float | None = None  # when to send `subscribe` (again)
 
     def connection_lost(self) -> None:
-        """What the server knew of this stream is gone; the buffer may still be consumed."""
+        """The subscription ended with the connection. The buffer may still be consumed."""
         self.active = False
         self.assembly = Assembly()
         self.expects = self.asked = ""
@@ -91,19 +91,19 @@ class Following:
         self.acked = -1
 
     def put_off(self, until: float) -> None:
-        """The server cannot serve this connection with it for now: ask again then."""
+        """The server refused the stream for now: subscribe again at `until`."""
         self.active = False
         self.expects = self.asked = ""
         self.retry_at = until
 
     def rewind(self) -> None:
-        """Forget what was received but not handed over: it is asked for again."""
+        """Empty the buffer; its events will be requested again."""
         self.buffer.clear()
         self.buffered = 0
         self.checks.clear()
 
     def place(self, log: str, place: StreamPlace | Subscribed) -> None:
-        """The server's word where this connection stands."""
+        """The server has placed this connection."""
         self.active, self.asked, self.retry_at = True, "", None
         self.assembly = Assembly()
         if place.outcome in BY_SNAPSHOT:
@@ -119,7 +119,7 @@ class Following:
         self._pass_by()
 
     def events(self, frame: EventsFrame) -> bool:
-        """Take a run in; False if events are missing before it."""
+        """Add a run. False: events are missing before it."""
         if not self.active or self.expects:
             return True
         if frame.seq > self.received + 1:
@@ -135,7 +135,7 @@ class Following:
         return True
 
     def skipped(self, frame: SkippedFrame) -> bool:
-        """Account for a compacted range; False if events are missing before it."""
+        """Add a compacted range. False: events are missing before it."""
         if not self.active or self.expects or frame.to <= self.received:
             return True
         if frame.seq > self.received + 1:
@@ -147,10 +147,10 @@ class Following:
         return True
 
     def snapshot(self, log: str, frame: SnapshotFrame, size_bytes: int) -> bool:
-        """Take a state in, or a part of one, that replaces everything; whether it is complete and of use.
+        """Add a state that replaces everything, or a part of it. True: it is complete and was wanted.
 
         Raises:
-            ProtocolViolation: a part is missing, or all together are too large.
+            ProtocolViolation: a part is missing, or all parts together are too large.
         """
         if not self.active or (not self.expects and frame.seq <= self.received):
             return False
@@ -173,7 +173,7 @@ class Following:
         return True
 
     def take(self) -> Item | None:
-        """Hand the next item to the consumer: a later connection goes on behind it."""
+        """Hand the next item to the consumer. A later connection resumes behind it."""
         if not self.buffer:
             return None
         item = self.buffer.popleft()
@@ -184,7 +184,7 @@ class Following:
         return item
 
     def live(self, frame: LiveFrame) -> bool:
-        """The server gave a check for a place; whether `cursor` is there and has it now."""
+        """The server sent a check for a seq. True: `cursor` is at that seq and has the check now."""
         if not frame.check or not self.consumed or not self.active or self.expects:
             return False
         self.checks.append((self.era, (frame.seq, frame.check)))
@@ -195,11 +195,11 @@ class Following:
         if check is None or check == cursor.check:
             return False
         self.cursor = Cursor(cursor.log, cursor.seq, check)
-        self.saved = -1  # the place is stored, but without this check
+        self.saved = -1  # the cursor was saved without this check: save it again
         return True
 
     def _checked(self, era: int, seq: int) -> Check | None:
-        """The last check that belongs to `era` and to `seq` or before it; it and older ones are taken."""
+        """The last check of `era` at or before `seq`. It and older checks are removed from `checks`."""
         found: Check | None = None
         while self.checks and (self.checks[0][0] < era or self.checks[0][1][0] <= seq):
             of_era, check = self.checks.pop(0)
@@ -208,7 +208,7 @@ class Following:
         return found
 
     def abandon(self) -> None:
-        """No consumer any more, but events still arrive: they count as processed."""
+        """The consumer is gone, but events still arrive: they count as processed."""
         self.consumed = False
         self.buffer.clear()
         self.buffered = 0
@@ -217,15 +217,15 @@ class Following:
     def _pass_by(self) -> None:
         if not self.consumed:
             self.processed = self.received
-            self.cursor = Cursor(self.log, self.received)  # no later connection goes on from it
+            self.cursor = Cursor(self.log, self.received)  # no later connection resumes at it
 
     @property
     def ackable(self) -> bool:
-        """Whether `processed` is news that this connection may be told."""
+        """Whether `processed` has moved and may be acked on this connection."""
         return self.active and not self.expects and self.processed > max(self.acked, 0)
 
     def ask(self, subscribe_id: str, log: str) -> dict[str, Any]:
-        """The `subscribe` that brings this connection to where the consumer stands."""
+        """The `subscribe` message for the consumer's position."""
         self.rewind()
         self.active, self.expects, self.retry_at = False, "", None
         self.asked = subscribe_id

@@ -1,4 +1,4 @@
-"""What an application iterates over: the events of one stream, acknowledged as it comes back for more."""
+"""The iterators over one stream. An event is acknowledged when the application asks for the next one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -12,11 +12,11 @@ class Source(Protocol):
     """The part of the client that a subscription uses."""
 
     def take(self, stream: str) -> Item | None:
-        """The next item, None if there is none now."""
+        """The next item; None if there is none now."""
         ...
 
     def processed(self, stream: str, era: int, seq: int) -> None:
-        """The consumer is done with everything up to `seq`."""
+        """The consumer has processed all events up to `seq`."""
         ...
 
     def release(self, subscription: "Subscription") -> None:
@@ -27,8 +27,8 @@ class Source(Protocol):
 class Subscription:
     """One consumer of one stream. Close it (`async with`, or `close()`) when you stop reading.
 
-    An item counts as processed, and is acknowledged, when the consumer asks for the next one or
-    leaves in good order; one whose processing raised is sent again to the next subscription.
+    An item counts as processed, and is acknowledged, when the consumer asks for the next one or leaves
+    without an exception. If processing raised, the item is sent again to the next subscription.
     """
 
     def __init__(self, stream: str, source: Source) -> None:
@@ -38,18 +38,18 @@ class Subscription:
         self._placed: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._error: Exception | None = None
         self._closed = False
-        self._unfinished: tuple[int, int] | None = None  # era and seq of what the consumer works on
+        self._unfinished: tuple[int, int] | None = None  # era and seq of the item that the consumer works on
 
     async def ready(self) -> Outcome:
-        """Wait until the server has said where this subscription stands.
+        """Wait until the server has placed this subscription; returns the outcome.
 
         Raises:
-            ClientError: why it never will.
+            ClientError: it never will; the error is the reason.
         """
         return await asyncio.shield(self._placed)
 
     def close(self) -> None:
-        """Stop reading. What was not asked past stays unprocessed."""
+        """Stop reading. The item that the consumer works on stays unprocessed."""
         if not self._closed:
             self._closed = True
             self._placed.cancel()
@@ -67,7 +67,7 @@ class Subscription:
         self.close()
 
     def __del__(self) -> None:
-        # a `break` out of `async for` without closing must not hold the window of the others
+        # A `break` out of `async for` without `close` must not use up the window of other streams.
         self.close()
 
     async def _next_item(self) -> Item:
@@ -90,20 +90,20 @@ class Subscription:
     # -- called by the client -------------------------------------------------------------------
 
     def wake(self) -> None:
-        """There is something to take."""
+        """There is an item to take."""
         self._readable.set()
 
     def placed(self, outcome: Outcome) -> None:
-        """The server has said where it stands."""
+        """The server has placed this subscription."""
         if not self._placed.done():
             self._placed.set_result(outcome)
 
     def failed(self, error: Exception) -> None:
-        """Nothing will come any more; what is in the buffer still may be read."""
+        """No more items will come. Items in the buffer may still be read."""
         self._error = error
         if not self._placed.done():
             self._placed.set_exception(error)
-            self._placed.exception()  # seen: whoever awaits `ready` gets it nevertheless
+            self._placed.exception()  # marks it as retrieved; `ready` still raises it
         self._readable.set()
 
 
@@ -121,7 +121,7 @@ class Batches(Subscription):
 
 
 class Events(Subscription):
-    """Single events, `snapshot` and `skipped` among them (see `Event`)."""
+    """Single events, including `snapshot` and `skipped` (see `Event`)."""
 
     _item: Iterator[Event] = iter(())
     _era = 0
@@ -153,7 +153,7 @@ async def pages(
     ```
 
     Raises:
-        CommandError, QueueFull, ClientStopped: as `send`. The pages handed over before stay good.
+        CommandError, QueueFull, ClientStopped: as `send`. Pages handed over before stay valid.
     """
     page = await request(action, fields)
     yield page

@@ -1,6 +1,6 @@
-"""The server's messages as the Python client reads them. Pure; called by `client_session` only.
+"""The server's messages as the Python client reads them. Pure; called only by `session`.
 
-Fields that the client does not use are left out, unknown ones are ignored: a newer server may add some.
+Fields that the client does not use are left out. Unknown fields are ignored: a newer server may add some.
 """
 
 from typing import Any
@@ -56,7 +56,7 @@ class Subscribed(_Message, frozen=True, tag="subscribed"):
 
 
 class Unsubscribed(_Message, frozen=True, tag="unsubscribed"):
-    """The answer to `unsubscribe`, or (with a reason) the end of a subscription; `retry_s`: for now."""
+    """The answer to `unsubscribe`, or (with `reason`) the end of a subscription; `retry_s`: only for now."""
 
     stream: str
     id: str = ""
@@ -101,20 +101,20 @@ class LiveFrame(_Message, frozen=True, tag="live"):
 
 
 class LagFrame(_Message, frozen=True, tag="lag"):
-    """Waiting for acks."""
+    """The server waits for acks."""
 
     stream: str
     behind: int
 
 
 class TokenExpiringFrame(_Message, frozen=True, tag="token_expiring"):
-    """Time for a new token."""
+    """The token expires soon."""
 
     in_s: float
 
 
 class GoawayFrame(_Message, frozen=True, tag="goaway"):
-    """The server is about to close."""
+    """The server will close the connection."""
 
     code: int
     reason: str = ""
@@ -122,7 +122,7 @@ class GoawayFrame(_Message, frozen=True, tag="goaway"):
 
 
 class HeartbeatFrame(_Message, frozen=True, tag="heartbeat"):
-    """The server asks whether anybody is there."""
+    """The server asks for an answer, to see that the client is alive."""
 
 
 type Known = (
@@ -144,7 +144,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 
 
 def parse(raw: str | bytes) -> Known | dict[str, Any]:
-    """A known message, or the JSON object as it is (replies and what this version does not know).
+    """A known message, or else the JSON object (replies, and messages that this version does not know).
 
     Raises:
         msgspec.DecodeError: not a JSON object, or a known type with a field of the wrong kind.
@@ -179,6 +179,6 @@ def encode(message: dict[str, Any]) -> str:
     """One message to the server.
 
     Raises:
-        TypeError: a field holds what JSON cannot.
+        TypeError: a field holds a value that JSON cannot.
     """
     return msgspec.json.encode(message).decode()

@@ -1,7 +1,7 @@
-"""What a domain registers with the transport, and what passes between the two.
+"""The interface between a domain and the transport: commands, queries and snapshots.
 
-The transport knows the protocol's own actions (authenticate, subscribe, ack, …). Everything else is
-a command or a query that a domain registers here with the type of its message and a handler.
+The transport handles the protocol's own actions (authenticate, subscribe, ack, …). A domain registers all
+other commands and queries here, each with the type of its message and a handler.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,8 +17,8 @@ from huahuo.transport.protocol.parts import Parted
 class Call[P](msgspec.Struct, frozen=True):
     """One command or query of an authenticated client, its fields decoded and checked.
 
-    `key` is set if the client gave an `id` (space: user and client, or user and session);
-    `command_id` is written on the events it causes: the client's id, or one made by the session.
+    `key` is set if the client gave an `id`, which is unique for the user and client (or session).
+    `command_id` is stored with the events that the call causes: the client's id, or one made by the session.
     """
 
     principal: Principal
@@ -33,8 +33,8 @@ class Call[P](msgspec.Struct, frozen=True):
 class Reply(msgspec.Struct, frozen=True):
     """The answer to a call: `body` is the JSON object with its `type`, without `id` and `at`.
 
-    `recorded`: the handler has kept it in the log together with its events, under `call.key`.
-    `parted`: that is the answer, which may be long, and `body` only says of which type it is (queries).
+    `recorded`: the handler has stored it in the log together with its events, under `call.key`.
+    `parted` (queries only): the real answer, which may be long; `body` then holds only its `type`.
     """
 
     body: bytes
@@ -45,7 +45,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 BUSY_RETRY_S: Final = 1.0
-"""When a client that was told `busy` may come back, where nothing better is known."""
+"""The default `retry_s` of a `busy` refusal."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Refusal(msgspec.Struct, frozen=True):
     message: str
     details: str = ""
     retry_s: float | None = None
-    """With `busy`: when trying again is worth it."""
+    """With `busy`: seconds after which a retry may succeed."""
 
 
 type Handler = Callable[[Call[Any]], Awaitable[Reply]]
@@ -66,10 +66,10 @@ type SnapshotOf = Callable[[str], Awaitable[tuple[int, bytes | Parted]]]
 
 
 class CommandSpec(msgspec.Struct, frozen=True):
-    """One registered action. `query`: executed again for a repeated id, never recorded.
+    """One registered action. `query`: it is executed again for a repeated id and never recorded.
 
-    `compressible`: its replies are worth compressing and may be. They hold nothing worth guessing
-    beside what a stranger wrote: who makes them be sent again and again would learn it from their length.
+    `compressible`: its replies may be compressed. Only for replies without secrets: when a secret is
+    compressed together with text that an attacker chose, the length reveals it (CRIME).
     """
 
     action: str
@@ -81,7 +81,7 @@ class CommandSpec(msgspec.Struct, frozen=True):
 
 
 class Registry:
-    """The places where a domain registers what it brings. Filled once, before the server starts."""
+    """The actions, snapshots and event types of the domains. Filled before the server starts."""
 
     def __init__(self) -> None:
         self.commands: dict[str, CommandSpec] = {}
@@ -95,11 +95,11 @@ class Registry:
         self.commands[spec.action] = spec
 
     def snapshot(self, kind: str, of: SnapshotOf) -> None:
-        """Register who knows the state of streams of one kind (`user`, `group`, `system`, `log`)."""
+        """Register the source of snapshots for streams of one kind (`user`, `group`, `system`, `log`)."""
         self.snapshots[kind] = of
 
     def events(self, *types: str) -> None:
-        """Name the domain's event types: `publish` refuses them."""
+        """Reserve the domain's event types: `publish` refuses them."""
         self.event_types.update(types)
 
 
@@ -107,7 +107,7 @@ class Commands(Protocol):
     """The part of the command gate that the connection uses."""
 
     async def execute(self, call: Call[Any], spec: CommandSpec) -> Reply:
-        """Answer a call: at most one effect for a command id, the same answer for a repeat."""
+        """Answer a call. A command id has at most one effect, and a repeat gets the same answer."""
         ...
 
 
@@ -122,7 +122,7 @@ def error_reply(refusal: Refusal) -> Reply:
 
 
 def json_reply(body: Mapping[str, object], at: tuple[str, int] | None = None) -> Reply:
-    """A reply that was not recorded, from a mapping with its `type`."""
+    """A reply that is not recorded, from a mapping that has a `type`."""
     return Reply(body=msgspec.json.encode(body), at=at)
 
 

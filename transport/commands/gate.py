@@ -1,8 +1,8 @@
 """The command gate: every command passes here, takes effect at most once, and gets one answer.
 
-While a command runs, a repeat of its id waits for it. After it ended, the log knows its answer: a
-handler that appends puts the record into its append, every other final answer is appended here.
-A caller that goes away never cancels a command.
+While a command runs, a repeat of its id waits for it. After the end, its answer is in the log: a handler that
+appends events adds the record to its append, and the gate appends every other final answer. If the caller
+goes away, its command is not cancelled.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from huahuo.transport.protocol.codes import ErrorCode, recordable
 RUNNING_MAX = 10_000
 
 type Observe = Callable[[str, str, float], None]
-"""Told of every answer: the action, `ok` or an error code or `duplicate`, and the seconds it took."""
+"""Called for every answer with the action, `ok`, an error code or `duplicate`, and the duration in s."""
 
 _log = structlog.get_logger(__name__)
 _CANCEL_TIMEOUT_S = 1.0
@@ -96,7 +96,7 @@ class Gate:
         return len(self._tasks) + self._queries
 
     async def execute(self, call: Call[Any], spec: CommandSpec) -> Reply:
-        """Answer a call: at most one effect for a command id, the same answer for a repeat."""
+        """See `api.Commands`."""
         started_s = self._ambient.monotonic_s()
         reply = await (self._query(call, spec) if spec.query else self._command(call, spec))
         if self._observe is not None:
@@ -104,16 +104,16 @@ class Gate:
         return reply
 
     async def record(self, call: Call[Any], reply: Reply) -> Reply:
-        """Keep an answer that was found before any handler ran (a field of the wrong type).
+        """Record an answer that was found without a handler (a field has the wrong type).
 
-        Returns what the client gets: `reply`, or the first answer if the id was used before.
+        Returns the answer for the client: `reply`, or the first answer if the id was used before.
         """
         if call.key in self._by_key:
             return reply
         return await self._guarded(call, self._kept(call, reply))
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until what runs has ended. What has not by then is cancelled, or left behind if it goes on."""
+        """Wait for running calls, then cancel them. A call that ignores the cancel is left behind."""
         tasks = set(self._tasks)
         if not tasks:
             return
@@ -143,7 +143,7 @@ class Gate:
             return await self._repeated(call, first)
         if self.running >= self._running_max:
             return error_reply(_BUSY)
-        # A task of its own: the connection that asked may vanish, the command goes on.
+        # Its own task, so that the command goes on if the connection vanishes.
         task = asyncio.create_task(
             self._guarded(call, self._executed(call, spec)), name=f"command {spec.action}"
         )
@@ -159,7 +159,7 @@ class Gate:
             self._by_key.pop(key, None)
 
     async def _repeated(self, call: Call[Any], first: _Running) -> Reply:
-        """The answer of the execution that is under way, marked as a repeat's if it is final."""
+        """The answer of the running execution, marked as a repeat if it is final."""
         if first.fingerprint != call.fingerprint:
             return error_reply(_MISMATCH)
         reply = await asyncio.shield(first.task)
@@ -173,7 +173,7 @@ class Gate:
         return await self._kept(call, reply)
 
     async def _kept(self, call: Call[Any], reply: Reply) -> Reply:
-        """The answer after it is in the log, where it belongs there and is not yet."""
+        """The answer, after it is in the log if it must be recorded and is not yet."""
         if call.key is None or reply.recorded or not recordable(_error_code(reply)):
             return reply
         at_stream, at_seq = reply.at or ("", 0)
@@ -189,7 +189,7 @@ class Gate:
         return from_record(appended.command) if isinstance(appended, Duplicate) else reply
 
     async def _guarded(self, call: Call[Any], work: Awaitable[Reply]) -> Reply:
-        """The answer of `work`, also where it failed. No exception's text gets out."""
+        """The answer of `work`, or an error if it raised. No exception text reaches the client."""
         try:
             return await work
         except CommandMismatch:
@@ -202,7 +202,7 @@ class Gate:
             return error_reply(_UNAVAILABLE)
         except (TimeoutError, Busy, InboxFull, QueueFull, Conflict):
             return error_reply(_BUSY)
-        except Exception:  # noqa: BLE001  the border: whatever a handler raises becomes `internal`
+        except Exception:  # noqa: BLE001  every exception of a handler becomes `internal`
             correlation_id = self._ambient.token(8)
             _log.exception(
                 "command_failed",

@@ -1,4 +1,4 @@
-"""What may be published, and what a revocation must name. Pure: a refusal or None."""
+"""The rules for published events and for revocations. Pure: each gives a refusal or None."""
 
 import math
 import re
@@ -13,12 +13,12 @@ SYSTEM_STREAM = "system"
 GROUP_PREFIX = "group/"
 NOTIFICATION = "system_notification"
 EVENT_BYTES_MAX = 256 << 10
-"""Fifty of them still fit into one snapshot of 16 MiB."""
+"""50 such events fit into one snapshot of 16 MiB."""
 
 LEVELS = ("info", "warning", "error")
 
 RESERVED_FIELDS = frozenset({"stream", "seq", "timestamp", "in", "type"})
-"""Fields that the log or the envelope gives."""
+"""Fields that the log or the envelope sets."""
 
 MESSAGE_TYPES = frozenset(
     {
@@ -48,7 +48,7 @@ MESSAGE_TYPES = frozenset(
         "warning",
     }
 )
-"""Types of the protocol's own messages: an event of such a type could pass for one in a classic client."""
+"""Types of the protocol's own messages. A classic client could not tell such an event from a message."""
 
 _TYPE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
@@ -77,7 +77,7 @@ def refuse_event(
 
 
 def refuse_revocation(fields: Mapping[str, Any]) -> Refusal | None:
-    """Why this names no user and no token to revoke, None if it does."""
+    """Why this does not name one user or one token to revoke, None if it does."""
     if set(fields) == {"user_id"}:
         user_id = fields["user_id"]
         if isinstance(user_id, int) and not isinstance(user_id, bool) and abs(user_id) <= ID_MAX:
@@ -92,7 +92,7 @@ def refuse_revocation(fields: Mapping[str, Any]) -> Refusal | None:
 
 
 def wrong_number(value: object) -> str | None:
-    """What no message may carry: a number that JSON cannot write or a browser would round. None: nothing.
+    """Why `value` may not be sent: a number that JSON cannot hold or a browser would round. None: it may.
 
     Raises:
         RecursionError: `value` is nested too deeply.

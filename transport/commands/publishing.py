@@ -1,7 +1,7 @@
-"""What admins and embedding applications say to everyone: `publish`, `notify`, `revoke`.
+"""Events from admins and embedding applications: `publish`, `notify`, `revoke`.
 
-One append per call: the event, and with a command id its record. The snapshots of the streams that
-are written here (`group/<name>`, `system`) are made here too.
+Each call is one append: the event, and the command's record if it has an id. The snapshots of the streams
+written here (`group/<name>`, `system`) are made here too.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,13 +35,13 @@ from huahuo.transport.protocol.codes import ErrorCode
 RECENT_EVENTS = 50
 
 _SNAPSHOT_BYTES_MAX = 15 << 20
-"""Below the 16 MiB that a snapshot may have; the oldest of the recent events give way."""
+"""Below the 16 MiB of a snapshot's bound. The oldest of the recent events are left out to keep it."""
 
 _SERVICE = "service"
 
 
 class PublishRefused(ValueError):  # noqa: N818  a refusal, for callers that do not speak the protocol
-    """What was to be published breaks a rule; nothing was written."""
+    """The event breaks a rule. It was not written."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(f"{refusal.message} ({refusal.details})" if refusal.details else refusal.message)
@@ -49,7 +49,7 @@ class PublishRefused(ValueError):  # noqa: N818  a refusal, for callers that do 
 
 
 class Publisher:
-    """Appends events that belong to no entity. `registry` names the types that are a domain's own."""
+    """Appends events that belong to no entity. `registry` knows the types reserved for domains."""
 
     def __init__(self, log: Log, ambient: Ambient, registry: Registry) -> None:
         self._log = log
@@ -72,7 +72,7 @@ class Publisher:
         fields: Mapping[str, Any],
         principal: str = _SERVICE,
     ) -> tuple[str, int, int]:
-        """Append one event to `system` or a group, and return its (stream, seq, position) once durable.
+        """Append one event to `system` or a group; returns its (stream, seq, position) once durable.
 
         Raises:
             PublishRefused: the stream, the type or a field is not allowed, or the event is too large.
@@ -99,14 +99,14 @@ class Publisher:
         return await self._alone(self._revocation(fields, now_ms), principal, now_ms)
 
     async def recent(self, stream: str) -> tuple[int, bytes]:
-        """The snapshot of a stream whose state is its newest events: (seq, `{"recent":[…]}`)."""
+        """The snapshot (seq, `{"recent":[…]}`) of a stream whose state is its newest events."""
         head = self._log.head(stream)
         seq = max(head.seq - RECENT_EVENTS, head.first - 1, 0)
         parts: list[bytes] = []
         while seq < head.seq:
             page = await self._log.read(stream, seq, events_max=head.seq - seq)
             page = [event for event in page if event.seq <= head.seq]
-            if not page:  # the rest was compacted away meanwhile
+            if not page:  # the other events were compacted away meanwhile
                 break
             place = b'{"stream":' + msgspec.json.encode(stream) + b',"seq":%d,'
             parts.extend(place % event.seq + event.body[1:] for event in page)
@@ -179,7 +179,7 @@ class Publisher:
 def _new(stream: str, type_: str, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
     try:
         body = json_bytes({"type": type_, "timestamp": rfc3339(now_ms), **fields})
-        # The encoder writes `null` for what JSON has no number for.
+        # The encoder writes `null` for NaN and infinities.
         wrong = wrong_number(msgspec.to_builtins(fields))
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无法表示为 JSON")) from None

@@ -1,6 +1,6 @@
-"""Close codes, error codes and what a client does about each: the one owner of "retry or give up".
+"""Close codes, error codes, and whether a client retries or gives up after each. The only owner of this.
 
-The browser client keeps a copy of this table (`table_json`); a test holds the two together.
+The browser client has a copy of this table; a test compares the copy with `table_json`.
 """
 
 from enum import IntEnum, StrEnum
@@ -12,17 +12,17 @@ class Rule(StrEnum):
     """What a client does after a close."""
 
     RECONNECT = "reconnect"
-    """Come back by itself, with full-jitter back-off of 0.5 to 20 s."""
+    """Reconnect automatically, with full-jitter back-off of 0.5 to 20 s."""
     RECONNECT_SLOWLY = "reconnect_slowly"
-    """Come back by itself, not before 30 s."""
+    """Reconnect automatically, after at least 30 s."""
     NEW_TOKEN = "new_token"  # noqa: S105  a rule's name
-    """Get a new token, then come back."""
+    """Get a new token, then reconnect."""
     STOP = "stop"
-    """Do not come back by itself: the user, or an operator, must act."""
+    """Do not reconnect automatically: the user, or an operator, must act."""
 
 
 class CloseCode(IntEnum):
-    """Every code that a connection of ours ends with (PROTOCOL 10; 1000 and 1013: PROTOCOL 8)."""
+    """All codes that a connection can end with (PROTOCOL 10; 1000 and 1013: PROTOCOL 8)."""
 
     NORMAL = 1000
     GOING_AWAY = 1001
@@ -56,7 +56,7 @@ class CloseFact(msgspec.Struct, frozen=True):
 
     @property
     def retry_s(self) -> tuple[float, float] | None:
-        """The span for `goaway`'s `retry_s`, None where coming back is not the answer."""
+        """The range for `goaway`'s `retry_s`; None if the client should not reconnect."""
         return _RETRY_S.get(self.rule)
 
 
@@ -107,7 +107,7 @@ _STOP_FROM = 4500
 
 
 def rule_of(code: int) -> Rule:
-    """What a client does after `code`, also one that newer servers may send: from 4500 on, stop."""
+    """What a client does after `code`. A code of a newer server means stop from 4500 on, else reconnect."""
     if code in CLOSES:
         return CLOSES[CloseCode(code)].rule
     return Rule.STOP if code >= _STOP_FROM else Rule.RECONNECT
@@ -146,7 +146,7 @@ AUTH_CLOSES: dict[AuthCode, CloseCode] = {
     AuthCode.TOKEN_INVALID: CloseCode.TOKEN_INVALID,
     AuthCode.TOKEN_REVOKED: CloseCode.REVOKED,
 }
-"""How a connection ends whose authentication failed."""
+"""The close code for each failed authentication."""
 
 NOT_RECORDED: frozenset[str] = frozenset(
     {
@@ -158,16 +158,16 @@ NOT_RECORDED: frozenset[str] = frozenset(
         ErrorCode.UNAUTHENTICATED,
     }
 )
-"""Errors after which the same command id may be tried again."""
+"""Passing errors: a command may be sent again with the same id after them."""
 
 
 def recordable(code: str) -> bool:
-    """Whether an error with this code is a command's final answer, kept for its repeats."""
+    """Whether an error with this code is final, so that it is kept as the answer to repeats."""
     return code not in NOT_RECORDED
 
 
 def table_json() -> bytes:
-    """The whole table as JSON, in a fixed order, to compare a client's copy with."""
+    """The whole table as JSON in a fixed order, for comparison with a client's copy."""
     return msgspec.json.encode(
         {
             "closes": [

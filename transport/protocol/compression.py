@@ -1,10 +1,15 @@
 """The compressed protocol's frames (PROTOCOL 7), server side: one compressor for all connections. Pure.
 
-A message is compressed once, however many connections it goes to. What may be compressed is decided
-where messages are made: runs of events, snapshots, and replies whose command says so. Never what
-belongs to no dictionary reader yet (the authentication), what holds the text of strangers beside
-something worth guessing and can be asked for again and again (mails, lists of mails), or what many
-users' text stands in (the stream `log`): the length of a compressed message tells of its content.
+A message is compressed once, however many connections it goes to. The code that makes a message decides
+whether it may be compressed: runs of events, snapshots, and replies whose command says so.
+
+The length of a compressed message reveals something of its content. So these are never compressed:
+
+* messages that can be requested again and again and hold a stranger's text together with a secret (mails,
+  lists of mails): see `CommandSpec.compressible`,
+* messages with the text of many users (the stream `log`).
+
+The authentication is not compressed because the client has no dictionary yet.
 """
 
 from typing import Final
@@ -13,18 +18,18 @@ from huahuo.eventstore.zstd.frames import Compressor, Dictionary
 from huahuo.transport.protocol.frames import binary_frame, text_frame
 
 LEVEL: Final = 3
-"""Higher ones save a tenth of the bytes in runs, and nothing in single events, at five times the cost."""
+"""Higher levels save 10 % of the bytes in runs and nothing in single events, at five times the cost."""
 COMPRESSED_BYTES_MAX: Final = 4 << 20
-"""Larger messages stay text: they would hold up the loop for everybody."""
+"""Larger messages stay text, because compressing them would delay all connections."""
 
 
 def dictionary_path(number: int) -> str:
-    """Where a dictionary is served."""
+    """The path at which a dictionary is served."""
     return f"/dictionary/{number}"
 
 
 class Compression:
-    """See the module. `before` and `after` count bytes of messages, once for each that was compressed."""
+    """See the module. `before` and `after`: total bytes before and after, each message counted once."""
 
     def __init__(self, dictionary: Dictionary | None) -> None:
         self._compressor = Compressor(dictionary, LEVEL)
@@ -33,18 +38,18 @@ class Compression:
         self.name = f"zstd/{dictionary.id if dictionary else 0}"
         """Frames of equal names are interchangeable."""
         self.announced: dict[str, object] | None = None
-        """`dictionary` of `authentication_result`; None: none is used."""
+        """The member `dictionary` of `authentication_result`. None: there is no dictionary."""
         if dictionary is not None:
             self.announced = {"id": dictionary.id, "url": dictionary_path(dictionary.id)}
         self.before = 0
         self.after = 0
 
     def frame(self, payload: bytes) -> bytes:
-        """`payload` as a binary WebSocket frame, or as text where compressing gains nothing."""
+        """`payload` as a binary WebSocket frame, or as text if compression does not shrink it."""
         return self._frame(payload, self._compressor)
 
     def frame_apart(self, payload: bytes) -> bytes:
-        """As `frame`, for another thread than the loop's; not for two at once."""
+        """As `frame`, for one other thread at a time."""
         if self._apart is None:
             self._apart = Compressor(self._dictionary, LEVEL)
         return self._frame(payload, self._apart)

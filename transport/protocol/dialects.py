@@ -1,4 +1,4 @@
-"""The dialects of PROTOCOL 3 and 8 as data, and which one a client's offer gets. Pure."""
+"""The dialects of PROTOCOL 3 and 8 as data, and the choice of one for a client's offer. Pure."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -13,12 +13,12 @@ _OURS = "huahuo."
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between the kinds of client.
+    """The differences between kinds of client.
 
-    `batched`: events travel as runs, with un-acked events bounded by the window; otherwise each
-    event is a message of its own and the write buffer is the window. `closes` translates codes that
-    this kind of client does not know. `silent_heartbeats` is how many heartbeats it may be silent.
-    `compressed`: messages may come as binary frames (`huahuo.transport.protocol.compression`).
+    `batched`: events are sent as runs, and the window bounds the un-acked events. Otherwise each event is its
+    own message, and the write buffer is the only bound. `closes` translates codes that this kind of client
+    does not know. `silent_heartbeats`: the client may be silent for this many heartbeats. `compressed`:
+    messages may be binary frames (`huahuo.transport.protocol.compression`).
     """
 
     name: str
@@ -49,18 +49,18 @@ DOCUMENT = Dialect(
 
 
 class Negotiated(msgspec.Struct, frozen=True):
-    """The subprotocol to answer with, and the dialect spoken (None: no version that we know)."""
+    """The subprotocol to answer with, and the dialect (None: the client offers no version known here)."""
 
     subprotocol: str | None
     dialect: Dialect | None
 
 
 def negotiate(offered: Sequence[str], *, compression: bool) -> Negotiated:
-    """Choose for a client's offer: the first that is spoken here. No `huahuo.*` in it: a classic client.
+    """Choose the first offered protocol that is spoken here. A client that offers no `huahuo.*` is classic.
 
     `compression`: whether the compressed protocol is spoken.
 
-    A version unknown here is echoed, since a browser that gets no subprotocol sees no close code.
+    An unknown version is echoed, because a browser that gets no subprotocol never sees the close code.
     """
     for name in offered:
         dialect = _SPOKEN.get(name)

@@ -1,7 +1,7 @@
 """Events as complete WebSocket frames, built once and shared by every connection. Pure.
 
-The stored JSON bytes are joined, never decoded or encoded again. A frame is a server's: FIN set,
-not masked, so it may be written to a transport as it is (RFC 6455, 5.2).
+The stored JSON bytes are joined, never decoded or encoded again. Frames are a server's (FIN set, not masked),
+so they can be written to a transport unchanged (RFC 6455, 5.2).
 """
 
 from collections import OrderedDict
@@ -47,7 +47,7 @@ def _frame(kind: int, payload: bytes) -> bytes:
 
 
 def events_message(stream: str, first: int, bodies: Sequence[bytes]) -> bytes:
-    """An `events` message of the events with these bodies, which begin at `first` of `stream`."""
+    """An `events` message with these bodies; the first event is number `first` of `stream`."""
     return _joined_message(stream, first, b",".join(bodies))
 
 
@@ -61,11 +61,11 @@ def _events_prefix(stream: str) -> bytes:
 
 
 _EVENTS_BYTES = len(b'9007199254740991,"events":[]}')
-"""At most so much of an `events` message is neither its prefix nor its events."""
+"""An `events` message has at most this many bytes besides its prefix and its events."""
 
 
 def spliced(body: bytes, tail: bytes) -> bytes:
-    """The JSON object `body` (never empty) with the members of `tail` (`"a":1,"b":2`) at its end."""
+    """The non-empty JSON object `body` with the members `tail` (`"a":1,"b":2`) added at its end."""
     return b"%b,%b}" % (body[:-1], tail)
 
 
@@ -81,7 +81,7 @@ class Framed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Framer(Protocol):
-    """Makes frames in another way than as text (`huahuo.transport.protocol.compression`)."""
+    """Makes other frames than text frames (`huahuo.transport.protocol.compression`)."""
 
     @property
     def name(self) -> str:
@@ -94,28 +94,28 @@ class Framer(Protocol):
 
 
 def kind_of(*, batch: bool, framer: Framer | None) -> str:
-    """Frames of one run that are of equal kinds are interchangeable."""
+    """The kind of a frame. Frames of the same run and kind are interchangeable."""
     return _SINGLE if not batch else _TEXT_RUN if framer is None else framer.name
 
 
 ENTRY_BYTES = 320
-"""What a kept frame takes beside its bytes. Frames of single events are shorter than that."""
+"""The memory of a cache entry besides its frame, in bytes. It exceeds the frame of a single event."""
 
 
 class FrameCache:
     """Frames of runs by (stream, first seq, events asked for, kind of frame), the oldest dropped first.
 
-    Everybody who stands at the same place gets the same bytes object, whether live or resuming.
+    All subscribers at the same position get the same bytes object, whether live or resuming.
     """
 
     def __init__(self, *, bytes_max: int, frame_bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._frame_bytes_max = frame_bytes_max
-        # Ordered: the first key of a plain dict is found by passing over all that were removed before it.
+        # An OrderedDict: finding the first key of a dict skips all keys that were removed before it.
         self._frames: OrderedDict[_Key, Framed] = OrderedDict()
         self.bytes = 0
         self.built = 0
-        """Frames built so far; what was asked for beyond that was shared."""
+        """Frames built so far. All other requests shared one of them."""
 
     def run(
         self,
@@ -126,14 +126,14 @@ class FrameCache:
         batch: bool,
         framer: Framer | None = None,
     ) -> Framed:
-        """The frame of `events` (at least one), which begin at `first` of `stream`.
+        """The frame of `events` (at least one); the first is number `first` of `stream`.
 
-        `batch`: one `events` message of at most the first events that fit into the frame limit (one
-        alone may exceed it), made into a frame by `framer`. Otherwise each event is a text message of
-        its own, all in one piece of bytes.
+        `batch`: one `events` message with the first events that fit into the frame limit, made into a frame
+        by `framer`. A single event may exceed the limit. Otherwise each event is a text message of its own,
+        and all are in one bytes object.
         """
         if stream == LOG_STREAM:
-            framer = None  # many users' text in one message: its length must not tell of it
+            framer = None  # many users' text in one message: its length must not reveal it
         key = (stream, first, len(events), kind_of(batch=batch, framer=framer))
         framed = self._frames.get(key)
         if framed is None:
@@ -150,7 +150,7 @@ class FrameCache:
         batch: bool,
         framer: Framer | None = None,
     ) -> Framed:
-        """As `run`, but not kept: nobody else will ask for it."""
+        """As `run`, but not kept in the cache: for a frame with only one receiver."""
         self.built += 1
         if not batch:
             return _singly(stream, first, events)
@@ -158,9 +158,9 @@ class FrameCache:
         return _batched(stream, first, events, self._frame_bytes_max, frame)
 
     def joined(self, stream: str, joined: Joined, *, framer: Framer | None = None) -> Framed | None:
-        """As `run` with `batch`, of bodies that are joined already. `stream` is not `log`.
+        """As `run` with `batch`, for bodies that are joined already. `stream` is not `log`.
 
-        None: they do not fit into the frame limit, and nobody knows where to cut.
+        None: the bodies exceed the frame limit, and joined bodies cannot be cut.
         """
         key = (stream, joined.first, joined.count, kind_of(batch=True, framer=framer))
         framed = self._frames.get(key)
@@ -211,6 +211,6 @@ def _singly(stream: str, first: int, events: Sequence[StoredEvent]) -> Framed:
 
 
 def _placed(event: StoredEvent) -> bytes:
-    """On `log`: the event with its place in its own stream."""
+    """An event on `log`, with its place in its own stream."""
     name = msgspec.json.encode(event.stream)
     return spliced(event.body, b'"in":{"stream":%b,"seq":%d}' % (name, event.seq))

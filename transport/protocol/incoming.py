@@ -1,8 +1,8 @@
-"""Client messages: bytes in, typed values or a typed refusal out (PROTOCOL 3, 6). Pure.
+"""The parser of client messages: bytes in, typed values or a typed refusal out (PROTOCOL 3, 6). Pure.
 
-Two steps, since nothing of a message but its action is looked at before authentication: `parse`
-makes a strict JSON object, `convert` makes its type. A refusal names the field and never repeats a
-value: what a client puts into the wrong field may be a password.
+It has two steps, because before authentication only a message's action is read: `parse` makes a strict JSON
+object, `convert` makes the typed value. A refusal names the field and never repeats its value: a client may
+put a password into the wrong field.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ from huahuo.transport.protocol.codes import ErrorCode
 ID_CHARS_MAX = 64
 STREAM_CHARS_MAX = 128
 INT_MAX = (1 << 53) - 1
-"""Beyond this a browser would round."""
+"""A browser rounds larger integers."""
 
 _INT_DIGITS_MAX = len(str(INT_MAX)) + 1  # with a sign
 
 type Name = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX)]
 type Seq = Annotated[int, msgspec.Meta(ge=0, le=INT_MAX)]
 type Check = tuple[Seq, Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]]
-"""A seq with its check. A text that no check can be is one that differs: a client whose store was damaged
-gets a `reset` and not the same refusal for ever."""
+"""A seq with its check. A malformed check counts as one that differs: a client with a damaged store then
+gets a `reset`, and not the same refusal each time."""
 type StreamName = Annotated[str, msgspec.Meta(min_length=1, max_length=STREAM_CHARS_MAX)]
 
 
 class Invalid(msgspec.Struct, frozen=True):
-    """Why a message is refused; `id` is the message's own if it had a valid one."""
+    """Why a message is refused. `id` is that of the message, if it has a valid one."""
 
     code: ErrorCode
     message: str
@@ -42,7 +42,7 @@ class Invalid(msgspec.Struct, frozen=True):
 
 
 class Parsed(msgspec.Struct, frozen=True):
-    """A strict JSON object. `action` is "" where it has none."""
+    """A strict JSON object. `action` is "" if it has none."""
 
     action: str
     id: str | None
@@ -53,10 +53,10 @@ class Parsed(msgspec.Struct, frozen=True):
 
 
 class Resume(msgspec.Struct, frozen=True):
-    """Cursors to go on from, and the log they belong to.
+    """Cursors to resume from, and the id of their log.
 
-    A name that no stream can have is like that of a stream one may not read: it costs only itself.
-    `checks` holds the last check that the client was told of a stream.
+    An impossible stream name is treated as a stream that the client may not read: only this entry is denied.
+    `checks` holds the last check that the client got for each stream.
     """
 
     log: str | None = None
@@ -65,7 +65,7 @@ class Resume(msgspec.Struct, frozen=True):
 
 
 class Authenticate(msgspec.Struct, frozen=True):
-    """PROTOCOL 3.1. `client` "" counts as not given. `parts`: long messages may come in parts."""
+    """PROTOCOL 3.1. `client` "" means not given. `parts`: the client accepts long messages in parts."""
 
     token: str
     client: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)] | None = None
@@ -109,9 +109,9 @@ _ack_decoder = msgspec.json.Decoder(_PlainAck)
 
 
 def plain_ack(data: bytes) -> dict[str, int] | None:
-    """The cursors if `data` is an ack as every client writes it; None: only `parse` can tell.
+    """The cursors if `data` is an ack in the usual form. None: it must go through `parse`.
 
-    What is encoded again to the same bytes has no member twice, no other members, no strange numbers.
+    If encoding the decoded ack gives the same bytes, it has no repeated or unknown members.
     """
     if not data.startswith(b'{"action":"ack",'):
         return None
@@ -186,7 +186,7 @@ def _has_long_number(text: str) -> bool:
 
 
 class _Faults:
-    """A JSON decoder that goes on over what is refused, so that the message's `id` is still found."""
+    """A JSON decoder that notes faults and goes on, so that the message's `id` is still found."""
 
     def __init__(self, *, looks_at_numbers: bool) -> None:
         self.seen = ""
@@ -205,7 +205,7 @@ class _Faults:
         return value
 
     def _int(self, digits: str) -> object:
-        # Looked at before int(): a number of a million digits takes quadratic time.
+        # Checked before int(), which takes quadratic time: a number may have a million digits.
         if len(digits) <= _INT_DIGITS_MAX:
             value = int(digits)
             if -INT_MAX <= value <= INT_MAX:
@@ -235,9 +235,9 @@ def _text(data: str | bytes, bytes_max: int) -> str | None:
 
 
 def _depth_exceeds(text: str, depth_max: int) -> bool:
-    """Whether brackets nest too deeply. Almost every message has too few brackets to need a look.
+    """Whether brackets nest too deeply. Most messages have too few brackets for that.
 
-    Peels off the innermost pairs, one layer a pass; no recursion, and no loop over characters.
+    Removes the innermost pairs, one layer a pass, without recursion and without a loop over characters.
     """
     if text.count("[") + text.count("{") <= depth_max:
         return False
@@ -297,7 +297,7 @@ def _secret(wanted: type, value: object) -> object:
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _PATH = re.compile(r" - at `\$\.(\w+)")
 _SAFE = re.compile(r"Expected `[^`]*`(?: of length [<>=]+ \d+| [<>=]+ -?\d+|, got `\w+`)?")
-"""The library's texts that name types and limits of ours; others may repeat a value."""
+"""Error texts of the library that name only types and limits. Other texts may repeat a value."""
 
 
 def _refused(text: str, request_id: str | None) -> Invalid:
@@ -314,7 +314,7 @@ _FIELD_NAME = re.compile(r"\w{1,64}", re.ASCII)
 
 
 def invalid_field(name: str, why: str, request_id: str | None) -> Invalid:
-    """The refusal of one field. The name may be the client's own text: it is shown if it looks like one."""
+    """The refusal of one field. The name may be the client's text: it is shown if it looks like a name."""
     if not _FIELD_NAME.fullmatch(name):
         return Invalid(ErrorCode.INVALID_FIELD, "字段无效", why, request_id)
     return Invalid(ErrorCode.INVALID_FIELD, f"字段无效：{name}", f"{name}: {why}", request_id)

@@ -3,16 +3,15 @@
 import msgspec
 
 UNAUTHENTICATED_MAX = 12_288
-"""Sockets whose client has not authenticated. A loop may accept all that the kernel holds (4,096), twice,
-before it reads what the first of them said."""
+"""Sockets whose client has not authenticated. The loop may accept all that the kernel holds (4,096) twice
+before it reads the first bytes of any."""
 
 
 class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Every bound that the transport keeps; units are in the names.
+    """The bounds that the transport keeps. Units are in the names.
 
-    `messages_per_s` and `unauthenticated_per_address` 0 mean no limit. A classic client (no
-    subprotocol) is told `heartbeat` every `heartbeat_s` and may be silent for three of them; a v1
-    client for two.
+    0 means no limit for `messages_per_s` and `unauthenticated_per_address`. A classic client (no subprotocol)
+    is sent `heartbeat` every `heartbeat_s` and may be silent for three of them, a v1 client for two.
     """
 
     origins: tuple[str, ...] = ()
@@ -49,7 +48,7 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def messages_burst(self) -> int:
-        """How many messages may come at once."""
+        """At most this many messages may come at once."""
         return 2 * self.messages_per_s
 
     @property

@@ -1,7 +1,8 @@
-"""What is too long for one message, cut into several and put together again (PROTOCOL 12). Pure.
+"""Long messages, cut into parts and put together again (PROTOCOL 12). Pure.
 
-A part is a JSON object like the whole. Put together: objects merge member by member, lists append, and
-of anything else the later one counts. So a part that repeats what identifies the whole does no harm.
+A part is a JSON object like the whole. To put parts together, merge objects member by member and append
+lists. Of other values, the later one replaces the earlier one, so a part may repeat the members that
+identify the whole.
 """
 
 from collections.abc import Iterator
@@ -10,33 +11,33 @@ from typing import Any, NamedTuple, Protocol
 type Json = dict[str, Any]
 
 ASSEMBLED_BYTES_MAX = 256 << 20
-"""All parts of one message together, as JSON: what a client puts together at most."""
+"""The bound on one message that a client puts together: all its parts as JSON."""
 
 
 class Parted(Protocol):
-    """A JSON object that can be made piece by piece, of one state, however long that takes."""
+    """A JSON object that is made piece by piece, always of the same state."""
 
     def pieces(self) -> Iterator[bytes]:
-        """Its text, cut so that each piece takes a millisecond at most to make."""
+        """Its text in pieces, each made in at most 1 ms."""
         ...
 
     def part(self, start: int, bytes_max: int) -> tuple[bytes, int | None]:
-        """An object of about `bytes_max`, and where the next one begins; None: this is the last one.
+        """A part of about `bytes_max` bytes, and where the next part begins (None: this is the last one).
 
-        The first begins at 0. Put together in order they are all of it.
+        The first part begins at 0. All parts in order make the whole.
         """
         ...
 
 
 class Part(NamedTuple):
-    """A part's place among the others. `ONLY` is that of a message that is a whole."""
+    """A part's place among the parts of a message. `ONLY` marks a message that is not cut."""
 
     number: int
     more: bool
 
     @property
     def members(self) -> bytes:
-        """As members of a JSON object; none for a message that is a whole."""
+        """The place as members of a JSON object; none for a message that is not cut."""
         if self == ONLY:
             return b""
         return b'"part":%d,"more":true' % self.number if self.more else b'"part":%d' % self.number
@@ -46,7 +47,7 @@ ONLY = Part(1, more=False)
 
 
 class Assembly:
-    """Parts of one message as they come in, in order."""
+    """Puts the parts of one message together, in order."""
 
     __slots__ = ("_bytes_max", "_number", "_size_bytes", "whole")
 
@@ -57,7 +58,7 @@ class Assembly:
         self.whole: Json = {}
 
     def add(self, part: Json, number: int, size_bytes: int) -> bool:
-        """Take a part in. False: it does not follow the last one, or all of them are too large."""
+        """Add a part. False: it does not follow the last part, or all parts together are too large."""
         if number == 1:
             self._number = self._size_bytes = 0
             self.whole = {}
@@ -70,7 +71,7 @@ class Assembly:
 
 
 def merge(whole: Json, part: Json) -> None:
-    """Put `part` into `whole`, which may keep pieces of it."""
+    """Merge `part` into `whole`, which may then share objects with `part`."""
     for name, value in part.items():
         known = whole.get(name)
         if isinstance(known, dict) and isinstance(value, dict):

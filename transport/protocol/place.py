@@ -8,7 +8,7 @@ from huahuo.eventstore.model import Head
 
 
 class Outcome(StrEnum):
-    """What became of the place that a client asked for."""
+    """The answer to a client's request for a place."""
 
     FRESH = "fresh"
     RESUMED = "resumed"
@@ -19,10 +19,10 @@ class Outcome(StrEnum):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where the reader stands.
+    """The reader's position: its next event is the one after seq `after`.
 
-    `ahead`: its cursor lies beyond the head. `differs`: its check is not that of this log. Neither may
-    ever happen, unless events were lost or replaced.
+    `ahead`: the client's cursor is beyond the head. `differs`: its check is not the log's. Both happen only
+    if events were lost or replaced.
     """
 
     outcome: Outcome
@@ -32,7 +32,7 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def needs_snapshot(self) -> bool:
-        """Whether a state must come before the events."""
+        """Whether a snapshot must be sent before the events."""
         return self.outcome in (Outcome.GAP, Outcome.RESET, Outcome.SNAPSHOT)
 
 
@@ -41,7 +41,7 @@ def place(head: Head, after: int | str, *, same_log: bool, differs: bool = False
 
     `differs`: the events before the cursor are not those that the client saw.
 
-    The snapshot that follows where one is needed is taken at or behind the head of this moment.
+    If a snapshot is needed, it will be of this head or a later one.
 
     Raises:
         ValueError: another text.

@@ -1,8 +1,8 @@
-"""A token bucket: a burst at once, a rate on average. Pure; the time comes in as an argument."""
+"""A token bucket. Pure: the time is an argument."""
 
 
 class TokenBucket:
-    """`burst` at once, `rate` a second on average. Time never counts backwards."""
+    """`burst` at once, `rate` a second on average (0: no limit). A clock that goes back is ignored."""
 
     __slots__ = ("_at_s", "_burst", "_level", "_rate")
 
@@ -13,7 +13,7 @@ class TokenBucket:
         self._at_s = now_s
 
     def take(self, now_s: float, count: float = 1.0) -> bool:
-        """Take `count` if they are there. Takes nothing otherwise."""
+        """Take `count` tokens, or none if there are fewer."""
         if self._rate <= 0:
             return True
         self._fill(now_s)
@@ -23,7 +23,7 @@ class TokenBucket:
         return True
 
     def wait_s(self, now_s: float, count: float = 1.0) -> float:
-        """Seconds until `take` succeeds if nobody else takes; 0 if it would now."""
+        """Seconds until `take` would succeed if no tokens are taken before; 0 if it would now."""
         if self._rate <= 0:
             return 0.0
         self._fill(now_s)

@@ -1,8 +1,8 @@
-"""What was sent and not yet acked (PROTOCOL 5). Pure.
+"""The window: events that were sent and not yet acked (PROTOCOL 5). Pure.
 
-A `Flow` is one subscription's share: `floor` and everything before it is processed or was never
-sent as an event, `sent` is where the reader stands. Ranges that were accounted for without an event
-(`skipped`) are holes: a reader owes no ack for them.
+A `Flow` is one subscription's share. Everything up to `floor` was processed, or never sent as an event.
+`sent` is the last seq sent or skipped. Ranges that were skipped are holes: no event was sent, so no ack is
+owed.
 
     floor        hole        sent            outstanding = sent - floor - holes
       |....events....[------]...|
@@ -15,7 +15,7 @@ class Flow:
     __slots__ = ("floor", "holes", "peak", "sent")
 
     def __init__(self, after: int, peak: int = 0) -> None:
-        """Stand at `after`. `peak` is the highest seq of this stream handed out before."""
+        """Begin after seq `after`. `peak` is the highest seq of this stream that was sent before."""
         self.floor = after
         self.sent = after
         self.peak = max(after, peak)
@@ -24,7 +24,7 @@ class Flow:
     @property
     def outstanding(self) -> int:
         """How many events were sent and not acked."""
-        if not self.holes:  # as good as always, and asked for at every ack
+        if not self.holes:  # the usual case, computed at every ack
             return self.sent - self.floor
         return self.sent - self.floor - sum(to - after for after, to in self.holes)
 
@@ -32,8 +32,8 @@ class Flow:
 class Window:
     """All flows of one connection: at most `size` events may be outstanding.
 
-    `waiting_since_s` is the moment of the last ack that released something, or of the first un-acked
-    event after none was outstanding; None while nothing is.
+    `waiting_since_s` is the time of the last ack that released an event, or of the first event sent when none
+    was outstanding. It is None while no event is outstanding.
     """
 
     __slots__ = ("outstanding", "size", "waiting_since_s")
@@ -57,7 +57,7 @@ class Window:
         flow.peak = max(flow.peak, to)
 
     def skipped(self, flow: Flow, to: int) -> None:
-        """The reader was moved to `to` without events: acking it is legal, but not owed."""
+        """The reader moved to `to` without events: an ack up to `to` is legal, but not owed."""
         if flow.outstanding == 0:
             flow.floor = to
             flow.holes = ()
@@ -69,10 +69,10 @@ class Window:
     def acked(self, flow: Flow, seq: int, now_s: float) -> None:
         """Everything up to `seq` is processed. The caller has compared `seq` with `flow.peak`.
 
-        After a subscription moved back, an ack of what was sent before it counts as far as it fits.
+        After a subscription moved back, an ack of events from before the move counts up to `sent`.
         """
         if seq <= flow.floor:
-            return  # says nothing new: who stands still while it repeats itself is too slow all the same
+            return  # A repeated ack is not progress, so it does not reset the timeout.
         before = flow.outstanding
         flow.floor = floor = min(seq, flow.sent)
         if flow.holes:
@@ -85,7 +85,7 @@ class Window:
             self.waiting_since_s = now_s
 
     def dropped(self, flow: Flow) -> None:
-        """The subscription ended: nothing is owed for it any more."""
+        """The subscription ended: no ack is owed for it."""
         self.outstanding -= flow.outstanding
         if not self.outstanding:
             self.waiting_since_s = None

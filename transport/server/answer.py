@@ -1,7 +1,7 @@
-"""The answer to one query: nothing is computed before the socket has room for it and it is the user's turn.
+"""The answer to one query. It is computed only when it is the user's turn and the socket has room.
 
 Its bytes count in the budget from before they are built until they are sent. A long answer is made in slices:
-part by part, or in one piece for a client that takes no parts.
+part by part, or as one message for a client that takes no parts.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -37,15 +37,15 @@ _CROWDED = error_reply(
 
 
 class SayReply(Protocol):
-    """Says the reply to a call, or the last part of it, and lets what waited for it go on."""
+    """Sends the reply to a call, or its last part, and lets waiting work go on."""
 
     def __call__(self, asked: Execute, reply: Reply, part: Part = ONLY, frame: bytes | None = None) -> None:
-        """`part`: the last one; `frame`: in this form."""
+        """`part`: the place of this part, the last one. `frame`: the finished frame, if there is one."""
         ...
 
 
 class QueryAnswer:
-    """See the module. `perform` does what the session says, `change` waits until something happened."""
+    """See the module. `perform` carries out outputs, `change` waits for the connection's next happening."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class QueryAnswer:
                     return await do()
 
     async def _build(self, kind: str, work: Callable[[], Awaitable[Reply]]) -> tuple[Reply, Parted] | None:
-        """Answer within the budget. Returns what is to be made in slices."""
+        """Answer within the budget. A reply that must be made in slices is returned instead."""
         estimates, pump = self._supply.estimates, self._pump
         held = estimates.of(self._user, kind)
         if held <= SMALL_BYTES:
@@ -120,7 +120,7 @@ class QueryAnswer:
             pump.count_unsent()
 
     async def _whole(self, reply: Reply, parted: Parted) -> Reply:
-        """With a body of no bytes where it is too long for one message."""
+        """The reply with its whole body; an empty body means that it is too long for one message."""
         bytes_max = self._settings.reply_bytes_max
         body = await self._supply.turns.join(self._user, parted.pieces(), bytes_max)
         return msgspec.structs.replace(reply, body=body or b"", parted=None)
@@ -130,7 +130,7 @@ class QueryAnswer:
         return None if long is None else await self._supply.pictures.framed(long)
 
     async def _say_parts(self, reply: Reply, parted: Parted) -> None:
-        """All parts, each when it is this user's turn and the socket has room."""
+        """Send all parts, each when it is this user's turn and the socket has room."""
         number = 0
         following: int | None = 0
         while following is not None:
@@ -141,7 +141,7 @@ class QueryAnswer:
                     following = await self._say_part(reply, parted, number, following)
 
     async def _say_part(self, reply: Reply, parted: Parted, number: int, start: int) -> int | None:
-        """Where the next part begins. A refusal for want of room takes the place of what is left."""
+        """Send one part; returns where the next one begins. Without room, a refusal replaces the rest."""
         pump, bytes_max = self._pump, self._settings.part_bytes_max
         held = bytes_max
         if not await pump.reserve(held):

@@ -1,8 +1,8 @@
-"""How many bytes of replies and snapshots may be under way: per connection, per user, for the process. Pure.
+"""Bounds on the bytes of replies and snapshots in memory: per connection, per user, per process. Pure.
 
-Bytes count from before they are built, by an estimate, until they have left the write buffer. What finds no
-room is answered `busy` and is not built. Small answers pass: a client that does not read is not listened to
-either, so it can ask for few of them.
+Bytes count from before they are built (by an estimate) until they have left the write buffer. An answer that
+finds no room is not built; the client is told `busy`. Small answers are not counted: while a client does not
+read, its requests are not read either, so it can cause only a few.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ import msgspec
 SMALL_BYTES: Final = 16 << 10
 """Answers up to this size need no reservation."""
 _UNKNOWN_BYTES: Final = 256 << 10
-"""The estimate for an answer whose like was never built."""
+"""The estimate for a kind of answer that was never built before."""
 _ESTIMATES_MAX: Final = 4096
 
 
@@ -27,9 +27,9 @@ class BudgetLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Budget:
-    """The process's part. `used` is what is under way, `refused` counts what found no room.
+    """The process's budget. `used` bytes are counted now; `refused` is the number of refusals.
 
-    `make_room` is asked to free bytes that are kept for speed only (see `keep`) before anything is refused.
+    Before a refusal, `make_room` is asked to free bytes that are kept only for speed (see `keep`).
     """
 
     def __init__(self, limits: BudgetLimits) -> None:
@@ -37,13 +37,13 @@ class Budget:
         self.used = 0
         self.refused = 0
         self.short_at_s: float | None = None
-        """When the process's own bound last refused something."""
+        """The time of the last refusal by the process's bound."""
         self.make_room: Callable[[int], None] | None = None
         self._users: dict[str, int] = {}
 
     @property
     def users(self) -> int:
-        """How many users have something under way."""
+        """How many users have bytes in the budget."""
         return len(self._users)
 
     def purse(self, user: str) -> "Purse":
@@ -51,18 +51,18 @@ class Budget:
         return Purse(self, user)
 
     def of(self, user: str) -> int:
-        """What one user has under way."""
+        """The bytes of one user."""
         return self._users.get(user, 0)
 
     def keep(self, size: int) -> bool:
-        """Count bytes that nobody waits for; False if there is no room for them. See `drop`."""
+        """Count bytes that are kept only for speed. False: there is no room for them. See `drop`."""
         if self.used + size > self.limits.process:
             return False
         self.used += size
         return True
 
     def drop(self, size: int) -> None:
-        """Such bytes are gone."""
+        """Stop counting bytes that `keep` counted."""
         self.used -= size
 
     def admits(self, user: str, size: int, now_s: float) -> bool:
@@ -79,7 +79,7 @@ class Budget:
         return True
 
     def add(self, user: str, size: int) -> None:
-        """`user` has `size` bytes more (or fewer, if negative) under way."""
+        """Count `size` bytes more (or fewer, if negative) for `user`."""
         self.used += size
         total = self._users.get(user, 0) + size
         if total:
@@ -89,7 +89,7 @@ class Budget:
 
 
 class Purse:
-    """One connection's part: what is `reserved` and what lies in its write buffer.
+    """One connection's part: its reserved bytes and the content of its write buffer.
 
     Invariant: the budget counts exactly the sum of both, until `close`.
     """
@@ -110,7 +110,7 @@ class Purse:
         return self._reserved + self._buffered
 
     def reserve(self, size: int, now_s: float) -> bool:
-        """Take `size` bytes before something of about that size is built. False: there is no room."""
+        """Reserve `size` bytes before an answer of about that size is built. False: there is no room."""
         if self.used + size > self._budget.limits.connection:
             self._budget.refused += 1
             return False
@@ -120,15 +120,15 @@ class Purse:
         return True
 
     def correct(self, estimate: int, size: int) -> None:
-        """What was estimated is built and has this size. It counts as it is, also beyond a bound."""
+        """The answer is built: replace its estimate by its size, even if that is beyond a bound."""
         self._reserve(size - estimate)
 
     def release(self, size: int) -> None:
-        """What was reserved was written, and counts as part of the buffer from now on, or is gone."""
+        """End a reservation: the bytes now count as part of the write buffer, or were dropped."""
         self._reserve(-size)
 
     def buffer(self, size: int, now_s: float) -> None:
-        """So many bytes are in the write buffer now."""
+        """Set the size of the write buffer's content to `size` bytes."""
         if self._closed:
             return
         if size < self._buffered or not self._buffered:
@@ -141,7 +141,7 @@ class Purse:
         return now_s - self._moved_at_s if self._buffered else 0.0
 
     def close(self) -> None:
-        """The connection is gone, and its bytes with it. What is said later changes nothing."""
+        """The connection is gone: its bytes no longer count, and later calls change nothing."""
         self._closed = True
         self._budget.add(self.user, -self.used)
         self._reserved = self._buffered = 0
@@ -154,7 +154,7 @@ class Purse:
 
 
 class Estimates:
-    """How large an answer will be: as large as the last of its kind. The kinds used last are kept."""
+    """Estimates the size of an answer by the last one of its kind. Keeps the 4,096 kinds used last."""
 
     def __init__(self) -> None:
         self._sizes: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -164,7 +164,7 @@ class Estimates:
         return self._sizes.get((owner, kind), _UNKNOWN_BYTES)
 
     def learn(self, owner: str, kind: str, size: int) -> None:
-        """One was built, of this size. What is small is not worth keeping: that is the exception."""
+        """An answer of this kind was built, with this size."""
         self._sizes[owner, kind] = size
         self._sizes.move_to_end((owner, kind))
         if len(self._sizes) > _ESTIMATES_MAX:

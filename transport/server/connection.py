@@ -1,10 +1,11 @@
 """One WebSocket as an actor: the shell around a session.
 
-Plain acks are taken at the socket, as they come (`took`). Whatever else a client says the handler task
-of the library hands to the actor, message by message, and waits for room in its inbox, so back-pressure
-reaches TCP. Everything else happens on the loop, between two messages, by plain calls: the fan-out hands
-in frames or wakes the pump, answers come from tasks of their own, and the hub's one timer calls `tick`.
-An idle connection keeps no timer, and no task but the handler's.
+Plain acks are handled at the socket, as they come (`took`). The library's handler task hands every other
+message to the actor, one at a time, and waits for room in its inbox, so back-pressure reaches TCP.
+
+All other work is done by plain calls on the loop, between two messages: the fan-out hands in frames or wakes
+the pump, answers come from their own tasks, and the hub's one timer calls `tick`. An idle connection keeps no
+timer and no task except the handler's.
 """
 
 import asyncio
@@ -41,13 +42,13 @@ from huahuo.transport.session.session import Session
 from huahuo.transport.session.shared import Shared
 
 _REVOKED_DEADLINE_S = 0.5
-"""A revoked client loses its socket within a second, whether it reads or not."""
+"""The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
 
 _log = structlog.get_logger(__name__)
 
 
 class _End(Enum):
-    """What the inbox gets behind a client's last message."""
+    """Put into the inbox after a client's last message."""
 
     END = "end"
 
@@ -71,9 +72,9 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connection(LoopActor):
-    """See the module. Implements `ports.LiveConnection`, `hub.HasCursors` and `websocket.Listener`."""
+    """See the module. Implements `ports.LiveConnection`, `hub.HasCursors` and `web_socket.Listener`."""
 
-    # Few: a message may be as large as the limit, and each connection may let that many wait.
+    # Small, because each queued message may be as large as the message limit.
     inbox_limit: ClassVar[int] = 4
 
     def __init__(self, ws: WebSocket, dialect: Dialect, wires: Wires) -> None:
@@ -116,7 +117,7 @@ class Connection(LoopActor):
             self._wires.meter.delivered(tally.events, tally.size_bytes)
             tally.events = tally.size_bytes = 0
         if self._slowed:
-            self._session.heard(now_s)  # who is not listened to is not silent
+            self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
         self._carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
         self._pump.retry()
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
@@ -136,7 +137,7 @@ class Connection(LoopActor):
         return self._session.delivery.cursors()
 
     def took(self, text: bytes) -> bool:
-        """See `websocket.Listener`. Acks need no turn of the actor; nearly all messages are acks."""
+        """See `web_socket.Listener`. Nearly all messages are acks, and an ack needs no turn of the actor."""
         acked = self._session.acked(text, self._wires.ambient.monotonic_s())
         if acked is None:
             return False
@@ -146,10 +147,10 @@ class Connection(LoopActor):
         return True
 
     def began(self, text: bytes) -> bool:
-        """See `websocket.Listener`. Where nothing came before, a sign-in need not wait for a turn either.
+        """See `web_socket.Listener`. A connection's first message is handled at once: no other one waits.
 
-        After a restart thousands come at once, and the way through the library and the inbox is a third
-        of what each costs.
+        After a restart, thousands of sign-ins come at once. The way through the library and the inbox is a
+        third of the cost of each.
         """
         try:
             message = text.decode()
@@ -157,7 +158,7 @@ class Connection(LoopActor):
             return False
         try:
             pending = self._handle(message)
-        except Exception:  # noqa: BLE001  as the actor's own: the client comes back to a new connection
+        except Exception:  # noqa: BLE001  as in the actor: the client comes back on a new connection
             self.on_failure(*sys.exc_info())
         else:
             if pending is not None:
@@ -171,17 +172,17 @@ class Connection(LoopActor):
             self.on_failure(*sys.exc_info())
 
     def ponged(self) -> None:
-        """See `websocket.Listener`."""
+        """See `web_socket.Listener`."""
         self._session.heard(self._wires.ambient.monotonic_s())
 
     def drained(self) -> None:
-        """See `websocket.Listener`."""
+        """See `web_socket.Listener`."""
         self._pump.count_unsent()
         self._tell_free()
         self._pump.run()
 
     def disconnected(self) -> None:
-        """See `websocket.Listener`."""
+        """See `web_socket.Listener`."""
         self._tell_free()
 
     @classmethod
@@ -192,8 +193,8 @@ class Connection(LoopActor):
     async def read(self) -> None:
         """Hand every message to the actor until the connection is gone.
 
-        What came before the end is handled although nobody waits for an answer any more: going away
-        takes back nothing that was said.
+        Messages that came before the end are handled although their answers can no longer be sent: leaving
+        does not cancel a command.
         """
         ref = self.actor_ref
         try:
@@ -211,7 +212,7 @@ class Connection(LoopActor):
     # The actor: one message at a time ---------------------------------------------------------------
 
     def on_receive(self, message: str | bytes | _End) -> Coroutine[Any, Any, None] | None:
-        """A message of the client. A coroutine is returned where it has to wait; the inbox waits too."""
+        """Handle a message of the client. A coroutine is returned if it must wait; the inbox waits too."""
         if message is _End.END:
             return None
         if self._session.busy or self._ws.paused or self._owes_time():
@@ -227,7 +228,7 @@ class Connection(LoopActor):
         return wait_s > 0 or turns.crowded(principal.name)
 
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
-        """A fault of ours: the client comes back to a new connection."""
+        """This server is at fault: close, so that the client comes back on a new connection."""
         _log.error("connection_failed", exc_info=(exception_type, exception_value, traceback))
         self._break_off("internal error")
 
@@ -290,13 +291,13 @@ class Connection(LoopActor):
         self._judge(verdict)
 
     async def _change(self) -> None:
-        """Wait until something happened that may let a waiting message go on."""
+        """Wait for the next happening that may let a waiting message go on."""
         if self._free is None:
             self._free = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._free)
 
     def _look_up(self, asked: outputs.LookUp) -> Coroutine[Any, Any, None] | None:
-        """From memory at once, or from the store; what cannot be read stays unknown."""
+        """Look up links in memory, else in the store. A link that cannot be read stays unknown."""
         feed = self._wires.feed
         links = {place: link for place in asked.places if (link := feed.peek_link(*place))}
         if len(links) < len(asked.places):
@@ -342,7 +343,7 @@ class Connection(LoopActor):
     # Carrying out what the session says --------------------------------------------------------------
 
     def _carry_out(self, todo: Iterable[Output]) -> outputs.Verify | outputs.LookUp | None:
-        """Do what the session says, in order. A token or links to look at are left to the caller."""
+        """Carry out the outputs in order. `Verify` and `LookUp` are returned for the caller to do."""
         asked = None
         frames: list[bytes] = []  # written together: each write is a system call
         for one in todo:
@@ -395,7 +396,7 @@ class Connection(LoopActor):
         work: Callable[[], Coroutine[Any, Any, Reply]],
         behind: Collection[asyncio.Task[None]] = (),
     ) -> None:
-        """Answer a call. A query is `behind` the commands sent before it: its answer shows their effects."""
+        """Answer a call. A query waits for the commands sent before it (`behind`), to show their effects."""
         try:
             if behind:
                 await asyncio.wait(behind)
@@ -414,7 +415,7 @@ class Connection(LoopActor):
                 await query.give(work)
                 return
             reply = await work()
-        except Exception:  # noqa: BLE001  the client gets another connection, the operator the text
+        except Exception:  # noqa: BLE001  the client comes back, the operator gets the log
             _log.exception("gate_failed", action=asked.call.action)
             self._break_off("internal error")
             return
@@ -450,12 +451,12 @@ class Connection(LoopActor):
         self._pump.gone()
         self._ws.listener = None
         self._leave()
-        # Commands are not cancelled with it, lest one that has not begun be lost.
+        # Commands are not cancelled, so that one that has not begun yet is not lost.
         for task in (*self._reads, *self._queries):
             task.cancel()
 
     def _leave(self) -> None:
-        """Nothing is read for this connection any more."""
+        """Leave the hub and stop reading for this connection."""
         self._wires.hub.leave(self)
         self._pump.stop()
         self._tell_free()
@@ -479,7 +480,7 @@ def _tell_alarm(alarm: outputs.Alarm) -> None:
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
-    """Start `work`, and keep it from being collected until it ends."""
+    """Start `work` as a task, and keep a reference so that it is not garbage-collected."""
     task = asyncio.get_running_loop().create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)

@@ -1,9 +1,10 @@
-"""New events to everybody who waits for them, with as little as possible done for each connection.
+"""Delivers new events to all their subscribers, with as little work as possible for each connection.
 
-After a commit almost every subscription stands right before the new events. Then they are framed once
-for each kind of frame and handed out by a loop; the log, the memory of recent events and the frame
-cache are not asked. Who stands elsewhere, has no room or must be told something else first is woken,
-and reads for itself (`pump`).
+After a commit, almost every subscriber's cursor is right before the new events. For these subscribers the
+events are framed once for each kind of frame, and a loop hands the frames out; neither the log, nor the
+memory of recent events, nor the frame cache is asked.
+
+A subscriber that is behind, full, or owed another message first is woken to read the log itself (`pump`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ class Lane(Protocol):
 
     @property
     def session(self) -> Session:
-        """Whose way out it is."""
+        """The session of this connection."""
         ...
 
     def has_room(self) -> bool:
@@ -35,16 +36,16 @@ class Lane(Protocol):
         ...
 
     def woken(self, stream: str) -> None:
-        """A commit touched `stream`: read for yourself."""
+        """A commit touched `stream`: read the new events from the log."""
         ...
 
     def failed(self) -> None:
-        """It raised: what it counts as sent may not have been written, so it must end."""
+        """This lane raised. Frames that count as sent may not have been written, so it must end."""
         ...
 
 
 class _Members:
-    """Who watches one stream. The snapshot is made again only after a change."""
+    """The lanes that watch one stream. `snapshot` is rebuilt only after a change."""
 
     __slots__ = ("lanes", "snapshot")
 
@@ -65,7 +66,7 @@ class FanOut:
     """See the module. All methods belong to the loop's thread; `committed` is a `replay.live.feed.Tap`."""
 
     def __init__(self, frames: FrameCache, *, events_max: int, monotonic_s: Callable[[], float]) -> None:
-        """`events_max` to a frame."""
+        """A frame holds at most `events_max` events."""
         self._frames = frames
         self._events_max = events_max
         self._monotonic_s = monotonic_s
@@ -80,7 +81,7 @@ class FanOut:
         members.snapshot = None
 
     def leave(self, stream: str, lane: Lane) -> None:
-        """No longer. Idempotent."""
+        """Stop serving `lane` with `stream`. Idempotent."""
         members = self._streams.get(stream)
         if members is None:
             return
@@ -90,7 +91,7 @@ class FanOut:
             del self._streams[stream]
 
     def committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
-        """Events were committed, each stream's without a hole. None: any stream may have moved."""
+        """Events were committed, without gaps in any stream. None: any stream may have new events."""
         if by_stream is None:
             for stream, members in tuple(self._streams.items()):
                 for lane in members.now():
@@ -105,9 +106,9 @@ class FanOut:
             lanes = watched.now()
             try:
                 self._serve(stream, events, lanes, now_s, waiting)
-            except Exception:  # noqa: BLE001  no frame could be made; who reads for himself may do better
+            except Exception:  # noqa: BLE001  framing failed: subscribers read the log itself
                 _log.exception("events_not_framed", stream=stream)
-                _flush(waiting)  # what was taken comes before what is read now
+                _flush(waiting)  # frames taken before the fault precede what is read now
                 for lane in lanes:
                     _wake(lane, stream)
         _flush(waiting)
@@ -121,13 +122,13 @@ class FanOut:
         waiting: list[_Frame],
     ) -> None:
         head = events[-1]
-        # On `log` a seq is a position; there all positions of the commit stand in one run.
+        # On `log` a seq is a position, and the positions of one commit are consecutive.
         first = (head.seq if head.stream == stream else head.position) - len(events) + 1
         build = self._frames.unshared if len(lanes) == 1 else self._frames.run
         at, end = 0, len(events)
         while at < end:
             if at:
-                _flush(waiting)  # what they hold for one connection stays within its bound
+                _flush(waiting)  # so that what waits for one connection stays within its bound
             part = events[at : at + self._events_max] if at or end > self._events_max else events
             made: dict[str, Framed] = {}
             count = len(part)
@@ -148,7 +149,7 @@ class FanOut:
 
 
 def _flush(waiting: list[_Frame]) -> None:
-    """Write all at once: a receiver that fell asleep between two writes makes the second one dearer."""
+    """Write all frames at once: if a receiver falls asleep between two writes, the second one is slower."""
     for lane, frame, count in waiting:
         try:
             lane.write_events(frame, count)

@@ -1,9 +1,9 @@
-"""A socket before it is a WebSocket, as cheap as can be: after a restart ten thousand come at once.
+"""A cheap WebSocket handshake for the usual request: after a restart, ten thousand sockets come at once.
 
-Nearly every request for a WebSocket looks the same: one GET whose whole head comes in one piece, with no
-header twice. `understood` takes such a head apart and finds everything that RFC 6455 asks for, or leaves
-the request to the library, which parses again, decides and answers. So nothing gets in by the short way
-that would not by the long one, and every refusal has one author.
+Nearly all handshakes look the same: one GET whose whole head comes in one piece, without a repeated header.
+`understood` parses such a head and checks everything that RFC 6455 requires. It leaves any other request to
+the library, which parses it again, decides and answers. So the short way never accepts a request that the
+library would refuse, and all refusals are written in one place.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ _NOT_HERE = frozenset({"content-length", "transfer-encoding"})
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A request for a WebSocket that is in order; what may still be refused is who asks.
+    """A valid WebSocket handshake. Origin and connection limits are checked later.
 
-    The texts of headers that were not sent are missing from their lists. `size_bytes`: of the head.
+    The list of a header that was not sent is empty. `size_bytes` is the size of the head.
     """
 
     size_bytes: int
@@ -47,10 +47,10 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Greeter(Protocol):
-    """Who decides: the server."""
+    """Decides about a new socket. Implemented by the server."""
 
     def spoke(self, greeting: "Greeting", data: bytes) -> None:
-        """The first bytes came; another protocol must take over the transport."""
+        """The first bytes came: another protocol object must take over the transport."""
         ...
 
 
@@ -83,7 +83,7 @@ class Greeting(asyncio.Protocol):
 
 
 def understood(data: bytes) -> Asked | None:
-    """What is asked for, if `data` begins with a whole and usual request; None: the library shall see."""
+    """The request, if `data` begins with a complete and usual one. None: the library must parse it."""
     match = _HEAD.match(data, 0, _HEAD_BYTES_MAX)
     if match is None:
         return None
@@ -115,14 +115,14 @@ def understood(data: bytes) -> Asked | None:
 
 
 class Welcomes:
-    """The answers that open a WebSocket. The line with the date is written once a second."""
+    """The answers that open a WebSocket. The Date header is formatted at most once a second."""
 
     def __init__(self) -> None:
         self._second = -1
         self._date = ""
 
     def answer(self, accept: str, subprotocol: str | None, now_ms: int) -> bytes:
-        """The whole answer."""
+        """The complete 101 response."""
         if now_ms // 1000 != self._second:
             self._second = now_ms // 1000
             self._date = formatdate(self._second, usegmt=True)

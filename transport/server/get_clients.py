@@ -1,4 +1,4 @@
-"""The query `get_clients`: who is connected, where each stands, and how far it is behind. For admins."""
+"""The query `get_clients`: the connected clients, their positions and their lag. For admins."""
 
 import msgspec
 

@@ -25,10 +25,10 @@ CONNECTIONS_PER_USER = 32
 
 _BUCKETS = 10
 TURN_S = 1.0
-"""Every connection is ticked once a turn, a tenth of them at a time; what is written behind, too."""
+"""Every connection is ticked once a turn, a tenth of them at a time. Acks are written once a turn."""
 _ACKS_WAITING_MAX = 100_000
 _ACKS_A_COMMIT = 1000
-"""Events that are appended meanwhile wait for no more than these."""
+"""A bound, because an event that is appended meanwhile waits for this commit."""
 
 _log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ type _AckKey = tuple[str, str, str]
 
 @runtime_checkable
 class HasCursors(Protocol):
-    """A connection that can tell where it stands, for `Hub.clients`."""
+    """A connection that knows its positions, for `Hub.clients`."""
 
     def cursors(self) -> Mapping[str, int]:
         """The last seq sent, per subscribed stream."""
@@ -45,7 +45,7 @@ class HasCursors(Protocol):
 
 
 class StreamFact(msgspec.Struct, frozen=True):
-    """Where a client stands in one stream: `seq` was sent last, `lag` events wait behind it."""
+    """A client's position in one stream: `seq` was sent last, and `lag` later events are not sent yet."""
 
     stream: str
     seq: int
@@ -64,7 +64,7 @@ class ClientFact(msgspec.Struct, frozen=True):
 
 
 class _Member(msgspec.Struct):
-    """What the hub knows of a connection that authenticated."""
+    """An authenticated connection, as the hub knows it."""
 
     verified: Verified
     client: str
@@ -84,7 +84,7 @@ class Hub:
         turn_s: float = TURN_S,
         awake: AwakeAmbient | None = None,
     ) -> None:
-        """`awake` is told when the wheel will turn; it is `ambient`, or what that reads its clock from."""
+        """`awake` is told when the wheel will turn. It is `ambient`, or the source of `ambient`'s clock."""
         self._log = log
         self._ambient = ambient
         self._awake = awake
@@ -173,7 +173,7 @@ class Hub:
             _close(connection, code, reason)
 
     def clients(self) -> list[ClientFact]:
-        """Every authenticated connection with what was sent to it and how far it is behind."""
+        """Every authenticated connection, with the last seq sent and its lag for each stream."""
         return [self._fact(connection, member) for connection, member in self._members.items()]
 
     def _fact(self, connection: LiveConnection, member: _Member) -> ClientFact:
@@ -195,7 +195,7 @@ class Hub:
         return self._users.get(user_id, {})
 
     def _part(self, connection: LiveConnection) -> None:
-        """Forget who a connection is. It is still ticked until it leaves."""
+        """Forget the user of a connection. It is still ticked until it leaves."""
         member = self._members.pop(connection, None)
         if member is None:
             return
@@ -242,7 +242,7 @@ class Hub:
             self._end_turn()
 
     def _end_turn(self) -> None:
-        if self._chores:  # the last turn's still run: the log is slow, do not pile up
+        if self._chores:  # the last turn's chores still run: the log is slow, do not pile up
             return
         if self._acks.waiting:
             self._chore(self._acks.flush)
@@ -256,9 +256,9 @@ class Hub:
 
 
 class AckCollector:
-    """Acks on their way to the side table: the highest per (user, client, stream), written behind.
+    """Acks on their way to the side table: the highest per (user, client, stream), written once a turn.
 
-    What is stored may be lower than what was acked, never higher, and never goes back.
+    A stored ack may be lower than the client's last one, never higher, and it never decreases.
     """
 
     def __init__(self, log: Log) -> None:
@@ -267,11 +267,11 @@ class AckCollector:
 
     @property
     def waiting(self) -> int:
-        """How many acks changed since they were last written."""
+        """How many acks changed since the last write."""
         return len(self._changed)
 
     def note(self, user: str, client: str, stream: str, seq: int) -> None:
-        """Remember one ack. With too many waiting for a log that does not write, new ones are dropped."""
+        """Remember one ack. With 100,000 waiting for a log that does not write, new keys are dropped."""
         key = (user, client, stream)
         known = self._changed.get(key)
         if known is None and len(self._changed) >= _ACKS_WAITING_MAX:
@@ -280,7 +280,7 @@ class AckCollector:
             self._changed[key] = seq
 
     async def flush(self) -> None:
-        """Write what changed, bit by bit. What the log did not take waits for the next time."""
+        """Write the changed acks, at most 1,000 a commit. Acks that the log refuses wait a turn."""
         changed, self._changed = self._changed, {}
         acks = [Ack(*key, seq) for key, seq in changed.items()]
         for start in range(0, len(acks), _ACKS_A_COMMIT):
@@ -296,7 +296,7 @@ class AckCollector:
 async def _survive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
         await work()
-    except Exception:  # noqa: BLE001  it is tried again next turn
+    except Exception:  # noqa: BLE001  the chore is tried again next turn
         _log.exception("hub_chore_failed")
 
 

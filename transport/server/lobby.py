@@ -1,4 +1,4 @@
-"""Sockets whose client has not authenticated: how many there may be, and how long one may say nothing."""
+"""Sockets whose client has not authenticated: bounds on their number and on their silence."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class HasTransport(Protocol):
-    """A socket that can be cut off. `is_open`: it is a WebSocket, whose client can be told of an end."""
+    """A socket that can be cut off. `is_open`: it is a WebSocket, so its client can be sent a close."""
 
     transport: asyncio.Transport
 
@@ -17,7 +17,7 @@ class HasTransport(Protocol):
 
 
 class Silent(HasTransport, Protocol):
-    """A socket on which nothing came yet. `deadline_s`: until when something must, on the lobby's clock."""
+    """A socket without any bytes yet. `deadline_s`: when the first must have come, on the lobby's clock."""
 
     deadline_s: float
 
@@ -25,13 +25,13 @@ class Silent(HasTransport, Protocol):
 class Lobby:
     """At most `sockets_max` sockets, and `per_address_max` of one address (0: no limit of its own).
 
-    A newcomer over a limit takes the place of the oldest socket of its own address, so that one address
-    cannot push out the others. Only a newcomer whose address has no socket here, while the lobby is full,
-    takes the place of the oldest of all. The address "" has no limit of its own: it stands for all
-    clients of a trusted proxy whose request is not read yet.
+    If a newcomer exceeds a limit, the oldest socket of its address is cut off, so that one address cannot
+    push out the others. If the lobby is full and the newcomer's address has no socket here, the oldest socket
+    of all is cut off. The address "" has no limit of its own: it means all clients of a trusted proxy whose
+    requests are not read yet.
 
-    Once it is closed it lets in no socket: a loop may still hand in what it had accepted before. One timer,
-    for the silent socket that came first, ends those that say nothing for `timeout_s`.
+    A closed lobby cuts off every newcomer: the loop may still hand in sockets that it accepted before. One
+    timer, set for the oldest silent socket, ends sockets that are silent for `timeout_s`.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Lobby:
         per_address_max: int = 0,
         address_of: Callable[[asyncio.Transport], str] = lambda _transport: "",
     ) -> None:
-        """`slept_s`: see `Ambient`; deadlines are on the loop's clock less that."""
+        """`slept_s`: see `Ambient`. Deadlines are on the loop's clock minus `slept_s`."""
         self._sockets_max = sockets_max
         self._per_address_max = per_address_max
         self._timeout_s = timeout_s
@@ -55,13 +55,13 @@ class Lobby:
         self._silent: dict[HasTransport, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.cut_off_count = 0
-        """Sockets that had to give way to a newcomer."""
+        """Sockets that were cut off for a newcomer."""
 
     def __len__(self) -> int:
         return len(self._inside)
 
     def enter(self, socket: HasTransport, address: str = "") -> None:
-        """TCP is connected, or more is known about the client: its address, "" to ask the transport."""
+        """TCP is connected, or the client's `address` is now known ("": take the transport's)."""
         address = address or self._address_of(socket.transport)
         self._leave(socket)
         if self._closed:
@@ -75,7 +75,7 @@ class Lobby:
         self._of_address.setdefault(address, {})[socket] = None
 
     def greet(self, silent: Silent) -> None:
-        """TCP is connected, and something should be said soon."""
+        """TCP is connected: the client must send its first bytes before the deadline."""
         loop = asyncio.get_running_loop()
         silent.deadline_s = loop.time() - self._slept_s() + self._timeout_s
         self.enter(silent)
@@ -95,7 +95,7 @@ class Lobby:
         self._silent.pop(socket, None)
 
     def close(self) -> None:
-        """Cut off every socket that is no WebSocket yet, and those that come later."""
+        """Cut off every socket that is not yet a WebSocket, and every later newcomer."""
         self._closed = True
         for socket in tuple(self._inside):
             if not socket.is_open:
@@ -111,7 +111,7 @@ class Lobby:
 
     def _cut_off(self, socket: HasTransport) -> None:
         self.cut_off_count += 1
-        # At once: the loop tells that it is gone only after all that are accepted in this turn.
+        # Now: the loop reports the lost connection only after it has accepted all sockets of this turn.
         self.leave(socket)
         socket.transport.abort()
 

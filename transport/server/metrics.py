@@ -1,4 +1,4 @@
-"""What the service counts about itself, for Prometheus. One registry per server, not the process's.
+"""The service's metrics for Prometheus. One registry for each server, not the process-wide one.
 
 Labels come from closed sets only (registered actions, known codes and outcomes), so that no client
 can make the number of series grow.
@@ -32,7 +32,7 @@ class _Total(Collector):
 
 
 class _Labelled(dict[str, Counter]):
-    """The counters of one label's values; the library looks each up under a lock, several a sign-in."""
+    """The counters by label value. The library's own lookup takes a lock, several times a sign-in."""
 
     def __init__(self, family: Counter) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _Labelled(dict[str, Counter]):
 
 
 class Metrics:
-    """Counters that the parts of the transport feed, and gauges that ask when they are scraped."""
+    """Counters that the transport increments, and gauges that are computed at each scrape."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -61,15 +61,15 @@ class Metrics:
         self._commit_s = self._histogram("commit_seconds", "Time of one group commit of the log.")
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A number that is asked for at each scrape: connections, log position, dead letters, actors."""
+        """Add a number that is computed at each scrape: connections, log position, dead letters, actors."""
         Gauge(f"huahuo_{name}", text, registry=self.registry).set_function(value)
 
     def total(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A sum that only grows and is counted elsewhere, asked for at each scrape."""
+        """Add a sum that only grows; it is counted elsewhere and read at each scrape."""
         self.registry.register(_Total(f"huahuo_{name}", text, value))
 
     def delivered(self, events: int, size_bytes: int) -> None:
-        """A frame with so many events was written to one connection."""
+        """Frames with `events` events and `size_bytes` bytes were written."""
         self._events.inc(events)
         self._bytes.inc(size_bytes)
 
@@ -82,15 +82,15 @@ class Metrics:
         self._ahead.inc()
 
     def closed(self, code: int) -> None:
-        """A connection ended with this code. Codes that a client makes up count as one."""
+        """A connection ended with `code`. All unknown codes share one label value."""
         self._closes.labels(str(int(code)) if code in CLOSES else "other").inc()
 
     def authenticated(self, result: str) -> None:
-        """A token was looked at: `ok` or the code of its failure."""
+        """A token was checked. `result`: `ok` or the code of the failure."""
         self._auth[result].inc()
 
     def command(self, action: str, outcome: str, seconds: float) -> None:
-        """A registered command was answered; fits `gate.Observe`."""
+        """A registered command was answered. Implements `gate.Observe`."""
         self._commands.labels(action, outcome).inc()
         self._command_s.observe(seconds)
 
@@ -99,7 +99,7 @@ class Metrics:
         self._commit_s.observe(seconds)
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

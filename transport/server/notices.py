@@ -1,4 +1,4 @@
-"""What an operator must learn of refused clients, without a log that clients can fill. Pure."""
+"""Log notices about refused clients, limited so that clients cannot fill the log. Pure."""
 
 from typing import Final
 
@@ -9,16 +9,16 @@ NOTICES_BURST: Final = 6
 
 
 class Notices:
-    """Lets through a few notices of each kind a minute and counts the others."""
+    """Lets through at most six notices of each kind a minute and counts the others."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, TokenBucket] = {}
         self._held_back: dict[str, int] = {}
 
     def due(self, kind: str, now_s: float) -> int | None:
-        """How many of this kind were held back since the last one; None: hold this one back too.
+        """How many of this kind were held back since the last notice. None: hold this one back too.
 
-        `kind` is one of a few names in the code, never text of a client.
+        `kind` is a constant in the code, never text of a client, so the table stays small.
         """
         bucket = self._buckets.get(kind)
         if bucket is None:

@@ -1,9 +1,11 @@
-"""Snapshots as finished frames: one under way per stream, however many connections want it.
+"""Snapshots as finished frames: each is made once, however many connections want it.
 
-A state is taken once for all who ask meanwhile. A connection that takes parts is given them one at a time,
-each made when it is asked for. A frame, of a whole or of a part, is kept for a moment, as long as
-the process's budget has room: after a restart, or when a window was too small, many connections of one user
-want the same. Text is made in slices, by turns; large frames are compressed on another thread.
+A state is taken once for all connections that ask while it is being taken. A connection that takes parts gets
+them one at a time; each part is made when the connection asks for it.
+
+Frames are kept for 5 s while the process's budget has room: after a restart, or when a window was too small,
+many connections of one user want the same frame. Text is made in slices, by turns. Large frames are
+compressed on another thread.
 """
 
 import asyncio
@@ -36,9 +38,10 @@ _NEWEST: Final = -1
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """A snapshot after event `seq`, or the part `number` of one: the frame to write.
+    """The frame of a snapshot after event `seq`, or of its part `number`.
 
-    No frame: the state is too long for one message. `following`: where the next part begins; None: nowhere.
+    `frame` None: the state is too long for one message. `following`: where the next part begins; None:
+    this is the last one.
     """
 
     seq: int
@@ -51,7 +54,7 @@ class Picture(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A frame: of the newest state, or of the part behind `after`."""
+    """The key of a frame: of the newest state, or of the part that follows `after`."""
 
     stream: str
     kind: FrameKind
@@ -90,13 +93,14 @@ class Pictures:
         self._timer: asyncio.TimerHandle | None = None
         self.kept_bytes = 0
         self.drawn = 0
-        """Frames made so far; what was asked for beyond that was shared."""
+        """Frames made so far. All other requests shared one of them."""
         budget.make_room = self._make_room
 
     async def get(self, stream: str, kind: FrameKind, after: Picture | None = None) -> Picture:
         """The state of `stream` as it is now, or was a moment ago: newer events follow it.
 
-        Of a long state and a connection that takes parts it is the first part; `after`: the part before.
+        If the state is long and the connection takes parts, this is the first part, or the part that follows
+        `after`.
 
         Raises as the domain's `SnapshotOf`.
         """
@@ -111,7 +115,7 @@ class Pictures:
         return await self._frames.get(wanted)
 
     async def framed(self, message: bytes) -> bytes:
-        """A compressed frame of a message, made elsewhere if it is long."""
+        """A compressed frame of a message. A message above `LONG_BYTES` is compressed on another thread."""
         compression = self._compression
         if compression is None:
             return text_frame(message)
@@ -143,7 +147,7 @@ class Pictures:
             picture = Picture(seq, None)
         else:
             frame = await self.framed(message) if kind.compressed else text_frame(message)
-            # The last part needs no state: nothing comes behind it.
+            # No state is kept with the last part: no other part follows it.
             rest = state if part.more else b""
             picture = Picture(seq, frame, rest, link, wanted.number, following)
         self.drawn += 1
@@ -153,7 +157,7 @@ class Pictures:
     async def _body(
         self, stream: str, state: bytes | Parted, start: int, *, in_parts: bool
     ) -> tuple[bytes | None, int | None]:
-        """A state or a part of it, and where the next part begins. None: too long."""
+        """A state or a part of it (None: it is too long), and where the next part begins."""
         if isinstance(state, bytes):
             return state, None
         if in_parts:
@@ -161,7 +165,7 @@ class Pictures:
         return await self._turns.join(stream, state.pieces(), self._settings.reply_bytes_max), None
 
     async def _link(self, stream: str, seq: int) -> bytes:
-        """The link of a snapshot's event. A snapshot without a check is better than none."""
+        """The link of a snapshot's event; empty if it cannot be read: the snapshot then has no check."""
         link = self._feed.peek_link(stream, seq)
         if link is not None or not seq:
             return link or b""

@@ -1,8 +1,8 @@
-"""What the parts of the transport need of each other. Pure types, no behaviour.
+"""The interfaces between the parts of the transport. Pure types, no behaviour.
 
-The server makes a connection (`LiveConnection`) per socket and asks the `Door` first; the connection
-is the shell of a sans-I/O session and uses the `Hub` (live connections, takeover, acks, the wheel),
-the `Verifier` (tokens) and the command gate (`huahuo.transport.commands.api.Commands`).
+The server asks the `Door`, then makes a connection (`LiveConnection`) for each socket. The connection is the
+shell of a sans-I/O session. It uses the `Hub` (live connections, takeover, acks, the timer), the `Verifier`
+(tokens) and the command gate (`huahuo.transport.commands.api.Commands`).
 """
 
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ class LiveConnection(Protocol):
     """What the hub needs of one open WebSocket. Hashable by identity; all calls on the loop."""
 
     def tick(self, now_s: float) -> None:
-        """Called about once a second by the hub's one timer (`now_s` = `Ambient.monotonic_s`).
+        """Called by the hub's one timer about once a second (`now_s` = `Ambient.monotonic_s`).
 
         Cheap when nothing is due. Must not raise.
         """
@@ -24,12 +24,12 @@ class LiveConnection(Protocol):
     def wake_up(self, now_s: float) -> None:
         """Called in place of `tick` in the first turn after the process slept (`huahuo.eventstore.awake`).
 
-        Pings, and judges nobody: what came meanwhile is read until the next turn.
+        Sends a ping and closes no connection: bytes that came during the sleep are read until the next turn.
         """
         ...
 
     def close(self, code: int, reason: str) -> None:
-        """Say `goaway`, close with `code`, abort the transport at a deadline. Idempotent, no waiting.
+        """Send `goaway`, close with `code`, abort the transport at a deadline. Idempotent; does not wait.
 
         `code` is a v1 code of PROTOCOL 10; a classic connection translates it.
         """
@@ -60,27 +60,27 @@ class Hub(Protocol):
         ...
 
     def note_ack(self, user: str, client: str, stream: str, seq: int) -> None:
-        """`client` of `user` (`user/42`) has processed `stream` up to `seq`. Written behind, max wins."""
+        """`client` of `user` (`user/42`) has processed `stream` up to `seq`. Written later, max wins."""
         ...
 
 
 class CommandGate(Protocol):
-    """Answers calls; adds to `transport.commands.api.Commands` what a connection finds out by itself."""
+    """Answers calls. Adds to `transport.commands.api.Commands` the answers that a connection finds itself."""
 
     async def execute(self, call: Call[Any], spec: CommandSpec) -> Reply:
         """See `huahuo.transport.commands.api.Commands`."""
         ...
 
     async def record(self, call: Call[Any], reply: Reply) -> Reply:
-        """Keep an answer that was found before any handler ran; the first answer if there was one."""
+        """Keep an answer that was found without a handler. Returns the first answer if there was one."""
         ...
 
 
 class Meter(Protocol):
-    """What is counted about connections; see `huahuo.transport.server.metrics`."""
+    """Counts what connections do; see `huahuo.transport.server.metrics`."""
 
     def delivered(self, events: int, size_bytes: int) -> None:
-        """Frames with so many events were written."""
+        """Frames with `events` events and `size_bytes` bytes were written."""
         ...
 
     def resumed(self, outcome: str) -> None:
@@ -96,5 +96,5 @@ class Meter(Protocol):
         ...
 
     def authenticated(self, result: str) -> None:
-        """A token was looked at."""
+        """A token was checked."""
         ...

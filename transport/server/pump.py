@@ -1,9 +1,10 @@
 """Moves events from the log to one socket: the shell around `delivery`.
 
-New events come through `fanout`, as frames that many share, or as a wake-up by a plain call. Then what
-the feed holds in memory is framed and written at once; what it does not hold is fetched by one task,
-and snapshots are taken by another, one after the other. While the socket's buffer is full nothing is
-read: the log is the buffer.
+New events come from `fanout`: as frames that many connections share, or as a wake-up by a plain call. After
+a wake-up, events that the feed holds in memory are framed and written at once. One task fetches all others,
+and another one takes the snapshots, one at a time.
+
+While the socket's buffer is full, nothing is read: the log is the buffer.
 """
 
 import asyncio
@@ -31,22 +32,22 @@ from huahuo.transport.session.wanted import Want, Wanted
 
 _JOINED_BYTES_MAX: Final = 64 << 10
 RUNS_A_TURN: Final = 8
-"""Frames written for one connection before others have their turn."""
+"""At most this many frames are written for one connection before others have their turn."""
 
 _ENVELOPE_BYTES = 512
 _SNAPSHOT = "snapshot"
 _PART = "part"
 _ROOM_LOOKS = 30
-"""How often something large looks for room in the budget before it is refused."""
+"""An answer or part that finds no room in the budget tries again this often before it is refused."""
 _ROOM_LOOK_S = 0.1
 _NOT_NOW = (EventStoreError, Busy, AskTimeout, TimeoutError, Crowded)
-"""What says that something cannot be had now, and nothing about whether it can be had later."""
+"""Errors after which a snapshot may still be had later."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Tally:
-    """What all connections wrote since it was last looked at; plain numbers, for they change often."""
+    """What all connections wrote since the last look. Plain numbers, because they change often."""
 
     __slots__ = ("events", "size_bytes")
 
@@ -56,7 +57,7 @@ class Tally:
 
 
 class Supply(msgspec.Struct, frozen=True, kw_only=True):
-    """What the pumps of a server have in common: where snapshots come from, and who may have how much."""
+    """Shared by all pumps of a server: the source of snapshots, the budget, and the turns of the users."""
 
     pictures: Pictures
     budget: Budget
@@ -67,8 +68,8 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
 class Pump:
     """See the module.
 
-    `start` runs a coroutine as a task of the connection, `perform` does what the session says, `fail`
-    ends the connection, `change` waits until something happened there. Implements `fanout.Lane`.
+    `start` runs a coroutine as a task of the connection, `perform` carries out the session's outputs, `fail`
+    ends the connection, `change` waits for the connection's next happening. Implements `fanout.Lane`.
     """
 
     __slots__ = (
@@ -108,21 +109,21 @@ class Pump:
         self._fail = fail
         self._change = change
         self._watched: set[str] = set()
-        self._parked: list[Subscription] = []  # to be fetched
-        self._unread: list[Subscription] = []  # a fetch failed: tried again after a while
-        self._wanted: Wanted | None = None  # few ever want a snapshot
+        self._parked: list[Subscription] = []  # its events must be fetched
+        self._unread: list[Subscription] = []  # a fetch failed: `retry` tries again
+        self._wanted: Wanted | None = None  # made on demand: few connections want a snapshot
         self._purse: Purse | None = None
         self._fetching = False
         self._taking = False
         self._soon = False
 
     def watch(self, stream: str) -> None:
-        """Be served with the events of commits that touch `stream`. Idempotent."""
+        """Receive the events of commits that touch `stream`. Idempotent."""
         self._watched.add(stream)
         self._fanout.join(stream, self)
 
     def unwatch(self, stream: str) -> None:
-        """No longer."""
+        """Stop receiving the events of `stream`."""
         self._watched.remove(stream)
         self._fanout.leave(stream, self)
 
@@ -143,7 +144,7 @@ class Pump:
         self._fail("internal error")
 
     def take_snapshot(self, sub: Subscription) -> None:
-        """Get the state of a stream and send it, once there is room."""
+        """Take the snapshot of a stream and send it, as soon as there is room."""
         if self._wanted is None:
             self._wanted = Wanted(self._ambient.random)
         self._wanted.want(sub, self._ambient.monotonic_s())
@@ -151,7 +152,7 @@ class Pump:
 
     @property
     def purse(self) -> Purse:
-        """This connection's part of the budget; made when it is first needed, after authentication."""
+        """This connection's part of the budget. Made on first use, after authentication."""
         if self._purse is None:
             principal = self.session.principal
             assert principal is not None, "nothing large is built for a stranger"
@@ -159,19 +160,19 @@ class Pump:
         return self._purse
 
     def count_unsent(self) -> None:
-        """Count what lies in the write buffer."""
+        """Count the content of the write buffer in the budget."""
         if self._purse is not None or (self._ws.paused and self.session.principal is not None):
             self.purse.buffer(self._ws.unsent_bytes, self._ambient.monotonic_s())
 
     def stuck(self, now_s: float, stuck_s: float) -> bool:
-        """Whether the client has not read for this long while others are refused for want of room."""
+        """Whether the client has read nothing for `stuck_s` while others are refused for want of room."""
         short_at_s = self._supply.budget.short_at_s
         if self._purse is None or short_at_s is None or now_s - short_at_s > stuck_s:
             return False
         return self._purse.stuck_s(now_s) >= stuck_s
 
     def gone(self) -> None:
-        """The socket is closed: what lay in its buffer is no more."""
+        """The socket is closed: give its bytes back to the budget."""
         if self._purse is not None:
             self._purse.close()
 
@@ -189,10 +190,10 @@ class Pump:
                 self.write(frame)
 
     def retry(self) -> None:
-        """Some time went by: try again what could not be read."""
+        """Try again what could not be read or sent. Called about once a second."""
         self.count_unsent()
         if not (self._unread or self._parked or self._wanted or self.session.delivery.backlog):
-            return  # as good as always, and asked of every connection once a second
+            return  # the usual case
         for sub in self._unread:
             self.session.delivery.unpark(sub)
         self._unread.clear()
@@ -209,7 +210,7 @@ class Pump:
             self._wanted.clear()
 
     def run(self) -> None:
-        """Send what may be sent now."""
+        """Send all that may be sent now, up to `RUNS_A_TURN` frames."""
         if not self._ws.has_room():
             return
         if self._parked:
@@ -252,7 +253,7 @@ class Pump:
             asyncio.get_running_loop().call_later(wait_s, self._run_now)
 
     def _charge(self, began_s: float) -> float:
-        """Charge the user for the loop's time since then; for how long to let others go first."""
+        """Charge the user for the loop's time since `began_s`; returns how long others go first, in s."""
         principal = self.session.principal
         if principal is None:
             return 0.0
@@ -279,7 +280,7 @@ class Pump:
             self._start(self._fetch())
 
     async def _fetch(self) -> None:
-        """Read what is not in memory, a page at a time, in the order in which it was wanted."""
+        """Fetch events that are not in memory, a page at a time, first parked first."""
         try:
             while self._parked and self._ws.has_room():
                 sub = self._parked.pop(0)
@@ -293,16 +294,16 @@ class Pump:
                     self._unread.append(sub)
                     continue
                 await self._send_page(sub, run)
-                del run  # a page is large, and the next one may take a while
+                del run  # a page is large, and the next fetch may take a while
                 self.run()
-        except Exception:  # noqa: BLE001  a fault of ours; the client comes back to another connection
+        except Exception:  # noqa: BLE001  our fault; the client comes back on a new connection
             _log.exception("fetch_failed")
             self._fail("internal error")
         finally:
             self._fetching = False
 
     async def _send_page(self, sub: Subscription, run: Run) -> None:
-        """Frame and write a page; one at a time of all users who have had much lately."""
+        """Frame and write a page. Pages of users that owe time are sent one at a time."""
         principal, turns = self.session.principal, self._supply.turns
         began_s = self._ambient.monotonic_s()
         if principal is None or not (turns.shares.owes(principal.name) and turns.shares.contended(began_s)):
@@ -326,7 +327,7 @@ class Pump:
             self._start(self._take_snapshots())
 
     async def _take_snapshots(self) -> None:
-        """Take what is wanted and due, while there is room for it."""
+        """Take the snapshots that are due, while the socket has room."""
         assert self._wanted is not None
         try:
             while self._ws.has_room():
@@ -346,7 +347,7 @@ class Pump:
             await self._change()
 
     async def reserve(self, size: int) -> bool:
-        """Reserve bytes of the budget, waiting a while for those that are on their way out."""
+        """Reserve bytes of the budget. Waits at most 3 s for bytes that are being sent."""
         now_s = self._ambient.monotonic_s
         for _ in range(_ROOM_LOOKS):
             if self.purse.reserve(size, now_s()):
@@ -369,16 +370,16 @@ class Pump:
             retry_s = self._wanted.not_now(want, now_s())
             if retry_s is not None:
                 self._perform(self.session.refuse_snapshot(sub, "busy", retry_s))
-        except Exception:  # noqa: BLE001  a fold's fault, which ends this subscription and nothing else
+        except Exception:  # noqa: BLE001  the fold's fault: only this subscription ends
             _log.exception("snapshot_failed", stream=sub.stream)
             if self._wanted.failed(want, now_s()):
                 self._perform(self.session.refuse_snapshot(sub, "internal"))
 
     async def _send_snapshot(self, sub: Subscription, user: str) -> None:
-        """All of it, or part by part, each when it is the user's turn and the socket has room.
+        """Send all of it, or part by part, each when it is the user's turn and the socket has room.
 
-        What fails on the way begins again with the first part, of a newer state. A subscription that moved
-        on ends it.
+        If sending fails, it begins again with the first part of a newer state. If the subscription moves on,
+        the sending ends.
         """
         picture: Picture | None = None
         while self.session.awaits(sub):
@@ -390,12 +391,12 @@ class Pump:
             await self.room()
 
     async def _send_picture(self, sub: Subscription, before: Picture | None) -> Picture:
-        """Raises Crowded where the budget has no room."""
+        """Send one frame of a snapshot. Raises Crowded if the budget has no room."""
         supply, purse = self._supply, self.purse
         kind = self.session.frame_kind
         what = _PART if kind.in_parts else _SNAPSHOT
         held = supply.estimates.of(sub.stream, what)
-        begun = before is not None  # a snapshot that has begun waits for room rather than begin again
+        begun = before is not None  # a begun snapshot waits for room, else it would start over
         if not await self.reserve(held) if begun else not purse.reserve(held, self._ambient.monotonic_s()):
             raise Crowded(sub.stream)
         try:

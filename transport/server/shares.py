@@ -1,22 +1,23 @@
-"""Who used how much of the loop's time lately, and for how long a user who used too much waits. Pure.
+"""Each user's recent use of the loop's time, and how long a user that used too much must wait. Pure.
 
-Every user has a debt: the measured time of what was done for it, paid off as time goes by, together
-`SHARE` of the time in equal parts for all users who owe anything worth counting. A user who owes more
-than `FREE_S` waits until it does not, as long as there is anybody else: a user who is alone has the loop for
-itself.
+Every user has a debt: the measured time of the work done for it. Time pays the debts off: `SHARE` of the
+elapsed time, in equal parts for all users that owe more than `COUNTS_S`.
+
+A user that owes more than `FREE_S` waits until its debt has shrunk to that. A user that is alone never waits:
+it may use the whole loop.
 """
 
 from typing import Final
 
 SHARE: Final = 0.5
-"""Of the loop's time, for all users who owe something; the rest is for what nobody asked for."""
+"""The part of the loop's time for all users that owe time. The rest is for other work."""
 FREE_S: Final = 0.03
 COUNTS_S: Final = 0.005
 LEAST_S: Final = 0.001
 DEBT_S_MAX: Final = 2.0
-"""A single request that took longer does not lock its user out for minutes."""
+"""A bound, so that one long request does not lock its user out for minutes."""
 ALONE_S: Final = 2.0
-"""A user is alone if nothing was done for anybody else for this long."""
+"""A user is alone if no work was done for another user for this long."""
 _KEPT_MAX: Final = 10_000
 
 
@@ -40,11 +41,11 @@ class Shares:
 
     @property
     def over(self) -> int:
-        """How many users owe more than is free, as far as was looked."""
+        """How many users owe more than `FREE_S`, by the debts as last computed."""
         return sum(self._debts[user].owed_s > FREE_S for user in self._owing)
 
     def charge(self, user: str, cost_s: float, now_s: float) -> None:
-        """Something was done for `user` that held the loop for `cost_s`."""
+        """Work for `user` held the loop for `cost_s`."""
         if user != self._last_user:
             if self._last_user:
                 self._others_at_s = now_s
@@ -60,18 +61,18 @@ class Shares:
         if debt.owed_s > COUNTS_S:
             self._owing[user] = None
         if self._owing:
-            # Users who stay away would count for ever: look at one of the others, in turn.
+            # Debts of absent users would never shrink: recompute one other debt at each charge, in turn.
             other = next(iter(self._owing))
             del self._owing[other]
             self._owing[other] = None
             self._pay(other, self._debts[other], now_s)
 
     def contended(self, now_s: float) -> bool:
-        """Whether anything was done for more than one user lately."""
+        """Whether work was done for more than one user in the last `ALONE_S`."""
         return now_s - self._others_at_s < ALONE_S
 
     def wait_s(self, user: str, now_s: float) -> float:
-        """How long `user` has to wait before anything more is done for it; 0 for most."""
+        """How long `user` must wait before more work is done for it. 0 for most users."""
         debt = self._debts.get(user)
         if debt is None or debt.owed_s <= FREE_S:
             return 0.0
@@ -82,7 +83,7 @@ class Shares:
         return max(LEAST_S, (debt.owed_s - FREE_S) * max(1, len(self._owing)) / SHARE)
 
     def owes(self, user: str) -> bool:
-        """Whether `user` has used so much time lately that its work should be spread."""
+        """Whether `user` owes more than `COUNTS_S`, so that its work should be spread over time."""
         return user in self._owing
 
     def _pay(self, user: str, debt: _Debt, now_s: float) -> None:

@@ -1,7 +1,7 @@
-"""What the port answers to plain HTTP (PROTOCOL 11): health, metrics, and small static files.
+"""Answers plain HTTP on the port (PROTOCOL 11): health, metrics, and small static files.
 
-`Site.respond` is asked about every request that the library parsed: None means that it wants a WebSocket.
-A response leaves in one piece and the connection closes behind it.
+`Site.respond` is called for every request that the library parsed. None means that the request is for a
+WebSocket. A response is sent in one piece, and then the connection closes.
 """
 
 import gzip
@@ -29,7 +29,7 @@ CSP = (
     "connect-src 'self' ws: wss:; img-src 'self' data:; frame-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""For every answer that brings no policy of its own. `frame-src`: the console shows a mail in a frame."""
+"""The default policy; an asset may have its own. `frame-src`: the console shows a mail in a frame."""
 
 CACHE_FOR_EVER = "public, max-age=31536000, immutable"
 CACHE_ASK_AGAIN = "no-cache"
@@ -43,7 +43,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Phase(StrEnum):
-    """Whether the service takes work."""
+    """Whether the service accepts work."""
 
     STARTING = "starting"
     READY = "ready"
@@ -51,7 +51,7 @@ class Phase(StrEnum):
 
 
 class Asset(msgspec.Struct, frozen=True):
-    """A file that is served from memory. `gzipped` is empty where compression gains nothing.
+    """A file served from memory. `gzipped` is empty if compression does not make it smaller.
 
     `any_origin`: pages of every origin may read it.
     """
@@ -74,7 +74,7 @@ class Asset(msgspec.Struct, frozen=True):
         *,
         any_origin: bool = False,
     ) -> Self:
-        """An asset, compressed here and now where its kind compresses."""
+        """An asset. A compressible type is compressed once, here."""
         small = gzip.compress(body, mtime=0) if content_type.startswith(_COMPRESSED) else body
         etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
         gzipped = small if len(small) < len(body) else b""
@@ -84,8 +84,8 @@ class Asset(msgspec.Struct, frozen=True):
 class Site:
     """Answers GET and HEAD. `assets` maps a path to its file and may be added to while serving.
 
-    Each address may ask `requests_per_s` times a second, and four times as often at once; 0 means no
-    limit. Probes from the same machine are not counted: a storm must not make the service look dead.
+    Each address may send `requests_per_s` requests a second, in bursts of at most four times that; 0 means no
+    limit. Probes from the same machine are not counted, so that a storm does not make the service look dead.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Site:
         self.phase = Phase.STARTING
 
     async def respond(self, request: Request, address: str) -> Response | None:
-        """The answer to a request, None for a WebSocket upgrade. `address`: see `Door.address`."""
+        """The answer to a request; None for a WebSocket upgrade. `address`: see `Door.address`."""
         if request.method == "GET" and _is_upgrade(request):
             return None
         wait_s = 0.0
@@ -117,7 +117,7 @@ class Site:
         else:
             response = await self._answer(request)
         if request.method == "HEAD":
-            response.body = b""  # Content-Length stays what GET would have sent
+            response.body = b""  # Content-Length stays that of a GET
         return response
 
     async def _answer(self, request: Request) -> Response:
@@ -149,7 +149,7 @@ class Site:
     async def _ask_log(self) -> str | None:
         try:
             return await self._log.probe()
-        except Exception:  # noqa: BLE001  a probe that fails is an answer too; its text stays here
+        except Exception:  # noqa: BLE001  a failed probe is an answer; its text is only logged
             _log.exception("probe_failed")
             return "the log cannot be asked"
 
@@ -181,7 +181,7 @@ class Site:
         extra: list[tuple[str, str]] | None = None,
         csp: str = CSP,
     ) -> Response:
-        # A 304 has no body, and the length it may name is the one that a 200 would have had.
+        # A 304 has no body; a Content-Length in it would have to be that of the 200 (RFC 9110, 8.6).
         length = [] if status is HTTPStatus.NOT_MODIFIED else [("Content-Length", str(len(body)))]
         headers = Headers(
             [
@@ -212,5 +212,5 @@ def _accepts_gzip(request: Request) -> bool:
 
 
 def _listed(request: Request, header: str) -> list[str]:
-    """The items of a comma-separated header, also where it came several times."""
+    """The items of a comma-separated header, which may be repeated."""
     return [item.strip() for value in request.headers.get_all(header) for item in value.split(",")]

@@ -1,13 +1,15 @@
 """The library's server connection, with fast ways to write and to read, and an end that cannot hang.
 
-Frames that are complete already go straight to the transport: `websockets` would build each again for
-every connection. That is sound while the state is OPEN and no fragmented message is under way, and
-nothing here sends fragments. In the other direction a client says little but acks: bytes that are
-exactly one short text frame are offered to the listener at once, as is the first message, and only what
-it does not take goes the library's way, to wait for its turn.
+Writing: complete frames go straight to the transport, because `websockets` would build each frame again
+for every connection. This is sound while the state is OPEN and no fragmented message is being sent; this
+server never sends fragments.
 
-The library's own `close()` waits for a peer that may never read; here every close has a deadline
-after which the transport is aborted, whoever began it.
+Reading: nearly all that a client sends is acks. Bytes that are exactly one short text frame are offered to
+the listener at once, and so is the first message. What the listener does not take goes through the library
+and waits for its turn.
+
+Closing: the library's own `close()` waits for a peer that may never read. Here every close has a deadline, no
+matter which side began it; at the deadline the transport is aborted.
 """
 
 import asyncio
@@ -37,9 +39,10 @@ _FIRST_BYTES_MAX = 4096
 _FINAL_TEXT = 0x81
 _MASKED = 0x80
 _AT_EOF = StreamReader.at_eof.__code__
-"""Where the library's parser stands while nothing of a frame has come."""
+"""The function in which the library's parser is suspended while it has read no part of a frame."""
 _REPLIES_WAITING_MAX = 4
-"""A peer that does not read what it asks for (replies, pongs) is cut off at so many largest replies."""
+"""A peer that does not read its replies or pongs is disconnected when this many maximum-size replies are
+buffered."""
 
 
 def _refusal(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> bytes:
@@ -87,7 +90,7 @@ type _Generator = GeneratorType[None, None, object]
 def _between_frames(protocol: WebSocketProtocol) -> bool:
     """Whether the library has read every frame to its end.
 
-    An empty buffer does not tell: the parser may have the head of a frame and wait for its rest.
+    An empty buffer is no proof: the parser may have taken a frame's head and wait for the rest.
     """
     waits_in = cast("_Generator", protocol.parser)
     while waits_in.gi_yieldfrom is not None:
@@ -96,14 +99,14 @@ def _between_frames(protocol: WebSocketProtocol) -> bool:
 
 
 class Listener(Protocol):
-    """Who is told what happens on a socket."""
+    """Receives what happens on a socket."""
 
     def took(self, text: bytes) -> bool:
-        """A short message came while the library holds none half-read: False if it must wait its turn."""
+        """A short message came while the library holds no partial one. False: it must wait for its turn."""
         ...
 
     def began(self, text: bytes) -> bool:
-        """The first message came, nothing before it: False if it must wait its turn."""
+        """The connection's first message came. False: it must wait for its turn."""
         ...
 
     def ponged(self) -> None:
@@ -115,19 +118,19 @@ class Listener(Protocol):
         ...
 
     def disconnected(self) -> None:
-        """TCP is gone; messages that came before may still wait to be read."""
+        """TCP is gone. Messages that came before may still wait to be read."""
         ...
 
 
 class Owner(Protocol):
-    """Who counts sockets: the server."""
+    """Counts sockets. Implemented by the server."""
 
     def connected(self, socket: "WebSocket") -> None:
         """TCP is connected; the handshake follows."""
         ...
 
     def authenticated(self, socket: "WebSocket") -> None:
-        """A token was accepted, perhaps not for the first time."""
+        """A token was accepted: the first one, or a refreshed one."""
         ...
 
     def disconnected(self, socket: "WebSocket") -> None:
@@ -136,10 +139,12 @@ class Owner(Protocol):
 
 
 class WebSocket(ServerConnection):
-    """See the module. `address` is set once it was counted, `negotiated` by the handshake.
+    """See the module. `address` is set once the door has counted it, `negotiated` by the handshake.
 
-    `open_by_s`: when the handshake must be done, on the lobby's clock. Slots, because instances share the
-    names of only some thirty attributes, which the library's own use up: 1.4 KB a connection.
+    `open_by_s`: the deadline of the handshake, on the lobby's clock.
+
+    Slots save 1.4 KB a connection: instances of a class share the names of only about 30 attributes, and the
+    library's own attributes use those up.
     """
 
     __slots__ = (
@@ -159,30 +164,31 @@ class WebSocket(ServerConnection):
         self._abort: asyncio.TimerHandle | None = None
         self._beginning = b""
         self._head_bytes = 0
-        self._half_closed = False  # the client sent its last byte before its request was answered
-        self._reading_paused = False  # until the request is answered
-        self._whole = False  # the library holds no part of a frame, nor of a message
-        self._untouched = True  # the library was given nothing yet
+        self._half_closed = False  # the client sent EOF before its request was answered
+        self._reading_paused = False  # True at most until the request is answered
+        self._whole = False  # the library holds no partial frame or message
+        self._untouched = True  # the library has been given no bytes yet
 
     def has_room(self) -> bool:
         """Whether frames may be written without filling the buffer beyond its bound.
 
-        The transport pauses us where a write left too much behind; uvloop at the end of the turn.
+        The transport pauses writing when a write leaves too much in the buffer; uvloop does so only at the
+        end of the loop's turn.
         """
         return not self.paused and self.protocol.state is OPEN
 
     @property
     def is_open(self) -> bool:
-        """Whether anything may be written at all."""
+        """Whether the connection can be written to at all."""
         return self.protocol.state is OPEN
 
     @property
     def unsent_bytes(self) -> int:
-        """What lies in the write buffer."""
+        """The size of the write buffer's content."""
         return self.transport.get_write_buffer_size()
 
     def trust(self) -> None:
-        """The client authenticated: from the next frame on its messages may have their full size."""
+        """The client authenticated: from the next frame on, its messages may have their full size."""
         self.protocol.max_message_size = self._settings.message_bytes_max
         self._owner.authenticated(self)
 
@@ -198,7 +204,7 @@ class WebSocket(ServerConnection):
                 self._cut_off_a_hoarder()
 
     def begin(self) -> None:
-        """The upgrade was accepted: read what came behind the request."""
+        """The upgrade was accepted: read the bytes that followed the request."""
         self._resume_reading()
         self.data_received(b"")
         if self._half_closed:
@@ -213,7 +219,7 @@ class WebSocket(ServerConnection):
         self.abort_within(deadline_s)
 
     def abort_within(self, deadline_s: float) -> None:
-        """Abort the transport after a while, unless it ends before."""
+        """Abort the transport after `deadline_s`, unless the connection ends before."""
         if self._abort is None and not self.connection_lost_waiter.done():
             self._abort = self.loop.call_later(deadline_s, self.transport.abort)
 
@@ -258,13 +264,13 @@ class WebSocket(ServerConnection):
             self._bound_what_waits()
         self._whole = protocol.current_size is None and _between_frames(protocol)
         if protocol.state is CLOSING:
-            # The library answered a close or a breach of protocol, and would wait for ever.
+            # The library has answered a close or a protocol error; without a deadline it would wait for ever.
             self.abort_within(self._settings.close_timeout_s)
         elif self.paused:
             self._cut_off_a_hoarder()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # as `asyncio.Protocol` has it
-        """The client sends no more. True keeps the socket open for the answer to its request."""
+        """The client sent EOF. True keeps the socket open for the answer to its request."""
         if self.protocol.state is CONNECTING and self.request is not None:
             self._half_closed = True
             if self.protocol.eof_sent:
@@ -276,17 +282,18 @@ class WebSocket(ServerConnection):
     def send_data(self) -> None:
         """The library has something to send, or wants to close.
 
-        A request that it cannot read (one with a body, or none at all) it would close in silence.
+        The library closes without an answer if it cannot read a request (a request with a body, or bytes that
+        are no request), so the answer is written here.
         """
         fault = self.protocol.handshake_exc
         if self._beginning and isinstance(fault, InvalidMessage) and not self.protocol.reader.eof:
             method = self._beginning.partition(b" ")[0]
             allowed = method in (b"GET", b"HEAD") or not method.isalpha()
             self.transport.write(_BAD_REQUEST if allowed else _METHOD_NOT_ALLOWED)
-            self._beginning = b""  # said once
+            self._beginning = b""  # answer only once
         super().send_data()
         if self.protocol.eof_sent and self.protocol.state is CONNECTING:
-            self._resume_reading()  # and throw away: unread bytes would turn the end into a reset
+            self._resume_reading()  # and discard: unread bytes would turn the close into a reset
             if self._half_closed:
                 self.transport.close()
 
@@ -303,7 +310,7 @@ class WebSocket(ServerConnection):
             self.listener.drained()
 
     def _bound_what_waits(self) -> None:
-        """Refuse a request that goes on for too long; read no further behind one until it is answered."""
+        """Refuse a request that is too long; stop reading when too much follows an unanswered request."""
         protocol = cast("OpeningProtocol", self.protocol)
         bytes_max = self._settings.unauthenticated_bytes_max
         if self.request is None:

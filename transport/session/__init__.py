@@ -1,5 +1,5 @@
 """The server's side of one connection without a socket, a clock or a task. Pure.
 
-Exports: `Session`, its subscriptions, what is still to be sent (`delivery`), its deadlines (`liveness`), and
-what it tells its shell to do (`outputs`).
+Exports: `Session`, its subscriptions, the events still to be sent (`delivery`), its deadlines (`liveness`),
+and its instructions to the shell (`outputs`).
 """

@@ -1,4 +1,4 @@
-"""From a message to a call: who asks, under which id, with which content (PROTOCOL 6). Pure."""
+"""Makes a call from a message: its principal, id, key and checked fields (PROTOCOL 6). Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from huahuo.transport.session.outputs import Execute, Record
 
 
 class Calls:
-    """The calls of one session: numbers those without an id and counts those without an answer."""
+    """The calls of one session. Numbers calls without an id and counts calls without an answer."""
 
     __slots__ = ("_fingerprint_key", "_made", "_session", "_specs", "outstanding")
 
@@ -25,10 +25,10 @@ class Calls:
         self.outstanding = 0
 
     def make(self, parsed: Parsed, principal: Principal, client: str) -> Execute | Record | Invalid:
-        """What to do for a message. It counts as outstanding unless it is `Invalid`.
+        """The output for a message. It counts as outstanding unless it is `Invalid`.
 
-        A command with an id whose fields do not fit is refused by its record, like any other final
-        answer: the same id gets the same refusal, and cannot be used for something else.
+        If a command with an id has invalid fields, its refusal is recorded like any other final answer: the
+        same id gets the same refusal, and it cannot be used for another command.
         """
         spec = self._specs.get(parsed.action)
         if spec is None:

@@ -1,15 +1,15 @@
-"""What one connection still has to be sent, stream by stream and in turns (PROTOCOL 4, 5). Pure.
+"""The events that one connection must still be sent, with turns among its streams (PROTOCOL 4, 5). Pure.
 
-A subscription is a cursor. It is *ready* while the log is ahead of it; ready ones take turns, a run
-each, so that a busy stream starves no other. It is not ready while one of three things is awaited:
+A subscription is a cursor. It is *ready* while the log is ahead of it. Ready subscriptions take turns, one
+run each, so that a busy stream starves no other. A subscription is not ready while it waits for one of these:
 
 * a snapshot that must come before its events (`waiting`),
 * a page from the store (`reading`),
-* the reply to a command of this connection whose event is next (`held`): a reply comes before every
-  event that its command caused.
+* the reply to a command of this connection whose event is next (`held`): a reply is sent before all
+  events that its command caused.
 
-`next_read` says whose turn it is, `took` makes frames of what was read for it. As good as always a
-subscription has nothing to catch up with when events come: `take` is the short way for that case.
+`next_read` gives the subscription whose turn it is; `took` makes frames of the events that were read for it.
+When events come, a subscription is nearly always at the head already: `take` is the short way for that case.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ from huahuo.transport.protocol.window import Flow, Window
 from huahuo.transport.session import outgoing
 
 type Cause = tuple[str, str]
-"""(principal, command id), as written on the events that a command causes."""
+"""(principal, command id), as stored with the events that a command causes."""
 
 
 class LogView(Protocol):
-    """What is known of the log from memory."""
+    """The facts about the log that are in memory."""
 
     @property
     def log_id(self) -> str:
@@ -48,22 +48,22 @@ class RunLike(Protocol):
 
     @property
     def events(self) -> tuple[StoredEvent, ...]:
-        """The events right behind `after`."""
+        """The events that follow `after`."""
         ...
 
     @property
     def joined(self) -> Joined | None:
-        """Their bodies, in place of `events`: given only where `Delivery.joins`."""
+        """The bodies of the events, in place of `events`. Given only if `Delivery.joins`."""
         ...
 
     @property
     def skipped_to(self) -> int:
-        """Everything up to here was compacted away (0: nothing was)."""
+        """All events up to this seq were compacted away (0: none were)."""
         ...
 
 
 class Subscription:
-    """A cursor in one stream. A new position is a new object: answers to the old one are dropped."""
+    """A cursor in one stream. A new position is a new object, so that reads for the old one are dropped."""
 
     __slots__ = ("apart", "flow", "held", "reading", "stream", "told_live", "waiting")
 
@@ -72,7 +72,7 @@ class Subscription:
         self.flow = Flow(after, peak)
         self.waiting = waiting
         self.reading = False
-        self.apart = False  # a joined page could not be used: the next one comes event by event
+        self.apart = False  # a joined page could not be used: the next page comes as events
         self.held: Cause | None = None
         self.told_live = False
 
@@ -80,8 +80,8 @@ class Subscription:
 class Delivery:
     """See the module.
 
-    `batched` connections are bounded by the window; for others the write buffer is the only bound
-    and acks merely tell what was processed. `framer`: how runs become frames, if not as text.
+    The window bounds a `batched` connection. For others the write buffer is the only bound, and an ack only
+    tells what was processed. `framer` makes frames of runs; None: text frames.
     """
 
     __slots__ = (
@@ -132,7 +132,7 @@ class Delivery:
         return True
 
     def begin(self, sub: Subscription) -> list[bytes]:
-        """Start reading: `live` if there is nothing to catch up with."""
+        """Start reading. Returns `live` if the subscription is at the head already."""
         sub.waiting = False
         if self._log.head(sub.stream).seq > sub.flow.sent:
             self._ready[sub.stream] = sub
@@ -150,10 +150,10 @@ class Delivery:
             self._ready[stream] = sub
 
     def take(self, stream: str, first: int, count: int, now_s: float) -> bool:
-        """Count `count` new events, from `first` on, as sent: the caller has their frame and writes it.
+        """Count `count` new events, from `first` on, as sent. The caller has their frame and writes it.
 
-        False, and nothing has changed, where anything else has to be sent before or in between, or
-        where the window has no room for all of them: then `wake` is the way.
+        False: another message must be sent first, or the window has no room for all of them. Nothing has
+        changed then; call `wake`.
         """
         sub = self.subs.get(stream)
         if sub is None or self._ready or self._pending or not sub.told_live or sub.reading or sub.waiting:
@@ -162,7 +162,7 @@ class Delivery:
         if flow.sent != first - 1:
             return False
         if not self.batched:
-            window.skipped(flow, first - 1 + count)  # nothing is owed for it
+            window.skipped(flow, first - 1 + count)  # no ack is owed
         elif window.size - window.outstanding < count:
             return False
         else:
@@ -171,35 +171,35 @@ class Delivery:
 
     @property
     def backlog(self) -> bool:
-        """Whether anything is ready to be read."""
+        """Whether a subscription is ready to be read."""
         return bool(self._ready)
 
     def next_read(self) -> Subscription | None:
-        """Whose turn it is to read behind its `flow.sent`; None if nobody may."""
+        """The subscription to read next, from behind its `flow.sent`; None if none may send."""
         if not self._ready or (self.batched and self.window.credit <= 0):
             return None
         return self._ready.pop(next(iter(self._ready)))
 
     def park(self, sub: Subscription) -> None:
-        """Its events must be fetched; it has no turn until `took` or `unpark`."""
+        """The events of `sub` must be fetched. It has no turn until `took` or `unpark`."""
         sub.reading = True
 
     def joins(self, sub: Subscription) -> bool:
-        """Whether nobody needs to see its events one by one, so that their joined bodies will do.
+        """Whether `sub` can use joined bodies, because its events need not be looked at one by one.
 
-        Where that has changed when they come, they are read again: the reply to a command must come
-        before its events, and joined bodies do not tell whose they are.
+        If that has changed when the page comes, it is read again as events: the reply to a command must be
+        sent before the command's events, and joined bodies do not show which command caused them.
         """
         return self.batched and sub.stream != LOG_STREAM and not sub.apart and not self._pending
 
     def unpark(self, sub: Subscription) -> None:
-        """The fetch failed: let it have its turn again."""
+        """The fetch failed: let `sub` have turns again."""
         sub.reading = False
         if self.subs.get(sub.stream) is sub:
             self.wake(sub.stream)
 
     def took(self, sub: Subscription, run: RunLike, now_s: float) -> list[bytes]:
-        """Frames for what was read for `sub`; empty if it has moved on meanwhile."""
+        """Frames of the run that was read for `sub`. Empty if `sub` has moved on meanwhile."""
         sub.reading = False
         flow = sub.flow
         if self.subs.get(sub.stream) is not sub or run.after != flow.sent:
@@ -237,12 +237,12 @@ class Delivery:
         return frames
 
     def may_ack(self, stream: str, seq: int) -> bool:
-        """Whether `stream` was ever sent up to `seq`."""
+        """Whether events of `stream` up to `seq` were ever sent."""
         sub = self.subs.get(stream)
         return seq <= (self._past.get(stream, -1) if sub is None else sub.flow.peak)
 
     def ack(self, stream: str, seq: int, now_s: float) -> bool:
-        """The client processed `stream` up to `seq`. False: that was never sent."""
+        """The client processed `stream` up to `seq`. False: `seq` was never sent."""
         if not self.may_ack(stream, seq):
             return False
         sub = self.subs.get(stream)
@@ -251,7 +251,7 @@ class Delivery:
         return True
 
     def lag(self, now_s: float, interval_s: float) -> bytes | None:
-        """A `lag` message if the window is used up while the log goes on, not too often."""
+        """A `lag` message if the window is full and the log is ahead; at most one in `interval_s`."""
         if not self._ready or not self.batched or self.window.credit > 0:
             return None
         if self._lag_at_s is not None and now_s < self._lag_at_s + interval_s:
@@ -264,11 +264,11 @@ class Delivery:
         return outgoing.message(type="lag", stream=sub.stream, behind=behind)
 
     def expect(self, cause: Cause) -> None:
-        """A command of this connection runs: its events wait for its reply."""
+        """A command of this connection runs: hold its events until `answered`."""
         self._pending[cause] = self._pending.get(cause, 0) + 1
 
     def answered(self, cause: Cause) -> None:
-        """Its reply is sent: what waited for it may go."""
+        """The reply is sent: its command's events may follow."""
         if self._pending[cause] > 1:
             self._pending[cause] -= 1
             return
@@ -283,7 +283,7 @@ class Delivery:
         return {stream: sub.flow.sent for stream, sub in self.subs.items()}
 
     def _permitted(self, sub: Subscription, events: Sequence[StoredEvent]) -> int:
-        """How many of `events` may be sent now; sets `held` where a reply must come first."""
+        """How many of `events` may be sent now. Sets `held` if a reply must be sent first."""
         count = min(len(events), self.window.credit) if self.batched else len(events)
         if self._pending:
             for index in range(count):
@@ -294,7 +294,7 @@ class Delivery:
         return count
 
     def _joined(self, sub: Subscription, joined: Joined, now_s: float) -> list[bytes]:
-        """The frame of a joined page, none if it may not be sent as a whole."""
+        """The frame of a joined page; none if the page cannot be sent as a whole."""
         if not self._pending and joined.count <= self.window.credit:
             framed = self._frames.joined(sub.stream, joined, framer=self.framer)
             if framed is not None:
@@ -307,7 +307,7 @@ class Delivery:
         if self.batched:
             self.window.sent(flow, to, now_s)
         else:
-            self.window.skipped(flow, to)  # nothing is owed for it
+            self.window.skipped(flow, to)  # no ack is owed
 
     def _live(self, sub: Subscription) -> list[bytes]:
         sub.told_live = True

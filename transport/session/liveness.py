@@ -1,4 +1,4 @@
-"""Deadlines of one connection: who is late, and with what (PROTOCOL 3, 5). Pure."""
+"""The deadlines of one connection: authentication, silence, acks, the token's end (PROTOCOL 3, 5). Pure."""
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
@@ -6,7 +6,7 @@ from huahuo.transport.protocol.limits import TransportSettings
 
 
 class Liveness:
-    """Compares the moments that matter with now."""
+    """Keeps the times that the deadlines count from."""
 
     __slots__ = ("_dialect", "_heard_s", "_opened_s", "_ping_at_s", "_settings", "_warned")
 
@@ -23,19 +23,19 @@ class Liveness:
         self._heard_s = now_s
 
     def wake_up(self, now_s: float) -> None:
-        """The process runs again after a sleep: ping at once, and wait a heartbeat for the answer."""
+        """The process slept: send a ping at once, and give the client a heartbeat to answer."""
         self._ping_at_s = now_s
         spared_s = (self._dialect.silent_heartbeats - 1) * self._settings.heartbeat_s
         self._heard_s = max(self._heard_s, now_s - spared_s)
 
     def renewed(self) -> None:
-        """Another token holds now: its end is warned of again."""
+        """A new token was accepted: its end must be announced too."""
         self._warned = False
 
     def overdue(
         self, now_s: float, *, connected: bool, unacked_since_s: float | None
     ) -> tuple[CloseCode, str] | None:
-        """Why the connection must end now. `connected`: nobody has tried to authenticate yet."""
+        """Why the connection must end now; None: it need not. `connected`: no token has come yet."""
         settings = self._settings
         if connected and now_s >= self._opened_s + settings.auth_timeout_s:
             return CloseCode.AUTH_TIMEOUT, "no authentication in time"
@@ -46,14 +46,14 @@ class Liveness:
         return None
 
     def warning_due(self, left_ms: int) -> bool:
-        """Whether the token's end must be announced. True once for a token."""
+        """Whether the token's end must be announced now. True once for each token."""
         if self._warned or left_ms > self._settings.token_warning_s * 1000:
             return False
         self._warned = True
         return True
 
     def ping_due(self, now_s: float) -> bool:
-        """Whether it is time for a ping. True once in `heartbeat_s`."""
+        """Whether a ping is due. True once in `heartbeat_s`."""
         if now_s < self._ping_at_s:
             return False
         self._ping_at_s = now_s + self._settings.heartbeat_s

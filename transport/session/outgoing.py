@@ -1,6 +1,6 @@
 """The protocol's own messages from server to client. Pure.
 
-They are complete text frames, but for those that may be compressed: replies and snapshots are JSON.
+They are complete text frames, except replies and snapshots: these may be compressed, so they are JSON.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ _encode = msgspec.json.encode
 
 
 def message(**fields: object) -> bytes:
-    """A frame of these members; `None` members are left out."""
+    """A text frame of a message with these members. Members that are None are left out."""
     return text_frame(_encode({name: value for name, value in fields.items() if value is not None}))
 
 
 def timestamp(ms: int) -> str:
-    """`ms` since 1970 as RFC 3339 UTC; milliseconds only where there are some."""
+    """`ms` since 1970 as RFC 3339 UTC, with milliseconds unless they are 0."""
     moment = datetime.fromtimestamp(ms / 1000, UTC).replace(tzinfo=None)
     return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds") + "Z"
 
@@ -50,7 +50,7 @@ def authenticated(
     streams: Mapping[str, Mapping[str, object]],
     dictionary: Mapping[str, object] | None,
 ) -> bytes:
-    """A successful `authentication_result`; `window` None where there is none (classic)."""
+    """A successful `authentication_result`. `window` None: there is no window (classic)."""
     return message(
         type="authentication_result",
         success=True,
@@ -82,7 +82,7 @@ def refusal(invalid: Invalid) -> bytes:
 
 
 def reply(answer: Reply, request_id: str | None, part: Part = ONLY) -> bytes:
-    """A reply as JSON: its body with `id`, `at` and `duplicate` added, and its place among the parts."""
+    """A reply as JSON: its body with `id`, `at` and `duplicate` added, and the members of its part."""
     extra: dict[str, object] = {}
     if request_id is not None:
         extra["id"] = request_id
@@ -103,7 +103,7 @@ def snapshot(stream: str, seq: int, state: bytes, link: bytes = b"", part: Part 
 
 
 def goaway(code: CloseCode, reason: str) -> bytes:
-    """What is said before every close; `retry_s` where coming back is the answer."""
+    """The message before every close. It has `retry_s` if the client should reconnect."""
     fact = CLOSES.get(code)
     retry_s: Sequence[float] | None = fact.retry_s if fact else None
     return message(type="goaway", code=int(code), reason=reason, retry_s=retry_s)

@@ -1,4 +1,4 @@
-"""What a session tells its shell to do, and the moment it is told. Pure values.
+"""The outputs of a session: instructions to its shell. And `Now`, the time of an input. Pure values.
 
 `bytes` in a list of outputs are complete WebSocket frames to write. Outputs are carried out in order.
 """
@@ -14,14 +14,14 @@ from huahuo.transport.session.delivery import Subscription
 
 
 class Now(NamedTuple):
-    """One moment on both clocks: deadlines use the monotonic one, tokens the wall's."""
+    """One moment on both clocks. Deadlines use the monotonic clock, tokens the wall clock."""
 
     s: float
     ms: int
 
 
 class Verify(msgspec.Struct, frozen=True):
-    """Look at this token, then call `verdict`. Hand in no message before."""
+    """Verify this token, then call `verdict`. Hand in no message before that."""
 
     token: str
 
@@ -32,7 +32,7 @@ class Verify(msgspec.Struct, frozen=True):
 class LookUp(msgspec.Struct, frozen=True):
     """Find the links of the hash chain at these (stream, seq), then call `looked_up`.
 
-    Hand in no message before.
+    Hand in no message before that.
     """
 
     places: tuple[tuple[str, int], ...]
@@ -68,7 +68,7 @@ class Watch(msgspec.Struct, frozen=True):
 
 
 class Unwatch(msgspec.Struct, frozen=True):
-    """No longer."""
+    """The subscription ended: stop calling `woken` for this stream."""
 
     stream: str
 
@@ -81,9 +81,9 @@ class Acked(msgspec.Struct, frozen=True):
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """A client knows events that the log does not hold: history was lost somewhere. Tell the operator.
+    """A client knows events that the log does not hold, so history was lost. Tell the operator.
 
-    `check_seq`: the seq of its check that differs, 0 where the cursor lies beyond the head.
+    `check_seq`: the seq of the check that differs; 0: the cursor is beyond the head.
     """
 
     stream: str

@@ -1,22 +1,22 @@
 """The server's side of one connection, without I/O (PROTOCOL 3 to 6, 8, 10). Pure.
 
-Inputs are method calls that say what happened and when; outputs are values that say what to do, in
-order. `bytes` among them are complete WebSocket frames to write. Nothing here waits, reads a clock or
-knows a socket, so a test, a simulator and the real connection drive the same object.
+Inputs are method calls that say what happened and when. Outputs are values that say what to do, in order;
+`bytes` among them are complete WebSocket frames to write. The session never waits, reads a clock or touches a
+socket, so tests, the simulator and the real connection drive the same object.
 
-There is one machine, `STATES`. It sees few events, since most messages change no state:
+There is one machine, `STATES`. Most messages change no state, so it has few transitions:
 
-    CONNECTED    nobody yet. Only `authenticate` and heartbeats are heard; ends after 10 s.
-    VERIFYING    a token is being looked at (the answer may be held back), then the log's links that
-                 the client's checks are compared with. The shell hands in no further message before
-                 `verdict` and `looked_up`: what was sent behind `authenticate` comes after it.
-    OPEN         authenticated: subscriptions, acks, commands; events flow.
-    REFRESHING   as OPEN, while another token is looked at. Events flow on.
-    CLOSED       goaway was said. Whatever happens now changes nothing and is answered by nothing.
+    CONNECTED    not authenticated. Only `authenticate` and heartbeats are accepted; ends after 10 s.
+    VERIFYING    a token is being verified (the answer may be held back). Then the log's links are looked
+                 up, to compare them with the client's checks. The shell hands in no message before
+                 `verdict` and `looked_up`: messages after `authenticate` are handled after it.
+    OPEN         authenticated: subscriptions, acks, commands; events are sent.
+    REFRESHING   as OPEN, while another token is verified. Events are still sent.
+    CLOSED       `goaway` was sent. Inputs change nothing and have no outputs.
 
-How the parts are divided: `messages` decides what a message is, `readers` who may read what and from
-where, `delivery` what is sent next, `calls` what a command is, `liveness` who is late; this module
-decides what follows from what.
+Division of work: `incoming` parses messages, `subscriptions` decides about rights and positions, `delivery`
+decides which events are sent next, `calls` makes commands, `liveness` keeps the deadlines. This module keeps
+the state and calls the others.
 """
 
 from collections.abc import Callable, Mapping
@@ -59,17 +59,17 @@ STATES: Mapping[State, Mapping[str, State]] = {
     State.REFRESHING: {"accepted": State.OPEN, "close": State.CLOSED},
     State.CLOSED: {"close": State.CLOSED},
 }
-"""State, what happened, next state. Anything else is a fault of the shell."""
+"""State, input, next state. Any other input is a fault of the shell."""
 
 _AUTHENTICATED = (State.OPEN, State.REFRESHING)
 LONG_BYTES = 32 << 10
-"""Compressing this much takes a tenth of a millisecond; more of it is done elsewhere."""
+"""Compressing this much takes 0.1 ms. Longer messages are compressed on another thread."""
 _STRIKES = 10
-"""How many times the burst may be refused, above the rate, before the connection is closed."""
+"""The connection is closed when this many times the burst were refused above the rate."""
 
 
 class FrameKind(NamedTuple):
-    """Whether a snapshot's frame may be compressed, carries a check, and holds a part where it is long."""
+    """Whether a snapshot's frame may be compressed, carries a check, and may hold a part of the state."""
 
     compressed: bool
     checked: bool
@@ -114,33 +114,33 @@ class Session:
 
     @property
     def state(self) -> State:
-        """Where the machine stands."""
+        """The state of the machine."""
         return self._state
 
     @property
     def closed(self) -> bool:
-        """Whether the end was said or has come."""
+        """Whether the connection was closed or lost."""
         return self._state is State.CLOSED
 
     @property
     def principal(self) -> Principal | None:
-        """Who authenticated."""
+        """The authenticated user; None before authentication."""
         return self._verified.principal if self._verified else None
 
     @property
     def client(self) -> str:
-        """The client installation, "" if it did not say."""
+        """The id of the client installation; "" if the client gave none."""
         return self._client
 
     @property
     def joining(self) -> str | None:
-        """While a first token is looked at: the client installation that wants to join, else None."""
+        """While a first token is verified: the client installation that wants to join. Else None."""
         if self._state is State.VERIFYING and self._asked is not None:
             return self._asked[0].client or ""
         return None
 
     def may_refresh(self, verified: Verified) -> bool:
-        """Whether a token that is being looked at renews this session's."""
+        """Whether the token being verified may replace this session's."""
         principal = self.principal
         return (
             self._state is State.REFRESHING
@@ -150,14 +150,14 @@ class Session:
 
     @property
     def frame_kind(self) -> FrameKind:
-        """What snapshots for this connection are like."""
+        """The kind of snapshot frames for this connection."""
         return FrameKind(self._compression is not None, self._dialect.batched, self.parts)
 
     @property
     def busy(self) -> bool:
         """Whether no further message may be handed in.
 
-        Too many commands run, a token is looked at, or links are looked up.
+        Then too many commands run, a token is verified, or links are looked up.
         """
         full = self._calls.outstanding >= self._shared.settings.commands_outstanding_max
         return full or self._go_on is not None or self._state in (State.VERIFYING, State.REFRESHING)
@@ -165,7 +165,7 @@ class Session:
     # What happens: messages ------------------------------------------------------------------------
 
     def heard(self, now_s: float) -> None:
-        """Something came from the client: a message or a pong."""
+        """A message or a pong came from the client."""
         self._liveness.heard(now_s)
 
     def received(self, data: str | bytes, now: Now) -> list[Output]:
@@ -223,7 +223,7 @@ class Session:
         return [Verify(asked.token)]
 
     def verdict(self, verdict: Verified | AuthFailure, now: Now, *, admitted: bool = True) -> list[Output]:
-        """The token was looked at. `admitted`: on a first one, whether the user may have one more."""
+        """The token was checked. `admitted`, for a first token: whether the user may have one more."""
         if self._state is State.CLOSED or self._asked is None:
             return []
         asked, request_id = self._asked
@@ -247,7 +247,7 @@ class Session:
         return [*self._refresh(verdict), *self._warning(now)]
 
     def looked_up(self, links: Links, now: Now) -> list[Output]:
-        """The links that a `LookUp` named, as far as they could be found."""
+        """The links that a `LookUp` named; links that could not be found are missing."""
         go_on, self._go_on = self._go_on, None
         return [] if self._state is State.CLOSED or go_on is None else go_on(links, now)
 
@@ -289,9 +289,9 @@ class Session:
     def snapshot(
         self, sub: Subscription, seq: int, frame: bytes | None, *, more: bool = False
     ) -> list[Output]:
-        """The state of `sub`'s stream after event `seq`, or a part of it, of the session's kind of frame.
+        """The state of `sub`'s stream after event `seq`, or a part of it, as a frame of `frame_kind`.
 
-        It is dropped if the subscription has moved on. None: the state is too long.
+        It is dropped if the subscription has moved on. `frame` None: the state is too long.
         """
         return [] if self._state is State.CLOSED else self._readers.snapshot(sub, seq, frame, more=more)
 
@@ -304,15 +304,15 @@ class Session:
         return [] if self._state is State.CLOSED else self._readers.refuse_snapshot(sub, reason, retry_s)
 
     def corrupt(self, sub: Subscription) -> list[Output]:
-        """What `sub` wants was damaged on the disk: it ends, the rest of the connection goes on."""
+        """The data that `sub` needs is damaged on the disk: end this subscription only."""
         return [] if self._state is State.CLOSED else self._readers.corrupt(sub)
 
     # Acks and commands -----------------------------------------------------------------------------
 
     def acked(self, data: bytes, now_s: float) -> list[Acked] | None:
-        """A message came that may be an ack and nothing else; None if it must be `received` instead.
+        """A message came that may be a plain ack. None: hand it to `received`.
 
-        An ack may overtake the messages that wait to be received: it is about what was sent before.
+        An ack may overtake messages that wait to be received, because it only concerns events sent before.
         """
         if self._state is not State.OPEN:
             return None
@@ -328,7 +328,7 @@ class Session:
     def _ack(self, parsed: Parsed, now: Now) -> list[Output]:
         asked = incoming.convert(parsed, incoming.Acks)
         if isinstance(asked, Invalid):
-            # A faulty ack is answered, so it does count against the rate.
+            # A bad ack causes an answer, so it counts against the rate.
             return (
                 [outgoing.refusal(asked)] if self._bucket.take(now.s) else self._rate_limited(parsed.id, now)
             )
@@ -350,7 +350,7 @@ class Session:
         return [asked]
 
     def long_reply(self, asked: Execute | Record, reply: Reply, part: Part = ONLY) -> bytes | None:
-        """The message of a reply that should be compressed elsewhere, before `replied` with its frame."""
+        """The message of a long reply to compress on another thread; then call `replied` with the frame."""
         if self._compression is None or not isinstance(asked, Execute) or not asked.spec.compressible:
             return None
         if len(reply.body) <= LONG_BYTES:
@@ -361,9 +361,9 @@ class Session:
     def replied(
         self, asked: Execute | Record, reply: Reply, part: Part = ONLY, frame: bytes | None = None
     ) -> list[Output]:
-        """A call was answered (`part`: with the last one; `frame`: in this form).
+        """A call was answered (`part`: the last part of the answer; `frame`: its finished frame).
 
-        Events that it caused may follow now.
+        The events that the call caused may follow now.
         """
         self._calls.outstanding -= 1
         self.delivery.answered((asked.call.principal.name, asked.call.command_id))
@@ -374,7 +374,7 @@ class Session:
     def replied_part(
         self, asked: Execute | Record, reply: Reply, part: Part, frame: bytes | None = None
     ) -> list[Output]:
-        """A part of the answer to a call; the last one is `replied`. A body of no bytes was too long."""
+        """A part of the answer to a call; the last part goes to `replied`. An empty body was too long."""
         if frame is not None:
             return [frame]
         said = outgoing.reply(reply, asked.request_id, part) if reply.body else b""
@@ -396,29 +396,29 @@ class Session:
         return self._state in _AUTHENTICATED and self.delivery.take(stream, first, count, now_s)
 
     def next_read(self) -> Subscription | None:
-        """Whose events to read next, behind its `flow.sent`; None if nobody's."""
+        """The subscription to read next, from behind its `flow.sent`; None if there is none."""
         return self.delivery.next_read() if self._state in _AUTHENTICATED else None
 
     def read_events_max(self, sub: Subscription) -> int:
         """How many events to read for `sub`.
 
-        Runs end at multiples of a number, so that readers who began at different places soon stand at
-        the same one and share their frames.
+        Runs end at multiples of a number, so that readers that began at different positions soon reach the
+        same one and share frames.
         """
         grid = self._shared.settings.frame_events_max
         return grid - sub.flow.sent % grid
 
     def page_events_max(self, sub: Subscription) -> int:
-        """How many events to fetch for `sub` where they come joined: what may be sent, on a wider grid."""
+        """How many events to fetch for `sub` as a joined page: as `read_events_max`, on a wider grid."""
         grid = self._shared.settings.page_events_max
         return max(1, min(grid - sub.flow.sent % grid, self.delivery.window.credit))
 
     def took(self, sub: Subscription, run: RunLike, now_s: float) -> list[bytes]:
-        """Frames for what was read for `sub`."""
+        """Frames of the run that was read for `sub`."""
         return self.delivery.took(sub, run, now_s) if self._state in _AUTHENTICATED else []
 
     def stalled(self, now_s: float) -> bytes | None:
-        """Nothing more may be sent for now: a `lag` message, if one is due."""
+        """No more events may be sent now. Returns a `lag` message if one is due."""
         if self._state is State.CLOSED:
             return None
         return self.delivery.lag(now_s, self._shared.settings.lag_interval_s)
@@ -426,11 +426,11 @@ class Session:
     # Time and end ----------------------------------------------------------------------------------
 
     def tick(self, now: Now) -> list[Output]:
-        """Time went by; called about once a second."""
+        """Check the deadlines. Called about once a second."""
         if self._state is State.CLOSED:
             return []
         if self.busy:
-            self._liveness.heard(now.s)  # who is not listened to is not silent
+            self._liveness.heard(now.s)  # While we are not reading, the client's silence does not count.
         overdue = self._liveness.overdue(
             now.s,
             connected=self._state is State.CONNECTED,
@@ -441,14 +441,14 @@ class Session:
         return self._due(now)
 
     def wake_up(self, now: Now) -> list[Output]:
-        """In place of a `tick` after the process slept: sockets were not read, so nobody is late yet."""
+        """Replaces a `tick` after the process slept: sockets were not read, so no client is late yet."""
         if self._state is State.CLOSED:
             return []
         self._liveness.wake_up(now.s)
         return self._due(now)
 
     def _due(self, now: Now) -> list[Output]:
-        """What does not depend on what the client said: the end of its token, pings."""
+        """What is due whatever the client sent: the end of its token, pings."""
         if self._verified is not None and self._verified.expires_at_ms <= now.ms:
             return self.close(CloseCode.TOKEN_EXPIRED, "the token expired")
         outputs = self._warning(now)
@@ -459,7 +459,7 @@ class Session:
         return outputs
 
     def _warning(self, now: Now) -> list[Output]:
-        """`token_expiring`, once for each token that has little time left."""
+        """`token_expiring`, once for each token that expires soon."""
         if self._verified is None:
             return []
         left_ms = self._verified.expires_at_ms - now.ms
@@ -476,7 +476,7 @@ class Session:
         return [outgoing.goaway(said, reason), Close(said, reason)]
 
     def gone(self) -> None:
-        """The connection is lost: nothing can be said any more."""
+        """The connection is lost: no more messages can be sent."""
         self._move("close")
 
     def _move(self, what: str) -> None:

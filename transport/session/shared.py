@@ -1,4 +1,4 @@
-"""What all sessions of one server have in common. Pure."""
+"""Shared by all sessions of one server. Pure."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from huahuo.transport.session.delivery import LogView
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
-    """See the module. `fingerprint_key` is the same after a restart."""
+    """See the module. `fingerprint_key` must be the same after a restart."""
 
     settings: TransportSettings
     log: LogView

@@ -1,4 +1,4 @@
-"""The subscriptions of one session: who may read, from where, what is acked (PROTOCOL 3, 5). Pure."""
+"""The subscriptions of one session: rights, positions, acks (PROTOCOL 3, 5). Pure."""
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -18,7 +18,7 @@ from huahuo.transport.session.outputs import Acked, Alarm, Output, TakeSnapshot,
 from huahuo.transport.session.shared import Shared
 
 type Places = dict[str, Mapping[str, object]]
-"""`streams` of an `authentication_result`."""
+"""The member `streams` of `authentication_result`."""
 
 type EventPlace = tuple[str, int]
 """Stream and seq of an event."""
@@ -30,7 +30,7 @@ _DENIED = Place(Outcome.DENIED, 0)
 
 
 class Readers:
-    """See the module. It decides; `delivery` keeps the positions."""
+    """See the module. This class decides; `delivery` keeps the positions."""
 
     __slots__ = ("_compression", "_delivery", "_shared")
 
@@ -40,7 +40,7 @@ class Readers:
         self._compression = compression
 
     def unknown(self, principal: Principal, resume: incoming.Resume) -> tuple[EventPlace, ...]:
-        """The events whose links `open` needs and that memory does not hold."""
+        """The events whose links `open` needs and that are not in memory."""
         wanted: dict[EventPlace, None] = {}
         same_log = resume.log == self._shared.log.log_id
         for stream in islice(_first_streams(principal, resume), self._shared.settings.subscriptions_max):
@@ -73,9 +73,9 @@ class Readers:
     def open(
         self, principal: Principal, resume: incoming.Resume, links: Links
     ) -> tuple[Places, list[Output]]:
-        """Begin the first subscriptions: the own stream, `system`, and what the cursors name.
+        """Begin the first subscriptions: the user's own stream, `system`, and the streams of the cursors.
 
-        `links`: what is known of the events that `unknown` named.
+        `links`: the known links of the events that `unknown` named.
         """
         same_log = resume.log == self._shared.log.log_id
         streams: Places = {}
@@ -94,7 +94,7 @@ class Readers:
         return streams, begun
 
     def renew(self, principal: Principal) -> tuple[Places, list[Output]]:
-        """Another token of the same user holds: where the readers stand, and the end of some."""
+        """A new token of the same user: the positions, and the ends of subscriptions that it forbids."""
         lost: list[Output] = []
         for stream in [name for name in self._delivery.subs if not may_read(principal, name)]:
             lost += self._end(stream, "forbidden")
@@ -105,7 +105,7 @@ class Readers:
         return streams, lost
 
     def subscribe(self, parsed: Parsed, principal: Principal, links: Links) -> list[Output]:
-        """`subscribe`, also again, which moves the position. `links`: as for `open`, of `unknown_of`."""
+        """`subscribe`; a repeated one moves the position. `links`: as for `open`, of `unknown_of`."""
         asked = incoming.convert(parsed, incoming.Subscribe)
         if isinstance(asked, Invalid):
             return [outgoing.refusal(asked)]
@@ -130,7 +130,7 @@ class Readers:
         return [self._subscribed(stream, where, head, parsed.id), *begun]
 
     def unsubscribe(self, parsed: Parsed) -> list[Output]:
-        """`unsubscribe`, answered also where there was nothing to end."""
+        """`unsubscribe`. It is answered even if there was no subscription."""
         asked = incoming.convert(parsed, incoming.Unsubscribe)
         if isinstance(asked, Invalid):
             return [outgoing.refusal(asked)]
@@ -150,24 +150,24 @@ class Readers:
         return [frame, *self._delivery.begin(sub)]
 
     def refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None) -> list[Output]:
-        """No snapshot can be had, for now (`retry_s`) or at all: the subscription ends, nothing else does."""
+        """There is no snapshot, for now (`retry_s`) or at all: end this subscription only."""
         if self._delivery.subs.get(sub.stream) is not sub:
             return []
         return self._end(sub.stream, reason, retry_s)
 
     def corrupt(self, sub: Subscription) -> list[Output]:
-        """What `sub` wants cannot be read and never will be; nothing happens if it has ended already."""
+        """The data that `sub` needs can never be read: end it, unless it has ended already."""
         if self._delivery.subs.get(sub.stream) is not sub:
             return []
         return self._end(sub.stream, "corrupt")
 
     def acks(self, cursors: Mapping[str, int], now_s: float) -> list[Acked]:
-        """What is processed now; without the cursors that lie beyond what was sent."""
+        """The acks that count; cursors beyond the last event sent are left out."""
         ack = self._delivery.ack
         return [Acked(stream, seq) for stream, seq in cursors.items() if ack(stream, seq, now_s)]
 
     def framed(self, payload: bytes) -> bytes:
-        """A frame of something that may be compressed."""
+        """A frame of a message that may be compressed."""
         return frames.text_frame(payload) if self._compression is None else self._compression.frame(payload)
 
     def _has_room(self, stream: str) -> bool:
@@ -177,7 +177,7 @@ class Readers:
     def _begin(
         self, stream: str, where: Place, cursor: int | None, head: Head, check: incoming.Check | None
     ) -> list[Output]:
-        """What follows the message that announces a subscription."""
+        """Begin a subscription; the outputs follow the message that announces it."""
         sub = self._delivery.add(stream, where.after, waiting=where.needs_snapshot)
         begun: list[Output] = [Watch(stream, where.outcome)]
         if (where.ahead or where.differs) and cursor is not None:
@@ -205,12 +205,12 @@ class Readers:
 
 
 def _first_streams(principal: Principal, resume: incoming.Resume) -> Iterable[str]:
-    """What a connection follows from the beginning: the own stream, `system`, and what the cursors name."""
+    """A connection's first streams: the user's own, `system`, and the streams of the cursors."""
     return dict.fromkeys((principal.name, SYSTEM_STREAM, *resume.cursors))
 
 
 def _differs(head: Head, stream: str, check: incoming.Check | None, links: Links) -> bool:
-    """Whether a client's check contradicts the log. What is not known contradicts nothing."""
+    """Whether a client's check contradicts the log. If the log's link is unknown, it does not."""
     if check is None or not check[0]:
         return False
     seq, text = check

@@ -1,6 +1,6 @@
-"""Which snapshots a connection still wants, and when one that could not be had is tried again. Pure.
+"""The snapshots that a connection still wants, and when a failed one is tried again. Pure.
 
-One for each stream: a subscription that takes the place of another takes its snapshot's place too.
+There is one for each stream: a new subscription replaces an older one, and its snapshot too.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from huahuo.transport.session.delivery import Subscription
 FIRST_S: Final = 0.5
 LONGEST_S: Final = 10.0
 PATIENCE_S: Final = 30.0
-"""After this long without a snapshot the client is told to come back later."""
+"""After this time without a snapshot, the client is told to come back later."""
 RETRY_S: Final = (5.0, 15.0)
 FAULTS_MAX: Final = 3
-"""A fold that fails this often in a row fails always."""
+"""A fold that failed this often is not tried again."""
 
 
 class Want:
@@ -30,7 +30,7 @@ class Want:
 
 
 class Wanted:
-    """See the module. `chance` gives numbers in [0, 1)."""
+    """See the module. `chance` returns random numbers in [0, 1)."""
 
     def __init__(self, chance: Callable[[], float]) -> None:
         self._chance = chance
@@ -40,19 +40,19 @@ class Wanted:
         return len(self._wants)
 
     def want(self, sub: Subscription, now_s: float) -> None:
-        """The snapshot of a subscription, in place of one for the same stream."""
+        """Want the snapshot of `sub`, and no longer that of another subscription to its stream."""
         self._wants.pop(sub.stream, None)
         self._wants[sub.stream] = Want(sub, now_s)
 
     def take(self, now_s: float) -> Want | None:
-        """The next one that is due."""
+        """Remove and return the next snapshot that is due; None: none is."""
         for stream, want in self._wants.items():
             if want.due_s <= now_s:
                 return self._wants.pop(stream)
         return None
 
     def not_now(self, want: Want, now_s: float) -> float | None:
-        """It could not be had. None: it is tried again; else it is given up, and this is the `retry_s`."""
+        """The snapshot failed for now. None: it is tried again. A number: give up and tell this `retry_s`."""
         if now_s - want.since_s >= PATIENCE_S:
             low, high = RETRY_S
             return round(low + self._chance() * (high - low), 1)
@@ -60,7 +60,7 @@ class Wanted:
         return None
 
     def failed(self, want: Want, now_s: float) -> bool:
-        """The fold failed. Whether that is for good; else it is tried again."""
+        """The fold failed. True: give up. False: it is tried again."""
         want.faults += 1
         if want.faults >= FAULTS_MAX:
             return True
@@ -68,12 +68,12 @@ class Wanted:
         return False
 
     def clear(self) -> None:
-        """None any more."""
+        """Want no snapshot any more."""
         self._wants.clear()
 
     def _again(self, want: Want, now_s: float) -> None:
         if want.sub.stream in self._wants:
-            return  # a newer subscription wants its own
+            return  # a newer subscription has replaced this one
         most_s = min(LONGEST_S, FIRST_S * 2.0**want.attempts)
         want.attempts += 1
         want.due_s = now_s + most_s * (1 + self._chance()) / 2

@@ -1,4 +1,4 @@
-"""The directory: entities wake by a message and end when they are idle; nothing is lost between."""
+"""The directory: a message wakes an entity, idleness ends it, and no message is lost in between."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ IDLE_S = DirectoryLimits().idle_s
 
 
 async def run_dry(town: Town) -> None:
-    """Leave all accounts alone until they have been ended."""
+    """Wait until all accounts have ended for idleness."""
     await asyncio.sleep(IDLE_S + 5)
     assert town.directory.resident == 0
 
@@ -157,7 +157,7 @@ def test_of_a_crowd_that_is_ended_everyone_leaves_a_keyframe() -> None:
 
 
 def test_messages_sent_in_order_arrive_in_order_while_the_entity_comes_and_goes() -> None:
-    """One sender, an entity that is ended at every sweep, and none of 200 messages lost or swapped."""
+    """An entity ends at every sweep, and none of one sender's 200 messages is lost or reordered."""
 
     async def test(town: Town) -> None:
         for amount in range(1, 201):
@@ -227,7 +227,7 @@ def test_an_inbox_is_bounded_in_bytes_too() -> None:
             return asyncio.create_task(town.directory.ask("account", "a", message, size=size))
 
         town.log.before_append = slow
-        first = send(2_000)  # larger than the bound, but nothing waits
+        first = send(2_000)  # larger than the bound, but no other message waits
         await asyncio.sleep(1)
         with pytest.raises(Busy):
             await send(1)

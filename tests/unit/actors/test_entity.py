@@ -34,7 +34,7 @@ BY_ALICE = Origin(
 
 
 async def others_deposit(town: Town, key: str, amount: int) -> None:
-    """Another writer appends to the account's stream, past the entity."""
+    """Another writer appends to the account's stream without the entity."""
     await town.log.append_soundly(Append(ts_ms=1, events=(moved(f"account/{key}", amount),)))
 
 

@@ -1,4 +1,4 @@
-"""`LoopFuture`: awaited it suspends one task; blocking it refuses where it would stop a loop."""
+"""`LoopFuture`: awaiting suspends one task; a blocking read that would stop a loop is refused."""
 
 import asyncio
 import threading
@@ -180,7 +180,7 @@ def test_a_cancelled_reader_leaves_nothing_behind() -> None:
 def test_a_reader_whose_loop_is_closed_does_not_trouble_the_setter() -> None:
     future: LoopFuture[int] = LoopFuture()
     loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda _loop, _context: None)  # says that the reader was abandoned
+    loop.set_exception_handler(lambda _loop, _context: None)  # it would log that the reader was abandoned
     abandoned = loop.create_task(_read(future))
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()

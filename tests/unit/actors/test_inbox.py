@@ -1,4 +1,4 @@
-"""The inbox: bounded for what users send, first in first out, and nothing in it vanishes."""
+"""The inbox: a bound on messages of users, first in first out, and no message is lost."""
 
 import asyncio
 import threading
@@ -148,7 +148,7 @@ def test_a_limit_of_zero_is_no_limit() -> None:
         ref = runtime.start(Open)
         for message in range(10_000):
             ref.tell(message)
-        assert runtime.queued == 10_001  # and the start
+        assert runtime.queued == 10_001  # 10,000 messages and the start
         await settled(runtime)
         return len(actor_of(ref).seen)
 
@@ -183,7 +183,7 @@ def test_a_thread_blocks_until_there_is_room_and_keeps_its_order() -> None:
 
 
 def test_a_sender_that_waits_at_an_inbox_that_has_just_emptied_is_let_in() -> None:
-    """A thread may find the inbox full and get in line while the loop takes the last message out."""
+    """A thread may find the inbox full and join the line while the loop takes the last message out."""
 
     class Racing(Recorder):
         def on_receive(self, message: Any) -> Any:

@@ -25,7 +25,7 @@ from tests.support.worlds.virtual_loop import DeadlockError, run_virtual
 
 
 class Calm(LoopActor):
-    """Suspends in some handlers, so that another message could slip in if that were possible."""
+    """Suspends in some handlers, so that another message would come in between if it could."""
 
     inbox_limit = 0
 
@@ -125,7 +125,7 @@ def test_two_actors_that_never_stop_talking_leave_the_loop_to_others() -> None:
         return True
 
     assert asyncio.run(main())
-    assert run_virtual(main())  # also where the clock stands still while they talk
+    assert run_virtual(main())  # even though the virtual clock does not advance while they talk
 
 
 def test_a_busy_actor_does_not_keep_the_others_from_their_turns() -> None:
@@ -432,7 +432,7 @@ def test_an_unexpected_message_is_logged_by_its_type_only(caplog: pytest.LogCapt
 
 
 def test_a_seeded_run_repeats_itself_and_seeds_differ() -> None:
-    """Read, modify, write by messages: some interleavings lose updates."""
+    """Read, modify and write by messages: some interleavings lose updates."""
 
     class Cell(LoopActor):
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Supervision: a failed actor comes back under the same ref, or it is said that it does not."""
+"""Supervision: a failed actor restarts under the same ref, or its end is reported."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from tests.support.worlds.virtual_loop import run_virtual
 
 
 class Fragile(LoopActor):
-    """Fails on "boom"; `starts` is shared by all objects that stood behind one ref."""
+    """Fails on "boom". `starts` is shared by all successive objects of one ref."""
 
     supervision: ClassVar[Supervision] = Restart(jitter=0)
 
@@ -54,13 +54,13 @@ class Fragile(LoopActor):
 
 
 class Once(Fragile):
-    """As Fragile, but a message that killed is not tried again."""
+    """As Fragile, but a message that killed it is not redelivered."""
 
     supervision = Restart(jitter=0, redeliver=False)
 
 
 def watched(ref: LoopRef[Any]) -> list[Reason]:
-    """The reason of the actor's end, once there is one."""
+    """A list that gets the reason of the actor's end."""
     reasons: list[Reason] = []
     ref.on_terminated(lambda end: reasons.append(end.reason))
     return reasons

@@ -1,4 +1,4 @@
-"""What a token must be to be believed: RFC 8725's advice, and the promises of PROTOCOL 3.1."""
+"""Tokens that are accepted and refused: the advice of RFC 8725 and the promises of PROTOCOL 3.1."""
 
 import base64
 import hashlib
@@ -32,7 +32,7 @@ def b64(data: bytes) -> str:
 
 
 def forge(payload: bytes, header: dict[str, Any] | bytes | None = None, secret: bytes = SECRET) -> str:
-    """A token with any payload and any header, rightly signed with HS256."""
+    """A token with any payload and header, correctly signed with HS256."""
     if header is None:
         header = {"alg": "HS256", "typ": "JWT"}
     head = header if isinstance(header, bytes) else json.dumps(header).encode()
@@ -270,7 +270,7 @@ def test_a_short_secret_is_refused_with_what_to_do(secrets: tuple[bytes, tuple[b
 
 @pytest.mark.parametrize("place", ["secret", "previous"])
 def test_half_of_a_key_pair_is_refused_as_a_secret(place: str) -> None:
-    """Who knows the public key could sign with it; the library refuses it at every token, too late."""
+    """Anyone with the public key could sign tokens. The library refuses such a secret only at each token."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
     public = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(ValueError, match="public key"):
@@ -333,7 +333,7 @@ def test_an_expired_token_is_called_expired_also_when_it_is_revoked() -> None:
 
 
 def twisted(text: str) -> list[str]:
-    """Tokens that differ a little from one that holds, in each of its characters and in its form."""
+    """Variants of a valid token: each differs in one character or in its form."""
     head, payload, signature = text.split(".")
     found = [
         text[:at] + instead + text[at + 1 :]

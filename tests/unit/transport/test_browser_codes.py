@@ -1,4 +1,4 @@
-"""The browser client's copy of the close and error codes says what the owner of the table says."""
+"""The browser client's copy of the close and error codes equals the server's table."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Budgets in bytes: what is under way counts, what finds no room is refused, and nothing is lost count of."""
+"""Budgets in bytes: bytes count until they are sent, refusals keep the bounds, and the sums stay exact."""
 
 from hypothesis import given
 from hypothesis import strategies as st

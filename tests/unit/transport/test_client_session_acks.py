@@ -1,4 +1,4 @@
-"""An ack means processed: when it leaves, and what it never says (PROTOCOL 5)."""
+"""An ack means processed: when it is sent, and which events it never includes (PROTOCOL 5)."""
 
 from huahuo.transport.client.happenings import Processed
 from huahuo.transport.client.model import Cursor

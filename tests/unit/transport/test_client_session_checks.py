@@ -1,4 +1,4 @@
-"""Checks in the Python client: kept with the cursor that they belong to, and sent with it."""
+"""Checks in the Python client: each is kept with its cursor, and sent with it."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The client's connection: who it says it is, when it gives up, when it comes back (PROTOCOL 3, 10)."""
+"""The client's connection: how it authenticates, gives up and reconnects (PROTOCOL 3, 10)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Parts as the Python client receives them: whole states and whole answers, or a broken protocol."""
+"""Parts in the Python client: it hands over whole states and answers, or reports a protocol error."""
 
 from typing import Any
 

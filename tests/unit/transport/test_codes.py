@@ -1,4 +1,4 @@
-"""The table of close and error codes is the one of the protocol."""
+"""The table of close and error codes equals that of the protocol."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The compressed protocol in the session: what is compressed, for whom, and how often."""
+"""The compressed protocol in the session: which messages, for which clients, and how often."""
 
 import msgspec
 import pytest

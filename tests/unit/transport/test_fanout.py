@@ -1,4 +1,4 @@
-"""New events go to everybody at once; who stands elsewhere reads for himself."""
+"""New events go to all subscribers at the head at once; a subscriber elsewhere reads the log itself."""
 
 from typing import Any
 
@@ -140,7 +140,7 @@ def test_one_broken_connection_costs_nobody_else_an_event() -> None:
 
 
 class Unframeable(FrameCache):
-    """Cannot make one stream's frames the first time it is asked."""
+    """Fails to make one stream's frames the first time."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(bytes_max=1 << 20, frame_bytes_max=4000)

@@ -1,4 +1,4 @@
-"""The command gate: at most one effect for a command id, one answer, and no exception gets out."""
+"""The command gate: one answer and at most one effect for a command id, and no exception reaches a client."""
 
 import asyncio
 import contextlib

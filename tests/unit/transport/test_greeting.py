@@ -1,4 +1,4 @@
-"""The short way in: what it takes, that the library would take it too, and who waits in the lobby."""
+"""The fast handshake: it accepts only what the library accepts. And the lobby's limits on silent sockets."""
 
 import asyncio
 import base64
@@ -119,7 +119,7 @@ def test_anything_else_is_left_to_the_library(data: bytes) -> None:
 
 
 class Cut:
-    """A transport that only knows whether it was cut off."""
+    """A transport that only records whether it was aborted."""
 
     def __init__(self) -> None:
         self.aborted = False
@@ -129,7 +129,7 @@ class Cut:
 
 
 class Deaf:
-    """A greeter that takes nobody over."""
+    """A greeter that never takes a transport over."""
 
     def spoke(self, greeting: Greeting, data: bytes) -> None:
         pass
@@ -172,7 +172,7 @@ def test_the_oldest_gives_way_when_the_lobby_is_full() -> None:
 def test_many_that_come_at_once_do_not_fill_the_lobby_beyond_its_size() -> None:
     async def main() -> None:
         lobby = Lobby(2, timeout_s=10)
-        cuts = [arrive(lobby)[1] for _ in range(7)]  # before the loop tells of any end
+        cuts = [arrive(lobby)[1] for _ in range(7)]  # before the loop reports any lost connection
         assert [cut.aborted for cut in cuts] == [True] * 5 + [False] * 2
         assert len(lobby) == 2
 

@@ -1,4 +1,4 @@
-"""What the port answers to plain HTTP, through the real server and a raw socket."""
+"""Answers to plain HTTP, through the real server and a raw socket."""
 
 import asyncio
 import errno

@@ -21,7 +21,7 @@ from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.services import Recorder, run, verified
 
 TURN_S = 0.05
-"""A turn of the wheel, in place of the second that it takes in service."""
+"""The length of a turn, in place of 1 s."""
 
 
 class World:

@@ -1,4 +1,4 @@
-"""Pages of joined bodies: framed as events are, and only where nobody must look at the events."""
+"""Joined pages: their frames equal those of events, and they are used only if no event must be looked at."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Limits per address, and how long a wrong token waits."""
+"""Limits per address, and the delay after a wrong token."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Sockets whose client has not authenticated: who gives way to whom, and nobody to one address."""
+"""Unauthenticated sockets: which one is cut off for a newcomer, and that no address pushes out others."""
 
 import asyncio
 from typing import cast
@@ -11,7 +11,7 @@ from tests.support.worlds.virtual_loop import run_virtual
 
 
 class Cut:
-    """A transport that only knows whose it is and whether it was cut off."""
+    """A transport that only records its address and whether it was aborted."""
 
     def __init__(self, address: str) -> None:
         self.address = address

@@ -1,4 +1,4 @@
-"""What the service counts, and that no client can make the number of series grow."""
+"""The service's metrics, and that no client can make the number of series grow."""
 
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -1,4 +1,4 @@
-"""Notices of refused clients: the first few are told, a flood of them is counted."""
+"""Notices of refused clients: the first few are logged, the others are counted."""
 
 from huahuo.transport.server.notices import NOTICES_BURST, NOTICES_PER_MINUTE, Notices
 

@@ -1,4 +1,4 @@
-"""PROTOCOL 3: which pages may open a connection."""
+"""PROTOCOL 3: the pages that may open a connection."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What may be said to everyone, and how it stands in the log."""
+"""Published events: the rules for them, and their form in the log."""
 
 import math
 from typing import Any
@@ -18,7 +18,7 @@ DOMAIN = ("email_added", "check_progress")
 
 
 class World:
-    """A publisher registered beside a domain, and the gate before it."""
+    """A publisher registered next to a domain, behind a gate."""
 
     def __init__(self, log: FaultyLog) -> None:
         self.log = log
@@ -34,7 +34,7 @@ class World:
         return await self.gate.execute(made, self.registry.commands[action])
 
     async def refused(self, params: dict[str, Any], action: str = "publish") -> str:
-        """The code of the refusal; nothing was written."""
+        """The code of the refusal. Asserts that nothing was written."""
         before = self.log.position
         reply = body((await self.act(action, params)).body)
         assert self.log.position == before

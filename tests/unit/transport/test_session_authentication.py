@@ -1,4 +1,4 @@
-"""PROTOCOL 3.1: who is let in, where the streams begin, how a token is refreshed and how it ends."""
+"""PROTOCOL 3.1: authentication, the first places of the streams, refresh and end of a token."""
 
 import pytest
 

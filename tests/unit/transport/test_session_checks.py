@@ -1,4 +1,4 @@
-"""Checks: a client that saw other events than the log holds is told so, and nobody else is."""
+"""Checks: a client is told that it saw other events than the log holds if, and only if, that is so."""
 
 import json
 from typing import Any
@@ -45,7 +45,7 @@ def test_live_carries_the_check_of_the_newest_event(forgetful: bool) -> None:
     live = {"type": "live", "stream": OWN, "seq": 3, "check": check(3)}
     if forgetful:
         assert driver.lookups == [(OWN, 3)]
-        del live["check"]  # a log that was asked remembers; this model of one does not
+        del live["check"]  # a real log keeps a link that was read; this model does not
     assert live in driver.take()
 
 

@@ -1,4 +1,4 @@
-"""PROTOCOL 8, the document dialect: the same messages, each event one of its own, no window."""
+"""PROTOCOL 8, the document dialect: the same messages, one for each event, and no window."""
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import DOCUMENT, V1, negotiate

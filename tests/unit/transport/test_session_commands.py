@@ -1,4 +1,4 @@
-"""PROTOCOL 6: commands on their way in, replies on their way out, limits and refusals."""
+"""PROTOCOL 6: commands, replies, limits and refusals."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""PROTOCOL 4: runs, their order, and what is said when history is not whole."""
+"""PROTOCOL 4: runs, their order, and the messages about missing history."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""PROTOCOL 5: the window, acks, lag, and the reader that never acks."""
+"""PROTOCOL 5: the window, acks, lag, and a reader that never acks."""
 
 import pytest
 
@@ -156,7 +156,7 @@ def test_every_ack_of_something_new_starts_the_minute_anew() -> None:
 
 
 def test_an_ack_that_is_said_again_does_not() -> None:
-    """Who stands still but repeats its cursor by a timer held a full window for ever."""
+    """A client that repeated its cursor by a timer could hold a full window for ever."""
     driver = resumed(3)
     driver.take()
     driver.ack(user_42=1)

@@ -1,4 +1,4 @@
-"""What is too long for one message: in parts for a client that said so, refused for others."""
+"""States and answers too long for one message: parts for clients that accept them, else a refusal."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""PROTOCOL 2 and 3.2: subscribing, moving, leaving, and who may."""
+"""PROTOCOL 2 and 3.2: subscribing, moving, leaving, and the right to."""
 
 from typing import Any
 
@@ -173,7 +173,7 @@ def test_cursors_beyond_the_most_of_subscriptions_are_denied() -> None:
 
 
 def test_zero_events_are_a_place_too() -> None:
-    """Resuming before anything was received used to be impossible elsewhere: no position, no resume."""
+    """A client that has received no event yet can resume too."""
     driver = driver_with()
     (answer, live) = driver.say(action="subscribe", stream="group/ops", after=0, log="log-1")
     assert (answer["outcome"], answer["after"], live["seq"]) == ("resumed", 0, 0)

@@ -1,4 +1,4 @@
-"""Each user has a share of the loop: who used more than that waits, as long as anybody else is there."""
+"""Each user has a share of the loop: a user that used more waits, unless it is alone."""
 
 import pytest
 
@@ -6,11 +6,11 @@ from huahuo.transport.server.shares import ALONE_S, FREE_S, SHARE, Shares
 
 
 def storm(shares: Shares, users: int, seconds: float, step_s: float = 0.01) -> dict[str, float]:
-    """What users get who ask for more whenever they may, beside one who asks for little."""
+    """The time that greedy users get, in parallel with a user that asks for little."""
     used = {f"user/{n}": 0.0 for n in range(users)}
     now_s = 0.0
     while now_s < seconds:
-        shares.charge("user/calm", 0.000004, now_s)  # a hundred others leave it more than that
+        shares.charge("user/calm", 0.000004, now_s)  # less than the share that 100 others leave
         assert shares.wait_s("user/calm", now_s) == 0
         now_s += 0.001
         for user in used:

@@ -1,4 +1,4 @@
-"""The golden conversations, played against the session: it says exactly what they say."""
+"""The golden transcripts, played against the session: its messages are exactly the recorded ones."""
 
 from pathlib import Path
 

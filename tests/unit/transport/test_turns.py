@@ -1,4 +1,4 @@
-"""Large answers of one user queue behind each other, and long work goes slice by slice."""
+"""Large answers of one user wait for each other, and long work runs in slices."""
 
 import asyncio
 from itertools import pairwise
@@ -16,7 +16,7 @@ def turns(**options: Any) -> Turns:
 
 
 def owe(made: Turns, user: str, seconds: float) -> None:
-    """Let a user owe time while there are others."""
+    """Let a user owe time while other users are active."""
     now_s = asyncio.get_running_loop().time()
     made.shares.charge("user/9", 0.001, now_s)
     made.shares.charge(user, seconds, now_s)

@@ -1,4 +1,4 @@
-"""Snapshots that are wanted: one a stream, superseded ones never taken, tried again with back-off."""
+"""Wanted snapshots: one for each stream, retried with back-off, and never taken once superseded."""
 
 from huahuo.transport.session.delivery import Subscription
 from huahuo.transport.session.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, RETRY_S, Wanted
