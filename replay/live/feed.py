@@ -1,10 +1,10 @@
 """Cursors over the log: signal, then read.
 
-`Feed` listens to the log, keeps the newest events in memory and wakes the watchers of a stream. A reader calls
-`peek`, however far it is behind: it answers from memory or says that `fetch` must ask the store. A reader is
-only a number, so an idle one costs nothing. A lost signal does no harm, because every answer compares with the
-log's head. A tap receives the events of each commit, for a caller that serves many readers at the head. A tap
-may also be told that events are missing. Its readers then read the log themselves.
+`Feed` listens to the log, keeps the newest events in memory and wakes the watchers of a stream. A reader
+calls `peek`, which answers from memory or says that `fetch` must ask the store. A reader is only a number, so
+an idle one costs nothing. A lost signal does no harm, because every answer compares with the log's head. A
+tap receives the events of each commit, for a caller that serves many readers at the head. A tap may also be
+told that events are missing. Its readers then read the log themselves.
 """
 
 import asyncio
