@@ -35,7 +35,7 @@ def ensure(settings: Settings, ambient: Ambient) -> Keys:
     """The keys of `settings.data`. Keys that do not exist yet are made.
 
     Raises:
-        ConfigError: a key is too short, malformed or readable by others, or a file cannot be read or made.
+        ConfigError: a key is too short, malformed or not secret, or a file cannot be read or made.
     """
     _make_directory(settings.data)
     jwt_text = settings.jwt_secret or _stored(settings.data / JWT_FILE, ambient.token(32))
