@@ -82,7 +82,7 @@ export class Pipe {
   readonly readers = new Map<string, Reader>();
   log = "";
   received = 0;
-  /** The server has said where this connection stands. */
+  /** The server has placed this connection in the stream. */
   active = false;
   /** The outcome that promised a snapshot, which must come first. */
   expects: "gap" | "reset" | "snapshot" | "" = "";
