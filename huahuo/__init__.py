@@ -1,7 +1,7 @@
-"""huahuo (花火): mailboxes checked over IMAP, streamed to clients that may vanish and return.
+"""huahuo (花火): mailboxes checked over IMAP, streamed to clients that may disconnect and resume.
 
-Exports the embedding API. `Service` is imported when it is first used, so that each part of the package
-can be imported alone.
+Exports the embedding API. `Service` is imported at its first use, so that each part of the package can be
+imported alone.
 """
 
 from importlib import import_module
@@ -22,7 +22,7 @@ _HOMES = {
 if not TYPE_CHECKING:  # a type checker takes the names from the imports above
 
     def __getattr__(name: str) -> object:
-        """Import what is exported when it is first used."""
+        """Import an exported name at its first use."""
         home = _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Which code this is: written on every event, so that history can be replayed against its own code."""
+"""The version of this code. Every event carries it, so that history can be replayed with its own code."""
 
 from importlib.metadata import PackageNotFoundError, version
 

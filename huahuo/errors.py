@@ -1,20 +1,20 @@
-"""What a user of huahuo may see raised: each says what to do.
+"""Exceptions for users of huahuo. The text of each says what to do.
 
 HuahuoError
- +- ConfigError      a setting is missing, malformed or contradicts another one
- +- NotRunning       the service is not running (any more)
- +- OutcomeUnknown   the log could not say whether it wrote, or did not answer in time
+ +- ConfigError      a setting is missing, malformed or contradicts another
+ +- NotRunning       the service is not running
+ +- OutcomeUnknown   the log does not know whether it wrote, or did not answer in time
 """
 
 from pathlib import Path
 
 
 class HuahuoError(Exception):
-    """Base of the application's own errors; the text is meant for people."""
+    """Base of the application's own errors. The text is for people."""
 
 
 class ConfigError(HuahuoError):
-    """A setting is missing, malformed or contradicts another one."""
+    """A setting is missing, malformed or contradicts another."""
 
 
 class NotRunning(HuahuoError):  # noqa: N818  a state, said as one
@@ -22,11 +22,11 @@ class NotRunning(HuahuoError):  # noqa: N818  a state, said as one
 
 
 class OutcomeUnknown(HuahuoError):  # noqa: N818
-    """Whether the event was written is not known: look at the log before you report it again."""
+    """It is unknown whether the event was written. Look at the log before you report it again."""
 
 
 def ways_on(data: Path) -> str:
-    """What can be done about a log whose end is gone."""
+    """The options for a log whose end is lost."""
     return (
         "nothing was changed; keep a copy of the directory, then either restore a backup into a new one"
         f" (huahuo restore), or go on without what is missing (huahuo doctor --data {data} --accept-loss)"

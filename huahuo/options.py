@@ -1,4 +1,4 @@
-"""What the commands share: the options that many have, exit codes, and how help and errors are shown."""
+"""Shared by the commands: common options, exit codes, and the style of help and errors."""
 
 import os
 import sys
@@ -10,11 +10,11 @@ import typer
 from huahuo.app import config
 
 EXIT_OK = 0
-"""Found, whole, the same."""
+"""Found, intact or the same."""
 EXIT_NOTHING = 1
-"""Nothing found, damaged or different; of commands that only do something: it failed."""
+"""Nothing found, damaged or different. Of a command that answers no question: it failed."""
 EXIT_UNUSABLE = 2
-"""The command cannot be carried out as given: no such directory, key, place or setting."""
+"""The command cannot be executed as given: no such directory, key, place or setting."""
 
 Data = Annotated[
     Path | None, typer.Option(help="Directory of the log and its keys.", show_default="huahuo-data")
@@ -29,7 +29,7 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
 def program(name: str, text: str) -> typer.Typer:
-    """A group of commands. Boxes and colours only where a person looks: pipes get plain lines."""
+    """A group of commands. Boxes and colours are for terminals, and pipes get plain lines."""
     plain = not (sys.stdout.isatty() and sys.stderr.isatty())
     return typer.Typer(
         name=name,
@@ -41,5 +41,5 @@ def program(name: str, text: str) -> typer.Typer:
 
 
 def settings(data: Path | None, config_file: Path | None, **flags: Any) -> config.Settings:
-    """The settings in force for a command. Raises ConfigError."""
+    """The effective settings of a command. Raises ConfigError."""
     return config.load(environ=os.environ, file=config_file, flags={"data": data, **flags})

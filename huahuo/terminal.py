@@ -2,7 +2,7 @@
 
 
 def printable(text: str) -> str:
-    """`text` without anything that could move the cursor, colour or reorder: those as JSON escapes."""
+    """`text` with characters that could move the cursor, colour or reorder written as JSON escapes."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)

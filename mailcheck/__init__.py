@@ -1,4 +1,4 @@
-"""The mail domain: rosters and mailboxes as entities, checks over IMAP as their effects.
+"""The mail domain: rosters and mailboxes are entities, IMAP checks are their effects.
 
 Rooms: `roster`, `mailbox`, `tables`, `checks`, `servers`, `imap`, `mime`, `api`.
 """

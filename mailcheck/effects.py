@@ -1,10 +1,10 @@
-"""What the domain's decisions start: checks, their end, and the removal of what is left. Pure data."""
+"""Effects of the domain's decisions: start a check, stop one, purge a deleted mailbox. Pure data."""
 
 import msgspec
 
 
 class StartCheck(msgspec.Struct, frozen=True, gc=False):
-    """Effect: run this check when its host has a place."""
+    """Effect: run this check as soon as its host has a free place."""
 
     email_id: int
     check_id: int
@@ -13,7 +13,7 @@ class StartCheck(msgspec.Struct, frozen=True, gc=False):
 
 
 class StopCheck(msgspec.Struct, frozen=True, gc=False):
-    """Effect: the check has ended in the log; whoever runs it stops."""
+    """Effect: the check has ended in the log, so the task that runs it must stop."""
 
     check_id: int
 

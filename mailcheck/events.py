@@ -1,11 +1,11 @@
-"""What happened to a mailbox: the stored names, versions and bodies of the domain's events. Pure.
+"""The domain's events: their stored names, versions and bodies. Pure.
 
-Public events stand on `user/<id>` exactly as they go over the wire (PROTOCOL 4.1); internal facts
-stand on `mailbox/<id>`. Names are our own strings, never Python import paths, and a body holds no
-password, token or key: only the name under which a secret is sealed.
+Public events are on `user/<id>`, with the bytes that go over the wire (PROTOCOL 4.1). Internal facts are on
+`mailbox/<id>`. Event names are strings of our own, not Python import paths. A body holds no password, token
+or key, only the name under which a secret is sealed.
 
-A body's version rises when its fields change in a way that an old reader or an old body would not
-understand; the step from the version before is then one function in `UPCASTS`.
+If old code could not read a new body, or new code an old one, the type's version rises. One function in
+`UPCASTS` then converts bodies of the version before.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,23 +28,23 @@ def user_stream(user_id: int) -> str:
 
 
 def mailbox_stream(email_id: int) -> str:
-    """The internal stream of a mailbox, also its name as an entity and as an owner of secrets."""
+    """The internal stream of a mailbox: also the mailbox's name as an entity and as an owner of secrets."""
     return f"mailbox/{email_id}"
 
 
 def id_of(stream: str) -> int:
-    """The number in a stream's name: 42 of `user/42`. Raises ValueError if there is none."""
+    """The number in a stream's name: 42 for `user/42`. Raises ValueError if there is none."""
     return int(stream.partition("/")[2])
 
 
 class Body(msgspec.Struct, frozen=True, gc=False, tag_field="type", kw_only=True):
-    """The JSON object of an event: its `type` first, its `timestamp` among the fields."""
+    """The JSON object of an event. `type` comes first, and `timestamp` is one of the fields."""
 
     timestamp: str
 
 
 class EmailAdded(Body, tag="email_added", frozen=True, gc=False, kw_only=True):
-    """A mailbox came to a user."""
+    """A user has a new mailbox."""
 
     email_id: int
     email: str
@@ -55,7 +55,7 @@ class EmailAdded(Body, tag="email_added", frozen=True, gc=False, kw_only=True):
 
 
 class EmailUpdated(Body, tag="email_updated", frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Public fields that changed; none if only a secret did."""
+    """The public fields that changed. If only a secret changed, there are none."""
 
     email_id: int
     mail_type: str | UnsetType = UNSET
@@ -65,13 +65,13 @@ class EmailUpdated(Body, tag="email_updated", frozen=True, gc=False, kw_only=Tru
 
 
 class EmailDeleted(Body, tag="email_deleted", frozen=True, gc=False, kw_only=True):
-    """A mailbox and all that was kept of it are gone."""
+    """A mailbox was deleted with everything that was stored about it."""
 
     email_id: int
 
 
 class EmailStatusUpdate(Body, tag="email_status_update", frozen=True, gc=False, kw_only=True):
-    """A check changed its state: `queued`, `processing` or a terminal status."""
+    """A check's new state: `queued`, `processing` or a terminal status."""
 
     email_id: int
     status: str
@@ -80,7 +80,7 @@ class EmailStatusUpdate(Body, tag="email_status_update", frozen=True, gc=False, 
 
 
 class CheckProgress(Body, tag="check_progress", frozen=True, gc=False, kw_only=True):
-    """How far a check is, 0 to 100; within one check it never decreases."""
+    """How far a check is, 0 to 100. Within one check it never decreases."""
 
     email_id: int
     progress: int
@@ -89,7 +89,7 @@ class CheckProgress(Body, tag="check_progress", frozen=True, gc=False, kw_only=T
 
 
 class MailReceived(Body, tag="mail_received", frozen=True, gc=False, kw_only=True):
-    """A mail was found that had not been seen before."""
+    """A check found a new mail."""
 
     email_id: int
     mail_id: int
@@ -101,7 +101,7 @@ class MailReceived(Body, tag="mail_received", frozen=True, gc=False, kw_only=Tru
 
 
 class MailboxAdded(Body, tag="mailbox_added", frozen=True, gc=False, kw_only=True):
-    """The mailbox's own first fact. `secrets` are the names of what was sealed with it."""
+    """The first fact of a mailbox's own stream. `secrets` are the names of the secrets sealed with it."""
 
     user_id: int
     email: str
@@ -113,7 +113,7 @@ class MailboxAdded(Body, tag="mailbox_added", frozen=True, gc=False, kw_only=Tru
 
 
 class MailboxUpdated(Body, tag="mailbox_updated", frozen=True, gc=False, kw_only=True):
-    """Where and how the mailbox is reached from now on. Another server or type voids the cursors."""
+    """The mailbox's new server and login settings. Another server or type invalidates the cursors."""
 
     mail_type: str
     server: str
@@ -122,7 +122,7 @@ class MailboxUpdated(Body, tag="mailbox_updated", frozen=True, gc=False, kw_only
 
 
 class SecretStored(Body, tag="secret_stored", frozen=True, gc=False, kw_only=True):
-    """A secret was sealed anew under this name."""
+    """A new secret was sealed under this name."""
 
     name: str
 
@@ -134,21 +134,21 @@ class CheckRequested(Body, tag="check_requested", frozen=True, gc=False, kw_only
 
 
 class CheckStarted(Body, tag="check_started", frozen=True, gc=False, kw_only=True):
-    """A queued check began, or (`implicit`) an embedding application opened one by its report."""
+    """A queued check began. `implicit`: the report of an embedding application opened it."""
 
     check_id: int
     implicit: bool = False
 
 
 class CheckProgressed(Body, tag="check_progressed", frozen=True, gc=False, kw_only=True):
-    """The floor under a check's later progress, so that it cannot go back after a restart either."""
+    """The lower bound of a check's later progress, so that progress does not decrease after a restart."""
 
     check_id: int
     progress: int
 
 
 class FoundMail(msgspec.Struct, frozen=True, gc=False):
-    """What the log keeps of a mail beside its public event: its UID, size and the content's blob."""
+    """What the log stores about a mail besides its public event: UID, size and content blob."""
 
     mail_id: int
     uid: int
@@ -157,7 +157,7 @@ class FoundMail(msgspec.Struct, frozen=True, gc=False):
 
 
 class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True):
-    """Everything up to `uid` of a folder has been seen; `mails` are those found on the way."""
+    """All mails of a folder up to `uid` are known. `mails` are the new ones among them."""
 
     check_id: int
     folder: str
@@ -167,7 +167,7 @@ class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True)
 
 
 class UidvalidityChanged(Body, tag="uidvalidity_changed", frozen=True, gc=False, kw_only=True):
-    """The server numbered a folder anew: its cursor starts again."""
+    """The server gave a folder's mails new UIDs, so its cursor starts again."""
 
     folder: str
     before: int
@@ -175,14 +175,14 @@ class UidvalidityChanged(Body, tag="uidvalidity_changed", frozen=True, gc=False,
 
 
 class CheckEnded(Body, tag="check_ended", frozen=True, gc=False, kw_only=True):
-    """A check came to its one end."""
+    """A check ended. This happens once for each check."""
 
     check_id: int
     status: str
 
 
 class MailboxDeleted(Body, tag="mailbox_deleted", frozen=True, gc=False, kw_only=True):
-    """Nothing may be said of the mailbox after this."""
+    """The last fact of a mailbox: no event about it may follow."""
 
 
 PUBLIC: Final[tuple[type[Body], ...]] = (
@@ -216,19 +216,19 @@ PUBLIC_TYPES: Final = frozenset(type_name(body) for body in PUBLIC)
 INTERNAL_TYPES: Final = frozenset(type_name(body) for body in INTERNAL)
 
 VERSIONS: Final[Mapping[str, int]] = MappingProxyType(dict.fromkeys(PUBLIC_TYPES | INTERNAL_TYPES, 1))
-"""The version that each type is written in today."""
+"""The current version of each type, in which new events are written."""
 
 type Upcast = Callable[[dict[str, Any]], dict[str, Any]]
-"""One step: the fields of a body of version n to those of version n + 1."""
+"""Converts the fields of a body of version n to version n + 1."""
 
 UPCASTS: Final[Mapping[tuple[str, int], Upcast]] = MappingProxyType({})
-"""(type, n) to the step from n to n + 1. Empty while every type is in its first version."""
+"""By (type, n): the conversion from version n to n + 1. Empty while every type is in version 1."""
 
 _READERS: Final[Mapping[str, tuple[int, Callable[[bytes], Body]]]] = {
     type_name(body): (VERSIONS[type_name(body)], msgspec.json.Decoder(body).decode)
     for body in (*PUBLIC, *INTERNAL)
 }
-"""By type: today's version, and what reads a body of it. Every fold passes here: it is kept short."""
+"""By type: current version and decoder. One lookup, because every fold reads every event through it."""
 
 
 def public(user_id: int, email_id: int, body: Body) -> NewEvent:
@@ -258,12 +258,12 @@ def upcast(
     versions: Mapping[str, int] = VERSIONS,
     steps: Mapping[tuple[str, int], Upcast] = UPCASTS,
 ) -> StoredEvent:
-    """`event` in today's version of its type: what readers and frames get to see.
+    """`event` in the current version of its type, as readers and frames show it.
 
-    Events of other domains, of today's version and of newer code come back unchanged.
+    Events of other domains, of the current version and of newer versions are returned unchanged.
 
     Raises:
-        KeyError: a step between the stored version and today's is missing.
+        KeyError: a step between the stored version and the current one is missing.
         ValueError: the stored body is not a JSON object.
     """
     today = versions.get(event.type, event.version)
@@ -276,10 +276,10 @@ def upcast(
 
 
 def read(event: StoredEvent) -> Body | None:
-    """The typed body of one of the domain's events in today's version, None for any other event.
+    """The typed body of an event of this domain in the current version, None for any other event.
 
     Raises:
-        ValueError: the stored body does not have its type's form.
+        ValueError: the stored body does not have the form of its type.
     """
     known = _READERS.get(event.type)
     if known is None:

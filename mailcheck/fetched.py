@@ -1,4 +1,4 @@
-"""What a check brings back from a mail server: mails, and the cursor up to which all are known. Pure."""
+"""What a check reads from a mail server: mails, and the cursor up to which all are known. Pure."""
 
 import msgspec
 
@@ -16,10 +16,10 @@ class UidCursor(msgspec.Struct, frozen=True, gc=False):
 class FetchedMail(msgspec.Struct, frozen=True, kw_only=True):
     """One mail as fetched; (folder, uidvalidity, uid) is its identity on the server.
 
-    `date_ms` is the mail's own date, else the server's; `content` is a JSON document
-    `{text, html, attachments: [{name, type, size}], truncated}` in UTF-8, to be kept as a blob.
-    `truncated`: the mail is over the size limit (or unreadable on the server), `content` holds
-    only what could be had.
+    `date_ms` is the mail's own date, else the server's. `content` is a JSON document in UTF-8,
+    `{text, html, attachments: [{name, type, size}], truncated}`, which is stored as a blob.
+    `truncated`: the mail exceeds the size limit or its server cannot read it, so `content` holds
+    only a part of it.
     """
 
     folder: str

@@ -1,6 +1,6 @@
 """Lists of mailboxes: all of them in parts, or a page at a time in some order (PROTOCOL 6, 12). Pure.
 
-Rows are never changed, only replaced, so a tuple of them is the state of one moment.
+A row is immutable and is replaced as a whole, so a tuple of rows is a consistent cut.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -16,12 +16,12 @@ from huahuo.mailcheck.row import Row
 
 PAGE_ROWS_MAX: Final = 2_000
 EXAMINED_MAX: Final = 10_000
-"""Rows that one page looks at. Where a filter lets few through, the page is short and `next` goes on."""
+"""Rows that one page examines. If a filter admits few of them, the page is short and `next` continues."""
 ORDERS_MAX: Final = 2
-"""Orders kept per roster, 64 to 130 bytes a mailbox each; the one used longest ago gives way."""
+"""Orders kept per roster, 64 to 130 bytes a mailbox each. The least recently used one is dropped."""
 _SLICE_ROWS = 256
 _PIECE_ROWS = 1_024
-"""Half a millisecond to encode."""
+"""Encoding this many rows takes half a millisecond."""
 _BUCKET_ROWS = 4_096
 """Rows handled in one step of sorting: a few milliseconds."""
 _SAMPLES_PER_BUCKET = 32
@@ -51,7 +51,7 @@ class RowsCut:
         yield self._tail if self._rows else opened + self._tail
 
     def part(self, start: int, bytes_max: int) -> tuple[bytes, int | None]:
-        """It ends at the first slice of rows that takes it to `bytes_max`."""
+        """See `Parted`. The part ends with the first slice of rows that reaches `bytes_max`."""
         rows, encoded, size = self._rows, [], 0
         while start < len(rows) and size < bytes_max:
             some = rows[start : start + _SLICE_ROWS]
@@ -62,22 +62,22 @@ class RowsCut:
 
 
 class Sort(msgspec.Struct, frozen=True):
-    """By which field, and which way. Ties go by id, the same way."""
+    """A field and a direction. Ties are sorted by id, in the same direction."""
 
     field: str = "id"
     descending: bool = False
 
     @classmethod
     def of(cls, text: str) -> "Sort | None":
-        """`email`, `-last_check_time`; None: there is no such order."""
+        """The sort that `email` or `-last_check_time` names, None if there is no such field."""
         field = text.removeprefix("-")
         return cls(field, field != text) if field in KEYS else None
 
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a row must be to be listed: everything that is given holds.
+    """Conditions for a row to be listed. All that are given must hold.
 
-    `text` is looked for in address, server and message, whatever the case of its letters.
+    `text` is searched for in address, server and message, ignoring case.
     """
 
     status: str | tuple[str, ...] | None = None
@@ -85,7 +85,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str = ""
 
     def admits(self) -> Callable[[Row], bool] | None:
-        """The test; None where every row passes."""
+        """The test of a row, None if every row passes."""
         statuses, types, text = _set(self.status), _set(self.mail_type), self.text.lower()
         if statuses is None and types is None and not text:
             return None
@@ -106,7 +106,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some rows, and behind which entry the next ones come; None at the end."""
+    """Some rows, and the entry after which the next page begins, None at the end."""
 
     rows: list[Row]
     after: Entry | None
@@ -115,9 +115,9 @@ class Page(msgspec.Struct, frozen=True):
 class Order:
     """The entries of all rows, sorted by one field, kept up to date.
 
-    Everything is done in small steps (`step`, until it is `ready`), while rows go on changing: what
-    changes (`changed`) is noted and put right later. Sorting distributes the entries over buckets by
-    entries that were sampled from among them, then sorts each bucket; a change concerns one or two buckets.
+    All work is done in small steps: call `step` until it is `ready`. Rows may change meanwhile: `changed`
+    notes the change, and a later step applies it. Sorting distributes the entries over buckets, whose
+    bounds are sampled entries, then sorts each bucket. A change touches one or two buckets.
     """
 
     __slots__ = ("_buckets", "_changes", "_count", "_key", "_moved", "_sorting", "_splits")
@@ -138,11 +138,11 @@ class Order:
 
     @property
     def worn(self) -> bool:
-        """Whether so much has changed that the buckets may be of very different sizes."""
+        """Whether so many changes were applied that the buckets may differ greatly in size."""
         return self._changes > self._count + _BUCKET_ROWS
 
     def step(self) -> None:
-        """Go on a little. Whoever waits for it may do that."""
+        """Do one step of the outstanding work. Any caller that waits for the order may call it."""
         if self._sorting is None:
             self._put_right()
         elif next(self._sorting, self) is self:
@@ -185,7 +185,7 @@ class Order:
         descending: bool = False,
         admits: Callable[[Row], bool] | None = None,
     ) -> Page:
-        """At most `limit` rows behind `after`. Only where it is `ready`."""
+        """At most `limit` rows after `after`. Call only while the order is `ready`."""
         self._put_right()
         found: list[Row] = []
         last: Entry | None = None
@@ -214,7 +214,7 @@ class Order:
                 yield bucket[index]
 
     def _put_right(self) -> None:
-        """Some of what changed."""
+        """Apply at most `_PUT_RIGHT_AT_ONCE` noted changes."""
         for number in list(islice(self._moved, _PUT_RIGHT_AT_ONCE)):
             was, now = self._moved.pop(number)
             self._changes += 1
@@ -226,7 +226,7 @@ class Order:
 
 
 def order_of(state: Roster, field: str) -> Order:
-    """The order of a roster's rows by this field; perhaps it is still to be sorted."""
+    """The order of a roster's rows by this field. It may not be `ready` yet."""
     watchers = state.views.watchers
     order = watchers.pop(field, None)
     if not isinstance(order, Order) or order.worn:
@@ -234,7 +234,7 @@ def order_of(state: Roster, field: str) -> Order:
         while len(watchers) >= ORDERS_MAX:
             del watchers[next(iter(watchers))]
     state.views.kept = True
-    watchers[field] = order  # the newest is the last to go
+    watchers[field] = order  # re-inserted at the end: the first one is the least recently used
     return order
 
 
@@ -244,7 +244,7 @@ def snapshot_of(state: Roster) -> RowsCut:
 
 
 def list_of(state: Roster, stream: str, seq: int) -> RowsCut:
-    """The `emails_list` of everything: a consistent cut."""
+    """The `emails_list` of all rows: a consistent cut."""
     whole = msgspec.json.encode(EmailsList(msgspec.Raw(b"[]"), stream, seq))
     head, tail = whole.split(b"[]", 1)
     return RowsCut(head + b"[", state.cut(), b"]" + tail)
@@ -252,7 +252,7 @@ def list_of(state: Roster, stream: str, seq: int) -> RowsCut:
 
 def _email(row: Row) -> Key:
     lower = row.email.lower()
-    return row.email if lower == row.email else lower  # most are, and are not kept twice
+    return row.email if lower == row.email else lower  # mostly equal, then one string serves both
 
 
 KEYS: Final[Mapping[str, Callable[[Row], Key]]] = {
@@ -263,7 +263,7 @@ KEYS: Final[Mapping[str, Callable[[Row], Key]]] = {
     "mail_count": lambda row: row.mail_count,
     "created_at": lambda row: row.created_at,
 }
-"""The fields to sort by."""
+"""The sort key of a row, by field."""
 
 _TEXT_KEYS = frozenset({"email", "status", "last_check_time", "created_at"})
 
@@ -279,12 +279,12 @@ class _Token(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 def token_of(sort: Sort, after: Entry) -> str:
-    """What the client gets in `next`: field, key and id."""
+    """The value of `next`: field, key and id of the last entry."""
     return msgspec.json.encode(_Token(sort.field, *after)).hex()
 
 
 def entry_of(sort: Sort, token: str) -> Entry | None:
-    """The entry that the client gave back in `before`; None if it is none of this order."""
+    """The entry that a client sent in `before`, None if it does not belong to this order."""
     try:
         given = msgspec.json.decode(bytes.fromhex(token), type=_Token)
     except (ValueError, msgspec.MsgspecError):

@@ -1,8 +1,8 @@
 """The domain's entities as the replay debugger shows them: rosters and mailboxes.
 
-A mailbox is shown as one thing: its row, as its user sees it (status, progress, mail_count, …), and
-what only the machine knows (open check, cursors, names of sealed secrets). The row lies in the
-stream of its user, the rest in its own.
+A mailbox is shown as one object: its row as the user sees it (status, progress, mail_count, …), and its
+internal state (open check, cursors, names of sealed secrets). The row comes from the stream of the user, the
+rest from the mailbox's own stream.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ SEALED: Final = "[sealed]"
 
 
 def sealed_in(event: StoredEvent) -> tuple[str, ...]:
-    """The names of the secrets that an event says were sealed with it; never their content."""
+    """The names of the secrets that were sealed with an event, without their content."""
     body = read(event)
     match body:
         case MailboxAdded():
@@ -33,7 +33,7 @@ def sealed_in(event: StoredEvent) -> tuple[str, ...]:
 
 
 class RosterSubject:
-    """`user/42`: its mailboxes by id, and the check that each one has open."""
+    """`user/42`: its mailboxes by id, and the open check of each."""
 
     rising: Final = frozenset[str]()
 
@@ -67,7 +67,7 @@ def _roster(roster: Roster, email_ids: Any) -> dict[str, Any]:
 
 
 class MailboxSubject:
-    """`mailbox/17`. `user_id` is whose it is."""
+    """`mailbox/17`. `user_id` is its owner."""
 
     rising: Final = frozenset({"deleted"})
 
@@ -80,7 +80,7 @@ class MailboxSubject:
         )
 
     def concerns(self, event: StoredEvent) -> bool:
-        """See `Subject`: the user's stream tells of other mailboxes too."""
+        """See `Subject`. The user's stream also holds events about other mailboxes."""
         return event.entity == self.entity
 
     def show(self, states: Sequence[Any]) -> dict[str, Any]:
@@ -109,7 +109,7 @@ async def subject_of(history: History, entity: str) -> Subject | None:
     """The subject of `user/<id>` or `mailbox/<id>`; None for any other name.
 
     Raises:
-        LookupError: there never was such a mailbox or user in this history.
+        LookupError: this history has no such mailbox or user.
     """
     kind, _, number = entity.partition("/")
     if kind not in ("user", "mailbox") or not number.lstrip("-").isdecimal():

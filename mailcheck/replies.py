@@ -1,4 +1,4 @@
-"""What a command or query of the domain answers: JSON objects of PROTOCOL 6, and refusals. Pure."""
+"""Answers to the domain's commands and queries: JSON objects of PROTOCOL 6, and refusals. Pure."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol, Self
@@ -10,23 +10,23 @@ from huahuo.mailcheck.tables.records import MailRecord
 
 
 class Parted(Protocol):
-    """A JSON object that can be made in parts; as `huahuo.transport.protocol.parts.Parted`."""
+    """A JSON object that can be encoded in parts. Same form as `huahuo.transport.protocol.parts.Parted`."""
 
     def pieces(self) -> Iterator[bytes]:
-        """Its text in pieces."""
+        """The object's text in pieces."""
         ...
 
     def part(self, start: int, bytes_max: int) -> tuple[bytes, int | None]:
-        """An object of about that size, and where the next one begins."""
+        """An object of about `bytes_max`, and the `start` of the next one, None at the end."""
         ...
 
 
 class MailReply(msgspec.Struct, frozen=True):
     """The answer to a command or query.
 
-    `body` is the JSON object with its `type`, without `id` and `at`. `recorded`: it is kept in the
-    log under the command's key; `duplicate`: it is the first answer of a repeated command. With
-    `parted`, that is the answer, and `body` only says of which type it is.
+    `body` is the JSON object with its `type`, without `id` and `at`. `recorded`: it is stored in the log
+    under the command's key. `duplicate`: the command is a repeat, and this is its first answer. If `parted`
+    is set, it is the answer, and `body` only names its type.
     """
 
     body: bytes
@@ -37,7 +37,7 @@ class MailReply(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a command was not carried out, with a code of PROTOCOL 6."""
+    """Why a command was refused, with a code of PROTOCOL 6."""
 
     code: str
     message: str
@@ -45,7 +45,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class LineFailure(msgspec.Struct, frozen=True, gc=False):
-    """An import line that was not taken, by its number; the line itself is never repeated."""
+    """An import line that was refused, by its number. The text may hold a password and is not repeated."""
 
     line: int
     reason: str
@@ -58,7 +58,7 @@ class _Error(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
 
 
 class Success(msgspec.Struct, tag="success", tag_field="type", omit_defaults=True):
-    """A command was carried out; the lists say for which mailboxes."""
+    """A command was carried out. The lists name the mailboxes."""
 
     message: str
     email_id: int | None = None
@@ -73,7 +73,7 @@ class Warned(Success, tag="warning", tag_field="type", omit_defaults=True):
 
 
 class ImportResult(msgspec.Struct, tag="import_result", tag_field="type"):
-    """How an import went, line by line for those that failed."""
+    """The result of an import, with an entry for each line that failed."""
 
     total: int
     success: int
@@ -82,7 +82,7 @@ class ImportResult(msgspec.Struct, tag="import_result", tag_field="type"):
 
 
 class EmailsList(msgspec.Struct, tag="emails_list", tag_field="type"):
-    """All rows at one moment: later events of `stream`, from `seq` + 1 on, apply on top."""
+    """All rows as after event `seq` of `stream`. Events from `seq` + 1 on apply on top."""
 
     data: msgspec.Raw
     stream: str
@@ -90,7 +90,7 @@ class EmailsList(msgspec.Struct, tag="emails_list", tag_field="type"):
 
 
 class EmailsPage(msgspec.Struct, tag="emails_list", tag_field="type"):
-    """Some of the rows, as after event `seq`; `next` goes back in as `before`. `total`: of all mailboxes."""
+    """A page of rows as after event `seq`; the next has `before` = `next`. `total` counts all mailboxes."""
 
     data: list[Row]
     stream: str
@@ -113,12 +113,12 @@ class Record(msgspec.Struct, gc=False):
 
     @classmethod
     def of(cls, record: MailRecord) -> Self:
-        """What a client sees of a stored record."""
+        """A stored record as the client sees it."""
         return msgspec.convert(record, cls, from_attributes=True)
 
 
 class MailRecords(msgspec.Struct, tag="mail_records", tag_field="type"):
-    """A page of a mailbox's mails, newest first; `next` goes back in as `before`."""
+    """A page of a mailbox's mails, newest first. The next page has `before` = `next`."""
 
     email_id: int
     data: list[Record]
@@ -150,7 +150,7 @@ class Mail(msgspec.Struct, tag="mail", tag_field="type"):
 
     @classmethod
     def of(cls, record: MailRecord, content: bytes) -> Self:
-        """A stored record with the stored content, which is not decoded again."""
+        """A stored record with its stored content, whose fields stay raw JSON."""
         found = msgspec.json.decode(content, type=_Content)
         fields: dict[str, Any] = msgspec.structs.asdict(Record.of(record))
         return cls(**fields, **msgspec.structs.asdict(found))

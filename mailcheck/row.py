@@ -6,7 +6,7 @@ import msgspec
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One mailbox as PROTOCOL 6 shows it; `last_check_time` moves only after a success.
 
-    Never changed, only replaced: whoever holds some rows holds the state of one moment.
+    A row is immutable and is replaced as a whole, so a copied list of rows is a consistent cut.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""Reading the log: live by cursors, and back through time. Writes no event.
+"""Reading the log: live with cursors, and back through time. Writes no event.
 
 Rooms: `live`, `history`.
 """

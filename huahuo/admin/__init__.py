@@ -1,5 +1,5 @@
-"""What administrators may do to the log and ask of it, over the wire.
+"""Actions of administrators on the log, over the wire.
 
-Exports: the actions, the event that records a look (`record_event`), rows and times as they are shown. Pure
-but for the actions.
+Exports: the actions, the event that records an access to the log (`record_event`), rows and times as they are
+shown. Pure except for the actions.
 """

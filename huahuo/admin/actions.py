@@ -1,4 +1,4 @@
-"""What admins may do to and ask of the log over the wire: `audit`, `audit_record`, `shred`, `compact`."""
+"""Actions of admins on the log, over the wire: `audit`, `audit_record`, `shred`, `compact`."""
 
 import asyncio
 from pathlib import Path
@@ -36,14 +36,14 @@ from huahuo.transport.protocol.codes import ErrorCode
 
 SHREDDED = "secrets_shredded"
 BEHIND_EVENTS_MAX = 20_000
-"""A query waits for so much of the index; for more it is told to come back."""
+"""A query waits for at most this many unindexed events, else it is answered `busy`."""
 _VALUES_MAX = 100
 
 _log = structlog.get_logger(__name__)
 
 
 class AuditWhere(msgspec.Struct, frozen=True, kw_only=True):
-    """PROTOCOL 9's `where`; all that is given must hold."""
+    """The `where` of PROTOCOL 9. All conditions that are given must hold."""
 
     stream: str = ""
     type: Annotated[tuple[str, ...], Meta(max_length=_VALUES_MAX)] = ()
@@ -86,11 +86,11 @@ class CompactParams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PRUNABLE = frozenset({"check_progress"})
-"""What no fold needs more than the last of. Other types hold facts."""
+"""Types of which folds need only the newest event. Events of other types are facts and stay."""
 
 
 class LogCare:
-    """Registers the actions over one log. The index is opened by the first query."""
+    """The actions on one log. The first query opens the index."""
 
     def __init__(
         self, log: StoreLog, ambient: Ambient, *, index: Path | None, executor: Executor | None = None
@@ -105,14 +105,14 @@ class LogCare:
         self._compacting = asyncio.Lock()
 
     def register(self, registry: Registry) -> None:
-        """Offer the actions, to admins."""
+        """Register the actions, for admins only."""
         registry.command(CommandSpec("audit", AuditParams, self._query, query=True, admin=True))
         registry.command(CommandSpec("audit_record", RecordParams, self._record, admin=True))
         registry.command(CommandSpec("shred", ShredParams, self._shred, admin=True))
         registry.command(CommandSpec("compact", CompactParams, self._compact, admin=True))
 
     async def close(self) -> None:
-        """Stop building the index and let go of it."""
+        """Stop building the index and close it."""
         if self._building is not None:
             self._building.cancel()
             await asyncio.wait((self._building,))
@@ -125,7 +125,7 @@ class LogCare:
             where = where_of(asked.where)
         except ValueError as error:
             return _invalid(str(error))
-        upto = self._log.position  # what this query itself leaves in the log is not part of its answer
+        upto = self._log.position  # excludes the event that records this query
         try:
             event = recorded_event(
                 "audit", {**where.described(), "after": asked.after}, self._ambient.now_ms()
@@ -171,7 +171,7 @@ class LogCare:
         return json_reply({"type": "success", "message": "压缩完成", "pruned": pruned})
 
     async def _done(self, call: Call[Any], event: NewEvent, shred: tuple[str, ...] = ()) -> Reply:
-        """Append `event`, keep the answer with it, and answer."""
+        """Append `event` and the answer in one commit, and return the answer."""
         body = json_bytes({"type": "success", "message": "完成"})
         written = await self._append(call, event, body, shred)
         if isinstance(written, Duplicate):
@@ -199,7 +199,7 @@ class LogCare:
             return self._audit
 
     def _not_yet(self, audit: Audit, behind: int) -> Reply:
-        """Bring the index forward beside the service, and say how far it is."""
+        """Build the index in the background, and answer `busy` with the number of events left."""
         if self._building is None or self._building.done():
             self._building = asyncio.create_task(self._build(audit), name="audit index")
         return error_reply(
@@ -215,7 +215,7 @@ class LogCare:
 
 
 def where_of(asked: AuditWhere) -> Where:
-    """The question as the index takes it.
+    """The query in the form that the index takes.
 
     Raises:
         ValueError: a time is malformed, or `email_id` and `entity` contradict each other.
@@ -239,10 +239,10 @@ def where_of(asked: AuditWhere) -> Where:
 
 
 def policy_of(asked: CompactParams, now_ms: int) -> Policy:
-    """What may go.
+    """The policy for pruning.
 
     Raises:
-        ValueError: a type is named that holds facts.
+        ValueError: a named type holds facts.
     """
     if facts := set(asked.types) - PRUNABLE:
         raise ValueError(f"types: {', '.join(sorted(facts))} cannot be pruned")

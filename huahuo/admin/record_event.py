@@ -1,4 +1,4 @@
-"""The event that records a look into a log. Pure."""
+"""The event that records an access to a log. Pure."""
 
 from collections.abc import Mapping
 
@@ -11,10 +11,10 @@ WHAT_BYTES_MAX = 16 << 10
 
 
 def recorded_event(action: str, what: Mapping[str, object], now_ms: int) -> NewEvent:
-    """The event that says what was asked.
+    """The event that records an action and its query.
 
     Raises:
-        ValueError: it is larger than `WHAT_BYTES_MAX`.
+        ValueError: `what` is larger than `WHAT_BYTES_MAX`.
     """
     body = json_bytes({"type": RECORDED, "timestamp": rfc3339(now_ms), "action": action, "what": dict(what)})
     if len(body) > WHAT_BYTES_MAX:

@@ -1,4 +1,4 @@
-"""Rows of the audit as they are shown. Pure: what was sealed says so, by the name of the secret."""
+"""Rows of the audit as they are shown. Pure. Of a sealed secret only the name is shown."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ def wire_row(row: Row) -> dict[str, Any]:
 
 
 def plain_row(row: Row) -> dict[str, Any]:
-    """All that is known, for the command line."""
+    """All fields of a row, for the command line."""
     fields = msgspec.structs.asdict(row)
     return fields | {"data": data_of(row)}
 
 
 def data_of(row: Row) -> dict[str, Any]:
-    """The event's fields; the names of its sealed secrets become fields that say `[sealed]`."""
+    """The event's fields. Each sealed secret is a field with the value `[sealed]`."""
     data: dict[str, Any] = msgspec.json.decode(bytes(row.data))
     match row.type, data:
         case "mailbox_added", {"secrets": [*names]}:

@@ -10,10 +10,10 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def moment(text: str) -> str:
-    """An RFC 3339 time (with its zone) as the log writes it; `` stays ``.
+    """An RFC 3339 time (with its zone) in the form of the log. An empty text stays empty.
 
     Raises:
-        ValueError: it is none.
+        ValueError: `text` is not such a time.
     """
     if not text:
         return ""
@@ -27,10 +27,10 @@ def moment(text: str) -> str:
 
 
 def moment_or_ago(text: str, now_ms: int) -> str:
-    """As `moment`; also `-5m`, `-2h`, `-7d` before now.
+    """As `moment`, and also `-5m`, `-2h`, `-7d` before now.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: `text` is neither.
     """
     ago = _AGO.fullmatch(text)
     if ago is None:
@@ -39,10 +39,10 @@ def moment_or_ago(text: str, now_ms: int) -> str:
 
 
 def seconds(text: str) -> float:
-    """A span such as `30d`, `12h` or `90s`.
+    """The seconds of a span such as `30d`, `12h` or `90s`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: `text` is not such a span.
     """
     span = _AGO.fullmatch(f"-{text}")
     if span is None:

@@ -1,7 +1,7 @@
-"""Settings: defaults < `huahuo.toml` < `HUAHUO_*` environment < flags. Pure but for reading a file.
+"""Settings: defaults < `huahuo.toml` < `HUAHUO_*` environment < flags. Pure except for reading a file.
 
-`Settings` is the one table of every setting: name, type, bounds, default and meaning. The README's table,
-`huahuo config` and `huahuo doctor` are made from it. A bound of the wire takes its default from
+`Settings` is the only table of settings: name, type, bounds, default and meaning. The README's table, `huahuo
+config` and `huahuo doctor` are made from it. Bounds of the wire take their defaults from
 `huahuo.transport.protocol.limits`, so that both always agree.
 """
 
@@ -27,7 +27,7 @@ _SECONDS_MAX = 10 * 365 * 86_400
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Every setting. The environment's name of a field is `HUAHUO_` and the field in capitals."""
+    """Every setting. The environment variable of a field is `HUAHUO_` and the field in capitals."""
 
     data: Annotated[
         Path, Meta(description="directory of the log and its keys; one process per directory")
@@ -193,7 +193,7 @@ MEANING: Mapping[str, str] = {name: get_args(kind)[1].description or "" for name
 """One sentence per setting."""
 
 _OTHER_VARIABLES = {"HUAHUO_TOKEN"}
-"""Read by commands, but no settings."""
+"""Variables that commands read but that are not settings."""
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "": False}
 
@@ -201,11 +201,11 @@ _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 def load(
     *, environ: Mapping[str, str], file: Path | None = None, flags: Mapping[str, Any] | None = None
 ) -> Settings:
-    """The settings in force. `flags` whose value is None count as not given.
+    """The effective settings. `flags` whose value is None count as not given.
 
     Raises:
-        ConfigError: a name is unknown or a value does not fit; the text names the source and the name,
-            never a secret's value.
+        ConfigError: a name is unknown or a value is invalid. The text has the source and the name, but
+            never the value of a secret.
     """
     values: dict[str, Any] = {}
     if file is not None:
@@ -229,16 +229,17 @@ def variable(name: str) -> str:
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings and are none, most likely misspelled. To be warned of.
+    """Variables with the prefix of settings that are not settings, most likely misspelled.
 
-    They are not refused, because a host may hold variables of newer versions or of other programs.
+    They cause a warning rather than an error, because a host may have variables of newer versions or of
+    other programs.
     """
     known = {variable(name) for name in _TYPES} | _OTHER_VARIABLES
     return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
 
 
 def as_toml() -> str:
-    """A `huahuo.toml` in which every setting stands as a comment, with its meaning and its default."""
+    """A `huahuo.toml` with every setting as a comment, with its meaning and its default."""
     lines = [
         "## Settings of huahuo. Remove the # in front of a line to change it.",
         "## The environment (HUAHUO_PORT=…) and flags win over this file.",
@@ -250,7 +251,7 @@ def as_toml() -> str:
 
 
 def changed(settings: Settings) -> dict[str, str]:
-    """The settings that differ from the defaults, as TOML values; secrets are not shown."""
+    """The settings that differ from the defaults, as TOML values without secrets."""
     defaults = Settings()
     return {
         name: "(set)" if name in SECRETS else _toml(getattr(settings, name))
@@ -289,7 +290,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _convert(name: str, value: object, source: str) -> Any:
-    """`value` (text, or what TOML gave) as the field's type, within its bounds."""
+    """`value` (a text or a TOML value) as the field's type, within its bounds."""
     kind = get_args(_TYPES[name])[0]
     given = value
     if kind is bool and isinstance(value, str):
@@ -313,7 +314,7 @@ def _refusal(name: str, value: object, source: str) -> str:
 
 
 def _wanted(name: str) -> str:
-    """What a setting takes, in words."""
+    """The type and bounds of a setting, in words."""
     kind, meta = get_args(_TYPES[name])
     if kind is bool:
         return "1 or 0"

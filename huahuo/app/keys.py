@@ -1,7 +1,8 @@
 """The two secrets of a data directory: the token key and the master key.
 
-Given by the settings, or made once as files of mode 0600 in the directory. Never a built-in default,
-never printed. Losing `master.key` makes every stored password unreadable: back it up apart from the data.
+The settings give them, or they are made once as files of mode 0600 in the directory. There is no built-in
+default, and they are never printed. Without `master.key` no stored password can be read: back it up apart
+from the data.
 """
 
 import os
@@ -20,7 +21,7 @@ _MASTER_BYTES = 32
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """The keys as bytes. Does not show itself. `previous` token keys verify and never sign."""
+    """The keys as bytes, hidden in `repr`. `previous` token keys verify but never sign."""
 
     jwt_secret: bytes
     master_key: bytes
@@ -31,7 +32,7 @@ class Keys(msgspec.Struct, frozen=True):
 
 
 def ensure(settings: Settings, ambient: Ambient) -> Keys:
-    """The keys of `settings.data`, made where they do not exist yet.
+    """The keys of `settings.data`. Keys that do not exist yet are made.
 
     Raises:
         ConfigError: a key is too short, malformed or not secret, or a file cannot be read or made.
@@ -46,7 +47,7 @@ def read(settings: Settings) -> Keys:
     """The keys of a directory that exists.
 
     Raises:
-        ConfigError: there are none, with what to do.
+        ConfigError: there are none. The text says what to do.
     """
     jwt_text = settings.jwt_secret or _read(settings.data / JWT_FILE)
     master_text = settings.master_key or _read(settings.data / MASTER_FILE)
@@ -54,7 +55,7 @@ def read(settings: Settings) -> Keys:
 
 
 def read_jwt_secret(settings: Settings) -> bytes:
-    """The token key alone, which needs no directory where the settings hold it. Raises as `read`."""
+    """The token key alone. If the settings hold it, no directory is needed. Raises as `read`."""
     return _jwt(settings.jwt_secret or _read(settings.data / JWT_FILE))
 
 
@@ -66,7 +67,7 @@ def _make_directory(path: Path) -> None:
 
 
 def _stored(path: Path, fresh: str) -> str:
-    """The file's text; made from `fresh` if there is no file. O_EXCL: two starters agree on one key."""
+    """The file's text. If there is no file, it is made from `fresh`, with O_EXCL against a second starter."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

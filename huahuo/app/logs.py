@@ -11,18 +11,18 @@ _VALUE_CHARS_MAX = 500
 
 
 class Bearing:
-    """Standard error that may be full or gone: a line that cannot be written is lost, nothing else.
+    """Standard error that may be full or closed. A line that cannot be written is dropped.
 
-    Logging is for whoever reads it; what is logged (a full disk, say) must be dealt with all the same.
+    A failure of logging must not stop the handling of what is logged, such as a full disk.
     """
 
     def write(self, text: str) -> None:
-        """Write `text` if that is possible."""
+        """Write `text` if possible."""
         with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed
             sys.stderr.write(text)
 
     def flush(self) -> None:
-        """Flush if that is possible."""
+        """Flush if possible."""
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
 
@@ -49,14 +49,14 @@ def configure(level: str, *, as_json: bool) -> None:
 
 
 def quiet_libraries() -> None:
-    """Libraries that speak through `logging`: what matters of them, beside ours. For our own programs."""
+    """Show warnings of libraries that use `logging`, next to our lines. Only for our own programs."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     logging.getLogger("pykka").setLevel(logging.CRITICAL)
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
 
 def _one_line(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Control and bidirectional characters of foreign text cannot forge or turn a line."""
+    """Remove control and bidirectional characters, with which foreign text could forge or reorder a line."""
     return {key: _clean(value, key) for key, value in event.items()}
 
 

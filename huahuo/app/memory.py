@@ -1,7 +1,7 @@
-"""Memory goes back to the system after a storm: what is garbage is collected, what is free is released.
+"""Returns memory to the system after a burst of work: collects garbage and releases free memory.
 
-The collector hardly ever looks at old objects by itself, and glibc keeps what was freed between two blocks
-that live. Both are put right when the loop has little to do, never while it is busy.
+The collector rarely examines old objects by itself, and glibc keeps freed memory that lies between blocks in
+use. Both are corrected while the loop has little to do.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ LOOK_S: Final = 5.0
 _IDLE_SHARE: Final = 0.1
 """Below this share of a processor the loop counts as idle."""
 _WORK_S: Final = 0.5
-"""So much processor time leaves something to tidy up; below, there is hardly any garbage."""
+"""After less processor time than this there is hardly any garbage, so nothing is tidied."""
 _WAIT_S: Final = 30.0
-"""A loop that is never idle is tidied after this long all the same, if that holds it for a moment only."""
+"""A loop that is never idle is tidied after this long, if the last time took at most `_PAUSE_S_MAX`."""
 _PAUSE_S_MAX: Final = 0.05
 _REST: Final = 100
-"""After a collection, rest this many times as long: at most a hundredth of the time goes into it."""
+"""After tidying, rest this many times as long, so that it takes at most 1 % of the time."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of `mallopt`, from malloc.h."""
@@ -30,10 +30,10 @@ _ARENAS: Final = 2
 
 
 def tune_allocator() -> None:
-    """Let large blocks go back to the system as they are freed, and few threads have a heap of their own.
+    """Return large blocks to the system as soon as they are freed, and let threads share two heaps.
 
-    glibc raises its threshold for what it maps by itself with each large block that is freed, up to 32 MiB:
-    after a few large replies all of them would come from the heap, and leave holes in it.
+    By default each freed large block raises glibc's threshold for mapping blocks separately, up to 32 MiB.
+    After a few large replies, all large blocks would come from the heap and fragment it.
     """
     mallopt = _libc("mallopt")
     if mallopt is not None:
@@ -43,7 +43,7 @@ def tune_allocator() -> None:
 
 
 def release_free() -> None:
-    """Return freed memory to the system, where the C library can (`malloc_trim` of glibc)."""
+    """Return freed memory to the system, if the C library can (`malloc_trim` of glibc)."""
     trim = _libc("malloc_trim")
     if trim is not None:
         trim(0)
@@ -64,9 +64,10 @@ def _worked_s() -> float:
 
 
 class Tidier:
-    """Tidies up behind the work of a loop, as a context around that work. See the module.
+    """A context in which garbage of a loop's work is tidied up. See the module's docstring.
 
-    `collects`: whether the collector is ours to run. Freed memory is released in any process.
+    `collects`: run the garbage collector, which is only ours in our own process. Freed memory is released
+    in any process.
     """
 
     def __init__(

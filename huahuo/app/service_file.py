@@ -1,4 +1,4 @@
-"""`DIR/service.json`: where the service over a directory listens, for the other commands."""
+"""`DIR/service.json`: the address of the service that runs on a directory, for the other commands."""
 
 import os
 from pathlib import Path
@@ -9,14 +9,14 @@ FILE = "service.json"
 
 
 class ServiceAddress(msgspec.Struct, frozen=True):
-    """A running service: its URL and its process."""
+    """A running service: its URL and its process id."""
 
     url: str
     pid: int
 
 
 def write(directory: Path, url: str) -> None:
-    """Say where this process listens (mode 0600, replaced in one step)."""
+    """Write the address of this process (mode 0600, replaced atomically)."""
     temporary = directory / (FILE + ".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -25,7 +25,7 @@ def write(directory: Path, url: str) -> None:
 
 
 def read(directory: Path) -> ServiceAddress | None:
-    """What the file says, None if there is none. A killed service leaves it: the address may be dead."""
+    """The content of the file, None if there is none. It is stale if the service was killed."""
     try:
         return msgspec.json.decode((directory / FILE).read_bytes(), type=ServiceAddress)
     except (OSError, msgspec.MsgspecError):
@@ -33,5 +33,5 @@ def read(directory: Path) -> ServiceAddress | None:
 
 
 def remove(directory: Path) -> None:
-    """Forget the address at a proper stop."""
+    """Remove the file at a regular stop."""
     (directory / FILE).unlink(missing_ok=True)

@@ -26,7 +26,7 @@ def mint(
     """A token that a service with this key accepts.
 
     Raises:
-        ConfigError: a field is one that the service would refuse.
+        ConfigError: the service would refuse a field.
     """
     authenticator = Authenticator(jwt_secret)
     principal = Principal(user_id, username, is_admin=admin, groups=groups)
@@ -41,7 +41,7 @@ def mint(
 
 
 def token_source(token: str | None, settings: Settings | None, ambient: Ambient) -> Callable[[], str]:
-    """Where a command gets its token each time it signs in.
+    """The function from which a command gets its token each time it signs in.
 
     Raises:
         ConfigError: neither a token nor a data directory was given.

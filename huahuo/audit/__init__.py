@@ -1,5 +1,5 @@
 """The bodies of `huahuo audit`: query, verify, prove, shred, serve.
 
-Exports: the commands' bodies, where they look (`place`), the record that they leave (`record`), how they
-show what they found.
+Exports: the commands' bodies, opening the log that they read (`place`), the record that they leave in it
+(`record`), and the output (`show`).
 """

@@ -32,10 +32,10 @@ _note = Console(stderr=True, highlight=False)
 
 
 async def query(settings: Settings, where: Where, *, after: int, limit: int, as_json: bool) -> bool:
-    """Show what matches; False if nothing does.
+    """Show the matching events. False if there are none.
 
     Raises:
-        ConfigError: the question cannot be read. HuahuoError: it cannot be recorded or answered.
+        ConfigError: the query is malformed. HuahuoError: it cannot be recorded or answered.
     """
     async with looking(settings, "audit query", {**where.described(), "after": after}) as place:
         audit = await Audit.open(place.log, place.index, copied=place.is_copy)
@@ -60,10 +60,10 @@ async def verify(
     processes: int | None,
     as_json: bool,
 ) -> bool:
-    """Check the chain; True if everything is what was written.
+    """Verify the hash chain. True if no event was changed.
 
     Raises:
-        ConfigError: there is no log, or no key for the checkpoint. EventStoreError: it cannot be read.
+        ConfigError: there is no log, or no key for the checkpoint. EventStoreError: the log is unreadable.
     """
     signed = None if checkpoint is None else _opened(settings, checkpoint, key)[0]
     if from_checkpoint and signed is None:
@@ -96,10 +96,10 @@ async def verify(
 
 
 async def checkpoint(settings: Settings, ambient: Ambient, *, out: Path | None, as_json: bool) -> None:
-    """Check the log, then sign where it stands; prints the note, and the public key.
+    """Verify the log, sign its head, and print the note and the public key.
 
     Raises:
-        Damaged: the log is not what was written; nothing is signed.
+        Damaged: the log was changed. Nothing is signed.
     """
     async with looking(settings, "audit checkpoint", {}) as place:
         await verify_log(place.log, place.path)
@@ -117,12 +117,12 @@ async def checkpoint(settings: Settings, ambient: Ambient, *, out: Path | None, 
 async def prove(
     settings: Settings, ambient: Ambient, event: str, *, checkpoint: Path | None, key: str, out: Path | None
 ) -> bool:
-    """Write the proof that an event is in the log, with the signed checkpoint that it leads to.
+    """Write the proof that an event is in the log, with the signed checkpoint to which it leads.
 
-    Without `checkpoint` the head is signed. False if there is nothing to prove.
+    Without `checkpoint` the head is signed. False if the event cannot be proved.
 
     Raises:
-        ConfigError: the event's name, the checkpoint or its key cannot be read.
+        ConfigError: the event's name, the checkpoint or its key is malformed.
     """
     try:
         stream, number = parse_event(event)
@@ -150,7 +150,7 @@ async def prove(
 
 
 async def shred(settings: Settings, ambient: Ambient, email_id: int) -> bool:
-    """Destroy the key of a mailbox's secrets, leaving a receipt; False if there is no such mailbox.
+    """Destroy the key of a mailbox's secrets and leave a receipt. False if there is no such mailbox.
 
     Raises:
         ConfigError: the directory is a copy. HuahuoError: the service refused.
@@ -173,7 +173,7 @@ async def shred(settings: Settings, ambient: Ambient, email_id: int) -> bool:
 
 
 def must_be_original(settings: Settings) -> None:
-    """Raises ConfigError for a copy, which nothing changes."""
+    """Raise ConfigError for a copy, because copies are never changed."""
     if not is_original(settings.data):
         raise ConfigError(
             f"{settings.data} is a copy, or no service has written it yet: only an original is changed"
@@ -181,7 +181,7 @@ def must_be_original(settings: Settings) -> None:
 
 
 async def _catch_up(audit: Audit, *, quiet: bool) -> None:
-    """Bring the index to the head; with a bar where that takes a while."""
+    """Build the index up to the head, with a progress bar if that takes a while."""
     behind = await audit.behind()
     if quiet or behind < _INDEXED_QUIETLY or not _note.is_terminal:
         await audit.catch_up()
@@ -192,7 +192,7 @@ async def _catch_up(audit: Audit, *, quiet: bool) -> None:
 
 
 async def _signed(settings: Settings, place: Place, ambient: Ambient) -> tuple[str, str]:
-    """A note of where the log stands, and the public key. Only an original gets a key of its own."""
+    """A signed note of the log's head, and the public key. Only an original gets a key of its own."""
     path = settings.data / KEY_FILE
     key = SigningKey.ensure(path, ambient) if is_original(settings.data) else SigningKey.load(path)
     signed = await checkpoint_of(place.log)
@@ -200,9 +200,9 @@ async def _signed(settings: Settings, place: Place, ambient: Ambient) -> tuple[s
 
 
 def _opened(settings: Settings, note: Path, key: str) -> tuple[Checkpoint, str, str]:
-    """The checkpoint in a file, its text, and the public key that it was checked with.
+    """The checkpoint in a file, its text, and the public key that verified it.
 
-    Without `key` the directory's own is taken: then the note is worth as much as the directory.
+    Without `key` the directory's own is used. Then the note can be trusted only as far as the directory.
     """
     try:
         text = note.read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Where the audit commands look: a live directory in place, after the look was recorded, or a copy.
+"""The logs that audit commands read: a live directory in place, after the access was recorded, or a copy.
 
-* A service runs: its log is read beside it, in short read-only transactions.
-* None runs: this process takes the writer's lock for as long as it looks.
-* A copy: the files are copied once more, to a private place, and nothing is recorded.
+* If a service runs, its log is read in parallel with it, in short read-only transactions.
+* If none runs, this process holds the writer's lock while it reads.
+* Of a copy, the files are copied once more to a private place, and no event is recorded.
 """
 
 import shutil
@@ -23,10 +23,10 @@ from huahuo.eventstore.sqlite.view import SqliteView
 
 
 class Place:
-    """A log to look into: `path` is its database file, `index` where its audit index belongs.
+    """A log to read. `path` is its database file, `index` the path of its audit index.
 
-    `is_copy` says that both are private copies, `upto` is where the log stood before this look was
-    recorded, `recorded` whether the look left an event.
+    `is_copy`: both are private copies. `upto` is the log's position before this access was recorded,
+    `recorded` whether it left an event.
     """
 
     def __init__(self, log: LogReader, path: Path, *, upto: int, recorded: bool) -> None:
@@ -40,10 +40,10 @@ class Place:
 
 @asynccontextmanager
 async def looking(settings: Settings, action: str, what: Mapping[str, object]) -> AsyncIterator[Place]:
-    """The log of `settings.data`, once it is recorded that `action` asked for `what`.
+    """The log of `settings.data`, after an event has recorded that `action` asked for `what`.
 
     Raises:
-        ConfigError: there is no log. HuahuoError: the look could not be recorded, so it is refused.
+        ConfigError: there is no log. HuahuoError: the access could not be recorded, so it is refused.
     """
     data = settings.data
     if not (data / DATABASE).is_file():
@@ -70,7 +70,7 @@ async def looking(settings: Settings, action: str, what: Mapping[str, object]) -
 
 @asynccontextmanager
 async def reading(settings: Settings) -> AsyncIterator[Place]:
-    """The log of `settings.data` for what shows none of its content: nothing is recorded.
+    """The log of `settings.data`, without a record: only for commands that show none of its content.
 
     Raises:
         ConfigError: there is no log. EventStoreError: it cannot be read.
@@ -95,13 +95,13 @@ async def _view(data: Path) -> SqliteView:
 
 
 def say_missing(view: SqliteView) -> None:
-    """Say on standard error what is known to be missing from a log that is only read."""
+    """If events are known to be missing from a log that is only read, say so on standard error."""
     if view.missing:
         print(f"huahuo: {view.missing}", file=sys.stderr)  # noqa: T201
 
 
 def _take_along(data: Path, index: Path) -> None:
-    """An index that was copied with its log saves making it again."""
+    """Reuse an index that was copied together with its log."""
     for suffix in ("", "-journal"):
         source = data / (INDEX + suffix)
         if source.exists():

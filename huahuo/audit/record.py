@@ -1,8 +1,8 @@
-"""The record of an audit: whoever looks into a live log leaves an event on the stream `audit`.
+"""The record of an audit: each access to a live log leaves an event on the stream `audit`.
 
-`await record(settings, "replay state", {"entity": "mailbox/17"})` before anything is shown: through
-the running service as an admin, or under the writer's lock where none runs. A copy of a directory
-records nothing, because nothing may change it.
+Call `await record(settings, "replay state", {"entity": "mailbox/17"})` before any content is shown. It writes
+through the running service as an admin, or under the writer's lock if no service runs. For a copy of a
+directory no event is recorded, because copies are never changed.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ TIMEOUT_S = 10.0
 
 
 async def record(settings: Settings, action: str, what: Mapping[str, object]) -> bool:
-    """Make it durable that `action` was asked, and `what` of it; False on a copy, which records nothing.
+    """Record durably that `action` asked for `what`. False on a copy, where nothing is recorded.
 
     `what` must hold no secret.
 
     Raises:
-        HuahuoError: the directory is a live one, but the record could not be made.
+        HuahuoError: the directory is live, but the event could not be written.
     """
     if not is_original(settings.data):
         return False
@@ -48,7 +48,7 @@ async def record(settings: Settings, action: str, what: Mapping[str, object]) ->
 
 
 async def note(log: StoreLog, action: str, what: Mapping[str, object]) -> None:
-    """Record a look into a log that this process has open itself. Raises as `StoreLog.append`."""
+    """Record an access to a log that this process itself has open. Raises as `StoreLog.append`."""
     now_ms, by = SystemAmbient().now_ms(), operator()
     event = recorded_event(action, {**what, "operator": by}, now_ms)
     await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal()))
@@ -56,7 +56,7 @@ async def note(log: StoreLog, action: str, what: Mapping[str, object]) -> None:
 
 @asynccontextmanager
 async def writing(settings: Settings) -> AsyncIterator[StoreLog | None]:
-    """The log under the writer's lock; None if somebody else, a service, holds it.
+    """The log under the writer's lock, None if another process (a service) holds the lock.
 
     Raises:
         HuahuoError: there is no such directory, or the log cannot be opened.
@@ -80,10 +80,10 @@ async def writing(settings: Settings) -> AsyncIterator[StoreLog | None]:
 async def ask_service(
     settings: Settings, action: str, *, timeout_s: float = TIMEOUT_S, **fields: object
 ) -> dict[str, object]:
-    """Send one command to the running service as an admin; returns its reply.
+    """Send one command to the running service as an admin, and return its reply.
 
     Raises:
-        HuahuoError: its address is not known, or it refused.
+        HuahuoError: the service's address is not known, or it refused.
     """
     service = service_file.read(settings.data)
     if service is None:
@@ -97,7 +97,7 @@ async def ask_service(
 
 
 def operator() -> str:
-    """The operating system's name of who runs this program."""
+    """The operating system's name of the user that runs this program."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -105,5 +105,5 @@ def operator() -> str:
 
 
 def principal() -> str:
-    """Who acts on the log from the command line, as written on events."""
+    """The author of events from the command line."""
     return f"cli/{operator()}"[:255]

@@ -1,8 +1,8 @@
 """`huahuo audit serve`: the audit index in Datasette, with canned questions and facets.
 
-Datasette runs as a process of its own over DIR/audit.db, which holds no secret; who comes without the
-sign-in link sees nothing. Every request for data is recorded in the log as the question it is, before
-it is answered (`datasette_plugins/record_questions.py`). Meanwhile this process keeps the index at the head.
+Datasette runs as a process of its own on DIR/audit.db, which holds no secret. Without the sign-in link a
+visitor sees no data. Every request for data is recorded in the log before it is answered
+(`datasette_plugins/record_questions.py`). Meanwhile this process keeps the index up to date.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ async def serve(settings: Settings, *, host: str, port: int) -> None:
             await audit.catch_up()
         finally:
             await audit.close()
-        if not is_original(settings.data):  # the private copy lives as long as we look at it
+        if not is_original(settings.data):  # the private copy lives until we stop
             await _run(place.index, host, port, data=None)
             return
     await _run(place.index, host, port, data=settings.data)
@@ -82,7 +82,7 @@ async def _run(index: Path, host: str, port: int, *, data: Path | None) -> None:
 
 
 async def _follow(index: Path, data: Path) -> None:
-    """Bring the index forward while it is looked at, whenever the log's files have changed."""
+    """Update the index whenever the log's files have changed."""
     seen: list[tuple[int, int]] = []
     while True:
         now = _stamps(data)
@@ -108,7 +108,7 @@ async def _bring_forward(index: Path, data: Path) -> None:
 
 
 def _stamps(data: Path) -> list[tuple[int, int]]:
-    """Size and time of the log's files. Only their names are touched, never the files."""
+    """Size and time of the log's files, from `stat`: the files are not opened."""
     stamps: list[tuple[int, int]] = []
     for suffix in ("", "-wal"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""How the audit commands show what they found: JSON, a table on a terminal, or lines in a pipe."""
+"""Output of the audit commands: JSON, a table on a terminal, or lines in a pipe."""
 
 import sys
 from typing import Any
@@ -21,7 +21,7 @@ def show_json(value: Any) -> None:
 
 
 def show_page(page: Page, counted: Counted, *, as_json: bool, recorded: bool) -> None:
-    """The rows found, how many there are, what they have in common, and how to go on."""
+    """Show a page of rows, the total, the facets, and how to get the next page."""
     if as_json:
         show_json(
             {

@@ -1,6 +1,6 @@
-"""`huahuo audit`, `backup`, `restore`, `compact`, `shred`: names, flags and help; bodies lie elsewhere.
+"""`huahuo audit`, `backup`, `restore`, `compact`, `shred`: names, flags and help. Bodies are elsewhere.
 
-Exit codes: 0 found or whole, 1 nothing found or damaged, 2 not usable (no log, no key, no such place).
+Exit codes: 0 found or intact, 1 nothing found or damaged, 2 not usable (no log, no key, no such place).
 """
 
 import asyncio
@@ -201,7 +201,7 @@ def compact(
 
 
 def add_to(program: typer.Typer) -> None:
-    """Put the commands where a user looks for them."""
+    """Register the group, and the commands that are at the top level."""
     program.add_typer(app)
     program.command(epilog="Example:  huahuo backup --data ./data /backups/2026-11-24")(backup)
     program.command(epilog="Example:  huahuo restore /backups/2026-11-24 --data ./restored")(restore)

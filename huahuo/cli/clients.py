@@ -1,4 +1,4 @@
-"""`huahuo clients`: who is connected to the running service, and how far behind each one is."""
+"""`huahuo clients`: the clients of the running service, and how far behind each one is."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from huahuo.terminal import printable
 
 
 async def clients(settings: Settings, *, as_json: bool, console: Console) -> None:
-    """Print one line a client and how many are behind.
+    """Print one line per client, and how many are behind.
 
     Raises:
-        HuahuoError: no service runs over this directory, or it refused.
+        HuahuoError: no service runs on this directory, or it refused.
     """
     reply: Any = await ask_service(settings, "get_clients")
     rows = reply["data"]

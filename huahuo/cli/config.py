@@ -1,4 +1,4 @@
-"""`huahuo config`: every setting with its default, as a file to start from; and a check of one."""
+"""`huahuo config`: prints every setting with its default as a file to start from, and checks such a file."""
 
 import os
 from pathlib import Path

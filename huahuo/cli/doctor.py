@@ -1,4 +1,4 @@
-"""`huahuo doctor`: looks at everything a service needs and says what to do about what is wrong."""
+"""`huahuo doctor`: checks everything a service needs and says how to correct each fault."""
 
 import asyncio
 import shutil
@@ -28,7 +28,7 @@ from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, sqlite_version
 
 _FREE_BYTES_MIN = 256 << 20
-_CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock before that was never set
+_CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock with an earlier time was never set
 _CONNECT_TIMEOUT_S = 2.0
 _REASON_BYTES_MAX = 2048
 _REBUILD = "Stop the service and run `huahuo doctor --rebuild`"
@@ -43,7 +43,7 @@ LOSS_ACCEPTED = "loss_accepted"
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing looked at. `level`: `ok`, `warning` (works, but) or `error` (will not work)."""
+    """The result of one check. `level`: `ok`, `warning` (works with limits) or `error` (will not work)."""
 
     level: str
     about: str
@@ -51,9 +51,9 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 async def examine(settings: Settings, ambient: Ambient, environ: Mapping[str, str]) -> list[Finding]:
-    """Look at the programs, the clock, the directory with its keys and log, and the network.
+    """Check the programs, the clock, the directory with its keys and log, and the network.
 
-    A log that no service has open is opened as a service would: its end is checked against the hash chain.
+    If no service has the log open, it is opened as by a service: its end is checked against the hash chain.
     """
     findings = [*_programs(), *_clock(ambient), *_public(settings), *_environment(environ)]
     if not settings.data.is_dir():
@@ -72,7 +72,7 @@ async def examine(settings: Settings, ambient: Ambient, environ: Mapping[str, st
 
 
 def show(findings: list[Finding], *, as_json: bool, console: Console) -> None:
-    """Print the findings; in colour on a terminal."""
+    """Print the findings, in colour on a terminal."""
     if as_json:
         sys.stdout.write(msgspec.json.encode(findings).decode() + "\n")
         return
@@ -176,7 +176,7 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
 
 
 def _content(path: Path) -> Iterator[Finding]:
-    """Every page, row and event against its check."""
+    """Verify every page, row and event of the database."""
     damages = find_damage(path)
     if not damages:
         yield Finding("ok", "content", "every event, row and place in the index fits its check")
@@ -189,10 +189,10 @@ def _content(path: Path) -> Iterator[Finding]:
 
 
 async def accept_loss(settings: Settings, ambient: Ambient) -> str:
-    """Go on with what is left of a log that lost its end, under a new id; returns a sentence about it.
+    """Continue with the rest of a log that lost its end, under a new id. Returns a sentence for the user.
 
     Raises:
-        ConfigError: no key for it. EventStoreError: nothing is lost, or nothing can be used.
+        ConfigError: there is no key for it. EventStoreError: no event is lost, or no event is usable.
     """
     log = await SqliteLog.open(
         settings.data,
@@ -215,7 +215,7 @@ async def accept_loss(settings: Settings, ambient: Ambient) -> str:
 
 
 def _running(settings: Settings) -> Finding:
-    """A service has the log open: what it says of itself."""
+    """The finding about a service that has the log open, from its own answer."""
     service = service_file.read(settings.data)
     if service is None:
         return Finding("ok", "service", "another process has the log open")
@@ -226,7 +226,7 @@ def _running(settings: Settings) -> Finding:
 
 
 def _not_ready(url: str) -> str:
-    """Why the service is not ready, in its own words; "" if it is, or says nothing."""
+    """Why the service is not ready, in its own words. "" if it is ready or does not answer."""
     try:
         with urllib.request.urlopen(f"{url}/readyz", timeout=_CONNECT_TIMEOUT_S):  # noqa: S310  our own
             return ""

@@ -1,4 +1,4 @@
-"""The command line. Each command's body lives in its own module; here are names, flags and help."""
+"""The command line: names, flags and help. The body of each command is in a module of its own."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in 
 
 
 def main() -> None:
-    """The `huahuo` program: a mistake of the user ends as one line on stderr, never as a traceback."""
+    """The `huahuo` program. A mistake of the user ends as one line on stderr, not as a traceback."""
     try:
         app()
     except HuahuoError as error:
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _plain(text: str) -> str:
-    """Text that rich must not read as markup."""
+    """Escape `text`, so that rich does not read it as markup."""
     return text.replace("[", r"\[")
 
 

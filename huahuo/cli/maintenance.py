@@ -35,7 +35,7 @@ async def backup(
     """Copy the log to the new directory `target`.
 
     Raises:
-        ConfigError: there is no log. EventStoreError: the target cannot be made. Damaged: see there.
+        ConfigError: there is no log. EventStoreError: the target cannot be made. Damaged: see that class.
     """
     async with looking(settings, "backup", {"keys": with_keys}) as place:
         manifest = await back_up(place.path, target, ambient)
@@ -52,7 +52,7 @@ async def restore(settings: Settings, ambient: Ambient, source: Path, *, as_json
     """Put a checked backup into `settings.data` and give the log a new id.
 
     Raises:
-        ConfigError: no key for it. EventStoreError: there is a log already, or no backup. Damaged: see there.
+        ConfigError: there is no key for it. EventStoreError: there is a log already, or no backup. Damaged.
     """
     missing = missing_from(source)
     found = await put_back(source, settings.data)
@@ -96,10 +96,10 @@ async def compact(
     *,
     as_json: bool,
 ) -> None:
-    """Prune through the running service, or under the writer's lock; then the file shrinks too.
+    """Prune through the running service. If none runs, prune under the writer's lock and shrink the file.
 
     Raises:
-        ConfigError: the directory is a copy, or a type holds facts. HuahuoError: the service refused.
+        ConfigError: the directory is a copy, or a named type holds facts. HuahuoError: the service refused.
     """
     must_be_original(settings)
     asked = CompactParams(older_than_s=older_than_s, keep=keep, types=types)
@@ -124,7 +124,7 @@ async def compact(
 
 
 def _copy_keys(source: Path, target: Path) -> list[str]:
-    """Copy the key files that `source` has and `target` has not, with mode 0600."""
+    """Copy the key files that `source` has and `target` lacks, with mode 0600."""
     copied = [name for name in _KEY_FILES if (source / name).is_file() and not (target / name).exists()]
     for name in copied:
         shutil.copyfile(source / name, target / name)

@@ -1,4 +1,4 @@
-"""`huahuo replay`: the time-travel debugger's command line, put together from `huahuo.timetravel`."""
+"""`huahuo replay`: the command line of the time-travel debugger, made from `huahuo.timetravel`."""
 
 from huahuo.timetravel import commands_looking, commands_runs
 from huahuo.timetravel.command import app

@@ -1,4 +1,4 @@
-"""`huahuo revoke`: through the running service as an admin, or under the writer's lock where none runs."""
+"""`huahuo revoke`: through the running service as an admin, or under the writer's lock if none runs."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ _TIMEOUT_S = 10.0
 
 
 async def revoke(settings: Settings, *, user_id: int | None, jti: str | None) -> None:
-    """Make the revocation durable; a running service closes the sockets within a second.
+    """Make the revocation durable. A running service closes the sockets within a second.
 
     Raises:
         HuahuoError: there is no such directory, the log cannot be opened, or the service refused.

@@ -1,4 +1,4 @@
-"""`huahuo serve`: the service in the foreground, drained by Ctrl-C or SIGTERM."""
+"""`huahuo serve`: the service in the foreground. Ctrl-C or SIGTERM drain it."""
 
 import asyncio
 import faulthandler
@@ -17,14 +17,14 @@ _log = structlog.get_logger(__name__)
 
 
 async def serve(settings: Settings) -> None:
-    """Run until a signal says stop. Prints `listening on http://HOST:PORT` once it is ready.
+    """Run until a stop signal. Prints `listening on http://HOST:PORT` when it is ready.
 
     Raises:
-        HuahuoError: the directory is in use or damaged, a setting does not fit, the port is taken.
+        HuahuoError: the directory is in use or damaged, a setting is invalid, or the port is taken.
     """
     logs.configure(settings.log_level, as_json=settings.log_json)
     logs.quiet_libraries()
-    # A page of all threads' stacks on SIGUSR1: what is it doing?
+    # On SIGUSR1, print the stacks of all threads, to see what a stuck service is doing.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

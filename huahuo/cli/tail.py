@@ -1,8 +1,8 @@
-"""`huahuo tail`: follow a stream in the terminal; a check's progress as a moving bar.
+"""`huahuo tail`: follow a stream in the terminal, with a check's progress as a moving bar.
 
-On a terminal, bars below and everything else above them; otherwise a line an event
-(`seq type json`, or with `--json` one JSON object), so that it can be piped. What happens to the
-connection goes to stderr. Called by the command line only.
+On a terminal, the bars are below and all other lines above them. Otherwise it prints one line per event
+(`seq type json`, or with `--json` one JSON object), for pipes. News of the connection goes to stderr. Only
+the command line calls it.
 """
 
 import asyncio
@@ -31,16 +31,16 @@ from huahuo.transport.client.model import (
 )
 
 BARS_MAX = 20
-"""Checks shown at the same time; further ones appear as bars become free."""
+"""Checks shown at the same time. Others appear when a bar is free."""
 
 _ENDED = {"ok": "green", "error": "red", "need_reauth": "red", "cancelled": "yellow"}
 
 
 def position(after: str) -> After:
-    """What `--after` means.
+    """Parse `--after`.
 
     Raises:
-        ConfigError: it is neither a number nor one of the words.
+        ConfigError: it is neither a number nor one of the allowed words.
     """
     match after:
         case "head" | "start" | "snapshot":
@@ -63,8 +63,8 @@ async def tail(
     """Follow `stream` until cancelled.
 
     Raises:
-        ConfigError: `url` or `after` cannot be understood.
-        HuahuoError: the server does not let us in, or not (any more) at this stream.
+        ConfigError: `url` or `after` is malformed.
+        HuahuoError: the server refuses the sign-in, or access to this stream (also later).
     """
     begin = position(after)
     try:
@@ -103,7 +103,7 @@ async def _follow(
 
 
 class _Said:
-    """Tells a person what happens to the connection, each thing once."""
+    """Tells the user about changes of the connection, each change once."""
 
     def __init__(self, stream: str, say: Callable[[str], None]) -> None:
         self.say = say
@@ -137,7 +137,7 @@ def _json_line(event: Event) -> str:
 
 
 class _Bars:
-    """The terminal: bars of running checks below, a line for everything else above."""
+    """The terminal: bars of running checks below, a line for each other event above."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -159,7 +159,7 @@ class _Bars:
         self._progress.stop()
 
     def say(self, text: str) -> None:
-        """A line about the connection."""
+        """Print a line about the connection."""
         self._console.print(Text(printable(text), style="dim"))
 
     def event(self, event: Event) -> None:

@@ -23,7 +23,7 @@ _USER_ID = 1
 _USERNAME = "demo"
 _TOKEN_TTL_S = 12 * 3600
 _PAUSE_S = 4.0
-"""Between two rounds of new mail."""
+"""Seconds between two rounds of new mail."""
 
 
 async def demo(*, port: int | None, data: Path | None, console: Console) -> None:
@@ -81,7 +81,7 @@ async def _run(
 
 
 async def _fill(server: SampleMailServer, console: Console) -> None:
-    """Sample mail into accounts that have none; takes a moment the first time."""
+    """Put sample mail into accounts that have none."""
     loop = asyncio.get_running_loop()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("filling the sample mailboxes", total=len(ACCOUNTS))
@@ -91,7 +91,7 @@ async def _fill(server: SampleMailServer, console: Console) -> None:
 
 
 async def _start(data: Path, port: int | None, ambient: SystemAmbient) -> tuple[App, config.Settings]:
-    """The service; without an explicit port it takes another one where the usual one is taken."""
+    """The service. If no port is given and the default one is taken, it uses a free one."""
     for attempt in (port if port is not None else config.Settings().port, 0):
         settings = config.load(
             environ={},
@@ -115,7 +115,7 @@ async def _start(data: Path, port: int | None, ambient: SystemAmbient) -> tuple[
 
 
 async def _add_mailboxes(client: Client, mail_port: int) -> dict[str, int]:
-    """Address -> id. Mailboxes of an earlier run are pointed at today's mail server."""
+    """Address -> id. Mailboxes of an earlier run are updated to the port of this run's mail server."""
     rows = (await client.send("get_all_emails"))["data"]
     ids = {row["email"]: row["id"] for row in rows}
     where = {"server": "127.0.0.1", "port": mail_port, "use_ssl": False}
@@ -127,7 +127,7 @@ async def _add_mailboxes(client: Client, mail_port: int) -> dict[str, int]:
                 "add_email", email=account.address, password=PASSWORD, mail_type="imap", **where
             )
             ids[account.address] = added["email_id"]
-    # Two that fail, each in its own way: a password that is wrong, a server that is not there.
+    # Two that fail: one with a wrong password, one with a port on which no server listens.
     for address, fields in (
         ("wrong-password@demo.example", {**where, "password": "no"}),
         ("unreachable@demo.example", {**where, "port": 9, "password": PASSWORD}),
@@ -141,7 +141,7 @@ async def _add_mailboxes(client: Client, mail_port: int) -> dict[str, int]:
 async def _let_mail_arrive(
     client: Client, server: SampleMailServer, ids: dict[str, int], ambient: SystemAmbient
 ) -> None:
-    """For ever: a few mails somewhere, and a check of where they went."""
+    """Without end: deliver a few mails to some accounts, and check these."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(_PAUSE_S)

@@ -1,8 +1,8 @@
 """pymap as a program with its connections kept alive: `python -m huahuo.demo.pymap_child ARGUMENTS`.
 
-asyncio keeps only weak references to tasks, and pymap 0.36 keeps none to those of its connections: the
-garbage collector ends a connection in the middle of a conversation. Here each task is held until it is
-done. Started by the demo; imports nothing of huahuo.
+asyncio keeps only weak references to tasks, and pymap 0.36 keeps none to those of its connections, so the
+garbage collector can end a connection in the middle of a conversation. Here each task is referenced until it
+is done. The demo starts this program, which does not import huahuo.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The demo's mail: a real IMAP server (pymap, from PyPI) on loopback with sample accounts.
 
-The server is a child process over a folder of its own; mails arrive through IMAP APPEND, as they
-would from any other program. Called by `huahuo demo` only.
+The server is a child process with a folder of its own. Mails arrive through IMAP APPEND, as from any other
+program. Only `huahuo demo` uses it.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _HASH_ROUNDS = 1000
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A sample account: how many mails it starts with, and who writes to it."""
+    """A sample account: its number of initial mails, and its correspondents."""
 
     address: str
     mails: int
@@ -70,7 +70,7 @@ _THEMES: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 class SampleMailServer:
-    """pymap as a child process. Use as an async context manager; leaving it ends the process.
+    """pymap as a child process. Use it as an async context manager. Leaving the context ends the process.
 
     `fill` and `deliver` block on the network: call them on the executor.
     """
@@ -126,7 +126,7 @@ class SampleMailServer:
                 await self._process.wait()
 
     def fill(self) -> Iterator[Account]:
-        """Give each empty account its first mails; yields an account when it is done."""
+        """Give each empty account its first mails, and yield each account afterwards."""
         for account in ACCOUNTS:
             with _login(self.port, account.address) as imap:
                 _status, counts = imap.select("INBOX")
@@ -136,7 +136,7 @@ class SampleMailServer:
             yield account
 
     def deliver(self, account: Account) -> None:
-        """One more mail into this account."""
+        """Deliver one more mail to this account."""
         with _login(self.port, account.address) as imap:
             self._append(imap, account)
 
@@ -156,7 +156,7 @@ class SampleMailServer:
         return choices[int(self._ambient.random() * len(choices))]
 
     def _write_accounts(self) -> None:
-        """The two files in which pymap's maildir backend keeps its users."""
+        """Write the two files in which pymap's maildir backend keeps its users."""
         salt = b"only-on-loopback"
         digest = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt, _HASH_ROUNDS)
         hashed = "$".join(

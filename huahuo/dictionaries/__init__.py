@@ -1,5 +1,5 @@
-"""Dictionaries for the compressed protocol: what is shipped, what is trained, and from what.
+"""Dictionaries for the compressed protocol: the shipped ones, trained ones, and the training.
 
-A dictionary is public: it is served to whoever asks, before any sign-in. So nothing goes into one that
-one user wrote (`masking`).
+A dictionary is public: it is served without sign-in. So it must not contain text that one user wrote
+(`masking`).
 """

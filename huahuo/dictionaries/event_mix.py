@@ -1,7 +1,7 @@
-"""The events of mailbox checks as a user's stream has them, made up from chance. Pure.
+"""Random events of mailbox checks, as on a user's stream. Pure.
 
-For training a dictionary where there is no log to train from, and as the public vocabulary of
-`masking`: what stands here is nobody's. Texts and their order are those of `mailcheck`.
+They train a dictionary if there is no log to train from, and are the public vocabulary of `masking`, because
+they contain no data of any user. Texts and their order are those of `mailcheck`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,12 +25,12 @@ _TYPES = ("outlook", "imap", "gmail", "qq")
 _WORDS = ("Re: ", "Fwd: ", "回复：", "Your ", "您的", "通知", "订单", "verification code ", "Invoice ", "")
 _FAILED_SHARE = 0.08
 _APPLICATION_SHARE = 0.15
-"""Checks that an embedding application reports in its own words."""
+"""Share of checks that an embedding application reports, with texts of its own."""
 _NEW_MAILS = (0, 0, 0, 1, 1, 2, 3, 5, 8, 20)
 
 
 class EventMix:
-    """Bodies of one user's public stream, in order; the same seed gives the same ones."""
+    """Bodies of one user's public stream, in order. The same seed gives the same bodies."""
 
     def __init__(self, seed: int, *, user_id: int | None = None) -> None:
         self._ambient = FakeAmbient(seed)
@@ -47,7 +47,7 @@ class EventMix:
         return f"user/{self._user_id}"
 
     def bodies(self) -> Iterator[bytes]:
-        """Events for ever."""
+        """Bodies without end."""
         while True:
             draw = self._ambient.random()
             made = self._check() if draw < 0.96 else self._account()  # noqa: PLR2004  few are accounts
@@ -147,7 +147,7 @@ class EventMix:
         return choices[self._below(len(choices))]
 
     def _noise(self, chars: int) -> str:
-        """Letters that mean nothing."""
+        """Random letters."""
         return self._ambient.token(1 + chars // 2)[:chars]
 
 

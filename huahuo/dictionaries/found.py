@@ -1,6 +1,7 @@
-"""Which dictionaries a service has: those it ships, those trained into its directory, one by name.
+"""The dictionaries of a service: the shipped ones, those trained into its directory, and one set by name.
 
-One is used; all are served, because a client may still hold frames or a page that name an older one.
+One is used for compressing. All are served, because a client may still hold frames or a page that name an
+older one.
 """
 
 from importlib.resources import files
@@ -15,21 +16,21 @@ from huahuo.transport.protocol.compression import dictionary_path
 from huahuo.transport.server.site import CACHE_FOR_EVER, Asset
 
 SHIPPED: Final = (55193, 48058)
-"""Ids of the files beside this module, oldest first; the last is used. None is ever taken away."""
+"""Ids of the files next to this module, oldest first. The last is used. None may ever be removed."""
 SUFFIX: Final = ".zdict"
 FOLDER: Final = "dictionaries"
-"""In the data directory: what `huahuo dictionary train` writes there."""
+"""Folder in the data directory to which `huahuo dictionary train` writes."""
 FILES_MAX: Final = 64
 
 
 class Dictionaries(msgspec.Struct, frozen=True):
-    """`used` for compressing, and all of them by id."""
+    """The dictionary `used` for compressing, and all of them by id."""
 
     used: Dictionary
     known: dict[int, Dictionary]
 
     def assets(self) -> dict[str, Asset]:
-        """Path on the server -> file. Public: pages of other origins may read them."""
+        """Path on the server -> file. They are public: pages of other origins may read them."""
         return {
             dictionary_path(number): Asset.of(
                 "application/octet-stream", dictionary.data, CACHE_FOR_EVER, any_origin=True
@@ -39,10 +40,10 @@ class Dictionaries(msgspec.Struct, frozen=True):
 
 
 def find(data: Path, named: str = "") -> Dictionaries:
-    """Everything there is; `named` is the file to use instead of the shipped one.
+    """All dictionaries. `named` is the file to use instead of the shipped one.
 
     Raises:
-        ConfigError: a file cannot be read, is no dictionary, or has the id of another one.
+        ConfigError: a file cannot be read, is not a dictionary, or has the id of another one.
     """
     shipped = [_shipped(number) for number in SHIPPED]
     known = {dictionary.id: dictionary for dictionary in shipped}

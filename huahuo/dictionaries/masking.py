@@ -1,9 +1,9 @@
-"""Events with everything taken out that one user wrote, so that a dictionary may be public. Pure.
+"""Removes everything that one user wrote from events, so that a dictionary may be public. Pure.
 
-A text (a value or a member's name, its digits aside) stays as it is only where it stands in the events of
-`STREAMS_MIN` streams at least: the words of the service do, a subject or an address does not. Any
-other text becomes letters of chance, as many, and every digit another one, in texts and in numbers;
-of a moment only the year stays.
+A text is a value or a member's name, compared without regard to its digits. It is kept only if it occurs in
+the events of at least `STREAMS_MIN` streams: texts of the service do, a subject or an address does not. Any
+other text is replaced by as many random letters. Every digit in texts and numbers is replaced by a random
+one. Of a time only the year is kept.
 """
 
 import re
@@ -14,7 +14,7 @@ import msgspec
 
 STREAMS_MIN: Final = 5
 TEXTS_MAX: Final = 200_000
-"""Different texts that are remembered; what comes later than that is masked."""
+"""Distinct texts that are remembered. Texts seen after that are masked."""
 _TEXT_CHARS_MAX = 120
 _DIGIT = re.compile(r"[0-9]")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3})?Z")
@@ -22,14 +22,14 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Masker:
-    """Show it all events first (`saw`), then mask them (`masked`). `chance` gives numbers in [0, 1)."""
+    """Call `saw` for all events, then `masked` for each. `chance` gives random numbers in [0, 1)."""
 
     def __init__(self, chance: Callable[[], float]) -> None:
         self._chance = chance
         self._streams_of: dict[str, set[str]] = {}
 
     def saw(self, stream: str, body: bytes) -> None:
-        """Take note of the texts in an event of `stream`."""
+        """Count the texts in an event of `stream`."""
         for text in _texts(msgspec.json.decode(body)):
             if len(text) > _TEXT_CHARS_MAX:
                 continue
@@ -43,7 +43,7 @@ class Masker:
                 streams.add(stream)
 
     def masked(self, body: bytes) -> bytes:
-        """The event with chance in the place of what is somebody's."""
+        """The event with random characters in place of private data."""
         return msgspec.json.encode(self._value(msgspec.json.decode(body)))
 
     def _value(self, value: Any) -> Any:
@@ -70,7 +70,7 @@ class Masker:
         return "".join(_LETTERS[self._below(len(_LETTERS))] for _ in text)
 
     def _moment(self, year: int) -> str:
-        """Some moment of that year."""
+        """A random time in that year."""
         month, day, hour = 1 + self._below(12), 1 + self._below(28), self._below(24)
         minute, second, milli = self._below(60), self._below(60), self._below(1000)
         return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"

@@ -1,7 +1,7 @@
-"""Training a dictionary: from made-up events, or from what a log holds, masked.
+"""Training a dictionary: from random events, or from the masked events of a log.
 
-Samples are messages as they go over the wire: single events, as they come live, and some runs. The same
-samples give the same dictionary under the same version of zstd.
+Samples are messages as on the wire: single events, as in live delivery, and some runs. With the same version
+of zstd, the same samples give the same dictionary.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from huahuo.eventstore.zstd.training import TRIES, Samples, train
 from huahuo.transport.protocol.frames import events_message
 
 SIZE_BYTES: Final = 4096
-"""Larger ones gain nothing for the events of this service: `python -m bench wire`."""
+"""A larger dictionary does not compress this service's events better: see `python -m bench wire`."""
 _RUN = 16
 MADE_UP_STREAMS: Final = 250
 EVENTS_PER_STREAM: Final = 128
@@ -33,11 +33,11 @@ _STREAM_BYTES_MAX = 8 << 20
 _EVENTS_MIN = 200
 _PUBLIC_STREAMS = 40
 _FOLLOWED = ("user/", "group/", "system")
-"""Kinds of stream that clients follow and that are compressed."""
+"""Prefixes of the streams that clients follow and that are compressed."""
 
 
 class Part(NamedTuple):
-    """Some events of a stream, the first of which has the number `first`."""
+    """Some events of a stream. The first one has the number `first`."""
 
     stream: str
     first: int
@@ -45,14 +45,14 @@ class Part(NamedTuple):
 
 
 def made_up(seed: int, size_bytes: int = SIZE_BYTES, tries: int = TRIES) -> Dictionary:
-    """A dictionary for the events of mailbox checks, from nobody's data."""
+    """A dictionary for the events of mailbox checks, trained on random events."""
     return train(samples(mixed(seed)), size_bytes, tries)
 
 
 async def from_log(
     directory: Path, seed: int, size_bytes: int = SIZE_BYTES, tries: int = TRIES
 ) -> Dictionary:
-    """A dictionary for what this log's newest events look like. Reads only, also beside a service.
+    """A dictionary for events like the newest ones of this log. Reads only; a service may run meanwhile.
 
     Raises:
         HuahuoError: there is no log, or too little in it.
@@ -71,7 +71,7 @@ async def from_log(
 
 
 def mixed(seed: int, streams: int = MADE_UP_STREAMS) -> Iterator[Part]:
-    """Made-up streams."""
+    """Random streams."""
     chance = FakeAmbient(seed).random
     for number in range(streams):
         mix = EventMix(seed * 1_000_003 + number)
@@ -80,7 +80,7 @@ def mixed(seed: int, streams: int = MADE_UP_STREAMS) -> Iterator[Part]:
 
 
 def samples(parts: Iterable[Part]) -> Samples:
-    """Messages of single events and of runs. The common ones are those of the few types that make up half."""
+    """Messages of single events and of runs. The common ones are of the few types that make up half."""
     alone: list[tuple[str, bytes]] = []
     runs: list[bytes] = []
     for stream, first, bodies in parts:
@@ -109,7 +109,7 @@ def _type(body: bytes) -> str:
 
 
 async def _newest(view: SqliteView) -> AsyncIterator[Part]:
-    """The newest events of the streams with most of them."""
+    """The newest events of the longest streams."""
     names = [name for prefix in _FOLLOWED for name in view.streams(prefix)]
     names.sort(key=lambda name: (-view.head(name).seq, name))
     del names[STREAMS_MAX:]
@@ -122,9 +122,9 @@ async def _newest(view: SqliteView) -> AsyncIterator[Part]:
 
 
 def _masked(parts: Sequence[Part], seed: int) -> Iterator[Part]:
-    """The same with chance in the place of what is somebody's; names of streams too.
+    """The parts with private data masked, also in names of streams.
 
-    The masker is shown made-up streams as well: what all of them have in common is public.
+    The masker sees random streams too, because the texts that they share are public.
     """
     ambient = FakeAmbient(seed)
     masker = Masker(ambient.random)

@@ -1,4 +1,4 @@
 """The service inside another program, called from any of its threads.
 
-Exports: `Service` (`service`), the way from a foreign thread onto the loop (`bridge`).
+Exports: `Service` (`service`), and calls from other threads onto the loop (`bridge`).
 """

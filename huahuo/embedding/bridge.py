@@ -1,4 +1,4 @@
-"""The only way from a foreign thread onto the event loop: the embedding API's door."""
+"""The only way from another thread onto the event loop, for the embedding API."""
 
 import asyncio
 import concurrent.futures
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Bridge:
-    """Runs coroutines on one loop for callers on other threads, and lets each wait for its result."""
+    """Runs coroutines on one loop for callers on other threads, which block until the result."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -17,15 +17,15 @@ class Bridge:
         self._waiting: set[concurrent.futures.Future[Any]] = set()
 
     def call[T](self, factory: Callable[[], Coroutine[Any, Any, T]], timeout_s: float) -> T:
-        """Run `factory()` on the loop, wait for it, and return or raise what it does.
+        """Run `factory()` on the loop, wait for it, and return its result or raise its exception.
 
         Raises:
-            RuntimeError: called on the loop's own thread (it would wait for itself), or after `stop`.
-            TimeoutError: no result within `timeout_s`; the coroutine is cancelled, its outcome unknown.
+            RuntimeError: called on the loop's own thread (a deadlock), or after `stop`.
+            TimeoutError: no result within `timeout_s`. The coroutine is cancelled, its outcome unknown.
         """
         if _running_loop() is self._loop:
             raise RuntimeError("this call would wait for itself: it was made on the service's own loop")
-        # The lock holds `stop` off until the call is on the loop and can be ended by it.
+        # With the lock, `stop` waits until the call is on the loop, where `stop` can cancel it.
         with self._lock:
             if self._stopped or self._loop.is_closed():
                 raise RuntimeError("the service has stopped")
@@ -43,7 +43,7 @@ class Bridge:
                 self._waiting.discard(future)
 
     def stop(self) -> None:
-        """Refuse further calls and end those that wait. From any thread; idempotent."""
+        """Refuse further calls and end those that wait. Call it from any thread. Idempotent."""
         with self._lock:
             self._stopped = True
             waiting = tuple(self._waiting)
@@ -52,7 +52,7 @@ class Bridge:
 
 
 async def _begin[T](factory: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    # The factory runs on the loop too: what it touches before its first await belongs there.
+    # The factory runs on the loop too, because what it touches before its first await belongs to the loop.
     return await factory()
 
 

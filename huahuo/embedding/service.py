@@ -34,7 +34,7 @@ type _Work[T] = Callable[[App], Coroutine[Any, Any, T]]
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """What the floors below raise, as the errors of this API."""
+    """Translate exceptions of the floors below into the errors of this API."""
     try:
         yield
     except HuahuoError:
@@ -50,13 +50,13 @@ def translated() -> Iterator[None]:
 
 
 class Service:
-    """huahuo beside your own program, in one process.
+    """huahuo inside your own program, in the same process.
 
-    `settings` are the names of `huahuo.app.config.Settings` in small letters; they count before the
-    environment (`HUAHUO_*`) and a `config` file.
+    `settings` are fields of `huahuo.app.config.Settings`. They override the environment (`HUAHUO_*`) and a
+    `config` file.
 
     Raises:
-        ConfigError: a setting is unknown or does not fit.
+        ConfigError: a setting is unknown or invalid.
     """
 
     def __init__(
@@ -78,24 +78,24 @@ class Service:
         self._bridge: Bridge | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
-        """The process that called `start`; 0 before."""
+        """Id of the process that called `start`, 0 before."""
         self._lock = threading.Lock()
 
     @classmethod
     def from_environment(cls) -> Self:
-        """A service with the settings of the environment alone."""
+        """A service whose settings come from the environment only."""
         return cls(os.environ.get("HUAHUO_DATA", "huahuo-data"))
 
     def start(self) -> None:
-        """Start in a thread of its own; returns when it listens.
+        """Start the service in a thread of its own, and return when it listens.
 
         Raises:
-            HuahuoError: it could not start, with the reason; nothing is left running.
+            HuahuoError: it could not start. The text has the reason. No thread is left running.
         """
         with self._lock:
             if self._thread is not None:
                 raise HuahuoError("the service has been started already")
-            if not structlog.is_configured():  # an application that uses structlog has set it up its way
+            if not structlog.is_configured():  # else the application has configured it
                 logs.configure(self._settings.log_level, as_json=self._settings.log_json)
             starting = _Starting()
             self._pid = os.getpid()
@@ -108,13 +108,13 @@ class Service:
                 raise starting.error
 
     def stop(self, timeout_s: float = 15.0) -> None:
-        """Drain and stop; idempotent. Running checks go on at the next start."""
+        """Drain and stop. Idempotent. Running checks continue after the next start."""
         self._must_not_be_a_fork()
         with self._lock:
             if self._thread is None or self._bridge is None:
                 return
             bridge, thread = self._bridge, self._thread
-            self._draining, self._app = self._app or self._draining, None  # calls from now on are told so
+            self._draining, self._app = self._app or self._draining, None  # new calls raise NotRunning
             app = self._draining
             if app is not None and thread.is_alive():
                 with translated():
@@ -135,12 +135,12 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Where it listens, e.g. `http://127.0.0.1:8765`. Raises NotRunning."""
+        """The service's address, e.g. `http://127.0.0.1:8765`. Raises NotRunning."""
         return self._running().url
 
     @property
     def port(self) -> int:
-        """The TCP port it listens on. Raises NotRunning."""
+        """The service's TCP port. Raises NotRunning."""
         return self._running().port
 
     def token(
@@ -152,7 +152,7 @@ class Service:
         groups: tuple[str, ...] = (),
         ttl_s: float = 3600,
     ) -> str:
-        """A sign-in token for one of your users. Raises ConfigError for what the service would refuse."""
+        """A sign-in token for one of your users. Raises ConfigError if the service would refuse a field."""
         return tokens.mint(
             keys.ensure(self._settings, self._ambient).jwt_secret,
             self._ambient,
@@ -166,11 +166,11 @@ class Service:
     def update_email_status(self, email_id: int, status: ReportedStatus, message: str = "") -> int:
         """Report a mailbox's status (`processing`, `ok`, `error`, `need_reauth`, `cancelled`).
 
-        The first report opens a check of your own, a terminal status ends it.
+        The first report opens a check of your own, and a terminal status ends it.
 
         Raises:
             HuahuoError: there is no such mailbox, or no such status. NotRunning.
-            OutcomeUnknown: the log could not say whether it wrote.
+            OutcomeUnknown: it is unknown whether the event was written.
         """
         return self._call(lambda app: app.mail.report_status(email_id, status, message))
 
@@ -181,8 +181,8 @@ class Service:
     def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> int:  # noqa: A002
         """Append an event to `system` or `group/<name>`. Raises as `update_email_status`.
 
-        Fields are refused (HuahuoError) that JSON or a browser cannot hold: NaN, infinities, integers
-        from 2^53 on.
+        Values that JSON or a browser cannot hold are refused (HuahuoError): NaN, infinities, integers from
+        2^53 on.
         """
 
         async def publish(app: App) -> int:
@@ -192,7 +192,7 @@ class Service:
         return self._call(publish)
 
     def notify(self, message: str, level: str = "info") -> int:
-        """Tell every user (`info`, `warning` or `error`). Raises as `update_email_status`."""
+        """Send a notice (`info`, `warning` or `error`) to every user. Raises as `update_email_status`."""
 
         async def notify(app: App) -> int:
             _stream, _seq, position = await app.publisher.notify(message, level)
@@ -210,7 +210,7 @@ class Service:
         return self._call(revoke)
 
     def _must_not_be_a_fork(self) -> None:
-        """A fork copies this object but not its thread: a call would wait for ever or touch the log.
+        """Refuse a forked process: it has this object but not its thread, so a call would block.
 
         Raises:
             NotRunning: this process was forked after `start`.
@@ -237,7 +237,7 @@ class Service:
             return bridge.call(lambda: work(app), _CALL_TIMEOUT_S)
 
     def _run(self, starting: "_Starting") -> None:
-        """The thread: one loop from start to stop."""
+        """The body of the thread: one loop from start to stop."""
         try:
             run(self._main(starting))
         except BaseException as error:  # noqa: BLE001  handed to the thread that waits in start()
@@ -254,7 +254,7 @@ class Service:
         self._app = app
         self._bridge = Bridge(asyncio.get_running_loop())
         starting.done.set()
-        # Freed memory goes back to the system; the collector is the application's.
+        # Return freed memory to the system, but leave the garbage collector to the application.
         with Tidier(asyncio.get_running_loop(), collects=False):
             await self._stopping.wait()
 
@@ -266,7 +266,7 @@ class Service:
 
 
 class _Starting:
-    """What the thread tells the one that waits for it."""
+    """The result of starting, for the thread that waits for it."""
 
     def __init__(self) -> None:
         self.done = threading.Event()

@@ -1,5 +1,5 @@
-"""What the service shows to a browser.
+"""The pages that the service serves to a browser.
 
-Exports: the files of the site (`site`) and the frame for a mail's HTML (`mail_frame`). The console is built
-into `static/`.
+Exports: the files of the site (`site`) and the frame for a mail's HTML (`mail_frame`). The build puts the
+console into `static/`.
 """

@@ -1,8 +1,8 @@
-"""The empty page of the frame in which the console shows a mail's HTML, and the policies it is served with.
+"""The empty page of the frame in which the console shows a mail's HTML, and its security policies.
 
-A mail is a stranger's document. The console writes it into this frame; what keeps it harmless is here:
-no script runs (neither the sandbox nor `default-src` allows one), nothing is fetched, no form is sent,
-and its own styles end at the frame's edge. `REMOTE` is for the reader who asks to see a mail's pictures.
+A mail is a stranger's document, which the console writes into this frame. The policies make it harmless: no
+script runs (neither the sandbox nor `default-src` allows one), no resource is fetched, no form is sent, and
+its styles apply only inside the frame. `REMOTE` is used if the reader asks for a mail's pictures.
 """
 
 from huahuo.transport.server.site import Asset
@@ -35,7 +35,7 @@ _HTML = "text/html; charset=utf-8"
 
 
 def frames() -> dict[str, Asset]:
-    """Path -> page, once without anything from elsewhere and once with pictures."""
+    """Path -> page: one without remote content, and one that allows pictures."""
     return {
         PATH: Asset.of(_HTML, _PAGE, csp=_POLICY.format(images="data:")),
         REMOTE_PATH: Asset.of(_HTML, _PAGE, csp=_POLICY.format(images="data: https: http:")),

@@ -1,7 +1,7 @@
-"""The files that the service shows to a browser.
+"""The files that the service serves to a browser.
 
-The console is built into `static/` (`scripts/web.sh`, or the build of a wheel). Where it was not, a page says
-how to build it.
+`scripts/web.sh` or the build of a wheel puts the console into `static/`. If it was not built, a page says how
+to build it.
 """
 
 from importlib.resources import files
@@ -31,7 +31,7 @@ source tree and restart the service, or install the wheel, which has the console
 </html>
 """
 _HASHED = "/assets/"
-"""Files there have a hash of what they hold in their names."""
+"""Files there have a hash of their content in their names."""
 
 
 def assets() -> dict[str, Asset]:

@@ -1,1 +1,1 @@
-"""The bodies of `huahuo replay`: what the command line does with the library in `replay`."""
+"""The bodies of the commands of `huahuo replay`, based on the library in `replay`."""

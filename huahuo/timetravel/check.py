@@ -1,12 +1,12 @@
-"""`huahuo replay check` and `bisect`: recorded history against today's code, or two versions of it.
+"""`huahuo replay check` and `bisect`: compares recorded history with the current code, or two versions.
 
-What is compared, event by event:
+Compared event by event:
 
-* decisions: the command behind each append (`derive.py`) is decided again on the state of then; the
-  events must be the recorded ones. Not comparable are imports and reports of embedding applications
-  (counted as such), contents of mails, and refusals, which leave no event.
-* states: what two versions fold to after each event; without another version, the keyframes that
-  the service left.
+* Decisions: the command behind each append (`derive.py`) is decided again on the state before it, and must
+  give the recorded events. Not comparable are imports and reports of embedding applications (counted as
+  such), contents of mails, and refusals, which leave no event.
+* States: the folds of two versions after each event. Without another version, the current folds are compared
+  with the keyframes that the service stored.
 
 Each returns the exit code: 0 the same, 1 different.
 """
@@ -34,13 +34,13 @@ from huahuo.timetravel.versions import OURS, code_of, judged
 SAME, DIFFERENT = 0, 1
 _TRACED_MAX = 200
 _KEPT_MAX = 10_000
-"""Differences kept in detail; more are counted."""
+"""Differences kept in detail. Further ones are only counted."""
 
 
 class Difference(msgspec.Struct, frozen=True):
     """One place where history and code, or two versions, disagree.
 
-    `kind`: `decision`, `state`, `keyframe` or `error`; `line`: the line of code that made it.
+    `kind`: `decision`, `state`, `keyframe` or `error`. `line`: the line of code that caused it.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct):
-    """What a check found: differences in the order of the log, and what it could look at."""
+    """The result of a check: differences in the order of the log, and counts of what was compared."""
 
     events: int = 0
     decided: int = 0
@@ -60,7 +60,7 @@ class Report(msgspec.Struct):
     differences: list[Difference] = msgspec.field(default_factory=list)
 
     def add(self, difference: Difference) -> None:
-        """Count a difference, and keep it while there is room."""
+        """Count a difference, and keep it if there is room."""
         self.count += 1
         if len(self.differences) < _KEPT_MAX:
             self.differences.append(difference)
@@ -76,7 +76,7 @@ class Report(msgspec.Struct):
 async def examine(
     history: History, upto: int, code: Path | None, ref: str | None, *, first_only: bool = False
 ) -> Report:
-    """Compare; with a `code` path or a git `ref` that version against today's, else today's with the log.
+    """Compare the version at `code` or git `ref` with the current one, or without these, the log with it.
 
     Raises:
         HuahuoError: a version cannot be found or run.
@@ -108,7 +108,7 @@ async def examine(
 async def check(
     history: History, upto: int, code: Path | None, ref: str | None, save: Path | None, out: Out
 ) -> int:
-    """Compare everything, and show it grouped by the line of code that made it."""
+    """Compare everything, and show the differences grouped by the line of code that caused them."""
     report = await examine(history, upto, code, ref)
     saved = None
     if save is not None and report.differences:
@@ -160,7 +160,7 @@ async def bisect(history: History, upto: int, code: Path | None, ref: str | None
 
 
 def disagreements(export: Path) -> list[str]:
-    """What today's code says of a kept history: empty if it decides and folds what was recorded."""
+    """Differences of the current code from a kept history, empty if it decides and folds as recorded."""
     history = load_export(export)
     report = asyncio.run(examine(history, history.position, None, None))
     return [f"{d.kind} at @{d.position}: {'; '.join(d.what)}" for d in report.differences]
@@ -176,7 +176,7 @@ async def _write(history: History, upto: int, target: Path) -> int:
 
 
 def _decisions(said: Iterator[dict[str, Any]], report: Report) -> None:
-    """Decided again and recorded."""
+    """Add the differences between recorded and repeated decisions."""
     for finding in said:
         if ("decided" in finding and "position" not in finding) or not finding:
             _tally(finding, report)
@@ -187,10 +187,10 @@ def _decisions(said: Iterator[dict[str, Any]], report: Report) -> None:
 
 
 def _versions(ours: Iterator[dict[str, Any]], theirs: Iterator[dict[str, Any]], report: Report) -> None:
-    """What two versions say, finding by finding: the same positions in the same order, but for decisions.
+    """Compare the findings of two versions. Except for decisions, both have the same positions in order.
 
-    Once two states differ they stay so: a difference is an event after which something differs that
-    did not, or differs in another way.
+    Once two states differ they stay different. So only an event counts after which a field begins to
+    differ, or differs in another way.
     """
     known: dict[tuple[str, str], dict[str, str]] = {}
     ours_decided: dict[tuple[int, str], Any] = {}
@@ -253,7 +253,7 @@ def _tally(finding: dict[str, Any], report: Report) -> None:
 
 
 async def _keyframes(history: History, upto: int, report: Report) -> None:
-    """The states that the service left on its way must be what the events fold to today."""
+    """Compare the keyframes that the service stored with the current folds of the events."""
     for stream in (*history.streams("user/"), *history.streams("mailbox/")):
         subject = own_subject(stream)
         if subject is None:
@@ -285,7 +285,7 @@ async def _keyframes(history: History, upto: int, report: Report) -> None:
 async def _name_lines(
     report: Report, traced: list[int], roots: list[Path], events: Path, scratch: Path
 ) -> None:
-    """Say which line of the other version, or else of today's, made each difference of states."""
+    """For each difference of states, name the line of the other version (else of ours) that caused it."""
     lines: dict[int, str] = {}
     for root in roots:
         for finding in await judged(root, events, traced, scratch / "traced"):
@@ -316,5 +316,5 @@ def _changes(before: Any, after: Any) -> list[str]:
 def _json(value: Any) -> str:
     try:
         return msgspec.json.encode(value).decode()
-    except TypeError:  # what is missing on one side
+    except TypeError:  # missing on one side
         return "nothing"

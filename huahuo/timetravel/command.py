@@ -1,7 +1,7 @@
-"""What all commands of `huahuo replay` share: the names of options, opening, recording, exit codes.
+"""Shared by all commands of `huahuo replay`: names of options, opening, recording, exit codes.
 
 Exit codes: 0 found or the same, 1 nothing found or different, 2 not usable (damaged, no such place,
-a condition that cannot be read).
+a malformed condition).
 """
 
 import asyncio
@@ -51,7 +51,7 @@ def look_at(
 ) -> None:
     """Run `body` over the history of `given.data` and exit with its code.
 
-    On a live directory it is recorded first who looks at `what`; a copy and an export record nothing.
+    On a live directory, an event first records the access to `what`. For a copy or an export there is none.
     """
     command = what.pop("replay")
 
@@ -66,7 +66,7 @@ def look_at(
 async def looked_at(
     given: Settings, command: str, what: Mapping[str, object], *, verify: bool = False
 ) -> AsyncIterator[History]:
-    """The history of `given.data`, once it is recorded who looks. Raises as `record` and `opened`."""
+    """The history of `given.data`, after the access is recorded. Raises as `record` and `opened`."""
     if given.data.is_dir():
         await record(given, command, {name: value for name, value in what.items() if value is not None})
     async with opened(given.data, whole=verify) as history:
@@ -74,7 +74,7 @@ async def looked_at(
 
 
 def leave(main: Callable[[], Awaitable[int]]) -> None:
-    """Run `main` and exit with its code; what cannot be used ends as one line on stderr."""
+    """Run `main` and exit with its code. An unusable input ends as one line on stderr."""
 
     async def run() -> int:
         return await main()
@@ -88,6 +88,6 @@ def leave(main: Callable[[], Awaitable[int]]) -> None:
     except (HuahuoError, EventStoreError) as error:
         errors.print(f"huahuo: {printable(str(error))}", markup=False, soft_wrap=True)
         code = EXIT_UNUSABLE
-    except BrokenPipeError:  # the reader of the pipe has seen enough
+    except BrokenPipeError:  # the reader closed the pipe, e.g. `head`
         code = EXIT_OK
     raise typer.Exit(code)

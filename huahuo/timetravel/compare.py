@@ -1,4 +1,4 @@
-"""`huahuo replay fork` and `diff`: what if, and how two runs differ.
+"""`huahuo replay fork` and `diff`: what-if histories, and differences of two runs.
 
 Each returns the exit code: 0 the same, 1 different.
 """
@@ -25,14 +25,14 @@ from huahuo.timetravel.source import subject
 
 SAME, DIFFERENT = 0, 1
 EVENTS_MAX = 2_000_000
-"""So many events a comparison holds in memory."""
+"""Bound of the events that a comparison holds in memory."""
 
 
 def edits(skip: Sequence[str], put: Sequence[str], add: Sequence[str]) -> list[Edit]:
-    """What `--skip EVENT`, `--set EVENT.FIELD=JSON` and `--append 'STREAM TYPE JSON'` say.
+    """Parse `--skip EVENT`, `--set EVENT.FIELD=JSON` and `--append 'STREAM TYPE JSON'`.
 
     Raises:
-        ConfigError: one of them cannot be understood.
+        ConfigError: one of them is malformed.
     """
     try:
         return [*map(_skip, skip), *map(_put, put), *map(_add, add)]
@@ -43,7 +43,7 @@ def edits(skip: Sequence[str], put: Sequence[str], add: Sequence[str]) -> list[E
 async def forked(
     history: History, at: str | None, wanted: list[Edit], to: Path | None, ambient: Ambient, out: Out
 ) -> int:
-    """Make the fork, keep it if `to` says where, and show what it changes."""
+    """Make the fork, write it to `to` if given, and show its differences."""
     upto = await position_of_moment(history, LOG_STREAM, moment(at, ambient, AtHead()))
     original = await _events(history, upto)
     try:
@@ -68,7 +68,7 @@ async def differ(
     ambient: Ambient,
     out: Out,
 ) -> int:
-    """The first event at which two runs differ, and the differences of the states they come to."""
+    """Show the first event at which two runs differ, and the differences of their final states."""
     lists = []
     for history, text in ((one, at[0]), (other, at[1])):
         upto = await position_of_moment(history, LOG_STREAM, moment(text, ambient, AtHead()))
@@ -112,7 +112,7 @@ def _tell(
 
 
 def _touched(one: ListHistory, other: ListHistory) -> set[str]:
-    """The streams that are not equal."""
+    """The streams that differ."""
     told: list[dict[str, list[bytes]]] = [{}, {}]
     for held, history in zip(told, (one, other), strict=True):
         for event in history.events:
@@ -127,9 +127,9 @@ async def _changes(one: ListHistory, other: ListHistory, name: str, *, halves: b
 
 
 async def _state(history: ListHistory, name: str, *, halves: bool) -> dict[str, Any]:
-    """The state at the head; {} where nothing of that name ever happened.
+    """The state at the head, {} if the history has no such entity.
 
-    `halves`: of a mailbox only what its own stream holds; the rest is told with its user.
+    `halves`: of a mailbox only the part from its own stream. The rest is shown with its user.
     """
     if not history.head(name).seq:
         return {}

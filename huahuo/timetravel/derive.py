@@ -1,11 +1,11 @@
-"""The command behind recorded events: what must have been asked for the decider to have written this.
+"""The command behind recorded events: the one for which the decider would have written them.
 
-Commands are not in the log, but most can be read off what they wrote: an append that says
-`check_ended` with status `ok` was a `Finish`. What cannot be known is filled in so that it makes no
-difference: secrets are a placeholder, contents of mails are empty. Not derivable are reports of an
-embedding application (many commands write the same) and what other parts of the system write.
+Commands are not in the log, but most follow from their events: an append with `check_ended` and status `ok`
+was a `Finish`. Unknown fields get values that make no difference: a placeholder for secrets, empty contents
+of mails. Not derivable are reports of an embedding application (several commands write the same events) and
+events of other parts of the system.
 
-Runs beside any version of the domain: the caller gives the names of that version (`layouts.py`).
+It works with any version of the domain: the caller passes the names of that version (`layouts.py`).
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ import msgspec
 
 
 class Derived(msgspec.Struct):
-    """The command behind the first `count` events; None if it cannot be known.
+    """The command behind the first `count` events, None if it is unknown.
 
-    `stream` is whose decider it was, `numbers` what each counter gave out; `wanted` says that a
-    command of this domain stands behind the events.
+    `stream` is the stream of the decider, `numbers` the first number that each counter gave. `wanted`: the
+    events come from a command of this domain.
     """
 
     count: int
@@ -42,7 +42,7 @@ _ROSTER = {
 
 
 def derive(domain: Any, events: Sequence[Any]) -> Derived:
-    """The command behind the beginning of `events`, which agree in all that one append gives them."""
+    """The command behind the first of `events`, all of which may come from one append."""
     entity = events[0].entity
     if not entity.startswith("mailbox/"):
         return Derived(1)
@@ -70,7 +70,7 @@ def _of_roster(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Der
     if "email_added" in types:
         added = [body for body in bodies if body["type"] == "mailbox_added"]
         if len(added) != 1 or len(events) != 2:  # noqa: PLR2004  the public and the internal half
-            return found  # an import: its lines are not kept
+            return found  # an import, whose lines are not in the log
         body = added[0]
         found.numbers["mailbox"] = ids[0]
         found.command = domain.AddEmail(
@@ -130,7 +130,7 @@ def _finish(
     if types[skip : skip + 3] != ["check_progress", "email_status_update", "check_ended"]:
         return Derived(len(types), wanted=True)
     status, check_id = bodies[skip + 2]["status"], bodies[skip + 2]["check_id"]
-    # What an `ok` says is the decider's own choice; what a failure says came from outside.
+    # The decider chooses the message of an `ok`. The message of a failure was part of the command.
     message = "" if status == "ok" else bodies[skip]["message"]
     command = domain.Finish(check_id, status, message, cursor)
     return Derived(skip + 3, stream, command, wanted=True)

@@ -1,7 +1,7 @@
-"""A failing history, kept as a test: the events that a difference follows from, and a file for pytest.
+"""A failing history, kept as a test: the events that lead to a difference, and a file for pytest.
 
-The events are those of the one entity up to the difference, numbered anew. They hold what the log
-holds: addresses and subjects of real people. Look at them before they go into a repository.
+The events are those of one entity up to the difference, renumbered. They contain data of real people, such as
+addresses and subjects. Review them before you commit them to a repository.
 """
 
 from pathlib import Path
@@ -25,9 +25,9 @@ def test_this_history_is_what_the_code_would_write_and_fold() -> None:
 
 
 async def keep(history: History, entity: str, position: int, said: str, target: Path) -> Path:
-    """Write `target` (a `.py` name) and the entity's events up to a position; returns where these are.
+    """Write `target` (a `.py` name) and the entity's events up to a position. Returns the path of the events.
 
-    `said` tells in the test what was found there.
+    `said` is the text in the test that says what was found there.
 
     Raises:
         ConfigError: the files cannot be written.

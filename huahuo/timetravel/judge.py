@@ -1,14 +1,14 @@
-"""Folds and deciders of *some* version of this project over recorded events. A program of its own.
+"""Runs the folds and deciders of *any* version of this project on recorded events. A separate program.
 
     PYTHONPATH=/path/of/that/version python -P judge.py EVENTS < asked > findings
 
-`huahuo replay check` and `bisect` run it once a version, and compare what it says. It imports only
-what has a stable form: the events, folds and commands of `mailcheck`, found by `layouts.py`. It does no
-effect: an audit hook refuses sockets, processes and writing to files.
+`huahuo replay check` and `bisect` run it once per version, and compare its output. It imports only modules
+with a stable form: the events, folds and commands of `mailcheck`, found by `layouts.py`. It has no effects:
+an audit hook refuses sockets, processes and writing to files.
 
 EVENTS holds lines of an export (`huahuo.replay.history.exported.Line`) without its header. `asked` is
-`{"trace":[position, …]}`: say what line of code made the change at these positions. Out, one JSON
-object a line:
+`{"trace":[position, …]}`: name the line of code that made the change at these positions. The output is one
+JSON object per line:
 
     {"code":"/path/of/that/version/mailcheck/__init__.py"}
     {"position":7,"entity":"mailbox/17","shown":{…}}                   the state after an event
@@ -43,9 +43,9 @@ _PLUMBING = {
     "_say_progress",
     "status",
 }
-"""Functions that only pass a body on: the line that counts is their caller's."""
+"""Functions that only pass a body on, so the line of their caller is reported."""
 _STORING = {"put", "remove", "changed"}
-"""Methods of a state that only store what their caller made: again the caller's line counts."""
+"""Methods of a state that only store what their caller made, so the caller's line is reported."""
 _REFUSED = (
     "socket.",
     "subprocess.",
@@ -59,7 +59,7 @@ _REFUSED = (
 
 
 def forbid_effects() -> None:
-    """From here on this process can only compute and write to its standard output."""
+    """From now on this process can only compute and write to its standard output."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         writes = event == "open" and (
@@ -73,7 +73,7 @@ def forbid_effects() -> None:
 
 
 class Judge:
-    """Folds every stream and decides again what can be derived."""
+    """Folds every stream, and repeats the decisions whose commands can be derived."""
 
     def __init__(self, emit: Callable[[dict[str, Any]], None], trace: set[int]) -> None:
         self._domain = _load("layouts").domain(sys.path)
@@ -91,7 +91,7 @@ class Judge:
         self.tally: Counter[str] = Counter()
 
     def append(self, events: list[Any]) -> None:
-        """What seems to be one append: decide it again, then take its events in."""
+        """Take the events of what seems to be one append: repeat its decision, then fold its events."""
         rest = events
         while rest:
             derived = self._derive(self._domain, rest)
@@ -125,7 +125,7 @@ class Judge:
         self.tally["decided"] += 1
         try:
             decision = decider.decide(state, derived.command, context)
-        except Exception as error:  # noqa: BLE001  whatever that version raises is the finding
+        except Exception as error:  # noqa: BLE001  any exception of that version is a finding
             self._emit(finding | _raised(error))
             return
         decided = [_said(event.stream, event.type, event.body) for event in decision.events]
@@ -164,7 +164,7 @@ class Judge:
 
 
 def _shown(state: Any, event: Any) -> Any:
-    """The mailbox, or of a roster the row and the open check that the event is about."""
+    """The state of a mailbox, or of a roster the row and the open check that the event concerns."""
     rows = getattr(state, "rows", None)
     if rows is None:
         return msgspec.Raw(msgspec.json.encode(state))
@@ -179,7 +179,7 @@ def _shown(state: Any, event: Any) -> Any:
 
 
 def _said(stream: str, type_: str, body: bytes) -> dict[str, Any]:
-    """An event for comparison. The name of a mail's content is left out: the content is not at hand."""
+    """An event for comparison, without the blob id of a mail, because the content is not available here."""
     fields = json.loads(body)
     for mail in fields.get("mails", ()):
         mail.pop("blob", None)
@@ -193,14 +193,14 @@ def _raised(error: BaseException) -> dict[str, Any]:
 
 
 def _place(file: str, line: int) -> str:
-    """`mailcheck/mailbox/state.py:77`, wherever that version lies."""
+    """`mailcheck/mailbox/state.py:77`, independent of the version's directory."""
     parts = Path(file).parts
     start = len(parts) - 1 - parts[::-1].index("mailcheck") if "mailcheck" in parts else -2
     return f"{'/'.join(parts[start:])}:{line}"
 
 
 def _changer(decider: Any, state: Any, event: Any) -> str:
-    """Fold `event` in, watching which line of the domain changed what is shown last."""
+    """Fold `event`, and trace the last line of the domain that changed the shown state."""
     seen = {"shown": _shown(state, event), "line": "", "at": ""}
 
     def look(now: str) -> None:
@@ -228,7 +228,7 @@ def _changer(decider: Any, state: Any, event: Any) -> str:
 
 
 def _maker(decider: Any, state: Any, command: Any, context: Any, number: int) -> str:
-    """The line that makes event `number` of the decision, or where the decision ends without it."""
+    """The line that makes event `number` of the decision, or that ends the decision without it."""
     made: list[str] = []
     last = [""]
 
@@ -296,7 +296,7 @@ def _events(domain: Any, lines: Iterable[bytes]) -> Iterator[Any]:
 
 
 def _load(name: str) -> ModuleType:
-    """A module that lies beside this file, whatever the path of the version under test is."""
+    """A module next to this file. The module path belongs to the version under test, so it is not used."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None, "the file lies there"
     assert spec.loader is not None, "it is a source file"
@@ -306,7 +306,7 @@ def _load(name: str) -> ModuleType:
 
 
 def _appends(events: Iterator[Any]) -> Iterator[list[Any]]:
-    """Neighbours that agree in everything an append gives to its events."""
+    """Groups of neighbours that agree in all fields that one append gives to its events."""
     run: list[Any] = []
     for event in events:
         if run and _written_as(run[0]) != _written_as(event):
@@ -322,7 +322,7 @@ def _written_as(event: Any) -> tuple[Any, ...]:
 
 
 def main() -> None:
-    """See the module."""
+    """See the module's docstring."""
     out = sys.stdout.buffer
 
     def emit(finding: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""Where versions of this project keep what is run over recorded events: in rooms, or as before.
+"""Where versions of this project keep the modules that run on recorded events: in rooms, or flat as before.
 
-`versions.py` chooses folders by it; `judge.py`, which runs beside any version, takes classes from it.
-It imports nothing of the project.
+`versions.py` chooses folders with it. `judge.py`, which runs with any version, finds classes with it, so it
+must not import other modules of the project.
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 LINK = "huahuo/mailcheck"
-"""In a repository with rooms this is a link to the domain's folder; in a wheel, the folder itself."""
+"""In a repository with rooms, this is a link to the domain's folder. In a wheel it is the folder itself."""
 FOLDERS = ("huahuo", "eventstore", "replay", "actors", "transport", "mailcheck")
 FOLDERS_BEFORE = ("eventstore", "replay", "actors", "mailcheck")
 
@@ -44,7 +44,7 @@ BEFORE: Mapping[str, str] = {
 
 
 def layout_of(root: Path) -> Mapping[str, str] | None:
-    """The layout of the version at `root`; None if there is none."""
+    """The layout of the version at `root`, None if there is no version."""
     if (root / LINK / "mailbox" / "decider.py").is_file():
         return ROOMS
     if (root / "mailcheck" / "decider.py").is_file():
@@ -53,7 +53,7 @@ def layout_of(root: Path) -> Mapping[str, str] | None:
 
 
 class Domain:
-    """The classes of one version by name, each imported when it is first asked for."""
+    """The classes of one version by name. Each is imported at its first use."""
 
     def __init__(self, homes: Mapping[str, str]) -> None:
         self._homes = homes
@@ -66,15 +66,15 @@ class Domain:
 
     @property
     def file(self) -> str:
-        """Where its domain was loaded from."""
+        """The file from which the domain was loaded."""
         return sys.modules[self._homes[""]].__file__ or ""
 
 
 def domain(path: Iterable[str]) -> Domain:
-    """The version that comes first on a path such as `sys.path`.
+    """The first version on a path such as `sys.path`.
 
     Raises:
-        ModuleNotFoundError: there is none.
+        ModuleNotFoundError: there is no version on the path.
     """
     for entry in path:
         homes = layout_of(Path(entry))

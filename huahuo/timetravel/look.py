@@ -1,4 +1,4 @@
-"""`huahuo replay state`, `log`, `blame`, `why`, `effects`, `when`: looking at what happened.
+"""`huahuo replay state`, `log`, `blame`, `why`, `effects`, `when`: viewing recorded history.
 
 Each returns the exit code: 0 found, 1 nothing found.
 """
@@ -25,7 +25,7 @@ _FIELDS_SHOWN_MAX = 30
 
 
 def moment(text: str | None, ambient: Ambient, otherwise: Moment) -> Moment:
-    """What `--at` and its like mean. Raises ConfigError."""
+    """Parse `--at` and similar options. Raises ConfigError."""
     if text is None:
         return otherwise
     try:
@@ -35,7 +35,7 @@ def moment(text: str | None, ambient: Ambient, otherwise: Moment) -> Moment:
 
 
 async def state(history: History, entity: str, at: str | None, ambient: Ambient, out: Out) -> int:
-    """The state as of then, with the keyframe used and the events applied."""
+    """Show the state at a moment, with the keyframe used and the events applied."""
     timeline = Timeline(history, await subject(history, entity))
     position = await timeline.place(moment(at, ambient, AtHead()))
     shown = await timeline.seek(position)
@@ -63,7 +63,7 @@ async def log(
     types: tuple[str, ...],
     limit: int,
 ) -> int:
-    """Events in the order of the log, each with what it changed."""
+    """Show events in the order of the log, each with its changes."""
     timeline = Timeline(history, await subject(history, entity))
     start = await timeline.place(moment(after, ambient, AtSeq(0)))
     upto = await timeline.place(moment(until, ambient, AtHead()))
@@ -86,7 +86,7 @@ async def log(
 
 
 async def blamed(history: History, entity: str, path: str, at: str | None, ambient: Ambient, out: Out) -> int:
-    """Which event last changed a field, and why that event happened."""
+    """Show which event last changed a field, and the causes of that event."""
     timeline = Timeline(history, await subject(history, entity))
     try:
         where = parse_path(path)
@@ -112,14 +112,14 @@ async def blamed(history: History, entity: str, path: str, at: str | None, ambie
 
 
 async def why(history: History, name: str, out: Out) -> int:
-    """The chain of causes that led to an event."""
+    """Show the chain of causes that led to an event."""
     chain = await causes.why(history, await _event(history, name))
     _tell(out, chain)
     return FOUND
 
 
 async def effects(history: History, name: str, out: Out, *, limit: int) -> int:
-    """What came of an event."""
+    """Show the effects of an event."""
     event = await _event(history, name)
     first = causes.Link(event, await causes.siblings(history, event))
     found = [link async for link in causes.effects(history, event, limit=limit)]
@@ -137,7 +137,7 @@ async def when(
     *,
     monotone: bool,
 ) -> int:
-    """The first moment at which a condition became true: `mailbox/17 status == "error"`."""
+    """Show the first moment at which a condition such as `mailbox/17 status == "error"` became true."""
     entity, _, text = condition.strip().partition(" ")
     if not text.strip():
         raise ConfigError("give an entity and a condition: 'mailbox/17 status == \"error\"'")
@@ -168,7 +168,7 @@ async def when(
 
 
 def _unknown_fields(node: predicate.Node, entity: str, state: Any) -> list[str]:
-    """A line for each field of the condition that the state does not have, with the fields that it has."""
+    """A line for each field of the condition that the state lacks, with the fields that it has."""
     lines = []
     for path in sorted(predicate.fields(node)):
         depth = next((n for n in range(len(path)) if look(state, path[: n + 1]) is MISSING), len(path))

@@ -1,7 +1,7 @@
-"""How replay shows things: one JSON object a line, or tables and differences on a terminal.
+"""Output of replay: one JSON object per line, or tables and differences on a terminal.
 
-Text of others (subjects, server answers) never reaches a terminal with characters that could move
-the cursor or reorder what is read.
+Foreign text (subjects, server answers) is printed without characters that could move the cursor or reorder
+the line.
 """
 
 import sys
@@ -26,7 +26,7 @@ _VALUE_CHARS_MAX = 200
 
 
 def event_plain(event: StoredEvent) -> dict[str, Any]:
-    """An event as JSON, sealed secrets named as sealed."""
+    """An event as JSON, with sealed secrets marked."""
     return exported.plain(event, sealed_in(event))
 
 
@@ -36,7 +36,7 @@ def changes_plain(changes: Iterable[Change]) -> list[dict[str, Any]]:
 
 
 class Out:
-    """Where a command writes to: `json` says which form, `flushed` that somebody waits for each line."""
+    """The output of a command. `as_json` sets its form. `flushed`: flush after each line."""
 
     def __init__(self, *, as_json: bool, flushed: bool = False) -> None:
         self.as_json = as_json
@@ -44,28 +44,28 @@ class Out:
         self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
     def json(self, value: Any) -> None:
-        """One JSON object on a line of its own."""
+        """Print a JSON object on a line of its own."""
         sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
         if self._flushed:
             sys.stdout.flush()
 
     def line(self, text: str | Text, style: str = "") -> None:
-        """A line for people."""
+        """Print a line for people."""
         shown = text if isinstance(text, Text) else Text(printable(text), style=style)
         self.console.print(shown)
 
     def state(self, state: Any) -> None:
-        """A state, a path a line."""
+        """Print a state, one path per line."""
         for text in state_texts(state):
             self.console.print(text, soft_wrap=True)
 
     def changes(self, changes: Iterable[Change], indent: str = "    ") -> None:
-        """Differences: what was, in red; what is, in green."""
+        """Print differences: the old value in red, the new one in green."""
         for change in changes:
             self.console.print(change_text(change, indent), soft_wrap=True)
 
     def events(self, events: Sequence[StoredEvent]) -> None:
-        """Events as a table."""
+        """Print events as a table."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("position", "time", "event", "type", "by", "command", "cause", "data"):
             table.add_column(name, justify="right" if name in ("position", "cause") else "left")
@@ -74,11 +74,11 @@ class Out:
         self.console.print(table)
 
     def event(self, event: StoredEvent) -> None:
-        """One event on a line."""
+        """Print one event on a line."""
         self.console.print(event_text(event), soft_wrap=True)
 
     def links(self, links: Sequence[Link]) -> None:
-        """A chain or tree of causes."""
+        """Print a chain or tree of causes."""
         for link in links:
             mark = "└─ " if link.depth else ""
             head = Text("   " * max(0, link.depth - 1) + mark) + event_text(link.event)
@@ -89,7 +89,7 @@ class Out:
                 )
 
     def used(self, used: Iterable[Used]) -> None:
-        """How a state was come by."""
+        """Print how a state was computed."""
         for part in used:
             frame = f"keyframe after {part.keyframe}" if part.keyframe else "no keyframe"
             self.line(f"{part.stream} ({part.fold}): {frame}, {part.applied} events applied", "dim")
@@ -153,6 +153,6 @@ def _leaves(state: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, Any]]
 
 
 def value_text(value: Any) -> str:
-    """A value as JSON, cut off where it is long."""
+    """A value as JSON, cut off if it is long."""
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= _VALUE_CHARS_MAX else text[: _VALUE_CHARS_MAX - 1] + "…"

@@ -1,7 +1,7 @@
-"""Where history is read from: a data directory, live or copied, or an export in JSON Lines.
+"""Sources of history: a data directory, live or copied, or an export in JSON Lines.
 
-A directory is only ever read. Before anything is shown, its end is checked against the hash chain;
-what is damaged is refused, with the position of the damage.
+A directory is only read. Before anything is shown, its end is checked against the hash chain. A damaged log
+is refused with the position of the damage.
 """
 
 from collections.abc import AsyncIterator
@@ -20,17 +20,17 @@ from huahuo.replay.history.history import History, ListHistory
 from huahuo.replay.history.subject import RecentSubject, Subject
 
 CHECKED_EVENTS = 100_000
-"""So many of the newest events are checked against their hashes at every opening."""
+"""Newest events whose hashes are checked at every opening."""
 _EXPORT_EVENTS_MAX = 5_000_000
 _PAGE_EVENTS = 1000
 
 
 @asynccontextmanager
 async def opened(path: Path, *, whole: bool = False) -> AsyncIterator[History]:
-    """The history at `path`; with `whole` every event is checked against its hash.
+    """The history at `path`. With `whole`, the hash of every event is checked.
 
     Raises:
-        ConfigError: there is none. Damaged: it is not what was written, with the position.
+        ConfigError: there is none. Damaged: it was changed; the text has the position.
         EventStoreError: it cannot be read.
     """
     if path.is_file():  # noqa: ASYNC240  nothing else runs on this loop
@@ -48,10 +48,10 @@ async def opened(path: Path, *, whole: bool = False) -> AsyncIterator[History]:
 
 
 def load_export(path: Path, *, whole: bool = False) -> ListHistory:
-    """An export in memory; with `whole` its events are checked against their hashes.
+    """An export in memory. With `whole`, the hashes of its events are checked.
 
     Raises:
-        ConfigError: it is none; or not of a whole log, so that it cannot be checked. Damaged.
+        ConfigError: it is not an export, or not one of a whole log, so it cannot be checked. Damaged.
     """
     try:
         with path.open("rb") as file:
@@ -73,10 +73,10 @@ def load_export(path: Path, *, whole: bool = False) -> ListHistory:
 
 
 async def subject(history: History, entity: str) -> Subject:
-    """What `entity` names: a mailbox, a user, or any stream.
+    """The subject that `entity` names: a mailbox, a user, or any stream.
 
     Raises:
-        LookupError: nothing of that name has ever happened.
+        LookupError: the history has no event about it.
     """
     found = await subject_of(history, entity)
     if found is not None:
@@ -97,7 +97,7 @@ async def _check(view: SqliteView, *, whole: bool) -> None:
 
 
 async def _unreadable(view: SqliteView, at: int) -> int:
-    """The first position behind `at` that SQLite cannot read."""
+    """The first position after `at` that SQLite cannot read."""
     for events_max in (_PAGE_EVENTS, 1):
         while at < view.position:
             try:

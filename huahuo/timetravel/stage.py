@@ -1,8 +1,8 @@
-"""`huahuo replay serve`: a recorded stretch again, over the real wire protocol, in its own rhythm.
+"""`huahuo replay serve`: plays a recorded stretch over the real wire protocol, with its original pauses.
 
-A server of its own over a log in memory with an id of its own: browsers and clients see a service
-whose history begins before the stretch and goes on as it went then, quicker or slower. Nothing can be
-commanded there, and the recorded directory is not touched.
+It is a separate server on a log in memory with an id of its own. Browsers and clients see a service whose
+history begins before the stretch and continues as recorded, faster or slower. It accepts no commands that
+change state, and the recorded directory is not touched.
 """
 
 import asyncio
@@ -40,14 +40,14 @@ from huahuo.transport.server.site import Phase, Site
 
 EVENTS_MAX = 1_000_000
 _PAUSE_MAX_S = 30.0
-"""A night in which nothing happened is not waited for."""
+"""Longer pauses, such as a quiet night, are shortened to this."""
 _POLL_S = 0.05
 _TOKEN_TTL_S = 12 * 3600
 _READ_ONLY = ("publish", "revoke")
 
 
 class Stage:
-    """A server over events in memory: `await open()`, then `url`; `await close()`."""
+    """A server on events in memory: `await open()`, use `url`, `await close()`."""
 
     url: str
     token: str
@@ -57,7 +57,7 @@ class Stage:
         self._stack = AsyncExitStack()
 
     async def open(self, past: list[StoredEvent], port: int, user_id: int) -> None:
-        """Listen, with `past` as what has happened already, and a token for that user as an admin.
+        """Listen, with `past` as the history so far, and make a token for that user as an admin.
 
         Raises:
             ConfigError: the port is taken.
@@ -107,7 +107,7 @@ class Stage:
         self.token = authenticator.mint(who, now_ms=ambient.now_ms(), ttl_s=_TOKEN_TTL_S, jti=ambient.token())
 
     async def play(self, past: int, stretch: list[StoredEvent], speed: float) -> None:
-        """Append what happened in the stretch, each at its moment; `past` events came before it."""
+        """Append the events of the stretch, each at its time. `past` events came before it."""
         new_positions = {event.position: n for n, event in enumerate(stretch, start=past + 1)}
         loop = asyncio.get_running_loop()
         due, before_ms = loop.time(), stretch[0].ts_ms if stretch else 0
@@ -118,7 +118,7 @@ class Stage:
             await self.log.append(append_of(run, new_positions))
 
     async def close(self) -> None:
-        """Send everybody away, and end."""
+        """Disconnect all clients and stop."""
         await self._stack.aclose()
 
     async def _snapshot(self, stream: str) -> tuple[int, RowsCut]:
@@ -135,7 +135,7 @@ async def serve(
     history: History, after: int, upto: int, speed: float, port: int, user_id: int | None, ambient: Ambient,
     out: Out, *, wait: bool, stay: bool,
 ) -> int:  # fmt: skip
-    """Serve until the stretch is over (`stay`: until a signal); with `wait` it begins with the first client.
+    """Serve until the stretch is over (`stay`: until a signal). With `wait`, the first client starts it.
 
     Raises:
         ConfigError: the stretch is too long for memory, or the port is taken.
@@ -175,13 +175,13 @@ async def serve(
 
 
 async def _play(stage: Stage, past: int, stretch: list[StoredEvent], speed: float, *, wait: bool) -> None:
-    while wait and not stage.hub.joined_count:  # noqa: ASYNC110  the hub tells nobody of a sign-in
+    while wait and not stage.hub.joined_count:  # noqa: ASYNC110  the hub has no callback for a sign-in
         await asyncio.sleep(_POLL_S)
     await stage.play(past, stretch, speed)
 
 
 def _busiest(events: list[StoredEvent]) -> int:
-    """The user to whom most of it happens."""
+    """The user with the most events."""
     counts: dict[str, int] = {}
     for event in events:
         if event.stream.startswith("user/"):

@@ -75,23 +75,23 @@ class StepApp(App[None]):
         self._show(await self.stepper.last())
 
     async def action_forward(self, steps: int = 1) -> None:
-        """So many events on."""
+        """Go `steps` events forward."""
         self._show(await self.stepper.forward(steps))
 
     async def action_backward(self, steps: int = 1) -> None:
-        """So many events back."""
+        """Go `steps` events back."""
         self._show(await self.stepper.backward(steps))
 
     async def action_first(self) -> None:
-        """Before the first event."""
+        """Go before the first event."""
         self._show(await self.stepper.first())
 
     async def action_last(self) -> None:
-        """At the newest event."""
+        """Go to the newest event."""
         self._show(await self.stepper.last())
 
     def action_ask(self, what: str) -> None:
-        """Open the line for an answer."""
+        """Open the input line."""
         self._asking = what
         line = self.query_one("#ask", Input)
         line.placeholder = _ASKS[what]
@@ -100,12 +100,12 @@ class StepApp(App[None]):
         line.focus()
 
     def action_close(self) -> None:
-        """Close the line."""
+        """Close the input line."""
         self.query_one("#ask", Input).remove_class("open")
         self.set_focus(None)
 
     async def on_input_submitted(self, message: Input.Submitted) -> None:
-        """Do what was asked for."""
+        """Carry out the request with the input."""
         self.action_close()
         try:
             found = await self._answered(message.value)

@@ -1,13 +1,13 @@
-"""`huahuo replay export` and `import`: history as files for other tools, and back into a new log.
+"""`huahuo replay export` and `import`: history as files for other tools, and from a file into a new log.
 
 | format | for |
 |---|---|
-| `jsonl` | replay itself, `import`, jq: the bodies byte for byte, with the hash chain |
-| `csv`, `parquet` | spreadsheets, pandas, DuckDB: one row an event, the body as JSON text |
-| `cloudevents` | CloudEvents 1.0 in JSON, one event a line |
+| `jsonl` | replay, `import`, jq: the bodies byte for byte, with the hash chain |
+| `csv`, `parquet` | spreadsheets, pandas, DuckDB: one row per event, the body as JSON text |
+| `cloudevents` | CloudEvents 1.0 in JSON, one event per line |
 
-Secrets are in none of them: an event knows only their names, shown as `[sealed]`. Mail bodies and
-other blobs stay in the directory that the export was made of.
+None of them contains secrets: an event has only their names, which are shown as `[sealed]`. Mail bodies and
+other blobs are not exported.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class _Writer(Protocol):
 async def export(
     history: History, streams: tuple[str, ...], after: int, upto: int, form: str, target: Path | None
 ) -> int:
-    """Write the events of some streams (none named: all) to a file or standard output; gives how many.
+    """Write the events of the named streams, else all, to a file or standard output. Returns how many.
 
     Raises:
         ConfigError: the format's library is not installed, or the file cannot be written.
@@ -78,14 +78,14 @@ async def export(
 
 
 async def import_(source: Path, settings: Settings, ambient: Ambient) -> tuple[int, str]:
-    """Write an export in JSON Lines into a new log; gives how many events, and the log's id.
+    """Write an export in JSON Lines into a new log. Returns the number of events and the log's id.
 
-    Positions are dense again, so causes are renumbered with them. What is not an event (secrets,
-    mail bodies, projections, answers of commands) is not in an export and so not in the new log.
+    Positions are renumbered without gaps, and causes with them. An export holds only events, so the new log
+    has no secrets, mail bodies, projections or answers to commands.
 
     Raises:
-        ConfigError: there is a log already, or the file is no export. Damaged: it is not complete
-        from a stream's first event on.
+        ConfigError: there is a log already, or the file is not an export. Damaged: a stream's events are
+        not complete from the first one on.
     """
     history = load_export(source)
     if (settings.data / DATABASE).exists():
@@ -103,15 +103,15 @@ async def import_(source: Path, settings: Settings, ambient: Ambient) -> tuple[i
 
 
 async def rewrite(events: list[StoredEvent], log: Log) -> None:
-    """Append events to an empty log as they were, with positions from 1."""
+    """Append events unchanged to an empty log, with positions from 1."""
     new_positions = {event.position: number for number, event in enumerate(events, start=1)}
     for runs in batched(runs_of(events), _APPENDS_AT_ONCE):
-        # Appends commit in the order of their calls; together they share commits.
+        # Appends commit in the order of their calls. Called concurrently, they share commits.
         await asyncio.gather(*(log.append(append_of(run, new_positions)) for run in runs))
 
 
 def append_of(run: list[StoredEvent], new_positions: Mapping[int, int]) -> Append:
-    """One append that writes a run of events as it was; the cause by its new position."""
+    """One append that writes a run of events unchanged, except for the new position of the cause."""
     first = run[0]
     return Append(
         ts_ms=first.ts_ms,
@@ -123,7 +123,7 @@ def append_of(run: list[StoredEvent], new_positions: Mapping[int, int]) -> Appen
 
 
 def runs_of(events: list[StoredEvent]) -> list[list[StoredEvent]]:
-    """Neighbours that one append can write: it has one time, author, command and cause."""
+    """Runs of neighbours that one append can write, with the same time, author, command and cause."""
     runs: list[list[StoredEvent]] = []
     for event in events:
         if runs and len(runs[-1]) < _APPEND_EVENTS and _written_as(runs[-1][0]) == _written_as(event):
@@ -138,7 +138,7 @@ def _written_as(event: StoredEvent) -> tuple[int, str, str, int]:
 
 
 class _Target:
-    """The file to write, or standard output; a file that was not finished is taken away."""
+    """The file to write, or standard output. An unfinished file is removed."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -175,7 +175,7 @@ class _JsonLines:
 
 
 class _CloudEvents:
-    """`source` names log and stream, `id` the position: together they are unique, as the standard asks."""
+    """`source` names log and stream, `id` is the position. The standard requires the pair to be unique."""
 
     def __init__(self, file: BinaryIO, history: History, _upto: int) -> None:
         self._file = file
@@ -238,7 +238,7 @@ class _Csv:
 
 
 def _inert(cell: Any) -> Any:
-    """A text that a spreadsheet would take for a formula, made a text."""
+    """Quote a text that a spreadsheet would take for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 

@@ -1,7 +1,7 @@
-"""Another version of the code: where it lies, and running its folds and deciders over events.
+"""Other versions of the code: finding one, and running its folds and deciders on events.
 
-The other version runs in a process of its own with its own path (`judge.py`), so that two versions
-never meet in one interpreter. That process can neither connect nor write.
+The other version runs in a process of its own with its own path (`judge.py`), so that one interpreter never
+loads two versions. That process can neither connect nor write.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from huahuo.errors import ConfigError, HuahuoError
 from huahuo.timetravel import layouts
 
 OURS = Path(huahuo.__file__).resolve().parents[1]
-"""Where the code that runs now lies."""
+"""The directory of the running code."""
 _JUDGE = Path(__file__).with_name("judge.py")
 
 
@@ -31,7 +31,7 @@ async def code_of(path: Path | None, ref: str | None) -> AsyncIterator[Path]:
     """The directory of the version named by a path, or by a commit of this repository.
 
     Raises:
-        ConfigError: there is no such version.
+        ConfigError: there is no such version at this path or commit.
     """
     if path is not None:
         root = path.resolve()  # noqa: ASYNC240  nothing else runs on this loop
@@ -53,10 +53,10 @@ async def code_of(path: Path | None, ref: str | None) -> AsyncIterator[Path]:
 
 
 async def judged(root: Path, events: Path, trace: list[int], findings: Path) -> Iterator[dict[str, Any]]:
-    """What the version at `root` says of the events in a file without a header.
+    """The findings of the version at `root` about the events in a file without a header.
 
     Raises:
-        HuahuoError: it could not be run.
+        HuahuoError: the version could not be run.
     """
     environ = {
         "PATH": os.environ.get("PATH", ""),

@@ -1,7 +1,7 @@
 """The domain's commands and queries as the transport calls them: fields in, one JSON answer out.
 
-Commands go to the roster of the user who asks; so nobody reaches another user's mailboxes. What the
-store or the entities raise goes through to the caller, which turns it into `busy` or `unavailable`.
+Commands go to the roster of the user who sent them, so a user cannot reach another user's mailboxes.
+Exceptions of the store and the entities pass through to the caller, which answers `busy` or `unavailable`.
 """
 
 import asyncio
@@ -62,16 +62,16 @@ from huahuo.mailcheck.tables.records import (
 
 ROSTER = "roster"
 _SORTED_ATTEMPTS_MAX = 4
-"""How often a list is sorted for one page when the order is thrown away again meanwhile."""
+"""How often one page request sorts the list. Meanwhile, other requests may discard the order it needs."""
 
 type Handler = Callable[[Origin, int, bool, Any], Awaitable[MailReply]]
-"""(who asks and how it is recorded, the user's id, whether an admin, the fields) -> the answer."""
+"""(origin of the command for the log, user id, whether the user is an admin, fields) -> the answer."""
 
 
 class MailCommand(msgspec.Struct, frozen=True):
     """One action of the domain, to be registered with the transport.
 
-    `compressible`: its replies are large and hold no mail: nothing that strangers wrote.
+    `compressible`: its replies are large and hold no mail, so no text that a stranger wrote.
     """
 
     action: str
@@ -94,7 +94,7 @@ class Handlers:
         self._lines_max = lines_max
 
     def commands(self) -> list[MailCommand]:
-        """All of them."""
+        """One `MailCommand` for each action."""
         return [
             MailCommand("get_all_emails", ListParams, self._get_all_emails, query=True, compressible=True),
             MailCommand("get_mail_records", MailRecordsParams, self._get_mail_records, query=True),
@@ -229,14 +229,14 @@ class Handlers:
         return _answered(Mail.of(record, content))
 
     async def _record(self, user_id: int, mail_id: int) -> MailRecord | None:
-        """The record of a mail if it is this user's."""
+        """The record of a mail, None if the mail is not this user's."""
         if mail_id < 0:
             return None
         found = await self._log.row(MAIL, "", mail_key(mail_id))
         if found is None:
             return None
         place = msgspec.json.decode(found, type=MailPlace)
-        # Its records outlive a deleted mailbox by a moment: the roster says what is still there.
+        # Records are purged shortly after their mailbox is deleted, so the roster decides what still exists.
         if place.user_id != user_id or not await self._owns(user_id, place.email_id):
             return None
         key = record_key(place.received_ms, mail_id)

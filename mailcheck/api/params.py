@@ -1,7 +1,7 @@
 """The fields of the domain's commands and queries as they come over the wire (PROTOCOL 6). Pure.
 
-Wrong types and numbers out of range are refused while decoding; unknown fields are ignored. What may
-hold a password or a token never shows itself in `repr`.
+Decoding refuses wrong types and numbers out of range, and ignores unknown fields. The `repr` of a field
+that may hold a password or a token does not show its value.
 """
 
 from typing import Annotated
@@ -24,7 +24,7 @@ type Flag = bool | Annotated[int, Meta(ge=0, le=1)]
 
 
 class ListParams(msgspec.Struct, frozen=True):
-    """Fields of `get_all_emails`; `before` is the `next` of the page before. Without any: everything."""
+    """Fields of `get_all_emails`. `before` is the `next` of the previous page. Without fields: all rows."""
 
     limit: Annotated[int, Meta(ge=1, le=PAGE_ROWS_MAX)] | None = None
     before: Annotated[str, Meta(max_length=_TOKEN_CHARS_MAX)] | None = None
@@ -33,12 +33,12 @@ class ListParams(msgspec.Struct, frozen=True):
 
     @property
     def paged(self) -> bool:
-        """Whether a page is asked for."""
+        """Whether the client asks for a page rather than for all rows."""
         return any(one is not None for one in (self.limit, self.before, self.sort, self.filter))
 
 
 class _Account(msgspec.Struct, frozen=True, kw_only=True):
-    """What is common to adding and updating; missing, null and empty are the same."""
+    """Fields common to adding and updating. Missing, null and empty mean the same."""
 
     password: str | None = None
     client_id: str | None = None
@@ -99,7 +99,7 @@ class ImportParams(msgspec.Struct, frozen=True):
 
 
 class MailRecordsParams(msgspec.Struct, frozen=True):
-    """Fields of `get_mail_records`; `before` is the `next` of the page before."""
+    """Fields of `get_mail_records`. `before` is the `next` of the previous page."""
 
     email_id: Id
     before: str | None = None

@@ -1,5 +1,5 @@
-"""Checks of mailboxes as effects: which run now, and one of them from its start to its end.
+"""Checks of mailboxes, which are effects: which ones run now, and how one check proceeds.
 
-Exports: what a check takes and gives (`ports`), the queue, one check of one server (`check`), and its way
-from `Begin` to `Finish` (`run`).
+Exports: the input, output and limits of a check (`ports`), the queue, the check of one mailbox on its server
+(`check`), and the effect that reports it to the mailbox from `Begin` to `Finish` (`run`).
 """

@@ -1,7 +1,7 @@
 """One check of one mailbox, from the name of its server to its last new mail. Effects only: no event, no log.
 
-The mailbox actor runs it as a task and may cancel it at any time; the connection is then cut. What was
-handed to the sink before stays true: the next check goes on behind it.
+The mailbox actor runs it as a task and may cancel it at any time, which cuts the connection. The sink has
+already stored every batch it was given, so the next check continues after the last one.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ async def check(
     `large_mails`, shared by all checks, is held while a mail larger than a batch is in memory.
 
     Raises:
-        CheckFailed: with the classified outcome. What `sink` raises comes through as it is.
+        CheckFailed: with the classified outcome. Exceptions of `sink` pass through unchanged.
     """
     run = _Check(since, sink, limits, large_mails, executor, ambient)
     try:
@@ -76,7 +76,7 @@ class _Check:
         self._progress = _Progress(sink, ambient, limits.progress_per_s_max)
 
     async def run(self, target: Target, network: Network) -> Ok:
-        """Connect, read, say goodbye; on a cancel or a broken connection just cut it."""
+        """Connect, read, log out. After a cancel or a broken connection, skip the logout."""
         limits = self._limits
         await self._progress.step(_PERCENT_CONNECTING, "正在连接邮箱服务器")
         stream = await network.open_stream(
@@ -106,7 +106,7 @@ class _Check:
         return done
 
     async def _session(self, client: ImapClient, target: Target) -> Ok:
-        """Log in and read, as long as mails keep coming."""
+        """Log in and read. The idle deadline restarts with every batch."""
         deadline = Deadline(self._ambient, self._limits.idle_timeout_s)
         try:
             async with deadline:
@@ -135,7 +135,7 @@ class _Check:
         for some in batched(uids, SIZES_MAX):
             for batch in batches(await reader.sizes(some), self._limits):
                 cursor = UidCursor(INBOX, folder.uidvalidity, batch[-1].uid)
-                # Waiting for a place or for the sink is not the server's fault: no deadline runs then.
+                # The deadline judges the server, so it stops while we wait for a place or for the sink.
                 deadline.restart(None)
                 async with self._large_mails if reader.is_heavy(batch) else nullcontext():
                     deadline.restart(self._limits.idle_timeout_s)
@@ -151,7 +151,7 @@ class _Check:
         return Ok(new_count, cursor, resynced)
 
     async def _parsed(self, raws: list[RawMail], uidvalidity: int) -> list[FetchedMail]:
-        """The mails of a batch, each parsed in a job of its own and shown as progress."""
+        """The mails of a batch. Each is parsed in a job of its own and reported as progress."""
         mails: list[FetchedMail] = []
         for raw in raws:
             self._count += 1
@@ -180,7 +180,7 @@ def _fetched_mail(raw: RawMail, uidvalidity: int, now_ms: int) -> FetchedMail:
 
 
 class _Progress:
-    """Percentages that only rise: at most so many a second, beside the few that jump a tenth of the way."""
+    """Percentages that only rise. Their rate is bounded, except for jumps of a tenth of the whole."""
 
     def __init__(self, sink: Sink, ambient: Ambient, per_s_max: float) -> None:
         self._sink = sink
@@ -190,14 +190,14 @@ class _Progress:
         self._not_before_s = 0.0
 
     async def step(self, percent: int, message: str) -> None:
-        """Report `percent` if it is news."""
+        """Report `percent` if it is higher than the last."""
         if percent > self._percent:
             self._percent = percent
             self._not_before_s = self._ambient.monotonic_s() + self._pause_s
             await self._sink.progress(percent, message)
 
     async def mail(self, number: int, total: int) -> None:
-        """Report that mail `number` of `total` is being read, unless the last report is too fresh."""
+        """Report that mail `number` of `total` is being read, unless the last report is too recent."""
         percent = _PERCENT_FOLDER + (_PERCENT_LAST - _PERCENT_FOLDER) * number // total
         leap = percent >= self._percent + _PERCENT_LEAP
         if leap or self._ambient.monotonic_s() >= self._not_before_s:

@@ -1,7 +1,7 @@
-"""Reading many mails with bounded memory and without losing one. Called by `checker`.
+"""Reading many mails with bounded memory and without losing one. Called by `check`.
 
-Sizes come first, so that bodies are asked for in batches of a known weight. What a server does not
-deliver is looked for again, alone: a mail is passed over only when the server says that it is gone.
+Sizes are fetched first, so that each batch of bodies has a known size. A mail that the server left out of a
+batch is fetched again, alone. A mail is skipped only if the server says that it is gone.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,12 +14,12 @@ from huahuo.mailcheck.imap.wire import Fetched
 from huahuo.mailcheck.servers.faults import BrokenProtocol
 
 SIZES_MAX = 200
-"""Mails whose sizes are asked for in one command."""
+"""Mails whose sizes one command asks for."""
 _PROBE_BYTES = 1024
 
 
 class RawMail(msgspec.Struct, frozen=True):
-    """A mail as the server gave it. `truncated`: `body` is only its beginning, or nothing at all."""
+    """A mail as the server sent it. `truncated`: `body` is only its beginning, or empty."""
 
     uid: int
     size: int
@@ -29,7 +29,7 @@ class RawMail(msgspec.Struct, frozen=True):
 
 
 def batches(mails: Iterable[Fetched], limits: CheckLimits) -> Iterator[list[Fetched]]:
-    """`mails` in order, cut where a batch would exceed its bounds.
+    """`mails` in order, in batches that keep their bounds.
 
     A mail too large to be read whole, or of unknown size, fills a batch by itself.
     """
@@ -57,7 +57,7 @@ class Reader:
         self._delivers = False
 
     async def sizes(self, uids: Sequence[int]) -> list[Fetched]:
-        """What the server says about at most `SIZES_MAX` mails; those that are gone are left out."""
+        """Sizes and dates of at most `SIZES_MAX` mails, without those that are gone."""
         told = await self._client.fetch_sizes(uids)
         missing = [uid for uid in uids if uid not in told]
         if missing:
@@ -65,11 +65,11 @@ class Reader:
         return [told[uid] for uid in sorted(told)]
 
     def is_heavy(self, batch: Sequence[Fetched]) -> bool:
-        """Whether reading `batch` takes more memory than a batch should."""
+        """Whether reading `batch` may take more than `batch_bytes_max`."""
         return any(mail.size is None or mail.size > self._limits.batch_bytes_max for mail in batch)
 
     async def read(self, batch: Sequence[Fetched]) -> list[RawMail]:
-        """The mails of one batch, in its order; those that are gone are left out."""
+        """The mails of one batch, in its order, without those that are gone."""
         if len(batch) == 1:
             only = await self._read_one(batch[0])
             return [only] if only is not None else []
@@ -85,10 +85,10 @@ class Reader:
         return mails
 
     async def _read_one(self, mail: Fetched) -> RawMail | None:
-        """One mail by itself; None if the server says that it is gone.
+        """One mail, fetched alone. None if the server says that it is gone.
 
         Raises:
-            BrokenProtocol: it is there, but the server delivers neither this nor any other mail.
+            BrokenProtocol: the mail exists, but the server delivers neither this one nor any other.
         """
         size, limits = mail.size, self._limits
         if size is not None and size <= limits.mail_bytes_max:
@@ -103,7 +103,7 @@ class Reader:
             return None
         if not await self._delivers_others(mail.uid):
             raise BrokenProtocol("the server does not deliver its mails")
-        # One mail that its server cannot read must not hide all mails after it.
+        # A mail that the server itself cannot read must not block all mails after it.
         return RawMail(mail.uid, size or 0, mail.internal_date_ms, b"", truncated=True)
 
     def _raw(self, mail: Fetched, body: bytes) -> RawMail:

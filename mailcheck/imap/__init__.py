@@ -1,5 +1,5 @@
-"""An IMAP client that only reads, from the socket up.
+"""An IMAP client that only reads, with everything down to the socket.
 
-Exports: the client, its byte stream, IMAP's texts (`wire`), the guarded way to a socket (`network`), what a
-failure means for the user (`outcome`).
+Exports: the client, its byte stream, IMAP's grammar (`wire`), connecting to allowed addresses only
+(`network`), what a failure means for the user (`outcome`).
 """

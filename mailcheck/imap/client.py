@@ -1,7 +1,7 @@
-"""An IMAP client that only reads: EXAMINE and BODY.PEEK, so that a mailbox stays untouched.
+"""An IMAP client that only reads: it uses EXAMINE and BODY.PEEK, which do not change the mailbox.
 
-Called by `checker` and `fetching`. Each method sends one command and reads its answer under a deadline
-and a byte budget; whatever goes wrong is an `ImapError`, after which the connection is of no use.
+Called by `check` and `fetching`. Each method sends one command and reads its answer under a deadline and a
+byte budget. Every failure is an `ImapError`, after which the connection cannot be used.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ _LITERALS_MAX = 64
 _SEARCH_MAILS_MAX = 100_000
 _SEARCH_LINE_BYTES_MAX = 11 * _SEARCH_MAILS_MAX + 1024
 _META_BYTES_MAX = 1024
-"""What a server may spend on one mail besides its body: names, sizes, dates, flags."""
+"""Bound of what a server sends about one mail besides its body: names, sizes, dates, flags."""
 
 _IDENTITY = b'ID ("name" "huahuo" "version" "1")\r\n'
 
@@ -40,14 +40,14 @@ type OnData = Callable[[list[Part]], None]
 
 
 class Folder(msgspec.Struct, frozen=True, gc=False):
-    """An opened folder: which life of it (`uidvalidity`) and how many mails."""
+    """An opened folder: its UIDVALIDITY and how many mails it holds."""
 
     uidvalidity: int
     exists: int
 
 
 def _word(parts: list[Part]) -> tuple[bytes, bytes]:
-    """A response as its first word in upper case and the rest; nothing if it holds literals."""
+    """A response as (first word in upper case, rest). Both are empty if it holds literals."""
     if len(parts) != 1 or not isinstance(parts[0], bytes):
         return b"", b""
     word, _, rest = parts[0].partition(b" ")
@@ -55,11 +55,11 @@ def _word(parts: list[Part]) -> tuple[bytes, bytes]:
 
 
 def _ignore(parts: list[Part]) -> None:
-    """Data nobody asked for."""
+    """Drop data that was not requested."""
 
 
 class ImapClient:
-    """One session. Use `greet`, `secure`, `login`, `identify`, `examine`, then search and fetch."""
+    """One session. Call `greet`, `secure`, `login`, `identify`, `examine`, then search and fetch."""
 
     def __init__(
         self, stream: ImapStream, ambient: Ambient, *, command_timeout_s: float, fetch_timeout_s: float
@@ -73,7 +73,7 @@ class ImapClient:
         self._capabilities: frozenset[str] = frozenset()
 
     async def greet(self) -> None:
-        """Read the server's greeting. A session that is logged in already is not ours: refused."""
+        """Read the server's greeting. PREAUTH is refused, because that login is not ours."""
         async with self._deadline("greeting", self._command_timeout_s):
             self._stream.budget = _ANSWER_BYTES_MAX
             greeting = wire.status(await self._stream.read_line(_LINE_BYTES_MAX))
@@ -84,17 +84,17 @@ class ImapClient:
         self._learn(greeting)
 
     async def secure(self) -> None:
-        """Make sure that a password may be sent: TLS, or a server inside our own networks.
+        """Ensure that a password may be sent: under TLS, or to a server in a private network.
 
         Raises:
-            ClearTextRefused: a public server offers no TLS (or somebody on the way hides it).
+            ClearTextRefused: a public server offers no TLS, or an attacker on the path removes the offer.
         """
         if not self._stream.encrypted:
             if "STARTTLS" in await self._ask_capabilities():
                 await self._command("STARTTLS", [b"STARTTLS\r\n"])
                 async with self._deadline("STARTTLS", self._command_timeout_s):
                     await self._stream.start_tls()
-                # What was said in clear, before, anybody may have said.
+                # Capabilities sent before TLS are not authenticated.
                 self._capabilities = frozenset()
             elif self._stream.public:
                 raise ClearTextRefused("no TLS offered")
@@ -104,11 +104,11 @@ class ImapClient:
             raise ClearTextRefused("the server takes no LOGIN on this connection")
 
     async def login(self, user: str, password: Secret) -> None:
-        """Log in; from here on no text of the server reaches an error with the password in it.
+        """Log in. From here on the password is removed from all server text in errors.
 
         Raises:
-            BadCredentials: they cannot be sent; nothing was.
-            CommandRefused: the server does not accept them.
+            BadCredentials: IMAP cannot carry them; nothing was sent.
+            CommandRefused: the server does not accept the credentials.
         """
         pieces = wire.login_pieces(user, password)
         self._secrets = (password,)
@@ -120,7 +120,7 @@ class ImapClient:
         self._capabilities |= before & {"ID"}
 
     async def identify(self) -> None:
-        """Say who we are where the server wants to know; some refuse to open a folder otherwise."""
+        """Send ID if the server supports it. Some servers refuse to open a folder otherwise."""
         if "ID" in self._capabilities:
             try:
                 await self._command("ID", [_IDENTITY])
@@ -148,8 +148,8 @@ class ImapClient:
     async def search_after(self, uid: int, exists: int) -> list[int]:
         """All UIDs above `uid` in ascending order, of a folder that held `exists` mails.
 
-        A large folder is searched in windows of sequence numbers, from the newest down: an expunge in
-        between moves mails into a window still to come, never past it.
+        A large folder is searched in windows of sequence numbers, from the newest down. An expunge
+        meanwhile lowers sequence numbers, so it moves mails only into windows that are still to come.
         """
         found: set[int] = set()
         top = exists
@@ -159,29 +159,29 @@ class ImapClient:
             window = b"" if low == 1 and top == exists else b"%d:%s " % (low, high)
             found.update(await self._search(window + b"UID %d:*" % (uid + 1)))
             top = low - 1
-        # `n:*` always matches the last mail, even one below n.
+        # `n:*` always matches the last mail, even if its UID is below n (RFC 3501).
         return sorted(each for each in found if each > uid)
 
     async def still_there(self, uids: Sequence[int]) -> list[int]:
-        """Those of `uids` that the folder (still) holds, ascending."""
+        """Those of `uids` that the folder still holds, ascending."""
         wanted = set(uids)
         return sorted(wanted.intersection(await self._search(b"UID " + wire.uid_set(sorted(wanted)))))
 
     async def fetch_sizes(self, uids: Sequence[int]) -> dict[int, Fetched]:
-        """Size and arrival of mails; one that is gone is missing in the answer."""
+        """Size and arrival date of mails, without those that are gone."""
         return await self._fetch(uids, b"UID RFC822.SIZE INTERNALDATE", 0, self._command_timeout_s)
 
     async def fetch_bodies(
         self, uids: Sequence[int], *, bytes_expected: int, bytes_max_each: int | None = None
     ) -> dict[int, Fetched]:
-        """Whole mails, or the first `bytes_max_each` bytes of each; one that is gone is missing."""
+        """Whole mails, or the first `bytes_max_each` bytes of each, without those that are gone."""
         partial = b"" if bytes_max_each is None else b"<0.%d>" % bytes_max_each
-        # Several servers only estimate RFC822.SIZE: twice what they said is still theirs.
+        # Several servers only estimate RFC822.SIZE, so they may send twice as much.
         budget = 2 * bytes_expected
         return await self._fetch(uids, b"UID BODY.PEEK[]" + partial, budget, self._fetch_timeout_s)
 
     async def logout(self, timeout_s: float) -> None:
-        """Say goodbye if the server listens, and cut the connection in any case."""
+        """Log out if the server answers in time, and cut the connection in any case."""
         try:
             async with Deadline(self._ambient, timeout_s):
                 await self._command("LOGOUT", [b"LOGOUT\r\n"])
@@ -219,7 +219,7 @@ class ImapClient:
 
         def on_data(parts: list[Part]) -> None:
             mail = wire.fetched(parts)
-            # A change of flags, told at any time, comes as a FETCH without what was asked for.
+            # A server may report a change of flags at any time, as a FETCH without the requested data.
             if mail is not None and mail.uid in wanted and not (mail.body is None and mail.size is None):
                 found.setdefault(mail.uid, mail)
 
@@ -232,7 +232,7 @@ class ImapClient:
                 timeout_s=timeout_s,
             )
         except CommandRefused as refused:
-            # NO: some of the mails could not be read, the others have come. Who asks sees which.
+            # NO: some mails could not be read, the others were sent. The caller sees which are missing.
             if refused.status != "NO" or classify(refused).kind == "throttled":
                 raise
         return found
@@ -256,14 +256,14 @@ class ImapClient:
         line_bytes_max: int = _LINE_BYTES_MAX,
         timeout_s: float | None = None,
     ) -> list[Status]:
-        """Send a command and read until its tagged OK; the untagged statuses on the way.
+        """Send a command, read until its tagged OK, and return the untagged statuses before it.
 
         Raises:
             CommandRefused: NO or BAD.
-            ServerBye: the server said goodbye instead.
-            ConnectionLost: it just went.
+            ServerBye: the server sent BYE instead.
+            ConnectionLost: the connection ended without a BYE.
             TimedOut: the deadline passed.
-            BrokenProtocol: the answer is no IMAP, or over a bound.
+            BrokenProtocol: the answer is not IMAP or exceeds a bound.
         """
         self._tags += 1
         tag = b"h%d" % self._tags

@@ -1,7 +1,7 @@
-"""The way to a mail server's socket: resolve once, check each address, connect to the checked address.
+"""Connecting to a mail server: resolve once, check each address, connect to a checked address.
 
-`open_stream` is called by the checker; nothing else in this package opens a connection. The name is
-looked up exactly once, so that a server of names that answers differently each time gains nothing.
+`check` calls `open_stream`, and no other code in this package opens a connection. The name is resolved
+exactly once, so a DNS server that changes its answer cannot swap the address after the check (DNS rebinding).
 """
 
 import asyncio
@@ -19,20 +19,20 @@ from huahuo.mailcheck.servers.host_rules import Reason, host_name, is_public, re
 _ADDRESSES_MAX = 6
 
 type Resolver = Callable[[str, int], Awaitable[list[str]]]
-"""Gives the addresses of a host as texts, best first. Raises OSError when there are none."""
+"""Gives the addresses of a host as texts, best first. Raises OSError if there are none."""
 
 
 async def system_resolver(host: str, port: int) -> list[str]:
-    """The running loop's own resolver (the machine's, or a simulated world's)."""
+    """The running loop's own resolver: the machine's, or that of a simulated world."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """What a check may use of the network. `ports` bind only as long as `allow_private` is False.
+    """What a check may use of the network. `ports` restrict only while `allow_private` is False.
 
-    `tls` verifies certificates and names; it is made once, as loading the authorities is slow.
+    `tls` verifies certificates and names. It is made once, because loading the authorities is slow.
     """
 
     allow_private: bool = False
@@ -42,11 +42,11 @@ class Network:
     ambient: Ambient = field(default_factory=SystemAmbient)
 
     async def addresses(self, host: str, port: int, timeout_s: float) -> tuple[str, list[str]]:
-        """The host's normal form and those of its addresses that may be connected to.
+        """The host's normal form and its allowed addresses.
 
         Raises:
-            HostRefused: host or port are not allowed, or no address of the host is.
-            DnsFailed: there is no address, or no answer in time.
+            HostRefused: the host, the port or every address of the host is not allowed.
+            DnsFailed: there is no address, or the answer came too late.
         """
         name = host_name(host)
         if not 0 < port < 1 << 16 or not (self.allow_private or port in self.ports):
@@ -66,15 +66,15 @@ class Network:
         return name, allowed[:_ADDRESSES_MAX]
 
     async def open_stream(self, host: str, port: int, *, use_ssl: bool, timeout_s: float) -> ImapStream:
-        """A connection to the first allowed address that takes it; `timeout_s` for each try.
+        """A connection to the first allowed address that accepts it. Each try has `timeout_s`.
 
-        With `use_ssl` the TLS handshake is done too, for the name as given.
+        With `use_ssl` the TLS handshake, for the given name, is part of it.
 
         Raises:
             HostRefused: see `addresses`.
             DnsFailed: see `addresses`.
-            ConnectFailed: no address took the connection.
-            TlsFailed: the handshake failed; a bad certificate ends the search at once.
+            ConnectFailed: no address accepted the connection.
+            TlsFailed: the handshake failed. After a bad certificate no other address is tried.
         """
         name, candidates = await self.addresses(host, port, timeout_s)
         fault: ConnectFailed | TlsFailed = ConnectFailed("no address tried")

@@ -1,8 +1,8 @@
-"""What a failure means for the user: must they act, or does a later try help? Pure.
+"""What a failure means for the user: must the user act, or does a later try help? Pure.
 
-The class of a failure decides the mailbox's terminal status: `need_reauth` only where the server said
-that it does not accept these credentials, `error` for everything else. A server's own words are
-evidence for the owner, after `sanitise`; they are never the message.
+The class of a failure decides the mailbox's terminal status: `need_reauth` only if the server said that it
+does not accept these credentials, `error` for everything else. A server's own text is recorded for the
+owner after `sanitise`, but is never the message.
 """
 
 import base64
@@ -53,9 +53,9 @@ MESSAGES = {
     "protocol": "邮箱服务器响应异常 (mail server sent an invalid response)",
     "refused": "邮箱服务器拒绝了请求 (mail server refused the request)",
 }
-"""What the user reads, by the outcome's `kind`."""
+"""The message for the user, by the outcome's `kind`."""
 
-# Trying again unchanged may help; everything else needs somebody to change something.
+# For these, a later try without any change may succeed.
 _RETRY = frozenset({"throttled", "dns", "connect", "timeout", "tls", "bye", "lost", "protocol", "refused"})
 
 _THROTTLED_CODES = frozenset({"LIMIT", "UNAVAILABLE", "INUSE", "THROTTLED", "OVERQUOTA", "BUSY"})
@@ -72,8 +72,8 @@ _NOT_CONNECTED = re.compile(r"authenticated but not connected", re.IGNORECASE)
 _NO_FOLDER = re.compile(r"not exist|doesn't exist|no such|unknown (mailbox|folder)|not found", re.IGNORECASE)
 _UNSAFE_LOGIN = re.compile(r"unsafe login", re.IGNORECASE)
 
-# C0, DEL, C1, soft hyphen and zero-width or direction-changing characters: they change how a log line
-# or a page reads without being seen.
+# C0, DEL, C1, soft hyphen and zero-width or direction-changing characters: invisible, but they change how
+# a log line or a page reads.
 _INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]+"
 )
@@ -83,8 +83,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """A classified failure.
 
     `status` is the terminal status of the check, `kind` a stable word for logs and metrics, `message`
-    what the user reads, `server_text` the server's own words (sanitised; "" for none), for the
-    owner's record only. `retry`: trying again later, unchanged, may help.
+    the text for the user, `server_text` the server's own text (sanitised, "" for none), only for the
+    owner's record. `retry`: a later try without any change may succeed.
     """
 
     status: FailedStatus
@@ -95,7 +95,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def classify(fault: MailFault) -> Outcome:
-    """The one meaning of `fault`."""
+    """The outcome that `fault` means."""
     kind = _kind(fault)
     return Outcome(
         status="need_reauth" if kind in {"login_refused", "bad_credentials"} else "error",
@@ -147,7 +147,7 @@ def _refused(fault: CommandRefused) -> str:
 
 
 def _refused_login(fault: CommandRefused) -> str:
-    """Providers that name every possible cause in one sentence mean the password."""
+    """A provider that lists every possible cause in one sentence means the password."""
     if fault.code == "PRIVACYREQUIRED":
         return "clear_text"
     if fault.code in {"SERVERBUG", "CONTACTADMIN"}:
@@ -160,7 +160,7 @@ def _refused_login(fault: CommandRefused) -> str:
 
 
 def sanitise(text: bytes | str, secrets: Iterable[Secret] = ()) -> str:
-    """A server's words fit for a record: no secret in any usual spelling, one line, visible, bounded."""
+    """A server's text made fit for a record: no secret in any usual spelling, one line, visible, bounded."""
     shown = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     for spelling in sorted(
         {s for secret in secrets for s in _spellings(secret.reveal())}, key=len, reverse=True
@@ -173,7 +173,7 @@ def sanitise(text: bytes | str, secrets: Iterable[Secret] = ()) -> str:
 
 
 def _spellings(secret: str) -> set[str]:
-    """How a server might echo a secret: plain, quoted, escaped, in hex, in base64 at each alignment."""
+    """The forms in which a server may echo a secret: plain, quoted, escaped, hex, base64 (each alignment)."""
     if not secret:
         return set()
     raw = secret.encode("utf-8", "replace")
@@ -186,7 +186,7 @@ def _spellings(secret: str) -> set[str]:
     }
     for shift in range(3):
         encoded = base64.b64encode(b"\0" * shift + raw).decode()
-        # The characters at both ends also depend on the neighbours: only the middle is the secret's alone.
+        # The characters at both ends depend on the neighbouring bytes too: search for the middle only.
         middle = encoded[(0, 2, 3)[shift] : len(encoded) - (0, 3, 2)[(shift + len(raw)) % 3]]
         if len(middle) >= 4:  # noqa: PLR2004  shorter ones would hit ordinary words
             found.add(middle)

@@ -1,8 +1,8 @@
-"""The byte stream below IMAP: lines and literals with bounds, back-pressure, TLS in mid-stream. A thin shell.
+"""The byte stream below IMAP: bounded lines and literals, back-pressure, STARTTLS. A thin shell.
 
-Read by `imap.ImapClient` alone, one read at a time. Deadlines are the caller's. Nothing here knows a
-command. asyncio's own stream reader is not used: its buffer cannot be emptied before STARTTLS, and
-what a plain-text attacker put there would be read as if it had come through TLS.
+Only `client.ImapClient` reads from it, one read at a time, and the caller sets deadlines. The stream knows no
+commands. asyncio's own stream reader is not used because its buffer cannot be emptied before STARTTLS: text
+that an attacker injected before TLS would be read as if it had come through TLS.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ _READ_AHEAD_BYTES = 64 * 1024
 
 
 class ImapStream(asyncio.Protocol):
-    """One connection. `host` is the name its certificate must prove, `public` whether it left our networks.
+    """One connection. `host` is the name the certificate must prove, `public`: the address is a public one.
 
-    `budget` is how many bytes may still be read; whoever sends a command sets it, reading uses it up.
+    `budget` is how many bytes may still be read. The sender of a command sets it, and reads decrease it.
     """
 
     def __init__(self, host: str, tls: ssl.SSLContext, *, public: bool) -> None:
@@ -33,7 +33,7 @@ class ImapStream(asyncio.Protocol):
         self._ended = False
         self._waiter: asyncio.Future[None] | None = None
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -41,7 +41,7 @@ class ImapStream(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`. Stops the peer when more has arrived than anybody asked for."""
+        """See `asyncio.Protocol`. Pauses reading when more is buffered than a read has asked for."""
         self._buffer += data
         too_much = len(self._buffer) > max(_READ_AHEAD_BYTES, self._wanted)
         if self._transport is not None and too_much and not self._paused:
@@ -50,11 +50,11 @@ class ImapStream(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  any end is an end
-        """See `asyncio.Protocol`. What had arrived before can still be read."""
+        """See `asyncio.Protocol`. Bytes that arrived before can still be read."""
         self._ended = True
         self._wake()
 
-    # What the client calls.
+    # Called by the client.
 
     @property
     def encrypted(self) -> bool:
@@ -62,16 +62,16 @@ class ImapStream(asyncio.Protocol):
         return self._transport is not None and self._transport.get_extra_info("sslcontext") is not None
 
     def write(self, data: bytes) -> None:
-        """Send `data`; commands are small, so that the transport's buffer cannot pile up."""
+        """Send `data`. Commands are small, so the transport's buffer needs no bound."""
         if self._transport is None or self._ended or self._transport.is_closing():
             raise ConnectionLost("the connection is closed")
         self._transport.write(data)
 
     async def read_line(self, bytes_max: int) -> bytes:
-        """The next line without its end.
+        """The next line without its line ending.
 
         Raises:
-            BrokenProtocol: more than `bytes_max` bytes, or the budget is used up.
+            BrokenProtocol: the line exceeds `bytes_max` or the budget.
             ConnectionLost: the stream ended first.
         """
         seen = 0
@@ -101,13 +101,13 @@ class ImapStream(asyncio.Protocol):
             await self._more(count - len(whole))
 
     async def start_tls(self) -> None:
-        """Continue under TLS; what had arrived in clear before is thrown away unread.
+        """Continue under TLS. Clear text that arrived before is discarded unread.
 
-        Inside our own networks, where clear text would do, the certificate is not looked at: servers
-        there bring one that nobody vouches for, and TLS keeps out who only listens.
+        In a private network, where clear text is allowed too, the certificate is not verified: servers
+        there have self-signed ones, and unverified TLS still protects against a passive listener.
 
         Raises:
-            TlsFailed: no handshake, or a public server's certificate does not prove `host`.
+            TlsFailed: the handshake failed, or a public server's certificate does not prove `host`.
         """
         if self._transport is None or self._ended:
             raise ConnectionLost("the connection is closed")
@@ -128,7 +128,7 @@ class ImapStream(asyncio.Protocol):
         self._transport = upgraded
 
     def abort(self) -> None:
-        """Cut the connection without waiting for anything."""
+        """Cut the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 

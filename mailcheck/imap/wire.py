@@ -1,7 +1,7 @@
-"""IMAP's texts: how arguments are written, what kind of response a line is, what a FETCH holds. Pure.
+"""IMAP's grammar: writing arguments, classifying response lines, reading a FETCH. Pure.
 
-The grammar inside a response is parsed by imapclient's parser; whatever it raises on a server's nonsense
-leaves here as `BrokenProtocol`.
+imapclient's parser parses the inside of a response. What it raises for a malformed one becomes
+`BrokenProtocol`.
 """
 
 import datetime as dt
@@ -25,11 +25,11 @@ _FETCH = re.compile(rb"(\d{1,10}) FETCH ", re.IGNORECASE)
 _QUOTABLE = re.compile(r"[ -~]*")
 
 type Part = bytes | tuple[bytes, bytes]
-"""A piece of a response: text, or a text that ends in `{n}` with the n bytes that followed."""
+"""A piece of a response: a text, or a text that ends in `{n}` with the n bytes after it."""
 
 
 class Status(msgspec.Struct, frozen=True):
-    """A line that says how things are: `tag` is `*` or the command's, `code` in upper case or empty."""
+    """A status line. `tag` is `*` or the command's tag, `code` is in upper case or empty."""
 
     tag: bytes
     status: str
@@ -39,7 +39,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Fetched(msgspec.Struct, frozen=True):
-    """What one FETCH response told about a mail; None = not told."""
+    """What one FETCH response says about a mail. None: the response does not say."""
 
     uid: int
     size: int | None = None
@@ -48,14 +48,14 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 def quoted(text: str) -> bytes | None:
-    """`text` as a quoted string, or None if it needs a literal (anything but printable ASCII)."""
+    """`text` as a quoted string, None if it needs a literal (anything but printable ASCII)."""
     if not _QUOTABLE.fullmatch(text):
         return None
     return b'"' + text.replace("\\", "\\\\").replace('"', '\\"').encode("ascii") + b'"'
 
 
 class Sealed(bytes):
-    """Bytes with a secret in them, not shown where a debugger or a traceback shows variables."""
+    """Bytes with a secret in them. Debuggers and tracebacks, which use `repr`, do not show them."""
 
     __slots__ = ()
 
@@ -64,11 +64,11 @@ class Sealed(bytes):
 
 
 def login_pieces(user: str, password: Secret) -> list[bytes]:
-    r"""The LOGIN command without its tag; the server must say `+` between two pieces.
+    r"""The LOGIN command without its tag. The server must answer `+` between two pieces.
 
     Raises:
-        BadCredentials: CR, LF or NUL would let a user write commands of their own, and what is
-            too long or no Unicode text cannot be sent.
+        BadCredentials: they hold CR, LF or NUL (which would allow injected commands), are too long,
+            or are not valid Unicode.
     """
     if not (_may_be_sent(user) and _may_be_sent(password.reveal())):
         raise BadCredentials("not allowed in user or password")
@@ -105,7 +105,7 @@ def uid_set(uids: Sequence[int]) -> bytes:
 
 
 def literal_size(line: bytes) -> int | None:
-    """How many bytes follow this line, None if it ends the response."""
+    """How many bytes of a literal follow this line, None if the line ends the response."""
     match = _LITERAL.search(line)
     return int(match[1]) if match else None
 
@@ -114,7 +114,7 @@ def status(line: bytes) -> Status | None:
     """`line` as a status, None if it is untagged data such as `* 3 FETCH …`.
 
     Raises:
-        BrokenProtocol: it is neither.
+        BrokenProtocol: the line is neither.
     """
     tag, _, rest = line.partition(b" ")
     word, _, text = rest.partition(b" ")
@@ -131,7 +131,7 @@ def status(line: bytes) -> Status | None:
 
 
 def number(text: bytes) -> int | None:
-    """A number of at most 32 bits, None if it is none."""
+    """`text` as a number of at most 32 bits, None if it is not one."""
     return int(text) if text.isdigit() and len(text) <= 10 and int(text) <= UID_MAX else None  # noqa: PLR2004  digits of 2**32
 
 
@@ -139,7 +139,7 @@ def search_uids(data: bytes) -> list[int]:
     """The UIDs of a SEARCH response (the text after the word SEARCH).
 
     Raises:
-        BrokenProtocol: it holds something else.
+        BrokenProtocol: it holds anything but UIDs.
     """
     try:
         uids = list(parse_message_list([data.strip()]))
@@ -151,10 +151,10 @@ def search_uids(data: bytes) -> list[int]:
 
 
 def fetched(parts: Sequence[Part]) -> Fetched | None:
-    """A response as what it tells about a mail, None if it is no FETCH or names no UID.
+    """What a response says about a mail, None if it is not a FETCH or names no UID.
 
     Raises:
-        BrokenProtocol: it is a FETCH and cannot be read.
+        BrokenProtocol: it is a FETCH that cannot be parsed.
     """
     first = parts[0]
     head = first[0] if isinstance(first, tuple) else first

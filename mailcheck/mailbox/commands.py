@@ -1,4 +1,4 @@
-"""What a mailbox is asked to do, and its replies. Pure data."""
+"""Commands of a mailbox and its replies. Pure data."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -12,13 +12,13 @@ type ReportedStatus = Literal["queued", "processing", "ok", "error", "need_reaut
 
 
 class Begin(msgspec.Struct, frozen=True, gc=False):
-    """A check starts to run, or goes on after a restart."""
+    """A check starts, or continues after a restart."""
 
     check_id: int
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False):
-    """A running check is so far."""
+    """The progress of a running check."""
 
     check_id: int
     percent: int
@@ -26,7 +26,7 @@ class Progress(msgspec.Struct, frozen=True, gc=False):
 
 
 class MailsFound(msgspec.Struct, frozen=True):
-    """A running check fetched these mails; with them everything up to `cursor` has been seen."""
+    """A running check fetched these mails. With them all mails up to `cursor` are known."""
 
     check_id: int
     batch: tuple[FetchedMail, ...]
@@ -34,9 +34,9 @@ class MailsFound(msgspec.Struct, frozen=True):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    """A running check is over. An empty message of an `ok` says how many mails were found.
+    """A running check is over. For `ok`, an empty message is replaced by the number of mails found.
 
-    `cursor`: up to where the folder has been read, beyond the last mail that was handed over.
+    `cursor`: how far the folder was read, which may be beyond the last mail that was reported.
     """
 
     check_id: int
@@ -46,14 +46,14 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReportStatus(msgspec.Struct, frozen=True, gc=False):
-    """An embedding application tells the status of what it does with the mailbox."""
+    """An embedding application reports the status of its own check of the mailbox."""
 
     status: ReportedStatus
     message: str
 
 
 class ReportProgress(msgspec.Struct, frozen=True, gc=False):
-    """An embedding application tells how far it is."""
+    """An embedding application reports the progress of its own check."""
 
     percent: int
     message: str
@@ -63,7 +63,7 @@ type MailboxCommand = Begin | Progress | MailsFound | Finish | ReportStatus | Re
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Reply to `Begin`: what to check and from where on."""
+    """Reply to `Begin`: what to check, and from which cursors."""
 
     email: str
     mail_type: str
@@ -74,15 +74,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """Reply: said, or already true."""
+    """Reply: the events were written, or it was already so."""
 
 
 class CheckOver(msgspec.Struct, frozen=True, gc=False):
-    """Reply: that check is not open (any more); nothing was said, whoever runs it stops."""
+    """Reply: that check is not open. No event was written, and the task that runs the check must stop."""
 
 
 class NoMailbox(msgspec.Struct, frozen=True, gc=False):
-    """Reply: the mailbox never was or is deleted."""
+    """Reply: the mailbox never existed or is deleted."""
 
 
 type MailboxReply = Plan | Done | CheckOver | NoMailbox

@@ -1,15 +1,15 @@
-"""A mailbox's decisions: what a check may say, when, and how it ends. Pure.
+"""A mailbox's decisions: which events a check may write, when, and how it ends. Pure.
 
     (none) ──check_requested──▶ queued ──Begin──▶ processing ──Finish──▶ (none)
        └──────────first report──(implicit)────────────▲ │▲
                                                        └─┘ Progress, MailsFound, reports
-    cancel and delete end a check from any state; they are the roster's
+    the roster's cancel and delete end a check from any state
 
-Each of these is one append that expects the mailbox's own stream where the state stands. So nothing
-is said about a check after its end, and it ends once: whoever comes second conflicts, catches up,
-and finds no check of that id.
+Each transition is one append that expects the mailbox's stream at the seq of the state. So no event about a
+check follows its end, and it ends once: a second writer conflicts, catches up, and finds no open check with
+that id.
 
-A `Begin` of a check that runs already (after a restart) says nothing and answers with the cursors.
+A `Begin` of a check that runs already (after a restart) writes no event and answers with the cursors.
 """
 
 from collections.abc import Sequence
@@ -37,12 +37,12 @@ from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
 from huahuo.mailcheck.mailbox.writing import MailboxWriting
 
 _RUNNING_MAX: Final = PROGRESS_MAX - 1
-"""What a running check may say of itself at most: 100 is its end."""
+"""The highest progress of a running check, because 100 is its end."""
 _CONNECTING: Final = "正在连接邮箱服务器"
 
 
 class MailboxDecider(MailboxFold):
-    """See the module."""
+    """See the module's docstring."""
 
     guarded: Final = True
 
@@ -90,7 +90,7 @@ def _plan(state: Mailbox) -> Plan:
 
 
 def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> Done:
-    """A report belongs to the open check, or opens an implicit one."""
+    """Apply a report to the open check. If there is none, open an implicit one."""
     check = writing.state.check or writing.open_implicit()
     if isinstance(command, ReportProgress):
         if not check.started:
@@ -109,7 +109,7 @@ def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> 
 
 
 def _found(writing: MailboxWriting, check_id: int, batch: Sequence[FetchedMail], cursor: UidCursor) -> None:
-    """New mails and the cursor behind them: seen together or not at all."""
+    """Write new mails and the cursor after them in one append."""
     known = writing.state.seen.get(cursor.folder)
     if known is not None and known.uidvalidity != cursor.uidvalidity:
         writing.fact(

@@ -1,7 +1,7 @@
-"""What a mailbox knows of itself: the state that `mailbox/<id>` folds to. Pure.
+"""The state of a mailbox, folded from `mailbox/<id>`. Pure.
 
-The open check, how far it is, and up to where each folder has been seen. The stream is written by
-the mailbox and by the roster of its user, each expecting the other's last word.
+It holds the open check, its progress, and the cursor of each folder. Both the mailbox and the roster of its
+user write the stream, and each append names the seq that it expects.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from huahuo.mailcheck.events import (
 from huahuo.mailcheck.fetched import UidCursor
 
 _FORMER_MAX: Final = 8
-"""UIDVALIDITYs remembered of a folder; they change when a mailbox is made anew, so a handful in its life."""
+"""UIDVALIDITYs remembered per folder. One changes when a folder is recreated, so a few times in its life."""
 
 _NOTHING: Mapping[str, UidCursor] = MappingProxyType({})
 
@@ -37,7 +37,7 @@ _NOTHING: Mapping[str, UidCursor] = MappingProxyType({})
 class Check(msgspec.Struct):
     """The open check. `found` counts its new mails; `implicit`: an embedding application runs it.
 
-    `cause` is the position of the event that asked for it: what the check says names it.
+    `cause` is the position of the event that requested it. The check's own events name it as their cause.
     """
 
     check_id: int
@@ -49,9 +49,9 @@ class Check(msgspec.Struct):
 
 
 class Mailbox(msgspec.Struct):
-    """One mailbox. Cursors by server and folder: each server numbers its mails in its own way.
+    """One mailbox. Cursors are kept by server and folder, because UIDs are only valid on their server.
 
-    `secrets` are the names of what is sealed for it.
+    `secrets` are the names of the secrets sealed for it.
     """
 
     email_id: int
@@ -66,8 +66,8 @@ class Mailbox(msgspec.Struct):
     check: Check | None = None
     cursors: dict[str, dict[str, UidCursor]] = msgspec.field(default_factory=dict)
     former: dict[str, dict[str, list[UidCursor]]] = msgspec.field(default_factory=dict)
-    """By server and folder: where the folder was left under earlier UIDVALIDITYs, the latest last. A server
-    that was restored from a backup may return to one, and its mails must not be told again (I22)."""
+    """By server and folder: the last cursor under each earlier UIDVALIDITY, the latest last. A server that
+    was restored from a backup may return to an earlier one. Its mails must not be reported again (I22)."""
 
     @property
     def exists(self) -> bool:
@@ -76,11 +76,11 @@ class Mailbox(msgspec.Struct):
 
     @property
     def seen(self) -> Mapping[str, UidCursor]:
-        """Up to where each folder of the mailbox's present server has been seen."""
+        """The cursor of each folder on the mailbox's current server."""
         return self.cursors.get(self.server.lower(), _NOTHING)
 
     def seen_under(self, folder: str, uidvalidity: int) -> int:
-        """The highest UID seen in a folder of the present server under this UIDVALIDITY, 0 if none was."""
+        """The highest known UID in a folder of the current server under this UIDVALIDITY, 0 if none."""
         now = self.seen.get(folder)
         former = self.former.get(self.server.lower(), {}).get(folder, ())
         places = (now, *former) if now is not None else former
@@ -88,13 +88,13 @@ class Mailbox(msgspec.Struct):
 
 
 class MailboxFold:
-    """How a mailbox follows from its own stream."""
+    """Folds a mailbox from its own stream."""
 
     name: Final = "mailbox"
     fingerprint: Final = "mailbox-3"
 
     def initial(self, stream: str) -> Mailbox:
-        """See `Fold`. Raises ValueError for a stream that is no mailbox's."""
+        """See `Fold`. Raises ValueError if the stream's name holds no number."""
         return Mailbox(id_of(stream))
 
     def evolve(self, state: Mailbox, event: StoredEvent) -> Mailbox:
@@ -149,12 +149,12 @@ class MailboxFold:
 
 @lru_cache(maxsize=64)
 def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
-    """One tuple for all mailboxes that have the same secrets."""
+    """One tuple, shared by all mailboxes with the same secret names."""
     return names
 
 
 def _remember(state: Mailbox, before: UidCursor | None, after: UidCursor) -> None:
-    """Keep where a folder stood when its UIDVALIDITY changed."""
+    """If the UIDVALIDITY of a folder changed, keep its last cursor."""
     if before is None or before.uidvalidity == after.uidvalidity:
         return
     folders = state.former.setdefault(state.server.lower(), {})
@@ -166,6 +166,6 @@ def _remember(state: Mailbox, before: UidCursor | None, after: UidCursor) -> Non
 
 
 def _reached(state: Mailbox, body: MailboxAdded | MailboxUpdated) -> None:
-    # Interned: there are few servers and 100,000 mailboxes.
+    # Interned, because up to 100,000 mailboxes share a few servers.
     state.mail_type, state.server = intern(body.mail_type), intern(body.server)
     state.port, state.use_ssl = body.port, body.use_ssl

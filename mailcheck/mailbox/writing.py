@@ -1,4 +1,4 @@
-"""What one decision of a mailbox writes: events, records and contents of each thing said. Pure."""
+"""What one decision of a mailbox writes: events, records, mail contents and effects. Pure."""
 
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.eventstore.blobs import blob_id
@@ -39,7 +39,7 @@ from huahuo.mailcheck.tables.records import (
 
 
 class MailboxWriting:
-    """What one decision gathers. It reads the state and never changes it."""
+    """Gathers what one decision writes. It never changes the state."""
 
     def __init__(self, state: Mailbox, context: Context) -> None:
         self.state = state
@@ -51,7 +51,7 @@ class MailboxWriting:
         self._floor = 0 if state.check is None else state.check.progress
 
     def decision(self, reply: MailboxReply) -> Decision[MailboxReply, Effect]:
-        """All of it in one append."""
+        """Everything gathered, as one append."""
         return Decision(
             reply=reply,
             at_stream=user_stream(self.state.user_id),
@@ -62,15 +62,15 @@ class MailboxWriting:
         )
 
     def fact(self, body: Body) -> None:
-        """An internal fact."""
+        """Add an internal fact."""
         self._events.append(internal(self.state.email_id, body))
 
     def say(self, body: Body) -> None:
-        """A public event."""
+        """Add a public event."""
         self._events.append(public(self.state.user_id, self.state.email_id, body))
 
     def open_implicit(self) -> Check:
-        """A check that only an embedding application knows of."""
+        """Open a check that an embedding application runs."""
         check = Check(self.context.take("check", 1), implicit=True)
         state = self.state
         self._started(check)
@@ -78,14 +78,14 @@ class MailboxWriting:
         return check
 
     def begin(self, check: Check, message: str, status: str = "processing") -> None:
-        """A check is said to run."""
+        """Add the start of a check."""
         self.fact(
             CheckStarted(timestamp=self.context.timestamp, check_id=check.check_id, implicit=check.implicit)
         )
         self.status(check, status, message)
 
     def status(self, check: Check, status: str, message: str) -> None:
-        """A public status of a check."""
+        """Add the public status of a check."""
         self.say(
             EmailStatusUpdate(
                 timestamp=self.context.timestamp,
@@ -97,7 +97,7 @@ class MailboxWriting:
         )
 
     def progress(self, check: Check, percent: int, message: str) -> None:
-        """Progress, never below what was said before; the internal floor rises with it."""
+        """Add progress, never below the last one. The internal floor rises with it."""
         percent = max(percent, self._floor)
         self._say_progress(check, percent, message)
         if percent > self._floor:
@@ -106,18 +106,18 @@ class MailboxWriting:
             )
 
     def end(self, check: Check, status: str, message: str) -> None:
-        """Progress 100, the one terminal status, and the internal end."""
+        """Add progress 100, the terminal status and the internal end."""
         self._say_progress(check, PROGRESS_MAX, message)
         self.status(check, status, message)
         self.fact(CheckEnded(timestamp=self.context.timestamp, check_id=check.check_id, status=status))
         self._rows.append(RowDrop(CHECKS, "", email_key(self.state.email_id)))
 
     def stop(self, check: Check) -> None:
-        """Whoever runs the check learns of its end."""
+        """Add the effect that stops the task of the check."""
         self._effects.append(StopCheck(check.check_id))
 
     def mails(self, fresh: list[FetchedMail], cursor: UidCursor, check_id: int) -> None:
-        """New mails, their records and contents, and the cursor."""
+        """Add new mails with their records and contents, and the cursor after them."""
         state, now = self.state, self.context.timestamp
         first = self.context.take("mail", len(fresh)) if fresh else 0
         found = []

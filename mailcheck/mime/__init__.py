@@ -1,4 +1,4 @@
-"""Mails as people see them, whatever bytes came. Pure; nothing here raises.
+"""From the bytes of a mail to what a reader sees. Pure. Accepts any bytes and never raises.
 
-Exports: `mail`, the tree of its parts, character sets, header words.
+Exports: `mail`, the tree of its parts (`parts`), character sets, header words.
 """

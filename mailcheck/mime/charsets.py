@@ -1,7 +1,7 @@
-"""From bytes to text, whatever a mail claims about its character set. Pure; never raises.
+"""From bytes to text, even if a mail declares the wrong character set. Pure; never raises.
 
-Only the codecs named here are ever asked for: Python's own table also holds compressors and quadratic
-codecs, and remembers every unknown name for the life of the process.
+Only the codecs named here are looked up. Python's own table also holds compressors and codecs that take
+quadratic time, and its cache keeps every unknown name for the life of the process.
 """
 
 import re
@@ -13,7 +13,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "utf-16-le": ("utf16le",),
     "utf-16-be": ("utf16be",),
     "utf-7": ("utf7", "unicode11utf7"),
-    # The supersets that senders mean, as browsers have it.
+    # The supersets that senders mean. Browsers map these labels in the same way.
     "gb18030": (
         *("gb2312", "gbk", "gb18030", "gb", "cp936", "ms936", "windows936", "xgbk", "euccn"),
         *("eucgb2312cn", "chinese", "csgb2312", "gb231280", "isoir58"),
@@ -51,19 +51,19 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def codec_of(label: str) -> str | None:
-    """The codec for a character set's name as mails write it; None if it says nothing useful."""
+    """The codec for a character set's name as mails write it, None for an unknown name."""
     return _CODECS.get("".join(char for char in label[:64].lower() if char.isascii() and char.isalnum()))
 
 
 def decode(raw: bytes, label: str, *, fallback: str = "") -> str:
-    """`raw` as text in the character set `label`, guessed if that says nothing or is plainly wrong.
+    """`raw` as text in the character set `label`. If the label is unknown or clearly wrong, it is guessed.
 
-    `fallback` is a second opinion, such as the character set of the mail around it. The result has no
+    `fallback` is a hint for guessing, such as the character set of the enclosing mail. The result has no
     lone surrogates and no NULs.
     """
     codec = codec_of(label)
-    # 8-bit bytes under an ASCII or Latin-1 label often are a sender who does not know what it sends;
-    # UTF-8 is recognised with certainty.
+    # Many senders label other 8-bit text as ASCII or Latin-1. UTF-8 can be recognised reliably, so it is
+    # tried first.
     if codec in {None, "ascii"}:
         return guess(raw, fallback)
     if codec == "cp1252":
@@ -80,7 +80,7 @@ def decode(raw: bytes, label: str, *, fallback: str = "") -> str:
 
 
 def guess(raw: bytes, hint: str = "") -> str:
-    """`raw` as text: UTF-8 if it is, else as `hint` says, else GB18030 if it is, else Latin-1."""
+    """`raw` as text in the first of UTF-8, `hint` and GB18030 that decodes it, else Latin-1."""
     for codec in ("utf-8", codec_of(hint), "gb18030"):
         try:
             if codec is not None:
@@ -91,5 +91,5 @@ def guess(raw: bytes, hint: str = "") -> str:
 
 
 def clean(text: str) -> str:
-    """`text` without what JSON or a database chokes on."""
+    """`text` without NULs and lone surrogates, which JSON or a database cannot hold."""
     return _SURROGATES.sub("\ufffd", text).replace("\0", "")

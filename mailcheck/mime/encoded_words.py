@@ -1,4 +1,4 @@
-"""Header values as people read them: RFC 2047 words, raw 8-bit text, one visible line. Pure; never raises."""
+"""Header values as readable text: RFC 2047 words, raw 8-bit text, one visible line. Pure; never raises."""
 
 import base64
 import binascii
@@ -8,17 +8,17 @@ import string
 
 from huahuo.mailcheck.mime.charsets import clean, decode, guess
 
-# The text of a word may not hold `?` or blanks; senders that put blanks into Q words are many.
+# RFC 2047 forbids blanks in a word, but many senders put them into Q words, so they are accepted.
 _WORD = re.compile(rb"=\?([^?\s*]{1,64})(?:\*[^?\s]{0,32})?\?([bBqQ])\?([^?\r\n]{0,4096})\?=")
 # Controls, and characters that reorder or hide the text around them (bidirectional embeddings, overrides
-# and isolates, byte-order marks). Joiners and direction marks belong to scripts and emoji: they stay.
+# and isolates, byte-order marks). Joiners and direction marks stay, because scripts and emoji need them.
 _HIDDEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]")
 _NOT_BASE64 = bytes(set(range(256)) - set((string.ascii_letters + string.digits + "+/").encode()))
 _BLANKS = re.compile("[ \t\r\n\x0b\x0c\x85\u2028\u2029]+")
 
 
 def readable(raw: bytes, *, charset: str = "", chars_max: int = 1000) -> str:
-    """A header's value, decoded, on one line. `charset` is the mail's own, a hint for 8-bit text."""
+    """A header's value, decoded, on one line. `charset`, a hint for 8-bit text, is that of the mail."""
     return one_line(decode_words(raw, charset=charset), chars_max=chars_max)
 
 
@@ -31,8 +31,8 @@ def one_line(text: str, *, chars_max: int) -> str:
 def decode_words(raw: bytes, *, charset: str = "") -> str:
     """`raw` with its encoded words decoded.
 
-    Neighbouring words of one character set and encoding are joined as bytes first, since senders cut
-    them in the middle of a character.
+    Neighbouring words of one character set and encoding are joined as bytes before decoding, because
+    some senders split a word inside a character.
     """
     pieces: list[str] = []
     run = bytearray()
@@ -62,7 +62,7 @@ def _word_bytes(encoding: bytes, text: bytes) -> bytes:
 
 
 def base64_bytes(text: bytes) -> bytes:
-    """As much of broken base64 as can be had: foreign characters skipped, padding restored."""
+    """Decode as much of broken base64 as possible: skip foreign characters, restore the padding."""
     kept = text.translate(None, _NOT_BASE64)
     if len(kept) % 4 == 1:
         kept = kept[:-1]

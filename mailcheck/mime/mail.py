@@ -1,6 +1,6 @@
-"""A mail as people see it: subject, sender, date, text, attachments. Pure; any bytes give a mail.
+"""A mail as a reader sees it: subject, sender, date, text, attachments. Pure; any bytes give a mail.
 
-`parse_mail` costs processor time: the checker runs it through the executor, one mail a job.
+`parse_mail` costs processor time, so a check runs it on the executor, one mail a job.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ from huahuo.mailcheck.mime.encoded_words import decode_words, one_line, readable
 from huahuo.mailcheck.mime.parts import Part, parse
 
 TEXT_CHARS_MAX = 512 * 1024
-"""Of the plain text and of the HTML each."""
+"""Bound of the plain text, and the same again for the HTML."""
 _TEXT_BYTES_MAX = 4 * TEXT_CHARS_MAX
 _ATTACHMENTS_MAX = 200
 _SENDER_CHARS_MAX = 4000
@@ -24,7 +24,7 @@ _NEEDS_QUOTES = re.compile(r'[<>@,;:"()\[\]\\]')
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """One attached file; `size` in bytes, decoded."""
+    """One attached file. `size` is the decoded size in bytes."""
 
     name: str
     type: str
@@ -32,7 +32,7 @@ class Attachment(msgspec.Struct, frozen=True):
 
 
 class ParsedMail(msgspec.Struct, frozen=True, kw_only=True):
-    """What a mail says. `subject` and `sender` are one line; `date_ms` is None without a usable date."""
+    """A parsed mail. `subject` and `sender` are one line each. `date_ms` is None without a usable date."""
 
     subject: str = ""
     sender: str = ""
@@ -55,7 +55,7 @@ def parse_mail(raw: bytes) -> ParsedMail:
 
 
 def content_document(mail: ParsedMail, *, truncated: bool) -> bytes:
-    """What is kept beside the log for one mail, as JSON."""
+    """The content of a mail as JSON, which is stored as a blob outside the log."""
     return json_bytes(
         {
             "text": mail.text,
@@ -99,7 +99,7 @@ def _joined(texts: list[str]) -> str:
 
 
 def _leaves(root: Part) -> list[Part]:
-    """The parts without parts, in reading order; a multipart that could not be split is text."""
+    """The parts that have no children, in reading order. A multipart that cannot be split counts as text."""
     found: list[Part] = []
     todo = [root]
     while todo:
@@ -114,7 +114,7 @@ def _leaves(root: Part) -> list[Part]:
 
 
 def _is_attachment(part: Part) -> bool:
-    """What a user would call one: marked so, a named file, a forwarded mail; no picture inside the text."""
+    """Whether a user would call it one: marked as such, a named file, a forwarded mail; no inline picture."""
     if part.disposition == "attachment":
         return True
     if part.type == "message/rfc822":
@@ -125,7 +125,7 @@ def _is_attachment(part: Part) -> bool:
 
 
 def _sender(raw: bytes, charset: str) -> str:
-    """`Name <address>`. The address is taken before words are decoded, so that a name cannot forge one."""
+    """`Name <address>`. The address is parsed before words are decoded, so that a name cannot forge one."""
     try:
         found = email.utils.getaddresses([guess(raw, charset)[:_SENDER_CHARS_MAX]])
     except RecursionError:  # nested comments

@@ -1,8 +1,8 @@
 """A mail's bytes as a tree of parts, in linear time and bounded depth. Pure; never raises.
 
-The standard library's parser is exact but recursive and, on hostile nesting, quadratic: a mail could
-hold a thread for hours. This one knows only what a mailbox view needs, and takes broken mails as they
-come: what cannot be split is shown as text, nothing is thrown away.
+The standard library's parser is exact but recursive and, on hostile nesting, quadratic: one mail could
+occupy a thread for hours. This parser knows only what a mailbox view needs, and accepts broken mails: a
+part that cannot be split is shown as text, so no content is lost.
 """
 
 import quopri
@@ -17,9 +17,9 @@ from huahuo.mailcheck.mime.encoded_words import base64_bytes, decode_words, one_
 DEPTH_MAX = 20
 PARTS_MAX = 500
 HEADER_BYTES_MAX = 256 * 1024
-"""Of the header of one part; what follows is not read."""
+"""Bound of the header of one part. The rest of a longer one is not read."""
 HEADERS_BYTES_MAX = 1024 * 1024
-"""Of all headers of a mail; the root is read first, then level by level."""
+"""Bound of all headers of a mail. The root is read first, then the parts level by level."""
 _VALUE_BYTES_MAX = 16 * 1024
 _DELIMITERS_MAX = 10_000
 _GUESS_BYTES = 64 * 1024
@@ -42,9 +42,9 @@ _BASE64_BLANKS = b" \t\r\n="
 
 @dataclass(slots=True)
 class Part:
-    """One part. `headers`: the first raw value, unfolded, of each header that is used, by lower-case name.
+    """One part. `headers` holds the first raw value, unfolded, of each used header by lower-case name.
 
-    `body` is still encoded.
+    `body` is still transfer-encoded.
     """
 
     headers: dict[str, bytes]
@@ -58,7 +58,7 @@ class Part:
 
     @property
     def type(self) -> str:
-        """The media type in lower case; what is missing or malformed is plain text."""
+        """The media type in lower case. A missing or malformed one means plain text."""
         text = self.header("content-type").partition(b";")[0].strip().lower().decode("ascii", "replace")
         if _TYPE.fullmatch(text):
             return text
@@ -77,7 +77,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        """The file name, wherever it is written, empty if there is none."""
+        """The file name, from Content-Disposition or Content-Type, empty if there is none."""
         found = self.parameter("content-disposition", "filename") or self.parameter("content-type", "name")
         return one_line(found, chars_max=255)
 
@@ -96,7 +96,7 @@ class Part:
 
     @property
     def size(self) -> int:
-        """How many bytes the content has, decoded; an estimate where decoding would be dear."""
+        """The decoded size in bytes, estimated where decoding would be expensive."""
         if self.header("content-transfer-encoding").strip().lower().startswith(b"base64"):
             return len(self.body.translate(None, _BASE64_BLANKS)) * 3 // 4
         return len(self.body)
@@ -119,7 +119,7 @@ def parse(raw: bytes) -> Part:
             child, left_bytes = _part(piece, part.type, left_bytes)
             part.children.append(child)
         if part.children:
-            part.body = b""  # or each level would keep a copy of everything below it
+            part.body = b""  # else each level would keep a copy of all levels below it
         count += len(part.children)
         todo += [(child, depth + 1) for child in part.children]
     return root
@@ -132,7 +132,7 @@ def _part(raw: bytes, parent_type: str, header_bytes_max: int) -> tuple[Part, in
 
 
 def _split(raw: bytes, header_bytes_max: int) -> tuple[dict[str, bytes], bytes, int]:
-    """Headers, body, bytes of headers read. Without anything that looks like a header, all of it is body."""
+    """Headers, body, bytes of headers read. If nothing looks like a header, everything is body."""
     if raw.startswith((b"\n", b"\r\n")):
         return {}, raw.partition(b"\n")[2], 0
     blank = _BLANK_LINE.search(raw)
@@ -203,7 +203,7 @@ def _unquoted(value: bytes) -> bytes:
 
 
 def _parameters(value: bytes) -> dict[str, str]:
-    """All parameters of a header value; continued ones joined in order."""
+    """All parameters of a header value, with continued ones joined in order."""
     plain: dict[str, str] = {}
     continued: dict[str, dict[int, tuple[bool, bytes]]] = {}
     for match in _PARAMETER.finditer(value[:_VALUE_BYTES_MAX]):

@@ -1,5 +1,5 @@
-"""The roster of a user: which mailboxes there are, and every command that spans several. Pure.
+"""The roster of a user: the list of mailboxes, and every command on several of them. Pure.
 
-Exports: its commands, state and decider, what a decision writes (`writing`), the rules for accounts, the
+Exports: its commands, state and decider, what one decision writes (`writing`), the rules for accounts, the
 parser of import texts (`importer`).
 """

@@ -1,4 +1,4 @@
-"""What the roster of a user is asked to do. Pure data."""
+"""Commands of a user's roster. Pure data."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,7 +12,7 @@ _NO_SECRETS: Mapping[str, Secret] = MappingProxyType({})
 
 
 class AddEmail(msgspec.Struct, frozen=True, kw_only=True):
-    """Add one mailbox. `secrets` by name (`password`, `client_id`, `refresh_token`), none empty."""
+    """Add one mailbox. `secrets` are by name (`password`, `client_id`, `refresh_token`), none empty."""
 
     email: str
     mail_type: str
@@ -23,7 +23,7 @@ class AddEmail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateEmail(msgspec.Struct, frozen=True, kw_only=True):
-    """Change what is given; None, an empty server and an absent secret leave things as they are."""
+    """Change the given fields. None, an empty server and an absent secret mean no change."""
 
     email_id: int
     mail_type: str | None = None
@@ -34,7 +34,7 @@ class UpdateEmail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeleteEmails(msgspec.Struct, frozen=True):
-    """Delete mailboxes with all that is kept of them; a running check is cancelled first."""
+    """Delete mailboxes with everything stored about them. A running check is cancelled first."""
 
     email_ids: tuple[int, ...]
 
@@ -52,7 +52,7 @@ class CancelCheck(msgspec.Struct, frozen=True):
 
 
 class ImportEmails(msgspec.Struct, frozen=True):
-    """Add the mailboxes of an import text, parsed before."""
+    """Add the mailboxes of an import text that is already parsed."""
 
     mail_type: str
     data: ImportData

@@ -1,8 +1,8 @@
-"""The roster of a user: decides every command that spans mailboxes. Pure.
+"""The roster of a user decides every command that spans mailboxes. Pure.
 
-It folds `user/<id>`, which the mailboxes write too; so each append names the heads of the mailbox
-streams it speaks of. Whatever a mailbox committed before is in the state already, whatever comes
-after makes the append conflict, and the roster decides again.
+It folds `user/<id>`, to which the mailboxes write too. So each append names the expected heads of the mailbox
+streams that it concerns. If a mailbox commits between the decision and the append, the append conflicts and
+the roster decides again on the new state.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ MAILBOXES_MAX: Final = 100_000
 
 
 class RosterDecider(RosterFold):
-    """A roster's decisions. `mailboxes_max` bounds what one user may have."""
+    """A roster's decisions. `mailboxes_max` bounds the mailboxes of one user."""
 
     guarded: Final = False
 
@@ -144,7 +144,7 @@ def _update(writing: RosterWriting, command: UpdateEmail) -> Reply:
         command.secrets
     )
     if refusal is None and mail_type != row.mail_type:
-        # Another kind signs in otherwise, and what was sealed before cannot be seen from here.
+        # Another type needs other secrets, and the sealed ones cannot be read here, so all must be given.
         refusal = refuse_missing(mail_type, command.secrets)
     if refusal is not None:
         return refusal
@@ -153,7 +153,7 @@ def _update(writing: RosterWriting, command: UpdateEmail) -> Reply:
 
 
 def _moved(row: Row, mail_type: str, command: UpdateEmail) -> Endpoint:
-    """Where the mailbox is reached after an update; another kind without a server has its default."""
+    """The endpoint after an update. A new type without a server gets the default of that type."""
     if mail_type != row.mail_type and not command.server.strip():
         return endpoint(mail_type, row.email, port=command.port, use_ssl=command.use_ssl)
     return Endpoint(

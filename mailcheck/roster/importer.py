@@ -1,6 +1,6 @@
 """Account lines of an import text: `email----password----client_id----refresh_token`. Pure.
 
-What a line held appears in no reason: a failure is known by its number alone.
+No reason repeats text of a line, which may hold a password. A failure is identified by its line number.
 """
 
 import re
@@ -14,9 +14,9 @@ from huahuo.mailcheck.replies import LineFailure
 
 LINES_MAX: Final = 20_000
 LINES_A_STRETCH: Final = 32
-"""Lines read between two pauses: some 0.2 ms."""
+"""Lines read between two pauses: about 0.2 ms of work."""
 SEPARATOR: Final = "----"
-"""Taken from the left: a field may begin with a hyphen but not end with one."""
+"""Matched from the left, so a field may begin with a hyphen but not end with one."""
 FIELDS_OAUTH: Final = 4
 FIELDS_MIN: Final = 2
 
@@ -26,7 +26,7 @@ _ADDRESS = re.compile(r"[^\s@\x00-\x1f\x7f<>(),;:\"\\]{1,64}@[^\W_](?:[\w.-]{0,2
 
 
 class Account(msgspec.Struct, frozen=True):
-    """One account of an import, by the line it stood on. Empty fields are left out of `secrets`."""
+    """One account of an import, with its line number. Empty fields are left out of `secrets`."""
 
     line: int
     email: str
@@ -34,7 +34,7 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class ImportData(msgspec.Struct, frozen=True):
-    """A parsed import text: `total` lines that were not blank = accounts + failures."""
+    """A parsed import text. `total` counts the lines that are not blank: accounts + failures."""
 
     total: int
     accounts: tuple[Account, ...]
@@ -53,9 +53,9 @@ def is_address(text: str) -> bool:
 def parse(
     text: str, mail_type: str, lines_max: int = LINES_MAX, *, pause: Callable[[], None] = lambda: None
 ) -> ImportData:
-    """Read an import text; blank lines and a byte-order mark are ignored, swapped fields set right.
+    """Read an import text. Ignores blank lines and a byte-order mark, and reorders swapped fields.
 
-    An address that stands in the text twice is taken once. `pause` is called every `LINES_A_STRETCH` lines.
+    A repeated address is accepted once. `pause` is called every `LINES_A_STRETCH` lines.
 
     Raises:
         TooManyLines: more than `lines_max` lines are not blank.
@@ -107,10 +107,10 @@ def _line(number: int, line: str, *, oauth: bool) -> Account | LineFailure:
 
 
 def _sort_oauth(fields: list[str]) -> list[str]:
-    """The four fields in their order, known by their shapes where these leave no doubt.
+    """The four fields in their proper order, recognised by their forms if these are unambiguous.
 
-    One address, one UUID (the client id), and of the other two the longer one is the refresh token.
-    Where address and client id stand in their places, only what is too long for a password is moved.
+    There must be one address and one UUID (the client id). Of the other two the longer is the refresh token.
+    If address and client id are in place, the others are swapped only if the password would be too long.
     """
     addresses = [index for index, field in enumerate(fields) if is_address(field)]
     client_ids = [index for index, field in enumerate(fields) if _UUID.fullmatch(field)]

@@ -1,4 +1,4 @@
-"""What makes an account acceptable: address, kind, server, secrets. Pure; a fault is a `Refusal`."""
+"""Rules for an account: address, type, server, secrets. Pure; a violation is a `Refusal`."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -16,14 +16,14 @@ _OAUTH: Final = frozenset({"client_id", "refresh_token"})
 
 
 def refuse_address(email: str) -> Refusal | None:
-    """Why this cannot be a mailbox's address."""
+    """The refusal of an address, None if it is acceptable."""
     if not email:
         return Refusal("invalid_field", "邮箱地址和密码不能为空", "email")
     return None if is_address(email) else Refusal("invalid_field", "邮箱地址格式错误", "email")
 
 
 def refuse_settings(mail_type: str | None, server: str, port: int | None) -> Refusal | None:
-    """Why a mailbox cannot be reached like that; what is not given cannot be wrong."""
+    """The refusal of a type, server or port, None if all that are given are acceptable."""
     if mail_type is not None and mail_type not in MAIL_TYPES:
         return Refusal("invalid_field", "不支持的邮箱类型", "mail_type")
     if port is not None and not 1 <= port <= _PORT_MAX:
@@ -37,7 +37,7 @@ def refuse_settings(mail_type: str | None, server: str, port: int | None) -> Ref
 
 
 def refuse_secrets(secrets: Mapping[str, Secret]) -> Refusal | None:
-    """Why these secrets could never be used."""
+    """The refusal of secrets that no login can use, None if all are acceptable."""
     for name, secret in secrets.items():
         value = secret.reveal()
         if len(value) > SECRET_CHARS_MAX or any(char in value for char in "\r\n\0"):
@@ -46,7 +46,7 @@ def refuse_secrets(secrets: Mapping[str, Secret]) -> Refusal | None:
 
 
 def refuse_missing(mail_type: str, secrets: Mapping[str, Secret]) -> Refusal | None:
-    """Why these secrets are not enough to sign in with this kind of account."""
+    """The refusal of secrets that do not suffice to sign in with this type, None if they do."""
     if mail_type == "outlook":
         if secrets.keys() >= _OAUTH:
             return None

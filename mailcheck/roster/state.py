@@ -1,7 +1,7 @@
-"""What a user sees of his mailboxes: the state that `user/<id>` folds to. Pure.
+"""The mailboxes of a user as the user sees them: the state that `user/<id>` folds to. Pure.
 
-The roster decides on it, a snapshot shows it, and the browser client folds the same events to the
-same rows. Changes here change `RosterFold.fingerprint`.
+The roster decides on it and a snapshot shows it. The browser client folds the same events to the same rows.
+A change of this state or its fold must change `RosterFold.fingerprint`.
 """
 
 from sys import intern
@@ -26,11 +26,11 @@ from huahuo.mailcheck.row import Row
 
 _CHANGEABLE = ("mail_type", "server", "port", "use_ssl")
 ROW_BYTES: Final = 900
-"""What a row takes in memory, with its address and its places in two tables."""
+"""Memory of one row, with its address and its entries in two tables."""
 
 
 class Watcher(Protocol):
-    """Something that follows the rows, such as an order in which they are listed."""
+    """An observer of the rows, such as an order in which they are listed."""
 
     def changed(self, old: Row | None, new: Row | None) -> None:
         """A row came, went or was replaced."""
@@ -38,7 +38,7 @@ class Watcher(Protocol):
 
 
 class Views:
-    """What is kept of a roster's rows for those who list them: no part of the state, equal to any other."""
+    """Caches for listing a roster's rows. They are not part of the state, so any two compare equal."""
 
     __slots__ = ("cut", "kept", "watchers")
 
@@ -70,20 +70,20 @@ class Roster(msgspec.Struct):
     views: Views = msgspec.field(default_factory=Views)
 
     def cut(self) -> tuple[Row, ...]:
-        """The rows of now, by ascending id: one tuple for all who ask before the next change."""
+        """The current rows by ascending id. Until the next change, all callers share one tuple."""
         if self.views.cut is None:
             self.views.kept = True
             self.views.cut = tuple(self.rows[number] for number in sorted(self.rows))
         return self.views.cut
 
     def put(self, old: Row | None, new: Row) -> None:
-        """`new` takes the place of `old`."""
+        """Replace `old` with `new`."""
         self.rows[new.id] = new
         if self.views.kept:
             self.views.changed(old, new)
 
     def remove(self, row: Row) -> None:
-        """The mailbox is gone."""
+        """Remove a deleted mailbox."""
         del self.rows[row.id]
         self.addresses.pop(row.email.lower(), None)
         self.checks.pop(row.id, None)
@@ -92,24 +92,24 @@ class Roster(msgspec.Struct):
 
 
 class _Dump(msgspec.Struct, array_like=True):
-    """A keyframe: what the rest of a roster follows from."""
+    """A keyframe. The rest of a roster can be computed from it."""
 
     rows: list[Row]
     checks: dict[int, int]
 
 
 class RosterFold:
-    """How a roster follows from its user's public stream."""
+    """Folds a roster from the public stream of its user."""
 
     name: Final = "roster"
     fingerprint: Final = "roster-1"
 
     def initial(self, stream: str) -> Roster:
-        """See `Fold`. Raises ValueError for a stream that is no user's."""
+        """See `Fold`. Raises ValueError if the stream's name holds no number."""
         return Roster(user_id=id_of(stream), rows={}, addresses={}, checks={})
 
     def evolve(self, state: Roster, event: StoredEvent) -> Roster:
-        """See `Fold`. What other parts of the system say on the stream changes nothing here."""
+        """See `Fold`. Events that other parts of the system write to the stream are ignored."""
         body = read(event)
         if isinstance(body, EmailAdded):
             state.put(state.rows.get(body.email_id), _new_row(state.user_id, body))
@@ -149,7 +149,7 @@ class RosterFold:
         return state
 
 
-# Interned: a user has few servers and 100,000 mailboxes.
+# Interned, because up to 100,000 mailboxes of a user share a few servers.
 def _new_row(user_id: int, body: EmailAdded) -> Row:
     return Row(
         id=body.email_id,

@@ -1,4 +1,4 @@
-"""What one decision of a roster writes: the events, rows, secrets and effects of each wish. Pure."""
+"""What one decision of a roster writes: events, rows, secrets and effects. Pure."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -35,7 +35,7 @@ _CANCELLED: Final = "检查已取消"
 
 
 class RosterWriting:
-    """What one decision gathers. It reads the state and never changes it."""
+    """Gathers what one decision writes. It never changes the state."""
 
     def __init__(self, state: Roster, context: Context) -> None:
         self.state = state
@@ -48,7 +48,7 @@ class RosterWriting:
         self._shred: list[str] = []
 
     def decision(self, reply: Reply) -> Decision[Reply, Effect]:
-        """All of it, with the reply in the form that a repeat of the command gets."""
+        """Everything gathered, as one append, with the reply that a repeat of the command gets."""
         return Decision(
             reply=reply,
             record=encode(reply),
@@ -69,7 +69,7 @@ class RosterWriting:
         where: Endpoint,
         secrets: Iterable[tuple[str, Secret]],
     ) -> None:
-        """A new mailbox with its sealed secrets."""
+        """Add a new mailbox with its sealed secrets."""
         user_id, now = self.state.user_id, self.context.timestamp
         owner = mailbox_stream(email_id)
         sealed = [SecretPut(owner, name, secret) for name, secret in secrets]
@@ -91,7 +91,7 @@ class RosterWriting:
     def update(
         self, row: Row, mail_type: str, where: Endpoint, secrets: Iterable[tuple[str, Secret]]
     ) -> None:
-        """Changed settings. A check of the place that the mailbox was at before is cancelled first."""
+        """Change settings. If the endpoint changes, an open check of the old one is cancelled first."""
         now = self.context.timestamp
         before: tuple[Any, ...] = (row.mail_type, row.server, row.port, row.use_ssl)
         after: tuple[Any, ...] = (mail_type, where.host, where.port, where.use_ssl)
@@ -113,7 +113,7 @@ class RosterWriting:
         self._secrets += sealed
 
     def request(self, email_id: int, check_id: int) -> None:
-        """A check is queued."""
+        """Queue a check."""
         now, row = self.context.timestamp, self.state.rows[email_id]
         self._expect(email_id)
         self._status(email_id, check_id, "queued", "等待检查")
@@ -122,7 +122,7 @@ class RosterWriting:
         self._effects.append(StartCheck(email_id, check_id, row.server, self.state.user_id))
 
     def cancel(self, email_id: int) -> bool:
-        """The open check of the mailbox ends here, if it has one."""
+        """Cancel the open check of the mailbox. False if it has none."""
         check_id = self.state.checks.get(email_id)
         if check_id is None:
             return False
@@ -145,7 +145,7 @@ class RosterWriting:
         return True
 
     def delete(self, email_id: int) -> None:
-        """The mailbox goes: its check first, its key with it, its mails right after (`Purge`)."""
+        """Delete the mailbox: cancel its check, destroy its key, and purge its mails afterwards (`Purge`)."""
         now = self.context.timestamp
         self._expect(email_id)
         self.cancel(email_id)

@@ -1,28 +1,28 @@
 # ruff: noqa: N818  named after what happened, as in the field
-"""What can go wrong between us and a mail server, as types. Pure; `outcome` says what each one means.
+"""Failures between us and a mail server, as types. Pure. `outcome` says what each means for the user.
 
 MailFault
  +- HostRefused         the host, its address or its port may not be used (never connected)
  +- DnsFailed           the name has no address
- +- ConnectFailed       no address of the host took the connection
- +- TlsFailed           no secure connection; `certificate` when the server could not prove its name
+ +- ConnectFailed       no address of the host accepted the connection
+ +- TlsFailed           no secure connection; `certificate` if the server could not prove its name
  +- ClearTextRefused    a password would have crossed a public network in clear
- +- BadCredentials      user or password hold what cannot be sent (CR, LF, NUL); nothing was sent
+ +- BadCredentials      user or password cannot be sent (they hold CR, LF or NUL); nothing was sent
  +- ImapError
      +- CommandRefused  the server answered NO or BAD
      +- ServerBye       the server said goodbye
      +- ConnectionLost  the connection ended without a goodbye
      +- TimedOut        no answer within the deadline
-     +- BrokenProtocol  the server sent what no IMAP server may, or more than our bounds
+     +- BrokenProtocol  the server violated IMAP or exceeded our bounds
 """
 
 
 class MailFault(Exception):
-    """Base of everything a check may end with. Its text never holds credentials."""
+    """Base of every failure that may end a check. Its text never holds credentials."""
 
 
 class HostRefused(MailFault):
-    """The host, an address of it or the port is not allowed. `reason` is one of `address.Reason`."""
+    """The host, an address of it or the port is not allowed. `reason` is one of `host_rules.Reason`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"mail server refused: {reason}")
@@ -34,7 +34,7 @@ class DnsFailed(MailFault):
 
 
 class ConnectFailed(MailFault):
-    """No address of the host took the connection. `timed_out`: the last one did not answer."""
+    """No address of the host accepted the connection. `timed_out`: the last one did not answer."""
 
     def __init__(self, text: str, *, timed_out: bool = False) -> None:
         super().__init__(text)
@@ -58,7 +58,7 @@ class BadCredentials(MailFault):
 
 
 class ImapError(MailFault):
-    """Base of what happens on an established connection."""
+    """Base of failures on an established connection."""
 
 
 class CommandRefused(ImapError):
@@ -73,7 +73,7 @@ class CommandRefused(ImapError):
 
 
 class ServerBye(ImapError):
-    """An untagged BYE that nobody asked for."""
+    """An untagged BYE before our LOGOUT."""
 
     def __init__(self, text: str) -> None:
         super().__init__(f"BYE {text}")

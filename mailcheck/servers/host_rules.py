@@ -1,8 +1,8 @@
-"""Which hosts, addresses and ports a mail server may have. Pure; `network` does the resolving.
+"""Which hosts, addresses and ports a mail server may have. Pure; `network` resolves the names.
 
-Users name the servers we connect to, so that a name must not lead into the machine's own network.
-The rule has two halves: `host_name` refuses texts that other software reads as an address in
-disguise, and `refusal` judges the address that will really be connected to.
+Users name the servers we connect to, so a name must not lead into the machine's own network. The rule has two
+halves: `host_name` refuses texts that other software reads as a disguised address, and `refusal` judges the
+resolved address before we connect to it.
 """
 
 import ipaddress
@@ -31,7 +31,7 @@ _PRIVATE_V4 = tuple(
     ipaddress.IPv4Network(text)
     for text in ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 )
-# Link-local holds the clouds' metadata services; 6to4 relays and 192.0.0.0/24 lead elsewhere too.
+# Link-local holds the metadata services of clouds. 6to4 relays and 192.0.0.0/24 lead elsewhere too.
 _SPECIAL_V4 = tuple(
     ipaddress.IPv4Network(text)
     for text in (
@@ -47,10 +47,10 @@ _SPECIAL_V4 = tuple(
     )
 )
 _PRIVATE_V6 = (ipaddress.IPv6Network("::1/128"), ipaddress.IPv6Network("fc00::/7"))
-# Cloud metadata at a unique local address: special even where private addresses are allowed.
+# Cloud metadata at a unique local address: refused even if private addresses are allowed.
 _METADATA_V6 = ipaddress.IPv6Network("fd00:ec2::/32")
-# Only global unicast is public, and of that not what embeds or tunnels another address: v4-mapped,
-# NAT64 (64:ff9b::/96), site-local, link-local and multicast all lie outside of 2000::/3.
+# Only global unicast is public, except ranges that embed or tunnel another address. v4-mapped, NAT64
+# (64:ff9b::/96), site-local, link-local and multicast addresses all lie outside of 2000::/3.
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
 _SPECIAL_V6 = tuple(
     ipaddress.IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
@@ -61,15 +61,16 @@ def host_name(text: str) -> str:
     """The host in its one normal form: lower-case A-labels, or an address without brackets.
 
     Raises:
-        HostRefused: `text` is neither a host name nor an address in its canonical form, such as
-            `127.1`, `0x7f000001`, `2130706433`, anything with a blank, a control character or a port.
+        HostRefused: `text` is neither a host name nor an address in canonical form. Refused are, for
+            example, `127.1`, `0x7f000001`, `2130706433`, and texts with a blank, a control character or
+            a port.
     """
     stripped = text.strip(" ")
     literal = stripped[1:-1] if stripped.startswith("[") and stripped.endswith("]") else stripped
     if ":" in literal:
         return str(_address_text(literal, ipaddress.IPv6Address))
     try:
-        # IDNA folds full-width digits and dots as well, so the checks below see what DNS will see.
+        # IDNA also folds full-width digits and dots, so the checks below see the name that DNS will see.
         ascii_name = literal.encode("idna").decode("ascii").lower().removesuffix(".")
     except UnicodeError:
         raise HostRefused(Reason.MALFORMED) from None
@@ -91,10 +92,10 @@ def _address_text(text: str, kind: type[IpAddress]) -> IpAddress:
 
 
 def refusal(address: str, *, allow_private: bool) -> Reason | None:
-    """Why `address` must not be connected to, or None.
+    """Why we must not connect to `address`, None if we may.
 
-    `allow_private` admits loopback, private, shared (CGNAT) and unique local addresses and nothing
-    else: link-local with its metadata services, multicast, unspecified and embedded forms stay refused.
+    `allow_private` admits only loopback, private, shared (CGNAT) and unique local addresses. Link-local
+    (with its metadata services), multicast, unspecified and embedded forms stay refused.
     """
     try:
         parsed = ipaddress.ip_address(address)

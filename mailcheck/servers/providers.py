@@ -1,4 +1,4 @@
-"""Where a mailbox's server is when the user did not say: by `mail_type`, else by the domain. Pure."""
+"""The server of a mailbox if the user named none: by `mail_type`, else by the domain. Pure."""
 
 from types import MappingProxyType
 
@@ -35,7 +35,7 @@ MAIL_TYPES = ("outlook", "imap", "gmail", "qq")
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where to connect. `use_ssl` False: plain at first, STARTTLS where offered."""
+    """Where to connect. `use_ssl` False: begin in clear text, and use STARTTLS if the server offers it."""
 
     host: str
     port: int
@@ -45,7 +45,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 def endpoint(
     mail_type: str, email: str, *, server: str = "", port: int | None = None, use_ssl: bool | None = None
 ) -> Endpoint:
-    """The server of a mailbox; what the user gave wins over every default.
+    """The server of a mailbox. What the user gave overrides every default.
 
     A missing server of type `imap` is guessed as `imap.<domain>` (which holds for 163 and 126 too).
     A missing `use_ssl` follows the port (143: plain), a missing port follows `use_ssl`.

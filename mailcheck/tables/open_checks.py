@@ -1,4 +1,4 @@
-"""The checks that have not ended, as the log knows them: what a restart, or lost effects, go on from."""
+"""The checks that have not ended according to the log. A restart resumes them, as does a loss of effects."""
 
 from collections.abc import AsyncIterator
 
@@ -11,7 +11,7 @@ _PAGE_ROWS = 500
 
 
 async def open_checks(log: Log) -> AsyncIterator[tuple[int, OpenCheck]]:
-    """(mailbox id, check) of every open check. What opens meanwhile may be left out.
+    """(mailbox id, check) of every open check. Checks that open meanwhile may be missing.
 
     Raises:
         Unavailable, Closed: the log could not be read.

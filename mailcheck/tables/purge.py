@@ -1,7 +1,7 @@
-"""Removes what is kept of deleted mailboxes: records, the ways to them, contents.
+"""Removes the data of deleted mailboxes: records, the index of mail ids, contents.
 
-A deletion leaves a row in `purges` in the same commit, and the last page removed takes that row with
-it: so a crash in between leaves nothing behind. What a user sees is gone with the deletion itself.
+The commit of a deletion also adds a row to `purges`, which is dropped after the last page. So a purge that a
+crash interrupted continues at the next start. For the user, the mailbox is gone with the deletion itself.
 """
 
 import asyncio
@@ -30,18 +30,18 @@ class Purger:
         self._again = False
 
     def poke(self) -> None:
-        """There may be something to remove."""
+        """Look for deleted mailboxes now."""
         self._again = True
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work(), name="purge")
 
     async def idle(self) -> None:
-        """Return when nothing is being removed."""
+        """Wait until no removal is running."""
         while self._task is not None:
             await asyncio.wait([self._task])
 
     async def close(self) -> None:
-        """Stop between two pages; the next start goes on."""
+        """Stop between two pages. The next start continues."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -1,13 +1,13 @@
-"""The projections of the domain: names, keys and values of their rows. Pure; rebuildable from the log.
+"""The projections of the domain: names, keys and values of their rows. Pure. The log can rebuild them.
 
 | table | part | key | value |
 |---|---|---|---|
 | `mails` | mailbox id | received_ms, mail id | the mail's record |
-| `mail` | "" | mail id | where its record is, and whose it is |
-| `checks` | "" | mailbox id | the open check: found and continued after a restart |
+| `mail` | "" | mail id | its owner and the key of its record |
+| `checks` | "" | mailbox id | the open check, which a restart continues |
 | `purges` | "" | mailbox id | a deleted mailbox whose records and blobs are still to be removed |
 
-Numbers in keys are 8 bytes, big-endian, so that byte order is number order.
+Numbers in keys are 8 bytes, big-endian, so that keys sort like their numbers.
 """
 
 from datetime import UTC, datetime
@@ -30,11 +30,11 @@ MESSAGE_CHARS_MAX: Final = 1_000
 _KEY_BYTES = 16
 _DAY_MS = 86_400_000
 _OLDEST_MS = 631_152_000_000
-"""1990-01-01: a mail that claims to be older has a broken clock."""
+"""1990-01-01: an older date of a mail comes from a wrong clock."""
 
 
 class MailRecord(msgspec.Struct, frozen=True, gc=False):
-    """One mail in its mailbox's list; `blob` is where its content is."""
+    """One mail in its mailbox's list. `blob` is the id of its content."""
 
     mail_id: int
     email_id: int
@@ -48,7 +48,7 @@ class MailRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class MailPlace(msgspec.Struct, frozen=True, gc=False):
-    """Whose a mail is and under which key its record stands."""
+    """The owner of a mail and the key of its record."""
 
     user_id: int
     email_id: int
@@ -56,7 +56,7 @@ class MailPlace(msgspec.Struct, frozen=True, gc=False):
 
 
 class OpenCheck(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A check that has not ended. `implicit`: an embedding application runs it, not we."""
+    """A check that has not ended. `implicit`: an embedding application runs it, not this service."""
 
     user_id: int
     check_id: int
@@ -73,22 +73,22 @@ email_key = mail_key = number_key
 
 
 def number_of(key: bytes) -> int:
-    """The number that a key of `number_key` stands for."""
+    """The number of which `number_key` made this key."""
     return int.from_bytes(key, "big")
 
 
 def record_key(received_ms: int, mail_id: int) -> bytes:
-    """The key of a mail's record: newest first is descending order."""
+    """The key of a mail's record. Descending order is newest first."""
     return number_key(received_ms) + number_key(mail_id)
 
 
 def page_token(key: bytes) -> str:
-    """A record's key as the client gets it in `next`."""
+    """A record's key as the `next` of a page."""
     return key.hex()
 
 
 def page_key(token: str) -> bytes | None:
-    """The key that a client gave back in `before`, None if it is none of ours."""
+    """The key that a client sent in `before`, None if it is not one of ours."""
     try:
         key = bytes.fromhex(token)
     except ValueError:
@@ -105,7 +105,7 @@ def check_put(
 
 
 def mail_rows(record: MailRecord, user_id: int, received: int) -> tuple[RowPut, RowPut]:
-    """A mail's record in its mailbox's list, and the way to it from its id."""
+    """A mail's record in its mailbox's list, and the entry that finds it by its id."""
     place = MailPlace(user_id, record.email_id, received)
     key = record_key(received, record.mail_id)
     return (
@@ -115,7 +115,7 @@ def mail_rows(record: MailRecord, user_id: int, received: int) -> tuple[RowPut, 
 
 
 def received_ms(mail: FetchedMail, now_ms: int) -> int:
-    """When a mail came: its own date if that can be true, else the server's, else now."""
+    """When a mail arrived: its own date if that is plausible, else the server's, else now."""
     for moment in (mail.date_ms, mail.internal_date_ms):
         if moment is not None and _OLDEST_MS <= moment <= now_ms + _DAY_MS:
             return moment
@@ -123,11 +123,11 @@ def received_ms(mail: FetchedMail, now_ms: int) -> int:
 
 
 def rfc3339(ms: int) -> str:
-    """A moment as events carry it: UTC, milliseconds, `Z`."""
+    """A time in the form of events: UTC, milliseconds, `Z`."""
     moment = datetime.fromtimestamp(ms // 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03}Z"
 
 
 def clean(text: str, chars_max: int) -> str:
-    """`text` as JSON can hold it: no lone surrogate, no NUL, not longer than `chars_max`."""
+    """`text` in a form that JSON can hold: no lone surrogate, no NUL, at most `chars_max` characters."""
     return text[:chars_max].encode("utf-8", "replace").decode("utf-8").replace("\0", "")

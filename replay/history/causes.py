@@ -1,7 +1,7 @@
-"""Why an event happened and what came of it: the chain of causes, up and down.
+"""Why an event happened and what it caused: the chain of causes in both directions.
 
-An event names the position of the event that caused it. Facts written by one append stand together:
-what one of them caused, the others about the same entity caused too.
+An event names the position of the event that caused it. The facts of one append count as one: the effects of
+one of them are effects of all that are about the same entity.
 """
 
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ _APPEND_EVENTS_MAX: Final = 1 << 16
 
 
 class Link(msgspec.Struct, frozen=True):
-    """One append in a chain: the event in question and what was written with it about its entity."""
+    """One append in a chain: an event, and its siblings, which it wrote about the same entity."""
 
     event: StoredEvent
     siblings: tuple[StoredEvent, ...]
@@ -25,14 +25,14 @@ class Link(msgspec.Struct, frozen=True):
 
     @property
     def positions(self) -> frozenset[int]:
-        """Of the event and its siblings."""
+        """The positions of the event and its siblings."""
         return frozenset(e.position for e in (self.event, *self.siblings))
 
 
 async def why(history: History, event: StoredEvent) -> list[Link]:
     """The chain of causes that ends with `event`, the first cause first.
 
-    A cause lies before what it causes; the chain ends where none is named, or it is not kept any more.
+    The chain begins at an event that names no cause, or whose cause was compacted away.
     """
     chain = [Link(event, await siblings(history, event))]
     while event.cause and len(chain) < DEPTH_MAX:
@@ -48,9 +48,9 @@ async def why(history: History, event: StoredEvent) -> list[Link]:
 
 
 async def effects(history: History, event: StoredEvent, *, limit: int) -> AsyncIterator[Link]:
-    """What came of `event`, in the order of the log, each with its depth; at most `limit`.
+    """The effects of `event`, in the order of the log, each with its depth; at most `limit`.
 
-    One pass over the log behind the event.
+    Takes one pass over the log after the event.
     """
     first = Link(event, await siblings(history, event))
     depths = dict.fromkeys(first.positions, 0)
@@ -70,8 +70,8 @@ async def effects(history: History, event: StoredEvent, *, limit: int) -> AsyncI
 async def siblings(history: History, event: StoredEvent) -> tuple[StoredEvent, ...]:
     """The other events of the same append about the same entity.
 
-    The log does not mark where an append begins. Neighbours with the same time, author, command and
-    cause are taken for one: two appends that agree in all of that tell of one thing anyway.
+    The log does not mark where an append begins. Neighbours with the same time, author, command and cause
+    count as one append. Two appends that agree in all of these have the same origin anyway.
     """
     around = [other async for other in _neighbours(history, event) if other.entity == event.entity]
     return tuple(sorted(around, key=lambda e: e.position))

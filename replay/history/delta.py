@@ -16,7 +16,7 @@ _PATH_CHARS_MAX: Final = 500
 
 
 class Missing:
-    """Stands for what is not there, which is not the same as null."""
+    """The type of `MISSING`, which marks an absent value, as opposed to null."""
 
     def __repr__(self) -> str:
         return "missing"
@@ -26,20 +26,20 @@ MISSING: Final = Missing()
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One difference: `before` or `after` is `MISSING` where there was or is nothing."""
+    """One difference. `before` or `after` is `MISSING` if the value is absent on that side."""
 
     path: Path
     before: Any
     after: Any
 
     def plain(self) -> dict[str, Any]:
-        """As JSON: a side that is missing is left out."""
+        """As JSON, without a side that is missing."""
         sides = {"before": self.before, "after": self.after}
         return {"path": written(self.path)} | {k: v for k, v in sides.items() if v is not MISSING}
 
 
 def differences(before: Any, after: Any, path: Path = ()) -> list[Change]:
-    """What is different, leaf by leaf; lists are compared by their indexes."""
+    """The differences, leaf by leaf. Lists are compared index by index."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         names = [*before, *(name for name in after if name not in before)]
         return [
@@ -55,10 +55,10 @@ def differences(before: Any, after: Any, path: Path = ()) -> list[Change]:
 
 
 def parse_path(text: str) -> Path:
-    """The path that `text` writes.
+    """Parse a path.
 
     Raises:
-        ValueError: it is none.
+        ValueError: `text` is not a path.
     """
     if len(text) > _PATH_CHARS_MAX:
         raise ValueError(f"a path has at most {_PATH_CHARS_MAX} characters")
@@ -97,7 +97,7 @@ def written(path: Path) -> str:
 
 
 def look(state: Any, path: Path) -> Any:
-    """What stands at `path`, `MISSING` if nothing does."""
+    """The value at `path`, `MISSING` if there is none."""
     for step in path:
         if isinstance(state, Mapping):
             state = state.get(step, MISSING)
@@ -109,6 +109,6 @@ def look(state: Any, path: Path) -> Any:
 
 
 def touches(change: Change, path: Path) -> bool:
-    """Whether `change` changes what stands at `path`, above it or below it."""
+    """Whether `change` is at `path`, above it or below it."""
     shared = min(len(change.path), len(path))
     return change.path[:shared] == path[:shared]

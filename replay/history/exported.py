@@ -1,6 +1,6 @@
-"""Events as JSON objects and back: what `--json` shows, what an export holds. Pure.
+"""Events as JSON objects and back: the output of `--json` and the lines of an export. Pure.
 
-An export in JSON Lines begins with a line about itself, then one line an event, ascending by position:
+An export in JSON Lines begins with a header. One line per event follows, ascending by position:
 
     {"huahuo_export":1,"log":"a7c1…","position":1055}
     {"position":1,"stream":"user/42","seq":1,"type":…,"ts_ms":…,"data":{…},"chain":"…", …}
@@ -20,7 +20,7 @@ LINE_BYTES_MAX: Final = 4 << 20
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The first line: which log it comes from and how far that was."""
+    """The first line: the id of the log and its position at the export."""
 
     huahuo_export: int
     log: str
@@ -28,9 +28,9 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One event. `timestamp` and `sealed` are for readers: they follow from the rest.
+    """One event. `timestamp` and `sealed` are for readers and can be computed from the rest.
 
-    `data` is the stored body, byte for byte: so the hash chain can still be checked.
+    `data` is the stored body, byte for byte, so that the hash chain can be checked.
     """
 
     position: int
@@ -56,7 +56,7 @@ def header(log_id: str, position: int) -> bytes:
 
 
 def line(event: StoredEvent, sealed: Iterable[str] = ()) -> bytes:
-    """One event's line; `sealed` names the secrets that were sealed with it."""
+    """The line of one event. `sealed` names the secrets that were sealed with it."""
     names = dict.fromkeys(sealed, "[sealed]")
     return msgspec.json.encode(
         Line(
@@ -80,7 +80,7 @@ def line(event: StoredEvent, sealed: Iterable[str] = ()) -> bytes:
 
 
 def plain(event: StoredEvent, sealed: Iterable[str] = ()) -> dict[str, Any]:
-    """An event as a JSON object for people and scripts: without hash and empty fields."""
+    """An event as a JSON object for people and scripts, without the hash and empty fields."""
     shown: dict[str, Any] = {
         "position": event.position,
         "stream": event.stream,
@@ -99,10 +99,10 @@ def plain(event: StoredEvent, sealed: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def parse_lines(lines: Iterable[bytes]) -> tuple[Header, Iterator[StoredEvent]]:
-    """The header and the events of an export; events are read while they are asked for.
+    """The header and the events of an export. Events are read lazily.
 
     Raises:
-        ValueError: it is not an export. Damaged (while reading): a line is none, or out of order.
+        ValueError: it is not an export. Damaged (while reading): a line is malformed or out of order.
     """
     source = iter(lines)
     first = next(source, b"")

@@ -1,4 +1,4 @@
-"""Folds: pure functions from events to state. The domain brings them; replay runs them."""
+"""Folds: pure functions from events to state. The domain supplies them, and replay runs them."""
 
 from typing import Protocol
 
@@ -6,19 +6,19 @@ from huahuo.eventstore.model import StoredEvent
 
 
 class Fold[S](Protocol):
-    """How one kind of state follows from one stream's events.
+    """Computes one kind of state from one stream's events.
 
-    Invariant: `evolve` is pure; the same events give the same state, always, also in newer code.
+    Invariant: `evolve` is pure. The same events always give the same state, also in newer code.
     """
 
     @property
     def name(self) -> str:
-        """Names the fold among others over the same stream, e.g. `roster`."""
+        """Name of the fold, unique among folds over the same stream, e.g. `roster`."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Changes when `evolve` or the state's form changes: older keyframes are then ignored."""
+        """Changes when `evolve` or the state's form changes, so that older keyframes are ignored."""
         ...
 
     def initial(self, stream: str) -> S:
@@ -26,7 +26,7 @@ class Fold[S](Protocol):
         ...
 
     def evolve(self, state: S, event: StoredEvent) -> S:
-        """The state after `event`; may update `state` in place and return it."""
+        """The state after `event`. It may update `state` in place and return it."""
         ...
 
     def dump(self, state: S) -> bytes:
@@ -34,5 +34,5 @@ class Fold[S](Protocol):
         ...
 
     def load(self, stream: str, data: bytes) -> S:
-        """The state from `dump`'s bytes. Raises ValueError if they are not readable."""
+        """The state from the bytes of `dump`. Raises ValueError if they are not readable."""
         ...

@@ -1,8 +1,7 @@
-"""What if: a history with events left out, changed or added, numbered anew. Pure; nothing is written.
+"""What if: a history with events left out, changed or added, and renumbered. Pure; nothing is written.
 
-A fork has its own numbers and its own hash chain, so that everything that reads a history reads it.
-What deciders would have done differently is not invented: a fork answers what the *folds* make of
-other events.
+A fork has its own numbers and its own hash chain, so it can be read like any history. It does not guess what
+deciders would have done differently: it shows what the *folds* compute from the edited events.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from huahuo.eventstore.model import StoredEvent
 from huahuo.replay.history.delta import Path
 
 type Where = tuple[str, int]
-"""(stream, seq) of an event; (`log`, position) works as well."""
+"""(stream, seq) of an event, or (`log`, position)."""
 
 
 class Skip(msgspec.Struct, frozen=True):
@@ -26,7 +25,7 @@ class Skip(msgspec.Struct, frozen=True):
 
 
 class Put(msgspec.Struct, frozen=True):
-    """Let a field of this event's body have another value."""
+    """Replace a field of this event's body."""
 
     where: Where
     path: Path
@@ -34,7 +33,7 @@ class Put(msgspec.Struct, frozen=True):
 
 
 class Add(msgspec.Struct, frozen=True):
-    """An event behind all others."""
+    """Add an event after all others."""
 
     stream: str
     type: str
@@ -49,7 +48,7 @@ def fork(events: Sequence[StoredEvent], edits: Sequence[Edit]) -> list[StoredEve
     """The events with the edits applied.
 
     Raises:
-        LookupError: an edit names an event that is not there. ValueError: a path is not in its body.
+        LookupError: an edit names an event that does not exist. ValueError: a path is not in its body.
     """
     skipped = {edit.where for edit in edits if isinstance(edit, Skip)}
     puts: dict[Where, list[Put]] = {}
@@ -77,9 +76,9 @@ def fork(events: Sequence[StoredEvent], edits: Sequence[Edit]) -> list[StoredEve
 
 
 def renumbered(events: Sequence[StoredEvent]) -> list[StoredEvent]:
-    """Positions and seqs from 1 without a hole, causes that follow them, and the chain over it all.
+    """Number positions and seqs from 1 without a gap, map the causes, and compute the hash chain anew.
 
-    An event with position 0 is new: nothing names it as a cause.
+    An event with position 0 is new, so no other event names it as its cause.
     """
     positions: dict[int, int] = {}
     seqs: dict[str, int] = {}
@@ -100,9 +99,9 @@ def renumbered(events: Sequence[StoredEvent]) -> list[StoredEvent]:
 def first_difference(
     one: Sequence[StoredEvent], other: Sequence[StoredEvent]
 ) -> tuple[StoredEvent | None, StoredEvent | None] | None:
-    """The first place at which two runs tell another story; None if they tell the same.
+    """The first pair of events in which two runs differ, None if they are the same.
 
-    Compared is what happened, not when or in which log: stream, seq, type, version, entity and body.
+    Stream, seq, type, version, entity and body are compared. Times and positions are not.
     """
     for left, right in zip(one, other, strict=False):
         if _told(left) != _told(right):

@@ -1,7 +1,7 @@
-"""Recorded history, for looking back: what is read of a log, live or copied, and places in it.
+"""Recorded history for looking back: reading a log, live or copied, and finding places in it.
 
-Every `huahuo.eventstore.port.Log` is a `History`; so is a `ListHistory`, events that are in memory: an
-export, or a what-if. Nothing here writes.
+Every `huahuo.eventstore.port.Log` is a `History`. So is a `ListHistory`, which holds the events of an export
+or a fork in memory. Nothing here writes.
 """
 
 from bisect import bisect_right
@@ -55,7 +55,7 @@ class History(Protocol):
 
 
 class ListHistory:
-    """Events in memory as a history: ascending positions, in each stream ascending seqs."""
+    """Events in memory as a history, with ascending positions and, in each stream, ascending seqs."""
 
     def __init__(self, events: Sequence[StoredEvent], log_id: str) -> None:
         self.log_id = log_id
@@ -98,12 +98,12 @@ class ListHistory:
     async def keyframe(
         self, stream: str, fold: str, fingerprint: str, *, at: int | None = None
     ) -> Keyframe | None:
-        """See `Log`: there are none."""
+        """See `Log`. There are no keyframes."""
         del stream, fold, fingerprint, at
         return None
 
     async def acks(self, user: str | None = None) -> list[Ack]:
-        """See `Log`: there are none."""
+        """See `Log`. There are no acks."""
         del user
         return []
 
@@ -114,18 +114,18 @@ async def event_at(history: History, position: int) -> StoredEvent | None:
 
 
 async def event_of(history: History, stream: str, seq: int) -> StoredEvent | None:
-    """Event `seq` of a stream; None if there is none or it was compacted away."""
+    """Event `seq` of a stream, None if it does not exist or was compacted away."""
     page = await history.read(stream, seq - 1, events_max=1)
     return page[0] if page and place(page[0], stream) == seq else None
 
 
 def place(event: StoredEvent, stream: str) -> int:
-    """The number of `event` in `stream`, which is its own or `log`."""
+    """The number of `event` in `stream`, which is its own stream or `log`."""
     return event.position if stream == LOG_STREAM else event.seq
 
 
 async def seq_at(history: History, stream: str, position: int) -> int:
-    """How far `stream` was when the log stood at `position`. Positions rise with seqs: bisection."""
+    """The head of `stream` when the log was at `position`. By bisection, because positions rise with seqs."""
     head = history.head(stream)
     if stream == LOG_STREAM:
         return min(position, head.seq)
@@ -153,7 +153,7 @@ async def position_of(history: History, stream: str, seq: int) -> int:
 async def position_at_time(history: History, ms: int) -> int:
     """The last position whose event was written up to `ms`, 0 if none.
 
-    By bisection: where a clock was set back, this is one of the moments that fit.
+    Found by bisection: if the clock was set back, several positions fit and this is one of them.
     """
     low, high = history.head(LOG_STREAM).first - 1, history.position
     while low < high:
@@ -181,7 +181,7 @@ async def pages_of(history: History, stream: str, after: int, upto: int) -> Asyn
 
 
 async def events_of(history: History, stream: str, after: int, upto: int) -> AsyncIterator[StoredEvent]:
-    """The same, event by event."""
+    """As `pages_of`, event by event."""
     async for page in pages_of(history, stream, after, upto):
         for event in page:
             yield event
@@ -192,7 +192,7 @@ async def merged(
 ) -> AsyncIterator[list[StoredEvent]]:
     """The events of several streams with `after` < position <= `upto`, in the order of the log.
 
-    In pieces: up to where every stream has been read, then the next pages.
+    They come in pieces: each ends at the position up to which every stream has been read.
     """
     sources: dict[AsyncIterator[list[StoredEvent]], list[StoredEvent]] = {}
     for stream in dict.fromkeys(streams):
@@ -212,5 +212,5 @@ async def merged(
                 del sources[source]
             else:
                 sources[source] = following
-        piece.sort(key=_position)  # runs that are sorted already: nearly free
+        piece.sort(key=_position)  # cheap: the piece consists of sorted runs
         yield piece

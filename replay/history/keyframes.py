@@ -1,7 +1,7 @@
-"""States of a fold: from the newest keyframe and what came after it, and when to make the next one.
+"""States of a fold: computed from the newest keyframe and the events after it, and when to make a new one.
 
-A keyframe only saves time. One that is missing, unreadable or made by other code is passed over and
-the stream is folded from its beginning.
+A keyframe only saves time. If it is missing, unreadable or made by other code, it is ignored and the stream
+is folded from its beginning.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from huahuo.replay.history.fold import Fold
 _log = structlog.get_logger(__name__)
 
 _PAGE_EVENTS_MAX = 1024
-"""Folding one page is what the loop is held for: a few milliseconds."""
+"""Folding one page blocks the loop for a few milliseconds."""
 _PAGE_BYTES_MAX = 1 << 20
 
 
 class Loaded[S](msgspec.Struct, frozen=True):
-    """A state after event `seq`; `framed` is the seq of the keyframe it was built on (0: none)."""
+    """A state after event `seq`. `framed` is the seq of the keyframe that it was built on (0: none)."""
 
     seq: int
     state: S
@@ -33,7 +33,7 @@ class Loaded[S](msgspec.Struct, frozen=True):
 
 
 async def state_at[S](log: Log, stream: str, fold: Fold[S], *, at: int | None = None) -> tuple[int, S]:
-    """The seq and the state of `load`."""
+    """As `load`: the seq and the state alone."""
     loaded = await load(log, stream, fold, at=at)
     return loaded.seq, loaded.state
 
@@ -43,9 +43,9 @@ async def load[S](
 ) -> Loaded[S]:
     """The state of `fold` after event `at` of `stream` (None: after the newest).
 
-    An `at` beyond the head means the head. Events that were compacted away are passed over: what a
-    fold needs may not be compacted. To fewer than `frames_from` events no keyframe is looked for:
-    reading them is as quick.
+    An `at` beyond the head means the head. Events that were compacted away are skipped, since compaction
+    keeps all events that a fold needs. For fewer than `frames_from` events no keyframe is looked up, because
+    reading the events is as fast.
 
     Raises:
         Closed, Unavailable: the log could not be read.
@@ -81,10 +81,9 @@ async def _from_keyframe[S](log: Log, stream: str, fold: Fold[S], until: int, ot
 
 
 class KeyframePolicy(msgspec.Struct, frozen=True):
-    """When a keyframe is worth its bytes: `every` events, or `leaving` events when a state leaves.
+    """When to make a keyframe: after `every` events, or after `leaving` events if the state leaves memory.
 
-    A large state waits longer, so that keyframes never cost more than `bytes_per_event_max` for
-    each event.
+    For a large state the distance is greater, so that keyframes cost at most `bytes_per_event_max` per event.
     """
 
     every: int = 1000
@@ -92,12 +91,12 @@ class KeyframePolicy(msgspec.Struct, frozen=True):
     bytes_per_event_max: int = 256
 
     def due(self, events: int, *, size: int = 0, leaving: bool = False) -> bool:
-        """Whether to make one, `events` after the last, which had `size` bytes (0: not known)."""
+        """Whether to make one now, `events` after the last one, which had `size` bytes (0: not known)."""
         return events >= max(self.leaving if leaving else self.every, size // self.bytes_per_event_max)
 
 
 class KeyframeWriter:
-    """Stores keyframes beside the work: nobody waits for one, and too many at once are left out."""
+    """Stores keyframes in the background. Callers do not wait, and keyframes over the bound are skipped."""
 
     def __init__(
         self,
@@ -119,14 +118,14 @@ class KeyframeWriter:
 
     @property
     def full(self) -> bool:
-        """Whether the next offer would be left out."""
+        """Whether the next offer would be skipped."""
         return len(self._pending) >= self._pending_max or self.pending_bytes >= self._pending_bytes_max
 
     def offer[S](self, stream: str, fold: Fold[S], seq: int, state: S) -> int | None:
-        """Take the state's bytes now and store them soon.
+        """Encode the state now and store it soon.
 
         Returns:
-            How many bytes it has, None if too many keyframes are waiting and this one is left out.
+            The size in bytes, None if too many keyframes are waiting and this one is skipped.
         """
         if self.full:
             self.left_out += 1
@@ -139,7 +138,7 @@ class KeyframeWriter:
         return len(frame.state)
 
     async def flush(self) -> None:
-        """Wait until what was offered is stored or has failed."""
+        """Wait until every accepted keyframe is stored or has failed."""
         while self._pending:
             await asyncio.wait(tuple(self._pending))
 

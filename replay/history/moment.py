@@ -4,8 +4,8 @@
 |---|---|
 | `17` | event 17 of the stream in question (of `log`: position 17) |
 | `@4711` | position 4711 of the log |
-| `2026-11-24T10:31:07Z`, `2026-11-24 10:31`, `2026-11-24` | a time, UTC where no zone is given |
-| `-5m`, `-90s`, `-2h`, `-3d` | so long ago |
+| `2026-11-24T10:31:07Z`, `2026-11-24 10:31`, `2026-11-24` | a time, in UTC if no zone is given |
+| `-5m`, `-90s`, `-2h`, `-3d` | this long before now |
 | `head` | now |
 """
 
@@ -29,7 +29,7 @@ _NUMBER: Final = re.compile(r"\d{1,18}")
 
 
 class AtHead(msgspec.Struct, frozen=True):
-    """The newest there is."""
+    """After the newest event."""
 
 
 class AtSeq(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class AtPosition(msgspec.Struct, frozen=True):
 
 
 class AtTime(msgspec.Struct, frozen=True):
-    """After everything that was written up to then."""
+    """After the last event that was written up to this time."""
 
     ms: int
 
@@ -54,10 +54,10 @@ type Moment = AtHead | AtSeq | AtPosition | AtTime
 
 
 def parse_moment(text: str, now_ms: int) -> Moment:
-    """The moment that `text` names, where it is now `now_ms`.
+    """The moment that `text` names, seen from `now_ms`.
 
     Raises:
-        ValueError: it names none.
+        ValueError: `text` names no moment.
     """
     text = text.strip()
     if text in ("", "head", "now"):
@@ -86,7 +86,7 @@ def parse_event(text: str) -> tuple[str, int]:
     """(stream, number) of an event named as `user/42#17`, `@4711` or `4711` (positions of `log`).
 
     Raises:
-        ValueError: it names none.
+        ValueError: `text` names no event.
     """
     stream, mark, number = text.strip().rpartition("#")
     if mark and stream and _NUMBER.fullmatch(number):

@@ -6,8 +6,8 @@
     compared   = operand [ ( "==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "contains" ) operand ]
     operand    = "(" condition ")" | number | "text" | 'text' | true | false | null | path
 
-It is parsed into data and never evaluated as a program. What is missing reads as null; an order
-between things that have none (null < 5, "a" < 5) is false.
+A condition is parsed into data and never evaluated as a program. A missing field reads as null. A comparison
+of values that have no order (null < 5, "a" < 5) is false.
 """
 
 import operator
@@ -41,23 +41,23 @@ _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": None}
 
 
 class BadPredicate(ValueError):  # noqa: N818  a fact about the text
-    """The text is no condition; the message says where it stops being one."""
+    """The text is not a condition. The message says where it goes wrong."""
 
 
 class Literal(msgspec.Struct, frozen=True):
-    """A value as written."""
+    """A constant."""
 
     value: Any
 
 
 class Field(msgspec.Struct, frozen=True):
-    """What stands at a path of the state, null if nothing does."""
+    """The value at a path of the state, null if there is none."""
 
     path: Path
 
 
 class Not(msgspec.Struct, frozen=True):
-    """The opposite."""
+    """`not`."""
 
     of: "Node"
 
@@ -77,7 +77,7 @@ class Either(msgspec.Struct, frozen=True):
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """Two operands and the sign between them."""
+    """Two operands and the operator between them."""
 
     sign: str
     left: "Node"
@@ -88,7 +88,7 @@ type Node = Literal | Field | Not | Both | Either | Compared
 
 
 def parse(text: str) -> Node:
-    """The condition that `text` writes. Raises BadPredicate."""
+    """Parse a condition. Raises BadPredicate."""
     if len(text) > CHARS_MAX:
         raise BadPredicate(f"a condition has at most {CHARS_MAX} characters")
     reader = _Reader(_tokens(text))
@@ -98,14 +98,14 @@ def parse(text: str) -> Node:
 
 
 def holds(node: Node, state: Any) -> bool:
-    """Whether the condition is true of a state in its JSON form."""
+    """Whether the condition is true for a state in JSON form."""
     return bool(_value(node, state))
 
 
 def rises(node: Node, rising: frozenset[str]) -> bool:
     """Whether the condition, once true, stays true, given that the fields `rising` never decrease.
 
-    Then its first moment can be found by bisection.
+    If so, bisection finds the first moment at which it is true.
     """
     match node:
         case Both() | Either():

@@ -1,7 +1,7 @@
-"""Stepping through a subject's events, forward and backward: what a debugger's screen shows. No screen.
+"""Stepping through a subject's events, forward and backward: a debugger without its screen.
 
-It knows the positions of all events that concern the subject, and seeks by keyframes; so a step back
-costs as much as a step forward.
+It knows the positions of all events that concern the subject, and seeks from keyframes, so a step back costs
+as much as a step forward.
 """
 
 from bisect import bisect_left, bisect_right
@@ -19,7 +19,7 @@ from huahuo.replay.history.timeline import Timeline
 
 
 class View(msgspec.Struct, frozen=True):
-    """The screen at one moment: event `number` of `count` (0: before the first)."""
+    """The content of the screen after event `number` of `count` (0: before the first)."""
 
     number: int
     count: int
@@ -29,11 +29,11 @@ class View(msgspec.Struct, frozen=True):
     state: dict[str, Any]
     watched: list[tuple[str, Any]]
     acks: list[tuple[Ack, bool]]
-    """Stored acks of the subject's streams, and whether they have processed this moment."""
+    """Stored acks of the subject's streams, and whether each covers this moment."""
 
 
 class Stepper:
-    """Stands at one event. Not to be used by two tasks at once."""
+    """A position at one event. Not for two tasks at once."""
 
     def __init__(self, history: History, subject: Subject) -> None:
         self.history = history
@@ -44,7 +44,7 @@ class Stepper:
         self._number = 0
 
     async def load(self) -> int:
-        """Find the events of the subject; gives how many there are, and stands before the first."""
+        """Find the events of the subject, go before the first, and return how many there are."""
         streams = [part.stream for part in self.subject.parts]
         concerns = self.subject.concerns
         self._positions = [
@@ -56,28 +56,28 @@ class Stepper:
         return len(self._positions)
 
     async def forward(self, steps: int = 1) -> View:
-        """So many events on."""
+        """Go `steps` events forward."""
         return await self._go(self._number + steps)
 
     async def backward(self, steps: int = 1) -> View:
-        """So many events back."""
+        """Go `steps` events back."""
         return await self._go(self._number - steps)
 
     async def first(self) -> View:
-        """Before the first event."""
+        """Go before the first event."""
         return await self._go(0)
 
     async def last(self) -> View:
-        """At the newest event."""
+        """Go to the newest event."""
         return await self._go(len(self._positions))
 
     async def jump(self, moment: Moment) -> View:
-        """To the last event up to a moment."""
+        """Go to the last event up to a moment."""
         position = await self._timeline.place(moment)
         return await self._go(bisect_right(self._positions, position))
 
     async def search(self, text: str) -> View | None:
-        """To the next event that has `text` in its type or body; None if there is none."""
+        """Go to the next event that has `text` in its type or body, None if there is none."""
         wanted = text.lower().encode()
         for number in range(self._number, len(self._positions)):
             event = await event_at(self.history, self._positions[number])
@@ -86,7 +86,7 @@ class Stepper:
         return None
 
     async def until(self, condition: Node) -> View | None:
-        """To the next event after which a condition holds; None if there is none."""
+        """Go to the next event after which a condition holds, None if there is none."""
         await self._timeline.seek(self._here())
         async for step in self._timeline.walk(self.history.position):
             if holds(condition, self._timeline.show()):
@@ -94,14 +94,14 @@ class Stepper:
         return None
 
     def watch(self, path: Path) -> None:
-        """Show what stands at `path` at every moment; a second time: no more."""
+        """Show the value at `path` at every moment. A second call for the same path ends that."""
         if path in self.watching:
             self.watching.remove(path)
         else:
             self.watching.append(path)
 
     async def view(self) -> View:
-        """What is to be seen here."""
+        """The content of the screen at the current event."""
         timeline, position = self._timeline, self._here()
         event, changes = None, list[Change]()
         if position:

@@ -1,6 +1,6 @@
-"""What can be looked at through time: an entity with the streams that it follows from.
+"""What can be viewed through time: an entity with the streams that determine its state.
 
-The domain brings its own subjects; `RecentSubject` shows any stream that has no fold of its own.
+The domain supplies its own subjects. `RecentSubject` shows any stream that has no fold of its own.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ RECENT_EVENTS_MAX: Final = 50
 class Part(msgspec.Struct, frozen=True):
     """One stream of a subject and how it is folded.
 
-    `selective`: what is shown of this fold follows from the events that concern the subject alone,
-    so that the others need not be folded. `window`: from so many of the newest events (0: from all).
+    `selective`: the shown part of this fold depends only on events that concern the subject, so the others
+    need not be folded. `window`: only this many of the newest events are folded (0: all).
     """
 
     stream: str
@@ -37,29 +37,29 @@ class Subject(Protocol):
 
     @property
     def stream(self) -> str:
-        """The stream whose seqs the user means."""
+        """The stream to which a plain seq refers."""
         ...
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """What it follows from; two parts may share a stream."""
+        """The parts of which its state is made. Two parts may share a stream."""
         ...
 
     @property
     def rising(self) -> frozenset[str]:
-        """Paths of the shown state that never decrease while time goes on."""
+        """Paths of the shown state whose values never decrease over time."""
         ...
 
     def concerns(self, event: StoredEvent) -> bool:
-        """Whether `event`, which is one of the parts' streams', is about this entity."""
+        """Whether `event`, from a stream of one of the parts, is about this entity."""
         ...
 
     def show(self, states: Sequence[Any]) -> dict[str, Any]:
-        """The state in JSON form, from the parts' states; nothing of it may change later."""
+        """The state in JSON form, from the parts' states. It must not change afterwards."""
         ...
 
     def glimpse(self, states: Sequence[Any], event: StoredEvent) -> dict[str, Any]:
-        """As `show`, but at least what `event` can change of it: enough for a difference."""
+        """As `show`, but only what `event` can change is required: enough for a difference."""
         ...
 
 
@@ -120,7 +120,7 @@ class RecentSubject:
         return {"count": state.count, "recent": list(state.recent)}
 
     def glimpse(self, states: Sequence[Any], event: StoredEvent) -> dict[str, Any]:
-        """See `Subject`: the count, and the event itself once it is there."""
+        """See `Subject`. The count, and the event itself once it is folded in."""
         state: Recent = states[0]
         newest = {str(e["seq"]): e for e in state.recent[-1:] if e["seq"] == event.seq}
         return {"count": state.count, "recent": newest}

@@ -1,7 +1,7 @@
 """A subject through time: its state at any position, and what each event changed.
 
-A seek starts at the newest keyframe before it: one that the log holds, or one that this object made
-on an earlier walk. The states it works on are its own: `show` what shall be kept.
+A seek starts at the newest keyframe before its target: one from the log, or one that this object made on an
+earlier walk. The states are updated in place, so keep only what `show` returns.
 """
 
 from bisect import bisect_right, insort
@@ -27,15 +27,15 @@ from huahuo.replay.history.predicate import Node, holds, rises
 from huahuo.replay.history.subject import Part, Subject
 
 FRAME_EVERY: Final = 4096
-"""Events between the keyframes made on a walk; also how far `blame` looks back at once."""
+"""Events between the keyframes made on a walk, and events that `blame` looks back at once."""
 _FRAMES_MAX: Final = 256
 _FRAME_BYTES_MAX: Final = 1 << 20
 
 
 class Used(msgspec.Struct, frozen=True):
-    """How a part's state was come by.
+    """How a part's state was computed.
 
-    From the keyframe after event `keyframe` (0: none), and `applied` events on top of it, up to `seq`.
+    From the keyframe after event `keyframe` (0: none), with `applied` events on top of it, up to `seq`.
     """
 
     stream: str
@@ -67,18 +67,18 @@ class Timeline:
         self.history = history
         self.subject = subject
         self.position = 0
-        """After which event of the log the states stand."""
+        """The position up to which events are folded into the states."""
         self.used: list[Used] = []
         self._states: list[Any] = [part.fold.initial(part.stream) for part in subject.parts]
         self._frames: list[list[tuple[int, bytes]]] = [[] for _ in subject.parts]
         self._streams = tuple(dict.fromkeys(part.stream for part in subject.parts))
 
     def show(self) -> dict[str, Any]:
-        """The state where the timeline stands."""
+        """The state at `position`."""
         return self.subject.show(self._states)
 
     async def place(self, moment: Moment) -> int:
-        """The position that a moment means for this subject."""
+        """The position of a moment for this subject."""
         return await position_of_moment(self.history, self.subject.stream, moment)
 
     async def place_of(self, seq: int) -> int:
@@ -95,9 +95,9 @@ class Timeline:
         return self.show()
 
     async def walk(self, upto: int, *, every: bool = False) -> AsyncIterator[Step]:
-        """Go forward to `upto`, event by event; those of other entities only with `every`.
+        """Go forward to `upto`, event by event. Events of other entities are yielded only with `every`.
 
-        While a step is looked at, the timeline stands behind its event.
+        When a step is yielded, the timeline is right after its event.
         """
         subject, states = self.subject, self._states
         concerns, glimpse = subject.concerns, subject.glimpse
@@ -138,7 +138,7 @@ class Timeline:
         if data:
             try:
                 state = fold.load(part.stream, data)
-            except ValueError:  # made by other code: only time is lost
+            except ValueError:  # made by other code; ignoring it only costs time
                 start = 0
         if state is None:
             state = fold.initial(part.stream)
@@ -174,7 +174,7 @@ class Timeline:
 
 
 async def position_of_moment(history: History, stream: str, moment: Moment) -> int:
-    """The position of the log that a moment means, where a plain number is a seq of `stream`."""
+    """The log position of a moment. A plain number is a seq of `stream`."""
     match moment:
         case AtHead():
             return history.position
@@ -187,9 +187,9 @@ async def position_of_moment(history: History, stream: str, moment: Moment) -> i
 
 
 async def blame(timeline: Timeline, path: Path, upto: int) -> Step | None:
-    """The last step up to `upto` that changed what stands at `path`; None if none did.
+    """The last step up to `upto` that changed the value at `path`, None if none did.
 
-    It looks back piece by piece, each from the keyframe before it.
+    It searches backwards piece by piece, and folds each piece from the keyframe before it.
     """
     while upto > 0:
         start = await _back(timeline, upto)
@@ -209,8 +209,9 @@ async def first_true(
 ) -> Found | None:
     """The first moment in (`after`, `upto`] at which the condition became true.
 
-    True already at `after`: that moment. Where the condition can only turn true once (`monotone`, or
-    found out from the fields that only rise) keyframes are bisected; else the events are walked.
+    If it is true at `after` already, that is the moment. If the condition, once true, stays true
+    (`monotone`, or concluded from the subject's rising fields), keyframes are bisected. Otherwise every
+    event is visited.
     """
     if holds(condition, await timeline.seek(after)):
         return Found(after, None, timeline.show())
@@ -228,7 +229,7 @@ async def first_true(
 
 
 async def _bisect(timeline: Timeline, condition: Node, low: int, high: int) -> tuple[int, int] | None:
-    """A stretch within which the condition turned true, no longer than a walk from a keyframe."""
+    """A range in which the condition became true, short enough to walk from one keyframe."""
     if not holds(condition, await timeline.seek(high)):
         return None
     while high - low > FRAME_EVERY // 4:
@@ -241,7 +242,7 @@ async def _bisect(timeline: Timeline, condition: Node, low: int, high: int) -> t
 
 
 async def _back(timeline: Timeline, position: int) -> int:
-    """A position before `position` so that the busiest stream has `FRAME_EVERY` events in between."""
+    """The position before `position` from which the busiest stream has `FRAME_EVERY` events up to it."""
     history, start = timeline.history, 0
     for stream in dict.fromkeys(part.stream for part in timeline.subject.parts):
         seq = await seq_at(history, stream, position)

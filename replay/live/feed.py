@@ -1,11 +1,10 @@
 """Cursors over the log: signal, then read.
 
-`Feed` listens to the log, keeps the newest events in memory and wakes who watches a stream. Whoever is
-behind reads by one call, however far: `peek` answers from memory or says that `fetch` must ask the
-store. A reader is nothing but a number, so one that stands still costs nothing. A signal that was
-missed does no harm: every answer compares with the log's head. A tap is handed each commit's events
-themselves, for who serves many readers that stand right before them; it too may be told that some are
-missing, and its readers then read.
+`Feed` listens to the log, keeps the newest events in memory and wakes the watchers of a stream. A reader
+calls `peek`, which answers from memory or says that `fetch` must ask the store. A reader is only a number, so
+an idle one costs nothing. A lost signal does no harm, because every answer compares with the log's head. A
+tap receives the events of each commit, for a caller that serves many readers at the head. A tap may also be
+told that events are missing. Its readers then read the log themselves.
 """
 
 import asyncio
@@ -24,27 +23,27 @@ from huahuo.replay.live.tail import Tail
 _log = structlog.get_logger(__name__)
 
 _MEMO_MAX = 1024
-"""How many different runs are shared between readers until the next commit."""
+"""Runs kept for sharing between readers until the next commit."""
 
 _JOINED_READS = 2
 _PAGES_TOGETHER = 8
-"""At most so many reads of so many joined pages at a time: a few MiB, however many come back at once."""
+"""At most two reads run at once, eight pages each, so that a reconnect storm holds a few MiB."""
 
 
 _LINK_READS = 1
 _LINKS_TOGETHER = 64
-"""One read of 64 links at a time: what a crowd asks for meanwhile is read together next."""
+"""One read of at most 64 links at a time. Links requested meanwhile are read together next."""
 
 type EventPlace = tuple[str, int]
 """Stream and seq of an event."""
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
-    """A piece of a stream: the events right behind `after`, without a hole.
+    """A piece of a stream: the events right after `after`, without a gap.
 
-    On `log` these numbers are positions. `joined` stands in place of `events` where a reader wants
-    their bodies only. `skipped_to` (0: none) says that everything up to there was compacted away;
-    such a run has no events. A run with neither is empty: nothing is new.
+    On `log` the numbers are positions. For a reader that wants only the bodies, `joined` replaces `events`.
+    `skipped_to` (0: none): everything up to there was compacted away, and the run has no events. A run
+    without either is empty: there are no new events.
     """
 
     stream: str
@@ -60,7 +59,7 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def last(self) -> int:
-        """Where a cursor stands that took this run."""
+        """The cursor of a reader after this run."""
         return self.skipped_to or self.after + self.count
 
 
@@ -75,7 +74,7 @@ class Watch:
         self.stream = stream
 
     def close(self) -> None:
-        """Call no more, not even for a commit that is being told right now. Idempotent."""
+        """End the calls, even for a commit whose watchers are being called right now. Idempotent."""
         if self._callback is not None:
             self._callback = None
             self._feed._forget(self)  # noqa: SLF001  the other half of this class
@@ -98,7 +97,7 @@ class Watch:
 
 
 class _Watchers:
-    """Who watches one stream. The snapshot is made again only after a change."""
+    """The watchers of one stream. The snapshot is rebuilt only after a change."""
 
     __slots__ = ("members", "snapshot")
 
@@ -117,9 +116,9 @@ type _Key = tuple[str, int, int, int]
 type _Read = tuple[str, int, int, int]
 
 type Tap = Callable[[Mapping[str, Sequence[StoredEvent]] | None], None]
-"""Told of the events of a commit by stream (on `log`: all of them), each stream's without a hole.
+"""Receives the events of a commit by stream (on `log`: all of them), without a gap in any stream.
 
-None: some signals were lost, any stream may have moved.
+None: signals were lost, so any stream may have new events.
 """
 
 
@@ -148,28 +147,28 @@ class Feed:
         self.fetches = 0
         """Reads of the store so far."""
         self.missed = 0
-        """How often the log's signals left out a position."""
+        """How often a signal of the log was missing before the next one."""
 
     @property
     def tail(self) -> Tail:
-        """The memory of recent events, for metrics."""
+        """The cache of recent events, for metrics."""
         return self._tail
 
     @property
     def watched(self) -> int:
-        """How many streams have a watcher."""
+        """Number of streams that have a watcher."""
         return len(self._watchers)
 
     def head(self, stream: str) -> Head:
-        """Where `stream` stands; only durable events count."""
+        """The head of `stream`. Only durable events count."""
         return self._log.head(stream)
 
     def peek(self, stream: str, after: int, *, events_max: int, bytes_max: int) -> Run | None:
-        """What follows `after`, from memory and at once.
+        """The run after `after`, from memory.
 
         Returns:
-            A run (empty if `after` is the head), or None if only `fetch` can tell. Readers that ask
-            for the same run between two commits get the same object.
+            A run (empty if `after` is the head), or None if `fetch` must read it. Readers that ask for the
+            same run between two commits get the same object.
         """
         if after >= self._log.head(stream).seq:
             return Run(stream, after)
@@ -185,7 +184,7 @@ class Feed:
         return run
 
     async def fetch(self, stream: str, after: int, *, events_max: int, bytes_max: int) -> Run:
-        """What follows `after`, one page from the store. Equal fetches at one time share a read.
+        """The run after `after`, one page from the store. Equal concurrent fetches share a read.
 
         Raises:
             Closed, Unavailable: the log could not be read.
@@ -195,7 +194,7 @@ class Feed:
         return await self._reads.get((stream, after, events_max, bytes_max))
 
     async def fetch_joined(self, stream: str, after: int, *, events_max: int, bytes_max: int) -> Run:
-        """As `fetch`, with the bodies `joined` (`bytes_max` with the commas) and without `events`.
+        """As `fetch`, with the bodies in `joined` (`bytes_max` includes the commas) and without `events`.
 
         For any stream but `log`.
         """
@@ -204,7 +203,7 @@ class Feed:
         return await self._pages.get(Page(stream, after, events_max, bytes_max))
 
     def peek_link(self, stream: str, seq: int) -> bytes | None:
-        """The link of the hash chain at an event, from memory; None if only `links` can tell."""
+        """The link of the hash chain at an event, from memory. None if `links` must read it."""
         head = self._log.head(stream)
         if seq == head.seq and head.link:
             return head.link
@@ -214,9 +213,9 @@ class Feed:
         return found[0].chain if found else None
 
     async def links(self, places: Sequence[EventPlace]) -> dict[EventPlace, bytes]:
-        """The links at these events, from the store; without those of events that are pruned or unknown.
+        """The links at these events, from the store, without those of pruned or unknown events.
 
-        Places that several callers ask for at one time are read together.
+        Concurrent requests of several callers are read together.
 
         Raises:
             Closed, Unavailable: the log could not be read.
@@ -226,13 +225,13 @@ class Feed:
             found = [await answer for answer in answers]
         finally:
             for answer in answers:
-                answer.cancel()  # nobody waits any more, if one of them failed
+                answer.cancel()  # if one failed, the others are not awaited any more
         return {place: link for place, link in zip(places, found, strict=True) if link is not None}
 
     def watch(self, stream: str, callback: Callable[[], None]) -> Watch:
         """Call `callback` once for each commit that touched `stream` (`log`: for each commit).
 
-        It runs on the loop when `peek` already sees the new events. It must be short and not raise.
+        It runs on the loop, after `peek` sees the new events. It must be short and must not raise.
         """
         watch = Watch(self, stream, callback)
         watchers = self._watchers.get(stream)
@@ -243,7 +242,7 @@ class Feed:
         return watch
 
     def tap(self, tap: Tap) -> Callable[[], None]:
-        """Hand every commit's events to `tap`, under the conditions of `watch`; returns the way to end it."""
+        """Pass every commit's events to `tap`, under the conditions of `watch`. The result ends it."""
         self._taps = (*self._taps, tap)
 
         def untap() -> None:
@@ -254,7 +253,7 @@ class Feed:
     async def follow(
         self, stream: str, after: int, *, events_max: int = 256, bytes_max: int = 256 << 10
     ) -> AsyncGenerator[Run]:
-        """Every run behind `after`, for ever: catch-up and live events by one path.
+        """Every run after `after`, without end: catch-up and live events take the same path.
 
         Close it (`contextlib.aclosing`) to stop watching.
         """
@@ -272,7 +271,7 @@ class Feed:
                     await woken.wait()
 
     def close(self) -> None:
-        """Stop listening to the log; watchers hear nothing more. Idempotent."""
+        """Stop listening to the log and calling watchers. Idempotent."""
         self._unlisten()
         self._watchers.clear()
         self._taps = ()
@@ -303,7 +302,7 @@ class Feed:
                 self._wake((*by_stream, LOG_STREAM))
             self._tell({**by_stream, LOG_STREAM: events})
         else:
-            # Nobody knows which streams the lost signal was about: let every watcher look.
+            # The lost signal may have concerned any stream, so wake every watcher.
             self.missed += 1
             self._wake(tuple(self._watchers))
             self._tell(None)
@@ -332,9 +331,9 @@ class Feed:
 
 
 def _placed(run: Run, first: int | None, head: int) -> Run:
-    """`run`, whose events begin at `first`: itself, or in its place the hole that comes before them."""
+    """`run`, whose events begin at `first`. If a gap comes before them, a run that skips the gap instead."""
     if first is None:
-        # The log promises at least one event if there is one: all up to the head is gone.
+        # A read returns at least one event if there is one, so all events up to the head are gone.
         return Run(run.stream, run.after, skipped_to=head)
     if first != run.after + 1:
         return Run(run.stream, run.after, skipped_to=first - 1)

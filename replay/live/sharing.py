@@ -1,4 +1,4 @@
-"""Reads that are shared: who asks for what is being read already gets the same answer."""
+"""Shared reads: a caller that asks for a key that is being read gets the same answer."""
 
 import asyncio
 from collections import deque
@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 
 class SharedReads[K: Hashable, V]:
-    """At most `at_once_max` reads at a time, the rest in the order in which they were asked for.
+    """At most `at_once_max` reads run at a time, in the order of the requests.
 
-    A few tasks work off the queue, rather than one for each read: when thousands come back at once,
-    making tasks would cost more than reading. What waits is read up to `together_max` at a time, which
-    saves ways to another thread; a failure that others may be to blame for is tried again alone. All
-    methods belong to the loop's thread.
+    A few worker tasks serve the queue, because in a reconnect storm of thousands one task per read would cost
+    more than the reads. Up to `together_max` waiting keys are read together, which saves hops to another
+    thread. If such a read fails, each key is tried again alone, so that one bad key does not fail the others.
+    All methods belong to the loop's thread.
     """
 
     def __init__(
@@ -24,15 +24,15 @@ class SharedReads[K: Hashable, V]:
         self._queue: deque[K] = deque()
         self._asking: dict[K, list[asyncio.Future[V]]] = {}
         self._working = 0
-        self._workers: set[asyncio.Task[None]] = set()  # keeps them from being collected
+        self._workers: set[asyncio.Task[None]] = set()  # asyncio holds its tasks only weakly
 
     async def get(self, key: K) -> V:
-        """What `read` gives for `key`, or raises. Giving up here takes nothing from the others."""
+        """What `read` gives for `key`, or raises. A caller that is cancelled does not cancel the others."""
         answer = self.ask(key)
         try:
             return await answer
         finally:
-            del answer  # an exception holds this frame, and the future its exception
+            del answer  # else a cycle: the exception holds this frame, the future the exception
 
     def ask(self, key: K) -> asyncio.Future[V]:
         """As `get`, for a caller that asks for several keys before it waits for the first."""
@@ -57,7 +57,7 @@ class SharedReads[K: Hashable, V]:
                 count = min(len(self._queue), self._together_max)
                 await self._answer([self._queue.popleft() for _ in range(count)])
         finally:
-            # Here, not when the task is found to be done: until then nobody would take what comes.
+            # Not in a done callback: until that ran, a new key would find no free worker to start.
             self._working -= 1
 
     async def _answer(self, keys: Sequence[K]) -> None:
@@ -75,7 +75,7 @@ class SharedReads[K: Hashable, V]:
     async def _read_and_answer(self, wanted: Sequence[K]) -> None:
         try:
             values = await self._read(wanted)
-        except Exception as error:  # noqa: BLE001  whatever it is, it belongs to who asked
+        except Exception as error:  # noqa: BLE001  every exception goes to the callers
             if len(wanted) > 1:
                 for key in wanted:
                     await self._read_and_answer([key])
@@ -83,7 +83,7 @@ class SharedReads[K: Hashable, V]:
             for answer in self._asking.pop(wanted[0]):
                 if not answer.done():
                     answer.set_exception(error)
-                del answer  # the exception holds this frame
+                del answer  # else a cycle: the exception holds this frame
         else:
             for key, value in zip(wanted, values, strict=True):
                 for answer in self._asking.pop(key):
@@ -91,7 +91,7 @@ class SharedReads[K: Hashable, V]:
                         answer.set_result(value)
 
     def _is_wanted(self, key: K) -> bool:
-        """False, and it is forgotten, if all who asked have given up."""
+        """Whether a caller still waits for `key`. If none does, the key is forgotten."""
         if all(answer.done() for answer in self._asking[key]):
             del self._asking[key]
             return False

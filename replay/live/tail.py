@@ -1,7 +1,7 @@
-"""A bounded memory of the newest events, so that who is a little behind does not read the store.
+"""A bounded cache of the newest events, so that a reader that is a little behind does not read the store.
 
 `huahuo.replay.live.feed` fills it from the log's signals and answers from it. It holds one contiguous piece
-of the log; each stream's part of it is therefore contiguous too. It knows no loop and no store.
+of the log, so each stream's part of it is contiguous too. It knows no loop and no store.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,14 +10,14 @@ from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 
 _EVICTED = StoredEvent(0, "", 0, "", b"", 0, 0, "", "", "", 0, "", b"")
 _TRIM_MIN = 64
-"""A segment's dead front is cut off when it is this long and longer than what is alive."""
+"""A segment's dropped front is freed when it is at least this long and longer than the rest."""
 
 
 class _Segment:
-    """The recent events of one stream: `first`, `first + 1`, … without a hole.
+    """The recent events of one stream: `first`, `first + 1`, … without a gap.
 
-    A list with a moving start, not a deque: a reader begins anywhere in it, and a deque finds its
-    middle only by walking.
+    A list with a moving start rather than a deque: readers begin anywhere in it, and indexing the middle of
+    a deque takes linear time.
     """
 
     __slots__ = ("_events", "_start", "first")
@@ -35,7 +35,7 @@ class _Segment:
         self._events += events
 
     def drop(self, count: int) -> list[StoredEvent]:
-        """Let go of the oldest, and return them."""
+        """Remove the `count` oldest events and return them."""
         start, end = self._start, self._start + count
         gone = self._events[start:end]
         self.first += count
@@ -55,12 +55,12 @@ class _Segment:
 class Tail:
     """The newest events of the log, at most `events_max` and `bytes_max` bytes of bodies.
 
-    Invariant: what it holds of the log, and of every stream, is contiguous. The oldest position
-    goes first. A stream without recent events costs nothing.
+    Invariant: its part of the log, and of every stream, is contiguous. The oldest position is dropped
+    first. A stream without recent events costs nothing.
     """
 
     def __init__(self, *, events_max: int, bytes_max: int, position: int = 0) -> None:
-        """An empty memory that begins behind `position`."""
+        """An empty cache that begins after `position`."""
         self._events_max = events_max
         self._bytes_max = bytes_max
         self._log = _Segment(position + 1)
@@ -72,20 +72,20 @@ class Tail:
 
     @property
     def body_bytes(self) -> int:
-        """The bytes of the bodies that are held."""
+        """Size of the bodies in bytes."""
         return self._bytes
 
     @property
     def streams(self) -> int:
-        """How many streams have recent events."""
+        """Number of streams with recent events."""
         return len(self._streams)
 
     def extend(self, events: Sequence[StoredEvent]) -> dict[str, list[StoredEvent]] | None:
-        """Take newly durable events (at least one) in position order; known ones are passed over.
+        """Add newly durable events (at least one) in position order. Known ones are skipped.
 
         Returns:
-            `events` by stream; None if events are missing before these: a signal was lost. Then all
-            that was held is forgotten, since a reader must never be led over a hole.
+            `events` by stream, or None if events before these are missing because a signal was lost. Then
+            the cache is cleared first, because a reader must not skip a gap.
         """
         grouped = _by_stream(events)
         first = events[0].position
@@ -110,7 +110,7 @@ class Tail:
     def events(
         self, stream: str, after: int, *, events_max: int, bytes_max: int
     ) -> tuple[StoredEvent, ...] | None:
-        """The events right behind `after`, at least one, within the limits; None if not held."""
+        """The events right after `after`, at least one, within the limits. None if they are not cached."""
         segment = self._log if stream == LOG_STREAM else self._streams.get(stream)
         if segment is None or not segment.first <= after + 1 < segment.next:
             return None
@@ -134,7 +134,7 @@ class Tail:
             segment = self._streams.get(stream)
             sound = part[-1].seq - part[0].seq == len(part) - 1
             if segment is None or not sound or segment.next != part[0].seq:
-                # Seqs that do not follow cannot come from a sound log; the old part is left behind.
+                # A sound log has no gap in a stream's seqs. If there is one, only the part after it is kept.
                 whole = part if sound else _whole_end(part)
                 self._streams[stream] = segment = _Segment(whole[0].seq)
                 segment.extend(whole)
@@ -175,7 +175,7 @@ def _bodies_bytes(events: Iterable[StoredEvent]) -> int:
 
 
 def _whole_end(events: list[StoredEvent]) -> list[StoredEvent]:
-    """The last ones, as far back as they follow each other."""
+    """The longest end of `events` without a gap."""
     start = len(events) - 1
     while start and events[start - 1].seq + 1 == events[start].seq:
         start -= 1

@@ -1,6 +1,6 @@
 """A Datasette plugin: each request for audit data is recorded in the log before it is answered.
 
-Loaded by `huahuo audit serve` (`--plugins-dir`). A question that cannot be recorded is not answered.
+`huahuo audit serve` loads it (`--plugins-dir`). A request that cannot be recorded is not answered.
 """
 
 import os

@@ -1,7 +1,7 @@
 /**
  * `huahuo-client/core`: the protocol alone. `Engine` is a session with its WebSocket: resume, acks,
- * commands once, back-off, token renewal, dead-socket detection. `Session` is the same without a socket,
- * for one of your own. What a page needs beyond that (tabs, IndexedDB, handlers) is in `huahuo-client`.
+ * exactly-once commands, back-off, token renewal, detection of dead sockets. `Session` is the same for a
+ * socket of your own. Tabs, IndexedDB and handlers are in `huahuo-client`.
  */
 
 export { CLOSES, type ErrorCode, ruleOf, type Rule } from "./model/codes.js";

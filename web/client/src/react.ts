@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { type Client, type Fold, type Observable, type State, type View, watch } from "./index.js";
 
-/** An observable's value; the component renders again when it changes. */
+/** An observable's value. The component renders again when it changes. */
 export function useObservable<T>(observable: Observable<T>): T {
   const get = () => observable.value;
   return useSyncExternalStore(observable.subscribe, get, get);
@@ -17,8 +17,8 @@ const NOTHING: View<never> = { value: undefined, seq: 0, error: undefined };
 /**
  * A stream folded into a value, for as long as the component is mounted.
  *
- * @param stream its name; "" follows nothing
- * @param fold may be written in place: a new one each time does not subscribe anew
+ * @param stream its name; "" follows no stream
+ * @param fold may be written inline: a new object at each render does not subscribe again
  */
 export function useStream<S, T>(client: Client, stream: string, fold: Fold<S, T>): View<S> {
   const [view, setView] = useState<View<S>>(NOTHING);

@@ -5,7 +5,7 @@ import { type Client, type Fold, type Observable, type State, type View, watch }
 
 type Ref<T> = Readonly<ShallowRef<T>>;
 
-/** An observable as a ref, for as long as the component lives. */
+/** An observable as a ref, for the lifetime of the component. */
 export function useObservable<T>(observable: Observable<T>): Ref<T> {
   const ref = shallowRef(observable.value) as ShallowRef<T>;
   onScopeDispose(observable.subscribe((value) => (ref.value = value)));
@@ -16,9 +16,9 @@ export function useObservable<T>(observable: Observable<T>): Ref<T> {
 export const useConnection = (client: Client): Ref<State> => useObservable(client.state);
 
 /**
- * A stream folded into a value, for as long as the component lives.
+ * A stream folded into a value, for the lifetime of the component.
  *
- * @param stream its name, or a ref or getter of it; "" follows nothing
+ * @param stream its name, or a ref or getter of it; "" follows no stream
  */
 export function useStream<S, T>(client: Client, stream: string | WatchSource<string>, fold: Fold<S, T>): Ref<View<S>> {
   const nothing: View<S> = { value: undefined, seq: 0, error: undefined };

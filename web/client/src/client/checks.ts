@@ -1,9 +1,9 @@
-/** What an application may ask for; everything else is an error that says what to do instead. Pure. */
+/** Checks what an application asks for. A refusal is an error that says what to do instead. Pure. */
 
 import { HuahuoError, misuse } from "../model/errors.js";
 import type { SubscribeOptions } from "./subscription.js";
 
-/** What the client says by itself. */
+/** Actions that the client sends by itself. */
 const OWN_ACTIONS = ["authenticate", "ack", "subscribe", "unsubscribe", "heartbeat", "heartbeat_response"];
 const MESSAGE_BYTES_MAX = 1 << 20;
 const ID_CHARS_MAX = 64;
@@ -32,7 +32,7 @@ export function checkSubscription(stream: string, options: SubscribeOptions): vo
 }
 
 /**
- * A command as the message that leaves.
+ * Encode a command as a message.
  *
  * @throws HuahuoError `misuse`, `too_large`
  */

@@ -17,39 +17,40 @@ import { type Source, type SubscribeOptions, Subscription } from "./subscription
 import { type Applied, Tabs } from "./tabs.js";
 
 export interface ClientOptions {
-  /** The server: `https://…`, `wss://…` or a path; left out: where the page came from. */
+  /** The server: `https://…`, `wss://…` or a path. Default: the server of the page. */
   readonly url?: string | URL;
-  /** A token that is never renewed: when it has expired, the client stops. */
+  /** A token that is never renewed. When it expires, the client stops. */
   readonly token?: string;
-  /** Gives a token; asked again when one is about to expire. Give this or `token`. */
+  /** Returns a token. Called again when the token is about to expire. Give this or `token`. */
   readonly getToken?: () => string | Promise<string>;
-  /** One connection for all tabs (default true, where the browser can). */
+  /** Share one connection between all tabs (default true, if the browser supports it). */
   readonly share?: boolean;
-  /** Where processed places are kept; left out: in IndexedDB, or in memory where that is forbidden. */
+  /** Stores cursors. Default: IndexedDB, or memory if the browser forbids IndexedDB. */
   readonly cursors?: CursorStore;
-  /** The id of this installation; left out: made once and kept. A second connection with it takes over. */
+  /** Id of this installation. Default: made once and stored. A second connection with this id takes over. */
   readonly client?: string;
-  /** How many events may wait to be processed, over all streams and tabs (512). */
+  /** Maximum number of unprocessed events, over all streams and tabs (512). */
   readonly window?: number;
-  /** How many commands may wait for their answers in this tab (1000). */
+  /** Maximum number of unanswered commands in this tab (1000). */
   readonly commandsMax?: number;
-  /** The first and the longest delay before coming back, each with full jitter (500, 20000). */
+  /** The first and the longest delay before a reconnect, both with full jitter (500, 20000). */
   readonly backoffMs?: readonly [number, number];
   /**
-   * Have the server compress, and load this when it did: `() => import("huahuo-client/zstd")`. What cannot
-   * be loaded or read is no end: the client comes back without compression.
+   * Ask the server for compression, and load this at the first compressed message:
+   * `() => import("huahuo-client/zstd")`. If it cannot be loaded, or cannot read a message, the client
+   * reconnects without compression.
    */
   readonly decoder?: () => Promise<Decoder>;
-  /** The browser, for tests. */
+  /** Replaces the browser in tests. */
   readonly host?: Host;
 }
 
 export interface SendOptions {
   /** Wait until this tab's subscriptions have handled the event that the command caused. */
   readonly applied?: boolean;
-  /** The command's id: a repeat, even by another page, is not executed again. Left out: made. */
+  /** The command's id. A repeat, even by another page, is not executed again. Default: a new id. */
   readonly id?: string;
-  /** Give up waiting. A command that left already may be executed. */
+  /** Stops the waiting. A command that was sent already may be executed. */
   readonly signal?: AbortSignal;
 }
 
@@ -57,10 +58,10 @@ export interface SendOptions {
 export type Place = Pick<SubscribeOptions, "after" | "tabs">;
 
 const ID_CHARS_MAX = 64;
-const ignore = () => undefined; // a loop throws the error itself
+const ignore = () => undefined; // the loop itself throws the error
 
 export class Client {
-  /** The connection, as an observable: `state.value`, `state.subscribe(…)`. */
+  /** The connection's state as an observable: `state.value`, `state.subscribe(…)`. */
   readonly state: Observable<State>;
   /** Whether this tab owns the connection that all tabs share. */
   readonly owner: Observable<boolean>;
@@ -119,14 +120,14 @@ export class Client {
   }
 
   /**
-   * Read a stream in a loop: whole runs as they came, snapshots and skips among them. An item counts
-   * as processed when the loop asks for the next one.
+   * Read a stream in a loop: runs of events, snapshots and skips. An item counts as processed when the loop
+   * asks for the next one.
    */
   items(stream: string, options: Place = {}): AsyncGenerator<Item, void> {
     return iterate((onItem) => this.subscribe(stream, { ...options, onItem, onError: ignore }));
   }
 
-  /** The same with single events. Snapshots and skips are left out: use `items` to see them. */
+  /** As `items`, with single events. It omits snapshots and skips: use `items` to see them. */
   events(stream: string, options: Place = {}): AsyncGenerator<StreamEvent, void> {
     return iterate((onEvent) => this.subscribe(stream, { ...options, onEvent, onError: ignore }));
   }
@@ -134,8 +135,8 @@ export class Client {
   // -- commands -----------------------------------------------------------------------------------
 
   /**
-   * Send a command (or query) and wait for its reply, over as many connections as it takes; offline it
-   * waits. It is executed once.
+   * Send a command (or query) and wait for its reply, across reconnects and while offline. It is executed
+   * once.
    *
    * @throws HuahuoError the server's refusal by its code, `queue_full`, `stopped`, `aborted`, `misuse`;
    *   with `applied` also `not_subscribed`, `log_replaced`, `stream_denied`
@@ -161,7 +162,7 @@ export class Client {
   }
 
   /**
-   * The replies of a query that answers page by page, until its `next` is null:
+   * The replies of a query that answers in pages, until `next` is null:
    * `for await (const { data } of client.pages("get_all_emails", { limit: 1000 }))`. Throws as `send`.
    */
   pages<A extends keyof Commands>(action: A, fields: Commands[A]["fields"]): AsyncGenerator<Reply & Commands[A]["reply"], void>;
@@ -177,7 +178,7 @@ export class Client {
 
   /**
    * Read your writes: wait until every subscription of this tab to that stream has handled the event.
-   * Do not wait for it inside a handler of that very stream.
+   * Inside a handler of the same stream, waiting for it is a deadlock.
    *
    * @throws HuahuoError `not_subscribed`, `log_replaced`, `stream_denied`, `stopped`
    */
@@ -192,18 +193,18 @@ export class Client {
 
   // -- life ---------------------------------------------------------------------------------------
 
-  /** Hear what happens beside the state; gives a function that ends that. */
+  /** Listen to news besides the state. Returns a function that ends that. */
   onStatus(listener: (status: Status) => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
 
-  /** Look after the connection now: connect without waiting, or ask whether it is alive. */
+  /** Check the connection now: reconnect without delay, or probe whether it is alive. */
   wake(): void {
     this.up({ do: "wake" });
   }
 
-  /** Say what was processed and stop. Whoever still waits gets `stopped`. Other tabs go on. */
+  /** Ack what was processed and stop. Pending calls fail with `stopped`. Other tabs continue. */
   close(): void {
     if (this.states.value.name === "stopped") return;
     for (const subscription of [...this.subscriptions]) subscription.close();
@@ -234,7 +235,7 @@ export class Client {
     if (this.over.signal.aborted) return;
     const { client, share = true } = this.options;
     if (share && Tabs.possible(host)) this.tabs = this.makeTabs();
-    // without sharing each page is a client of its own: a second one must not take over
+    // Without sharing, each page needs a client id of its own, so that a second page does not take over.
     this.client = client || (this.tabs ? id : `${id}-${this.page}`.slice(0, ID_CHARS_MAX));
     this.watchPage();
     this.isOpen();
@@ -266,7 +267,7 @@ export class Client {
     });
   }
 
-  /** This tab owns the connection from now on. */
+  /** Make this tab the owner of the connection. */
   private own(): void {
     this.engine = new Engine({
       host: this.host,
@@ -287,7 +288,7 @@ export class Client {
     this.engine.start();
   }
 
-  /** The connection has a new owner, which knows nothing yet of this tab. */
+  /** Tell a new owner of the connection about this tab's readers and commands. */
   private again(): void {
     for (const subscription of this.subscriptions) subscription.attach();
     this.outbox.again();
@@ -339,7 +340,7 @@ export class Client {
     this.owning.set(false);
   }
 
-  /** @throws HuahuoError `misuse`: it is no token, or somebody else's */
+  /** @throws HuahuoError `misuse`: the result is not a token, or a token of another user */
   private async currentToken(fresh: boolean): Promise<string> {
     const { token, getToken } = this.options;
     const known = this.token;
@@ -368,7 +369,7 @@ export class Client {
     on("visibilitychange", () => {
       if (host.visible()) this.wake();
     });
-    // a page that is put away keeps nothing open: another tab, or this one later, goes on
+    // A frozen or cached page holds no locks and no connection, so that another tab can take over.
     on("freeze pagehide", () => this.suspend());
     on("resume pageshow", () => this.comeBack());
   }

@@ -1,33 +1,33 @@
-/** Where the client keeps its cursors between pages. */
+/** Stores of cursors, which outlive a page. */
 
 import { HuahuoError, misuse } from "../model/errors.js";
 import type { Cursor } from "../model/model.js";
 
-/** Keeps what was processed. Keys are texts of the client's making. */
+/** Stores a cursor for each key. The client makes the keys. */
 export interface CursorStore {
   /** The id of this installation for `scope` (a server and a user), made by the first call. */
   identity(scope: string): Promise<string>;
   load(key: string): Promise<Cursor | null>;
   /**
-   * Keep `cursor`. With `base` only if that is what is kept now, else the answer is false; without,
-   * unless something further along in the same log is kept; for the same place the later check counts.
+   * Store `cursor`, unless the result is false. With `base`, only if `base` is stored now. Without, unless
+   * a later cursor of the same log is stored. At the same seq, a cursor with a check replaces the stored one.
    */
   save(key: string, cursor: Cursor, base?: Cursor | null): Promise<boolean>;
-  /** The same inside a transaction of the application; settles with the transaction. */
+  /** As `save`, inside a transaction of the application. Settles with the transaction. */
   commit?(transaction: IDBTransaction, key: string, cursor: Cursor, base: Cursor | null): Promise<boolean>;
 }
 
 const same = (one: Cursor | null, other: Cursor | null): boolean =>
   one === other || (one !== null && other !== null && one.log === other.log && one.seq === other.seq);
 
-/** Whether `cursor` may take the place of `kept`. */
+/** Whether `cursor` may replace `kept`. */
 function replaces(cursor: Cursor, kept: Cursor | null, base?: Cursor | null): boolean {
   if (base !== undefined) return same(kept, base);
   if (kept === null || kept.log !== cursor.log || kept.seq < cursor.seq) return true;
   return kept.seq === cursor.seq && cursor.check !== undefined;
 }
 
-/** Lives as long as the page. */
+/** In memory, for as long as the page lives. */
 export class MemoryCursors implements CursorStore {
   private readonly kept = new Map<string, Cursor>();
   private readonly id: string;
@@ -54,13 +54,13 @@ export class MemoryCursors implements CursorStore {
 const STORE = "huahuo";
 
 export interface IndexedDbOptions {
-  /** A database of the application, so that state and cursor fit into one transaction. */
+  /** A database of the application, so that one transaction can write state and cursor. */
   readonly database?: IDBDatabase | Promise<IDBDatabase>;
-  /** The object store in it (default `huahuo`); make it with `IndexedDbCursors.createStore`. */
+  /** Its object store (default `huahuo`), made with `IndexedDbCursors.createStore`. */
   readonly store?: string;
 }
 
-/** In IndexedDB: survives the page, and all tabs see the same. */
+/** In IndexedDB: outlives the page, and all tabs share it. */
 export class IndexedDbCursors implements CursorStore {
   private readonly store: string;
   private opened: Promise<IDBDatabase> | null;
@@ -70,7 +70,7 @@ export class IndexedDbCursors implements CursorStore {
     this.opened = options.database ? Promise.resolve(options.database) : null;
   }
 
-  /** Call it in `onupgradeneeded` of the application's own database. */
+  /** Make the object store. Call it in `onupgradeneeded` of the application's database. */
   static createStore(database: IDBDatabase, store = STORE): void {
     if (!database.objectStoreNames.contains(store)) database.createObjectStore(store);
   }
@@ -111,7 +111,7 @@ export class IndexedDbCursors implements CursorStore {
     const kept = transaction.objectStore(this.store).get(key) as Kept;
     kept.onsuccess = () => {
       conflict = !replaces(cursor, kept.result ?? null, base);
-      // somebody else applied these events: this transaction must not apply them again
+      // Another tab applied these events, so this transaction must not apply them again.
       if (conflict) transaction.abort();
       else kept.source.put(cursor, key);
     };
@@ -149,7 +149,7 @@ export class IndexedDbCursors implements CursorStore {
       request.onupgradeneeded = () => IndexedDbCursors.createStore(request.result, this.store);
       request.onsuccess = () => {
         request.result.onversionchange = () => {
-          request.result.close(); // somebody wants to delete it
+          request.result.close(); // else a deletion of the database would block
           this.opened = null;
         };
         resolve(request.result);

@@ -1,4 +1,4 @@
-/** A subscription as an async iterator: one value at a time, the next when the loop asks for it. */
+/** A subscription as an async iterator. The next value is taken when the loop asks for it. */
 
 import type { HuahuoError } from "../model/errors.js";
 import type { Subscription } from "./subscription.js";
@@ -10,7 +10,7 @@ interface Offered<T> {
 }
 
 /**
- * @param open subscribes with a handler that hands a value over and waits until it was processed
+ * @param open subscribes with the given handler, which passes a value on and resolves when it was processed
  */
 export async function* iterate<T>(
   open: (handOver: (value: T) => Promise<void>) => Subscription,
@@ -38,7 +38,7 @@ export async function* iterate<T>(
     }
     if (end && (end as HuahuoError).code !== "not_subscribed") throw end as HuahuoError;
   } finally {
-    // a loop that was left has not processed the value it was given last
+    // A loop that was left has not processed its last value.
     (offered as Offered<T> | null)?.abandon(end);
     subscription.close();
   }

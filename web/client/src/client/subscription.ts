@@ -1,7 +1,7 @@
 /**
- * One reader of one stream in this tab: runs the application's handlers, one item after the other, and
- * knows where they stand. It outlives connections and owners of the connection; each time it attaches
- * again under a new reader id, so that late messages for an old one mean nothing.
+ * One reader of one stream in this tab. It runs the application's handlers, one item at a time, and keeps
+ * their cursor. It outlives connections and their owners. It attaches to each under a new reader id, so that
+ * late messages for an old id are ignored.
  */
 
 import type { CursorStore } from "./cursors.js";
@@ -13,14 +13,14 @@ import {
 import { report } from "../model/observable.js";
 
 /**
- * Store the new place together with the application's state: call it with a readwrite transaction that
- * includes the store of `IndexedDbCursors`. Both are written, or neither.
+ * Store the new cursor in the same transaction as the application's state. Call it with a readwrite
+ * transaction that includes the store of `IndexedDbCursors`.
  */
 export type Commit = (transaction: IDBTransaction) => void;
 
 type Done = void | Promise<void>;
 
-/** Called one after the other, never two at once; one that throws ends the subscription. */
+/** Called one at a time. If a handler throws, the subscription ends. */
 export interface Handlers {
   /** Every event in turn. Give this, `onBatch` or `onItem`. */
   onEvent?(event: StreamEvent): Done;
@@ -28,26 +28,26 @@ export interface Handlers {
   onBatch?(events: readonly StreamEvent[], commit: Commit): Done;
   /** Everything in turn: runs, snapshots and skips. */
   onItem?(item: Item, commit: Commit): Done;
-  /** A state that replaces everything known: it was asked for, or history is gone. */
+  /** A state that replaces the known one: it was requested, or the events before it are gone. */
   onSnapshot?(snapshot: Snapshot, commit: Commit): Done;
-  /** Events were compacted away; the next ones follow. */
+  /** Events were compacted away. The next ones follow. */
   onSkipped?(skipped: Skipped): Done;
-  /** The stored place moved on, in this tab or in another (with `tabs: "one"`). */
+  /** The stored cursor advanced, in this tab or in another (with `tabs: "one"`). */
   onApplied?(cursor: Cursor): void;
-  /** Nothing comes any more. Without it the error is reported as an uncaught one. */
+  /** The subscription ended. Without this handler the error is reported as uncaught. */
   onError?(error: HuahuoError): void;
 }
 
 export interface SubscribeOptions extends Handlers {
   /**
-   * Where to begin: this tab's own place, which nobody stores. Left out: behind what was processed
-   * last, as the cursor store knows it, or else at the head.
+   * Where to begin. The cursor then belongs to this tab and is not stored. Default: after the stored cursor,
+   * or at the head if there is none.
    */
   readonly after?: After | Cursor;
   /**
-   * For a stored place. `each`: every tab gets every event. `one`: the handlers run in one tab at a
-   * time, and when it goes another one goes on behind its last commit: for state that tabs share.
-   * Left out: `one` with `onBatch`, else `each`.
+   * For a stored cursor. `each`: every tab gets every event. `one`, for state that tabs share: the handlers
+   * run in one tab at a time, and when that tab closes, another one continues after its last commit.
+   * Default: `one` with `onBatch`, else `each`.
    */
   readonly tabs?: "each" | "one";
 }
@@ -56,7 +56,7 @@ export interface SubscribeOptions extends Handlers {
 export interface Source {
   readonly store: CursorStore;
   readonly locks: LockManager | null;
-  /** The key of a stream's stored place; settles when the client knows who it is. */
+  /** The key of a stream's stored cursor. Settles when the client knows its user. */
   key(stream: string): Promise<string>;
   newReader(subscription: Subscription): string;
   send(message: TabMessage): void;
@@ -68,11 +68,11 @@ export interface Source {
 const MOVED = Symbol("somebody else applied these events");
 
 export class Subscription {
-  /** Resolves when the server has said where this subscription stands. */
+  /** Resolves when the server has placed this subscription in the stream. */
   readonly ready: Promise<Outcome>;
-  /** Resolves at the end with its reason: `not_subscribed` where the application closed it. */
+  /** Resolves at the end with the reason. If the application closed it, that is `not_subscribed`. */
   readonly closed: Promise<HuahuoError>;
-  /** Up to here everything was handled; null: nowhere yet. */
+  /** Everything up to here was handled. Null: there is no position yet. */
   handled: Cursor | null = null;
   private readonly stored: boolean;
   private readonly one: boolean;
@@ -107,10 +107,10 @@ export class Subscription {
       this.isNotReady = reject;
     });
     this.closed = new Promise((resolve) => (this.isClosed = resolve));
-    this.ready.catch(() => undefined); // whoever awaits it gets it nevertheless
+    this.ready.catch(() => undefined); // not "uncaught" if the application does not await it
   }
 
-  /** Begin, or go on after `pause`. */
+  /** Begin, or continue after `pause`. */
   resume(): void {
     const { signal } = (this.lock = new AbortController());
     this.begin(signal).catch((error: unknown) => {
@@ -139,14 +139,14 @@ export class Subscription {
   }
 
   private async load(store: CursorStore): Promise<void> {
-    // what this tab handled itself may not be stored yet
+    // What this tab handled may not be stored yet.
     const kept = await store.load(this.key);
     if (this.one || !this.handled || (kept?.log === this.handled.log && kept.seq > this.handled.seq)) {
       this.handled = this.cursor = this.base = kept;
     }
   }
 
-  /** Let go for now: another tab may take the place over. */
+  /** Stop for now, so that another tab can continue. */
   pause(): void {
     this.let();
     this.unlock();
@@ -165,7 +165,7 @@ export class Subscription {
     this.reader = "";
   }
 
-  /** Attach (again), where it stands, when the work at hand is done. */
+  /** Attach (again) at the current cursor, when the running handler is done. */
   attach(): void {
     if (!this.active) return;
     const turn = ++this.turn;
@@ -178,7 +178,7 @@ export class Subscription {
     });
   }
 
-  /** From the connection's owner. */
+  /** A message from the connection's owner. */
   heard(message: EngineMessage & { readonly reader: string }): void {
     if (message.reader !== this.reader) return;
     switch (message.is) {
@@ -193,7 +193,7 @@ export class Subscription {
         if (this.cursor) return;
         this.cursor = message.cursor;
         this.progress(message.cursor);
-        // the place itself is worth keeping: a later page goes on behind it
+        // Store the place even without events: a later page then continues after it.
         if (this.stored) this.work = this.work.then(() => this.keep(message.cursor)).catch(this.fail);
         return;
       case "lost":
@@ -204,14 +204,14 @@ export class Subscription {
     }
   }
 
-  /** With `tabs: "one"`: the place moved on in another tab. */
+  /** With `tabs: "one"`: the cursor advanced in another tab. */
   elsewhere(cursor: Cursor): void {
     if (!this.one || this.active) return;
     this.progress(cursor);
     this.options.onApplied?.(cursor);
   }
 
-  /** Settles when event `seq` was handled. */
+  /** Resolves when event `seq` was handled. */
   reached(seq: number): Promise<void> {
     if (this.handled && this.handled.seq >= seq) return Promise.resolve();
     return new Promise((resolve, reject) => this.waiters.push({ seq, resolve, reject }));
@@ -222,7 +222,7 @@ export class Subscription {
     this.end(new HuahuoError("not_subscribed", `${this.stream}: the subscription was closed`));
   }
 
-  /** Nothing comes any more. */
+  /** End the subscription with an error. */
   readonly fail = (cause: unknown): void => {
     if (this.ended) return;
     const error = cause instanceof HuahuoError
@@ -230,14 +230,14 @@ export class Subscription {
       : new HuahuoError("handler_failed", `${this.stream}: a handler threw`, { cause });
     this.end(error);
     if (this.options.onError) this.options.onError(error);
-    else if (error.code !== "stopped") report(error); // the client's state says that
+    else if (error.code !== "stopped") report(error); // the client's state shows that
   };
 
   private end(error: HuahuoError): void {
     if (this.ended) return;
     this.ended = true;
     this.let();
-    void this.work.then(this.unlock); // what is being handled still moves the place
+    void this.work.then(this.unlock); // a running handler still advances the cursor
     this.isNotReady(error);
     this.isClosed(error);
     for (const { reject } of this.waiters.splice(0)) reject(error);
@@ -246,7 +246,7 @@ export class Subscription {
 
   // -- the work -----------------------------------------------------------------------------------
 
-  /** What was handled last has this check: worth keeping, but nothing depends on it. */
+  /** Store the check of the last handled event. A failure is ignored, because checks are optional. */
   private checked(check: Check): void {
     if (!this.cursor) return;
     this.cursor = { ...this.cursor, check };
@@ -260,7 +260,7 @@ export class Subscription {
   private accept(reader: string, era: number, item: Item, check: Check | undefined): void {
     const { cursor } = this;
     if (item.kind !== "snapshot" && (cursor?.log !== item.log || cursor.seq !== item.first - 1)) {
-      this.attach(); // not what comes next here; ask for what does
+      this.attach(); // not the next item: attach again at the cursor
       return;
     }
     const end = (this.cursor = cursorAt(item.log, item.last, check));
@@ -313,7 +313,7 @@ export class Subscription {
     if (this.stored) this.options.onApplied?.(end);
   }
 
-  /** The place is stored after the handler has run, or with its transaction. */
+  /** Store the cursor after the handler has run, or with its transaction. */
   private async keep(end: Cursor, committed: Promise<boolean> | null = null): Promise<void> {
     if (!this.stored) return;
     let kept = true;
@@ -330,13 +330,13 @@ export class Subscription {
     this.base = end;
   }
 
-  /** Somebody else moved the stored place on: go on from there. */
+  /** Another tab advanced the stored cursor: continue from it. */
   private async again(): Promise<void> {
     this.cursor = this.handled = this.base = await this.source.store.load(this.key);
     this.attach();
   }
 
-  /** What was handled of a run that is not finished. */
+  /** Store the handled part of an unfinished run. */
   private keepPart(): void {
     if (!this.stored || this.one || !this.handled || this.handled.seq === this.base?.seq) return;
     void this.keep(this.handled).catch(() => undefined);

@@ -1,17 +1,17 @@
 /**
  * Which of the tabs owns the connection, and how the others reach it.
  *
- * The owner holds a Web Lock; the others queue for it, so that the browser itself appoints the next
- * one when a tab closes, crashes or is put away. A new owner announces itself with a new `term`, and
- * every tab attaches its readers and repeats its unanswered commands there; each tab knows best where
- * its readers stand. A tab holds a lock of its own, by which the owner learns that it is gone.
+ * The owner holds a Web Lock and the other tabs queue for it, so the browser appoints the next owner when a
+ * tab closes, crashes or is frozen. A new owner announces itself with a new `term`. Then every tab attaches
+ * its readers, whose cursors it keeps, and repeats its unanswered commands. Each tab also holds a lock of its
+ * own, from whose release the owner learns that the tab is gone.
  */
 
 import type { Host } from "../session/host.js";
 import { report } from "../model/observable.js";
 import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
 
-/** A stored place was moved on by the tab that applies a stream's events for all tabs. */
+/** The tab that applies a stream's events for all tabs advanced the stored cursor. */
 export interface Applied {
   readonly stream: string;
   readonly log: string;
@@ -27,22 +27,22 @@ type Packet =
 
 export interface TabsOptions {
   readonly host: Host;
-  /** Server and user: tabs of different users have nothing in common. */
+  /** Server and user, because only tabs of the same user share a connection. */
   readonly scope: string;
-  /** This tab. */
+  /** The id of this tab. */
   readonly tab: string;
-  /** This tab owns the connection from now on. */
+  /** Called when this tab becomes the owner. */
   readonly own: () => void;
-  /** Somebody else does (again). */
+  /** Called when another tab becomes the owner. */
   readonly follow: (state: StateData) => void;
-  /** To this tab, from the owner. */
+  /** Called with a message from the owner to this tab. */
   readonly down: (message: EngineMessage) => void;
-  /** To this tab as the owner, from another. */
+  /** Called, if this tab is the owner, with a message from a tab. */
   readonly up: (tab: string, message: TabMessage) => void;
-  /** A tab that was heard of is gone. */
+  /** Called when a known tab is gone. */
   readonly gone: (tab: string) => void;
   readonly applied: (applied: Applied) => void;
-  /** The connection, as its owner sees it. */
+  /** The state of the connection, asked of the owner. */
   readonly state: () => StateData;
 }
 
@@ -52,7 +52,7 @@ export class Tabs {
   private channel: BroadcastChannel | null = null;
   private readonly locks: LockManager;
   private term = "";
-  /** The term of the owner before this tab. */
+  /** The term of the previous owner. */
   private before = "";
   private owner = false;
   private release: (() => void)[] = [];
@@ -67,7 +67,7 @@ export class Tabs {
     return host.locks !== null && host.BroadcastChannel !== null;
   }
 
-  /** Take part. */
+  /** Join the tabs of this scope. */
   join(): void {
     const { host, scope, tab, own } = this.options;
     this.over = new AbortController();
@@ -83,7 +83,7 @@ export class Tabs {
     });
   }
 
-  /** Let go of everything: the next tab takes over. */
+  /** Release all locks, so that the next tab takes over. */
   leave(): void {
     this.over.abort();
     this.owner = false;
@@ -94,16 +94,16 @@ export class Tabs {
     this.channel = null;
   }
 
-  /** To the owner; lost if there is none, but a new one asks for everything. */
+  /** Send to the owner. If there is none the message is lost, but tabs repeat everything to a new owner. */
   up(message: TabMessage): void {
     if (this.owner) this.options.up(this.options.tab, message);
     else if (this.term) this.post({ kind: "up", term: this.term, from: this.options.tab, message });
   }
 
-  /** From the owner to a tab (null: to all). */
+  /** Send from the owner to a tab (null: to all). */
   down(to: string | null, message: EngineMessage): void {
     const { tab, down } = this.options;
-    if (to !== tab) this.post({ kind: "down", term: this.term, to, message }); // first: this tab may leave
+    if (to !== tab) this.post({ kind: "down", term: this.term, to, message }); // first: `down` may make this tab leave
     if (to === null || to === tab) down(message);
   }
 
@@ -129,7 +129,7 @@ export class Tabs {
         return;
       case "down":
         if (packet.to !== null && packet.to !== tab) return;
-        // the last words of the owner before may come after its lock: the end is the end for all tabs
+        // The previous owner's last message may arrive after its lock. If it is the end, all tabs must end.
         if (packet.term !== (this.owner ? this.before : this.term)) return;
         if (this.owner && !isEnd(packet.message)) return;
         this.options.down(packet.message);
@@ -143,7 +143,7 @@ export class Tabs {
     this.post({ kind: "owner", term: this.term, state: this.options.state() });
   }
 
-  /** A tab's own lock is free when the tab is gone. */
+  /** Wait for a tab's own lock, which is free when the tab is gone. */
   private watch(tab: string): void {
     if (this.known.has(tab)) return;
     this.known.add(tab);
@@ -155,7 +155,7 @@ export class Tabs {
     }).catch(() => undefined); // aborted: this tab left
   }
 
-  /** Hold a lock, once it is free, until `leave`. */
+  /** Wait for a lock and hold it until `leave`. */
   private hold(name: string, got: () => void): void {
     const { signal } = this.over;
     this.locks.request(name, { signal }, () => {

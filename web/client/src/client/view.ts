@@ -1,11 +1,11 @@
-/** A stream folded into a value that a page shows: state of now, then every event. */
+/** A stream folded into a value that a page shows: the current state, then every event. */
 
 import type { Client } from "./client.js";
 import type { HuahuoError } from "../model/errors.js";
 import type { StreamEvent } from "../model/model.js";
 import { type Observable, Subject } from "../model/observable.js";
 
-/** How a stream becomes a value. Both functions give a new value and change nothing. */
+/** How a stream becomes a value. Both functions are pure and return a new value. */
 export interface Fold<S, State = never> {
   /** The value from the state of a snapshot. */
   snapshot(state: State): S;
@@ -13,11 +13,11 @@ export interface Fold<S, State = never> {
 }
 
 export interface View<S> {
-  /** Undefined until the first snapshot came. */
+  /** Undefined until the first snapshot. */
   readonly value: S | undefined;
-  /** The last event that is in `value`. */
+  /** The seq of the last event in `value`. */
   readonly seq: number;
-  /** Why nothing comes any more. */
+  /** Why the stream ended. */
   readonly error: HuahuoError | undefined;
 }
 
@@ -25,7 +25,7 @@ export interface Watched<S> extends Observable<View<S>> {
   close(): void;
 }
 
-/** Begin with a snapshot and follow; one change for each run of events. Every tab has its own. */
+/** Begin with a snapshot and follow, with one change per run of events. Every tab has its own value. */
 export function watch<S, State>(client: Client, stream: string, fold: Fold<S, State>): Watched<S> {
   const subject = new Subject<View<S>>({ value: undefined, seq: 0, error: undefined });
   const subscription = client.subscribe(stream, {

@@ -1,6 +1,6 @@
 /**
  * Close codes, error codes and what a client does about each. A copy of `transport/protocol/codes.py`, which
- * owns them; a test compares the two. Pure.
+ * defines them. A test compares the two. Pure.
  */
 
 /** What a client does after a close. */
@@ -8,7 +8,7 @@ export type Rule = "reconnect" | "reconnect_slowly" | "new_token" | "stop";
 
 const R = "reconnect", S = "stop";
 
-/** When the server issues each is said where the table is owned. */
+/** `transport/protocol/codes.py` says when the server issues each. */
 export const CLOSES: readonly (readonly [code: number, name: string, rule: Rule])[] = [
   [1000, "normal", S], [1001, "going_away", R], [1002, "protocol_error", S], [1006, "lost", R],
   [1007, "bad_utf8", S], [1009, "too_large", S], [1011, "server_fault", R], [1012, "restart", R],
@@ -23,7 +23,7 @@ export const LOST = 1006;
 export const UNSUPPORTED_VERSION = 4506;
 const STOP_FROM = 4500;
 
-/** What a client does after `code`, also one that newer servers may send: from 4500 on, stop. */
+/** What a client does after `code`. After unknown codes of newer servers it stops from 4500 on. */
 export function ruleOf(code: number): Rule {
   const known = CLOSES.find((fact) => fact[0] === code);
   return known ? known[2] : code >= STOP_FROM ? S : R;
@@ -42,12 +42,12 @@ export const ERRORS = [
 ] as const;
 export type ErrorCode = (typeof ERRORS)[number];
 
-/** Errors after which the same command id may be tried again: the server does not remember them. */
+/** Errors that the server does not record, so the same command id may be sent again. */
 export const NOT_RECORDED: ReadonlySet<string> = new Set<ErrorCode>([
   "unavailable", "busy", "rate_limited", "corrupt", "internal", "unauthenticated",
 ]);
 
-/** How a connection ends whose authentication failed with this `code`. */
+/** The close code that follows an authentication that failed with this `code`. */
 export const AUTH_CLOSES: Readonly<Record<string, number>> = {
   token_expired: 4003,
   token_invalid: 4500,

@@ -1,19 +1,19 @@
-/** What the client throws. One class; `code` says which error it is. */
+/** Errors of the client. One class, whose `code` says which error it is. */
 
 import type { ErrorCode } from "./codes.js";
 
 /**
- * - `stopped`: the client will not come back by itself; `closeCode` says why (0: the application closed it)
+ * - `stopped`: the client does not reconnect any more; `closeCode` says why (0: the application closed it)
  * - `queue_full`: too many commands wait for an answer
- * - `stream_denied`: the stream may not be read (any more)
- * - `not_subscribed`: nothing in this tab reads the stream that was to be waited for; the command itself
+ * - `stream_denied`: this user may not read the stream, or not any longer
+ * - `not_subscribed`: this tab has no subscription to the stream of the awaited event; the command itself
  *   was executed and `reply` holds its answer
- * - `log_replaced`: the server's log was replaced: the awaited event may never come
- * - `aborted`: the application gave up waiting; a command may have been executed
+ * - `log_replaced`: the server's log was replaced, so the awaited event may never come
+ * - `aborted`: the application ended the waiting; a command may have been executed
  * - `misuse`: the application used this package in a way that cannot work
- * - `handler_failed`: a handler threw; `cause` is what it threw
- * - `storage_failed`: what was processed cannot be remembered
- * - `protocol_violation`: the server broke the protocol; the connection is given up
+ * - `handler_failed`: a handler threw `cause`
+ * - `storage_failed`: a cursor cannot be stored
+ * - `protocol_violation`: the server violated the protocol; the connection is closed
  * - every other code is the server's refusal of a command
  */
 export type ClientErrorCode =
@@ -27,7 +27,7 @@ export interface ErrorFacts {
   readonly cause?: unknown;
 }
 
-/** See {@link ClientErrorCode}. Its fields survive the way from one tab to another. */
+/** See {@link ClientErrorCode}. Its fields are kept when it is sent to another tab. */
 export class HuahuoError extends Error {
   override readonly name = "HuahuoError";
   readonly details: string;

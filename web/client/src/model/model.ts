@@ -1,17 +1,17 @@
-/** What an application gets from the client: events, items of a stream, statuses. */
+/** The data that an application gets from the client: events, items of a stream, statuses. */
 
 import type { HuahuoError } from "./errors.js";
 
-/** Where to begin: behind a seq, at the head, at the oldest event, or with the state of now. */
+/** Where to begin: after a seq, at the head, at the oldest event, or with the current state. */
 export type After = number | "head" | "start" | "snapshot";
 
-/** A seq with the check that the server gave for it: a digest of the log up to that event. */
+/** A seq with its check from the server: a digest of the log up to that event. */
 export type Check = readonly [seq: number, check: string];
 
 /**
- * A place in a stream: the last seq that was processed, in the log with this id. `check` is the last one
- * heard on the way there: where the server finds that it differs, the events before this place are not
- * the ones that were processed, and a snapshot comes.
+ * A place in a stream: the last processed seq, in the log with this id. `check` is the last one received up
+ * to there. If the server finds that it differs, the events before this place are not those that were
+ * processed, so it sends a snapshot.
  */
 export interface Cursor {
   readonly log: string;
@@ -19,7 +19,7 @@ export interface Cursor {
   readonly check?: Check;
 }
 
-/** A cursor that has a check, if there is one. */
+/** A cursor, with the check if there is one. */
 export const cursorAt = (log: string, seq: number, check: Check | undefined): Cursor =>
   check ? { log, seq, check } : { log, seq };
 
@@ -50,7 +50,7 @@ export interface EventTypes {
   system_notification: { message: string; level: "info" | "warning" | "error" };
 }
 
-/** What every event has beside its own fields. `in`: on the stream `log`, where it really is. */
+/** The fields of every event besides its own. `in`: on the stream `log`, the stream that it belongs to. */
 export interface EventFrame {
   readonly stream: string;
   readonly seq: number;
@@ -58,7 +58,7 @@ export interface EventFrame {
   readonly in?: { readonly stream: string; readonly seq: number };
 }
 
-/** One event; `switch (event.type)` narrows it. */
+/** One event. `switch (event.type)` narrows it. */
 export type StreamEvent = {
   [T in keyof EventTypes]: EventFrame & { readonly type: T } & Readonly<EventTypes[T]>;
 }[keyof EventTypes];
@@ -73,7 +73,7 @@ export interface Batch {
   readonly events: readonly StreamEvent[];
 }
 
-/** The state after event `last`: it replaces what was known. `outcome` says why it was sent. */
+/** The state after event `last`, which replaces the known one. `outcome` says why it was sent. */
 export interface Snapshot<State = Record<string, unknown>> {
   readonly kind: "snapshot";
   readonly stream: string;
@@ -95,7 +95,7 @@ export interface Skipped {
 
 export type Item = Batch | Snapshot | Skipped;
 
-/** Where the server put a reader in its stream. */
+/** How the server placed a reader in its stream. */
 export type Outcome = "fresh" | "resumed" | "gap" | "reset" | "snapshot" | "denied";
 
 /** The server's view of the token. */
@@ -123,7 +123,7 @@ export type State =
     }
   | { readonly name: "stopped"; readonly error: HuahuoError };
 
-/** What else happens; for logs and for a page that shows it. */
+/** Other news, for logs and for a page that shows them. */
 export type Status =
   | { readonly type: "outcome"; readonly stream: string; readonly outcome: Outcome; readonly after: number; readonly head: number }
   | { readonly type: "live"; readonly stream: string; readonly seq: number }
@@ -168,13 +168,13 @@ export type EmailSort = "id" | "email" | "status" | "last_check_time" | "mail_co
 export interface EmailFilter {
   status?: MailStatus | readonly MailStatus[];
   mail_type?: MailType | readonly MailType[];
-  /** In address, server or message. */
+  /** Searched for in address, server and message. */
   text?: string;
 }
 
 /** Commands, their fields and their replies. Add your own by declaration merging, as with events. */
 export interface Commands {
-  /** Without fields everything; with any of them a page, and `next` and `total` in the reply. */
+  /** Without fields: all rows. With any field: a page, and `next` and `total` in the reply. */
   get_all_emails: {
     fields: { limit?: number; before?: string; sort?: EmailSort | `-${EmailSort}`; filter?: EmailFilter };
     reply: { data: EmailRow[]; stream: string; seq: number; next?: string | null; total?: number };

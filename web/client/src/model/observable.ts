@@ -1,7 +1,7 @@
-/** A value that changes, and who wants to know. Fits React's `useSyncExternalStore` as it is. */
+/** A value that changes, with listeners. Works with React's `useSyncExternalStore`. */
 export interface Observable<T> {
   readonly value: T;
-  /** Call `listener` after each change; gives a function that ends that. */
+  /** Call `listener` after each change. Returns a function that ends that. */
   subscribe(listener: (value: T) => void): () => void;
 }
 
@@ -25,7 +25,7 @@ export class Subject<T> implements Observable<T> {
   };
 }
 
-/** A listener's fault is not the connection's: it is reported as an uncaught error and goes no further. */
+/** Report an exception of a listener as uncaught, so that it does not break the connection. */
 export function guarded(call: () => void): void {
   try {
     call();

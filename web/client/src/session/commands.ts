@@ -1,21 +1,21 @@
 /**
- * Commands that wait for an answer, and the pace at which messages leave. Pure.
+ * Unanswered commands, and the rate at which messages are sent. Pure.
  *
- * A command keeps its id until it is answered, over any number of connections; the server executes an
- * id once. So everything here may be sent again without harm.
+ * A command keeps its id until it is answered, over any number of connections. The server executes each id
+ * once, so every command here may be sent again.
  */
 
 import { Assembly, isWhole, type PartOf } from "../wire/parts.js";
 import type { Other } from "../wire/wire.js";
 
-/** Errors that are not the server's last word: the same id is sent again. */
+/** Temporary errors, after which the same id is sent again. */
 const RETRIED = new Set(["unavailable", "rate_limited"]);
-/** How often a command is sent before such an error is given to the application. */
+/** How often a command is sent before the application gets such an error. */
 const ATTEMPTS_MAX = 8;
-/** So that what `nextAt` names is really enough. */
+/** Absorbs rounding errors, so that a message may really be sent at the time that `nextAt` returns. */
 const ROUNDING = 1e-6;
 
-/** A token bucket: at most `perS` messages a second, twice that in a burst. 0 = no limit. */
+/** A token bucket: at most `perS` messages a second, bursts of twice that. 0 = no limit. */
 export class Pace {
   private left: number;
   private at = 0;
@@ -24,7 +24,7 @@ export class Pace {
     this.left = 2 * perS;
   }
 
-  /** Whether one more message may leave. */
+  /** Take a token if there is one. True: a message may be sent. */
   take(now: number): boolean {
     if (!this.perS) return true;
     this.left = Math.min(2 * this.perS, this.left + ((now - this.at) * this.perS) / 1000);
@@ -34,7 +34,7 @@ export class Pace {
     return true;
   }
 
-  /** When the next message may leave; a time that has passed: now. */
+  /** When the next message may be sent. A time in the past means now. */
   nextAt(): number {
     return this.perS ? this.at + ((1 - this.left) / this.perS) * 1000 : 0;
   }
@@ -43,7 +43,7 @@ export class Pace {
 interface Waiting {
   readonly text: string;
   attempts: number;
-  /** When to send it (again); null while its answer is awaited. */
+  /** When to send it (again). Null while its answer is awaited. */
   sendAt: number | null;
 }
 
@@ -57,25 +57,25 @@ export class CommandQueue {
     return this.waiting.has(id);
   }
 
-  /** Take a command in; it leaves with the next `due`. One that is known already changes nothing. */
+  /** Add a command, which the next `due` returns. A known id changes nothing. */
   add(id: string, text: string): void {
     if (!this.waiting.has(id)) this.waiting.set(id, { text, attempts: 0, sendAt: 0 });
   }
 
-  /** Nobody waits for this answer any more; it is not sent (again). */
+  /** Drop a command whose answer is not needed any more. It is not sent again. */
   forget(id: string): void {
     this.waiting.delete(id);
     this.assemblies.delete(id);
   }
 
-  /** Nothing counts as sent any more. */
+  /** Mark every command as not sent. */
   connectionLost(): void {
     for (const command of this.waiting.values()) command.sendAt = 0;
     this.assemblies.clear();
   }
 
   /**
-   * The reply that this message is or completes; null while parts are missing, or nobody waits.
+   * The reply that this message is or completes. Null while parts are missing, or for an unknown id.
    *
    * @throws HuahuoError `protocol_violation`: a part does not fit
    */
@@ -92,7 +92,7 @@ export class CommandQueue {
     return assembly.whole as Other;
   }
 
-  /** Whether the answer is final (then the command is gone), or the command is sent again later, not before `retryMs`. */
+  /** True: the answer is final and the command removed. False: it is sent again, not before `retryMs`. */
   answered(id: string, errorCode: string, now: number, retryMs = 0): boolean {
     const command = this.waiting.get(id);
     if (command && RETRIED.has(errorCode) && command.attempts < ATTEMPTS_MAX) {
@@ -103,7 +103,7 @@ export class CommandQueue {
     return true;
   }
 
-  /** The messages that leave now, in the order in which they were given. */
+  /** The messages to send now, in the order in which they were added. */
   due(pace: Pace, now: number): string[] {
     const messages: string[] = [];
     for (const command of this.waiting.values()) {
@@ -116,7 +116,7 @@ export class CommandQueue {
     return messages;
   }
 
-  /** When `due` has something again. */
+  /** When `due` will return a message. */
   nextAt(pace: Pace): number {
     let at = Infinity;
     for (const { sendAt } of this.waiting.values()) if (sendAt !== null) at = Math.min(at, sendAt);

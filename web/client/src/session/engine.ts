@@ -1,8 +1,8 @@
 /**
- * The owner of the connection: a `Session` with its WebSocket and its timer. It serves one tab or all;
- * a tab is known by the first part of its readers' ids, and by the commands that it sent.
+ * The owner of the connection: a `Session` with its WebSocket and its timer. It serves one tab or all. The
+ * first part of a reader's id is its tab, and for each command the engine remembers the tab.
  *
- * It decides nothing about the protocol; what follows from what is in `session.ts`.
+ * All decisions about the protocol are in `session.ts`.
  */
 
 import { UNSUPPORTED_VERSION } from "../model/codes.js";
@@ -23,14 +23,14 @@ export interface EngineOptions {
   readonly host: Host;
   readonly url: string;
   readonly client: string;
-  /** A token to connect with. `fresh`: not the one of last time. */
+  /** A token to connect with. `fresh`: not the last one again. */
   readonly token: (fresh: boolean) => Promise<string>;
   readonly renewable: boolean;
   readonly window: number;
   readonly backoffMs: readonly [number, number];
-  /** Loads what reads compressed messages; undefined: the server sends none. */
+  /** Loads the decoder for compressed messages. Undefined: the client does not ask for compression. */
   readonly decoder: (() => Promise<Decoder>) | undefined;
-  /** Hand a message to one tab (null: to all). */
+  /** Deliver a message to one tab (null: to all). */
   readonly deliver: (tab: string | null, message: EngineMessage) => void;
 }
 
@@ -46,7 +46,7 @@ export class Engine {
   private comeBack: ReturnType<typeof setTimeout> | undefined;
   private renewal: ReturnType<typeof setTimeout> | undefined;
   private renewedAt = -Infinity;
-  /** A compressed message could not be read: from then on without compression. */
+  /** Set when a compressed message could not be read: from then on, connect without compression. */
   private plain = false;
   private stopped = false;
   private pumping = false;
@@ -61,7 +61,7 @@ export class Engine {
     void this.connect();
   }
 
-  /** Say what was processed and leave; the session's readers and commands live on in their tabs. */
+  /** Ack what was processed and disconnect. The tabs keep their readers and commands. */
   stop(): void {
     if (this.stopped) return;
     this.session.flush();
@@ -73,7 +73,7 @@ export class Engine {
     this.drop();
   }
 
-  /** The network came back, the page is seen again: is the connection what it seems to be? */
+  /** Reconnect now or probe the connection, e.g. because the page is visible again. */
   wake(): void {
     if (this.comeBack !== undefined) {
       clearTimeout(this.comeBack);
@@ -84,7 +84,7 @@ export class Engine {
     this.pump();
   }
 
-  /** A tab is gone: nothing is sent to it any more. What it commanded is done nevertheless. */
+  /** Drop the readers of a tab that is gone. Its commands are still executed. */
   forgetTab(tab: string): void {
     this.session.detachAll(`${tab}.`);
     this.pump();
@@ -168,7 +168,7 @@ export class Engine {
     };
     socket.onclose = (event) => {
       clearTimeout(given);
-      // 1005 and 1006 are the browser's words for "no code came"
+      // With 1005 and 1006 the browser says that it received no code.
       this.lost(socket, event.code < 1007 && event.code > 1004 ? null : event.code, event.reason);
     };
   }
@@ -190,7 +190,7 @@ export class Engine {
     this.pump();
   }
 
-  /** Let the socket go without waiting: a dead one takes its time. */
+  /** Abandon the socket without waiting for its close, which takes long for a dead one. */
   private drop(): void {
     const { socket } = this;
     this.socket = null;
@@ -203,7 +203,7 @@ export class Engine {
     if (this.pumping || this.stopped) return;
     this.pumping = true;
     try {
-      // what is sent may have consequences too: a reader that joins what flows already
+      // Sending can cause happenings too, e.g. a reader is placed in a stream that is followed already.
       for (let first = true, more = this.session.drain(); first || more.length > 0; more = this.session.drain()) {
         more.forEach(this.happen);
         this.send();
@@ -263,7 +263,7 @@ export class Engine {
     this.options.deliver(null, { is: "status", status: { type: "problem", code, message } });
   }
 
-  /** At once, but a token that lives shortly is not renewed more often than twice in its life. */
+  /** Renew the token at once, but a short-lived one at most twice in its lifetime. */
   private renewSoon(inS: number): void {
     if (!this.options.renewable) return;
     clearTimeout(this.renewal);
@@ -290,7 +290,7 @@ export class Engine {
 
   private arm(): void {
     const at = this.session.deadline();
-    if (at >= this.timerAt && this.timer !== undefined) return; // an earlier timer looks again
+    if (at >= this.timerAt && this.timer !== undefined) return; // the earlier timer will set the next one
     clearTimeout(this.timer);
     this.timer = undefined;
     this.timerAt = at;

@@ -1,24 +1,24 @@
-/** What the client needs from the browser, in one place, so that tests can be the browser. */
+/** Everything that the client needs from the browser, in one interface, so that tests can replace it. */
 
 export interface Host {
-  /** Milliseconds that never go back. */
+  /** Monotonic time in milliseconds. */
   now(): number;
   /** A number in [0, 1). */
   random(): number;
-  /** A text that nobody else has. */
+  /** A unique text. */
   id(): string;
   readonly WebSocket: typeof WebSocket;
   readonly indexedDB: IDBFactory | null;
   readonly locks: LockManager | null;
   readonly BroadcastChannel: typeof BroadcastChannel | null;
-  /** Where `online`, `pageshow`, `visibilitychange` and so on are heard. */
+  /** Targets of `online`, `pageshow`, `visibilitychange` and similar events. */
   readonly events: readonly EventTarget[];
   readonly visible: () => boolean;
-  /** The page's address, "" outside of a page. */
+  /** The page's address, "" outside a page. */
   readonly base: string;
 }
 
-/** Locks exist in secure contexts only (https, localhost); they are not required. */
+/** Locks exist only in secure contexts (https, localhost). They are optional. */
 export function browserHost(): Host {
   const world = globalThis as Partial<typeof globalThis>;
   return {

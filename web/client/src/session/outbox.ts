@@ -1,4 +1,4 @@
-/** A tab's commands that wait for their answers: they outlive connections and their owners. */
+/** The unanswered commands of a tab. They outlive connections and their owners. */
 
 import { HuahuoError, misuse } from "../model/errors.js";
 import type { TabMessage } from "../wire/messages.js";
@@ -15,9 +15,9 @@ export class Outbox {
   constructor(private readonly max: number, private readonly send: (message: TabMessage) => void) {}
 
   /**
-   * Give a command in and wait for its answer.
+   * Add a command and wait for its answer.
    *
-   * @throws HuahuoError `queue_full`, `misuse`, `aborted`; the answer, if it is a refusal
+   * @throws HuahuoError `queue_full`, `misuse`, `aborted`, or the refusal that the server answered
    */
   add(id: string, text: string, signal?: AbortSignal): Promise<Reply> {
     return new Promise((resolve, reject) => {
@@ -42,17 +42,17 @@ export class Outbox {
     });
   }
 
-  /** The answer came. */
+  /** Settle a command with its answer. */
   answered(id: string, reply: Reply | HuahuoError): void {
     this.pending.get(id)?.settle(reply);
   }
 
-  /** Say everything again, to an owner of the connection that does not know it. */
+  /** Repeat all commands to a new owner of the connection. */
   again(): void {
     for (const [id, { text }] of this.pending) this.send({ do: "command", id, text });
   }
 
-  /** No answer will come. */
+  /** Reject all commands. */
   fail(error: HuahuoError): void {
     for (const { settle } of [...this.pending.values()]) settle(error);
   }
@@ -60,7 +60,7 @@ export class Outbox {
 
 const aborted = () => new HuahuoError("aborted", "the application gave up waiting");
 
-/** `work`, or `aborted` when the signal comes first. */
+/** The result of `work`, or the error `aborted` if the signal comes first. */
 export function abortable<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
   if (!signal) return work;
   return new Promise((resolve, reject) => {

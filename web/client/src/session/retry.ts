@@ -1,13 +1,13 @@
-/** Whether and when the client comes back after a connection ended. Pure. */
+/** Whether and when the client reconnects after a connection ended. Pure. */
 
 import { AUTH_CLOSES, LOST, ruleOf, nameOf } from "../model/codes.js";
 
-/** A connection that lived this long puts the back-off to its start again. */
+/** A connection that lasted this long resets the back-off. */
 const STABLE_MS = 5_000;
-/** The least delay where the protocol says "slowly". */
+/** The minimum delay after a close code with the rule `reconnect_slowly`. */
 const SLOWLY_MS = 30_000;
 
-/** What follows: an attempt in `delayMs`, with a new token or the old, or the end (`stop`). */
+/** The next step: an attempt after `delayMs`, with a new token or the old one, or the end (`stop`). */
 export interface Verdict {
   readonly stop: boolean;
   readonly code: number;
@@ -16,14 +16,14 @@ export interface Verdict {
   readonly newToken: boolean;
 }
 
-/** Full-jitter back-off: anything from 0 to `firstMs` · 2ⁿ, at most `maxMs`. */
+/** Full-jitter back-off: a random delay from 0 to `firstMs` · 2ⁿ, at most `maxMs`. */
 export class Retry {
   private attempts = 0;
   private onlineAt: number | null = null;
 
   /**
-   * @param chance gives numbers in [0, 1)
-   * @param renewable whether a new token can be had; without one an expired token is the end
+   * @param chance gives random numbers in [0, 1)
+   * @param renewable whether there can be a new token; if not, the client stops when its token expires
    */
   constructor(
     private readonly chance: () => number,
@@ -32,7 +32,7 @@ export class Retry {
     private readonly renewable = true,
   ) {}
 
-  /** How long to wait before attempt number `attempt` + 1. */
+  /** The delay before attempt number `attempt` + 1. */
   delayMs(attempt: number): number {
     return this.chance() * Math.min(this.maxMs, this.firstMs * 2 ** Math.min(attempt, 30));
   }
@@ -45,7 +45,7 @@ export class Retry {
   /**
    * The verdict on a connection that ended with `code` (null: lost, or never made).
    *
-   * @param retryS the span in seconds that the server asked for
+   * @param retryS the range of delays, in seconds, that the server asked for
    * @param failure the code of a refused authentication
    */
   closed(code: number | null, now: number, retryS?: readonly [number, number], failure = ""): Verdict {

@@ -1,13 +1,13 @@
 /**
- * The client's half of the protocol as a machine without socket, clock or chance. Pure; the mirror of
+ * The client's half of the protocol as a state machine without socket, clock or randomness. Pure. It mirrors
  * `transport/client/session.py`.
  *
- * The shell (`engine.ts`) calls in with what happened and the time in milliseconds, then
+ * The shell (`engine.ts`) calls the method for what happened, with the time in milliseconds. Then it
  *
  * - must send what `outgoing` returns,
- * - must call `tick` when `deadline` has come,
- * - must give the connection up when `dead` is true,
- * - takes what is meant for the application from `drain`.
+ * - must call `tick` at `deadline`,
+ * - must abandon the connection if `dead` is true,
+ * - takes the news for the application from `drain`.
  *
  * ```
  *          connected              authentication_result            closed, to return
@@ -29,27 +29,27 @@ import {
 } from "../wire/wire.js";
 
 const ACK_AFTER_MS = 250;
-/** How long a heartbeat may stay unanswered, and a goaway without its close. */
+/** Timeout of the answer to a heartbeat, and of the close after a goaway. */
 const ANSWER_WITHIN_MS = 10_000;
-/** The same when there is reason to doubt: the network came back, the page was hidden. */
+/** The same if the connection is doubtful: the network came back, or the page was hidden. */
 export const PROBE_WITHIN_MS = 4_000;
-/** The server may hold the answer back for 10 s after failed attempts. */
+/** After failed attempts the server may delay its answer by 10 s. */
 const AUTHENTICATED_WITHIN_MS = 20_000;
-/** A timer this late was throttled, or the machine slept: it proves nothing about the connection. */
+/** A timer this late was throttled, or the machine slept, so it does not show that the connection is dead. */
 const LATE_MS = 1_500;
-/** A reader that works on one item for longer holds up no other: it comes back when it is done. */
+/** A reader that works longer on one item is detached, so that others continue. It attaches again later. */
 const ASIDE_AFTER_MS = 20_000;
 
 export type Happening =
-  /** `take` has something for this reader. */
+  /** `take` has an item for this reader. */
   | { readonly is: "readable"; readonly reader: string }
-  /** The reader stands here; events follow behind it. */
+  /** The reader is placed at `cursor`. Events after it follow. */
   | { readonly is: "placed"; readonly reader: string; readonly cursor: Cursor; readonly outcome: Outcome }
-  /** The place where the reader stands has this check. */
+  /** The reader's cursor has this check. */
   | { readonly is: "checked"; readonly reader: string; readonly check: Check }
-  /** The reader gets nothing any more. */
+  /** The reader was removed because of an error. */
   | { readonly is: "ended"; readonly reader: string; readonly error: HuahuoError }
-  /** The reader was too slow and is known no more; it may attach again where it stands. */
+  /** The reader was too slow and was removed. It may attach again at its cursor. */
   | { readonly is: "lost"; readonly reader: string }
   /** The final answer to a command. */
   | { readonly is: "reply"; readonly id: string; readonly reply: Reply | HuahuoError }
@@ -59,22 +59,22 @@ export type Happening =
 export interface SessionOptions {
   /** The stable id of this installation. */
   readonly client: string;
-  /** Makes the ids of `subscribe` messages. */
+  /** Prefix of the ids of `subscribe` messages. */
   readonly prefix: string;
   readonly retry: Retry;
-  /** How many events may wait to be processed. */
+  /** Maximum number of unprocessed events. */
   readonly window?: number;
-  /** The pace at which messages leave; 0 = no limit. */
+  /** Rate limit of messages to the server; 0 = no limit. */
   readonly messagesPerS?: number;
 }
 
 export class Session {
   phase: "away" | "authenticating" | "online" | "stopped" = "away";
   dead = false;
-  /** The token that was used last is of no more use. */
+  /** The last token cannot be used again. */
   needsToken = false;
   window: number;
-  /** With what this connection's binary messages are made; null: without a dictionary. */
+  /** The dictionary of this connection's binary messages, null if they need none. */
   dictionary: DictionaryPlace | null = null;
   private readonly client: string;
   private readonly prefix: string;
@@ -107,7 +107,7 @@ export class Session {
 
   // -- the connection's life ----------------------------------------------------------------------
 
-  /** A socket is open: authenticate, and go on from where the readers stand. */
+  /** A socket is open: authenticate, and resume at the readers' cursors. */
   connected(token: string, now: number): void {
     this.phase = "authenticating";
     this.dead = this.doubted = false;
@@ -122,7 +122,7 @@ export class Session {
       const after = log === null ? null : pipe.resumeIn(log);
       if (log === null || after === null) continue;
       cursors[pipe.name] = after;
-      pipe.asked = pipe.name; // the authentication's answer is this one's too
+      pipe.asked = pipe.name; // the answer to the authentication also answers this
       pipe.ask = { after, log };
       const check = pipe.checkIn(log);
       if (check) checks[pipe.name] = check;
@@ -132,15 +132,15 @@ export class Session {
     this.urgent = [{ action: "authenticate", token, client, window, parts: true, resume }];
   }
 
-  /** Refresh the token in place; what is subscribed stays as it is. */
+  /** Refresh the token on the same connection. Subscriptions stay as they are. */
   authenticateAgain(token: string): void {
     if (this.phase === "online") this.urgent.push({ action: "authenticate", token });
   }
 
   /**
-   * The socket is gone (or never came to be): decide whether and when to come back.
+   * The socket was closed or could not be opened: decide whether and when to reconnect.
    *
-   * @param code the close code as received, null for a connection that was lost or never made
+   * @param code the received close code, null if the connection was lost or never opened
    */
   closed(code: number | null, reason: string, now: number): void {
     if (this.phase === "stopped") return;
@@ -149,7 +149,7 @@ export class Session {
     this.deadAt = this.ackAt = Infinity;
     this.urgent = [];
     const { goaway, failure } = this;
-    // a goaway was seen for certain; the code of the close that followed may have been lost
+    // The code in a received goaway is certain. That of the close after it may have been lost.
     const told = goaway ? goaway.code : code;
     const verdict = this.retry.closed(told, now, goaway?.retry_s ?? undefined, failure?.code);
     this.needsToken = verdict.newToken;
@@ -168,14 +168,14 @@ export class Session {
     }
   }
 
-  /** For good. */
+  /** Stop for good. */
   stop(error: HuahuoError): void {
     if (this.phase === "stopped") return;
     this.phase = "stopped";
     this.tell({ name: "stopped", error });
   }
 
-  /** Is anybody there? Asked when there is reason to doubt; no answer in 4 s ends the connection. */
+  /** Send a heartbeat because the connection is doubtful. No answer within 4 s ends the connection. */
   probe(now: number): void {
     if (this.phase !== "online" || this.deadAt <= now + PROBE_WITHIN_MS) return;
     this.urgent.push({ action: "heartbeat" });
@@ -184,7 +184,7 @@ export class Session {
 
   // -- what the shell must do ---------------------------------------------------------------------
 
-  /** The messages that leave now, in order. */
+  /** The messages to send now, in order. */
   outgoing(now: number): string[] {
     this.ackSoon(now);
     const messages = this.urgent.map((message) => JSON.stringify(message));
@@ -203,7 +203,7 @@ export class Session {
     return messages;
   }
 
-  /** When `tick` (and then `outgoing`) must be called at the latest. */
+  /** The latest time for the next call of `tick` and then `outgoing`. */
   deadline(): number {
     let at = Math.min(this.ackAt, this.deadAt);
     if (this.phase !== "online") return at;
@@ -217,7 +217,7 @@ export class Session {
     return this.deadAt < Infinity ? at : Math.min(at, this.heardAt + this.heartbeatMs);
   }
 
-  /** Time has passed. */
+  /** Apply the time: detach slow readers, send heartbeats, detect a dead connection. */
   tick(now: number): void {
     for (const reader of this.readers.values()) {
       if (reader.busySince !== null && reader.busySince + ASIDE_AFTER_MS <= now) {
@@ -248,7 +248,7 @@ export class Session {
 
   // -- the application's side ---------------------------------------------------------------------
 
-  /** A reader wants this stream, behind `cursor` or else from `start`. The same id again: anew. */
+  /** Add a reader of a stream, after `cursor` or else from `start`. A known id is attached anew. */
   attach(id: string, stream: string, start: After, cursor: Cursor | null): void {
     this.detach(id);
     let pipe = this.pipes.get(stream);
@@ -259,8 +259,8 @@ export class Session {
   }
 
   /**
-   * The reader is gone. The server's own choice (`user/<id>`, `system`) goes on, unread, unless the
-   * reader will be back (`aside`): then what it has not processed must not be acked.
+   * Remove a reader. Streams that the server follows by itself (`user/<id>`, `system`) stay subscribed
+   * without readers, unless the reader will be back (`aside`): its unprocessed events must not be acked.
    */
   detach(id: string, aside = false): void {
     const reader = this.readers.get(id);
@@ -274,7 +274,7 @@ export class Session {
     if (this.phase === "online") this.urgent.push({ action: "unsubscribe", stream: pipe.name });
   }
 
-  /** Every reader whose id begins so is gone. */
+  /** Remove every reader whose id begins with `prefix`. */
   detachAll(prefix: string): void {
     for (const id of [...this.readers.keys()]) if (id.startsWith(prefix)) this.detach(id);
   }
@@ -288,17 +288,17 @@ export class Session {
     return item;
   }
 
-  /** The last check of what was handed to the reader. */
+  /** The last check of the items that the reader took. */
   checkOf(id: string): Check | undefined {
     return this.readers.get(id)?.cursor?.check;
   }
 
-  /** The era that the reader's items belong to now. */
+  /** The era of the reader's current items. */
   eraOf(id: string): number {
     return this.readers.get(id)?.era ?? 0;
   }
 
-  /** The reader is done with everything up to `seq`. */
+  /** The reader has processed everything up to `seq`. */
   processed(id: string, era: number, seq: number): void {
     const reader = this.readers.get(id);
     if (!reader) {
@@ -310,12 +310,12 @@ export class Session {
     if (reader.buffer.length > 0) this.happened.push({ is: "readable", reader: id });
   }
 
-  /** Take a command in; the same id again changes nothing while it waits. */
+  /** Add a command. A known id changes nothing while it is unanswered. */
   command(id: string, text: string): void {
     this.commands.add(id, text);
   }
 
-  /** Nobody waits for the answer any more. */
+  /** Drop a command whose answer is not needed any more. */
   forget(id: string): void {
     this.commands.forget(id);
   }
@@ -323,9 +323,9 @@ export class Session {
   // -- what arrives -------------------------------------------------------------------------------
 
   /**
-   * One message of the server.
+   * Handle one message of the server.
    *
-   * @throws HuahuoError `protocol_violation`: give the connection up
+   * @throws HuahuoError `protocol_violation`: abandon the connection
    */
   received(text: string, now: number): void {
     const message = parse(text);
@@ -443,7 +443,7 @@ export class Session {
     this.arrived(pipe);
   }
 
-  /** Tell readers where they stand, once. Without an outcome: those that joined what flows already. */
+  /** Report to each reader its place, once. Without an outcome: to readers that joined a followed stream. */
   private announce(pipe: Pipe, outcome?: Outcome): void {
     for (const reader of pipe.readers.values()) {
       const { id, cursor, resumes } = reader;
@@ -489,7 +489,7 @@ export class Session {
 
   // -- acks ---------------------------------------------------------------------------------------
 
-  /** Half a window at once, anything else (a new place too) within 250 ms. */
+  /** Ack half a window at once, and less (also a new place) within 250 ms. */
   private ackSoon(now: number): void {
     let unacked = 0;
     let news = false;
@@ -514,7 +514,7 @@ export class Session {
     if (Object.keys(cursors).length > 0) this.urgent.push({ action: "ack", cursors });
   }
 
-  /** Say now what was processed: the page is about to leave. */
+  /** Ack now what was processed, because the page is about to be left. */
   flush(): void {
     this.acknowledge();
   }

@@ -1,15 +1,15 @@
 /**
- * Where one connection stands in a stream (`Pipe`), and where each of its readers does. Pure.
+ * The position of a connection in a stream (`Pipe`), and those of its readers. Pure.
  *
- * The server knows one position per stream and connection; readers (two parts of a page, or two tabs)
- * may stand elsewhere. The rule that brings them together: as long as a reader has no place yet, or
- * lacks events that lie behind the pipe's position, the pipe asks again (`next`) - for a snapshot if
- * that is what the reader wants, else from the reader's place. The others drop what they know.
+ * The server knows one position per stream and connection. Readers (two parts of a page, or two tabs) may
+ * have others. The rule that unites them: while a reader has no place yet, or lacks events before the pipe's
+ * position, the pipe subscribes again (`next`), for a snapshot if the reader wants one, else from the
+ * reader's place. Readers that already have these events drop them.
  *
- * Positions of a reader, each at most the next: `processed` ≤ `cursor` (handed over) ≤ `received`
- * (in its buffer). A new connection goes on from `cursor` with an empty buffer, so that no buffer ever
- * holds more than a window. An `era` is a stretch of numbers that fit together: a snapshot begins a
- * new one, and what is said about an older one is of no interest.
+ * Positions of a reader, in order: `processed` ≤ `cursor` (taken by the reader) ≤ `received` (in its
+ * buffer). A new connection resumes at `cursor` with an empty buffer, so a buffer never holds more than a
+ * window. Within an `era`, seqs are comparable. A snapshot begins a new era, and reports about older ones
+ * are ignored.
  */
 
 import { HuahuoError } from "../model/errors.js";
@@ -20,22 +20,22 @@ import type { EventsFrame, LiveFrame, Place, SkippedFrame, SnapshotFrame } from 
 export type Ask = { readonly after: After; readonly log?: string; readonly check?: Check };
 
 export class Reader {
-  /** What was handed over last; null: nothing, not even a beginning. */
+  /** The last place that was passed to the reader. Null: there is none, not even a start. */
   cursor: Cursor | null = null;
-  /** It stands somewhere: `log` and `received` hold. */
+  /** The reader has a place, so `log` and `received` are valid. */
   placed = false;
-  /** The application knows where it stands. */
+  /** The application was told the place. */
   told = false;
-  /** It came with a place. */
+  /** It was attached with a cursor. */
   readonly resumes: boolean;
   log = "";
   received = 0;
   processed = 0;
   era = 0;
   buffer: Item[] = [];
-  /** Since when the application works on an item; null: it does not. */
+  /** Since when the application works on an item. Null: it does not. */
   busySince: number | null = null;
-  /** Checks of places where the cursor is not yet: each belongs to the item that ends there. */
+  /** Checks of places that the cursor has not reached, by the item that ends there. */
   private readonly checks = new WeakMap<Item, Check>();
 
   constructor(readonly id: string, readonly pipe: Pipe, readonly start: After, cursor: Cursor | null) {
@@ -50,7 +50,7 @@ export class Reader {
     this.received = this.processed = seq;
   }
 
-  /** Forget what was received but not handed over: it is asked for again. */
+  /** Drop what was received but not taken. It will be requested again. */
   rewind(): void {
     this.buffer = [];
     this.placed = this.cursor !== null;
@@ -60,7 +60,7 @@ export class Reader {
     }
   }
 
-  /** Hand the next item over. */
+  /** Take the next item. */
   take(): Item | null {
     const item = this.buffer.shift();
     if (!item) return null;
@@ -69,7 +69,7 @@ export class Reader {
     return item;
   }
 
-  /** The check of the place up to which everything was received; whether the cursor stands there. */
+  /** Note the check of the place `received`. True if the cursor is there already. */
   checked(check: Check): boolean {
     const last = this.buffer.at(-1);
     if (last) this.checks.set(last, check);
@@ -82,26 +82,26 @@ export class Pipe {
   readonly readers = new Map<string, Reader>();
   log = "";
   received = 0;
-  /** The server has said where this connection stands. */
+  /** The server has placed this connection in the stream. */
   active = false;
-  /** The outcome whose snapshot must come first. */
+  /** The outcome that promised a snapshot, which must come first. */
   expects: "gap" | "reset" | "snapshot" | "" = "";
-  /** The id of the `subscribe` that waits for its answer, and what it asked. */
+  /** The id of the unanswered `subscribe`, and what it asked for. */
   asked = "";
   ask: Ask = { after: "head" };
-  /** When to ask, if `next` has something to ask. */
+  /** The earliest time for the next request. */
   retryAt = 0;
-  /** The last seq that was acked, and up to where acks are owed for nothing. */
+  /** The last acked seq, and the seq up to which no acks are due. */
   acked = -1;
   floor = 0;
-  /** Of a state that comes in parts. */
+  /** The parts of a state so far. */
   private assembly = new Assembly();
   private first = 1;
   private head = 0;
 
   constructor(readonly name: string) {}
 
-  /** What the server knew of this stream is gone. */
+  /** The connection ended, and with it the server's position. */
   connectionLost(): void {
     this.active = false;
     this.assembly = new Assembly();
@@ -111,14 +111,14 @@ export class Pipe {
     for (const reader of this.readers.values()) reader.rewind();
   }
 
-  /** The server cannot serve this connection with it for now: ask again then. */
+  /** The server cannot deliver this stream for now: ask again at `until`. */
   putOff(until: number): void {
     this.active = false;
     this.expects = this.asked = "";
     this.retryAt = until;
   }
 
-  /** The place to go on from in `log` for the reader that is furthest behind; null: there is none. */
+  /** The place to resume from in `log`, that of the reader furthest behind. Null: there is none. */
   resumeIn(log: string): number | null {
     let seq = Infinity;
     for (const reader of this.readers.values()) {
@@ -127,7 +127,7 @@ export class Pipe {
     return seq === Infinity ? null : seq;
   }
 
-  /** The check to send with that place; undefined: there is none. */
+  /** The check to send with that place. Undefined: there is none. */
   checkIn(log: string): Check | undefined {
     let behind: Reader | null = null;
     for (const reader of this.readers.values()) {
@@ -137,12 +137,12 @@ export class Pipe {
     return behind?.cursor?.check;
   }
 
-  /** The server has said where this connection stands, and nothing else is awaited. */
+  /** The server has placed this connection, and no answer or snapshot is awaited. */
   get settled(): boolean {
     return this.active && !this.asked && !this.expects;
   }
 
-  /** Readers that want the head begin where others stand already: asking would move those. */
+  /** Place readers that want the head at the pipe's position, because a request would move other readers. */
   settle(): void {
     if (!this.settled || this.resumeIn(this.log) === null) return;
     for (const reader of this.readers.values()) {
@@ -150,7 +150,7 @@ export class Pipe {
     }
   }
 
-  /** What must be asked next, null if every reader is served. */
+  /** The next request, null if every reader is served. */
   next(log: string): Ask | null {
     if (this.asked || this.expects) return null;
     const others: Ask[] = [];
@@ -163,7 +163,7 @@ export class Pipe {
       }
     }
     if (!this.active && this.log && this.readers.size === 0) return { after: this.received, log: this.log };
-    // one log at a time, and the furthest behind of each
+    // One log at a time, from the reader that is furthest behind.
     const log0 = others[0]?.log;
     const seqs = others.filter((ask) => ask.log === log0).map((ask) => ask.after as number);
     if (log0 === undefined) return null;
@@ -171,7 +171,7 @@ export class Pipe {
     return { after: Math.min(...seqs), log: log0, ...(check && { check }) };
   }
 
-  /** The server's word where this connection stands, as the answer to `ask`. */
+  /** Apply the place of this connection, which the server sent in answer to `ask`. */
   place(log: string, place: Place): void {
     this.active = true;
     this.assembly = new Assembly();
@@ -194,7 +194,7 @@ export class Pipe {
     }
   }
 
-  /** Take a run in; false if events are missing before it. */
+  /** Add a run. False if events before it are missing. */
   events(frame: EventsFrame): boolean {
     if (!this.active || this.expects) return true;
     if (frame.seq > this.received + 1) return false;
@@ -208,7 +208,7 @@ export class Pipe {
     return true;
   }
 
-  /** Account for a compacted range; false if events are missing before it. */
+  /** Skip a compacted range. False if events before it are missing. */
   skipped(frame: SkippedFrame): boolean {
     if (!this.active || this.expects || frame.to <= this.received) return true;
     if (frame.seq > this.received + 1) return false;
@@ -219,7 +219,7 @@ export class Pipe {
   }
 
   /**
-   * Take a state in that replaces everything, for the readers that need it; `size` bounds parts of one.
+   * Add a state that replaces everything, for the readers that need it. `size` is that of this message.
    *
    * @throws HuahuoError `protocol_violation`: a part does not fit
    */
@@ -234,7 +234,7 @@ export class Pipe {
     }
     const outcome = this.expects || "gap";
     const { after } = this.ask;
-    // a cursor that this log should know: the events before it were replaced, whoever read them
+    // This log should know the cursor, so the events before it were replaced, for every reader.
     const replaced = outcome === "reset" && this.ask.log === this.log && typeof after === "number" && after <= this.head;
     for (const reader of this.readers.values()) {
       const { placed, received } = reader;
@@ -245,8 +245,8 @@ export class Pipe {
         : reader.log === this.log && (this.expects ? received < this.first - 1 : received < frame.seq);
       if (!needed) continue;
       reader.era += 1;
-      reader.placed = true; // its cursor stays until the state was handed over
-      // but must not be gone on from any more
+      reader.placed = true; // its cursor stays until it takes the state
+      // But that cursor must not be resumed from any more.
       if (replaced && reader.cursor) reader.cursor = { log: "", seq: reader.cursor.seq };
       reader.log = this.log;
       reader.received = frame.seq;
@@ -260,7 +260,7 @@ export class Pipe {
     this.stand(frame.seq);
   }
 
-  /** Caught up; the readers whose cursor is there and has the check now. */
+  /** Apply the message that says "caught up". Returns the readers whose cursor now has its check. */
   live({ seq, check }: LiveFrame): Reader[] {
     if (!check || !this.active || this.expects) return [];
     return [...this.readers.values()].filter(
@@ -268,7 +268,7 @@ export class Pipe {
     );
   }
 
-  /** Up to where everything is processed and this connection may be told so; null: nothing to say. */
+  /** The seq to ack: all readers have processed everything up to it. Null: there is none. */
   ackable(): number | null {
     if (!this.active || this.expects) return null;
     let seq = this.received;

@@ -1,11 +1,11 @@
-/** Where the server is, and who a token is for. Pure. */
+/** The server's address, and the claims of a token. Pure. */
 
 import { misuse } from "../model/errors.js";
 
 /**
  * The WebSocket address of a server.
  *
- * @param base what a relative one is relative to
+ * @param base the base of a relative `url`
  * @throws HuahuoError `misuse`
  */
 export function socketUrl(url: string | URL | undefined, base: string): string {
@@ -23,12 +23,12 @@ export function socketUrl(url: string | URL | undefined, base: string): string {
 
 export interface Claims {
   readonly token: string;
-  /** A text for the user, "" if the token cannot be read: the server will refuse it. */
+  /** Identifies the user. "" if the token cannot be read, which the server will refuse. */
   readonly user: string;
   readonly expiresAtMs: number;
 }
 
-/** What a JWT says about itself; the server judges it. */
+/** The claims of a JWT, unverified: the server verifies it. */
 export function claimsOf(token: string): Claims {
   try {
     const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");

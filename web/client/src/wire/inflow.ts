@@ -1,32 +1,32 @@
 /**
- * What a socket receives, as texts in the order in which it came: binary messages are unpacked, and the
- * decoder is loaded when the first one needs it. The mirror of `transport/client/inflow.py`.
+ * The messages that a socket receives, as texts in their order. Binary ones are decompressed. The decoder is
+ * loaded when the first one arrives. It mirrors `transport/client/inflow.py`.
  */
 
 import { HuahuoError } from "../model/errors.js";
 
-/** Unpacks one binary message; throws at anything that is not as agreed upon. */
+/** Decompresses one binary message. Throws if it does not have the negotiated form. */
 export type Decode = (frame: ArrayBuffer) => string;
 
-/** With what a connection's binary messages are made, as the server announced it. */
+/** The dictionary of a connection's binary messages, as the server announced it. */
 export interface DictionaryPlace {
   readonly id: number;
   readonly url: string;
 }
 
-/** Reads the compressed form of the protocol; `huahuo-client/zstd` is one. */
+/** Reads the compressed form of the protocol. `huahuo-client/zstd` implements it. */
 export interface Decoder {
   /**
-   * Be ready for the messages of one connection.
+   * Prepare for the messages of one connection.
    *
    * @param server the WebSocket's address
-   * @param place null: they are made without a dictionary
+   * @param place null: the messages need no dictionary
    */
   open(server: string, place: DictionaryPlace | null): Promise<Decode>;
 }
 
 const READY_WITHIN_MS = 15_000;
-/** What may wait for the decoder; the server's window holds less. */
+/** Bound of the messages that wait for the decoder. The server's window allows less. */
 const WAITING_CHARS_MAX = 32 << 20;
 
 export class Inflow {
@@ -36,9 +36,9 @@ export class Inflow {
   private over = false;
 
   /**
-   * @param open makes the decoder ready; null: no binary messages were agreed upon
-   * @param take gets the texts; what it throws ends the inflow
-   * @param fail is told once why nothing more comes, and whether a binary message was the cause
+   * @param open prepares the decoder; null: binary messages were not negotiated
+   * @param take gets the texts; an exception of it ends the inflow
+   * @param fail is called once at the end, with the reason and whether a binary message was the cause
    */
   constructor(
     private readonly open: (() => Promise<Decode>) | null,
@@ -46,7 +46,7 @@ export class Inflow {
     private readonly fail: (error: unknown, binary: boolean) => void,
   ) {}
 
-  /** The next message of the socket. */
+  /** Handle the next message of the socket. */
   received(data: string | ArrayBuffer): void {
     if (this.over) return;
     if (this.waiting.length === 0 && (typeof data === "string" || this.decode || !this.open)) {
@@ -59,7 +59,7 @@ export class Inflow {
     if (this.waitingChars > WAITING_CHARS_MAX) this.end(new Error("too much waits for the decoder"), true);
   }
 
-  /** Nothing is taken any more. */
+  /** End the inflow: further messages are dropped. */
   close(): void {
     this.over = true;
     this.waiting.length = 0;

@@ -1,4 +1,4 @@
-/** What a tab and the connection's owner (itself, or another tab) say to one another. Types only. */
+/** Messages between a tab and the connection's owner (the same or another tab). Types only. */
 
 import type { ErrorData } from "../model/errors.js";
 import type { After, Check, Cursor, Item, Outcome, Reply, State, Status } from "../model/model.js";
@@ -7,11 +7,11 @@ import type { After, Check, Cursor, Item, Outcome, Reply, State, Status } from "
 export type TabMessage =
   | { readonly do: "attach"; readonly reader: string; readonly stream: string; readonly start: After; readonly cursor: Cursor | null }
   | { readonly do: "detach"; readonly reader: string }
-  /** The reader is done with everything up to `seq`, and free for the next item. */
+  /** The reader has processed everything up to `seq`, and is free for the next item. */
   | { readonly do: "done"; readonly reader: string; readonly era: number; readonly seq: number }
   | { readonly do: "command"; readonly id: string; readonly text: string }
   | { readonly do: "forget"; readonly id: string }
-  /** There is reason to look after the connection. */
+  /** The connection should be checked. */
   | { readonly do: "wake" };
 
 /** A state as data. */

@@ -1,13 +1,13 @@
 /**
- * Messages that come in parts, put together: objects merge by key, lists append, of anything else the
- * later one counts. Pure; the mirror of `transport/protocol/parts.py`.
+ * Assembles messages that come in parts: objects merge by key, lists append, and of any other value the later
+ * one counts. Pure. It mirrors `transport/protocol/parts.py`.
  */
 
 import { HuahuoError } from "../model/errors.js";
 
 type Json = Record<string, unknown>;
 
-/** All parts of one message together, in UTF-16 units: what is put together at most. */
+/** Bound of all parts of one message together, in UTF-16 units. */
 const ASSEMBLED_MAX = 256 * 1024 * 1024;
 
 export interface PartOf {
@@ -15,7 +15,7 @@ export interface PartOf {
   readonly more?: boolean;
 }
 
-/** Whether a message is a whole one. */
+/** Whether a message is not one of several parts. */
 export const isWhole = ({ part = 1, more = false }: PartOf): boolean => part === 1 && !more;
 
 export class Assembly {
@@ -26,9 +26,9 @@ export class Assembly {
   constructor(private readonly max = ASSEMBLED_MAX) {}
 
   /**
-   * Take a part in.
+   * Add a part.
    *
-   * @throws HuahuoError `protocol_violation`: it does not follow the last one, or all are too large
+   * @throws HuahuoError `protocol_violation`: it does not follow the last part, or all are too large
    */
   add(part: Json, number: number, size: number): void {
     if (number === 1) {
@@ -44,7 +44,7 @@ export class Assembly {
   }
 }
 
-/** Put `part` into `whole`, which may keep pieces of it. */
+/** Merge `part` into `whole`, which may share objects with it afterwards. */
 export function merge(whole: Json, part: Json): void {
   for (const [name, value] of Object.entries(part)) {
     const known = Object.hasOwn(whole, name) ? whole[name] : undefined;

@@ -1,4 +1,4 @@
-/** The server's messages as this client reads them, checked at the border. Pure. */
+/** The server's messages as this client reads them, validated on arrival. Pure. */
 
 import { HuahuoError } from "../model/errors.js";
 import type { DictionaryPlace } from "./inflow.js";
@@ -34,7 +34,7 @@ export type Known =
   | { type: "token_expiring"; in_s: number }
   | { type: "heartbeat" };
 
-/** A reply, or what this version does not know. */
+/** A reply, or a message that this version does not know. */
 export type Other = { type: string; id?: unknown } & Record<string, unknown>;
 
 const TYPES = new Set([
@@ -45,9 +45,9 @@ const TYPES = new Set([
 const POSITIONS = ["seq", "to", "after", "first", "head", "part"] as const;
 
 /**
- * One message.
+ * Parse one message.
  *
- * @throws HuahuoError `protocol_violation`: it cannot be read, or a field is of the wrong kind
+ * @throws HuahuoError `protocol_violation`: it cannot be parsed, or a field has the wrong type
  */
 export function parse(text: string): Known | Other {
   try {

@@ -1,9 +1,10 @@
 /**
- * `huahuo-client/zstd`: reads `huahuo.v1.zstd`. A module of its own, since the WASM weighs 250 kB: give
+ * `huahuo-client/zstd`: reads `huahuo.v1.zstd`. It is a separate module because the WASM has 250 kB. Give
  * `decoder: () => import("huahuo-client/zstd")` to the client, and it is loaded with the first compressed
  * message.
  *
- * A frame's header is judged before anything is allocated for it: a bomb costs its own bytes.
+ * A frame's header is checked before memory is allocated for its content, as a defence against
+ * decompression bombs.
  */
 
 import { createDCtx, decompress, decompressUsingDict, init } from "@bokuweb/zstd-wasm";
@@ -23,9 +24,9 @@ const known = new Map<string, Promise<Decode>>();
 let started: Promise<void> | null = null;
 
 /**
- * Be ready for the messages of one connection. Dictionaries are kept by their ids.
+ * Prepare for the messages of one connection. Dictionaries are cached by their ids.
  *
- * @param server the WebSocket's address; dictionaries come from there only
+ * @param server the WebSocket's address; dictionaries are loaded only from this server
  * @throws HuahuoError `protocol_violation`, or what `fetch` throws
  */
 export async function open(server: string, place: DictionaryPlace | null): Promise<Decode> {
@@ -57,11 +58,11 @@ async function prepare(server: string, place: DictionaryPlace | null): Promise<D
   };
 }
 
-/** The package itself would wait for ever for a WASM file that cannot be had: so that is found out before. */
+/** Load the WASM first, because the package itself would wait for ever for a file that cannot be loaded. */
 async function start(): Promise<void> {
   const bytes = await load(new URL(/* @vite-ignore */ "./zstd.wasm", import.meta.url), WASM_BYTES_MAX);
-  await WebAssembly.compile(bytes); // throws, where the page's policy forbids it too
-  await (init as (wasm: Uint8Array) => Promise<void>)(bytes); // (its types do not say that it takes any)
+  await WebAssembly.compile(bytes); // also throws if the page's policy forbids WASM
+  await (init as (wasm: Uint8Array) => Promise<void>)(bytes); // its types omit the parameter
 }
 
 async function fetchDictionary(server: string, { id, url }: DictionaryPlace): Promise<Uint8Array> {
@@ -75,7 +76,7 @@ async function fetchDictionary(server: string, { id, url }: DictionaryPlace): Pr
   return dictionary;
 }
 
-/** A file, without a token, at most `bytesMax` of it. */
+/** Load a file without credentials. Throws if it has more than `bytesMax`. */
 async function load(address: URL, bytesMax: number): Promise<Uint8Array<ArrayBuffer>> {
   const signal = AbortSignal.timeout(FETCH_WITHIN_MS);
   const response = await fetch(address, { credentials: "omit", redirect: "error", signal });
@@ -94,7 +95,7 @@ async function load(address: URL, bytesMax: number): Promise<Uint8Array<ArrayBuf
 }
 
 /**
- * The size that exactly one frame (RFC 8878, 3.1.1) states, which may leave unsaid which dictionary it was made with.
+ * The content size that one frame (RFC 8878, 3.1.1) states. The frame may omit the id of its dictionary.
  *
  * @throws HuahuoError `protocol_violation`
  */
@@ -117,13 +118,13 @@ export function contentSize(frame: Uint8Array, dictionary: number): number {
   return size;
 }
 
-/** Where the frame ends whose blocks begin at `at`. */
+/** The end of a frame whose blocks begin at `at`. */
 function endOf(frame: Uint8Array, at: number, checksum: boolean): number {
   let end = at;
   for (let last = false; !last && end + 3 <= frame.length; ) {
     const header = read(frame, end, 3);
     last = (header & 1) !== 0;
-    const repeated = ((header >> 1) & 3) === 1; // one byte that stands for many
+    const repeated = ((header >> 1) & 3) === 1; // an RLE block: one byte, repeated
     end += 3 + (repeated ? 1 : header >> 3);
     if (last) return end + (checksum ? 4 : 0);
   }
