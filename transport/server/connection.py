@@ -386,7 +386,7 @@ class Connection(LoopActor):
 
     def _note(self, acked: Iterable[outputs.Acked]) -> None:
         principal = self._session.principal
-        assert principal is not None, "who acks has been sent something"
+        assert principal is not None, "an ack before any event was sent"
         for one in acked:
             self._wires.hub.note_ack(principal.name, self._session.client, one.stream, one.seq)
 

@@ -20,8 +20,8 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 _RECORD = """
 
-from actors import LoopActor, LoopFuture
-from actors import Runtime as _LoopRuntime
+from huahuo.actors import LoopActor, LoopFuture
+from huahuo.actors import Runtime as _LoopRuntime
 
 LoopActor.runtime = _LoopRuntime()
 LoopActor.log_exception_text = True
