@@ -36,11 +36,5 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     testTimeout: 5000,
-    // a mail under test must not be able to fetch anything
-    environmentOptions: {
-      happyDOM: {
-        settings: { disableCSSFileLoading: true, disableIframePageLoading: true, handleDisabledFileLoadingAsSuccess: true },
-      },
-    },
   },
 });
