@@ -27,6 +27,7 @@ export default defineConfig({
   build: {
     outDir: here(OUT),
     emptyOutDir: false,
+    license: { fileName: "licenses.md" }, // of what is bundled; the package ships it with the scripts
     target: "es2022",
     cssTarget: ["chrome123", "firefox121", "safari17.5"],
     assetsInlineLimit: 0,
