@@ -1,15 +1,19 @@
 """Who used how much of the loop's time lately, and for how long a user who used too much waits. Pure.
 
 Every user has a debt: the measured time of what was done for it, paid off as time goes by, together
-`SHARE` of the time in equal parts for all users who owe anything worth counting. A user who owes more
-than `FREE_S` waits until it does not, as long as there is anybody else: a user who is alone has the loop for
-itself.
+`SHARE` of the time in equal parts for all users who owe anything worth counting, and `LEAST_SHARE` for
+each. A user who owes more than `FREE_S` waits until it does not, as long as there is anybody else: a user
+who is alone has the loop for itself.
 """
 
 from typing import Final
 
 SHARE: Final = 0.5
 """Of the loop's time, for all users who owe something; the rest is for what nobody asked for."""
+LEAST_SHARE: Final = 0.1
+"""However many owe something: a user who wants no more than this is not slowed by what a hundred others want.
+Where that is more than there is, the turns at the writer and the loop itself slow all of them alike.
+"""
 FREE_S: Final = 0.03
 COUNTS_S: Final = 0.005
 LEAST_S: Final = 0.001
@@ -79,18 +83,20 @@ class Shares:
         if debt.owed_s <= FREE_S or not self.contended(now_s):
             return 0.0
         self.slowed += 1
-        return max(LEAST_S, (debt.owed_s - FREE_S) * max(1, len(self._owing)) / SHARE)
+        return max(LEAST_S, (debt.owed_s - FREE_S) / self._rate())
 
     def owes(self, user: str) -> bool:
         """Whether `user` has used so much time lately that its work should be spread."""
         return user in self._owing
 
     def _pay(self, user: str, debt: _Debt, now_s: float) -> None:
-        rate = SHARE / max(1, len(self._owing))
-        debt.owed_s = max(0.0, debt.owed_s - rate * (now_s - debt.at_s))
+        debt.owed_s = max(0.0, debt.owed_s - self._rate() * (now_s - debt.at_s))
         debt.at_s = now_s
         if debt.owed_s <= COUNTS_S:
             self._owing.pop(user, None)
+
+    def _rate(self) -> float:
+        return max(LEAST_SHARE, SHARE / max(1, len(self._owing)))
 
     def _forget_paid(self, now_s: float) -> None:
         for user, debt in list(self._debts.items()):
