@@ -42,6 +42,8 @@ GROUP_BYTES_MAX = 1 << 20
 QUEUE_BYTES_PER_USER = 16 << 20
 QUEUE_BYTES_MAX = 64 << 20
 CARE_RETRY_S = 1.0
+PETTY_S = 50e-6
+"""Less is not worth charging: of a group of many users it would cost as much again."""
 _COMMIT_PAGES_BYTES = 64 << 10
 _OWN = frozenset({"", "service"})
 """Principals that are the service itself: each of its writers waits for its answers before it goes on, so
@@ -286,7 +288,8 @@ class Writer:
                 costs[append.principal] = costs.get(append.principal, 0) + cost
         total = sum(costs.values())
         for principal, cost in costs.items():
-            charge(principal, spent_s * cost / total)
+            if (part_s := spent_s * cost / total) > PETTY_S:
+                charge(principal, part_s)
 
     def _settle(self, items: list[_Pending], commit: _Commit) -> None:
         """Heads, then futures, then listeners."""

@@ -15,6 +15,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 _PICTURE = "document.querySelector('iframe[src$=remote]').contentDocument?.querySelector('#picture')"
 MARKUP = '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>'
+CALL = "<img src=x onerror=parent.hacked=11>"
+REPARSED = (
+    f'<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;{CALL[1:-1]}&gt;">',
+    f"<form><math><mtext></form><form><mglyph><style></math>{CALL}",
+    f'<svg></p><style><a id="</style>{CALL}">',
+    f'<noscript><p title="</noscript>{CALL}">',
+    f"<svg><annotation-xml><foreignobject><style><!--</style><p id='-->{CALL}'>",
+    f"<template><template shadowrootmode=open>{CALL}</template></template>",
+)
+"""Each means another thing when what a parser made of it is parsed once more."""
 STYLE = "<style>* { display: none !important }</style>"
 
 
@@ -152,6 +162,43 @@ def test_a_clicked_link_opens_outside_and_has_no_way_back(chromium: str, tmp_pat
             assert await opened.evaluate("window.opener") is None
             assert "/top" in asked
             assert tab.page.url == shown, "the console is where it was"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("trick", REPARSED)
+def test_html_that_changes_when_it_is_parsed_again_holds_nothing_to_run(
+    chromium: str, tmp_path: Path, trick: str
+) -> None:
+    async def main() -> None:
+        async with console(chromium, tmp_path) as on:
+            tab = await _open_first_mail(on, mail(1, html=f"<p id=first>text</p>{trick}"))
+            await _show(tab)
+            inner = "document.querySelector('iframe').contentDocument"
+            await tab.until(f"{inner}?.querySelector('#first')")
+            handlers = await tab.run(
+                f"""const again = new DOMParser().parseFromString({inner}.body.innerHTML, "text/html");
+                    return [...{inner}.querySelectorAll("*"), ...again.querySelectorAll("*")]
+                      .flatMap((one) => one.getAttributeNames()).filter((name) => name.startsWith("on"))"""
+            )
+            assert handlers == []
+            await _tried_everything(tab)
+            assert await tab.run("return window.hacked ?? null") is None
+
+    asyncio.run(main())
+
+
+def test_elements_named_like_parts_of_a_document_do_not_take_their_place(
+    chromium: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with console(chromium, tmp_path) as on:
+            names = ("body", "images", "documentElement", "querySelectorAll", "defaultView")
+            clobbering = "".join(f"<img name={name} alt=''><form name={name}></form>" for name in names)
+            tab = await _open_first_mail(on, mail(1, html=f"{clobbering}<p style='height: 500px'>tall</p>"))
+            await _show(tab)
+            await tab.until("document.querySelector('iframe').clientHeight > 500")
+            assert not [line for line in tab.said if line.startswith("thrown")]
 
     asyncio.run(main())
 

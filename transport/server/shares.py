@@ -1,7 +1,7 @@
 """Each user's recent use of the loop's time, and how long a user that used too much must wait. Pure.
 
 Every user has a debt: the measured time of the work done for it. Time pays the debts off: `SHARE` of the
-elapsed time, in equal parts for all users that owe more than `COUNTS_S`.
+elapsed time, in equal parts for all users that owe more than `COUNTS_S`, and at least `LEAST_SHARE` for each.
 
 A user that owes more than `FREE_S` waits until its debt has shrunk to that. A user that is alone never waits:
 it may use the whole loop.
@@ -11,6 +11,10 @@ from typing import Final
 
 SHARE: Final = 0.5
 """The part of the loop's time for all users that owe time. The rest is for other work."""
+LEAST_SHARE: Final = 0.1
+"""However many users owe time: a user that wants no more than this is not slowed by what a hundred others want.
+Where all together want more than there is, the turns at the writer and the loop itself slow all of them alike.
+"""
 FREE_S: Final = 0.03
 COUNTS_S: Final = 0.005
 LEAST_S: Final = 0.001
@@ -80,18 +84,20 @@ class Shares:
         if debt.owed_s <= FREE_S or not self.contended(now_s):
             return 0.0
         self.slowed += 1
-        return max(LEAST_S, (debt.owed_s - FREE_S) * max(1, len(self._owing)) / SHARE)
+        return max(LEAST_S, (debt.owed_s - FREE_S) / self._rate())
 
     def owes(self, user: str) -> bool:
         """Whether `user` owes more than `COUNTS_S`, so that its work should be spread over time."""
         return user in self._owing
 
     def _pay(self, user: str, debt: _Debt, now_s: float) -> None:
-        rate = SHARE / max(1, len(self._owing))
-        debt.owed_s = max(0.0, debt.owed_s - rate * (now_s - debt.at_s))
+        debt.owed_s = max(0.0, debt.owed_s - self._rate() * (now_s - debt.at_s))
         debt.at_s = now_s
         if debt.owed_s <= COUNTS_S:
             self._owing.pop(user, None)
+
+    def _rate(self) -> float:
+        return max(LEAST_SHARE, SHARE / max(1, len(self._owing)))
 
     def _forget_paid(self, now_s: float) -> None:
         for user, debt in list(self._debts.items()):

@@ -27,6 +27,7 @@ export default defineConfig({
   build: {
     outDir: here(OUT),
     emptyOutDir: false,
+    license: { fileName: "licenses.md" }, // of what is bundled; the package ships it with the scripts
     target: "es2022",
     cssTarget: ["chrome123", "firefox121", "safari17.5"],
     assetsInlineLimit: 0,
@@ -36,11 +37,5 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     testTimeout: 5000,
-    // a mail under test must not be able to fetch anything
-    environmentOptions: {
-      happyDOM: {
-        settings: { disableCSSFileLoading: true, disableIframePageLoading: true, handleDisabledFileLoadingAsSuccess: true },
-      },
-    },
   },
 });

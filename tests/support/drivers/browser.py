@@ -106,10 +106,7 @@ class Tab:
             raise PageError(f"{script}: {error.message}\npage said: {self.said[-20:]}") from error
 
     async def until(self, condition: str, timeout_s: float = TIMEOUT_S) -> Any:
-        """Wait until the expression is true in the page; its value.
-
-        Playwright's `wait_for_function` needs `unsafe-eval`, which the console's policy refuses.
-        """
+        """Wait until the expression is true in the page; its value."""
         return await self.run(
             f"""for (;;) {{
                   const value = await ({condition});

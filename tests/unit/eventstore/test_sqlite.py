@@ -23,7 +23,6 @@ from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, EVENTS_BY_SEQ
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.store import SqliteStore
 from tests.support.worlds.logs import MASTER_KEY, append, event, looped
 
 
@@ -392,13 +391,13 @@ def test_after_a_fault_of_the_disk_pages_are_looked_at_also_after_a_killed_proce
 async def test_a_commit_that_failed_leaves_a_note_for_the_next_opening(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_store: SqliteStore, _events: object) -> None:
+    def broken(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
     log = await opened(tmp_path)
     assert json.loads((tmp_path / LOCK).read_bytes())["boot"]
     with monkeypatch.context() as patch:
-        patch.setattr(SqliteStore, "_insert", broken)
+        patch.setattr(sqlite_store, "insert_events", broken)
         with pytest.raises(Unavailable):
             await log.append(Append(ts_ms=0, events=(event("a"),)))
     assert not json.loads((tmp_path / LOCK).read_bytes())["boot"]

@@ -1,15 +1,21 @@
 /**
  * A mail's HTML made harmless before it is put into its frame. The frame's policy and its sandbox are
- * what keep a mail from running or fetching anything; this takes out what would be pointless there, and
- * makes links open outside. Works on an inert document: nothing in it runs or loads.
+ * what keep a mail from running or fetching anything; DOMPurify takes out what would be pointless there
+ * or mean another thing when it is parsed again. What is left to us: links open outside, and the reader
+ * is told that a mail wants something from elsewhere.
  */
 
-const DROPPED = [
-  "script", "noscript", "template", "iframe", "frame", "frameset", "object", "embed", "applet", "base", "meta", "link",
-  "form", "input", "button", "select", "textarea", "video", "audio", "source", "track", "portal", "svg", "math", "title",
-].join(",");
+import DOMPurify, { type Config, type WindowLike } from "dompurify";
+
+const CONTROLS = ["button", "select", "textarea"];
+const RULES: Config = {
+  USE_PROFILES: { html: true },
+  FORBID_TAGS: [...CONTROLS, "form", "input", "template", "video", "audio", "source", "track", "dialog"],
+  ADD_FORBID_CONTENTS: CONTROLS,
+  ALLOW_DATA_ATTR: false,
+  WHOLE_DOCUMENT: true, // a mail's styles are in its head
+};
 const LINKS = new Set(["http:", "https:", "mailto:", "tel:"]);
-const ADDRESSES = new Set(["href", "action", "formaction", "xlink:href", "ping", "background", "poster", "data", "srcdoc"]);
 
 export interface Harmless {
   /** To be adopted by the frame's document: what was in `<head>` (styles), then the body. */
@@ -18,20 +24,27 @@ export interface Harmless {
   readonly remote: boolean;
 }
 
-export function harmless(inert: Document): Harmless {
-  for (const element of inert.querySelectorAll(DROPPED)) element.remove();
+/** `home` is the frame's window: what its parser makes is under the frame's policy, not the console's. */
+export function harmless(html: string, home: WindowLike): Harmless {
+  const purifier = DOMPurify(home);
+  purifier.addHook("beforeSanitizeElements", (node) => {
+    if (node.nodeName === "STYLE") bareStyles(node);
+  });
+  // A tree, so that nothing is parsed a second time.
+  const root = purifier.sanitize(html, { ...RULES, RETURN_DOM: true }) as HTMLElement;
   let remote = false;
-  for (const element of inert.querySelectorAll("*")) {
-    for (const { name, value } of [...element.attributes]) {
-      if (name.startsWith("on") || (ADDRESSES.has(name) && name !== "href" && name !== "background")) element.removeAttribute(name);
-      else if (isRemote(name, value)) remote = true;
-    }
+  for (const element of root.querySelectorAll("*")) {
+    remote ||= [...element.attributes].some(({ name, value }) => isRemote(name, value));
     if (element.tagName === "A" || element.tagName === "AREA") openOutside(element);
-    else element.removeAttribute("href");
     if (element.tagName === "STYLE" && /url\s*\(|@import/i.test(element.textContent ?? "")) remote = true;
   }
-  const nodes = [...inert.querySelectorAll("head > style"), ...inert.body.childNodes];
+  const nodes = [...root.querySelectorAll("head > style"), ...(root.querySelector("body")?.childNodes ?? [])];
   return { nodes, remote };
+}
+
+/** Outlook puts its styles into a comment, which CSS ignores; DOMPurify would drop them for its `<`. */
+function bareStyles(style: Node): void {
+  style.textContent = (style.textContent ?? "").replace(/<!--|-->/g, "");
 }
 
 function isRemote(name: string, value: string): boolean {
