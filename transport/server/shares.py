@@ -12,8 +12,8 @@ from typing import Final
 SHARE: Final = 0.5
 """The part of the loop's time for all users that owe time. The rest is for other work."""
 LEAST_SHARE: Final = 0.1
-"""However many users owe time: a user that wants no more than this is not slowed by what a hundred others want.
-Where all together want more than there is, the turns at the writer and the loop itself slow all of them alike.
+"""A user that wants no more than this part is not slowed by what a hundred others want. Where all together
+want more than there is, the turns at the writer and the loop itself slow all of them alike.
 """
 FREE_S: Final = 0.03
 COUNTS_S: Final = 0.005
