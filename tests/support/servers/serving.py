@@ -103,7 +103,7 @@ class Serving:
 def serving(data: Path, *, stderr: Path | None = None, **environ: str) -> Iterator[Serving]:
     """A service that permits mail servers on loopback; further `HUAHUO_*` settings by name.
 
-    `stderr`: where its log lines go, if not beside the data.
+    `stderr`: where its log lines go, if not next to the data.
     """
     server = Serving(
         data,

@@ -1,4 +1,4 @@
-"""A certificate authority for one test run: real certificates, trusted by nobody else."""
+"""A certificate authority for one test run: real certificates, trusted by this run alone."""
 
 import datetime as dt
 import ssl
@@ -39,7 +39,7 @@ class Authority:
 
     @property
     def pem(self) -> str:
-        """The authority's certificate, for whoever shall trust it."""
+        """The authority's certificate, for clients that shall trust it."""
         return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def context(self) -> ssl.SSLContext:
