@@ -2,8 +2,8 @@
 
 `upto` publishes as fast as it can, up to a number that the harness raises as receivers keep up. `rate`
 publishes a number each second, each stamped with the moment it was due (an event that is published late is
-late for its receiver too, and the delay is reported). `feeds` publishes one event at a time to each of many users, with a
-number of them in flight.
+late for its receiver too, and the delay is reported). `feeds` publishes one event at a time to each of
+many users, with a number of them in flight.
 
 A user's events are numbered in the order of the calls of `publish`. A server may finish these calls in any
 order, but must send the events in the order of the calls.

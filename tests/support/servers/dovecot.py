@@ -224,7 +224,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _wait_for_greeting(process: subprocess.Popen[bytes], server: Dovecot) -> None:
-    """Dovecot says nowhere that it is ready but on its socket."""
+    """Dovecot shows only on its socket that it is ready."""
     deadline = time.monotonic() + 20
     while True:
         try:

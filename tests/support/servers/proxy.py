@@ -15,7 +15,7 @@ _CHUNK_BYTES = 65536
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with RST: what was on its way is lost too."""
+    """Close with RST: bytes in flight are lost too."""
     if not writer.transport.is_closing():
         linger = struct.pack("ii", 1, 0)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -125,7 +125,7 @@ def serving(data: Path, *, stderr: Path | None = None, **environ: str) -> Iterat
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
-    """The first line on stdout, "" if the process ends or says nothing in time."""
+    """The first line on stdout, "" if the process ends or prints nothing in time."""
     stdout = process.stdout
     assert stdout is not None
     lines: queue.Queue[str] = queue.Queue()
