@@ -1,4 +1,4 @@
-"""A real server over the in-memory log, with one clock that the test moves, and raw clients for it."""
+"""A real server over the in-memory log, with one clock that the test moves, and the commands of a test domain."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
