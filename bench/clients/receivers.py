@@ -69,10 +69,10 @@ class Receiving(ABC):
         return True
 
     def ready(self, timeout_s: float = 60) -> None:
-        """Wait until every connection stands.
+        """Wait until every connection is open.
 
         Raises:
-            TimeoutError: some do not.
+            TimeoutError: some are not.
         """
         if not self.until("ready", self.size, timeout_s):
             raise TimeoutError(

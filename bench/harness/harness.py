@@ -20,7 +20,7 @@ from typing import Any
 OURS = "huahuo"
 ROUNDS = 5
 CLIENT_LIMIT = 0.9
-"""A receiver that used so much of a core may have been what was measured."""
+"""A receiver that used this share of a core may have been the limit of the measurement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +234,7 @@ def _git(*arguments: str) -> str:
 def save(
     name: str, stamp: str, question: str, sheets: Sequence[Sheet], machine: dict[str, Any], results: Path
 ) -> Path:
-    """Write `results/NAME-STAMP.json`, and a plot beside it where matplotlib is installed."""
+    """Write `results/NAME-STAMP.json`, and a plot next to it if matplotlib is installed."""
     results.mkdir(parents=True, exist_ok=True)
     path = results / f"{name}-{stamp}.json"
     content = {

@@ -7,11 +7,11 @@ from pathlib import Path
 from bench.harness.harness import OURS, Sheet
 
 _LOG_FROM = 20
-"""A logarithmic axis where the largest is so many times the smallest."""
+"""The axis is logarithmic if the largest value is at least this many times the smallest."""
 
 
 def draw(question: str, sheets: Sequence[Sheet], path: Path) -> bool:
-    """Write a PNG; False where matplotlib is not installed."""
+    """Write a PNG; False if matplotlib is not installed."""
     try:
         import matplotlib as mpl
 

@@ -171,7 +171,7 @@ class Server:
 
 
 def free_port() -> int:
-    """A port that nobody listened at just now."""
+    """A port that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
         return port

@@ -2,7 +2,7 @@
 
 The guess before the first run, from a prototype: 400,000 tells a second to sync handlers and half of
 that to async ones (a task a message), 50,000 starts a second, 650 bytes an idle actor, an awaited ask
-within 10 µs. What pykka's own ThreadingActor needs on the same machine is measured beside it.
+within 10 µs. pykka's own ThreadingActor is measured on the same machine.
 """
 
 import asyncio
@@ -109,9 +109,9 @@ async def asks(kind: type[Counting], count: int) -> dict[str, float]:
 
 
 async def idle(count: int) -> dict[str, float]:
-    """Start many, a thousand at a time, hand each a message, and see what they weigh when all is quiet.
+    """Start many, a thousand at a time, hand each a message, and measure their memory when they are idle.
 
-    A burst of 100,000 starts would leave behind the room that 100,000 waiting messages took.
+    A burst of 100,000 starts would leave the memory allocated that 100,000 waiting messages used.
     """
     runtime = Runtime(asyncio.get_running_loop())
     gc.collect()

@@ -96,7 +96,7 @@ class Raw:
         self._connection.executemany(INSERT_EVENT, rows)
         self._connection.execute("COMMIT")
         self._batches += 1
-        if self._batches % 64 == 0:  # as the log empties its own beside its commits
+        if self._batches % 64 == 0:  # as the log empties its own in parallel with its commits
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     async def close(self) -> None:
@@ -172,7 +172,7 @@ async def one_round(
             stack.push_async_callback(places[case].close)
         for title, (batch, callers) in sizes.items():
             for case, place in places.items():
-                # What raw SQLite could do at best with so many waiting is one batch of them.
+                # At best, raw SQLite writes all waiting events as one batch.
                 size, at_once = (callers, 1) if case == RAW and callers > 1 else (batch, callers)
                 events, took_s, latencies_s = await flood(place, size, at_once, seconds)
                 cuts = statistics.quantiles(latencies_s, n=100) if len(latencies_s) > 1 else latencies_s * 99

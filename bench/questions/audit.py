@@ -1,13 +1,13 @@
-"""How quick are verify, the audit questions, and appends beside a process that asks them?
+"""How fast are verify, the audit questions, and appends while a process asks them?
 
 The guess before the first run: the chain is checked at 350,000 events a second and core, bound by making
 Python values of SQLite's rows; a question by entity or principal is one index look-up and a page of rows,
-a few milliseconds; a full-text search a little more, because of the counting. The writer does not notice a
-query: it runs in another process and reads another file.
+a few milliseconds; a full-text search a little more, because of the counting. A query does not slow
+the writer down: it runs in another process and reads another file.
 
-Goals: verify at 500,000 events/s, a question within 50 ms, a search within 200 ms, appends beside a running
+Goals: verify at 500,000 events/s, a question within 50 ms, a search within 200 ms, appends during a
 query within 10 % of those alone. Each question is asked for a page of 100 rows, and for a count with facets.
-Appends alone and beside take turns, and which of them is first does too.
+Appends alone and during queries take turns, and so does which of them is first.
 """
 
 import asyncio
@@ -126,7 +126,7 @@ async def asking(directory: Path, sheet: Sheet, times: int) -> None:
 
 
 async def beside(directory: Path, sheet: Sheet, rounds: int, seconds: float) -> None:
-    """Appends alone and beside a process that asks and asks."""
+    """Appends alone and while a process queries without a pause."""
     log = await SqliteLog.open(directory, ambient=_ambient, master_key=MASTER_KEY, build="bench")
     try:
         with Child([sys.executable, "-m", "bench.questions.audit", str(directory)]) as asker:

@@ -1,6 +1,6 @@
 """What does an entity cost? Memory of 100,000 residents, waking and ending them, durable commands.
 
-The guess before the first run: 1.5 KiB an entity beside its state; 20,000 wake-ups a second with an
+The guess before the first run: 1.5 KiB an entity besides its state; 20,000 wake-ups a second with an
 empty stream and 4,000 with one to read; 8,000 durable commands a second with 256 in flight.
 Both halves of the work (askers and entities) share one core.
 """

@@ -42,7 +42,7 @@ LOOKED_BACK = BATCH * PRINCIPALS
 TURNS = 4
 """Of each size, in each round."""
 APPENDS, RESUMES, QUESTIONS = 160, 50, 10
-"""In each turn: so many appends that each round holds a whole round of the index that runs behind."""
+"""In each turn. The appends of a round are enough for a whole round of the index that runs behind."""
 METRICS = (
     Metric("append", "µs/event in batches of 100", higher_is_better=False, compare=True),
     Metric("append_cpu", "µs/event", higher_is_better=False, compare=True),

@@ -1,11 +1,11 @@
-"""How long does a list of 100,000 mailboxes take, and who waits meanwhile?
+"""How long does a list of 100,000 mailboxes take, and how long do others wait meanwhile?
 
 The guess before the first run: 0.6 s in pages of 2,000, most of it JSON on both sides; the whole state
-in parts the same; sorted by address 0.2 s more, once; nobody waits longer than 30 ms for it.
+in parts the same; sorted by address 0.2 s more, once; no other user waits longer than 30 ms for it.
 
 One user's mailboxes are listed by pages, by pages in another order, in parts, and after a reset, over the
 real client. Another user, in a process of its own, asks for an empty list all the time: `others` is the
-longest wait for it. Memory is by how much the server's process grew at most, besides the mailboxes.
+longest wait for it. Memory is the most by which the server's process grew, without the mailboxes.
 """
 
 import asyncio

@@ -225,7 +225,7 @@ async def make(directory: Path, events: int, seed: int = 1) -> int:
 
 
 async def made(options: Options, events: int) -> Path:
-    """The log of so many events that all questions of one run share; nobody may write to it."""
+    """The log with `events` events that all questions of one run share. Only read it."""
     directory = options.shared / f"log-of-{events}"
     if not directory.exists():
         await make(directory, events)

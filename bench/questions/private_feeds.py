@@ -1,12 +1,12 @@
-"""How many durable events a second reach 500 and 5,000 users who each have a stream of their own?
+"""How many durable events a second reach 500 and 5,000 users that each have a stream of their own?
 
 The guess before the first run: 30,000 events a second end to end, bound by the loop's thread (an append,
 a frame and a system call for each), against 100,000 of Socket.IO's rooms, which keep nothing, and 3,000 of
 JetStream that syncs each message; at half load a p99 of 10 ms.
 
-One event to every user in turn, each published by itself, with 5,000 in flight whether there are 500 users or
-5,000 (in the first runs there were as many in flight as users; the guess stands as it was), for a while; the
-clock stops when the last one has arrived. Then 10 %, 50 % and 90 % of that rate as an open loop.
+One event to every user in turn, each published by itself, with 5,000 in flight for 500 users and for
+5,000 (in the first runs there were as many in flight as users; the guess was not changed). The clock stops
+when the last one has arrived. Then 10 %, 50 % and 90 % of that rate as an open loop.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def measure(
     options: Options,
     loads: Sequence[int] = LOADS,
 ) -> None:
-    """Everything about users who are connected."""
+    """All measurements with connected users."""
     cpu, client_cpu = running.cpu_s(), receivers.cpu_s()
     seconds = rounds.run_s(options)
     in_flight = 2 * users if options.quick else IN_FLIGHT

@@ -4,8 +4,8 @@ The guess before the first run: a seek to any moment of the busiest user costs a
 5,000 events, so under 50 ms; the fold alone does a million events a second, reading from SQLite
 halves that; blame and a bisected `when` are a few seeks, an unbisected `when` walks everything.
 
-Times of the processor (all threads) stand beside those of the clock: on a busy machine only the
-former can be compared. Every figure is of one core.
+Besides times of the clock, times of the processor (all threads) are given: on a busy machine only the
+latter can be compared. Every figure is of one core.
 """
 
 import asyncio

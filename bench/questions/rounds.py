@@ -20,7 +20,7 @@ _QUICK_S = 0.1
 
 
 type Round = Callable[[str, Sheet, int, Path, Options], None]
-"""Measures one case with so many connections, in an empty folder that goes away, and adds to the sheet."""
+"""(case, sheet, connections, empty folder that is removed afterwards, options): measures, adds a row."""
 
 
 def run_s(options: Options) -> float:

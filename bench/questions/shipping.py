@@ -1,12 +1,12 @@
 """What does it cost to hand committed events to another process, over a Unix socket?
 
 The guess before the first run: 3 µs an event and side for events that travel alone, nearly all of it two
-system calls and waking the other; 0.5 µs in batches of 128, where the encoding is what is left.
+system calls and waking the other; 0.5 µs in batches of 128, where only the encoding is left.
 
 One process sends what a gateway needs to frame an event (position, stream, seq, type, body), the other
 decodes it. `frames` are runs that the sender has framed for the wire already, with the name of their stream
-and their last number: the least that can be sent. It is what gateway processes over one log pay beside
-the upper bound that `workers` measures.
+and their last number: the least that can be sent. It is the cost of gateway processes over one log;
+`workers` measures their possible gain.
 """
 
 import json

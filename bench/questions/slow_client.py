@@ -1,6 +1,6 @@
 """What does one client that reads nothing cost the server and the 499 others?
 
-The guess before the first run: nothing: its cursor stands still, so memory grows by one write buffer
+The guess before the first run: nothing: its cursor does not move, so memory grows by one write buffer
 (256 KiB) and the others' p99 stays. Socket.IO and `websockets.broadcast` keep everything for it in memory;
 NATS cuts it off at 64 MiB.
 

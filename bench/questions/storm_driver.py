@@ -158,7 +158,7 @@ class Stormer:
 
 
 async def play(storm: Storm, users: list[dict[str, Any]], connections: int, log: str) -> dict[str, int]:
-    """Let all of them storm; what they counted, and the answers of the user who got fewest."""
+    """Let all users storm. Returns their counts, and as `least` the answers to the user with the fewest."""
     connecting = asyncio.Semaphore(_CONNECTING_MAX)
     until_s = asyncio.get_running_loop().time() + storm.seconds
     stormers: dict[int, list[Stormer]] = {}
@@ -185,7 +185,7 @@ async def play(storm: Storm, users: list[dict[str, Any]], connections: int, log:
 
 
 async def refuse_logins(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A mail server that knows nobody: each check of a mailbox is short, and ends in the log."""
+    """A mail server without users: each check of a mailbox is short, and ends in the log."""
     with contextlib.suppress(OSError):
         writer.write(b"* OK ready\r\n")
         while line := await reader.readline():

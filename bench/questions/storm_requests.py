@@ -23,7 +23,7 @@ class Sender:
     user: int
     first_id: int
     mailboxes: int
-    """The user's mailboxes: so many ids from `first_id` on."""
+    """How many mailboxes the user has; their ids begin with `first_id`."""
     connection: int
     log: str
 

@@ -1,14 +1,14 @@
-"""How much do others wait while users ask for whatever costs most, and is the memory given back?
+"""How long do others wait while users send the most expensive requests, and is the memory given back?
 
-The guess before the first run: one user who asks for lists or snapshots of 20,000 mailboxes on 30 connections
-delays others a hundredfold and more at the median, because every answer is made on the loop; imports and
-deletes by whole commits (50 ms); everything else by less than 8 times. A hundred users with 200 mailboxes
-each are milder than one with 20,000: their answers are small. Memory comes back after storms that are read,
-and does not after those that are not.
+The guess before the first run: one user that asks for lists or snapshots of 20,000 mailboxes on 30
+connections delays others a hundredfold and more at the median, because every answer is made on the loop;
+imports and deletes by whole commits (50 ms); everything else by less than 8 times. A hundred users with
+200 mailboxes each are milder than one with 20,000: their answers are small. Memory comes back after storms
+that are read, and does not after those that are not.
 
 `huahuo serve` with default limits over a log on the disk. Each case is a process of its own over a copy of
 the same directory: two bystanders publish and read 50 events a second, first alone (calm), then while the
-users storm; memory is looked at before, all the time, and a minute after.
+users storm. Memory is measured before, during, and a minute after.
 """
 
 import asyncio

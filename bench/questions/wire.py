@@ -5,9 +5,9 @@ dictionary, 18 B in runs of 16; permessage-deflate comes to 30 B and 20 B, becau
 connection was sent, but works for each connection again: 4 µs an event and connection, against 0.3 µs an
 event once for all.
 
-Made-up streams of users nobody trained with, as `events` messages of runs of three lengths. Deflate as
+Made-up streams of users that no training used, as `events` messages of runs of three lengths. Deflate as
 `websockets` does it by default (windows of 4 KiB, memory level 5, context kept), a context per connection.
-The work is compression alone, for one and for a hundred connections that stand at the same place.
+The work is compression alone, for one and for a hundred connections at the same place.
 """
 
 import tempfile

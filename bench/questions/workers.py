@@ -4,9 +4,9 @@ The guess before the first run: on two cores nothing for private feeds of 500 us
 since one server's thread, its writer's thread and the kernel's part already keep more than one core busy and
 the receivers want the rest; nothing for fan-out, which the kernel bounds.
 
-An upper bound for gateway processes over one log: so many servers that know nothing of each other, with a
-log, a source and an equal share of the users (or of the group's members) each, against one with all of
-them. Real gateways would share one writer and pay for handing every committed event to the others besides
+An upper bound for gateway processes over one log: several servers that know nothing of each other, each
+with a log, a source and an equal share of the users (or of the group's members), against one server with
+all of them. Real gateways would share one writer and also pay for handing every committed event to the others
 (`shipping` says how much). The same two receiver processes in every case, so the ratio is the servers'.
 A group's events are published in every server, as gateways would each frame and send every event.
 """
@@ -64,7 +64,7 @@ def _rounds(sheet: Sheet, count: int, options: Options, *, group: bool) -> None:
 def one(
     case: str, sheet: Sheet, count: int, processes: int, folder: Path, options: Options, *, group: bool
 ) -> None:
-    """One round of so many processes."""
+    """One round with this many processes."""
     with contextlib.ExitStack() as stack:
         peer, servers, receivers = Huahuo(), [], []
         for number in range(processes):

@@ -1,11 +1,12 @@
 """Where events come from: the same three ways of publishing inside every server that is measured.
 
-`upto` as fast as it goes, up to a number that the harness raises as receivers keep up; `rate` so many
-a second, each stamped with the moment it was due (an event that is published late is late for its
-receiver too, and by how much is told); `feeds` one event at a time to each of many users, so many at once.
+`upto` publishes as fast as it can, up to a number that the harness raises as receivers keep up. `rate`
+publishes a number each second, each stamped with the moment it was due (an event that is published late is
+late for its receiver too, and the delay is reported). `feeds` publishes one event at a time to each of
+many users, with a number of them in flight.
 
-The numbers of a user's events follow each other in the order of the calls of `publish`: whoever publishes
-may finish them in any order, but has to send them in that of the calls.
+A user's events are numbered in the order of the calls of `publish`. A server may finish these calls in any
+order, but must send the events in the order of the calls.
 """
 
 import asyncio
@@ -155,7 +156,7 @@ class Source:
 
 
 class _UnderWay:
-    """Publications that nobody waits for one by one."""
+    """Publications that are not awaited one by one."""
 
     def __init__(self) -> None:
         self._count = 0

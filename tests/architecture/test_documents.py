@@ -59,6 +59,13 @@ def test_links_between_the_documents_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name} -> {target}"
 
 
+@pytest.mark.parametrize("page", ["docs/changing.md", "docs/architecture.md"])
+def test_every_file_that_the_page_names_exists(page: str) -> None:
+    named = set(re.findall(r"`([a-z]+/[\w/]+\.(?:py|ts|sh|md))`", text(page)))
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
 def test_the_project_speaks_of_itself_alone() -> None:
     foreign = re.compile(r"/(?:root|home|tmp|work)/[a-z]|--(?:extra-)?index-url|\"resolved\": \"https?:")
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

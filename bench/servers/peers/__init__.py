@@ -1,4 +1,4 @@
-"""The systems that huahuo is measured beside: one file for each family, started on loopback."""
+"""The systems that huahuo is compared with: one file for each family, started on loopback."""
 
 from collections.abc import Sequence
 

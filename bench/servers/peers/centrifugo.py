@@ -42,7 +42,7 @@ def config(port: int) -> dict[str, Any]:
     """The configuration file.
 
     Its pings are JSON messages that receivers would have to answer, so they are farther apart than a round
-    is long; a client's queue may grow as far as NATS allows (the default cuts off whoever is 1 MiB behind).
+    is long; a client's queue may grow as far as NATS allows (1 MiB by default).
     """
     return {
         "http_server": {"address": "127.0.0.1", "port": port},

@@ -18,7 +18,7 @@ HELLO = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
 
 
 def server_path() -> str | None:
-    """The server's binary: beside this interpreter or on PATH."""
+    """The server's binary: next to this interpreter or on PATH."""
     return shutil.which("nats-server", path=sysconfig.get_path("scripts")) or shutil.which("nats-server")
 
 

@@ -1,4 +1,4 @@
-"""Running one mail check in a test and keeping what it reported."""
+"""Running one mail check in a test and keeping its reports."""
 
 import asyncio
 from dataclasses import dataclass, field

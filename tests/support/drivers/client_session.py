@@ -1,4 +1,4 @@
-"""A client session on a bench: what it says as JSON objects, what it is told by keywords, a clock by hand."""
+"""A client session under test: its output as JSON objects, its input by keywords, a clock that tests set."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ LOG = "log-1"
 
 
 class Bench:
-    """`said()` gives what the session sent since the last time, `happened(kind)` what it told."""
+    """`said()` gives the messages sent since the last call, `happened(kind)` the happenings of a kind."""
 
     def __init__(self, *, window: int = 8, commands_max: int = 3, messages_per_s: float = 0) -> None:
         self.now = 100.0

@@ -39,7 +39,7 @@ def texts(events: list[Event]) -> list[str]:
 
 
 class Heard:
-    """Keeps what a status listener is told; `wait` for something of a kind."""
+    """Keeps the statuses that a listener gets; `wait` waits for one of a kind."""
 
     def __init__(self, client: Client) -> None:
         self.all: list[Status] = []

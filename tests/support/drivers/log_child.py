@@ -1,4 +1,4 @@
-"""A process that writes a log and tells on standard output what was acknowledged, to be killed at any time.
+"""A process that writes a log and prints each acknowledged append, to be killed at any time.
 
     python -m tests.support.drivers.log_child DIRECTORY appends FIRST COUNT [N] one command each, N or 16 in
     flight python -m tests.support.drivers.log_child DIRECTORY full LIMIT    a file size limit, hit and lifted

@@ -41,7 +41,7 @@ _ANCHOR = '@pytest.fixture(scope="session", params=RUNTIMES.values())'
 
 
 class SuiteUnavailableError(Exception):
-    """The suite cannot be had or cannot run here; the message says why."""
+    """The suite cannot be installed or cannot run here; the message says why."""
 
 
 def run(source: Path, *pytest_arguments: str) -> int:

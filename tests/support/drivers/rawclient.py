@@ -1,4 +1,4 @@
-"""A client that does nothing by itself: it sends what it is told and shows what came, frame by frame."""
+"""A client that does nothing by itself: it sends given messages and shows each received frame."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A session without a socket: a model log, a clock, and a shell that carries out what it says.
+"""A session without a socket: a model log, a clock, and a shell that executes its outputs.
 
 `Driver` does for a `Session` what the connection does, at once and in order, and keeps every message
 that would have been written. Nothing in it decides what the protocol means.

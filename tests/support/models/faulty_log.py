@@ -124,7 +124,7 @@ class FaultyLog(MemoryLog):
 
 
 class StepExecutor:
-    """Jobs on the loop, each one step later: whoever waits for one is really suspended."""
+    """Runs jobs on the loop, each one step later, so that a caller that awaits one is really suspended."""
 
     async def run[T](self, job: Callable[[], T]) -> T:
         """See `Executor`."""

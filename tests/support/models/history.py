@@ -1,4 +1,4 @@
-"""Checkers: pure functions over what clients saw and what the log holds (DESIGN's invariants)."""
+"""Checkers of docs/invariants.md: pure functions over the events that clients saw and those in the log."""
 
 from collections import defaultdict
 from collections.abc import Sequence

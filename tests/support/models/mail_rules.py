@@ -1,4 +1,4 @@
-"""What must hold in any history of the mail domain. Each rule gives what breaks it, [] if nothing does.
+"""What must hold in any history of the mail domain. Each rule returns its violations, [] if there are none.
 
 Written from PROTOCOL 4.1 and the invariants I16, I20 and I22, not from the code. The same rules
 judge hypothesis runs, end-to-end tests and crash runs.

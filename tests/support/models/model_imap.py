@@ -32,11 +32,11 @@ class ModelImap:
         """Refuse the right password too, with this text, such as `[LIMIT] too many`."""
         self.refuse_examine = ""
         self.bye_in_fetch = 0
-        """Say goodbye in the middle of a FETCH of bodies, so many times."""
+        """How many times to send BYE in the middle of a FETCH of bodies."""
         self.short_literals = 0
-        """End the connection in the middle of a literal, so many times."""
+        """How many times to end the connection in the middle of a literal."""
         self.silences = 0
-        """Never answer a FETCH of bodies, so many times."""
+        """How many FETCHes of bodies to leave without an answer."""
         self._next_uid = 1
         self._tasks: list[asyncio.Task[None]] = []
         for mail in mails or []:

@@ -32,7 +32,7 @@ class Op(NamedTuple):
 
 
 def read_trace(trace: Path, directory: Path) -> Iterator[Op]:
-    """What the traced process did to the files of `directory`, and what it said.
+    """The traced process's calls on the files of `directory`, and its output.
 
     Where calls of two threads overlap, a write counts from its beginning and a sync from its end:
     both to the disadvantage of the process.

@@ -5,7 +5,7 @@ r"""A real Dovecot on free ports of 127.0.0.1, in a folder of its own, stopped a
         server.add_mail("alice@example.com", b"Subject: hello\r\n\r\nworld")
         ... connect to server.host, server.port (plain, STARTTLS with tls=True) or server.tls_port
 
-It runs as the user `nobody` if the tests run as root, else as whoever runs them.
+It runs as the user `nobody` if the tests run as root, else as the user that runs them.
 """
 
 import base64
@@ -224,7 +224,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _wait_for_greeting(process: subprocess.Popen[bytes], server: Dovecot) -> None:
-    """Dovecot says nowhere that it is ready but on its socket."""
+    """Dovecot shows only on its socket that it is ready."""
     deadline = time.monotonic() + 20
     while True:
         try:

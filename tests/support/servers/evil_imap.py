@@ -98,7 +98,7 @@ class Peer:
 
 
 class EvilServer:
-    """Where the server listens, and what its peers heard."""
+    """The address of the server, and the data that its peers received."""
 
     def __init__(self) -> None:
         self.port = 0

@@ -1,4 +1,4 @@
-"""A stand-in for Centrifugo's server: what its documentation says of the parts that the benchmark uses.
+"""A stand-in for Centrifugo's server: the documented behaviour of the parts that the benchmark uses.
 
 `python -m tests.support.servers.fake_centrifugo version`, or `-c CONFIG` to serve. It checks what it is asked
 for (tokens, the API key, known namespaces) and answers with an error as the real one does.

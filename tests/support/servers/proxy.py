@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on demand: cuts, goes silent, delays, cuts after so many bytes.
+"""A TCP proxy that misbehaves on demand: cuts, goes silent, delays, cuts after a number of bytes.
 
 Used between a client and the real server by end-to-end tests. It works on bytes and knows no protocol.
 """
@@ -15,7 +15,7 @@ _CHUNK_BYTES = 65536
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with RST: what was on its way is lost too."""
+    """Close with RST: bytes in flight are lost too."""
     if not writer.transport.is_closing():
         linger = struct.pack("ii", 1, 0)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -39,13 +39,13 @@ class _Link:
 
 
 class ChaosProxy:
-    """Forwards `127.0.0.1:port` to `target_port`, as long as it feels like it.
+    """Forwards `127.0.0.1:port` to `target_port` until a test tells it to misbehave.
 
     Attributes:
         port: where it listens.
         accepted: how many connections came so far.
         delay_s: every chunk waits this long, in both directions.
-        cut_after_bytes: each connection is reset after so many bytes from the server; None: never.
+        cut_after_bytes: each connection is reset after this many bytes from the server; None: never.
             May be changed between connections; a cut happens in the middle of a chunk.
     """
 
@@ -85,7 +85,7 @@ class ChaosProxy:
             link.abort()
 
     def blackhole(self) -> None:
-        """From now on nothing is forwarded, and nobody is told: bytes wait, sockets stay open."""
+        """Forward nothing from now on, without a notice to either side: bytes wait, sockets stay open."""
         self._flows.clear()
 
     def heal(self) -> None:

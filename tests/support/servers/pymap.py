@@ -72,7 +72,7 @@ def pymap() -> Iterator[Pymap]:
 
 
 def _wait_for_greeting(process: subprocess.Popen[bytes], server: Pymap) -> None:
-    """Like Dovecot it says only on its socket that it is ready."""
+    """Like Dovecot it shows only on its socket that it is ready."""
     deadline = time.monotonic() + 20
     while True:
         with contextlib.suppress(OSError), socket.create_connection((server.host, server.port), 5) as link:

@@ -103,7 +103,7 @@ class Serving:
 def serving(data: Path, *, stderr: Path | None = None, **environ: str) -> Iterator[Serving]:
     """A service that permits mail servers on loopback; further `HUAHUO_*` settings by name.
 
-    `stderr`: where its log lines go, if not beside the data.
+    `stderr`: where its log lines go, if not next to the data.
     """
     server = Serving(
         data,
@@ -125,7 +125,7 @@ def serving(data: Path, *, stderr: Path | None = None, **environ: str) -> Iterat
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
-    """The first line on stdout, "" if the process ends or says nothing in time."""
+    """The first line on stdout, "" if the process ends or prints nothing in time."""
     stdout = process.stdout
     assert stdout is not None
     lines: queue.Queue[str] = queue.Queue()

@@ -1,4 +1,4 @@
-"""A certificate authority for one test run: real certificates, trusted by nobody else."""
+"""A certificate authority for one test run: real certificates, trusted by this run alone."""
 
 import ssl
 from pathlib import Path

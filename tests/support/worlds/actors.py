@@ -30,7 +30,7 @@ async def settled(runtime: Runtime) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until `condition` holds; for what another thread does, at most 5 s."""
+    """Let the loop turn until `condition` holds, at most 5 s for work of another thread."""
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110  nothing to wait for: that is what it looks at
             await asyncio.sleep(0)
@@ -56,7 +56,7 @@ class Recorder(LoopActor):
 
 
 class Gated(LoopActor):
-    """Handles nothing before its gate opens; `max_inside` tells whether handlers ever overlapped."""
+    """Handles nothing before its gate opens. `max_inside` shows whether handlers overlapped."""
 
     inbox_limit = 4
 

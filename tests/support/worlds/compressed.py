@@ -1,4 +1,4 @@
-"""A small dictionary, made once, and what unpacks frames made with it."""
+"""A small dictionary, made once, and a reader of frames made with it."""
 
 from functools import cache
 

@@ -72,7 +72,7 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 class AccountDecider:
-    """Deposits always, withdraws what is there. `evolve_hook` lets a test look or fail."""
+    """Always deposits, and withdraws at most the balance. `evolve_hook` lets a test observe or fail."""
 
     name = "account"
 
@@ -145,7 +145,7 @@ def moved(stream: str, amount: int, context: Context | None = None) -> NewEvent:
 
 
 class Town:
-    """A directory of accounts over a log that can misbehave, and what its effects were."""
+    """A directory of accounts over a log that can misbehave, with a record of its effects."""
 
     def __init__(
         self,

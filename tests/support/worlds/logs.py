@@ -25,7 +25,7 @@ TEST_S_MAX = 30
 
 
 class Engine(Protocol):
-    """One place where a log can lie, and the clock that its logs see."""
+    """One place for a log, and the clock of the logs opened there."""
 
     ambient: FakeAmbient
 

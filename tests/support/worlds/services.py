@@ -62,7 +62,7 @@ def verified(user_id: int = 42, *, jti: str = "", iat_ms: int | None = None) -> 
 
 
 class Recorder:
-    """A live connection without a socket: it notes what the hub asks of it."""
+    """A live connection without a socket. It records the hub's calls."""
 
     def __init__(self, cursors: Mapping[str, int] | None = None) -> None:
         self.ticks: list[float] = []

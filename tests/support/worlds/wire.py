@@ -1,4 +1,4 @@
-"""A real server over the in-memory log, with one clock that the test moves; and what it is asked with."""
+"""A real server over the in-memory log, with one clock that the test moves, and a test domain's commands."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
