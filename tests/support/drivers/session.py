@@ -280,7 +280,8 @@ class Driver:
         link = self.log.link(due.sub.stream, seq) if self.session.frame_kind.checked else b""
         said = b"" if state is None else outgoing.snapshot(due.sub.stream, seq, state, link, part)
         too_long = not said or len(said) > self.settings.reply_bytes_max
-        framed = text_frame if self._compression is None else self._compression.frame
+        compression = self._compression if self.session.frame_kind.compressed else None
+        framed = text_frame if compression is None else compression.frame
         frame = None if too_long else framed(said)
         self.carry_out(self.session.snapshot(due.sub, seq, frame, more=part.more))
 
