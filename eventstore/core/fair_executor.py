@@ -1,7 +1,7 @@
-"""Turns at an executor: a user who asks for a thousand reads delays another's read by one.
+"""Turns at an executor: a thousand reads of one user delay another user's read by only one of them.
 
-Whoever handles a user's request says so (`acting_for`), in the task that then asks for jobs; what other
-tasks ask for is the service's own, which is bounded where it is made and counts as one more user.
+The handler of a user's request names the user (`acting_for`) in the task that then asks for jobs. Jobs of other
+tasks are the service's own: they are bounded where they are made and count as one more user.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ WAITING_PER_USER_MAX = 1024
 WAITING_MAX = 8192
 
 type Charge = Callable[[str, float], None]
-"""Told that work for a user took so many seconds. It must not raise."""
+"""Called with a user and the seconds that work for this user took. It must not raise."""
 
 _acting: ContextVar[tuple[asyncio.Task[Any] | None, str]] = ContextVar("acting", default=(None, ""))
 

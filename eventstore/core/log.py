@@ -22,7 +22,7 @@ from huahuo.eventstore.port import Listener
 PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 5.0
 _PREPARED_MIN = 64
-"""An append with so many secrets gets them sealed before it waits for its group."""
+"""From this number of secrets on, the secrets of an append are sealed before it waits for its group."""
 
 
 class StoreLog(LogReader):
