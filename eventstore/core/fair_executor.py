@@ -1,7 +1,7 @@
 """Turns at an executor: a thousand reads of one user delay another user's read by only one of them.
 
-The handler of a user's request names the user (`acting_for`) in the task that then asks for jobs. Jobs of other
-tasks are the service's own: they are bounded where they are made and count as one more user.
+The handler of a user's request names the user (`acting_for`) in the task that then asks for jobs. Jobs of
+other tasks are the service's own: they are bounded where they are made and count as one more user.
 """
 
 import asyncio
