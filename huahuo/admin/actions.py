@@ -8,6 +8,8 @@ import msgspec
 import structlog
 from msgspec import Meta
 
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_record, json_reply
 from huahuo.admin.record_event import recorded_event
 from huahuo.admin.rows import wire_row
 from huahuo.admin.times import moment
@@ -22,16 +24,6 @@ from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append, Appended, CommandRecord, Duplicate, NewEvent
 from huahuo.mailcheck.api.params import Id
 from huahuo.mailcheck.events import mailbox_stream
-from huahuo.transport.commands.api import (
-    Call,
-    CommandSpec,
-    Refusal,
-    Registry,
-    Reply,
-    error_reply,
-    from_record,
-    json_reply,
-)
 from huahuo.transport.protocol.codes import ErrorCode
 
 SHREDDED = "secrets_shredded"
@@ -106,10 +98,10 @@ class LogCare:
 
     def register(self, registry: Registry) -> None:
         """Register the actions, for admins only."""
-        registry.command(CommandSpec("audit", AuditParams, self._query, query=True, admin=True))
-        registry.command(CommandSpec("audit_record", RecordParams, self._record, admin=True))
-        registry.command(CommandSpec("shred", ShredParams, self._shred, admin=True))
-        registry.command(CommandSpec("compact", CompactParams, self._compact, admin=True))
+        registry.command(Action("audit", AuditParams, self._query, query=True, admin=True))
+        registry.command(Action("audit_record", RecordParams, self._record, admin=True))
+        registry.command(Action("shred", ShredParams, self._shred, admin=True))
+        registry.command(Action("compact", CompactParams, self._compact, admin=True))
 
     async def close(self) -> None:
         """Stop building the index and close it."""

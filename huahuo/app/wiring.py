@@ -17,6 +17,8 @@ import structlog
 from huahuo.actors import Runtime
 from huahuo.actors.entities.decider import Origin
 from huahuo.actors.entities.directory import Directory, DirectoryLimits
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.admin.actions import LogCare
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
@@ -45,7 +47,6 @@ from huahuo.pages import site
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.commands.api import Call, CommandSpec, Registry, Reply
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.protocol.compression import Compression
@@ -344,7 +345,7 @@ def _tls(ca_file: str) -> ssl.SSLContext:
 def _register_mail(registry: Registry, mail: MailDomain) -> None:
     for command in mail.commands():
         registry.command(
-            CommandSpec(
+            Action(
                 command.action,
                 command.params,
                 _adapted(command),

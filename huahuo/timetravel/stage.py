@@ -11,6 +11,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from huahuo.actors import Runtime
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call, Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.build import BUILD
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
@@ -27,9 +30,7 @@ from huahuo.replay.live.feed import Feed
 from huahuo.timetravel.show import Out
 from huahuo.timetravel.transfer import append_of, rewrite, runs_of
 from huahuo.transport.access.door import AddressDoor
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.commands.api import Call, CommandSpec, Registry, Reply
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.protocol.limits import TransportSettings
@@ -75,7 +76,7 @@ class Stage:
         for action in _READ_ONLY:
             del registry.commands[action]
         registry.snapshot("user", self._snapshot)
-        registry.command(CommandSpec("get_all_emails", dict, self._emails, query=True))
+        registry.command(Action("get_all_emails", dict, self._emails, query=True))
         authenticator = Authenticator(ambient.token_bytes(32))
         self.hub = hub = Hub(log, ambient, revocations=authenticator.revocations)
         pages = Site(log, ambient, metrics, site.assets())

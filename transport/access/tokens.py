@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import jwt
 import msgspec
 
-from huahuo.transport.access.principal import Principal
+from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import AuthCode

@@ -5,8 +5,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from huahuo.actors.plugins.calls import Refusal
 from huahuo.transport.access.tokens import GROUP_NAME, ID_MAX, JTI_CHARS_MAX
-from huahuo.transport.commands.api import Refusal
 from huahuo.transport.protocol.codes import ErrorCode
 
 SYSTEM_STREAM = "system"

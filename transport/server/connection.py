@@ -21,12 +21,12 @@ import structlog
 from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors import ActorDeadError, AskTimeout, LoopActor, Runtime, ask
+from huahuo.actors.plugins.calls import Reply
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import Door
 from huahuo.transport.access.verified import AuthFailure, Verified, Verifier
-from huahuo.transport.commands.api import Reply
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.protocol.parts import ONLY, Part

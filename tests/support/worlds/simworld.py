@@ -11,6 +11,7 @@ from typing import Any
 
 from simloop import SimLoop
 
+from huahuo.actors.plugins.principal import Principal
 from huahuo.app import keys
 from huahuo.app.config import Settings
 from huahuo.app.wiring import App, World
@@ -19,7 +20,6 @@ from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.port import Log
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.tokens import Authenticator
 
 EPOCH_MS = 1_790_000_000_000

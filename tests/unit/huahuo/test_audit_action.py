@@ -5,12 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.actors.plugins.actions import Registry
 from huahuo.admin import actions as audit_action
 from huahuo.admin.actions import LogCare
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
-from huahuo.transport.commands.api import Registry
 from huahuo.transport.commands.gate import Gate
 from tests.support.worlds.logs import MemoryEngine, append, event, looped, opened
 from tests.support.worlds.services import ADMIN, ALICE, body, call
