@@ -11,35 +11,28 @@ timer and no task except the handler's.
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from enum import Enum
 from functools import partial
 from typing import Any, ClassVar, Self, cast
 
-import msgspec
 import structlog
 from websockets.exceptions import ConnectionClosed
 
-from huahuo.actors import ActorDeadError, AskTimeout, LoopActor, Runtime, ask
+from huahuo.actors import ActorDeadError, AskTimeout, LoopActor, ask
 from huahuo.actors.plugins.calls import Reply
-from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.replay.live.feed import Feed
-from huahuo.transport.access.door import Door
-from huahuo.transport.access.verified import AuthFailure, Verified, Verifier
+from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.server.answer import QueryAnswer
-from huahuo.transport.server.fanout import FanOut
-from huahuo.transport.server.notices import Notices
-from huahuo.transport.server.ports import CommandGate, Hub, Meter
-from huahuo.transport.server.pump import Pump, Supply, Tally
+from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outputs
 from huahuo.transport.session.outputs import Now, Output
 from huahuo.transport.session.session import Session
-from huahuo.transport.session.shared import Shared
 
 _REVOKED_DEADLINE_S = 0.5
 """The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
@@ -51,24 +44,6 @@ class _End(Enum):
     """Put into the inbox after a client's last message."""
 
     END = "end"
-
-
-class Wires(msgspec.Struct, frozen=True, kw_only=True):
-    """What every connection of a server uses."""
-
-    shared: Shared
-    runtime: Runtime
-    ambient: Ambient
-    feed: Feed
-    fanout: FanOut
-    hub: Hub
-    door: Door
-    gate: CommandGate
-    verifier: Verifier
-    meter: Meter
-    supply: Supply
-    tally: Tally
-    notices: Notices
 
 
 class Connection(LoopActor):
@@ -101,6 +76,7 @@ class Connection(LoopActor):
             perform=self._carry_out,
             fail=self._break_off,
             change=self._change,
+            hold=self.hold,
         )
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
@@ -298,6 +274,8 @@ class Connection(LoopActor):
 
     def _look_up(self, asked: outputs.LookUp) -> Coroutine[Any, Any, None] | None:
         """Look up links in memory, else in the store. A link that cannot be read stays unknown."""
+        if asked.judge:
+            return self._look_up_and_judge(asked)
         feed = self._wires.feed
         links = {place: link for place in asked.places if (link := feed.peek_link(*place))}
         if len(links) < len(asked.places):
@@ -306,15 +284,39 @@ class Connection(LoopActor):
         return None
 
     async def _look_up_in_store(self, asked: outputs.LookUp) -> None:
+        self._looked_up(await self._links(asked))
+
+    async def _links(self, asked: outputs.LookUp) -> Mapping[tuple[str, int], bytes]:
         try:
-            links = await self._wires.feed.links(asked.places)
+            return await self._wires.feed.links(asked.places)
         except EventStoreError:
             _log.warning("checks_not_compared", places=len(asked.places))
-            links = {}
-        self._looked_up(links)
+            return {}
 
-    def _looked_up(self, links: Mapping[tuple[str, int], bytes]) -> None:
-        self._carry_out(self._session.looked_up(links, self._now()))
+    async def _look_up_and_judge(self, asked: outputs.LookUp) -> None:
+        principal = asked.principal
+        assert principal is not None, "only a user's right is judged"
+        verdicts, late = await self._wires.verdicts.in_time(principal, asked.judge)
+        links = await self._links(asked) if asked.places else {}
+        self._looked_up(links, verdicts)
+        for stream, verdict in late.items():
+            _keep(self._queries, self._judged_late(stream, verdict))
+
+    async def _judged_late(self, stream: str, verdict: Awaitable[bool]) -> None:
+        readable = await verdict
+        self._carry_out(self._session.judged(stream, readable=readable))
+        self._pump.run()
+
+    def hold(self, stream: str) -> None:
+        """Send nothing more of `stream` until its readers have been judged again."""
+        principal = self._session.principal
+        if principal is not None and self._session.hold(stream):
+            _keep(self._queries, self._judged_late(stream, self._wires.verdicts.of(principal, stream)))
+
+    def _looked_up(
+        self, links: Mapping[tuple[str, int], bytes], verdicts: Mapping[str, bool | None] | None = None
+    ) -> None:
+        self._carry_out(self._session.looked_up(links, self._now(), verdicts))
         self._trust()
         self._tell_free()
         self._pump.run()

@@ -75,7 +75,7 @@ class Pump:
     __slots__ = (
         "_ambient", "_change", "_fail", "_fanout", "_feed", "_fetching", "_parked", "_perform",
         "_purse", "_read_bytes_max", "_soon", "_start", "_supply", "_taking", "_tally", "_unread",
-        "_wanted", "_watched", "_ws", "has_room", "session",
+        "_wanted", "_watched", "_ws", "has_room", "hold", "session",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +93,7 @@ class Pump:
         perform: Callable[[Iterable[Output]], object],
         fail: Callable[[str], None],
         change: Callable[[], Awaitable[None]],
+        hold: Callable[[str], None],
     ) -> None:
         self._ws = ws
         self.session = session
@@ -108,6 +109,8 @@ class Pump:
         self._perform = perform
         self._fail = fail
         self._change = change
+        self.hold = hold
+        """See `fanout.Lane`."""
         self._watched: set[str] = set()
         self._parked: list[Subscription] = []  # its events must be fetched
         self._unread: list[Subscription] = []  # a fetch failed: `retry` tries again

@@ -7,7 +7,7 @@ plain HTTP, answered by the site, and writes every refusal. Both ways ask the sa
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -35,7 +35,7 @@ from huahuo.transport.protocol.dialects import Negotiated, negotiate
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.budget import Budget, BudgetLimits, Estimates
-from huahuo.transport.server.connection import Connection, Wires
+from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.fast_handshake import Asked, Greeting, Welcomes, understood
 from huahuo.transport.server.lobby import Lobby
@@ -46,7 +46,9 @@ from huahuo.transport.server.ports import CommandGate, Hub, Meter
 from huahuo.transport.server.pump import Supply, Tally
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import Turns
+from huahuo.transport.server.verdicts import MayRead, Rejudging, Verdicts
 from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.shared import Shared
 
@@ -94,9 +96,12 @@ class Server:
         compression: Compression | None = None,
         executor: Executor | None = None,
         turns: Turns | None = None,
+        judges: Mapping[str, MayRead] | None = None,
+        right_types: Collection[str] = (),
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
 
+        `judges`: by kind of stream, who may read it. `right_types`: events after which that is asked again.
         `compression` None: the compressed protocol is not spoken. `executor` compresses what is long; None:
         here.
         """
@@ -125,7 +130,11 @@ class Server:
             bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
         )
         fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
-        self._untap = feed.tap(fanout.committed)
+        verdicts = Verdicts(judges or {})
+        self._untap = contextlib.ExitStack()
+        if verdicts.kinds:
+            self._untap.callback(feed.tap(Rejudging(fanout, verdicts.kinds, right_types).committed))
+        self._untap.callback(feed.tap(fanout.committed))
         self._wires = Wires(
             shared=Shared(
                 settings=settings,
@@ -134,6 +143,7 @@ class Server:
                 commands=registry.commands,
                 fingerprint_key=fingerprint_key,
                 compression=compression,
+                judged_kinds=verdicts.kinds,
             ),
             runtime=runtime,
             ambient=ambient,
@@ -149,6 +159,7 @@ class Server:
                 pictures=self.pictures, budget=self.budget, estimates=Estimates(), turns=self.turns
             ),
             tally=Tally(),
+            verdicts=verdicts,
         )
         self.frames = frames
         """Shared by all connections, for metrics."""
@@ -196,7 +207,7 @@ class Server:
             if not await self._all_gone(self._settings.drain_timeout_s if timeout_s is None else timeout_s):
                 await self._cut_off()
         finally:
-            self._untap()
+            self._untap.close()
 
     async def _all_gone(self, timeout_s: float) -> bool:
         """Whether every socket and handler ended in time."""
