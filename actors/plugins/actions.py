@@ -44,6 +44,8 @@ class Registry:
         self.commands: dict[str, Action] = {}
         self.snapshots: dict[str, SnapshotOf] = {}
         self.event_types: set[str] = set()
+        self.guarded: set[str] = set()
+        """Kinds of streams that only entities write."""
 
     def command(self, action: Action) -> None:
         """Register an action. Raises ValueError if its name is taken."""
