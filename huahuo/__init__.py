@@ -1,8 +1,8 @@
 """huahuo (花火): event-sourced entities, streamed to clients that may disconnect and resume.
 
-Exports what an application writes: its entities (`Entity`, `Event`, `Command`, …), the service that runs them
-(`Service`), and the errors. Each name is imported at its first use, so that each part of the package can be
-imported alone.
+Exports what an application writes: its entities (`Entity`, `Event`, `Command`, …), the service that runs
+them (`Huahuo`, `Service`), the interface of plug-ins, and the errors. All but the errors are imported at
+their first use, so that each part of the package can be imported alone.
 """
 
 from importlib import import_module
@@ -26,12 +26,21 @@ if TYPE_CHECKING:
     from huahuo.actors.domain.entity import Entity
     from huahuo.actors.domain.errors import DefinitionError
     from huahuo.actors.domain.structs import Command, Effect, Event
+    from huahuo.actors.plugins.actions import Action
+    from huahuo.actors.plugins.calls import Call, Refusal, Reply
+    from huahuo.actors.plugins.past import Past
+    from huahuo.actors.plugins.plugin import ApiRefused, Brought, EntityKind, Host, Plugin
     from huahuo.actors.plugins.principal import Principal, UserId
+    from huahuo.embedding.huahuo import Huahuo
     from huahuo.embedding.service import Service
     from huahuo.eventstore.model import Secret
 
 __all__ = [
+    "Action",
     "After",
+    "ApiRefused",
+    "Brought",
+    "Call",
     "CancelEffects",
     "Command",
     "ConfigError",
@@ -41,15 +50,22 @@ __all__ = [
     "Drop",
     "Effect",
     "Entity",
+    "EntityKind",
     "Event",
     "Every",
+    "Host",
+    "Huahuo",
     "HuahuoError",
     "NotRunning",
     "Outcome",
     "OutcomeUnknown",
+    "Past",
+    "Plugin",
     "Principal",
     "Put",
+    "Refusal",
     "Refused",
+    "Reply",
     "Secret",
     "Service",
     "UserId",
@@ -58,10 +74,16 @@ __all__ = [
 
 _DECISION = "huahuo.actors.domain.decision"
 _STRUCTS = "huahuo.actors.domain.structs"
+_CALLS = "huahuo.actors.plugins.calls"
+_PLUGIN = "huahuo.actors.plugins.plugin"
 _PRINCIPAL = "huahuo.actors.plugins.principal"
 
 _HOMES = {
+    "Action": "huahuo.actors.plugins.actions",
     "After": _DECISION,
+    "ApiRefused": _PLUGIN,
+    "Brought": _PLUGIN,
+    "Call": _CALLS,
     "CancelEffects": _DECISION,
     "Command": _STRUCTS,
     "Context": _DECISION,
@@ -70,12 +92,19 @@ _HOMES = {
     "Drop": _DECISION,
     "Effect": _STRUCTS,
     "Entity": "huahuo.actors.domain.entity",
+    "EntityKind": _PLUGIN,
     "Event": _STRUCTS,
     "Every": _DECISION,
+    "Host": _PLUGIN,
+    "Huahuo": "huahuo.embedding.huahuo",
     "Outcome": _DECISION,
+    "Past": "huahuo.actors.plugins.past",
+    "Plugin": _PLUGIN,
     "Principal": _PRINCIPAL,
     "Put": _DECISION,
+    "Refusal": _CALLS,
     "Refused": _DECISION,
+    "Reply": _CALLS,
     "Secret": "huahuo.eventstore.model",
     "Service": "huahuo.embedding.service",
     "UserId": _PRINCIPAL,

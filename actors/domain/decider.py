@@ -20,6 +20,7 @@ from huahuo.actors.domain.decision import Context, Decision, Refused
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import place_of
 from huahuo.actors.domain.fold import EntityFold, Held
+from huahuo.actors.domain.names import is_key
 from huahuo.actors.domain.structs import Command, Event, traits
 from huahuo.actors.entities import decider as engine
 from huahuo.actors.plugins.calls import Refusal, error_body
@@ -115,6 +116,8 @@ class EntityDecider(EntityFold):
 
     def readable(self, state: Held, who: Principal) -> bool:
         """Whether `who` may read the entity. An entity without events has no readers but administrators."""
+        if not is_key(state.key, self.entity.key):
+            return False
         if who.is_admin:
             return True
         judge = self.entity.may_read

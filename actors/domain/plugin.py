@@ -19,6 +19,7 @@ from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
+from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, EntityKind, Host, Plugin
 from huahuo.actors.plugins.principal import Principal
 
@@ -51,8 +52,17 @@ class Entities(Plugin):
 
     def __init__(self, entities: Iterable[Entity[Any]]) -> None:
         self.catalog = Catalog(entities)
-        self.event_types = self.catalog.event_types
-        self.past = past_of(self.catalog)
+        self._past = past_of(self.catalog)
+
+    @property
+    def event_types(self) -> frozenset[str]:
+        """See `Plugin`."""
+        return self.catalog.event_types
+
+    @property
+    def past(self) -> Past:
+        """See `Plugin`."""
+        return self._past
 
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
@@ -63,6 +73,7 @@ class Entities(Plugin):
             actions=api.actions(),
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer"}),
+            right_types=self.catalog.right_types,
             api=api,
         )
 
@@ -77,6 +88,10 @@ class EntityApi:
         bounds = Bounds(given.decision_events_max, given.state_bytes_max)
         self._deciders = {
             kind: EntityDecider(entity, catalog, bounds) for kind, entity in catalog.by_kind.items()
+        }
+
+        self.messages = {
+            action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
         }
 
     def kinds(self) -> list[EntityKind]:
@@ -129,7 +144,7 @@ class EntityApi:
         return answer
 
     def _command(self, entity: Entity[Any], cls: type[Command]) -> Action:
-        message = CommandMessage(entity, cls)
+        message = self.messages[traits(cls).action]
 
         async def handle(call: Call[Any]) -> Reply:
             try:

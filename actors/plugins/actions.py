@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from huahuo.actors.plugins.calls import Call, Parted, Reply
+from huahuo.actors.plugins.principal import Principal
 
 WIRE_INT_MAX: Final = (1 << 53) - 1
 """Beyond it, a browser would round an integer."""
@@ -19,6 +20,10 @@ type Handler = Callable[[Call[Any]], Awaitable[Reply]]
 
 type SnapshotOf = Callable[[str], Awaitable[tuple[int, bytes | Parted]]]
 """(seq, state as a JSON object) of a stream, for PROTOCOL 4's `snapshot`."""
+
+
+type MayRead = Callable[[str, Principal], Awaitable[bool]]
+"""Whether a user may read this stream now."""
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -44,6 +49,12 @@ class Registry:
         self.commands: dict[str, Action] = {}
         self.snapshots: dict[str, SnapshotOf] = {}
         self.event_types: set[str] = set()
+        self.guarded: set[str] = set()
+        """Kinds of streams that only entities write."""
+        self.judges: dict[str, MayRead] = {}
+        """By kind of stream: who may read it. Streams of other kinds have rules of their own."""
+        self.right_types: set[str] = set()
+        """Types of events after which readers are judged again."""
 
     def command(self, action: Action) -> None:
         """Register an action. Raises ValueError if its name is taken."""

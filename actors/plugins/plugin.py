@@ -4,7 +4,7 @@ Before the service serves, it calls `bring` of each plug-in once, registers what
 `Brought.start`. When it stops, no client can reach it any more; then it awaits `Brought.close`.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -85,8 +85,8 @@ async def _nothing() -> None:
     pass
 
 
-def _nobody() -> Mapping[UserId, int]:
-    return {}
+def _nobody() -> Collection[tuple[UserId, int]]:
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +101,13 @@ class Brought:
     """A part of the snapshot of `user/<id>`. The parts of all plug-ins are merged by key (`snapshots`)."""
     guarded: frozenset[str] = frozenset()
     """Kinds of streams that only entities write: nobody can publish there."""
-    at_work: Callable[[], Mapping[UserId, int]] = _nobody
-    """How many pieces of work run for each user. What the service appends meanwhile is charged to them."""
+    right_types: frozenset[str] = frozenset()
+    """Types of events after which the readers of their stream are judged again."""
+    at_work: Callable[[], Collection[tuple[UserId, int]]] = _nobody
+    """Users, and how many pieces of work run for each.
+
+    What the service appends meanwhile is charged to them.
+    """
     start: Callable[[], Awaitable[None]] = _nothing
     """Go on with what an earlier process left. Awaited before the service listens."""
     close: Callable[[], Awaitable[None]] = _nothing
@@ -113,29 +118,12 @@ class Brought:
     """What an embedding application may call on the loop, found by `App.api(name)`."""
 
 
-class Plugin(Protocol):
-    """A plug-in. Subclass it for the defaults."""
-
-    name: str
-    """Lower case; names the plug-in in errors and for `App.api`."""
-    settings: type[msgspec.Struct] | None = None
-    """Settings of its own, each `Annotated[<type>, Meta(description=…)]` with a default, as `Settings`."""
-    event_types: frozenset[str] = frozenset()
-    """Stored names of its events: `publish` refuses them."""
-    past: Past = Past()
-
-    def bring(self, host: Host) -> Brought:
-        """Make what it brings. Called once on the loop, after the log is open and before serving."""
-        ...
-
-    def samples(self, seed: int) -> "Samples | None":
-        """Random events as on a user's stream, to train dictionaries with. The same seed, the same events."""
-        del seed
-        return None
+class ApiRefused(Exception):  # noqa: N818  a refusal, not a fault
+    """A plug-in's `api` did not do what an application asked for. The text says why; nothing was written."""
 
 
 class Samples(Protocol):
-    """Bodies of one stream's events, in order, without data of any user."""
+    """Random events of one stream, without data of any user."""
 
     @property
     def stream(self) -> str:
@@ -143,5 +131,50 @@ class Samples(Protocol):
         ...
 
     def bodies(self) -> Iterator[bytes]:
-        """Bodies without end."""
+        """Bodies in order, without end."""
         ...
+
+
+class Plugin(Protocol):
+    """A plug-in. Subclass it for the defaults; the attributes may be plain class attributes."""
+
+    @property
+    def name(self) -> str:
+        """Lower case; names the plug-in in errors and in `App.api`."""
+        ...
+
+    @property
+    def settings(self) -> type[msgspec.Struct] | None:
+        """A struct of settings, each with a default.
+
+        The type of a field is such as `Annotated[int, Meta(ge=1, description="…")]`.
+        """
+        return None
+
+    @property
+    def event_types(self) -> frozenset[str]:
+        """Stored names of its events: `publish` refuses them."""
+        return frozenset()
+
+    @property
+    def past(self) -> Past:
+        """What time travel and audits need of it."""
+        return Past()
+
+    def bring(self, host: Host) -> Brought:
+        """Make what it brings. Called once on the loop, after the log is open and before serving.
+
+        Raises:
+            ValueError: a setting cannot be used. The text begins with its name.
+        """
+        ...
+
+    def warnings(self, settings: Any) -> Iterable[str]:
+        """What an operator should know of these settings, for `huahuo doctor`; a sentence each."""
+        del settings
+        return ()
+
+    def samples(self, seed: int) -> Samples | None:
+        """Random events to train dictionaries with, None if it has none. The same seed, the same events."""
+        del seed
+        return None

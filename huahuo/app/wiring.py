@@ -1,24 +1,25 @@
 """The one place where concrete classes meet: settings in, a running service out.
 
 `App` owns everything that has to be stopped, and stops it in reverse. A simulated world hands in a
-`World` with its own log, executor and mail check; production uses `World()` as it is.
+`World` with its own log and executor; production uses `World()` as it is. What a service is for comes from
+its plug-ins.
 """
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
 
 from huahuo.actors import Runtime
-from huahuo.actors.entities.decider import Origin
 from huahuo.actors.entities.directory import Directory, DirectoryLimits
-from huahuo.actors.plugins.actions import Action, Registry
-from huahuo.actors.plugins.calls import Call, Reply
+from huahuo.actors.plugins.actions import Registry
+from huahuo.actors.plugins.bringing import bring_all
+from huahuo.actors.plugins.past import together
+from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.admin.actions import LogCare
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
@@ -37,12 +38,6 @@ from huahuo.eventstore.errors import EventStoreError, Lost
 from huahuo.eventstore.executor import Executor, InlineExecutor, ThreadExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.mailcheck.api.handlers import MailCommand
-from huahuo.mailcheck.checks.ports import CheckLimits
-from huahuo.mailcheck.checks.run import CheckMail
-from huahuo.mailcheck.domain import MailDomain, MailSettings
-from huahuo.mailcheck.events import PUBLIC_TYPES
-from huahuo.mailcheck.imap.network import Network
 from huahuo.pages import site
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import AddressDoor
@@ -60,7 +55,7 @@ from huahuo.transport.server.site import Phase, Site
 from huahuo.transport.server.turns import Turns
 
 _JOB_THREADS = 2
-"""Parsing mails and import texts; more would only take turns on the interpreter's lock."""
+"""Parsing texts of clients and plug-ins; more would only take turns on the interpreter's lock."""
 
 _STOP_PART_S = 0.5
 """What each part of a stop gets when those before it have used up the deadline."""
@@ -87,7 +82,6 @@ class World:
 
     open_log: OpenLog = open_sqlite
     make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
-    check_mail: CheckMail | None = None
     publish_address: bool = True
     """Whether other commands may find the service by a file in its directory."""
 
@@ -95,13 +89,24 @@ class World:
 class App:
     """A service: `await start()`, then `url`; `await stop()` drains."""
 
-    mail: MailDomain
     publisher: Publisher
     log: Log
+    feed: Feed
+    registry: Registry
+    gate: Gate
     port: int
 
-    def __init__(self, settings: Settings, ambient: Ambient, world: World = World()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ambient: Ambient,
+        world: World = World(),
+        *,
+        plugins: Sequence[Plugin] = (),
+    ) -> None:
         self.settings = settings
+        self._plugins = tuple(plugins)
+        self._brought: dict[str, Brought] = {}
         self._ambient = ambient
         self._awake = AwakeAmbient(ambient)
         self._world = world
@@ -114,6 +119,17 @@ class App:
         """Where it listens."""
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         return f"http://{host}:{self.port}"
+
+    def api(self, plugin: str) -> Any:
+        """What a plug-in offers to an embedding application.
+
+        Raises:
+            HuahuoError: this service has no such plug-in, or it offers nothing.
+        """
+        brought = self._brought.get(plugin)
+        if brought is None or brought.api is None:
+            raise HuahuoError(f"this service has no plug-in {plugin!r} that can be called")
+        return brought.api
 
     async def start(self) -> None:
         """Open the log, pick up what an earlier process left, listen.
@@ -128,7 +144,7 @@ class App:
             raise
 
     async def stop(self) -> None:
-        """Send the clients away, stop checks (they go on at the next start), close the log.
+        """Send the clients away, stop the plug-ins (they go on at the next start), close the log.
 
         All parts share one deadline, `drain_timeout_s`; what is stuck then is cancelled, and left behind
         if it goes on.
@@ -150,7 +166,9 @@ class App:
         secrets = keys.ensure(settings, self._ambient)
         self.log = log = await self._open_log(secrets)
         executor = self._make_executor()
-        feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
+        self.feed = feed = Feed(
+            log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max
+        )
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         stack.push_async_callback(self._in_time, runtime.stop)
         turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
@@ -158,21 +176,22 @@ class App:
         executor.bill(fairness.charge, ambient.thread_s)
         directory = Directory(runtime, log, feed, ambient, limits=_entity_limits(settings), fairness=fairness)
         stack.push_async_callback(self._in_time, directory.close)
-        self.mail = mail = MailDomain(
-            log=log,
-            directory=directory,
-            ambient=ambient,
-            executor=executor,
-            settings=_mail_settings(settings, ambient),
-            check_mail=self._world.check_mail,
-            wait_s=fairness.wait_s,
-        )
-        fairness.checks = mail.checks_by_user
-        registry = Registry()
+        self.registry = registry = Registry()
+        metrics = Metrics()
         self.publisher = Publisher(log, ambient, registry)
         self.publisher.register()
-        _register_mail(registry, mail)
-        metrics = Metrics()
+        host = Host(
+            log=log,
+            directory=directory,
+            feed=feed,
+            ambient=ambient,
+            executor=executor,
+            fairness=fairness,
+            wait_s=fairness.wait_s,
+            metrics=metrics,
+        )
+        self._bring(host, registry)
+        fairness.at_work = [brought.at_work for brought in self._brought.values()]
         if isinstance(log, StoreLog):
             log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
@@ -184,7 +203,7 @@ class App:
             connections_per_user=settings.connections_per_user,
             awake=ambient,
         )
-        gate = Gate(log, ambient, observe=metrics.command)
+        self.gate = gate = Gate(log, ambient, observe=metrics.command)
         pages = Site(
             log,
             ambient,
@@ -210,14 +229,15 @@ class App:
             executor=executor,
             turns=turns,
         )
-        _show(registry, metrics, log, runtime, directory, hub, mail)
+        _show(registry, metrics, log, runtime, directory, hub)
         _show_bytes(metrics, feed, server, compression)
         _show_bounds(metrics, server, gate, directory)
         _show_unauthenticated(metrics, server, pages)
         await hub.start()
         stack.push_async_callback(hub.stop)
-        await mail.start()
-        stack.push_async_callback(mail.close)
+        for brought in self._brought.values():
+            stack.push_async_callback(brought.close)
+            await brought.start()
         stack.push_async_callback(self._in_time, gate.drain)
         try:
             self.port = await server.start(settings.host, settings.port)
@@ -233,6 +253,12 @@ class App:
             stack.callback(service_file.remove, settings.data)
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
+
+    def _bring(self, host: Host, registry: Registry) -> None:
+        try:
+            self._brought = bring_all(self._plugins, host, self.settings.plugins, registry)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
     def _make_executor(self) -> FairExecutor:
         executor = FairExecutor(
@@ -282,12 +308,13 @@ class App:
             "The same, refused because too many wait.",
             lambda: executor.refused + log.reads_refused,
         )
+        past = together([plugin.past for plugin in self._plugins])
         if isinstance(log, SqliteLog):
             metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
             metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)
-            care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE)
+            care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE, past=past)
         else:
-            care = LogCare(log, self._awake, index=None, executor=InlineExecutor())
+            care = LogCare(log, self._awake, index=None, past=past, executor=InlineExecutor())
         care.register(registry)
         self._stack.push_async_callback(care.close)
 
@@ -314,61 +341,6 @@ def _transport_settings(settings: Settings) -> TransportSettings:
     return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
 
 
-def _mail_settings(settings: Settings, ambient: Ambient) -> MailSettings:
-    return MailSettings(
-        network=Network(
-            allow_private=settings.mail_allow_private, tls=_tls(settings.mail_ca_file), ambient=ambient
-        ),
-        check=CheckLimits(
-            connect_timeout_s=min(settings.mail_timeout_s, CheckLimits().connect_timeout_s),
-            command_timeout_s=settings.mail_timeout_s,
-            mail_bytes_max=settings.mail_bytes_max,
-        ),
-        checks_max=settings.checks_at_once,
-        checks_per_host_max=settings.checks_per_host,
-        checks_waiting_max=settings.checks_waiting_max,
-        checks_waiting_per_user_max=settings.checks_waiting_per_user,
-        mailboxes_max=settings.mailboxes_per_user,
-    )
-
-
-def _tls(ca_file: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file:
-        try:
-            context.load_verify_locations(Path(ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"mail_ca_file: cannot load {ca_file}: {error}") from None
-    return context
-
-
-def _register_mail(registry: Registry, mail: MailDomain) -> None:
-    for command in mail.commands():
-        registry.command(
-            Action(
-                command.action,
-                command.params,
-                _adapted(command),
-                query=command.query,
-                compressible=command.compressible,
-            )
-        )
-    registry.snapshot("user", mail.snapshot)
-    registry.events(*PUBLIC_TYPES)
-
-
-def _adapted(command: MailCommand) -> Callable[[Call[object]], Awaitable[Reply]]:
-    """A handler of the domain as one of the transport: neither floor knows the other."""
-
-    async def handle(call: Call[object]) -> Reply:
-        origin = Origin(call.principal.name, call.command_id, call.key, call.fingerprint)
-        who = call.principal
-        answer = await command.handler(origin, who.user_id, who.is_admin, call.params)
-        return Reply(answer.body, answer.at, answer.recorded, answer.duplicate, answer.parted)
-
-    return handle
-
-
 def _show_bytes(metrics: Metrics, feed: Feed, server: Server, compression: Compression) -> None:
     """What the caches of events and frames hold, and what compression saves."""
     tail, frames = feed.tail, server.frames
@@ -385,7 +357,6 @@ def _show(
     runtime: Runtime,
     directory: Directory,
     hub: Hub,
-    mail: MailDomain,
 ) -> None:
     """What can be seen of a running service: `get_clients` and the gauges."""
     get_clients.register(registry, hub)
@@ -398,9 +369,7 @@ def _show(
     metrics.gauge("actors", "Actors that have not ended.", lambda: runtime.alive)
     metrics.gauge("dead_letters", "Messages that nobody handled.", lambda: runtime.dead_letters)
     metrics.gauge("actor_restarts", "Restarts of failed actors.", lambda: runtime.restarts)
-    metrics.gauge("entities_resident", "Mailboxes and rosters in memory.", lambda: directory.resident)
-    metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
-    metrics.gauge("checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting)
+    metrics.gauge("entities_resident", "Entities in memory.", lambda: directory.resident)
 
 
 def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory) -> None:

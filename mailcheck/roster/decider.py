@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from huahuo.actors.entities.decider import Context, Decision
+from huahuo.actors.plugins.calls import Refusal
 from huahuo.mailcheck.effects import Effect
-from huahuo.mailcheck.replies import ImportResult, LineFailure, Refusal, Reply, Success, Warned
+from huahuo.mailcheck.replies import ImportResult, LineFailure, MailReply, Success, Warned
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
     CancelCheck,
@@ -40,7 +41,7 @@ class RosterDecider(RosterFold):
         self._ids_max = ids_max
         self._mailboxes_max = mailboxes_max
 
-    def decide(self, state: Roster, command: RosterCommand, context: Context) -> Decision[Reply, Effect]:
+    def decide(self, state: Roster, command: RosterCommand, context: Context) -> Decision[MailReply, Effect]:
         """See `Decider`."""
         writing = RosterWriting(state, context)
         match command:
@@ -54,7 +55,7 @@ class RosterDecider(RosterFold):
                 reply = self._many(writing, command)
         return writing.decision(reply)
 
-    def _add(self, writing: RosterWriting, command: AddEmail) -> Reply:
+    def _add(self, writing: RosterWriting, command: AddEmail) -> MailReply:
         state = writing.state
         email = command.email.strip()
         refusal = (
@@ -80,7 +81,7 @@ class RosterDecider(RosterFold):
         writing.add(email_id, email, command.mail_type, where, command.secrets.items())
         return Success("邮箱添加成功", email_id=email_id)
 
-    def _import(self, writing: RosterWriting, command: ImportEmails) -> Reply:
+    def _import(self, writing: RosterWriting, command: ImportEmails) -> MailReply:
         state, data = writing.state, command.data
         refusal = refuse_settings(command.mail_type, "", None)
         if refusal is not None:
@@ -104,7 +105,7 @@ class RosterDecider(RosterFold):
         failures.sort(key=lambda failure: failure.line)
         return ImportResult(data.total, len(taken), len(failures), failures)
 
-    def _many(self, writing: RosterWriting, command: CheckEmails | CancelCheck | DeleteEmails) -> Reply:
+    def _many(self, writing: RosterWriting, command: CheckEmails | CancelCheck | DeleteEmails) -> MailReply:
         if not command.email_ids:
             return Refusal("invalid_field", "未提供邮箱ID", "email_ids")
         if len(command.email_ids) > self._ids_max:
@@ -122,7 +123,7 @@ class RosterDecider(RosterFold):
                 return _check(writing, owned)
 
 
-def _check(writing: RosterWriting, owned: Sequence[int]) -> Reply:
+def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:
     if not owned:
         return Refusal("not_found", "您没有权限检查任何指定的邮箱")
     skipped = [i for i in owned if i in writing.state.checks]
@@ -135,7 +136,7 @@ def _check(writing: RosterWriting, owned: Sequence[int]) -> Reply:
     return Success(f"开始检查 {len(accepted)} 个邮箱", accepted=accepted, skipped=skipped)
 
 
-def _update(writing: RosterWriting, command: UpdateEmail) -> Reply:
+def _update(writing: RosterWriting, command: UpdateEmail) -> MailReply:
     row = writing.state.rows.get(command.email_id)
     if row is None:
         return Refusal("not_found", f"邮箱ID {command.email_id} 不存在或您没有权限")

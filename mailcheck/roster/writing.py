@@ -25,7 +25,7 @@ from huahuo.mailcheck.events import (
     public,
     user_stream,
 )
-from huahuo.mailcheck.replies import Reply, encode
+from huahuo.mailcheck.replies import MailReply, encode
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.servers.providers import Endpoint
@@ -47,7 +47,7 @@ class RosterWriting:
         self._secrets: list[SecretPut] = []
         self._shred: list[str] = []
 
-    def decision(self, reply: Reply) -> Decision[Reply, Effect]:
+    def decision(self, reply: MailReply) -> Decision[MailReply, Effect]:
         """Everything gathered, as one append, with the reply that a repeat of the command gets."""
         return Decision(
             reply=reply,

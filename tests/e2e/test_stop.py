@@ -10,6 +10,7 @@ import pytest
 from huahuo.actors import Runtime
 from huahuo.actors.entities.directory import Directory
 from huahuo.app.config import Settings
+from huahuo.app.plugins import standard
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.commands.gate import Gate
@@ -18,7 +19,7 @@ from tests.support.worlds.services import run
 
 
 def app_of(data: Path) -> App:
-    return App(Settings(data=data, port=0, drain_timeout_s=8), SystemAmbient())
+    return App(Settings(data=data, port=0, drain_timeout_s=8), SystemAmbient(), plugins=standard())
 
 
 def test_all_parts_of_a_stop_share_one_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ plain HTTP, answered by the site, and writes every refusal. Both ways ask the sa
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -46,7 +46,7 @@ from huahuo.transport.server.ports import CommandGate, Hub, Meter
 from huahuo.transport.server.pump import Supply, Tally
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import Turns
-from huahuo.transport.server.verdicts import MayRead, Rejudging, Verdicts
+from huahuo.transport.server.verdicts import Rejudging, Verdicts
 from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing
@@ -96,12 +96,9 @@ class Server:
         compression: Compression | None = None,
         executor: Executor | None = None,
         turns: Turns | None = None,
-        judges: Mapping[str, MayRead] | None = None,
-        right_types: Collection[str] = (),
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
 
-        `judges`: by kind of stream, who may read it. `right_types`: events after which that is asked again.
         `compression` None: the compressed protocol is not spoken. `executor` compresses what is long; None:
         here.
         """
@@ -130,10 +127,10 @@ class Server:
             bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
         )
         fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
-        verdicts = Verdicts(judges or {})
+        verdicts = Verdicts(registry.judges)
         self._untap = contextlib.ExitStack()
         if verdicts.kinds:
-            self._untap.callback(feed.tap(Rejudging(fanout, verdicts.kinds, right_types).committed))
+            self._untap.callback(feed.tap(Rejudging(fanout, verdicts.kinds, registry.right_types).committed))
         self._untap.callback(feed.tap(fanout.committed))
         self._wires = Wires(
             shared=Shared(

@@ -5,20 +5,18 @@ after that, the verdict follows when it is there. Events that change rights make
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Final
 
 import structlog
 
 from huahuo.actors.actor.errors import AskTimeout, InboxFull
 from huahuo.actors.entities.errors import EntityError
+from huahuo.actors.plugins.actions import MayRead
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import StoredEvent
 from huahuo.transport.server.fanout import FanOut
-
-type MayRead = Callable[[str, Principal], Awaitable[bool]]
-"""Whether a user may read this stream now."""
 
 WAIT_S: Final = 2.0
 _RETRY_S: Final = 1.0

@@ -11,6 +11,7 @@ from huahuo.admin.actions import LogCare
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
+from huahuo.options import known
 from huahuo.transport.commands.gate import Gate
 from tests.support.worlds.logs import MemoryEngine, append, event, looped, opened
 from tests.support.worlds.services import ADMIN, ALICE, body, call
@@ -20,7 +21,7 @@ class Actions:
     """A registry with the actions, and a gate before them."""
 
     def __init__(self, log: StoreLog) -> None:
-        self.care = LogCare(log, MemoryEngine().ambient, index=None, executor=InlineExecutor())
+        self.care = LogCare(log, MemoryEngine().ambient, index=None, past=known(), executor=InlineExecutor())
         self.registry = Registry()
         self.care.register(self.registry)
         self.gate = Gate(log, MemoryEngine().ambient)

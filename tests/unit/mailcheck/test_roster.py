@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import RowPut, Secret
 from huahuo.mailcheck.effects import Purge, StartCheck, StopCheck
@@ -18,7 +19,7 @@ from huahuo.mailcheck.mailbox.commands import (
     ReportProgress,
     ReportStatus,
 )
-from huahuo.mailcheck.replies import Refusal, Success, Warned, encode
+from huahuo.mailcheck.replies import Success, Warned, encode
 from huahuo.mailcheck.roster.commands import AddEmail, CancelCheck, CheckEmails, DeleteEmails, UpdateEmail
 from tests.support.models.mail_book import USER, Book, cursor, mail, snapshot_state
 from tests.support.models.mail_rules import leaks
