@@ -184,7 +184,7 @@ class Table(Fields):
         flags: Mapping[str, Any] | None = None,
         base: Mapping[str, Any] | None = None,
     ) -> Settings:
-        """The effective settings. `flags` whose value is None count as not given. `base` yields to all others.
+        """The effective settings. `flags` whose value is None count as not given. `base` yields to all.
 
         Raises:
             ConfigError: a name is unknown or a value is invalid. The text has the source and the name, but

@@ -4,7 +4,8 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -140,11 +141,19 @@ async def state(app: App, entity: Entity[Any] | str, key: int | str) -> tuple[An
         raise Refused("busy", str(error)) from error
 
 
-async def follow(app: App, stream: str, after: int = 0) -> AsyncIterator[dict[str, Any]]:
+async def follow(app: App, stream: str, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
     """Every event of `stream` after `after`, without end, as clients get it, with `stream` and `seq`."""
     async for run in app.feed.follow(stream, after):
         for event in run.events:
             yield {**msgspec.json.decode(event.body), "stream": event.stream, "seq": event.seq}
+
+
+async def next_event(app: App, stream: str, after: int, timeout_s: float) -> dict[str, Any] | None:
+    """The first event of `stream` after `after`, None if there is none within `timeout_s`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s), contextlib.aclosing(follow(app, stream, after)) as events:
+            return await anext(events)
+    return None
 
 
 async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:

@@ -6,7 +6,7 @@ async with app: await app.publish(…)            # inside a program with a loop
 """
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -137,7 +137,7 @@ class Huahuo(Application):
         """See `calls.state`."""
         return await calls.state(self.running, entity, key)
 
-    def follow(self, stream: str, after: int = 0) -> AsyncIterator[dict[str, Any]]:
+    def follow(self, stream: str, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
         """See `calls.follow`."""
         return calls.follow(self.running, stream, after)
 

@@ -20,11 +20,11 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import CommandKey
 from huahuo.replay.live.feed import Feed
+from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.protocol import incoming
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import Turns
 from tests.support.models.faulty_log import FaultyLog, faulty_log
-from tests.support.worlds.virtual_loop import run_virtual
 
 
 class Placed(Event, type="order_placed"):

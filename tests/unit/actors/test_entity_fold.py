@@ -9,9 +9,9 @@ from huahuo import Entity, Event
 from huahuo.actors.domain.fold import EntityFold
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load
+from huahuo.testing.virtual_loop import run_virtual
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.orders import Engine, Order, in_engine, orders
-from tests.support.worlds.virtual_loop import run_virtual
 
 
 class Counted(Event, type="counted"):
