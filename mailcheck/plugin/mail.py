@@ -54,7 +54,7 @@ class Mail(Plugin):
             kinds=mail.kinds,
             actions=mail.actions(),
             user_snapshot=mail.snapshot,
-            guarded=frozenset({"mailbox"}),
+            guarded=frozenset({"mailbox", "roster"}),
             at_work=mail.checks_by_user,
             start=mail.start,
             close=mail.close,
