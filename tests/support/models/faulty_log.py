@@ -131,7 +131,7 @@ class StepExecutor:
         await asyncio.sleep(0)
         return job()
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """See `Executor`."""
 
 
