@@ -23,10 +23,7 @@ RESERVED_FIELDS = frozenset({"stream", "seq", "timestamp", "in", "type"})
 MESSAGE_TYPES = frozenset(
     {
         "audit_result",
-        "auth_result",
         "authentication_result",
-        "emails_deleted",
-        "emails_imported",
         "emails_list",
         "error",
         "events",

@@ -151,7 +151,6 @@ def test_only_system_and_groups_may_be_published_to(stream: object) -> None:
         "live",
         "lag",
         "subscribed",
-        "auth_result",
         "emails_list",
         *DOMAIN,
         "",
