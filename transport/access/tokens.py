@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.signed_token import Signer, TokenError
@@ -19,8 +20,6 @@ from huahuo.transport.protocol.codes import AuthCode
 GROUPS_MAX = 128
 NAME_CHARS_MAX = 256
 JTI_CHARS_MAX = 128
-ID_MAX = (1 << 53) - 1
-"""A browser rounds larger ids."""
 
 GROUP_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -112,7 +111,7 @@ def _claims_of(payload: bytes) -> _Claims:
 def _checked(claims: _Claims, now_ms: int) -> Verified:
     """The verified token, if every claim is within its bounds and `nbf` has passed. Raises TokenError."""
     if not (
-        abs(claims.user_id) <= ID_MAX
+        abs(claims.user_id) <= BROWSER_INT_MAX
         and 0 < len(claims.username) <= NAME_CHARS_MAX
         and claims.is_admin in (0, 1)
         and len(claims.groups) <= GROUPS_MAX
