@@ -365,6 +365,8 @@ def _show_bytes(metrics: Metrics, feed: Feed, server: Server, compression: Compr
     """What the caches of events and frames hold, and what compression saves."""
     tail, frames = feed.tail, server.frames
     metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: tail.body_bytes)
+    metrics.total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
+    metrics.total("feed_signals_missed", "Commits that the feed was not told of.", lambda: feed.missed)
     metrics.gauge("frame_cache_bytes", "Frames kept for others at the same place.", lambda: frames.bytes)
     metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
     metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
@@ -391,6 +393,9 @@ def _show(
     metrics.gauge("dead_letters", "Messages that nobody handled.", lambda: runtime.dead_letters)
     metrics.gauge("actor_restarts", "Restarts of failed actors.", lambda: runtime.restarts)
     metrics.gauge("entities_resident", "Mailboxes and rosters in memory.", lambda: directory.resident)
+    metrics.total("entities_loaded", "Entities that came into memory.", lambda: directory.activations)
+    metrics.total("entities_passivated", "Idle ones that left it.", lambda: directory.passivations)
+    metrics.total("entities_degraded", "Entities that failed too often.", lambda: directory.degradations)
     metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
     metrics.gauge("checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting)
 
@@ -412,9 +417,11 @@ def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Direct
     metrics.gauge("calls_running", "Commands and queries without an answer.", lambda: gate.running)
     metrics.gauge("entities_bytes", "Estimated size of the entities in memory.", lambda: directory.weight)
     metrics.gauge("inbox_bytes", "Commands that wait for entities, bytes.", lambda: directory.waiting_bytes)
-    metrics.gauge(
-        "keyframes_pending_bytes", "Keyframes not written yet.", lambda: directory.keyframes.pending_bytes
-    )
+    keyframes = directory.keyframes
+    metrics.gauge("keyframes_pending_bytes", "Keyframes not written yet.", lambda: keyframes.pending_bytes)
+    metrics.total("keyframes_written", "Keyframes written.", lambda: keyframes.written)
+    metrics.total("keyframes_failed", "Keyframes that could not be written.", lambda: keyframes.failed)
+    metrics.total("keyframes_left_out", "Skipped, as too many waited.", lambda: keyframes.left_out)
 
 
 def _show_unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None:

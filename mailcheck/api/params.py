@@ -13,7 +13,6 @@ from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.listing import PAGE_ROWS_MAX, Filter
 
-MAIL_ID_MAX = BROWSER_INT_MAX
 RECORDS_MAX = 200
 _TOKEN_CHARS_MAX = 4_096
 _SORT_CHARS_MAX = 32

@@ -23,7 +23,6 @@ STREAM_CHARS_MAX = 128
 
 _INT_DIGITS_MAX = len(str(BROWSER_INT_MAX)) + 1  # with a sign
 
-type Name = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX)]
 type Seq = Annotated[int, msgspec.Meta(ge=0, le=BROWSER_INT_MAX)]
 type Check = tuple[Seq, Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]]
 """A seq with its check. A malformed check counts as one that differs: a client with a damaged store then
