@@ -164,7 +164,7 @@ def test_a_proof_convinces_somebody_who_has_only_the_public_key(tmp_path: Path) 
             {"event": {**content["event"], "body": content["event"]["body"].replace("quick", "slow")}},
             {"event": {**content["event"], "principal": "user/7"}},
             {"index": content["index"] + 1},
-            {"checkpoint": content["checkpoint"].replace("\n6\n", "\n7\n")},
+            {"checkpoint": content["checkpoint"].replace("\n7\n", "\n8\n")},
             {"path": content["path"][:-1]},
         ):
             forged = tmp_path / "forged.proof"
