@@ -5,6 +5,7 @@ looks back.
 """
 
 from collections.abc import Iterable
+
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin, Samples
 from huahuo.mailcheck.events import PUBLIC_TYPES
