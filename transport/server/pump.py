@@ -26,6 +26,7 @@ from huahuo.transport.server.pictures import Picture, Pictures
 from huahuo.transport.server.turns import Crowded, Turns
 from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.session.delivery import Subscription
+from huahuo.transport.session.delivery_states import IllegalStepError
 from huahuo.transport.session.outputs import Output
 from huahuo.transport.session.session import Session
 from huahuo.transport.session.wanted import Want, Wanted
@@ -73,8 +74,8 @@ class Pump:
     """
 
     __slots__ = (
-        "_ambient", "_change", "_fail", "_fanout", "_feed", "_fetching", "_parked", "_perform",
-        "_purse", "_read_bytes_max", "_soon", "_start", "_supply", "_taking", "_tally", "_unread",
+        "_ambient", "_change", "_delivery", "_fail", "_fanout", "_feed", "_fetching", "_perform",
+        "_purse", "_read_bytes_max", "_soon", "_start", "_supply", "_taking", "_tally",
         "_wanted", "_watched", "_ws", "has_room", "session",
     )  # fmt: skip
 
@@ -96,6 +97,7 @@ class Pump:
     ) -> None:
         self._ws = ws
         self.session = session
+        self._delivery = session.delivery
         self.has_room = ws.has_room
         """See `fanout.Lane`."""
         self._feed = feed
@@ -109,13 +111,12 @@ class Pump:
         self._fail = fail
         self._change = change
         self._watched: set[str] = set()
-        self._parked: list[Subscription] = []  # its events must be fetched
-        self._unread: list[Subscription] = []  # a fetch failed: `retry` tries again
         self._wanted: Wanted | None = None  # made on demand: few connections want a snapshot
         self._purse: Purse | None = None
-        self._fetching = False
-        self._taking = False
-        self._soon = False
+        # Which subscriptions wait for what is their own state. These are facts about this shell:
+        self._fetching = False  # the task that fetches pages runs
+        self._taking = False  # the task that takes snapshots runs
+        self._soon = False  # the timer for the next `run` runs
 
     def watch(self, stream: str) -> None:
         """Receive the events of commits that touch `stream`. Idempotent."""
@@ -192,11 +193,9 @@ class Pump:
     def retry(self) -> None:
         """Try again what could not be read or sent. Called about once a second."""
         self.count_unsent()
-        if not (self._unread or self._parked or self._wanted or self.session.delivery.backlog):
+        if not (self._delivery.unfinished or self._wanted):
             return  # the usual case
-        for sub in self._unread:
-            self.session.delivery.unpark(sub)
-        self._unread.clear()
+        self._delivery.retry()
         self.run()
 
     def stop(self) -> None:
@@ -204,8 +203,6 @@ class Pump:
         for stream in self._watched:
             self._fanout.leave(stream, self)
         self._watched.clear()
-        self._parked.clear()
-        self._unread.clear()
         if self._wanted is not None:
             self._wanted.clear()
 
@@ -213,7 +210,7 @@ class Pump:
         """Send all that may be sent now, up to `RUNS_A_TURN` frames."""
         if not self._ws.has_room():
             return
-        if self._parked:
+        if self._delivery.parked:
             self._fetch_parked()
         if self._wanted:
             self._take_wanted()
@@ -232,8 +229,7 @@ class Pump:
                 bytes_max=self._read_bytes_max,
             )
             if run is None:
-                session.delivery.park(sub)
-                self._parked.append(sub)
+                self._delivery.park(sub)
                 self._fetch_parked()
                 continue
             self._send(sub, run, now_s)
@@ -271,19 +267,22 @@ class Pump:
         wait_s = self._wait_s()
         if wait_s > 0:  # another connection of this user went first
             self._run_soon(wait_s)
-        else:
+            return
+        try:
             self.run()
+        except Exception:  # noqa: BLE001  our fault; no actor's turn is around a timer
+            _log.exception("run_failed")
+            self._fail("internal error")
 
     def _fetch_parked(self) -> None:
-        if self._parked and not self._fetching:
+        if not self._fetching:
             self._fetching = True
             self._start(self._fetch())
 
     async def _fetch(self) -> None:
         """Fetch events that are not in memory, a page at a time, first parked first."""
         try:
-            while self._parked and self._ws.has_room():
-                sub = self._parked.pop(0)
+            while self._ws.has_room() and (sub := self._delivery.next_fetch()) is not None:
                 try:
                     run = await self._page(sub)
                 except Corrupt:
@@ -291,7 +290,7 @@ class Pump:
                     continue
                 except EventStoreError:
                     _log.warning("stream_not_read", stream=sub.stream)
-                    self._unread.append(sub)
+                    self._delivery.fetch_failed(sub)
                     continue
                 await self._send_page(sub, run)
                 del run  # a page is large, and the next fetch may take a while
@@ -315,7 +314,7 @@ class Pump:
 
     def _page(self, sub: Subscription) -> Awaitable[Run]:
         session, bytes_max = self.session, self._read_bytes_max
-        if session.delivery.joins(sub):
+        if self._delivery.joins(sub):
             count = session.page_events_max(sub)
             return self._feed.fetch_joined(sub.stream, sub.flow.sent, events_max=count, bytes_max=bytes_max)
         count = session.read_events_max(sub)
@@ -337,6 +336,9 @@ class Pump:
                 if self.session.awaits(want.sub):
                     await self._take(want)
                     self.run()
+        except Exception:  # noqa: BLE001  our fault; the client comes back on a new connection
+            _log.exception("snapshots_not_taken")
+            self._fail("internal error")
         finally:
             self._taking = False
 
@@ -370,6 +372,8 @@ class Pump:
             retry_s = self._wanted.not_now(want, now_s())
             if retry_s is not None:
                 self._perform(self.session.refuse_snapshot(sub, "busy", retry_s))
+        except IllegalStepError:
+            raise  # no fold's fault: the connection ends
         except Exception:  # noqa: BLE001  the fold's fault: only this subscription ends
             _log.exception("snapshot_failed", stream=sub.stream)
             if self._wanted.failed(want, now_s()):

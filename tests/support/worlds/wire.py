@@ -64,6 +64,7 @@ class World:
         self.hold: asyncio.Event | None = None
         """Where set, `note` waits for it between its append and its reply."""
         self.snapshot_fault: Exception | None = None
+        self.before_snapshot: Callable[[], object] = lambda: None
         self.parted: Parted | None = None
         """Where set, the state of `user/…` and the answer to `echo`."""
         self.port = 0
@@ -127,6 +128,7 @@ class World:
         return Reply(json_bytes({"type": "echo", "text": call.params.text * call.params.count}))
 
     async def _state(self, stream: str) -> tuple[int, bytes | Parted]:
+        self.before_snapshot()
         if self.snapshot_fault is not None:
             raise self.snapshot_fault
         return self.log.head(stream).seq, self.parted or json_bytes({"emails": []})
