@@ -19,7 +19,14 @@ from huahuo.transport.protocol.window import Flow, Window
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.delivery_states import START, TABLE, DeliveryState, Step
 
-_LIVE: Final = DeliveryState.LIVE  # read for each delivery
+# Read or taken for each delivery or run:
+_LIVE: Final = DeliveryState.LIVE
+_READY: Final = DeliveryState.READY
+_TURN: Final = DeliveryState.TURN
+_HEAD_MOVED: Final = TABLE.column(Step.HEAD_MOVED)
+_TURN_CAME: Final = TABLE.column(Step.TURN_CAME)
+_AT_HEAD: Final = TABLE.column(Step.AT_HEAD)
+_BEHIND: Final = TABLE.column(Step.BEHIND)
 
 type Cause = tuple[str, str]
 """(principal, command id), as stored with the events that a command causes."""
@@ -147,10 +154,10 @@ class Delivery:
     def settle(self, sub: Subscription) -> list[bytes]:
         """Put `sub` in line if the log is ahead of it, else it is live. Returns `live` for the first time."""
         if self._log.head(sub.stream).seq > sub.flow.sent:
-            sub.state = TABLE[sub.state, Step.BEHIND]
+            sub.state = _BEHIND[sub.state]
             self._ready[sub.stream] = sub
             return []
-        sub.state = TABLE[sub.state, Step.AT_HEAD]
+        sub.state = _AT_HEAD[sub.state]
         return [] if sub.told_live else self._live(sub)
 
     def part_sent(self, sub: Subscription) -> None:
@@ -166,8 +173,8 @@ class Delivery:
         """The stream's head moved."""
         sub = self.subs.get(stream)
         if sub is not None:
-            sub.state = state = TABLE[sub.state, Step.HEAD_MOVED]
-            if state is DeliveryState.READY:
+            sub.state = state = _HEAD_MOVED[sub.state]
+            if state is _READY:
                 self._ready[stream] = sub
 
     def take(self, stream: str, first: int, count: int, now_s: float) -> bool:
@@ -205,7 +212,7 @@ class Delivery:
         if not self._ready or (self.batched and self.window.credit <= 0):
             return None
         sub = self._ready.pop(next(iter(self._ready)))
-        sub.state = TABLE[sub.state, Step.TURN_CAME]
+        sub.state = _TURN_CAME[sub.state]
         return sub
 
     def park(self, sub: Subscription) -> None:
@@ -244,7 +251,7 @@ class Delivery:
 
     def took(self, sub: Subscription, run: RunLike, now_s: float) -> list[bytes]:
         """Frames of the run that was read for `sub`, whose turn it is. Empty if `sub` has ended meanwhile."""
-        if sub.state is not DeliveryState.TURN:
+        if sub.state is not _TURN:
             if sub.state is DeliveryState.GONE:
                 return []
             sub.state = TABLE[sub.state, Step.PAGE_CAME]
@@ -274,7 +281,7 @@ class Delivery:
                 )
                 frames.append(framed.data)
                 self._sent(flow, flow.sent + framed.count, now_s)
-        if sub.state is DeliveryState.TURN:
+        if sub.state is _TURN:
             frames += self.settle(sub)
         return frames
 

@@ -42,6 +42,17 @@ def test_any_other_step_is_a_fault_that_names_state_and_step(state: DeliveryStat
                 TABLE[state, step]
 
 
+@pytest.mark.parametrize("step", Step, ids=lambda step: step.name)
+def test_a_column_says_of_its_step_what_the_table_says(step: Step) -> None:
+    column = TABLE.column(step)
+    for state in DeliveryState:
+        if (state, step) in TABLE:
+            assert column[state] is TABLE[state, step]
+        else:
+            with pytest.raises(IllegalStepError, match=rf"{step.name} .* {state.name}"):
+                column[state]
+
+
 def test_a_fault_is_a_failed_assertion_and_keeps_what_met() -> None:
     with pytest.raises(AssertionError) as caught:
         TABLE[DeliveryState.GONE, Step.REPLIED]
