@@ -11,7 +11,6 @@ Appends alone and during queries take turns, and so does which of them is first.
 """
 
 import asyncio
-import json
 import os
 import shutil
 import statistics
@@ -19,6 +18,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from bench.harness.answers import answer
 from bench.harness.harness import Metric, Options, Sheet
 from bench.harness.procs import Child
 from bench.questions.make_log import MASTER_KEY, made
@@ -161,7 +161,7 @@ async def ask_forever(directory: Path) -> None:
     """Questions about a live log, ten a second, each for a page, a count and facets; until it is ended."""
     view = await SqliteView.open(directory)
     audit = await Audit.open(view, directory / "audit.db")
-    print(json.dumps({"asking": True}), flush=True)
+    answer({"asking": True})
     while True:
         for where in (Where(entity="mailbox/17"), Where(text="正在处理 邮件"), Where(principal="service")):
             await audit.page(where)
