@@ -226,7 +226,7 @@ METRICS = (
 
 def run(options: Options) -> list[Sheet]:
     """See the module. Each round is a process of its own, so that memory can be told apart."""
-    sheet = Sheet("actors on the loop, and pykka's threads beside them", METRICS, baseline="")
+    sheet = Sheet("actors on the loop, compared with pykka's threads", METRICS, baseline="")
 
     def measure_once(case: str) -> None:
         del case

@@ -48,7 +48,7 @@ QUESTIONS = (
     Metric("matches", "counted up to a bound"),
 )
 APPENDS = (Metric("events", f"1/s, durable, {_APPEND_CALLERS} appenders", compare=True),)
-ALONE, BESIDE = "alone", "beside the asker"
+ALONE, BESIDE = "alone", "while another process asks"
 
 
 def run(options: Options) -> list[Sheet]:
@@ -56,7 +56,7 @@ def run(options: Options) -> list[Sheet]:
     events = 3_000 if options.quick else EVENTS
     whole = Sheet(f"a log of {events:,} events", WHOLE, baseline="")
     questions = Sheet("questions", QUESTIONS, baseline="")
-    appends = Sheet("appends beside questions", APPENDS, baseline=ALONE)
+    appends = Sheet("appends while questions are asked", APPENDS, baseline=ALONE)
     directory = options.folder / "log"
     shutil.copytree(asyncio.run(made(options, events)), directory)  # which is appended to here
     asyncio.run(index(directory, whole))

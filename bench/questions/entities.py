@@ -166,7 +166,7 @@ async def measure(directory: Path, *, residents: int, commands: int) -> dict[str
 
 
 METRICS = (
-    Metric("entity_bytes", "each, beside its state", higher_is_better=False),
+    Metric("entity_bytes", "each, besides its state", higher_is_better=False),
     Metric("state_bytes", "each", higher_is_better=False),
     Metric("wake_empty_per_s"),
     Metric("wake_stored_per_s"),
