@@ -96,7 +96,7 @@ class Inbox:
     """
 
     __slots__ = (
-        "_extras", "actor", "interrupted", "limit", "queue", "reason", "recipe", "runtime", "state",
+        "_extras", "actor", "entered", "limit", "queue", "reason", "recipe", "runtime", "state",
         "stopped", "task", "urn", "waiting",
     )  # fmt: skip
 
@@ -105,7 +105,7 @@ class Inbox:
         self.limit = limit
         self.actor: Actor | None = None
         self.state = NEW
-        self.interrupted = False  # True while an urgent message is handled
+        self.entered = False  # True while a handler is called past the queue (`huahuo.actors.runtime.door`)
         # None while empty, because an empty deque costs 760 bytes.
         self.queue: deque[Envelope[Any]] | None = None
         # Senders that wait for room, in order. Their envelopes move into the queue as room appears.

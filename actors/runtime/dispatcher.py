@@ -12,7 +12,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from inspect import iscoroutine
-from types import CoroutineType
 from typing import Any, cast
 
 from pykka import ActorDeadError, ActorRegistry
@@ -89,7 +88,7 @@ class Dispatcher:
     def passivate(self, inbox: Inbox) -> bool:
         """End the actor now if it is idle; see `LoopRef.stop_if_idle`."""
         with self.lock:
-            if inbox.state != IDLE or inbox.interrupted:
+            if inbox.state != IDLE or inbox.entered:
                 return False
             actor = cast("LoopActor", inbox.actor)
             bury = self._bury(inbox, Reason.IDLE)
@@ -142,7 +141,9 @@ class Dispatcher:
         try:
             if isinstance(envelope, Control):
                 if isinstance(envelope, Urgent):
-                    result = step(actor, envelope.message)
+                    result = actor.on_urgent(envelope.message)
+                    if iscoroutine(result):
+                        refuse_async(inbox, result)
                 else:
                     result = self._obey(inbox, actor, envelope.message)
             else:
@@ -298,17 +299,14 @@ class Dispatcher:
         return tell
 
 
-def step(actor: LoopActor, message: Any) -> Any:
-    """Let an actor handle an urgent message.
+def refuse_async(inbox: Inbox, result: Coroutine[Any, Any, Any]) -> None:
+    """Refuse the result of an async `on_urgent`.
 
     Raises:
-        TypeError: the handler is async.
+        TypeError: always.
     """
-    result = actor.on_urgent(message)
-    if result.__class__ is CoroutineType:
-        result.close()
-        raise TypeError(f"{type(actor).__name__}.on_urgent may not be async")
-    return result
+    result.close()
+    raise TypeError(f"{type(inbox.actor).__name__}.on_urgent may not be async")
 
 
 async def nothing() -> None:

@@ -16,12 +16,12 @@ import asyncio
 import inspect
 from asyncio.events import _get_running_loop
 from collections.abc import Coroutine
+from types import CoroutineType
 from typing import Any, cast
 
 from huahuo.actors.actor.inbox import BUSY, HOOK, IDLE, READY, RUNNING, Inbox
-from huahuo.actors.actor.loop_actor import LoopActor
 from huahuo.actors.actor.messages import Control, Envelope, Reason, Urgent
-from huahuo.actors.runtime.dispatcher import Dispatcher, nothing, step
+from huahuo.actors.runtime.dispatcher import Dispatcher, nothing, refuse_async
 
 
 class Door(Dispatcher):
@@ -31,75 +31,88 @@ class Door(Dispatcher):
         """See `LoopRef.tell_now`. False: nothing was done."""
         if _get_running_loop() is not self.loop:
             return False
-        with self.lock:  # another thread may send at this moment
-            if inbox.state != IDLE or inbox.interrupted:
-                return False
-            inbox.state = RUNNING
-        envelope: Envelope[Any] = Envelope(message)
-        pending = self._handle(inbox, envelope)
-        if pending is not None:
-            self._wait_for(inbox, envelope, pending)
-        elif inbox.state == RUNNING:
-            if inbox.stopped is True:
+        if inbox.state != IDLE or inbox.entered:
+            return False
+        # Without the lock, so the state stays IDLE: a message that another thread or the handler itself sends
+        # meanwhile gives the inbox a turn, which cannot begin before this call has ended.
+        inbox.entered = True
+        try:
+            actor: Any = inbox.actor  # no `cast`: it is a call
+            result = actor._handle_receive(message)  # noqa: SLF001  pykka's own
+            if result.__class__ is CoroutineType:
+                with self.lock:
+                    inbox.state = BUSY
+                self._wait_for(inbox, Envelope(message), result)
+            elif inbox.stopped is True:
                 self.end(inbox, Reason.STOPPED)
-            else:
-                self._settle(inbox)
+        except BaseException as error:  # noqa: BLE001  one actor's failure is no other's
+            self._fail_now(inbox, Envelope(message), error)
+        finally:
+            inbox.entered = False
         return True
 
     def tell_urgent(self, inbox: Inbox, message: Any) -> None:
         """See `LoopRef.tell_urgent`."""
-        if self._is_open(inbox):
+        if self._open(inbox):
             self._interrupt(inbox, message, None)
             return
         inbox.put_urgent(Urgent(message))
-        if inbox.state in (RUNNING, BUSY):  # once the stack is unwound, the handler has ended or is suspended
-            self.loop.call_soon(self._serve, inbox)
+        if inbox.entered or inbox.state in (RUNNING, BUSY):
+            # In the loop's next turn, the handler that is on the stack has ended or is suspended.
+            self.loop.call_soon(self._open, inbox)
 
     def try_urgent(self, inbox: Inbox, message: Any, otherwise: Any) -> Any:
         """See `LoopRef.try_urgent`."""
-        return self._interrupt(inbox, message, otherwise) if self._is_open(inbox) else otherwise
+        return self._interrupt(inbox, message, otherwise) if self._open(inbox) else otherwise
 
-    def _serve(self, inbox: Inbox) -> None:
-        """Handle urgent messages that wait although the handler before them is suspended."""
-        while (
-            inbox.state == BUSY and inbox.queue and isinstance(inbox.queue[0], Urgent) and _suspended(inbox)
-        ):
+    def _open(self, inbox: Inbox) -> bool:
+        """Handle the urgent messages that wait. True: one more may be handled in this call."""
+        if _get_running_loop() is not self.loop:
+            raise RuntimeError("an urgent message must be sent on the actor's own loop")
+        if inbox.entered:
+            return False
+        state = inbox.state
+        if state == IDLE:
+            return True
+        if state != READY and not (state == BUSY and _suspended(inbox)):
+            return False
+        while inbox.queue and isinstance(inbox.queue[0], Urgent):
             envelope = inbox.queue.popleft()
             self._taken += 1
             self._interrupt(inbox, envelope.message, None)
-
-    def _is_open(self, inbox: Inbox) -> bool:
-        """Whether an urgent message may be handled in this call."""
-        if _get_running_loop() is not self.loop:
-            raise RuntimeError("an urgent message must be sent on the actor's own loop")
-        if inbox.interrupted:
-            return False
-        state, queue = inbox.state, inbox.queue
-        if state == IDLE:
-            return True
-        if state == READY:  # the runtime's orders (a start, a stop) and earlier urgent messages go first
-            return not (queue and isinstance(queue[0], Control))
-        return state == BUSY and not (queue and isinstance(queue[0], Urgent)) and _suspended(inbox)
+            if inbox.state != state:  # it has failed
+                return False
+        # The runtime's orders, such as a start or a stop, go first.
+        return state == BUSY or not (inbox.queue and isinstance(inbox.queue[0], Control))
 
     def _interrupt(self, inbox: Inbox, message: Any, otherwise: Any) -> Any:
-        inbox.interrupted = True
+        inbox.entered = True
         try:
-            return step(cast("LoopActor", inbox.actor), message)
+            actor: Any = inbox.actor  # no `cast`: it is a call
+            result = actor.on_urgent(message)
+            if result.__class__ is CoroutineType:
+                refuse_async(inbox, result)
         except BaseException as error:  # noqa: BLE001  one actor's failure is no other's
             self._fail_urgent(inbox, Urgent(message), error)
             return otherwise
         finally:
-            inbox.interrupted = False
+            inbox.entered = False
+        return result
+
+    def _fail_now(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException) -> None:
+        """Fail an actor of which no async handler is suspended."""
+        with self.lock:  # from now on, another thread's message gives no turn
+            inbox.state = HOOK
+        consequences = self._consequences(inbox, envelope, error)
+        self._occupy(inbox, self._bear(inbox, consequences or nothing()), HOOK)
 
     def _fail_urgent(self, inbox: Inbox, envelope: Urgent, error: BaseException) -> None:
         """Fail the actor. If a handler is suspended, that is cancelled first."""
         turn = inbox.task if inbox.state == BUSY else None
-        with self.lock:  # from now on, another thread's message only waits
-            inbox.state = HOOK
         if turn is None:
-            consequences = self._consequences(inbox, envelope, error)
-            self._occupy(inbox, self._bear(inbox, consequences or nothing()), HOOK)
+            self._fail_now(inbox, envelope, error)
             return
+        inbox.state = HOOK
         inbox.extras.fault = envelope, error
         # A task that has not begun would end without running `_resume`, which sees the fault by itself.
         if inspect.getcoroutinestate(_coroutine(turn)) != inspect.CORO_CREATED:
