@@ -63,7 +63,8 @@ class Door(Dispatcher):
 
     def try_urgent(self, inbox: Inbox, message: Any, otherwise: Any) -> Any:
         """See `LoopRef.try_urgent`."""
-        return self._interrupt(inbox, message, otherwise) if self._open(inbox) else otherwise
+        idle = inbox.state == IDLE and not inbox.entered and _get_running_loop() is self.loop
+        return self._interrupt(inbox, message, otherwise) if idle or self._open(inbox) else otherwise
 
     def _open(self, inbox: Inbox) -> bool:
         """Handle the urgent messages that wait. True: one more may be handled in this call."""
