@@ -21,7 +21,6 @@ from huahuo.eventstore.ambient import Ambient, SystemAmbient
 
 THROUGHPUT: Final = 32
 SLICE_S: Final = 0.002
-STOP_TIMEOUT_S: Final = 10.0
 # A cancelled handler may take this long to clean up.
 CANCEL_TIMEOUT_S: Final = 1.0
 

@@ -41,11 +41,9 @@ from huahuo.transport.session.outputs import (
 from huahuo.transport.session.session import Session
 from huahuo.transport.session.shared import Shared
 from tests.support.worlds.compressed import unpacked
+from tests.support.worlds.people import ALICE, BOB, ROOT
 
 START_MS = 1_790_000_000_000
-ALICE = Principal(user_id=42, username="alice", groups=("ops",))
-BOB = Principal(user_id=43, username="bob")
-ROOT = Principal(user_id=1, username="root", is_admin=True)
 PEOPLE = {
     "alice": ALICE,
     "alice-no-groups": Principal(user_id=42, username="alice"),

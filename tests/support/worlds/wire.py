@@ -36,13 +36,10 @@ from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.site import Asset, Phase, Site
 from tests.support.models.faulty_log import FaultyLog
+from tests.support.worlds.people import ALICE
 
 SECRET = b"a secret of at least thirty-two bytes"
 MASTER_KEY = bytes(range(32))
-
-ALICE = Principal(user_id=42, username="alice", groups=("ops",))
-BOB = Principal(user_id=43, username="bob")
-ROOT = Principal(user_id=1, username="root", is_admin=True)
 
 
 class Note(msgspec.Struct, frozen=True):
