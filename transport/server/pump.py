@@ -5,10 +5,14 @@ a wake-up, events that the feed holds in memory are framed and written at once. 
 and another one takes the snapshots, one at a time.
 
 While the socket's buffer is full, nothing is read: the log is the buffer.
+
+Tasks and timers change the session only in steps of the connection's actor (`ConnectionRef.step`).
+`write_events` is the exception: the fan-out calls it without the door (ADR 30).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +25,7 @@ from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.replay.live.feed import Feed, Run
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.budget import Budget, Estimates, Purse
+from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRef
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.pictures import Picture, Pictures
 from huahuo.transport.server.turns import Crowded, Turns
@@ -69,12 +74,12 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
 class Pump:
     """See the module.
 
-    `start` runs a coroutine as a task of the connection, `perform` carries out the session's outputs, `fail`
-    ends the connection, `change` waits for the connection's next happening. Implements `fanout.Lane`.
+    `start` runs a coroutine as a task of the connection, `perform` carries out the session's outputs, `door`
+    lets in steps of tasks, `change` waits for the connection's next happening. Implements `fanout.Lane`.
     """
 
     __slots__ = (
-        "_ambient", "_change", "_delivery", "_fail", "_fanout", "_feed", "_fetching", "_perform",
+        "_ambient", "_change", "_delivery", "_door", "_fanout", "_feed", "_fetching", "_perform",
         "_purse", "_read_bytes_max", "_soon", "_start", "_supply", "_taking", "_tally",
         "_wanted", "_watched", "_ws", "has_room", "session",
     )  # fmt: skip
@@ -92,7 +97,7 @@ class Pump:
         tally: Tally,
         start: Callable[[Coroutine[Any, Any, None]], None],
         perform: Callable[[Iterable[Output]], object],
-        fail: Callable[[str], None],
+        door: ConnectionRef,
         change: Callable[[], Awaitable[None]],
     ) -> None:
         self._ws = ws
@@ -108,7 +113,7 @@ class Pump:
         self._tally = tally
         self._start = start
         self._perform = perform
-        self._fail = fail
+        self._door = door
         self._change = change
         self._watched: set[str] = set()
         self._wanted: Wanted | None = None  # made on demand: few connections want a snapshot
@@ -137,12 +142,15 @@ class Pump:
 
     def woken(self, stream: str) -> None:
         """See `fanout.Lane`."""
+        self._door.tell_step(partial(self._wake, stream))
+
+    def _wake(self, stream: str) -> None:
         self.session.woken(stream)
         self.run()
 
     def failed(self) -> None:
         """See `fanout.Lane`."""
-        self._fail("internal error")
+        self._door.fault(RuntimeError("events were counted as sent, and may not have been written"))
 
     def take_snapshot(self, sub: Subscription) -> None:
         """Take the snapshot of a stream and send it, as soon as there is room."""
@@ -246,7 +254,7 @@ class Pump:
     def _run_soon(self, wait_s: float) -> None:
         if not self._soon:
             self._soon = True
-            asyncio.get_running_loop().call_later(wait_s, self._run_now)
+            asyncio.get_running_loop().call_later(wait_s, self._door.tell_step, self._run_now)
 
     def _charge(self, began_s: float) -> float:
         """Charge the user for the loop's time since `began_s`; returns how long others go first, in s."""
@@ -267,12 +275,8 @@ class Pump:
         wait_s = self._wait_s()
         if wait_s > 0:  # another connection of this user went first
             self._run_soon(wait_s)
-            return
-        try:
+        else:
             self.run()
-        except Exception:  # noqa: BLE001  our fault; no actor's turn is around a timer
-            _log.exception("run_failed")
-            self._fail("internal error")
 
     def _fetch_parked(self) -> None:
         if not self._fetching:
@@ -286,7 +290,7 @@ class Pump:
                 try:
                     run = await self._page(sub)
                 except Corrupt:
-                    self._perform(self.session.corrupt(sub))
+                    self._door.step(partial(self._end_corrupt, sub))
                     continue
                 except EventStoreError:
                     _log.warning("stream_not_read", stream=sub.stream)
@@ -294,10 +298,7 @@ class Pump:
                     continue
                 await self._send_page(sub, run)
                 del run  # a page is large, and the next fetch may take a while
-                self.run()
-        except Exception:  # noqa: BLE001  our fault; the client comes back on a new connection
-            _log.exception("fetch_failed")
-            self._fail("internal error")
+                self._door.step(self.run)
         finally:
             self._fetching = False
 
@@ -306,11 +307,12 @@ class Pump:
         principal, turns = self.session.principal, self._supply.turns
         began_s = self._ambient.monotonic_s()
         if principal is None or not (turns.shares.owes(principal.name) and turns.shares.contended(began_s)):
-            self._send(sub, run, began_s)
+            self._door.step(partial(self._send, sub, run, began_s))
             self._charge(began_s)
             return
         await turns.paid(principal.name)
-        await turns.slice(principal.name, lambda: self._send(sub, run, self._ambient.monotonic_s()))
+        send = partial(self._door.step, lambda: self._send(sub, run, self._ambient.monotonic_s()))
+        await turns.slice(principal.name, send)
 
     def _page(self, sub: Subscription) -> Awaitable[Run]:
         session, bytes_max = self.session, self._read_bytes_max
@@ -335,10 +337,7 @@ class Pump:
                     return
                 if self.session.awaits(want.sub):
                     await self._take(want)
-                    self.run()
-        except Exception:  # noqa: BLE001  our fault; the client comes back on a new connection
-            _log.exception("snapshots_not_taken")
-            self._fail("internal error")
+                    self._door.step(self.run)
         finally:
             self._taking = False
 
@@ -367,17 +366,23 @@ class Pump:
         try:
             await self._send_snapshot(sub, principal.name)
         except Corrupt:
-            self._perform(self.session.corrupt(sub))
+            self._door.step(partial(self._end_corrupt, sub))
         except _NOT_NOW:
             retry_s = self._wanted.not_now(want, now_s())
             if retry_s is not None:
-                self._perform(self.session.refuse_snapshot(sub, "busy", retry_s))
-        except IllegalStepError:
-            raise  # no fold's fault: the connection ends
+                self._door.step(partial(self._refuse_snapshot, sub, "busy", retry_s))
+        except (ConnectionEnded, IllegalStepError):
+            raise  # no fold's fault
         except Exception:  # noqa: BLE001  the fold's fault: only this subscription ends
             _log.exception("snapshot_failed", stream=sub.stream)
             if self._wanted.failed(want, now_s()):
-                self._perform(self.session.refuse_snapshot(sub, "internal"))
+                self._door.step(partial(self._refuse_snapshot, sub, "internal"))
+
+    def _end_corrupt(self, sub: Subscription) -> None:
+        self._perform(self.session.corrupt(sub))
+
+    def _refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None = None) -> None:
+        self._perform(self.session.refuse_snapshot(sub, reason, retry_s))
 
     async def _send_snapshot(self, sub: Subscription, user: str) -> None:
         """Send all of it, or part by part, each when it is the user's turn and the socket has room.
@@ -412,7 +417,9 @@ class Pump:
                 held = size
             more = picture.following is not None
             began_s = self._ambient.monotonic_s()
-            self._perform(self.session.snapshot(sub, picture.seq, picture.frame, more=more))
+            self._door.step(
+                lambda: self._perform(self.session.snapshot(sub, picture.seq, picture.frame, more=more))
+            )
             self._charge(began_s)
             return picture
         finally:

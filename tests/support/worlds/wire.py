@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -29,6 +29,8 @@ from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.protocol.parts import Parted
+from huahuo.transport.server.connection import Connection
+from huahuo.transport.server.connection_ref import ConnectionRef
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
@@ -60,6 +62,8 @@ class World:
         self.executed = 0
         self.hold: asyncio.Event | None = None
         """Where set, `note` waits for it between its append and its reply."""
+        self.unspeakable = False
+        """Whether the answer to `note` is one of which no message can be made."""
         self.snapshot_fault: Exception | None = None
         self.before_snapshot: Callable[[], object] = lambda: None
         self.parted: Parted | None = None
@@ -80,6 +84,12 @@ class World:
 
     def token(self, who: Principal = ALICE, ttl_s: float = 3600, jti: str = "") -> str:
         return self.auth.mint(who, now_ms=self.ambient.now_ms(), ttl_s=ttl_s, jti=jti)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The objects behind the open connections: tests look at state that users cannot see."""
+        refs = [ref for ref in self.hub._bucket_of if isinstance(ref, ConnectionRef)]
+        return [actor for ref in refs if isinstance(actor := ref.actor_inbox.actor, Connection)]
 
     async def append(self, stream: str, *texts: str, kind: str = "noted", **more: Any) -> int:
         """Append one event for each text and return the last seq."""
@@ -115,6 +125,8 @@ class World:
         )
         if self.hold is not None:
             await self.hold.wait()
+        if self.unspeakable:
+            return Reply(body, (stream, cast("int", object())), recorded=True)
         if isinstance(done, Duplicate):
             return from_record(done.command)
         return Reply(body, (stream, done.seq_of(stream)), recorded=record is not None)
