@@ -360,6 +360,7 @@ class Driver:
             after, delivery = sub.flow.sent, self.session.delivery
             if self.by_page and delivery.joins(sub):
                 delivery.park(sub)
+                assert delivery.next_fetch() is sub
                 self.pages.append((sub, after, self.session.page_events_max(sub)))
             else:
                 self._took(sub, self.log.run(sub.stream, after, self.session.read_events_max(sub)))
