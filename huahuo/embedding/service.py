@@ -24,7 +24,7 @@ from huahuo.app import config, keys, logs, tokens
 from huahuo.app.application import Application
 from huahuo.app.loops import run
 from huahuo.app.memory import Tidier
-from huahuo.app.plugins import standard
+from huahuo.app.plugins import with_mail
 from huahuo.app.wiring import App
 from huahuo.embedding import calls
 from huahuo.embedding.bridge import Bridge
@@ -101,7 +101,7 @@ class Service:
         **settings: Any,
     ) -> None:
         given = Application(entities=entities, plugins=plugins)
-        self._plugins = given.plugins(standard())
+        self._plugins = given.plugins(with_mail())
         self._settings = config.Table(self._plugins).load(
             environ=os.environ if environ is None else environ,
             file=Path(config_file) if config_file is not None else None,
