@@ -26,6 +26,7 @@ from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.protocol.parts import ONLY, Part
+from huahuo.transport.server.alarms import tell_alarm
 from huahuo.transport.server.answer import QueryAnswer
 from huahuo.transport.server.connection_ref import (
     Close,
@@ -359,7 +360,7 @@ class Connection(LoopActor):
                     self._pump.take_snapshot(one.sub)
                 case outputs.Alarm():
                     self._wires.meter.cursor_ahead()
-                    _tell_alarm(one)
+                    tell_alarm(one)
                 case outputs.Close():
                     self._write(frames)
                     self._say_close(one)
@@ -495,11 +496,3 @@ class Connection(LoopActor):
 
     def _now(self) -> Now:
         return Now(self._wires.ambient.monotonic_s(), self._wires.ambient.now_ms())
-
-
-def _tell_alarm(alarm: outputs.Alarm) -> None:
-    facts = {"stream": alarm.stream, "cursor": alarm.cursor, "head": alarm.head}
-    if alarm.check_seq:
-        _log.error("check_differs_from_log", check_seq=alarm.check_seq, **facts)
-    else:
-        _log.error("cursor_ahead_of_log", **facts)
