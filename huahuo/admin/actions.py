@@ -87,6 +87,8 @@ class CompactParams(msgspec.Struct, frozen=True, kw_only=True):
 
 PRUNABLE = frozenset({"check_progress"})
 """Types of which folds need only the newest event. Events of other types are facts and stay."""
+_MAILBOX_LAST = "mailbox_deleted"
+"""The last event of a mailbox. Purges mark its stream as ended; those of older versions did not."""
 
 
 class LogCare:
@@ -247,7 +249,9 @@ def policy_of(asked: CompactParams, now_ms: int) -> Policy:
     if facts := set(asked.types) - PRUNABLE:
         raise ValueError(f"types: {', '.join(sorted(facts))} cannot be pruned")
     before_ms = now_ms - round(asked.older_than_s * 1000)
-    return Policy(types=frozenset(asked.types), before_ms=before_ms, keep=asked.keep)
+    return Policy(
+        types=frozenset(asked.types), before_ms=before_ms, keep=asked.keep, last=frozenset({_MAILBOX_LAST})
+    )
 
 
 def shredding(owner: str, now_ms: int) -> NewEvent:
