@@ -12,7 +12,6 @@ users storm. Memory is measured before, during, and a minute after.
 """
 
 import asyncio
-import json
 import os
 import shutil
 import sys
@@ -23,6 +22,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from bench.harness.answers import answer
 from bench.harness.harness import Metric, Options, Sheet
 from bench.harness.procs import Child, Server, free_port, resident_bytes
 from bench.questions.bystanders import Bystanders, Measured, quantile
@@ -30,6 +30,7 @@ from bench.questions.storm_driver import MAIL_HOSTS, Storm
 from bench.questions.storm_requests import ADMIN_ONLY, REQUESTS
 from bench.servers.peers.huahuo import ENVIRON, Huahuo
 from huahuo.app import config
+from huahuo.app.plugins import standard
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client
@@ -249,7 +250,7 @@ def _environ() -> dict[str, str]:
 
 async def make(data: Path, users: int, each: int, mail_port: int) -> list[int]:
     """Add the mailboxes; the first id of each user's, which follow each other."""
-    settings = config.load(
+    settings = config.Table(standard()).load(
         environ=ENVIRON,
         flags={
             "data": data,
@@ -259,7 +260,7 @@ async def make(data: Path, users: int, each: int, mail_port: int) -> list[int]:
             "log_level": "error",
         },
     )
-    app = App(settings, SystemAmbient())
+    app = App(settings, SystemAmbient(), plugins=standard())
     await app.start()
     first_ids = []
     try:
@@ -297,7 +298,7 @@ def main() -> None:
     """The child that fills a directory."""
     data, users, each, mail_port = Path(sys.argv[1]), *(int(text) for text in sys.argv[2:5])
     first_ids = asyncio.run(make(data, users, each, mail_port))
-    print(json.dumps({"first_ids": first_ids}), flush=True)
+    answer({"first_ids": first_ids})
 
 
 if __name__ == "__main__":

@@ -1,26 +1,29 @@
 """The one place where concrete classes meet: settings in, a running service out.
 
 `App` owns everything that has to be stopped, and stops it in reverse. A simulated world hands in a
-`World` with its own log, executor and mail check; production uses `World()` as it is.
+`World` with its own log and executor; production uses `World()` as it is. What a service is for comes from
+its plug-ins.
 """
 
 import asyncio
-import contextlib
-import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
 
 from huahuo.actors import Runtime
-from huahuo.actors.entities.decider import Origin
 from huahuo.actors.entities.directory import Directory, DirectoryLimits
+from huahuo.actors.plugins.actions import Registry
+from huahuo.actors.plugins.bringing import bring_all
+from huahuo.actors.plugins.past import together
+from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.admin.actions import LogCare
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
+from huahuo.app.stopping import Parts
 from huahuo.build import BUILD
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError, ways_on
@@ -35,17 +38,10 @@ from huahuo.eventstore.errors import EventStoreError, Lost
 from huahuo.eventstore.executor import Executor, InlineExecutor, ThreadExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.mailcheck.api.handlers import MailCommand
-from huahuo.mailcheck.checks.ports import CheckLimits
-from huahuo.mailcheck.checks.run import CheckMail
-from huahuo.mailcheck.domain import MailDomain, MailSettings
-from huahuo.mailcheck.events import PUBLIC_TYPES
-from huahuo.mailcheck.imap.network import Network
 from huahuo.pages import site
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.commands.api import Call, CommandSpec, Registry, Reply
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.protocol.compression import Compression
@@ -59,10 +55,7 @@ from huahuo.transport.server.site import Phase, Site
 from huahuo.transport.server.turns import Turns
 
 _JOB_THREADS = 2
-"""Parsing mails and import texts; more would only take turns on the interpreter's lock."""
-
-_STOP_PART_S = 0.5
-"""What each part of a stop gets when those before it have used up the deadline."""
+"""Parsing texts of clients and plug-ins; more would only take turns on the interpreter's lock."""
 
 _log = structlog.get_logger(__name__)
 
@@ -86,7 +79,6 @@ class World:
 
     open_log: OpenLog = open_sqlite
     make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
-    check_mail: CheckMail | None = None
     publish_address: bool = True
     """Whether other commands may find the service by a file in its directory."""
 
@@ -94,25 +86,43 @@ class World:
 class App:
     """A service: `await start()`, then `url`; `await stop()` drains."""
 
-    mail: MailDomain
     publisher: Publisher
     log: Log
     port: int
 
-    def __init__(self, settings: Settings, ambient: Ambient, world: World = World()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ambient: Ambient,
+        world: World = World(),
+        *,
+        plugins: Sequence[Plugin] = (),
+    ) -> None:
         self.settings = settings
+        self._plugins = tuple(plugins)
+        self._brought: dict[str, Brought] = {}
         self._ambient = ambient
         self._awake = AwakeAmbient(ambient)
         self._world = world
-        self._stack = contextlib.AsyncExitStack()
+        self._parts = Parts()
         self._stopping: asyncio.Task[None] | None = None
-        self._stop_by_s = 0.0
 
     @property
     def url(self) -> str:
         """Where it listens."""
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         return f"http://{host}:{self.port}"
+
+    def api(self, plugin: str) -> Any:
+        """What a plug-in offers to an embedding application.
+
+        Raises:
+            HuahuoError: this service has no such plug-in, or it offers nothing.
+        """
+        brought = self._brought.get(plugin)
+        if brought is None or brought.api is None:
+            raise HuahuoError(f"this service has no plug-in {plugin!r} that can be called")
+        return brought.api
 
     async def start(self) -> None:
         """Open the log, pick up what an earlier process left, listen.
@@ -123,27 +133,24 @@ class App:
         try:
             await self._start()
         except BaseException:
-            await self._stack.aclose()
+            await self._parts.stop(self.settings.drain_timeout_s)
             raise
 
-    async def stop(self) -> None:
-        """Send the clients away, stop checks (they go on at the next start), close the log.
+    async def stop(self, timeout_s: float | None = None) -> None:
+        """Send the clients away, stop the plug-ins (they go on at the next start), close the log.
 
-        All parts share one deadline, `drain_timeout_s`; what is stuck then is cancelled, and left behind
-        if it goes on.
+        All parts share one deadline, `timeout_s`, but at most the setting `drain_timeout_s`. What is stuck is
+        cancelled, and left behind if it goes on.
         Idempotent: a second call, also after the first was cancelled, waits for the same end.
         """
         if self._stopping is None:
-            self._stop_by_s = asyncio.get_running_loop().time() + self.settings.drain_timeout_s
-            self._stopping = asyncio.create_task(self._stack.aclose(), name="stop")
+            most_s = self.settings.drain_timeout_s
+            within_s = most_s if timeout_s is None else min(timeout_s, most_s)
+            self._stopping = asyncio.create_task(self._parts.stop(within_s), name="stop")
         await asyncio.shield(self._stopping)
 
-    async def _in_time(self, stop_part: Callable[[float], Awaitable[object]]) -> None:
-        left_s = self._stop_by_s - asyncio.get_running_loop().time()
-        await stop_part(max(_STOP_PART_S, left_s))
-
     async def _start(self) -> None:
-        settings, ambient, stack = self.settings, self._awake, self._stack
+        settings, ambient, parts = self.settings, self._awake, self._parts
         dictionaries = found.find(settings.data, settings.dictionary)
         compression = Compression(dictionaries.used)
         secrets = keys.ensure(settings, self._ambient)
@@ -151,27 +158,27 @@ class App:
         executor = self._make_executor()
         feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
-        stack.push_async_callback(self._in_time, runtime.stop)
+        parts.add_timed("actors", runtime.stop)
         turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
         fairness = Fairness(turns)
         executor.bill(fairness.charge, ambient.thread_s)
         directory = Directory(runtime, log, feed, ambient, limits=_entity_limits(settings), fairness=fairness)
-        stack.push_async_callback(self._in_time, directory.close)
-        self.mail = mail = MailDomain(
-            log=log,
-            directory=directory,
-            ambient=ambient,
-            executor=executor,
-            settings=_mail_settings(settings, ambient),
-            check_mail=self._world.check_mail,
-            wait_s=fairness.wait_s,
-        )
-        fairness.checks = mail.checks_by_user
-        registry = Registry()
+        parts.add_timed("entities", directory.close)
+        registry, metrics = Registry(), Metrics()
         self.publisher = Publisher(log, ambient, registry)
         self.publisher.register()
-        _register_mail(registry, mail)
-        metrics = Metrics()
+        host = Host(
+            log=log,
+            directory=directory,
+            feed=feed,
+            ambient=ambient,
+            executor=executor,
+            fairness=fairness,
+            wait_s=fairness.wait_s,
+            metrics=metrics,
+        )
+        self._bring(host, registry)
+        fairness.at_work = [brought.at_work for brought in self._brought.values()]
         if isinstance(log, StoreLog):
             log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
@@ -209,29 +216,36 @@ class App:
             executor=executor,
             turns=turns,
         )
-        _show(registry, metrics, log, runtime, directory, hub, mail)
+        _show(registry, metrics, log, runtime, directory, hub)
         _show_bytes(metrics, feed, server, compression)
         _show_bounds(metrics, server, gate, directory)
         _show_unauthenticated(metrics, server, pages)
         await hub.start()
-        stack.push_async_callback(hub.stop)
-        await mail.start()
-        stack.push_async_callback(mail.close)
-        stack.push_async_callback(self._in_time, gate.drain)
+        parts.add("hub", hub.stop)
+        for name, brought in self._brought.items():
+            parts.add(f"plug-in {name}", brought.close)
+            await brought.start()
+        parts.add_timed("commands", gate.drain)
         try:
             self.port = await server.start(settings.host, settings.port)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
             ) from None
-        stack.push_async_callback(self._in_time, server.drain)
+        parts.add_timed("connections", server.drain)
         pages.phase = Phase.READY
-        stack.callback(lambda: setattr(pages, "phase", Phase.DRAINING))
+        parts.add("pages", lambda: setattr(pages, "phase", Phase.DRAINING))
         if self._world.publish_address:
             service_file.write(settings.data, self.url)
-            stack.callback(service_file.remove, settings.data)
+            parts.add("service.json", lambda: service_file.remove(settings.data))
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
+
+    def _bring(self, host: Host, registry: Registry) -> None:
+        try:
+            self._brought = bring_all(self._plugins, host, self.settings.plugins, registry)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
     def _make_executor(self) -> FairExecutor:
         executor = FairExecutor(
@@ -240,7 +254,7 @@ class App:
             waiting_per_user_max=self.settings.jobs_waiting_per_user,
             waiting_max=self.settings.jobs_waiting_max,
         )
-        self._stack.callback(executor.close)
+        self._parts.add("jobs", lambda: executor.close(wait=False))
         return executor
 
     async def _open_log(self, secrets: keys.Keys) -> Log:
@@ -250,7 +264,7 @@ class App:
             raise HuahuoError(f"{error}; {ways_on(self.settings.data)}") from error
         except EventStoreError as error:
             raise HuahuoError(str(error)) from error
-        self._stack.push_async_callback(_close, log)
+        self._parts.add("log", lambda: _close(log))
         return log
 
     def _look_after(
@@ -281,17 +295,18 @@ class App:
             "The same, refused because too many wait.",
             lambda: executor.refused + log.reads_refused,
         )
+        past = together([plugin.past for plugin in self._plugins])
         if isinstance(log, SqliteLog):
             metrics.gauge(
                 "streams_in_memory", "Streams whose heads are in memory.", lambda: log.streams_in_memory
             )
             metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
             metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)
-            care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE)
+            care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE, past=past)
         else:
-            care = LogCare(log, self._awake, index=None, executor=InlineExecutor())
+            care = LogCare(log, self._awake, index=None, past=past, executor=InlineExecutor())
         care.register(registry)
-        self._stack.push_async_callback(care.close)
+        self._parts.add("audit", care.close)
 
 
 async def _close(log: Log) -> None:
@@ -316,65 +331,12 @@ def _transport_settings(settings: Settings) -> TransportSettings:
     return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
 
 
-def _mail_settings(settings: Settings, ambient: Ambient) -> MailSettings:
-    return MailSettings(
-        network=Network(
-            allow_private=settings.mail_allow_private, tls=_tls(settings.mail_ca_file), ambient=ambient
-        ),
-        check=CheckLimits(
-            connect_timeout_s=min(settings.mail_timeout_s, CheckLimits().connect_timeout_s),
-            command_timeout_s=settings.mail_timeout_s,
-            mail_bytes_max=settings.mail_bytes_max,
-        ),
-        checks_max=settings.checks_at_once,
-        checks_per_host_max=settings.checks_per_host,
-        checks_waiting_max=settings.checks_waiting_max,
-        checks_waiting_per_user_max=settings.checks_waiting_per_user,
-        mailboxes_max=settings.mailboxes_per_user,
-    )
-
-
-def _tls(ca_file: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file:
-        try:
-            context.load_verify_locations(Path(ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"mail_ca_file: cannot load {ca_file}: {error}") from None
-    return context
-
-
-def _register_mail(registry: Registry, mail: MailDomain) -> None:
-    for command in mail.commands():
-        registry.command(
-            CommandSpec(
-                command.action,
-                command.params,
-                _adapted(command),
-                query=command.query,
-                compressible=command.compressible,
-            )
-        )
-    registry.snapshot("user", mail.snapshot)
-    registry.events(*PUBLIC_TYPES)
-
-
-def _adapted(command: MailCommand) -> Callable[[Call[object]], Awaitable[Reply]]:
-    """A handler of the domain as one of the transport: neither floor knows the other."""
-
-    async def handle(call: Call[object]) -> Reply:
-        origin = Origin(call.principal.name, call.command_id, call.key, call.fingerprint)
-        who = call.principal
-        answer = await command.handler(origin, who.user_id, who.is_admin, call.params)
-        return Reply(answer.body, answer.at, answer.recorded, answer.duplicate, answer.parted)
-
-    return handle
-
-
 def _show_bytes(metrics: Metrics, feed: Feed, server: Server, compression: Compression) -> None:
     """What the caches of events and frames hold, and what compression saves."""
     tail, frames = feed.tail, server.frames
     metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: tail.body_bytes)
+    metrics.total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
+    metrics.total("feed_signals_missed", "Commits that the feed was not told of.", lambda: feed.missed)
     metrics.gauge("frame_cache_bytes", "Frames kept for others at the same place.", lambda: frames.bytes)
     metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
     metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
@@ -387,7 +349,6 @@ def _show(
     runtime: Runtime,
     directory: Directory,
     hub: Hub,
-    mail: MailDomain,
 ) -> None:
     """What can be seen of a running service: `get_clients` and the gauges."""
     get_clients.register(registry, hub)
@@ -400,9 +361,10 @@ def _show(
     metrics.gauge("actors", "Actors that have not ended.", lambda: runtime.alive)
     metrics.gauge("dead_letters", "Messages that nobody handled.", lambda: runtime.dead_letters)
     metrics.gauge("actor_restarts", "Restarts of failed actors.", lambda: runtime.restarts)
-    metrics.gauge("entities_resident", "Mailboxes and rosters in memory.", lambda: directory.resident)
-    metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
-    metrics.gauge("checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting)
+    metrics.gauge("entities_resident", "Entities in memory.", lambda: directory.resident)
+    metrics.total("entities_loaded", "Entities that came into memory.", lambda: directory.activations)
+    metrics.total("entities_passivated", "Idle ones that left it.", lambda: directory.passivations)
+    metrics.total("entities_degraded", "Entities that failed too often.", lambda: directory.degradations)
 
 
 def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory) -> None:
@@ -422,9 +384,11 @@ def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Direct
     metrics.gauge("calls_running", "Commands and queries without an answer.", lambda: gate.running)
     metrics.gauge("entities_bytes", "Estimated size of the entities in memory.", lambda: directory.weight)
     metrics.gauge("inbox_bytes", "Commands that wait for entities, bytes.", lambda: directory.waiting_bytes)
-    metrics.gauge(
-        "keyframes_pending_bytes", "Keyframes not written yet.", lambda: directory.keyframes.pending_bytes
-    )
+    keyframes = directory.keyframes
+    metrics.gauge("keyframes_pending_bytes", "Keyframes not written yet.", lambda: keyframes.pending_bytes)
+    metrics.total("keyframes_written", "Keyframes written.", lambda: keyframes.written)
+    metrics.total("keyframes_failed", "Keyframes that could not be written.", lambda: keyframes.failed)
+    metrics.total("keyframes_left_out", "Skipped, as too many waited.", lambda: keyframes.left_out)
 
 
 def _show_unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from huahuo.app.loops import own_the_process, run
+from huahuo.app.plugins import standard
 from huahuo.cli import audit, config, dictionary, replay
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
@@ -67,11 +68,13 @@ def serve(
     ] = None,
     config_file: ConfigFile = None,
 ) -> None:
-    """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it)."""
+    """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it; a second one ends it at once)."""
+    from huahuo.cli.serve import leave
     from huahuo.cli.serve import serve as body
 
     own_the_process()
-    run(body(settings(data, config_file, host=host, port=port)))
+    run(body(settings(data, config_file, host=host, port=port), standard()))
+    leave()
 
 
 @app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")

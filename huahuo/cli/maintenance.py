@@ -4,6 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from huahuo.actors.plugins.past import Past
 from huahuo.admin.actions import CompactParams, policy_of
 from huahuo.app import keys
 from huahuo.app.config import Settings
@@ -55,6 +56,7 @@ async def restore(settings: Settings, ambient: Ambient, source: Path, *, as_json
         ConfigError: there is no key for it. EventStoreError: there is a log already, or no backup. Damaged.
     """
     missing = missing_from(source)
+    _need_keys(settings, source)
     found = await put_back(source, settings.data)
     try:
         _copy_keys(source, settings.data)
@@ -93,10 +95,13 @@ async def compact(
     older_than_s: float,
     keep: int,
     types: tuple[str, ...],
+    past: Past,
     *,
     as_json: bool,
 ) -> None:
     """Prune through the running service. If none runs, prune under the writer's lock and shrink the file.
+
+    `past`: what the plug-ins know of event types.
 
     Raises:
         ConfigError: the directory is a copy, or a named type holds facts. HuahuoError: the service refused.
@@ -104,7 +109,7 @@ async def compact(
     must_be_original(settings)
     asked = CompactParams(older_than_s=older_than_s, keep=keep, types=types)
     try:
-        policy = policy_of(asked, ambient.now_ms())
+        policy = policy_of(asked, past, ambient.now_ms())
     except ValueError as error:
         raise ConfigError(str(error)) from None
     pruned: object = None
@@ -121,6 +126,16 @@ async def compact(
         show_json({"pruned": pruned})
     else:
         print(f"pruned {pruned} events")  # noqa: T201
+
+
+def _need_keys(settings: Settings, source: Path) -> None:
+    """Raise ConfigError with what to do if neither settings, backup nor directory hold the keys."""
+    for name, given in ((keys.JWT_FILE, settings.jwt_secret), (keys.MASTER_FILE, settings.master_key)):
+        if not given and not any((folder / name).is_file() for folder in (source, settings.data)):
+            raise ConfigError(
+                f"the backup has no {name}: copy {keys.JWT_FILE} and {keys.MASTER_FILE}"
+                f" of the backed-up directory into {settings.data}, and restore again"
+            )
 
 
 def _copy_keys(source: Path, target: Path) -> list[str]:

@@ -4,42 +4,64 @@ Every call blocks its thread until the event is durable, and returns the event's
 """
 
 import asyncio
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Protocol, Self
 
 import structlog
 
+from huahuo.actors.plugins.plugin import ApiRefused, Plugin
 from huahuo.app import config, keys, logs, tokens
 from huahuo.app.loops import run
 from huahuo.app.memory import Tidier
+from huahuo.app.plugins import standard
 from huahuo.app.wiring import App
 from huahuo.embedding.bridge import Bridge
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
-from huahuo.mailcheck.domain import UnknownMailbox
-from huahuo.mailcheck.mailbox.commands import ReportedStatus
 from huahuo.transport.commands.publishing import PublishRefused
 
 _CALL_TIMEOUT_S = 30.0
+_DRAIN_SHARE = 0.9
+"""The share of a stop's time for the drain; the rest is for the end of the loop and of the thread."""
+
+
+type ReportedStatus = Literal["processing", "ok", "error", "need_reauth", "cancelled"]
+
+
+class MailApi(Protocol):
+    """What the plug-in `mail` offers."""
+
+    async def report_status(self, email_id: int, status: ReportedStatus, message: str) -> int:
+        """See `Service.update_email_status`."""
+        ...
+
+    async def report_progress(self, email_id: int, percent: int, message: str) -> int:
+        """See `Service.progress`."""
+        ...
+
+
+def _mail(app: App) -> MailApi:
+    api: MailApi = app.api("mail")
+    return api
 
 
 type _Work[T] = Callable[[App], Coroutine[Any, Any, T]]
 
 
-@contextmanager
+@contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Translate exceptions of the floors below into the errors of this API."""
     try:
         yield
     except HuahuoError:
         raise
-    except (PublishRefused, UnknownMailbox, ValueError) as error:
+    except (PublishRefused, ApiRefused, ValueError) as error:
         raise HuahuoError(str(error)) from error
     except (Unavailable, TimeoutError) as error:
         raise OutcomeUnknown("whether the event was written is not known") from error
@@ -52,8 +74,8 @@ def translated() -> Iterator[None]:
 class Service:
     """huahuo inside your own program, in the same process.
 
-    `settings` are fields of `huahuo.app.config.Settings`. They override the environment (`HUAHUO_*`) and a
-    `config` file.
+    `settings` are those of docs/settings.md. They override the environment (`HUAHUO_*`) and a config file.
+    `plugins`: exactly these; None: mail.
 
     Raises:
         ConfigError: a setting is unknown or invalid.
@@ -65,9 +87,11 @@ class Service:
         *,
         config_file: str | Path | None = None,
         environ: Mapping[str, str] | None = None,
+        plugins: Sequence[Plugin] | None = None,
         **settings: Any,
     ) -> None:
-        self._settings = config.load(
+        self._plugins = standard() if plugins is None else tuple(plugins)
+        self._settings = config.Table(self._plugins).load(
             environ=os.environ if environ is None else environ,
             file=Path(config_file) if config_file is not None else None,
             flags={"data": Path(data), **settings},
@@ -108,7 +132,14 @@ class Service:
                 raise starting.error
 
     def stop(self, timeout_s: float = 15.0) -> None:
-        """Drain and stop. Idempotent. Running checks continue after the next start."""
+        """Drain and stop. Idempotent. Running checks continue after the next start.
+
+        What does not stop in time is cancelled, and left behind if it ignores that.
+
+        Raises:
+            HuahuoError: the service's thread is blocked, so that it cannot end. Call `stop` again later.
+        """
+        stop_by_s = self._ambient.monotonic_s() + timeout_s
         self._must_not_be_a_fork()
         with self._lock:
             if self._thread is None or self._bridge is None:
@@ -116,13 +147,18 @@ class Service:
             bridge, thread = self._bridge, self._thread
             self._draining, self._app = self._app or self._draining, None  # new calls raise NotRunning
             app = self._draining
-            if app is not None and thread.is_alive():
-                with translated():
-                    bridge.call(lambda: self._drain(app), timeout_s)
-            thread.join(timeout_s)
+            try:
+                if app is not None and thread.is_alive():
+                    with translated(), contextlib.suppress(TimeoutError):
+                        bridge.call(lambda: self._drain(app, timeout_s * _DRAIN_SHARE), timeout_s)
+            finally:
+                thread.join(max(0.0, stop_by_s - self._ambient.monotonic_s()))
+                if not thread.is_alive():
+                    self._bridge = self._thread = self._draining = None
             if thread.is_alive():
-                raise HuahuoError(f"the service did not stop within {timeout_s:g} s")
-            self._bridge = self._thread = self._draining = None
+                raise HuahuoError(
+                    f"the service did not stop within {timeout_s:g} s: something blocks its thread"
+                )
 
     def __enter__(self) -> Self:
         self.start()
@@ -172,11 +208,11 @@ class Service:
             HuahuoError: there is no such mailbox, or no such status. NotRunning.
             OutcomeUnknown: it is unknown whether the event was written.
         """
-        return self._call(lambda app: app.mail.report_status(email_id, status, message))
+        return self._call(lambda app: _mail(app).report_status(email_id, status, message))
 
     def progress(self, email_id: int, percent: int, message: str = "") -> int:
         """Report how far your check of a mailbox is, 0 to 100. Raises as `update_email_status`."""
-        return self._call(lambda app: app.mail.report_progress(email_id, percent, message))
+        return self._call(lambda app: _mail(app).report_progress(email_id, percent, message))
 
     def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> int:  # noqa: A002
         """Append an event to `system` or `group/<name>`. Raises as `update_email_status`.
@@ -249,7 +285,7 @@ class Service:
 
     async def _main(self, starting: "_Starting") -> None:
         self._stopping = asyncio.Event()
-        app = App(self._settings, self._ambient)
+        app = App(self._settings, self._ambient, plugins=self._plugins)
         await app.start()
         self._app = app
         self._bridge = Bridge(asyncio.get_running_loop())
@@ -258,9 +294,9 @@ class Service:
         with Tidier(asyncio.get_running_loop(), collects=False):
             await self._stopping.wait()
 
-    async def _drain(self, app: App) -> None:
+    async def _drain(self, app: App, timeout_s: float) -> None:
         try:
-            await app.stop()
+            await app.stop(timeout_s)
         finally:
             self._stopping.set()
 

@@ -8,7 +8,7 @@ from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Conflict, TooLarge
 from huahuo.eventstore.model import Append, Appended, Head, NewEvent, Page
-from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened
+from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened, read_joined
 
 GONE = "mailbox/1"
 
@@ -76,7 +76,7 @@ async def test_an_append_to_an_ended_stream_continues_at_its_head(engine: Engine
         done = await log.append(append(event(GONE, b"5"), event(GONE, b"6")))
         assert isinstance(done, Appended)
         assert [e.seq for e in done.events] == [4, 5]
-        joined = await log.read_joined(GONE, 0, events_max=9)
+        joined = await read_joined(log, GONE, 0, events_max=9)
         assert joined is not None
         assert joined.bodies == b"1,3,4,5,6"
         assert await log.verify() == 6

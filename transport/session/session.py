@@ -24,9 +24,9 @@ from enum import Enum
 from functools import partial
 from typing import NamedTuple
 
-from huahuo.transport.access.principal import Principal
+from huahuo.actors.plugins.calls import Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.access.verified import AuthFailure, Verified
-from huahuo.transport.commands.api import Reply
 from huahuo.transport.protocol import frames, incoming
 from huahuo.transport.protocol.codes import AUTH_CLOSES, AuthCode, CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
@@ -36,6 +36,7 @@ from huahuo.transport.protocol.token_bucket import TokenBucket
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.calls import Calls
 from huahuo.transport.session.delivery import Delivery, RunLike, Subscription
+from huahuo.transport.session.delivery_states import DeliveryState
 from huahuo.transport.session.liveness import Liveness
 from huahuo.transport.session.outputs import Acked, Close, Execute, LookUp, Now, Output, Record, Verify
 from huahuo.transport.session.shared import Shared
@@ -297,7 +298,7 @@ class Session:
 
     def awaits(self, sub: Subscription) -> bool:
         """Whether the state of `sub`'s stream is still wanted."""
-        return self._state in _AUTHENTICATED and self.delivery.subs.get(sub.stream) is sub
+        return self._state in _AUTHENTICATED and sub.state is DeliveryState.SNAPSHOT
 
     def refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None = None) -> list[Output]:
         """See `Readers.refuse_snapshot`."""
@@ -484,3 +485,5 @@ class Session:
         if following is None:
             raise AssertionError(f"{what} in state {self._state.value}")
         self._state = following
+        if following is State.CLOSED:
+            self.delivery.end()

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, Secret, StoredEvent
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.verified import AuthFailure, Verified
-from huahuo.transport.commands.api import Call, CommandSpec, Reply
 from huahuo.transport.protocol.codes import AuthCode
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.dialects import V1, Dialect
@@ -41,11 +42,9 @@ from huahuo.transport.session.outputs import (
 from huahuo.transport.session.session import Session
 from huahuo.transport.session.shared import Shared
 from tests.support.worlds.compressed import unpacked
+from tests.support.worlds.people import ALICE, BOB, ROOT
 
 START_MS = 1_790_000_000_000
-ALICE = Principal(user_id=42, username="alice", groups=("ops",))
-BOB = Principal(user_id=43, username="bob")
-ROOT = Principal(user_id=1, username="root", is_admin=True)
 PEOPLE = {
     "alice": ALICE,
     "alice-no-groups": Principal(user_id=42, username="alice"),
@@ -153,7 +152,7 @@ class Driver:
         *,
         dialect: Dialect = V1,
         settings: TransportSettings | None = None,
-        commands: Sequence[CommandSpec] = (),
+        commands: Sequence[Action] = (),
         compression: Compression | None = None,
         now_ms: int = START_MS,
         by_page: bool = False,
@@ -361,6 +360,7 @@ class Driver:
             after, delivery = sub.flow.sent, self.session.delivery
             if self.by_page and delivery.joins(sub):
                 delivery.park(sub)
+                assert delivery.next_fetch() is sub
                 self.pages.append((sub, after, self.session.page_events_max(sub)))
             else:
                 self._took(sub, self.log.run(sub.stream, after, self.session.read_events_max(sub)))
@@ -446,5 +446,5 @@ async def never(_call: Call[Any]) -> Reply:
     raise AssertionError("the driver answers calls by itself")
 
 
-def note_command(action: str = "note", *, query: bool = False) -> CommandSpec:
-    return CommandSpec(action, Note, never, query=query)
+def note_command(action: str = "note", *, query: bool = False) -> Action:
+    return Action(action, Note, never, query=query)

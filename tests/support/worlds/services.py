@@ -6,13 +6,11 @@ from typing import Any
 
 import msgspec
 
+from huahuo.actors.plugins.calls import Call
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import CommandKey
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.verified import Verified
-from huahuo.transport.commands.api import Call
-
-ALICE = Principal(user_id=42, username="alice", groups=("ops",))
-ADMIN = Principal(user_id=1, username="root", is_admin=True)
+from tests.support.worlds.people import ALICE
 
 TIMEOUT_S = 5.0
 

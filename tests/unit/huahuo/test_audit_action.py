@@ -5,27 +5,29 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.actors.plugins.actions import Registry
 from huahuo.admin import actions as audit_action
 from huahuo.admin.actions import LogCare
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
-from huahuo.transport.commands.api import Registry
+from huahuo.options import known
 from huahuo.transport.commands.gate import Gate
 from tests.support.worlds.logs import MemoryEngine, append, event, looped, opened
-from tests.support.worlds.services import ADMIN, ALICE, body, call
+from tests.support.worlds.people import ALICE, ROOT
+from tests.support.worlds.services import body, call
 
 
 class Actions:
     """A registry with the actions, and a gate before them."""
 
     def __init__(self, log: StoreLog) -> None:
-        self.care = LogCare(log, MemoryEngine().ambient, index=None, executor=InlineExecutor())
+        self.care = LogCare(log, MemoryEngine().ambient, index=None, past=known(), executor=InlineExecutor())
         self.registry = Registry()
         self.care.register(self.registry)
         self.gate = Gate(log, MemoryEngine().ambient)
 
-    async def do(self, action: str, *, id: str | None = None, principal: Any = ADMIN, **fields: Any) -> Any:  # noqa: A002
+    async def do(self, action: str, *, id: str | None = None, principal: Any = ROOT, **fields: Any) -> Any:  # noqa: A002
         spec = self.registry.commands[action]
         asked = call(msgspec.convert(fields, spec.params), id=id, principal=principal, action=action)
         reply = await self.gate.execute(asked, spec)
