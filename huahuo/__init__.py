@@ -1,7 +1,8 @@
-"""huahuo (花火): mailboxes checked over IMAP, streamed to clients that may disconnect and resume.
+"""huahuo (花火): event-sourced entities, streamed to clients that may disconnect and resume.
 
-Exports the embedding API and the interface of plug-ins. All but the errors are imported at their first use,
-so that each part of the package can be imported alone.
+Exports what an application writes: its entities (`Entity`, `Event`, `Command`, …), the service that runs
+them (`Huahuo`, `Service`), the interface of plug-ins, and the errors. All but the errors are imported at
+their first use, so that each part of the package can be imported alone.
 """
 
 from importlib import import_module
@@ -10,47 +11,104 @@ from typing import TYPE_CHECKING
 from huahuo.errors import ConfigError, HuahuoError, NotRunning, OutcomeUnknown
 
 if TYPE_CHECKING:
+    from huahuo.actors.domain.decision import (
+        After,
+        CancelEffects,
+        Context,
+        Decision,
+        Drop,
+        Every,
+        Outcome,
+        Put,
+        Refused,
+        to,
+    )
+    from huahuo.actors.domain.entity import Entity
+    from huahuo.actors.domain.errors import DefinitionError
+    from huahuo.actors.domain.structs import Command, Effect, Event
     from huahuo.actors.plugins.actions import Action
     from huahuo.actors.plugins.calls import Call, Refusal, Reply
     from huahuo.actors.plugins.past import Past
     from huahuo.actors.plugins.plugin import ApiRefused, Brought, EntityKind, Host, Plugin
     from huahuo.actors.plugins.principal import Principal, UserId
+    from huahuo.embedding.huahuo import Huahuo
     from huahuo.embedding.service import Service
+    from huahuo.eventstore.model import Secret
 
 __all__ = [
     "Action",
+    "After",
     "ApiRefused",
     "Brought",
     "Call",
+    "CancelEffects",
+    "Command",
     "ConfigError",
+    "Context",
+    "Decision",
+    "DefinitionError",
+    "Drop",
+    "Effect",
+    "Entity",
     "EntityKind",
+    "Event",
+    "Every",
     "Host",
+    "Huahuo",
     "HuahuoError",
     "NotRunning",
+    "Outcome",
     "OutcomeUnknown",
     "Past",
     "Plugin",
     "Principal",
+    "Put",
     "Refusal",
+    "Refused",
     "Reply",
+    "Secret",
     "Service",
     "UserId",
+    "to",
 ]
+
+_DECISION = "huahuo.actors.domain.decision"
+_STRUCTS = "huahuo.actors.domain.structs"
+_CALLS = "huahuo.actors.plugins.calls"
+_PLUGIN = "huahuo.actors.plugins.plugin"
+_PRINCIPAL = "huahuo.actors.plugins.principal"
 
 _HOMES = {
     "Action": "huahuo.actors.plugins.actions",
-    "ApiRefused": "huahuo.actors.plugins.plugin",
-    "Brought": "huahuo.actors.plugins.plugin",
-    "Call": "huahuo.actors.plugins.calls",
-    "EntityKind": "huahuo.actors.plugins.plugin",
-    "Host": "huahuo.actors.plugins.plugin",
+    "After": _DECISION,
+    "ApiRefused": _PLUGIN,
+    "Brought": _PLUGIN,
+    "Call": _CALLS,
+    "CancelEffects": _DECISION,
+    "Command": _STRUCTS,
+    "Context": _DECISION,
+    "Decision": _DECISION,
+    "DefinitionError": "huahuo.actors.domain.errors",
+    "Drop": _DECISION,
+    "Effect": _STRUCTS,
+    "Entity": "huahuo.actors.domain.entity",
+    "EntityKind": _PLUGIN,
+    "Event": _STRUCTS,
+    "Every": _DECISION,
+    "Host": _PLUGIN,
+    "Huahuo": "huahuo.embedding.huahuo",
+    "Outcome": _DECISION,
     "Past": "huahuo.actors.plugins.past",
-    "Plugin": "huahuo.actors.plugins.plugin",
-    "Principal": "huahuo.actors.plugins.principal",
-    "Refusal": "huahuo.actors.plugins.calls",
-    "Reply": "huahuo.actors.plugins.calls",
-    "UserId": "huahuo.actors.plugins.principal",
+    "Plugin": _PLUGIN,
+    "Principal": _PRINCIPAL,
+    "Put": _DECISION,
+    "Refusal": _CALLS,
+    "Refused": _DECISION,
+    "Reply": _CALLS,
+    "Secret": "huahuo.eventstore.model",
     "Service": "huahuo.embedding.service",
+    "UserId": _PRINCIPAL,
+    "to": _DECISION,
 }
 
 

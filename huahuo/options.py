@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from huahuo.actors.plugins.past import Past, together
-from huahuo.app import config
+from huahuo.app import application, config, plugins
 from huahuo.app.plugins import standard
 
 EXIT_OK = 0
@@ -30,11 +31,57 @@ ConfigFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
+class _WithApp(TyperGroup):
+    """A group whose commands have an option `--app` beside their own."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """See `click.Group`."""
+        command: Any = super().get_command(ctx, cmd_name)
+        if command is not None and not isinstance(command, TyperGroup) and not _has_app(command):
+            command.params.append(_app_option())
+        return command
+
+
+def _has_app(command: Any) -> bool:
+    return any("--app" in param.opts for param in command.params)
+
+
+def _use_app(name: str | None) -> None:
+    """Load the application of a command: that of the option, of HUAHUO_APP, or of a huahuo.toml here."""
+    name = name or application.named_in(Path("huahuo.toml"))
+    if name is not None:
+        plugins.choose(application.load(name))
+
+
+def _app_option() -> Any:
+    """The option as the library makes it for a command that has it."""
+    maker = typer.Typer(add_completion=False)
+    maker.command()(_with_app)
+    return next(param for param in typer.main.get_command(maker).params if "--app" in param.opts)
+
+
+def _with_app(
+    app: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            metavar="MODULE:NAME",
+            help="The application, as `huahuo serve --app` serves it.",
+            envvar="HUAHUO_APP",
+            expose_value=False,
+            is_eager=True,
+            callback=_use_app,
+        ),
+    ] = None,
+) -> None: ...
+
+
 def program(name: str, text: str) -> typer.Typer:
     """A group of commands. Boxes and colours are for terminals, and pipes get plain lines."""
     plain = not (sys.stdout.isatty() and sys.stderr.isatty())
     return typer.Typer(
         name=name,
+        cls=_WithApp,
         no_args_is_help=True,
         rich_markup_mode=None if plain else "rich",
         pretty_exceptions_enable=False,
@@ -44,7 +91,8 @@ def program(name: str, text: str) -> typer.Typer:
 
 def settings(data: Path | None, config_file: Path | None, **flags: Any) -> config.Settings:
     """The effective settings of a command. Raises ConfigError."""
-    return table().load(environ=os.environ, file=config_file, flags={"data": data, **flags})
+    given = {"data": data, **flags}
+    return table().load(environ=os.environ, file=config_file, flags=given, base=plugins.settings())
 
 
 def known() -> Past:

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from huahuo.actors.plugins.calls import Call, Parted, Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 
 type Id = Annotated[int, Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
@@ -17,6 +18,10 @@ type Handler = Callable[[Call[Any]], Awaitable[Reply]]
 
 type SnapshotOf = Callable[[str], Awaitable[tuple[int, bytes | Parted]]]
 """(seq, state as a JSON object) of a stream, for PROTOCOL 4's `snapshot`."""
+
+
+type MayRead = Callable[[str, Principal], Awaitable[bool]]
+"""Whether a user may read this stream now."""
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -44,6 +49,10 @@ class Registry:
         self.event_types: set[str] = set()
         self.guarded: set[str] = set()
         """Kinds of streams that only entities write."""
+        self.judges: dict[str, MayRead] = {}
+        """By kind of stream: who may read it. Streams of other kinds have rules of their own."""
+        self.right_types: set[str] = set()
+        """Types of events after which readers are judged again."""
 
     def command(self, action: Action) -> None:
         """Register an action. Raises ValueError if its name is taken."""

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from huahuo.actors.plugins.actions import Registry, SnapshotOf
-from huahuo.actors.plugins.plugin import Brought, Host, Plugin
+from huahuo.actors.entities.entity import Query
+from huahuo.actors.plugins.actions import MayRead, Registry, SnapshotOf
+from huahuo.actors.plugins.plugin import Brought, Host, Plugin, Readers
+from huahuo.actors.plugins.principal import Principal
 from huahuo.actors.plugins.snapshots import merged
 
 USER = "user"
@@ -41,11 +43,22 @@ def _register(brought: Brought, host: Host, registry: Registry) -> None:
         host.directory.register(
             kind.name, kind.decider, kind.effects, stream_prefix=kind.stream_prefix, weigh=kind.weigh
         )
+        if kind.readers is not None and kind.streams != USER:
+            registry.judges[kind.streams] = _judge(kind.name, kind.readers, host)
     for action in brought.actions:
         registry.command(action)
     for name, of in brought.snapshots.items():
         registry.snapshot(name, of)
     registry.guarded |= brought.guarded
+    registry.right_types |= brought.right_types
+
+
+def _judge(kind: str, readers: Readers, host: Host) -> MayRead:
+    async def may_read(stream: str, principal: Principal) -> bool:
+        asked: Query[Any, bool] = Query(lambda _seq, state: readers(state, principal))
+        return bool(await host.directory.ask(kind, stream.partition("/")[2], asked))
+
+    return may_read
 
 
 def _empty(host: Host) -> SnapshotOf:

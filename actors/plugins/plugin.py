@@ -101,6 +101,8 @@ class Brought:
     """A part of the snapshot of `user/<id>`. The parts of all plug-ins are merged by key (`snapshots`)."""
     guarded: frozenset[str] = frozenset()
     """Kinds of streams that only entities write: nobody can publish there."""
+    right_types: frozenset[str] = frozenset()
+    """Types of events after which the readers of their stream are judged again."""
     at_work: Callable[[], Collection[tuple[UserId, int]]] = _nobody
     """Users, and how many pieces of work run for each.
 

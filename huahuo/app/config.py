@@ -166,7 +166,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 SECRETS = frozenset({"jwt_secret", "jwt_secrets_previous", "master_key"})
 """Fields whose values never appear in output."""
 
-_OTHER_VARIABLES = {"HUAHUO_TOKEN"}
+_OTHER_VARIABLES = {"HUAHUO_APP", "HUAHUO_TOKEN"}
 """Variables that commands read but that are not settings."""
 
 
@@ -178,17 +178,23 @@ class Table(Fields):
         super().__init__(PREFIX, {"": Settings, **own}, leave_out=("plugins",), secrets=SECRETS)
 
     def load(
-        self, *, environ: Mapping[str, str], file: Path | None = None, flags: Mapping[str, Any] | None = None
+        self,
+        *,
+        environ: Mapping[str, str],
+        file: Path | None = None,
+        flags: Mapping[str, Any] | None = None,
+        base: Mapping[str, Any] | None = None,
     ) -> Settings:
-        """The effective settings. `flags` whose value is None count as not given.
+        """The effective settings. `flags` whose value is None count as not given. `base` yields to all.
 
         Raises:
             ConfigError: a name is unknown or a value is invalid. The text has the source and the name, but
                 never the value of a secret.
         """
-        values: dict[str, Any] = {}
+        values = self.converted(base or {}, "the application")
         if file is not None:
-            values.update(self.converted(_read(file), str(file)))
+            given = {name: value for name, value in _read(file).items() if name != "app"}  # see `application`
+            values.update(self.converted(given, str(file)))
         variables = {
             name: environ[self.variable(name)] for name in self.names if self.variable(name) in environ
         }

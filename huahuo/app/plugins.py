@@ -1,9 +1,34 @@
-"""The plug-ins of a service that names none: mail. Nothing else in `huahuo` knows it by name."""
+"""The plug-ins of a service or a command that names none: mail. Nothing else in `huahuo` knows it by name."""
+
+from typing import Any
 
 from huahuo.actors.plugins.plugin import Plugin
-from huahuo.mailcheck import mail
+from huahuo.app.application import Application
+
+
+class _Chosen:
+    """The application that the commands of this process are about (`--app`)."""
+
+    app: Application | None = None
+
+
+def choose(app: Application | None) -> None:
+    """From now on, the commands of this process are about this application."""
+    _Chosen.app = app
 
 
 def standard() -> tuple[Plugin, ...]:
     """The plug-ins of `huahuo serve` and of the commands on its data directory."""
+    return (_Chosen.app or Application()).plugins(with_mail())
+
+
+def settings() -> dict[str, Any]:
+    """The settings that the application gives itself. A file, the environment and flags win over them."""
+    return {} if _Chosen.app is None else dict(_Chosen.app.settings)
+
+
+def with_mail() -> tuple[Plugin, ...]:
+    """Mail alone."""
+    from huahuo.mailcheck import mail
+
     return (mail(),)

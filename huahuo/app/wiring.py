@@ -88,6 +88,9 @@ class App:
 
     publisher: Publisher
     log: Log
+    feed: Feed
+    registry: Registry
+    gate: Gate
     port: int
 
     def __init__(
@@ -156,7 +159,9 @@ class App:
         secrets = keys.ensure(settings, self._ambient)
         self.log = log = await self._open_log(secrets)
         executor = self._make_executor()
-        feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
+        self.feed = feed = Feed(
+            log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max
+        )
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         parts.add_timed("actors", runtime.stop)
         turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
@@ -164,7 +169,8 @@ class App:
         executor.bill(fairness.charge, ambient.thread_s)
         directory = Directory(runtime, log, feed, ambient, limits=_entity_limits(settings), fairness=fairness)
         parts.add_timed("entities", directory.close)
-        registry, metrics = Registry(), Metrics()
+        self.registry = registry = Registry()
+        metrics = Metrics()
         self.publisher = Publisher(log, ambient, registry)
         self.publisher.register()
         host = Host(
@@ -190,7 +196,7 @@ class App:
             connections_per_user=settings.connections_per_user,
             awake=ambient,
         )
-        gate = Gate(log, ambient, observe=metrics.command)
+        self.gate = gate = Gate(log, ambient, observe=metrics.command)
         pages = Site(
             log,
             ambient,

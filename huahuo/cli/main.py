@@ -69,8 +69,8 @@ def serve(
     config_file: ConfigFile = None,
 ) -> None:
     """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it; a second one ends it at once)."""
-    from huahuo.cli.serve import leave
-    from huahuo.cli.serve import serve as body
+    from huahuo.embedding.foreground import leave
+    from huahuo.embedding.foreground import serve as body
 
     own_the_process()
     run(body(settings(data, config_file, host=host, port=port), standard()))

@@ -7,19 +7,26 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 import structlog
 
+from huahuo.actors.domain.decision import Refused
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.structs import Command
 from huahuo.actors.plugins.plugin import ApiRefused, Plugin
+from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app import config, keys, logs, tokens
+from huahuo.app.application import Application
 from huahuo.app.loops import run
 from huahuo.app.memory import Tidier
-from huahuo.app.plugins import standard
+from huahuo.app.plugins import with_mail
 from huahuo.app.wiring import App
+from huahuo.embedding import calls
 from huahuo.embedding.bridge import Bridge
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.eventstore.ambient import SystemAmbient
@@ -27,6 +34,8 @@ from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
 from huahuo.transport.commands.publishing import PublishRefused
 
 _CALL_TIMEOUT_S = 30.0
+_LOOK_S = 5.0
+"""One step of `follow` asks the loop again after this long, so that a stop ends it."""
 _DRAIN_SHARE = 0.9
 """The share of a stop's time for the drain; the rest is for the end of the loop and of the thread."""
 
@@ -59,7 +68,7 @@ def translated() -> Iterator[None]:
     """Translate exceptions of the floors below into the errors of this API."""
     try:
         yield
-    except HuahuoError:
+    except (HuahuoError, Refused):
         raise
     except (PublishRefused, ApiRefused, ValueError) as error:
         raise HuahuoError(str(error)) from error
@@ -75,7 +84,7 @@ class Service:
     """huahuo inside your own program, in the same process.
 
     `settings` are those of docs/settings.md. They override the environment (`HUAHUO_*`) and a config file.
-    `plugins`: exactly these; None: mail.
+    `plugins`: exactly these; None: mail. `entities`: the application's own.
 
     Raises:
         ConfigError: a setting is unknown or invalid.
@@ -88,9 +97,11 @@ class Service:
         config_file: str | Path | None = None,
         environ: Mapping[str, str] | None = None,
         plugins: Sequence[Plugin] | None = None,
+        entities: Sequence[Entity[Any]] = (),
         **settings: Any,
     ) -> None:
-        self._plugins = standard() if plugins is None else tuple(plugins)
+        given = Application(entities=entities, plugins=plugins)
+        self._plugins = given.plugins(with_mail())
         self._settings = config.Table(self._plugins).load(
             environ=os.environ if environ is None else environ,
             file=Path(config_file) if config_file is not None else None,
@@ -215,17 +226,50 @@ class Service:
         return self._call(lambda app: _mail(app).report_progress(email_id, percent, message))
 
     def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> int:  # noqa: A002
-        """Append an event to `system` or `group/<name>`. Raises as `update_email_status`.
+        """Append an event to `user/<id>`, `group/<name>`, `system`, or a stream of a kind without entity.
 
         Values that JSON or a browser cannot hold are refused (HuahuoError): NaN, infinities, integers from
-        2^53 on.
+        2^53 on. Raises as `update_email_status`.
         """
+        return self.publish_many([(stream, type, fields or {})])
+
+    def publish_many(self, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> int:
+        """Append (stream, type, fields) of each event in one commit. Raises as `publish`."""
 
         async def publish(app: App) -> int:
-            _stream, _seq, position = await app.publisher.publish(stream, type, fields or {})
+            _stream, _seq, position = await app.publisher.publish_many(events)
             return position
 
         return self._call(publish)
+
+    def send(
+        self,
+        command: str | Command,
+        *,
+        as_user: UserId | Principal | None = None,
+        command_id: str | None = None,
+        **fields: Any,
+    ) -> dict[str, Any]:
+        """Send a command and return its reply. Raises Refused: it was refused. Else as `publish`."""
+        return self._call(
+            lambda app: calls.send(app, command, as_user=as_user, command_id=command_id, **fields)
+        )
+
+    def state(self, entity: Entity[Any] | str, key: int | str) -> tuple[Any, int]:
+        """The state of an entity, and the seq of the last event in it. Raises as `send`."""
+        return self._call(lambda app: calls.state(app, entity, key))
+
+    def follow(self, stream: str, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Every event of `stream` after `after`, without end. Each step blocks until there is one."""
+        while True:
+            event = self._call(partial(calls.next_event, stream=stream, after=after, timeout_s=_LOOK_S))
+            if event is not None:
+                after = event["seq"]
+                yield event
+
+    def seen(self, stream: str, seq: int, *, client: str, timeout_s: float = 20.0) -> bool:
+        """Whether the client installation has processed `stream` up to `seq`, within `timeout_s`."""
+        return self._call(lambda app: calls.seen(app, stream, seq, client=client, timeout_s=timeout_s))
 
     def notify(self, message: str, level: str = "info") -> int:
         """Send a notice (`info`, `warning` or `error`) to every user. Raises as `update_email_status`."""

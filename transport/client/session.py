@@ -421,6 +421,8 @@ class ClientSession:
         if place.outcome == "denied":
             self._end(stream.name, StreamDenied(stream.name))
             return
+        if place.outcome == "pending":
+            return  # `subscribed` or `unsubscribed` follows; after a sign-in we subscribe, and wait for that
         stream.place(log, place)
         self._happened.append(Outcome(stream.name, place.outcome, place.after, place.head))
         if place.outcome == "reset":

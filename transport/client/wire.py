@@ -44,11 +44,11 @@ class AuthResult(_Message, frozen=True, tag="authentication_result"):
 
 
 class Subscribed(_Message, frozen=True, tag="subscribed"):
-    """PROTOCOL 3.2."""
+    """PROTOCOL 3.2. Without an id: it follows a `pending` of an `authentication_result`."""
 
-    id: str
     stream: str
     outcome: str
+    id: str = ""
     log: str = ""
     after: int = 0
     first: int = 1

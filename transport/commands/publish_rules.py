@@ -5,13 +5,13 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from huahuo.actors.domain.names import is_own_stream
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.limits import BROWSER_INT_MAX
-from huahuo.transport.access.tokens import GROUP_NAME, JTI_CHARS_MAX
+from huahuo.transport.access.tokens import JTI_CHARS_MAX
 from huahuo.transport.protocol.codes import ErrorCode
 
 SYSTEM_STREAM = "system"
-GROUP_PREFIX = "group/"
 NOTIFICATION = "system_notification"
 EVENT_BYTES_MAX = 256 << 10
 """50 such events fit into one snapshot of 16 MiB."""
@@ -56,11 +56,15 @@ def _invalid(details: str) -> Refusal:
 
 
 def refuse_event(
-    stream: object, type_: object, fields: Mapping[str, Any], domain_types: Collection[str]
+    stream: object,
+    type_: object,
+    fields: Mapping[str, Any],
+    domain_types: Collection[str],
+    guarded: Collection[str] = (),
 ) -> Refusal | None:
-    """Why this event may not be published, None if it may."""
-    if not isinstance(stream, str) or not _is_public(stream):
-        return _invalid("stream: must be `system` or `group/<name>`")
+    """Why this event may not be published, None if it may. `guarded`: kinds that only entities write."""
+    if not isinstance(stream, str) or not is_own_stream(stream, guarded):
+        return _invalid("stream: must be `user/<id>`, `group/<name>`, `system`, or of a kind without entity")
     if not isinstance(type_, str) or not _TYPE.fullmatch(type_):
         return _invalid("type: must be 1 to 64 letters, digits or _ . : / -")
     notification = type_ == NOTIFICATION
@@ -107,12 +111,6 @@ def wrong_number(value: object) -> str | None:
         case _:
             return None
     return next((what for what in found if what is not None), None)
-
-
-def _is_public(stream: str) -> bool:
-    if stream == SYSTEM_STREAM:
-        return True
-    return stream.startswith(GROUP_PREFIX) and bool(GROUP_NAME.fullmatch(stream[len(GROUP_PREFIX) :]))
 
 
 def _refuse_notification(fields: Mapping[str, Any]) -> Refusal | None:

@@ -4,8 +4,8 @@ Each call is one append: the event, and the command's record if it has an id. Th
 written here (`group/<name>`, `system`) are made here too.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any
 
 import msgspec
 
@@ -27,11 +27,25 @@ from huahuo.transport.commands.recorded_append import append_recorded
 from huahuo.transport.protocol.codes import ErrorCode
 
 RECENT_EVENTS = 50
+EVENTS_MAX = 1_000
+"""Events of one `publish`."""
 
 _SNAPSHOT_BYTES_MAX = 15 << 20
 """Below the 16 MiB of a snapshot's bound. The oldest of the recent events are left out to keep it."""
 
 _SERVICE = "service"
+
+
+class _One(msgspec.Struct, frozen=True):
+    stream: str
+    type: str
+    fields: dict[str, Any] = {}
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    """The fields of a `publish` of several events."""
+
+    events: Annotated[list[_One], msgspec.Meta(min_length=1, max_length=EVENTS_MAX)]
 
 
 class PublishRefused(ValueError):  # noqa: N818  a refusal, for callers that do not speak the protocol
@@ -66,7 +80,9 @@ class Publisher:
         fields: Mapping[str, Any],
         principal: str = _SERVICE,
     ) -> tuple[str, int, int]:
-        """Append one event to `system` or a group; returns its (stream, seq, position) once durable.
+        """Append one event to a stream that applications may write; returns its (stream, seq, position).
+
+        It returns when the event is durable.
 
         Raises:
             PublishRefused: the stream, the type or a field is not allowed, or the event is too large.
@@ -74,6 +90,19 @@ class Publisher:
         """
         now_ms = self._ambient.now_ms()
         return await self._alone(self._event(stream, type, fields, now_ms), principal, now_ms)
+
+    async def publish_many(
+        self, events: Iterable[tuple[str, str, Mapping[str, Any]]], principal: str = _SERVICE
+    ) -> tuple[str, int, int]:
+        """Append (stream, type, fields) of each event in one commit; returns the place of the last.
+
+        Raises as `publish`. If one event is refused, none is written.
+        """
+        now_ms = self._ambient.now_ms()
+        made = tuple(self._event(stream, type_, fields, now_ms) for stream, type_, fields in events)
+        if not made:
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", "events: there is none"))
+        return await self._append(made, principal, now_ms)
 
     async def notify(
         self, message: str, level: str = "info", principal: str = _SERVICE
@@ -114,26 +143,38 @@ class Publisher:
 
     async def _publish_command(self, call: Call[dict[str, Any]]) -> Reply:
         fields = dict(call.params)
+        if "events" in fields and "type" not in fields:
+            return await self._commanded(call, lambda now_ms: self._listed(fields, now_ms), "发布成功")
         stream, type_ = fields.pop("stream", None), fields.pop("type", None)
         return await self._commanded(
-            call, lambda now_ms: self._event(stream, type_, fields, now_ms), "发布成功"
+            call, lambda now_ms: (self._event(stream, type_, fields, now_ms),), "发布成功"
         )
 
+    def _listed(self, fields: Mapping[str, Any], now_ms: int) -> tuple[NewEvent, ...]:
+        """The events of a `publish` with a list."""
+        try:
+            listed = msgspec.convert(fields, _Listed).events
+        except msgspec.ValidationError as error:
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", f"events: {error}")) from None
+        return tuple(self._event(one.stream, one.type, one.fields, now_ms) for one in listed)
+
     async def _revoke_command(self, call: Call[dict[str, Any]]) -> Reply:
-        return await self._commanded(call, lambda now_ms: self._revocation(call.params, now_ms), "吊销成功")
+        return await self._commanded(
+            call, lambda now_ms: (self._revocation(call.params, now_ms),), "吊销成功"
+        )
 
     async def _commanded(
-        self, call: Call[dict[str, Any]], make: Callable[[int], NewEvent], done: str
+        self, call: Call[dict[str, Any]], make: Callable[[int], tuple[NewEvent, ...]], done: str
     ) -> Reply:
         now_ms = self._ambient.now_ms()
         try:
-            event = make(now_ms)
+            events = make(now_ms)
         except PublishRefused as refused:
             return error_reply(refused.refusal)
-        return await append_recorded(self._log, call, event, now_ms=now_ms, done=done)
+        return await append_recorded(self._log, call, *events, now_ms=now_ms, done=done)
 
     def _event(self, stream: object, type_: object, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
-        refusal = refuse_event(stream, type_, fields, self._registry.event_types)
+        refusal = refuse_event(stream, type_, fields, self._registry.event_types, self._registry.guarded)
         if refusal is not None:
             raise PublishRefused(refusal)
         return _new(str(stream), str(type_), fields, now_ms)
@@ -145,9 +186,15 @@ class Publisher:
         return _new(AUTH_STREAM, REVOKED, fields, now_ms)
 
     async def _alone(self, event: NewEvent, principal: str, now_ms: int) -> tuple[str, int, int]:
-        written = await self._log.append(Append(ts_ms=now_ms, events=(event,), principal=principal))
+        return await self._append((event,), principal, now_ms)
+
+    async def _append(
+        self, events: tuple[NewEvent, ...], principal: str, now_ms: int
+    ) -> tuple[str, int, int]:
+        written = await self._log.append(Append(ts_ms=now_ms, events=events, principal=principal))
         assert isinstance(written, Appended), "only a command id makes a duplicate"
-        return event.stream, written.seq_of(event.stream), written.position
+        last = events[-1].stream
+        return last, written.seq_of(last), written.position
 
 
 def _new(stream: str, type_: str, fields: Mapping[str, Any], now_ms: int) -> NewEvent:

@@ -1,4 +1,4 @@
-"""An event that one command writes, in one commit with the command's answer."""
+"""Events that one command writes, in one commit with the command's answer."""
 
 from typing import Any
 
@@ -9,9 +9,14 @@ from huahuo.eventstore.port import Log
 
 
 async def append_recorded(
-    log: Log, call: Call[Any], event: NewEvent, *, now_ms: int, done: str, shred: tuple[str, ...] = ()
+    log: Log,
+    call: Call[Any],
+    *events: NewEvent,
+    now_ms: int,
+    done: str,
+    shred: tuple[str, ...] = (),
 ) -> Reply:
-    """Append `event` and answer `done`; a repeated command gets the first answer.
+    """Append `events` and answer `done` with the last one's place; a repeat gets the first answer.
 
     Raises:
         EventStoreError: as `Log.append`.
@@ -19,11 +24,11 @@ async def append_recorded(
     body = json_bytes({"type": "success", "message": done})
     record = None
     if call.key is not None:
-        record = CommandRecord(call.key, call.fingerprint, body, event.stream)
+        record = CommandRecord(call.key, call.fingerprint, body, events[-1].stream)
     written = await log.append(
         Append(
             ts_ms=now_ms,
-            events=(event,),
+            events=events,
             command=record,
             principal=call.principal.name,
             command_id=call.command_id,
@@ -32,5 +37,5 @@ async def append_recorded(
     )
     if isinstance(written, Duplicate):
         return from_record(written.command)
-    at = (event.stream, written.seq_of(event.stream))
+    at = (events[-1].stream, written.seq_of(events[-1].stream))
     return Reply(body=body, at=at, recorded=record is not None)

@@ -16,6 +16,7 @@ class Outcome(StrEnum):
     RESET = "reset"
     SNAPSHOT = "snapshot"
     DENIED = "denied"
+    PENDING = "pending"
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ An idle connection keeps no timer and no task except the handler's.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, cast
 
@@ -26,6 +26,7 @@ from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.protocol.parts import ONLY, Part
+from huahuo.transport.server.alarms import tell_alarm
 from huahuo.transport.server.answer import QueryAnswer
 from huahuo.transport.server.connection_ref import (
     Close,
@@ -83,6 +84,7 @@ class Connection(LoopActor):
             perform=self._carry_out,
             door=self._ref,
             change=self._change,
+            hold=self.hold,
         )
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
@@ -253,6 +255,8 @@ class Connection(LoopActor):
 
     def _look_up(self, asked: outputs.LookUp) -> Coroutine[Any, Any, None] | None:
         """Look up links in memory, else in the store. A link that cannot be read stays unknown."""
+        if asked.judge:
+            return self._look_up_and_judge(asked)
         feed = self._wires.feed
         links = {place: link for place in asked.places if (link := feed.peek_link(*place))}
         if len(links) < len(asked.places):
@@ -261,15 +265,44 @@ class Connection(LoopActor):
         return None
 
     async def _look_up_in_store(self, asked: outputs.LookUp) -> None:
+        self._looked_up(await self._links(asked))
+
+    async def _links(self, asked: outputs.LookUp) -> Mapping[tuple[str, int], bytes]:
         try:
-            links = await self._wires.feed.links(asked.places)
+            return await self._wires.feed.links(asked.places)
         except EventStoreError:
             _log.warning("checks_not_compared", places=len(asked.places))
-            links = {}
-        self._looked_up(links)
+            return {}
 
-    def _looked_up(self, links: Mapping[tuple[str, int], bytes]) -> None:
-        self._carry_out(self._session.looked_up(links, self._now()))
+    async def _look_up_and_judge(self, asked: outputs.LookUp) -> None:
+        principal = asked.principal
+        assert principal is not None, "only a user's right is judged"
+        verdicts, late = await self._wires.verdicts.in_time(principal, asked.judge)
+        links = await self._links(asked) if asked.places else {}
+        self._looked_up(links, verdicts)
+        for stream, verdict in late.items():
+            self._start(self._queries, self._judged_late(stream, verdict))
+
+    async def _judged_late(self, stream: str, verdict: Awaitable[bool]) -> None:
+        readable = await verdict
+
+        def step() -> None:
+            self._carry_out(self._session.judged(stream, readable=readable))
+            self._pump.run()
+
+        self._ref.step(step)
+
+    def hold(self, stream: str) -> None:
+        """Send nothing more of `stream` until its readers have been judged again."""
+        principal = self._session.principal
+        if principal is not None and self._session.hold(stream):
+            verdict = self._wires.verdicts.of(principal, stream)
+            self._start(self._queries, self._judged_late(stream, verdict))
+
+    def _looked_up(
+        self, links: Mapping[tuple[str, int], bytes], verdicts: Mapping[str, bool | None] | None = None
+    ) -> None:
+        self._carry_out(self._session.looked_up(links, self._now(), verdicts))
         self._trust()
         self._tell_free()
         self._pump.run()
@@ -327,7 +360,7 @@ class Connection(LoopActor):
                     self._pump.take_snapshot(one.sub)
                 case outputs.Alarm():
                     self._wires.meter.cursor_ahead()
-                    _tell_alarm(one)
+                    tell_alarm(one)
                 case outputs.Close():
                     self._write(frames)
                     self._say_close(one)
@@ -463,11 +496,3 @@ class Connection(LoopActor):
 
     def _now(self) -> Now:
         return Now(self._wires.ambient.monotonic_s(), self._wires.ambient.now_ms())
-
-
-def _tell_alarm(alarm: outputs.Alarm) -> None:
-    facts = {"stream": alarm.stream, "cursor": alarm.cursor, "head": alarm.head}
-    if alarm.check_seq:
-        _log.error("check_differs_from_log", check_seq=alarm.check_seq, **facts)
-    else:
-        _log.error("cursor_ahead_of_log", **facts)

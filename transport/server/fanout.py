@@ -39,6 +39,11 @@ class Lane(Protocol):
         """A commit touched `stream`: read the new events from the log."""
         ...
 
+    @property
+    def hold(self) -> Callable[[str], None]:
+        """Send nothing more of a stream until the right to read it has been judged again."""
+        ...
+
     def failed(self) -> None:
         """This lane raised. Frames that count as sent may not have been written, so it must end."""
         ...
@@ -89,6 +94,20 @@ class FanOut:
         members.snapshot = None
         if not members.lanes:
             del self._streams[stream]
+
+    def hold(self, stream: str) -> None:
+        """The readers of `stream` must be judged again, before they get events from now on."""
+        members = self._streams.get(stream)
+        for lane in () if members is None else members.now():
+            try:
+                lane.hold(stream)
+            except Exception:  # noqa: BLE001  one connection's fault is not the others'
+                _log.exception("lane_failed", stream=stream)
+                _end(lane)
+
+    def watched(self) -> Sequence[str]:
+        """The streams that have subscribers."""
+        return tuple(self._streams)
 
     def committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
         """Events were committed, without gaps in any stream. None: any stream may have new events."""

@@ -81,7 +81,7 @@ class Pump:
     __slots__ = (
         "_ambient", "_change", "_delivery", "_door", "_fanout", "_feed", "_fetching", "_perform",
         "_purse", "_read_bytes_max", "_soon", "_start", "_supply", "_taking", "_tally",
-        "_wanted", "_watched", "_ws", "has_room", "session",
+        "_wanted", "_watched", "_ws", "has_room", "hold", "session",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +99,7 @@ class Pump:
         perform: Callable[[Iterable[Output]], object],
         door: ConnectionRef,
         change: Callable[[], Awaitable[None]],
+        hold: Callable[[str], None],
     ) -> None:
         self._ws = ws
         self.session = session
@@ -115,6 +116,8 @@ class Pump:
         self._perform = perform
         self._door = door
         self._change = change
+        self.hold = hold
+        """See `fanout.Lane`."""
         self._watched: set[str] = set()
         self._wanted: Wanted | None = None  # made on demand: few connections want a snapshot
         self._purse: Purse | None = None

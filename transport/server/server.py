@@ -47,6 +47,7 @@ from huahuo.transport.server.ports import CommandGate, Hub, Meter
 from huahuo.transport.server.pump import Supply, Tally
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import Turns
+from huahuo.transport.server.verdicts import Rejudging, Verdicts
 from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing
@@ -127,7 +128,11 @@ class Server:
             bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
         )
         fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
-        self._untap = feed.tap(fanout.committed)
+        verdicts = Verdicts(registry.judges)
+        self._untap = contextlib.ExitStack()
+        if verdicts.kinds:
+            self._untap.callback(feed.tap(Rejudging(fanout, verdicts.kinds, registry.right_types).committed))
+        self._untap.callback(feed.tap(fanout.committed))
         self._wires = Wires(
             shared=Shared(
                 settings=settings,
@@ -136,6 +141,7 @@ class Server:
                 commands=registry.commands,
                 fingerprint_key=fingerprint_key,
                 compression=compression,
+                judged_kinds=verdicts.kinds,
             ),
             runtime=runtime,
             ambient=ambient,
@@ -151,6 +157,7 @@ class Server:
                 pictures=self.pictures, budget=self.budget, estimates=Estimates(), turns=self.turns
             ),
             tally=Tally(),
+            verdicts=verdicts,
         )
         self.frames = frames
         """Shared by all connections, for metrics."""
@@ -198,7 +205,7 @@ class Server:
             if not await self._all_gone(self._settings.drain_timeout_s if timeout_s is None else timeout_s):
                 await self._cut_off()
         finally:
-            self._untap()
+            self._untap.close()
 
     async def _all_gone(self, timeout_s: float) -> bool:
         """Whether every socket and handler ended in time."""

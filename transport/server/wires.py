@@ -11,6 +11,7 @@ from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.ports import CommandGate, Hub, Meter
 from huahuo.transport.server.pump import Supply, Tally
+from huahuo.transport.server.verdicts import Verdicts
 from huahuo.transport.session.shared import Shared
 
 
@@ -30,3 +31,4 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
     supply: Supply
     tally: Tally
     notices: Notices
+    verdicts: Verdicts

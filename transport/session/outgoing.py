@@ -35,7 +35,7 @@ def timestamp(ms: int) -> str:
 
 def placed(place: Place, head: Head) -> dict[str, object]:
     """A stream's entry in `authentication_result`, and the middle of `subscribed`."""
-    if place.outcome is Outcome.DENIED:
+    if place.outcome in (Outcome.DENIED, Outcome.PENDING):
         return {"outcome": place.outcome}
     return {"outcome": place.outcome, "after": place.after, "first": head.first, "head": head.seq}
 

@@ -9,6 +9,7 @@ import msgspec
 
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.place import Outcome
 from huahuo.transport.session.delivery import Subscription
@@ -33,10 +34,13 @@ class Verify(msgspec.Struct, frozen=True):
 class LookUp(msgspec.Struct, frozen=True):
     """Find the links of the hash chain at these (stream, seq), then call `looked_up`.
 
-    Hand in no message before that.
+    Hand in no message before that. `judge`: ask the application whether `principal` may read these streams.
+    Verdicts that take too long may follow by `judged`.
     """
 
     places: tuple[tuple[str, int], ...]
+    judge: tuple[str, ...] = ()
+    principal: Principal | None = None
 
 
 class Execute(msgspec.Struct, frozen=True):

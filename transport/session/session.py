@@ -20,7 +20,6 @@ the state and calls the others.
 """
 
 from collections.abc import Callable, Mapping
-from enum import Enum
 from functools import partial
 from typing import NamedTuple
 
@@ -37,30 +36,12 @@ from huahuo.transport.session import outgoing
 from huahuo.transport.session.calls import Calls
 from huahuo.transport.session.delivery import Delivery, RunLike, Subscription
 from huahuo.transport.session.delivery_states import DeliveryState
+from huahuo.transport.session.judging import Verdicts
 from huahuo.transport.session.liveness import Liveness
 from huahuo.transport.session.outputs import Acked, Close, Execute, LookUp, Now, Output, Record, Verify
 from huahuo.transport.session.shared import Shared
+from huahuo.transport.session.state import STATES, State
 from huahuo.transport.session.subscriptions import Links, Readers
-
-
-class State(Enum):
-    """See the module."""
-
-    CONNECTED = "connected"
-    VERIFYING = "verifying"
-    OPEN = "open"
-    REFRESHING = "refreshing"
-    CLOSED = "closed"
-
-
-STATES: Mapping[State, Mapping[str, State]] = {
-    State.CONNECTED: {"authenticate": State.VERIFYING, "close": State.CLOSED},
-    State.VERIFYING: {"accepted": State.OPEN, "close": State.CLOSED},
-    State.OPEN: {"authenticate": State.REFRESHING, "close": State.CLOSED},
-    State.REFRESHING: {"accepted": State.OPEN, "close": State.CLOSED},
-    State.CLOSED: {"close": State.CLOSED},
-}
-"""State, input, next state. Any other input is a fault of the shell."""
 
 _AUTHENTICATED = (State.OPEN, State.REFRESHING)
 LONG_BYTES = 32 << 10
@@ -94,7 +75,7 @@ class Session:
         self._liveness = Liveness(settings, dialect, now.s)
         self._verified: Verified | None = None
         self._asked: tuple[incoming.Authenticate, str | None] | None = None
-        self._go_on: Callable[[Links, Now], list[Output]] | None = None  # once links are looked up
+        self._go_on: Callable[[Links, Verdicts, Now], list[Output]] | None = None  # after `looked_up`
         self._client = ""
         self.parts = False
         """Whether long messages may come in parts."""
@@ -236,23 +217,46 @@ class Session:
             return self.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
         known = self.principal
         if known is None:
-            places = self._readers.unknown(verdict.principal, asked.resume or incoming.Resume())
-            if not places:
-                return self._open(asked, verdict, {}, now)
+            resume = asked.resume or incoming.Resume()
+            places = self._readers.unknown(verdict.principal, resume)
+            judge = self._readers.to_judge(verdict.principal, resume)
+            if not places and not judge:
+                return self._open(asked, verdict, {}, {}, now)
             self._go_on = partial(self._open, asked, verdict)
-            return [LookUp(places)]
+            return [LookUp(places, judge, verdict.principal)]
         self._move("accepted")
         if known.user_id != verdict.principal.user_id:
             text = "令牌属于另一用户，连接保持不变"
             return [outgoing.error(ErrorCode.USER_MISMATCH, text, request_id=request_id)]
-        return [*self._refresh(verdict), *self._warning(now)]
+        judge = self._readers.judging.subscribed()
+        if judge:
+            self._go_on = lambda _links, verdicts, later: self._refresh(verdict, verdicts, later)
+            return [LookUp((), judge, verdict.principal)]
+        return self._refresh(verdict, {}, now)
 
-    def looked_up(self, links: Links, now: Now) -> list[Output]:
-        """The links that a `LookUp` named; links that could not be found are missing."""
+    def looked_up(self, links: Links, now: Now, verdicts: Verdicts | None = None) -> list[Output]:
+        """The links that a `LookUp` named, and the verdicts; those that could not be found are missing."""
         go_on, self._go_on = self._go_on, None
-        return [] if self._state is State.CLOSED or go_on is None else go_on(links, now)
+        return [] if self._state is State.CLOSED or go_on is None else go_on(links, verdicts or {}, now)
 
-    def _open(self, asked: incoming.Authenticate, verified: Verified, links: Links, now: Now) -> list[Output]:
+    def hold(self, stream: str) -> bool:
+        """Send nothing more of `stream` until `judged`. False: it is not subscribed."""
+        return self._state in _AUTHENTICATED and self._readers.judging.hold(stream)
+
+    def judged(self, stream: str, *, readable: bool) -> list[Output]:
+        """A verdict came that was pending in `looked_up`, or after `hold`."""
+        if self._state not in _AUTHENTICATED:
+            return []
+        return self._readers.judged(stream, readable=readable)
+
+    def _open(
+        self,
+        asked: incoming.Authenticate,
+        verified: Verified,
+        links: Links,
+        verdicts: Verdicts,
+        now: Now,
+    ) -> list[Output]:
         self._move("accepted")
         self._verified = verified
         self._client = asked.client or ""
@@ -260,21 +264,24 @@ class Session:
         if asked.window is not None:
             self.delivery.window.size = min(asked.window, self._shared.settings.window_max)
         resume = asked.resume or incoming.Resume()
-        streams, begun = self._readers.open(verified.principal, resume, links)
+        streams, begun = self._readers.open(verified.principal, resume, links, verdicts)
         return [self._result(verified, streams), *begun, *self._warning(now)]
 
     def _subscribe(self, parsed: Parsed, principal: Principal) -> list[Output]:
         places = self._readers.unknown_of(parsed, principal)
-        if not places:
+        judge = self._readers.to_judge_of(parsed)
+        if not places and not judge:
             return self._readers.subscribe(parsed, principal, {})
-        self._go_on = lambda links, _now: self._readers.subscribe(parsed, principal, links)
-        return [LookUp(places)]
+        self._go_on = lambda links, verdicts, _now: self._readers.subscribe(
+            parsed, principal, links, verdicts
+        )
+        return [LookUp(places, judge, principal)]
 
-    def _refresh(self, verified: Verified) -> list[Output]:
+    def _refresh(self, verified: Verified, verdicts: Verdicts, now: Now) -> list[Output]:
         self._verified = verified
         self._liveness.renewed()
-        streams, lost = self._readers.renew(verified.principal)
-        return [self._result(verified, streams), *lost]
+        streams, lost = self._readers.renew(verified.principal, verdicts)
+        return [self._result(verified, streams), *lost, *self._warning(now)]
 
     def _result(self, verified: Verified, streams: Mapping[str, Mapping[str, object]]) -> bytes:
         return outgoing.authenticated(

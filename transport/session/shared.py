@@ -21,3 +21,5 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint_key: bytes
     compression: Compression | None = None
     """None: the compressed protocol is not spoken."""
+    judged_kinds: frozenset[str] = frozenset()
+    """Kinds of streams whose readers an application judges."""

@@ -1,12 +1,15 @@
 """The subscriptions of one session: rights, positions, acks (PROTOCOL 3, 5). Pure."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import islice
+
+import msgspec
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import Head
-from huahuo.transport.access.rights import SYSTEM_STREAM, may_read
+from huahuo.transport.access.rights import SYSTEM_STREAM
 from huahuo.transport.protocol import frames, incoming
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.compression import Compression
@@ -15,6 +18,7 @@ from huahuo.transport.protocol.place import Outcome, Place, place
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.delivery import Delivery, Subscription
 from huahuo.transport.session.delivery_states import DeliveryState
+from huahuo.transport.session.judging import DENIED, PENDING, Judging, Verdicts
 from huahuo.transport.session.outputs import Acked, Alarm, Output, TakeSnapshot, Unwatch, Watch
 from huahuo.transport.session.shared import Shared
 
@@ -27,18 +31,19 @@ type EventPlace = tuple[str, int]
 type Links = Mapping[EventPlace, bytes]
 """Links of the hash chain."""
 
-_DENIED = Place(Outcome.DENIED, 0)
+_NO_VERDICTS: Verdicts = {}
 
 
 class Readers:
     """See the module. This class decides; `delivery` keeps the positions."""
 
-    __slots__ = ("_compression", "_delivery", "_shared")
+    __slots__ = ("_compression", "_delivery", "_shared", "judging")
 
     def __init__(self, shared: Shared, delivery: Delivery, compression: Compression | None) -> None:
         self._shared = shared
         self._delivery = delivery
         self._compression = compression
+        self.judging = Judging(shared.judged_kinds, delivery)
 
     def unknown(self, principal: Principal, resume: incoming.Resume) -> tuple[EventPlace, ...]:
         """The events whose links `open` needs and that are not in memory."""
@@ -48,6 +53,16 @@ class Readers:
             check = resume.checks.get(stream) if same_log and stream in resume.cursors else None
             wanted |= self._unknown(principal, stream, check)
         return tuple(wanted)
+
+    def to_judge(self, principal: Principal, resume: incoming.Resume) -> tuple[str, ...]:
+        """The streams that the application must judge before `open`."""
+        firsts = islice(_first_streams(principal, resume), self._shared.settings.subscriptions_max)
+        return tuple(filter(self.judging.asks, firsts))
+
+    def to_judge_of(self, parsed: Parsed) -> tuple[str, ...]:
+        """As `to_judge`, for a `subscribe`."""
+        asked = incoming.convert(parsed, incoming.Subscribe)
+        return () if isinstance(asked, Invalid) else tuple(filter(self.judging.asks, (asked.stream,)))
 
     def unknown_of(self, parsed: Parsed, principal: Principal) -> tuple[EventPlace, ...]:
         """As `unknown`, for a `subscribe`."""
@@ -60,7 +75,7 @@ class Readers:
     def _unknown(
         self, principal: Principal, stream: str, check: incoming.Check | None
     ) -> dict[EventPlace, None]:
-        if not may_read(principal, stream):
+        if not self.judging.asks(stream) and not self.judging.readable(principal, stream, _NO_VERDICTS):
             return {}
         head = self._shared.log.head(stream)
         wanted: dict[EventPlace, None] = {}
@@ -72,69 +87,110 @@ class Readers:
         return wanted
 
     def open(
-        self, principal: Principal, resume: incoming.Resume, links: Links
+        self, principal: Principal, resume: incoming.Resume, links: Links, verdicts: Verdicts = _NO_VERDICTS
     ) -> tuple[Places, list[Output]]:
         """Begin the first subscriptions: the user's own stream, `system`, and the streams of the cursors.
 
-        `links`: the known links of the events that `unknown` named.
+        `links`: the known links of the events that `unknown` named. `verdicts`: about the streams that
+        `to_judge` named.
         """
         same_log = resume.log == self._shared.log.log_id
         streams: Places = {}
         begun: list[Output] = []
         for stream in _first_streams(principal, resume):
             head = self._shared.log.head(stream)
-            where = _DENIED
-            if may_read(principal, stream) and self._has_room(stream):
-                cursor = resume.cursors.get(stream)
-                check = resume.checks.get(stream)
-                after = "head" if cursor is None else cursor
+            where = DENIED
+            readable = self.judging.readable(principal, stream, verdicts)
+            cursor = resume.cursors.get(stream)
+            check = resume.checks.get(stream)
+            after = "head" if cursor is None else cursor
+            if readable is None:
+                where = PENDING
+                late = incoming.Subscribe(stream, after, resume.log, check)
+                self.judging.pend(stream, partial(self._late, late, None, links))
+            elif readable and self._has_room(stream):
                 differs = _differs(head, stream, check, links)
                 where = place(head, after, same_log=same_log, differs=differs)
                 begun += self._begin(stream, where, cursor, head, check)
             streams[stream] = outgoing.placed(where, head)
         return streams, begun
 
-    def renew(self, principal: Principal) -> tuple[Places, list[Output]]:
+    def renew(self, principal: Principal, verdicts: Verdicts = _NO_VERDICTS) -> tuple[Places, list[Output]]:
         """A new token of the same user: the positions, and the ends of subscriptions that it forbids."""
         lost: list[Output] = []
-        for stream in [name for name in self._delivery.subs if not may_read(principal, name)]:
-            lost += self._end(stream, "forbidden")
-        streams: Places = {
-            stream: outgoing.placed(Place(Outcome.RESUMED, sent), self._shared.log.head(stream))
-            for stream, sent in self._delivery.cursors().items()
-        }
+        for stream in tuple(self._delivery.subs):
+            readable = self.judging.readable(principal, stream, verdicts)
+            if readable is None:
+                self.judging.hold(stream)
+            elif not readable:
+                lost += self._end(stream, "forbidden")
+        streams: Places = {}
+        for stream, sent in self._delivery.cursors().items():
+            known = self.judging.readable(principal, stream, verdicts) is not None
+            where = Place(Outcome.RESUMED, sent) if known else PENDING
+            streams[stream] = outgoing.placed(where, self._shared.log.head(stream))
         return streams, lost
 
-    def subscribe(self, parsed: Parsed, principal: Principal, links: Links) -> list[Output]:
-        """`subscribe`; a repeated one moves the position. `links`: as for `open`, of `unknown_of`."""
+    def subscribe(
+        self, parsed: Parsed, principal: Principal, links: Links, verdicts: Verdicts = _NO_VERDICTS
+    ) -> list[Output]:
+        """`subscribe`; a repeated one moves the position.
+
+        `links` and `verdicts`: as for `open`, of `unknown_of` and `to_judge_of`.
+        """
         asked = incoming.convert(parsed, incoming.Subscribe)
         if isinstance(asked, Invalid):
             return [outgoing.refusal(asked)]
+        stream = asked.stream
+        self.judging.forget(stream)
+        readable = self.judging.readable(principal, stream, verdicts)
+        if readable:
+            return self._placed(asked, parsed.id, links)
+        if readable is None:
+            self.judging.pend(stream, partial(self._late, asked, parsed.id, links))
+        where = DENIED if readable is False else PENDING
+        return [self._subscribed(stream, where, self._shared.log.head(stream), parsed.id)]
+
+    def _late(self, asked: incoming.Subscribe, request_id: str | None, links: Links) -> list[Output]:
+        """The user may read, and has been told that this was not known yet."""
+        if isinstance(asked.after, int) and asked.log is None:
+            asked = msgspec.structs.replace(asked, log="")  # of no log: a reset, as at a sign-in
+        return self._placed(asked, request_id, links)
+
+    def _placed(self, asked: incoming.Subscribe, request_id: str | None, links: Links) -> list[Output]:
+        """Begin the subscription of a reader at the place that is asked for."""
         stream, log = asked.stream, self._shared.log
         head = log.head(stream)
-        if not may_read(principal, stream):
-            return [self._subscribed(stream, _DENIED, head, parsed.id)]
         if not self._has_room(stream):
             text = f"一个连接最多订阅 {self._shared.settings.subscriptions_max} 个流"
-            return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=parsed.id)]
+            return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=request_id)]
         cursor = asked.after if isinstance(asked.after, int) else None
         if cursor is not None and asked.log is None:
             why = "a number in `after` needs its log"
-            return [outgoing.refusal(incoming.invalid_field("log", why, parsed.id))]
+            return [outgoing.refusal(incoming.invalid_field("log", why, request_id))]
         try:
             differs = _differs(head, stream, asked.check, links)
             where = place(head, asked.after, same_log=asked.log == log.log_id, differs=differs)
         except ValueError:
             why = "a number, `head`, `start` or `snapshot` is needed"
-            return [outgoing.refusal(incoming.invalid_field("after", why, parsed.id))]
+            return [outgoing.refusal(incoming.invalid_field("after", why, request_id))]
         begun = self._begin(stream, where, cursor, head, asked.check)
-        return [self._subscribed(stream, where, head, parsed.id), *begun]
+        return [self._subscribed(stream, where, head, request_id), *begun]
+
+    def judged(self, stream: str, *, readable: bool) -> list[Output]:
+        """The verdict about a pending or held subscription came."""
+        if readable:
+            return self.judging.allow(stream)
+        pending = self.judging.forget(stream)
+        subscribed = stream in self._delivery.subs
+        return self._end(stream, "forbidden") if subscribed or pending else []
 
     def unsubscribe(self, parsed: Parsed) -> list[Output]:
         """`unsubscribe`. It is answered even if there was no subscription."""
         asked = incoming.convert(parsed, incoming.Unsubscribe)
         if isinstance(asked, Invalid):
             return [outgoing.refusal(asked)]
+        self.judging.forget(asked.stream)
         was = self._delivery.drop(asked.stream)
         said = outgoing.message(type="unsubscribed", id=parsed.id, stream=asked.stream)
         return [Unwatch(asked.stream), said] if was else [said]
@@ -191,9 +247,9 @@ class Readers:
 
     def _end(self, stream: str, reason: str, retry_s: float | None = None) -> list[Output]:
         """End a subscription from this side."""
-        self._delivery.drop(stream)
+        was = self._delivery.drop(stream)
         said = outgoing.message(type="unsubscribed", stream=stream, reason=reason, retry_s=retry_s)
-        return [Unwatch(stream), said]
+        return [Unwatch(stream), said] if was else [said]
 
     def _subscribed(self, stream: str, where: Place, head: Head, request_id: str | None) -> bytes:
         return outgoing.message(

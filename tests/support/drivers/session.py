@@ -6,7 +6,7 @@ that would have been written. Nothing in it decides what the protocol means.
 
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -156,7 +156,11 @@ class Driver:
         compression: Compression | None = None,
         now_ms: int = START_MS,
         by_page: bool = False,
+        verdicts: Mapping[str, bool | None] | None = None,
     ) -> None:
+        """`verdicts`: what the application says of streams `order/…`; None: not in time."""
+        self.verdicts = dict(verdicts or {})
+        self.judged: list[tuple[str, ...]] = []
         self.log = log or ModelLog()
         self.settings = settings or TransportSettings()
         self._compression = compression
@@ -186,6 +190,7 @@ class Driver:
             commands={spec.action: spec for spec in commands},
             fingerprint_key=b"key",
             compression=compression,
+            judged_kinds=frozenset() if verdicts is None else frozenset({"order"}),
         )
         self.session = Session("s-1", dialect, self.shared, self.now)
         self.fanout = FanOut(
@@ -249,6 +254,14 @@ class Driver:
 
     def failed(self) -> None:
         raise AssertionError("a driver does not fail")
+
+    def hold(self, stream: str) -> None:
+        self.session.hold(stream)
+
+    def verdict(self, stream: str, *, readable: bool) -> list[Message]:
+        """A late verdict of the application."""
+        self.carry_out(self.session.judged(stream, readable=readable))
+        return self.take()
 
     def reply(
         self,
@@ -324,7 +337,9 @@ class Driver:
             case LookUp():
                 links = {place: link for place in output.places if (link := self.log.link(*place))}
                 self.lookups += output.places
-                self.carry_out(self.session.looked_up(links, self.now))
+                self.judged += [output.judge] if output.judge else []
+                verdicts = {stream: self.verdicts[stream] for stream in output.judge}
+                self.carry_out(self.session.looked_up(links, self.now, verdicts))
             case Execute() | Record():
                 self.executing.append(output)
             case Watch():

@@ -27,10 +27,20 @@ JWT_SECRET = "test-secret-that-is-long-enough-000000"
 class Serving:
     """One data directory and the process that serves it now."""
 
-    def __init__(self, data: Path, environ: dict[str, str], stderr: Path | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        environ: dict[str, str],
+        stderr: Path | None = None,
+        *,
+        app: str | None = None,
+        folder: Path | None = None,
+    ) -> None:
         self.data = data
+        self._app = [] if app is None else ["--app", app]
+        self._folder = folder
         self._stderr = stderr or data.parent / "serve.log"
-        self._environ = environ
+        self.environ = environ
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
 
@@ -47,11 +57,15 @@ class Serving:
         """Start and wait for the line that says it listens; on the port of before, if there was one."""
         with self._stderr.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "huahuo", "serve", "--data", str(self.data), "--port", str(self.port)],
+                [
+                    *(sys.executable, "-m", "huahuo", "serve", *self._app),
+                    *("--data", str(self.data), "--port", str(self.port)),
+                ],
+                cwd=self._folder,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=self._environ,
+                env=self.environ,
             )
         line = _first_line(self._process)
         assert line.startswith("listening on http://127.0.0.1:"), f"{line!r}\n{self.log()}"
@@ -100,10 +114,17 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(data: Path, *, stderr: Path | None = None, **environ: str) -> Iterator[Serving]:
+def serving(
+    data: Path,
+    *,
+    stderr: Path | None = None,
+    app: str | None = None,
+    folder: Path | None = None,
+    **environ: str,
+) -> Iterator[Serving]:
     """A service that permits mail servers on loopback; further `HUAHUO_*` settings by name.
 
-    `stderr`: where its log lines go, if not next to the data.
+    `stderr`: where its log lines go, if not next to the data. `app`: MODULE:NAME, imported from `folder`.
     """
     server = Serving(
         data,
@@ -116,6 +137,8 @@ def serving(data: Path, *, stderr: Path | None = None, **environ: str) -> Iterat
         }
         | environ,
         stderr,
+        app=app,
+        folder=folder,
     )
     try:
         server.start()

@@ -7,7 +7,7 @@ from typing import Any
 
 from huahuo.actors import LoopActor, LoopRef, Runtime
 from huahuo.eventstore.ambient import FakeAmbient
-from tests.support.worlds.virtual_loop import run_virtual
+from huahuo.testing.virtual_loop import run_virtual
 
 
 def in_world[T](play: Callable[[Runtime], Awaitable[T]], seed: int | None = None) -> T:

@@ -15,10 +15,10 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import NewEvent, StoredEvent
 from huahuo.replay.history.keyframes import KeyframePolicy
 from huahuo.replay.live.feed import Feed
+from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import Turns
 from tests.support.models.faulty_log import FaultyLog, faulty_log
-from tests.support.worlds.virtual_loop import run_virtual
 
 SERVICE = Origin(principal="service")
 

@@ -29,12 +29,12 @@ from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import Outcome
 from huahuo.replay.live.feed import Feed
+from huahuo.testing.virtual_loop import run_virtual
 from tests.support.drivers.checks import QUICK
 from tests.support.models.faulty_log import FaultyLog, StepExecutor
 from tests.support.models.follower import follow
 from tests.support.models.mail_book import USER, cursor
 from tests.support.models.mail_rules import TERMINAL, broken_checks, broken_deletions, broken_mails
-from tests.support.worlds.virtual_loop import run_virtual
 
 TIMEOUT_S = 60.0
 

@@ -9,7 +9,7 @@ import pykka
 import pytest
 
 from huahuo.actors import LoopFuture
-from tests.support.worlds.virtual_loop import run_virtual
+from huahuo.testing.virtual_loop import run_virtual
 
 
 def future_of[T](value: T) -> LoopFuture[T]:

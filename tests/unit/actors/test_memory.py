@@ -10,9 +10,9 @@ from pykka import ActorRegistry
 from huahuo.actors import LoopActor, LoopRef, Runtime
 from huahuo.actors.entities.directory import DirectoryLimits
 from huahuo.actors.entities.entity import CatchUp
+from huahuo.testing.virtual_loop import run_virtual
 from tests.support.worlds.actors import settled
 from tests.support.worlds.entities import Account, Town, in_town
-from tests.support.worlds.virtual_loop import run_virtual
 
 COUNT = 100_000
 MEASURED = 20_000  # fewer, because tracing allocations triples the time of a start

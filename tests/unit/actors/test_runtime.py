@@ -20,8 +20,8 @@ from huahuo.actors import (
     Runtime,
     ask,
 )
+from huahuo.testing.virtual_loop import DeadlockError, run_virtual
 from tests.support.worlds.actors import Gated, Recorder, actor_of, in_world, settled, until
-from tests.support.worlds.virtual_loop import DeadlockError, run_virtual
 
 
 class Calm(LoopActor):

@@ -21,8 +21,8 @@ from huahuo.actors import (
     ask,
 )
 from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.testing.virtual_loop import run_virtual
 from tests.support.worlds.actors import Recorder, actor_of, in_world, settled
-from tests.support.worlds.virtual_loop import run_virtual
 
 
 class Fragile(LoopActor):

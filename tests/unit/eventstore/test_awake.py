@@ -16,6 +16,7 @@ from huahuo.eventstore.deadline import Deadline
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.stream import ImapStream
 from huahuo.mailcheck.servers.faults import TimedOut
+from huahuo.testing.virtual_loop import run_virtual, virtual_loop
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.frames import PING
@@ -27,7 +28,6 @@ from huahuo.transport.session.outputs import Now
 from tests.support.drivers.session import Driver
 from tests.support.models.faulty_log import faulty_log
 from tests.support.worlds.services import Recorder
-from tests.support.worlds.virtual_loop import run_virtual, virtual_loop
 
 STEP_S = 0.1
 

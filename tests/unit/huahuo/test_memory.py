@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from huahuo.app.memory import LOOK_S, Tidier, release_free
-from tests.support.worlds.virtual_loop import run_virtual
+from huahuo.testing.virtual_loop import run_virtual
 
 
 class Machine:

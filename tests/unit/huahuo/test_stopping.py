@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from huahuo.app.stopping import Parts
-from tests.support.worlds.virtual_loop import run_virtual
+from huahuo.testing.virtual_loop import run_virtual
 
 TIMEOUT_S = 10.0
 

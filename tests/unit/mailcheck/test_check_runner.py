@@ -3,7 +3,7 @@
 import asyncio
 
 from huahuo.mailcheck.checks.queue import CheckRunner, Job
-from tests.support.worlds.virtual_loop import run_virtual
+from huahuo.testing.virtual_loop import run_virtual
 
 
 class Checks:

@@ -4,10 +4,10 @@ import asyncio
 
 from huahuo.actors.entities.decider import Origin
 from huahuo.app.fairness import Fairness
+from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.server.shares import FREE_S, Shares
 from huahuo.transport.server.turns import PAID_S_MAX, Turns
 from tests.support.worlds.entities import Deposit, Done, Town, in_town
-from tests.support.worlds.virtual_loop import run_virtual
 
 
 def fair() -> Fairness:

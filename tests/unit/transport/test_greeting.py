@@ -8,9 +8,9 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
+from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.server.fast_handshake import Greeting, Welcomes, understood
 from huahuo.transport.server.lobby import Lobby
-from tests.support.worlds.virtual_loop import run_virtual
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 USUAL = {

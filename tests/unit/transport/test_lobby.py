@@ -6,8 +6,8 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 
+from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.server.lobby import Lobby
-from tests.support.worlds.virtual_loop import run_virtual
 
 
 class Cut:

@@ -114,7 +114,8 @@ def test_only_admins_publish_and_revoke(action: str) -> None:
 @pytest.mark.parametrize(
     "stream",
     [
-        "user/42",
+        "user/a b",
+        "effect/order/1",
         "log",
         "auth",
         "audit",
@@ -132,7 +133,7 @@ def test_only_admins_publish_and_revoke(action: str) -> None:
         "GROUP/ops",
     ],
 )
-def test_only_system_and_groups_may_be_published_to(stream: object) -> None:
+def test_only_streams_of_an_application_may_be_published_to(stream: object) -> None:
     async def main() -> None:
         assert await (await world()).refused({"stream": stream, "type": "t"}) == "invalid_field"
 

@@ -4,7 +4,7 @@ import pytest
 
 from huahuo.transport.protocol.codes import CLOSES, CloseCode
 from huahuo.transport.session.outputs import Close
-from huahuo.transport.session.session import STATES, State
+from huahuo.transport.session.state import STATES, State
 from tests.support.drivers.session import Driver, types
 
 

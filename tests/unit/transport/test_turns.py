@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import AT_ONCE, REST_S, Crowded, Turns
-from tests.support.worlds.virtual_loop import run_virtual
 
 
 def turns(**options: Any) -> Turns:

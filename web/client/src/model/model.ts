@@ -96,7 +96,7 @@ export interface Skipped {
 export type Item = Batch | Snapshot | Skipped;
 
 /** How the server placed a reader in its stream. */
-export type Outcome = "fresh" | "resumed" | "gap" | "reset" | "snapshot" | "denied";
+export type Outcome = "fresh" | "resumed" | "gap" | "reset" | "snapshot" | "denied" | "pending";
 
 /** The server's view of the token. */
 export interface User {

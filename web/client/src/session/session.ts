@@ -437,6 +437,7 @@ export class Session {
       this.end(name, new HuahuoError("stream_denied", `${name}: may not be read, or does not exist`));
       return;
     }
+    if (outcome === "pending") return; // an answer follows; after a sign-in we subscribe, and wait for that one's
     pipe.place(log, place);
     this.status({ type: "outcome", stream: name, outcome, after, head });
     if (outcome !== "snapshot") this.announce(pipe, outcome);

@@ -1,7 +1,8 @@
 """An event loop whose clock jumps: hours of timers pass in milliseconds, and a deadlock is an error.
 
 `time()` moves to the next timer when nothing else can run. Nothing runnable and no timer: Deadlock.
-Only for code that stays on the loop: real sockets and other threads would need real time.
+Other threads would need real time. Sockets between two ends on the same loop work, because the system moves
+their bytes within the call that sends them.
 """
 
 import asyncio
@@ -50,6 +51,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
 
     def time(self) -> float:
+        """Seconds since the loop was made."""
         return self._jumping.now_s
 
     def sleep_through(self, seconds: float) -> None:

@@ -1,0 +1,205 @@
+"""The entities of one application, checked together before the service starts. Pure.
+
+What a single declaration shows is refused where it is made (`structs`, `handlers`, `entity`). What needs all
+of them, or names that are defined later in the file, is refused here.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.errors import DefinitionError, place_of
+from huahuo.actors.domain.structs import Command, Effect, Event, holds_secret, traits
+
+_log = structlog.get_logger(__name__)
+
+_IN_EVERY_COMMAND = frozenset({"action", "id"})
+
+
+class Catalog:
+    """See the module. `by_kind`, `by_action` and `owners` (the entity of a class) are tables to read.
+
+    Raises:
+        DefinitionError: the declarations contradict each other. The message says what to write.
+    """
+
+    def __init__(self, entities: Iterable[Entity[Any]]) -> None:
+        self.by_kind: dict[str, Entity[Any]] = {}
+        self.by_action: dict[str, tuple[Entity[Any], type[Command]]] = {}
+        self.owners: dict[type, Entity[Any]] = {}
+        self._types: dict[str, type] = {}
+        for entity in entities:
+            self._add(entity)
+
+    @property
+    def event_types(self) -> frozenset[str]:
+        """The stored names of the events that an entity handles: nobody may publish them."""
+        return frozenset(self._types)
+
+    @property
+    def right_types(self) -> frozenset[str]:
+        """Those after which readers are judged again."""
+        return frozenset(name for name, cls in self._types.items() if traits(cls).rights)
+
+    @property
+    def prunable_types(self) -> frozenset[str]:
+        """Those that `huahuo compact` may reduce to the last one."""
+        return frozenset(name for name, cls in self._types.items() if traits(cls).prunable)
+
+    def warn(self) -> None:
+        """Say once, at the start, what works and is seldom meant."""
+        for entity in self.by_kind.values():
+            if entity.effects:
+                _log.warning(
+                    "effects_are_recorded_and_not_run",
+                    kind=entity.kind,
+                    why="this version cannot run them yet",
+                )
+            if entity.may_read is None:
+                write = f"write @{entity.kind}.readers def may_read(state, who)"
+                _log.warning(
+                    "entity_without_readers", kind=entity.kind, place=entity.place, who="administrators only",
+                    what_to_write=write,
+                )  # fmt: skip
+
+    def _add(self, entity: Entity[Any]) -> None:
+        other = self.by_kind.get(entity.kind)
+        if other is not None:
+            _refuse(entity, f"the kind is taken by {other.place}: choose another kind")
+        self.by_kind[entity.kind] = entity
+        _check_state(entity)
+        _check_listed(entity)
+        self._own(entity)
+        for cls in entity.decides:
+            self._check_command(entity, cls)
+        _check_upcasts(entity)
+
+    def _own(self, entity: Entity[Any]) -> None:
+        for cls in (*entity.evolves, *entity.decides, *entity.effects):
+            owner = self.owners.get(cls)
+            if owner is not None:
+                why = f"it is handled by Entity({owner.kind!r}) and by Entity({entity.kind!r})"
+                _refuse_class(cls, f"{why}: a class belongs to one entity, so write a second class")
+            self.owners[cls] = entity
+        names: dict[tuple[type, str], type] = {}
+        for cls in (*entity.evolves, *_declared(entity.events), *entity.decides, *entity.effects):
+            name, base = traits(cls).name, _base_of(cls)
+            twin = self._types.get(name) if base is Event else names.get((base, name))
+            if twin is not None and twin is not cls:
+                word = "type" if base is Event else "name"
+                why = f"the stored name {name!r} is that of {twin.__name__} in {place_of(twin)}"
+                _refuse_class(cls, f"{why}: write another {word}=")
+            if base is Event:
+                self._types[name] = cls
+            names[base, name] = cls
+            if base is not Command and holds_secret(cls):
+                _refuse_class(cls, "it holds a secret and would be stored: use Decision(secrets={…})")
+            _check_codec(cls)
+
+    def _check_command(self, entity: Entity[Any], cls: type[Command]) -> None:
+        said = traits(cls)
+        if not said.action:
+            return
+        taken = {*_IN_EVERY_COMMAND, f"{entity.kind}_id"}.intersection(_fields(cls))
+        if taken:
+            _refuse_class(
+                cls, f"a field may not be called {min(taken)!r}: every message has one of that name"
+            )
+        owner = self.by_action.get(said.action)
+        if owner is not None:
+            why = f"the action {said.action!r} is that of {owner[1].__name__} in {place_of(owner[1])}"
+            _refuse_class(cls, f"{why}: write another action=")
+        self.by_action[said.action] = (entity, cls)
+
+
+def creates(entity: Entity[Any], cls: type[Command]) -> bool:
+    """Whether a command of this class may be the first of its entity.
+
+    Of a kind with natural keys any command may, unless one of them says `creates`.
+    """
+    if traits(cls).creates:
+        return True
+    return entity.key is str and not any(traits(other).creates for other in entity.decides)
+
+
+def _declared(classes: tuple[type, ...] | None) -> tuple[type, ...]:
+    return classes or ()
+
+
+def _check_state(entity: Entity[Any]) -> None:
+    state: Any = entity.state
+    if not (isinstance(state, type) and issubclass(state, Struct) and state.__struct_config__.frozen):
+        name = getattr(state, "__name__", repr(state))
+        _refuse(entity, f"the state {name} must not change in place: write class {name}(Struct, frozen=True)")
+    try:
+        empty = state()
+    except TypeError as error:
+        _refuse(entity, f"the state {state.__name__} needs a default for every field: {error}")
+    try:
+        again = msgspec.msgpack.decode(msgspec.msgpack.encode(empty), type=state)
+        shown = msgspec.json.decode(msgspec.json.encode(empty), type=state)
+        msgspec.json.schema(state)
+    except Exception as error:  # noqa: BLE001  whatever a type that the codec does not know raises
+        why = f"the state {state.__name__} cannot be stored: {error}"
+        _refuse(entity, f"{why}: use numbers, texts, lists, dicts, sets, Structs and dates")
+    if again != empty or shown != empty:
+        why = f"the state {state.__name__} changes when it is stored and read again"
+        _refuse(entity, f"{why}: compare {empty!r} with {again if again != empty else shown!r}")
+
+
+def _check_codec(cls: type) -> None:
+    """Whether the codec knows the types of the fields."""
+    if holds_secret(cls):
+        return  # a command's: it is decoded by a hook, and never stored
+    try:
+        msgspec.json.Decoder(cls)
+        msgspec.json.schema(cls)
+    except Exception as error:  # noqa: BLE001  an unknown name, or a type that the codec does not know
+        _refuse_class(cls, f"it cannot be stored: {error}: use numbers, texts, lists, dicts and Structs")
+
+
+def _check_listed(entity: Entity[Any]) -> None:
+    lists: Iterator[tuple[str, tuple[type, ...] | None, Any]] = iter(
+        (("evolve", entity.events, entity.evolves), ("decide", entity.commands, entity.decides))
+    )
+    for word, listed, handlers in lists:
+        if listed is None:
+            continue
+        missing = [cls for cls in listed if cls not in handlers]
+        if missing:
+            name = missing[0].__name__
+            _refuse_class(missing[0], f"no handler: write @{entity.kind}.{word} def …(state, …: {name})")
+        extra = [cls for cls in handlers if cls not in listed]
+        if extra:
+            given = "events" if word == "evolve" else "commands"
+            _refuse_class(extra[0], f"it has a handler and is not in {given}=[…] of Entity({entity.kind!r})")
+
+
+def _check_upcasts(entity: Entity[Any]) -> None:
+    for (name, version), step in entity.upcasts.items():
+        where = f"{place_of(step)}: {entity.kind}.upcast({name!r}, from_version={version})"
+        if version >= entity.version:
+            write = f"write Entity({entity.kind!r}, …, version={version + 1})"
+            raise DefinitionError(f"{where}: the entity's version is {entity.version}: {write}")
+        if name not in {traits(cls).name for cls in entity.evolves}:
+            raise DefinitionError(f"{where}: no event of {entity.kind} has that stored name")
+
+
+def _base_of(cls: type) -> type:
+    return next(base for base in (Event, Command, Effect) if issubclass(cls, base))
+
+
+def _fields(cls: Any) -> tuple[str, ...]:
+    return tuple(cls.__struct_encode_fields__)
+
+
+def _refuse(entity: Entity[Any], why: str) -> Any:
+    raise DefinitionError(f"{entity.place}: Entity({entity.kind!r}): {why}")
+
+
+def _refuse_class(cls: type, why: str) -> Any:
+    raise DefinitionError(f"{place_of(cls)}: class {cls.__name__}({_base_of(cls).__name__}): {why}")

@@ -1,0 +1,215 @@
+"""An `Entity` as the engine's `Decider`: one command in, one append out. Pure.
+
+Every append expects the entity's own stream at the seq of the state, a recorded refusal too. So an answer is
+only ever about the state on which it was decided.
+
+A handler that raises, or answers something impossible, is a fault: the exception goes to the caller, nothing
+is appended, and the entity goes on. A decision's own events are evolved before they are appended, because an
+event that cannot be folded would make the entity unreadable for ever.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from huahuo.actors.domain import writing
+from huahuo.actors.domain.catalog import Catalog, creates
+from huahuo.actors.domain.decision import Context, Decision, Refused
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.errors import place_of
+from huahuo.actors.domain.fold import EntityFold, Held
+from huahuo.actors.domain.names import is_key
+from huahuo.actors.domain.structs import Command, Event, traits
+from huahuo.actors.entities import decider as engine
+from huahuo.actors.plugins.calls import Refusal, error_body
+from huahuo.actors.plugins.principal import Principal
+
+NOT_FINAL: Final = frozenset(
+    {"unavailable", "busy", "rate_limited", "internal", "unauthenticated", "corrupt"}
+)
+"""Codes after which a client repeats the command: an application's own refusal may have none of them."""
+_COMPARED_BYTES: Final = 4 << 10
+"""A state up to this size is compared before and after a decision, to find handlers that change it."""
+
+
+class Sent(Struct, frozen=True):
+    """A command on its way to an entity. `who` is None for the service, timers and effects."""
+
+    command: Command
+    who: Principal | None = None
+    command_id: str = ""
+
+
+class Done(Struct, frozen=True):
+    """The answer of an entity: the JSON object of the reply. `refused`: it is an error."""
+
+    body: bytes
+    refused: bool = False
+
+
+class Bounds(Struct, frozen=True):
+    """What one decision and one state may hold."""
+
+    decision_events_max: int = 5_000
+    state_bytes_max: int = 15 << 20
+    """Below the 16 MiB of a snapshot's frame."""
+
+
+DEFAULTS: Final = Bounds()
+
+
+class Fault(Exception):  # noqa: N818  the log's word
+    """A handler answered something that cannot be done. The text says what, and where it is written."""
+
+
+class EntityDecider(EntityFold):
+    """See the module."""
+
+    guarded: Final = True
+
+    def __init__(self, entity: Entity[Any], catalog: Catalog, bounds: Bounds = DEFAULTS) -> None:
+        super().__init__(entity)
+        self._catalog = catalog
+        self._bounds = bounds
+
+    def decide(self, state: Held, command: Sent, context: engine.Context) -> engine.Decision[Done, Any]:
+        """See `Decider`.
+
+        Raises:
+            Fault: the handler's answer cannot be done. Others: what a handler raised.
+        """
+        before = self.pack(state.state) if state.size <= _COMPARED_BYTES else None
+        try:
+            return self._decided(state, command, context)
+        finally:
+            if before is not None and self.pack(state.state) != before:
+                state.state = self.unpack(before)
+                raise self._fault(command.command, "it, or evolve, changes the state in place: use replace()")
+
+    def _decided(self, state: Held, sent: Sent, context: engine.Context) -> engine.Decision[Done, Any]:
+        refused = self.refuses(state, sent)
+        if refused is not None:
+            return _refusal(refused)
+        handler = self.entity.decides.get(type(sent.command))
+        if handler is None:
+            raise Fault(f"{type(sent.command).__name__}: no decide of {self.entity.kind} handles it")
+        try:
+            outcome = handler(state.state, sent.command, _context(state, sent, context))
+        except Refused as refusal:
+            outcome = refusal
+        if isinstance(outcome, Refused):
+            if outcome.code in NOT_FINAL or not writing.CODE.fullmatch(outcome.code):
+                raise self._fault(sent.command, f"the code {outcome.code!r} is not for an application")
+            return _refusal(outcome)
+        return self._written(state, sent, self._decision_of(outcome, sent.command), context)
+
+    def refuses(self, state: Held, sent: Sent) -> Refused | None:
+        """Why the command never reaches its handler: nothing is there, or the user may not read it."""
+        entity, cls = self.entity, type(sent.command)
+        if not state.exists:
+            return None if creates(entity, cls) else _not_found(entity)
+        if sent.who is None or traits(cls).open or self.readable(state, sent.who):
+            return None
+        return _not_found(entity)
+
+    def readable(self, state: Held, who: Principal) -> bool:
+        """Whether `who` may read the entity. An entity without events has no readers but administrators."""
+        if not is_key(state.key, self.entity.key):
+            return False
+        if who.is_admin:
+            return True
+        judge = self.entity.may_read
+        return judge is not None and state.exists and bool(judge(state.state, who))
+
+    def _decision_of(self, outcome: Any, command: Command) -> Decision:
+        if isinstance(outcome, Decision):
+            return outcome
+        if isinstance(outcome, Sequence) and not isinstance(outcome, str | bytes):
+            return Decision(outcome)
+        what = type(outcome).__name__
+        raise self._fault(command, f"it returns {what}: return a list of events, a Decision or a Refused")
+
+    def _written(
+        self, state: Held, sent: Sent, decision: Decision, context: engine.Context
+    ) -> engine.Decision[Done, Any]:
+        bounds, stream = self._bounds, f"{self.entity.kind}/{state.key}"
+        if len(decision.events) > bounds.decision_events_max:
+            return _too_large(
+                f"a decision of {len(decision.events)} events, at most {bounds.decision_events_max}"
+            )
+        write = writing.Writing(self.entity, self._catalog, stream, context)
+        try:
+            for event in decision.events:
+                write.event(event)
+            for effect in decision.effects:
+                write.effect(effect)
+            rows = tuple(map(writing.row, decision.rows))
+            secrets = writing.secrets(stream, decision.secrets)
+            body = self._reply(state, decision.reply)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise self._fault(sent.command, str(error)) from error
+        after = self._ahead(state, write.own)
+        if after is not state.state and self._over(state, after, write.own_bytes):
+            return _too_large(f"the state would have more than {bounds.state_bytes_max} bytes")
+        return engine.Decision(
+            reply=Done(body),
+            record=body,
+            at_stream=stream,
+            events=tuple(write.events),
+            rows=rows,
+            secrets=secrets,
+            shred=(stream,) if decision.shred else (),
+        )
+
+    def _ahead(self, state: Held, events: Sequence[Event]) -> Any:
+        after = state.state
+        for event in events:
+            after = self.after(after, event)
+        if not isinstance(after, self.entity.state):
+            what, handler = type(after).__name__, self.entity.evolves[type(events[-1])]
+            raise Fault(f"{place_of(handler)}: {handler.__name__} returns {what}: return the new state")
+        return after
+
+    def _over(self, state: Held, after: Any, event_bytes: int) -> bool:
+        """Whether a state exceeds its bound. A large state is measured only when it may have grown much."""
+        guessed = state.size + 2 * (state.since + event_bytes)
+        if state.size > _COMPARED_BYTES and guessed < self._bounds.state_bytes_max // 2:
+            return False
+        return len(self.pack(after)) > self._bounds.state_bytes_max
+
+    def _reply(self, state: Held, fields: Mapping[str, Any]) -> bytes:
+        own = f"{self.entity.kind}_id"
+        taken = {"type", "id", "at", "duplicate", own}.intersection(fields)
+        if taken:
+            raise ValueError(f"reply: the field {min(taken)!r} is given by the service")
+        return msgspec.json.encode({"type": "success", own: state.key, **fields})
+
+    def _fault(self, command: Command, why: str) -> Fault:
+        handler = self.entity.decides[type(command)]
+        return Fault(
+            f"{place_of(handler)}: {handler.__name__}, a handler of {self.entity.kind}.decide: {why}"
+        )
+
+
+def _context(state: Held, sent: Sent, context: engine.Context) -> Context:
+    who = sent.who
+    if who is None:
+        return Context(state.key, now_ms=context.now_ms, command_id=sent.command_id)
+    return Context(
+        state.key, who.user_id, who.username, who.is_admin, who.groups, context.now_ms, sent.command_id
+    )
+
+
+def _not_found(entity: Entity[Any]) -> Refused:
+    return Refused("not_found", f"there is no such {entity.kind}")
+
+
+def _refusal(refused: Refused) -> engine.Decision[Done, Any]:
+    body = error_body(Refusal(refused.code, refused.message, refused.details))
+    return engine.Decision(reply=Done(body, refused=True), record=body)
+
+
+def _too_large(why: str) -> engine.Decision[Done, Any]:
+    return _refusal(Refused("too_large", why))

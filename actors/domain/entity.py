@@ -1,0 +1,229 @@
+"""`Entity`: the declaration of one kind of entity. It holds functions and runs none of them.
+
+    order = Entity("order", Order)
+
+    @order.evolve
+    def placed(state: Order, event: Placed) -> Order: ...
+
+    @order.decide
+    def place(state: Order, command: Place, ctx: Context) -> Outcome: ...
+
+A handler is found by the annotation of its second argument. Where that cannot be resolved, as for a class
+inside a function, the class is given: `@order.decide(Place)`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, overload
+
+from huahuo.actors.domain.decision import Context, Outcome
+from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_caller
+from huahuo.actors.domain.handlers import Handler, Handlers, parameters_of
+from huahuo.actors.domain.names import KIND, RESERVED_KINDS
+from huahuo.actors.domain.structs import NAME, Command, Effect, Event
+
+_HERE: Final = "huahuo.actors.domain"
+
+type Upcast = Callable[[dict[str, Any]], dict[str, Any]]
+"""Converts the fields of an event of one version to those of the next."""
+type PerOf = Callable[[Any], object]
+"""Of which host, account or the like an effect is: see `per`."""
+
+
+class _Keeps(Protocol):
+    """A decorator that returns the function as it is."""
+
+    def __call__[F: Callable[..., Awaitable[None]]](self, handler: F, /) -> F: ...
+
+
+class EffectRules:
+    """How an effect is run: see `Entity.effect`."""
+
+    def __init__(self, retries: int, backoff_s: float, at_once: int | None, per: PerOf | None) -> None:
+        self.retries = retries
+        self.backoff_s = backoff_s
+        self.at_once = at_once
+        self.per = per
+
+
+class EntityQuery:
+    """A question about one entity: see `Entity.query`."""
+
+    def __init__(self, action: str, answer: Handler) -> None:
+        self.action = action
+        self.answer = answer
+        self.fields = parameters_of(answer)
+
+
+class Entity[S]:
+    """One kind of entity with its state, its streams `<kind>/<key>` and its handlers.
+
+    `key`: `int`, ids from the log, or `str`, natural keys. `version`: raise it when a handler means
+    something else than before. `events` and `commands`, where given, say what must have a handler.
+    `keyframe_every`: events between two stored states (default: the setting of the service).
+
+    Raises:
+        DefinitionError: the kind is reserved or is no name, or `key` is neither `int` nor `str`.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        state: type[S],
+        *,
+        key: type[int] | type[str] = int,
+        version: int = 1,
+        events: Sequence[type[Event]] | None = None,
+        commands: Sequence[type[Command]] | None = None,
+        keyframe_every: int | None = None,
+    ) -> None:
+        self.place = place_of_caller(_HERE)
+        if kind in RESERVED_KINDS:
+            raise self._wrong(kind, f"{kind!r} belongs to the service: choose another kind")
+        if not KIND.fullmatch(kind):
+            raise self._wrong(
+                kind, "a kind has 1 to 32 small letters, digits and _, and begins with a letter"
+            )
+        if key not in (int, str):
+            raise self._wrong(kind, "write key=int (ids from the log) or key=str (natural keys)")
+        if version < 1 or (keyframe_every is not None and keyframe_every < 1):
+            raise self._wrong(kind, "version and keyframe_every begin at 1")
+        self.kind = kind
+        self.state = state
+        self.key = key
+        self.version = version
+        self.events = None if events is None else tuple(events)
+        self.commands = None if commands is None else tuple(commands)
+        self.keyframe_every = keyframe_every
+        self.may_read: Callable[[S, Any], bool] | None = None
+        self.queries: dict[str, EntityQuery] = {}
+        self.upcasts: dict[tuple[str, int], Upcast] = {}
+        self.rules: dict[type[Effect], EffectRules] = {}
+        self._evolves = Handlers("evolve", Event, kind)
+        self._decides = Handlers("decide", Command, kind)
+        self._effects = Handlers("effect", Effect, kind)
+
+    def __repr__(self) -> str:
+        return f"Entity({self.kind!r}, {self.state.__name__})"
+
+    @property
+    def evolves(self) -> Mapping[type, Handler]:
+        """The `evolve` handlers by event class."""
+        return self._evolves.by_class
+
+    @property
+    def decides(self) -> Mapping[type, Handler]:
+        """The `decide` handlers by command class."""
+        return self._decides.by_class
+
+    @property
+    def effects(self) -> Mapping[type, Handler]:
+        """The `effect` handlers by effect class."""
+        return self._effects.by_class
+
+    @overload
+    def evolve[E: Event](self, handler: Callable[[S, E], S], /) -> Callable[[S, E], S]: ...
+    @overload
+    def evolve[E: Event](self, of: type[E], /) -> Callable[[Callable[[S, E], S]], Callable[[S, E], S]]: ...
+    def evolve(self, of: Any, /) -> Any:
+        """What the state is after an event. Pure: the same events must always give the same state."""
+        return _registered(self._evolves, of)
+
+    @overload
+    def decide[C: Command](
+        self, of: type[C], /
+    ) -> Callable[[Callable[[S, C, Context], Outcome]], Callable[[S, C, Context], Outcome]]: ...
+    @overload
+    def decide[C: Command](
+        self, handler: Callable[[S, C, Context], Outcome], /
+    ) -> Callable[[S, C, Context], Outcome]: ...
+    def decide(self, of: Any, /) -> Any:
+        """What a command makes happen. Pure: it must not change the state, and time comes from `ctx`."""
+        return _registered(self._decides, of)
+
+    @overload
+    def effect[F: Callable[..., Awaitable[None]]](self, handler: F, /) -> F: ...
+    @overload
+    def effect(
+        self,
+        of: type[Effect] | None = None,
+        /,
+        *,
+        retries: int = 5,
+        backoff_s: float = 1.0,
+        at_once: int | None = None,
+        per: PerOf | None = None,
+    ) -> _Keeps: ...
+    def effect(
+        self,
+        of: Any = None,
+        /,
+        *,
+        retries: int = 5,
+        backoff_s: float = 1.0,
+        at_once: int | None = None,
+        per: PerOf | None = None,
+    ) -> Any:
+        """Work after the commit. It is done at least once, and ends exactly once.
+
+        `retries`: runs after the first that failed, `backoff_s` apart and twice as far each time. `at_once`:
+        how many run at a time, of those with the same `per(effect)` where that is given.
+        """
+        rules = EffectRules(retries, backoff_s, at_once, per)
+
+        def register(handler: Handler, classes: list[type]) -> Handler:
+            self._effects.add(handler, classes)
+            self.rules.update(dict.fromkeys(classes, rules))
+            return handler
+
+        if of is not None and not isinstance(of, type):
+            return register(of, self._effects.annotated(of, 0))
+        return lambda handler: register(handler, self._effects.annotated(handler, 0) if of is None else [of])
+
+    def readers(self, judge: Callable[[S, Any], bool], /) -> Callable[[S, Any], bool]:
+        """Who may read the entity: `judge(state, who)`. Administrators may always."""
+        if self.may_read is not None:
+            why = f"{place_of(self.may_read)} says already who may read: remove one of the two"
+            raise DefinitionError(f"{place_of(judge)}: {judge.__name__}, the readers of {self.kind}: {why}")
+        self.may_read = judge
+        return judge
+
+    def query[F: Callable[..., Any]](self, action: str, /) -> Callable[[F], F]:
+        """A question that the entity's readers may ask: `answer(state, who)` gives what JSON can hold."""
+
+        def register(answer: F) -> F:
+            if action in self.queries:
+                why = f"{place_of(self.queries[action].answer)} answers {action!r} already"
+                raise DefinitionError(f"{place_of(answer)}: {self.kind}.query: {why}: remove one of the two")
+            self.queries[action] = EntityQuery(action, answer)
+            return answer
+
+        return register
+
+    def upcast(self, type_name: str, /, *, from_version: int) -> Callable[[Upcast], Upcast]:
+        """How the fields of an old event become those of the next version. Pure."""
+
+        def register(step: Upcast) -> Upcast:
+            where = f"{place_of(step)}: {self.kind}.upcast({type_name!r}, from_version={from_version})"
+            if not NAME.fullmatch(type_name) or from_version < 1:
+                raise DefinitionError(f"{where}: name a stored type and a version from 1")
+            if (type_name, from_version) in self.upcasts:
+                raise DefinitionError(f"{where}: there is one already: remove one of the two")
+            self.upcasts[type_name, from_version] = step
+            return step
+
+        return register
+
+    def _wrong(self, kind: str, why: str) -> DefinitionError:
+        return DefinitionError(f"{self.place}: Entity({kind!r}): {why}")
+
+
+def _registered(handlers: Handlers, of: Any) -> Any:
+    if isinstance(of, type):
+
+        def register(handler: Handler) -> Handler:
+            handlers.add(handler, [of])
+            return handler
+
+        return register
+    handlers.add(of, handlers.annotated(of))
+    return of

@@ -1,0 +1,37 @@
+"""A mistake in an application's own declarations, found before the service serves.
+
+Each message says where the mistake is (file and line), which class or function has it, and what to write.
+"""
+
+import inspect
+import sys
+from types import FrameType, FunctionType
+from typing import Any
+
+
+class DefinitionError(Exception):
+    """An event, a command, an effect or an entity that cannot work as it is written."""
+
+
+def place_of(item: Any) -> str:
+    """Where a class or function was written, as `shop.py:12`. Without the source: the module's name."""
+    traits = getattr(item, "__traits__", None)
+    if traits is not None:
+        return str(traits.place)
+    if isinstance(item, FunctionType):
+        return f"{item.__code__.co_filename}:{item.__code__.co_firstlineno}"
+    try:
+        file = inspect.getsourcefile(item)
+        line = inspect.getsourcelines(item)[1]
+    except (OSError, TypeError):
+        name = str(getattr(item, "__module__", "?"))
+        return str(getattr(sys.modules.get(name), "__file__", None) or name)
+    return f"{file}:{line}"
+
+
+def place_of_caller(package: str) -> str:
+    """Where the code outside `package` is that runs now: the line of a class statement or of a call."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  the only way to the caller's line
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(package):
+        frame = frame.f_back
+    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,116 @@
+"""The state of an entity, computed from its stream by its `evolve` handlers. Pure."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.handlers import Handler, print_of
+from huahuo.actors.domain.names import key_of
+from huahuo.actors.domain.structs import Event, traits
+from huahuo.eventstore.model import StoredEvent
+
+_MEASURED_BYTES = 4 << 10
+"""A state up to this size is measured after every event; a larger one after events of a part of its size."""
+_MEASURED_PART = 16
+
+
+class Held(Struct):
+    """The state of one entity. `exists`: it has an event. `size`: its bytes when it was last measured."""
+
+    key: int | str
+    state: Any
+    exists: bool = False
+    size: int = 0
+    since: int = 0
+    """The bytes of the events since then."""
+
+
+class _Frame(Struct, array_like=True):
+    exists: bool
+    state: msgspec.Raw
+
+
+class EntityFold:
+    """A `Fold` of one kind of entity. Events of a type that today's code does not know change nothing."""
+
+    name = "entity"
+
+    def __init__(self, entity: Entity[Any]) -> None:
+        self.entity = entity
+        self._readers: dict[str, tuple[msgspec.json.Decoder[Any], Handler]] = {
+            traits(cls).name: (msgspec.json.Decoder(cls), handler) for cls, handler in entity.evolves.items()
+        }
+        self._state = msgspec.msgpack.Decoder(entity.state)
+        self._encode = msgspec.msgpack.Encoder().encode
+        self.fingerprint = _fingerprint(entity)
+
+    def initial(self, stream: str) -> Held:
+        """See `Fold`."""
+        key = key_of(stream.partition("/")[2], self.entity.key)
+        return Held(key if key is not None else stream, self.entity.state())
+
+    def evolve(self, state: Held, event: StoredEvent) -> Held:
+        """See `Fold`. The same object comes back, with another state in it.
+
+        Raises:
+            ValueError: the stored body does not have the form of its type. Others: as the handler.
+        """
+        known = self._readers.get(event.type)
+        if known is not None:
+            decoder, handler = known
+            state.state = handler(state.state, decoder.decode(self.today(event)))
+            state.since += len(event.body)
+        state.exists = True
+        if state.size <= _MEASURED_BYTES or state.since > state.size // _MEASURED_PART:
+            state.size, state.since = len(self._encode(state.state)), 0
+        return state
+
+    def today(self, event: StoredEvent) -> bytes:
+        """The body of an event as today's version of its type has it."""
+        entity = self.entity
+        if event.version >= entity.version or not entity.upcasts:
+            return event.body
+        fields: dict[str, Any] | None = None
+        for version in range(event.version, entity.version):
+            step = entity.upcasts.get((event.type, version))
+            if step is not None:
+                fields = step(msgspec.json.decode(event.body) if fields is None else fields)
+        return event.body if fields is None else msgspec.json.encode({**fields, "type": event.type})
+
+    def after(self, state: Any, event: Event) -> Any:
+        """The state after an event that is not stored yet. Raises KeyError if nothing handles its class."""
+        return self.entity.evolves[type(event)](state, event)
+
+    def dump(self, state: Held) -> bytes:
+        """See `Fold`."""
+        return self._encode(_Frame(state.exists, msgspec.Raw(self._encode(state.state))))
+
+    def load(self, stream: str, data: bytes) -> Held:
+        """See `Fold`."""
+        frame = msgspec.msgpack.decode(data, type=_Frame)
+        held = self.initial(stream)
+        held.state, held.exists, held.size = self._state.decode(frame.state), frame.exists, len(frame.state)
+        return held
+
+    def pack(self, state: Any) -> bytes:
+        """A state (without what holds it) as bytes."""
+        return self._encode(state)
+
+    def unpack(self, data: bytes) -> Any:
+        """The state of `pack`."""
+        return self._state.decode(data)
+
+
+def _fingerprint(entity: Entity[Any]) -> str:
+    """Another one when the version, the form of the state, or the code of a handler or upcast changes."""
+    form = msgspec.json.encode(msgspec.json.schema(entity.state), order="sorted")
+    evolves = sorted(((traits(cls).name, handler) for cls, handler in entity.evolves.items()), key=_first)
+    upcasts = sorted(entity.upcasts.items(), key=_first)
+    code = [part for pair in (*evolves, *upcasts) for part in pair]
+    return f"{entity.version}-{print_of(entity.version, form, *code)}"
+
+
+def _first(pair: tuple[Any, Any]) -> Any:
+    return pair[0]

@@ -1,0 +1,118 @@
+"""What an entity's functions are annotated with, and the tables in which they are found by it. Pure."""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType, UnionType
+from typing import Any, Final, Union, get_args, get_origin
+
+import msgspec
+
+from huahuo.actors.domain.errors import DefinitionError, place_of
+
+type Handler = Callable[..., Any]
+
+_QUERY_ARGUMENTS: Final = 2
+_SUBJECT: Final = 1
+"""The place of the parameter whose annotation says what a handler handles: after the state."""
+
+
+class Handlers:
+    """The handlers of one word (`evolve`, `decide`, `effect`), by the class that each handles."""
+
+    def __init__(self, word: str, base: type, kind: str) -> None:
+        self._word = word
+        self._base = base
+        self._kind = kind
+        self.by_class: dict[type, Handler] = {}
+
+    def add(self, handler: Handler, classes: Iterator[type] | list[type]) -> None:
+        """Register `handler` for each of `classes`.
+
+        Raises:
+            DefinitionError: one of them is not of our base, or has a handler already.
+        """
+        for cls in classes:
+            name = getattr(cls, "__name__", repr(cls))
+            if not _is_one(cls, self._base):
+                why = f"{name} is not a class of yours that derives from {self._base.__name__}"
+                raise DefinitionError(self._at(handler, f"{why}: annotate it with one that does"))
+            other = self.by_class.get(cls)
+            if other is not None:
+                why = f"{name} is handled by {place_of(other)} already: remove one of the two"
+                raise DefinitionError(self._at(handler, why))
+            self.by_class[cls] = handler
+
+    def annotated(self, handler: Handler, place: int = _SUBJECT) -> list[type]:
+        """The classes that the parameter at `place` names.
+
+        Raises:
+            DefinitionError: it has no annotation, or one that cannot be resolved.
+        """
+        parameters = list(inspect.signature(handler).parameters.values())
+        write = f"write @{self._kind}.{self._word}(TheClass) above the function"
+        if len(parameters) <= place:
+            why = f"it takes {len(parameters)} arguments, and at least {place + 1} are given"
+            raise DefinitionError(self._at(handler, why))
+        parameter = parameters[place]
+        hint = parameter.annotation
+        if hint is inspect.Parameter.empty:
+            why = f"{parameter.name!r} has no annotation: annotate it with your class, or {write}"
+            raise DefinitionError(self._at(handler, why))
+        if isinstance(hint, str):
+            try:
+                hint = eval(hint, getattr(handler, "__globals__", {}))  # noqa: S307  the application's own source
+            except Exception:  # noqa: BLE001  whatever the expression does
+                why = f"the annotation {hint!r} of {parameter.name!r} cannot be resolved here: {write}"
+                raise DefinitionError(self._at(handler, why)) from None
+        hint = getattr(hint, "__value__", hint)  # a `type` alias
+        return list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
+
+    def _at(self, handler: Handler, why: str) -> str:
+        name = getattr(handler, "__name__", "?")
+        return f"{place_of(handler)}: {name}, a handler of {self._kind}.{self._word}: {why}"
+
+
+def _is_one(cls: object, base: type) -> bool:
+    return isinstance(cls, type) and issubclass(cls, base) and cls is not base
+
+
+def print_of(*parts: object) -> str:
+    """A short hash over texts and the code of functions. Another interpreter may give another one."""
+    digest = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        code = part.__code__ if isinstance(part, FunctionType) else None
+        for piece in [part] if code is None else _pieces(code):
+            digest.update(repr(piece).encode("utf-8", "replace") + b"\0")
+    return digest.hexdigest()
+
+
+def _pieces(code: CodeType) -> Iterator[object]:
+    yield code.co_code
+    yield code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _pieces(constant)
+        elif isinstance(constant, frozenset):
+            yield sorted(map(repr, constant))
+        else:
+            yield constant
+
+
+def parameters_of(answer: Handler) -> type[Any] | None:
+    """The struct that a query's third argument is annotated with, None if it takes two arguments.
+
+    Raises:
+        DefinitionError: it takes another number of arguments, or the annotation is no Struct.
+    """
+    parameters = list(inspect.signature(answer).parameters.values())
+    name = getattr(answer, "__name__", "?")
+    if len(parameters) == _QUERY_ARGUMENTS:
+        return None
+    hint = parameters[-1].annotation if len(parameters) == _QUERY_ARGUMENTS + 1 else None
+    if isinstance(hint, str):
+        hint = getattr(answer, "__globals__", {}).get(hint)
+    if not (isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
+        why = "write (state, who), or (state, who, fields: YourStruct) with the fields of its message"
+        raise DefinitionError(f"{place_of(answer)}: {name}, a query: {why}")
+    return hint

@@ -1,0 +1,72 @@
+"""An application's entities as time travel and audits know them, without a running service. Pure."""
+
+from typing import Any
+
+import msgspec
+
+from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.fold import EntityFold, Held
+from huahuo.actors.domain.names import key_of
+from huahuo.actors.plugins.past import Past
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.replay.history.history import History
+from huahuo.replay.history.keyframes import state_at
+from huahuo.replay.history.subject import Part, Subject
+
+
+class EntitySubject:
+    """`order/1`: its state, field by field."""
+
+    rising = frozenset[str]()
+
+    def __init__(self, stream: str, fold: EntityFold) -> None:
+        self.entity = self.stream = stream
+        self.parts = (Part(stream, fold),)
+
+    def concerns(self, event: StoredEvent) -> bool:
+        """See `Subject`."""
+        del event
+        return True
+
+    def show(self, states: Any) -> dict[str, Any]:
+        """See `Subject`."""
+        held: Held = states[0]
+        shown: dict[str, Any] = msgspec.to_builtins(held.state, str_keys=True)
+        return shown
+
+    def glimpse(self, states: Any, event: StoredEvent) -> dict[str, Any]:
+        """See `Subject`."""
+        del event
+        return self.show(states)
+
+
+def past_of(catalog: Catalog) -> Past:
+    """What is known of the history of these entities."""
+    folds = {kind: EntityFold(entity) for kind, entity in catalog.by_kind.items()}
+
+    def own_subject(stream: str) -> Subject | None:
+        kind, _, rest = stream.partition("/")
+        fold = folds.get(kind)
+        if fold is None or key_of(rest, fold.entity.key) is None:
+            return None
+        return EntitySubject(stream, fold)
+
+    async def subject_of(history: History, entity: str) -> Subject | None:
+        subject = own_subject(entity)
+        if subject is not None and not history.head(entity).seq:
+            raise LookupError(f"nothing ever happened to {entity}")
+        return subject
+
+    async def snapshot(log: Log, stream: str) -> tuple[int, bytes]:
+        seq, held = await state_at(log, stream, folds[stream.partition("/")[0]])
+        return seq, msgspec.json.encode(held.state)
+
+    return Past(
+        subject_of=subject_of,
+        own_subject=own_subject,
+        kinds=tuple(folds),
+        snapshots=dict.fromkeys(folds, snapshot),
+        entity_fields={f"{kind}_id": kind for kind in folds},
+        prunable=catalog.prunable_types,
+    )

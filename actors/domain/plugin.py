@@ -1,0 +1,192 @@
+"""The entities of an application as one plug-in: their kinds, commands, queries and snapshots."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
+from huahuo.actors.domain.decision import Refused
+from huahuo.actors.domain.entity import Entity, EntityQuery
+from huahuo.actors.domain.fold import Held
+from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
+from huahuo.actors.domain.names import is_key, key_of
+from huahuo.actors.domain.past import past_of
+from huahuo.actors.domain.structs import Command, traits
+from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
+from huahuo.actors.plugins.past import Past
+from huahuo.actors.plugins.plugin import Brought, EntityKind, Host, Plugin
+from huahuo.actors.plugins.principal import Principal
+
+COUNTER: Final = "entity:"
+"""The log's counter of ids of a kind has this prefix."""
+_ENTITY_BYTES: Final = 1_500
+"""What an entity with a small state takes in memory."""
+
+
+class EntitySettings(msgspec.Struct, frozen=True):
+    """Bounds of an application's entities."""
+
+    decision_events_max: Annotated[
+        int, Meta(description="Events that one decision of an entity may have.", ge=1, le=65_536)
+    ] = Bounds().decision_events_max
+    state_bytes_max: Annotated[
+        int, Meta(description="Bytes that the state of one entity may have.", ge=1)
+    ] = Bounds().state_bytes_max
+
+
+class Entities(Plugin):
+    """See the module.
+
+    Raises:
+        DefinitionError: the declarations contradict each other.
+    """
+
+    name = "entities"
+    settings = EntitySettings
+
+    def __init__(self, entities: Iterable[Entity[Any]]) -> None:
+        self.catalog = Catalog(entities)
+        self._past = past_of(self.catalog)
+
+    @property
+    def event_types(self) -> frozenset[str]:
+        """See `Plugin`."""
+        return self.catalog.event_types
+
+    @property
+    def past(self) -> Past:
+        """See `Plugin`."""
+        return self._past
+
+    def bring(self, host: Host) -> Brought:
+        """See `Plugin`."""
+        self.catalog.warn()
+        api = EntityApi(self.catalog, host)
+        return Brought(
+            kinds=api.kinds(),
+            actions=api.actions(),
+            snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
+            guarded=frozenset({*self.catalog.by_kind, "effect", "timer"}),
+            right_types=self.catalog.right_types,
+            api=api,
+        )
+
+
+class EntityApi:
+    """What others ask of the entities. All methods belong to the loop's thread."""
+
+    def __init__(self, catalog: Catalog, host: Host) -> None:
+        self.catalog = catalog
+        self._host = host
+        given = host.settings if isinstance(host.settings, EntitySettings) else EntitySettings()
+        bounds = Bounds(given.decision_events_max, given.state_bytes_max)
+        self._deciders = {
+            kind: EntityDecider(entity, catalog, bounds) for kind, entity in catalog.by_kind.items()
+        }
+
+        self.messages = {
+            action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
+        }
+
+    def kinds(self) -> list[EntityKind]:
+        """Each entity for the directory."""
+        return [
+            EntityKind(name=kind, decider=decider, weigh=_weigh, readers=decider.readable)
+            for kind, decider in self._deciders.items()
+        ]
+
+    def actions(self) -> list[Action]:
+        """The commands and queries that clients may send."""
+        commands = [self._command(entity, cls) for entity, cls in self.catalog.by_action.values()]
+        queries = [
+            self._query(entity, query)
+            for entity in self.catalog.by_kind.values()
+            for query in entity.queries.values()
+        ]
+        return [*commands, *queries]
+
+    async def snapshot(self, stream: str) -> tuple[int, bytes]:
+        """See `SnapshotOf`. Raises LookupError: no entity can have this name."""
+        kind, _, rest = stream.partition("/")
+        key = key_of(rest, self.catalog.by_kind[kind].key)
+        if key is None:
+            raise LookupError(stream)
+        cut: tuple[int, bytes] = await self._host.directory.ask(kind, key, Query(_cut))
+        return cut
+
+    async def state(self, kind: str, key: int | str) -> tuple[Any, int]:
+        """The state of an entity, and the seq of the last event in it."""
+        entity = self.catalog.by_kind[kind]
+        if not is_key(key, entity.key):
+            raise Refused("invalid_field", f"{kind}_id: no {kind} can have the id {key!r}")
+        seen: tuple[Any, int] = await self._host.directory.ask(kind, key, Query(_state_and_seq))
+        return seen
+
+    async def may_read(self, kind: str, key: int | str, who: Principal) -> bool:
+        """Whether `who` may read this entity now."""
+        decider = self._deciders[kind]
+        asked: Query[Held, bool] = Query(lambda _seq, held: decider.readable(held, who))
+        return bool(await self._host.directory.ask(kind, key, asked))
+
+    async def execute(
+        self, entity: Entity[Any], key: int | str | None, sent: Sent, origin: Origin
+    ) -> Answer[Done]:
+        """Send a command. Without a key, the log gives the entity one."""
+        if key is None:
+            key = self._host.log.take(COUNTER + entity.kind)
+        answer: Answer[Done] = await self._host.directory.ask(entity.kind, key, Execute(sent, origin))
+        return answer
+
+    def _command(self, entity: Entity[Any], cls: type[Command]) -> Action:
+        message = self.messages[traits(cls).action]
+
+        async def handle(call: Call[Any]) -> Reply:
+            try:
+                key, command = message.read(call.params)
+            except InvalidMessage as invalid:
+                return error_reply(Refusal("invalid_field", "a field is not allowed", str(invalid)))
+            sent = Sent(command, call.principal, call.command_id)
+            answer = await self.execute(entity, key, sent, call.origin)
+            return from_entity(b"" if answer.reply is None else answer.reply.body, answer, call)
+
+        return Action(traits(cls).action, message.params, handle)
+
+    def _query(self, entity: Entity[Any], query: EntityQuery) -> Action:
+        fields = query.fields
+        decider = self._deciders[entity.kind]
+
+        async def handle(call: Call[Any]) -> Reply:
+            key = getattr(call.params, f"{entity.kind}_id")
+
+            def answer(seq: int, held: Held) -> bytes | None:
+                if not decider.readable(held, call.principal) or not held.exists:
+                    return None
+                more = () if fields is None else (struct_of(call.params, fields),)
+                data = query.answer(held.state, call.principal, *more)
+                stream = f"{entity.kind}/{key}"
+                return msgspec.json.encode({"type": query.action, "data": data, "stream": stream, "seq": seq})
+
+            body: bytes | None = await self._host.directory.ask(entity.kind, key, Query(answer))
+            if body is None:
+                return error_reply(Refusal("not_found", f"there is no such {entity.kind}"))
+            return Reply(body)
+
+        return Action(query.action, query_params(entity, fields), handle, query=True)
+
+
+def _weigh(held: Held) -> int:
+    return _ENTITY_BYTES + 4 * held.size
+
+
+def _cut(seq: int, held: Held) -> tuple[int, bytes]:
+    return seq, msgspec.json.encode(held.state)
+
+
+def _state_and_seq(seq: int, held: Held) -> tuple[Any, int]:
+    return held.state, seq

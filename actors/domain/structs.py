@@ -1,0 +1,192 @@
+"""`Event`, `Command` and `Effect`: the structs of an application, with our class keywords. Pure.
+
+    class Placed(Event, type="order_placed"): ...
+    class Place(Command, action="place_order", creates=True): ...
+    class Pack(Effect): ...
+
+At run time the metaclass keeps our keywords from msgspec. Type checkers read `__init_subclass__` instead,
+because the stub of `Struct` declares one of its own that would refuse ours.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any, Final, Never, cast, get_type_hints
+
+import msgspec
+from msgspec import Struct, StructMeta
+
+from huahuo.actors.domain.errors import DefinitionError, place_of_caller
+from huahuo.eventstore.model import Secret
+
+RESERVED_FIELDS: Final = frozenset({"type", "timestamp", "stream", "seq", "in"})
+"""Names that the log and the frames give to an event's own facts."""
+NAME: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
+"""The form of a stored name: what `publish` accepts as a type."""
+_HERE: Final = "huahuo.actors.domain"
+_NOT_OURS: Final = frozenset({"tag", "tag_field", "array_like", "forbid_unknown_fields", "frozen"})
+"""Keywords of msgspec that would change how a struct is stored."""
+
+
+class Traits(Struct, frozen=True):
+    """What the class keywords say. `name` is the stored name; see `Event` and `Command` for the others."""
+
+    name: str
+    prunable: bool = False
+    rights: bool = False
+    action: str = ""
+    creates: bool = False
+    open: bool = False
+    place: str = ""
+    """Where the class is written: file and line."""
+
+
+class _Meta(StructMeta):
+    """Makes the classes of an application. A base of this module itself has no traits."""
+
+    __keywords__: tuple[str, ...]
+    __traits__: Traits
+
+    def __new__(
+        mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **keywords: Any
+    ) -> "_Meta":
+        if bases == (Struct,):
+            return super().__new__(mcls, name, bases, namespace)
+        base = next(kind for kind in (Event, Command, Effect) if issubclass(bases[0], kind))
+        ours = {key: keywords.pop(key) for key in cast("_Meta", base).__keywords__ if key in keywords}
+        wrong = _NOT_OURS.intersection(keywords)
+        if wrong:
+            _refuse(name, base, f"the keyword {min(wrong)}= is not allowed: leave it out")
+        traits = _traits(name, base, ours)
+        if base is Event:
+            keywords |= {"tag": traits.name, "tag_field": "type"}
+        try:
+            cls = super().__new__(mcls, name, bases, namespace, frozen=True, **keywords)
+        except (TypeError, ValueError) as error:
+            taken = base is Event and "tag_field" in str(error)
+            why = "a field may not be called 'type': give it another name" if taken else str(error)
+            _refuse(name, base, why)
+        cls.__traits__ = traits  # a name that no field can have
+        _check_fields(cls, base)
+        return cls
+
+
+class Event(Struct, metaclass=_Meta):
+    """A fact. `type` is the stored name: a text of yours, never a Python path, so that classes can move.
+
+    `prunable`: `huahuo compact` may reduce a run of them to the last one. `rights`: after such an event the
+    readers of its entity are judged again.
+    """
+
+    if TYPE_CHECKING:
+
+        def __init_subclass__(
+            cls,
+            *,
+            type: str,  # noqa: A002  the word of the wire
+            prunable: bool = False,
+            rights: bool = False,
+            kw_only: bool = False,
+            omit_defaults: bool = False,
+        ) -> None: ...
+
+
+class Command(Struct, metaclass=_Meta):
+    """A wish. With an `action`, clients may send it; without one, only timers, effects and the service.
+
+    `creates`: it may be the first command of its entity. `open`: users who may not read the entity may send
+    it too. `name`: the stored name of a command without action; by default the class's name in snake case.
+    """
+
+    if TYPE_CHECKING:
+
+        def __init_subclass__(
+            cls,
+            *,
+            action: str = "",
+            creates: bool = False,
+            open: bool = False,  # noqa: A002  the word of the interface
+            name: str = "",
+            kw_only: bool = False,
+            omit_defaults: bool = False,
+        ) -> None: ...
+
+
+class Effect(Struct, metaclass=_Meta):
+    """Work to do after the commit. `name`: its stored name; by default the class's name in snake case."""
+
+    if TYPE_CHECKING:
+
+        def __init_subclass__(
+            cls, *, name: str = "", kw_only: bool = False, omit_defaults: bool = False
+        ) -> None: ...
+
+
+Event.__keywords__ = ("type", "prunable", "rights")
+Command.__keywords__ = ("action", "creates", "open", "name")
+Effect.__keywords__ = ("name",)
+
+
+def traits(cls: type[Event | Command | Effect]) -> Traits:
+    """What the class keywords of `cls` say. Raises AttributeError for the three bases themselves."""
+    return cls.__traits__
+
+
+def holds_secret(cls: type) -> bool:
+    """Whether a field's type names `Secret`. Annotations that cannot be resolved yet count as no secret."""
+    try:
+        hints = get_type_hints(cls)
+    except Exception:  # noqa: BLE001  a name defined later; the check at start looks again
+        hints = dict(getattr(cls, "__annotations__", {}))
+    return any(_names_secret(hint) for hint in hints.values())
+
+
+def _names_secret(hint: Any) -> bool:
+    if isinstance(hint, str):
+        return re.search(r"\bSecret\b", hint) is not None
+    hint = getattr(hint, "__value__", hint)  # a `type` alias
+    if isinstance(hint, type) and issubclass(hint, Secret):
+        return True
+    return any(_names_secret(inner) for inner in getattr(hint, "__args__", ()))
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _traits(name: str, base: type, ours: dict[str, Any]) -> Traits:
+    if base is Event and not ours.get("type"):
+        _refuse(name, base, f'write class {name}(Event, type="{_snake(name)}")')
+    stored = ours.pop("type", "") or ours.pop("name", "") or ours.get("action", "") or _snake(name)
+    ours.pop("name", None)
+    if not isinstance(stored, str) or not NAME.fullmatch(stored):
+        _refuse(name, base, f"{stored!r} is no stored name: use 1 to 64 letters, digits or _ . : / -")
+    action = ours.get("action", "")
+    if action and not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", action):
+        _refuse(name, base, f"{action!r} is no action: use small letters, digits and _")
+    if ours.get("open") and not action:
+        _refuse(name, base, f'open= is for commands that clients send: add action="{_snake(name)}"')
+    return Traits(stored, place=place_of_caller(_HERE), **ours)
+
+
+def _check_fields(cls: Any, base: type) -> None:
+    taken = RESERVED_FIELDS.intersection(cls.__struct_encode_fields__)
+    if taken:
+        field = min(taken)
+        _refuse(cls.__name__, base, f"a field may not be called {field!r}: give it another name")
+    if base is not Command and holds_secret(cls):
+        other = "Decision(secrets={…})"
+        _refuse(cls.__name__, base, f"it holds a secret and would be stored: leave it out, and use {other}")
+
+
+def _refuse(name: str, base: type, why: str) -> Never:
+    raise DefinitionError(f"{place_of_caller(_HERE)}: class {name}({base.__name__}): {why}")
+
+
+def encode(event: Event, timestamp: str) -> bytes:
+    """The event as it is stored: `type` first, then `timestamp`, then its own fields.
+
+    Raises:
+        TypeError, ValueError: a field holds something that JSON cannot.
+    """
+    body = msgspec.json.encode(event)
+    named = b'{"type":' + msgspec.json.encode(traits(type(event)).name)
+    return named + b',"timestamp":"' + timestamp.encode() + b'"' + body[len(named) :]

@@ -1,0 +1,130 @@
+"""What one decision writes, as the log's own structs. Pure.
+
+Effects and timers are facts on the entity's internal streams `effect/<kind>/<key>` and `timer/<kind>/<key>`,
+so readers of the entity never see their arguments.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.decision import After, CancelEffects, Drop, Every, Put, To
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.names import is_own_stream
+from huahuo.actors.domain.structs import Command, Effect, Event, encode, traits
+from huahuo.actors.entities.decider import Context
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
+
+CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+TABLE_PREFIX: Final = "app:"
+"""Projections of applications have names of their own, so that none meets one of a plug-in."""
+_SECRET_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_TIMER_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+class Writing:
+    """Gathers the events of a decision. `own` are those of the entity's own stream, as they were given."""
+
+    def __init__(self, entity: Entity[Any], catalog: Catalog, stream: str, context: Context) -> None:
+        self._entity = entity
+        self._catalog = catalog
+        self._stream = stream
+        self._context = context
+        self.events: list[NewEvent] = []
+        self.own: list[Event] = []
+        self.own_bytes = 0
+
+    def event(self, event: object) -> None:
+        """Add an event, or one for another stream.
+
+        Raises:
+            TypeError, ValueError: it is no event, its stream is not the application's, or nothing handles it.
+        """
+        match event:
+            case To(stream, inner):
+                owner = self._catalog.owners.get(type(inner))
+                if owner not in (None, self._entity):
+                    raise ValueError(f"{type(inner).__name__} belongs to Entity({owner.kind!r})")
+                if not is_own_stream(stream, self._catalog.by_kind):
+                    raise ValueError(
+                        f"to({stream!r}, …): events go to user/…, group/…, system or a kind without entity"
+                    )
+                self._add(stream, inner)
+            case Event():
+                if type(event) not in self._entity.evolves:
+                    name = type(event).__name__
+                    raise ValueError(f"no evolve handles {name}: write @{self._entity.kind}.evolve for it")
+                self.own_bytes += self._add(self._stream, event)
+                self.own.append(event)
+            case _:
+                raise TypeError(f"{type(event).__name__} is no event")
+
+    def effect(self, effect: object) -> None:
+        """Add an effect, a timer, or the end of effects.
+
+        Raises:
+            TypeError, ValueError: it is none of them, or nothing handles it.
+        """
+        match effect:
+            case After(seconds, command, name):
+                self._timer(command, name, {"due_ms": self._context.now_ms + round(seconds * 1000)})
+            case Every(seconds, command, name):
+                every_ms = round(seconds * 1000)
+                due = {"due_ms": self._context.now_ms + every_ms, "every_ms": every_ms}
+                self._timer(command, name, due)
+            case CancelEffects(cls):
+                which = None if cls is None else traits(cls).name
+                self._fact("effect", "effects_cancelled", {"effect": which})
+            case Effect():
+                if type(effect) not in self._entity.effects:
+                    name = type(effect).__name__
+                    raise ValueError(f"no effect handles {name}: write @{self._entity.kind}.effect for it")
+                said = {"effect": traits(type(effect)).name, "job": msgspec.to_builtins(effect)}
+                self._fact("effect", "effect_requested", said)
+            case _:
+                raise TypeError(f"{type(effect).__name__} is no Effect, After, Every or CancelEffects")
+
+    def _timer(self, command: Command, name: str, due: Mapping[str, int]) -> None:
+        if type(command) not in self._entity.decides:
+            raise ValueError(f"no decide of {self._entity.kind} handles {type(command).__name__}")
+        stored = traits(type(command)).name
+        name = name or stored
+        if not _TIMER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a timer: use 1 to 64 letters, digits or _ . : -")
+        said = {"name": name, "command": stored, "fields": msgspec.to_builtins(command), **due}
+        self._fact("timer", "timer_set", said)
+
+    def _fact(self, kind: str, type_: str, fields: Mapping[str, Any]) -> None:
+        body = msgspec.json.encode({"type": type_, "timestamp": self._context.timestamp, **fields})
+        self.events.append(NewEvent(f"{kind}/{self._stream}", type_, body, entity=self._stream))
+
+    def _add(self, stream: str, event: Event) -> int:
+        body = encode(event, self._context.timestamp)
+        name = traits(type(event)).name
+        self.events.append(NewEvent(stream, name, body, self._entity.version, self._stream))
+        return len(body)
+
+
+def row(change: Put | Drop) -> RowPut | RowDrop:
+    """A change of a projection. Raises TypeError, ValueError: its value cannot be stored."""
+    table = TABLE_PREFIX + change.table
+    key = change.key.encode() if isinstance(change.key, str) else change.key
+    if isinstance(change, Drop):
+        return RowDrop(table, change.part, key)
+    if key is None:
+        raise TypeError("Put: a row has a key")
+    return RowPut(table, change.part, key, msgspec.json.encode(change.value))
+
+
+def secrets(owner: str, named: Mapping[str, Secret | str]) -> tuple[SecretPut, ...]:
+    """Secrets to seal under the entity's key. Raises ValueError: a name is none."""
+    wrong = [name for name in named if not _SECRET_NAME.fullmatch(name)]
+    if wrong:
+        raise ValueError("secrets: a name has 1 to 64 letters, digits or _ . -")
+    return tuple(
+        SecretPut(owner, name, value if isinstance(value, Secret) else Secret(value))
+        for name, value in named.items()
+    )

@@ -1,0 +1,97 @@
+"""What an application is: its entities, its plug-ins and its settings. It runs nothing."""
+
+import importlib
+import os
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.errors import DefinitionError
+from huahuo.actors.domain.plugin import Entities
+from huahuo.actors.plugins.plugin import Plugin
+from huahuo.errors import ConfigError
+
+
+class Application:
+    """See the module. `plugins` None: those that the place where it runs has by default.
+
+    Raises:
+        DefinitionError: the entities cannot work as they are written.
+    """
+
+    def __init__(
+        self,
+        *,
+        entities: Sequence[Entity[Any]] = (),
+        plugins: Sequence[Plugin] | None = None,
+        data: str | Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.entities = Entities(entities)
+        self._plugins = None if plugins is None else tuple(plugins)
+        self.settings: dict[str, Any] = {**(settings or {})}
+        if data is not None:
+            self.settings["data"] = Path(data)
+
+    def plugins(self, default: Sequence[Plugin] = ()) -> tuple[Plugin, ...]:
+        """The plug-ins, and its entities as the last of them."""
+        return (*(default if self._plugins is None else self._plugins), self.entities)
+
+
+def load(name: str) -> Application:
+    """The application called `MODULE:NAME`. The current directory comes first on the path.
+
+    Raises:
+        ConfigError: it cannot be imported, or is no application. The text is one line.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise ConfigError(f"--app {name}: write MODULE:NAME, for example shop:app")
+    here = os.getcwd()  # noqa: PTH109  a text, as sys.path has them
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except DefinitionError as error:
+        raise ConfigError(f"--app {name}: {error}") from error
+    except Exception as error:
+        where = _place(error)
+        raise ConfigError(
+            f"--app {name}: {where}{type(error).__name__}: {error}".replace("\n", " ")
+        ) from error
+    if not isinstance(found, Application):
+        what = type(found).__name__
+        raise ConfigError(f"--app {name}: {attribute} is no Huahuo(…) but a {what}")
+    return found
+
+
+def named_in(file: Path) -> str | None:
+    """The application that a `huahuo.toml` names under `[app]`, None if it names none.
+
+    Raises:
+        ConfigError: the table is no `name = "MODULE:NAME"`.
+    """
+    try:
+        table = tomllib.loads(file.read_text()).get("app")
+    except (OSError, ValueError):
+        return None  # whoever reads the settings says what is wrong with the file
+    if table is None:
+        return None
+    name = table.get("name") if isinstance(table, dict) else None
+    if not isinstance(name, str) or len(table) != 1:
+        raise ConfigError(f'{file}: write name = "MODULE:NAME" under [app]')
+    return name
+
+
+def _place(error: BaseException) -> str:
+    """The file and line outside of the import machinery where `error` was raised, with a colon."""
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith("<") and file != __file__ and "importlib" not in file:
+            place = f"{file}:{trace.tb_lineno}: "
+        trace = trace.tb_next
+    return place

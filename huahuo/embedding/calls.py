@@ -1,0 +1,210 @@
+"""What an application asks of its running service: publish, send, look, follow. All on the service's loop.
+
+`Huahuo` offers these as coroutines, `Service` as blocking calls.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from huahuo.actors.actor.errors import AskTimeout
+from huahuo.actors.domain.decider import Sent
+from huahuo.actors.domain.decision import Refused
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.plugin import EntityApi
+from huahuo.actors.domain.structs import Command, traits
+from huahuo.actors.entities.decider import Origin
+from huahuo.actors.plugins.calls import Call
+from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.app.wiring import App
+from huahuo.eventstore.model import CommandKey, StoredEvent
+from huahuo.transport.commands.publishing import PublishRefused
+from huahuo.transport.protocol import incoming
+
+_SERVICE: Final = "service"
+_CLIENT: Final = "application"
+"""The client in whose name an application's own command ids count."""
+_LOOK_S: Final = 0.1
+_PAGE_EVENTS: Final = 256
+_PAGE_BYTES: Final = 256 << 10
+
+
+class At(msgspec.Struct, frozen=True):
+    """The place of the last event that was written, and the log's position then."""
+
+    stream: str
+    seq: int
+    position: int = 0
+
+
+async def publish_many(app: App, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> At:
+    """Append (stream, type, fields) of each event in one commit.
+
+    Raises:
+        Refused: a stream, a type or a field is not allowed. Nothing was written.
+    """
+    try:
+        stream, seq, position = await app.publisher.publish_many(events)
+    except PublishRefused as error:
+        refusal = error.refusal
+        raise Refused(str(refusal.code), refusal.message, refusal.details) from None
+    return At(stream, seq, position)
+
+
+async def send(
+    app: App,
+    command: str | Command,
+    *,
+    as_user: UserId | Principal | None = None,
+    command_id: str | None = None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """Send a command, by its action or as an object, and return the reply.
+
+    Without `as_user`, the service itself sends it: nobody's right is asked. The same `command_id` again has
+    no second effect.
+
+    Raises:
+        Refused: it was refused.
+    """
+    entities: EntityApi = app.api("entities")
+    if as_user is None or isinstance(command, Command):
+        return await _as_service(entities, command, as_user, command_id, fields)
+    spec = app.registry.commands.get(command)
+    if spec is None:
+        raise Refused("unknown_action", f"there is no action {command!r}")
+    who = _principal(as_user)
+    parsed = incoming.Parsed(command, command_id, fields)
+    params: Any = incoming.convert(parsed, spec.params)
+    if isinstance(params, incoming.Invalid):
+        raise Refused(str(params.code), params.message, params.details)
+    key = None if command_id is None else CommandKey(who.name, _CLIENT, command_id)
+    call: Call[Any] = Call(
+        who, _CLIENT, command, params, command_id or "", key, _fingerprint(fields) if key else b""
+    )
+    reply = await app.gate.execute(call, spec)
+    return _shown(reply.body, reply.at, duplicate=reply.duplicate)
+
+
+async def _as_service(
+    entities: EntityApi,
+    command: str | Command,
+    as_user: UserId | Principal | None,
+    command_id: str | None,
+    fields: Mapping[str, Any],
+) -> dict[str, Any]:
+    catalog = entities.catalog
+    if isinstance(command, Command):
+        entity = catalog.owners.get(type(command))
+        if entity is None:
+            raise Refused("unknown_action", f"no entity decides {type(command).__name__}")
+        key, sent = fields.get(f"{entity.kind}_id"), command
+    else:
+        found = catalog.by_action.get(command)
+        if found is None:
+            raise Refused("unknown_action", f"no entity has the action {command!r}")
+        entity, cls = found
+        message = entities.messages[traits(cls).action]
+        params: Any = incoming.convert(incoming.Parsed(command, command_id, dict(fields)), message.params)
+        if isinstance(params, incoming.Invalid):
+            raise Refused(str(params.code), params.message, params.details)
+        try:
+            key, sent = message.read(params)
+        except ValueError as error:
+            raise Refused("invalid_field", "a field is not allowed", str(error)) from None
+    who = None if as_user is None else _principal(as_user)
+    name = _SERVICE if who is None else who.name
+    record = None if command_id is None else CommandKey(name, _CLIENT, command_id)
+    told = {**fields, "command": msgspec.to_builtins(sent, enc_hook=str)}
+    origin = Origin(name, command_id or "", record, _fingerprint(told) if record else b"")
+    answer = await entities.execute(entity, key, Sent(sent, who, command_id or ""), origin)
+    if answer.duplicate is not None:
+        return _shown(answer.duplicate.reply, answer.at, duplicate=True)
+    assert answer.reply is not None, "a first execution has a reply"
+    return _shown(answer.reply.body, answer.at)
+
+
+async def state(app: App, entity: Entity[Any] | str, key: int | str) -> tuple[Any, int]:
+    """The state of an entity, and the seq of the last event in it.
+
+    Raises:
+        Refused: this service has no such kind, or no entity can have this id.
+    """
+    entities: EntityApi = app.api("entities")
+    kind = entity if isinstance(entity, str) else entity.kind
+    if kind not in entities.catalog.by_kind:
+        raise Refused("not_found", f"this service has no kind {kind!r}")
+    try:
+        return await entities.state(kind, key)
+    except AskTimeout as error:
+        raise Refused("busy", str(error)) from error
+
+
+async def follow(app: App, stream: str, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
+    """Every event of `stream` after `after`, without end, as clients get it, with `stream` and `seq`."""
+    feed, changed = app.feed, asyncio.Event()
+
+    def committed(by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
+        if by_stream is None or stream in by_stream:
+            changed.set()
+
+    untap = feed.tap(committed)
+    try:
+        while True:
+            changed.clear()
+            while after < feed.head(stream).seq:
+                run = feed.peek(stream, after, events_max=_PAGE_EVENTS, bytes_max=_PAGE_BYTES)
+                if run is None:
+                    run = await feed.fetch(stream, after, events_max=_PAGE_EVENTS, bytes_max=_PAGE_BYTES)
+                for event in run.events:
+                    yield {**msgspec.json.decode(event.body), "stream": event.stream, "seq": event.seq}
+                after = run.last
+            await changed.wait()
+    finally:
+        untap()
+
+
+async def next_event(app: App, stream: str, after: int, timeout_s: float) -> dict[str, Any] | None:
+    """The first event of `stream` after `after`, None if there is none within `timeout_s`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s), contextlib.aclosing(follow(app, stream, after)) as events:
+            return await anext(events)
+    return None
+
+
+async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:
+    """Whether the client installation has processed `stream` up to `seq`, within `timeout_s`."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                acks = await app.log.acks()
+                if any(ack.client == client and ack.stream == stream and ack.seq >= seq for ack in acks):
+                    return True
+                await asyncio.sleep(_LOOK_S)
+    except TimeoutError:
+        return False
+
+
+def _principal(user: UserId | Principal) -> Principal:
+    if isinstance(user, Principal):
+        return user
+    if isinstance(user, str):
+        raise Refused("invalid_field", "as_user: users are numbers in this version")
+    return Principal(user, str(user))
+
+
+def _fingerprint(fields: Mapping[str, Any]) -> bytes:
+    return incoming.fingerprint(fields, b"application")
+
+
+def _shown(body: bytes, at: tuple[str, int] | None, *, duplicate: bool = False) -> dict[str, Any]:
+    """A reply as a client gets it. Raises Refused: it is an error."""
+    said = msgspec.json.decode(body, type=dict[str, Any])
+    if said.get("type") == "error":
+        raise Refused(said["code"], said.get("message", ""), said.get("details", ""))
+    if at is not None:
+        said["at"] = {"stream": at[0], "seq": at[1]}
+    return said | ({"duplicate": True} if duplicate else {})

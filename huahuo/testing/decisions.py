@@ -1,0 +1,195 @@
+"""Decisions of an entity as a specification, without a service.
+
+    given(order, [Placed(42, "tea")]).when(Cancel(), user=42).then([Expired()])
+    given(order, []).when(Place(""), user=42).refused("invalid_field")
+
+Events go through the codec, are folded twice, and once more without those that `compact` may remove: the
+states must be the same. A failure shows the expected and the actual lines as a diff.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import msgspec
+
+from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.decider import EntityDecider, Sent
+from huahuo.actors.domain.decision import To
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.fold import Held
+from huahuo.actors.domain.structs import Command, Event, encode, holds_secret, traits
+from huahuo.actors.entities import decider as engine
+from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.ambient import rfc3339
+from huahuo.eventstore.model import Head, NewEvent, StoredEvent
+
+NOW_MS = 1_790_000_000_000
+
+
+def given(
+    entity: Entity[Any],
+    events: Sequence[Event] = (),
+    *,
+    id: int | str | None = None,  # noqa: A002  the word of the context
+) -> "Given":
+    """An entity to which these events have happened."""
+    key = id if id is not None else 1 if entity.key is int else "key"
+    return Given(entity, key, events)
+
+
+class Given:
+    """See the module. `state`: the state after the events."""
+
+    def __init__(self, entity: Entity[Any], key: int | str, events: Sequence[Event]) -> None:
+        self._entity = entity
+        self._stream = f"{entity.kind}/{key}"
+        self._decider = EntityDecider(entity, Catalog([entity]))
+        self._stored = [self._new(seq, event) for seq, event in enumerate(events, 1)]
+        held = self._folded(self._stored)
+        again = self._folded(self._stored)
+        if held.state != again.state:
+            raise AssertionError(_differ("two folds of the same events differ", [held.state], [again.state]))
+        kept = self._without_superseded()
+        if len(kept) < len(self._stored):
+            short = self._folded(kept)
+            if short.state != held.state:
+                what = "the state depends on events that are prunable=True and superseded"
+                raise AssertionError(_differ(what, [held.state], [short.state]))
+        self._held = held
+        self._decision: engine.Decision[Any, Any] | None = None
+
+    @property
+    def state(self) -> Any:
+        """The state after the given events, and after those of the last decision."""
+        return self._held.state
+
+    def when(
+        self,
+        command: Command,
+        *,
+        user: int | None = None,
+        username: str = "",
+        admin: bool = False,
+        groups: tuple[str, ...] = (),
+        now_ms: int = NOW_MS,
+        command_id: str = "test",
+    ) -> Self:
+        """Decide this command, as a client of this user sends it, or (without a user) as the service does."""
+        who = None
+        if user is not None:
+            who = Principal(user, username or str(user), is_admin=admin, groups=groups)
+        if not holds_secret(type(command)):
+            command = msgspec.json.decode(msgspec.json.encode(command), type=type(command))
+        context = engine.Context(
+            now_ms=now_ms, timestamp=rfc3339(now_ms), take=_no_numbers, head=lambda _stream: Head().seq
+        )
+        self._decision = self._decider.decide(self._held, Sent(command, who, command_id), context)
+        return self
+
+    def then(self, events: Sequence[Event | To] = (), *, effects: Sequence[str] | None = None) -> Self:
+        """The decision has exactly these events; `effects`: and names exactly these effects and timers."""
+        decision = self._decided()
+        refused = _refusal_in(decision)
+        internal = (f"effect/{self._stream}", f"timer/{self._stream}")
+        told = [event for event in decision.events if event.stream not in internal]
+        actual = [f"refused: {refused}"] if refused else [_line(event.stream, event.body) for event in told]
+        expected = [self._expected(event) for event in events]
+        if actual != expected:
+            raise AssertionError(_differ("the decision has other events", expected, actual))
+        if effects is not None:
+            started = [_started(event) for event in decision.events if event.stream in internal]
+            if started != list(effects):
+                raise AssertionError(_differ("the decision has other effects", list(effects), started))
+        self._go_on(decision.events)
+        return self
+
+    def refused(self, code: str) -> Self:
+        """The decision is a refusal with this code."""
+        decision = self._decided()
+        actual = _refusal_in(decision)
+        if actual is None or actual.partition(":")[0] != code:
+            lines = [actual] if actual else [_line(event.stream, event.body) for event in decision.events]
+            raise AssertionError(_differ(f"not refused with {code}", [code], lines))
+        return self
+
+    def replies(self, **fields: Any) -> Self:
+        """The reply has these fields, beside others."""
+        said = msgspec.json.decode(self._decided().reply.body, type=dict[str, Any])
+        actual = {name: said.get(name) for name in fields}
+        if actual != fields:
+            raise AssertionError(_differ("another reply", [fields], [actual]))
+        return self
+
+    def _decided(self) -> engine.Decision[Any, Any]:
+        if self._decision is None:
+            raise AssertionError("write .when(command) first")
+        return self._decision
+
+    def _go_on(self, events: Sequence[NewEvent]) -> None:
+        own = [event for event in events if event.stream == self._stream]
+        for event in own:
+            stored = self._numbered(len(self._stored) + 1, event)
+            self._stored.append(stored)
+            self._held = self._decider.evolve(self._held, stored)
+
+    def _expected(self, event: Event | To) -> str:
+        stream, inner = (event.stream, event.event) if isinstance(event, To) else (self._stream, event)
+        return _line(stream, encode(inner, rfc3339(NOW_MS)))
+
+    def _new(self, seq: int, event: Event) -> StoredEvent:
+        body, name = encode(event, rfc3339(NOW_MS)), traits(type(event)).name
+        if type(event) not in self._entity.evolves:
+            raise AssertionError(f"no evolve of {self._entity.kind} handles {type(event).__name__}")
+        return self._numbered(seq, NewEvent(self._stream, name, body, self._entity.version, self._stream))
+
+    def _numbered(self, seq: int, event: NewEvent) -> StoredEvent:
+        return StoredEvent(
+            seq, event.stream, seq, event.type, event.body, event.version, NOW_MS, event.entity, "", "", 0,
+            "test", b"",
+        )  # fmt: skip
+
+    def _folded(self, events: Sequence[StoredEvent]) -> Held:
+        held = self._decider.initial(self._stream)
+        for event in events:
+            held = self._decider.evolve(held, event)
+        again = self._decider.load(self._stream, self._decider.dump(held))
+        if again.state != held.state:
+            what = "the state changes when it is stored and read again"
+            raise AssertionError(_differ(what, [held.state], [again.state]))
+        return again
+
+    def _without_superseded(self) -> list[StoredEvent]:
+        """The events that stay when the log is compacted: of each prunable type the last one."""
+        prunable = {traits(cls).name for cls in self._entity.evolves if traits(cls).prunable}
+        last = {event.type: event.seq for event in self._stored}
+        return [one for one in self._stored if one.type not in prunable or last[one.type] == one.seq]
+
+
+def _no_numbers(_counter: str, _count: int = 1) -> int:
+    raise AssertionError("an entity's decision takes no numbers")
+
+
+def _refusal_in(decision: engine.Decision[Any, Any]) -> str | None:
+    if not decision.reply.refused:
+        return None
+    said = msgspec.json.decode(decision.reply.body, type=dict[str, Any])
+    return f"{said['code']}: {said['message']}"
+
+
+def _line(stream: str, body: bytes) -> str:
+    fields = msgspec.json.decode(body, type=dict[str, Any])
+    name = fields.pop("type")
+    del fields["timestamp"]
+    return f"{stream} {name} {msgspec.json.encode(fields).decode()}"
+
+
+def _started(event: NewEvent) -> str:
+    fields: Mapping[str, Any] = msgspec.json.decode(event.body)
+    return str(fields.get("effect") or fields.get("name") or fields["type"])
+
+
+def _differ(what: str, expected: Sequence[Any], actual: Sequence[Any]) -> str:
+    lines = difflib.ndiff([str(one) for one in expected], [str(one) for one in actual])
+    shown = "\n".join(line for line in lines if not line.startswith("?"))
+    return f"{what} (- expected, + actual):\n{shown or '(none)'}"

@@ -1,0 +1,32 @@
+"""The pytest plug-in: the fixture `app`, a service in virtual time. Define `application` to say which.
+
+@pytest.fixture
+def application() -> Huahuo:
+return shop.app
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from huahuo.embedding.huahuo import Huahuo
+    from huahuo.testing.world import AppWorld
+
+
+@pytest.fixture
+def application() -> "Huahuo":
+    """The application that `app` runs. Define your own fixture of this name."""
+    pytest.fail("define a fixture `application` that returns your Huahuo(…)", pytrace=False)
+
+
+@pytest.fixture
+def app(application: "Huahuo", tmp_path: Path) -> Iterator["AppWorld"]:
+    """The application's service, on a log in memory and in virtual time."""
+    from huahuo.testing.world import AppWorld
+
+    world = AppWorld(application, tmp_path / "data")
+    yield world
+    world.close()

@@ -1,0 +1,229 @@
+"""A whole service in virtual time: on a log in memory, with clients over loopback. All calls block.
+
+Time stands still between two calls, so a test says when it goes on (`advance`).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.structs import Command
+from huahuo.actors.plugins.principal import Principal
+from huahuo.app import config
+from huahuo.app.application import Application
+from huahuo.app.keys import Keys
+from huahuo.app.tokens import mint
+from huahuo.app.wiring import App, World
+from huahuo.embedding import calls
+from huahuo.embedding.calls import At
+from huahuo.eventstore.ambient import Ambient, FakeAmbient
+from huahuo.eventstore.executor import InlineExecutor
+from huahuo.eventstore.memory.log import MemoryLog
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.port import Log
+from huahuo.testing.virtual_loop import VirtualLoop
+from huahuo.transport.client import Client
+
+_SECRET = "a secret of tests, of no worth elsewhere"  # noqa: S105  as it says
+_CALL_TIMEOUT_S = 120.0
+_YEAR_S = 365 * 86_400.0
+_life: ContextVar[int] = ContextVar("life", default=0)
+"""In which life of the service a task was started; 0: it is the test's own."""
+
+
+class VirtualAmbient(FakeAmbient):
+    """The loop's clock, and chance from a seed."""
+
+    def __init__(self, loop: VirtualLoop, seed: int) -> None:
+        super().__init__(seed)
+        self._loop = loop
+
+    def now_ms(self) -> int:
+        """See `Ambient`."""
+        return super().now_ms() + round(self._loop.time() * 1000)
+
+    def monotonic_s(self) -> float:
+        """See `Ambient`."""
+        return self._loop.time()
+
+
+class TestClient:
+    """A signed-in client that follows streams."""
+
+    __test__ = False  # the name is no test of pytest
+
+    def __init__(self, world: "AppWorld", client: Client) -> None:
+        self._world = world
+        self._client = client
+        self._seen: dict[str, list[dict[str, Any]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def send(self, action: str, **fields: Any) -> dict[str, Any]:
+        """Send a command or query and return its reply. Raises CommandError: it was refused."""
+        return self._world.run(self._client.send(action, **fields))
+
+    def follow(self, stream: str) -> None:
+        """Collect the events of `stream` from its beginning. Raises StreamDenied: it may not be read."""
+        self._world.run(self._follow(stream))
+
+    def events(self, stream: str) -> list[dict[str, Any]]:
+        """The events that came so far, after everything that is under way has come."""
+        self._world.advance(seconds=1)
+        return list(self._seen[stream])
+
+    def drop_connection(self) -> None:
+        """Lose the connection. The client comes back by itself as time goes on."""
+        socket = self._client._socket  # noqa: SLF001  an application has no reason to cut its own connection
+        if socket is not None:
+            socket.transport.abort()
+
+    async def close(self) -> None:
+        """Leave."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.close()
+
+    async def _follow(self, stream: str) -> None:
+        seen = self._seen.setdefault(stream, [])
+        events = self._client.events(stream, first="start")
+        await events.ready()
+
+        async def collect() -> None:
+            async with events:
+                async for event in events:
+                    seen.append({**event.data, "stream": event.stream, "seq": event.seq})
+
+        self._tasks.append(asyncio.get_running_loop().create_task(collect()))
+
+
+class AppWorld:
+    """See the module. `folder` is for the service's keys."""
+
+    def __init__(self, application: Application, folder: Path, *, seed: int = 0) -> None:
+        self._application = application
+        self._folder = folder
+        self._chance = FakeAmbient(seed)
+        self._loop = VirtualLoop()
+        self._disk = ModelDisk()
+        self._lives = 0
+        self._clients: list[TestClient] = []
+        self._app: App | None = None
+        self.run(self._start())
+
+    def run[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the world's loop, within two minutes of its time."""
+
+        async def timed() -> T:
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                return await work
+
+        return self._loop.run_until_complete(timed())
+
+    @property
+    def running(self) -> App:
+        """The service of this life."""
+        assert self._app is not None, "the service runs from its start to close()"
+        return self._app
+
+    def advance(self, *, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
+        """Let time go by, with everything that happens in it."""
+        self._loop.run_until_complete(asyncio.sleep(hours * 3600 + minutes * 60 + seconds))
+
+    def client(
+        self, user: int, *, username: str = "", admin: bool = False, groups: tuple[str, ...] = ()
+    ) -> TestClient:
+        """A client of this user, connected."""
+
+        async def connected() -> TestClient:
+            token = mint(
+                _SECRET.encode(),
+                self._ambient(),
+                user_id=user,
+                username=username or str(user),
+                admin=admin,
+                groups=groups,
+                ttl_s=_YEAR_S,
+            )
+            ambient = VirtualAmbient(self._loop, user)
+            client = Client(self.running.url, token=token, client=f"test-{user}", ambient=ambient)
+            await client.__aenter__()
+            await client.wait_online()
+            return TestClient(self, client)
+
+        made = self.run(connected())
+        self._clients.append(made)
+        return made
+
+    def drop_connection(self) -> None:
+        """Lose the connections of all clients."""
+        for client in self._clients:
+            client.drop_connection()
+
+    def crash(self) -> None:
+        """End the service without a word, as `kill -9` and a power cut do, and start it again."""
+        self.drop_connection()
+        self._disk.crash(self._chance)
+        self._loop.run_until_complete(self._end_life())
+        self.run(self._start())
+
+    def send(
+        self, command: str | Command, *, as_user: int | Principal | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """See `Huahuo.send`."""
+        return self.run(calls.send(self.running, command, as_user=as_user, **fields))
+
+    def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> At:  # noqa: A002
+        """See `Huahuo.publish`."""
+        return self.run(calls.publish_many(self.running, [(stream, type, fields or {})]))
+
+    def state(self, entity: Entity[Any] | str, key: int | str) -> tuple[Any, int]:
+        """See `Huahuo.state`."""
+        return self.run(calls.state(self.running, entity, key))
+
+    def close(self) -> None:
+        """End everything."""
+        for client in self._clients:
+            self.run(client.close())
+        self.run(self.running.stop())
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def _ambient(self) -> Ambient:
+        return VirtualAmbient(self._loop, 1_000_000 + self._lives)
+
+    async def _start(self) -> None:
+        port = 0 if self._app is None else self._app.port
+        self._lives += 1
+        _life.set(self._lives)  # this task's copy of the context: what it starts is of this life
+        table = config.Table(self._application.plugins())
+        given = {**self._application.settings, "data": self._folder, "host": "127.0.0.1", "port": port}
+        settings = table.load(environ={}, flags={**given, "jwt_secret": _SECRET, "master_key": "5a" * 32})
+        world = World(open_log=self._open_log, make_executor=InlineExecutor, publish_address=False)
+        self._app = App(settings, self._ambient(), world, plugins=self._application.plugins())
+        await self._app.start()
+
+    async def _open_log(self, _settings: config.Settings, secrets: Keys, ambient: Ambient) -> Log:
+        return await MemoryLog.open(
+            self._disk,
+            ambient=ambient,
+            master_key=secrets.master_key,
+            build="test",
+            executor=InlineExecutor(),
+        )
+
+    async def _end_life(self) -> None:
+        mine = [
+            task
+            for task in asyncio.all_tasks()
+            if task is not asyncio.current_task() and task.get_context().get(_life) == self._lives
+        ]
+        for task in mine:
+            task.cancel()
+        await asyncio.gather(*mine, return_exceptions=True)
+        with contextlib.suppress(Exception):
+            await self.running.stop()

@@ -1,0 +1,127 @@
+"""An application's own events and commands: the same from asyncio, from threads and from admins."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from huahuo import Command, Huahuo, HuahuoError, NotRunning, Refused, Service
+from huahuo.embedding.calls import At
+from huahuo.testing.world import AppWorld
+from huahuo.transport.client.model import CommandError
+from tests.support.worlds.orders import Expire, Order, orders
+
+ALLOWED = ["user/42", "user/alice@x", "group/ops", "system", "parcel/7"]
+REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "an entity's stream": ("order/1", "seen", {}),
+    "an internal stream": ("effect/order/1", "seen", {}),
+    "the service's own": ("auth", "seen", {}),
+    "a reserved kind": ("mailbox/1", "seen", {}),
+    "the whole log": ("log", "seen", {}),
+    "no key": ("parcel/", "seen", {}),
+    "a type of an entity": ("user/42", "order_placed", {}),
+    "a type of the protocol": ("user/42", "snapshot", {}),
+    "a field of the log": ("user/42", "seen", {"seq": 1}),
+    "no JSON": ("user/42", "seen", {"n": float("nan")}),
+}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> AppWorld:
+    return AppWorld(Huahuo(entities=[orders()]), tmp_path / "data")
+
+
+def test_an_application_publishes_on_its_own_streams(world: AppWorld) -> None:
+    for stream in ALLOWED:
+        assert world.publish(stream, "parcel_seen", {"order_id": 7}).stream == stream
+    world.close()
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_other_streams_types_and_fields_are_refused(what: str, world: AppWorld) -> None:
+    stream, type_, fields = REFUSED[what]
+    with pytest.raises(Refused, match="invalid_field"):
+        world.publish(stream, type_, fields)
+    assert world.running.log.position == 0
+    world.close()
+
+
+def test_an_admin_publishes_several_events_in_one_commit_and_a_user_none(world: AppWorld) -> None:
+    root, alice = world.client(1, admin=True), world.client(42)
+    events: list[dict[str, Any]] = [
+        {"stream": "user/42", "type": "parcel_seen", "fields": {"order_id": 7}},
+        {"stream": "group/ops", "type": "parcel_seen"},
+    ]
+    assert root.send("publish", events=events)["at"] == {"stream": "group/ops", "seq": 1}
+    with pytest.raises(CommandError, match="invalid_field"):
+        root.send("publish", events=[*events, {"stream": "order/1", "type": "x"}])
+    with pytest.raises(CommandError, match="invalid_field"):
+        root.send("publish", events=[{"stream": "system", "type": "x"}] * 1_001)
+    with pytest.raises(CommandError, match="forbidden"):
+        alice.send("publish", stream="user/42", type="parcel_seen")
+    assert world.running.log.position == 2
+    world.close()
+
+
+def test_a_command_is_sent_as_a_user_or_as_the_service(world: AppWorld) -> None:
+    assert world.send("place_order", item="tea", as_user=42)["order_id"] == 1
+    with pytest.raises(Refused, match="not_found"):
+        world.send("give_order", order_id=1, to=7, as_user=7)
+    assert world.send("give_order", order_id=1, to=7)["at"]["seq"] == 2
+    assert world.send(Expire(), order_id=1) == {"type": "success", "order_id": 1}
+    assert world.state("order", 1) == (Order(7, "tea", 0, "placed"), 2)
+    world.close()
+
+
+def test_a_command_id_of_the_application_has_one_effect(world: AppWorld) -> None:
+    first = world.send("place_order", item="tea", as_user=42, command_id="a")
+    assert world.send("place_order", item="tea", as_user=42, command_id="a") == first | {"duplicate": True}
+    assert world.send("report_order", order_id=1, percent=5, command_id="b")["at"]["seq"] == 2
+    assert world.send("report_order", order_id=1, percent=5, command_id="b")["duplicate"] is True
+    world.close()
+
+
+class Unknown(Command, action="unknown_thing"): ...
+
+
+@pytest.mark.parametrize("command", ["nothing", Unknown()])
+def test_an_unknown_command_is_refused(command: str | Command, world: AppWorld) -> None:
+    with pytest.raises(Refused, match="unknown_action"):
+        world.send(command, as_user=42)
+    world.close()
+
+
+def test_a_program_follows_a_stream_and_learns_what_a_client_has_seen(tmp_path: Path) -> None:
+    async def test() -> None:
+        app = Huahuo(entities=[orders()], data=tmp_path / "data", port=0)
+        with pytest.raises(NotRunning):
+            await app.publish("system", "x")
+        async with app:
+            at = await app.publish_many([("user/42", "a", {}), ("user/42", "b", {"n": 1})])
+            assert at == At("user/42", 2, 2)
+            events = app.follow("user/42", after=1)
+            event = await anext(events)
+            assert (event["type"], event["n"], event["stream"], event["seq"]) == ("b", 1, "user/42", 2)
+            await events.aclose()
+            assert not await app.seen("user/42", 2, client="dev-7", timeout_s=0.01)
+        async with app:
+            assert (await app.state("order", 1))[1] == 0
+
+    asyncio.run(test())
+
+
+def test_threads_have_the_same_calls_and_the_same_refusals(tmp_path: Path) -> None:
+    with Service(data=tmp_path / "data", port=0, plugins=[], entities=[orders()]) as service:
+        assert service.publish_many([("user/42", "a", {}), ("user/42", "b", {})]) == 2
+        assert service.send("place_order", item="tea", as_user=42)["order_id"] == 1
+        assert service.state("order", 1)[0] == Order(42, "tea", 0, "placed")
+        assert [event["type"] for event, _ in zip(service.follow("user/42"), "ab", strict=False)] == [
+            "a",
+            "b",
+        ]
+        with pytest.raises(Refused, match="conflict"):
+            service.send("cancel_order", order_id=1, as_user=42)
+        with pytest.raises(HuahuoError, match="kind without entity"):
+            service.publish("order/1", "seen", {})
+        assert not service.seen("user/42", 2, client="dev-7", timeout_s=0.01)

@@ -1,0 +1,156 @@
+"""The shop of `examples/shop`, served by `huahuo serve --app shop:app`: from commands to time travel."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.servers.serving import Serving, serving
+
+SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
+pytestmark = pytest.mark.e2e
+
+
+@asynccontextmanager
+async def joined(url: str, token: str, **fields: Any) -> AsyncIterator[RawClient]:
+    """A client of version 1 that has signed in."""
+    async with raw(url.replace("http", "ws", 1), "huahuo.v1") as client:
+        await client.authenticate(token, **fields)
+        yield client
+
+
+def command(server: Serving, *words: str, app: str = "shop:app") -> subprocess.CompletedProcess[str]:
+    """Run `huahuo` in the shop's folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "huahuo", *words, "--app", app, "--data", str(server.data)],
+        cwd=SHOP,
+        env=server.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+async def order_tea(client: RawClient) -> dict[str, Any]:
+    await client.say(action="place_order", id="c1", item="tea")
+    return await client.until("success", id="c1")
+
+
+def test_a_browser_orders_follows_resumes_over_a_kill_and_others_are_denied(tmp_path: Path) -> None:
+    async def first(server: Serving) -> dict[str, Any]:
+        async with joined(server.url, server.token(42, "alice"), client="dev-7") as alice:
+            said = await order_tea(alice)
+            assert said == {
+                "type": "success", "id": "c1", "order_id": 1, "at": {"stream": "order/1", "seq": 1},
+            }  # fmt: skip
+            await alice.say(action="subscribe", id="s1", stream="order/1", after="snapshot")
+            assert (await alice.until("subscribed"))["outcome"] == "snapshot"
+            snapshot = await alice.until("snapshot", stream="order/1")
+            state = {"owner": 42, "item": "tea", "percent": 0, "status": "placed"}
+            assert (snapshot["seq"], snapshot["state"]) == (1, state)
+            await alice.say(action="place_order", id="c2", item="")
+            assert (await alice.until("error", id="c2"))["code"] == "invalid_field"
+            await alice.say(action="place_order", id="c3")
+            assert (await alice.until("error", id="c3"))["details"] == "item: it is missing"
+            [(_, noted)] = alice.events("user/42")
+            assert (noted["type"], noted["order_id"]) == ("order_noted", 1)
+        async with joined(server.url, server.token(7, "bob")) as bob:
+            await bob.say(action="subscribe", id="s1", stream="order/1", after="snapshot")
+            assert (await bob.until("subscribed"))["outcome"] == "denied"
+            await bob.say(action="cancel_order", id="c1", order_id=1)
+            assert (await bob.until("error", id="c1"))["code"] == "not_found"
+        return said
+
+    async def second(server: Serving, said: dict[str, Any]) -> None:
+        async with joined(server.url, server.token(42, "alice"), client="dev-7") as alice:
+            log = alice.seen[0]["log"]
+            assert await order_tea(alice) == {**said, "duplicate": True}
+            await alice.say(action="subscribe", id="s2", stream="order/1", after=1, log=log)
+            assert (await alice.until("subscribed"))["outcome"] == "resumed"
+            await alice.say(action="cancel_order", id="c4", order_id=1)
+            assert (await alice.until("success", id="c4"))["at"] == {"stream": "order/1", "seq": 2}
+            await alice.until("events", stream="order/1")
+            assert [event["type"] for _, event in alice.events("order/1")] == ["order_expired"]
+            await alice.say(action="cancel_order", id="c5", order_id=1)
+            assert (await alice.until("error", id="c5"))["code"] == "conflict"
+
+    with serving(tmp_path / "data", app="shop:app", folder=SHOP) as server:
+        said = asyncio.run(first(server))
+        server.kill()
+        server.start()
+        asyncio.run(second(server, said))
+        _time_travel_knows_the_orders(server)
+
+
+def _time_travel_knows_the_orders(server: Serving) -> None:
+    shown = json.loads(command(server, "replay", "state", "order/1", "--json").stdout)
+    assert shown["state"] == {"owner": 42, "item": "tea", "percent": 0, "status": "expired"}
+    then = json.loads(command(server, "replay", "state", "order/1", "--at", "1", "--json").stdout)
+    assert then["state"]["status"] == "placed"
+    for words in (["log", "order/1"], ["blame", "order/1", "status"], ["why", "order/1#2"]):
+        done = command(server, "replay", *words)
+        assert done.returncode == 0, (words, done.stderr, done.stdout)
+        assert "order_expired" in done.stdout or "expired" in done.stdout, (words, done.stdout)
+    done = command(server, "replay", "when", 'order/1 status == "expired"')
+    assert done.returncode == 0, done.stderr + done.stdout
+    done = command(server, "audit", "query", "--entity", "order/1", "--json")
+    assert {row["stream"] for row in json.loads(done.stdout)["rows"]} >= {"order/1", "user/42"}
+    done = command(server, "replay", "check")
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("app", "says"),
+    [
+        ("nothing:app", "No module named 'nothing'"),
+        ("shop:nothing", "has no attribute 'nothing'"),
+        ("shop:order", "is no Huahuo(…) but a Entity"),
+        ("shop", "write MODULE:NAME"),
+        ("broken:app", "broken.py:1: ZeroDivisionError"),
+        ("wrong:app", "class Placed(Event): write class Placed(Event, type="),
+    ],
+)
+def test_an_application_that_cannot_be_used_says_why_in_one_line(app: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "wrong.py").write_text("from huahuo import Event\nclass Placed(Event): ...\n")
+    (tmp_path / "shop.py").write_text((SHOP / "shop.py").read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "huahuo", "serve", "--app", app, "--data", str(tmp_path / "data")],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "400"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert says in line
+
+
+def test_an_application_is_named_by_a_huahuo_toml_in_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text((SHOP / "shop.py").read_text())
+    (tmp_path / "huahuo.toml").write_text('[app]\nname = "shop:app"\n')
+    with serving(tmp_path / "data", folder=tmp_path) as server:
+
+        async def test() -> None:
+            async with joined(server.url, server.token(42, "alice")) as alice:
+                assert (await order_tea(alice))["order_id"] == 1
+
+        asyncio.run(test())
+
+
+def test_a_second_process_on_the_directory_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", app="shop:app", folder=SHOP) as server:
+        done = command(server, "serve", "--port", "0")
+        assert done.returncode == 1
+        assert "in use" in done.stderr or "another process" in done.stderr

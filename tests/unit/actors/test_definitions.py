@@ -1,0 +1,238 @@
+"""Mistakes in declarations are errors at the start: each names the file, the class and what to write."""
+
+import importlib.util
+import itertools
+from pathlib import Path
+
+import pytest
+
+from huahuo import Command, DefinitionError, Effect, Entity, Event
+from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.decider import NOT_FINAL
+from huahuo.actors.domain.structs import traits
+from huahuo.transport.protocol.codes import NOT_RECORDED
+from tests.support.worlds.orders import Order
+
+BEGIN = """
+from msgspec import Struct
+from huahuo import Command, Effect, Entity, Event, Secret
+
+class Order(Struct, frozen=True):
+    item: str = ""
+class Placed(Event, type="order_placed"):
+    item: str
+class Place(Command, action="place_order", creates=True): ...
+
+order = Entity("order", Order)
+"""
+
+_number = itertools.count()
+
+
+def started(source: str, folder: Path) -> None:
+    """Import an application of this source, and check its entities as the service does at its start."""
+    path = folder / f"app_{next(_number)}.py"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    Catalog(value for value in vars(module).values() if isinstance(value, Entity))
+
+
+MISTAKES = {
+    "an event without a type": (
+        "class Shipped(Event): ...",
+        ["class Shipped(Event)", 'write class Shipped(Event, type="shipped")'],
+    ),
+    "a type that is no name": ('class Shipped(Event, type="a b"): ...', ["class Shipped(Event)", "'a b'"]),
+    "an action that is no name": ('class Do(Command, action="Do It"): ...', ["class Do(Command)", "'Do It'"]),
+    "open without action": ("class Do(Command, open=True): ...", ["class Do(Command)", 'add action="do"']),
+    "a keyword that would change how it is stored": (
+        'class Shipped(Event, type="x", array_like=True): ...',
+        ["class Shipped(Event)", "array_like= is not allowed"],
+    ),
+    **{
+        f"a field called {field}": (
+            f'class Shipped(Event, type="x"):\n    {field}: int',
+            ["class Shipped(Event)", repr(field), "another name"],
+        )
+        for field in ("type", "timestamp", "stream", "seq")
+    },
+    "a command's field called type": ("class Do(Command):\n    type: int", ["class Do(Command)", "'type'"]),
+    "a command's field called id": (
+        'class Do(Command, action="do"):\n    id: int\n@order.decide\ndef do(state, command: Do, ctx): ...',
+        ["class Do(Command)", "'id'"],
+    ),
+    "a command's field called as the entity's id": (
+        'class Do(Command, action="do"):\n    order_id: int\n@order.decide\ndef do(s, command: Do, ctx): ...',
+        ["class Do(Command)", "'order_id'"],
+    ),
+    "a secret in an effect": (
+        "class Log(Effect):\n    password: Secret",
+        ["class Log(Effect)", "Decision(secrets={…})"],
+    ),
+    "a secret in an event, in quotes": (
+        "class Log(Event, type='x'):\n    password: 'dict[str, Secret | None]'",
+        ["class Log(Event)", "secret"],
+    ),
+    "a reserved kind": ('Entity("mailbox", Order)', ["Entity('mailbox')", "choose another kind"]),
+    "a kind that is no name": ('Entity("Order/1", Order)', ["Entity('Order/1')", "small letters"]),
+    "a key of another kind": ('Entity("x", Order, key=float)', ["Entity('x')", "key=int", "key=str"]),
+    "one kind twice": ('again = Entity("order", Order)', ["Entity('order')", "taken by", "another kind"]),
+    "a state that may change in place": (
+        'class Cart(Struct): ...\ncart = Entity("cart", Cart)',
+        ["Entity('cart')", "write class Cart(Struct, frozen=True)"],
+    ),
+    "a state that is no struct": ('cart = Entity("cart", dict)', ["Entity('cart')", "class dict(Struct"]),
+    "a state without defaults": (
+        'class Cart(Struct, frozen=True):\n    n: int\ncart = Entity("cart", Cart)',
+        ["Entity('cart')", "a default for every field", "'n'"],
+    ),
+    "a state that does not survive the codec": (
+        "class Cart(Struct, frozen=True):\n    n: list[int] = (1,)\ncart = Entity('cart', Cart)",
+        ["Entity('cart')", "changes when it is stored and read again"],
+    ),
+    "a state that the codec does not know": (
+        "class Cart(Struct, frozen=True):\n    n: object = object()\ncart = Entity('cart', Cart)",
+        ["Entity('cart')", "cannot be stored"],
+    ),
+    "an event that the codec does not know": (
+        "import threading\nclass Odd(Event, type='odd'):\n    n: threading.Thread\n"
+        "@order.evolve\ndef odd(state, event: Odd): ...",
+        ["class Odd(Event)", "cannot be stored"],
+    ),
+    "a handler without annotation": (
+        "@order.evolve\ndef placed(state, event): ...",
+        ["placed, a handler of order.evolve", "'event' has no annotation", "@order.evolve(TheClass)"],
+    ),
+    "an annotation that cannot be resolved": (
+        "@order.decide\ndef place(state, command: 'Nowhere', ctx): ...",
+        ["place, a handler of order.decide", "'Nowhere'", "@order.decide(TheClass)"],
+    ),
+    "a local class under deferred annotations": (
+        "from __future__ import annotations\n" + BEGIN + "def make():\n"
+        "    class Local(Event, type='local'): ...\n"
+        "    @order.evolve\n    def local(state, event: Local): ...\nmake()",
+        ["local, a handler of order.evolve", "'Local'", "@order.evolve(TheClass)"],
+    ),
+    "a handler of a class of another word": (
+        "@order.evolve\ndef place(state, command: Place): ...",
+        ["place, a handler of order.evolve", "Place", "derives from Event"],
+    ),
+    "a handler of every event": (
+        "@order.evolve\ndef any(state, event: Event): ...",
+        ["any, a handler of order.evolve", "a class of yours"],
+    ),
+    "a handler with too few arguments": (
+        "@order.decide\ndef place(state): ...",
+        ["place, a handler of order.decide", "takes 1 arguments"],
+    ),
+    "two handlers for one event": (
+        "@order.evolve\ndef one(s, event: Placed): ...\n@order.evolve\ndef two(s, event: Placed): ...",
+        ["two, a handler of order.evolve", "Placed is handled by", "remove one of the two"],
+    ),
+    "two readers": (
+        "@order.readers\ndef one(s, who): ...\n@order.readers\ndef two(s, who): ...",
+        ["two, the readers of order", "remove one of the two"],
+    ),
+    "two events with one stored name": (
+        "class Twin(Event, type='order_placed'): ...\n"
+        "@order.evolve\ndef one(s, event: Placed): ...\n@order.evolve\ndef two(s, event: Twin): ...",
+        ["class Twin(Event)", "'order_placed'", "Placed", "write another type="],
+    ),
+    "two commands with one stored name": (
+        "class Do(Command): ...\nclass Other(Command, name='do'): ...\n"
+        "@order.decide\ndef one(s, c: Do, ctx): ...\n@order.decide\ndef two(s, c: Other, ctx): ...",
+        ["class Other(Command)", "'do'", "write another name="],
+    ),
+    "one action for two entities": (
+        "class Send(Command, action='place_order'): ...\nparcel = Entity('parcel', Order)\n"
+        "@order.decide\ndef one(s, c: Place, ctx): ...\n@parcel.decide\ndef two(s, c: Send, ctx): ...",
+        ["class Send(Command)", "'place_order'", "Place", "write another action="],
+    ),
+    "one class for two entities": (
+        "parcel = Entity('parcel', Order)\n"
+        "@order.evolve\ndef one(s, event: Placed): ...\n@parcel.evolve\ndef two(s, event: Placed): ...",
+        ["class Placed(Event)", "Entity('order')", "Entity('parcel')", "write a second class"],
+    ),
+    "a listed event without evolve": (
+        "parcel = Entity('parcel', Order, events=[Placed])",
+        ["class Placed(Event)", "write @parcel.evolve"],
+    ),
+    "a listed command without decide": (
+        "parcel = Entity('parcel', Order, commands=[Place])",
+        ["class Place(Command)", "write @parcel.decide"],
+    ),
+    "a handled event that is not listed": (
+        "parcel = Entity('parcel', Order, events=[])\n@parcel.evolve\ndef one(s, event: Placed): ...",
+        ["class Placed(Event)", "is not in events=[…]"],
+    ),
+    "an upcast without a newer version": (
+        "@order.evolve\ndef one(s, event: Placed): ...\n"
+        "@order.upcast('order_placed', from_version=1)\ndef step(fields): return fields",
+        ["order.upcast('order_placed', from_version=1)", "version=2"],
+    ),
+    "an upcast of an unknown type": (
+        "parcel = Entity('parcel', Order, version=2)\n"
+        "@parcel.upcast('nothing', from_version=1)\ndef step(fields): return fields",
+        ["parcel.upcast('nothing', from_version=1)", "no event of parcel"],
+    ),
+    "a query with other arguments": (
+        "@order.query('get_order')\ndef get(state): ...",
+        ["get, a query", "(state, who)"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_names_its_file_its_class_and_what_to_write(mistake: str, tmp_path: Path) -> None:
+    source, parts = MISTAKES[mistake]
+    with pytest.raises(DefinitionError) as raised:
+        started(source if "__future__" in source else BEGIN + source, tmp_path)
+    said = str(raised.value)
+    assert said.startswith(str(tmp_path / "app_")), said
+    assert said.partition(".py:")[2][0].isdecimal(), said
+    assert [part for part in parts if part not in said] == [], said
+
+
+def test_correct_declarations_start(tmp_path: Path) -> None:
+    started(
+        BEGIN
+        + "@order.evolve\ndef one(s, event: Placed): ...\n@order.decide(Place)\ndef two(s, c, ctx): ...",
+        tmp_path,
+    )
+
+
+def test_stored_names_come_from_keywords_or_from_the_class() -> None:
+    class PackHTMLPage(Effect): ...
+
+    class Expire(Command, name="end_it"): ...
+
+    class Cancel(Command, action="cancel_order"): ...
+
+    class Placed(Event, type="order_placed", rights=True): ...
+
+    named = [traits(cls).name for cls in (PackHTMLPage, Expire, Cancel, Placed)]
+    assert named == ["pack_html_page", "end_it", "cancel_order", "order_placed"]
+    assert traits(Placed).rights
+    assert not traits(Placed).prunable
+
+
+def test_one_handler_may_handle_a_union() -> None:
+    class One(Event, type="one"): ...
+
+    class Two(Event, type="two"): ...
+
+    order = Entity("order", Order)
+
+    @order.evolve
+    def either(state: Order, event: One | Two) -> Order:
+        return state
+
+    assert set(order.evolves) == {One, Two}
+
+
+def test_codes_that_are_not_final_are_those_of_the_protocol() -> None:
+    assert {str(code) for code in NOT_RECORDED} == NOT_FINAL

@@ -1,0 +1,407 @@
+"""Commands on an application's own entities: who may send them, and what becomes of them."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+from msgspec.structs import replace
+
+from huahuo import (
+    CancelEffects,
+    Command,
+    Context,
+    Decision,
+    Drop,
+    Entity,
+    Event,
+    Every,
+    Outcome,
+    Put,
+    Refused,
+    to,
+)
+from huahuo.actors.domain.plugin import EntitySettings
+from huahuo.eventstore.errors import TooLarge
+from huahuo.eventstore.model import Secret
+from tests.support.worlds.orders import (
+    ADMIN,
+    ALICE,
+    BOB,
+    Cancel,
+    Engine,
+    Expire,
+    Noted,
+    Order,
+    Placed,
+    in_engine,
+)
+
+NOT_FOUND = {"type": "error", "code": "not_found", "message": "there is no such order"}
+
+
+def test_a_creating_command_gets_its_id_from_the_log() -> None:
+    async def test(engine: Engine) -> None:
+        first = await engine.send("place_order", item="tea")
+        assert first == {"type": "success", "order_id": 1, "at": {"stream": "order/1", "seq": 1}}
+        assert (await engine.send("place_order", item="rice"))["order_id"] == 2
+
+    in_engine(test)
+
+
+def test_events_and_those_for_other_streams_are_one_commit() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.send("place_order", item="tea")
+        assert await engine.bodies("order/1") == [{"type": "order_placed", "owner": 42, "item": "tea"}]
+        assert await engine.bodies("user/42") == [{"type": "order_noted", "order_id": 1}]
+        assert len(engine.log.appends) == 1
+        events = await engine.log.read("log", 0, events_max=9)
+        assert {event.entity for event in events} == {"order/1"}
+        assert {event.principal for event in events} == {"user/42"}
+
+    in_engine(test)
+
+
+def test_effects_and_timers_are_recorded_on_streams_of_their_own() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.send("place_order", item="tea")
+        [effect] = await engine.bodies("effect/order/1")
+        assert effect == {"type": "effect_requested", "effect": "pack", "job": {"item": "tea"}}
+        [timer] = await engine.bodies("timer/order/1")
+        assert (timer["command"], timer["name"], timer["fields"]) == ("expire", "expire", {})
+
+    in_engine(test)
+
+
+def test_the_same_id_has_one_effect_and_one_answer() -> None:
+    async def test(engine: Engine) -> None:
+        first = await engine.send("place_order", as_id="c1", item="tea")
+        assert await engine.send("place_order", as_id="c1", item="tea") == first | {"duplicate": True}
+        assert engine.log.head("order/2").seq == 0
+        assert len(await engine.bodies("user/42")) == 1
+
+    in_engine(test)
+
+
+def test_a_refusal_is_recorded_and_expects_the_state_it_was_decided_on() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.send("place_order", item="tea")
+        refused = await engine.send("cancel_order", as_id="c2", order_id=1)
+        assert (refused["code"], refused["message"]) == ("conflict", "already on its way")
+        assert engine.log.appends[-1].expected == {"order/1": 1}
+        assert await engine.send("cancel_order", as_id="c2", order_id=1) == refused | {"duplicate": True}
+
+    in_engine(test)
+
+
+@pytest.mark.parametrize(
+    ("action", "fields"), [("cancel_order", {}), ("report_order", {"percent": 1}), ("get_order", {})]
+)
+def test_an_entity_without_events_is_not_found(action: str, fields: dict[str, Any]) -> None:
+    async def test(engine: Engine) -> None:
+        assert await engine.send(action, ADMIN, order_id=9, **fields) == NOT_FOUND
+
+    in_engine(test)
+
+
+def test_only_readers_and_administrators_may_command_unless_the_command_is_open() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.send("place_order", item="tea")
+        assert await engine.send("give_order", BOB, order_id=1, to=7) == NOT_FOUND
+        assert (await engine.send("report_order", BOB, order_id=1, percent=5))["type"] == "success"
+        assert (await engine.send("give_order", ADMIN, order_id=1, to=7))["type"] == "success"
+        assert await engine.send("give_order", ALICE, order_id=1, to=42) == NOT_FOUND
+
+    in_engine(test)
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "details"),
+    [
+        ("place_order", {}, "item: it is missing"),
+        ("place_order", {"item": 5}, "item: Expected `str`, got `int`"),
+        ("place_order", {"item": "x" * 21}, "item: Expected `str` of length <= 20"),
+        ("place_order", {"item": "tea", "order_id": 1}, "order_id: this command makes a new order"),
+        ("cancel_order", {}, "order_id: it is missing"),
+        ("cancel_order", {"order_id": "1"}, "order_id: Expected `int`, got `str`"),
+        ("cancel_order", {"order_id": 0}, "order_id: Expected `int` >= 1"),
+        ("get_order", {"order_id": -1}, "order_id: Expected `int` >= 1"),
+    ],
+)
+def test_an_invalid_field_is_named(action: str, fields: dict[str, Any], details: str) -> None:
+    async def test(engine: Engine) -> None:
+        said = await engine.send(action, **fields)
+        assert (said["code"], said["details"]) == ("invalid_field", details)
+        assert engine.log.appends == []
+
+    in_engine(test)
+
+
+def test_a_query_answers_the_readers_of_the_entity_only() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.send("place_order", item="tea")
+        state = {"owner": 42, "item": "tea", "percent": 0, "status": "placed"}
+        assert await engine.send("get_order", order_id=1) == {
+            "type": "get_order", "data": state, "stream": "order/1", "seq": 1,
+        }  # fmt: skip
+        assert await engine.send("get_order", BOB, order_id=1) == NOT_FOUND
+        assert await engine.send("get_order", ADMIN, order_id=2) == NOT_FOUND
+
+    in_engine(test)
+
+
+def test_a_snapshot_is_the_state_and_its_seq() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.send("place_order", item="tea")
+        seq, state = await engine.api.snapshot("order/1")
+        assert (seq, msgspec.json.decode(state, type=Order)) == (1, Order(42, "tea", 0, "placed"))
+
+    in_engine(test)
+
+
+# Natural keys ------------------------------------------------------------------------------------------
+
+
+class Joined(Event, type="room_joined"):
+    user: int
+
+
+class Room(Struct, frozen=True):
+    users: tuple[int, ...] = ()
+
+
+class Join(Command, action="join_room", creates=True, open=True): ...
+
+
+class Tidy(Command, action="tidy_room"): ...
+
+
+def rooms(*, may_read: bool = True) -> Entity[Room]:
+    room = Entity("room", Room, key=str)
+
+    @room.evolve
+    def joined(state: Room, event: Joined) -> Room:
+        return replace(state, users=(*state.users, event.user))
+
+    @room.decide
+    def join(state: Room, command: Join, ctx: Context) -> Outcome:
+        return Decision([Joined(int(ctx.user_id or 0))], reply={"users": len(state.users) + 1})
+
+    @room.decide
+    def tidy(state: Room, command: Tidy, ctx: Context) -> Outcome:
+        return []
+
+    if may_read:
+        room.readers(lambda state, who: who.user_id in state.users)
+    return room
+
+
+def test_a_natural_key_is_given_by_the_client_and_its_case_counts() -> None:
+    async def test(engine: Engine) -> None:
+        said = await engine.send("join_room", room_id="Tea.Room+1@x")
+        at = {"stream": "room/Tea.Room+1@x", "seq": 1}
+        assert said == {"type": "success", "room_id": "Tea.Room+1@x", "users": 1, "at": at}
+        assert (await engine.send("join_room", room_id="tea.room+1@x"))["users"] == 1
+        assert (await engine.send("join_room", BOB, room_id="Tea.Room+1@x"))["users"] == 2
+        assert (await engine.send("tidy_room", room_id="other"))["code"] == "not_found"
+
+    in_engine(test, [rooms()])
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a/b", "茶", "x" * 65, ".", "..", "a\n"])
+def test_a_key_of_another_form_is_refused(key: str) -> None:
+    async def test(engine: Engine) -> None:
+        said = await engine.send("join_room", room_id=key)
+        assert (said["code"], said["details"].partition(":")[0]) == ("invalid_field", "room_id")
+
+    in_engine(test, [rooms()])
+
+
+def test_without_readers_only_administrators_may_read_and_command() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.send("join_room", room_id="a")
+        assert (await engine.send("tidy_room", room_id="a"))["code"] == "not_found"
+        assert (await engine.send("tidy_room", ADMIN, room_id="a")) == {"type": "success", "room_id": "a"}
+
+    in_engine(test, [rooms(may_read=False)])
+
+
+# What a decide may answer ------------------------------------------------------------------------------
+
+
+class Grown(Event, type="blob_grown"):
+    text: str
+
+
+class Lost(Event, type="blob_lost"): ...
+
+
+class Blob(Struct, frozen=True):
+    text: str = ""
+    seen: list[str] = []
+
+
+class Do(Command, action="do", creates=True):
+    what: str
+
+
+def big(count: int) -> list[Any]:
+    return [Grown("x")] * count
+
+
+ANSWERS: dict[str, Any] = {
+    "nothing": [],
+    "rows": Decision([Grown("a")], rows=[Put("blobs", "all", "k", {"n": 1})]),
+    "drop": Decision([Grown("a")], rows=[Drop("blobs", "all", "k"), Drop("blobs", "all")]),
+    "secret": Decision([Grown("a")], secrets={"password": Secret("hunter2"), "token": "t0k"}),
+    "shred": Decision([Grown("a")], shred=True),
+    "timers": Decision([Grown("a")], effects=[Every(60, Expire(), name="tick")]),
+    "cancel": Decision([Grown("a")], effects=[CancelEffects()]),
+    "many": big(5),
+    "too many": big(6),
+    "refused": Refused("not_today", "come back"),
+    "raised": Refused("not_today", "raised"),
+    # Faults:
+    "none": None,
+    "text": "grown",
+    "no event": [Expire()],
+    "no evolve": [Lost()],
+    "foreign event": [Placed(1, "tea")],
+    "foreign stream": [to("room/1", Noted(1))],
+    "own stream": [to("blob/1", Noted(1))],
+    "internal stream": [to("effect/blob/1", Noted(1))],
+    "no stream": [to("auth", Noted(1))],
+    "busy": Refused("busy", "again"),
+    "odd code": Refused("Not Found"),
+    "reply": Decision(reply={"blob_id": 7}),
+    "unserialisable": Decision(reply={"x": object()}),
+    "bad secret": Decision(secrets={"a b": "x"}),
+    "no effect": Decision(effects=[object()]),  # type: ignore[list-item]
+    "foreign timer": Decision(effects=[Every(1, Cancel())]),
+    "raises": ValueError("boom"),
+    "evolve raises": [Grown("raise")],
+    "evolve returns another": [Grown("other")],
+    "mutates": [Grown("mutate")],
+}
+
+
+def blobs() -> Entity[Blob]:
+    blob = Entity("blob", Blob)
+
+    @blob.evolve
+    def grown(state: Blob, event: Grown) -> Blob:
+        if event.text == "raise":
+            raise RuntimeError("cannot fold")
+        if event.text == "other":
+            return "another"  # type: ignore[return-value]
+        if event.text == "mutate":
+            state.seen.append("x")
+        return replace(state, text=state.text + event.text)
+
+    @blob.decide
+    def do(state: Blob, command: Do, ctx: Context) -> Outcome:
+        if command.what == "raised":
+            raise ANSWERS["raised"]
+        if isinstance(ANSWERS[command.what], ValueError):
+            raise ANSWERS[command.what]
+        found: Outcome = ANSWERS[command.what]
+        return found
+
+    @blob.decide
+    def expire(state: Blob, command: Expire, ctx: Context) -> Outcome:
+        return []
+
+    return blob
+
+
+SMALL = EntitySettings(decision_events_max=5, state_bytes_max=1_000)
+
+
+@pytest.mark.parametrize("what", list(ANSWERS)[list(ANSWERS).index("none") :])
+def test_an_impossible_answer_is_a_fault_that_writes_nothing_and_stops_nothing(what: str) -> None:
+    async def test(engine: Engine) -> None:
+        with pytest.raises(Exception):  # noqa: B017, PT011  what it is is for the server's log
+            await engine.send("do", as_id="c1", what=what)
+        assert engine.log.appends == []
+        assert (await engine.send("do", as_id="c1", what="many"))["type"] == "success"
+        assert engine.runtime.restarts == 0
+        state, _ = await engine.api.state("blob", 2)
+        assert state == Blob("xxxxx")
+
+    in_engine(test, [blobs(), rooms()], SMALL)
+
+
+def test_a_handler_that_changes_the_state_in_place_is_named() -> None:
+    async def test(engine: Engine) -> None:
+        with pytest.raises(
+            Exception, match=r"test_entity_commands.py:\d+: do, a handler of blob.decide.*in place"
+        ):
+            await engine.send("do", what="mutates")
+
+    in_engine(test, [blobs(), rooms()], SMALL)
+
+
+def test_events_over_the_bound_are_refused() -> None:
+    async def test(engine: Engine) -> None:
+        assert (await engine.send("do", what="too many"))["code"] == "too_large"
+        assert (await engine.send("do", what="many"))["type"] == "success"
+
+    in_engine(test, [blobs(), rooms()], SMALL)
+
+
+def test_a_state_over_the_bound_is_refused() -> None:
+    async def test(engine: Engine) -> None:
+        ANSWERS["large"] = [Grown("y" * 2_000)]
+        assert (await engine.send("do", what="large"))["code"] == "too_large"
+        assert engine.log.appends == []
+
+    in_engine(test, [blobs(), rooms()], SMALL)
+
+
+def test_a_row_key_over_the_bound_is_refused() -> None:
+    async def test(engine: Engine) -> None:
+        ANSWERS["long key"] = Decision(rows=[Put("blobs", "all", "k" * 10_000, 1)])
+        with pytest.raises(TooLarge):  # the gate answers `too_large`
+            await engine.send("do", what="long key")
+        assert engine.log.position == 0
+
+    in_engine(test, [blobs(), rooms()], SMALL)
+
+
+def test_a_decision_without_events_succeeds_without_a_place() -> None:
+    async def test(engine: Engine) -> None:
+        assert await engine.send("do", what="nothing") == {"type": "success", "blob_id": 1}
+
+    in_engine(test, [blobs()])
+
+
+@pytest.mark.parametrize("what", ["refused", "raised"])
+def test_a_refusal_may_be_returned_or_raised(what: str) -> None:
+    async def test(engine: Engine) -> None:
+        assert (await engine.send("do", what=what))["code"] == "not_today"
+
+    in_engine(test, [blobs()])
+
+
+def test_rows_secrets_and_the_end_of_a_key_are_in_the_same_commit() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.send("do", what="rows")
+        assert await engine.log.row("app:blobs", "all", b"k") == b'{"n":1}'
+        await engine.send("do", what="drop")
+        assert await engine.log.row("app:blobs", "all", b"k") is None
+        await engine.send("do", what="secret")
+        assert await engine.log.secret("blob/3", "password") == Secret("hunter2")
+        assert len(engine.log.appends) == 3
+
+    in_engine(test, [blobs()])
+
+
+def test_a_recurring_timer_and_the_end_of_effects_are_recorded() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.send("do", what="timers")
+        [timer] = await engine.bodies("timer/blob/1")
+        assert (timer["name"], timer["every_ms"]) == ("tick", 60_000)
+        await engine.send("do", what="cancel")
+        assert await engine.bodies("effect/blob/2") == [{"type": "effects_cancelled", "effect": None}]
+
+    in_engine(test, [blobs()])

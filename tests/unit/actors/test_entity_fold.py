@@ -1,0 +1,111 @@
+"""The state of an application's entity from its events: old versions, unknown types, keyframes."""
+
+import msgspec
+import pytest
+from msgspec import Struct
+from msgspec.structs import replace
+
+from huahuo import Entity, Event
+from huahuo.actors.domain.fold import EntityFold
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load
+from huahuo.testing.virtual_loop import run_virtual
+from tests.support.models.faulty_log import FaultyLog, faulty_log
+from tests.support.worlds.orders import Engine, Order, in_engine, orders
+
+
+class Counted(Event, type="counted"):
+    by: int
+
+
+class Counter(Struct, frozen=True):
+    total: int = 0
+
+
+def counters(version: int = 1, factor: int = 1) -> Entity[Counter]:
+    counter = Entity("counter", Counter, version=version)
+    if factor == 1:
+
+        @counter.evolve
+        def counted(state: Counter, event: Counted) -> Counter:
+            return replace(state, total=state.total + event.by)
+    else:
+
+        @counter.evolve
+        def doubled(state: Counter, event: Counted) -> Counter:
+            return replace(state, total=state.total + 2 * event.by)
+
+    return counter
+
+
+async def counted(log: FaultyLog, **fields: object) -> None:
+    body = msgspec.json.encode({"type": "counted", "timestamp": "2026-11-24T10:31:07.114Z", **fields})
+    await log.append(Append(ts_ms=1, events=(NewEvent("counter/1", "counted", body),)))
+
+
+async def total(log: FaultyLog, counter: Entity[Counter]) -> int:
+    found = (await load(log, "counter/1", EntityFold(counter))).state.state
+    assert isinstance(found, Counter)
+    return found.total
+
+
+def test_events_of_an_older_version_go_through_every_step_and_stay_as_they_are_stored() -> None:
+    async def test() -> None:
+        log = await faulty_log()
+        await counted(log, amount=1)
+        newest = counters(version=3)
+        newest.upcast("counted", from_version=1)(lambda fields: {"n": fields["amount"] * 10})
+        newest.upcast("counted", from_version=2)(lambda fields: {"by": fields["n"] + 1})
+        assert await total(log, newest) == 11
+        [event] = await log.read("counter/1", 0, events_max=9)
+        assert (event.version, b'"amount":1' in event.body) == (1, True)
+
+    run_virtual(test())
+
+
+def test_an_event_that_today_s_code_does_not_know_changes_nothing() -> None:
+    async def test() -> None:
+        log = await faulty_log()
+        await counted(log, by=1)
+        await log.append(Append(ts_ms=1, events=(NewEvent("counter/1", "counter_painted", b'{"type":"x"}'),)))
+        await counted(log, by=2)
+        assert await total(log, counters()) == 3
+
+    run_virtual(test())
+
+
+def test_new_events_carry_the_version_of_their_entity() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.send("place_order", item="tea")
+        [event] = await engine.log.read("order/1", 0, events_max=9)
+        assert event.version == 1
+
+    in_engine(test)
+
+
+@pytest.mark.parametrize("changed", ["version", "handler", "upcast"])
+def test_a_keyframe_is_valid_for_the_code_that_made_it(changed: str) -> None:
+    async def test() -> None:
+        log = await faulty_log()
+        await counted(log, by=1)
+        fold = EntityFold(counters())
+        frames = KeyframeWriter(log, KeyframePolicy())
+        held = (await load(log, "counter/1", fold)).state
+        held.state = Counter(100)  # so that a keyframe can be told from a fold
+        frames.offer("counter/1", fold, 1, held)
+        await frames.flush()
+        assert await total(log, counters()) == 100
+        other = counters(version=2 if changed != "handler" else 1, factor=2 if changed == "handler" else 1)
+        if changed == "upcast":
+            other.upcast("counted", from_version=1)(lambda fields: {"by": fields["by"] * 5})
+        assert await total(log, other) == {"version": 1, "handler": 2, "upcast": 5}[changed]
+
+    run_virtual(test())
+
+
+def test_a_keyframe_gives_back_what_it_was_made_of() -> None:
+    fold = EntityFold(orders())
+    held = fold.initial("order/7")
+    held.state, held.exists = Order(42, "tea", 5, "placed"), True
+    again = fold.load("order/7", fold.dump(held))
+    assert (again.key, again.state, again.exists) == (7, held.state, True)
