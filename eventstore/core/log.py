@@ -105,6 +105,11 @@ class StoreLog(LogReader):
         return self._readers.refused if isinstance(self._readers, FairExecutor) else 0
 
     @property
+    def streams_in_memory(self) -> int:
+        """Streams whose heads are in memory: all but those that ended."""
+        return len(self._writer.place.heads)
+
+    @property
     def queue_bytes(self) -> int:
         """What waits for its commit, with what an append takes beside its content."""
         return self._writer.queue_bytes

@@ -3,6 +3,7 @@
 meta        one value per key: log id, writer epoch, mark of the master key, time of the last probe
 name        texts that repeat in every event (types, builds), by number
 stream      streams by number; `first` = oldest seq still kept
+ended       streams of which nothing is kept in memory (`huahuo.eventstore.sqlite.ended`)
 event       the log
 seq_index   positions by stream and seq, except the newest events (`huahuo.eventstore.sqlite.seq_index`)
 pruned      tombstones: the place and the link of each pruned event
@@ -29,6 +30,7 @@ from sqlite_utils import utils as sqlite_utils_utils
 from huahuo.eventstore.core.sums import register
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.ended import MAKE_ENDED
 
 FORMAT = 3
 """The format of the tables, kept in `user_version`. A newer format is refused; an older one is upgraded when
@@ -159,6 +161,8 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         _set(connection, _COMMON_PRAGMAS)
         if is_old(connection):
             _show_without_sums(connection)
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'ended'").fetchone():
+            connection.execute("CREATE TEMP VIEW ended AS SELECT 0 AS stream WHERE 0")
     except BaseException:
         connection.close()
         raise
@@ -182,6 +186,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
         raise EventStoreError(f"the log has format {version}; this program knows {FORMAT}")
     db = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
     if version:
+        connection.execute(MAKE_ENDED)
         if version < FORMAT:
             _bring_up_to_date(connection, version)
         missing = {*_TABLES, "seq_index"} - set(db.table_names())
@@ -196,6 +201,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
         db.table(name).create_index(over, index_name=f"{name}_unique", unique=True)
     connection.execute(_SEQ_INDEX)
     connection.execute(_PRUNED_BY_SEQ)
+    connection.execute(MAKE_ENDED)
     seq_index.put_mark(connection, 0)
     connection.execute(f"PRAGMA user_version={FORMAT}")
     return True

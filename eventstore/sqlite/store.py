@@ -16,11 +16,20 @@ import msgspec
 import structlog
 
 from huahuo.eventstore.core.kept import AckClients, CommandCounts, KeptLimits
-from huahuo.eventstore.core.storage_port import DropSealed, Group, Loaded, Prune, PutAcks, PutCommand, Shred
+from huahuo.eventstore.core.storage_port import (
+    DropSealed,
+    EndStream,
+    Group,
+    Loaded,
+    Prune,
+    PutAcks,
+    PutCommand,
+    Shred,
+)
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt, Detached, InUse, Unavailable
 from huahuo.eventstore.limits import INT64_MAX
-from huahuo.eventstore.model import CommandKey, CommandRecord, StoredEvent
+from huahuo.eventstore.model import CommandKey, CommandRecord, Head, StoredEvent
 from huahuo.eventstore.sqlite import seq_index, wal
 from huahuo.eventstore.sqlite.changes import Values, statements_of
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
@@ -130,6 +139,10 @@ class SqliteStore:
             raise translated(error) from None
         return found
 
+    def ended_head(self, stream: str, upto: int) -> Head | None:
+        """See `Lookup`."""
+        return self._reads.ended_head(stream, upto)
+
     # -- Store
 
     def commit(self, group: Group) -> None:
@@ -157,6 +170,9 @@ class SqliteStore:
             self._commits += 1
             self._unindexed.moved(moving)
             self._unindexed.add(rows)
+            for change in group.changes:
+                if isinstance(change, EndStream):
+                    self._crcs.pop(self._names.end(change.stream) or 0, None)
         except BaseException as error:
             # At once: an open transaction would keep out a writer that has taken over.
             self._crcs.clear()

@@ -193,7 +193,7 @@ class LogCare:
     async def _compact(self, call: Call[CompactParams]) -> Reply:
         asked = call.params
         try:
-            policy = policy_of(asked, self._past.prunable, self._ambient.now_ms())
+            policy = policy_of(asked, self._past, self._ambient.now_ms())
         except ValueError as error:
             return _invalid(str(error))
         if self._compacting.locked():
@@ -263,17 +263,17 @@ def where_of(asked: AuditWhere, past: Past) -> Where:
     )
 
 
-def policy_of(asked: CompactParams, prunable: frozenset[str], now_ms: int) -> Policy:
-    """The policy for pruning. `prunable`: the types that are no facts.
+def policy_of(asked: CompactParams, past: Past, now_ms: int) -> Policy:
+    """The policy for pruning; `past` says which types are no facts, and which end a stream.
 
     Raises:
         ValueError: a named type holds facts.
     """
-    types = prunable if asked.types is None else frozenset(asked.types)
-    if facts := types - prunable:
+    types = past.prunable if asked.types is None else frozenset(asked.types)
+    if facts := types - past.prunable:
         raise ValueError(f"types: {', '.join(sorted(facts))} cannot be pruned")
     before_ms = now_ms - round(asked.older_than_s * 1000)
-    return Policy(types=types, before_ms=before_ms, keep=asked.keep)
+    return Policy(types=types, before_ms=before_ms, keep=asked.keep, last=past.last)
 
 
 def shredding(owner: str, now_ms: int) -> NewEvent:
