@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.stage import stage
+from tests.support.drivers.stage import stage
 from tests.support.servers.pymap import pymap
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.stage import stage
+from tests.support.drivers.stage import stage
 from tests.support.servers.proxy import chaos_proxy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

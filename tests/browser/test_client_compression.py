@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.stage import STREAM, Stage, stage
 from tests.support.drivers.browser import Tab
 from tests.support.drivers.console import built_console, console, rows, violations
+from tests.support.drivers.stage import STREAM, Stage, stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.stage import Stage, stage
 from tests.support.drivers.browser import Tab
+from tests.support.drivers.stage import Stage, stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

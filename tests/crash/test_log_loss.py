@@ -17,7 +17,7 @@ from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.eventstore.sqlite.wal_frames import read_frames
-from tests.crash.test_log_process import child, lines, opened
+from tests.support.drivers.log_parent import child, lines, opened
 from tests.support.worlds.logs import MASTER_KEY, append, event, looped
 
 WAL = f"{DATABASE}-wal"

@@ -17,7 +17,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.store import WAL_ROOM_BYTES
-from tests.crash.test_log_process import ROOT, command_line
+from tests.support.drivers.log_parent import ROOT, command_line
 from tests.support.models.power import STRACE, Op, PowerDisk, read_trace
 from tests.support.worlds.logs import MASTER_KEY
 

@@ -5,48 +5,20 @@ its syncs are made to fail. Then the files are opened here and compared with tha
 """
 
 import asyncio
-import os
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import InUse
 from huahuo.eventstore.model import Appended, Duplicate
-from huahuo.eventstore.sqlite.open import SqliteLog
 from tests.support.drivers.log_child import numbered
-from tests.support.worlds.logs import MASTER_KEY, looped
+from tests.support.drivers.log_parent import WAIT_S, child, lines, opened
+from tests.support.worlds.logs import looped
 
-ROOT = Path(__file__).parents[2]
-WAIT_S = 30
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-
-
-def command_line(directory: Path, *words: object) -> list[str]:
-    return [sys.executable, "-m", "tests.support.drivers.log_child", str(directory), *map(str, words)]
-
-
-@contextmanager
-def child(directory: Path, *words: object, under: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-    """A running child; at the end it is killed with its whole process group."""
-    process = subprocess.Popen(
-        [*under, *command_line(directory, *words)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(WAIT_S)
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 class Said:
@@ -70,16 +42,6 @@ class Said:
                 self.unavailable.add(int(rest))
             case _:
                 self.other[word] = rest
-
-
-def lines(process: subprocess.Popen[str]) -> Iterator[str]:
-    assert process.stdout is not None
-    for line in process.stdout:  # noqa: UP028  `yield from` would close the pipe with the generator
-        yield line
-
-
-async def opened(directory: Path) -> SqliteLog:
-    return await SqliteLog.open(directory, ambient=SystemAmbient(), master_key=MASTER_KEY, build="parent")
 
 
 async def judge(directory: Path, said: Said) -> int:

@@ -13,24 +13,11 @@ import pytest
 
 from huahuo.eventstore.sqlite.wal_frames import read_frames
 from huahuo.transport.client.client import Client
+from tests.support.drivers.command_line import KEYS, huahuo
 from tests.support.drivers.rawclient import raw
-from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
+from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
-
-def huahuo(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "huahuo", *words],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env=os.environ | environ,
-        check=False,
-    )
-
-
-KEYS = {"HUAHUO_JWT_SECRET": JWT_SECRET, "HUAHUO_MASTER_KEY": MASTER_KEY}
 
 
 def test_a_token_of_the_command_line_opens_the_service(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from huahuo.transport.client.model import Offline, Online, Problem
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.compression import dictionary_path
 from huahuo.transport.server.site import Asset
-from tests.e2e.test_command_line import huahuo
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
+from tests.support.drivers.command_line import huahuo
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.servers.serving import serving
 from tests.support.worlds.compressed import compression, dictionary, unpacked

@@ -16,7 +16,7 @@ from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.e2e.test_command_line import KEYS, huahuo
+from tests.support.drivers.command_line import KEYS, huahuo
 from tests.support.drivers.rawclient import raw
 from tests.support.servers.serving import MASTER_KEY, Serving, serving
 
