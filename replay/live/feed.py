@@ -155,6 +155,11 @@ class Feed:
         return self._tail
 
     @property
+    def tap_count(self) -> int:
+        """How many are told of every commit."""
+        return len(self._taps)
+
+    @property
     def watched(self) -> int:
         """Number of streams that have a watcher."""
         return len(self._watchers)

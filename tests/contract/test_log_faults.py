@@ -98,12 +98,11 @@ async def test_a_log_that_cannot_find_out_where_it_stands_keeps_refusing_until_i
     engine = MemoryEngine()
     async with opened(engine) as log:
         await log.append(append(event("a")))
-        holder = engine.disk._holder
-        engine.disk._holder = -1  # from now on, each access to the disk fails
+        engine.disk.fence_off()
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await log.append(append(event("a")))
-        engine.disk._holder = holder
+        engine.disk.let_in()
         assert isinstance(await log.append(append(event("a"), expected={"a": 1})), Appended)
 
 

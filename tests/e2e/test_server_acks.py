@@ -9,6 +9,7 @@ from websockets.frames import BINARY, TEXT, Frame
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.web_socket import WebSocket
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import seqs
@@ -32,8 +33,9 @@ async def three_of(w: World, client: RawClient) -> None:
 
 
 def outstanding(w: World) -> int:
-    (connection,) = w.hub._members
-    return connection._session.delivery.window.outstanding  # type: ignore[attr-defined,no-any-return]
+    (connection,) = w.hub.connections
+    assert isinstance(connection, Connection)
+    return connection.unacked
 
 
 def test_an_ack_makes_room_at_once() -> None:
@@ -50,7 +52,7 @@ def test_an_ack_in_two_segments_is_one_ack() -> None:
     async def main() -> None:
         async with world() as w, raw(w.url, V1) as client:
             await three_of(w, client)
-            (ws,) = w.server._open
+            (ws,) = w.server.sockets
             frame = ack(2)
             client.ws.transport.write(frame[:9])
             await until(lambda: ws.protocol.reader.buffer)
@@ -78,7 +80,7 @@ def test_what_looks_like_an_ack_inside_a_frame_is_none(head_bytes: int) -> None:
     async def main() -> None:
         async with world() as w, raw(w.url, V1) as client:
             await three_of(w, client)
-            (ws,) = w.server._open
+            (ws,) = w.server.sockets
             said, inside = Frame(BINARY, b"\xff" * 120).serialize(mask=True), ack(3)
             client.ws.transport.write(said[:head_bytes])
             await until(lambda: waits_in(ws) == "read_exact")
@@ -98,7 +100,7 @@ def test_two_acks_in_one_segment_both_count() -> None:
             client.ws.transport.write(ack(1) + ack(3))
             while not seqs(client.seen, STREAM) or seqs(client.seen, STREAM)[-1] < 6:
                 await client.next()
-            await w.hub._acks.flush()
+            await w.hub.stop()  # which writes what it has noted
             assert [(one.stream, one.seq) for one in await w.log.acks("user/42")] == [(STREAM, 3)]
 
     run(main())
@@ -108,7 +110,7 @@ def test_an_ack_between_the_parts_of_a_message_is_a_breach() -> None:
     async def main() -> None:
         async with world() as w, raw(w.url, V1) as client:
             await three_of(w, client)
-            (ws,) = w.server._open
+            (ws,) = w.server.sockets
             client.ws.transport.write(Frame(TEXT, b'{"action":', fin=False).serialize(mask=True))
             await until(lambda: ws.protocol.current_size)
             client.ws.transport.write(ack(2))

@@ -6,11 +6,11 @@ import pytest
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.fast_handshake import Greeting
-from huahuo.transport.server.web_socket import WebSocket
 from tests.support.drivers.rawclient import raw
 from tests.support.worlds.services import run
-from tests.support.worlds.wire import World, until, world
+from tests.support.worlds.wire import until, world
 
 V1 = "huahuo.v1"
 
@@ -24,7 +24,7 @@ def test_everybody_is_told_before_the_end() -> None:
                 assert await client.closed() == CloseCode.DRAINING
                 assert (client.seen[-1]["type"], client.seen[-1]["code"]) == ("goaway", 4000)
                 assert client.seen[-1]["retry_s"]
-            assert w.feed._taps == ()
+            assert w.feed.tap_count == 0
 
     run(main())
 
@@ -47,7 +47,7 @@ def test_a_socket_without_a_handshake_cannot_hold_it() -> None:
     async def main() -> None:
         async with world() as w:
             _, writer = await asyncio.open_connection("127.0.0.1", w.port)
-            await until(lambda: len(w.server._lobby))
+            await until(lambda: w.server.unauthenticated_count)
             began = asyncio.get_running_loop().time()
             await w.server.drain(2)
             assert asyncio.get_running_loop().time() - began < 1
@@ -108,7 +108,7 @@ def test_a_close_that_raises_costs_only_itself() -> None:
         async with world() as w, raw(w.url, V1) as faulty, raw(w.url, V1) as other:
             await faulty.authenticate(w.token())
             await other.authenticate(w.token())
-            broken = next(one for one in w.server._open.values() if one is not None)
+            broken = w.hub.connections[0]
 
             def raises(code: int, reason: str) -> None:
                 raise RuntimeError("canary")
@@ -117,16 +117,16 @@ def test_a_close_that_raises_costs_only_itself() -> None:
             await w.server.drain(0.2)
             assert await other.closed() == CloseCode.DRAINING
             assert other.seen[-1]["type"] == "goaway"
-            assert w.feed._taps == ()
+            assert w.feed.tap_count == 0
 
     run(main())
 
 
-def stuck_in(w: World, ends: asyncio.Event, *, heeds_cancel: bool) -> asyncio.Event:
+def stuck_until(ends: asyncio.Event, monkeypatch: pytest.MonkeyPatch, *, heeds_cancel: bool) -> asyncio.Event:
     """From now on the handler of a connection waits for `ends`, whatever happens to its socket."""
     entered = asyncio.Event()
 
-    async def handle(ws: WebSocket) -> None:
+    async def read(_connection: Connection) -> None:
         entered.set()
         while not ends.is_set():
             try:
@@ -135,34 +135,34 @@ def stuck_in(w: World, ends: asyncio.Event, *, heeds_cancel: bool) -> asyncio.Ev
                 if heeds_cancel:
                     raise
 
-    w.server._handle = handle  # type: ignore[method-assign]
+    monkeypatch.setattr(Connection, "read", read)
     return entered
 
 
 @pytest.mark.parametrize("heeds_cancel", [True, False])
 def test_a_stuck_handler_cannot_hold_it(monkeypatch: pytest.MonkeyPatch, heeds_cancel: bool) -> None:
-    monkeypatch.setattr("huahuo.transport.server.server._CANCEL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("huahuo.transport.server.server.CANCEL_TIMEOUT_S", 0.05)
 
     async def main() -> None:
         ends = asyncio.Event()
         async with world() as w:
-            entered = stuck_in(w, ends, heeds_cancel=heeds_cancel)
+            entered = stuck_until(ends, monkeypatch, heeds_cancel=heeds_cancel)
             async with raw(w.url, V1):
                 await entered.wait()
                 await w.server.drain(0.05)
                 assert bool(w.server.handler_tasks) is not heeds_cancel
-                assert w.feed._taps == ()
+                assert w.feed.tap_count == 0
                 ends.set()
                 await until(lambda: not w.server.handler_tasks)
 
     run(main())
 
 
-def test_a_drain_that_was_cancelled_may_be_called_again() -> None:
+def test_a_drain_that_was_cancelled_may_be_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         ends = asyncio.Event()
         async with world() as w:
-            entered = stuck_in(w, ends, heeds_cancel=True)
+            entered = stuck_until(ends, monkeypatch, heeds_cancel=True)
             async with raw(w.url, V1):
                 await entered.wait()
                 with pytest.raises(TimeoutError):

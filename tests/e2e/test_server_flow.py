@@ -2,22 +2,28 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 
+from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.web_socket import WebSocket
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import types
 from tests.support.worlds.services import run
+from tests.support.worlds.watched_loop import WatchedLoop, watched_loop
 from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
+MANY: dict[str, Any] = {"door": AddressDoor(0), "connections_per_user": 0}
+"""Of one user and from one address, as many as one likes."""
 
 
 def sockets(w: World) -> list[WebSocket]:
-    return list(w.server._open)
+    return list(w.server.sockets)
 
 
 def buffered(w: World) -> int:
@@ -107,11 +113,11 @@ def test_pongs_alone_keep_a_connection() -> None:
         async with world() as w, raw(w.url, V1) as client:
             await client.authenticate(w.token())
             await client.quiet()
-            (connection,) = w.server._open.values()
-            assert connection is not None
+            (connection,) = w.hub.connections
+            assert isinstance(connection, Connection)
             for _ in range(6):
                 w.tick(30)
-                await until(lambda: connection._session._liveness._heard_s == w.ambient.monotonic_s())
+                await until(lambda: connection.heard_s == w.ambient.monotonic_s())
             assert client.ws.close_code is None
 
     run(main())
@@ -186,13 +192,11 @@ def test_a_flooded_stream_does_not_hold_up_another_on_the_same_socket() -> None:
 
 def test_many_readers_of_one_stream_share_every_frame() -> None:
     async def main() -> None:
-        async with world() as w, contextlib.AsyncExitStack() as stack:
-            w.hub._per_user = 0
-            w.door._limit._limit = 0
+        async with world(**MANY) as w, contextlib.AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(raw(w.url, V1)) for _ in range(30)]
             for client in clients:
                 await client.authenticate(w.token())
-            frames = w.server._wires.shared.frames
+            frames = w.server.frames
             before = frames.built
             for number in range(10):
                 await w.append("user/42", str(number))
@@ -206,9 +210,7 @@ def test_many_readers_of_one_stream_share_every_frame() -> None:
 
 def test_many_clients_that_return_at_once_read_the_store_a_few_times() -> None:
     async def main() -> None:
-        async with world(tail_events_max=100) as w, contextlib.AsyncExitStack() as stack:
-            w.hub._per_user = 0
-            w.door._limit._limit = 0
+        async with world(tail_events_max=100, **MANY) as w, contextlib.AsyncExitStack() as stack:
             await w.append("user/42", *["x" * 50] * 2000)
             clients = [await stack.enter_async_context(raw(w.url, V1)) for _ in range(40)]
             for number, client in enumerate(clients):
@@ -218,7 +220,7 @@ def test_many_clients_that_return_at_once_read_the_store_a_few_times() -> None:
                 await client.until("live", stream="user/42")
                 assert [seq for seq, _ in client.events("user/42")] == list(range(number + 1, 2001))
             # 8 pages from the second on are the same for all, whoever began where.
-            assert w.server._wires.shared.frames.built < 40 + 40
+            assert w.server.frames.built < 40 + 40
 
     run(main())
 
@@ -234,17 +236,15 @@ def test_nothing_is_left_of_connections_that_came_and_went() -> None:
             await until(
                 lambda: not (w.hub.open_count or w.runtime.alive or len(asyncio.all_tasks()) > before)
             )
-            assert w.server._wires.fanout._streams == {}
-            assert w.server._open == {}
+            assert w.server.fanout.stream_count == 0
+            assert w.server.sockets == ()
 
     run(main())
 
 
 def test_an_idle_connection_has_one_task_and_no_timer() -> None:
     async def main() -> None:
-        async with world() as w, contextlib.AsyncExitStack() as stack:
-            w.hub._per_user = 0
-            loop = asyncio.get_running_loop()
+        async with world(**MANY) as w, contextlib.AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(raw(w.url, V1)) for _ in range(20)]
             for client in clients:
                 await client.authenticate(w.token())
@@ -252,9 +252,10 @@ def test_an_idle_connection_has_one_task_and_no_timer() -> None:
             names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]  # type: ignore[union-attr]
             assert sum(name == "Server.handler" for name in names) == 20
             assert len(names) <= 20 + 3
-            assert len([t for t in loop._scheduled if not t.cancelled()]) <= 5  # type: ignore[attr-defined]
+            assert watched_loop().timers_waiting() <= 5
 
-    run(main())
+    with asyncio.Runner(loop_factory=WatchedLoop) as runner:
+        runner.run(main())
 
 
 @pytest.mark.parametrize("headers", [(), (("Cookie", "a=1"), ("Cookie", "b=2"))], ids=["usual", "library"])

@@ -76,7 +76,7 @@ def test_a_request_with_a_body_or_none_at_all_is_answered(head: str, body: bytes
             writer.close()
             assert answer.startswith(b"HTTP/1.1 " + status)
             assert (b"\r\nAllow: GET, HEAD\r\n" in answer) == (status == b"405")
-            await until(lambda: not len(w.server._lobby))
+            await until(lambda: not w.server.unauthenticated_count)
 
     run(main())
 
@@ -124,7 +124,9 @@ def test_a_broken_handshake_is_refused_and_leaves_nothing_behind(lines: tuple[st
         async with world() as w:
             answer = await http(w, *lines)
             assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
-            await until(lambda: not (w.hub.open_count or len(w.door._limit) or len(w.server._lobby)))
+            await until(
+                lambda: not (w.hub.open_count or w.door.address_count or w.server.unauthenticated_count)
+            )
 
     run(main())
 
@@ -170,8 +172,8 @@ def test_who_leaves_right_behind_the_request_is_not_counted_for_ever(connection:
                     gone.sendall(head.encode())
             async with raw(w.url, V1) as client:  # the server has seen the others by now
                 await client.authenticate(w.token())
-                await until(lambda: not len(w.server._lobby) and len(w.server.handler_tasks) == 1)
-                assert w.door._limit.count("127.0.0.1") == 1
+                await until(lambda: not w.server.unauthenticated_count and len(w.server.handler_tasks) == 1)
+                assert w.door.connection_count("127.0.0.1") == 1
 
     run(main())
 
@@ -221,7 +223,7 @@ def test_over_the_limit_of_an_address_connections_are_told_and_then_refused() ->
             client = await stack.enter_async_context(raw(w.url, V1))
             assert await client.closed() == CloseCode.TOO_MANY_CONNECTIONS
             assert (client.seen[0]["code"], client.seen[0]["retry_s"][0]) == (4504, 30)
-            await until(lambda: w.door._limit.count("127.0.0.1") == 2)
+            await until(lambda: w.door.connection_count("127.0.0.1") == 2)
             for _ in range(2):
                 w.door.enter("127.0.0.1")
             assert await status_of(w) == 429
@@ -235,15 +237,14 @@ def test_an_address_that_left_may_come_again() -> None:
             for _ in range(5):
                 async with raw(w.url, V1) as client:
                     assert (await client.authenticate(w.token()))["success"]
-                await until(lambda: not len(w.door._limit))
+                await until(lambda: not w.door.address_count)
 
     run(main())
 
 
 def test_one_user_too_often_is_told_and_closed() -> None:
     async def main() -> None:
-        async with world() as w, contextlib.AsyncExitStack() as stack:
-            w.hub._per_user = 2
+        async with world(connections_per_user=2) as w, contextlib.AsyncExitStack() as stack:
             for _ in range(2):
                 client = await stack.enter_async_context(raw(w.url, V1))
                 await client.authenticate(w.token())

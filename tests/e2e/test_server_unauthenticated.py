@@ -160,7 +160,7 @@ def test_a_head_that_goes_on_beyond_the_limit_is_refused() -> None:
             async with asyncio.timeout(5):
                 assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
             writer.close()
-            await until(lambda: not len(w.server._lobby))
+            await until(lambda: not w.server.unauthenticated_count)
 
     run(main())
 

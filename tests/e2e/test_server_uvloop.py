@@ -36,7 +36,7 @@ def test_a_reader_that_stops_for_a_while_gets_everything_in_order_from_a_bounded
             for _ in range(60):
                 await w.append("user/42", *["x" * 20_000] * 8)
                 await asyncio.sleep(0)
-            (ws,) = w.server._open
+            (ws,) = w.server.sockets
             await until(lambda: ws.paused)
             assert ws.transport.get_write_buffer_size() <= (1 << 16) + 8 * (256 << 10)
             client.ws.transport.resume_reading()
@@ -75,7 +75,7 @@ def test_who_leaves_right_behind_the_request_is_no_fault() -> None:
             async with raw(w.url, "huahuo.v1") as client:  # the server has seen the others by now
                 await client.authenticate(w.token())
                 await until(lambda: len(w.server.handler_tasks) == 1)
-                assert w.door._limit.count("127.0.0.1") == 1
+                assert w.door.connection_count("127.0.0.1") == 1
 
     with capture_logs() as logs:
         run(main())

@@ -15,6 +15,7 @@ from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.server.server import Server
 from tests.support.worlds.services import run
+from tests.support.worlds.watched_loop import WatchedLoop, watched_loop
 
 
 def app_of(data: Path) -> App:
@@ -28,7 +29,7 @@ def test_all_parts_of_a_stop_share_one_deadline(tmp_path: Path, monkeypatch: pyt
     def takes(used_s: float, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         async def stop_part(part: object, timeout_s: float) -> None:
             given.append((name, timeout_s))
-            app._stop_by_s -= used_s
+            watched_loop().ahead_s += used_s
             await original(part, timeout_s)
 
         return stop_part
@@ -45,7 +46,8 @@ def test_all_parts_of_a_stop_share_one_deadline(tmp_path: Path, monkeypatch: pyt
         await app.start()
         await app.stop()
 
-    run(main())
+    with asyncio.Runner(loop_factory=WatchedLoop) as runner:
+        runner.run(main())
     assert [name for name, _ in given] == ["Server", "Gate", "Directory", "Runtime"]
     for (_, timeout_s), most_s in zip(given, (8, 5, 1, 0.5), strict=True):
         assert 0 < timeout_s <= most_s

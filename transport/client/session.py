@@ -279,6 +279,10 @@ class ClientSession:
             self._urgent.append({"action": "unsubscribe", "stream": name})
         self._happened += self._waiters.failed(name, NotSubscribed(name))
 
+    def following(self, name: str) -> Following | None:
+        """What is known of a stream; None if the client does not follow it."""
+        return self._streams.get(name)
+
     def take(self, name: str) -> Item | None:
         """The next item for the stream's consumer; None if there is none now."""
         stream = self._streams.get(name)

@@ -136,6 +136,16 @@ class Connection(LoopActor):
         """The last seq sent, per subscribed stream."""
         return self._session.delivery.cursors()
 
+    @property
+    def unacked(self) -> int:
+        """Events that were sent and are not acknowledged."""
+        return self._session.delivery.window.outstanding
+
+    @property
+    def heard_s(self) -> float:
+        """When the client was heard last."""
+        return self._session.heard_s
+
     def took(self, text: bytes) -> bool:
         """See `web_socket.Listener`. Nearly all messages are acks, and an ack needs no turn of the actor."""
         acked = self._session.acked(text, self._wires.ambient.monotonic_s())

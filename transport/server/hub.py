@@ -26,7 +26,7 @@ CONNECTIONS_PER_USER = 32
 _BUCKETS = 10
 TURN_S = 1.0
 """Every connection is ticked once a turn, a tenth of them at a time. Acks are written once a turn."""
-_ACKS_WAITING_MAX = 100_000
+ACKS_WAITING_MAX = 100_000
 _ACKS_A_COMMIT = 1000
 """A bound, because an event that is appended meanwhile waits for this commit."""
 
@@ -112,6 +112,16 @@ class Hub:
         """Authenticated connections."""
         return len(self._members)
 
+    @property
+    def connections(self) -> tuple[LiveConnection, ...]:
+        """Open WebSockets, authenticated or not, from the oldest on."""
+        return tuple(self._bucket_of)
+
+    @property
+    def turning(self) -> bool:
+        """Whether a timer waits for the next tick."""
+        return self._timer is not None
+
     async def start(self) -> None:
         """Load the revocations and start the timer."""
         await self._watch.start()
@@ -169,7 +179,7 @@ class Hub:
 
     def close_all(self, code: CloseCode, reason: str) -> None:
         """Close every connection, for a drain."""
-        for connection in tuple(self._bucket_of):
+        for connection in self.connections:
             _close(connection, code, reason)
 
     def clients(self) -> list[ClientFact]:
@@ -274,7 +284,7 @@ class AckCollector:
         """Remember one ack. With 100,000 waiting for a log that does not write, new keys are dropped."""
         key = (user, client, stream)
         known = self._changed.get(key)
-        if known is None and len(self._changed) >= _ACKS_WAITING_MAX:
+        if known is None and len(self._changed) >= ACKS_WAITING_MAX:
             return
         if known is None or seq > known:
             self._changed[key] = seq

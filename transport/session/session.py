@@ -76,6 +76,14 @@ class FrameKind(NamedTuple):
     in_parts: bool
 
 
+def moved(state: State, what: str) -> State:
+    """The state after `what`, by the table."""
+    following = STATES[state].get(what)
+    if following is None:
+        raise AssertionError(f"{what} in state {state.value}")
+    return following
+
+
 class Session:
     """See the module. One per connection."""
 
@@ -116,6 +124,11 @@ class Session:
     def state(self) -> State:
         """The state of the machine."""
         return self._state
+
+    @property
+    def heard_s(self) -> float:
+        """When the client was heard last."""
+        return self._liveness.heard_s
 
     @property
     def closed(self) -> bool:
@@ -480,7 +493,4 @@ class Session:
         self._move("close")
 
     def _move(self, what: str) -> None:
-        following = STATES[self._state].get(what)
-        if following is None:
-            raise AssertionError(f"{what} in state {self._state.value}")
-        self._state = following
+        self._state = moved(self._state, what)

@@ -38,7 +38,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def actor_of[A: LoopActor](ref: LoopRef[A]) -> A:
     """The object behind a live ref: tests look at state that users cannot see."""
-    actor = ref._actor_weakref()
+    actor = ref.actor
     assert actor is not None
     return actor
 

@@ -29,7 +29,7 @@ from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.protocol.parts import Parted
-from huahuo.transport.server.hub import Hub
+from huahuo.transport.server.hub import CONNECTIONS_PER_USER, Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.site import Asset, Phase, Site
@@ -93,10 +93,10 @@ class World:
     def tick(self, seconds: float) -> None:
         """Let time go by, and let every connection notice."""
         self.ambient.advance(seconds)
-        for connection in tuple(self.hub._bucket_of):
+        for connection in self.hub.connections:
             connection.tick(self.ambient.monotonic_s())
 
-    async def _note(self, call: Call[Note]) -> Reply:
+    async def note(self, call: Call[Note]) -> Reply:
         self.executed += 1
         if call.params.text == "refuse":
             return error_reply(Refusal("not_found", "没有"))
@@ -121,12 +121,12 @@ class World:
             return from_record(done.command)
         return Reply(body, (stream, done.seq_of(stream)), recorded=record is not None)
 
-    async def _query(self, call: Call[Note]) -> Reply:
+    async def query(self, call: Call[Note]) -> Reply:
         if self.parted is not None:
             return Reply(b'{"type":"echo"}', parted=self.parted)
         return Reply(json_bytes({"type": "echo", "text": call.params.text * call.params.count}))
 
-    async def _state(self, stream: str) -> tuple[int, bytes | Parted]:
+    async def state(self, stream: str) -> tuple[int, bytes | Parted]:
         if self.snapshot_fault is not None:
             raise self.snapshot_fault
         return self.log.head(stream).seq, self.parted or json_bytes({"emails": []})
@@ -144,6 +144,7 @@ async def world(
     ambient: FakeAmbient | None = None,
     tail_events_max: int = 65_536,
     door: AddressDoor | None = None,
+    connections_per_user: int = CONNECTIONS_PER_USER,
     compression: Compression | None = None,
     assets: Mapping[str, Asset] | None = None,
 ) -> AsyncIterator[World]:
@@ -153,11 +154,16 @@ async def world(
     made.feed = feed = Feed(log, tail_events_max=tail_events_max)
     made.door = door or AddressDoor()
     made.runtime = runtime = Runtime(asyncio.get_running_loop(), ambient=made.ambient)
-    made.hub = hub = Hub(log, made.ambient, revocations=made.auth.revocations)
+    made.hub = hub = Hub(
+        log,
+        made.ambient,
+        revocations=made.auth.revocations,
+        connections_per_user=connections_per_user,
+    )
     registry = Registry()
-    registry.command(CommandSpec("note", Note, made._note))
-    registry.command(CommandSpec("echo", Note, made._query, query=True, compressible=True))
-    registry.snapshot("user", made._state)
+    registry.command(CommandSpec("note", Note, made.note))
+    registry.command(CommandSpec("echo", Note, made.query, query=True, compressible=True))
+    registry.snapshot("user", made.state)
     made.publisher = Publisher(log, made.ambient, registry)
     made.publisher.register()
     site = Site(log, made.ambient, made.metrics, assets or {})

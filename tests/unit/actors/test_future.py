@@ -172,7 +172,7 @@ def test_a_cancelled_reader_leaves_nothing_behind() -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(1):
                     await future
-        return len(future._callbacks or ())
+        return future.reader_count
 
     assert run_virtual(main()) == 0
 

@@ -127,7 +127,7 @@ def test_one_who_gives_up_leaves_no_trace(called: bool) -> None:
         await settle()
         jobs.slow.release.set()
         await asyncio.gather(*jobs.start("user/3", 3))
-        assert (jobs.fair.waiting, jobs.fair._free, dict(jobs.fair._lines)) == (0, 1, {})
+        assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
 
     main()
 

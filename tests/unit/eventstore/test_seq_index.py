@@ -102,7 +102,7 @@ async def fill(log: SqliteLog, rng: random.Random, written: dict[str, list[bytes
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds so small that a short log moves events into the table many times."""
     monkeypatch.setattr(seq_index, "UNINDEXED_MAX", 40)
-    monkeypatch.setattr(seq_index, "_SLICE_MIN", 8)
+    monkeypatch.setattr(seq_index, "SLICE_MIN", 8)
 
 
 @looped
@@ -110,12 +110,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_every_event_is_read_wherever_the_index_stands(tmp_path: Path) -> None:
     rng, written = random.Random(7), {stream: list[bytes]() for stream in STREAMS}
     log = await opened(tmp_path)
-    store = log._writer._store
+    store = log.store
     assert isinstance(store, SqliteStore)
     partly = 0
     for _ in range(60):
         await fill(log, rng, written, 3)
-        held = store._unindexed.count
+        held = store.unindexed_count
         assert held <= 2 * 40 + 40
         partly += 0 < held < log.position
         for stream in STREAMS:
@@ -160,9 +160,9 @@ async def test_a_log_that_was_killed_is_indexed_at_the_next_opening(tmp_path: Pa
         (killed / (DATABASE + suffix)).write_bytes((tmp_path / "log" / (DATABASE + suffix)).read_bytes())
     await log.close()
     again = await opened(killed)
-    store = again._writer._store
+    store = again.store
     assert isinstance(store, SqliteStore)
-    assert store._unindexed.count == 0
+    assert store.unindexed_count == 0
     for stream in STREAMS:
         assert await told(again, stream, 1000) == written[stream]
     await again.close()
@@ -188,11 +188,11 @@ async def test_a_log_that_was_closed_has_nothing_left_to_index(tmp_path: Path) -
 async def test_after_a_failed_commit_the_index_stands_where_the_disk_does(tmp_path: Path) -> None:
     rng, written = random.Random(10), {stream: list[bytes]() for stream in STREAMS}
     log = await opened(tmp_path)
-    store = log._writer._store
+    store = log.store
     assert isinstance(store, SqliteStore)
     for _ in range(12):
         await fill(log, rng, written, 5)
-        store._connection.close()  # the next commit fails, and a new connection is made
+        store.connection.close()  # the next commit fails, and a new connection is made
         with pytest.raises(Unavailable):
             await log.append(append(event("user/1")))
         for stream in STREAMS:

@@ -22,7 +22,7 @@ from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, EVENTS_BY_SEQ
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
 from tests.support.worlds.logs import MASTER_KEY, append, event, looped
 
 
@@ -75,7 +75,7 @@ async def test_after_a_clean_close_the_database_is_one_file_with_two_notes(tmp_p
 @looped
 async def test_the_settings_that_durability_rests_on_hold(tmp_path: Path) -> None:
     log = await opened(tmp_path)
-    store = log._writer._store
+    store = log.store
     assert isinstance(store, sqlite_store.SqliteStore)
     wanted = {
         "journal_mode": "wal",
@@ -87,7 +87,7 @@ async def test_the_settings_that_durability_rests_on_hold(tmp_path: Path) -> Non
         "trusted_schema": 0,
         "cell_size_check": 1,
     }
-    found = {name: store._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in wanted}
+    found = {name: store.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in wanted}
     assert found == wanted
     await log.close()
 
@@ -214,12 +214,12 @@ async def test_a_reader_can_neither_write_nor_checkpoint(tmp_path: Path) -> None
     log = await opened(tmp_path)
     await log.append(append(event("a")))
     await log.read("a", 0, events_max=1)
-    reads = log._reads
-    [connection] = reads._idle  # type: ignore[attr-defined]
+    connection = connect_reader(tmp_path / DATABASE)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM event")
     with pytest.raises(sqlite3.OperationalError):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
     await log.close()
 
 
@@ -468,7 +468,7 @@ async def test_no_file_holds_a_secret_or_a_data_key_in_the_clear(tmp_path: Path)
 
 def _data_key(wrapped: bytes) -> tuple[bytes, bytes]:
     vault = Vault(MASTER_KEY, FakeAmbient(1))
-    return wrapped, vault._open(vault._wrapping_key, wrapped, "key", "mailbox/1", "")
+    return wrapped, vault.data_key(wrapped, "mailbox/1")
 
 
 @looped
@@ -526,9 +526,9 @@ async def test_a_key_that_a_reader_kept_from_being_erased_is_erased_soon_after(
 async def test_a_connection_that_broke_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(event("a")))
-    store = log._writer._store
+    store = log.store
     assert isinstance(store, sqlite_store.SqliteStore)
-    store._connection.close()
+    store.connection.close()
     with pytest.raises(Unavailable):
         await log.append(append(event("a")))
     await log.append(append(event("a"), expected={"a": 1}))
@@ -540,15 +540,15 @@ async def test_a_connection_that_broke_is_replaced_and_nothing_is_lost(tmp_path:
 async def test_a_new_connection_is_not_trusted_before_its_write_ahead_log_was_emptied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huahuo.eventstore.sqlite.schema._BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("huahuo.eventstore.sqlite.schema.BUSY_TIMEOUT_MS", 10)
     log = await opened(tmp_path)
     await log.append(append(event("a")))
-    store = log._writer._store
+    store = log.store
     assert isinstance(store, sqlite_store.SqliteStore)
     with closing(sqlite3.connect(f"{(tmp_path / DATABASE).as_uri()}?mode=ro", uri=True)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM event").fetchone()
-        store._connection.close()
+        store.connection.close()
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await log.append(append(event("a")))

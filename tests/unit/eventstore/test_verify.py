@@ -67,7 +67,7 @@ async def test_an_untouched_log_is_whole_in_one_part_or_in_several(directory: Pa
     view = await SqliteView.open(directory)
     assert (await verify(view, view.path, left=left_of(directory))).position == EVENTS
     parts = [verifying.check_part(str(view.path), start, start + 10) for start in range(0, EVENTS, 10)]
-    assert verifying._joined(parts) == check_log(view.path, 0, EVENTS) != GENESIS
+    assert verifying.joined(parts) == check_log(view.path, 0, EVENTS) != GENESIS
     assert (await verify(view, view.path, after=25)).after == 25
     await view.close()
 
@@ -198,7 +198,7 @@ def test_a_part_that_does_not_go_on_where_the_one_before_ended_is_found(director
     path = str(directory / "log.db")
     first, third = verifying.check_part(path, 0, 10), verifying.check_part(path, 20, 30)
     with pytest.raises(Damaged, match="goes from seq 5 to 11"):
-        verifying._joined([first, third])
+        verifying.joined([first, third])
 
 
 def test_a_page_that_cannot_be_read_is_found_at_the_first_event_on_it(directory: Path) -> None:

@@ -35,18 +35,12 @@ def wal_of(directory: Path) -> Path:
     return directory / f"{DATABASE}-wal"
 
 
-async def cared(log: SqliteLog) -> None:
-    """Wait until the writer is idle."""
-    while (running := log._writer._running) is not None:
-        await running
-
-
 async def sizes_of(log: SqliteLog, directory: Path, count: int) -> list[int]:
     """The size of the write-ahead log after each of `count` lone appends and the care that followed."""
     sizes: list[int] = []
     for number in range(count):
         await log.append(append(event("a", b"body-%06d" % number)))
-        await cared(log)
+        await log.writer.settled()
         sizes.append(wal_of(directory).stat().st_size)
     return sizes
 
@@ -107,7 +101,7 @@ async def test_large_appends_make_their_own_room(tmp_path: Path, monkeypatch: py
     log = await opened(tmp_path)
     for _ in range(4):
         await log.append(append(*[event("a", b"x" * 1000)] * 1000))
-    await cared(log)
+    await log.writer.settled()
     assert written == []
     await log.close()
 
@@ -152,13 +146,13 @@ async def test_without_room_appends_go_on_and_nothing_is_kept(
 async def test_a_log_that_was_taken_over_is_not_lengthened(tmp_path: Path) -> None:
     """Else zeros could overwrite frames that the other writer appended after this one saw the file's end."""
     log = await opened(tmp_path)
-    store = log._writer._store
+    store = log.store
     assert isinstance(store, sqlite_store.SqliteStore)
     with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as other:
         other.execute("UPDATE meta SET value = X'3939' WHERE key = 'writer_epoch'")
         size = wal_of(tmp_path).stat().st_size
         assert store.care_due()
-        store._commits = 1  # as if the other writer's commit had been its own
+        store.commits = 1  # as if the other writer's commit had been its own
         with pytest.raises(InUse):
             store.care()
         assert wal_of(tmp_path).stat().st_size == size

@@ -305,24 +305,26 @@ async def test_each_principal_pays_for_its_part_of_a_commit() -> None:
 
 
 @looped
-async def test_an_import_waits_for_the_writer_with_its_secrets_sealed_already() -> None:
+async def test_an_import_waits_for_the_writer_with_its_secrets_sealed_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sealed: list[str] = []
+    seal = Vault.seal
 
-    class Watched(Vault):
-        def seal(self, wrapped: bytes, owner: str, name: str, secret: Secret) -> bytes:
-            sealed.append(owner)
-            return super().seal(wrapped, owner, name, secret)
+    def watched(vault: Vault, wrapped: bytes, owner: str, name: str, secret: Secret) -> bytes:
+        sealed.append(owner)
+        return seal(vault, wrapped, owner, name, secret)
 
+    monkeypatch.setattr(Vault, "seal", watched)
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)
-    vault = Watched(MASTER_KEY, FakeAmbient(1))
-    log._vault = log._writer._vault = vault
+    vault = Vault(MASTER_KEY, FakeAmbient(1))
     owners = [f"mailbox/{n}" for n in range(100)]
     secrets = tuple(SecretPut(owner, "password", Secret("s")) for owner in owners)
-    await log._writer.append(Append(ts_ms=1), 0)
+    await log.writer.append(Append(ts_ms=1), 0)
     prepared = vault.prepare(secrets, pause=lambda: None)
     sealed.clear()
-    await log._writer.append(Append(ts_ms=1, secrets=secrets), 0, prepared)
+    await log.writer.append(Append(ts_ms=1, secrets=secrets), 0, prepared)
     assert sealed == [], "the commit itself seals nothing"
     await log.append(Append(ts_ms=1, secrets=secrets))
     assert sealed == [*owners, *owners], "ahead, and again under the keys that the owners have by now"

@@ -75,8 +75,8 @@ async def test_a_long_index_is_built_beside_the_service_and_asked_for_again(
         actions = Actions(log)
         first = await actions.do("audit", where={})
         assert (first["code"], "51 events" in first["details"]) == ("busy", True)
-        assert actions.care._building is not None
-        await actions.care._building
+        assert actions.care.building is not None
+        await actions.care.building
         assert len((await actions.do("audit", where={}))["rows"]) == 51
         await actions.care.close()
 

@@ -107,7 +107,7 @@ def test_users_take_turns_at_a_server_that_both_wait_for() -> None:
         assert checks.runner.offer(Job(10, 10, "busy", user_id=2))
         running: list[int] = []
         while checks.runner.running:
-            [check_id] = checks.runner._running
+            [check_id] = checks.runner.running_ids
             running.append(check_id)
             checks.runner.stop(check_id)
             await asyncio.sleep(0.001)
@@ -126,8 +126,7 @@ def test_a_user_with_a_full_line_is_refused_and_another_is_not() -> None:
         assert checks.runner.waiting == 4
         checks.release.set()
         await checks.runner.idle()
-        assert not checks.runner._waiting
-        assert not checks.runner._of_user
+        assert (checks.runner.waiting, checks.runner.users_waiting) == (0, 0)
         assert checks.runner.offer(Job(8, 8, "a", user_id=1))
         await checks.runner.idle()
 

@@ -373,7 +373,7 @@ def test_a_mail_that_defeats_the_parser_is_still_listed(monkeypatch: pytest.Monk
     def defeated(raw: bytes) -> ParsedMail:
         raise RuntimeError
 
-    monkeypatch.setattr("huahuo.mailcheck.mime.mail._parsed", defeated)
+    monkeypatch.setattr("huahuo.mailcheck.mime.mail.parsed_mail", defeated)
     assert parse_mail("Subject: 你好".encode()).text == "Subject: 你好"
 
 

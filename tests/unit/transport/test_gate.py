@@ -402,7 +402,7 @@ def test_nothing_is_remembered_in_memory_of_commands_that_ended() -> None:
             await w.gate.execute(call(id=f"c{n}"), spec(Handler(DONE)))
         await asyncio.sleep(0)
         assert w.gate.running == 0
-        assert not w.gate._by_key
+        assert w.gate.remembered == 0
 
     run(main())
 
@@ -447,7 +447,7 @@ def test_draining_has_a_deadline() -> None:
 
 
 def test_a_handler_that_heeds_no_cancel_cannot_hold_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huahuo.transport.commands.gate._CANCEL_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("huahuo.transport.commands.gate.CANCEL_TIMEOUT_S", 0.01)
 
     async def main() -> None:
         w = await world()

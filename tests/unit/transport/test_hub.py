@@ -377,7 +377,7 @@ def test_acks_that_the_log_could_not_take_wait_and_newer_ones_win() -> None:
 
 def test_acks_waiting_for_a_log_that_does_not_write_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        monkeypatch.setattr("huahuo.transport.server.hub._ACKS_WAITING_MAX", 10)
+        monkeypatch.setattr("huahuo.transport.server.hub.ACKS_WAITING_MAX", 10)
         acks = AckCollector(await faulty_log())
         for n in range(100):
             acks.note("user/42", str(n), "system", 1)
@@ -429,7 +429,7 @@ def test_after_the_stop_no_timer_is_left() -> None:
         w = await world()
         connection = w.joined()
         await w.hub.stop()
-        assert w.hub._timer is None
+        assert not w.hub.turning
         assert connection.ticks == []
 
     run(main())

@@ -66,7 +66,7 @@ def test_a_joined_page_moves_the_cursor_and_counts_against_the_window() -> None:
     delivery, sub = driver.session.delivery, driver.session.next_read()
     assert sub is not None
     for frame in driver.session.took(sub, page(driver.log, "user/42", 0, 3), 0.0):
-        driver._write(frame)
+        driver.write(frame)
     assert seqs(driver.sent, "user/42") == [1, 2, 3]
     assert (sub.flow.sent, delivery.window.outstanding) == (3, 3)
     assert driver.sent[-1]["type"] == "live"
