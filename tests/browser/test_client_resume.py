@@ -124,7 +124,9 @@ def test_a_connection_that_went_silent_is_found_out_when_the_page_is_seen_again(
             proxy.blackhole()  # as a phone's network does: the socket stays open, nothing comes
             await on.publish(10)
             await tab.run("document.dispatchEvent(new Event('visibilitychange'))")
-            await tab.until("states.includes('offline')", timeout_s=6)
+            await tab.until(
+                "states.includes('offline')", timeout_s=20
+            )  # the silence of heartbeats would take 60 s
             proxy.heal()
             await tab.until("seen.length === 10")
             assert await tab.run("return seen") == on.expected()

@@ -72,7 +72,7 @@ def test_a_pasted_token_signs_in_and_signing_out_leaves_nothing(chromium: str, t
 def test_a_check_moves_its_bar_and_brings_the_mails(chromium: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with console(chromium, tmp_path) as on, chaos_proxy(on.mails.port) as slow:
-            slow.delay_s = 0.02  # a mail server next door is read within one picture of the page
+            slow.delay_s = 0.05  # a mail server next door is read within one picture of the page
             email_id = await on.add("alice@example.org", [mail(n) for n in range(1, 61)], port=slow.port)
             await on.add("bob@example.org", password="wrong")
             tab = await on.sign_in()
@@ -113,7 +113,7 @@ def test_a_server_killed_during_checks_leaves_the_page_with_exactly_the_log_s_st
             assert await tab.run(f"return {bars}.length") > 0, "it was killed during a check"
             await asyncio.to_thread(on.server.start)
             await press_button(tab, "立即连接")
-            await tab.until("document.querySelector('[data-state=online]')", 30)
+            await tab.until("document.querySelector('[data-state=online]')")
             await _settled(on, tab)
             assert [row["mails"] for row in await rows(tab)] == [200, 200, 200]
             assert await tab.run("return window.unloaded") is False, "the page was not loaded anew"

@@ -9,6 +9,7 @@ import pytest
 from huahuo.eventstore.errors import Closed, Conflict, InUse, TooLarge, WrongKey
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX, EVENT_BYTES_MAX
 from huahuo.eventstore.model import Append, Appended, Head, Joined, NewEvent, Page, StoredEvent
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened
 
 
@@ -379,7 +380,7 @@ async def test_what_was_acknowledged_survives_a_crash(engine: Engine) -> None:
 
 @looped
 async def test_a_second_writer_is_refused(engine: Engine) -> None:
-    async with opened(engine), asyncio.timeout(5):
+    async with opened(engine), asyncio.timeout(WITHIN_S):
         with pytest.raises(InUse):
             await engine.open()
     async with opened(engine) as log:

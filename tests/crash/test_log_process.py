@@ -15,7 +15,8 @@ import pytest
 from huahuo.eventstore.errors import InUse
 from huahuo.eventstore.model import Appended, Duplicate
 from tests.support.drivers.log_child import numbered
-from tests.support.drivers.log_parent import WAIT_S, child, lines, opened
+from tests.support.drivers.log_parent import child, lines, opened
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.logs import looped
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
@@ -95,7 +96,7 @@ async def test_a_second_process_is_refused_and_told_who_holds_the_log(tmp_path: 
             await opened(tmp_path)
         assert f"{tmp_path} is in use by process {process.pid}" in str(caught.value)
         process.kill()
-        process.wait(WAIT_S)
+        process.wait(WITHIN_S)
         log = await opened(tmp_path)
         await log.close()
 
@@ -104,7 +105,7 @@ def everything(process: subprocess.Popen[str]) -> Said:
     said = Said()
     for line in lines(process):
         said.hear(line)
-    assert process.wait(WAIT_S) == 0, said.other
+    assert process.wait(WITHIN_S) == 0, said.other
     return said
 
 
@@ -152,7 +153,7 @@ def test_a_process_killed_inside_a_system_call_loses_nothing(tmp_path: Path, cal
         said = Said()
         for line in lines(process):
             said.hear(line)
-        assert process.wait(WAIT_S) != 0, "the call was never made"
+        assert process.wait(WITHIN_S) != 0, "the call was never made"
     asyncio.run(judge(tmp_path, said))
 
 

@@ -14,6 +14,7 @@ from bench.clients.receivers import IN_PYTHON, build
 from bench.harness.harness import OURS, Options, Sheet
 from bench.questions.fan_out import METRICS, one
 from bench.servers import peers
+from tests.support.patience import WITHIN_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="costs are read from /proc")
@@ -79,7 +80,7 @@ def test_the_command_writes_results_without_paths_or_host_names(tmp_path: Path) 
         "--results",
         str(tmp_path),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=WITHIN_S)
     assert "wire" in done.stdout
     (path,) = tmp_path.glob("wire-*.json")
     text = path.read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ from huahuo.transport.client.model import (
 from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import CloseCode
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.services import run
 from tests.support.worlds.wire import World
 
@@ -174,7 +175,7 @@ def test_a_server_that_speaks_something_else_stops_it() -> None:
         async def idle(socket: ServerConnection) -> None:
             await socket.wait_closed()
 
-        async with asyncio.timeout(5), serve(idle, "127.0.0.1", 0, compression=None) as other:
+        async with asyncio.timeout(WITHIN_S), serve(idle, "127.0.0.1", 0, compression=None) as other:
             port = other.sockets[0].getsockname()[1]
             async with Client(f"ws://127.0.0.1:{port}", token="t") as client:
                 assert (await client.wait_stopped()).code == 4506
@@ -194,7 +195,7 @@ def test_a_server_that_talks_nonsense_is_left_and_tried_again() -> None:
 
         subprotocols = [Subprotocol(SUBPROTOCOL)]
         async with (
-            asyncio.timeout(5),
+            asyncio.timeout(WITHIN_S),
             serve(babble, "127.0.0.1", 0, compression=None, subprotocols=subprotocols) as other,
         ):
             port = other.sockets[0].getsockname()[1]

@@ -15,6 +15,7 @@ from huahuo.eventstore.sqlite.wal_frames import read_frames
 from huahuo.transport.client.client import Client
 from tests.support.drivers.command_line import KEYS, huahuo
 from tests.support.drivers.rawclient import raw
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -36,7 +37,7 @@ def test_a_token_of_the_command_line_opens_the_service(tmp_path: Path) -> None:
         )
 
         async def groups() -> list[str]:
-            async with asyncio.timeout(10), Client(server.url, token=made.stdout.strip()) as client:
+            async with asyncio.timeout(WITHIN_S), Client(server.url, token=made.stdout.strip()) as client:
                 for group in ("ops", "dev"):
                     async with client.events(f"group/{group}") as events:
                         await events.ready()
@@ -81,7 +82,7 @@ def test_tail_prints_events_as_they_are_in_the_log(tmp_path: Path) -> None:
         token = server.token(1, "root", admin=True)
 
         async def publish() -> None:
-            async with asyncio.timeout(10), Client(server.url, token=token) as client:
+            async with asyncio.timeout(WITHIN_S), Client(server.url, token=token) as client:
                 for n in range(3):
                     await client.send("publish", stream="group/ops", type="tick", n=n)
 
@@ -98,7 +99,7 @@ def test_tail_prints_events_as_they_are_in_the_log(tmp_path: Path) -> None:
             lines = [json.loads(tail.stdout.readline()) for _ in range(3)]
         finally:
             tail.terminate()
-            tail.communicate(timeout=10)
+            tail.communicate(timeout=WITHIN_S)
         assert [line["seq"] for line in lines] == [1, 2, 3]
 
 
@@ -114,7 +115,7 @@ def test_revoke_ends_a_users_tokens_whether_a_service_runs_or_not(tmp_path: Path
             server.start()
 
         async def refused() -> str:
-            async with asyncio.timeout(10), Client(server.url, token=token) as client:
+            async with asyncio.timeout(WITHIN_S), Client(server.url, token=token) as client:
                 return str((await client.wait_stopped()).code)
 
         assert asyncio.run(refused()) == "4503"
@@ -153,7 +154,7 @@ def doctor_of(data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 async def published(server: Serving, count: int) -> str:
     """Publish `count` events; the id of the log."""
-    async with asyncio.timeout(20), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
+    async with asyncio.timeout(WITHIN_S), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
         welcome = await client.authenticate(server.token(1, "root", admin=True), client="c")
         for number in range(count):
             await client.say(
@@ -165,7 +166,7 @@ async def published(server: Serving, count: int) -> str:
 
 async def outcome(server: Serving, log: str, after: int) -> str:
     """What becomes of a client that comes back with a cursor in the log `log`."""
-    async with asyncio.timeout(20), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
+    async with asyncio.timeout(WITHIN_S), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
         resume = {"log": log, "cursors": {"group/ops": after}}
         welcome = await client.authenticate(server.token(1, "root", admin=True), client="c", resume=resume)
         return str(welcome["streams"]["group/ops"]["outcome"])

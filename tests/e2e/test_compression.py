@@ -24,6 +24,7 @@ from huahuo.transport.server.site import Asset
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
 from tests.support.drivers.command_line import huahuo
 from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import serving
 from tests.support.worlds.compressed import compression, dictionary, unpacked
 from tests.support.worlds.services import run
@@ -289,7 +290,7 @@ def fake_server(
 
 
 def get(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -347,7 +348,7 @@ def test_a_dictionary_trained_from_the_log_is_used_and_the_old_one_stays_served(
 
         async def fill() -> None:
             token = server.token(7, "eve")
-            async with asyncio.timeout(4), Client(server.url, token=token) as client:
+            async with asyncio.timeout(WITHIN_S), Client(server.url, token=token) as client:
                 lines = "\n".join(f"box{n}@example.org----{CANARY}" for n in range(300))
                 await client.send("import_emails", data=lines, mail_type="imap")
 
@@ -366,7 +367,7 @@ def test_a_dictionary_trained_from_the_log_is_used_and_the_old_one_stays_served(
         async def client_reads() -> int:
             token = server.token(7, "eve")
             async with (
-                asyncio.timeout(4),
+                asyncio.timeout(WITHIN_S),
                 Client(server.url, token=token) as client,
                 client.events("user/7", "start") as events,
             ):

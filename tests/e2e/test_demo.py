@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from huahuo.transport.client.client import Client
+from tests.support.patience import WITHIN_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -51,7 +52,7 @@ def test_the_demo_shows_mail_arriving_and_each_kind_of_failure() -> None:
         rows, arrived = asyncio.run(watch(*link_of(demo)))
     finally:
         demo.terminate()
-        code = demo.wait(timeout=20)
+        code = demo.wait(timeout=WITHIN_S)
         assert demo.stdout is not None
         demo.stdout.close()
     assert rows["alice@demo.example"]["mail_count"] >= 24

@@ -20,6 +20,7 @@ from huahuo.mailcheck.servers.faults import (
     TimedOut,
 )
 from tests.support.drivers.checks import LOCAL, Report, checked, target
+from tests.support.patience import WITHIN_S
 from tests.support.servers.evil_imap import Peer, Script, evil
 
 pytestmark = pytest.mark.e2e
@@ -51,7 +52,7 @@ def attacked(
 
     async def main() -> tuple[Outcome, MailFault, Report]:
         report = Report()
-        async with evil(script) as server, asyncio.timeout(10):
+        async with evil(script) as server, asyncio.timeout(WITHIN_S):
             with pytest.raises(CheckFailed) as failed:
                 await checked(target(server.port), since, report=report, limits=limits)
         fault = failed.value.__cause__
@@ -65,7 +66,7 @@ def served(script: Script, since: UidCursor | None = None) -> tuple[Ok, Report]:
     """What a check against `script` gives."""
 
     async def main() -> tuple[Ok, Report]:
-        async with evil(script) as server, asyncio.timeout(10):
+        async with evil(script) as server, asyncio.timeout(WITHIN_S):
             return await checked(target(server.port), since, limits=PATIENT)
 
     return asyncio.run(main())
@@ -397,7 +398,7 @@ def test_a_check_that_is_cancelled_closes_its_connection() -> None:
             await peer.silent()
             gone.set()
 
-        async with evil(script) as server, asyncio.timeout(5):
+        async with evil(script) as server, asyncio.timeout(WITHIN_S):
             task = asyncio.create_task(checked(target(server.port), limits=PATIENT))
             await reached.wait()
             task.cancel()
@@ -420,7 +421,7 @@ def test_a_failing_sink_ends_the_check_with_its_own_error() -> None:
             await peer.ok()
             await peer.silent()
 
-        async with evil(script) as server, asyncio.timeout(5):
+        async with evil(script) as server, asyncio.timeout(WITHIN_S):
             with pytest.raises(OSError, match="no space"):
                 await checked(target(server.port), report=Full(), limits=PATIENT)
 

@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from tests.support.patience import WITHIN_S
 from tests.support.servers.dovecot import dovecot
 from tests.support.servers.serving import Serving, serving
 
@@ -74,7 +75,7 @@ async def own_life(wire: Wire, server: Serving, user: tuple[int, str], mail_port
         use_ssl=False,
     )
     await wire.ask("check_emails", email_ids=[added["email_id"]])
-    ended = asyncio.timeout(20)
+    ended = asyncio.timeout(WITHIN_S)
     async with ended:
         while b'"status":"ok"' not in wire.bytes:
             await wire.until("events")

@@ -14,6 +14,7 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.rawclient import raw
 from tests.support.drivers.session import types
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.services import run
 from tests.support.worlds.wire import BOB, World, until, world
 
@@ -24,7 +25,7 @@ async def http(w: World, *lines: str) -> bytes:
     """What the port answers to these header lines, until it closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
     writer.write("\r\n".join([*lines, "", ""]).encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         answer = await reader.read()
     writer.close()
     with contextlib.suppress(ConnectionError):
@@ -71,7 +72,7 @@ def test_a_request_with_a_body_or_none_at_all_is_answered(head: str, body: bytes
             reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
             writer.write(f"{head}\r\nHost: x\r\n\r\n".encode() + body)
             await writer.drain()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WITHIN_S):
                 answer = await reader.read()
             writer.close()
             assert answer.startswith(b"HTTP/1.1 " + status)
@@ -150,7 +151,7 @@ def test_what_comes_with_the_handshake_is_read_behind_it(connection: str, cut: i
             writer.write(said[: len(head) + cut])
             answer = await reader.readuntil(b"\r\n\r\n")
             writer.write(said[len(head) + cut :])
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WITHIN_S):
                 rest = await reader.readuntil(b'"id":"h"')
             assert answer.startswith(b"HTTP/1.1 101 ")
             assert rest.index(b"authentication_result") < rest.index(b"heartbeat_response")
@@ -183,7 +184,7 @@ def test_who_does_not_finish_the_handshake_is_cut_off() -> None:
         async with world(TransportSettings(open_timeout_s=0.2)) as w:
             reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
             writer.write(b"GET / HTTP/1.1\r\nHost:")
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(WITHIN_S):
                 with contextlib.suppress(ConnectionError):
                     assert await reader.read() == b""
             writer.close()
@@ -260,12 +261,13 @@ def test_from_the_fifth_failure_in_a_minute_the_answer_is_held_back() -> None:
     async def main() -> None:
         async with world() as w:
             loop = asyncio.get_running_loop()
-            for number in range(5):
+            took_s: list[float] = []
+            for _ in range(5):
                 async with raw(w.url, V1) as client:
-                    began = loop.time()
+                    began_s = loop.time()
                     assert not (await client.authenticate("wrong"))["success"]
-                    took = loop.time() - began
-                    assert (took >= 0.9) == (number == 4)
+                    took_s.append(loop.time() - began_s)
+            assert min(took_s[:4]) < 0.9 <= took_s[4]
 
     run(main())
 

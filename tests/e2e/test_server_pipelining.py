@@ -10,6 +10,7 @@ from websockets.frames import PING, TEXT, Frame
 
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.site import Asset
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.services import run
 from tests.support.worlds.wire import World, until, world
 
@@ -27,7 +28,7 @@ async def exchange(w: World, *segments: bytes, half_close: bool = False) -> byte
             await asyncio.sleep(0)
         if half_close:
             writer.write_eof()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             return await reader.read()
     finally:
         writer.close()
@@ -103,7 +104,7 @@ def test_frames_in_the_segment_of_the_upgrade_are_read(connection: str) -> None:
             frames = text(action="authenticate", token=w.token()) + text(action="heartbeat", id="h")
             reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
             writer.write(upgrade(connection) + Frame(PING, b"early").serialize(mask=True) + frames)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WITHIN_S):
                 answer = await reader.readuntil(b'"id":"h"')
             head, _, rest = answer.partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 101 ")

@@ -14,6 +14,7 @@ from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, RETRY_S
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import types
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.services import run
 from tests.support.worlds.wire import ALICE, BOB, ROOT, World, until, world
 
@@ -293,7 +294,7 @@ def test_a_revoked_user_loses_the_sockets_and_gets_no_new_one() -> None:
             await victim.authenticate(token)
             await admin.authenticate(w.token(ROOT))
             w.ambient.advance(1)
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(WITHIN_S):
                 await admin.say(action="revoke", id="r", user_id=42)
                 assert await victim.closed() == CloseCode.REVOKED
             async with raw(w.url, V1) as again:

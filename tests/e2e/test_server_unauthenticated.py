@@ -12,6 +12,7 @@ from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.site import Asset
 from tests.support.drivers.rawclient import raw
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.services import run
 from tests.support.worlds.wire import World, until, world
 
@@ -41,12 +42,12 @@ class Peer:
         self._writer.write(b"".join(data))
 
     async def until(self, text: bytes) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             return await self._reader.readuntil(text)
 
     async def close_code(self) -> int:
         """The code of the close frame with which the server ends the connection."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             rest = await self._reader.read()
         _, found, close = rest.rpartition(b"\x88")
         assert found, rest
@@ -157,7 +158,7 @@ def test_a_head_that_goes_on_beyond_the_limit_is_refused() -> None:
             writer.write(
                 b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %b\r\n" % (n, b"y" * 1000) for n in range(70))
             )
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WITHIN_S):
                 assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
             writer.close()
             await until(lambda: not w.server.unauthenticated_count)
@@ -217,7 +218,7 @@ def test_a_head_that_comes_byte_by_byte_is_cut_off_in_time() -> None:
         async with world(TransportSettings(open_timeout_s=0.2)) as w:
             reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
             reading = asyncio.create_task(reader.read())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WITHIN_S):
                 while not reading.done():
                     writer.write(b"G")
                     await asyncio.wait({reading}, timeout=0.01)

@@ -13,6 +13,7 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.site import Asset
 from tests.support.drivers.rawclient import raw
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import until, world
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop exists on Unix only")
@@ -20,7 +21,7 @@ uvloop = pytest.importorskip("uvloop", reason="uvloop exists on Unix only")
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     async def timed() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await work
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import JWT_SECRET, MASTER_KEY
 
 KEYS = {"HUAHUO_JWT_SECRET": JWT_SECRET, "HUAHUO_MASTER_KEY": MASTER_KEY}
@@ -14,7 +15,7 @@ def huahuo(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "huahuo", *words],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=WITHIN_S,
         env=os.environ | environ,
         check=False,
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.sqlite.open import SqliteLog
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.logs import MASTER_KEY
 
 ROOT = Path(__file__).resolve().parents[3]
-WAIT_S = 30
 
 
 def command_line(directory: Path, *words: object) -> list[str]:
@@ -32,7 +32,7 @@ def child(directory: Path, *words: object, under: tuple[str, ...] = ()) -> Itera
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(WAIT_S)
+        process.wait(WITHIN_S)
         assert process.stdout is not None
         process.stdout.close()
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ from tests.support.servers.serving import Serving, serving
 
 PAGES = ROOT / "tests" / "browser" / "pages"
 STREAM = "group/ops"
-TIMEOUT_S = 60
+TIMEOUT_S = 110  # pytest's own is 120
 
 
 class Stage:
@@ -49,6 +50,14 @@ class Stage:
     async def revoke(self, user_id: int) -> None:
         """End every session of a user."""
         await self._admin.send("revoke", user_id=user_id)
+
+    async def connection_lasts(self, user: str, seconds: float) -> None:
+        """Wait until the token of the user's only connection holds for so long."""
+        while True:
+            (row,) = [one for one in (await self._admin.send("get_clients"))["data"] if one["user"] == user]
+            ends, began = (datetime.fromisoformat(row[name]) for name in ("expires_at", "connected_at"))
+            if (ends - began).total_seconds() > seconds:
+                return
 
     async def notify(self, text: str) -> None:
         """A notification for everybody."""

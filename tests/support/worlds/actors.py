@@ -7,6 +7,7 @@ from typing import Any
 
 from huahuo.actors import LoopActor, LoopRef, Runtime
 from huahuo.eventstore.ambient import FakeAmbient
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.virtual_loop import run_virtual
 
 
@@ -30,8 +31,8 @@ async def settled(runtime: Runtime) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until `condition` holds, at most 5 s for work of another thread."""
-    async with asyncio.timeout(5):
+    """Let the loop turn until `condition` holds, for work of another thread."""
+    async with asyncio.timeout(WITHIN_S):
         while not condition():  # noqa: ASYNC110  nothing to wait for: that is what it looks at
             await asyncio.sleep(0)
 

@@ -10,18 +10,17 @@ from huahuo.eventstore.model import CommandKey
 from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.verified import Verified
 from huahuo.transport.commands.api import Call
+from tests.support.patience import WITHIN_S
 
 ALICE = Principal(user_id=42, username="alice", groups=("ops",))
 ADMIN = Principal(user_id=1, username="root", is_admin=True)
-
-TIMEOUT_S = 5.0
 
 
 def run[T](work: Coroutine[Any, Any, T]) -> T:
     """Run `work` on a loop of its own, with a deadline."""
 
     async def timed() -> T:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(WITHIN_S):
             return await work
 
     return asyncio.run(timed())

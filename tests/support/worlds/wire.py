@@ -34,6 +34,7 @@ from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.site import Asset, Phase, Site
 from tests.support.models.faulty_log import FaultyLog
+from tests.support.patience import WITHIN_S
 
 SECRET = b"a secret of at least thirty-two bytes"
 MASTER_KEY = bytes(range(32))
@@ -199,6 +200,6 @@ async def world(
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until the condition holds; for facts inside the server that nothing announces."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while not condition():  # noqa: ASYNC110  there is no event to wait for
             await asyncio.sleep(0)

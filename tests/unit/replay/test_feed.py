@@ -11,6 +11,7 @@ from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import LOG_STREAM
 from huahuo.replay.live.feed import Feed, Run
 from tests.support.models.faulty_log import READ_ALL, FaultyLog, faulty_log, numbers, write
+from tests.support.patience import WITHIN_S
 
 
 def run(test: Callable[[FaultyLog, Feed], Awaitable[None]], **feed_options: Any) -> None:
@@ -19,7 +20,7 @@ def run(test: Callable[[FaultyLog, Feed], Awaitable[None]], **feed_options: Any)
     async def main() -> None:
         log = await faulty_log()
         feed = Feed(log, **feed_options)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await test(log, feed)
         feed.close()
 

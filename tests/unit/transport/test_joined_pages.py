@@ -9,6 +9,7 @@ from huahuo.transport.protocol.dialects import DOCUMENT
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.session import Driver, ModelLog, Run, payloads, seqs
+from tests.support.patience import WITHIN_S
 
 
 def page(log: ModelLog, stream: str, after: int, count: int) -> Run:
@@ -117,7 +118,7 @@ def test_what_is_asked_for_at_the_moment_the_last_reader_ends_is_read_too() -> N
             if key < 20:
                 await ask(key + 1)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await ask(0)
         return got
 
