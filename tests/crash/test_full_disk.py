@@ -91,10 +91,10 @@ async def fill_and_free(server: Serving) -> Found:
     return found
 
 
-def test_a_full_disk_is_said_and_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+async def test_a_full_disk_is_said_and_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     # The service cannot write log lines either: they are often on the same disk.
     with serving(tmp_path / "data", stderr=Path("/dev/full"), HUAHUO_MESSAGES_PER_S="0") as server:
-        found = asyncio.run(fill_and_free(server))
+        found = await fill_and_free(server)
     assert found.ready_when_full == 503
     assert found.ready_after == 200
     assert found.acknowledged[-3:] == found.refused[:3], (

@@ -21,7 +21,9 @@ from tests.support.drivers.log_parent import ROOT, command_line
 from tests.support.models.power import STRACE, Op, PowerDisk, read_trace
 from tests.support.worlds.logs import MASTER_KEY
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+pytestmark = pytest.mark.skipif(
+    shutil.which("strace") is None, reason="strace is not installed: apt-get install strace"
+)
 
 IMAGES_MAX = 150
 

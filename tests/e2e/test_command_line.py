@@ -21,7 +21,7 @@ from tests.support.servers.serving import Serving, serving
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-def test_a_token_of_the_command_line_opens_the_service(tmp_path: Path) -> None:
+async def test_a_token_of_the_command_line_opens_the_service(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         made = huahuo(
             "token",
@@ -44,7 +44,7 @@ def test_a_token_of_the_command_line_opens_the_service(tmp_path: Path) -> None:
                 reply = await client.send("get_all_emails")
                 return [reply["stream"]]
 
-        assert asyncio.run(groups()) == ["user/7"]
+        assert (await groups()) == ["user/7"]
 
 
 def test_a_second_service_over_the_same_directory_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_setting_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     ]
 
 
-def test_tail_prints_events_as_they_are_in_the_log(tmp_path: Path) -> None:
+async def test_tail_prints_events_as_they_are_in_the_log(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         token = server.token(1, "root", admin=True)
 
@@ -86,7 +86,7 @@ def test_tail_prints_events_as_they_are_in_the_log(tmp_path: Path) -> None:
                 for n in range(3):
                     await client.send("publish", stream="group/ops", type="tick", n=n)
 
-        asyncio.run(publish())
+        await publish()
         tail = subprocess.Popen(
             [sys.executable, "-m", "huahuo", "tail", server.url, "group/ops", "--after", "0", "--json"],
             stdout=subprocess.PIPE,
@@ -104,7 +104,9 @@ def test_tail_prints_events_as_they_are_in_the_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_revoke_ends_a_users_tokens_whether_a_service_runs_or_not(tmp_path: Path, running: bool) -> None:
+async def test_revoke_ends_a_users_tokens_whether_a_service_runs_or_not(
+    tmp_path: Path, running: bool
+) -> None:
     with serving(tmp_path / "data") as server:
         token = server.token(7, "eve")
         if not running:
@@ -118,7 +120,7 @@ def test_revoke_ends_a_users_tokens_whether_a_service_runs_or_not(tmp_path: Path
             async with asyncio.timeout(WITHIN_S), Client(server.url, token=token) as client:
                 return str((await client.wait_stopped()).code)
 
-        assert asyncio.run(refused()) == "4503"
+        assert (await refused()) == "4503"
 
 
 def test_doctor_finds_a_healthy_directory_healthy(tmp_path: Path) -> None:
@@ -132,14 +134,14 @@ def test_doctor_finds_a_healthy_directory_healthy(tmp_path: Path) -> None:
         assert "error" not in {finding["level"] for finding in json.loads(done.stdout)}
 
 
-def test_doctor_finds_a_changed_log(tmp_path: Path) -> None:
+async def test_doctor_finds_a_changed_log(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
 
         async def publish() -> None:
             async with Client(server.url, token=server.token(1, "root", admin=True)) as client:
                 await client.send("publish", stream="group/ops", type="tick", text="the original text")
 
-        asyncio.run(publish())
+        await publish()
         server.stop()
         database = server.data / "log.db"
         database.write_bytes(database.read_bytes().replace(b"the original text", b"the rewritten txt"))

@@ -44,12 +44,12 @@ async def watch(url: str, token: str) -> tuple[dict[str, dict[str, Any]], int]:
         return rows, arrived
 
 
-def test_the_demo_shows_mail_arriving_and_each_kind_of_failure() -> None:
+async def test_the_demo_shows_mail_arriving_and_each_kind_of_failure() -> None:
     demo = subprocess.Popen(
         [sys.executable, "-m", "huahuo", "demo", "--port", "0"], stdout=subprocess.PIPE, text=True
     )
     try:
-        rows, arrived = asyncio.run(watch(*link_of(demo)))
+        rows, arrived = await watch(*link_of(demo))
     finally:
         demo.terminate()
         code = demo.wait(timeout=WITHIN_S)

@@ -129,7 +129,7 @@ async def two_users(server: Serving, mail_port: int) -> tuple[Wire, Wire, list[d
         return alice, bob, answers
 
 
-def test_no_byte_of_one_user_reaches_the_other(tmp_path: Path) -> None:
+async def test_no_byte_of_one_user_reaches_the_other(tmp_path: Path) -> None:
     with dovecot() as mail, serving(tmp_path / "data") as server:
         for _, name in (ALICE, BOB):
             mail.add_user(f"{CANARY}{name}@example.com", PASSWORD + name)
@@ -138,7 +138,7 @@ def test_no_byte_of_one_user_reaches_the_other(tmp_path: Path) -> None:
                 f"Subject: {CANARY}{name}\r\n\r\n{CANARY}{name}".encode(),
                 password=PASSWORD + name,
             )
-        alice, bob, answers = asyncio.run(two_users(server, mail.port))
+        alice, bob, answers = await two_users(server, mail.port)
         assert f"{CANARY}alice".encode() in alice.bytes, "the canary sings for its owner"
         assert b"alice" not in bob.bytes
         assert b"bob" not in alice.bytes

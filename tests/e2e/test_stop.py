@@ -14,7 +14,6 @@ from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.server.server import Server
-from tests.support.worlds.services import run
 from tests.support.worlds.watched_loop import WatchedLoop, watched_loop
 
 
@@ -53,17 +52,16 @@ def test_all_parts_of_a_stop_share_one_deadline(tmp_path: Path, monkeypatch: pyt
         assert 0 < timeout_s <= most_s
 
 
-def test_a_second_stop_waits_for_the_same_end_also_after_the_first_was_cancelled(tmp_path: Path) -> None:
-    async def main() -> None:
-        app = app_of(tmp_path / "data")
-        await app.start()
-        first = asyncio.create_task(app.stop())
-        await asyncio.sleep(0)
-        first.cancel()
-        await asyncio.gather(app.stop(), app.stop())
-        assert first.cancelled()
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", app.port)
-        await app.stop()
-
-    run(main())
+async def test_a_second_stop_waits_for_the_same_end_also_after_the_first_was_cancelled(
+    tmp_path: Path,
+) -> None:
+    app = app_of(tmp_path / "data")
+    await app.start()
+    first = asyncio.create_task(app.stop())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(app.stop(), app.stop())
+    assert first.cancelled()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", app.port)
+    await app.stop()

@@ -142,9 +142,7 @@ class World:
 
     def has_check(self) -> bool:
         """Whether the client would notice that its events were replaced."""
-        following = self.session.following(STREAM)
-        assert following is not None
-        cursor = following.cursor
+        cursor = self.session.streams[STREAM].cursor
         return cursor is not None and cursor.check is not None and cursor.check[0] > 0
 
     def settle(self) -> None:
@@ -255,8 +253,7 @@ def test_the_buffer_never_holds_more_than_a_window(steps: list[tuple[str, int]],
     world = World(window, "start")
     for name, count in steps:
         _step(world, name, count)
-        following = world.session.following(STREAM)
-        assert following is not None
+        following = world.session.streams[STREAM]
         held = sum(len(item) for item in following.buffer if isinstance(item, Batch))
         assert held == following.buffered
         assert following.buffered <= window

@@ -106,7 +106,7 @@ class ClientSession:
         self.retry = retry
         self.dictionary: DictionaryPlace | None = None  # the dictionary of binary messages
         self._client = client
-        self._streams: dict[str, Following] = {}
+        self.streams: dict[str, Following] = {}
         self._commands = Commands(command_prefix, commands_max, retry.delay_s)
         self._pace = Pace(messages_per_s)
         self._log = ""
@@ -132,9 +132,9 @@ class ClientSession:
         self.phase, self.dead = "authenticating", False
         self._heard_at, self._dead_at = now, now + AUTHENTICATED_WITHIN_S
         self._goaway = self._failure = None
-        for stream in self._streams.values():
+        for stream in self.streams.values():
             stream.rewind()
-        cursors = {s.name: s.cursor for s in self._streams.values() if s.cursor is not None}
+        cursors = {s.name: s.cursor for s in self.streams.values() if s.cursor is not None}
         log = self._log or next((c.log for c in cursors.values()), "")
         resume = {name: cursor.seq for name, cursor in cursors.items() if cursor.log == log}
         self._resume = frozenset(resume)
@@ -177,10 +177,10 @@ class ClientSession:
         if self._failure is not None:
             reason = f"{self._failure.code}: {self._failure.message}"
         self._commands.connection_lost()
-        for name, stream in list(self._streams.items()):
+        for name, stream in list(self.streams.items()):
             stream.connection_lost()
             if not stream.consumed:
-                del self._streams[name]
+                del self.streams[name]
         if verdict.stop:
             self.stop(ClientStopped(verdict.code, reason or verdict.why))
         else:
@@ -208,7 +208,7 @@ class ClientSession:
         messages = [encode(message) for message in self._urgent]
         self._urgent.clear()
         if self.phase == "online":
-            asking = [s for s in self._streams.values() if s.retry_at is not None and s.retry_at <= now]
+            asking = [s for s in self.streams.values() if s.retry_at is not None and s.retry_at <= now]
             messages += [
                 encode(stream.ask(self._commands.new_id(), self._log))
                 for stream in asking
@@ -223,7 +223,7 @@ class ClientSession:
         if self.phase == "online":
             times.append(self._commands.next_at(self._pace))
             paced = self._pace.next_at()
-            times += [max(s.retry_at, paced) for s in self._streams.values() if s.retry_at is not None]
+            times += [max(s.retry_at, paced) for s in self.streams.values() if s.retry_at is not None]
             if self._dead_at is None:
                 times.append(self._heard_at + self._silence_s)
         return min((at for at in times if at is not None), default=None)
@@ -254,16 +254,16 @@ class ClientSession:
         Raises:
             StreamInUse: the stream has a consumer already.
         """
-        known = self._streams.get(name)
+        known = self.streams.get(name)
         if known is not None and known.consumed:
             raise StreamInUse(name)
-        self._streams[name] = stream = Following(name, start, cursor, consumed=True)
+        self.streams[name] = stream = Following(name, start, cursor, consumed=True)
         if self.phase == "online":
             stream.retry_at = now
 
     def unsubscribe(self, name: str, now: float) -> None:
         """The consumer is gone. The server's own choice (`user/<id>`, `system`) stays subscribed, unread."""
-        stream = self._streams.get(name)
+        stream = self.streams.get(name)
         if stream is None:
             return
         self._save()
@@ -271,26 +271,22 @@ class ClientSession:
             if stream.active and not stream.expects:
                 stream.abandon()
             else:
-                self._streams[name] = passing = Following(name, "head", None, consumed=False)
+                self.streams[name] = passing = Following(name, "head", None, consumed=False)
                 passing.retry_at = now
             return
-        del self._streams[name]
+        del self.streams[name]
         if self.phase == "online":
             self._urgent.append({"action": "unsubscribe", "stream": name})
         self._happened += self._waiters.failed(name, NotSubscribed(name))
 
-    def following(self, name: str) -> Following | None:
-        """What is known of a stream; None if the client does not follow it."""
-        return self._streams.get(name)
-
     def take(self, name: str) -> Item | None:
         """The next item for the stream's consumer; None if there is none now."""
-        stream = self._streams.get(name)
+        stream = self.streams.get(name)
         return stream.take() if stream is not None else None
 
     def processed(self, name: str, era: int, seq: int, now: float) -> bool:
         """The consumer has processed all events up to `seq`. Returns whether `deadline` is now earlier."""
-        stream = self._streams.get(name)
+        stream = self.streams.get(name)
         if stream is None or stream.era != era or seq <= stream.processed:
             return False
         self._unacked += seq - max(stream.processed, 0)
@@ -312,7 +308,7 @@ class ClientSession:
         Raises:
             NotSubscribed: the client does not follow the stream.
         """
-        stream = self._streams.get(name)
+        stream = self.streams.get(name)
         if stream is None:
             raise NotSubscribed(name)
         token = self._waiters.add(name, seq)
@@ -340,7 +336,7 @@ class ClientSession:
             self._dead_at = None
         match message:
             case EventsFrame(stream=name) | SkippedFrame(stream=name) | SnapshotFrame(stream=name):
-                stream = self._streams.get(name)
+                stream = self.streams.get(name)
                 if stream is not None:
                     self._arrived(stream, message, len(raw), now)
             case dict():
@@ -349,11 +345,11 @@ class ClientSession:
             case AuthResult():
                 self._authenticated(message, now)
             case Subscribed(stream=name):
-                stream = self._streams.get(name)
+                stream = self.streams.get(name)
                 if stream is not None and stream.asked == message.id:
                     self._placed(stream, message.log, message, now)
             case Unsubscribed(stream=name, reason="busy", retry_s=float() as retry_s):
-                stream = self._streams.get(name)
+                stream = self.streams.get(name)
                 if stream is not None:
                     stream.put_off(now + retry_s)
             case Unsubscribed(stream=name, reason=reason):
@@ -362,7 +358,7 @@ class ClientSession:
                 elif reason:
                     self._end(name, CommandError(reason, f"{name}: the server ended the subscription"))
             case LiveFrame(stream=name, seq=seq):
-                stream = self._streams.get(name)
+                stream = self.streams.get(name)
                 if stream is not None and stream.active:
                     if stream.live(message):
                         self._ack_soon(now)  # the check is stored with the cursor
@@ -422,12 +418,12 @@ class ClientSession:
         self._happened.append(Online(result.log, result.session, result.user))
         for name, place in result.streams.items():
             if name in self._resume:
-                if name in self._streams:
-                    self._placed(self._streams[name], result.log, place, now)
-            elif name not in self._streams:
-                self._streams[name] = passing = Following(name, "head", None, consumed=False)
+                if name in self.streams:
+                    self._placed(self.streams[name], result.log, place, now)
+            elif name not in self.streams:
+                self.streams[name] = passing = Following(name, "head", None, consumed=False)
                 passing.place(result.log, place)
-        for stream in self._streams.values():
+        for stream in self.streams.values():
             if not stream.active:
                 stream.retry_at = now
         self._ack_soon(now)
@@ -457,7 +453,7 @@ class ClientSession:
             if self._commands.answered(command_id, error.code if error else "", now, retry_s):
                 self._happened.append(Replied(command_id, error or message))
         elif error is not None:
-            asked = next((s for s in self._streams.values() if command_id and s.asked == command_id), None)
+            asked = next((s for s in self.streams.values() if command_id and s.asked == command_id), None)
             if asked is None:
                 self._happened.append(Problem(error.code, error.message))
             elif error.code in NOT_RECORDED:
@@ -466,7 +462,7 @@ class ClientSession:
                 self._end(asked.name, error)
 
     def _end(self, name: str, error: ClientError) -> None:
-        stream = self._streams.pop(name, None)
+        stream = self.streams.pop(name, None)
         if stream is not None and stream.consumed:
             self._happened.append(StreamEnded(name, error))
         self._happened += self._waiters.failed(name, error)
@@ -485,9 +481,9 @@ class ClientSession:
         self._ack_at, self._unacked = None, 0
         self._save_at = max(now, self._saved_at + SAVE_EVERY_S)
         if self.phase == "online":
-            news = {s.name: s.processed for s in self._streams.values() if s.ackable}
+            news = {s.name: s.processed for s in self.streams.values() if s.ackable}
             for name, seq in news.items():
-                self._streams[name].acked = seq
+                self.streams[name].acked = seq
             if news:
                 self._urgent.append({"action": "ack", "cursors": news})
 
@@ -495,10 +491,10 @@ class ClientSession:
         self._save_at = None
         cursors = {
             s.name: Cursor(s.log, s.processed, s.cursor.check if s.cursor is not None else None)
-            for s in self._streams.values()
+            for s in self.streams.values()
             if s.consumed and s.processed > s.saved
         }
         for name, cursor in cursors.items():
-            self._streams[name].saved = cursor.seq
+            self.streams[name].saved = cursor.seq
         if cursors:
             self._happened.append(Processed(cursors))

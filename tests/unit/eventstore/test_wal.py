@@ -17,7 +17,7 @@ from huahuo.eventstore.sqlite import wal
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, WAL_CHECKPOINT_BYTES
 from huahuo.eventstore.sqlite.store import WAL_ROOM_BYTES
-from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+from tests.support.worlds.logs import MASTER_KEY, append, event
 
 
 async def opened(directory: Path) -> SqliteLog:
@@ -45,7 +45,6 @@ async def sizes_of(log: SqliteLog, directory: Path, count: int) -> list[int]:
     return sizes
 
 
-@looped
 async def test_lone_appends_find_room_up_to_the_checkpoint_and_need_none_behind_it(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     sizes = await sizes_of(log, tmp_path, 900)
@@ -59,7 +58,6 @@ async def test_lone_appends_find_room_up_to_the_checkpoint_and_need_none_behind_
     await log.close()
 
 
-@looped
 async def test_a_copy_taken_at_any_time_holds_everything(tmp_path: Path) -> None:
     log = await opened(tmp_path / "log")
     for number in range(1, 45):
@@ -78,7 +76,6 @@ async def test_a_copy_taken_at_any_time_holds_everything(tmp_path: Path) -> None
     await log.close()
 
 
-@looped
 async def test_a_write_ahead_log_of_zeros_alone_is_an_empty_one(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(event("a")))
@@ -94,7 +91,6 @@ async def test_a_write_ahead_log_of_zeros_alone_is_an_empty_one(tmp_path: Path) 
     await log.close()
 
 
-@looped
 async def test_large_appends_make_their_own_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     monkeypatch.setattr(wal, "extend", lambda _path, to_bytes: written.append(to_bytes))
@@ -106,7 +102,6 @@ async def test_large_appends_make_their_own_room(tmp_path: Path, monkeypatch: py
     await log.close()
 
 
-@looped
 async def test_erasing_empties_the_file_and_the_next_append_finds_room_again(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     secrets = (SecretPut("mailbox/1", "password", Secret("a secret")),)
@@ -117,7 +112,6 @@ async def test_erasing_empties_the_file_and_the_next_append_finds_room_again(tmp
     await log.close()
 
 
-@looped
 async def test_without_room_appends_go_on_and_nothing_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +136,6 @@ async def test_without_room_appends_go_on_and_nothing_is_kept(
     await log.close()
 
 
-@looped
 async def test_a_log_that_was_taken_over_is_not_lengthened(tmp_path: Path) -> None:
     """Else zeros could overwrite frames that the other writer appended after this one saw the file's end."""
     log = await opened(tmp_path)

@@ -190,6 +190,6 @@ def test_a_log_with_too_little_in_it_is_said(tmp_path: Path) -> None:
         asyncio.run(training.from_log(tmp_path, seed=3, tries=100))
 
 
-def test_no_log_is_said(tmp_path: Path) -> None:
+async def test_no_log_is_said(tmp_path: Path) -> None:
     with pytest.raises(HuahuoError, match="no log"):
-        asyncio.run(training.from_log(tmp_path, seed=3, tries=100))
+        await training.from_log(tmp_path, seed=3, tries=100)

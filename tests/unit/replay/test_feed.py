@@ -58,15 +58,12 @@ def test_what_memory_does_not_hold_must_be_fetched() -> None:
     run(test, tail_events_max=2)
 
 
-def test_events_from_before_the_feed_must_be_fetched() -> None:
-    async def main() -> None:
-        log = await faulty_log()
-        await write(log, "a")
-        feed = Feed(log)
-        assert feed.peek("a", 0, **READ_ALL) is None
-        assert numbers((await feed.fetch("a", 0, **READ_ALL)).events) == [1]
-
-    asyncio.run(main())
+async def test_events_from_before_the_feed_must_be_fetched() -> None:
+    log = await faulty_log()
+    await write(log, "a")
+    feed = Feed(log)
+    assert feed.peek("a", 0, **READ_ALL) is None
+    assert numbers((await feed.fetch("a", 0, **READ_ALL)).events) == [1]
 
 
 def test_readers_of_the_same_run_get_the_same_object() -> None:
