@@ -12,6 +12,9 @@ from tests.support.worlds.virtual_loop import VirtualLoop
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
+SLOW_S = 2.0
+_slow: dict[str, float] = {}
+"""Tests that took so long without the mark `slow`, and how long."""
 _skipped: dict[str, list[str]] = {}
 """The tests that were skipped, by reason."""
 
@@ -24,7 +27,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Remember what was skipped, but not tests that were expected to fail."""
+    """Remember what was skipped (not what was expected to fail), and what is slow without the mark."""
+    if report.when == "call" and report.duration >= SLOW_S and "slow" not in report.keywords:
+        _slow[report.nodeid] = report.duration
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         _skipped.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
@@ -38,6 +43,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was not tested, and how to get what it needs, where one looks last."""
+    if _slow:
+        terminalreporter.section(f"{SLOW_S:.0f} s or more, without the mark `slow`")
+        for test, duration_s in sorted(_slow.items()):
+            terminalreporter.write_line(f"{duration_s:5.1f} {test}")
     if not _skipped:
         return
     count = sum(map(len, _skipped.values()))

@@ -119,7 +119,7 @@ def test_nothing_found_and_nothing_usable_have_codes_of_their_own(tmp_path: Path
         huahuo("audit", "query", "--data", tmp_path / "elsewhere", code=2)
 
 
-async def test_the_audit_action_gives_the_protocol_s_fields_to_admins_only(tmp_path: Path) -> None:
+def test_the_audit_action_gives_the_protocol_s_fields_to_admins_only(tmp_path: Path) -> None:
     with filled(tmp_path) as server:
         where = {"stream": "group/ops", "type": ["tick"], "text": "fox", "since": "2020-01-01T00:00:00Z"}
         first = as_admin(server, lambda client: client.send("audit", where=where, limit=2))
@@ -145,7 +145,7 @@ async def test_the_audit_action_gives_the_protocol_s_fields_to_admins_only(tmp_p
                 await client.send("audit", where={})
 
         with pytest.raises(CommandError, match="forbidden"):
-            await by_a_user()
+            asyncio.run(by_a_user())
 
 
 def test_a_proof_convinces_somebody_who_has_only_the_public_key(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_shredding_destroys_the_key_and_leaves_a_receipt(tmp_path: Path) -> None
         assert as_admin(server, ended) in ("error", "need_reauth")
 
 
-async def test_a_backup_comes_back_under_a_new_id_and_clients_are_told_reset(tmp_path: Path) -> None:
+def test_a_backup_comes_back_under_a_new_id_and_clients_are_told_reset(tmp_path: Path) -> None:
     with filled(tmp_path) as server:
         backup, restored = tmp_path / "backup", tmp_path / "restored"
         taken = json.loads(huahuo("backup", backup, "--data", server.data, "--json"))
@@ -219,7 +219,7 @@ async def test_a_backup_comes_back_under_a_new_id_and_clients_are_told_reset(tmp
             return str(answer["streams"]["group/ops"]["outcome"])
 
     with serving(restored) as again:
-        assert (await outcome(again)) == "reset"
+        assert asyncio.run(outcome(again)) == "reset"
 
 
 def test_a_damaged_backup_is_refused_with_the_position(tmp_path: Path) -> None:

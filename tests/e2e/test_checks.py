@@ -70,7 +70,7 @@ def alarms(server: Serving) -> float:
     return sum(float(line.split()[1]) for line in lines if line.startswith("huahuo_cursor_ahead_total"))
 
 
-async def test_a_client_that_saw_other_events_gets_a_reset_and_a_snapshot_and_raises_the_alarm(
+def test_a_client_that_saw_other_events_gets_a_reset_and_a_snapshot_and_raises_the_alarm(
     tmp_path: Path,
 ) -> None:
     cursors = tmp_path / "cursors.json"
@@ -98,7 +98,7 @@ async def test_a_client_that_saw_other_events_gets_a_reset_and_a_snapshot_and_ra
             assert with_check == ("reset", ["snapshot", "live"])
             assert alarms(server) == 1
 
-        await main()
+        asyncio.run(main())
         assert "check_differs_from_log" in server.log()
 
 

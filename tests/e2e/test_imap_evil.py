@@ -23,8 +23,6 @@ from tests.support.drivers.checks import LOCAL, Report, checked, target
 from tests.support.patience import WITHIN_S
 from tests.support.servers.evil_imap import Peer, Script, evil
 
-pytestmark = pytest.mark.e2e
-
 IMPATIENT = CheckLimits(
     connect_timeout_s=1.0,
     command_timeout_s=0.3,

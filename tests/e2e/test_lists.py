@@ -21,8 +21,6 @@ from huahuo.transport.client.model import Cursor
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.worlds.wire import until, world
 
-pytestmark = pytest.mark.e2e
-
 U = "user/42"
 V1 = [Subprotocol("huahuo.v1")]
 SMALL = TransportSettings(reply_bytes_max=100_000, part_bytes_max=4_000)

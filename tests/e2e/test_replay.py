@@ -119,14 +119,14 @@ def test_on_a_copy_nothing_is_recorded_and_no_file_of_it_changes(copy: Path) -> 
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
-async def test_after_a_kill_the_directory_is_readable_and_the_look_is_recorded_in_it(tmp_path: Path) -> None:
+def test_after_a_kill_the_directory_is_readable_and_the_look_is_recorded_in_it(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
 
         async def add() -> None:
             async with Client(server.url, token=server.token(USER, "alice")) as client:
                 await client.send("add_email", email="a@example.com", password="x", server="127.0.0.1")
 
-        await add()
+        asyncio.run(add())
         server.kill()
         assert parsed("state", U, "--data", server.data)["state"]["emails"]["1"]["email"] == "a@example.com"
         assert [r["action"] for r in audited(server.data)] == ["replay state"]
@@ -315,7 +315,7 @@ def test_a_commit_can_be_compared_with(copy: Path) -> None:
     replay("check", "--data", copy, "--against", "no-such-commit", code=2)
 
 
-async def test_a_stretch_is_served_again_over_the_wire_in_its_own_log(copy: Path) -> None:
+def test_a_stretch_is_served_again_over_the_wire_in_its_own_log(copy: Path) -> None:
     command = [sys.executable, "-m", "huahuo", "replay", "serve", "--data", str(copy), "--speed", "5x"]
     with subprocess.Popen(
         [*command, "--from", "@4", "--no-stay", "--json"],
@@ -340,7 +340,7 @@ async def test_a_stretch_is_served_again_over_the_wire_in_its_own_log(copy: Path
                         break
                 return got
 
-        got = await main()
+        got = asyncio.run(main())
         assert process.wait(30) == 0
     original = [(e["seq"], e["data"]) for e in listed("log", U, "--data", copy)]
     assert got == original[: len(got)]

@@ -24,6 +24,7 @@ TRAINED_WITH = (1, 5, 7)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_shipped_dictionary_is_what_the_script_trains() -> None:
     if zstandard.ZSTD_VERSION != TRAINED_WITH:
         pytest.skip(f"zstd {zstandard.ZSTD_VERSION} trains in another way than {TRAINED_WITH}")
