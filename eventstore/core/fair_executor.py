@@ -115,9 +115,9 @@ class FairExecutor:
             if user:
                 charge(user, spent_s)
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """See `Executor`."""
-        self._inner.close()
+        self._inner.close(wait=wait)
 
     async def _turn(self) -> None:
         """Wait for a place; it is taken when this returns."""

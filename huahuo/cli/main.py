@@ -67,11 +67,13 @@ def serve(
     ] = None,
     config_file: ConfigFile = None,
 ) -> None:
-    """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it)."""
+    """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it; a second one ends it at once)."""
+    from huahuo.cli.serve import leave
     from huahuo.cli.serve import serve as body
 
     own_the_process()
     run(body(settings(data, config_file, host=host, port=port)))
+    leave()
 
 
 @app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")

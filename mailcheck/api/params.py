@@ -9,16 +9,15 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.listing import PAGE_ROWS_MAX, Filter
 
-_ID_MAX = (1 << 53) - 1
-MAIL_ID_MAX = _ID_MAX
 RECORDS_MAX = 200
 _TOKEN_CHARS_MAX = 4_096
 _SORT_CHARS_MAX = 32
 
-type Id = Annotated[int, Meta(ge=-_ID_MAX, le=_ID_MAX)]
+type Id = Annotated[int, Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
 type Flag = bool | Annotated[int, Meta(ge=0, le=1)]
 """Older clients write booleans as 0 and 1."""
 

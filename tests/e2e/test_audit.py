@@ -222,6 +222,17 @@ def test_a_backup_comes_back_under_a_new_id_and_clients_are_told_reset(tmp_path:
         assert asyncio.run(outcome(again)) == "reset"
 
 
+def test_a_backup_without_keys_says_which_files_it_needs_and_writes_nothing(tmp_path: Path) -> None:
+    with filled(tmp_path) as server:
+        backup, restored = tmp_path / "backup", tmp_path / "restored"
+        huahuo("backup", backup, "--data", server.data)
+        no_keys = dict.fromkeys(KEYS, "")
+        done = CliRunner().invoke(app, ["restore", str(backup), "--data", str(restored)], env=no_keys)
+        assert done.exit_code == 2
+        assert "copy jwt.secret and master.key of the backed-up directory" in done.stderr
+        assert not (restored / "log.db").exists()
+
+
 def test_a_damaged_backup_is_refused_with_the_position(tmp_path: Path) -> None:
     with filled(tmp_path) as server:
         backup, restored = tmp_path / "backup", tmp_path / "restored"

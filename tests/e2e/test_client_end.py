@@ -46,7 +46,8 @@ async def test_a_newer_connection_of_the_same_installation_stops_the_older() -> 
 async def test_a_revoked_user_stops() -> None:
     async with behind_proxy() as (server, _), client_of(server) as client:
         await client.wait_online()
-        server.hub.close_all(CloseCode.REVOKED, "revoked")
+        for connection in server.hub.connections:
+            connection.close(CloseCode.REVOKED, "revoked")
         assert (await client.wait_stopped()).code == 4503
 
 

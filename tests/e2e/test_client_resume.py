@@ -9,7 +9,6 @@ from huahuo.transport.client import session
 from huahuo.transport.client.cursors import FileCursors
 from huahuo.transport.client.model import Batch, Connecting, Lag, Live, Offline, Online, Outcome, Stopped
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.connection import Connection
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
 from tests.support.worlds.wire import World, until, world
 
@@ -123,13 +122,12 @@ async def test_a_slow_consumer_holds_a_window_and_no_more() -> None:
         async with client.events(STREAM, "start") as events:
             await events.ready()
             await server.append(STREAM, *[str(n) for n in range(100)])
-            (connection,) = server.hub.connections
-            assert isinstance(connection, Connection)
-            await until(lambda: connection.unacked == 16)
+            (connection,) = server.connections
+            await until(lambda: connection.session.delivery.window.outstanding == 16)
             server.tick(1)
             lag = await heard.wait(Lag)
             assert (lag.stream, lag.behind) == (STREAM, 84)
-            assert connection.unacked == 16
+            assert connection.session.delivery.window.outstanding == 16
             assert texts(await collect(events, 100)) == [str(n) for n in range(100)]
 
 

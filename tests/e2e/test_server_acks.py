@@ -9,7 +9,6 @@ from websockets.frames import BINARY, TEXT, Frame
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.web_socket import WebSocket
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import seqs
@@ -32,9 +31,8 @@ async def three_of(w: World, client: RawClient) -> None:
 
 
 def outstanding(w: World) -> int:
-    (connection,) = w.hub.connections
-    assert isinstance(connection, Connection)
-    return connection.unacked
+    (connection,) = w.connections
+    return connection.session.delivery.window.outstanding
 
 
 async def test_an_ack_makes_room_at_once() -> None:

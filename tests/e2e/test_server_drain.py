@@ -6,8 +6,9 @@ import pytest
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.connection import Connection
+from huahuo.transport.server.connection_ref import ConnectionRef
 from huahuo.transport.server.fast_handshake import Greeting
+from huahuo.transport.server.web_socket import WebSocket
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import until, world
@@ -85,17 +86,18 @@ async def test_a_command_under_way_is_not_cancelled_by_the_end_of_its_connection
         assert w.gate.running == 0
 
 
-async def test_a_close_that_raises_costs_only_itself() -> None:
+async def test_a_close_that_raises_ends_only_its_own_connection() -> None:
     async with world() as w, raw(w.url, V1) as faulty, raw(w.url, V1) as other:
         await faulty.authenticate(w.token())
         await other.authenticate(w.token())
-        broken = w.hub.connections[0]
+        broken = w.connections[0]
 
-        def raises(code: int, reason: str) -> None:
+        def raises(message: object) -> None:
             raise RuntimeError("canary")
 
-        broken.close = raises  # type: ignore[method-assign]
+        broken.on_urgent = raises  # type: ignore[method-assign]
         await w.server.drain(0.2)
+        assert await faulty.closed() == CloseCode.SERVER_FAULT
         assert await other.closed() == CloseCode.DRAINING
         assert other.seen[-1]["type"] == "goaway"
         assert w.feed.tap_count == 0
@@ -105,7 +107,7 @@ def stuck_until(ends: asyncio.Event, monkeypatch: pytest.MonkeyPatch, *, heeds_c
     """From now on the handler of a connection waits for `ends`, whatever happens to its socket."""
     entered = asyncio.Event()
 
-    async def read(_connection: Connection) -> None:
+    async def read(_ws: WebSocket, _ref: ConnectionRef) -> None:
         entered.set()
         while not ends.is_set():
             try:
@@ -114,7 +116,7 @@ def stuck_until(ends: asyncio.Event, monkeypatch: pytest.MonkeyPatch, *, heeds_c
                 if heeds_cancel:
                     raise
 
-    monkeypatch.setattr(Connection, "read", read)
+    monkeypatch.setattr("huahuo.transport.server.server.read", read)
     return entered
 
 

@@ -9,7 +9,6 @@ import pytest
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.web_socket import WebSocket
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import types
@@ -99,11 +98,10 @@ async def test_pongs_alone_keep_a_connection() -> None:
     async with world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token())
         await client.quiet()
-        (connection,) = w.hub.connections
-        assert isinstance(connection, Connection)
+        (connection,) = w.connections
         for _ in range(6):
             w.tick(30)
-            await until(lambda: connection.heard_s == w.ambient.monotonic_s())
+            await until(lambda: connection.session.heard_s == w.ambient.monotonic_s())
         assert client.ws.close_code is None
 
 

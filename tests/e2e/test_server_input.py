@@ -15,7 +15,8 @@ from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.rawclient import raw
 from tests.support.drivers.session import types
 from tests.support.patience import WITHIN_S
-from tests.support.worlds.wire import BOB, World, until, world
+from tests.support.worlds.people import BOB
+from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
 

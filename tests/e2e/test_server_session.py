@@ -15,7 +15,8 @@ from huahuo.transport.session.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, R
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import types
 from tests.support.patience import WITHIN_S
-from tests.support.worlds.wire import ALICE, BOB, ROOT, World, until, world
+from tests.support.worlds.people import ALICE, BOB, ROOT
+from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
 

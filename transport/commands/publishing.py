@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
-from huahuo.eventstore.model import LOG_STREAM, Append, Appended, CommandRecord, Duplicate, NewEvent
+from huahuo.eventstore.model import LOG_STREAM, Append, Appended, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
 from huahuo.transport.commands.api import (
@@ -20,7 +20,6 @@ from huahuo.transport.commands.api import (
     Registry,
     Reply,
     error_reply,
-    from_record,
 )
 from huahuo.transport.commands.publish_rules import (
     EVENT_BYTES_MAX,
@@ -30,6 +29,7 @@ from huahuo.transport.commands.publish_rules import (
     refuse_revocation,
     wrong_number,
 )
+from huahuo.transport.commands.recorded_append import append_recorded
 from huahuo.transport.protocol.codes import ErrorCode
 
 RECENT_EVENTS = 50
@@ -136,15 +136,7 @@ class Publisher:
             event = make(now_ms)
         except PublishRefused as refused:
             return error_reply(refused.refusal)
-        body = json_bytes({"type": "success", "message": done})
-        record = None
-        if call.key is not None:
-            record = CommandRecord(call.key, call.fingerprint, body, event.stream)
-        written = await self._append(event, call.principal.name, now_ms, record, call.command_id)
-        if isinstance(written, Duplicate):
-            return from_record(written.command)
-        at = (event.stream, written.seq_of(event.stream))
-        return Reply(body=body, at=at, recorded=record is not None)
+        return await append_recorded(self._log, call, event, now_ms=now_ms, done=done)
 
     def _event(self, stream: object, type_: object, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
         refusal = refuse_event(stream, type_, fields, self._registry.event_types)
@@ -159,21 +151,9 @@ class Publisher:
         return _new(AUTH_STREAM, REVOKED, fields, now_ms)
 
     async def _alone(self, event: NewEvent, principal: str, now_ms: int) -> tuple[str, int, int]:
-        written = await self._append(event, principal, now_ms)
+        written = await self._log.append(Append(ts_ms=now_ms, events=(event,), principal=principal))
         assert isinstance(written, Appended), "only a command id makes a duplicate"
         return event.stream, written.seq_of(event.stream), written.position
-
-    async def _append(
-        self,
-        event: NewEvent,
-        principal: str,
-        now_ms: int,
-        record: CommandRecord | None = None,
-        command_id: str = "",
-    ) -> Appended | Duplicate:
-        return await self._log.append(
-            Append(ts_ms=now_ms, events=(event,), command=record, principal=principal, command_id=command_id)
-        )
 
 
 def _new(stream: str, type_: str, fields: Mapping[str, Any], now_ms: int) -> NewEvent:

@@ -11,9 +11,7 @@ from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.verified import Verified
 from huahuo.transport.commands.api import Call
 from tests.support.patience import WITHIN_S
-
-ALICE = Principal(user_id=42, username="alice", groups=("ops",))
-ADMIN = Principal(user_id=1, username="root", is_admin=True)
+from tests.support.worlds.people import ALICE
 
 
 def run[T](work: Coroutine[Any, Any, T]) -> T:

@@ -34,7 +34,8 @@ from huahuo.transport.commands.api import (
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.server.ports import CommandGate
 from tests.support.models.faulty_log import FaultyLog, faulty_log
-from tests.support.worlds.services import ADMIN, ALICE, body, call
+from tests.support.worlds.people import ALICE, ROOT
+from tests.support.worlds.services import body, call
 
 CANARY = "canary-pa55w0rd"
 DONE = json_reply({"type": "success", "message": "好"})
@@ -116,7 +117,7 @@ async def test_a_repeat_at_another_gate_over_the_same_log_gets_the_first_answer(
 async def test_the_same_id_of_another_client_or_user_is_another_command() -> None:
     w = await world()
     handler = w.appending()
-    for made in (call(id="c1"), call(id="c1", client="phone"), call(id="c1", principal=ADMIN)):
+    for made in (call(id="c1"), call(id="c1", client="phone"), call(id="c1", principal=ROOT)):
         assert not (await w.gate.execute(made, spec(handler))).duplicate
     assert w.log.head("user/42").seq == 3
 
@@ -215,7 +216,7 @@ async def test_what_is_for_admins_is_forbidden_to_others_and_never_reaches_the_h
     reply = await w.gate.execute(call(principal=ALICE), spec(handler, query=query, admin=True))
     assert body(reply.body)["code"] == "forbidden"
     assert handler.executed == 0
-    assert await w.gate.execute(call(principal=ADMIN), spec(handler, query=query, admin=True)) == DONE
+    assert await w.gate.execute(call(principal=ROOT), spec(handler, query=query, admin=True)) == DONE
 
 
 @pytest.mark.parametrize(

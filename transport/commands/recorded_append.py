@@ -1,0 +1,36 @@
+"""An event that one command writes, in one commit with the command's answer."""
+
+from typing import Any
+
+from huahuo.eventstore.ambient import json_bytes
+from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
+from huahuo.eventstore.port import Log
+from huahuo.transport.commands.api import Call, Reply, from_record
+
+
+async def append_recorded(
+    log: Log, call: Call[Any], event: NewEvent, *, now_ms: int, done: str, shred: tuple[str, ...] = ()
+) -> Reply:
+    """Append `event` and answer `done`; a repeated command gets the first answer.
+
+    Raises:
+        EventStoreError: as `Log.append`.
+    """
+    body = json_bytes({"type": "success", "message": done})
+    record = None
+    if call.key is not None:
+        record = CommandRecord(call.key, call.fingerprint, body, event.stream)
+    written = await log.append(
+        Append(
+            ts_ms=now_ms,
+            events=(event,),
+            command=record,
+            principal=call.principal.name,
+            command_id=call.command_id,
+            shred=shred,
+        )
+    )
+    if isinstance(written, Duplicate):
+        return from_record(written.command)
+    at = (event.stream, written.seq_of(event.stream))
+    return Reply(body=body, at=at, recorded=record is not None)
