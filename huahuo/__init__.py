@@ -1,7 +1,7 @@
 """huahuo (花火): mailboxes checked over IMAP, streamed to clients that may disconnect and resume.
 
-Exports the embedding API. `Service` is imported at its first use, so that each part of the package can be
-imported alone.
+Exports the embedding API and the interface of plug-ins. All but the errors are imported at their first use,
+so that each part of the package can be imported alone.
 """
 
 from importlib import import_module
@@ -10,11 +10,46 @@ from typing import TYPE_CHECKING
 from huahuo.errors import ConfigError, HuahuoError, NotRunning, OutcomeUnknown
 
 if TYPE_CHECKING:
+    from huahuo.actors.plugins.actions import Action
+    from huahuo.actors.plugins.calls import Call, Refusal, Reply
+    from huahuo.actors.plugins.past import Past
+    from huahuo.actors.plugins.plugin import ApiRefused, Brought, EntityKind, Host, Plugin
+    from huahuo.actors.plugins.principal import Principal, UserId
     from huahuo.embedding.service import Service
 
-__all__ = ["ConfigError", "HuahuoError", "NotRunning", "OutcomeUnknown", "Service"]
+__all__ = [
+    "Action",
+    "ApiRefused",
+    "Brought",
+    "Call",
+    "ConfigError",
+    "EntityKind",
+    "Host",
+    "HuahuoError",
+    "NotRunning",
+    "OutcomeUnknown",
+    "Past",
+    "Plugin",
+    "Principal",
+    "Refusal",
+    "Reply",
+    "Service",
+    "UserId",
+]
 
 _HOMES = {
+    "Action": "huahuo.actors.plugins.actions",
+    "ApiRefused": "huahuo.actors.plugins.plugin",
+    "Brought": "huahuo.actors.plugins.plugin",
+    "Call": "huahuo.actors.plugins.calls",
+    "EntityKind": "huahuo.actors.plugins.plugin",
+    "Host": "huahuo.actors.plugins.plugin",
+    "Past": "huahuo.actors.plugins.past",
+    "Plugin": "huahuo.actors.plugins.plugin",
+    "Principal": "huahuo.actors.plugins.principal",
+    "Refusal": "huahuo.actors.plugins.calls",
+    "Reply": "huahuo.actors.plugins.calls",
+    "UserId": "huahuo.actors.plugins.principal",
     "Service": "huahuo.embedding.service",
 }
 

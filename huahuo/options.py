@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from huahuo.actors.plugins.past import Past, together
 from huahuo.app import config
+from huahuo.app.plugins import standard
 
 EXIT_OK = 0
 """Found, intact or the same."""
@@ -42,4 +44,14 @@ def program(name: str, text: str) -> typer.Typer:
 
 def settings(data: Path | None, config_file: Path | None, **flags: Any) -> config.Settings:
     """The effective settings of a command. Raises ConfigError."""
-    return config.load(environ=os.environ, file=config_file, flags={"data": data, **flags})
+    return table().load(environ=os.environ, file=config_file, flags={"data": data, **flags})
+
+
+def known() -> Past:
+    """What commands know of the kinds of entities in a log."""
+    return together([plugin.past for plugin in standard()])
+
+
+def table() -> config.Table:
+    """The settings that commands know."""
+    return config.Table(standard())

@@ -1,11 +1,11 @@
 """The mail domain on the engine: rosters and mailboxes as entities, checks as their effects.
 
-`huahuo.app.wiring` makes one `MailDomain`, registers its commands with the transport, and starts and
-closes it. Nothing here decides what an event means.
+The plug-in (`huahuo.mailcheck.plugin`) makes one `MailDomain`, which the service starts and closes. Nothing
+here decides what an event means.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import batched
 
@@ -15,11 +15,13 @@ from huahuo.actors.actor.errors import AskTimeout
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.entities.errors import EntityError
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.plugin import ApiRefused, EntityKind
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.api.handlers import ROSTER, Handlers, MailCommand
+from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.checks import check as checker
 from huahuo.mailcheck.checks.ports import CheckLimits, Ok, Sink, Target
 from huahuo.mailcheck.checks.queue import CheckRunner, Job
@@ -54,7 +56,7 @@ _REPORTABLE = STATUSES_BUSY | STATUSES_TERMINAL
 _log = structlog.get_logger(__name__)
 
 
-class UnknownMailbox(LookupError):  # noqa: N818  a fact about the report
+class UnknownMailbox(ApiRefused, LookupError):  # noqa: N818  a fact about the report
     """A report names a mailbox that never was or is deleted."""
 
 
@@ -116,21 +118,27 @@ class MailDomain:
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
         roster = RosterDecider(ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max)
-        directory.register(ROSTER, roster, self._start_effect, stream_prefix="user", weigh=_bytes_of)
-        directory.register(MAILBOX, MailboxDecider(), self._start_effect, weigh=_mailbox_bytes)
+        self.kinds = (
+            EntityKind(
+                name=ROSTER, decider=roster, effects=self._start_effect, stream_prefix="user", weigh=_bytes_of
+            ),
+            EntityKind(
+                name=MAILBOX, decider=MailboxDecider(), effects=self._start_effect, weigh=_mailbox_bytes
+            ),
+        )
 
-    def commands(self) -> list[MailCommand]:
-        """The actions to register with the transport."""
-        return self._handlers.commands()
+    def actions(self) -> list[Action]:
+        """The commands and queries of clients."""
+        return self._handlers.actions()
 
     @property
     def checks_running(self) -> int:
         """How many checks run now."""
         return self._runner.running
 
-    def checks_by_user(self) -> Mapping[int, int]:
-        """How many checks of each user run."""
-        return self._runner.by_user
+    def checks_by_user(self) -> Collection[tuple[int, int]]:
+        """How many checks of each user run, for users who have any."""
+        return self._runner.by_user.items()
 
     @property
     def checks_waiting(self) -> int:

@@ -33,7 +33,7 @@ type Entry = tuple[Key, int]
 
 
 class RowsCut:
-    """A JSON object with a list of rows in it: `head`, the rows, `tail`. See `protocol.parts.Parted`."""
+    """A JSON object with a list of rows in it: `head`, the rows, `tail`. See `actors.plugins.calls`."""
 
     __slots__ = ("_head", "_rows", "_tail")
 

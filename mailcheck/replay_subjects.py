@@ -32,6 +32,17 @@ def sealed_in(event: StoredEvent) -> tuple[str, ...]:
             return ()
 
 
+def shown(type_: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """An event's fields for an audit. Each sealed secret is a field with the value `[sealed]`."""
+    match type_, fields:
+        case "mailbox_added", {"secrets": [*names]}:
+            return fields | {"secrets": dict.fromkeys(names, SEALED)}
+        case "secret_stored", {"name": str()}:
+            return fields | {"value": SEALED}
+        case _:
+            return fields
+
+
 class RosterSubject:
     """`user/42`: its mailboxes by id, and the open check of each."""
 

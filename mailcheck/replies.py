@@ -1,47 +1,12 @@
-"""Answers to the domain's commands and queries: JSON objects of PROTOCOL 6, and refusals. Pure."""
+"""Answers to the domain's commands and queries: JSON objects of PROTOCOL 6. Pure."""
 
-from collections.abc import Iterator
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import msgspec
 
+from huahuo.actors.plugins.calls import Refusal, error_body
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.tables.records import MailRecord
-
-
-class Parted(Protocol):
-    """A JSON object that can be encoded in parts. Same form as `huahuo.transport.protocol.parts.Parted`."""
-
-    def pieces(self) -> Iterator[bytes]:
-        """The object's text in pieces."""
-        ...
-
-    def part(self, start: int, bytes_max: int) -> tuple[bytes, int | None]:
-        """An object of about `bytes_max`, and the `start` of the next one, None at the end."""
-        ...
-
-
-class MailReply(msgspec.Struct, frozen=True):
-    """The answer to a command or query.
-
-    `body` is the JSON object with its `type`, without `id` and `at`. `recorded`: it is stored in the log
-    under the command's key. `duplicate`: the command is a repeat, and this is its first answer. If `parted`
-    is set, it is the answer, and `body` only names its type.
-    """
-
-    body: bytes
-    at: tuple[str, int] | None = None
-    recorded: bool = False
-    duplicate: bool = False
-    parted: Parted | None = None
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why a command was refused, with a code of PROTOCOL 6."""
-
-    code: str
-    message: str
-    details: str = ""
 
 
 class LineFailure(msgspec.Struct, frozen=True, gc=False):
@@ -49,12 +14,6 @@ class LineFailure(msgspec.Struct, frozen=True, gc=False):
 
     line: int
     reason: str
-
-
-class _Error(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
-    code: str
-    message: str
-    details: str = ""
 
 
 class Success(msgspec.Struct, tag="success", tag_field="type", omit_defaults=True):
@@ -148,11 +107,11 @@ class Mail(Record, tag="mail", tag_field="type"):
         return cls(**fields, **msgspec.structs.asdict(found))
 
 
-type Reply = Success | Warned | ImportResult | Refusal
+type MailReply = Success | Warned | ImportResult | Refusal
 
 
-def encode(reply: Reply) -> bytes:
+def encode(reply: MailReply) -> bytes:
     """The reply's JSON object, with its `type`."""
     if isinstance(reply, Refusal):
-        return msgspec.json.encode(_Error(reply.code, reply.message, reply.details))
+        return error_body(reply)
     return msgspec.json.encode(reply)

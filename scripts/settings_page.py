@@ -1,23 +1,23 @@
-"""Writes the settings table of docs/settings.md from `huahuo.app.config`, the owner of the settings.
+"""Writes the table of docs/settings.md from the settings of the service and of its plug-ins.
 
 Run `python scripts/settings_page.py`; a test fails when the table is not what this prints.
 """
 
 from pathlib import Path
 
-from huahuo.app.config import MEANING, Settings, variable
+from huahuo.options import table as settings
 
 BEGIN, END = "<!-- settings -->\n", "<!-- /settings -->"
 
 
 def table() -> str:
     """One row per setting."""
-    defaults = Settings()
+    known = settings()
     rows = []
-    for name in Settings.__struct_fields__:
-        value = getattr(defaults, name)
+    for name in known.names:
+        value = known.default(name)
         shown = "–" if value in ("", ()) else str(int(value)) if isinstance(value, bool) else str(value)
-        rows.append(f"| `{variable(name)}` | {shown} | {MEANING[name]} |\n")
+        rows.append(f"| `{known.variable(name)}` | {shown} | {known.meaning(name)} |\n")
     return "".join(rows)
 
 

@@ -7,12 +7,13 @@ at the end of `SHIPPED` in `huahuo/dictionaries/found.py` and leave the older fi
 import sys
 from pathlib import Path
 
+from huahuo.app.plugins import standard
 from huahuo.dictionaries.training import made_up
 
 SEED = 20261124
 
 if __name__ == "__main__":
-    dictionary = made_up(SEED)
+    dictionary = made_up(standard(), SEED)
     folder = Path(__file__).resolve().parent.parent / "huahuo" / "dictionaries"
     path = folder / f"{dictionary.id}.zdict"
     path.write_bytes(dictionary.data)

@@ -23,6 +23,7 @@ from bench.harness.procs import Child, raise_files_max, resident_bytes
 from bench.questions.rounds import compare
 from bench.servers import peers
 from huahuo.app import config, logs, tokens
+from huahuo.app.plugins import standard
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client
@@ -87,12 +88,12 @@ def connections(case: str, sheet: Sheet, count: int, folder: Path, options: Opti
 
 async def mailboxes(count: int, folder: Path) -> dict[str, float]:
     """Memory per mailbox: as a row of its roster, then with its entity resident too."""
-    settings = config.load(
+    settings = config.Table(standard()).load(
         environ={"HUAHUO_JWT_SECRET": SECRET},
         flags={"data": folder, "port": 0, "entities_resident": count + 1000, "log_level": "error"},
     )
     loop = asyncio.get_running_loop()
-    app = App(settings, SystemAmbient())
+    app = App(settings, SystemAmbient(), plugins=standard())
     await app.start()
     try:
         token = tokens.mint(SECRET.encode(), SystemAmbient(), user_id=1, username="u")
@@ -110,7 +111,7 @@ async def mailboxes(count: int, folder: Path) -> dict[str, float]:
 
         async def report(email_id: int) -> None:
             async with limit:
-                await app.mail.report_status(email_id, "processing", "")
+                await app.api("mail").report_status(email_id, "processing", "")
 
         began_s = loop.time()
         await asyncio.gather(*(report(n) for n in range(1, count + 1)))

@@ -20,6 +20,7 @@ from bench.harness.answers import answer
 from bench.harness.harness import OURS, Metric, Options, Sheet
 from bench.harness.procs import Child, peak_bytes, resident_bytes
 from huahuo.app import config, tokens
+from huahuo.app.plugins import standard
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client
@@ -133,10 +134,10 @@ def _cpu_s(pid: int) -> float:
 
 
 async def _serve(folder: Path) -> None:
-    settings = config.load(
+    settings = config.Table(standard()).load(
         environ={"HUAHUO_JWT_SECRET": SECRET}, flags={"data": folder, "port": 0, "log_level": "error"}
     )
-    app = App(settings, SystemAmbient())
+    app = App(settings, SystemAmbient(), plugins=standard())
     await app.start()
     tokens_of = {
         name: tokens.mint(SECRET.encode(), SystemAmbient(), user_id=number, username=name)

@@ -30,6 +30,7 @@ from bench.questions.storm_driver import MAIL_HOSTS, Storm
 from bench.questions.storm_requests import ADMIN_ONLY, REQUESTS
 from bench.servers.peers.huahuo import ENVIRON, Huahuo
 from huahuo.app import config
+from huahuo.app.plugins import standard
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client
@@ -249,7 +250,7 @@ def _environ() -> dict[str, str]:
 
 async def make(data: Path, users: int, each: int, mail_port: int) -> list[int]:
     """Add the mailboxes; the first id of each user's, which follow each other."""
-    settings = config.load(
+    settings = config.Table(standard()).load(
         environ=ENVIRON,
         flags={
             "data": data,
@@ -259,7 +260,7 @@ async def make(data: Path, users: int, each: int, mail_port: int) -> list[int]:
             "log_level": "error",
         },
     )
-    app = App(settings, SystemAmbient())
+    app = App(settings, SystemAmbient(), plugins=standard())
     await app.start()
     first_ids = []
     try:

@@ -20,9 +20,9 @@ from pathlib import Path
 from bench.harness.harness import Metric, Options, Sheet, interleaved
 from bench.servers.peers.centrifugo import Centrifugo
 from bench.servers.peers.centrifugo_delta import bytes_an_event
-from huahuo.dictionaries.event_mix import EventMix
 from huahuo.dictionaries.found import find
 from huahuo.eventstore.zstd.frames import Compressor
+from huahuo.mailcheck.plugin.samples import EventMix
 from huahuo.transport.protocol.compression import LEVEL
 from huahuo.transport.protocol.frames import events_message
 

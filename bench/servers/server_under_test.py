@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.servers.source import Event, Source, obey
 from huahuo.app import config, logs, loops
+from huahuo.app.plugins import standard
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent
@@ -20,7 +21,7 @@ GROUP_STREAM = "group/bench"
 
 async def serve(data: Path, port: int) -> None:
     """Serve until stdin ends."""
-    settings = config.load(
+    settings = config.Table(standard()).load(
         environ={name: os.environ[name] for name in ("HUAHUO_JWT_SECRET", "HUAHUO_MASTER_KEY")},
         flags={
             "data": data,
@@ -35,7 +36,7 @@ async def serve(data: Path, port: int) -> None:
     )
     logs.configure(settings.log_level, as_json=False)
     ambient = SystemAmbient()
-    app = App(settings, ambient)
+    app = App(settings, ambient, plugins=standard())
     await app.start()
 
     def publish(events: Sequence[Event]) -> Awaitable[object]:

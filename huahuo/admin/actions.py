@@ -8,6 +8,9 @@ import msgspec
 import structlog
 from msgspec import Meta
 
+from huahuo.actors.plugins.actions import Action, Id, Registry
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
+from huahuo.actors.plugins.past import Past
 from huahuo.admin.record_event import recorded_event
 from huahuo.admin.rows import wire_row
 from huahuo.admin.times import moment
@@ -20,17 +23,6 @@ from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.mailcheck.api.params import Id
-from huahuo.mailcheck.events import mailbox_stream
-from huahuo.transport.commands.api import (
-    Call,
-    CommandSpec,
-    Refusal,
-    Registry,
-    Reply,
-    error_reply,
-    json_reply,
-)
 from huahuo.transport.commands.recorded_append import append_recorded
 from huahuo.transport.protocol.codes import ErrorCode
 
@@ -43,12 +35,14 @@ _log = structlog.get_logger(__name__)
 
 
 class AuditWhere(msgspec.Struct, frozen=True, kw_only=True):
-    """The `where` of PROTOCOL 9. All conditions that are given must hold."""
+    """The `where` of PROTOCOL 9. All conditions that are given must hold.
+
+    `audit_params` adds the fields of plug-ins that name an entity, such as `email_id`.
+    """
 
     stream: str = ""
     type: Annotated[tuple[str, ...], Meta(max_length=_VALUES_MAX)] = ()
     principal: str = ""
-    email_id: Id | None = None
     entity: str = ""
     command_id: str = ""
     since: str = ""
@@ -57,9 +51,8 @@ class AuditWhere(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields of `audit`."""
+    """Fields of `audit`, besides `where`."""
 
-    where: AuditWhere = AuditWhere()
     after: Annotated[int, Meta(ge=0)] = 0
     limit: Annotated[int, Meta(ge=1, le=PAGE_ROWS_MAX)] = 100
 
@@ -72,9 +65,9 @@ class RecordParams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShredParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields of `shred`."""
+    """Fields of `shred`. `shred_params` adds the fields of plug-ins that name an entity."""
 
-    email_id: Id
+    entity: str = ""
 
 
 class CompactParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,19 +75,44 @@ class CompactParams(msgspec.Struct, frozen=True, kw_only=True):
 
     older_than_s: Annotated[float, Meta(ge=0)]
     keep: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
-    types: Annotated[tuple[str, ...], Meta(min_length=1, max_length=_VALUES_MAX)] = ("check_progress",)
+    types: Annotated[tuple[str, ...], Meta(min_length=1, max_length=_VALUES_MAX)] | None = None
+    """None: all types of which folds need only the newest event."""
 
 
-PRUNABLE = frozenset({"check_progress"})
-"""Types of which folds need only the newest event. Events of other types are facts and stay."""
+def audit_params(past: Past) -> type:
+    """The fields of `audit`, with those of plug-ins that name an entity."""
+    where = msgspec.defstruct(
+        "AuditWhere", _entity_fields(past), bases=(AuditWhere,), frozen=True, kw_only=True
+    )
+    return msgspec.defstruct(
+        "AuditParams", [("where", where, where())], bases=(AuditParams,), frozen=True, kw_only=True
+    )
+
+
+def shred_params(past: Past) -> type:
+    """The fields of `shred`, with those of plug-ins that name an entity."""
+    return msgspec.defstruct(
+        "ShredParams", _entity_fields(past), bases=(ShredParams,), frozen=True, kw_only=True
+    )
+
+
+def _entity_fields(past: Past) -> list[tuple[str, Any, Any]]:
+    return [(name, Id | None, None) for name in past.entity_fields]
 
 
 class LogCare:
-    """The actions on one log. The first query opens the index."""
+    """The actions on one log. The first query opens the index. `past`: of the plug-ins."""
 
     def __init__(
-        self, log: StoreLog, ambient: Ambient, *, index: Path | None, executor: Executor | None = None
+        self,
+        log: StoreLog,
+        ambient: Ambient,
+        *,
+        index: Path | None,
+        past: Past,
+        executor: Executor | None = None,
     ) -> None:
+        self._past = past
         self._log = log
         self._ambient = ambient
         self._path = index
@@ -106,10 +124,10 @@ class LogCare:
 
     def register(self, registry: Registry) -> None:
         """Register the actions, for admins only."""
-        registry.command(CommandSpec("audit", AuditParams, self._query, query=True, admin=True))
-        registry.command(CommandSpec("audit_record", RecordParams, self._record, admin=True))
-        registry.command(CommandSpec("shred", ShredParams, self._shred, admin=True))
-        registry.command(CommandSpec("compact", CompactParams, self._compact, admin=True))
+        registry.command(Action("audit", audit_params(self._past), self._query, query=True, admin=True))
+        registry.command(Action("audit_record", RecordParams, self._record, admin=True))
+        registry.command(Action("shred", shred_params(self._past), self._shred, admin=True))
+        registry.command(Action("compact", CompactParams, self._compact, admin=True))
 
     async def close(self) -> None:
         """Stop building the index and close it."""
@@ -119,10 +137,10 @@ class LogCare:
         if self._audit is not None:
             await self._audit.close()
 
-    async def _query(self, call: Call[AuditParams]) -> Reply:
+    async def _query(self, call: Call[Any]) -> Reply:
         asked = call.params
         try:
-            where = where_of(asked.where)
+            where = where_of(asked.where, self._past)
         except ValueError as error:
             return _invalid(str(error))
         upto = self._log.position  # excludes the event that records this query
@@ -149,7 +167,7 @@ class LogCare:
             page = await audit.page(where, after=asked.after, upto=upto, limit=asked.limit)
         except ValueError as error:
             return _invalid(str(error))
-        rows = [wire_row(row) for row in page.rows]
+        rows = [wire_row(row, self._past.shown) for row in page.rows]
         return json_reply({"type": "audit_result", "rows": rows, "next": page.next})
 
     async def _record(self, call: Call[RecordParams]) -> Reply:
@@ -161,7 +179,13 @@ class LogCare:
         return await self._done(call, event)
 
     async def _shred(self, call: Call[ShredParams]) -> Reply:
-        owner = mailbox_stream(call.params.email_id)
+        try:
+            owner = entity_of(call.params, self._past)
+        except ValueError as error:
+            return _invalid(str(error))
+        if not owner:
+            names = ", ".join((*self._past.entity_fields, "entity"))
+            return _invalid(f"one of these must be given: {names}")
         if not self._log.head(owner).seq:
             return error_reply(Refusal(ErrorCode.NOT_FOUND, "邮箱不存在"))
         return await self._done(call, shredding(owner, self._ambient.now_ms()), shred=(owner,))
@@ -169,7 +193,7 @@ class LogCare:
     async def _compact(self, call: Call[CompactParams]) -> Reply:
         asked = call.params
         try:
-            policy = policy_of(asked, self._ambient.now_ms())
+            policy = policy_of(asked, self._past.prunable, self._ambient.now_ms())
         except ValueError as error:
             return _invalid(str(error))
         if self._compacting.locked():
@@ -205,23 +229,33 @@ class LogCare:
             _log.warning("audit_index_not_built", reason=str(error))
 
 
-def where_of(asked: AuditWhere) -> Where:
+def entity_of(asked: AuditWhere | ShredParams, past: Past) -> str:
+    """The entity that is named by `entity` or by a plug-in's field, "" if none is.
+
+    Raises:
+        ValueError: two fields name different entities.
+    """
+    entity = asked.entity
+    for name, kind in past.entity_fields.items():
+        number = getattr(asked, name)
+        if number is not None:
+            if entity not in ("", f"{kind}/{number}"):
+                raise ValueError(f"{name}: another {kind} than entity names")
+            entity = f"{kind}/{number}"
+    return entity
+
+
+def where_of(asked: AuditWhere, past: Past) -> Where:
     """The query in the form that the index takes.
 
     Raises:
-        ValueError: a time is malformed, or `email_id` and `entity` contradict each other.
+        ValueError: a time is malformed, or two fields name different entities.
     """
-    entity = asked.entity
-    if asked.email_id is not None:
-        named = mailbox_stream(asked.email_id)
-        if entity not in ("", named):
-            raise ValueError("email_id: another mailbox than entity names")
-        entity = named
     return Where(
         stream=asked.stream,
         types=asked.type,
         principal=asked.principal,
-        entity=entity,
+        entity=entity_of(asked, past),
         command_id=asked.command_id,
         since=moment(asked.since),
         until=moment(asked.until),
@@ -229,16 +263,17 @@ def where_of(asked: AuditWhere) -> Where:
     )
 
 
-def policy_of(asked: CompactParams, now_ms: int) -> Policy:
-    """The policy for pruning.
+def policy_of(asked: CompactParams, prunable: frozenset[str], now_ms: int) -> Policy:
+    """The policy for pruning. `prunable`: the types that are no facts.
 
     Raises:
         ValueError: a named type holds facts.
     """
-    if facts := set(asked.types) - PRUNABLE:
+    types = prunable if asked.types is None else frozenset(asked.types)
+    if facts := types - prunable:
         raise ValueError(f"types: {', '.join(sorted(facts))} cannot be pruned")
     before_ms = now_ms - round(asked.older_than_s * 1000)
-    return Policy(types=frozenset(asked.types), before_ms=before_ms, keep=asked.keep)
+    return Policy(types=types, before_ms=before_ms, keep=asked.keep)
 
 
 def shredding(owner: str, now_ms: int) -> NewEvent:

@@ -1,21 +1,21 @@
 """Settings: defaults < `huahuo.toml` < `HUAHUO_*` environment < flags. Pure except for reading a file.
 
-`Settings` is the only table of settings: name, type, bounds, default and meaning. The README's table, `huahuo
-config` and `huahuo doctor` are made from it. Bounds of the wire take their defaults from
-`huahuo.transport.protocol.limits`, so that both always agree.
+`Settings` is the only table of the service's settings: name, type, bounds, default and meaning. `Table` adds
+those of plug-ins. The page of settings, `huahuo config` and `huahuo doctor` are made from it. Bounds of the
+wire take their defaults from `huahuo.transport.protocol.limits`, so that both always agree.
 """
 
-import difflib
 import ipaddress
-import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from huahuo.actors.plugins.plugin import Plugin
+from huahuo.app.fields import SECONDS_MAX, Fields, toml
 from huahuo.errors import ConfigError
 from huahuo.transport.protocol.limits import TransportSettings
 
@@ -23,7 +23,6 @@ PREFIX = "HUAHUO_"
 DEFAULT_FILE = "huahuo.toml"
 
 _WIRE = TransportSettings()
-_SECONDS_MAX = 10 * 365 * 86_400
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,18 +77,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = _WIRE.window
     heartbeat_s: Annotated[
         float,
-        Meta(ge=0.1, le=_SECONDS_MAX, description="seconds between pings; a client silent for two is closed"),
+        Meta(ge=0.1, le=SECONDS_MAX, description="seconds between pings; a client silent for two is closed"),
     ] = _WIRE.heartbeat_s
     auth_timeout_s: Annotated[
-        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a connection may stay unauthenticated")
+        float, Meta(ge=0.1, le=SECONDS_MAX, description="seconds a connection may stay unauthenticated")
     ] = _WIRE.auth_timeout_s
     ack_timeout_s: Annotated[
         float,
-        Meta(ge=0.1, le=_SECONDS_MAX, description="seconds without an ack while events are outstanding"),
+        Meta(ge=0.1, le=SECONDS_MAX, description="seconds without an ack while events are outstanding"),
     ] = _WIRE.ack_timeout_s
-    drain_timeout_s: Annotated[
-        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a stop may take")
-    ] = _WIRE.drain_timeout_s
+    drain_timeout_s: Annotated[float, Meta(ge=0.1, le=SECONDS_MAX, description="seconds a stop may take")] = (
+        _WIRE.drain_timeout_s
+    )
     http_requests_per_s: Annotated[
         int,
         Meta(
@@ -104,32 +103,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unauthenticated_per_ip: Annotated[
         int, Meta(ge=0, description="the same per client address; 0 = no limit")
     ] = _WIRE.unauthenticated_per_address
-    mail_allow_private: Annotated[
-        bool, Meta(description="permit mail servers on loopback and private addresses, and any port")
-    ] = False
-    mail_ca_file: Annotated[
-        str, Meta(description="PEM file of further certificate authorities for mail servers")
-    ] = ""
-    checks_at_once: Annotated[int, Meta(ge=1, description="mailbox checks running at the same time")] = 64
-    checks_per_host: Annotated[
-        int, Meta(ge=1, description="mailbox checks running at the same time on one mail server")
-    ] = 8
-    checks_waiting_per_user: Annotated[
-        int, Meta(ge=1, description="queued checks of one user kept in memory; more of them wait in the log")
-    ] = 20_000
-    checks_waiting_max: Annotated[int, Meta(ge=1, description="the same, of all users")] = 100_000
-    mail_timeout_s: Annotated[
-        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a mail server may take for one answer")
-    ] = 30.0
-    mail_bytes_max: Annotated[
-        int, Meta(ge=65536, description="larger mails are kept with their headers only, bytes")
-    ] = 25 << 20
-    mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
-    entities_resident: Annotated[int, Meta(ge=16, description="mailboxes and rosters kept in memory")] = (
-        100_000
-    )
+    entities_resident: Annotated[int, Meta(ge=16, description="entities kept in memory")] = 100_000
     entity_idle_s: Annotated[
-        float, Meta(ge=1, le=_SECONDS_MAX, description="seconds after which an idle one leaves memory")
+        float, Meta(ge=1, le=SECONDS_MAX, description="seconds after which an idle one leaves memory")
     ] = 300.0
     tail_events_max: Annotated[
         int, Meta(ge=16, description="recent events kept in memory for fast delivery")
@@ -157,7 +133,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, description="client ids per user whose acks are kept")
     ] = 256
     entities_bytes_max: Annotated[
-        int, Meta(ge=1048576, description="bytes of mailboxes and rosters kept in memory, by estimate")
+        int, Meta(ge=1048576, description="bytes of entities kept in memory, by estimate")
     ] = 128 << 20
     unsent_bytes_max: Annotated[
         int,
@@ -179,6 +155,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error")
     ] = "info"
     log_json: Annotated[bool, Meta(description="log lines as JSON instead of text")] = False
+    plugins: Mapping[str, Any] = {}
+    """Settings of plug-ins by the plug-in's name, each a `Plugin.settings`. No setting itself."""
 
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in SECRETS)
@@ -188,85 +166,74 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 SECRETS = frozenset({"jwt_secret", "jwt_secrets_previous", "master_key"})
 """Fields whose values never appear in output."""
 
-_TYPES: Mapping[str, Any] = get_type_hints(Settings, include_extras=True)
-
-MEANING: Mapping[str, str] = {name: get_args(kind)[1].description or "" for name, kind in _TYPES.items()}
-"""One sentence per setting."""
-
 _OTHER_VARIABLES = {"HUAHUO_TOKEN"}
 """Variables that commands read but that are not settings."""
 
-_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "": False}
 
+class Table(Fields):
+    """The settings of the service and of its plug-ins."""
 
-def load(
-    *, environ: Mapping[str, str], file: Path | None = None, flags: Mapping[str, Any] | None = None
-) -> Settings:
-    """The effective settings. `flags` whose value is None count as not given.
+    def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
+        own = {plugin.name: plugin.settings for plugin in plugins if plugin.settings is not None}
+        super().__init__(PREFIX, {"": Settings, **own}, leave_out=("plugins",), secrets=SECRETS)
 
-    Raises:
-        ConfigError: a name is unknown or a value is invalid. The text has the source and the name, but
-            never the value of a secret.
-    """
-    values: dict[str, Any] = {}
-    if file is not None:
-        values.update(_converted(_read(file), str(file)))
-    variables = {name: environ[variable(name)] for name in _TYPES if variable(name) in environ}
-    values.update({name: _convert(name, text, variable(name)) for name, text in variables.items()})
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
-    values.update(_converted(given, "settings"))
-    settings = Settings(**values)
-    for network in settings.trusted_proxies:
-        try:
-            ipaddress.ip_network(network, strict=False)
-        except ValueError:
-            raise ConfigError(f"trusted_proxies: {network!r} is not an address or a network") from None
-    return settings
+    def load(
+        self, *, environ: Mapping[str, str], file: Path | None = None, flags: Mapping[str, Any] | None = None
+    ) -> Settings:
+        """The effective settings. `flags` whose value is None count as not given.
 
+        Raises:
+            ConfigError: a name is unknown or a value is invalid. The text has the source and the name, but
+                never the value of a secret.
+        """
+        values: dict[str, Any] = {}
+        if file is not None:
+            values.update(self.converted(_read(file), str(file)))
+        variables = {
+            name: environ[self.variable(name)] for name in self.names if self.variable(name) in environ
+        }
+        values.update(
+            {name: self.convert(name, text, self.variable(name)) for name, text in variables.items()}
+        )
+        given = {name: value for name, value in (flags or {}).items() if value is not None}
+        values.update(self.converted(given, "settings"))
+        made = self.made(values)
+        settings: Settings = made.pop("")
+        for network in settings.trusted_proxies:
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError:
+                raise ConfigError(f"trusted_proxies: {network!r} is not an address or a network") from None
+        return msgspec.structs.replace(settings, plugins=made)
 
-def variable(name: str) -> str:
-    """The environment variable of a setting."""
-    return PREFIX + name.upper()
+    def unknown_variables(self, environ: Mapping[str, str]) -> list[str]:
+        """Variables with the prefix of settings that are not settings, most likely misspelled.
 
+        They cause a warning rather than an error, because a host may have variables of newer versions or of
+        other programs.
+        """
+        known = {self.variable(name) for name in self.names} | _OTHER_VARIABLES
+        return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
 
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Variables with the prefix of settings that are not settings, most likely misspelled.
+    def as_toml(self) -> str:
+        """A `huahuo.toml` with every setting as a comment, with its meaning and its default."""
+        lines = [
+            "## Settings of huahuo. Remove the # in front of a line to change it.",
+            "## The environment (HUAHUO_PORT=…) and flags win over this file.",
+        ]
+        for name in self.names:
+            value = toml(self.default(name))
+            lines += ["", f"## {self.meaning(name)} ({self.variable(name)})", f"# {name} = {value}"]
+        return "\n".join(lines) + "\n"
 
-    They cause a warning rather than an error, because a host may have variables of newer versions or of
-    other programs.
-    """
-    known = {variable(name) for name in _TYPES} | _OTHER_VARIABLES
-    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-
-
-def as_toml() -> str:
-    """A `huahuo.toml` with every setting as a comment, with its meaning and its default."""
-    lines = [
-        "## Settings of huahuo. Remove the # in front of a line to change it.",
-        "## The environment (HUAHUO_PORT=…) and flags win over this file.",
-    ]
-    defaults = Settings()
-    for name, meaning in MEANING.items():
-        lines += ["", f"## {meaning} ({variable(name)})", f"# {name} = {_toml(getattr(defaults, name))}"]
-    return "\n".join(lines) + "\n"
-
-
-def changed(settings: Settings) -> dict[str, str]:
-    """The settings that differ from the defaults, as TOML values without secrets."""
-    defaults = Settings()
-    return {
-        name: "(set)" if name in SECRETS else _toml(getattr(settings, name))
-        for name in _TYPES
-        if getattr(settings, name) != getattr(defaults, name)
-    }
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    if isinstance(value, str | Path):
-        return json.dumps(str(value), ensure_ascii=False)
-    return str(value).lower()
+    def changed(self, settings: Settings) -> dict[str, str]:
+        """The settings that differ from the defaults, as TOML values without secrets."""
+        values = {name: self.value(name, settings, settings.plugins) for name in self.names}
+        return {
+            name: "(set)" if name in SECRETS else toml(value)
+            for name, value in values.items()
+            if value != self.default(name)
+        }
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -276,54 +243,3 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from None
-
-
-def _converted(values: Mapping[str, object], source: str) -> dict[str, Any]:
-    for name in values:
-        if name not in _TYPES:
-            raise ConfigError(f"{source}: there is no setting {name!r}{_nearest(name, _TYPES)}")
-    return {name: _convert(name, value, source) for name, value in values.items()}
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f": did you mean {found[0]!r}?" if found else ": `huahuo config` lists all"
-
-
-def _convert(name: str, value: object, source: str) -> Any:
-    """`value` (a text or a TOML value) as the field's type, within its bounds."""
-    kind = get_args(_TYPES[name])[0]
-    given = value
-    if kind is bool and isinstance(value, str):
-        given = _WORDS.get(value.lower(), value)
-    elif kind == tuple[str, ...] and isinstance(value, str):
-        given = value.split(",")
-    elif kind is str and not isinstance(value, str):
-        raise ConfigError(_refusal(name, value, source))
-    try:
-        converted = msgspec.convert(given, _TYPES[name], strict=False, dec_hook=lambda kind, one: kind(one))
-    except (msgspec.ValidationError, TypeError, ValueError):
-        raise ConfigError(_refusal(name, value, source)) from None
-    if isinstance(converted, tuple):
-        return tuple(item.strip() for item in converted if item.strip())
-    return converted
-
-
-def _refusal(name: str, value: object, source: str) -> str:
-    shown = "" if name in SECRETS else f", not {value!r}"
-    return f"{source}: {name} must be {_wanted(name)}{shown}"
-
-
-def _wanted(name: str) -> str:
-    """The type and bounds of a setting, in words."""
-    kind, meta = get_args(_TYPES[name])
-    if kind is bool:
-        return "1 or 0"
-    if kind == tuple[str, ...]:
-        return "a list of texts (in the environment: separated by commas)"
-    if kind in (int, float):
-        words = "a whole number" if kind is int else "a number"
-        most = "" if meta.le in (None, _SECONDS_MAX) else f" and at most {meta.le}"
-        return f"{words} of at least {meta.ge}{most}"
-    options = get_args(kind)
-    return f"one of {', '.join(options)}" if options else "a text"

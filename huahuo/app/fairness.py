@@ -1,11 +1,12 @@
-"""Who pays for what: the time of commits, reads, decisions and checks, charged to the users they are for.
+"""Who pays for what: the time of commits, reads, decisions and plug-ins, charged to the users they are for.
 
-Implements `huahuo.actors.entities.fairness.Fairness`. What the service appends while checks run is charged to
-the users whose checks these are; what else it does for itself is nobody's.
+Implements `huahuo.actors.entities.fairness.Fairness`. What the service appends while plug-ins work for users,
+as in a check, is charged to these users; what else it does for itself is nobody's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.transport.server.turns import Turns
 
 _USER = "user/"
@@ -17,8 +18,8 @@ class Fairness:
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        self.checks: Callable[[], Mapping[int, int]] = dict
-        """How many checks of each user run."""
+        self.at_work: list[Callable[[], Collection[tuple[UserId, int]]]] = []
+        """Of each plug-in: users, and how many pieces of work run for each."""
 
     def may_go(self, principal: str) -> bool:
         """See `huahuo.actors.entities.fairness.Fairness`."""
@@ -33,12 +34,12 @@ class Fairness:
         if principal.startswith(_USER):
             self._turns.charge(principal, spent_s)
         elif principal == _SERVICE:
-            checks = self.checks()
-            running = sum(checks.values())
-            for user_id, count in checks.items():
+            work = [one for at_work in self.at_work for one in at_work()]
+            running = sum(count for _, count in work)
+            for user_id, count in work:
                 self._turns.charge(f"{_USER}{user_id}", spent_s * count / running)
 
-    def wait_s(self, user_id: int) -> float:
-        """How long a check of this user should wait before it begins."""
+    def wait_s(self, user_id: UserId) -> float:
+        """How long work for this user should wait before it begins."""
         turns = self._turns
         return turns.wait_s(f"{_USER}{user_id}")

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from huahuo.actors.plugins.principal import Principal
 from huahuo.app import keys
 from huahuo.app.config import Settings
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure
 

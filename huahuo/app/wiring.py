@@ -1,21 +1,24 @@
 """The one place where concrete classes meet: settings in, a running service out.
 
 `App` owns everything that has to be stopped, and stops it in reverse. A simulated world hands in a
-`World` with its own log, executor and mail check; production uses `World()` as it is.
+`World` with its own log and executor; production uses `World()` as it is. What a service is for comes from
+its plug-ins.
 """
 
 import asyncio
-import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
 
 from huahuo.actors import Runtime
-from huahuo.actors.entities.decider import Origin
 from huahuo.actors.entities.directory import Directory, DirectoryLimits
+from huahuo.actors.plugins.actions import Registry
+from huahuo.actors.plugins.bringing import bring_all
+from huahuo.actors.plugins.past import together
+from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.admin.actions import LogCare
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
@@ -35,17 +38,10 @@ from huahuo.eventstore.errors import EventStoreError, Lost
 from huahuo.eventstore.executor import Executor, InlineExecutor, ThreadExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.mailcheck.api.handlers import MailCommand
-from huahuo.mailcheck.checks.ports import CheckLimits
-from huahuo.mailcheck.checks.run import CheckMail
-from huahuo.mailcheck.domain import MailDomain, MailSettings
-from huahuo.mailcheck.events import PUBLIC_TYPES
-from huahuo.mailcheck.imap.network import Network
 from huahuo.pages import site
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.commands.api import Call, CommandSpec, Registry, Reply
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.protocol.compression import Compression
@@ -59,7 +55,7 @@ from huahuo.transport.server.site import Phase, Site
 from huahuo.transport.server.turns import Turns
 
 _JOB_THREADS = 2
-"""Parsing mails and import texts; more would only take turns on the interpreter's lock."""
+"""Parsing texts of clients and plug-ins; more would only take turns on the interpreter's lock."""
 
 _log = structlog.get_logger(__name__)
 
@@ -83,7 +79,6 @@ class World:
 
     open_log: OpenLog = open_sqlite
     make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
-    check_mail: CheckMail | None = None
     publish_address: bool = True
     """Whether other commands may find the service by a file in its directory."""
 
@@ -91,13 +86,21 @@ class World:
 class App:
     """A service: `await start()`, then `url`; `await stop()` drains."""
 
-    mail: MailDomain
     publisher: Publisher
     log: Log
     port: int
 
-    def __init__(self, settings: Settings, ambient: Ambient, world: World = World()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ambient: Ambient,
+        world: World = World(),
+        *,
+        plugins: Sequence[Plugin] = (),
+    ) -> None:
         self.settings = settings
+        self._plugins = tuple(plugins)
+        self._brought: dict[str, Brought] = {}
         self._ambient = ambient
         self._awake = AwakeAmbient(ambient)
         self._world = world
@@ -109,6 +112,17 @@ class App:
         """Where it listens."""
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         return f"http://{host}:{self.port}"
+
+    def api(self, plugin: str) -> Any:
+        """What a plug-in offers to an embedding application.
+
+        Raises:
+            HuahuoError: this service has no such plug-in, or it offers nothing.
+        """
+        brought = self._brought.get(plugin)
+        if brought is None or brought.api is None:
+            raise HuahuoError(f"this service has no plug-in {plugin!r} that can be called")
+        return brought.api
 
     async def start(self) -> None:
         """Open the log, pick up what an earlier process left, listen.
@@ -123,7 +137,7 @@ class App:
             raise
 
     async def stop(self, timeout_s: float | None = None) -> None:
-        """Send the clients away, stop checks (they go on at the next start), close the log.
+        """Send the clients away, stop the plug-ins (they go on at the next start), close the log.
 
         All parts share one deadline, `timeout_s`, but at most the setting `drain_timeout_s`. What is stuck is
         cancelled, and left behind if it goes on.
@@ -150,21 +164,21 @@ class App:
         executor.bill(fairness.charge, ambient.thread_s)
         directory = Directory(runtime, log, feed, ambient, limits=_entity_limits(settings), fairness=fairness)
         parts.add_timed("entities", directory.close)
-        self.mail = mail = MailDomain(
-            log=log,
-            directory=directory,
-            ambient=ambient,
-            executor=executor,
-            settings=_mail_settings(settings, ambient),
-            check_mail=self._world.check_mail,
-            wait_s=fairness.wait_s,
-        )
-        fairness.checks = mail.checks_by_user
-        registry = Registry()
+        registry, metrics = Registry(), Metrics()
         self.publisher = Publisher(log, ambient, registry)
         self.publisher.register()
-        _register_mail(registry, mail)
-        metrics = Metrics()
+        host = Host(
+            log=log,
+            directory=directory,
+            feed=feed,
+            ambient=ambient,
+            executor=executor,
+            fairness=fairness,
+            wait_s=fairness.wait_s,
+            metrics=metrics,
+        )
+        self._bring(host, registry)
+        fairness.at_work = [brought.at_work for brought in self._brought.values()]
         if isinstance(log, StoreLog):
             log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
@@ -202,14 +216,15 @@ class App:
             executor=executor,
             turns=turns,
         )
-        _show(registry, metrics, log, runtime, directory, hub, mail)
+        _show(registry, metrics, log, runtime, directory, hub)
         _show_bytes(metrics, feed, server, compression)
         _show_bounds(metrics, server, gate, directory)
         _show_unauthenticated(metrics, server, pages)
         await hub.start()
         parts.add("hub", hub.stop)
-        await mail.start()
-        parts.add("mail", mail.close)
+        for name, brought in self._brought.items():
+            parts.add(f"plug-in {name}", brought.close)
+            await brought.start()
         parts.add_timed("commands", gate.drain)
         try:
             self.port = await server.start(settings.host, settings.port)
@@ -225,6 +240,12 @@ class App:
             parts.add("service.json", lambda: service_file.remove(settings.data))
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
+
+    def _bring(self, host: Host, registry: Registry) -> None:
+        try:
+            self._brought = bring_all(self._plugins, host, self.settings.plugins, registry)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
     def _make_executor(self) -> FairExecutor:
         executor = FairExecutor(
@@ -274,12 +295,13 @@ class App:
             "The same, refused because too many wait.",
             lambda: executor.refused + log.reads_refused,
         )
+        past = together([plugin.past for plugin in self._plugins])
         if isinstance(log, SqliteLog):
             metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
             metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)
-            care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE)
+            care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE, past=past)
         else:
-            care = LogCare(log, self._awake, index=None, executor=InlineExecutor())
+            care = LogCare(log, self._awake, index=None, past=past, executor=InlineExecutor())
         care.register(registry)
         self._parts.add("audit", care.close)
 
@@ -306,61 +328,6 @@ def _transport_settings(settings: Settings) -> TransportSettings:
     return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
 
 
-def _mail_settings(settings: Settings, ambient: Ambient) -> MailSettings:
-    return MailSettings(
-        network=Network(
-            allow_private=settings.mail_allow_private, tls=_tls(settings.mail_ca_file), ambient=ambient
-        ),
-        check=CheckLimits(
-            connect_timeout_s=min(settings.mail_timeout_s, CheckLimits().connect_timeout_s),
-            command_timeout_s=settings.mail_timeout_s,
-            mail_bytes_max=settings.mail_bytes_max,
-        ),
-        checks_max=settings.checks_at_once,
-        checks_per_host_max=settings.checks_per_host,
-        checks_waiting_max=settings.checks_waiting_max,
-        checks_waiting_per_user_max=settings.checks_waiting_per_user,
-        mailboxes_max=settings.mailboxes_per_user,
-    )
-
-
-def _tls(ca_file: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file:
-        try:
-            context.load_verify_locations(Path(ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"mail_ca_file: cannot load {ca_file}: {error}") from None
-    return context
-
-
-def _register_mail(registry: Registry, mail: MailDomain) -> None:
-    for command in mail.commands():
-        registry.command(
-            CommandSpec(
-                command.action,
-                command.params,
-                _adapted(command),
-                query=command.query,
-                compressible=command.compressible,
-            )
-        )
-    registry.snapshot("user", mail.snapshot)
-    registry.events(*PUBLIC_TYPES)
-
-
-def _adapted(command: MailCommand) -> Callable[[Call[object]], Awaitable[Reply]]:
-    """A handler of the domain as one of the transport: neither floor knows the other."""
-
-    async def handle(call: Call[object]) -> Reply:
-        origin = Origin(call.principal.name, call.command_id, call.key, call.fingerprint)
-        who = call.principal
-        answer = await command.handler(origin, who.user_id, who.is_admin, call.params)
-        return Reply(answer.body, answer.at, answer.recorded, answer.duplicate, answer.parted)
-
-    return handle
-
-
 def _show_bytes(metrics: Metrics, feed: Feed, server: Server, compression: Compression) -> None:
     """What the caches of events and frames hold, and what compression saves."""
     tail, frames = feed.tail, server.frames
@@ -379,7 +346,6 @@ def _show(
     runtime: Runtime,
     directory: Directory,
     hub: Hub,
-    mail: MailDomain,
 ) -> None:
     """What can be seen of a running service: `get_clients` and the gauges."""
     get_clients.register(registry, hub)
@@ -392,12 +358,10 @@ def _show(
     metrics.gauge("actors", "Actors that have not ended.", lambda: runtime.alive)
     metrics.gauge("dead_letters", "Messages that nobody handled.", lambda: runtime.dead_letters)
     metrics.gauge("actor_restarts", "Restarts of failed actors.", lambda: runtime.restarts)
-    metrics.gauge("entities_resident", "Mailboxes and rosters in memory.", lambda: directory.resident)
+    metrics.gauge("entities_resident", "Entities in memory.", lambda: directory.resident)
     metrics.total("entities_loaded", "Entities that came into memory.", lambda: directory.activations)
     metrics.total("entities_passivated", "Idle ones that left it.", lambda: directory.passivations)
     metrics.total("entities_degraded", "Entities that failed too often.", lambda: directory.degradations)
-    metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
-    metrics.gauge("checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting)
 
 
 def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from huahuo.admin.actions import shredding
+from huahuo.admin.rows import Shown
 from huahuo.app.config import Settings
 from huahuo.audit.place import Place, looking, reading
 from huahuo.audit.record import ask_service, principal, writing
@@ -24,15 +25,16 @@ from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import Damaged
 from huahuo.eventstore.model import LOG_STREAM, Append
 from huahuo.eventstore.sqlite.directory_lock import is_original, left_of
-from huahuo.mailcheck.events import mailbox_stream
 from huahuo.replay.history.moment import parse_event
 
 _INDEXED_QUIETLY = 20_000
 _note = Console(stderr=True, highlight=False)
 
 
-async def query(settings: Settings, where: Where, *, after: int, limit: int, as_json: bool) -> bool:
-    """Show the matching events. False if there are none.
+async def query(
+    settings: Settings, where: Where, shown: Shown, *, after: int, limit: int, as_json: bool
+) -> bool:
+    """Show the matching events. False if there are none. `shown`: see `Past.shown`.
 
     Raises:
         ConfigError: the query is malformed. HuahuoError: it cannot be recorded or answered.
@@ -47,7 +49,7 @@ async def query(settings: Settings, where: Where, *, after: int, limit: int, as_
             raise ConfigError(str(error)) from None
         finally:
             await audit.close()
-        show_page(page, counted, as_json=as_json, recorded=place.recorded)
+        show_page(page, counted, shown, as_json=as_json, recorded=place.recorded)
         return bool(page.rows)
 
 
@@ -149,14 +151,13 @@ async def prove(
     return True
 
 
-async def shred(settings: Settings, ambient: Ambient, email_id: int) -> bool:
-    """Destroy the key of a mailbox's secrets and leave a receipt. False if there is no such mailbox.
+async def shred(settings: Settings, ambient: Ambient, owner: str) -> bool:
+    """Destroy the key of an entity's secrets and leave a receipt. False if there is no such entity.
 
     Raises:
         ConfigError: the directory is a copy. HuahuoError: the service refused.
     """
     must_be_original(settings)
-    owner = mailbox_stream(email_id)
     async with writing(settings) as log:
         if log is not None:
             if not log.head(owner).seq:
@@ -168,7 +169,7 @@ async def shred(settings: Settings, ambient: Ambient, email_id: int) -> bool:
     async with reading(settings) as place:
         if not place.log.head(owner).seq:
             return False
-    await ask_service(settings, "shred", email_id=email_id)
+    await ask_service(settings, "shred", entity=owner)
     return True
 
 

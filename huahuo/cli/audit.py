@@ -17,7 +17,7 @@ from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.audit.index import Where
 from huahuo.eventstore.audit.questions import PAGE_ROWS_MAX
 from huahuo.eventstore.errors import Damaged, EventStoreError
-from huahuo.options import EXIT_NOTHING, EXIT_UNUSABLE, ConfigFile, Json, Look, program, settings
+from huahuo.options import EXIT_NOTHING, EXIT_UNUSABLE, ConfigFile, Json, Look, known, program, settings
 
 app = program("audit", "Who did what, when and why; and whether history is what was written.")
 
@@ -26,7 +26,9 @@ CheckpointFile = Annotated[Path | None, typer.Option("--checkpoint", help="A sig
 Key = Annotated[
     str, typer.Option(help="Its public key, name+hash+key.", show_default="the directory's own key")
 ]
-EmailId = Annotated[int, typer.Argument(metavar="EMAIL_ID", help="The mailbox's number.")]
+Owner = Annotated[
+    str, typer.Argument(metavar="ENTITY", help="Whose secrets: mailbox/17, or only the number of a mailbox.")
+]
 
 _ambient = SystemAmbient()
 
@@ -66,7 +68,11 @@ def query(
         )
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    _found(bodies.query(settings(data, config_file), where, after=after, limit=limit, as_json=as_json))
+    _found(
+        bodies.query(
+            settings(data, config_file), where, known().shown, after=after, limit=limit, as_json=as_json
+        )
+    )
 
 
 @app.command(epilog="Example:  huahuo audit verify --checkpoint 2026-11.note --key 'huahuo/…+…+…'")
@@ -126,11 +132,11 @@ def prove(
 
 
 @app.command(epilog="Example:  huahuo audit shred 17")
-def shred(email_id: EmailId, data: Look = None, config_file: ConfigFile = None) -> None:
-    """Destroy the key of a mailbox's stored secrets; a receipt stays in the log."""
+def shred(entity: Owner, data: Look = None, config_file: ConfigFile = None) -> None:
+    """Destroy the key of an entity's stored secrets; a receipt stays in the log."""
     from huahuo.audit import bodies
 
-    _found(bodies.shred(settings(data, config_file), _ambient, email_id), "shredded")
+    _found(bodies.shred(settings(data, config_file), _ambient, _entity(entity)), "shredded")
 
 
 @app.command(epilog="Example:  huahuo audit serve --port 8001   (needs pip install 'huahuo[audit]')")
@@ -181,9 +187,10 @@ def compact(
     data: Look = None,
     config_file: ConfigFile = None,
     older_than: Annotated[str, typer.Option(help="Only events older than this: 30d, 12h, 0s.")] = "30d",
-    keep: Annotated[int, typer.Option(min=1, help="The last so many about each mailbox stay.")] = 1,
+    keep: Annotated[int, typer.Option(min=1, help="The last so many about each entity stay.")] = 1,
     type_: Annotated[
-        list[str] | None, typer.Option("--type", help="Of these types.", show_default="check_progress")
+        list[str] | None,
+        typer.Option("--type", help="Of these types.", show_default="all of which only the newest counts"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -194,10 +201,23 @@ def compact(
         older_than_s = seconds(older_than)
     except ValueError as error:
         raise ConfigError(f"--older-than: {error}") from None
-    types = tuple(type_ or ("check_progress",))
+    types = tuple(type_ or sorted(known().prunable))
+    prunable = known().prunable
     _done(
-        maintenance.compact(settings(data, config_file), _ambient, older_than_s, keep, types, as_json=as_json)
+        maintenance.compact(
+            settings(data, config_file), _ambient, older_than_s, keep, types, prunable, as_json=as_json
+        )
     )
+
+
+def _entity(text: str) -> str:
+    """The entity that the text names. A number alone is one of the kind that the plug-ins give a field to."""
+    kinds = list(known().entity_fields.values())
+    if "/" not in text and text.isdecimal() and len(kinds) == 1:
+        return f"{kinds[0]}/{int(text)}"
+    if "/" not in text:
+        raise ConfigError(f"not the name of an entity, such as order/7: {text!r}")
+    return text
 
 
 def add_to(program: typer.Typer) -> None:

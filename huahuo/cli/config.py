@@ -8,7 +8,7 @@ import typer
 
 from huahuo.app import config
 from huahuo.errors import ConfigError
-from huahuo.options import ConfigFile, program
+from huahuo.options import ConfigFile, program, table
 
 app = program("config", "The settings: print them as a commented huahuo.toml, or check a file.")
 app.info.no_args_is_help = False
@@ -19,7 +19,7 @@ app.info.invoke_without_command = True
 def show(context: typer.Context) -> None:
     """Print every setting with its meaning and default, commented out: a huahuo.toml to start from."""
     if context.invoked_subcommand is None:
-        typer.echo(config.as_toml(), nl=False)
+        typer.echo(table().as_toml(), nl=False)
 
 
 @app.command(epilog="Example:  huahuo config check huahuo.toml")
@@ -30,11 +30,12 @@ def check(
     config_file: ConfigFile = None,
 ) -> None:
     """Check a file and the environment, and print the settings that differ from the defaults."""
-    settings = config.load(environ=os.environ, file=file or config_file or Path(config.DEFAULT_FILE))
-    changed = config.changed(settings)
+    known = table()
+    settings = known.load(environ=os.environ, file=file or config_file or Path(config.DEFAULT_FILE))
+    changed = known.changed(settings)
     for name, value in changed.items():
         typer.echo(f"{name} = {value}")
-    unknown = config.unknown_variables(os.environ)
+    unknown = known.unknown_variables(os.environ)
     if unknown:
         raise ConfigError(f"no settings of this version: {', '.join(unknown)}")
     typer.echo(f"in order: {len(changed)} settings differ from the defaults")

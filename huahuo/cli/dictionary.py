@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from huahuo.app.plugins import standard
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.options import ConfigFile, Data, program, settings
@@ -36,7 +37,7 @@ def train(
 
     given = settings(data, config_file)
     seed = int.from_bytes(SystemAmbient().token_bytes(8), "big")
-    made = asyncio.run(from_log(given.data, seed, size))
+    made = asyncio.run(from_log(standard(), given.data, seed, size))
     path = out or given.data / FOLDER / f"{made.id}{SUFFIX}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

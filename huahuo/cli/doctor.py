@@ -13,7 +13,8 @@ import msgspec
 from rich.console import Console
 
 from huahuo.app import keys, service_file
-from huahuo.app.config import Settings, unknown_variables
+from huahuo.app.config import Settings
+from huahuo.app.plugins import standard
 from huahuo.audit.record import principal
 from huahuo.build import BUILD
 from huahuo.errors import ConfigError, ways_on
@@ -26,6 +27,7 @@ from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, sqlite_version
+from huahuo.options import table
 
 _FREE_BYTES_MIN = 256 << 20
 _CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock with an earlier time was never set
@@ -101,14 +103,13 @@ def _public(settings: Settings) -> Iterator[Finding]:
             "network",
             f"{settings.host} without TLS: put a TLS proxy in front and keep this address private",
         )
-    if settings.mail_allow_private:
-        yield Finding(
-            "warning", "mail", "users may name mail servers on private addresses (mail_allow_private)"
-        )
+    for plugin in standard():
+        for text in plugin.warnings(settings.plugins.get(plugin.name)):
+            yield Finding("warning", plugin.name, text)
 
 
 def _environment(environ: Mapping[str, str]) -> Iterator[Finding]:
-    for name in unknown_variables(environ):
+    for name in table().unknown_variables(environ):
         yield Finding("warning", "environment", f"{name} is no setting of this version: a slip of the pen?")
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from huahuo.app.loops import own_the_process, run
+from huahuo.app.plugins import standard
 from huahuo.cli import audit, config, dictionary, replay
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
@@ -72,7 +73,7 @@ def serve(
     from huahuo.cli.serve import serve as body
 
     own_the_process()
-    run(body(settings(data, config_file, host=host, port=port)))
+    run(body(settings(data, config_file, host=host, port=port), standard()))
     leave()
 
 

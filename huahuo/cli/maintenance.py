@@ -94,10 +94,13 @@ async def compact(
     older_than_s: float,
     keep: int,
     types: tuple[str, ...],
+    prunable: frozenset[str],
     *,
     as_json: bool,
 ) -> None:
     """Prune through the running service. If none runs, prune under the writer's lock and shrink the file.
+
+    `prunable`: the types of which folds need only the newest event.
 
     Raises:
         ConfigError: the directory is a copy, or a named type holds facts. HuahuoError: the service refused.
@@ -105,7 +108,7 @@ async def compact(
     must_be_original(settings)
     asked = CompactParams(older_than_s=older_than_s, keep=keep, types=types)
     try:
-        policy = policy_of(asked, ambient.now_ms())
+        policy = policy_of(asked, prunable, ambient.now_ms())
     except ValueError as error:
         raise ConfigError(str(error)) from None
     pruned: object = None

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from huahuo.actors.plugins.actions import Registry
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
 from huahuo.app.tokens import token_source
@@ -12,7 +13,6 @@ from huahuo.eventstore.errors import EventStoreError, InUse
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import ClientError
-from huahuo.transport.commands.api import Registry
 from huahuo.transport.commands.publishing import Publisher, PublishRefused
 
 _TIMEOUT_S = 10.0

@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 
 import structlog
 
+from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app import logs
-from huahuo.app.config import Settings, unknown_variables
+from huahuo.app.config import Settings, Table
 from huahuo.app.memory import Tidier
 from huahuo.app.signals import stop_on_signals
 from huahuo.app.wiring import App
@@ -20,8 +22,8 @@ from huahuo.eventstore.ambient import SystemAmbient
 _log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings) -> None:
-    """Run until a stop signal. Prints `listening on http://HOST:PORT` when it is ready.
+async def serve(settings: Settings, plugins: Sequence[Plugin]) -> None:
+    """Run with these plug-ins until a stop signal. Prints `listening on http://HOST:PORT` when it is ready.
 
     Raises:
         HuahuoError: the directory is in use or damaged, a setting is invalid, or the port is taken.
@@ -33,9 +35,9 @@ async def serve(settings: Settings) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     stop_on_signals(stopping.set)
-    for name in unknown_variables(os.environ):
+    for name in Table(plugins).unknown_variables(os.environ):
         _log.warning("an environment variable is no setting of this version", variable=name)
-    app = App(settings, SystemAmbient())
+    app = App(settings, SystemAmbient(), plugins=plugins)
     await app.start()
     print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
     with Tidier(loop, collects=True):

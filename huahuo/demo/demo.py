@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from huahuo.app import config, keys, logs, tokens
+from huahuo.app.plugins import standard
 from huahuo.app.signals import stop_on_signals
 from huahuo.app.wiring import App
 from huahuo.demo.samplemail import ACCOUNTS, PASSWORD, Account, SampleMailServer
@@ -91,7 +92,7 @@ async def _fill(server: SampleMailServer, console: Console) -> None:
 async def _start(data: Path, port: int | None, ambient: SystemAmbient) -> tuple[App, config.Settings]:
     """The service. If no port is given and the default one is taken, it uses a free one."""
     for attempt in (port if port is not None else config.Settings().port, 0):
-        settings = config.load(
+        settings = config.Table(standard()).load(
             environ={},
             flags={
                 "data": data,
@@ -101,7 +102,7 @@ async def _start(data: Path, port: int | None, ambient: SystemAmbient) -> tuple[
                 "unauthenticated_per_ip": 0,
             },
         )
-        app = App(settings, ambient)
+        app = App(settings, ambient, plugins=standard())
         try:
             await app.start()
         except ConfigError:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from huahuo.dictionaries.event_mix import EventMix
+from huahuo.actors.plugins.plugin import Plugin
 from huahuo.dictionaries.masking import Masker
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import FakeAmbient
@@ -44,13 +44,15 @@ class Part(NamedTuple):
     bodies: Sequence[bytes]
 
 
-def made_up(seed: int, size_bytes: int = SIZE_BYTES, tries: int = TRIES) -> Dictionary:
-    """A dictionary for the events of mailbox checks, trained on random events."""
-    return train(samples(mixed(seed)), size_bytes, tries)
+def made_up(
+    plugins: Sequence[Plugin], seed: int, size_bytes: int = SIZE_BYTES, tries: int = TRIES
+) -> Dictionary:
+    """A dictionary trained on the random events of plug-ins."""
+    return train(samples(mixed(plugins, seed)), size_bytes, tries)
 
 
 async def from_log(
-    directory: Path, seed: int, size_bytes: int = SIZE_BYTES, tries: int = TRIES
+    plugins: Sequence[Plugin], directory: Path, seed: int, size_bytes: int = SIZE_BYTES, tries: int = TRIES
 ) -> Dictionary:
     """A dictionary for events like the newest ones of this log. Reads only; a service may run meanwhile.
 
@@ -65,18 +67,19 @@ async def from_log(
             await view.close()
         if sum(len(part.bodies) for part in parts) < _EVENTS_MIN:
             raise HuahuoError(f"too few events to train from: at least {_EVENTS_MIN} are needed")
-        return train(samples(_masked(parts, seed)), size_bytes, tries)
+        return train(samples(_masked(plugins, parts, seed)), size_bytes, tries)
     except (EventStoreError, BadDictionary) as error:
         raise HuahuoError(str(error)) from error
 
 
-def mixed(seed: int, streams: int = MADE_UP_STREAMS) -> Iterator[Part]:
-    """Random streams."""
+def mixed(plugins: Sequence[Plugin], seed: int, streams: int = MADE_UP_STREAMS) -> Iterator[Part]:
+    """Random streams, as many of each plug-in that has samples."""
     chance = FakeAmbient(seed).random
-    for number in range(streams):
-        mix = EventMix(seed * 1_000_003 + number)
+    for number in range(streams if plugins else 0):
+        mix = plugins[number % len(plugins)].samples(seed * 1_000_003 + number)
         first = 1 + int(chance() * 20_000)
-        yield Part(mix.stream, first, list(islice(mix.bodies(), EVENTS_PER_STREAM)))
+        if mix is not None:
+            yield Part(mix.stream, first, list(islice(mix.bodies(), EVENTS_PER_STREAM)))
 
 
 def samples(parts: Iterable[Part]) -> Samples:
@@ -121,7 +124,7 @@ async def _newest(view: SqliteView) -> AsyncIterator[Part]:
             yield Part(name, events[0].seq, [event.body for event in events])
 
 
-def _masked(parts: Sequence[Part], seed: int) -> Iterator[Part]:
+def _masked(plugins: Sequence[Plugin], parts: Sequence[Part], seed: int) -> Iterator[Part]:
     """The parts with private data masked, also in names of streams.
 
     The masker sees random streams too, because the texts that they share are public.
@@ -131,7 +134,7 @@ def _masked(parts: Sequence[Part], seed: int) -> Iterator[Part]:
     for part in parts:
         for body in part.bodies:
             masker.saw(part.stream, body)
-    for part in mixed(seed, _PUBLIC_STREAMS):
+    for part in mixed(plugins, seed, _PUBLIC_STREAMS):
         for body in part.bodies:
             masker.saw(f"made up: {part.stream}", body)
     for part in parts:

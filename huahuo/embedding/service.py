@@ -7,28 +7,48 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Protocol, Self
 
 import structlog
 
+from huahuo.actors.plugins.plugin import ApiRefused, Plugin
 from huahuo.app import config, keys, logs, tokens
 from huahuo.app.loops import run
 from huahuo.app.memory import Tidier
+from huahuo.app.plugins import standard
 from huahuo.app.wiring import App
 from huahuo.embedding.bridge import Bridge
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
-from huahuo.mailcheck.domain import UnknownMailbox
-from huahuo.mailcheck.mailbox.commands import ReportedStatus
 from huahuo.transport.commands.publishing import PublishRefused
 
 _CALL_TIMEOUT_S = 30.0
 _DRAIN_SHARE = 0.9
 """The share of a stop's time for the drain; the rest is for the end of the loop and of the thread."""
+
+
+type ReportedStatus = Literal["processing", "ok", "error", "need_reauth", "cancelled"]
+
+
+class MailApi(Protocol):
+    """What the plug-in `mail` offers."""
+
+    async def report_status(self, email_id: int, status: ReportedStatus, message: str) -> int:
+        """See `Service.update_email_status`."""
+        ...
+
+    async def report_progress(self, email_id: int, percent: int, message: str) -> int:
+        """See `Service.progress`."""
+        ...
+
+
+def _mail(app: App) -> MailApi:
+    api: MailApi = app.api("mail")
+    return api
 
 
 type _Work[T] = Callable[[App], Coroutine[Any, Any, T]]
@@ -41,7 +61,7 @@ def translated() -> Iterator[None]:
         yield
     except HuahuoError:
         raise
-    except (PublishRefused, UnknownMailbox, ValueError) as error:
+    except (PublishRefused, ApiRefused, ValueError) as error:
         raise HuahuoError(str(error)) from error
     except (Unavailable, TimeoutError) as error:
         raise OutcomeUnknown("whether the event was written is not known") from error
@@ -54,8 +74,8 @@ def translated() -> Iterator[None]:
 class Service:
     """huahuo inside your own program, in the same process.
 
-    `settings` are fields of `huahuo.app.config.Settings`. They override the environment (`HUAHUO_*`) and a
-    `config` file.
+    `settings` are those of docs/settings.md. They override the environment (`HUAHUO_*`) and a config file.
+    `plugins`: exactly these; None: mail.
 
     Raises:
         ConfigError: a setting is unknown or invalid.
@@ -67,9 +87,11 @@ class Service:
         *,
         config_file: str | Path | None = None,
         environ: Mapping[str, str] | None = None,
+        plugins: Sequence[Plugin] | None = None,
         **settings: Any,
     ) -> None:
-        self._settings = config.load(
+        self._plugins = standard() if plugins is None else tuple(plugins)
+        self._settings = config.Table(self._plugins).load(
             environ=os.environ if environ is None else environ,
             file=Path(config_file) if config_file is not None else None,
             flags={"data": Path(data), **settings},
@@ -186,11 +208,11 @@ class Service:
             HuahuoError: there is no such mailbox, or no such status. NotRunning.
             OutcomeUnknown: it is unknown whether the event was written.
         """
-        return self._call(lambda app: app.mail.report_status(email_id, status, message))
+        return self._call(lambda app: _mail(app).report_status(email_id, status, message))
 
     def progress(self, email_id: int, percent: int, message: str = "") -> int:
         """Report how far your check of a mailbox is, 0 to 100. Raises as `update_email_status`."""
-        return self._call(lambda app: app.mail.report_progress(email_id, percent, message))
+        return self._call(lambda app: _mail(app).report_progress(email_id, percent, message))
 
     def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> int:  # noqa: A002
         """Append an event to `system` or `group/<name>`. Raises as `update_email_status`.
@@ -263,7 +285,7 @@ class Service:
 
     async def _main(self, starting: "_Starting") -> None:
         self._stopping = asyncio.Event()
-        app = App(self._settings, self._ambient)
+        app = App(self._settings, self._ambient, plugins=self._plugins)
         await app.start()
         self._app = app
         self._bridge = Bridge(asyncio.get_running_loop())

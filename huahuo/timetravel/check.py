@@ -2,9 +2,9 @@
 
 Compared event by event:
 
-* Decisions: the command behind each append (`derive.py`) is decided again on the state before it, and must
-  give the recorded events. Not comparable are imports and reports of embedding applications (counted as
-  such), contents of mails, and refusals, which leave no event.
+* Decisions: the command behind each append, as the plug-in derives it, is decided again on the state before
+  it, and must give the recorded events. Appends whose command cannot be derived are counted as such; of
+  mail these are imports and reports of embedding applications. Refusals leave no event.
 * States: the folds of two versions after each event. Without another version, the current folds are compared
   with the keyframes that the service stored.
 
@@ -13,21 +13,23 @@ Each returns the exit code: 0 the same, 1 different.
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from huahuo.actors.plugins.past import Past, together
+from huahuo.actors.plugins.plugin import Plugin
+from huahuo.app.plugins import standard
 from huahuo.eventstore.model import LOG_STREAM
-from huahuo.mailcheck.replay_subjects import own_subject
 from huahuo.replay.history import exported
 from huahuo.replay.history.delta import differences, written
 from huahuo.replay.history.history import History, event_at, pages_of
 from huahuo.replay.history.timeline import Timeline
 from huahuo.timetravel.fixture import keep
-from huahuo.timetravel.show import Out, event_plain
+from huahuo.timetravel.show import Out
 from huahuo.timetravel.source import load_export
 from huahuo.timetravel.versions import OURS, code_of, judged
 
@@ -74,7 +76,7 @@ class Report(msgspec.Struct):
 
 
 async def examine(
-    history: History, upto: int, code: Path | None, ref: str | None, *, first_only: bool = False
+    past: Past, history: History, upto: int, code: Path | None, ref: str | None, *, first_only: bool = False
 ) -> Report:
     """Compare the version at `code` or git `ref` with the current one, or without these, the log with it.
 
@@ -89,19 +91,19 @@ async def examine(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="huahuo-check-")))
         events = scratch / "events"
         report.events = await _write(history, upto, events)
-        ours = await judged(OURS, events, [], scratch / "ours")
+        ours = await judged(OURS, past.guides, events, [], scratch / "ours")
         if other is None:
             _decisions(ours, report)
-            await _keyframes(history, upto, report)
+            await _keyframes(past, history, upto, report)
         else:
-            theirs = await judged(other, events, [], scratch / "theirs")
+            theirs = await judged(other, past.guides, events, [], scratch / "theirs")
             _versions(ours, theirs, report)
         report.differences.sort(key=lambda difference: difference.position)
         if first_only:
             del report.differences[1:]
         traced = [d.position for d in report.differences if d.kind == "state"][:_TRACED_MAX]
         if traced and other is not None:
-            await _name_lines(report, traced, [other, OURS], events, scratch)
+            await _name_lines(report, traced, [other, OURS], past.guides, events, scratch)
     return report
 
 
@@ -109,12 +111,12 @@ async def check(
     history: History, upto: int, code: Path | None, ref: str | None, save: Path | None, out: Out
 ) -> int:
     """Compare everything, and show the differences grouped by the line of code that caused them."""
-    report = await examine(history, upto, code, ref)
+    report = await examine(out.past, history, upto, code, ref)
     saved = None
     if save is not None and report.differences:
         first = report.differences[0]
         said = f"{first.kind} {first.line} at @{first.position} of its log"
-        saved = await keep(history, first.entity, first.position, said, save)
+        saved = await keep(out.past, history, first.entity, first.position, said, save)
     if out.as_json:
         groups = {
             name: {"count": len(held), "first": msgspec.to_builtins(held[0])}
@@ -140,7 +142,7 @@ async def check(
 
 async def bisect(history: History, upto: int, code: Path | None, ref: str | None, out: Out) -> int:
     """The first event at which two versions disagree."""
-    report = await examine(history, upto, code, ref, first_only=True)
+    report = await examine(out.past, history, upto, code, ref, first_only=True)
     if not report.differences:
         if not out.as_json:
             out.line(f"they agree on all {report.events} events")
@@ -148,7 +150,7 @@ async def bisect(history: History, upto: int, code: Path | None, ref: str | None
     first = report.differences[0]
     event = await event_at(history, first.position)
     if out.as_json:
-        shown = None if event is None else event_plain(event)
+        shown = None if event is None else out.plain(event)
         out.json({"event": shown, "difference": msgspec.to_builtins(first)})
     else:
         if event is not None:
@@ -159,10 +161,14 @@ async def bisect(history: History, upto: int, code: Path | None, ref: str | None
     return DIFFERENT
 
 
-def disagreements(export: Path) -> list[str]:
-    """Differences of the current code from a kept history, empty if it decides and folds as recorded."""
+def disagreements(export: Path, plugins: Sequence[Plugin] | None = None) -> list[str]:
+    """Differences of the current code from a kept history, empty if it decides and folds as recorded.
+
+    `plugins`: whose history it is; None: that of mail.
+    """
+    past = together([plugin.past for plugin in (standard() if plugins is None else plugins)])
     history = load_export(export)
-    report = asyncio.run(examine(history, history.position, None, None))
+    report = asyncio.run(examine(past, history, history.position, None, None))
     return [f"{d.kind} at @{d.position}: {'; '.join(d.what)}" for d in report.differences]
 
 
@@ -248,14 +254,14 @@ def _outcome(finding: dict[str, Any]) -> Any:
 
 
 def _tally(finding: dict[str, Any], report: Report) -> None:
-    report.decided = finding.get("decided", 0)
-    report.underivable = finding.get("underivable", 0)
+    report.decided += finding.get("decided", 0)
+    report.underivable += finding.get("underivable", 0)
 
 
-async def _keyframes(history: History, upto: int, report: Report) -> None:
+async def _keyframes(past: Past, history: History, upto: int, report: Report) -> None:
     """Compare the keyframes that the service stored with the current folds of the events."""
-    for stream in (*history.streams("user/"), *history.streams("mailbox/")):
-        subject = own_subject(stream)
+    for stream in [name for kind in past.kinds for name in history.streams(f"{kind}/")]:
+        subject = past.own_subject(stream)
         if subject is None:
             continue
         part = subject.parts[0]
@@ -283,12 +289,12 @@ async def _keyframes(history: History, upto: int, report: Report) -> None:
 
 
 async def _name_lines(
-    report: Report, traced: list[int], roots: list[Path], events: Path, scratch: Path
+    report: Report, traced: list[int], roots: list[Path], guides: Sequence[Path], events: Path, scratch: Path
 ) -> None:
     """For each difference of states, name the line of the other version (else of ours) that caused it."""
     lines: dict[int, str] = {}
     for root in roots:
-        for finding in await judged(root, events, traced, scratch / "traced"):
+        for finding in await judged(root, guides, events, traced, scratch / "traced"):
             if finding.get("line"):
                 lines.setdefault(finding["position"], finding["line"])
     report.differences = [

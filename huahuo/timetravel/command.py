@@ -18,9 +18,10 @@ from huahuo.audit.record import record
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.options import EXIT_NOTHING, EXIT_OK, EXIT_UNUSABLE, program
+from huahuo.options import EXIT_NOTHING, EXIT_OK, EXIT_UNUSABLE, known, program
 from huahuo.replay.history.history import History
 from huahuo.terminal import printable
+from huahuo.timetravel.show import Out
 from huahuo.timetravel.source import opened
 
 app = program(
@@ -40,6 +41,11 @@ Entity = Annotated[str, typer.Argument(help="mailbox/17, user/42, system, group/
 EventName = Annotated[str, typer.Argument(metavar="EVENT", help="STREAM#SEQ, or @POSITION.")]
 
 AMBIENT = SystemAmbient()
+
+
+def output(*, as_json: bool, flushed: bool = False) -> Out:
+    """The output of a command."""
+    return Out(as_json=as_json, flushed=flushed, past=known())
 
 
 def look_at(

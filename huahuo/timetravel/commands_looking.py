@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from huahuo.errors import ConfigError
-from huahuo.options import EXIT_OK, ConfigFile, settings
+from huahuo.options import EXIT_OK, ConfigFile, known, settings
 from huahuo.replay.history.history import History
 from huahuo.replay.history.stepper import Stepper
 from huahuo.timetravel import look
@@ -21,8 +21,8 @@ from huahuo.timetravel.command import (
     Verify,
     app,
     look_at,
+    output,
 )
-from huahuo.timetravel.show import Out
 from huahuo.timetravel.source import subject
 
 
@@ -36,7 +36,7 @@ def state(
     verify: Verify = False,
 ) -> None:
     """The state of an entity as of then."""
-    out = Out(as_json=as_json)
+    out = output(as_json=as_json)
     look_at(
         settings(data, config_file),
         {"replay": "state", "entity": entity, "at": at},
@@ -59,7 +59,7 @@ def log(
     verify: Verify = False,
 ) -> None:
     """The events of an entity, a stream, or (`log`) all."""
-    out = Out(as_json=as_json)
+    out = output(as_json=as_json)
     look_at(
         settings(data, config_file),
         {"replay": "log", "entity": entity, "after": after, "until": until},
@@ -89,7 +89,7 @@ def blame(
     verify: Verify = False,
 ) -> None:
     """Which event last changed a field, caused by what, by whom."""
-    out = Out(as_json=as_json)
+    out = output(as_json=as_json)
     look_at(
         settings(data, config_file),
         {"replay": "blame", "entity": entity, "path": path, "at": at},
@@ -107,7 +107,7 @@ def why(
     verify: Verify = False,
 ) -> None:
     """The chain of causes that led to an event."""
-    out = Out(as_json=as_json)
+    out = output(as_json=as_json)
     look_at(
         settings(data, config_file),
         {"replay": "why", "event": event},
@@ -126,7 +126,7 @@ def effects(
     verify: Verify = False,
 ) -> None:
     """What came of an event."""
-    out = Out(as_json=as_json)
+    out = output(as_json=as_json)
     look_at(
         settings(data, config_file),
         {"replay": "effects", "event": event},
@@ -149,7 +149,7 @@ def when(
     verify: Verify = False,
 ) -> None:
     """The first moment at which a condition became true."""
-    out = Out(as_json=as_json)
+    out = output(as_json=as_json)
     look_at(
         settings(data, config_file),
         {"replay": "when", "condition": condition, "after": after, "until": until},
@@ -169,7 +169,7 @@ def step(entity: Entity, data: Data = None, config_file: ConfigFile = None, veri
         raise ConfigError("step needs Textual: pip install 'huahuo[tui]'") from None
 
     async def body(history: History) -> int:
-        walker = StepApp(Stepper(history, await subject(history, entity)), AMBIENT)
+        walker = StepApp(Stepper(history, await subject(known(), history, entity)), AMBIENT)
         await walker.run_async()
         return EXIT_OK
 

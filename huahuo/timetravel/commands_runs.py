@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from huahuo.errors import ConfigError
-from huahuo.options import EXIT_NOTHING, EXIT_OK, ConfigFile, settings
+from huahuo.options import EXIT_NOTHING, EXIT_OK, ConfigFile, known, settings
 from huahuo.replay.history.history import History
 from huahuo.replay.history.moment import AtHead, AtSeq
 from huahuo.replay.history.timeline import position_of_moment
@@ -23,6 +23,7 @@ from huahuo.timetravel.command import (
     leave,
     look_at,
     looked_at,
+    output,
 )
 from huahuo.timetravel.show import Out
 
@@ -55,7 +56,7 @@ def export(
         own = names[0] if len(names) == 1 else "log"
         start = await position_of_moment(history, own, look.moment(after, AMBIENT, AtSeq(0)))
         upto = await position_of_moment(history, own, look.moment(until, AMBIENT, AtHead()))
-        count = await write(history, names, start, upto, form, to)
+        count = await write(history, names, start, upto, form, to, known().sealed_in)
         typer.echo(f"{count} events", err=True)
         return EXIT_OK if count else EXIT_NOTHING
 
@@ -105,11 +106,11 @@ def fork(
     """What if: the history up to a moment with events left out, changed or added."""
     from huahuo.timetravel.compare import edits, forked
 
-    out = Out(as_json=as_json)
+    out = output(as_json=as_json)
     what: dict[str, object] = {"replay": "fork", "at": at, "skip": skip, "set": put, "append": add}
 
     async def body(history: History) -> int:
-        wanted = edits(skip or (), put or (), add or ())
+        wanted = edits(known(), skip or (), put or (), add or ())
         return await forked(history, at, wanted, to, AMBIENT, out)
 
     look_at(settings(data, config_file), what, body)
@@ -130,7 +131,7 @@ def diff(
     """How two runs, or two moments of one, differ: the first event, and the states."""
     from huahuo.timetravel.compare import differ
 
-    out = Out(as_json=as_json)
+    out = output(as_json=as_json)
     what: dict[str, object] = {"replay": "diff", "other": str(other), "entities": entities, "at": at}
 
     async def body(history: History) -> int:
@@ -160,7 +161,7 @@ def serve(
     """A recorded stretch again, over the real wire protocol, for a browser or any client."""
     from huahuo.timetravel.stage import serve as play
 
-    out = Out(as_json=as_json, flushed=True)
+    out = output(as_json=as_json, flushed=True)
     factor = _factor(speed)
 
     async def body(history: History) -> int:
@@ -196,7 +197,7 @@ def check(
     """Recorded history against today's code, or against another version. No effect ever runs."""
     from huahuo.timetravel.check import check as compare
 
-    out = Out(as_json=as_json)
+    out = output(as_json=as_json)
 
     async def body(history: History) -> int:
         _one_version(code, against)
@@ -218,7 +219,7 @@ def bisect(
     """The first event at which another version disagrees with today's."""
     from huahuo.timetravel.check import bisect as compare
 
-    out = Out(as_json=as_json)
+    out = output(as_json=as_json)
 
     async def body(history: History) -> int:
         if not _one_version(code, against):

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
+from huahuo.actors.plugins.past import Past
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.mailcheck.replay_subjects import own_subject, sealed_in
 from huahuo.replay.history import exported
 from huahuo.replay.history.delta import Change, differences, parse_path
 from huahuo.replay.history.fork import Add, Edit, Put, Skip, first_difference, fork
@@ -20,7 +20,7 @@ from huahuo.replay.history.history import History, ListHistory, pages_of
 from huahuo.replay.history.moment import AtHead, parse_event
 from huahuo.replay.history.timeline import Timeline, position_of_moment
 from huahuo.timetravel.look import moment
-from huahuo.timetravel.show import Out, changes_plain, event_plain
+from huahuo.timetravel.show import Out, changes_plain
 from huahuo.timetravel.source import subject
 
 SAME, DIFFERENT = 0, 1
@@ -28,14 +28,14 @@ EVENTS_MAX = 2_000_000
 """Bound of the events that a comparison holds in memory."""
 
 
-def edits(skip: Sequence[str], put: Sequence[str], add: Sequence[str]) -> list[Edit]:
+def edits(past: Past, skip: Sequence[str], put: Sequence[str], add: Sequence[str]) -> list[Edit]:
     """Parse `--skip EVENT`, `--set EVENT.FIELD=JSON` and `--append 'STREAM TYPE JSON'`.
 
     Raises:
         ConfigError: one of them is malformed.
     """
     try:
-        return [*map(_skip, skip), *map(_put, put), *map(_add, add)]
+        return [*map(_skip, skip), *map(_put, put), *(_add(past, text) for text in add)]
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -52,7 +52,10 @@ async def forked(
         raise ConfigError(str(error)) from None
     log_id = f"fork-{ambient.token(8)}"
     if to is not None:
-        lines = [exported.header(log_id, len(other)), *(exported.line(e, sealed_in(e)) for e in other)]
+        lines = [
+            exported.header(log_id, len(other)),
+            *(exported.line(e, out.past.sealed_in(e)) for e in other),
+        ]
         try:
             to.write_bytes(b"\n".join(lines) + b"\n")  # noqa: ASYNC240  nothing else runs on this loop
         except OSError as error:
@@ -80,10 +83,10 @@ async def _compare(one: ListHistory, other: ListHistory, entities: tuple[str, ..
     found = first_difference(one.events, other.events)
     names = entities or tuple(sorted({*_touched(one, other)}))
     halves = not entities
-    changed = {name: await _changes(one, other, name, halves=halves) for name in names}
+    changed = {name: await _changes(out.past, one, other, name, halves=halves) for name in names}
     changed = {name: changes for name, changes in changed.items() if changes}
     if out.as_json:
-        sides = None if found is None else [None if side is None else event_plain(side) for side in found]
+        sides = None if found is None else [None if side is None else out.plain(side) for side in found]
         states = {name: changes_plain(changes) for name, changes in changed.items()}
         out.json({"same": found is None, "first_difference": sides, "states": states})
     else:
@@ -122,19 +125,22 @@ def _touched(one: ListHistory, other: ListHistory) -> set[str]:
     }
 
 
-async def _changes(one: ListHistory, other: ListHistory, name: str, *, halves: bool) -> list[Change]:
-    return differences(await _state(one, name, halves=halves), await _state(other, name, halves=halves))
+async def _changes(
+    past: Past, one: ListHistory, other: ListHistory, name: str, *, halves: bool
+) -> list[Change]:
+    before = await _state(past, one, name, halves=halves)
+    return differences(before, await _state(past, other, name, halves=halves))
 
 
-async def _state(history: ListHistory, name: str, *, halves: bool) -> dict[str, Any]:
+async def _state(past: Past, history: ListHistory, name: str, *, halves: bool) -> dict[str, Any]:
     """The state at the head, {} if the history has no such entity.
 
-    `halves`: of a mailbox only the part from its own stream. The rest is shown with its user.
+    `halves`: of an entity with several streams only the part from this one.
     """
     if not history.head(name).seq:
         return {}
-    found = own_subject(name) if halves else None
-    found = found or await subject(history, name)
+    found = past.own_subject(name) if halves else None
+    found = found or await subject(past, history, name)
     return await Timeline(history, found).seek(history.position)
 
 
@@ -161,7 +167,7 @@ def _put(text: str) -> Put:
     return Put(parse_event(event), parse_path(path.strip()), parsed)
 
 
-def _add(text: str) -> Add:
+def _add(past: Past, text: str) -> Add:
     stream, _, rest = text.strip().partition(" ")
     type_, _, fields = rest.strip().partition(" ")
     try:
@@ -170,6 +176,5 @@ def _add(text: str) -> Add:
         raise ValueError(f"not STREAM TYPE {{JSON}}: {text!r}") from None
     if not stream or not type_:
         raise ValueError(f"not STREAM TYPE {{JSON}}: {text!r}")
-    email_id = parsed.get("email_id")
-    entity = stream if email_id is None or not stream.startswith("user/") else f"mailbox/{email_id}"
-    return Add(stream, type_, parsed, entity)
+    named = past.entity_of(parsed) if stream.startswith("user/") else None
+    return Add(stream, type_, parsed, named or stream)

@@ -6,8 +6,8 @@ addresses and subjects. Review them before you commit them to a repository.
 
 from pathlib import Path
 
+from huahuo.actors.plugins.past import Past
 from huahuo.errors import ConfigError
-from huahuo.mailcheck.replay_subjects import sealed_in, subject_of
 from huahuo.replay.history import exported
 from huahuo.replay.history.fork import renumbered
 from huahuo.replay.history.history import History, merged
@@ -24,7 +24,7 @@ def test_this_history_is_what_the_code_would_write_and_fold() -> None:
 '''
 
 
-async def keep(history: History, entity: str, position: int, said: str, target: Path) -> Path:
+async def keep(past: Past, history: History, entity: str, position: int, said: str, target: Path) -> Path:
     """Write `target` (a `.py` name) and the entity's events up to a position. Returns the path of the events.
 
     `said` is the text in the test that says what was found there.
@@ -32,7 +32,7 @@ async def keep(history: History, entity: str, position: int, said: str, target: 
     Raises:
         ConfigError: the files cannot be written.
     """
-    subject = await subject_of(history, entity)
+    subject = await past.subject_of(history, entity)
     streams = [entity] if subject is None else [part.stream for part in subject.parts]
     events = [
         event
@@ -42,7 +42,7 @@ async def keep(history: History, entity: str, position: int, said: str, target: 
     ]
     kept = renumbered(events)
     data = target.with_suffix(".jsonl")
-    lines = [exported.header("kept", len(kept)), *(exported.line(e, sealed_in(e)) for e in kept)]
+    lines = [exported.header("kept", len(kept)), *(exported.line(e, past.sealed_in(e)) for e in kept)]
     try:
         data.write_bytes(b"\n".join(lines) + b"\n")
         target.with_suffix(".py").write_text(_TEST.format(said=said), encoding="utf-8")

@@ -16,7 +16,7 @@ from huahuo.replay.history.delta import MISSING, look, parse_path, written
 from huahuo.replay.history.history import History, event_at, event_of
 from huahuo.replay.history.moment import AtHead, AtSeq, Moment, parse_event, parse_moment
 from huahuo.replay.history.timeline import Timeline, blame, first_true
-from huahuo.timetravel.show import Out, changes_plain, event_plain
+from huahuo.timetravel.show import Out, changes_plain
 from huahuo.timetravel.source import subject
 
 FOUND, NOTHING = 0, 1
@@ -36,7 +36,7 @@ def moment(text: str | None, ambient: Ambient, otherwise: Moment) -> Moment:
 
 async def state(history: History, entity: str, at: str | None, ambient: Ambient, out: Out) -> int:
     """Show the state at a moment, with the keyframe used and the events applied."""
-    timeline = Timeline(history, await subject(history, entity))
+    timeline = Timeline(history, await subject(out.past, history, entity))
     position = await timeline.place(moment(at, ambient, AtHead()))
     shown = await timeline.seek(position)
     event = await event_at(history, position) if position else None
@@ -64,7 +64,7 @@ async def log(
     limit: int,
 ) -> int:
     """Show events in the order of the log, each with its changes."""
-    timeline = Timeline(history, await subject(history, entity))
+    timeline = Timeline(history, await subject(out.past, history, entity))
     start = await timeline.place(moment(after, ambient, AtSeq(0)))
     upto = await timeline.place(moment(until, ambient, AtHead()))
     await timeline.seek(start)
@@ -75,7 +75,7 @@ async def log(
         shown += 1
         if out.as_json:
             changes = {"changes": changes_plain(step.changes)} if diff else {}
-            out.json(event_plain(step.event) | changes)
+            out.json(out.plain(step.event) | changes)
         else:
             out.event(step.event)
             if diff:
@@ -87,7 +87,7 @@ async def log(
 
 async def blamed(history: History, entity: str, path: str, at: str | None, ambient: Ambient, out: Out) -> int:
     """Show which event last changed a field, and the causes of that event."""
-    timeline = Timeline(history, await subject(history, entity))
+    timeline = Timeline(history, await subject(out.past, history, entity))
     try:
         where = parse_path(path)
     except ValueError as error:
@@ -100,8 +100,8 @@ async def blamed(history: History, entity: str, path: str, at: str | None, ambie
         return NOTHING
     chain = await causes.why(history, step.event)
     if out.as_json:
-        why = [event_plain(link.event) for link in chain[:-1]]
-        out.json(event_plain(step.event) | {"changes": changes_plain(step.changes), "why": why})
+        why = [out.plain(link.event) for link in chain[:-1]]
+        out.json(out.plain(step.event) | {"changes": changes_plain(step.changes), "why": why})
     else:
         out.event(step.event)
         out.changes(step.changes)
@@ -145,7 +145,7 @@ async def when(
         node = predicate.parse(text)
     except predicate.BadPredicate as error:
         raise ConfigError(f"not a condition: {error}") from None
-    timeline = Timeline(history, await subject(history, entity))
+    timeline = Timeline(history, await subject(out.past, history, entity))
     start = await timeline.place(moment(after, ambient, AtSeq(0)))
     upto = await timeline.place(moment(until, ambient, AtHead()))
     found = await first_true(timeline, node, start, upto, monotone=monotone)
@@ -156,7 +156,7 @@ async def when(
                 out.line(line)
         return NOTHING
     if out.as_json:
-        event = None if found.event is None else event_plain(found.event)
+        event = None if found.event is None else out.plain(found.event)
         out.json({"entity": entity, "position": found.position, "event": event, "state": found.state})
     else:
         if found.event is None:
@@ -186,7 +186,7 @@ def _tell(out: Out, links: list[causes.Link]) -> None:
         return
     for link in links:
         beside = [other.position for other in link.siblings]
-        out.json({"depth": link.depth} | event_plain(link.event) | {"with": beside})
+        out.json({"depth": link.depth} | out.plain(link.event) | {"with": beside})
 
 
 async def _event(history: History, name: str) -> StoredEvent:

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from huahuo.actors.plugins.past import Past
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.model import StoredEvent
-from huahuo.mailcheck.replay_subjects import sealed_in
 from huahuo.replay.history import exported
 from huahuo.replay.history.causes import Link
 from huahuo.replay.history.delta import MISSING, Change, written
@@ -25,21 +25,20 @@ from huahuo.terminal import printable
 _VALUE_CHARS_MAX = 200
 
 
-def event_plain(event: StoredEvent) -> dict[str, Any]:
-    """An event as JSON, with sealed secrets marked."""
-    return exported.plain(event, sealed_in(event))
-
-
 def changes_plain(changes: Iterable[Change]) -> list[dict[str, Any]]:
     """Differences as JSON."""
     return [change.plain() for change in changes]
 
 
 class Out:
-    """The output of a command. `as_json` sets its form. `flushed`: flush after each line."""
+    """The output of a command. `as_json` sets its form. `flushed`: flush after each line.
 
-    def __init__(self, *, as_json: bool, flushed: bool = False) -> None:
+    `past`: what is known of the kinds of entities that are shown.
+    """
+
+    def __init__(self, *, as_json: bool, flushed: bool = False, past: Past = Past()) -> None:  # noqa: B008  frozen
         self.as_json = as_json
+        self.past = past
         self._flushed = flushed
         self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
@@ -48,6 +47,10 @@ class Out:
         sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
         if self._flushed:
             sys.stdout.flush()
+
+    def plain(self, event: StoredEvent) -> dict[str, Any]:
+        """An event as JSON, with sealed secrets marked."""
+        return exported.plain(event, self.past.sealed_in(event))
 
     def line(self, text: str | Text, style: str = "") -> None:
         """Print a line for people."""

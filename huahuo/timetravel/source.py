@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from huahuo.actors.plugins.past import Past
 from huahuo.audit.place import say_missing
 from huahuo.errors import ConfigError
 from huahuo.eventstore.core.chain import GENESIS, check
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.model import LOG_STREAM
 from huahuo.eventstore.sqlite.view import SqliteView
-from huahuo.mailcheck.replay_subjects import subject_of
 from huahuo.replay.history.exported import parse_lines
 from huahuo.replay.history.history import History, ListHistory
 from huahuo.replay.history.subject import RecentSubject, Subject
@@ -72,13 +72,13 @@ def load_export(path: Path, *, whole: bool = False) -> ListHistory:
         raise ConfigError(f"{path}: {error}") from None
 
 
-async def subject(history: History, entity: str) -> Subject:
-    """The subject that `entity` names: a mailbox, a user, or any stream.
+async def subject(past: Past, history: History, entity: str) -> Subject:
+    """The subject that `entity` names: an entity of a plug-in, or any stream.
 
     Raises:
         LookupError: the history has no event about it.
     """
-    found = await subject_of(history, entity)
+    found = await past.subject_of(history, entity)
     if found is not None:
         return found
     if not history.head(entity).seq:

@@ -6,30 +6,28 @@ change state, and the recorded directory is not touched.
 """
 
 import asyncio
+import re
 import signal
 from contextlib import AsyncExitStack
-from typing import Any
+from functools import partial
 
 from huahuo.actors import Runtime
+from huahuo.actors.plugins.actions import Registry
+from huahuo.actors.plugins.past import Past
+from huahuo.actors.plugins.principal import Principal
 from huahuo.build import BUILD
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.mailcheck.events import id_of, user_stream
-from huahuo.mailcheck.listing import RowsCut, list_of, snapshot_of
-from huahuo.mailcheck.roster.state import RosterFold
 from huahuo.pages import site
 from huahuo.replay.history.history import History, pages_of
-from huahuo.replay.history.keyframes import state_at
 from huahuo.replay.live.feed import Feed
 from huahuo.timetravel.show import Out
 from huahuo.timetravel.transfer import append_of, rewrite, runs_of
 from huahuo.transport.access.door import AddressDoor
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.commands.api import Call, CommandSpec, Registry, Reply
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.protocol.limits import TransportSettings
@@ -43,6 +41,7 @@ _PAUSE_MAX_S = 30.0
 """Longer pauses, such as a quiet night, are shortened to this."""
 _POLL_S = 0.05
 _TOKEN_TTL_S = 12 * 3600
+_USERS = re.compile(r"user/-?[0-9]+")
 _READ_ONLY = ("publish", "revoke")
 
 
@@ -56,8 +55,10 @@ class Stage:
         self._ambient = ambient
         self._stack = AsyncExitStack()
 
-    async def open(self, past: list[StoredEvent], port: int, user_id: int) -> None:
+    async def open(self, past_of: Past, past: list[StoredEvent], port: int, user_id: int) -> None:
         """Listen, with `past` as the history so far, and make a token for that user as an admin.
+
+        `past_of`: what is known of the kinds of entities in it.
 
         Raises:
             ConfigError: the port is taken.
@@ -74,8 +75,10 @@ class Stage:
         Publisher(log, ambient, registry).register()
         for action in _READ_ONLY:
             del registry.commands[action]
-        registry.snapshot("user", self._snapshot)
-        registry.command(CommandSpec("get_all_emails", dict, self._emails, query=True))
+        for kind, of in past_of.snapshots.items():
+            registry.snapshot(kind, partial(of, log))
+        for query in past_of.actions(log):
+            registry.command(query)
         authenticator = Authenticator(ambient.token_bytes(32))
         self.hub = hub = Hub(log, ambient, revocations=authenticator.revocations)
         pages = Site(log, ambient, metrics, site.assets())
@@ -121,15 +124,6 @@ class Stage:
         """Disconnect all clients and stop."""
         await self._stack.aclose()
 
-    async def _snapshot(self, stream: str) -> tuple[int, RowsCut]:
-        seq, roster = await state_at(self.log, stream, RosterFold())
-        return seq, snapshot_of(roster)
-
-    async def _emails(self, call: Call[dict[str, Any]]) -> Reply:
-        stream = user_stream(call.principal.user_id)
-        seq, roster = await state_at(self.log, stream, RosterFold())
-        return Reply(body=b'{"type":"emails_list"}', parted=list_of(roster, stream, seq))
-
 
 async def serve(
     history: History, after: int, upto: int, speed: float, port: int, user_id: int | None, ambient: Ambient,
@@ -146,7 +140,7 @@ async def serve(
     past = [event for event in events if event.position <= after]
     stretch = events[len(past) :]
     stage = Stage(ambient)
-    await stage.open(past, port, _busiest(stretch or events) if user_id is None else user_id)
+    await stage.open(out.past, past, port, _busiest(stretch or events) if user_id is None else user_id)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -181,9 +175,9 @@ async def _play(stage: Stage, past: int, stretch: list[StoredEvent], speed: floa
 
 
 def _busiest(events: list[StoredEvent]) -> int:
-    """The user with the most events."""
+    """The user with the most events, 0 if there is none."""
     counts: dict[str, int] = {}
     for event in events:
-        if event.stream.startswith("user/"):
+        if _USERS.fullmatch(event.stream):
             counts[event.stream] = counts.get(event.stream, 0) + 1
-    return id_of(max(counts, key=lambda stream: counts[stream])) if counts else 0
+    return int(max(counts, key=lambda stream: counts[stream]).partition("/")[2]) if counts else 0

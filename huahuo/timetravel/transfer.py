@@ -31,7 +31,6 @@ from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.mailcheck.replay_subjects import sealed_in
 from huahuo.replay.history import exported
 from huahuo.replay.history.history import History, merged
 from huahuo.timetravel.source import load_export
@@ -47,15 +46,23 @@ _APPENDS_AT_ONCE = 512
 
 
 class _Writer(Protocol):
-    def add(self, event: StoredEvent) -> None: ...
+    def add(self, event: StoredEvent, sealed: tuple[str, ...]) -> None: ...
 
     def close(self) -> None: ...
 
 
 async def export(
-    history: History, streams: tuple[str, ...], after: int, upto: int, form: str, target: Path | None
+    history: History,
+    streams: tuple[str, ...],
+    after: int,
+    upto: int,
+    form: str,
+    target: Path | None,
+    sealed_in: Callable[[StoredEvent], tuple[str, ...]],
 ) -> int:
     """Write the events of the named streams, else all, to a file or standard output. Returns how many.
+
+    `sealed_in`: the names of the secrets that were sealed with an event.
 
     Raises:
         ConfigError: the format's library is not installed, or the file cannot be written.
@@ -66,7 +73,7 @@ async def export(
             count = 0
             async for piece in merged(history, streams or (LOG_STREAM,), after, upto):
                 for event in piece:
-                    writer.add(event)
+                    writer.add(event, sealed_in(event))
                 count += len(piece)
             writer.close()
     except BrokenPipeError:
@@ -166,8 +173,8 @@ class _JsonLines:
         self._file = file
         file.write(exported.header(history.log_id, upto) + b"\n")
 
-    def add(self, event: StoredEvent) -> None:
-        self._file.write(exported.line(event, sealed_in(event)) + b"\n")
+    def add(self, event: StoredEvent, sealed: tuple[str, ...]) -> None:
+        self._file.write(exported.line(event, sealed) + b"\n")
 
     def close(self) -> None:
         pass
@@ -180,8 +187,8 @@ class _CloudEvents:
         self._file = file
         self._source = f"huahuo:{history.log_id}/"
 
-    def add(self, event: StoredEvent) -> None:
-        names = dict.fromkeys(sealed_in(event), "[sealed]")
+    def add(self, event: StoredEvent, sealed: tuple[str, ...]) -> None:
+        names = dict.fromkeys(sealed, "[sealed]")
         shown: dict[str, Any] = {
             "specversion": "1.0",
             "id": str(event.position),
@@ -203,8 +210,8 @@ class _CloudEvents:
         pass
 
 
-def _row(event: StoredEvent) -> tuple[Any, ...]:
-    names = dict.fromkeys(sealed_in(event), "[sealed]")
+def _row(event: StoredEvent, sealed: tuple[str, ...]) -> tuple[Any, ...]:
+    names = dict.fromkeys(sealed, "[sealed]")
     return (
         event.position,
         event.stream,
@@ -228,8 +235,8 @@ class _Csv:
         self._csv = csv.writer(self._text)
         self._csv.writerow(COLUMNS)
 
-    def add(self, event: StoredEvent) -> None:
-        self._csv.writerow([_inert(cell) for cell in _row(event)])
+    def add(self, event: StoredEvent, sealed: tuple[str, ...]) -> None:
+        self._csv.writerow([_inert(cell) for cell in _row(event, sealed)])
 
     def close(self) -> None:
         self._text.flush()
@@ -255,8 +262,8 @@ class _Parquet:
         self._parquet = pq.ParquetWriter(file, self._schema)
         self._rows: list[tuple[Any, ...]] = []
 
-    def add(self, event: StoredEvent) -> None:
-        self._rows.append(_row(event))
+    def add(self, event: StoredEvent, sealed: tuple[str, ...]) -> None:
+        self._rows.append(_row(event, sealed))
         if len(self._rows) >= _ROWS_AT_ONCE:
             self._flush()
 

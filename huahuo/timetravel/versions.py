@@ -10,8 +10,9 @@ import os
 import sys
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ import msgspec
 
 import huahuo
 from huahuo.errors import ConfigError, HuahuoError
-from huahuo.timetravel import layouts
 
 OURS = Path(huahuo.__file__).resolve().parents[1]
 """The directory of the running code."""
+_MODEL = ("huahuo/eventstore/model.py", "eventstore/model.py")
+"""A file that every version has, in rooms or flat as before."""
+_NO_CODE = {".github", "bench", "docs", "examples", "scripts", "tests", "web"}
+"""Folders of the repository that no version of the service needs."""
 _JUDGE = Path(__file__).with_name("judge.py")
 
 
@@ -35,29 +39,42 @@ async def code_of(path: Path | None, ref: str | None) -> AsyncIterator[Path]:
     """
     if path is not None:
         root = path.resolve()  # noqa: ASYNC240  nothing else runs on this loop
-        if layouts.layout_of(root) is None:
-            raise ConfigError(f"{path} holds no version of this project (there is no mail domain in it)")
+        if not any((root / model).is_file() for model in _MODEL):
+            raise ConfigError(f"{path} holds no version of this project (there is no event store in it)")
         yield root
         return
     assert ref is not None, "either a path or a ref"
     commit = await _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     name = commit.decode().strip()
-    roomy = await _git("ls-tree", "--name-only", name, layouts.LINK)
-    files = await _git(
-        "archive", "--format=tar", name, *(layouts.FOLDERS if roomy.strip() else layouts.FOLDERS_BEFORE)
-    )
+    folders = set((await _git("ls-tree", "-d", "--name-only", name)).decode().split()) - _NO_CODE
+    files = await _git("archive", "--format=tar", name, *sorted(folders))
     with tempfile.TemporaryDirectory(prefix="huahuo-code-") as directory:
         with tarfile.open(fileobj=io.BytesIO(files)) as archive:
             archive.extractall(directory, filter="data")
         yield Path(directory).resolve()  # noqa: ASYNC240
 
 
-async def judged(root: Path, events: Path, trace: list[int], findings: Path) -> Iterator[dict[str, Any]]:
-    """The findings of the version at `root` about the events in a file without a header.
+async def judged(
+    root: Path, guides: Sequence[Path], events: Path, trace: list[int], findings: Path
+) -> Iterator[dict[str, Any]]:
+    """The findings of the version at `root` about the events in a file without a header, guide by guide.
+
+    `findings`: a folder for them.
 
     Raises:
         HuahuoError: the version could not be run.
     """
+    findings.mkdir(exist_ok=True)  # noqa: ASYNC240  nothing else runs on this loop
+    said = [
+        await _judged(root, guide, events, trace, findings / str(number))
+        for number, guide in enumerate(guides)
+    ]
+    return chain.from_iterable(said)
+
+
+async def _judged(
+    root: Path, guide: Path, events: Path, trace: list[int], findings: Path
+) -> Iterator[dict[str, Any]]:
     environ = {
         "PATH": os.environ.get("PATH", ""),
         "PYTHONPATH": str(root),
@@ -66,7 +83,7 @@ async def judged(root: Path, events: Path, trace: list[int], findings: Path) -> 
     }
     with findings.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", str(_JUDGE), str(events)),
+            *(sys.executable, "-P", str(_JUDGE), str(guide), str(events)),
             stdin=asyncio.subprocess.PIPE,
             stdout=out,
             stderr=asyncio.subprocess.PIPE,

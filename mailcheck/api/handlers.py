@@ -1,23 +1,23 @@
-"""The domain's commands and queries as the transport calls them: fields in, one JSON answer out.
+"""The domain's commands and queries: fields in, one JSON answer out.
 
 Commands go to the roster of the user who sent them, so a user cannot reach another user's mailboxes.
 Exceptions of the store and the entities pass through to the caller, which answers `busy` or `unavailable`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
-from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.entities.decider import Answer
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
 from huahuo.eventstore.executor import Executor, give_way
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.params import (
     AddEmailParams,
-    EmailIdsParams,
     ImportParams,
     ListParams,
     MailParams,
@@ -37,7 +37,7 @@ from huahuo.mailcheck.listing import (
     order_of,
     token_of,
 )
-from huahuo.mailcheck.replies import EmailsPage, Mail, MailRecords, MailReply, Record, Refusal, Reply, encode
+from huahuo.mailcheck.replies import EmailsPage, Mail, MailRecords, MailReply, Record, encode
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
     CancelCheck,
@@ -64,22 +64,6 @@ ROSTER = "roster"
 _SORTED_ATTEMPTS_MAX = 4
 """How often one page request sorts the list. Meanwhile, other requests may discard the order it needs."""
 
-type Handler = Callable[[Origin, int, bool, Any], Awaitable[MailReply]]
-"""(origin of the command for the log, user id, whether the user is an admin, fields) -> the answer."""
-
-
-class MailCommand(msgspec.Struct, frozen=True):
-    """One action of the domain, to be registered with the transport.
-
-    `compressible`: its replies are large and hold no mail, so no text that a stranger wrote.
-    """
-
-    action: str
-    params: type
-    handler: Handler
-    query: bool = False
-    compressible: bool = False
-
 
 class Handlers:
     """Answers the domain's actions."""
@@ -93,23 +77,22 @@ class Handlers:
         self._pauses = pauses
         self._lines_max = lines_max
 
-    def commands(self) -> list[MailCommand]:
-        """One `MailCommand` for each action."""
+    def actions(self) -> list[Action]:
+        """The actions of the domain. `compressible`: large replies without text that a stranger wrote."""
         return [
-            MailCommand("get_all_emails", ListParams, self._get_all_emails, query=True, compressible=True),
-            MailCommand("get_mail_records", MailRecordsParams, self._get_mail_records, query=True),
-            MailCommand("get_mail", MailParams, self._get_mail, query=True),
-            MailCommand("add_email", AddEmailParams, self._add_email),
-            MailCommand("update_email", UpdateEmailParams, self._update_email),
-            MailCommand("delete_emails", EmailIdsParams, self._delete_emails),
-            MailCommand("check_emails", EmailIdsParams, self._check_emails),
-            MailCommand("cancel_check", EmailIdsParams, self._cancel_check),
-            MailCommand("import_emails", ImportParams, self._import_emails),
+            Action("get_all_emails", ListParams, self._get_all_emails, query=True, compressible=True),
+            Action("get_mail_records", MailRecordsParams, self._get_mail_records, query=True),
+            Action("get_mail", MailParams, self._get_mail, query=True),
+            Action("add_email", AddEmailParams, self._add_email),
+            Action("update_email", UpdateEmailParams, self._update_email),
+            Action("delete_emails", DeleteEmails, self._with_pause),
+            Action("check_emails", CheckEmails, self._as_it_is),
+            Action("cancel_check", CancelCheck, self._with_pause),
+            Action("import_emails", ImportParams, self._import_emails),
         ]
 
-    async def _add_email(
-        self, origin: Origin, user_id: int, _is_admin: bool, params: AddEmailParams
-    ) -> MailReply:
+    async def _add_email(self, call: Call[AddEmailParams]) -> Reply:
+        params = call.params
         command = AddEmail(
             email=params.email,
             mail_type=params.mail_type,
@@ -118,11 +101,10 @@ class Handlers:
             use_ssl=params.ssl(),
             secrets=params.secrets(),
         )
-        return await self._execute(origin, user_id, command)
+        return await self._execute(call, command)
 
-    async def _update_email(
-        self, origin: Origin, user_id: int, _is_admin: bool, params: UpdateEmailParams
-    ) -> MailReply:
+    async def _update_email(self, call: Call[UpdateEmailParams]) -> Reply:
+        params = call.params
         command = UpdateEmail(
             email_id=params.email_id,
             mail_type=params.mail_type,
@@ -132,40 +114,30 @@ class Handlers:
             secrets=params.secrets(),
         )
         with self._pauses.hold((params.email_id,)):
-            return await self._execute(origin, user_id, command)
+            return await self._execute(call, command)
 
-    async def _delete_emails(
-        self, origin: Origin, user_id: int, _is_admin: bool, params: EmailIdsParams
-    ) -> MailReply:
-        with self._pauses.hold(params.email_ids):
-            return await self._execute(origin, user_id, DeleteEmails(params.email_ids))
+    async def _as_it_is(self, call: Call[RosterCommand]) -> Reply:
+        """A command that the client's message holds as the roster takes it."""
+        return await self._execute(call, call.params)
 
-    async def _check_emails(
-        self, origin: Origin, user_id: int, _is_admin: bool, params: EmailIdsParams
-    ) -> MailReply:
-        return await self._execute(origin, user_id, CheckEmails(params.email_ids))
+    async def _with_pause(self, call: Call[DeleteEmails | CancelCheck]) -> Reply:
+        """As `_as_it_is`, while checks of these mailboxes report nothing."""
+        with self._pauses.hold(call.params.email_ids):
+            return await self._execute(call, call.params)
 
-    async def _cancel_check(
-        self, origin: Origin, user_id: int, _is_admin: bool, params: EmailIdsParams
-    ) -> MailReply:
-        with self._pauses.hold(params.email_ids):
-            return await self._execute(origin, user_id, CancelCheck(params.email_ids))
-
-    async def _import_emails(
-        self, origin: Origin, user_id: int, _is_admin: bool, params: ImportParams
-    ) -> MailReply:
+    async def _import_emails(self, call: Call[ImportParams]) -> Reply:
+        params = call.params
         try:
             data = await self._executor.run(
                 lambda: parse(params.data, params.mail_type, self._lines_max, pause=give_way)
             )
         except TooManyLines:
-            return _refused(Refusal("too_large", f"一次最多导入 {self._lines_max} 行", "data"))
+            return error_reply(Refusal("too_large", f"一次最多导入 {self._lines_max} 行", "data"))
         command = ImportEmails(params.mail_type, data)
-        return await self._execute(origin, user_id, command, size=len(params.data))
+        return await self._execute(call, command, size=len(params.data))
 
-    async def _get_all_emails(
-        self, _origin: Origin, user_id: int, _is_admin: bool, params: ListParams
-    ) -> MailReply:
+    async def _get_all_emails(self, call: Call[ListParams]) -> Reply:
+        user_id, params = call.principal.user_id, call.params
         if params.paged:
             return await self._page_of_emails(user_id, params)
         stream = user_stream(user_id)
@@ -174,17 +146,17 @@ class Handlers:
             return list_of(state, stream, seq)
 
         rows: RowsCut = await self._directory.ask(ROSTER, user_id, Query(cut))
-        return MailReply(b'{"type":"emails_list"}', parted=rows)
+        return Reply(b'{"type":"emails_list"}', parted=rows)
 
-    async def _page_of_emails(self, user_id: int, params: ListParams) -> MailReply:
+    async def _page_of_emails(self, user_id: int, params: ListParams) -> Reply:
         sort = Sort.of("id" if params.sort is None else params.sort)
         if sort is None:
-            return _refused(
+            return error_reply(
                 Refusal("invalid_field", "字段无效：sort", f"one of {', '.join(KEYS)}, or -field")
             )
         after = None if params.before is None else entry_of(sort, params.before)
         if params.before is not None and after is None:
-            return _refused(Refusal("invalid_field", "字段无效：before", "it is no `next` of this order"))
+            return error_reply(Refusal("invalid_field", "字段无效：before", "it is no `next` of this order"))
         admits = None if params.filter is None else params.filter.admits()
 
         def look(seq: int, state: Roster) -> Order | EmailsPage:
@@ -203,29 +175,27 @@ class Handlers:
             while not found.ready:
                 found.step()
                 await asyncio.sleep(0)
-        return _refused(Refusal("busy", "服务繁忙，请稍后重试", "too many orders are asked for at once"))
+        return error_reply(Refusal("busy", "服务繁忙，请稍后重试", "too many orders are asked for at once"))
 
-    async def _get_mail_records(
-        self, _origin: Origin, user_id: int, _is_admin: bool, params: MailRecordsParams
-    ) -> MailReply:
+    async def _get_mail_records(self, call: Call[MailRecordsParams]) -> Reply:
+        user_id, params = call.principal.user_id, call.params
         email_id, limit = params.email_id, params.limit
         before = None if params.before is None else page_key(params.before)
         if params.before is not None and before is None:
-            return _refused(Refusal("invalid_field", "字段无效", "before"))
+            return error_reply(Refusal("invalid_field", "字段无效", "before"))
         if not await self._owns(user_id, email_id):
-            return _refused(Refusal("not_found", f"邮箱ID {email_id} 不存在或您没有权限"))
+            return error_reply(Refusal("not_found", f"邮箱ID {email_id} 不存在或您没有权限"))
         rows = await self._log.rows(MAILS, str(email_id), before=before, limit=limit + 1)
         records = [Record.of(msgspec.json.decode(value, type=MailRecord)) for _, value in rows[:limit]]
         following = page_token(rows[limit - 1][0]) if len(rows) > limit else None
         return _answered(MailRecords(email_id, records, following))
 
-    async def _get_mail(
-        self, _origin: Origin, user_id: int, _is_admin: bool, params: MailParams
-    ) -> MailReply:
+    async def _get_mail(self, call: Call[MailParams]) -> Reply:
+        user_id, params = call.principal.user_id, call.params
         record = await self._record(user_id, params.mail_id)
         content = None if record is None else await self._log.blob(record.blob)
         if record is None or content is None:
-            return _refused(Refusal("not_found", f"邮件ID {params.mail_id} 不存在或您没有权限"))
+            return error_reply(Refusal("not_found", f"邮件ID {params.mail_id} 不存在或您没有权限"))
         return _answered(Mail.with_content(record, content))
 
     async def _record(self, user_id: int, mail_id: int) -> MailRecord | None:
@@ -250,20 +220,13 @@ class Handlers:
         owned: bool = await self._directory.ask(ROSTER, user_id, Query(look))
         return owned
 
-    async def _execute(
-        self, origin: Origin, user_id: int, command: RosterCommand, size: int = 0
-    ) -> MailReply:
-        message = Execute(command, origin)
-        answer: Answer[Reply] = await self._directory.ask(ROSTER, user_id, message, size=size)
-        if answer.duplicate is not None:
-            return MailReply(answer.duplicate.reply, answer.at, recorded=True, duplicate=True)
-        assert answer.reply is not None, "a first execution has its reply"
-        return MailReply(encode(answer.reply), answer.at, recorded=origin.key is not None)
+    async def _execute(self, call: Call[Any], command: RosterCommand, size: int = 0) -> Reply:
+        message = Execute(command, call.origin)
+        user_id = call.principal.user_id
+        answer: Answer[MailReply] = await self._directory.ask(ROSTER, user_id, message, size=size)
+        body = b"" if answer.reply is None else encode(answer.reply)
+        return from_entity(body, answer, call)
 
 
-def _answered(reply: EmailsPage | MailRecords | Mail) -> MailReply:
-    return MailReply(msgspec.json.encode(reply))
-
-
-def _refused(refusal: Refusal) -> MailReply:
-    return MailReply(encode(refusal))
+def _answered(reply: EmailsPage | MailRecords | Mail) -> Reply:
+    return Reply(msgspec.json.encode(reply))

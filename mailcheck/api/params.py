@@ -1,5 +1,7 @@
 """The fields of the domain's commands and queries as they come over the wire (PROTOCOL 6). Pure.
 
+Commands whose fields need no change have none here: see `huahuo.mailcheck.roster.commands`.
+
 Decoding refuses wrong types and numbers out of range, and ignores unknown fields. The `repr` of a field
 that may hold a password or a token does not show its value.
 """
@@ -9,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from huahuo.eventstore.limits import BROWSER_INT_MAX
+from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.listing import PAGE_ROWS_MAX, Filter
 
@@ -17,7 +19,6 @@ RECORDS_MAX = 200
 _TOKEN_CHARS_MAX = 4_096
 _SORT_CHARS_MAX = 32
 
-type Id = Annotated[int, Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
 type Flag = bool | Annotated[int, Meta(ge=0, le=1)]
 """Older clients write booleans as 0 and 1."""
 
@@ -79,12 +80,6 @@ class UpdateEmailParams(_Account, frozen=True, kw_only=True):
     mail_type: str | None = None
 
     __repr__ = _Account.__repr__
-
-
-class EmailIdsParams(msgspec.Struct, frozen=True):
-    """Fields of `delete_emails`, `check_emails` and `cancel_check`."""
-
-    email_ids: tuple[Id, ...]
 
 
 class ImportParams(msgspec.Struct, frozen=True):

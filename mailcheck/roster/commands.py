@@ -1,10 +1,14 @@
-"""Commands of a user's roster. Pure data."""
+"""Commands of a user's roster. Pure data.
+
+Those that need nothing but what the client sends are decoded from its message as they stand here.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import msgspec
 
+from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.roster.importer import ImportData
 
@@ -36,19 +40,19 @@ class UpdateEmail(msgspec.Struct, frozen=True, kw_only=True):
 class DeleteEmails(msgspec.Struct, frozen=True):
     """Delete mailboxes with everything stored about them. A running check is cancelled first."""
 
-    email_ids: tuple[int, ...]
+    email_ids: tuple[Id, ...]
 
 
 class CheckEmails(msgspec.Struct, frozen=True):
     """Queue a check of each mailbox that has none open."""
 
-    email_ids: tuple[int, ...]
+    email_ids: tuple[Id, ...]
 
 
 class CancelCheck(msgspec.Struct, frozen=True):
     """End the open check of each mailbox that has one."""
 
-    email_ids: tuple[int, ...]
+    email_ids: tuple[Id, ...]
 
 
 class ImportEmails(msgspec.Struct, frozen=True):

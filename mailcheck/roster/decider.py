@@ -1,16 +1,21 @@
 """The roster of a user decides every command that spans mailboxes. Pure.
 
-It folds `user/<id>`, to which the mailboxes write too. So each append names the expected heads of the mailbox
-streams that it concerns. If a mailbox commits between the decision and the append, the append conflicts and
-the roster decides again on the new state.
+It folds `user/<id>`, to which the mailboxes write too. So each append expects the head of `roster/<id>`,
+which only the roster writes, and those of the mailbox streams that it concerns. If the roster or a mailbox
+commits between the decision and the append, the append conflicts and the roster decides again on the new
+state.
+
+A change of what mailboxes there are moves the head of `roster/<id>`. Requests and cancellations of checks
+move only the heads of their mailboxes: two of them collide there.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
 from huahuo.actors.entities.decider import Context, Decision
+from huahuo.actors.plugins.calls import Refusal
 from huahuo.mailcheck.effects import Effect
-from huahuo.mailcheck.replies import ImportResult, LineFailure, Refusal, Reply, Success, Warned
+from huahuo.mailcheck.replies import ImportResult, LineFailure, MailReply, Success, Warned
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
     CancelCheck,
@@ -35,12 +40,13 @@ class RosterDecider(RosterFold):
     """A roster's decisions. `mailboxes_max` bounds the mailboxes of one user."""
 
     guarded: Final = False
+    """By its own stream it is not: `RosterWriting` guards each decision by `roster/<id>`."""
 
     def __init__(self, *, ids_max: int = IDS_MAX, mailboxes_max: int = MAILBOXES_MAX) -> None:
         self._ids_max = ids_max
         self._mailboxes_max = mailboxes_max
 
-    def decide(self, state: Roster, command: RosterCommand, context: Context) -> Decision[Reply, Effect]:
+    def decide(self, state: Roster, command: RosterCommand, context: Context) -> Decision[MailReply, Effect]:
         """See `Decider`."""
         writing = RosterWriting(state, context)
         match command:
@@ -54,7 +60,7 @@ class RosterDecider(RosterFold):
                 reply = self._many(writing, command)
         return writing.decision(reply)
 
-    def _add(self, writing: RosterWriting, command: AddEmail) -> Reply:
+    def _add(self, writing: RosterWriting, command: AddEmail) -> MailReply:
         state = writing.state
         email = command.email.strip()
         refusal = (
@@ -80,7 +86,7 @@ class RosterDecider(RosterFold):
         writing.add(email_id, email, command.mail_type, where, command.secrets.items())
         return Success("邮箱添加成功", email_id=email_id)
 
-    def _import(self, writing: RosterWriting, command: ImportEmails) -> Reply:
+    def _import(self, writing: RosterWriting, command: ImportEmails) -> MailReply:
         state, data = writing.state, command.data
         refusal = refuse_settings(command.mail_type, "", None)
         if refusal is not None:
@@ -104,7 +110,7 @@ class RosterDecider(RosterFold):
         failures.sort(key=lambda failure: failure.line)
         return ImportResult(data.total, len(taken), len(failures), failures)
 
-    def _many(self, writing: RosterWriting, command: CheckEmails | CancelCheck | DeleteEmails) -> Reply:
+    def _many(self, writing: RosterWriting, command: CheckEmails | CancelCheck | DeleteEmails) -> MailReply:
         if not command.email_ids:
             return Refusal("invalid_field", "未提供邮箱ID", "email_ids")
         if len(command.email_ids) > self._ids_max:
@@ -122,7 +128,7 @@ class RosterDecider(RosterFold):
                 return _check(writing, owned)
 
 
-def _check(writing: RosterWriting, owned: Sequence[int]) -> Reply:
+def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:
     if not owned:
         return Refusal("not_found", "您没有权限检查任何指定的邮箱")
     skipped = [i for i in owned if i in writing.state.checks]
@@ -135,7 +141,7 @@ def _check(writing: RosterWriting, owned: Sequence[int]) -> Reply:
     return Success(f"开始检查 {len(accepted)} 个邮箱", accepted=accepted, skipped=skipped)
 
 
-def _update(writing: RosterWriting, command: UpdateEmail) -> Reply:
+def _update(writing: RosterWriting, command: UpdateEmail) -> MailReply:
     row = writing.state.rows.get(command.email_id)
     if row is None:
         return Refusal("not_found", f"邮箱ID {command.email_id} 不存在或您没有权限")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.replies import Refusal
 from huahuo.mailcheck.roster.importer import is_address
 from huahuo.mailcheck.servers.faults import HostRefused
 from huahuo.mailcheck.servers.host_rules import host_name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.app.config import Settings
+from huahuo.options import table
 from tests.support.servers.serving import serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ def test_every_row_says_how_each_bound_is_set_and_tested() -> None:
 
 
 def test_every_setting_that_the_page_names_exists() -> None:
-    assert set(names("setting")) <= set(Settings.__struct_fields__)
+    assert set(names("setting")) <= set(table().names)
 
 
 def test_every_test_that_the_page_names_exists() -> None:

@@ -162,13 +162,13 @@ def test_a_proof_convinces_somebody_who_has_only_the_public_key(tmp_path: Path) 
             done = subprocess.run(words, capture_output=True, text=True, timeout=WITHIN_S, check=False)
             return done.returncode, done.stdout
 
-        assert verdict(proof) == (0, "group/ops#2 is event 4 of the 6 that were signed\n")
+        assert verdict(proof) == (0, "group/ops#2 is event 5 of the 7 that were signed\n")
         content = json.loads(proof.read_text())
         for change in (
             {"event": {**content["event"], "body": content["event"]["body"].replace("quick", "slow")}},
             {"event": {**content["event"], "principal": "user/7"}},
             {"index": content["index"] + 1},
-            {"checkpoint": content["checkpoint"].replace("\n6\n", "\n7\n")},
+            {"checkpoint": content["checkpoint"].replace("\n7\n", "\n8\n")},
             {"path": content["path"][:-1]},
         ):
             forged = tmp_path / "forged.proof"
@@ -243,7 +243,7 @@ def test_a_damaged_backup_is_refused_with_the_position(tmp_path: Path) -> None:
         )
         done = CliRunner().invoke(app, ["restore", str(backup), "--data", str(restored)], env=KEYS)
         assert done.exit_code == 1
-        assert "damaged at position 4" in done.stderr
+        assert "damaged at position 5" in done.stderr
         assert list(restored.iterdir()) == []
 
 

@@ -14,6 +14,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from huahuo.app.plugins import standard
 from huahuo.dictionaries import found, training
 from huahuo.eventstore.zstd.frames import Compressor, Decompressor, Dictionary
 from huahuo.transport.client.client import Client
@@ -118,7 +119,7 @@ def naming(one: Dictionary) -> zstandard.ZstdCompressor:
 
 
 def other() -> Dictionary:
-    return training.made_up(9, 1024, tries=20)
+    return training.made_up(standard(), 9, 1024, tries=20)
 
 
 EVENTS = msgspec.json.encode(

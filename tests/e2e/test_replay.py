@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 
 from huahuo.cli.replay import app
 from huahuo.eventstore.sqlite.view import SqliteView
-from huahuo.timetravel import layouts
 from huahuo.transport.client.client import Client
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import serving
@@ -264,7 +263,7 @@ def test_another_version_is_compared_event_by_event_and_a_failing_history_is_kep
     copy: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
-    for package in layouts.FOLDERS:
+    for package in ("huahuo", "eventstore", "replay", "actors", "transport", "mailcheck"):
         shutil.copytree(
             ROOT / package,
             other / package,

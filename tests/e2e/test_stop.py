@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from huahuo.app.config import Settings
+from huahuo.app.plugins import standard
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 
 
 def app_of(data: Path) -> App:
-    return App(Settings(data=data, port=0, drain_timeout_s=8), SystemAmbient())
+    return App(Settings(data=data, port=0, drain_timeout_s=8), SystemAmbient(), plugins=standard())
 
 
 async def test_a_second_stop_waits_for_the_same_end_also_after_the_first_was_cancelled(

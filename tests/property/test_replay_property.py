@@ -1,6 +1,7 @@
 """Whatever happened, looking back shows what was: prefixes, keyframes, forks, and decisions again."""
 
 import asyncio
+import sys
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Keyframe, StoredEvent
+from huahuo.mailcheck.guide import guide
 from huahuo.mailcheck.mailbox.commands import ReportProgress, ReportStatus
 from huahuo.mailcheck.mailbox.state import MailboxFold
 from huahuo.mailcheck.replay_subjects import RosterSubject, own_subject, subject_of
@@ -47,7 +49,7 @@ class Framed(ListHistory):
     def __init__(self, events: list[StoredEvent], log_id: str) -> None:
         super().__init__(events, log_id)
         self._kept: dict[tuple[str, str], list[Keyframe]] = {}
-        for stream in self.streams(""):
+        for stream in (*self.streams("user/"), *self.streams("mailbox/")):
             fold: Any = RosterFold() if stream.startswith("user/") else MailboxFold()
             state = fold.initial(stream)
             for event in (e for e in events if e.stream == stream):
@@ -94,7 +96,7 @@ def test_a_keyframe_and_the_tail_behind_it_are_the_full_fold(
     framed = Framed(history.events, "framed")
 
     async def main() -> None:
-        for entity in history.streams(""):
+        for entity in (*history.streams("user/"), *history.streams("mailbox/")):
             subject = await subject_of(history, entity)
             assert subject is not None
             one, other = Timeline(history, subject), Timeline(framed, subject)
@@ -157,7 +159,7 @@ def test_what_was_decided_is_decided_again(steps_: list[tuple[str, int, Any]]) -
         [s for s in steps_ if not isinstance(s[2], ReportStatus | ReportProgress | ImportEmails)]
     )
     findings: list[dict[str, Any]] = []
-    judge = Judge(findings.append, set())
+    judge = Judge(guide, guide.domain(sys.path), findings.append, set())
     appends: dict[int, list[StoredEvent]] = {}
     for event in history.events:  # each decision had a second of its own
         appends.setdefault(event.ts_ms, []).append(event)

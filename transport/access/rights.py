@@ -6,8 +6,8 @@ like a forbidden one, so that the answer does not reveal which streams exist.
 
 import re
 
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import LOG_STREAM
-from huahuo.transport.access.principal import Principal
 
 SYSTEM_STREAM = "system"
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.limits import BROWSER_INT_MAX
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.signed_token import Signer, TokenError
 from huahuo.transport.access.verified import AuthFailure, Verified

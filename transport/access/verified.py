@@ -4,7 +4,7 @@ from typing import Protocol
 
 import msgspec
 
-from huahuo.transport.access.principal import Principal
+from huahuo.actors.plugins.principal import Principal
 
 
 class Verified(msgspec.Struct, frozen=True):

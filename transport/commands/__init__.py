@@ -1,5 +1,5 @@
-"""Commands and queries: their registry, and the gate that runs each command at most once.
+"""The gate that runs each command at most once, and the administrators' own commands.
 
-Exports: `Registry`, `Call`, `Reply` and `Refusal` (`api`), the command gate (`gate`), the administrators'
-own commands (`publishing`) with their rules (`publish_rules`).
+Exports: the command gate (`gate`), the administrators' commands (`publishing`) with their rules
+(`publish_rules`). What a command is: `huahuo.actors.plugins`.
 """

@@ -14,6 +14,8 @@ import structlog
 
 from huahuo.actors.actor.errors import HandlerCancelled, InboxFull
 from huahuo.actors.entities.errors import Busy, Degraded
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import BUSY_RETRY_S, Call, Refusal, Reply, error_reply, from_record
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.eventstore.errors import (
@@ -27,15 +29,6 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Duplicate
 from huahuo.eventstore.port import Log
-from huahuo.transport.commands.api import (
-    BUSY_RETRY_S,
-    Call,
-    CommandSpec,
-    Refusal,
-    Reply,
-    error_reply,
-    from_record,
-)
 from huahuo.transport.protocol.codes import ErrorCode, recordable
 
 RUNNING_MAX = 10_000
@@ -100,7 +93,7 @@ class Gate:
         """How many commands a repeated one would be compared with in memory."""
         return len(self._by_key)
 
-    async def execute(self, call: Call[Any], spec: CommandSpec) -> Reply:
+    async def execute(self, call: Call[Any], spec: Action) -> Reply:
         """See `api.Commands`."""
         started_s = self._ambient.monotonic_s()
         reply = await (self._query(call, spec) if spec.query else self._command(call, spec))
@@ -130,7 +123,7 @@ class Gate:
             if stuck:
                 _log.error("commands_left_behind", count=len(stuck))
 
-    async def _query(self, call: Call[Any], spec: CommandSpec) -> Reply:
+    async def _query(self, call: Call[Any], spec: Action) -> Reply:
         if spec.admin and not call.principal.is_admin:
             return error_reply(_FORBIDDEN)
         if self.running >= self._running_max:
@@ -142,7 +135,7 @@ class Gate:
         finally:
             self._queries -= 1
 
-    async def _command(self, call: Call[Any], spec: CommandSpec) -> Reply:
+    async def _command(self, call: Call[Any], spec: Action) -> Reply:
         first = self._by_key.get(call.key) if call.key is not None else None
         if first is not None:
             return await self._repeated(call, first)
@@ -170,7 +163,7 @@ class Gate:
         reply = await asyncio.shield(first.task)
         return msgspec.structs.replace(reply, duplicate=True) if recordable(_error_code(reply)) else reply
 
-    async def _executed(self, call: Call[Any], spec: CommandSpec) -> Reply:
+    async def _executed(self, call: Call[Any], spec: Action) -> Reply:
         if spec.admin and not call.principal.is_admin:
             return await self._kept(call, error_reply(_FORBIDDEN))
         with acting_for(call.principal.name):

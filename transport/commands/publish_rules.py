@@ -5,9 +5,9 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.transport.access.tokens import GROUP_NAME, JTI_CHARS_MAX
-from huahuo.transport.commands.api import Refusal
 from huahuo.transport.protocol.codes import ErrorCode
 
 SYSTEM_STREAM = "system"

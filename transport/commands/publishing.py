@@ -9,18 +9,12 @@ from typing import Any
 
 import msgspec
 
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.model import LOG_STREAM, Append, Appended, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
-from huahuo.transport.commands.api import (
-    Call,
-    CommandSpec,
-    Refusal,
-    Registry,
-    Reply,
-    error_reply,
-)
 from huahuo.transport.commands.publish_rules import (
     EVENT_BYTES_MAX,
     NOTIFICATION,
@@ -58,8 +52,8 @@ class Publisher:
 
     def register(self) -> None:
         """Offer the actions `publish` and `revoke` and the snapshots of `group`, `system` and `log`."""
-        self._registry.command(CommandSpec("publish", dict, self._publish_command, admin=True))
-        self._registry.command(CommandSpec("revoke", dict, self._revoke_command, admin=True))
+        self._registry.command(Action("publish", dict, self._publish_command, admin=True))
+        self._registry.command(Action("revoke", dict, self._revoke_command, admin=True))
         self._registry.snapshot("group", self.recent)
         self._registry.snapshot(SYSTEM_STREAM, self.recent)
         self._registry.snapshot(LOG_STREAM, self._whole_log)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from huahuo.actors.plugins.calls import Call, Reply, from_record
 from huahuo.eventstore.ambient import json_bytes
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
 from huahuo.eventstore.port import Log
-from huahuo.transport.commands.api import Call, Reply, from_record
 
 
 async def append_recorded(

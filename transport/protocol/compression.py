@@ -6,7 +6,7 @@ whether it may be compressed: runs of events, snapshots, and replies whose comma
 The length of a compressed message reveals something of its content. So these are never compressed:
 
 * messages that can be requested again and again and hold a stranger's text together with a secret (mails,
-  lists of mails): see `CommandSpec.compressible`,
+  lists of mails): see `Action.compressible`,
 * messages with the text of many users (the stream `log`).
 
 The authentication is not compressed because the client has no dictionary yet.

@@ -5,28 +5,12 @@ lists. Of other values, the later one replaces the earlier one, so a part may re
 identify the whole.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 type Json = dict[str, Any]
 
 ASSEMBLED_BYTES_MAX = 256 << 20
 """The bound on one message that a client puts together: all its parts as JSON."""
-
-
-class Parted(Protocol):
-    """A JSON object that is made piece by piece, always of the same state."""
-
-    def pieces(self) -> Iterator[bytes]:
-        """Its text in pieces, each made in at most 1 ms."""
-        ...
-
-    def part(self, start: int, bytes_max: int) -> tuple[bytes, int | None]:
-        """A part of about `bytes_max` bytes, and where the next part begins (None: this is the last one).
-
-        The first part begins at 0. All parts in order make the whole.
-        """
-        ...
 
 
 class Part(NamedTuple):

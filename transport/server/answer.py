@@ -10,10 +10,10 @@ from typing import Protocol
 
 import msgspec
 
-from huahuo.transport.commands.api import BUSY_RETRY_S, Refusal, Reply, error_reply
+from huahuo.actors.plugins.calls import BUSY_RETRY_S, Parted, Refusal, Reply, error_reply
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.protocol.parts import ONLY, Part, Parted
+from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.server.budget import SMALL_BYTES
 from huahuo.transport.server.pump import Pump, Supply
 from huahuo.transport.server.turns import Crowded

@@ -20,9 +20,9 @@ from typing import Any, ClassVar, cast
 import structlog
 
 from huahuo.actors import LoopActor, LoopRef
+from huahuo.actors.plugins.calls import Reply
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.transport.access.verified import AuthFailure, Verified
-from huahuo.transport.commands.api import Reply
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.protocol.parts import ONLY, Part

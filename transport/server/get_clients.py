@@ -2,8 +2,9 @@
 
 import msgspec
 
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call, Reply, json_reply
 from huahuo.eventstore.ambient import rfc3339
-from huahuo.transport.commands.api import Call, CommandSpec, Registry, Reply, json_reply
 from huahuo.transport.server.hub import ClientFact, Hub
 
 ACTION = "get_clients"
@@ -19,7 +20,7 @@ def register(registry: Registry, hub: Hub) -> None:
     async def answer(_call: Call[ClientsParams]) -> Reply:
         return json_reply({"type": "clients", "data": [_row(fact) for fact in hub.clients()]})
 
-    registry.command(CommandSpec(ACTION, ClientsParams, answer, query=True, admin=True))
+    registry.command(Action(ACTION, ClientsParams, answer, query=True, admin=True))
 
 
 def _row(fact: ClientFact) -> dict[str, object]:

@@ -17,15 +17,16 @@ from typing import Final
 
 import msgspec
 
+from huahuo.actors.plugins.actions import SnapshotOf
+from huahuo.actors.plugins.calls import Parted
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.replay.live.feed import Feed
 from huahuo.replay.live.sharing import SharedReads
-from huahuo.transport.commands.api import SnapshotOf
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.frames import text_frame
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.protocol.parts import Part, Parted
+from huahuo.transport.protocol.parts import Part
 from huahuo.transport.server.budget import Budget
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.session import outgoing

@@ -2,13 +2,14 @@
 
 The server asks the `Door`, then makes a connection (`LiveConnection`) for each socket. The connection is the
 shell of a sans-I/O session. It uses the `Hub` (live connections, takeover, acks, the timer), the `Verifier`
-(tokens) and the command gate (`huahuo.transport.commands.api.Commands`).
+(tokens) and the `CommandGate` (`huahuo.transport.commands.gate`).
 """
 
 from typing import Any, Protocol
 
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.transport.access.verified import Verified
-from huahuo.transport.commands.api import Call, CommandSpec, Reply
 
 
 class LiveConnection(Protocol):
@@ -65,10 +66,10 @@ class Hub(Protocol):
 
 
 class CommandGate(Protocol):
-    """Answers calls. Adds to `transport.commands.api.Commands` the answers that a connection finds itself."""
+    """Answers calls, and keeps the answers that a connection finds itself."""
 
-    async def execute(self, call: Call[Any], spec: CommandSpec) -> Reply:
-        """See `huahuo.transport.commands.api.Commands`."""
+    async def execute(self, call: Call[Any], spec: Action) -> Reply:
+        """Answer a call. A command id has at most one effect, and a repeat gets the same answer."""
         ...
 
     async def record(self, call: Call[Any], reply: Reply) -> Reply:

@@ -20,6 +20,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from huahuo.actors import Runtime
+from huahuo.actors.plugins.actions import Registry
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.executor import Executor, InlineExecutor
@@ -28,7 +29,6 @@ from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import Door, Entry
 from huahuo.transport.access.origin import origin_allowed
 from huahuo.transport.access.verified import Verifier
-from huahuo.transport.commands.api import Registry
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.dialects import Negotiated, negotiate

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Refusal, error_reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import CommandKey
-from huahuo.transport.access.principal import Principal
-from huahuo.transport.commands.api import Call, CommandSpec, Refusal, error_reply
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Invalid, Parsed
@@ -17,7 +18,7 @@ class Calls:
 
     __slots__ = ("_fingerprint_key", "_made", "_session", "_specs", "outstanding")
 
-    def __init__(self, session: str, specs: Mapping[str, CommandSpec], fingerprint_key: bytes) -> None:
+    def __init__(self, session: str, specs: Mapping[str, Action], fingerprint_key: bytes) -> None:
         self._session = session
         self._specs = specs
         self._fingerprint_key = fingerprint_key

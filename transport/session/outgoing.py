@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from huahuo.actors.plugins.calls import Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import Head
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.verified import AuthFailure, Verified
-from huahuo.transport.commands.api import Reply
 from huahuo.transport.protocol.codes import CLOSES, CloseCode, ErrorCode
 from huahuo.transport.protocol.frames import spliced, text_frame
 from huahuo.transport.protocol.incoming import Invalid

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from huahuo.transport.commands.api import Call, CommandSpec, Reply
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.place import Outcome
 from huahuo.transport.session.delivery import Subscription
@@ -42,7 +43,7 @@ class Execute(msgspec.Struct, frozen=True):
     """Answer this call, then call `replied`."""
 
     call: Call[Any]
-    spec: CommandSpec
+    spec: Action
     request_id: str | None
 
 

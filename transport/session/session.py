@@ -24,9 +24,9 @@ from enum import Enum
 from functools import partial
 from typing import NamedTuple
 
-from huahuo.transport.access.principal import Principal
+from huahuo.actors.plugins.calls import Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.access.verified import AuthFailure, Verified
-from huahuo.transport.commands.api import Reply
 from huahuo.transport.protocol import frames, incoming
 from huahuo.transport.protocol.codes import AUTH_CLOSES, AuthCode, CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from huahuo.transport.commands.api import CommandSpec
+from huahuo.actors.plugins.actions import Action
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
@@ -17,7 +17,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     settings: TransportSettings
     log: LogView
     frames: FrameCache
-    commands: Mapping[str, CommandSpec]
+    commands: Mapping[str, Action]
     fingerprint_key: bytes
     compression: Compression | None = None
     """None: the compressed protocol is not spoken."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import Head
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.rights import SYSTEM_STREAM, may_read
 from huahuo.transport.protocol import frames, incoming
 from huahuo.transport.protocol.codes import ErrorCode

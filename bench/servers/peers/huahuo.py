@@ -9,8 +9,8 @@ from bench.clients.script import Client, Script, text, upgrade
 from bench.harness.procs import Child
 from bench.servers.peers.base import Peer, Running
 from bench.servers.server_under_test import GROUP_STREAM
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.tokens import Authenticator
 
 WINDOW = 4096

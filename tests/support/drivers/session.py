@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, Secret, StoredEvent
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.verified import AuthFailure, Verified
-from huahuo.transport.commands.api import Call, CommandSpec, Reply
 from huahuo.transport.protocol.codes import AuthCode
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.dialects import V1, Dialect
@@ -151,7 +152,7 @@ class Driver:
         *,
         dialect: Dialect = V1,
         settings: TransportSettings | None = None,
-        commands: Sequence[CommandSpec] = (),
+        commands: Sequence[Action] = (),
         compression: Compression | None = None,
         now_ms: int = START_MS,
         by_page: bool = False,
@@ -447,5 +448,5 @@ async def never(_call: Call[Any]) -> Reply:
     raise AssertionError("the driver answers calls by itself")
 
 
-def note_command(action: str = "note", *, query: bool = False) -> CommandSpec:
-    return CommandSpec(action, Note, never, query=query)
+def note_command(action: str = "note", *, query: bool = False) -> Action:
+    return Action(action, Note, never, query=query)

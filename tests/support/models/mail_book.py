@@ -23,7 +23,7 @@ from huahuo.mailcheck.listing import snapshot_of
 from huahuo.mailcheck.mailbox.commands import MailboxCommand, MailboxReply
 from huahuo.mailcheck.mailbox.decider import MailboxDecider
 from huahuo.mailcheck.mailbox.state import Mailbox
-from huahuo.mailcheck.replies import Reply, Success
+from huahuo.mailcheck.replies import MailReply, Success
 from huahuo.mailcheck.roster.commands import AddEmail, RosterCommand
 from huahuo.mailcheck.roster.decider import RosterDecider
 from huahuo.mailcheck.roster.state import Roster
@@ -52,7 +52,7 @@ class Book:
         self.rosters = RosterDecider(**bounds)
         self.mailboxes = MailboxDecider()
 
-    def roster(self, user_id: int, command: RosterCommand) -> Decision[Reply, Effect]:
+    def roster(self, user_id: int, command: RosterCommand) -> Decision[MailReply, Effect]:
         """A roster decides, and it is done."""
         decision = self.rosters.decide(self.roster_state(user_id), command, self.context())
         self.write(decision)

@@ -8,8 +8,9 @@ import time
 
 import msgspec
 
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.cli.main import main
-from huahuo.transport.commands.api import Call, CommandSpec, Registry, Reply
 from huahuo.transport.server import get_clients
 from huahuo.transport.server.hub import Hub
 from tests.support.drivers.rawclient import raw
@@ -47,7 +48,7 @@ def register(registry: Registry, hub: Hub) -> None:
     """As `get_clients.register`, and the commands, each under the name of its function."""
     _register_get_clients(registry, hub)
     for handler in (ignore_cancellation, block_the_loop, leave_a_thread):
-        registry.command(CommandSpec(handler.__name__, NoParams, handler))
+        registry.command(Action(handler.__name__, NoParams, handler))
 
 
 async def send(url: str, token: str, action: str) -> None:

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from huahuo.app.plugins import standard
 from huahuo.dictionaries.training import made_up
 from huahuo.eventstore.zstd.frames import Decompressor, Dictionary
 from huahuo.transport.protocol.compression import Compression
@@ -9,7 +10,7 @@ from huahuo.transport.protocol.compression import Compression
 
 @cache
 def dictionary() -> Dictionary:
-    return made_up(1, 2048, tries=100)
+    return made_up(standard(), 1, 2048, tries=100)
 
 
 def compression() -> Compression:

@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
-from huahuo.actors.entities.decider import Origin
 from huahuo.actors.entities.directory import Directory
+from huahuo.actors.plugins.calls import Call, Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.ambient import Ambient, FakeAmbient, SystemAmbient
 from huahuo.eventstore.executor import Executor, InlineExecutor
@@ -27,7 +28,6 @@ from huahuo.mailcheck.domain import MailDomain, MailSettings
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import Outcome
-from huahuo.mailcheck.replies import MailReply
 from huahuo.replay.live.feed import Feed
 from tests.support.drivers.checks import QUICK
 from tests.support.models.faulty_log import FaultyLog, StepExecutor
@@ -148,7 +148,11 @@ class MailWorld:
             settings=self.settings,
             check_mail=self.script if self._scripted else None,
         )
-        self._specs = {spec.action: spec for spec in self.mail.commands()}
+        for kind in self.mail.kinds:
+            self.directory.register(
+                kind.name, kind.decider, kind.effects, stream_prefix=kind.stream_prefix, weigh=kind.weigh
+            )
+        self._specs = {spec.action: spec for spec in self.mail.actions()}
 
     async def start(self) -> None:
         """See `MailDomain.start`."""
@@ -178,15 +182,14 @@ class MailWorld:
         await self.open()
         await self.start()
 
-    async def reply(
-        self, action: str, user_id: int = USER, *, command_id: str = "", **fields: Any
-    ) -> MailReply:
+    async def reply(self, action: str, user_id: int = USER, *, command_id: str = "", **fields: Any) -> Reply:
         """Call an action as the transport does; a `command_id` makes it recorded."""
         spec = self._specs[action]
         key = CommandKey(f"user/{user_id}", "dev", command_id) if command_id else None
-        origin = Origin(f"user/{user_id}", command_id, key, msgspec.json.encode([action, fields]))
+        content = msgspec.json.encode([action, fields])
         params: object = msgspec.convert(fields, spec.params)
-        return await spec.handler(origin, user_id, False, params)
+        who = Principal(user_id, f"user {user_id}")
+        return await spec.handler(Call(who, "session", action, params, command_id, key, content))
 
     async def do(self, action: str, user_id: int = USER, **fields: Any) -> dict[str, Any]:
         """The JSON object that an action answers."""

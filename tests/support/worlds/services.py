@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
+from huahuo.actors.plugins.calls import Call
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import CommandKey
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.verified import Verified
-from huahuo.transport.commands.api import Call
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE
 

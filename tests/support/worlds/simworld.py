@@ -11,15 +11,17 @@ from typing import Any
 
 from simloop import SimLoop
 
+from huahuo.actors.plugins.principal import Principal
 from huahuo.app import keys
 from huahuo.app.config import Settings
+from huahuo.app.plugins import standard
 from huahuo.app.wiring import App, World
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.port import Log
-from huahuo.transport.access.principal import Principal
+from huahuo.mailcheck.plugin.settings import MailOptions
 from huahuo.transport.access.tokens import Authenticator
 
 EPOCH_MS = 1_790_000_000_000
@@ -77,10 +79,10 @@ class SimServer:
             port=PORT,
             jwt_secret=SECRET,
             master_key="5a" * 32,
-            mail_allow_private=True,
             connections_per_ip=0,
             unauthenticated_per_ip=0,
             heartbeat_s=5,
+            plugins={"mail": MailOptions(mail_allow_private=True)},
         )
 
     async def start(self) -> None:
@@ -117,7 +119,7 @@ class SimServer:
             )
 
         world = World(open_log=open_log, make_executor=InlineExecutor, publish_address=False)
-        app = App(self.settings(), ambient, world)
+        app = App(self.settings(), ambient, world, plugins=standard())
         await app.start()
         self._up.set()
         await asyncio.Event().wait()

@@ -8,27 +8,19 @@ from typing import Any, cast
 import msgspec
 
 from huahuo.actors import Runtime
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call, Parted, Refusal, Reply, error_reply, from_record
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import FakeAmbient, json_bytes, rfc3339
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import AddressDoor
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.commands.api import (
-    Call,
-    CommandSpec,
-    Refusal,
-    Registry,
-    Reply,
-    error_reply,
-    from_record,
-)
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.protocol.parts import Parted
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.connection_ref import ConnectionRef
 from huahuo.transport.server.hub import CONNECTIONS_PER_USER, Hub
@@ -173,8 +165,8 @@ async def world(
         connections_per_user=connections_per_user,
     )
     registry = Registry()
-    registry.command(CommandSpec("note", Note, made.note))
-    registry.command(CommandSpec("echo", Note, made.query, query=True, compressible=True))
+    registry.command(Action("note", Note, made.note))
+    registry.command(Action("echo", Note, made.query, query=True, compressible=True))
     registry.snapshot("user", made.state)
     made.publisher = Publisher(log, made.ambient, registry)
     made.publisher.register()

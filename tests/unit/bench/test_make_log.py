@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bench.questions.make_log import make
 from huahuo.eventstore.sqlite.view import SqliteView
+from huahuo.options import known
 from huahuo.timetravel.check import examine
 
 
@@ -12,7 +13,7 @@ async def test_the_made_log_is_what_the_deciders_would_write(tmp_path: Path) -> 
         await make(tmp_path / "log", 3_000)
         view = await SqliteView.open(tmp_path / "log")
         try:
-            report = await examine(view, view.position, None, None)
+            report = await examine(known(), view, view.position, None, None)
             assert report.decided > 500
             return [what for d in report.differences for what in d.what]
         finally:

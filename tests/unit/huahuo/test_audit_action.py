@@ -5,12 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.actors.plugins.actions import Registry
 from huahuo.admin import actions as audit_action
 from huahuo.admin.actions import LogCare
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
-from huahuo.transport.commands.api import Registry
+from huahuo.options import known
 from huahuo.transport.commands.gate import Gate
 from tests.support.worlds.logs import MemoryEngine, append, event, looped, opened
 from tests.support.worlds.people import ALICE, ROOT
@@ -21,7 +22,7 @@ class Actions:
     """A registry with the actions, and a gate before them."""
 
     def __init__(self, log: StoreLog) -> None:
-        self.care = LogCare(log, MemoryEngine().ambient, index=None, executor=InlineExecutor())
+        self.care = LogCare(log, MemoryEngine().ambient, index=None, past=known(), executor=InlineExecutor())
         self.registry = Registry()
         self.care.register(self.registry)
         self.gate = Gate(log, MemoryEngine().ambient)

@@ -1,16 +1,25 @@
-"""Settings: which source wins, and what a mistake says."""
+"""Settings of the service and its plug-ins: which source wins, and what a mistake says."""
 
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import pytest
+from msgspec import Meta
 
-from huahuo.app.config import MEANING, Settings, as_toml, changed, load, unknown_variables
+from huahuo.actors.plugins.plugin import Brought, Host, Plugin
+from huahuo.app.config import Settings, Table
+from huahuo.app.plugins import standard
 from huahuo.errors import ConfigError
+from huahuo.mailcheck.plugin.settings import MailOptions
+
+TABLE = Table(standard())
+load = TABLE.load
 
 
 def test_without_any_source_the_defaults_hold() -> None:
-    assert load(environ={}) == Settings()
+    assert load(environ={}) == Settings(plugins={"mail": MailOptions()})
 
 
 def test_the_environment_wins_over_the_file_and_a_flag_over_both(tmp_path: Path) -> None:
@@ -33,7 +42,8 @@ def test_lists_in_the_environment_are_separated_by_commas() -> None:
 
 @pytest.mark.parametrize(("value", "wanted"), [("1", True), ("true", True), ("0", False), ("", False)])
 def test_booleans_in_the_environment(value: str, wanted: bool) -> None:
-    assert load(environ={"HUAHUO_MAIL_ALLOW_PRIVATE": value}).mail_allow_private is wanted
+    settings = load(environ={"HUAHUO_MAIL_ALLOW_PRIVATE": value})
+    assert settings.plugins["mail"].mail_allow_private is wanted
 
 
 @pytest.mark.parametrize(
@@ -67,21 +77,21 @@ def test_a_flag_is_checked_like_any_other_source() -> None:
 
 
 def test_every_setting_has_a_sentence() -> None:
-    assert [name for name in Settings.__struct_fields__ if not MEANING[name]] == []
+    assert [name for name in TABLE.names if not TABLE.meaning(name)] == []
 
 
 def test_the_printed_file_holds_every_setting_with_its_default(tmp_path: Path) -> None:
-    printed = as_toml()
+    printed = TABLE.as_toml()
     values = tomllib.loads("\n".join(line[2:] for line in printed.splitlines() if line.startswith("# ")))
-    assert set(values) == set(Settings.__struct_fields__)
+    assert set(values) == set(TABLE.names)
     file = tmp_path / "huahuo.toml"
     file.write_text("\n".join(line[2:] for line in printed.splitlines() if line.startswith("# ")))
-    assert load(environ={}, file=file) == Settings()
+    assert load(environ={}, file=file) == load(environ={})
 
 
 def test_what_differs_from_the_defaults_can_be_shown_without_secrets() -> None:
     settings = load(environ={"HUAHUO_WINDOW": "7", "HUAHUO_JWT_SECRET": "canary"})
-    assert changed(settings) == {"window": "7", "jwt_secret": "(set)"}
+    assert TABLE.changed(settings) == {"window": "7", "jwt_secret": "(set)"}
 
 
 def test_a_broken_number_in_the_file_is_not_cut_to_a_whole_one(tmp_path: Path) -> None:
@@ -106,9 +116,58 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_variable_that_only_looks_like_a_setting_is_found() -> None:
     environ = {"HUAHUO_WINDWO": "1", "HUAHUO_PORT": "1", "HUAHUO_TOKEN": "x", "HOME": "/"}
-    assert unknown_variables(environ) == ["HUAHUO_WINDWO"]
+    assert TABLE.unknown_variables(environ) == ["HUAHUO_WINDWO"]
 
 
 def test_secrets_never_show() -> None:
     shown = repr(load(environ={"HUAHUO_JWT_SECRET": "canary-1", "HUAHUO_MASTER_KEY": "canary-2"}))
     assert "canary" not in shown
+
+
+class Bell(msgspec.Struct):
+    """Settings of a plug-in."""
+
+    bell_rings: Annotated[int, Meta(ge=1, description="how often it rings")] = 3
+
+
+class Ringer(Plugin):
+    name = "ringer"
+
+    def __init__(self, settings: type[msgspec.Struct]) -> None:
+        self._settings = settings
+
+    @property
+    def settings(self) -> type[msgspec.Struct]:
+        return self._settings
+
+    def bring(self, host: Host) -> Brought:
+        return Brought()
+
+
+def test_a_plug_in_has_settings_of_its_own_from_the_same_sources() -> None:
+    table = Table([Ringer(Bell)])
+    assert table.load(environ={}).plugins == {"ringer": Bell(3)}
+    assert table.load(environ={"HUAHUO_BELL_RINGS": "5"}).plugins == {"ringer": Bell(5)}
+    assert "# bell_rings = 3" in table.as_toml()
+    with pytest.raises(ConfigError, match="bell_rings must be a whole number of at least 1"):
+        table.load(environ={"HUAHUO_BELL_RINGS": "0"})
+
+
+def test_without_a_plug_in_its_settings_are_unknown() -> None:
+    with pytest.raises(ConfigError, match="no setting 'mail_timeout_s'"):
+        Table().load(environ={}, flags={"mail_timeout_s": 1})
+
+
+def test_a_setting_without_a_meaning_or_of_a_taken_name_is_refused_at_start() -> None:
+    class Bare(msgspec.Struct):
+        bell: int = 1
+
+    class Taken(msgspec.Struct):
+        port: Annotated[int, Meta(description="taken")] = 1
+
+    class Needed(msgspec.Struct):
+        bell: Annotated[int, Meta(description="needed")]
+
+    for struct, said in ((Bare, "Bare.bell"), (Taken, "'port' of Taken"), (Needed, "Needed: every setting")):
+        with pytest.raises(ConfigError, match=said):
+            Table([Ringer(struct)])

@@ -8,14 +8,15 @@ import msgspec
 import pytest
 import zstandard
 
+from huahuo.app.plugins import standard
 from huahuo.dictionaries import found, training
-from huahuo.dictionaries.event_mix import EventMix
 from huahuo.dictionaries.masking import STREAMS_MIN, Masker
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.zstd.frames import Compressor, Dictionary
+from huahuo.mailcheck.plugin.samples import EventMix
 from huahuo.transport.protocol.frames import events_message
 from scripts.train_dictionary import SEED
 
@@ -28,7 +29,7 @@ TRAINED_WITH = (1, 5, 7)
 def test_the_shipped_dictionary_is_what_the_script_trains() -> None:
     if zstandard.ZSTD_VERSION != TRAINED_WITH:
         pytest.skip(f"zstd {zstandard.ZSTD_VERSION} trains in another way than {TRAINED_WITH}")
-    assert training.made_up(SEED) == found.find(Path("nowhere")).used
+    assert training.made_up(standard(), SEED) == found.find(Path("nowhere")).used
 
 
 def single_and_runs(dictionary: Dictionary | None) -> tuple[float, float]:
@@ -75,7 +76,10 @@ def place(folder: Path, dictionary: Dictionary, name: str = "") -> Path:
 
 
 def test_a_file_by_name_is_used_and_the_others_stay_served(tmp_path: Path) -> None:
-    kept, named = training.made_up(1, 1024, tries=20), training.made_up(2, 1024, tries=20)
+    kept, named = (
+        training.made_up(standard(), 1, 1024, tries=20),
+        training.made_up(standard(), 2, 1024, tries=20),
+    )
     place(tmp_path, kept)
     dictionaries = found.find(tmp_path, str(place(tmp_path, named)))
     assert dictionaries.used == named
@@ -83,7 +87,7 @@ def test_a_file_by_name_is_used_and_the_others_stay_served(tmp_path: Path) -> No
 
 
 def test_two_of_one_id_are_refused(tmp_path: Path) -> None:
-    made = training.made_up(1, 1024, tries=20)
+    made = training.made_up(standard(), 1, 1024, tries=20)
     place(tmp_path, made)
     place(tmp_path, Dictionary(made.id, made.data[:-1] + bytes([made.data[-1] ^ 1])), "other")
     with pytest.raises(ConfigError, match=f"has the id {made.id} already"):
@@ -178,7 +182,7 @@ def test_a_dictionary_of_a_log_holds_its_shapes_and_nobodys_words(tmp_path: Path
         ]
 
     write(tmp_path, events)
-    made = asyncio.run(training.from_log(tmp_path, seed=3, tries=100))
+    made = asyncio.run(training.from_log(standard(), tmp_path, seed=3, tries=100))
     assert b"parcel_moved" in made.data
     assert b"Alexanderplatz" in made.data
     assert b"canary" not in made.data
@@ -188,9 +192,9 @@ def test_a_dictionary_of_a_log_holds_its_shapes_and_nobodys_words(tmp_path: Path
 def test_a_log_with_too_little_in_it_is_said(tmp_path: Path) -> None:
     write(tmp_path, lambda _user: [b'{"type":"x"}'])
     with pytest.raises(HuahuoError, match="too few events"):
-        asyncio.run(training.from_log(tmp_path, seed=3, tries=100))
+        asyncio.run(training.from_log(standard(), tmp_path, seed=3, tries=100))
 
 
 async def test_no_log_is_said(tmp_path: Path) -> None:
     with pytest.raises(HuahuoError, match="no log"):
-        await training.from_log(tmp_path, seed=3, tries=100)
+        await training.from_log(standard(), tmp_path, seed=3, tries=100)

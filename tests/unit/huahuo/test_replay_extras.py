@@ -7,6 +7,7 @@ import pytest
 
 from huahuo.errors import ConfigError
 from huahuo.eventstore.errors import Damaged
+from huahuo.mailcheck.replay_subjects import sealed_in
 from huahuo.replay.history.exported import header, line
 from huahuo.timetravel.commands_looking import step
 from huahuo.timetravel.source import load_export
@@ -27,7 +28,7 @@ async def test_parquet_without_pyarrow_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError, match=r"huahuo\[parquet\]"):
-        await export(tell().history, (), 0, 10, "parquet", tmp_path / "x")
+        await export(tell().history, (), 0, 10, "parquet", tmp_path / "x", sealed_in)
     assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
 
 

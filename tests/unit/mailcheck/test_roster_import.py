@@ -1,7 +1,8 @@
 """The import of many mailboxes in one append."""
 
+from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.replies import ImportResult, LineFailure, Refusal
+from huahuo.mailcheck.replies import ImportResult, LineFailure
 from huahuo.mailcheck.roster.commands import ImportEmails
 from huahuo.mailcheck.roster.importer import parse
 from tests.support.models.mail_book import USER, Book

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import StoredEvent
-from huahuo.transport.access.principal import Principal
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verified, Verifier

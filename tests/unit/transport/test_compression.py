@@ -150,5 +150,5 @@ def test_a_fresh_token_does_not_change_the_dictionary() -> None:
 
 
 def test_replies_that_hold_mail_are_never_compressed() -> None:
-    commands = Handlers.__new__(Handlers).commands()
+    commands = Handlers.__new__(Handlers).actions()
     assert {command.action for command in commands if command.compressible} == {"get_all_emails"}

@@ -25,7 +25,7 @@ def owe(made: Fairness, user: str, seconds: float) -> None:
 
 async def test_what_the_service_writes_while_checks_run_is_paid_by_the_users_whose_checks_they_are() -> None:
     made = fair()
-    made.checks = lambda: {1: 3, 2: 1}
+    made.at_work = [lambda: [(1, 3)], lambda: [(2, 1)]]
     owe(made, "service", 4 * FREE_S)
     assert made.wait_s(1) > 0
     assert made.wait_s(2) == 0

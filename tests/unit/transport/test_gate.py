@@ -10,6 +10,16 @@ from structlog.testing import capture_logs
 
 from huahuo.actors.actor.errors import AskTimeout, HandlerCancelled, InboxFull
 from huahuo.actors.entities.errors import Busy, Degraded
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import (
+    BUSY_RETRY_S,
+    Call,
+    Refusal,
+    Reply,
+    error_reply,
+    from_record,
+    json_reply,
+)
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import (
     Closed,
@@ -21,16 +31,6 @@ from huahuo.eventstore.errors import (
     Unavailable,
 )
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
-from huahuo.transport.commands.api import (
-    BUSY_RETRY_S,
-    Call,
-    CommandSpec,
-    Refusal,
-    Reply,
-    error_reply,
-    from_record,
-    json_reply,
-)
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.server.ports import CommandGate
 from tests.support.models.faulty_log import FaultyLog, faulty_log
@@ -55,8 +55,8 @@ class Handler:
         return self._answer if isinstance(self._answer, Reply) else await self._answer(made)
 
 
-def spec(handler: Handler, *, query: bool = False, admin: bool = False) -> CommandSpec:
-    return CommandSpec("act", dict, handler, query=query, admin=admin)
+def spec(handler: Handler, *, query: bool = False, admin: bool = False) -> Action:
+    return Action("act", dict, handler, query=query, admin=admin)
 
 
 class World:

@@ -6,13 +6,13 @@ import errno
 import pytest
 from structlog.testing import capture_logs
 
+from huahuo.actors.plugins.actions import Registry
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Ack, Append, NewEvent
 from huahuo.transport.access.revocations import Revocations, RevocationWatch, Revoked
-from huahuo.transport.commands.api import Registry
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.server import ports
 from huahuo.transport.server.hub import AckCollector, Hub, StreamFact

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.actors.plugins.actions import Registry
+from huahuo.actors.plugins.calls import Reply
 from huahuo.eventstore.ambient import FakeAmbient, rfc3339
 from huahuo.eventstore.model import CommandKey, StoredEvent
-from huahuo.transport.commands.api import Registry, Reply
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher, PublishRefused
 from tests.support.models.faulty_log import FaultyLog, faulty_log

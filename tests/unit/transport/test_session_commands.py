@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.actors.plugins.calls import Reply
 from huahuo.eventstore.model import CommandKey
-from huahuo.transport.commands.api import Reply
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session.outputs import Execute, Record

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from huahuo.transport.commands.api import Reply
+from huahuo.actors.plugins.calls import Reply
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.protocol.parts import Part
 from tests.support.drivers.session import Driver, note_command, types

@@ -1,6 +1,9 @@
-"""The user of a client, as the transport and the domains know it. Pure."""
+"""The user of a client, as the transport and the plug-ins know it. Pure."""
 
 import msgspec
+
+type UserId = int | str
+"""The id of a user as the application gives it."""
 
 
 class Principal(msgspec.Struct, frozen=True):

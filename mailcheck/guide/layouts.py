@@ -1,7 +1,6 @@
 """Where versions of this project keep the modules that run on recorded events: in rooms, or flat as before.
 
-`versions.py` chooses folders with it. `judge.py`, which runs with any version, finds classes with it, so it
-must not import other modules of the project.
+It is loaded with any version on the module path, so it imports no other modules of the project.
 """
 
 import sys
@@ -10,13 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-LINK = "huahuo/mailcheck"
+_LINK = "huahuo/mailcheck"
 """In a repository with rooms, this is a link to the domain's folder. In a wheel it is the folder itself."""
-FOLDERS = ("huahuo", "eventstore", "replay", "actors", "transport", "mailcheck")
-FOLDERS_BEFORE = ("eventstore", "replay", "actors", "mailcheck")
-
-_ROSTER = ("AddEmail", "UpdateEmail", "DeleteEmails", "CheckEmails", "CancelCheck")
-_MAILBOX = ("Begin", "Progress", "MailsFound", "Finish")
 
 ROOMS: Mapping[str, str] = {
     "": "huahuo.mailcheck",
@@ -27,9 +21,8 @@ ROOMS: Mapping[str, str] = {
     "RosterDecider": "huahuo.mailcheck.roster.decider",
     "UidCursor": "huahuo.mailcheck.fetched",
     "FetchedMail": "huahuo.mailcheck.fetched",
-    **dict.fromkeys(_ROSTER, "huahuo.mailcheck.roster.commands"),
-    **dict.fromkeys(_MAILBOX, "huahuo.mailcheck.mailbox.commands"),
 }
+_COMMANDS = ("huahuo.mailcheck.roster.commands", "huahuo.mailcheck.mailbox.commands")
 BEFORE: Mapping[str, str] = {
     "": "mailcheck",
     "Context": "actors.decider",
@@ -39,13 +32,13 @@ BEFORE: Mapping[str, str] = {
     "RosterDecider": "mailcheck.roster",
     "UidCursor": "mailcheck.check_api",
     "FetchedMail": "mailcheck.check_api",
-    **dict.fromkeys((*_ROSTER, *_MAILBOX), "mailcheck.commands"),
 }
+_COMMANDS_BEFORE = ("mailcheck.commands",)
 
 
 def layout_of(root: Path) -> Mapping[str, str] | None:
     """The layout of the version at `root`, None if there is no version."""
-    if (root / LINK / "mailbox" / "decider.py").is_file():
+    if (root / _LINK / "mailbox" / "decider.py").is_file():
         return ROOMS
     if (root / "mailcheck" / "decider.py").is_file():
         return BEFORE
@@ -53,16 +46,22 @@ def layout_of(root: Path) -> Mapping[str, str] | None:
 
 
 class Domain:
-    """The classes of one version by name. Each is imported at its first use."""
+    """The classes of one version by name. Each is imported at its first use.
+
+    A name without a home of its own is a command.
+    """
 
     def __init__(self, homes: Mapping[str, str]) -> None:
         self._homes = homes
+        self._commands = _COMMANDS if homes is ROOMS else _COMMANDS_BEFORE
 
     def __getattr__(self, name: str) -> Any:
         home = self._homes.get(name)
-        if home is None:
-            raise AttributeError(name)
-        return getattr(import_module(home), name)
+        for module in self._commands if home is None else (home,):
+            found = getattr(import_module(module), name, None)
+            if found is not None:
+                return found
+        raise AttributeError(name)
 
     @property
     def file(self) -> str:

@@ -1,7 +1,7 @@
 """Random events of mailbox checks, as on a user's stream. Pure.
 
-They train a dictionary if there is no log to train from, and are the public vocabulary of `masking`, because
-they contain no data of any user. Texts and their order are those of `mailcheck`.
+They train a dictionary if there is no log to train from. Then nothing in them has to be masked, because they
+contain no data of any user. Texts and their order are those of a check.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,0 +1,62 @@
+"""The actions, snapshots and event types that the service knows, from all plug-ins and from itself."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from huahuo.actors.plugins.calls import Call, Parted, Reply
+from huahuo.eventstore.limits import BROWSER_INT_MAX
+
+type Id = Annotated[int, Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
+"""The number of something, as a field of a command."""
+
+type Handler = Callable[[Call[Any]], Awaitable[Reply]]
+"""Answers one call. A refusal is a Reply made by `error_reply`; an exception becomes `internal`."""
+
+type SnapshotOf = Callable[[str], Awaitable[tuple[int, bytes | Parted]]]
+"""(seq, state as a JSON object) of a stream, for PROTOCOL 4's `snapshot`."""
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One registered action. `query`: it is executed again for a repeated id and never recorded.
+
+    `admin`: for administrators only.
+    `compressible`: its replies may be compressed. Only for replies without secrets: when a secret is
+    compressed together with text that an attacker chose, the length reveals it (CRIME).
+    """
+
+    action: str
+    params: type
+    handler: Handler
+    query: bool = False
+    admin: bool = False
+    compressible: bool = False
+
+
+class Registry:
+    """The actions, snapshots and event types of the service. Filled before the server starts."""
+
+    def __init__(self) -> None:
+        self.commands: dict[str, Action] = {}
+        self.snapshots: dict[str, SnapshotOf] = {}
+        self.event_types: set[str] = set()
+        self.guarded: set[str] = set()
+        """Kinds of streams that only entities write."""
+
+    def command(self, action: Action) -> None:
+        """Register an action. Raises ValueError if its name is taken."""
+        if action.action in self.commands:
+            raise ValueError(f"the action {action.action!r} is registered already")
+        self.commands[action.action] = action
+
+    def snapshot(self, kind: str, of: SnapshotOf) -> None:
+        """Register the source of snapshots for streams of one kind. Raises ValueError if it has one."""
+        if kind in self.snapshots:
+            raise ValueError(f"the streams {kind}/… have a snapshot already")
+        self.snapshots[kind] = of
+
+    def events(self, *types: str) -> None:
+        """Reserve event types: `publish` refuses them."""
+        self.event_types.update(types)

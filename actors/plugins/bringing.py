@@ -1,0 +1,55 @@
+"""Plug-ins into the service: each brings what it has, and all of it is registered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from huahuo.actors.plugins.actions import Registry, SnapshotOf
+from huahuo.actors.plugins.plugin import Brought, Host, Plugin
+from huahuo.actors.plugins.snapshots import merged
+
+USER = "user"
+
+
+def bring_all(
+    plugins: Sequence[Plugin], host: Host, settings: Mapping[str, Any], registry: Registry
+) -> dict[str, Brought]:
+    """What each plug-in brings, by its name, after it is registered.
+
+    `settings` are instances of `Plugin.settings` by the plug-in's name; one that is missing has its defaults.
+
+    Raises:
+        ValueError: two plug-ins bring the same name, or a setting cannot be used. The text says which.
+    """
+    found: dict[str, Brought] = {}
+    for plugin in plugins:
+        if plugin.name in found:
+            raise ValueError(f"the plug-in {plugin.name!r} is there twice")
+        own = settings.get(plugin.name)
+        if own is None and plugin.settings is not None:
+            own = plugin.settings()
+        found[plugin.name] = brought = plugin.bring(replace(host, settings=own))
+        _register(brought, host, registry)
+        registry.events(*plugin.event_types)
+    parts = [one.user_snapshot for one in found.values() if one.user_snapshot is not None]
+    registry.snapshot(USER, merged(parts, _empty(host)))
+    return found
+
+
+def _register(brought: Brought, host: Host, registry: Registry) -> None:
+    for kind in brought.kinds:
+        host.directory.register(
+            kind.name, kind.decider, kind.effects, stream_prefix=kind.stream_prefix, weigh=kind.weigh
+        )
+    for action in brought.actions:
+        registry.command(action)
+    for name, of in brought.snapshots.items():
+        registry.snapshot(name, of)
+    registry.guarded |= brought.guarded
+
+
+def _empty(host: Host) -> SnapshotOf:
+    async def snapshot(stream: str) -> tuple[int, bytes]:
+        return host.feed.head(stream).seq, b"{}"
+
+    return snapshot

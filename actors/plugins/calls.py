@@ -1,0 +1,110 @@
+"""Commands and queries of clients as a plug-in meets them, and its answers. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.model import CommandKey, CommandRecord
+
+BUSY_RETRY_S: Final = 1.0
+"""The default `retry_s` of a `busy` refusal."""
+
+
+class Parted(Protocol):
+    """A JSON object that is made piece by piece, always of the same state."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """Its text in pieces, each made in at most 1 ms."""
+        ...
+
+    def part(self, start: int, bytes_max: int) -> tuple[bytes, int | None]:
+        """A part of about `bytes_max` bytes, and where the next part begins (None: this is the last one).
+
+        The first part begins at 0. All parts in order make the whole.
+        """
+        ...
+
+
+class Call[P](msgspec.Struct, frozen=True):
+    """One command or query of an authenticated client, its fields decoded and checked.
+
+    `key` is set if the client gave an `id`, which is unique for the user and client (or session).
+    `command_id` is stored with the events that the call causes: the client's id, or one made by the session.
+    """
+
+    principal: Principal
+    session: str
+    action: str
+    params: P
+    command_id: str
+    key: CommandKey | None = None
+    fingerprint: bytes = b""
+
+    @property
+    def origin(self) -> Origin:
+        """The call as the source of an entity's decision."""
+        return Origin(self.principal.name, self.command_id, self.key, self.fingerprint)
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The answer to a call: `body` is the JSON object with its `type`, without `id` and `at`.
+
+    `recorded`: the handler has stored it in the log together with its events, under `call.key`.
+    `duplicate`: the call repeats a command, and this is its first answer.
+    `parted` (queries only): the real answer, which may be long; `body` then holds only its `type`.
+    """
+
+    body: bytes
+    at: tuple[str, int] | None = None
+    recorded: bool = False
+    duplicate: bool = False
+    parted: Parted | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A refusal as a value: becomes an `error` message with a code of PROTOCOL 6."""
+
+    code: str
+    message: str
+    details: str = ""
+    retry_s: float | None = None
+    """With `busy`: seconds after which a retry may succeed."""
+
+
+def error_reply(refusal: Refusal) -> Reply:
+    """The `error` message of PROTOCOL 6 for a refusal, without the request's id."""
+    return Reply(body=error_body(refusal))
+
+
+def error_body(refusal: Refusal) -> bytes:
+    """The JSON object of an `error` message."""
+    body: dict[str, object] = {"type": "error", "code": refusal.code, "message": refusal.message}
+    if refusal.details:
+        body["details"] = refusal.details
+    if refusal.retry_s is not None:
+        body["retry_s"] = refusal.retry_s
+    return msgspec.json.encode(body)
+
+
+def json_reply(body: Mapping[str, object], at: tuple[str, int] | None = None) -> Reply:
+    """A reply that is not recorded, from a mapping that has a `type`."""
+    return Reply(body=msgspec.json.encode(body), at=at)
+
+
+def from_record(record: CommandRecord) -> Reply:
+    """The stored answer of a repeated command."""
+    at = (record.at_stream, record.at_seq) if record.at_stream and record.at_seq else None
+    return Reply(body=record.reply, at=at, recorded=True, duplicate=True)
+
+
+def from_entity(body: bytes, answer: Answer[object], call: Call[object]) -> Reply:
+    """An entity's answer to `Execute(command, call.origin)`.
+
+    `body` is the JSON object of `answer.reply`. It is not used for a repeat, whose first answer is stored.
+    """
+    if answer.duplicate is not None:
+        return Reply(answer.duplicate.reply, answer.at, recorded=True, duplicate=True)
+    return Reply(body, answer.at, recorded=call.key is not None)

@@ -1,0 +1,113 @@
+"""What is known of a plug-in's history without a running service: for time travel, audits and exports."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Parted
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.replay.history.history import History
+from huahuo.replay.history.subject import Subject
+
+type SubjectOf = Callable[[History, str], Awaitable[Subject | None]]
+"""The subject of an entity such as `mailbox/17`, None if it is of no kind of this plug-in.
+
+Raises:
+    LookupError: the kind is known, but this history has no such entity.
+"""
+
+type SnapshotThen = Callable[[Log, str], Awaitable[tuple[int, bytes | Parted]]]
+"""The snapshot of a stream from its events alone, for a log that no entity serves."""
+
+
+async def _no_subject(_history: History, _entity: str) -> Subject | None:
+    return None
+
+
+def _no_own_subject(_stream: str) -> Subject | None:
+    return None
+
+
+def _nothing_sealed(_event: StoredEvent) -> tuple[str, ...]:
+    return ()
+
+
+def _as_it_is(_type: str, fields: dict[str, Any]) -> dict[str, Any]:
+    return fields
+
+
+def _no_actions(_log: Log) -> Sequence[Action]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """See the module. All of it is optional."""
+
+    subject_of: SubjectOf = _no_subject
+    own_subject: Callable[[str], Subject | None] = _no_own_subject
+    """The subject of one stream alone, None for streams of other kinds."""
+    kinds: tuple[str, ...] = ()
+    """The kinds of streams that `own_subject` knows."""
+    sealed_in: Callable[[StoredEvent], tuple[str, ...]] = _nothing_sealed
+    """The names of the secrets that were sealed with an event. Exports show them as `[sealed]`."""
+    shown: Callable[[str, dict[str, Any]], dict[str, Any]] = _as_it_is
+    """The fields of an event of some type as audits show them: each sealed secret as `[sealed]`."""
+    snapshots: Mapping[str, SnapshotThen] = field(default_factory=dict)
+    """By kind of stream, for `huahuo replay serve`."""
+    actions: Callable[[Log], Sequence[Action]] = _no_actions
+    """Queries that a log alone can answer, for `huahuo replay serve`."""
+    guides: tuple[Path, ...] = ()
+    """Python files by which `huahuo replay check` decides recorded commands again: see docs/plugins.md."""
+    entity_fields: Mapping[str, str] = field(default_factory=dict)
+    """Fields that hold the number of an entity, with its kind: {"email_id": "mailbox"}."""
+    prunable: frozenset[str] = frozenset()
+    """Event types of which folds need only the newest event, so that `compact` may remove the others."""
+
+    def entity_of(self, fields: Mapping[str, Any]) -> str | None:
+        """The entity that one of an object's fields names, None if none does."""
+        for name, kind in self.entity_fields.items():
+            if isinstance(number := fields.get(name), int):
+                return f"{kind}/{number}"
+        return None
+
+
+def together(pasts: Sequence[Past]) -> Past:
+    """The past of several plug-ins as one. The first that knows a stream or an entity answers for it."""
+
+    async def subject_of(history: History, entity: str) -> Subject | None:
+        for past in pasts:
+            found = await past.subject_of(history, entity)
+            if found is not None:
+                return found
+        return None
+
+    def own_subject(stream: str) -> Subject | None:
+        return next((found for past in pasts if (found := past.own_subject(stream)) is not None), None)
+
+    def sealed_in(event: StoredEvent) -> tuple[str, ...]:
+        return tuple(name for past in pasts for name in past.sealed_in(event))
+
+    def shown(type_: str, fields: dict[str, Any]) -> dict[str, Any]:
+        for past in pasts:
+            fields = past.shown(type_, fields)
+        return fields
+
+    def actions(log: Log) -> Sequence[Action]:
+        return tuple(action for past in pasts for action in past.actions(log))
+
+    return Past(
+        subject_of=subject_of,
+        own_subject=own_subject,
+        kinds=tuple(dict.fromkeys(kind for past in pasts for kind in past.kinds)),
+        sealed_in=sealed_in,
+        shown=shown,
+        snapshots={kind: of for past in reversed(pasts) for kind, of in past.snapshots.items()},
+        actions=actions,
+        guides=tuple(guide for past in pasts for guide in past.guides),
+        entity_fields={name: kind for past in pasts for name, kind in past.entity_fields.items()},
+        prunable=frozenset().union(*(past.prunable for past in pasts)),
+    )

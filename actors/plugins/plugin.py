@@ -1,0 +1,178 @@
+"""The interface of a plug-in. Mail is one (`huahuo.mailcheck.mail`), and uses nothing that others cannot.
+
+Before the service serves, it calls `bring` of each plug-in once, registers what that brings, and awaits
+`Brought.start`. When it stops, no client can reach it any more; then it awaits `Brought.close`.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from huahuo.actors.entities.decider import Decider
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.fairness import Fairness
+from huahuo.actors.entities.kind import Effects
+from huahuo.actors.plugins.actions import Action, SnapshotOf
+from huahuo.actors.plugins.past import Past
+from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.port import Log
+from huahuo.replay.live.feed import Feed
+
+type Readers = Callable[[Any, Principal], bool]
+"""Whether a user may read an entity with this state."""
+
+
+class Gauges(Protocol):
+    """Where a plug-in shows numbers of its own. `value` is called for each scrape."""
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Show a number that rises and falls, as `huahuo_<name>`."""
+        ...
+
+    def total(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Show a count that only rises, as `huahuo_<name>_total`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """What a plug-in may use of the service. All of it belongs to the loop's thread."""
+
+    log: Log
+    directory: Directory
+    feed: Feed
+    ambient: Ambient
+    executor: Executor
+    fairness: Fairness
+    """Each user's share of the time. Entities charge what they take by themselves."""
+    wait_s: Callable[[UserId], float]
+    """How long work for a user should wait before it begins, because the user has had more than a share."""
+    metrics: Gauges
+    settings: Any = None
+    """The effective values of `Plugin.settings`, an instance of that struct."""
+
+
+def _no_effects(_key: str, effect: Any, _position: int) -> None:
+    raise TypeError(f"nothing starts an effect {type(effect).__name__}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntityKind:
+    """A kind of entity: entity `key` folds the stream `<stream_prefix or name>/<key>`.
+
+    `weigh` estimates the bytes of a state in memory. Without `readers`, only administrators may read the
+    stream (a stream `user/<id>` is always readable by its user).
+    """
+
+    name: str
+    decider: Decider[Any, Any, Any, Any]
+    effects: Effects = _no_effects
+    stream_prefix: str | None = None
+    weigh: Callable[[Any], int] | None = None
+    readers: Readers | None = None
+
+    @property
+    def streams(self) -> str:
+        """The kind of its streams: `user` for a roster."""
+        return self.stream_prefix or self.name
+
+
+async def _nothing() -> None:
+    pass
+
+
+def _nobody() -> Collection[tuple[UserId, int]]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """What a plug-in brings. All of it is optional."""
+
+    kinds: Sequence[EntityKind] = ()
+    actions: Sequence[Action] = ()
+    snapshots: Mapping[str, SnapshotOf] = field(default_factory=dict)
+    """By kind of stream. A kind has one source; of `user` see `user_snapshot`."""
+    user_snapshot: SnapshotOf | None = None
+    """A part of the snapshot of `user/<id>`. The parts of all plug-ins are merged by key (`snapshots`)."""
+    guarded: frozenset[str] = frozenset()
+    """Kinds of streams that only entities write: nobody can publish there."""
+    at_work: Callable[[], Collection[tuple[UserId, int]]] = _nobody
+    """Users, and how many pieces of work run for each.
+
+    What the service appends meanwhile is charged to them.
+    """
+    start: Callable[[], Awaitable[None]] = _nothing
+    """Go on with what an earlier process left. Awaited before the service listens."""
+    close: Callable[[], Awaitable[None]] = _nothing
+    """Stop what runs; the next start goes on with it. Idempotent."""
+    idle: Callable[[], Awaitable[None]] = _nothing
+    """Return when nothing runs or waits, for tests."""
+    api: object = None
+    """What an embedding application may call on the loop, found by `App.api(name)`."""
+
+
+class ApiRefused(Exception):  # noqa: N818  a refusal, not a fault
+    """A plug-in's `api` did not do what an application asked for. The text says why; nothing was written."""
+
+
+class Samples(Protocol):
+    """Random events of one stream, without data of any user."""
+
+    @property
+    def stream(self) -> str:
+        """The name of the stream."""
+        ...
+
+    def bodies(self) -> Iterator[bytes]:
+        """Bodies in order, without end."""
+        ...
+
+
+class Plugin(Protocol):
+    """A plug-in. Subclass it for the defaults; the attributes may be plain class attributes."""
+
+    @property
+    def name(self) -> str:
+        """Lower case; names the plug-in in errors and in `App.api`."""
+        ...
+
+    @property
+    def settings(self) -> type[msgspec.Struct] | None:
+        """A struct of settings, each with a default.
+
+        The type of a field is such as `Annotated[int, Meta(ge=1, description="…")]`.
+        """
+        return None
+
+    @property
+    def event_types(self) -> frozenset[str]:
+        """Stored names of its events: `publish` refuses them."""
+        return frozenset()
+
+    @property
+    def past(self) -> Past:
+        """What time travel and audits need of it."""
+        return Past()
+
+    def bring(self, host: Host) -> Brought:
+        """Make what it brings. Called once on the loop, after the log is open and before serving.
+
+        Raises:
+            ValueError: a setting cannot be used. The text begins with its name.
+        """
+        ...
+
+    def warnings(self, settings: Any) -> Iterable[str]:
+        """What an operator should know of these settings, for `huahuo doctor`; a sentence each."""
+        del settings
+        return ()
+
+    def samples(self, seed: int) -> Samples | None:
+        """Random events to train dictionaries with, None if it has none. The same seed, the same events."""
+        del seed
+        return None

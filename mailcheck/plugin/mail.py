@@ -1,0 +1,66 @@
+"""Mail as a plug-in: what the service, time travel and embedding applications get from it.
+
+Light to import: IMAP, MIME and the domain are imported when a service starts, the folds when somebody
+looks back.
+"""
+
+from collections.abc import Iterable
+
+from huahuo.actors.plugins.past import Past
+from huahuo.actors.plugins.plugin import Brought, Host, Plugin, Samples
+from huahuo.mailcheck.events import PUBLIC_TYPES
+from huahuo.mailcheck.plugin.settings import MailOptions, bounds
+
+
+class Mail(Plugin):
+    """See the module."""
+
+    name = "mail"
+    settings = MailOptions
+    event_types = PUBLIC_TYPES
+
+    @property
+    def past(self) -> Past:
+        """See `Plugin`."""
+        from huahuo.mailcheck.plugin.past import PAST
+
+        return PAST
+
+    def bring(self, host: Host) -> Brought:
+        """See `Plugin`."""
+        from huahuo.mailcheck.domain import MailDomain
+
+        mail = MailDomain(
+            log=host.log,
+            directory=host.directory,
+            ambient=host.ambient,
+            executor=host.executor,
+            settings=bounds(host.settings, host.ambient),
+            wait_s=host.wait_s,
+        )
+        host.metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
+        host.metrics.gauge(
+            "checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting
+        )
+        return Brought(
+            kinds=mail.kinds,
+            actions=mail.actions(),
+            user_snapshot=mail.snapshot,
+            guarded=frozenset({"mailbox", "roster"}),
+            at_work=mail.checks_by_user,
+            start=mail.start,
+            close=mail.close,
+            idle=mail.idle,
+            api=mail,
+        )
+
+    def warnings(self, settings: MailOptions) -> Iterable[str]:
+        """See `Plugin`."""
+        if settings.mail_allow_private:
+            yield "users may name mail servers on private addresses (mail_allow_private)"
+
+    def samples(self, seed: int) -> Samples:
+        """See `Plugin`."""
+        from huahuo.mailcheck.plugin.samples import EventMix
+
+        return EventMix(seed)

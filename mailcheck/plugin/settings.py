@@ -1,0 +1,75 @@
+"""The settings of mail: a table like the service's own, and the bounds of the domain that follow from it."""
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from huahuo.eventstore.ambient import Ambient
+
+if TYPE_CHECKING:
+    from huahuo.mailcheck.domain import MailSettings
+
+_SECONDS_MAX = 10 * 365 * 86_400
+
+
+class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting of mail."""
+
+    mail_allow_private: Annotated[
+        bool, Meta(description="permit mail servers on loopback and private addresses, and any port")
+    ] = False
+    mail_ca_file: Annotated[
+        str, Meta(description="PEM file of further certificate authorities for mail servers")
+    ] = ""
+    checks_at_once: Annotated[int, Meta(ge=1, description="mailbox checks running at the same time")] = 64
+    checks_per_host: Annotated[
+        int, Meta(ge=1, description="mailbox checks running at the same time on one mail server")
+    ] = 8
+    checks_waiting_per_user: Annotated[
+        int, Meta(ge=1, description="queued checks of one user kept in memory; more of them wait in the log")
+    ] = 20_000
+    checks_waiting_max: Annotated[int, Meta(ge=1, description="the same, of all users")] = 100_000
+    mail_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a mail server may take for one answer")
+    ] = 30.0
+    mail_bytes_max: Annotated[
+        int, Meta(ge=65536, description="larger mails are kept with their headers only, bytes")
+    ] = 25 << 20
+    mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
+
+
+def bounds(options: MailOptions, ambient: Ambient) -> "MailSettings":
+    """The bounds of the domain. Raises ValueError if `mail_ca_file` cannot be used."""
+    # The settings are read by every command of `huahuo`, most of which check no mail.
+    from huahuo.mailcheck.checks.ports import CheckLimits
+    from huahuo.mailcheck.domain import MailSettings
+    from huahuo.mailcheck.imap.network import Network
+
+    return MailSettings(
+        network=Network(
+            allow_private=options.mail_allow_private, tls=_tls(options.mail_ca_file), ambient=ambient
+        ),
+        check=CheckLimits(
+            connect_timeout_s=min(options.mail_timeout_s, CheckLimits().connect_timeout_s),
+            command_timeout_s=options.mail_timeout_s,
+            mail_bytes_max=options.mail_bytes_max,
+        ),
+        checks_max=options.checks_at_once,
+        checks_per_host_max=options.checks_per_host,
+        checks_waiting_max=options.checks_waiting_max,
+        checks_waiting_per_user_max=options.checks_waiting_per_user,
+        mailboxes_max=options.mailboxes_per_user,
+    )
+
+
+def _tls(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(Path(ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"mail_ca_file: cannot load {ca_file}: {error}") from None
+    return context
