@@ -158,6 +158,11 @@ class Connection(LoopActor):
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self._close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
+    @property
+    def session(self) -> Session:
+        """Its state machine, to look at: what changes it goes by the actor's messages."""
+        return self._session
+
     def _close(self, code: CloseCode, reason: str) -> None:
         self._carry_out(self._session.close(code, reason))
 
