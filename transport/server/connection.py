@@ -26,7 +26,7 @@ from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.protocol.parts import ONLY, Part
-from huahuo.transport.server.alarms import tell_alarm
+from huahuo.transport.server.alarms import tell_alarm, tell_refused
 from huahuo.transport.server.answer import QueryAnswer
 from huahuo.transport.server.connection_ref import (
     Close,
@@ -229,15 +229,7 @@ class Connection(LoopActor):
         verdict = self._wires.verifier.verify(asked.token, now.ms)
         if isinstance(verdict, AuthFailure):
             self._wires.meter.authenticated(verdict.code)
-            held_back = self._wires.notices.due("token_refused", now.s)
-            if held_back is not None:
-                _log.warning(
-                    "token_refused",
-                    code=verdict.code,
-                    reason=verdict.reason,
-                    address=self._ws.address,
-                    more_held_back=held_back,
-                )
+            tell_refused(verdict, self._ws.address, self._wires.notices, now.s)
             hold_s = self._wires.door.auth_failed(self._ws.address, now.s)
             if hold_s > 0:
                 return self._hold_back(verdict, hold_s)
