@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from huahuo.actors.domain.entity import Entity
     from huahuo.actors.domain.errors import DefinitionError
     from huahuo.actors.domain.structs import Command, Effect, EffectFailed, Event
-    from huahuo.actors.effects.run import EffectRun, RunOver
+    from huahuo.actors.effects.desk import RunOver
+    from huahuo.actors.effects.run import EffectRun
     from huahuo.actors.plugins.actions import Action
     from huahuo.actors.plugins.calls import Call, Refusal, Reply
     from huahuo.actors.plugins.past import Past
@@ -111,7 +112,7 @@ _HOMES = {
     "Refusal": _CALLS,
     "Refused": _DECISION,
     "Reply": _CALLS,
-    "RunOver": "huahuo.actors.effects.run",
+    "RunOver": "huahuo.actors.effects.desk",
     "Secret": "huahuo.eventstore.model",
     "Service": "huahuo.embedding.service",
     "UserId": _PRINCIPAL,

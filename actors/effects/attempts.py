@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 import structlog
@@ -10,9 +11,10 @@ from msgspec import Raw
 from huahuo.actors.actor.errors import AskTimeout, where
 from huahuo.actors.effects import facts
 from huahuo.actors.effects.book import BookCommand, BookReply, Claim, End, Fail, Noted, Over, Run
+from huahuo.actors.effects.desk import Desk, RunOver
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Ended, Guard, OpenEffect
 from huahuo.actors.effects.line import Entry
-from huahuo.actors.effects.run import EffectRun, RunOver
+from huahuo.actors.effects.run import EffectRun
 from huahuo.actors.effects.spec import Answered, Failure, Owners, backoff_s
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.directory import Directory
@@ -20,6 +22,7 @@ from huahuo.actors.entities.entity import Execute
 from huahuo.actors.entities.errors import EntityError
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.errors import Closed, QueueFull, Unavailable
+from huahuo.eventstore.model import NewEvent, RowDrop
 from huahuo.eventstore.port import Log
 
 _log = structlog.get_logger(__name__)
@@ -65,20 +68,39 @@ class Attempts:
         self.owners = owners
         self._ambient = ambient
         self._keeper = keeper
+        self._desks: dict[str, Desk] = {}
 
     async def perform(self, entry: Entry) -> None:
         """One run from its claim to what is recorded of its end."""
         try:
-            answer = await self._book(entry, Claim(entry.id))
-            if not isinstance(answer.reply, Run):
-                await self._over(entry, answer.reply)
-                return
-            assert answer.at is not None, "a claim is an event"
-            await self._claimed(entry, answer.reply, answer.at[1])
+            with self._desk(entry.entity) as desk:
+                run = await self._claim(entry, desk)
+                if run is not None:
+                    try:
+                        await self._claimed(entry, run)
+                    finally:
+                        desk.left(run)
         except LEFT_OPEN as error:
             self._keeper.left(entry, error)
 
-    async def _claimed(self, entry: Entry, begun: Run, claim: int) -> None:
+    def end_of(self, entry: Entry, outcome: str = DONE, error_type: str = "") -> tuple[NewEvent, RowDrop]:
+        """An end as the entity's own append writes it."""
+        timestamp = rfc3339(self._ambient.now_ms())
+        return facts.end(entry.entity, Ended(timestamp, entry.id, outcome, error_type))
+
+    async def _claim(self, entry: Entry, desk: Desk) -> EffectRun | None:
+        async with desk.lock:
+            answer = await self._ask(entry, Claim(entry.id), 0)
+            if isinstance(answer.reply, Run):
+                assert answer.at is not None, "a claim is an event"
+                attempt, position = answer.reply.failures + 1, answer.reply.position
+                run = EffectRun(self, desk, entry, attempt=attempt, claim=answer.at[1], position=position)
+                desk.claimed(run)
+                return run
+        await self._over(entry, answer.reply)
+        return None
+
+    async def _claimed(self, entry: Entry, run: EffectRun) -> None:
         spec, raw = entry.spec, entry.job
         if raw is None:
             value = await self.log.row(facts.TABLE, "", facts.row_key(entry.id))
@@ -86,19 +108,19 @@ class Attempts:
                 self._keeper.forget(entry)
                 return
             raw = bytes(facts.read_row(value).job)
-        run = EffectRun(self, entry, attempt=begun.failures + 1, claim=claim, position=begun.position)
         failed: BaseException | None = None
         try:
             run.job = spec.read(raw)
             run.state = await self.owners.state(spec.kind, entry.key)
             await spec.handler(run.job, run)
         except LEFT_OPEN:
-            run.close("taken over")
-            raise
+            if not run.finished:
+                run.close("taken over")
+                raise
         except RunOver:
             pass  # the books know why
         except asyncio.CancelledError as error:
-            if self._keeper.draining or entry.cancelled:
+            if not run.finished and (self._keeper.draining or entry.cancelled):
                 run.close(CANCELLED)
                 raise
             failed = error
@@ -106,9 +128,11 @@ class Attempts:
             failed = error
         finally:
             entry.settling = True
-        if failed is None:
+        if run.finished:
+            self._keeper.ended(entry, DONE)
+        elif failed is None:
             run.close("ended")
-            await self.end(entry, claim, DONE, cause=begun.position)
+            await self.end(entry, run.claim, DONE, cause=run.position)
         else:
             await self._failed(entry, run, raw, failed)
 
@@ -136,8 +160,7 @@ class Attempts:
     async def _give_up(self, entry: Entry, run: EffectRun, error_type: str) -> None:
         """The effect fails for good. Its entity's decision about that and its end are one commit."""
         failure = Failure(error_type=error_type, attempts=run.attempt, job=run.job)
-        timestamp = rfc3339(self._ambient.now_ms())
-        event, drop = facts.end(entry.entity, Ended(timestamp, entry.id, FAILED, error_type))
+        event, drop = self.end_of(entry, FAILED, error_type)
 
         async def tell(guard: Guard) -> Answered:
             whole = Guard(guard.stream, guard.seq, (event,), (drop,))
@@ -173,7 +196,27 @@ class Attempts:
         else:
             self._keeper.forget(entry)
 
-    async def _book(self, entry: Entry, command: BookCommand, cause: int = 0) -> Answer[BookReply]:
+    async def _book(self, entry: Entry, command: BookCommand, cause: int) -> Answer[BookReply]:
+        """Let the books decide, in turn with what the entity's runs say."""
+        with self._desk(entry.entity) as desk:
+            async with desk.lock:
+                answer = await self._ask(entry, command, cause)
+                if answer.at is not None:
+                    desk.wrote(answer.at[1])
+                return answer
+
+    @contextlib.contextmanager
+    def _desk(self, entity: str) -> Iterator[Desk]:
+        desk = self._desks.setdefault(entity, Desk(entity, self.directory))
+        desk.users += 1
+        try:
+            yield desk
+        finally:
+            desk.users -= 1
+            if not desk.users:
+                del self._desks[entity]
+
+    async def _ask(self, entry: Entry, command: BookCommand, cause: int) -> Answer[BookReply]:
         origin = Origin(SERVICE, cause=cause)
         answer: Answer[BookReply] = await self.directory.ask(
             facts.KIND, entry.entity, Execute(command, origin)

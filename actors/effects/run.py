@@ -1,36 +1,25 @@
 """One run of an effect: what its coroutine may ask and say."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from huahuo.actors.effects.book import Book, why_over
-from huahuo.actors.effects.facts import Guard, stream_of
+from huahuo.actors.effects.desk import Desk
+from huahuo.actors.effects.facts import Guard
 from huahuo.actors.effects.line import Entry
 from huahuo.actors.effects.spec import Answered, Owners
-from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Query
-from huahuo.actors.entities.errors import Busy
-from huahuo.eventstore.model import Secret
+from huahuo.eventstore.model import NewEvent, RowDrop, Secret
 from huahuo.eventstore.port import Log
-
-LOOKS_MAX = 8
-"""How often a run looks into the books when others keep writing there."""
-
-
-class RunOver(Exception):  # noqa: N818  a fact, not a fault
-    """The run may say nothing more. `why`: `ended`, `cancelled` or `taken over`."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"this run of the effect is over: {why}")
-        self.why = why
 
 
 class World(Protocol):
     """What a run uses of the service."""
 
     log: Log
-    directory: Directory
     owners: Owners
+
+    def end_of(self, entry: Entry) -> tuple[NewEvent, RowDrop]:
+        """The event and the row of its end as done."""
+        ...
 
 
 class EffectRun:
@@ -40,17 +29,21 @@ class EffectRun:
     the runs that failed and this one.
     """
 
-    def __init__(self, world: World, entry: Entry, *, attempt: int, claim: int, position: int) -> None:
+    def __init__(
+        self, world: World, desk: Desk, entry: Entry, *, attempt: int, claim: int, position: int
+    ) -> None:
         self.id = entry.spec.key(entry.key)
         self.job: Any = None
         self.state: Any = None
         self.attempt = attempt
         self.claim = claim
+        self.effect = entry.id
         self.position = position
+        self.finished = False
+        self.over = ""
         self._world = world
+        self._desk = desk
         self._entry = entry
-        self._seq = claim
-        self._over = ""
 
     def __repr__(self) -> str:
         return f"EffectRun({self._entry.entity}, {self._entry.spec.name}, attempt {self.attempt})"
@@ -62,15 +55,17 @@ class EffectRun:
             RunOver: the effect has ended, was cancelled, or another run has taken over. Nothing was written.
             Refused: the events are over a bound. Others: what an `evolve` raised.
         """
-        spec, key = self._entry.spec, self._entry.key
+        await self._say(events, (), ())
 
-        async def append(guard: Guard) -> Answered:
-            answered, state = await self._world.owners.emit(spec.kind, key, events, guard, self.position)
-            if answered is Answered.DONE:
-                self.state = state
-            return answered
+    async def finish(self, *events: Any) -> None:
+        """As `emit`, and the effect ends in the same commit: the way to say something exactly once.
 
-        await self.guarded(append)
+        Raises as `emit`.
+        """
+        end, drop = self._world.end_of(self._entry)
+        await self._say(events, (end,), (drop,))
+        self.finished = True
+        self.close("ended")
 
     async def secret(self, name: str) -> Secret | None:
         """A secret of the entity, None if it has none of this name or they were shredded."""
@@ -78,27 +73,22 @@ class EffectRun:
 
     def close(self, why: str) -> None:
         """From now on, `emit` is refused: the coroutine has returned, and a task that it left has not."""
-        self._over = self._over or why
+        self.over = self.over or why
 
     async def guarded(self, append: Callable[[Guard], Awaitable[Answered]]) -> Answered:
-        """Append under the guard of this run's claim. Raises RunOver."""
-        stream = stream_of(self._entry.entity)
-        for _ in range(LOOKS_MAX):
-            if self._over:
-                raise RunOver(self._over)
-            answered = await append(Guard(stream, self._seq))
-            if answered is not Answered.MOVED:
-                return answered
-            await self._look()
-        raise Busy(f"{stream} changed too often")
+        """See `Desk.guarded`."""
+        return await self._desk.guarded(self, append)
 
-    async def _look(self) -> None:
-        """Learn where the books stand, and whether they still name this run."""
+    async def _say(
+        self, events: Sequence[Any], facts: tuple[NewEvent, ...], rows: tuple[RowDrop, ...]
+    ) -> None:
+        spec, key = self._entry.spec, self._entry.key
 
-        def look(seq: int, book: Book) -> tuple[int, str]:
-            return seq, why_over(book, self._entry.id, self.claim)
+        async def append(guard: Guard) -> Answered:
+            whole = Guard(guard.stream, guard.seq, facts, rows)
+            answered, state = await self._world.owners.emit(spec.kind, key, events, whole, self.position)
+            if answered is Answered.DONE:
+                self.state = state
+            return answered
 
-        asked: Query[Book, tuple[int, str]] = Query(look)
-        self._seq, why = await self._world.directory.ask("effect", self._entry.entity, asked)
-        if why:
-            self.close(why)
+        await self._desk.guarded(self, append, writes=len(facts))

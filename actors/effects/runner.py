@@ -226,7 +226,7 @@ class Effects:
         self._refused.clear()
         self._more = False
         before: bytes | None = None
-        count = 0
+        count, opened = 0, self.opened
         while rows := await self._log.rows(facts.TABLE, "", before=before, limit=_PAGE_ROWS):
             for key, value in rows:
                 row = facts.read_row(value)
@@ -242,8 +242,7 @@ class Effects:
                 self._more = True
                 return
             await asyncio.sleep(0)
-        if first:
-            self.opened = count
+        self.opened += count - opened  # an end whose outcome was unknown is not counted when it happens
 
     def _sweep_later(self) -> None:
         loop = asyncio.get_running_loop()

@@ -188,10 +188,43 @@ def test_a_run_of_an_earlier_life_may_say_nothing_once_another_has_taken_over() 
         await works.crash()
         await asyncio.sleep(1)
         first._world = works.effects.attempts  # as if its process had come back
-        first._over = ""
+        first._desk._directory = works.engine.directory
+        first._desk.claimed(first)
+        first.over = ""
         with pytest.raises(RunOver, match="taken over"):
             await first.emit(Step(9))
         await works.send("stop_parcel", parcel_id=1)
+
+    in_works(test)
+
+
+def test_finish_says_the_last_events_in_the_commit_of_the_end() -> None:
+    async def carry(job: Any, run: EffectRun) -> None:
+        await run.emit(Step(1))
+        await run.finish(Step(2))
+        with pytest.raises(RunOver, match="ended"):
+            await run.emit(Step(3))
+
+    async def test(works: Works) -> None:
+        works.script.carry = carry
+        await works.post()
+        await works.idle()
+        assert [event.type for event in works.log.appends[-1].events] == ["effect_ended", "parcel_step"]
+        assert (works.effects.ends, works.effects.opened) == ({"done": 1}, 0)
+
+    in_works(test)
+
+
+def test_an_exception_after_finish_changes_nothing() -> None:
+    async def carry(job: Any, run: EffectRun) -> None:
+        await run.finish(Step(2))
+        raise ConnectionError
+
+    async def test(works: Works) -> None:
+        works.script.carry = carry
+        await works.post()
+        await works.idle()
+        assert await works.types() == ["effect_requested", "effect_claimed", "effect_ended done"]
 
     in_works(test)
 
