@@ -5,6 +5,7 @@ other tasks are the service's own: they are bounded where they are made and coun
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,9 @@ def acting_for(user: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _acting.reset(token)
+        # A stuck coroutine that the collector ends runs this in another context, which has nothing to reset.
+        with contextlib.suppress(ValueError):
+            _acting.reset(token)
 
 
 class FairExecutor:
@@ -59,6 +62,16 @@ class FairExecutor:
         self._waiting = 0
         self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         """Whose turn is next first."""
+
+    @property
+    def free(self) -> int:
+        """How many jobs may start at once."""
+        return self._free
+
+    @property
+    def users_waiting(self) -> int:
+        """How many users have a job that waits."""
+        return len(self._lines)
 
     @property
     def waiting(self) -> int:
