@@ -143,7 +143,8 @@ class Effects:
             UnknownEffect: an open effect has a name that nothing handles.
             Unavailable, Closed: the log could not be read.
         """
-        await self._look_through(first=True)
+        await self._count()
+        await self._look_through()
         self._sweep_later()
 
     async def drain(self, timeout_s: float) -> None:
@@ -221,7 +222,17 @@ class Effects:
         if not ids:
             del self._of_entity[entry.entity]
 
-    async def _look_through(self, *, first: bool = False) -> None:
+    async def _count(self) -> None:
+        """Count the open effects, and see that their names are known, before the first one runs."""
+        before: bytes | None = None
+        while rows := await self._log.rows(facts.TABLE, "", before=before, limit=_PAGE_ROWS):
+            for key, value in rows:
+                if facts.read_name(value) not in self._specs:
+                    raise UnknownEffect(_unknown(facts.read_row(value), facts.id_of(key)))
+            self.opened += len(rows)
+            before = rows[-1][0]
+
+    async def _look_through(self) -> None:
         """Offer every open effect, the oldest first, as long as there is room."""
         self._refused.clear()
         self._more = False
@@ -230,15 +241,11 @@ class Effects:
         while rows := await self._log.rows(facts.TABLE, "", before=before, limit=_PAGE_ROWS):
             for key, value in rows:
                 row = facts.read_row(value)
-                if (row.kind, row.effect) not in self._specs:
-                    if first:
-                        raise UnknownEffect(_unknown(row, facts.id_of(key)))
-                    continue
                 self._offer(facts.id_of(key), row)
             count += len(rows)
             before = rows[-1][0]
             self._fill()
-            if self.draining or (len(self._line.waiting) >= self._line.waiting_max and not first):
+            if self.draining or len(self._line.waiting) >= self._line.waiting_max:
                 self._more = True
                 return
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""`kill -9` in the middle of many effects: all go on within 2 s of the start, and each order is shipped once."""
+"""`kill -9` in the middle of many effects: all go on within 2 s of the start, each order is shipped once."""
 
 import asyncio
 import time

@@ -105,8 +105,10 @@ async def one_step(job: Any, run: EffectRun) -> None:
     await run.emit(Step(job.n))
 
 
-def parcels(script: Script, *, decides_failures: bool = True, **rules: Any) -> Entity[Parcel]:
-    """The kind `parcel`, declared anew. `rules`: those of the effect `Carry`."""
+def parcels(
+    script: Script, *, decides_failures: bool = True, carries: bool = True, **rules: Any
+) -> Entity[Parcel]:
+    """The kind `parcel`, declared anew. `rules`: those of the effect `Carry`, where it `carries`."""
     parcel = Entity("parcel", Parcel)
 
     @parcel.evolve
@@ -152,10 +154,12 @@ def parcels(script: Script, *, decides_failures: bool = True, **rules: Any) -> E
                 return Refused("conflict", "we do not want to know")
             return [Lost(command.effect, command.error_type, command.attempts)]
 
-    @parcel.effect(**rules)
-    async def carry(job: Carry, run: EffectRun) -> None:
-        script.runs.append(run)
-        await script.carry(job, run)
+    if carries:
+
+        @parcel.effect(**rules)
+        async def carry(job: Carry, run: EffectRun) -> None:
+            script.runs.append(run)
+            await script.carry(job, run)
 
     @parcel.effect
     async def weigh(job: Weigh, run: EffectRun) -> None:

@@ -5,9 +5,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from huahuo import EffectRun, Refused, RunOver, Secret
 from huahuo.actors.domain.plugin import EntitySettings
+from huahuo.actors.domain.working import specs_of
+from huahuo.actors.effects.desk import Desk
+from huahuo.actors.effects.facts import OpenEffect
+from huahuo.actors.effects.line import Entry
 from huahuo.actors.effects.runner import UnknownEffect
 from tests.support.worlds.effects import Carry, Parcel, Step, Works, in_works, one_step, parcels
 
@@ -179,6 +184,17 @@ def test_a_crash_repeats_a_run_and_counts_for_none() -> None:
     in_works(test)
 
 
+def as_if_its_process_had_come_back(works: Works, first: EffectRun) -> EffectRun:
+    """A run with the claim of `first`, in the present life."""
+    spec = specs_of(works.engine.plugin.catalog)["parcel", "carry"]
+    row = OpenEffect("parcel", "1", "carry", Raw(b"{}"), since_ms=0)
+    entry = Entry(first.effect, spec, row, ("parcel", "carry", None), None)
+    desk = Desk("parcel/1", works.engine.directory)
+    run = EffectRun(works.effects.attempts, desk, entry, attempt=1, claim=first.claim, position=0)
+    desk.claimed(run)
+    return run
+
+
 def test_a_run_of_an_earlier_life_may_say_nothing_once_another_has_taken_over() -> None:
     async def test(works: Works) -> None:
         works.script.carry = never
@@ -187,12 +203,9 @@ def test_a_run_of_an_earlier_life_may_say_nothing_once_another_has_taken_over() 
         [first] = works.script.runs
         await works.crash()
         await asyncio.sleep(1)
-        first._world = works.effects.attempts  # as if its process had come back
-        first._desk._directory = works.engine.directory
-        first._desk.claimed(first)
-        first.over = ""
+        come_back = as_if_its_process_had_come_back(works, first)
         with pytest.raises(RunOver, match="taken over"):
-            await first.emit(Step(9))
+            await come_back.emit(Step(9))
         await works.send("stop_parcel", parcel_id=1)
 
     in_works(test)
@@ -444,10 +457,9 @@ def test_a_start_with_an_open_effect_of_an_unknown_name_is_refused_with_the_name
         works.script.carry = never
         await works.post()
         await works.close(drain_s=0)
-        known = parcels(works.script)
-        known._effects.by_class.pop(Carry)  # today's code has no such class any more
+        today = parcels(works.script, carries=False)
         with pytest.raises(UnknownEffect, match=r"the effect 'carry' of parcel/1 \(number 1\) is open"):
-            await works.open([known])
+            await works.open([today])
         await works.close()
         works.script.carry = one_step
         await works.open()
