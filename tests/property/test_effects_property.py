@@ -20,7 +20,7 @@ steps = st.one_of(
     st.tuples(st.just("restart"), st.floats(0, 2)),
     st.tuples(st.just("lose"), st.lists(st.sampled_from(["", "before", "after"]), max_size=3)),
 )
-deeds = st.lists(st.sampled_from(["return", "raise", "long", "say"]), min_size=1, max_size=6)
+deeds = st.lists(st.sampled_from(["return", "raise", "long", "say", "finish"]), min_size=1, max_size=6)
 
 
 async def asked(works: Works, action: str, **fields: Any) -> None:
@@ -44,6 +44,8 @@ def test_every_effect_ends_once_over_crashes_cancels_and_failures(
             case "say":
                 await run.emit(Step(job.n))
                 await run.emit(Step(job.n))
+            case "finish":
+                await run.finish(Step(job.n))
             case _:
                 await asyncio.sleep(0)
 

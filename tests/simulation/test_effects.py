@@ -9,7 +9,7 @@ import pytest
 from huahuo import EffectRun
 from huahuo.eventstore.errors import Unavailable
 from huahuo.testing.virtual_loop import run_virtual
-from tests.support.worlds.effects import Step, Works
+from tests.support.worlds.effects import Behaviour, Step, Works
 
 STEPS = 3
 
@@ -22,13 +22,18 @@ async def carry(job: Any, run: EffectRun) -> None:
         raise ConnectionError
 
 
-async def lives(cut_at: int | None, seed: int) -> int:
+async def carry_at_once(job: Any, run: EffectRun) -> None:
+    """Look at nothing, and say it with the end."""
+    await run.finish(*map(Step, range(STEPS)))
+
+
+async def lives(cut_at: int | None, seed: int, work: Behaviour = carry) -> int:
     """One parcel from its order to its end, with a power cut in the commit `cut_at`. How many there were.
 
     Chance says whether that commit survived.
     """
     works = Works(seed=seed, retries=1)
-    works.script.carry = carry
+    works.script.carry = work
     await works.open()
     commits = 0
 
@@ -62,3 +67,11 @@ def test_each_step_happens_once_over_a_power_cut_in_any_commit(seed: int) -> Non
     assert whole == 8, "the order, two claims, three steps, one failure and the end"
     for cut_at in range(whole):
         run_virtual(lives(cut_at, seed))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_said_with_the_end_happens_once_over_a_power_cut_in_any_commit(seed: int) -> None:
+    whole = run_virtual(lives(None, seed, carry_at_once))
+    assert whole == 3, "the order, one claim, and the end with its steps"
+    for cut_at in range(whole):
+        run_virtual(lives(cut_at, seed, carry_at_once))
