@@ -51,9 +51,13 @@ class Line:
         self._aside: dict[Group, _Users[_Queue]] = {}
         self._taken: Counter[Group] = Counter()
 
+    def room(self, user: UserId | None) -> bool:
+        """Whether one more of this user may wait."""
+        return len(self.waiting) < self.waiting_max and self.by_user[user] < self.per_user_max
+
     def add(self, entry: Entry) -> bool:
         """Put it at the end of its user's effects in its group. False: there is no room."""
-        if len(self.waiting) >= self.waiting_max or self.by_user[entry.user] >= self.per_user_max:
+        if not self.room(entry.user):
             return False
         self.waiting[entry.id] = entry
         self.by_user[entry.user] += 1

@@ -183,10 +183,13 @@ class Effects:
         """Take an open effect into memory, where there is room."""
         if id_ in self._known or self.draining:
             return
+        wait_ms = row.due_ms - self._ambient.now_ms()
+        if wait_ms <= 0 and not self._line.room(row.user):
+            self._refused.add(row.user)
+            return
         spec = self._specs[row.kind, row.effect]
         job = bytes(row.job)
         entry = Entry(id_, spec, row, _group(spec, job), job if len(job) <= _JOB_BYTES_KEPT else None)
-        wait_ms = row.due_ms - self._ambient.now_ms()
         self._know(entry)
         if wait_ms > 0:
             self._sleep(entry, wait_ms / 1000)
