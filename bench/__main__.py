@@ -31,6 +31,7 @@ QUESTIONS = (
     "commands",
     "actors",
     "entities",
+    "effects",
     "audit",
     "replay",
     "workers",

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     )
     from huahuo.actors.domain.entity import Entity
     from huahuo.actors.domain.errors import DefinitionError
-    from huahuo.actors.domain.structs import Command, Effect, Event
+    from huahuo.actors.domain.structs import Command, Effect, EffectFailed, Event
+    from huahuo.actors.effects.desk import RunOver
+    from huahuo.actors.effects.run import EffectRun
     from huahuo.actors.plugins.actions import Action
     from huahuo.actors.plugins.calls import Call, Refusal, Reply
     from huahuo.actors.plugins.past import Past
@@ -49,6 +51,8 @@ __all__ = [
     "DefinitionError",
     "Drop",
     "Effect",
+    "EffectFailed",
+    "EffectRun",
     "Entity",
     "EntityKind",
     "Event",
@@ -66,6 +70,7 @@ __all__ = [
     "Refusal",
     "Refused",
     "Reply",
+    "RunOver",
     "Secret",
     "Service",
     "UserId",
@@ -91,6 +96,8 @@ _HOMES = {
     "DefinitionError": "huahuo.actors.domain.errors",
     "Drop": _DECISION,
     "Effect": _STRUCTS,
+    "EffectFailed": _STRUCTS,
+    "EffectRun": "huahuo.actors.effects.run",
     "Entity": "huahuo.actors.domain.entity",
     "EntityKind": _PLUGIN,
     "Event": _STRUCTS,
@@ -105,6 +112,7 @@ _HOMES = {
     "Refusal": _CALLS,
     "Refused": _DECISION,
     "Reply": _CALLS,
+    "RunOver": "huahuo.actors.effects.desk",
     "Secret": "huahuo.eventstore.model",
     "Service": "huahuo.embedding.service",
     "UserId": _PRINCIPAL,

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import DefinitionError, place_of
-from huahuo.actors.domain.structs import Command, Effect, Event, holds_secret, traits
+from huahuo.actors.domain.structs import Command, Effect, EffectFailed, Event, holds_secret, traits
 
 _log = structlog.get_logger(__name__)
 
@@ -53,12 +53,6 @@ class Catalog:
     def warn(self) -> None:
         """Say once, at the start, what works and is seldom meant."""
         for entity in self.by_kind.values():
-            if entity.effects:
-                _log.warning(
-                    "effects_are_recorded_and_not_run",
-                    kind=entity.kind,
-                    why="this version cannot run them yet",
-                )
             if entity.may_read is None:
                 write = f"write @{entity.kind}.readers def may_read(state, who)"
                 _log.warning(
@@ -80,6 +74,8 @@ class Catalog:
 
     def _own(self, entity: Entity[Any]) -> None:
         for cls in (*entity.evolves, *entity.decides, *entity.effects):
+            if cls is EffectFailed:
+                continue  # every entity may decide it
             owner = self.owners.get(cls)
             if owner is not None:
                 why = f"it is handled by Entity({owner.kind!r}) and by Entity({entity.kind!r})"

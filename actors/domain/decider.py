@@ -16,15 +16,16 @@ from msgspec import Struct
 
 from huahuo.actors.domain import writing
 from huahuo.actors.domain.catalog import Catalog, creates
-from huahuo.actors.domain.decision import Context, Decision, Refused
+from huahuo.actors.domain.decision import Context, Decision, Refused, To
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import place_of
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.names import is_key
 from huahuo.actors.domain.structs import Command, Event, traits
+from huahuo.actors.effects.facts import Guard
 from huahuo.actors.entities import decider as engine
 from huahuo.actors.plugins.calls import Refusal, error_body
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import Principal, UserId
 
 NOT_FINAL: Final = frozenset(
     {"unavailable", "busy", "rate_limited", "internal", "unauthenticated", "corrupt"}
@@ -34,19 +35,37 @@ _COMPARED_BYTES: Final = 4 << 10
 """A state up to this size is compared before and after a decision, to find handlers that change it."""
 
 
-class Sent(Struct, frozen=True):
-    """A command on its way to an entity. `who` is None for the service, timers and effects."""
+class Emit(Struct, frozen=True):
+    """Events that a run of an effect appends: a decision that is made already."""
 
-    command: Command
+    events: tuple[Event | To, ...]
+
+
+class Sent(Struct, frozen=True):
+    """A command on its way to an entity. `who` is None for the service, timers and effects.
+
+    `guard`: it comes from a run of an effect, and holds only while the run does. `payer`: for whom, if not
+    for `who`, the effects of its decision will be.
+    """
+
+    command: Command | Emit
     who: Principal | None = None
     command_id: str = ""
+    guard: Guard | None = None
+    payer: UserId | None = None
 
 
 class Done(Struct, frozen=True):
-    """The answer of an entity: the JSON object of the reply. `refused`: it is an error."""
+    """The answer of an entity: the JSON object of the reply. `refused`: it is an error.
+
+    `moved`: the command's guard does not hold at this place of the books, so nothing was decided. `state`:
+    that after the decision, for a run of an effect.
+    """
 
     body: bytes
     refused: bool = False
+    moved: bool = False
+    state: Any = None
 
 
 class Bounds(Struct, frozen=True):
@@ -55,9 +74,11 @@ class Bounds(Struct, frozen=True):
     decision_events_max: int = 5_000
     state_bytes_max: int = 15 << 20
     """Below the 16 MiB of a snapshot's frame."""
+    effect_bytes_max: int = 64 << 10
 
 
 DEFAULTS: Final = Bounds()
+_NO_GUARD: Final = Guard("", 0)
 
 
 class Fault(Exception):  # noqa: N818  the log's word
@@ -89,7 +110,12 @@ class EntityDecider(EntityFold):
                 raise self._fault(command.command, "it, or evolve, changes the state in place: use replace()")
 
     def _decided(self, state: Held, sent: Sent, context: engine.Context) -> engine.Decision[Done, Any]:
-        refused = self.refuses(state, sent)
+        guard = sent.guard
+        if guard is not None and context.head(guard.stream) != guard.seq:
+            return engine.Decision(reply=Done(b"", moved=True))
+        if isinstance(sent.command, Emit):
+            return self._written(state, sent, Decision(sent.command.events), context)
+        refused = self._refuses(state, sent, sent.command)
         if refused is not None:
             return _refusal(refused)
         handler = self.entity.decides.get(type(sent.command))
@@ -105,9 +131,9 @@ class EntityDecider(EntityFold):
             return _refusal(outcome)
         return self._written(state, sent, self._decision_of(outcome, sent.command), context)
 
-    def refuses(self, state: Held, sent: Sent) -> Refused | None:
+    def _refuses(self, state: Held, sent: Sent, command: Command) -> Refused | None:
         """Why the command never reaches its handler: nothing is there, or the user may not read it."""
-        entity, cls = self.entity, type(sent.command)
+        entity, cls = self.entity, type(command)
         if not state.exists:
             return None if creates(entity, cls) else _not_found(entity)
         if sent.who is None or traits(cls).open or self.readable(state, sent.who):
@@ -123,7 +149,7 @@ class EntityDecider(EntityFold):
         judge = self.entity.may_read
         return judge is not None and state.exists and bool(judge(state.state, who))
 
-    def _decision_of(self, outcome: Any, command: Command) -> Decision:
+    def _decision_of(self, outcome: Any, command: Command | Emit) -> Decision:
         if isinstance(outcome, Decision):
             return outcome
         if isinstance(outcome, Sequence) and not isinstance(outcome, str | bytes):
@@ -135,11 +161,14 @@ class EntityDecider(EntityFold):
         self, state: Held, sent: Sent, decision: Decision, context: engine.Context
     ) -> engine.Decision[Done, Any]:
         bounds, stream = self._bounds, f"{self.entity.kind}/{state.key}"
-        if len(decision.events) > bounds.decision_events_max:
-            return _too_large(
-                f"a decision of {len(decision.events)} events, at most {bounds.decision_events_max}"
-            )
-        write = writing.Writing(self.entity, self._catalog, stream, context)
+        count = max(len(decision.events), len(decision.effects))
+        if count > bounds.decision_events_max:
+            what = "events" if count == len(decision.events) else "effects"
+            return _too_large(f"a decision of {count} {what}, at most {bounds.decision_events_max}")
+        payer = sent.payer if sent.who is None else sent.who.user_id
+        write = writing.Writing(
+            self.entity, self._catalog, stream, context, user=payer, effect_bytes_max=bounds.effect_bytes_max
+        )
         try:
             for event in decision.events:
                 write.event(event)
@@ -148,17 +177,22 @@ class EntityDecider(EntityFold):
             rows = tuple(map(writing.row, decision.rows))
             secrets = writing.secrets(stream, decision.secrets)
             body = self._reply(state, decision.reply)
+        except writing.OverBound as over:
+            return _too_large(str(over))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._fault(sent.command, str(error)) from error
         after = self._ahead(state, write.own)
         if after is not state.state and self._over(state, after, write.own_bytes):
             return _too_large(f"the state would have more than {bounds.state_bytes_max} bytes")
+        guard = sent.guard or _NO_GUARD
         return engine.Decision(
-            reply=Done(body),
+            reply=Done(body, state=None if sent.guard is None else after),
             record=body,
             at_stream=stream,
-            events=tuple(write.events),
-            rows=rows,
+            events=(*guard.events, *write.events),
+            effects=tuple(write.to_start),
+            expected={guard.stream: guard.seq} if guard.stream else {},
+            rows=(*guard.rows, *write.rows, *rows),
             secrets=secrets,
             shred=(stream,) if decision.shred else (),
         )
@@ -186,7 +220,9 @@ class EntityDecider(EntityFold):
             raise ValueError(f"reply: the field {min(taken)!r} is given by the service")
         return msgspec.json.encode({"type": "success", own: state.key, **fields})
 
-    def _fault(self, command: Command, why: str) -> Fault:
+    def _fault(self, command: Command | Emit, why: str) -> Fault:
+        if isinstance(command, Emit):
+            return Fault(f"{self.entity.place}: an emit of an effect of {self.entity.kind}: {why}")
         handler = self.entity.decides[type(command)]
         return Fault(
             f"{place_of(handler)}: {handler.__name__}, a handler of {self.entity.kind}.decide: {why}"

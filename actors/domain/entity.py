@@ -12,6 +12,7 @@ A handler is found by the annotation of its second argument. Where that cannot b
 inside a function, the class is given: `@order.decide(Place)`.
 """
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, overload
 
@@ -171,6 +172,11 @@ class Entity[S]:
         rules = EffectRules(retries, backoff_s, at_once, per)
 
         def register(handler: Handler, classes: list[type]) -> Handler:
+            where = f"{place_of(handler)}: {handler.__name__}, a handler of {self.kind}.effect"
+            if not inspect.iscoroutinefunction(handler):
+                raise DefinitionError(f"{where}: it is no coroutine: write async def")
+            if retries < 0 or backoff_s < 0 or (at_once is not None and at_once < 1):
+                raise DefinitionError(f"{where}: retries= and backoff_s= begin at 0, at_once= at 1")
             self._effects.add(handler, classes)
             self.rules.update(dict.fromkeys(classes, rules))
             return handler

@@ -1,6 +1,7 @@
 """The entities of an application as one plug-in: their kinds, commands, queries and snapshots."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -15,6 +16,13 @@ from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_
 from huahuo.actors.domain.names import is_key, key_of
 from huahuo.actors.domain.past import past_of
 from huahuo.actors.domain.structs import Command, traits
+from huahuo.actors.domain.working import EntityOwners, specs_of
+from huahuo.actors.effects import facts as effect_facts
+from huahuo.actors.effects.book import BookDecider
+from huahuo.actors.effects.book import weigh as weigh_book
+from huahuo.actors.effects.facts import Cancel, Start
+from huahuo.actors.effects.runner import Bounds as EffectBounds
+from huahuo.actors.effects.runner import Effects
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
@@ -38,6 +46,20 @@ class EntitySettings(msgspec.Struct, frozen=True):
     state_bytes_max: Annotated[
         int, Meta(description="Bytes that the state of one entity may have.", ge=1)
     ] = Bounds().state_bytes_max
+
+    effect_bytes_max: Annotated[
+        int, Meta(description="Bytes that the arguments of one effect may have, as JSON.", ge=1)
+    ] = Bounds().effect_bytes_max
+    effects_at_once: Annotated[int, Meta(description="Effects that run at a time.", ge=1)] = (
+        EffectBounds().at_once
+    )
+    effects_waiting_max: Annotated[
+        int,
+        Meta(
+            description="Effects that wait in memory, half of them of one user; the others wait in the log.",
+            ge=2,
+        ),
+    ] = EffectBounds().waiting_max
 
 
 class Entities(Plugin):
@@ -68,12 +90,19 @@ class Entities(Plugin):
         """See `Plugin`."""
         self.catalog.warn()
         api = EntityApi(self.catalog, host)
+        effects = api.effects
+        effects.show(host.metrics)
         return Brought(
             kinds=api.kinds(),
             actions=api.actions(),
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer"}),
             right_types=self.catalog.right_types,
+            at_work=effects.at_work,
+            start=effects.start,
+            drain=effects.drain,
+            close=effects.close,
+            idle=effects.idle,
             api=api,
         )
 
@@ -85,21 +114,42 @@ class EntityApi:
         self.catalog = catalog
         self._host = host
         given = host.settings if isinstance(host.settings, EntitySettings) else EntitySettings()
-        bounds = Bounds(given.decision_events_max, given.state_bytes_max)
+        bounds = Bounds(given.decision_events_max, given.state_bytes_max, given.effect_bytes_max)
         self._deciders = {
             kind: EntityDecider(entity, catalog, bounds) for kind, entity in catalog.by_kind.items()
         }
 
+        waiting_max = given.effects_waiting_max
+        self.effects = Effects(
+            log=host.log,
+            directory=host.directory,
+            ambient=host.ambient,
+            owners=EntityOwners(catalog, host.directory),
+            specs=specs_of(catalog),
+            wait_s=host.wait_s,
+            bounds=EffectBounds(
+                at_once=given.effects_at_once,
+                waiting_max=waiting_max,
+                waiting_per_user_max=waiting_max // 2,
+            ),
+        )
         self.messages = {
             action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
         }
 
     def kinds(self) -> list[EntityKind]:
         """Each entity for the directory."""
-        return [
-            EntityKind(name=kind, decider=decider, weigh=_weigh, readers=decider.readable)
+        own = [
+            EntityKind(
+                name=kind,
+                decider=decider,
+                effects=partial(self._started, kind),
+                weigh=_weigh,
+                readers=decider.readable,
+            )
             for kind, decider in self._deciders.items()
         ]
+        return [*own, EntityKind(name=effect_facts.KIND, decider=BookDecider(), weigh=weigh_book)]
 
     def actions(self) -> list[Action]:
         """The commands and queries that clients may send."""
@@ -142,6 +192,14 @@ class EntityApi:
             key = self._host.log.take(COUNTER + entity.kind)
         answer: Answer[Done] = await self._host.directory.ask(entity.kind, key, Execute(sent, origin))
         return answer
+
+    def _started(self, kind: str, key: str, item: object, _position: int) -> None:
+        """See `Effects` of the engine: each room takes what is its own."""
+        match item:
+            case Start() | Cancel():
+                self.effects.committed(item, f"{kind}/{key}")
+            case _:
+                raise TypeError(f"nothing starts {type(item).__name__}")
 
     def _command(self, entity: Entity[Any], cls: type[Command]) -> Action:
         message = self.messages[traits(cls).action]

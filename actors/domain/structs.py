@@ -190,3 +190,16 @@ def encode(event: Event, timestamp: str) -> bytes:
     body = msgspec.json.encode(event)
     named = b'{"type":' + msgspec.json.encode(traits(type(event)).name)
     return named + b',"timestamp":"' + timestamp.encode() + b'"' + body[len(named) :]
+
+
+class EffectFailed(Command):
+    """Sent to an entity that decides it, when the last retry of one of its effects has failed.
+
+    `effect` is the stored name, `job` the effect itself (None: its arguments cannot be read any more).
+    `error_type` is the name of the last exception's class; its text may quote a secret, and is not kept.
+    """
+
+    effect: str
+    error_type: str
+    attempts: int = 0
+    job: Any = None

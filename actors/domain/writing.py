@@ -15,7 +15,9 @@ from huahuo.actors.domain.decision import After, CancelEffects, Drop, Every, Put
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.names import is_own_stream
 from huahuo.actors.domain.structs import Command, Effect, Event, encode, traits
+from huahuo.actors.effects import facts as effects
 from huahuo.actors.entities.decider import Context
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
 
 CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -25,14 +27,35 @@ _SECRET_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TIMER_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
-class Writing:
-    """Gathers the events of a decision. `own` are those of the entity's own stream, as they were given."""
+class OverBound(ValueError):  # noqa: N818  a refusal
+    """A part of the decision is larger than it may be."""
 
-    def __init__(self, entity: Entity[Any], catalog: Catalog, stream: str, context: Context) -> None:
+
+class Writing:
+    """Gathers what a decision writes. `own` are the events of the entity's own stream, as they were given.
+
+    `rows` are those of its effects; `to_start` is what their runner learns after the commit. `user`: for whom
+    the effects will be.
+    """
+
+    def __init__(
+        self,
+        entity: Entity[Any],
+        catalog: Catalog,
+        stream: str,
+        context: Context,
+        *,
+        user: UserId | None = None,
+        effect_bytes_max: int = 1 << 20,
+    ) -> None:
         self._entity = entity
         self._catalog = catalog
         self._stream = stream
         self._context = context
+        self._user = user
+        self._effect_bytes_max = effect_bytes_max
+        self.rows: list[RowPut | RowDrop] = []
+        self.to_start: list[effects.Start | effects.Cancel] = []
         self.events: list[NewEvent] = []
         self.own: list[Event] = []
         self.own_bytes = 0
@@ -67,6 +90,7 @@ class Writing:
 
         Raises:
             TypeError, ValueError: it is none of them, or nothing handles it.
+            OverBound: its arguments have too many bytes.
         """
         match effect:
             case After(seconds, command, name):
@@ -77,15 +101,29 @@ class Writing:
                 self._timer(command, name, due)
             case CancelEffects(cls):
                 which = None if cls is None else traits(cls).name
-                self._fact("effect", "effects_cancelled", {"effect": which})
+                self.events.append(effects.cancel(self._stream, which, self._context.timestamp))
+                self.to_start.append(effects.Cancel(which))
             case Effect():
-                if type(effect) not in self._entity.effects:
-                    name = type(effect).__name__
-                    raise ValueError(f"no effect handles {name}: write @{self._entity.kind}.effect for it")
-                said = {"effect": traits(type(effect)).name, "job": msgspec.to_builtins(effect)}
-                self._fact("effect", "effect_requested", said)
+                self._effect(effect)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no Effect, After, Every or CancelEffects")
+
+    def _effect(self, effect: Effect) -> None:
+        name = type(effect).__name__
+        if type(effect) not in self._entity.effects:
+            raise ValueError(f"no effect handles {name}: write @{self._entity.kind}.effect for it")
+        job = msgspec.json.encode(effect)
+        if len(job) > self._effect_bytes_max:
+            raise OverBound(f"{name} has arguments of {len(job)} bytes, at most {self._effect_bytes_max}")
+        kind, _, key = self._stream.partition("/")
+        row = effects.OpenEffect(
+            kind, key, traits(type(effect)).name, msgspec.Raw(job), self._context.now_ms, self._user
+        )
+        id_ = self._context.take(effects.COUNTER, 1)
+        event, put = effects.request(id_, row, self._context.timestamp)
+        self.events.append(event)
+        self.rows.append(put)
+        self.to_start.append(effects.Start(id_, row))
 
     def _timer(self, command: Command, name: str, due: Mapping[str, int]) -> None:
         if type(command) not in self._entity.decides:

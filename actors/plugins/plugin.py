@@ -85,6 +85,10 @@ async def _nothing() -> None:
     pass
 
 
+async def _no_drain(_timeout_s: float) -> None:
+    pass
+
+
 def _nobody() -> Collection[tuple[UserId, int]]:
     return ()
 
@@ -110,6 +114,8 @@ class Brought:
     """
     start: Callable[[], Awaitable[None]] = _nothing
     """Go on with what an earlier process left. Awaited before the service listens."""
+    drain: Callable[[float], Awaitable[None]] = _no_drain
+    """Let what runs come to its end, within so many seconds. Awaited before `close`, without clients."""
     close: Callable[[], Awaitable[None]] = _nothing
     """Stop what runs; the next start goes on with it. Idempotent."""
     idle: Callable[[], Awaitable[None]] = _nothing

@@ -229,8 +229,7 @@ class App:
         await hub.start()
         parts.add("hub", hub.stop)
         for name, brought in self._brought.items():
-            parts.add(f"plug-in {name}", brought.close)
-            await brought.start()
+            await _begin(name, brought, parts)
         parts.add_timed("commands", gate.drain)
         try:
             self.port = await server.start(settings.host, settings.port)
@@ -313,6 +312,15 @@ class App:
             care = LogCare(log, self._awake, index=None, past=past, executor=InlineExecutor())
         care.register(registry)
         self._parts.add("audit", care.close)
+
+
+async def _begin(name: str, brought: Brought, parts: Parts) -> None:
+    parts.add(f"plug-in {name}", brought.close)
+    parts.add_timed(f"work of plug-in {name}", brought.drain)
+    try:
+        await brought.start()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 async def _close(log: Log) -> None:

@@ -1,0 +1,183 @@
+"""What the log holds of effects: events on `effect/<kind>/<key>`, and a row for each one that is open. Pure.
+
+The events are the truth. The rows only say which effects are open, so that a start need not read all streams.
+A row is written and removed in the commit of the event that opens or ends its effect.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from huahuo.actors.plugins.principal import UserId
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
+
+KIND: Final = "effect"
+"""The first part of the streams, and the kind of the entities that keep books of them."""
+TABLE: Final = "effect"
+COUNTER: Final = "effect"
+"""The log's counter of effects: their ids are unique in the log."""
+_ID_MAX: Final = (1 << 63) - 1
+
+DONE: Final = "done"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+
+
+class _Fact(Struct, frozen=True, tag_field="type"):
+    timestamp: str
+
+
+class Requested(_Fact, frozen=True, tag="effect_requested"):
+    """A decision asked for an effect. `user`: whose command it was."""
+
+    id: int
+    effect: str
+    job: Raw
+    user: UserId | UnsetType = UNSET
+
+
+class Claimed(_Fact, frozen=True, tag="effect_claimed"):
+    """A run begins. Its place in the stream names the run; earlier runs of this effect are over."""
+
+    id: int
+
+
+class Failed(_Fact, frozen=True, tag="effect_failed"):
+    """A run raised. The next one begins at `due_ms`."""
+
+    id: int
+    failures: int
+    error_type: str
+    due_ms: int
+
+
+class CancelAsked(_Fact, frozen=True, tag="effects_cancelled"):
+    """The entity wants its open effects (of one name) ended. Each of them then gets an end of its own."""
+
+    effect: str | None = None
+
+
+class Ended(_Fact, frozen=True, tag="effect_ended"):
+    """The one end of an effect: `done`, `failed` or `cancelled`."""
+
+    id: int
+    outcome: str
+    error_type: str = ""
+
+
+type Fact = Requested | Claimed | Failed | CancelAsked | Ended
+
+TYPES: Final = frozenset(
+    {"effect_requested", "effect_claimed", "effect_failed", "effects_cancelled", "effect_ended"}
+)
+
+
+class OpenEffect(Struct, frozen=True, omit_defaults=True):
+    """The row of an open effect: all that a run needs."""
+
+    kind: str
+    key: str
+    effect: str
+    job: Raw
+    since_ms: int
+    user: UserId | None = None
+    failures: int = 0
+    due_ms: int = 0
+
+    @property
+    def entity(self) -> str:
+        """The entity's own stream."""
+        return f"{self.kind}/{self.key}"
+
+
+class Start(Struct, frozen=True):
+    """For the runner, after the commit: this effect is open now."""
+
+    id: int
+    row: OpenEffect
+
+
+class Cancel(Struct, frozen=True):
+    """For the runner, after the commit: the entity's effects (of this name) are cancelled."""
+
+    effect: str | None
+
+
+class Guard(Struct, frozen=True):
+    """What a run adds to an append of its entity: the books still stand at `seq`, where they name this run.
+
+    `events` and `rows` are written with it.
+    """
+
+    stream: str
+    seq: int
+    events: tuple[NewEvent, ...] = ()
+    rows: tuple[RowPut | RowDrop, ...] = ()
+
+
+def stream_of(entity: str) -> str:
+    """The stream of an entity's effects."""
+    return f"{KIND}/{entity}"
+
+
+def event(entity: str, fact: Fact) -> NewEvent:
+    """A fact as an event of the log."""
+    tag: Any = type(fact).__struct_config__.tag
+    return NewEvent(stream_of(entity), tag, msgspec.json.encode(fact), entity=entity)
+
+
+def request(id_: int, row: OpenEffect, timestamp: str) -> tuple[NewEvent, RowPut]:
+    """A new effect: its event and its row."""
+    user = UNSET if row.user is None else row.user
+    return event(row.entity, Requested(timestamp, id_, row.effect, row.job, user)), put(id_, row)
+
+
+def cancel(entity: str, effect: str | None, timestamp: str) -> NewEvent:
+    """The wish of an entity that its effects end."""
+    return event(entity, CancelAsked(timestamp, effect))
+
+
+def end(entity: str, fact: Ended) -> tuple[NewEvent, RowDrop]:
+    """The end of an effect: its event, and its row gone."""
+    return event(entity, fact), drop(fact.id)
+
+
+def put(id_: int, row: OpenEffect) -> RowPut:
+    """Write the row of an open effect."""
+    return RowPut(TABLE, "", row_key(id_), msgspec.json.encode(row))
+
+
+def drop(id_: int) -> RowDrop:
+    """Remove the row of an effect that has ended."""
+    return RowDrop(TABLE, "", row_key(id_))
+
+
+def row_key(id_: int) -> bytes:
+    """The key of its row. The log reads rows in descending order, and the oldest effect shall come first."""
+    return (_ID_MAX - id_).to_bytes(8, "big")
+
+
+def id_of(key: bytes) -> int:
+    """The id that `row_key` was made from."""
+    return _ID_MAX - int.from_bytes(key, "big")
+
+
+class _Name(Struct, frozen=True):
+    kind: str
+    effect: str
+
+
+_decode_name = msgspec.json.Decoder(_Name).decode
+_decode_row = msgspec.json.Decoder(OpenEffect).decode
+
+
+def read_name(value: bytes) -> tuple[str, str]:
+    """The kind and the effect's name of a row, without the rest."""
+    name = _decode_name(value)
+    return name.kind, name.effect
+
+
+def read_row(value: bytes) -> OpenEffect:
+    """The row that `put` wrote."""
+    return _decode_row(value)

@@ -1,0 +1,163 @@
+"""Whose turn it is: effects that wait to run, bounded, fair between users and what they work on. Pure.
+
+Effects of one group (those of one class, with the same `per`) share `at_once` places. A user's effects in a
+group whose places are taken stand aside until one is free, so looking for the next one is quick.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from huahuo.actors.effects.facts import OpenEffect
+from huahuo.actors.effects.spec import Spec
+from huahuo.actors.plugins.principal import UserId
+
+type Group = tuple[str, str, object]
+
+
+class Entry:
+    """An open effect in memory. `job` is kept if it is small."""
+
+    __slots__ = ("cancelled", "entity", "group", "id", "job", "key", "settling", "since_ms", "spec", "user")
+
+    def __init__(self, id_: int, spec: Spec, row: OpenEffect, group: Group, job: bytes | None) -> None:
+        self.id = id_
+        self.spec = spec
+        self.key = row.key
+        self.entity = row.entity
+        self.user = row.user
+        self.since_ms = row.since_ms
+        self.group = group
+        self.job = job
+        self.cancelled = False
+        self.settling = False
+        """Its run has come to an end, which is being recorded."""
+
+
+type _Queue = OrderedDict[int, Entry]
+type _Users[G: Any] = OrderedDict[UserId | None, G]
+
+
+class Line:
+    """See the module."""
+
+    def __init__(self, waiting_max: int, waiting_per_user_max: int) -> None:
+        self.waiting_max = waiting_max
+        self.per_user_max = waiting_per_user_max
+        self.waiting: dict[int, Entry] = {}
+        self.by_user: Counter[UserId | None] = Counter()
+        """How many wait, of each user that has any."""
+        self._ready: _Users[OrderedDict[Group, _Queue]] = OrderedDict()
+        self._aside: dict[Group, _Users[_Queue]] = {}
+        self._taken: Counter[Group] = Counter()
+
+    def room(self, user: UserId | None) -> bool:
+        """Whether one more of this user may wait."""
+        return len(self.waiting) < self.waiting_max and self.by_user[user] < self.per_user_max
+
+    def add(self, entry: Entry) -> bool:
+        """Put it at the end of its user's effects in its group. False: there is no room."""
+        if not self.room(entry.user):
+            return False
+        self.waiting[entry.id] = entry
+        self.by_user[entry.user] += 1
+        groups = self._ready.get(entry.user, OrderedDict())
+        if entry.group in self._aside and entry.group not in groups:
+            self._aside[entry.group].setdefault(entry.user, OrderedDict())[entry.id] = entry
+        else:
+            groups = self._ready.setdefault(entry.user, groups)
+            groups.setdefault(entry.group, OrderedDict())[entry.id] = entry
+        return True
+
+    def remove(self, id_: int) -> Entry | None:
+        """Take one out that will not run, None if it does not wait."""
+        entry = self.waiting.get(id_)
+        if entry is None:
+            return None
+        self._leave(entry)
+        groups = self._ready.get(entry.user)
+        if groups is not None and id_ in (queue := groups.get(entry.group, OrderedDict())):
+            del queue[id_]
+            if not queue:
+                del groups[entry.group]
+            if not groups:
+                del self._ready[entry.user]
+            if not queue:
+                self._let_one_in(entry.group)  # it may have been let in for a place that it leaves free
+            return entry
+        users = self._aside[entry.group]
+        del users[entry.user][id_]
+        if not users[entry.user]:
+            del users[entry.user]
+        if not users:
+            del self._aside[entry.group]
+        return entry
+
+    def next(self, wait_s: Callable[[UserId | None], float]) -> Entry | float | None:
+        """The next one to run, its place taken. Else the seconds until a user may go on, or None.
+
+        `wait_s`: how long this user's next effect has to wait because others have to be served, too.
+        """
+        soonest_s: float | None = None
+        found: Entry | None = None
+        without: list[UserId | None] = []
+        for user, groups in self._ready.items():
+            if (owed_s := wait_s(user)) > 0:
+                soonest_s = owed_s if soonest_s is None else min(soonest_s, owed_s)
+                continue
+            found = self._first(user, groups)
+            if not groups:
+                without.append(user)
+            if found is not None:
+                break
+        for user in without:
+            del self._ready[user]
+        if found is None:
+            return soonest_s
+        if found.user in self._ready:
+            self._ready.move_to_end(found.user)
+        return found
+
+    def ended(self, entry: Entry) -> None:
+        """Its place is free."""
+        self._taken[entry.group] -= 1
+        if not self._taken[entry.group]:
+            del self._taken[entry.group]
+        self._let_one_in(entry.group)
+
+    def _let_one_in(self, group: Group) -> None:
+        """The user who stands aside for the longest time in this group comes back, for a place is free."""
+        users = self._aside.get(group)
+        if users is None:
+            return
+        user, queue = users.popitem(last=False)
+        if not users:
+            del self._aside[group]
+        groups = self._ready.setdefault(user, OrderedDict())
+        queue.update(groups.get(group, {}))
+        groups[group] = queue
+
+    def _first(self, user: UserId | None, groups: "OrderedDict[Group, _Queue]") -> Entry | None:
+        while groups:
+            group, queue = next(iter(groups.items()))
+            entry = next(iter(queue.values()))
+            at_once = entry.spec.at_once
+            if at_once is not None and self._taken[group] >= at_once:
+                del groups[group]
+                self._aside.setdefault(group, OrderedDict()).setdefault(user, OrderedDict()).update(queue)
+                continue
+            del queue[entry.id]
+            if queue:
+                groups.move_to_end(group)
+            else:
+                del groups[group]
+            self._leave(entry)
+            self._taken[group] += 1
+            return entry
+        return None
+
+    def _leave(self, entry: Entry) -> None:
+        del self.waiting[entry.id]
+        self.by_user[entry.user] -= 1
+        if not self.by_user[entry.user]:
+            del self.by_user[entry.user]

@@ -1,0 +1,387 @@
+"""The shell: runs open effects as tasks, retries them, and finds again what an earlier process left.
+
+At most a bounded number is in memory. The others stay in the log's table until there is room; then the table
+is looked through again, the oldest first.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+
+from huahuo.actors.effects import facts
+from huahuo.actors.effects.attempts import Attempts
+from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEffect, Start
+from huahuo.actors.effects.line import Entry, Group, Line
+from huahuo.actors.effects.spec import Owners, Spec
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.plugins.plugin import Gauges
+from huahuo.actors.plugins.principal import UserId
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.port import Log
+
+_log = structlog.get_logger(__name__)
+
+_PAGE_ROWS: Final = 500
+_JOB_BYTES_KEPT: Final = 512
+"""Larger arguments are read from the table when the run begins."""
+_LEFT_S: Final = 2.0
+"""After a run that the service itself cut short, the next one waits so long."""
+
+
+class UnknownEffect(ValueError):  # noqa: N818  a refusal to start
+    """Open effects have a name that today's code does not know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What may run and wait in memory at a time."""
+
+    at_once: int = 512
+    waiting_max: int = 20_000
+    waiting_per_user_max: int = 10_000
+    sweep_s: float = 30.0
+    """How often the table is looked through for effects that nobody works on."""
+
+
+class Effects:
+    """See the module. All methods belong to the loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        directory: Directory,
+        ambient: Ambient,
+        owners: Owners,
+        specs: Mapping[tuple[str, str], Spec],
+        wait_s: Callable[[UserId], float] = lambda _user: 0.0,
+        bounds: Bounds = Bounds(),
+    ) -> None:
+        """`wait_s`: see `Host`."""
+        self._log = log
+        self.attempts = Attempts(log=log, directory=directory, ambient=ambient, owners=owners, keeper=self)
+        self.by_user: Counter[UserId | None] = Counter()
+        """Runs, of each user that has any."""
+        self.opened = 0
+        """How many effects are open, in memory or not."""
+        self.retries = 0
+        self.ends: Counter[str] = Counter()
+        """Effects that ended since the start, by outcome."""
+        self._ambient = ambient
+        self._specs = specs
+        self._wait_s: Callable[[UserId | None], float] = lambda user: 0.0 if user is None else wait_s(user)
+        self._bounds = bounds
+        self._line = Line(bounds.waiting_max, bounds.waiting_per_user_max)
+        self._known: dict[int, Entry] = {}
+        self._of_entity: dict[str, set[int]] = {}
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._asleep: dict[int, asyncio.TimerHandle] = {}
+        self._refused: set[UserId | None] = set()
+        """Users with effects in the table for which there was no room."""
+        self._more = False
+        """Whether the table has effects that were not looked at."""
+        self._lap: asyncio.Task[None] | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.draining = False
+
+    @property
+    def running(self) -> int:
+        """How many run now."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait in memory for their turn, or for their next attempt."""
+        return len(self._line.waiting) + len(self._asleep)
+
+    def at_work(self) -> Collection[tuple[UserId, int]]:
+        """Users, and how many effects run for each."""
+        return [(user, count) for user, count in self.by_user.items() if user is not None]
+
+    def show(self, metrics: Gauges) -> None:
+        """What can be seen of effects from outside."""
+        metrics.gauge("effects_open", "Effects that have not ended.", lambda: self.opened)
+        metrics.gauge("effects_running", "Effects that run.", lambda: self.running)
+        metrics.gauge("effects_waiting", "Effects that wait in memory.", lambda: self.waiting)
+        metrics.gauge("effects_oldest_seconds", "Age of the oldest open effect.", self.oldest_s)
+        metrics.total(
+            "effects_retried", "Runs of effects that failed and were repeated.", lambda: self.retries
+        )
+        metrics.total("effects_done", "Effects that returned.", lambda: self.ends[DONE])
+        metrics.total("effects_failed", "Effects that failed for good.", lambda: self.ends[FAILED])
+        metrics.total("effects_cancelled", "Effects that were cancelled.", lambda: self.ends[CANCELLED])
+
+    def oldest_s(self) -> float:
+        """The age of the oldest effect in memory, in seconds. One that never returns makes it grow."""
+        oldest_ms = min((entry.since_ms for entry in self._known.values()), default=None)
+        return 0.0 if oldest_ms is None else max(0.0, (self._ambient.now_ms() - oldest_ms) / 1000)
+
+    def committed(self, item: Start | Cancel, entity: str) -> None:
+        """A decision of `entity` is durable: start what it asked for, or stop what it cancelled."""
+        match item:
+            case Start(id_, row):
+                self.opened += 1
+                self._offer(id_, row)
+                self._fill()
+            case Cancel(name):
+                for id_ in tuple(self._of_entity.get(entity, ())):
+                    if name in (None, self._known[id_].spec.name):
+                        self._cancel(self._known[id_])
+
+    async def start(self) -> None:
+        """Go on with what an earlier process left. Call once, before serving.
+
+        Raises:
+            UnknownEffect: an open effect has a name that nothing handles.
+            Unavailable, Closed: the log could not be read.
+        """
+        await self._count()
+        await self._look_through()
+        self._sweep_later()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Begin no more runs, and let those that run come to their end. Those that do not stay open."""
+        self.draining = True
+        self._stop_timers()
+        tasks = {*self._running.values(), *self._ending}
+        if tasks and timeout_s > 0:
+            await asyncio.wait(tasks, timeout=timeout_s)
+
+    async def close(self, timeout_s: float = 1.0) -> None:
+        """Cut short what runs and leave it open: the next start goes on with it. Idempotent."""
+        self.draining = True
+        self._stop_timers()
+        tasks = {*self._running.values(), *self._ending}
+        if self._lap is not None:
+            tasks.add(self._lap)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=timeout_s)
+            if late:
+                _log.warning("effects_not_stopped_in_time", effects=len(late))
+
+    async def idle(self) -> None:
+        """Return when nothing runs and nothing waits."""
+        while self._known or self._lap is not None:
+            tasks = {*self._running.values(), *self._ending, *({self._lap} if self._lap else ())}
+            if tasks:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0 if tasks else 0.05)
+
+    # -- which effects are in memory
+
+    def _offer(self, id_: int, row: OpenEffect) -> None:
+        """Take an open effect into memory, where there is room."""
+        if id_ in self._known or self.draining:
+            return
+        wait_ms = row.due_ms - self._ambient.now_ms()
+        if wait_ms <= 0 and not self._line.room(row.user):
+            self._refused.add(row.user)
+            return
+        spec = self._specs[row.kind, row.effect]
+        job = bytes(row.job)
+        entry = Entry(id_, spec, row, _group(spec, job), job if len(job) <= _JOB_BYTES_KEPT else None)
+        self._know(entry)
+        if wait_ms > 0:
+            self._sleep(entry, wait_ms / 1000)
+        else:
+            self._stand(entry)
+
+    def _stand(self, entry: Entry) -> None:
+        if not self._line.add(entry):
+            self._refused.add(entry.user)
+            self.forget(entry)
+
+    def _sleep(self, entry: Entry, seconds: float) -> None:
+        if len(self._asleep) >= self._bounds.waiting_max:
+            self.forget(entry)  # a sweep finds it again
+            return
+        self._asleep[entry.id] = asyncio.get_running_loop().call_later(seconds, self._wake, entry)
+
+    def _wake(self, entry: Entry) -> None:
+        del self._asleep[entry.id]
+        self._stand(entry)
+        self._fill()
+
+    def _know(self, entry: Entry) -> None:
+        self._known[entry.id] = entry
+        self._of_entity.setdefault(entry.entity, set()).add(entry.id)
+
+    def forget(self, entry: Entry) -> None:
+        """See `Keeper`."""
+        if self._known.pop(entry.id, None) is None:
+            return
+        ids = self._of_entity[entry.entity]
+        ids.discard(entry.id)
+        if not ids:
+            del self._of_entity[entry.entity]
+
+    async def _count(self) -> None:
+        """Count the open effects, and see that their names are known, before the first one runs."""
+        before: bytes | None = None
+        while rows := await self._log.rows(facts.TABLE, "", before=before, limit=_PAGE_ROWS):
+            for key, value in rows:
+                if facts.read_name(value) not in self._specs:
+                    raise UnknownEffect(_unknown(facts.read_row(value), facts.id_of(key)))
+            self.opened += len(rows)
+            before = rows[-1][0]
+
+    async def _look_through(self) -> None:
+        """Offer every open effect, the oldest first, as long as there is room."""
+        self._refused.clear()
+        self._more = False
+        before: bytes | None = None
+        count, opened = 0, self.opened
+        while rows := await self._log.rows(facts.TABLE, "", before=before, limit=_PAGE_ROWS):
+            for key, value in rows:
+                row = facts.read_row(value)
+                self._offer(facts.id_of(key), row)
+            count += len(rows)
+            before = rows[-1][0]
+            self._fill()
+            if self.draining or len(self._line.waiting) >= self._line.waiting_max:
+                self._more = True
+                return
+            await asyncio.sleep(0)
+        self.opened += count - opened  # an end whose outcome was unknown is not counted when it happens
+
+    def _sweep_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sweeper = loop.call_later(self._bounds.sweep_s, self._sweep)
+
+    def _sweep(self) -> None:
+        self._look_again()
+        self._sweep_later()
+
+    def _look_again(self) -> None:
+        if self._lap is None and not self.draining:
+            self._lap = asyncio.get_running_loop().create_task(
+                self._lap_through(), name="effects in the table"
+            )
+
+    async def _lap_through(self) -> None:
+        try:
+            await self._look_through()
+        except EventStoreError as error:
+            _log.warning("effects_not_read", error=type(error).__name__)
+        finally:
+            self._lap = None
+
+    def _room_again(self) -> bool:
+        """Whether some that found no room would find it now, enough to look through the table for them."""
+        line = self._line
+        if not (self._refused or self._more) or len(line.waiting) > line.waiting_max // 2:
+            return False
+        return self._more or any(line.by_user[user] <= line.per_user_max // 2 for user in self._refused)
+
+    # -- running
+
+    def _fill(self) -> None:
+        while not self.draining and len(self._running) < self._bounds.at_once:
+            match self._line.next(self._wait_s):
+                case Entry() as entry:
+                    self.by_user[entry.user] += 1
+                    task = asyncio.get_running_loop().create_task(
+                        self.attempts.perform(entry), name=f"effect {entry.id} of {entry.entity}"
+                    )
+                    self._running[entry.id] = task
+                    task.add_done_callback(partial(self._done, entry))
+                case None:
+                    break
+                case seconds:
+                    if self._timer is None:
+                        self._timer = asyncio.get_running_loop().call_later(seconds, self._fill_again)
+                    break
+        if self._room_again():
+            self._look_again()
+
+    def _fill_again(self) -> None:
+        self._timer = None
+        self._fill()
+
+    def _done(self, entry: Entry, task: asyncio.Task[None]) -> None:
+        del self._running[entry.id]
+        self._line.ended(entry)
+        self.by_user[entry.user] -= 1
+        if not self.by_user[entry.user]:
+            del self.by_user[entry.user]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error(
+                "effect_crashed", effect=entry.spec.name, entity=entry.entity, error=type(error).__name__
+            )
+            self.forget(entry)  # a sweep finds it again
+        elif entry.cancelled and entry.id in self._known and not self.draining:
+            self._cancel(entry)
+        if not self.draining:
+            self._fill()
+
+    def _cancel(self, entry: Entry) -> None:
+        entry.cancelled = True
+        if (task := self._running.get(entry.id)) is not None:
+            if not entry.settling:
+                task.cancel()
+            return
+        self._line.remove(entry.id)
+        if (handle := self._asleep.pop(entry.id, None)) is not None:
+            handle.cancel()
+        self._end_cancelled(entry)
+
+    def _end_cancelled(self, entry: Entry) -> None:
+        task = asyncio.get_running_loop().create_task(self.attempts.end(entry, 0, CANCELLED, cause=0))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    def ended(self, entry: Entry, outcome: str) -> None:
+        """See `Keeper`."""
+        self.forget(entry)
+        self.opened -= 1
+        self.ends[outcome] += 1
+
+    def retry(self, entry: Entry, seconds: float) -> None:
+        """See `Keeper`."""
+        self.retries += 1
+        entry.settling = False
+        self._sleep(entry, seconds)
+
+    def left(self, entry: Entry, error: BaseException) -> None:
+        """See `Keeper`."""
+        _log.warning(
+            "effect_left_open", effect=entry.spec.name, entity=entry.entity, error=type(error).__name__
+        )
+        entry.settling = False
+        if self.draining:
+            self.forget(entry)
+        else:
+            self._sleep(entry, _LEFT_S)
+
+    def _stop_timers(self) -> None:
+        for handle in (self._sweeper, self._timer, *self._asleep.values()):
+            if handle is not None:
+                handle.cancel()
+
+
+def _group(spec: Spec, job: bytes) -> Group:
+    if spec.per is None:
+        return spec.kind, spec.name, None
+    try:
+        group = spec.kind, spec.name, spec.per(spec.read(job))
+        hash(group)
+    except Exception:  # noqa: BLE001  user code; the run itself says what is wrong with the job
+        return spec.kind, spec.name, None
+    return group
+
+
+def _unknown(row: OpenEffect, id_: int) -> str:
+    return (
+        f"the effect {row.effect!r} of {row.entity} (number {id_}) is open, and nothing handles it: bring"
+        f" back the class and its @{row.kind}.effect, or name= the new class {row.effect!r}"
+    )

@@ -1,0 +1,74 @@
+"""`kill -9` in the middle of many effects: all go on within 2 s of the start, each order is shipped once."""
+
+import asyncio
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.transport.client.client import Client
+from tests.support.servers.serving import MASTER_KEY, Serving, serving
+
+SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
+ORDERS = 100
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+async def order_and_kill(server: Serving) -> None:
+    """Place orders, and kill the service when the first one is being packed."""
+    async with asyncio.timeout(60), Client(server.url, token=server.token(42, "alice")) as client:
+        first = await client.send("place_order", item="tea")
+        async with client.events(f"order/{first['order_id']}", first="start") as events:
+            await asyncio.gather(*(client.send("place_order", item="tea") for _ in range(ORDERS - 1)))
+            async for event in events:
+                if event.type == "order_progress":
+                    break
+            server.kill()
+
+
+async def whole_log(server: Serving) -> list[StoredEvent]:
+    """Every event on disk."""
+    log = await SqliteLog.open(
+        server.data, ambient=SystemAmbient(), master_key=bytes.fromhex(MASTER_KEY), build="test"
+    )
+    try:
+        return await log.read("log", 0, events_max=100_000, bytes_max=1 << 30)
+    finally:
+        await log.close()
+
+
+def effects_open(server: Serving) -> int:
+    """The metric."""
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(float(next(line.split()[1] for line in lines if line.startswith("huahuo_effects_open "))))
+
+
+def test_after_kill_9_every_order_is_packed_and_shipped_exactly_once(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", app="shop:app", folder=SHOP) as server:
+        asyncio.run(order_and_kill(server))
+        before = asyncio.run(whole_log(server))
+        server.start()
+        started_ms = SystemAmbient().now_ms()
+        while effects_open(server):
+            assert SystemAmbient().now_ms() - started_ms < 30_000
+            time.sleep(0.05)
+        assert server.stop() == 0
+        after = asyncio.run(whole_log(server))
+    open_then = Counter(event.type for event in before)
+    assert open_then["effect_ended"] < open_then["effect_requested"], "killed too late to prove anything"
+    assert open_then["order_progress"] > 0, "killed too early to prove anything"
+    shipped = Counter(event.stream for event in after if event.type == "order_shipped")
+    assert shipped == {f"order/{n}": 1 for n in range(1, ORDERS + 1)}
+    ends = Counter(msgspec.json.decode(event.body)["id"] for event in after if event.type == "effect_ended")
+    assert sorted(ends) == list(range(1, ORDERS + 1))
+    assert set(ends.values()) == {1}
+    resumed_ms = after[len(before)].ts_ms
+    assert resumed_ms - started_ms < 2000

@@ -1,0 +1,159 @@
+"""The books about effects: who may speak for an effect, and that it ends once. Pure."""
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from huahuo.actors.effects import facts
+from huahuo.actors.effects.book import (
+    ENDED,
+    TAKEN_OVER,
+    Book,
+    BookCommand,
+    BookDecider,
+    BookReply,
+    Claim,
+    End,
+    Fail,
+    Noted,
+    Over,
+    Run,
+)
+from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, OpenEffect
+from huahuo.actors.entities.decider import Context
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, StoredEvent
+
+NOW = "2026-11-24T10:31:07.114Z"
+ROW = OpenEffect("order", "1", "pack", Raw(b'{"n":1}'), since_ms=5, user=42)
+
+
+class Books:
+    """The books of `order/1`, with every event that they wrote."""
+
+    def __init__(self) -> None:
+        self.decider = BookDecider()
+        self.state: Book = self.decider.initial("effect/order/1")
+        self.seq = 0
+        self.rows: dict[bytes, OpenEffect] = {}
+        self.types: list[str] = []
+
+    def write(self, event: NewEvent) -> int:
+        self.seq += 1
+        self.types.append(event.type)
+        stored = StoredEvent(
+            100 + self.seq, event.stream, self.seq, event.type, event.body, 1, 0, event.entity, "", "", 0, "",
+            b"",
+        )  # fmt: skip
+        self.state = self.decider.evolve(self.state, stored)
+        return self.seq
+
+    def ask(self, id_: int, row: OpenEffect = ROW) -> None:
+        """The entity asks for an effect."""
+        event, put = facts.request(id_, row, NOW)
+        self.write(event)
+        self._change(put)
+
+    def cancel(self, effect: str | None = None) -> None:
+        """The entity cancels."""
+        self.write(facts.cancel("order/1", effect, NOW))
+
+    def do(self, command: BookCommand) -> BookReply:
+        context = Context(now_ms=0, timestamp=NOW, take=lambda _counter, _count: 1, head=lambda _stream: 0)
+        decision = self.decider.decide(self.state, command, context)
+        for event in decision.events:
+            self.write(event)
+        for row in decision.rows:
+            self._change(row)
+        return decision.reply
+
+    def claim(self, id_: int) -> int:
+        """A run begins; its claim."""
+        assert isinstance(self.do(Claim(id_)), Run)
+        return self.seq
+
+    def _change(self, row: RowPut | RowDrop) -> None:
+        assert row.key is not None
+        if isinstance(row, RowPut):
+            self.rows[row.key] = facts.read_row(row.value)
+        else:
+            del self.rows[row.key]
+
+
+def test_an_effect_that_was_claimed_ends_once_and_its_row_is_gone() -> None:
+    books = Books()
+    books.ask(1)
+    claim = books.claim(1)
+    assert books.do(End(1, claim, DONE)) == Noted(DONE)
+    assert books.do(End(1, claim, DONE)) == Over(ENDED)
+    assert books.do(Claim(1)) == Over(ENDED)
+    assert (books.types, books.rows) == (["effect_requested", "effect_claimed", "effect_ended"], {})
+
+
+def test_a_run_says_which_event_asked_for_it_and_how_often_it_failed() -> None:
+    books = Books()
+    books.ask(1)
+    assert books.do(Claim(1)) == Run(position=101, failures=0)
+    books.do(Fail(1, books.seq, "OSError", 900, ROW))
+    assert books.do(Claim(1)) == Run(position=101, failures=1)
+
+
+@pytest.mark.parametrize(
+    "command", [End(1, 2, DONE), End(1, 2, FAILED, "OSError"), Fail(1, 2, "OSError", 900, ROW)]
+)
+def test_a_run_that_was_taken_over_may_say_nothing(command: BookCommand) -> None:
+    books = Books()
+    books.ask(1)
+    assert (books.claim(1), books.claim(1)) == (2, 3)
+    assert books.do(command) == Over(TAKEN_OVER)
+    assert books.seq == 3
+
+
+def test_a_failed_run_holds_its_claim_no_longer() -> None:
+    books = Books()
+    books.ask(1)
+    claim = books.claim(1)
+    assert books.do(Fail(1, claim, "OSError", 900, ROW)) == Noted()
+    assert books.do(End(1, claim, DONE)) == Over(TAKEN_OVER)
+    [row] = books.rows.values()
+    assert (row.failures, row.due_ms, row.job) == (1, 900, ROW.job)
+
+
+def test_a_cancelled_effect_ends_as_that_whatever_its_run_says() -> None:
+    books = Books()
+    books.ask(1)
+    claim = books.claim(1)
+    books.cancel()
+    assert books.do(Claim(1)) == Over(CANCELLED)
+    assert books.do(Fail(1, claim, "OSError", 900, ROW)) == Over(CANCELLED)
+    assert books.do(End(1, claim, DONE)) == Noted(CANCELLED)
+    assert books.types[-2:] == ["effects_cancelled", "effect_ended"]
+
+
+def test_a_cancel_is_about_what_is_open_and_of_its_name() -> None:
+    books = Books()
+    books.ask(1)
+    books.ask(2, msgspec.structs.replace(ROW, effect="mail"))
+    books.cancel("pack")
+    books.ask(3)
+    assert [books.do(Claim(n)) for n in (1, 2, 3)] == [Over(CANCELLED), Run(102, 0), Run(104, 0)]
+
+
+def test_the_books_come_back_from_a_keyframe() -> None:
+    books = Books()
+    books.ask(1)
+    claim = books.claim(1)
+    books.state = books.decider.load("effect/order/1", books.decider.dump(books.state))
+    assert books.do(End(1, claim, DONE)) == Noted(DONE)
+
+
+def test_events_of_other_types_change_nothing() -> None:
+    books = Books()
+    books.ask(1)
+    books.write(NewEvent("effect/order/1", "effect_painted", b'{"type":"effect_painted","id":1}'))
+    assert books.claim(1) == 3
+
+
+def test_rows_come_back_oldest_first() -> None:
+    keys = [facts.row_key(number) for number in (1, 2, 300, 1 << 40)]
+    assert keys == sorted(keys, reverse=True)
+    assert [facts.id_of(key) for key in keys] == [1, 2, 300, 1 << 40]
