@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from huahuo.actors.plugins.plugin import ApiRefused, Brought, EntityKind, Host, Plugin
     from huahuo.actors.plugins.principal import Principal, UserId
     from huahuo.embedding.huahuo import Huahuo
+    from huahuo.embedding.jobs import JobCancelled
     from huahuo.embedding.service import Service
     from huahuo.eventstore.model import Secret
 
@@ -56,6 +57,7 @@ __all__ = [
     "Host",
     "Huahuo",
     "HuahuoError",
+    "JobCancelled",
     "NotRunning",
     "Outcome",
     "OutcomeUnknown",
@@ -97,6 +99,7 @@ _HOMES = {
     "Every": _DECISION,
     "Host": _PLUGIN,
     "Huahuo": "huahuo.embedding.huahuo",
+    "JobCancelled": "huahuo.embedding.jobs",
     "Outcome": _DECISION,
     "Past": "huahuo.actors.plugins.past",
     "Plugin": _PLUGIN,

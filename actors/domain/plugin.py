@@ -1,4 +1,7 @@
-"""The entities of an application as one plug-in: their kinds, commands, queries and snapshots."""
+"""The entities of an application as one plug-in: their kinds, commands, queries and snapshots.
+
+The kind `job` is always among them.
+"""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
@@ -6,11 +9,13 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from huahuo.actors.domain import jobs
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity, EntityQuery
 from huahuo.actors.domain.fold import Held
+from huahuo.actors.domain.job_board import JobBoard, end_left_open
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
 from huahuo.actors.domain.names import is_key, key_of
 from huahuo.actors.domain.past import past_of
@@ -21,7 +26,7 @@ from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, EntityKind, Host, Plugin
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import Principal, UserId
 
 COUNTER: Final = "entity:"
 """The log's counter of ids of a kind has this prefix."""
@@ -51,7 +56,7 @@ class Entities(Plugin):
     settings = EntitySettings
 
     def __init__(self, entities: Iterable[Entity[Any]]) -> None:
-        self.catalog = Catalog(entities)
+        self.catalog = Catalog((jobs.job_entity(), *entities))
         self._past = past_of(self.catalog)
 
     @property
@@ -74,6 +79,7 @@ class Entities(Plugin):
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer"}),
             right_types=self.catalog.right_types,
+            start=api.start,
             api=api,
         )
 
@@ -89,10 +95,38 @@ class EntityApi:
         self._deciders = {
             kind: EntityDecider(entity, catalog, bounds) for kind, entity in catalog.by_kind.items()
         }
-
+        self.jobs = JobBoard(host.feed, self)
         self.messages = {
             action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
         }
+
+    async def start(self) -> None:
+        """End the jobs that an earlier process left open."""
+        await end_left_open(self._host.log, self.tell_job)
+
+    async def job(self, job_id: int) -> jobs.Job:
+        """The state of a job."""
+        state, _seq = await self.state(jobs.KIND, job_id)
+        found: jobs.Job = state
+        return found
+
+    async def tell_job(self, job_id: int, command: Command) -> None:
+        """Send a command to a job, as the service. Raises Refused: it was refused."""
+        await self._send_job(job_id, command)
+
+    async def start_job(self, name: str, user: UserId | None) -> int:
+        """Begin a job and return its id. Raises Refused: it has no name."""
+        return await self._send_job(None, jobs.starting(name, user))
+
+    async def _send_job(self, job_id: int | None, command: Command) -> int:
+        entity = self.catalog.by_kind[jobs.KIND]
+        answer = await self.execute(entity, job_id, Sent(command), Origin("service"))
+        assert answer.reply is not None, "without a command id there is no duplicate"
+        said = msgspec.json.decode(answer.reply.body)
+        if answer.reply.refused:
+            raise Refused(said["code"], said["message"], said.get("details", ""))
+        number: int = said["job_id"]
+        return number
 
     def kinds(self) -> list[EntityKind]:
         """Each entity for the directory."""

@@ -28,6 +28,7 @@ from huahuo.app.plugins import with_mail
 from huahuo.app.wiring import App
 from huahuo.embedding import calls
 from huahuo.embedding.bridge import Bridge
+from huahuo.embedding.jobs import BlockingJob
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
@@ -254,6 +255,10 @@ class Service:
         return self._call(
             lambda app: calls.send(app, command, as_user=as_user, command_id=command_id, **fields)
         )
+
+    def job(self, name: str, user: UserId | None = None) -> BlockingJob:
+        """Work that `user` watches on `job/<id>` and may cancel: `with service.job("import") as job`."""
+        return BlockingJob(self._call, name, user)
 
     def state(self, entity: Entity[Any] | str, key: int | str) -> tuple[Any, int]:
         """The state of an entity, and the seq of the last event in it. Raises as `send`."""
