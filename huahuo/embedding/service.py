@@ -36,7 +36,7 @@ from huahuo.transport.commands.publishing import PublishRefused
 
 _CALL_TIMEOUT_S = 30.0
 _LOOK_S = 5.0
-"""One step of `follow` asks the loop again after this long, so that a stop ends it."""
+"""One step of `follow` asks the loop again after this long: shorter than a call may take."""
 _DRAIN_SHARE = 0.9
 """The share of a stop's time for the drain; the rest is for the end of the loop and of the thread."""
 
@@ -265,9 +265,16 @@ class Service:
         return self._call(lambda app: calls.state(app, entity, key))
 
     def follow(self, stream: str, after: int = 0) -> Iterator[dict[str, Any]]:
-        """Every event of `stream` after `after`, without end. Each step blocks until there is one."""
+        """Every event of `stream` after `after`, until the service stops. A step blocks until there is one.
+
+        Raises NotRunning: it does not run at the first step.
+        """
+        self._running()
         while True:
-            event = self._call(partial(calls.next_event, stream=stream, after=after, timeout_s=_LOOK_S))
+            try:
+                event = self._call(partial(calls.next_event, stream=stream, after=after, timeout_s=_LOOK_S))
+            except NotRunning:
+                return
             if event is not None:
                 after = event["seq"]
                 yield event

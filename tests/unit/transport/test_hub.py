@@ -315,6 +315,39 @@ def test_acks_are_written_behind_and_only_the_highest() -> None:
     run(main())
 
 
+def test_whoever_waits_for_an_ack_hears_of_it_before_it_is_written() -> None:
+    async def main() -> None:
+        w = await world()
+        waits = w.hub.acked("laptop", "system", 7)
+        for user, client, stream, seq in (
+            ("user/42", "laptop", "system", 6),
+            ("user/42", "phone", "system", 7),
+            ("user/42", "laptop", "user/42", 7),
+        ):
+            w.hub.note_ack(user, client, stream, seq)
+        assert not waits.done()
+        w.hub.note_ack("user/42", "laptop", "system", 8)
+        assert waits.done()
+        assert w.hub.acked("laptop", "system", 8).done()
+        w.hub.acked("laptop", "system", 9).cancel()
+        await w.hub.stop()
+        w.hub.note_ack("user/42", "laptop", "system", 9)
+
+    run(main())
+
+
+def test_an_ack_on_its_way_to_the_disk_is_known() -> None:
+    async def main() -> None:
+        acks = AckCollector(await faulty_log())
+        acks.note("user/42", "laptop", "system", 7)
+        saving = asyncio.ensure_future(acks.flush())
+        await asyncio.sleep(0)
+        assert acks.acked("laptop", "system", 7).done()
+        await saving
+
+    run(main())
+
+
 def test_acks_are_written_after_a_turn_without_a_stop() -> None:
     async def main() -> None:
         w = await world()
