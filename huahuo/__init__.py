@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from huahuo.actors.domain.entity import Entity
     from huahuo.actors.domain.errors import DefinitionError
+    from huahuo.actors.domain.lists import Rows
     from huahuo.actors.domain.structs import Command, Effect, Event
     from huahuo.actors.plugins.actions import Action
     from huahuo.actors.plugins.calls import Call, Refusal, Reply
@@ -68,6 +69,7 @@ __all__ = [
     "Refusal",
     "Refused",
     "Reply",
+    "Rows",
     "Secret",
     "Service",
     "UserId",
@@ -108,6 +110,7 @@ _HOMES = {
     "Refusal": _CALLS,
     "Refused": _DECISION,
     "Reply": _CALLS,
+    "Rows": "huahuo.actors.domain.lists",
     "Secret": "huahuo.eventstore.model",
     "Service": "huahuo.embedding.service",
     "UserId": _PRINCIPAL,

@@ -15,7 +15,7 @@ from huahuo.actors.domain.structs import Command, Event
 from huahuo.actors.plugins.principal import Principal, UserId
 
 KIND: Final = "job"
-TABLE: Final = "jobs"
+TABLE: Final = "huahuo:jobs"
 OPEN: Final = "open"
 """The part of the table that has a row for each job without an end."""
 _NAME_CHARS_MAX: Final = 200

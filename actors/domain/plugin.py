@@ -14,12 +14,15 @@ from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity, EntityQuery
+from huahuo.actors.domain.errors import place_of
 from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.job_board import JobBoard, end_left_open
+from huahuo.actors.domain.lists import ListQuery, Lists, Rows, before_of, page_body
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
 from huahuo.actors.domain.names import is_key, key_of
 from huahuo.actors.domain.past import past_of
 from huahuo.actors.domain.structs import Command, traits
+from huahuo.actors.domain.writing import TABLE_PREFIX
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
@@ -57,6 +60,7 @@ class Entities(Plugin):
 
     def __init__(self, entities: Iterable[Entity[Any]]) -> None:
         self.catalog = Catalog((jobs.job_entity(), *entities))
+        self.lists = Lists(self._taken)
         self._past = past_of(self.catalog)
 
     @property
@@ -69,13 +73,19 @@ class Entities(Plugin):
         """See `Plugin`."""
         return self._past
 
+    def _taken(self, action: str) -> str | None:
+        if action in self.catalog.by_action:
+            return f"it is the action of {self.catalog.by_action[action][1].__name__}"
+        asked = next((one for one in self.catalog.by_kind.values() if action in one.queries), None)
+        return None if asked is None else f"Entity({asked.kind!r}) answers it already"
+
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
         self.catalog.warn()
         api = EntityApi(self.catalog, host)
         return Brought(
             kinds=api.kinds(),
-            actions=api.actions(),
+            actions=[*api.actions(), *(api.list_action(one) for one in self.lists.by_action.values())],
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer"}),
             right_types=self.catalog.right_types,
@@ -176,6 +186,31 @@ class EntityApi:
             key = self._host.log.take(COUNTER + entity.kind)
         answer: Answer[Done] = await self._host.directory.ask(entity.kind, key, Execute(sent, origin))
         return answer
+
+    def list_action(self, query: ListQuery) -> Action:
+        """A list for the clients."""
+        log = self._host.log
+
+        async def handle(call: Call[Any]) -> Reply:
+            try:
+                before = before_of(call.params)
+            except ValueError:
+                return error_reply(
+                    Refusal("invalid_field", "a field is not allowed", "before: no page's next")
+                )
+            try:
+                rows = query.rows_for(call.principal, call.params)
+            except Refused as refused:
+                rows = refused
+            if isinstance(rows, Refused):
+                return error_reply(Refusal(rows.code, rows.message, rows.details))
+            if not isinstance(rows, Rows):
+                raise TypeError(f"{place_of(query.answer)}: it returns {type(rows).__name__}: return Rows(…)")
+            position, limit = log.position, call.params.limit  # the position first: a lower bound
+            found = await log.rows(TABLE_PREFIX + rows.table, rows.part, before=before, limit=limit + 1)
+            return Reply(page_body(query.action, found, limit, position))
+
+        return Action(query.action, query.params, handle, query=True)
 
     def _command(self, entity: Entity[Any], cls: type[Command]) -> Action:
         message = self.messages[traits(cls).action]

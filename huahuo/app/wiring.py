@@ -110,7 +110,7 @@ class App:
         self._world = world
         self._parts = Parts()
         self._stopping: asyncio.Task[None] | None = None
-        self._on_stop: dict[Callable[[], None], None] = {}
+        self._on_stop: dict[Callable[[], object], None] = {}
 
     @property
     def url(self) -> str:
@@ -134,7 +134,7 @@ class App:
         """The service's time, which stands still while the machine sleeps."""
         return self._awake
 
-    def on_stop(self, stops: Callable[[], None]) -> Callable[[], None]:
+    def on_stop(self, stops: Callable[[], object]) -> Callable[[], None]:
         """Call `stops` once when the stop begins (at once if it has); the result ends that."""
         if self._stopping is not None:
             stops()

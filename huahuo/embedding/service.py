@@ -101,7 +101,7 @@ class Service:
         entities: Sequence[Entity[Any]] = (),
         **settings: Any,
     ) -> None:
-        given = Application(entities=entities, plugins=plugins)
+        self._given = given = Application(entities=entities, plugins=plugins)
         self._plugins = given.plugins(with_mail())
         self._settings = config.Table(self._plugins).load(
             environ=os.environ if environ is None else environ,
@@ -121,6 +121,10 @@ class Service:
     def from_environment(cls) -> Self:
         """A service whose settings come from the environment only."""
         return cls(os.environ.get("HUAHUO_DATA", "huahuo-data"))
+
+    def query[F: Callable[..., Any]](self, action: str, /) -> Callable[[F], F]:
+        """See `Huahuo.query`."""
+        return self._given.query(action)
 
     def start(self) -> None:
         """Start the service in a thread of its own, and return when it listens.

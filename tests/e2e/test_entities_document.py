@@ -17,7 +17,7 @@ def test_the_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: pytes
 
     async def all_of_them() -> dict[str, Any]:
         names: dict[str, Any] = {"__name__": "shop"}
-        for name in ("shop", "inside", "tests", "job", "upcast"):
+        for name in ("shop", "inside", "tests", "list", "job", "upcast"):
             await run(snippet(PAGE, name), names)
         return names
 
