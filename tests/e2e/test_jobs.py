@@ -15,8 +15,6 @@ from huahuo.testing.world import AppWorld
 from tests.support.drivers.rawclient import raw
 from tests.support.servers.serving import serving
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture
 def world(tmp_path: Path) -> AppWorld:
@@ -81,7 +79,7 @@ def test_a_cancel_of_its_user_ends_the_block(world: AppWorld) -> None:
             await asyncio.sleep(3600)
         after.append("goes on behind the block")
 
-    running = world._loop.create_task(work())
+    running = world.begin(work())
     world.advance(seconds=1)
     assert alice.send("cancel_job", job_id=1)["at"] == {"stream": "job/1", "seq": 2}
     world.run(asyncio.wait_for(running, 5))
@@ -98,7 +96,7 @@ def test_a_block_that_awaits_the_cancel_ends_by_itself(world: AppWorld) -> None:
             await job.cancelled
             await job.message("removing what was imported")
 
-    running = world._loop.create_task(work())
+    running = world.begin(work())
     world.advance(seconds=1)
     world.client(42).send("cancel_job", job_id=1)
     world.run(asyncio.wait_for(running, 5))
@@ -111,7 +109,7 @@ def test_a_task_that_somebody_else_cancels_is_interrupted(world: AppWorld) -> No
         async with job_of(world):
             await asyncio.sleep(3600)
 
-    running = world._loop.create_task(work())
+    running = world.begin(work())
     world.advance(seconds=1)
     running.cancel()
     world.advance(seconds=1)
@@ -161,6 +159,8 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.e2e
+@pytest.mark.slow
 def test_a_job_of_a_killed_process_is_interrupted_by_the_next_start(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     with serving(tmp_path / "job-data") as server:
