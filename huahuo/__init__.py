@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from huahuo.actors.domain.entity import Entity
     from huahuo.actors.domain.errors import DefinitionError
+    from huahuo.actors.domain.lists import Rows
     from huahuo.actors.domain.structs import Command, Effect, EffectFailed, Event
     from huahuo.actors.effects.desk import RunOver
     from huahuo.actors.effects.run import EffectRun
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from huahuo.actors.plugins.plugin import ApiRefused, Brought, EntityKind, Host, Plugin
     from huahuo.actors.plugins.principal import Principal, UserId
     from huahuo.embedding.huahuo import Huahuo
+    from huahuo.embedding.jobs import JobCancelled
     from huahuo.embedding.service import Service
     from huahuo.eventstore.model import Secret
 
@@ -60,6 +62,7 @@ __all__ = [
     "Host",
     "Huahuo",
     "HuahuoError",
+    "JobCancelled",
     "NotRunning",
     "Outcome",
     "OutcomeUnknown",
@@ -70,6 +73,7 @@ __all__ = [
     "Refusal",
     "Refused",
     "Reply",
+    "Rows",
     "RunOver",
     "Secret",
     "Service",
@@ -104,6 +108,7 @@ _HOMES = {
     "Every": _DECISION,
     "Host": _PLUGIN,
     "Huahuo": "huahuo.embedding.huahuo",
+    "JobCancelled": "huahuo.embedding.jobs",
     "Outcome": _DECISION,
     "Past": "huahuo.actors.plugins.past",
     "Plugin": _PLUGIN,
@@ -113,6 +118,7 @@ _HOMES = {
     "Refused": _DECISION,
     "Reply": _CALLS,
     "RunOver": "huahuo.actors.effects.desk",
+    "Rows": "huahuo.actors.domain.lists",
     "Secret": "huahuo.eventstore.model",
     "Service": "huahuo.embedding.service",
     "UserId": _PRINCIPAL,

@@ -14,7 +14,7 @@ inside a function, the class is given: `@order.decide(Place)`.
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, overload
+from typing import Any, ClassVar, Final, Protocol, overload
 
 from huahuo.actors.domain.decision import Context, Outcome
 from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_caller
@@ -66,6 +66,8 @@ class Entity[S]:
         DefinitionError: the kind is reserved or is no name, or `key` is neither `int` nor `str`.
     """
 
+    reserved: ClassVar[frozenset[str]] = RESERVED_KINDS
+
     def __init__(
         self,
         kind: str,
@@ -78,7 +80,7 @@ class Entity[S]:
         keyframe_every: int | None = None,
     ) -> None:
         self.place = place_of_caller(_HERE)
-        if kind in RESERVED_KINDS:
+        if kind in self.reserved:
             raise self._wrong(kind, f"{kind!r} belongs to the service: choose another kind")
         if not KIND.fullmatch(kind):
             raise self._wrong(

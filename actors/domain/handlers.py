@@ -12,7 +12,6 @@ from huahuo.actors.domain.errors import DefinitionError, place_of
 
 type Handler = Callable[..., Any]
 
-_QUERY_ARGUMENTS: Final = 2
 _SUBJECT: Final = 1
 """The place of the parameter whose annotation says what a handler handles: after the state."""
 
@@ -99,20 +98,21 @@ def _pieces(code: CodeType) -> Iterator[object]:
             yield constant
 
 
-def parameters_of(answer: Handler) -> type[Any] | None:
-    """The struct that a query's third argument is annotated with, None if it takes two arguments.
+def parameters_of(answer: Handler, given: tuple[str, ...] = ("state", "who")) -> type[Any] | None:
+    """The struct that the argument of a query behind `given` is annotated with, None without one.
 
     Raises:
         DefinitionError: it takes another number of arguments, or the annotation is no Struct.
     """
     parameters = list(inspect.signature(answer).parameters.values())
     name = getattr(answer, "__name__", "?")
-    if len(parameters) == _QUERY_ARGUMENTS:
+    if len(parameters) == len(given):
         return None
-    hint = parameters[-1].annotation if len(parameters) == _QUERY_ARGUMENTS + 1 else None
+    hint = parameters[-1].annotation if len(parameters) == len(given) + 1 else None
     if isinstance(hint, str):
         hint = getattr(answer, "__globals__", {}).get(hint)
     if not (isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
-        why = "write (state, who), or (state, who, fields: YourStruct) with the fields of its message"
+        plain = ", ".join(given)
+        why = f"write ({plain}), or ({plain}, fields: YourStruct) with the fields of its message"
         raise DefinitionError(f"{place_of(answer)}: {name}, a query: {why}")
     return hint

@@ -55,6 +55,15 @@ def query_params(entity: Entity[Any], fields: type[msgspec.Struct] | None) -> ty
     return _with_key(fields, entity, optional=False)
 
 
+def with_fields(
+    fields: type[msgspec.Struct] | None, base: type[msgspec.Struct], name: str
+) -> type[msgspec.Struct]:
+    """A struct with the fields of both."""
+    both = [*(() if fields is None else msgspec.structs.fields(fields)), *msgspec.structs.fields(base)]
+    copied: list[Any] = [_copied(field) for field in both]
+    return msgspec.defstruct(f"{name}Message", copied, frozen=True, kw_only=True)
+
+
 def struct_of(message: Any, cls: type[msgspec.Struct]) -> msgspec.Struct:
     """The part of a message that belongs to `cls`."""
     return cls(**{field.name: getattr(message, field.name) for field in msgspec.structs.fields(cls)})

@@ -1,4 +1,7 @@
-"""The entities of an application as one plug-in: their kinds, commands, queries and snapshots."""
+"""The entities of an application as one plug-in: their kinds, commands, queries and snapshots.
+
+The kind `job` is always among them.
+"""
 
 from collections.abc import Iterable
 from functools import partial
@@ -7,16 +10,21 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from huahuo.actors.domain import jobs
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity, EntityQuery
+from huahuo.actors.domain.errors import place_of
 from huahuo.actors.domain.fold import Held
+from huahuo.actors.domain.job_board import JobBoard, end_left_open
+from huahuo.actors.domain.lists import ListQuery, Lists, Rows, before_of, page_body
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
 from huahuo.actors.domain.names import is_key, key_of
 from huahuo.actors.domain.past import past_of
 from huahuo.actors.domain.structs import Command, traits
 from huahuo.actors.domain.working import EntityOwners, specs_of
+from huahuo.actors.domain.writing import TABLE_PREFIX
 from huahuo.actors.effects import facts as effect_facts
 from huahuo.actors.effects.book import BookDecider
 from huahuo.actors.effects.book import weigh as weigh_book
@@ -29,7 +37,7 @@ from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, EntityKind, Host, Plugin
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import Principal, UserId
 
 COUNTER: Final = "entity:"
 """The log's counter of ids of a kind has this prefix."""
@@ -73,7 +81,8 @@ class Entities(Plugin):
     settings = EntitySettings
 
     def __init__(self, entities: Iterable[Entity[Any]]) -> None:
-        self.catalog = Catalog(entities)
+        self.catalog = Catalog((jobs.job_entity(), *entities))
+        self.lists = Lists(self._taken)
         self._past = past_of(self.catalog)
 
     @property
@@ -86,6 +95,12 @@ class Entities(Plugin):
         """See `Plugin`."""
         return self._past
 
+    def _taken(self, action: str) -> str | None:
+        if action in self.catalog.by_action:
+            return f"it is the action of {self.catalog.by_action[action][1].__name__}"
+        asked = next((one for one in self.catalog.by_kind.values() if action in one.queries), None)
+        return None if asked is None else f"Entity({asked.kind!r}) answers it already"
+
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
         self.catalog.warn()
@@ -94,12 +109,12 @@ class Entities(Plugin):
         effects.show(host.metrics)
         return Brought(
             kinds=api.kinds(),
-            actions=api.actions(),
+            actions=[*api.actions(), *(api.list_action(one) for one in self.lists.by_action.values())],
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer"}),
             right_types=self.catalog.right_types,
             at_work=effects.at_work,
-            start=effects.start,
+            start=api.start,
             drain=effects.drain,
             close=effects.close,
             idle=effects.idle,
@@ -133,9 +148,39 @@ class EntityApi:
                 waiting_per_user_max=waiting_max // 2,
             ),
         )
+        self.jobs = JobBoard(host.feed, self)
         self.messages = {
             action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
         }
+
+    async def start(self) -> None:
+        """Go on with the effects that an earlier process left open, and end its jobs."""
+        await self.effects.start()
+        await end_left_open(self._host.log, self.tell_job)
+
+    async def job(self, job_id: int) -> jobs.Job:
+        """The state of a job."""
+        state, _seq = await self.state(jobs.KIND, job_id)
+        found: jobs.Job = state
+        return found
+
+    async def tell_job(self, job_id: int, command: Command) -> None:
+        """Send a command to a job, as the service. Raises Refused: it was refused."""
+        await self._send_job(job_id, command)
+
+    async def start_job(self, name: str, user: UserId | None) -> int:
+        """Begin a job and return its id. Raises Refused: it has no name."""
+        return await self._send_job(None, jobs.starting(name, user))
+
+    async def _send_job(self, job_id: int | None, command: Command) -> int:
+        entity = self.catalog.by_kind[jobs.KIND]
+        answer = await self.execute(entity, job_id, Sent(command), Origin("service"))
+        assert answer.reply is not None, "without a command id there is no duplicate"
+        said = msgspec.json.decode(answer.reply.body)
+        if answer.reply.refused:
+            raise Refused(said["code"], said["message"], said.get("details", ""))
+        number: int = said["job_id"]
+        return number
 
     def kinds(self) -> list[EntityKind]:
         """Each entity for the directory."""
@@ -200,6 +245,31 @@ class EntityApi:
                 self.effects.committed(item, f"{kind}/{key}")
             case _:
                 raise TypeError(f"nothing starts {type(item).__name__}")
+
+    def list_action(self, query: ListQuery) -> Action:
+        """A list for the clients."""
+        log = self._host.log
+
+        async def handle(call: Call[Any]) -> Reply:
+            try:
+                before = before_of(call.params)
+            except ValueError:
+                return error_reply(
+                    Refusal("invalid_field", "a field is not allowed", "before: no page's next")
+                )
+            try:
+                rows = query.rows_for(call.principal, call.params)
+            except Refused as refused:
+                rows = refused
+            if isinstance(rows, Refused):
+                return error_reply(Refusal(rows.code, rows.message, rows.details))
+            if not isinstance(rows, Rows):
+                raise TypeError(f"{place_of(query.answer)}: it returns {type(rows).__name__}: return Rows(…)")
+            position, limit = log.position, call.params.limit  # the position first: a lower bound
+            found = await log.rows(TABLE_PREFIX + rows.table, rows.part, before=before, limit=limit + 1)
+            return Reply(page_body(query.action, found, limit, position))
+
+        return Action(query.action, query.params, handle, query=True)
 
     def _command(self, entity: Entity[Any], cls: type[Command]) -> Action:
         message = self.messages[traits(cls).action]

@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,13 @@ class Application:
         self.settings: dict[str, Any] = {**(settings or {})}
         if data is not None:
             self.settings["data"] = Path(data)
+
+    def query[F: Callable[..., Any]](self, action: str, /) -> Callable[[F], F]:
+        """A list that clients may ask for: `answer(who)` says which rows. Declare it before the start.
+
+        Raises DefinitionError: the action is taken, or the function does not fit.
+        """
+        return self.entities.lists.query(action)
 
     def plugins(self, default: Sequence[Plugin] = ()) -> tuple[Plugin, ...]:
         """The plug-ins, and its entities as the last of them."""

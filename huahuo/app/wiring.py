@@ -91,6 +91,7 @@ class App:
     feed: Feed
     registry: Registry
     gate: Gate
+    hub: Hub
     port: int
 
     def __init__(
@@ -109,6 +110,7 @@ class App:
         self._world = world
         self._parts = Parts()
         self._stopping: asyncio.Task[None] | None = None
+        self._on_stop: dict[Callable[[], object], None] = {}
 
     @property
     def url(self) -> str:
@@ -126,6 +128,19 @@ class App:
         if brought is None or brought.api is None:
             raise HuahuoError(f"this service has no plug-in {plugin!r} that can be called")
         return brought.api
+
+    @property
+    def clock(self) -> Ambient:
+        """The service's time, which stands still while the machine sleeps."""
+        return self._awake
+
+    def on_stop(self, stops: Callable[[], object]) -> Callable[[], None]:
+        """Call `stops` once when the stop begins (at once if it has); the result ends that."""
+        if self._stopping is not None:
+            stops()
+        else:
+            self._on_stop[stops] = None
+        return lambda: self._on_stop.pop(stops, None)
 
     async def start(self) -> None:
         """Open the log, pick up what an earlier process left, listen.
@@ -147,6 +162,8 @@ class App:
         Idempotent: a second call, also after the first was cancelled, waits for the same end.
         """
         if self._stopping is None:
+            while self._on_stop:
+                self._on_stop.popitem()[0]()
             most_s = self.settings.drain_timeout_s
             within_s = most_s if timeout_s is None else min(timeout_s, most_s)
             self._stopping = asyncio.create_task(self._parts.stop(within_s), name="stop")
@@ -189,7 +206,7 @@ class App:
             log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
         authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
-        hub = Hub(
+        self.hub = hub = Hub(
             log,
             ambient,
             revocations=authenticator.revocations,

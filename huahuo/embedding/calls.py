@@ -20,6 +20,7 @@ from huahuo.actors.entities.decider import Origin
 from huahuo.actors.plugins.calls import Call
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app.wiring import App
+from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import CommandKey, StoredEvent
 from huahuo.transport.commands.publishing import PublishRefused
 from huahuo.transport.protocol import incoming
@@ -27,7 +28,6 @@ from huahuo.transport.protocol import incoming
 _SERVICE: Final = "service"
 _CLIENT: Final = "application"
 """The client in whose name an application's own command ids count."""
-_LOOK_S: Final = 0.1
 _PAGE_EVENTS: Final = 256
 _PAGE_BYTES: Final = 256 << 10
 
@@ -144,14 +144,21 @@ async def state(app: App, entity: Entity[Any] | str, key: int | str) -> tuple[An
 
 
 async def follow(app: App, stream: str, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
-    """Every event of `stream` after `after`, without end, as clients get it, with `stream` and `seq`."""
-    feed, changed = app.feed, asyncio.Event()
+    """Every event of `stream` after `after`, as clients get it, with `stream` and `seq`.
+
+    It ends when the service stops.
+    """
+    feed, changed, stopped = app.feed, asyncio.Event(), asyncio.Event()
 
     def committed(by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
         if by_stream is None or stream in by_stream:
             changed.set()
 
-    untap = feed.tap(committed)
+    def stops() -> None:
+        stopped.set()
+        changed.set()
+
+    untap, forget = feed.tap(committed), app.on_stop(stops)
     try:
         while True:
             changed.clear()
@@ -162,30 +169,41 @@ async def follow(app: App, stream: str, after: int = 0) -> AsyncGenerator[dict[s
                 for event in run.events:
                     yield {**msgspec.json.decode(event.body), "stream": event.stream, "seq": event.seq}
                 after = run.last
+            if stopped.is_set():
+                return
             await changed.wait()
     finally:
         untap()
+        forget()
 
 
 async def next_event(app: App, stream: str, after: int, timeout_s: float) -> dict[str, Any] | None:
     """The first event of `stream` after `after`, None if there is none within `timeout_s`."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s), contextlib.aclosing(follow(app, stream, after)) as events:
-            return await anext(events)
+        async with Deadline(app.clock, timeout_s), contextlib.aclosing(follow(app, stream, after)) as events:
+            return await anext(events, None)
     return None
 
 
 async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:
-    """Whether the client installation has processed `stream` up to `seq`, within `timeout_s`."""
+    """Whether the client installation has processed `stream` up to `seq`, within `timeout_s`.
+
+    False also when the service stops before.
+    """
+    acked = app.hub.acked(client, stream, seq)
+    forget = app.on_stop(acked.cancel)
     try:
-        async with asyncio.timeout(timeout_s):
-            while True:
-                acks = await app.log.acks()
-                if any(ack.client == client and ack.stream == stream and ack.seq >= seq for ack in acks):
-                    return True
-                await asyncio.sleep(_LOOK_S)
+        async with Deadline(app.clock, timeout_s):
+            acks = await app.log.acks()
+            if any(ack.client == client and ack.stream == stream and ack.seq >= seq for ack in acks):
+                return True
+            await asyncio.wait({acked})
+            return not acked.cancelled()
     except TimeoutError:
         return False
+    finally:
+        forget()
+        acked.cancel()
 
 
 def _principal(user: UserId | Principal) -> Principal:

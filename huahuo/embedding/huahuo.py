@@ -21,6 +21,7 @@ from huahuo.app.loops import own_the_process, run
 from huahuo.app.wiring import App, World
 from huahuo.embedding import calls
 from huahuo.embedding.calls import At
+from huahuo.embedding.jobs import Job
 from huahuo.errors import HuahuoError, NotRunning
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 
@@ -132,6 +133,13 @@ class Huahuo(Application):
     ) -> dict[str, Any]:
         """See `calls.send`."""
         return await calls.send(self.running, command, as_user=as_user, command_id=command_id, **fields)
+
+    def job(self, name: str, user: UserId | None = None) -> Job:
+        """Work that `user` watches on `job/<id>` and may cancel: `async with app.job("import") as job`.
+
+        Raises NotRunning.
+        """
+        return Job(self.running, name, user)
 
     async def state(self, entity: Entity[Any] | str, key: int | str) -> tuple[Any, int]:
         """See `calls.state`."""

@@ -28,6 +28,7 @@ from huahuo.app.plugins import with_mail
 from huahuo.app.wiring import App
 from huahuo.embedding import calls
 from huahuo.embedding.bridge import Bridge
+from huahuo.embedding.jobs import BlockingJob
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
@@ -35,7 +36,7 @@ from huahuo.transport.commands.publishing import PublishRefused
 
 _CALL_TIMEOUT_S = 30.0
 _LOOK_S = 5.0
-"""One step of `follow` asks the loop again after this long, so that a stop ends it."""
+"""One step of `follow` asks the loop again after this long: shorter than a call may take."""
 _DRAIN_SHARE = 0.9
 """The share of a stop's time for the drain; the rest is for the end of the loop and of the thread."""
 
@@ -100,7 +101,7 @@ class Service:
         entities: Sequence[Entity[Any]] = (),
         **settings: Any,
     ) -> None:
-        given = Application(entities=entities, plugins=plugins)
+        self._given = given = Application(entities=entities, plugins=plugins)
         self._plugins = given.plugins(with_mail())
         self._settings = config.Table(self._plugins).load(
             environ=os.environ if environ is None else environ,
@@ -120,6 +121,10 @@ class Service:
     def from_environment(cls) -> Self:
         """A service whose settings come from the environment only."""
         return cls(os.environ.get("HUAHUO_DATA", "huahuo-data"))
+
+    def query[F: Callable[..., Any]](self, action: str, /) -> Callable[[F], F]:
+        """See `Huahuo.query`."""
+        return self._given.query(action)
 
     def start(self) -> None:
         """Start the service in a thread of its own, and return when it listens.
@@ -255,14 +260,25 @@ class Service:
             lambda app: calls.send(app, command, as_user=as_user, command_id=command_id, **fields)
         )
 
+    def job(self, name: str, user: UserId | None = None) -> BlockingJob:
+        """Work that `user` watches on `job/<id>` and may cancel: `with service.job("import") as job`."""
+        return BlockingJob(self._call, name, user)
+
     def state(self, entity: Entity[Any] | str, key: int | str) -> tuple[Any, int]:
         """The state of an entity, and the seq of the last event in it. Raises as `send`."""
         return self._call(lambda app: calls.state(app, entity, key))
 
     def follow(self, stream: str, after: int = 0) -> Iterator[dict[str, Any]]:
-        """Every event of `stream` after `after`, without end. Each step blocks until there is one."""
+        """Every event of `stream` after `after`, until the service stops. A step blocks until there is one.
+
+        Raises NotRunning: it does not run at the first step.
+        """
+        self._running()
         while True:
-            event = self._call(partial(calls.next_event, stream=stream, after=after, timeout_s=_LOOK_S))
+            try:
+                event = self._call(partial(calls.next_event, stream=stream, after=after, timeout_s=_LOOK_S))
+            except NotRunning:
+                return
             if event is not None:
                 after = event["seq"]
                 yield event

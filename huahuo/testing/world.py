@@ -124,6 +124,10 @@ class AppWorld:
 
         return self._loop.run_until_complete(timed())
 
+    def begin[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin a coroutine that goes on while time goes by."""
+        return self._loop.create_task(work)
+
     @property
     def running(self) -> App:
         """The service of this life."""

@@ -137,7 +137,7 @@ def test_what_is_refused_says_why(service: Service) -> None:
     with pytest.raises(HuahuoError, match="status"):
         service.update_email_status(1, "dancing")  # type: ignore[arg-type]
     with pytest.raises(HuahuoError):
-        service.publish("user/1", "x")
+        service.publish("mailbox/1", "x")
     with pytest.raises(HuahuoError):
         service.notify("x", level="loud")
 

@@ -17,10 +17,11 @@ def test_the_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: pytes
 
     async def all_of_them() -> dict[str, Any]:
         names: dict[str, Any] = {"__name__": "shop"}
-        for name in ("shop", "inside", "tests", "effects", "upcast"):
+        for name in ("shop", "inside", "tests", "effects", "list", "job", "upcast"):
             await run(snippet(PAGE, name), names)
         return names
 
     names = asyncio.run(all_of_them())
     assert names["seq"] == 1
     assert names["state"].item == "tea"
+    assert (names["job"].stream, names["job"].outcome) == ("job/1", "done")

@@ -1,12 +1,15 @@
 """An application's own events and commands: the same from asyncio, from threads and from admins."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from huahuo import Command, Huahuo, HuahuoError, NotRunning, Refused, Service
+from huahuo.embedding import calls
 from huahuo.embedding.calls import At
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError
@@ -109,6 +112,54 @@ def test_a_program_follows_a_stream_and_learns_what_a_client_has_seen(tmp_path: 
             assert (await app.state("order", 1))[1] == 0
 
     asyncio.run(test())
+
+
+def test_an_application_hears_at_once_what_a_client_has_seen(world: AppWorld) -> None:
+    alice = world.client(42)
+    alice.follow("user/42")
+
+    async def told() -> bool:
+        seen = asyncio.ensure_future(calls.seen(world.running, "user/42", 1, client="test-42"))
+        await asyncio.sleep(5)
+        await calls.publish_many(world.running, [("user/42", "parcel_seen", {})])
+        return await seen
+
+    assert world.run(told())
+    world.advance(seconds=5)
+    assert world.run(calls.seen(world.running, "user/42", 1, client="test-42", timeout_s=0.01))
+    assert not world.run(calls.seen(world.running, "user/42", 2, client="test-42", timeout_s=60))
+    world.close()
+
+
+def test_followers_end_when_the_service_stops(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with Huahuo(data=tmp_path / "data", port=0) as app:
+            await app.publish("user/42", "a")
+            followed = asyncio.ensure_future(_types(app.follow("user/42")))
+            seen = asyncio.ensure_future(app.seen("user/42", 9, client="dev-7"))
+            await asyncio.sleep(0)
+        assert await followed == ["a"]
+        assert not await seen
+
+    asyncio.run(test())
+
+
+async def _types(events: AsyncIterator[dict[str, Any]]) -> list[str]:
+    return [event["type"] async for event in events]
+
+
+def test_a_thread_that_follows_ends_when_the_service_stops(tmp_path: Path) -> None:
+    service = Service(data=tmp_path / "data", port=0, plugins=[])
+    with pytest.raises(NotRunning):
+        next(iter(service.follow("user/42")))
+    with service:
+        service.publish("user/42", "a")
+        events = service.follow("user/42")
+        assert next(iter(events))["type"] == "a"
+        with ThreadPoolExecutor(1) as pool:
+            rest = pool.submit(list, events)
+            service.stop()
+            assert rest.result(20) == []
 
 
 def test_threads_have_the_same_calls_and_the_same_refusals(tmp_path: Path) -> None:

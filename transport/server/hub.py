@@ -33,6 +33,8 @@ _ACKS_A_COMMIT = 1000
 _log = structlog.get_logger(__name__)
 
 type _AckKey = tuple[str, str, str]
+type _Place = tuple[str, str]
+"""A client, and a stream."""
 
 
 @runtime_checkable
@@ -177,6 +179,14 @@ class Hub:
         """See `ports.Hub`."""
         self._acks.note(user, client, stream, seq)
 
+    def acked(self, client: str, stream: str, seq: int) -> asyncio.Future[None]:
+        """A future that ends with the first ack of this client for `stream` at `seq` or later.
+
+        It may have been sent already, as long as it is not written: later, `Log.acks` knows. Cancel it to end
+        the waiting.
+        """
+        return self._acks.acked(client, stream, seq)
+
     def clients(self) -> list[ClientFact]:
         """Every authenticated connection, with the last seq sent and its lag for each stream."""
         return [self._fact(connection, member) for connection, member in self._members.items()]
@@ -269,6 +279,8 @@ class AckCollector:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._changed: dict[_AckKey, int] = {}
+        self._saving: dict[_AckKey, int] = {}
+        self._waiting: dict[_Place, dict[asyncio.Future[None], int]] = {}
 
     @property
     def waiting(self) -> int:
@@ -277,6 +289,10 @@ class AckCollector:
 
     def note(self, user: str, client: str, stream: str, seq: int) -> None:
         """Remember one ack. With 100,000 waiting for a log that does not write, new keys are dropped."""
+        if self._waiting:
+            for future, wanted in tuple(self._waiting.get((client, stream), {}).items()):
+                if seq >= wanted and not future.done():
+                    future.set_result(None)
         key = (user, client, stream)
         known = self._changed.get(key)
         if known is None and len(self._changed) >= ACKS_WAITING_MAX:
@@ -284,9 +300,34 @@ class AckCollector:
         if known is None or seq > known:
             self._changed[key] = seq
 
+    def acked(self, client: str, stream: str, seq: int) -> asyncio.Future[None]:
+        """See `Hub.acked`."""
+        future = asyncio.get_running_loop().create_future()
+        for unsaved in (self._changed, self._saving):
+            if any(one[1:] == (client, stream) and known >= seq for one, known in unsaved.items()):
+                future.set_result(None)
+                return future
+        at = (client, stream)
+        self._waiting.setdefault(at, {})[future] = seq
+        future.add_done_callback(lambda ended: self._answered(at, ended))
+        return future
+
+    def _answered(self, at: _Place, future: asyncio.Future[None]) -> None:
+        waiting = self._waiting[at]
+        del waiting[future]
+        if not waiting:
+            del self._waiting[at]
+
     async def flush(self) -> None:
         """Write the changed acks, at most 1,000 a commit. Acks that the log refuses wait a turn."""
-        changed, self._changed = self._changed, {}
+        self._saving = changed = self._changed
+        self._changed = {}
+        try:
+            await self._save(changed)
+        finally:
+            self._saving = {}
+
+    async def _save(self, changed: dict[_AckKey, int]) -> None:
         acks = [Ack(*key, seq) for key, seq in changed.items()]
         for start in range(0, len(acks), _ACKS_A_COMMIT):
             try:

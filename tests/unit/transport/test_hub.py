@@ -255,6 +255,29 @@ async def test_acks_are_written_behind_and_only_the_highest() -> None:
     assert await w.log.acks("user/42") == [Ack("user/42", "laptop", "system", 7)]
 
 
+async def test_whoever_waits_for_an_ack_hears_of_it_before_it_is_written() -> None:
+    w = await world()
+    waits = w.hub.acked("laptop", "system", 7)
+    for client, stream, seq in (("laptop", "system", 6), ("phone", "system", 7), ("laptop", "user/42", 7)):
+        w.hub.note_ack("user/42", client, stream, seq)
+    assert not waits.done()
+    w.hub.note_ack("user/42", "laptop", "system", 8)
+    assert waits.done()
+    assert w.hub.acked("laptop", "system", 8).done()
+    w.hub.acked("laptop", "system", 9).cancel()
+    await w.hub.stop()
+    w.hub.note_ack("user/42", "laptop", "system", 9)
+
+
+async def test_an_ack_on_its_way_to_the_disk_is_known() -> None:
+    acks = AckCollector(await faulty_log())
+    acks.note("user/42", "laptop", "system", 7)
+    saving = asyncio.ensure_future(acks.flush())
+    await asyncio.sleep(0)
+    assert acks.acked("laptop", "system", 7).done()
+    await saving
+
+
 async def test_acks_are_written_after_a_turn_without_a_stop() -> None:
     w = await world()
     connection = w.joined()

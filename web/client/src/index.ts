@@ -3,9 +3,10 @@
 export { Client, type ClientOptions, type Place, type SendOptions } from "./client/client.js";
 export { type CursorStore, IndexedDbCursors, type IndexedDbOptions, MemoryCursors } from "./client/cursors.js";
 export { type ClientErrorCode, HuahuoError } from "./model/errors.js";
+export { hasEnded, type Job, type WatchedJob } from "./client/job.js";
 export type { Decode, Decoder, DictionaryPlace } from "./wire/inflow.js";
 export type {
-  After, At, Batch, Commands, Cursor, EmailFilter, EmailRow, EmailSort, EventFrame, EventTypes, Item, MailRecord, MailStatus,
+  After, At, Batch, Commands, Cursor, EmailFilter, EmailRow, EmailSort, EventFrame, EventTypes, Item, JobOutcome, JobStatus, MailRecord, MailStatus,
   MailType, Outcome, Reply, Skipped, Snapshot, State, Status, StreamEvent, User,
 } from "./model/model.js";
 export type { Observable } from "./model/observable.js";

@@ -9,6 +9,7 @@ import { browserHost, type Host } from "../session/host.js";
 import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
 import type { Decoder } from "../wire/inflow.js";
 import { iterate } from "./iterate.js";
+import { watchJob, type WatchedJob } from "./job.js";
 import type { At, Commands, Cursor, Item, Reply, State, Status, StreamEvent } from "../model/model.js";
 import { guarded, type Observable, Subject } from "../model/observable.js";
 import { abortable, Outbox } from "../session/outbox.js";
@@ -130,6 +131,11 @@ export class Client {
   /** As `items`, with single events. It omits snapshots and skips: use `items` to see them. */
   events(stream: string, options: Place = {}): AsyncGenerator<StreamEvent, void> {
     return iterate((onEvent) => this.subscribe(stream, { ...options, onEvent, onError: ignore }));
+  }
+
+  /** A job of the service, `job/<id>`: its progress as an observable, and `cancel()`. Close it with `close()`. */
+  job(id: number): WatchedJob {
+    return watchJob(this, id);
   }
 
   // -- commands -----------------------------------------------------------------------------------

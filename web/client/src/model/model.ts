@@ -26,6 +26,9 @@ export const cursorAt = (log: string, seq: number, check: Check | undefined): Cu
 export type MailStatus = "idle" | "queued" | "processing" | "ok" | "error" | "need_reauth" | "cancelled";
 export type MailType = "outlook" | "imap" | "gmail" | "qq";
 
+export type JobOutcome = "done" | "failed" | "cancelled" | "interrupted";
+export type JobStatus = "new" | "running" | "cancelling" | JobOutcome;
+
 /**
  * Event types and their fields. Add your own:
  *
@@ -47,6 +50,11 @@ export interface EventTypes {
     email_id: number; mail_id: number; subject: string; sender: string; received_time: string;
     folder: string; has_attachments: boolean;
   };
+  job_started: { name: string; user: number | string | null };
+  job_progress: { percent: number; message: string };
+  job_message: { message: string };
+  job_cancel_requested: { by: number | string | null };
+  job_ended: { outcome: JobOutcome; error: string; message: string };
   system_notification: { message: string; level: "info" | "warning" | "error" };
 }
 
@@ -193,6 +201,7 @@ export interface Commands {
     reply: { email_id: number; data: MailRecord[]; next: unknown };
   };
   get_mail: { fields: { mail_id: number }; reply: Record<string, unknown> };
+  cancel_job: { fields: { job_id: number }; reply: { job_id: number } };
   publish: { fields: { stream: string; type: string } & Record<string, unknown>; reply: object };
   revoke: { fields: { user_id: number } | { jti: string }; reply: object };
 }

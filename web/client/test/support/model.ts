@@ -9,6 +9,8 @@ type Frame = Record<string, unknown>;
 export class ModelLog {
   id = "log-1";
   streams = new Map<string, { events: Frame[]; first: number }>();
+  /** The states of streams whose snapshot is not the numbers of their events. */
+  states = new Map<string, Frame>();
   executed = new Map<string, Frame>();
   /** Where its compressed messages' dictionary is. */
   dictionary: Frame | undefined;
@@ -156,7 +158,7 @@ export class ModelConnection {
     else at = after as number;
     const peak = Math.max(at, this.places.get(name)?.peak ?? 0);
     this.places.set(name, { sent: at, acked: at, peak, live: false });
-    const frame = { type: "snapshot", stream: name, seq: at, state: { numbers: this.log.numbers(name) } };
+    const frame = { type: "snapshot", stream: name, seq: at, state: this.log.states.get(name) ?? { numbers: this.log.numbers(name) } };
     return [{ outcome, after: at, first, head }, ["gap", "reset", "snapshot"].includes(outcome) ? [frame] : []];
   }
 }

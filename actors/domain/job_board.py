@@ -1,0 +1,95 @@
+"""The jobs of this process: who is told of a cancel, and the end of those that an earlier one left open."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from huahuo.actors.domain import jobs
+from huahuo.actors.domain.structs import Command, traits
+from huahuo.actors.domain.writing import TABLE_PREFIX
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.replay.live.feed import Feed
+
+CANCEL_REQUESTED: Final = traits(jobs.JobCancelRequested).name
+_PAGE: Final = 256
+
+_log = structlog.get_logger(__name__)
+
+
+class _Jobs(Protocol):
+    """What the board asks of the entities."""
+
+    async def job(self, job_id: int) -> jobs.Job:
+        """The state of a job."""
+        ...
+
+    async def tell_job(self, job_id: int, command: Command) -> None:
+        """Send a command to a job, as the service."""
+        ...
+
+
+class JobBoard:
+    """See the module. All methods belong to the loop's thread."""
+
+    def __init__(self, feed: Feed, jobs_of: _Jobs) -> None:
+        self._feed = feed
+        self._jobs = jobs_of
+        self._watched: dict[str, Callable[[], None]] = {}
+        self._untap: Callable[[], None] | None = None
+        self._looks: set[asyncio.Task[None]] = set()
+
+    def watch(self, job_id: int, cancelled: Callable[[], None]) -> Callable[[], None]:
+        """Call `cancelled` once somebody cancels this job; the result ends that."""
+        stream = f"{jobs.KIND}/{job_id}"
+        self._watched[stream] = cancelled
+        if self._untap is None:
+            self._untap = self._feed.tap(self._committed)
+        return lambda: self._unwatch(stream)
+
+    def _unwatch(self, stream: str) -> None:
+        self._watched.pop(stream, None)
+        if not self._watched and self._untap is not None:
+            self._untap()
+            self._untap = None
+
+    def _committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
+        if by_stream is None:  # signals were lost: only the states can tell
+            for stream in self._watched:
+                look = asyncio.get_running_loop().create_task(self._look(stream))
+                self._looks.add(look)
+                look.add_done_callback(self._looks.discard)
+            return
+        for stream in self._watched.keys() & by_stream.keys():
+            if any(event.type == CANCEL_REQUESTED for event in by_stream[stream]):
+                self._watched[stream]()
+
+    async def _look(self, stream: str) -> None:
+        state = await self._jobs.job(int(stream.partition("/")[2]))
+        cancelled = self._watched.get(stream)
+        if state.status == "cancelling" and cancelled is not None:
+            cancelled()
+
+
+async def end_left_open(log: Log, end: Callable[[int, Command], Awaitable[None]]) -> int:
+    """End the jobs that have no end as `interrupted`: no program works on them any more. Returns how many.
+
+    One that cannot be ended is logged, and tried again by the next start.
+    """
+    ended, before = 0, None
+    while True:
+        page = await log.rows(TABLE_PREFIX + jobs.TABLE, jobs.OPEN, before=before, limit=_PAGE)
+        keys = [int(key) for key, _name in page]
+        done = await asyncio.gather(
+            *(end(key, jobs.EndJob("interrupted")) for key in keys), return_exceptions=True
+        )
+        for key, result in zip(keys, done, strict=True):
+            if isinstance(result, Exception):
+                _log.error("job_left_open", job_id=key, error=type(result).__name__)
+            else:
+                ended += 1
+        if len(page) < _PAGE:
+            return ended
+        before = page[-1][0]

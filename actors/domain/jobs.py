@@ -1,0 +1,219 @@
+"""The built-in kind `job`: work of the application that users watch and may cancel. Pure.
+
+`job/<id>` begins with `job_started` and ends with one `job_ended`, whatever happens to the process. Only the
+service starts, reports and ends a job; its user and administrators read it and send `cancel_job`.
+"""
+
+from typing import Annotated, Final, Literal, cast
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from huahuo.actors.domain.decision import Context, Decision, Drop, Outcome, Put, Refused
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.structs import Command, Event
+from huahuo.actors.plugins.principal import Principal, UserId
+
+KIND: Final = "job"
+TABLE: Final = "huahuo:jobs"
+OPEN: Final = "open"
+"""The part of the table that has a row for each job without an end."""
+_NAME_CHARS_MAX: Final = 200
+_MESSAGE_CHARS_MAX: Final = 2_000
+_WHOLE: Final = 100
+
+type JobOutcome = Literal["done", "failed", "cancelled", "interrupted"]
+type _Percent = Annotated[int, Meta(ge=0, le=_WHOLE)] | Annotated[float, Meta(ge=0, le=_WHOLE)]
+type _Text = Annotated[str, Meta(max_length=_MESSAGE_CHARS_MAX)]
+
+
+class JobStarted(Event, type="job_started"):
+    """A job began. `user`: who may read and cancel it besides administrators."""
+
+    name: str
+    user: int | str | None = None
+
+
+class JobProgress(Event, type="job_progress", prunable=True):
+    """How far it is, 0 to 100."""
+
+    percent: int | float
+    message: str = ""
+
+
+class JobMessage(Event, type="job_message"):
+    """A line for those who watch."""
+
+    message: str
+
+
+class JobCancelRequested(Event, type="job_cancel_requested"):
+    """Somebody wants it to end. It goes on until its program notices."""
+
+    by: int | str | None = None
+
+
+class JobEnded(Event, type="job_ended"):
+    """Its end. `error` is the type of an exception, never its text; `message` is the application's own."""
+
+    outcome: JobOutcome
+    error: str = ""
+    message: str = ""
+
+
+class Job(Struct, frozen=True):
+    """The state of a job. `status`: `new`, `running`, `cancelling`, or how it ended."""
+
+    name: str = ""
+    user: int | str | None = None
+    percent: int | float = 0
+    message: str = ""
+    status: str = "new"
+    error: str = ""
+
+    @property
+    def outcome(self) -> JobOutcome | None:
+        """How it ended, None before."""
+        return None if self.status in ("new", "running", "cancelling") else cast("JobOutcome", self.status)
+
+
+class StartJob(Command, creates=True):
+    """Begin. Sent by the service alone."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=_NAME_CHARS_MAX)]
+    user: int | str | None = None
+
+
+class ReportJob(Command):
+    """Say how far it is. Sent by the service alone."""
+
+    percent: _Percent
+    message: _Text = ""
+
+
+class SayOfJob(Command):
+    """Say something about it. Sent by the service alone."""
+
+    message: _Text
+
+
+class EndJob(Command):
+    """End it. A second end changes nothing. Sent by the service alone."""
+
+    outcome: JobOutcome
+    error: str = ""
+    message: _Text = ""
+
+
+class CancelJob(Command, action="cancel_job"):
+    """Ask it to end. Its user and administrators may send it."""
+
+
+class _BuiltIn(Entity[Job]):
+    """An entity of the service itself, whose kind no application may take."""
+
+    reserved = frozenset[str]()
+
+
+def job_entity() -> Entity[Job]:
+    """The declaration of the kind `job`."""
+    job = _BuiltIn(KIND, Job)
+
+    @job.evolve
+    def started(state: Job, event: JobStarted) -> Job:
+        return replace(state, name=event.name, user=event.user, status="running")
+
+    @job.evolve
+    def progressed(state: Job, event: JobProgress) -> Job:
+        return replace(state, percent=event.percent, message=event.message or state.message)
+
+    @job.evolve
+    def said(state: Job, event: JobMessage) -> Job:
+        return replace(state, message=event.message)
+
+    @job.evolve
+    def cancelling(state: Job, event: JobCancelRequested) -> Job:
+        del event
+        return replace(state, status="cancelling")
+
+    @job.evolve
+    def ended(state: Job, event: JobEnded) -> Job:
+        message = event.message or state.message
+        return replace(state, status=event.outcome, error=event.error, message=message)
+
+    @job.decide
+    def start(state: Job, command: StartJob, ctx: Context) -> Outcome:
+        del state
+        row = Put(TABLE, OPEN, _key(ctx), command.name)
+        return Decision([JobStarted(command.name, command.user)], rows=[row])
+
+    @job.decide
+    def report(state: Job, command: ReportJob, ctx: Context) -> Outcome:
+        del ctx
+        return _over(state) or [JobProgress(command.percent, command.message)]
+
+    @job.decide
+    def say(state: Job, command: SayOfJob, ctx: Context) -> Outcome:
+        del ctx
+        return _over(state) or [JobMessage(command.message)]
+
+    @job.decide
+    def cancel(state: Job, command: CancelJob, ctx: Context) -> Outcome:
+        del command
+        if state.status == "cancelling":
+            return []
+        return _over(state) or [JobCancelRequested(ctx.user_id)]
+
+    @job.decide
+    def end(state: Job, command: EndJob, ctx: Context) -> Outcome:
+        if _over(state) is not None:
+            return []
+        outcome = command.outcome
+        if state.status == "cancelling" and outcome == "done":
+            outcome = "cancelled"  # whoever cancelled it has been told so
+        event = JobEnded(outcome, command.error, command.message)
+        return Decision([event], rows=[Drop(TABLE, OPEN, _key(ctx))])
+
+    @job.readers
+    def may_read(state: Job, who: Principal) -> bool:
+        return state.user is not None and who.user_id == state.user
+
+    return job
+
+
+def is_open(state: Job) -> bool:
+    """Whether it has begun and not ended."""
+    return state.status in ("running", "cancelling")
+
+
+def starting(name: str, user: UserId | None) -> StartJob:
+    """The command that begins a job. Raises Refused: the name is none."""
+    if not 0 < len(name) <= _NAME_CHARS_MAX:
+        raise Refused("invalid_field", f"a job needs a name of 1 to {_NAME_CHARS_MAX} characters")
+    return StartJob(name, user)
+
+
+def report_of(percent: float, message: str) -> ReportJob:
+    """The command for a progress. Raises Refused: it is no percentage."""
+    if not 0 <= percent <= _WHOLE:
+        raise Refused("invalid_field", f"percent: {percent} is not between 0 and 100")
+    return ReportJob(percent, _text(message))
+
+
+def say_of(message: str) -> SayOfJob:
+    """The command for a message."""
+    return SayOfJob(_text(message))
+
+
+def _text(message: str) -> str:
+    if len(message) > _MESSAGE_CHARS_MAX:
+        raise Refused("invalid_field", f"message: it has more than {_MESSAGE_CHARS_MAX} characters")
+    return message
+
+
+def _over(state: Job) -> Refused | None:
+    return None if is_open(state) else Refused("conflict", f"the job has ended: {state.status}")
+
+
+def _key(ctx: Context) -> str:
+    return f"{ctx.id:016d}"

@@ -1,0 +1,186 @@
+"""Jobs of an application: from asyncio and from threads, cancelled by their user, and over kill -9."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from huahuo import Huahuo, Refused, Service
+from huahuo.actors.domain.jobs import Job
+from huahuo.embedding import jobs
+from huahuo.testing.world import AppWorld
+from tests.support.drivers.rawclient import raw
+from tests.support.servers.serving import serving
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> AppWorld:
+    return AppWorld(Huahuo(), tmp_path / "data")
+
+
+def job_of(world: AppWorld) -> jobs.Job:
+    return jobs.Job(world.running, "import", 42)
+
+
+def state_of(world: AppWorld) -> Job:
+    state: Job = world.state("job", 1)[0]
+    return state
+
+
+def test_a_job_ends_as_done_at_the_end_of_its_block(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world) as job:
+            assert job.stream == "job/1"
+            await job.progress(40, "4 of 10 files")
+        assert job.outcome == "done"
+
+    world.run(work())
+    alice = world.client(42)
+    alice.follow("job/1")
+    assert [event["type"] for event in alice.events("job/1")] == ["job_started", "job_progress", "job_ended"]
+    world.close()
+
+
+def test_an_exception_goes_on_and_its_text_stays_out_of_the_log(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world):
+            raise ValueError("the password is tea")
+
+    with pytest.raises(ValueError, match="tea"):
+        world.run(work())
+    assert (state_of(world).status, state_of(world).error, state_of(world).message) == (
+        "failed",
+        "ValueError",
+        "",
+    )
+    world.close()
+
+
+def test_an_application_fails_a_job_in_its_own_words(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world) as job:
+            await job.fail("3 of 10 files are damaged")
+            with pytest.raises(Refused, match="conflict"):
+                await job.progress(50)
+
+    world.run(work())
+    assert (state_of(world).status, state_of(world).message) == ("failed", "3 of 10 files are damaged")
+    world.close()
+
+
+def test_a_cancel_of_its_user_ends_the_block(world: AppWorld) -> None:
+    alice, after = world.client(42), []
+
+    async def work() -> None:
+        async with job_of(world):
+            await asyncio.sleep(3600)
+        after.append("goes on behind the block")
+
+    running = world.begin(work())
+    world.advance(seconds=1)
+    assert alice.send("cancel_job", job_id=1)["at"] == {"stream": "job/1", "seq": 2}
+    world.run(asyncio.wait_for(running, 5))
+    assert state_of(world).status == "cancelled"
+    assert after
+    assert not running.cancelled()
+    world.close()
+
+
+def test_a_block_that_awaits_the_cancel_ends_by_itself(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world) as job:
+            assert not job.cancelled
+            await job.cancelled
+            await job.message("removing what was imported")
+
+    running = world.begin(work())
+    world.advance(seconds=1)
+    world.client(42).send("cancel_job", job_id=1)
+    world.run(asyncio.wait_for(running, 5))
+    assert (state_of(world).status, state_of(world).message) == ("cancelled", "removing what was imported")
+    world.close()
+
+
+def test_a_task_that_somebody_else_cancels_is_interrupted(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world):
+            await asyncio.sleep(3600)
+
+    running = world.begin(work())
+    world.advance(seconds=1)
+    running.cancel()
+    world.advance(seconds=1)
+    assert running.cancelled()
+    assert state_of(world).status == "interrupted"
+    world.close()
+
+
+def test_a_crash_interrupts_open_jobs(world: AppWorld) -> None:
+    world.run(job_of(world).begin())
+    world.crash()
+    assert state_of(world).status == "interrupted"
+    world.close()
+
+
+def test_a_thread_has_the_same_job(tmp_path: Path) -> None:
+    with Service(data=tmp_path / "data", port=0, plugins=[]) as service:
+        with service.job("import", user=42) as job:
+            job.progress(40, "4 of 10 files")
+            assert not job.cancelled
+        assert (job.stream, job.outcome) == ("job/1", "done")
+        with pytest.raises(KeyError), service.job("import") as job:
+            raise KeyError("secret")
+        assert service.state("job", 2)[0].error == "KeyError"
+        reached: list[str] = []
+        with service.job("import", user=42) as job:
+            service.send("cancel_job", job_id=3, as_user=42)
+            job.progress(50)
+            reached.append("went on")
+        assert (job.outcome, reached) == ("cancelled", [])
+        with pytest.raises(Refused, match="name"), service.job(""):
+            pass
+
+
+APP = """
+import asyncio
+from huahuo import Huahuo
+
+async def main():
+    app = Huahuo(data="job-data", port=0)
+    async with app, app.job("import", user=42) as job:
+        await job.progress(40)
+        print(job.id, flush=True)
+        await asyncio.sleep(3600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_a_job_of_a_killed_process_is_interrupted_by_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    with serving(tmp_path / "job-data") as server:
+        server.stop()
+        child = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=tmp_path, env=server.environ, stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "1\n"
+        child.kill()
+        child.wait(20)
+        child.stdout.close()
+        server.start()
+
+        async def look() -> None:
+            async with raw(server.url.replace("http", "ws", 1), "huahuo.v1") as alice:
+                await alice.authenticate(server.token(42, "alice"))
+                await alice.say(action="subscribe", id="s", stream="job/1", after="snapshot")
+                snapshot: dict[str, Any] = await alice.until("snapshot", stream="job/1")
+                assert snapshot["state"]["status"] == "interrupted"
+                assert snapshot["state"]["percent"] == 40
+
+        asyncio.run(look())
