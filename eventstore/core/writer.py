@@ -104,7 +104,7 @@ class Writer:
         self.observe: Callable[[float], None] | None = None
         """Called with the seconds that each group commit took."""
         self.charge: Charge | None = None
-        """Called with the seconds that each principal's appends cost, in the commit and on the loop after it."""
+        """Called with the seconds that each principal's appends cost, in the commit and then on the loop."""
         self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
         self.queue_bytes_max = QUEUE_BYTES_MAX
         self.refused = 0

@@ -252,7 +252,7 @@ class SqliteStore:
             raise Detached(self._detached)
 
     def _check_files(self, *but: str) -> None:
-        """Raise Detached, now and on every later commit, if a path no longer leads to the file that we write."""
+        """Raise Detached, now and on every later commit, if a path does not lead to our file any more."""
         path = self._files.changed(*but) if but else self._files.changed_now()
         if path is not None:
             self._detached = (
