@@ -5,7 +5,7 @@ import os
 import hypothesis
 import pytest
 
-# Whether an example takes long says something of the machine, and of what it does beside.
+# The time of an example depends on the machine and its other work, so it proves nothing.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 

@@ -56,7 +56,7 @@ class DirectoryLimits(msgspec.Struct, frozen=True):
 
 
 class _Resident:
-    """`used_s`: the time of the sweep after its last use. Entities used between two sweeps share the float."""
+    """`used_s`: the time of the sweep after its last use. Entities used between two sweeps share it."""
 
     __slots__ = ("ref", "used_s")
 

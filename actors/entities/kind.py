@@ -65,7 +65,7 @@ class Kind:
         return self.log.head(stream).seq
 
     def start_effects(self, stream: str, effects: Sequence[object], position: int) -> None:
-        """Start the effects of this stream's entity. If one fails to start, that is logged; the others start."""
+        """Start the effects of this stream's entity. If one fails to start, that is logged."""
         key = stream.removeprefix(f"{self.stream_prefix}/")
         for effect in effects:
             try:

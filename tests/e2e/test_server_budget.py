@@ -91,7 +91,7 @@ def test_a_client_that_reads_again_gets_everything_it_asked_for() -> None:
     run(main())
 
 
-def test_who_does_not_read_is_closed_when_others_need_the_room() -> None:
+def test_a_client_that_does_not_read_is_closed_when_others_need_the_room() -> None:
     async def main() -> None:
         async with world(SMALL_BUDGET) as w, raw(w.url, V1) as one:
             await hoarders(w, [one])

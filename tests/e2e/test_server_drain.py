@@ -56,7 +56,7 @@ def test_a_socket_without_a_handshake_cannot_hold_it() -> None:
     run(main())
 
 
-def test_who_was_welcomed_in_the_very_turn_of_the_drain_is_told_too() -> None:
+def test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too() -> None:
     async def main() -> None:
         async with world() as w:
             spoke = w.server.spoke

@@ -44,7 +44,7 @@ def test_a_reader_that_never_acks_stops_at_its_window_and_hurts_nobody() -> None
     run(main())
 
 
-def test_who_was_too_slow_comes_back_and_catches_up() -> None:
+def test_a_client_that_was_too_slow_comes_back_and_catches_up() -> None:
     async def main() -> None:
         async with world() as w:
             await w.append("user/42", *[str(n) for n in range(300)])
@@ -148,7 +148,7 @@ def test_what_was_sent_before_a_close_in_good_order_is_executed() -> None:
     run(main())
 
 
-def test_who_asks_and_does_not_read_the_answers_is_not_listened_to() -> None:
+def test_a_client_that_does_not_read_its_answers_is_not_read_either() -> None:
     async def main() -> None:
         settings = TransportSettings(messages_per_s=0, write_buffer_bytes_max=1 << 16)
         async with world(settings) as w, raw(w.url, V1) as greedy, raw(w.url, V1) as other:
@@ -216,7 +216,7 @@ def test_many_clients_that_return_at_once_read_the_store_a_few_times() -> None:
             for number, client in enumerate(clients):
                 await client.until("live", stream="user/42")
                 assert [seq for seq, _ in client.events("user/42")] == list(range(number + 1, 2001))
-            # 8 pages from the second on are the same for all, whoever began where.
+            # 8 pages from the second on are the same for all, wherever each began.
             assert w.server._wires.shared.frames.built < 40 + 40
 
     run(main())

@@ -159,7 +159,7 @@ def test_what_comes_with_the_handshake_is_read_behind_it(connection: str, cut: i
 
 
 @pytest.mark.parametrize("connection", ["Upgrade", "Upgrade, keep-alive"], ids=["short way", "long way"])
-def test_who_leaves_right_behind_the_request_is_not_counted_for_ever(connection: str) -> None:
+def test_a_client_that_leaves_right_after_the_request_is_not_counted_for_ever(connection: str) -> None:
     async def main() -> None:
         async with world() as w:
             head = (
@@ -177,7 +177,7 @@ def test_who_leaves_right_behind_the_request_is_not_counted_for_ever(connection:
     run(main())
 
 
-def test_who_does_not_finish_the_handshake_is_cut_off() -> None:
+def test_a_client_that_does_not_finish_the_handshake_is_cut_off() -> None:
     async def main() -> None:
         async with world(TransportSettings(open_timeout_s=0.2)) as w:
             reader, writer = await asyncio.open_connection("127.0.0.1", w.port)

@@ -331,7 +331,7 @@ class Server:
             self.handler_tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _opened(self, ws: WebSocket) -> bool:
-        """Let the library shake hands. False if that did not open a WebSocket; the connection is then over."""
+        """Let the library shake hands. False if no WebSocket was opened; then the connection is over."""
         try:
             async with Deadline(self._wires.ambient, self._lobby.left_s(ws.open_by_s)):
                 await ws.handshake(self._admit, None, None)

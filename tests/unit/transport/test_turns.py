@@ -66,7 +66,7 @@ def test_another_user_does_not_wait_for_a_users_line() -> None:
     run_virtual(main())
 
 
-def test_who_owes_time_waits_until_it_is_paid() -> None:
+def test_a_user_that_owes_time_waits_until_it_is_paid() -> None:
     async def main() -> None:
         made = turns()
         owe(made, "user/1", 1.0)
