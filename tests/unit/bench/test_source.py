@@ -35,9 +35,7 @@ class Published:
 
 
 @pytest.mark.parametrize(("users", "in_flight"), [(3, 12), (12, 3), (7, 12)])
-def test_in_flight_calls_reach_the_wanted_number_and_numbers_follow_them(
-    users: int, in_flight: int
-) -> None:
+def test_in_flight_calls_reach_the_wanted_number_and_numbers_follow_them(users: int, in_flight: int) -> None:
     published = Published()
     done = asyncio.run(Source(published).feeds(users, in_flight, 0.02))
     published.check(done["published"])
