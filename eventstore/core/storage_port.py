@@ -91,6 +91,12 @@ class Prune(_Change, frozen=True):
     firsts: dict[str, int]
 
 
+class EndStream(_Change, frozen=True):
+    """Keep nothing of a stream in memory from now on."""
+
+    stream: str
+
+
 class PutCounter(_Change, frozen=True):
     """The next number that a counter will hand out."""
 
@@ -140,6 +146,7 @@ type Change = (
     | DropSealed
     | Shred
     | Prune
+    | EndStream
     | PutCounter
     | PutCommand
     | PutAcks
@@ -160,8 +167,8 @@ class Group(msgspec.Struct, frozen=True, array_like=True):
 class Loaded(msgspec.Struct, frozen=True):
     """The durable state of a log; `counters` maps a counter to its next number.
 
-    A counter that is not in `counters` begins at `first_number`. `age` is the last note of the clock of the
-    command records, None if there is none.
+    `heads` has the streams that have not ended. A counter that is not in `counters` begins at `first_number`.
+    `age` is the last note of the clock of the command records, None if there is none.
     """
 
     log_id: str
@@ -193,6 +200,10 @@ class Lookup(Protocol):
 
     def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """The durable wrapped data keys of those of `owners` that have one."""
+        ...
+
+    def ended_head(self, stream: str, upto: int) -> Head | None:
+        """The head of a stream that ended, when the log ended at position `upto`; None if it did not end."""
         ...
 
 
@@ -247,6 +258,14 @@ class Reads(Protocol):
 
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Log.read_joined_pages`. The stream `log` cannot be asked for."""
+        ...
+
+    def ended_head(self, stream: str, upto: int) -> Head | None:
+        """See `Lookup`. Short enough to be called on the loop."""
+        ...
+
+    def ended_streams(self, prefix: str) -> list[str]:
+        """The streams that ended and begin with `prefix`."""
         ...
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:

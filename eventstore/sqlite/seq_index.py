@@ -25,7 +25,7 @@ from huahuo.eventstore.sqlite.summing import walk
 UNINDEXED_MAX = 32_768
 """At this many events in memory, they begin to move into the table. Memory holds at most twice as many."""
 
-_SLICE_MIN = 256
+SLICE_MIN = 256
 """The least rows that move at a time. Smaller slices would write the same page again soon."""
 _MOVED_AN_EVENT = 2
 """Rows that move for each new event. More than one, so that a round ends while events keep coming."""
@@ -159,7 +159,7 @@ class Unindexed:
             self._todo = sorted(self._runs, reverse=True)
             self._round_end, self._debt = self._end, 0
         self._debt += _MOVED_AN_EVENT * events
-        if self._debt < _SLICE_MIN:
+        if self._debt < SLICE_MIN:
             return _NOTHING
         pieces: list[Piece] = []
         room, left = self._debt, len(self._todo)
