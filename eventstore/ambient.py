@@ -1,7 +1,7 @@
-"""Clock, ids and chance: the only module of the project that asks the machine for them.
+"""Clock, ids and chance: the only module that asks the machine for them.
 
-Everything above takes an `Ambient` by injection, so that a test or a simulated world decides
-what time it is and which numbers fall. Nothing here knows what the numbers are for.
+All other code takes an `Ambient` by injection, so that a test or a simulated world decides the time and the
+random numbers. This module does not know what they are for.
 """
 
 import random
@@ -24,15 +24,15 @@ class Ambient(Protocol):
         ...
 
     def slept_s(self) -> float:
-        """Seconds that `monotonic_s` has left out so far, because the process did not run (`awake`)."""
+        """Seconds so far that `monotonic_s` did not count because the process did not run (`awake`)."""
         ...
 
     def thread_s(self) -> float:
-        """Processor time that the calling thread has used, in seconds; for the cost of a job."""
+        """Processor seconds that the calling thread has used; for the cost of a job."""
         ...
 
     def process_s(self) -> float:
-        """The same of all threads of the process together."""
+        """Processor seconds that all threads of the process have used together."""
         ...
 
     def random(self) -> float:

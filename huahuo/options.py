@@ -32,7 +32,7 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
 class _WithApp(TyperGroup):
-    """A group whose commands have an option `--app` beside their own."""
+    """A group that adds the option `--app` to each of its commands."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """See `click.Group`."""

@@ -1,7 +1,7 @@
 """The mail domain on the engine: rosters and mailboxes as entities, checks as their effects.
 
-The plug-in (`huahuo.mailcheck.plugin`) makes one `MailDomain`, which the service starts and closes. Nothing
-here decides what an event means.
+The plug-in (`huahuo.mailcheck.plugin`) makes one `MailDomain`, which the service starts and closes. The
+deciders decide what events mean; this module only connects them.
 """
 
 import asyncio
@@ -48,16 +48,16 @@ from huahuo.mailcheck.tables.purge import Purger
 
 _INTERRUPTED = "服务重启，检查中断"
 _AT_ONCE = 256
-"""Interrupted checks that end in one go, and so in few commits."""
+"""Interrupted checks that are ended together, so that they share commits."""
 _ENTITY_BYTES = 1_500
-"""What an entity with a small state takes in memory."""
+"""Memory of an entity with a small state."""
 _REPORTABLE = STATUSES_BUSY | STATUSES_TERMINAL
 
 _log = structlog.get_logger(__name__)
 
 
 class UnknownMailbox(ApiRefused, LookupError):  # noqa: N818  a fact about the report
-    """A report names a mailbox that never was or is deleted."""
+    """A report names a mailbox that does not exist or was deleted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +69,15 @@ class MailSettings:
     checks_max: int = 64
     checks_per_host_max: int = 8
     checks_waiting_max: int = 100_000
-    """Queued checks kept in memory; more of them wait in the log, until a sweep finds room for them."""
+    """Queued checks kept in memory. More of them wait in the log until a sweep finds room."""
     checks_waiting_per_user_max: int = 20_000
     large_mails_max: int = 4
-    """Mails larger than a batch that are in memory at once, so that many checks cannot add up."""
+    """Mails larger than a batch that are in memory at once, however many checks run."""
     ids_max: int = IDS_MAX
     import_lines_max: int = LINES_MAX
     mailboxes_max: int = MAILBOXES_MAX
     sweep_s: float = 30.0
-    """How often the log is asked for open checks and purges that nobody works on."""
+    """How often the log is searched for open checks and purges that are not being worked on."""
     close_timeout_s: float = 5.0
 
 
@@ -137,7 +137,7 @@ class MailDomain:
         return self._runner.running
 
     def checks_by_user(self) -> Collection[tuple[int, int]]:
-        """How many checks of each user run, for users who have any."""
+        """How many checks of each user run; users without one are left out."""
         return self._runner.by_user.items()
 
     @property
@@ -149,18 +149,18 @@ class MailDomain:
         """(seq, state) of a user's stream: a consistent cut (PROTOCOL 2 and 4).
 
         Raises:
-            ValueError: the stream is no user's. Else as `Directory.ask`.
+            ValueError: it is not the stream of a user. Otherwise as `Directory.ask`.
         """
         cut: tuple[int, RowsCut] = await self._directory.ask(ROSTER, id_of(stream), Query(_cut))
         return cut
 
     async def start(self) -> None:
-        """Go on with what an earlier process left: its checks, its purges. Call once, before serving.
+        """Continue the checks and purges that an earlier process left. Call once, before serving.
 
         Raises:
             Unavailable, Closed: the log could not be read.
         """
-        # Whoever reported is gone, and nobody else knows how far it was.
+        # The embedding process that reported these is gone, so they cannot be continued.
         left = [(i, c.check_id) async for i, c in open_checks(self._log) if c.implicit]
         for some in batched(left, _AT_ONCE):
             await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
@@ -168,7 +168,7 @@ class MailDomain:
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="mail sweep")
 
     async def close(self) -> None:
-        """Stop running checks and leave them open: the next start goes on with them. Idempotent."""
+        """Stop running checks and leave them open, so that the next start continues them. Idempotent."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -177,18 +177,18 @@ class MailDomain:
         await self._purger.close()
 
     async def idle(self) -> None:
-        """Return when no check runs or waits in memory and nothing is being removed."""
+        """Return when no check runs or waits in memory and no purge runs."""
         await self._runner.idle()
         await self._purger.idle()
 
     async def report_status(self, email_id: int, status: ReportedStatus, message: str) -> int:
-        """What an embedding application does with a mailbox: `processing` opens, the rest ends.
+        """Record a check by the embedding application: `processing` opens it, any other status ends it.
 
         Returns:
             The log's position after the report.
 
         Raises:
-            UnknownMailbox: there is no such mailbox. ValueError: no status that can be reported.
+            UnknownMailbox: there is no such mailbox. ValueError: not a status that can be reported.
             EntityError, AskTimeout, EventStoreError: see `Directory.ask`.
         """
         if status not in _REPORTABLE:
@@ -196,7 +196,7 @@ class MailDomain:
         return await self._report(email_id, ReportStatus(status, message))
 
     async def report_progress(self, email_id: int, percent: int, message: str) -> int:
-        """How far an embedding application is, 0 to 100. Returns and raises as `report_status`."""
+        """Record the progress of such a check, 0 to 100. Returns and raises as `report_status`."""
         if not 0 <= percent <= 100:  # noqa: PLR2004  per cent
             raise ValueError("percent is 0 to 100")
         return await self._report(email_id, ReportProgress(percent, message))
@@ -228,8 +228,8 @@ class MailDomain:
     async def _pick_up(self) -> None:
         """Offer every open check of ours to the runner, and every deleted mailbox to the purger.
 
-        Effects are lost when a process dies between commit and start, and when an append's outcome
-        was unknown; the log has not lost them.
+        An effect is lost if the process dies between commit and start, or if the outcome of the append was
+        unknown. The log still has it.
         """
         async for email_id, check in open_checks(self._log):
             if not check.implicit:

@@ -138,7 +138,7 @@ class Order:
 
     @property
     def worn(self) -> bool:
-        """Whether so many changes were applied that the buckets may differ greatly in size."""
+        """Whether the buckets may differ greatly in size, after many changes."""
         return self._changes > self._count + _BUCKET_ROWS
 
     def step(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from huahuo.testing.virtual_loop import VirtualLoop
 
-# Whether an example takes long says something of the machine, and of what it does beside.
+# The time of an example depends on the machine and its other work, so it proves nothing.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 

@@ -1,8 +1,9 @@
-"""The table of entities: who is resident, who is woken by a message, who has been idle long enough.
+"""The table of entities: keeps them in memory, wakes them for messages, and ends idle ones.
 
-`ask` and `tell` wake an entity by its kind and key; it loads itself, and what is sent meanwhile waits
-in its inbox in order. One sweep a second ends the longest unused ones; ending an idle actor and
-forgetting it is one step of the loop, so no message falls between. No timer, no task per entity.
+`ask` and `tell` wake an entity by its kind and key. It loads itself, and messages wait in its inbox in order
+until it has. One sweep a second ends entities that have been idle for long. Ending an idle entity and
+removing it here is one step of the loop, so no message gets lost in between. An entity needs no timer and no
+task of its own.
 """
 
 import asyncio
@@ -37,25 +38,25 @@ class DirectoryLimits(msgspec.Struct, frozen=True):
     """The bounds of a directory."""
 
     idle_s: float = 600.0
-    """An entity unused for this long is ended, at one of the next two sweeps."""
+    """An entity that was not used for this long is ended at one of the next two sweeps."""
     residents_max: int = 100_000
-    """More entities than this: the longest unused ones are ended early."""
+    """Above this number of entities, the least recently used are ended early."""
     weight_max: int = 0
-    """The same by the sum of what `weigh` says of their states; 0 for no such bound."""
+    """The same for the sum of `weigh` over their states; 0 means no bound."""
     loads_max: int = 64
     inbox_max: int = 256
     inbox_bytes_max: int = 4 << 20
-    """The same in bytes, as far as senders tell them; one message may be larger where none waits."""
+    """The same in bytes, of messages whose sender gives a size. If none waits, one message may be larger."""
     ask_timeout_s: float = 30.0
     sweep_s: float = 1.0
     stops_per_sweep_max: int = 4_000
-    """A sweep must not hold the loop for long: ending one takes some microseconds and its keyframe."""
+    """Bounds how long a sweep blocks the loop: ending an entity takes some microseconds and its keyframe."""
     rest_s: float = 30.0
-    """How long an entity that kept failing is left alone."""
+    """How long an entity that kept failing is not started again."""
 
 
 class _Resident:
-    """`used_s`: the time of the sweep that follows its last use, one object for all used before it."""
+    """`used_s`: the time of the sweep after its last use. Entities used between two sweeps share it."""
 
     __slots__ = ("ref", "used_s")
 
@@ -89,7 +90,7 @@ class Directory:
         self._entity: type[Entity] = type(
             "Entity", (Entity,), {"__slots__": (), "inbox_limit": limits.inbox_max}
         )
-        # By address, "kind/key"; the longest unused first.
+        # By address, "kind/key"; the least recently used first.
         self._residents: OrderedDict[str, _Resident] = OrderedDict()
         self._resting: dict[str, float] = {}
         self._waiting: dict[str, int] = {}
@@ -108,12 +109,12 @@ class Directory:
 
     @property
     def waiting_bytes(self) -> int:
-        """The bytes of large messages that are not answered yet."""
+        """Bytes of the messages with a given size that are not answered yet."""
         return sum(self._waiting.values())
 
     @property
     def weight(self) -> int:
-        """The sum of what `weigh` says of the loaded states."""
+        """The sum of `weigh` over the loaded states."""
         return sum(kind.weight for kind in self._kinds.values())
 
     def register(
@@ -125,7 +126,7 @@ class Directory:
         stream_prefix: str | None = None,
         weigh: Callable[[Any], int] | None = None,
     ) -> None:
-        """Bring a kind of entity. Entity `key` folds the stream `<stream_prefix or kind>/<key>`.
+        """Register a kind of entity. Entity `key` folds the stream `<stream_prefix or kind>/<key>`.
 
         Raises:
             ValueError: the kind is registered already, or its name has a "/".
@@ -151,10 +152,10 @@ class Directory:
     async def ask(
         self, kind: str, key: str | int, message: object, *, timeout_s: float | None = None, size: int = 0
     ) -> Any:
-        """Send `Execute`, `Query` or `CatchUp` and wait for the answer. `size`: its bytes, where it has many.
+        """Send `Execute`, `Query` or `CatchUp` and wait for the answer. `size`: its bytes, if it is large.
 
-        The message is in the entity's inbox before this first suspends: calls made in order arrive
-        in order, also over the end and the return of the entity.
+        The message is in the entity's inbox before this first suspends. So calls made in order arrive in
+        order, even if the entity ends and is woken in between.
 
         Raises:
             Busy: nothing was done. Degraded: the entity keeps failing; nothing was done.
@@ -193,17 +194,17 @@ class Directory:
         finally:
             if asked is not None:
                 asked.gone = True
-            # A cancelled task keeps its exception, whose traceback holds this frame: with the deadline,
-            # which holds the task, in it that is a circle around the reply.
+            # A cancelled task keeps its exception, whose traceback keeps this frame. The deadline keeps the
+            # task: without this, they would form a reference cycle that keeps the reply alive.
             del deadline, future
 
     async def tell(self, kind: str, key: str | int, message: object) -> None:
-        """Send a message without an answer, in the same order as `ask`; wait in line for room.
+        """Send a message without an answer, in order with `ask`. If the inbox is full, wait for room.
 
-        What the store or other writers refuse is logged by the entity.
+        If the store refuses the append, the entity logs that.
 
         Raises:
-            Busy, Degraded: it was not sent, or the entity ended before it came to it.
+            Busy, Degraded: it was not sent, or the entity ended before it handled the message.
         """
         ref = self.entity(kind, key)
         try:
@@ -212,9 +213,9 @@ class Directory:
             raise _ended(kind, key, ref) from error
 
     async def close(self, timeout_s: float = 10.0) -> None:
-        """Take no more messages, finish those that were taken, end every entity. Idempotent.
+        """Accept no more messages, finish the accepted ones, end every entity. Idempotent.
 
-        What is not finished after `timeout_s` is left to `Runtime.stop`.
+        Entities that are not finished after `timeout_s` are left to `Runtime.stop`.
         """
         self._closed = True
         if self._sweeper is not None:
@@ -256,7 +257,7 @@ class Directory:
         if address in self._resting and self._resting[address] > self._runtime.loop.time():
             raise Degraded(f"{address} failed too often")
         known = self._kinds[kind]
-        # Where the kind's name is the prefix, as it usually is, one string is address and stream.
+        # Usually the kind's name is the prefix. Then one string object serves as address and stream.
         own = known.stream_prefix == kind
         stream = address if own else f"{known.stream_prefix}{address.removeprefix(kind)}"
         ref = self._runtime.start(self._entity, known, stream)
@@ -267,7 +268,7 @@ class Directory:
         return ref
 
     def _bury(self, address: str, resident: _Resident) -> None:
-        """Forget an entity that ended by itself; if its supervisor gave up, let it rest."""
+        """Forget an entity that ended by itself. If its supervisor gave up, do not start it for `rest_s`."""
         del self._residents[address]
         if _gave_up(resident.ref):
             self.degradations += 1
@@ -290,13 +291,13 @@ class Directory:
             if now_s - resident.used_s < self._limits.idle_s and not self._crowded():
                 break
             if self.keyframes.full:
-                break  # the next sweep goes on when these are stored
+                break  # the next sweep continues, when these are stored
             if not resident.ref.is_alive():
                 self._bury(address, resident)
             elif resident.ref.stop_if_idle():
                 del self._residents[address]
                 self.passivations += 1
-            else:  # it is at work: as good as used now
+            else:  # it is busy: counts as used now
                 self._use(address, resident)
         self._schedule_sweep()
 
@@ -310,7 +311,7 @@ def _gave_up(ref: LoopRef[Entity]) -> bool:
 
 
 def _ended(kind: str, key: str | int, ref: LoopRef[Entity]) -> EntityError:
-    """Why a message that was taken was not handled."""
+    """The error for an accepted message that was not handled."""
     if _gave_up(ref):
         return Degraded(f"{kind}/{key} failed too often")
     return Busy(f"{kind}/{key} ended before it came to this message")

@@ -1,8 +1,8 @@
 """An event-sourced entity: the actor that folds one stream and decides its commands one at a time.
 
-Catch up, decide (pure), append, evolve, reply, start effects. The domain brings the decider, the
-directory brings messages. Nothing here is remembered but what the log can give back: when an
-append's outcome is unknown or a fold fails, the state is dropped and loaded again.
+Catch up, decide (pure), append, evolve, reply, start effects. The domain supplies the decider, the directory
+delivers messages. The log can restore everything kept here: when the outcome of an append is unknown or a
+fold fails, the state is dropped and loaded again.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from huahuo.replay.history.keyframes import load
 _log = structlog.get_logger(__name__)
 
 DECIDE_ATTEMPTS_MAX = 8
-"""How often one command is decided when others keep changing what it expects."""
+"""How often one command is decided while other writers keep changing the heads that it expects."""
 _RUN_EVENTS_MAX = 1024
 _RUN_BYTES_MAX = 1 << 20
 _TAKEN_AT_ONCE = 512
@@ -35,35 +35,35 @@ _UNLOADED = -1
 
 
 class Execute[C](msgspec.Struct, frozen=True):
-    """Decide this command and make it so. Answered by an `Answer`."""
+    """Decide this command and append the result. The reply is an `Answer`."""
 
     command: C
     origin: Origin
 
 
 class Query[S, T](msgspec.Struct, frozen=True):
-    """Answer `fn(seq, state)` for the state after every event that is durable now.
+    """Answer `fn(seq, state)` for the state after all events that are durable now.
 
-    `fn` must neither change the state nor keep it: what it returns must be its own. An answer that takes long
-    is made outside, from a copy of what it needs.
+    `fn` must neither change the state nor return parts of it that can change. It blocks the loop, so a long
+    answer is built elsewhere, from a copy that `fn` returns.
     """
 
     fn: Callable[[int, S], T]
 
 
 class CatchUp(msgspec.Struct, frozen=True):
-    """Be loaded and as new as the log. Answered by the seq."""
+    """Load the entity and catch up with the log. The reply is the seq."""
 
 
 class Asked(msgspec.Struct):
-    """A question on its way. Once `gone` nobody waits for the answer, and none is built."""
+    """A question in the inbox. If `gone`, its sender no longer waits and no answer is built."""
 
     question: "Query[Any, Any] | CatchUp"
     gone: bool = False
 
 
 class Told(msgspec.Struct, frozen=True):
-    """A message whose sender wants no answer: a refusal by the store is logged, not raised."""
+    """A message whose sender wants no answer. If the store refuses it, that is logged, not raised."""
 
     message: object
 
@@ -73,12 +73,12 @@ class _Failed(msgspec.Struct, frozen=True):
 
 
 class Entity(LoopActor):
-    """One entity. Invariant: between two messages the state is that after event `_seq`, or unloaded."""
+    """One entity. Invariant: between two messages it has the state after event `_seq`, or is unloaded."""
 
-    # What failed once fails again at the same event or command: nothing is delivered twice.
+    # A message that failed would fail again at the same event or command, so none is redelivered.
     supervision: ClassVar[Restart] = Restart(redeliver=False)
 
-    # A hundred thousand of them lie in memory: with its bases' attributes here too, none has a dict.
+    # 100,000 entities may be in memory. All attributes, also of the bases, are slots: no instance has a dict.
     __slots__ = (
         "_actor_ref", "_frame_bytes", "_framed", "_kind", "_seq", "_state", "_stream", "_weight",
         "actor_inbox",
@@ -95,7 +95,7 @@ class Entity(LoopActor):
         self._weight = 0
 
     def on_receive(self, message: object) -> object:
-        """Handle one message; a coroutine is awaited by the runtime before the next message."""
+        """Handle one message. If this returns a coroutine, the runtime awaits it before the next message."""
         match message:
             case Execute():
                 return self._execute(message.command, message.origin)
@@ -111,16 +111,16 @@ class Entity(LoopActor):
                 raise TypeError(f"an entity does not understand {type(message).__name__}")
 
     def on_stop(self) -> None:
-        """Leave a keyframe behind if the way back would be long."""
+        """Store a keyframe if loading again would take long."""
         self._offer_keyframe(leaving=True)
         self._drop()
 
     def on_failure(self, *_: object) -> None:
-        """Another object takes over behind the same inbox, with a state of its own."""
+        """Drop the state: a new object takes over the inbox and loads its own."""
         self._drop()
 
     def _keep_arguments(self, *_: object) -> None:
-        """Nothing is kept twice."""
+        """Keep nothing: `_arguments` returns the attributes."""
 
     def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self._kind, self._stream), {}
@@ -147,8 +147,8 @@ class Entity(LoopActor):
             if fairness is not None and not fairness.may_go(origin.principal):
                 await fairness.paid(origin.principal)
             await self._catch_up()
-            # No await from here to the append: so no head that the decision reads is newer than
-            # the state it decides on.
+            # No await from here to the append, so that no head that the decision reads is newer than the
+            # state it decides on.
             began_s = kind.ambient.monotonic_s()
             context = kind.context()
             decision = kind.decider.decide(self._state, command, context)
@@ -175,8 +175,8 @@ class Entity(LoopActor):
     async def _earlier(self, origin: Origin) -> Answer[Any] | None:
         """The answer to this command id, if it was executed before.
 
-        The log says so itself to an append; to a decision that appends nothing we must ask: an
-        executed `withdraw 5` would be refused now, and the repeat must not hear that.
+        An append gets it from the log. For a decision that appends nothing we must ask: an executed
+        `withdraw 5` might be refused now, and a repeat must get the first answer, not that refusal.
         """
         record = None if origin.key is None else await self._kind.log.command(origin.key)
         if record is None:
@@ -197,18 +197,18 @@ class Entity(LoopActor):
                 if fairness is not None:
                     fairness.charge(origin.principal, now_s() - began_s)
                 if len(ours) > _TAKEN_AT_ONCE:
-                    await asyncio.sleep(0)  # an import is long: let others have the loop in between
-        except Exception:  # noqa: BLE001  the fold may raise anything; the events stand all the same
+                    await asyncio.sleep(0)  # long, as after an import: let others use the loop
+        except Exception:  # noqa: BLE001  a fold may raise anything; the events are durable
             _log.exception("fold_failed_after_append", entity=self._stream, position=outcome.position)
         if decision.effects:
-            # Behind the answer, which is set when this step of the loop returns.
+            # After the answer, which is set when this step of the loop returns.
             asyncio.get_running_loop().call_soon(
                 self._kind.start_effects, self._stream, decision.effects, outcome.position
             )
         return answer_of(decision, outcome)
 
     async def _catch_up(self) -> None:
-        """Come to the head. It returns in the same step of the loop in which the head was read."""
+        """Fold up to the head. Returns in the step of the loop in which the head was read."""
         if self._seq == _UNLOADED:
             await self._load()
         feed, stream = self._kind.feed, self._stream
@@ -221,12 +221,12 @@ class Entity(LoopActor):
             self._take(run.events)
             self._seq = run.last
             if self._seq < feed.head(stream).seq:
-                await asyncio.sleep(0)  # a long way to go: let others have the loop in between
+                await asyncio.sleep(0)  # far behind: let others use the loop
 
     def _take(self, events: Sequence[StoredEvent]) -> None:
-        """Evolve with the events that follow directly.
+        """Evolve with those of `events` that follow directly.
 
-        Behind a hole (others wrote in between) the next catch-up goes on.
+        After a gap (another writer appended in between) the next catch-up continues.
         """
         evolve = self._kind.decider.evolve
         try:
@@ -240,9 +240,9 @@ class Entity(LoopActor):
             raise
 
     def _fail(self, error: Exception) -> None:
-        """The state cannot be trusted: forget it, and let the supervisor know.
+        """Drop the state, which cannot be trusted, and tell the supervisor.
 
-        An exception that answers an ask stops no actor, so the failure travels by a message.
+        An exception that answers an ask stops no actor, so a message carries the failure.
         """
         self._drop()
         self.actor_inbox.put_unbounded(Envelope(_Failed(error)))
@@ -256,7 +256,7 @@ class Entity(LoopActor):
             self._seq, self._state, self._framed = loaded.seq, loaded.state, loaded.framed
             self._settle()
         except EventStoreError:
-            raise  # the log's trouble, not this entity's
+            raise  # a fault of the log, not of this entity
         except Exception as error:
             self._fail(error)
             raise

@@ -1,4 +1,4 @@
-"""What all entities of one kind share: their decider, their effects, and the world they work in."""
+"""What all entities of one kind share: decider, effects, log, feed and clock."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from huahuo.replay.live.feed import Feed
 _log = structlog.get_logger(__name__)
 
 type Effects = Callable[[str, Any, int], None]
-"""Starts one effect of the entity with this key, decided at this position, and returns at once."""
+"""Called with key, effect and the position of its decision. Starts the effect and returns at once."""
 
 
 class Kind:
@@ -57,7 +57,7 @@ class Kind:
         """The sum of `weigh` over the loaded states."""
 
     def context(self) -> Context:
-        """Time and chance for one decision."""
+        """The time, counters and heads for one decision."""
         now_ms = self.ambient.now_ms()
         return Context(now_ms=now_ms, timestamp=rfc3339(now_ms), take=self.log.take, head=self._head)
 
@@ -65,10 +65,10 @@ class Kind:
         return self.log.head(stream).seq
 
     def start_effects(self, stream: str, effects: Sequence[object], position: int) -> None:
-        """Start each for the entity of this stream; one that cannot is logged and keeps no other back."""
+        """Start the effects of this stream's entity. If one fails to start, that is logged."""
         key = stream.removeprefix(f"{self.stream_prefix}/")
         for effect in effects:
             try:
                 self.effects(key, effect, position)
-            except Exception:  # noqa: BLE001  user code, and what was committed stands
+            except Exception:  # noqa: BLE001  user code; the events are committed
                 _log.exception("effect_not_started", kind=self.name, key=key, effect=type(effect).__name__)

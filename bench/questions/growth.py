@@ -6,8 +6,8 @@ an index's; an append to 10,000 streams a little dearer than to 100, because its
 One log grows, with a principal for each 100 events, and is copied at each size. Then all sizes are open at
 once and take turns, some appends of 100 events to 100 streams each, some resumes (the last 10 events of a
 random stream, read from the file) and audit questions (what a random principal did in the last 100,000
-events that it grew by: about 100 rows), until each size has done the same amount of each. Beside the clock,
-which a noisy disk moves, stand the processor's time and the bytes that were written. The audit index is made
+events that it grew by: about 100 rows), until each size has done the same amount of each. The clock
+depends on a noisy disk, so processor time and written bytes are reported too. The audit index is made
 for one number of streams only: it does not know streams from other fields, and takes longer than the log.
 """
 

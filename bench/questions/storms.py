@@ -58,7 +58,7 @@ METRICS = (
     Metric("asked", "1/s"),
     Metric("answered", "1/s"),
     Metric("refused", "1/s", higher_is_better=False),
-    Metric("least", "answers to the user who got fewest"),
+    Metric("least", "answers to the user with the fewest"),
     Metric("cut_off", "connections", higher_is_better=False),
     Metric("lost", "of the bystanders' events", higher_is_better=False),
 )

@@ -1,8 +1,8 @@
-"""Deciding a group: which appends of it go through, and what exactly is then written.
+"""Deciding a group: which of its appends are accepted, and exactly what is written.
 
-Pure but for sealing, which needs fresh nonces. Runs inside the commit's job, so that numbering and
-hashing cost the loop nothing. Every append of the group sees those before it as if they were
-durable already; one that is refused leaves no trace and fails only itself.
+Pure except for sealing, which needs fresh nonces. Runs inside the commit's job, so that numbering and
+hashing cost the loop nothing. Each append of the group sees the appends before it as if they were durable.
+A refused append leaves no trace and does not affect the others.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ from huahuo.eventstore.model import (
 
 _EVENTS_A_STRETCH = 512
 _SECRETS_A_STRETCH = 64
-"""What is done between two looks at who else wants the interpreter: some 1.5 ms."""
+"""After this many, about 1.5 ms, the job offers the interpreter lock to other threads (`give_way`)."""
 
 type Outcome = Appended | Duplicate | Exception
 
@@ -71,11 +71,11 @@ class Draft:
         self._keys: dict[str, bytes | None] = {}
 
     def group(self) -> Group:
-        """What is to be committed."""
+        """The commit, as data."""
         return Group(self._age_ms, self.events, self.changes)
 
     def add(self, append: Append, prepared: Prepared | None = None) -> Outcome:
-        """Take `append` in, or say why not. `prepared`: its secrets, sealed ahead."""
+        """Accept `append`, or return why not. `prepared`: its secrets, sealed ahead."""
         command = append.command
         if command is not None:
             known = self._commands.get(command.key) or self._lookup.find_command(command.key)
@@ -94,7 +94,7 @@ class Draft:
             return ValueError("a text of the append holds a lone surrogate")
 
     def _accept(self, append: Append, prepared: Prepared | None) -> Appended:
-        """Number, link and collect; nothing of `self` changes before nothing can fail any more."""
+        """Number, link and collect. `self` changes only after every step that can fail."""
         seqs: dict[str, int] = {}
         events = self._number(append, seqs)
         changes: list[Change] = []
@@ -114,7 +114,7 @@ class Draft:
         if command is not None:
             check_text(command.key.user, command.key.client, command.key.id, command.at_stream)
             if command.at_stream:
-                # A command may answer with an event of an earlier append: then its seq was given.
+                # If the command answers with an event of an earlier append, it brings the seq itself.
                 at_seq = seqs.get(command.at_stream, command.at_seq)
                 command = msgspec.structs.replace(command, at_seq=at_seq)
             changes.append(PutCommand(command, self._age_ms))
@@ -130,7 +130,7 @@ class Draft:
         return Appended(self.position, events, command)
 
     def _number(self, append: Append, seqs: dict[str, int]) -> tuple[StoredEvent, ...]:
-        """The events of `append` with their places; `seqs` gets the last seq of each of their streams."""
+        """The events of `append` with positions and seqs. `seqs` gets the last seq of each stream."""
         position, chain, build = self.position, self.chain, self._build
         ts_ms, principal = append.ts_ms, append.principal
         command_id, cause = append.command_id, append.cause
@@ -162,7 +162,7 @@ class Draft:
         changes: list[Change],
         keys: dict[str, bytes | None],
     ) -> None:
-        """Shredding comes first: a secret put by the same append is sealed under a new key."""
+        """Shred first, so that a secret put by the same append is sealed under a new key."""
         for owner in append.shred:
             check_text(owner)
             keys[owner] = None
@@ -171,7 +171,7 @@ class Draft:
             check_text(owner, name)
             changes.append(DropSealed(owner, name))
         self._look_up_keys({put.owner for put in append.secrets}, keys)
-        boxes: list[Change] = []  # behind all keys: what is alike is written together
+        boxes: list[Change] = []  # after all keys: equal kinds in a row are written together
         ahead = {} if prepared is None else prepared.wrapped
         for number, put in enumerate(append.secrets):
             if number % _SECRETS_A_STRETCH == _SECRETS_A_STRETCH - 1:
@@ -189,7 +189,7 @@ class Draft:
         changes += boxes
 
     def _look_up_keys(self, owners: set[str], keys: dict[str, bytes | None]) -> None:
-        """Let `keys` know of all `owners`: from the appends before, or from the engine."""
+        """Fill `keys` for all `owners`: from earlier appends of the group, or from the engine."""
         unknown = []
         for owner in sorted(owners - keys.keys()):
             if owner in self._keys:
@@ -226,5 +226,5 @@ def _beside(append: Append, changes: list[Change]) -> None:
 
 
 def check_text(*texts: str) -> None:
-    """Find what no engine can store before it is written, or it would fail the whole group."""
+    """Raise UnicodeEncodeError for a text that no engine can store, which would fail the whole group."""
     "".join(texts).encode()

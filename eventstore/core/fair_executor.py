@@ -1,7 +1,7 @@
 """Turns at an executor: a thousand reads of one user delay another user's read by only one of them.
 
-The handler of a user's request names the user (`acting_for`) in the task that then asks for jobs. Jobs of
-other tasks are the service's own: they are bounded where they are made and count as one more user.
+The handler of a request names its user (`acting_for`) in the task that then submits jobs. Jobs of all other
+tasks belong to the service. They count as one more user without a bound here: their callers bound them.
 """
 
 import asyncio
@@ -26,21 +26,21 @@ _acting: ContextVar[tuple[asyncio.Task[Any] | None, str]] = ContextVar("acting",
 
 @contextmanager
 def acting_for(user: str) -> Iterator[None]:
-    """Let the jobs that this task asks for in the block be this user's. Tasks made in it are not."""
+    """Jobs that this task submits inside the block belong to `user`. Jobs of tasks created in it do not."""
     token = _acting.set((asyncio.current_task(), user))
     try:
         yield
     finally:
-        # A stuck coroutine that the collector ends runs this in another context, which has nothing to reset.
+        # If the garbage collector closes a stuck coroutine, this runs in another context, without a token.
         with contextlib.suppress(ValueError):
             _acting.reset(token)
 
 
 class FairExecutor:
-    """Implements `Executor`: hands another one at most `at_once` jobs, the users in turns.
+    """Implements `Executor`: passes at most `at_once` jobs to the inner executor, taking users in turns.
 
-    All methods belong to the loop's thread. Invariants: a job waits only while `at_once` are handed on;
-    jobs of one user are handed on in the order in which they were asked for.
+    All methods belong to the loop's thread. Invariants: a job waits only while `at_once` jobs run inside;
+    jobs of one user start in the order in which they were submitted.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FairExecutor:
         waiting_max: int = WAITING_MAX,
     ) -> None:
         self.refused = 0
-        """Jobs for which there was no room."""
+        """Jobs that were refused because too many waited."""
         self.waiting_per_user_max = waiting_per_user_max
         self.waiting_max = waiting_max
         self._inner = inner
@@ -61,7 +61,7 @@ class FairExecutor:
         self._thread_s: Callable[[], float] = float
         self._waiting = 0
         self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
-        """Whose turn is next first."""
+        """The waiting jobs of each user. The next turn is the first user's."""
 
     @property
     def free(self) -> int:
@@ -79,14 +79,14 @@ class FairExecutor:
         return self._waiting
 
     def bill(self, charge: Charge, thread_s: Callable[[], float]) -> None:
-        """Tell `charge` of the processor time of each job, by the clock `thread_s`, from now on."""
+        """From now on, report the processor time of each job to `charge`, measured by `thread_s`."""
         self._charge, self._thread_s = charge, thread_s
 
     async def run[T](self, job: Callable[[], T]) -> T:
         """See `Executor`.
 
         Raises:
-            QueueFull: the user, or all of them together, have too many jobs waiting.
+            QueueFull: too many jobs of this user, or of all users together, wait already.
         """
         if self._free > 0:
             self._free -= 1
@@ -123,7 +123,7 @@ class FairExecutor:
         self._inner.close(wait=wait)
 
     async def _turn(self) -> None:
-        """Wait for a place; it is taken when this returns."""
+        """Wait for a free place. When this returns, the caller owns it."""
         user = self._user()
         line = self._lines.get(user)
         if user and not self._has_room(0 if line is None else len(line)):
@@ -146,7 +146,7 @@ class FairExecutor:
 
     @staticmethod
     def _user() -> str:
-        """For whom the current task asks; "" for the service itself."""
+        """The user that the current task acts for; "" for the service itself."""
         task, user = _acting.get()
         return user if task is asyncio.current_task() else ""
 
@@ -157,7 +157,7 @@ class FairExecutor:
         return self._waiting < self.waiting_max or waiting < self.waiting_max // users
 
     def _forget(self, user: str, turn: asyncio.Future[None]) -> None:
-        """One that was cancelled while it waited, unless `_call` has passed it over already."""
+        """Remove a turn that was cancelled while it waited. `_call` may have removed it already."""
         line = self._lines.get(user)
         if line is not None and turn in line:
             line.remove(turn)

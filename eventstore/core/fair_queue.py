@@ -1,11 +1,12 @@
-"""A queue with a line for each owner: first come first served in a line, turns between the lines. Pure.
+"""A queue with a line for each owner: first come first served within a line, turns between lines. Pure.
 
-What is taken together is weighed in bytes and in events. While everything fits, it leaves in the order in
-which it came. Where it does not, the owners have turns (deficit round-robin: each turn is worth
-`TURN_COST`, and what is not used up counts at the next), so that one owner's backlog delays another by a
-turn for each owner that waits, and not by its length.
+`take` is bounded in bytes and in events. While everything fits, all items leave in the order in which they
+came. Otherwise the owners take turns (deficit round-robin: each turn is worth `TURN_COST`, and an unused
+part counts towards the next). So an owner waits for one turn of each other owner, however long the other
+owners' backlogs are.
 
-Most items leave before anybody needs a turn, so what arrives is sorted into lines only when one is asked for.
+Usually everything fits and no turns are needed. So arrivals are sorted into lines only when turns begin or
+when the state of a line is asked for.
 """
 
 from collections import deque
@@ -13,10 +14,10 @@ from itertools import chain
 from operator import itemgetter
 
 TURN_COST = 16 << 10
-"""Bytes an owner may take in its turn; an event counts as `EVENT_COST` at least."""
+"""Bytes that an owner may take in its turn; each event counts as at least `EVENT_COST`."""
 EVENT_COST = 512
 ITEM_BYTES = 512
-"""What an item takes in memory beside its content: so that a bound in bytes also bounds the count."""
+"""Memory of an item besides its content. It is counted, so that a bound in bytes also bounds the count."""
 
 type _Arrival[T] = tuple[str, T, int, int]
 """(owner, item, events, bytes)"""
@@ -24,11 +25,11 @@ type _Entry[T] = tuple[int, T, int, int]
 """(number in the order of arrival, item, events, bytes)"""
 _number = itemgetter(0)
 _item = itemgetter(1)
-"""Of an arrival and of an entry."""
+"""The item of an arrival and of an entry: both have it second."""
 
 
 class _Line[T]:
-    """What one owner has waiting; `bytes` with `ITEM_BYTES` for each item."""
+    """The waiting items of one owner; `bytes` includes `ITEM_BYTES` for each item."""
 
     __slots__ = ("bytes", "deficit", "entries")
 
@@ -47,9 +48,9 @@ class FairQueue[T]:
 
     def __init__(self) -> None:
         self.bytes = 0
-        """Of all content that waits, with `ITEM_BYTES` for each item."""
+        """Of all waiting content, including `ITEM_BYTES` for each item."""
         self._arrived: list[_Arrival[T]] = []
-        """What is in no line yet: all of it came after what is in a line."""
+        """Items that are in no line yet. Each came after every item that is in a line."""
         self._lines: dict[str, _Line[T]] = {}
         self._turns: deque[str] = deque()
         self._sorted = 0
@@ -61,18 +62,18 @@ class FairQueue[T]:
 
     @property
     def owners(self) -> int:
-        """How many have something waiting."""
+        """How many owners have an item waiting."""
         self._sort()
         return len(self._lines)
 
     def bytes_of(self, owner: str) -> int:
-        """What an owner has waiting, counted as `bytes`."""
+        """The size of the items of `owner`, counted as `bytes` counts."""
         self._sort()
         line = self._lines.get(owner)
         return 0 if line is None else line.bytes
 
     def put(self, owner: str, item: T, events: int, size: int) -> None:
-        """Queue `item`, of `events` events and `size` bytes, behind what its owner has waiting."""
+        """Queue `item`, of `events` events and `size` bytes, behind its owner's other items."""
         self._arrived.append((owner, item, events, size))
         self.bytes += size + ITEM_BYTES
         self._events += events
@@ -88,7 +89,7 @@ class FairQueue[T]:
         return self._take_in_turns(events_max, bytes_max)
 
     def _sort(self) -> None:
-        """Put what arrived into the lines of its owners."""
+        """Move arrivals into the lines of their owners."""
         if not self._arrived:
             return
         lines = self._lines

@@ -1,4 +1,4 @@
-"""The log over any engine: the port's methods, with the writer for what changes and jobs for reads."""
+"""The log over any engine: implements the port. The writer makes changes, jobs of an executor read."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -22,11 +22,11 @@ from huahuo.eventstore.port import Listener
 PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 5.0
 _PREPARED_MIN = 64
-"""From this number of secrets on, the secrets of an append are sealed before it waits for its group."""
+"""An append with at least this many secrets has them sealed before it is queued."""
 
 
 class StoreLog(LogReader):
-    """A `Log` over a `Store` and its `Reads`. Engines derive from it only to say how it is opened."""
+    """A `Log` over a `Store` and its `Reads`. An engine derives from it only to define how it is opened."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class StoreLog(LogReader):
         size = weigh(append)
         if len(append.secrets) < _PREPARED_MIN:
             return await self.writer.append(append, size)
-        # Sealing is half of what an import costs: done before, it does not hold the writer.
+        # Sealing is half of the cost of an import. Done here, it does not occupy the writer.
         prepared = await self._read(lambda: self._vault.prepare(append.secrets, give_way))
         return await self.writer.append(append, size, prepared)
 
     def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
-        """See `Log`. What `append` raises before it waits is raised at once."""
+        """See `Log`. Raises at once what `append` raises before it waits."""
         return self.writer.append(append, weigh(append))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -73,22 +73,22 @@ class StoreLog(LogReader):
         return self.writer.listen(listener)
 
     def observe_commits(self, observe: Callable[[float], None]) -> None:
-        """Call `observe` with the seconds that each group commit took, from now on. It must not raise."""
+        """From now on, call `observe` with the seconds that each group commit took. It must not raise."""
         self.writer.observe = observe
 
     def bill(self, charge: Charge) -> None:
-        """Tell `charge` of what each principal's appends, and each user's reads, cost from now on."""
+        """From now on, report to `charge` the cost of each principal's appends and of each user's reads."""
         self.writer.charge = charge
         if isinstance(self._readers, FairExecutor):
             self._readers.bill(charge, self._ambient.thread_s)
 
     def bound_queue(self, *, bytes_per_user: int, bytes_max: int) -> None:
-        """How many bytes of appends may wait for their commit: of one user, and of all of them."""
+        """Bound the bytes of appends that wait for their commit: of one user, and of all together."""
         self.writer.queue_bytes_per_user = bytes_per_user
         self.writer.queue_bytes_max = bytes_max
 
     def bound_reads(self, *, waiting_per_user: int, waiting_max: int) -> None:
-        """How many reads may wait for a thread: of one user, and in all."""
+        """Bound the reads that wait for a thread: of one user, and of all together."""
         if isinstance(self._readers, FairExecutor):
             self._readers.waiting_per_user_max = waiting_per_user
             self._readers.waiting_max = waiting_max
@@ -100,7 +100,7 @@ class StoreLog(LogReader):
 
     @property
     def reads_refused(self) -> int:
-        """Reads for which there was no room to wait."""
+        """Reads that were refused because too many waited."""
         return self._readers.refused if isinstance(self._readers, FairExecutor) else 0
 
     @property
@@ -110,12 +110,12 @@ class StoreLog(LogReader):
 
     @property
     def queue_bytes(self) -> int:
-        """What waits for its commit, with what an append takes beside its content."""
+        """Bytes of the appends that wait for their commit, including `ITEM_BYTES` for each."""
         return self.writer.queue_bytes
 
     @property
     def appends_refused(self) -> int:
-        """Appends for which the queue had no room."""
+        """Appends that were refused because the queue was full."""
         return self.writer.refused
 
     def take(self, counter: str, count: int = 1) -> int:
@@ -131,7 +131,7 @@ class StoreLog(LogReader):
         """See `Log`.
 
         Raises:
-            SealBroken: what is stored there was changed or moved.
+            SealBroken: the stored secret was changed or moved.
         """
 
         def job() -> Secret | None:
@@ -141,7 +141,7 @@ class StoreLog(LogReader):
         return await self._read(job)
 
     async def put_keyframe(self, frame: Keyframe) -> None:
-        """See `Log`. The few newest of a stream and fold are kept, and of the older ones one a span."""
+        """See `Log`. A stream and fold keep the few newest keyframes, and one for each older span."""
         check_number(frame.seq)
         check_names(frame.stream, frame.fold, frame.fingerprint)
         check_text(frame.stream, frame.fold, frame.fingerprint)
@@ -161,9 +161,9 @@ class StoreLog(LogReader):
             await self._write((PutAcks(tuple(acks)),), 64 * len(acks))
 
     async def probe(self) -> str | None:
-        """See `Log`. Writes at most once a second, or when the last commit contradicts the last finding.
+        """See `Log`. Writes at most once a second, unless the last commit contradicts the last result.
 
-        After a failed commit it writes more than that did: on a full disk a little may still fit.
+        After a failed commit it writes more than that commit did: on a full disk a small write may still fit.
         """
         now_s = self._ambient.monotonic_s()
         if self._probed is not None and now_s - self._probed[0] < PROBE_EVERY_S:
@@ -185,7 +185,7 @@ class StoreLog(LogReader):
         return reason
 
     async def _write(self, changes: tuple[Change, ...], size: int) -> None:
-        """Commit `changes` that belong to no append."""
+        """Commit `changes` without an append."""
         await self.writer.write(changes, size)
 
     async def close(self) -> None:

@@ -1,9 +1,9 @@
 """The inner port: what a storage engine does, as blocking calls made from jobs of an executor.
 
 `huahuo.eventstore.core.writer` decides a group of appends (`huahuo.eventstore.core.draft`) and hands it to
-`Store.commit` as data; `huahuo.eventstore.core.log` reads through `Reads`. An engine knows nothing of the
-loop, of secrets in the clear, or of who waits. Calls of a `Store` never overlap; calls of `Reads` may, with
-anything.
+`Store.commit` as data; `huahuo.eventstore.core.log` reads through `Reads`. An engine never sees the loop,
+secrets in the clear, or the waiting callers. Calls of a `Store` never overlap. Calls of `Reads` may overlap
+with each other and with calls of the `Store`.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from huahuo.eventstore.model import (
 
 
 class _Change(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
-    """One thing that a commit does beside its events. Changes apply in order."""
+    """One thing that a commit does besides its events. Changes apply in order."""
 
 
 class PutRow(_Change, frozen=True):
@@ -44,14 +44,14 @@ class DropRow(_Change, frozen=True):
 
 
 class PutBlob(_Change, frozen=True):
-    """Store a packed blob, or count one reference more to it."""
+    """Store a packed blob; if it is there, add a reference to it."""
 
     id: str
     packed: bytes
 
 
 class DropBlob(_Change, frozen=True):
-    """Count one reference less; the last one removes the blob."""
+    """Remove a reference to a blob. Without references the blob is removed."""
 
     id: str
 
@@ -64,7 +64,7 @@ class PutKey(_Change, frozen=True):
 
 
 class PutSealed(_Change, frozen=True):
-    """Store a sealed secret, in place of one of the same name."""
+    """Store a sealed secret. It replaces one of the same owner and name."""
 
     owner: str
     name: str
@@ -79,13 +79,13 @@ class DropSealed(_Change, frozen=True):
 
 
 class Shred(_Change, frozen=True):
-    """Destroy the data key of an owner and what was sealed under it."""
+    """Destroy the data key of an owner and every secret sealed under it."""
 
     owner: str
 
 
 class Prune(_Change, frozen=True):
-    """Reduce events to tombstones; `firsts` maps a stream to its oldest seq that is then kept."""
+    """Reduce events to tombstones. `firsts` maps each stream to the oldest seq that it keeps."""
 
     positions: tuple[int, ...]
     firsts: dict[str, int]
@@ -130,7 +130,7 @@ class PutAge(_Change, frozen=True):
 
 
 class Touch(_Change, frozen=True):
-    """Write that it is now `at_ms`, and `pad_bytes` of nothing: a real write, for a probe."""
+    """Write the time `at_ms` and `pad_bytes` of padding: a real write, for a probe."""
 
     at_ms: int
     pad_bytes: int = 0
@@ -157,7 +157,7 @@ type Change = (
 
 
 class Group(msgspec.Struct, frozen=True, array_like=True):
-    """One commit: written completely or not at all. `age_ms` is what command records are aged by."""
+    """One commit: written completely or not at all. `age_ms` is the clock by which command records age."""
 
     age_ms: int
     events: list[StoredEvent]
@@ -165,10 +165,10 @@ class Group(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """Where a log stands on its disk; `counters` maps a counter to its next number.
+    """The durable state of a log; `counters` maps a counter to its next number.
 
-    `heads` are those of the streams that have not ended. `first_number` is where a counter that is not in
-    `counters` begins, `age` what the clock of the command records showed when last noted (None: never).
+    `heads` has the streams that have not ended. A counter that is not in `counters` begins at `first_number`.
+    `age` is the last note of the clock of the command records, None if there is none.
     """
 
     log_id: str
@@ -181,9 +181,9 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct):
-    """Where the log stands in memory. A writer changes it on the loop only, while no commit runs.
+    """The state of the log in memory. The writer changes it only on the loop, and while no commit runs.
 
-    A reader may add the link that a head lacks at any time: no commit depends on it.
+    A reader may fill in a missing link of a head at any time, because no commit depends on it.
     """
 
     position: int
@@ -192,7 +192,7 @@ class Place(msgspec.Struct):
 
 
 class Lookup(Protocol):
-    """What deciding a group has to ask the engine."""
+    """The questions about durable state that arise while a group is decided."""
 
     def find_command(self, key: CommandKey) -> CommandRecord | None:
         """The durable record of a command."""
@@ -211,7 +211,7 @@ class Store(Lookup, Protocol):
     """The writing half of an engine."""
 
     def commit(self, group: Group) -> None:
-        """Write `group` and return when it is durable. Any exception: the outcome is unknown."""
+        """Write `group` and return when it is durable. If it raises, the outcome is unknown."""
         ...
 
     def recover(self) -> Loaded:
@@ -219,20 +219,20 @@ class Store(Lookup, Protocol):
         ...
 
     def care_due(self) -> bool:
-        """Whether `care` has something to do. Cheap: asked on the loop after every commit."""
+        """Whether `care` has something to do. Must be cheap: the loop asks after every commit."""
         ...
 
     def care(self) -> None:
-        """Look after the files: nothing that an append must wait for. Must not raise for a full disk."""
+        """Maintain the files. No append depends on it, so it must not raise because the disk is full."""
         ...
 
     def close(self) -> None:
-        """Leave the log cleanly closed and release it."""
+        """Close the log cleanly and release it."""
         ...
 
 
 class Span(NamedTuple):
-    """Events of `stream` with after < seq <= upto, at most so many, with at most so many bytes joined."""
+    """Events of `stream` with after < seq <= upto: at most `events_max`, joined in at most `bytes_max`."""
 
     stream: str
     after: int
@@ -242,9 +242,10 @@ class Span(NamedTuple):
 
 
 class Reads(Protocol):
-    """The reading half. `upto` bounds what is seen: the head that the caller knows to be durable.
+    """The reading half. `upto` bounds what is visible: a head that the caller knows to be durable.
 
-    What does not fit its check raises `Corrupt`. What an engine could mend on its way it notes.
+    A stored value that does not fit its checksum raises `Corrupt`. Damage that the engine could repair while
+    reading is only noted in `corruption`.
     """
 
     corruption: Corruption
@@ -256,7 +257,7 @@ class Reads(Protocol):
         ...
 
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
-        """See `Log.read_joined_pages`. No stream is `log`."""
+        """See `Log.read_joined_pages`. The stream `log` cannot be asked for."""
         ...
 
     def ended_head(self, stream: str, upto: int) -> Head | None:
@@ -284,7 +285,7 @@ class Reads(Protocol):
         ...
 
     def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
-        """(wrapped data key, sealed secret), both from one moment."""
+        """(wrapped data key, sealed secret), read in one transaction."""
         ...
 
     def blob(self, blob_id: str) -> bytes | None:

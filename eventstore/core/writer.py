@@ -1,13 +1,13 @@
-"""Group commit on the event loop: the one place through which anything reaches the log.
+"""Group commit on the event loop: everything that reaches the log passes here.
 
-Appends gather while a commit runs; the next job takes what gathered. There is no timer and no
-thread of our own: a job is one commit on the executor port. Where more waits than a group holds, the
-principals have turns (`fair_queue`). When a job is back, and in this order:
-heads move in memory, the appends' futures resolve, listeners hear of the new events; then, after
-one turn of the loop in which the woken appenders may append again, the next job starts.
+Appends gather while a commit runs; the next job commits them together. There is no timer and no thread
+of our own: a job is one commit on the executor port. If more appends wait than a group holds, the
+principals take turns (`fair_queue`). After a job, in this order: heads move in memory, the appends'
+futures resolve, listeners get the new events. Then the loop runs once, so that woken appenders can append
+again, and the next job starts.
 
-A commit that failed has an unknown outcome. The engine first looks at what is durable, then every
-append of the group gets `Unavailable`: nothing is acknowledged on a second attempt.
+The outcome of a failed commit is unknown. The engine first finds out what is durable, then every append of
+the group gets `Unavailable`: nothing is acknowledged on a second attempt.
 """
 
 import asyncio
@@ -43,11 +43,11 @@ QUEUE_BYTES_PER_USER = 16 << 20
 QUEUE_BYTES_MAX = 64 << 20
 CARE_RETRY_S = 1.0
 PETTY_S = 50e-6
-"""Less is not worth charging: of a group of many users it would cost as much again."""
+"""Smaller parts are not charged: in a group of many users, charging would cost as much as the part."""
 _COMMIT_PAGES_BYTES = 64 << 10
 _OWN = frozenset({"", "service"})
-"""Principals that are the service itself: each of its writers waits for its answers before it goes on, so
-what they have waiting is bounded where it is made, and a refusal would only lose work.
+"""Principals of the service itself. Each of its writers waits for its answer before it goes on, so its
+queue is bounded without us, and a refusal would only lose work.
 """
 
 _log = structlog.get_logger(__name__)
@@ -67,7 +67,7 @@ class _Pending(msgspec.Struct, frozen=True):
 
 
 class _Commit(msgspec.Struct, frozen=True):
-    """What a job brings back: an outcome for each pending, and where the log stands now."""
+    """The result of a job: an outcome for each pending, and the new end of the log."""
 
     outcomes: list[Outcome]
     events: list[StoredEvent]
@@ -83,8 +83,8 @@ class _Commit(msgspec.Struct, frozen=True):
 class Writer:
     """The only writer of a log. All methods are called on the loop; jobs never overlap.
 
-    Invariant: `place` tells of durable events only. `failure` is why the last commit failed, None
-    if it did not.
+    Invariant: `place` counts durable events only. `failure` is the reason why the last commit failed, None
+    if it succeeded.
     """
 
     def __init__(
@@ -101,15 +101,15 @@ class Writer:
         self.place = Place(loaded.position, loaded.chain, loaded.heads)
         self.failure: str | None = None
         self.failed_bytes = 0
-        """More than the largest commit that failed since as much went through, 0 if none did; for a probe."""
+        """For a probe: more than any commit that failed since one of this size succeeded, or 0."""
         self.observe: Callable[[float], None] | None = None
-        """Told of the seconds that each group commit took."""
+        """Called with the seconds that each group commit took."""
         self.charge: Charge | None = None
-        """Told what each principal's appends cost: the commit's processor time, and the loop's behind it."""
+        """Called with the seconds that each principal's appends cost, in the commit and then on the loop."""
         self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
         self.queue_bytes_max = QUEUE_BYTES_MAX
         self.refused = 0
-        """Appends for which there was no room."""
+        """Appends that were refused because the queue was full."""
         self._store = store
         self._reads = reads
         self._vault = vault
@@ -129,17 +129,17 @@ class Writer:
 
     @property
     def queue_bytes(self) -> int:
-        """What waits for its group."""
+        """Bytes that wait for their group."""
         return self._queue.bytes
 
     def append(self, append: Append, size: int, prepared: Prepared | None = None) -> asyncio.Future[Written]:
-        """Queue `append`, of `size` bytes, in its principal's line; the future says what became of it.
+        """Queue `append`, of `size` bytes, in its principal's line. The future gets its outcome.
 
         `prepared`: its secrets, sealed ahead.
 
         Raises:
-            QueueFull: its principal, or all of them together, have too much waiting.
-            Closed: the log takes nothing any more.
+            QueueFull: too many bytes of its principal, or of all principals together, wait already.
+            Closed: the log accepts no more appends.
         """
         owner = append.principal
         if self._queue.bytes + size > self.queue_bytes_per_user and not self._has_room(owner, size):
@@ -148,11 +148,11 @@ class Writer:
         return self._enter(owner, append, (), len(append.events), size, prepared)
 
     def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
-        """As `append`, for changes of the service itself that belong to none."""
+        """As `append`, for changes of the service itself without an append."""
         return self._enter("", None, changes, 0, size)
 
     def take(self, counter: str, count: int) -> int:
-        """See `Log.take`. The next commit writes how far the counter went."""
+        """See `Log.take`. The next commit writes the counter's next number."""
         first = self._counters.get(counter, self._first_number)
         self._counters[counter] = first + count
         self._taken.add(counter)
@@ -169,7 +169,7 @@ class Writer:
         return forget
 
     def stop(self) -> None:
-        """Take nothing new."""
+        """Accept no more appends."""
         self._closed = self._closed or "the log has been closed"
 
     async def settled(self) -> None:
@@ -189,8 +189,8 @@ class Writer:
     def _has_room(self, owner: str, size: int) -> bool:
         """Whether a user may have `size` bytes more waiting.
 
-        A line that is empty takes one append of any size. Where the bound of the process is reached, a
-        user still has an even share of it, so that a few who fill it do not keep the others out.
+        An empty line accepts one append of any size. If the bound of the process is reached, each user still
+        has an even share of it, so that a few users who fill it do not lock out the others.
         """
         if owner in _OWN:
             return True
@@ -210,7 +210,7 @@ class Writer:
         size: int,
         prepared: Prepared | None = None,
     ) -> asyncio.Future[Written]:
-        """No coroutine: there is one for each append already."""
+        """Not a coroutine, because each append has one already."""
         if self._closed is not None:
             raise Closed(self._closed)
         done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
@@ -229,7 +229,7 @@ class Writer:
             while True:
                 if self._queue:
                     await self._one_group()
-                    # The woken appenders run first: what they append now joins the next group.
+                    # The woken appenders run first, so that their next appends join the next group.
                     await asyncio.sleep(0)
                 if self._store.care_due():
                     await self._care()
@@ -284,7 +284,7 @@ class Writer:
 
     @staticmethod
     def _bill(items: list[_Pending], spent_s: float, charge: Charge) -> None:
-        """Each principal pays for its part of the group, by what a turn in the queue is weighed by."""
+        """Charge each principal for its part of the group, weighed as a turn in the queue is."""
         costs: dict[str, int] = {}
         for pending in items:
             append = pending.append
@@ -297,7 +297,7 @@ class Writer:
                 charge(principal, part_s)
 
     def _settle(self, items: list[_Pending], commit: _Commit) -> None:
-        """Heads, then futures, then listeners."""
+        """Apply a commit: heads, then futures, then listeners."""
         place = self.place
         for stream, event in commit.newest.items():
             known = place.heads.get(stream)
@@ -329,7 +329,7 @@ class Writer:
     async def _fail(self, items: list[_Pending], error: Exception) -> None:
         known = isinstance(error, EventStoreError)
         self.failure = reason = str(error) if known else type(error).__name__
-        # Its pages took more than its content: twice that and some are surely not less.
+        # A commit writes more than its content, because it writes whole pages. This is an upper bound.
         size = 2 * sum(pending.size for pending in items) + _COMMIT_PAGES_BYTES
         self.failed_bytes = max(self.failed_bytes, min(size, GROUP_BYTES_MAX))
         missed: list[StoredEvent] = []
@@ -344,16 +344,16 @@ class Writer:
                 not_recovered = str(again)
         for pending in items:
             if not pending.done.done():
-                # A new one each: a shared exception would collect the tracebacks of all its raisers.
+                # One for each append: a shared exception would collect the traceback of each raise.
                 pending.done.set_exception(Unavailable(f"the log cannot write: {reason}"))
         self._tell(missed)
-        # Last: an application's logger may want the same full disk, and raise.
+        # Last, because an application's logger may write to the same full disk and raise.
         _log.error("commit_failed", reason=reason, appends=len(items), exc_info=None if known else error)
         if not_recovered:
             _log.error("recovery_failed", reason=not_recovered)
 
     async def _find_out(self) -> list[StoredEvent]:
-        """Stand where the disk stands; returns the durable events that nobody has heard of."""
+        """Take over the durable state. Returns the durable events that no listener was told of."""
         found, missed = await self._executor.run(self._look)
         self.place = Place(found.position, found.chain, found.heads)
         for counter, following in found.counters.items():
@@ -370,7 +370,7 @@ class Writer:
             except Exception:  # noqa: BLE001  one bad listener must not end the writer
                 _log.exception("listener_failed")
 
-    # Jobs: on the executor's thread. The loop changes nothing of what they use while they run.
+    # Jobs run on the executor's thread. While one runs, the loop changes nothing that it uses.
 
     def _job(self, items: list[_Pending], counters: list[PutCounter], age_ms: int) -> _Commit:
         began_s = self._ambient.thread_s()

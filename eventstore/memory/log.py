@@ -1,11 +1,11 @@
 """The in-memory engine: the whole log in dictionaries, over a `ModelDisk` of group records.
 
-It keeps the same promises as the SQLite engine, crashes included, and is quick enough to be opened
-a thousand times in a test or a simulated world. It is no engine for production.
+It keeps the same promises as the SQLite engine, crashes included, and opens fast enough for a test or a
+simulated world to open it a thousand times. It is not for production.
 
     record = length (4 bytes) || BLAKE2b-128 of payload || payload (a `Group` in MessagePack)
 
-The first record is a `_Birth`. A record cut short at the end was never acknowledged: it is dropped.
+The first record is a `_Birth`. A last record that is cut short was never acknowledged, so it is dropped.
 """
 
 from bisect import bisect_left, bisect_right
@@ -73,7 +73,7 @@ class _Birth(msgspec.Struct, frozen=True, array_like=True):
 
 
 class MemoryLog(StoreLog):
-    """A `Log` in memory. The disk is what survives; the object is what a crash takes."""
+    """A `Log` in memory. A crash takes this object; its disk survives."""
 
     @classmethod
     async def open(
@@ -85,7 +85,7 @@ class MemoryLog(StoreLog):
         build: str,
         executor: Executor | None = None,
     ) -> Self:
-        """Open the log on `disk`, made if the disk is empty. An executor given stays the caller's.
+        """Open the log on `disk`, and create it if the disk is empty. The caller closes its own `executor`.
 
         Raises:
             InUse: it is open already. WrongKey: it was made with another master key.
@@ -100,7 +100,7 @@ class MemoryLog(StoreLog):
 
 
 class _Tables:
-    """What the records add up to."""
+    """The state after all records."""
 
     def __init__(self) -> None:
         self.events: list[StoredEvent] = []
@@ -221,7 +221,7 @@ class _MemoryStore:
         self._tables.add(group)
 
     def recover(self) -> Loaded:
-        """See `Store`: what was never safe is cut off, then everything is read again."""
+        """See `Store`. Cuts off what was never synced, then reads everything again."""
         self._disk.truncate(self._ticket, self._disk.safe_bytes)
         return self.load()
 

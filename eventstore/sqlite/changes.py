@@ -1,7 +1,7 @@
-"""What changes do in SQL: pure. One or two statements each, and few for many of a kind.
+"""Changes as SQL statements: pure. One or two statements for each change, and few for many changes of a kind.
 
-Each statement lets go of the interpreter lock and has to win it back, which takes up to 5 ms beside a loop
-that never rests: an import of 2,000 mailboxes with a statement for each secret held the writer for seconds.
+Each statement releases the interpreter lock and must get it back. Against a busy event loop that takes up to
+5 ms: an import of 2,000 mailboxes with one statement for each secret held the writer for seconds.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,11 +35,11 @@ from huahuo.eventstore.model import Ack
 from huahuo.eventstore.sqlite.ended import PUT_ENDED
 
 KEYFRAMES_KEPT = 8
-"""So many of the newest keyframes of a stream and fold are kept, and of the older ones the first in each
-span; of one fingerprint only."""
+"""The newest keyframes that are kept of a stream and fold, all with one fingerprint. Of the older ones, the
+first in each span is kept."""
 
 AGE_KEY = "command_age"
-"""Of `meta`: the clock of the command records, as `AgeNote`."""
+"""Key in `meta` of the clock of the command records, an `AgeNote`."""
 
 type Values = tuple[Value, ...] | dict[str, Value]
 
@@ -53,7 +53,7 @@ _PUT_ACKS = (
 )
 _ACKS_A_STATEMENT = 64
 _ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
-"""Few sizes, so that the prepared statements are kept."""
+"""Few sizes, so that SQLite's cache holds all the prepared statements."""
 _PUT_ROWS = "INSERT OR REPLACE INTO projection VALUES"
 _PUT_KEYS = "INSERT OR REPLACE INTO data_key VALUES"
 _PUT_SEALED = "INSERT OR REPLACE INTO sealed VALUES"
@@ -90,7 +90,7 @@ def _put_acks(acks: Sequence[Ack]) -> tuple[str, tuple[Value, ...]]:
 
 
 def statements_of(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
-    """The statements that make `changes` true, in order; what is alike and stands together in few."""
+    """The statements for `changes`, in order. A run of changes of one kind takes few statements."""
     for kind, run in groupby(changes, _kind):
         match kind:
             case _Kind.ROWS:
@@ -113,7 +113,7 @@ def statements_of(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
 
 
 class _Kind(Enum):
-    """What can be written together."""
+    """Kinds of changes whose runs are written together."""
 
     ROWS = "rows"
     KEYS = "keys"
@@ -132,7 +132,7 @@ def _kind(change: Change) -> _Kind:
 
 
 def _rows(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
-    """Rows put and dropped. Of one key only the last change counts, so their order does not matter."""
+    """Puts and drops of rows. For each key only the last change is written, so the order does not matter."""
     values: dict[tuple[Value, ...], Value] = {}
     for change in changes:
         if isinstance(change, PutRow):
@@ -148,7 +148,7 @@ def _rows(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
 def _many(
     start: str, rows: Sequence[tuple[Value, ...]], *, row: str = "", end: str = ""
 ) -> Iterator[tuple[str, Values]]:
-    """Statements that begin with `start`, then name rows."""
+    """Statements that begin with `start`, followed by as many rows as fit."""
     if not rows:
         return
     row = row or f"({', '.join('?' * len(rows[0]))})"
@@ -161,7 +161,7 @@ def _many(
 
 
 def _statements(change: Change) -> Iterator[tuple[str, Values]]:
-    """As `statements_of`, for one of those that are few."""
+    """As `statements_of`, for a change that is written alone."""
     match change:
         case DropRow(row) if row.key is None:
             yield "DELETE FROM projection WHERE tbl = ? AND part = ?", (row.table, row.part)

@@ -1,7 +1,7 @@
-"""Writing events, and the names that are new in them, in few statements.
+"""Writing events, and the new names in them, in few statements.
 
-Each statement lets go of the interpreter lock and has to win it back, which takes a millisecond and more
-beside a loop that never rests. Between two stretches of a long append the loop is let in for the same reason.
+Each statement releases the interpreter lock and must get it back. Against a busy event loop that takes a
+millisecond or more. A long append is written in stretches, so that the loop gets the lock in between.
 """
 
 import sqlite3
@@ -20,17 +20,17 @@ _INSERTS = tuple(
     (rows, INSERT_EVENT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (rows - 1))
     for rows in (256, 128, 64, 32, 16, 8, 4, 2, 1)
 )
-"""(rows, statement), the largest first: any number of rows in few statements. Beyond 256 rows one costs more
-than it saves."""
+"""(rows, statement), the largest first: any number of rows takes few statements. A statement of more than 256
+rows costs more than it saves."""
 _STRETCH_EVENTS = 256
 _NAMES_A_STATEMENT = 256
 
 
 def number_streams(connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent]) -> list[int]:
-    """The number of the stream of each event; a stream that is new is written and gets one."""
+    """The stream number of each event. A new stream is written and gets a number."""
     try:
         return [names.streams[e.stream] for e in events]
-    except KeyError:  # few groups hold a name that is new
+    except KeyError:  # rare: a group with a new name
         _name_streams(connection, names, {e.stream for e in events if e.stream not in names.streams})
         return [names.streams[e.stream] for e in events]
 
@@ -38,7 +38,7 @@ def number_streams(connection: sqlite3.Connection, names: Names, events: Sequenc
 def insert_events(
     connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent], rows: Sequence[Row]
 ) -> None:
-    """Write `events`, whose places are `rows`, inside a transaction. New types and builds get numbers."""
+    """Write `events` with their index rows `rows`, inside a transaction. New types and builds get numbers."""
     if len(events) <= _STRETCH_EVENTS:
         _insert(connection, names, events, rows)
         return
@@ -92,7 +92,7 @@ def _name_texts(connection: sqlite3.Connection, names: Names, new: Iterable[str]
 
 
 def _values(events: Sequence[StoredEvent], rows: Sequence[Row], ids: dict[str, int]) -> list[object]:
-    """What is stored of `events`, one after the other. Raises KeyError for a name that has no number yet."""
+    """The columns of all `events` in a row. Raises KeyError for a name that has no number yet."""
     values: list[object] = []
     for e, (stream, seq, position, _) in zip(events, rows, strict=True):
         values += (

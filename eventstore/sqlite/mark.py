@@ -1,11 +1,11 @@
-"""How far a log got, noted outside of SQLite's files: a lower bound of what they must hold.
+"""The last durable position of a log, noted outside SQLite's files: those must reach at least this far.
 
-SQLite drops everything behind the first frame of its write-ahead log that fails its checksum, in
-silence. So after each commit, and before it is answered, the writer notes the last position with its
-link of the chain in `log.mark`. The note is not synced: after a power cut it may be old, torn or gone,
-but never ahead of the log.
+SQLite silently drops everything after the first frame of its write-ahead log that fails its checksum. So
+after each commit, and before anybody is told of it, the writer notes the last position with its link of the
+chain in `log.mark`. The note is not synced: after a power cut it may be old, torn or missing, but it is
+never ahead of the log.
 
-Two slots take turns, so that a torn write leaves the other one:
+The writer alternates between two slots, so that a torn write leaves the other slot intact:
 
     magic (4) | log id (24) | position (8) | chain (32) | CRC-32 of these (4)
 """
@@ -22,7 +22,7 @@ MARK = "log.mark"
 _MAGIC = b"hhm1"
 _SLOT = struct.Struct("<4s24sq32sI")
 _PLACE = struct.Struct("<q32s")
-"""Of a slot: position and chain."""
+"""The part of a slot with position and chain."""
 _SLOTS_AT = (0, 512)
 _FILE_BYTES = 1024
 
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """The log `log_id` went at least to `position`, whose link of the chain is `chain`."""
+    """The log `log_id` reached at least `position`, whose link of the chain is `chain`."""
 
     log_id: str
     position: int
@@ -41,7 +41,7 @@ class MarkFile:
     """The open mark of a log that this process writes."""
 
     def __init__(self, path: Path, mark: Mark) -> None:
-        """Make the file durably with `mark` in both slots, in place of what was there.
+        """Create or overwrite the file durably, with `mark` in both slots.
 
         Raises:
             OSError: it cannot be written.
@@ -53,7 +53,7 @@ class MarkFile:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             slot = self._slot(mark.position, mark.chain)
-            # All of it at once: later writes need no further room on a full disk.
+            # The whole file at once, so that later writes need no more space on a full disk.
             half = slot.ljust(_SLOTS_AT[1], b"\0")
             os.pwrite(self._file, half + half, 0)
             os.ftruncate(self._file, _FILE_BYTES)
@@ -63,7 +63,7 @@ class MarkFile:
             raise
 
     def write(self, position: int, chain: bytes) -> None:
-        """Note a durable position. A failure is logged once: the note before it stays true."""
+        """Note a durable position. A failure is only logged, once: the earlier note is still true."""
         self._turn ^= 1
         try:
             os.pwrite(self._file, self._slot(position, chain), _SLOTS_AT[self._turn])
@@ -79,12 +79,12 @@ class MarkFile:
         return self._head + place + zlib.crc32(place, self._head_crc).to_bytes(4, "little")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._file)
 
 
 def read_marks(directory: Path) -> list[Mark] | None:
-    """The readable notes of a directory, the furthest first; [] if none is, None if there is no file."""
+    """The readable notes of a directory, the highest position first. None if there is no file."""
     try:
         data = (directory / MARK).read_bytes()[:_FILE_BYTES]
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""Where the events of a stream stand, by (stream, seq), without a page written for each stream of a commit.
+"""The positions of events by (stream, seq), without writing a page for each stream of a commit.
 
-An index that every commit keeps up to date writes a page for nearly every stream that the commit touches:
-8 KB an event once each stream has a page of its own. So the table `seq_index` runs behind. Where the newest
-events stand is kept in memory; when there are many, they move into the table in its own order, a
-slice with each commit, so that a page is written once for many events and no commit waits for all of them.
+An index that every commit updates writes a page for nearly every stream that the commit touches: 8 KB an
+event once each stream has its own page. So the table `seq_index` runs behind. The positions of the newest
+events are in memory. When there are many, they move into the table in the table's order, a slice with each
+commit. So a page is written once for many events, and no commit waits until all have moved.
 
-The table holds every event up to the position `meta.indexed`, and perhaps some behind it. Whoever opens
-the log finds the rest by reading the events behind that position. Beside each place stands the running
-checksum of the stream (`huahuo.eventstore.core.sums`).
+The table holds every event up to the position `meta.indexed`, and perhaps some after it. An opening log
+finds the rest by reading the events after that position. Each row also has the running checksum of the
+stream (`huahuo.eventstore.core.sums`).
 """
 
 import sqlite3
@@ -23,15 +23,15 @@ from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.summing import walk
 
 UNINDEXED_MAX = 32_768
-"""From so many events on they move into the table; up to twice as many may then be in memory."""
+"""At this many events in memory, they begin to move into the table. Memory holds at most twice as many."""
 
 SLICE_MIN = 256
-"""Rows that move at a time, at least: fewer would write the same page again soon."""
+"""The least rows that move at a time. Smaller slices would write the same page again soon."""
 _MOVED_AN_EVENT = 2
-"""So many rows move for each new event, so that a round ends although events go on."""
+"""Rows that move for each new event. More than one, so that a round ends while events keep coming."""
 _ROWS_A_STATEMENT = 256
 _CHUNK_EVENTS = 200_000
-"""Rows that are sorted in memory at a time when the whole table is made."""
+"""Rows that are sorted in memory at a time when the whole table is rebuilt."""
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ type Row = tuple[int, int, int, int]
 
 
 class Piece(NamedTuple):
-    """Events of one stream without a hole: the first one's seq, where each stands, and its checksum."""
+    """Consecutive events of one stream: the seq of the first, and the position and checksum of each."""
 
     stream: int
     first: int
@@ -50,10 +50,10 @@ class Piece(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What `Unindexed.split` knows: the table must be asked up to `upto`, then come `positions`.
+    """The answer of `Unindexed.split`: read the table up to `upto`, then continue with `positions`.
 
-    `crcs` are the checksums at `positions`, none where they are not known; `before` is the one before the
-    first of them, None if the table has it.
+    `crcs` are the checksums at `positions`, empty if they are unknown. `before` is the checksum of the event
+    before the first of them, None if it is in the table.
     """
 
     upto: int
@@ -63,7 +63,7 @@ class Held(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """What is to be written to the table with one commit; `mark`: the table then holds all up to there."""
+    """Rows to write to the table with one commit. After that it holds all events up to `mark`, if set."""
 
     pieces: list[Piece]
     mark: int | None
@@ -73,7 +73,7 @@ _NOTHING = Slice([], None)
 
 
 class _Run(NamedTuple):
-    """As `Piece`. Checksums are added first: who sees a position sees its checksum."""
+    """As `Piece`. Checksums are added first, so that a thread that sees a position also sees its checksum."""
 
     first: int
     positions: list[int]
@@ -86,29 +86,29 @@ type _Runs = dict[int, _Run]
 class Unindexed:
     """The newest events, by the numbers of their streams. Pure.
 
-    One thread changes it, others may ask `split` meanwhile. They must do so before they ask the table: what
-    leaves the memory is in the table already.
+    One thread changes it while others may call `split`. Readers must call `split` before they read the table:
+    an event that has left memory is already in the table.
     """
 
     def __init__(self, events_max: int) -> None:
-        """Empty; from `events_max` events on `due` has something."""
+        """Start empty. At `events_max` events, `due` begins to return slices."""
         self._events_max = events_max
         self._runs: _Runs = {}
         self._end = 0
         self._todo: list[int] = []
-        """Streams whose events move in this round, the last one first."""
+        """Streams whose events still move in this round, in reverse order."""
         self._round_end = 0
         self._debt = 0
         self.count = 0
 
     def replace(self, rows: Iterable[Row | tuple[int, int, int]], end: int) -> None:
-        """Hold exactly these, in the order of their positions, summed or not; `end` is the log's."""
+        """Hold exactly `rows`, ordered by position, with or without checksums. The log ends at `end`."""
         runs: _Runs = {}
         self.count = _enter(runs, rows)
         self._runs, self._end, self._todo, self._debt = runs, end, [], 0
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Events that were committed, in the order of their positions."""
+        """Add committed events, ordered by position."""
         runs = self._runs
         for stream, seq, position, crc in rows:
             run = runs.get(stream)
@@ -122,22 +122,22 @@ class Unindexed:
             self._end = rows[-1][2]
 
     def last(self, stream: int) -> int:
-        """The newest seq of `stream` that is held, 0 if none is."""
+        """The newest seq of `stream` in memory, 0 if there is none."""
         run = self._runs.get(stream)
         return 0 if run is None else run.first + len(run.positions) - 1
 
     def position(self, stream: int, seq: int) -> int:
-        """Where an event stands; 0 if it is not held."""
+        """The position of an event, 0 if it is not in memory."""
         run = self._runs.get(stream)
         if run is None or not 0 <= seq - run.first < len(run.positions):
             return 0
         return run.positions[seq - run.first]
 
     def split(self, stream: int, after: int, upto: int, limit: int) -> Held:
-        """Where the events with `after` < seq <= `upto` stand.
+        """The positions of the events with `after` < seq <= `upto`.
 
-        The positions are the first `limit` that follow what the table has: none where the table has
-        `limit` already, if nothing was pruned.
+        They are the first `limit` after those in the table. There are none if the table alone has `limit`
+        (assuming that nothing was pruned).
         """
         run = self._runs.get(stream)
         if run is None or run.first > upto:
@@ -152,7 +152,7 @@ class Unindexed:
         )
 
     def due(self, events: int) -> Slice:
-        """What moves with a commit of `events` events. `moved` must follow once it is durable."""
+        """The slice that moves with a commit of `events` events. Call `moved` when it is durable."""
         if not self._todo:
             if self.count < self._events_max:
                 return _NOTHING
@@ -173,11 +173,11 @@ class Unindexed:
         return Slice(pieces, None if left else self._round_end)
 
     def all(self) -> Slice:
-        """Everything that is held."""
+        """Everything in memory, as one slice."""
         return Slice([Piece(stream, *run) for stream, run in sorted(self._runs.items())], self._end)
 
     def moved(self, written: Slice) -> None:
-        """`written`, the last one handed out, is in the table; nothing was added in between."""
+        """Forget `written`, the last slice returned: it is in the table. Nothing was added since."""
         for stream, first, part, _ in written.pieces:
             _, positions, crcs = self._runs[stream]
             count = len(part)
@@ -195,7 +195,7 @@ class Unindexed:
 
 
 def _enter(runs: _Runs, rows: Iterable[Row | tuple[int, int, int]]) -> int:
-    """Put new events into `runs`; returns how many they were."""
+    """Put new events into `runs`. Returns their count."""
     count = 0
     for stream, seq, position, *crc in rows:
         run = runs.get(stream)
@@ -208,7 +208,7 @@ def _enter(runs: _Runs, rows: Iterable[Row | tuple[int, int, int]]) -> int:
 
 
 def write(connection: sqlite3.Connection, found: Slice) -> None:
-    """Put a slice into the table, inside a transaction. What a killed process wrote already stays."""
+    """Put a slice into the table, inside a transaction. Rows that a killed process wrote before are kept."""
     streams: list[int] = []
     seqs: list[int] = []
     all_positions: list[int] = []
@@ -219,7 +219,7 @@ def write(connection: sqlite3.Connection, found: Slice) -> None:
         seqs += range(first, first + count)
         all_positions += positions
         all_crcs += crcs
-    # Column by column: a third of what a loop over the rows takes. Columns of unlike length raise.
+    # Column by column takes a third of the time of a loop over the rows. Unequal lengths raise.
     values = [0] * (4 * len(seqs))
     values[0::4], values[1::4], values[2::4], values[3::4] = streams, seqs, all_positions, all_crcs
     _insert_all(connection, values)
@@ -245,9 +245,9 @@ def put_mark(connection: sqlite3.Connection, position: int) -> None:
 
 
 def catch_up(connection: sqlite3.Connection) -> None:
-    """Write to the table what it lacks, inside a transaction; each event is checked on its way.
+    """Add the missing rows to the table, inside a transaction. Each event is checked on the way.
 
-    An event that is not what was written gets a checksum that does not fit, so that nobody is served it.
+    A damaged event gets a checksum that does not fit, so that no reader is served it.
     """
     mark, end = _mark(connection), _end(connection)
     rows: list[Row] = []
@@ -265,7 +265,7 @@ def catch_up(connection: sqlite3.Connection) -> None:
 
 
 def look(connection: sqlite3.Connection, into: Unindexed, *, summed: bool) -> None:
-    """Find the events that the table may lack; `summed`: with their checksums, which takes reading them."""
+    """Load the events that the table may lack. `summed`: with checksums, which means reading them."""
     mark, end = _mark(connection), _end(connection)
     if summed:
         into.replace((one[:4] for one in walk(connection, mark) if not one.is_pruned), end)
@@ -275,10 +275,11 @@ def look(connection: sqlite3.Connection, into: Unindexed, *, summed: bool) -> No
 
 
 def check(connection: sqlite3.Connection) -> None:
-    """Whether every event is found by its stream and seq: the hash chain, walked by position, cannot tell.
+    """Check that every event is found by its stream and seq. The hash chain, read by position, cannot tell.
 
     Raises:
-        Damaged: one is not, so its readers would take it for pruned; or the index names what is not there.
+        Damaged: an event is not found, so readers would take it for pruned; or the index names an event that
+            does not exist.
     """
     connection.execute("BEGIN")  # all from one moment
     try:
@@ -286,7 +287,7 @@ def check(connection: sqlite3.Connection) -> None:
         sums = [
             connection.execute(_SUMMED.format(table), (mark,)).fetchone() for table in ("event", "seq_index")
         ]
-        # Row by row only where the index is not complete yet, or where something is wrong.
+        # Compare row by row only the part that is not indexed yet, or everything if the sums differ.
         behind = mark if sums[0] == sums[1] else 0
         lost, found = connection.execute(_COMPARED, (mark, behind)).fetchone()
         more = connection.execute(_NEWER, (behind,)).fetchone()[0] - found
@@ -303,7 +304,7 @@ _SUMMED = (
     " sum(((position % 65521) * (seq % 65519) + stream * ((position + seq) % 65497)) % 1000003)"
     " FROM {} WHERE position <= ?"
 )
-"""Tells two tables apart that differ by an accident, a fifth as dear as comparing them row by row."""
+"""Detects accidental differences between two tables, at a fifth of the cost of comparing row by row."""
 _COMPARED = (
     "SELECT min(CASE WHEN found.position IS NOT event.position"
     " AND (found.position IS NOT NULL OR event.position <= ?) THEN event.position END), count(found.position)"
@@ -314,7 +315,7 @@ _NEWER = "SELECT count(*) FROM seq_index WHERE position > ?"
 
 
 def _mark(connection: sqlite3.Connection) -> int:
-    """Up to where the table is complete. A log without a mark has an index that is."""
+    """The position up to which the table is complete. Without a mark it is complete to the end."""
     mark = get_meta(connection, "indexed")
     return _end(connection) if mark is None else int(mark)
 

@@ -1,4 +1,4 @@
-"""Writing a SQLite log: one connection, one transaction a group, and the care of the files.
+"""Writing a SQLite log: one connection, one transaction for each group, and maintenance of the files.
 
 This connection is the only one that checkpoints: SQLite before 3.51.3 can corrupt a write-ahead log
 when one connection checkpoints while another commits.
@@ -45,22 +45,23 @@ from huahuo.eventstore.sqlite.summing import crc_at
 COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_BYTES_MAX = 64 << 20
 _WAL_LONG_BYTES = 8 << 20
-"""Longer than checkpoints that go through leave it."""
+"""A write-ahead log of this size shows that checkpoints are blocked."""
 _WAL_STEP_BYTES = 4 << 20
-"""By so much more, if a reader of older pages kept it from being emptied, before that is tried again."""
+"""If a reader of older pages blocked the checkpoint, wait until the log has grown by this before retrying."""
 WAL_ROOM_BYTES = 512 << 10
-"""So long the write-ahead log is made first, and four times as long, where SQLite checkpoints, when that is
-full: each step may keep a commit waiting (about 1 ms a MiB), and a process that writes little needs little.
+"""The first size to which the write-ahead log is extended. Each time it is full, it becomes four times as
+long, up to the size at which SQLite checkpoints. It grows in steps because each may delay a commit (about
+1 ms a MiB) and a process that writes little needs little.
 """
 _SMALL_COMMIT_BYTES = 64 << 10
-"""In the write-ahead log, on average; larger ones gain less from room than it costs to make."""
+"""Average size of a commit in the write-ahead log. Above it, extending costs more than the commits gain."""
 _BUSY_TIMEOUT_MS = 5000
 _TRUNCATE_WAIT_MS = 250
 _PRUNE_PAUSE_MS = 1000
 _PRUNE_ROWS_MIN = 64
 _SWEEP_ROWS_MIN = 256
 _SWEEP_ROWS_EACH = 64
-"""For each new record so many old ones are looked at: a user with one in 64 records is kept at its bound."""
+"""Old records examined for each new one: enough to keep a user at its bound who owns one record in 64."""
 _SWEEP_USERS = 4
 _SWEPT_MAX = 10_000
 
@@ -69,7 +70,7 @@ _FORGET_OLDEST = (
     f"DELETE FROM command WHERE rowid IN (SELECT rowid FROM {_OLDEST}) AND rowid <="  # noqa: S608  constants
     f" (SELECT rowid FROM {_OLDEST} AND {COMMAND_FITS} ORDER BY rowid DESC LIMIT 1) RETURNING user"
 )
-"""Rows lie in the order of their ages: one whose `ts` was damaged goes with a later one, never too early."""
+"""Rows are ordered by age. A row with a damaged `ts` is deleted with a later row, so never too early."""
 
 _LOOKED_UP_AT_ONCE = 256
 _MANY_EVENTS = 256
@@ -105,16 +106,17 @@ class SqliteStore:
         self._detached = ""
         self._prune_at_ms = 0  # on the clock of the command records
         self._limits = limits
-        self._swept: dict[str, int] = {}  # of users that had too many records: the row looked at last
+        self._swept: dict[str, int] = {}  # by user with too many records: the last row examined
         self._count_kept()
         self._crcs: dict[int, int] = {}
-        """The running checksum of each stream that was written to, by its number."""
-        # Bytes of the write-ahead log: how long it was made, and beyond which length it needs care.
+        """By the number of each stream that was written to: its running checksum."""
+        # Bytes of the write-ahead log: the size when `_commits` was last reset, and the size above which
+        # `care` is due.
         self._care_above = self._filled = wal.size_bytes(self._wal)
-        self.commits = 0  # since it was `_filled` up to there
+        self.commits = 0  # since the write-ahead log had the size `_filled`
         self._erasing = False
         self._fenced = False
-        self._unproven = False  # a new connection took over frames that nobody knows to be synced
+        self._unproven = False  # a new connection took over frames that may not be synced
 
     @property
     def unindexed_count(self) -> int:
@@ -151,7 +153,7 @@ class SqliteStore:
     # -- Store
 
     def commit(self, group: Group) -> None:
-        """See `Store`. What was erased is then in no file any more (soon, if a reader hinders)."""
+        """See `Store`. Erased data is then in no file any more (a little later if a reader blocks that)."""
         if self._detached:
             raise Detached(self._detached)
         connection = self.connection
@@ -164,7 +166,7 @@ class SqliteStore:
                 rows = self._summed(group.events, streams)
                 insert_events(connection, self._names, group.events, rows)
             if any(isinstance(change, Prune) for change in group.changes):
-                moving = self._unindexed.all()  # what is pruned leaves the table, and must be nowhere else
+                moving = self._unindexed.all()  # pruning deletes rows, so all must be in the table
             else:
                 moving = self._unindexed.due(len(group.events))
             seq_index.write(connection, moving)
@@ -179,7 +181,7 @@ class SqliteStore:
                 if isinstance(change, EndStream):
                     self._crcs.pop(self._names.end(change.stream) or 0, None)
         except BaseException as error:
-            # At once: an open transaction would keep out a writer that has taken over.
+            # Now, because an open transaction would block a writer that has taken over.
             self._crcs.clear()
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
@@ -195,16 +197,16 @@ class SqliteStore:
             self._truncate(_TRUNCATE_WAIT_MS)
 
     def recover(self) -> Loaded:
-        """See `Store`. Rolling back on the same connection keeps unsynced frames invisible for good.
+        """See `Store`. Rolling back on the same connection hides unsynced frames for good.
 
-        A new connection could find such frames in the page cache and take them for durable; it is
-        made only if this one is beyond use, and then empties the write-ahead log before it reads.
+        A new connection could find such frames in the page cache and take them for durable. So it is opened
+        only if this one is unusable, and then it empties the write-ahead log before it reads.
         """
         self._lock.distrust()
         self._crcs.clear()
         self._check_files(*self._side_files)
         loaded = self._recover()
-        self._mark.write(loaded.position, loaded.chain)  # what was durable will be told
+        self._mark.write(loaded.position, loaded.chain)  # listeners will be told what is durable
         try:
             self._count_kept()
         except sqlite3.Error as error:
@@ -233,10 +235,10 @@ class SqliteStore:
         )
 
     def care(self) -> None:
-        """See `Store`: makes room in the write-ahead log, and empties one that readers made long.
+        """See `Store`. Extends the write-ahead log, and empties one that has grown because of readers.
 
-        Checkpoints are SQLite's (`wal_autocheckpoint`): it alone knows how many frames the file holds, which
-        is written from its start again behind each.
+        SQLite makes the checkpoints (`wal_autocheckpoint`): after each it writes the file from the start
+        again, and it alone knows how many frames the file holds.
         """
         size = wal.size_bytes(self._wal)
         if not self._erasing and size < WAL_BYTES_MAX:
@@ -245,10 +247,10 @@ class SqliteStore:
             self._care_above = size + _WAL_STEP_BYTES
 
     def close(self) -> None:
-        """See `Store`. Notes where the log ends, unless that could not be made sure.
+        """See `Store`. Notes where the log ends if that is certain.
 
         Raises:
-            Detached: a file of the log was deleted, moved or replaced. All is released.
+            Detached: a file of the log was deleted, moved or replaced. Everything is released first.
         """
         self._reads.close()
         left: Left | None = None
@@ -259,10 +261,10 @@ class SqliteStore:
         except (sqlite3.Error, InUse) as error:
             _log.warning("unclean_close", reason=str(error))
         except Detached:
-            pass  # said at the end
+            pass  # raised at the end
         finally:
             if self._fenced or self._detached:
-                # SQLite would delete the write-ahead log by its name: maybe that of another log by now.
+                # SQLite would delete the write-ahead log by its name, which may now be that of another log.
                 self.connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
             self.connection.close()
             self._mark.close()
@@ -271,7 +273,7 @@ class SqliteStore:
             raise Detached(self._detached)
 
     def _check_files(self, *but: str) -> None:
-        """Raises Detached, now and for good, if a path no longer leads to the file that is written."""
+        """Raise Detached, now and on every later commit, if a path does not lead to our file any more."""
         path = self._files.changed(*but) if but else self._files.changed_now()
         if path is not None:
             self._detached = (
@@ -282,7 +284,7 @@ class SqliteStore:
             raise Detached(self._detached)
 
     def _count_kept(self) -> None:
-        """Without a look at checksums: what is counted decides no more than how much is forgotten."""
+        """Checksums are not verified: the counts only decide how much is forgotten."""
         execute = self.connection.execute
         clients = execute("SELECT user, client FROM ack GROUP BY user, client ORDER BY max(rowid)")
         self.ack_clients = AckClients(self._limits, clients)
@@ -291,7 +293,7 @@ class SqliteStore:
         )
 
     def load(self) -> Loaded:
-        """Read where the log stands."""
+        """Read the durable state of the log."""
         return load(self.connection, self._names, self._unindexed, summed=True)
 
     def _load_durable(self) -> Loaded:
@@ -309,7 +311,7 @@ class SqliteStore:
         return Left(log=self._log_id, position=position, chain=chain.hex())
 
     def _index_all(self) -> None:
-        """So that the next opening has nothing to look for."""
+        """Complete the index, so that the next opening need not search."""
         self.connection.execute("BEGIN IMMEDIATE")
         self._fence()
         seq_index.write(self.connection, self._unindexed.all())
@@ -318,14 +320,14 @@ class SqliteStore:
     # -- inside a transaction
 
     def _fence(self) -> None:
-        """Another epoch means that somebody took the directory over in spite of the lock."""
+        """Raise InUse if the epoch changed: another writer took the directory over in spite of the lock."""
         row = self.connection.execute("SELECT value FROM meta WHERE key = 'writer_epoch'").fetchone()
         if row is None or row[0] != self._epoch:
             self._fenced = True
             raise InUse(f"{self._path.parent} was taken over by another writer")
 
     def _summed(self, events: list[StoredEvent], streams: list[int]) -> list[Row]:
-        """Where `events` stand, each with the running checksum of its stream."""
+        """The index rows of `events`, each with the running checksum of its stream."""
         crcs = self._crcs
         if len(events) > _MANY_EVENTS and not crcs.keys() >= set(streams):
             self._look_up_crcs([e for e, stream in zip(events, streams, strict=True) if stream not in crcs])
@@ -340,7 +342,7 @@ class SqliteStore:
         return rows
 
     def _look_up_crcs(self, events: list[StoredEvent]) -> None:
-        """As `_crc_before` finds them in the table, of all streams in few statements."""
+        """As `_crc_before` for those in the table, but for all streams in few statements."""
         streams, crcs = self._names.streams, self._crcs
         firsts: dict[int, int] = {}
         for e in events:
@@ -368,7 +370,7 @@ class SqliteStore:
             self.connection.execute("ROLLBACK")
 
     def _bound_kept(self, group: Group) -> None:
-        """Forget acks of unused clients and the oldest answers, always more than the group brings."""
+        """Forget acks of unused clients and the oldest command records, always more than the group adds."""
         counts = self.commands
         new = 0
         for change in group.changes:
@@ -391,7 +393,7 @@ class SqliteStore:
             self.connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
 
     def _forget_old(self, age_ms: int, limit: int) -> None:
-        """Forget answers that are old enough. Rows lie in the order of their commits: no index is needed."""
+        """Forget command records that are old enough. Rows are in commit order, so no index is needed."""
         if self._forget_oldest(limit, age_ms - COMMANDS_KEPT_MS) < limit:
             sql = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
             oldest = self.connection.execute(sql).fetchone()
@@ -399,11 +401,11 @@ class SqliteStore:
             self._prune_at_ms = max(due_ms, age_ms + _PRUNE_PAUSE_MS)
 
     def _forget_oldest(self, limit: int, before_ms: int) -> int:
-        """Of the `limit` oldest records those from before `before_ms`; how many."""
+        """Forget those of the `limit` oldest records that are older than `before_ms`. Returns how many."""
         return self._forgotten(_FORGET_OLDEST, {"limit": limit, "before_ms": before_ms})
 
     def _sweep(self, user: str, limit: int) -> None:
-        """Look through the next `limit` records for the oldest of a user that has too many."""
+        """Examine the next `limit` records and forget those of a user with too many."""
         sql = "SELECT rowid, user FROM command WHERE rowid > ? ORDER BY rowid LIMIT ?"
         rows = self.connection.execute(sql, (self._swept.get(user, 0), limit)).fetchall()
         chosen = [row for row, owner in rows if owner == user][: self.commands.over[user]]
@@ -412,7 +414,7 @@ class SqliteStore:
         if len(chosen) == self.commands.over[user]:
             self._swept[user] = chosen[-1]
         else:
-            self._swept[user] = rows[-1][0] if rows else 0  # at the end: from the start again
+            self._swept[user] = rows[-1][0] if rows else 0  # at the end: start over
         if chosen:
             self._forgotten(
                 "DELETE FROM command WHERE rowid IN (SELECT value FROM json_each(?)) RETURNING user",
@@ -428,11 +430,11 @@ class SqliteStore:
     # -- the files
 
     def _make_room(self, size: int) -> None:
-        """Lengthen the write-ahead log of `size` bytes, so that the next commits need not."""
+        """Extend the write-ahead log of `size` bytes, so that the next commits need not."""
         small = size - self._filled <= self.commits * _SMALL_COMMIT_BYTES
         self._filled, self.commits = size, 0
         if size >= _WAL_LONG_BYTES:
-            self._checkpoint("PASSIVE")  # says what keeps SQLite's own from going through
+            self._checkpoint("PASSIVE")  # logs what blocks SQLite's own checkpoints
             self._care_above = WAL_BYTES_MAX - 1
             return
         if size >= WAL_CHECKPOINT_BYTES:
@@ -446,7 +448,7 @@ class SqliteStore:
             self._fence()
             wal.extend(self._wal, self._care_above)
         except (OSError, sqlite3.Error) as error:
-            # Commits make their own room, or say why they cannot; until the next checkpoint.
+            # Until the next checkpoint, commits extend the file themselves or report why they cannot.
             self._care_above = WAL_CHECKPOINT_BYTES
             _log.warning("write_ahead_log_not_lengthened", reason=str(error))
         finally:
@@ -454,7 +456,7 @@ class SqliteStore:
                 self._roll_back()
 
     def _truncate(self, wait_ms: int) -> bool:
-        """Empty the write-ahead log, waiting at most `wait_ms` for readers of older pages; whether it was."""
+        """Empty the write-ahead log, waiting up to `wait_ms` for readers of older pages. Returns success."""
         self.connection.execute(f"PRAGMA busy_timeout={wait_ms}")
         try:
             emptied = self._checkpoint("TRUNCATE")
@@ -466,7 +468,7 @@ class SqliteStore:
         return emptied
 
     def _checkpoint(self, mode: str) -> bool:
-        """Whether it went through; a failure costs disk space, never truth."""
+        """Returns whether the checkpoint completed. A failure costs disk space, never data."""
         try:
             busy, pages, done = self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:

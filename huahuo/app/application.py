@@ -84,7 +84,7 @@ def named_in(file: Path) -> str | None:
     try:
         table = tomllib.loads(file.read_text()).get("app")
     except (OSError, ValueError):
-        return None  # whoever reads the settings says what is wrong with the file
+        return None  # reading the settings will report what is wrong with the file
     if table is None:
         return None
     name = table.get("name") if isinstance(table, dict) else None

@@ -1,8 +1,8 @@
 """The one place where concrete classes meet: settings in, a running service out.
 
-`App` owns everything that has to be stopped, and stops it in reverse. A simulated world hands in a
-`World` with its own log and executor; production uses `World()` as it is. What a service is for comes from
-its plug-ins.
+`App` owns everything that must be stopped, and stops it in reverse order. A simulated world passes a `World`
+with its own log and executor; production uses the default `World()`. The plug-ins define the purpose of a
+service.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ from huahuo.transport.server.site import Phase, Site
 from huahuo.transport.server.turns import Turns
 
 _JOB_THREADS = 2
-"""Parsing texts of clients and plug-ins; more would only take turns on the interpreter's lock."""
+"""For parsing texts of clients and plug-ins. More threads would only compete for the interpreter lock."""
 
 _log = structlog.get_logger(__name__)
 
@@ -75,12 +75,12 @@ async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient) 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What of the outside a simulation replaces."""
+    """The parts of the outside world that a simulation replaces."""
 
     open_log: OpenLog = open_sqlite
     make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
     publish_address: bool = True
-    """Whether other commands may find the service by a file in its directory."""
+    """Whether to write `service.json`, by which other commands find the running service."""
 
 
 class App:
@@ -114,12 +114,12 @@ class App:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address at which it listens."""
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         return f"http://{host}:{self.port}"
 
     def api(self, plugin: str) -> Any:
-        """What a plug-in offers to an embedding application.
+        """The API that a plug-in offers to an embedding application.
 
         Raises:
             HuahuoError: this service has no such plug-in, or it offers nothing.
@@ -143,7 +143,7 @@ class App:
         return lambda: self._on_stop.pop(stops, None)
 
     async def start(self) -> None:
-        """Open the log, pick up what an earlier process left, listen.
+        """Open the log, continue the work that an earlier process left, listen.
 
         Raises:
             HuahuoError: the directory is in use or damaged, a key does not fit, the port is taken.
@@ -155,11 +155,11 @@ class App:
             raise
 
     async def stop(self, timeout_s: float | None = None) -> None:
-        """Send the clients away, stop the plug-ins (they go on at the next start), close the log.
+        """Disconnect the clients, stop the plug-ins (they continue at the next start), close the log.
 
-        All parts share one deadline, `timeout_s`, but at most the setting `drain_timeout_s`. What is stuck is
-        cancelled, and left behind if it goes on.
-        Idempotent: a second call, also after the first was cancelled, waits for the same end.
+        All parts share one deadline: `timeout_s`, but at most the setting `drain_timeout_s`. A stuck part is
+        cancelled, and left behind if even that does not end it.
+        Idempotent: a second call, even after the first was cancelled, waits for the same stop.
         """
         if self._stopping is None:
             while self._on_stop:
@@ -292,7 +292,7 @@ class App:
     def _look_after(
         self, log: StoreLog, executor: FairExecutor, registry: Registry, metrics: Metrics
     ) -> None:
-        """What only our own engines offer: audit questions, compaction, bounds, how long commits take."""
+        """Connect what only our own engines offer: audit questions, compaction, bounds, commit times."""
         log.observe_commits(metrics.committed)
         settings = self.settings
         log.bound_queue(
@@ -341,7 +341,7 @@ async def _begin(name: str, brought: Brought, parts: Parts) -> None:
 
 
 async def _close(log: Log) -> None:
-    """Raises HuahuoError if the log could not be closed in good order: its files are gone, say."""
+    """Raises HuahuoError if the log could not be closed cleanly, for example because its files are gone."""
     try:
         await log.close()
     except EventStoreError as error:
@@ -357,13 +357,13 @@ def _entity_limits(settings: Settings) -> DirectoryLimits:
 
 
 def _transport_settings(settings: Settings) -> TransportSettings:
-    """Whatever has the same name there; what has no setting keeps its default."""
+    """Copy every setting that has the same name there. Fields without a setting keep their default."""
     wire = msgspec.convert(settings, TransportSettings, from_attributes=True)
     return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
 
 
 def _show_bytes(metrics: Metrics, feed: Feed, server: Server, compression: Compression) -> None:
-    """What the caches of events and frames hold, and what compression saves."""
+    """Metrics of the caches of events and frames, and of compression."""
     tail, frames = feed.tail, server.frames
     metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: tail.body_bytes)
     metrics.total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
@@ -381,7 +381,7 @@ def _show(
     directory: Directory,
     hub: Hub,
 ) -> None:
-    """What can be seen of a running service: `get_clients` and the gauges."""
+    """Make a running service observable: `get_clients` and the gauges."""
     get_clients.register(registry, hub)
     metrics.gauge("log_position", "Last durable position of the log.", lambda: log.position)
     metrics.total(
@@ -399,7 +399,7 @@ def _show(
 
 
 def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory) -> None:
-    """How far the bounded queues and caches are filled (docs/limits.md)."""
+    """Metrics of the bounded queues and caches (docs/limits.md)."""
     budget, turns, pictures = server.budget, server.turns, server.pictures
     metrics.gauge(
         "unsent_bytes", "Replies and snapshots built or being built, not sent.", lambda: budget.used
@@ -423,7 +423,7 @@ def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Direct
 
 
 def _show_unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None:
-    """What the limits before authentication hold and refused."""
+    """Metrics of the limits before authentication."""
     metrics.gauge(
         "sockets_unauthenticated",
         "Sockets whose client has not authenticated.",

@@ -114,7 +114,7 @@ class _Said:
         match status:
             case Offline(code=code, reason=reason, retry_s=retry_s):
                 if not self._lost or code is not None:
-                    self.say(f"connection lost: {reason}; trying again in {retry_s:.1f} s")
+                    self.say(f"not connected: {reason}; trying again in {retry_s:.1f} s")
                 self._lost = True
             case Online() if self._lost:
                 self._lost = False

@@ -114,7 +114,7 @@ class Given:
         return self
 
     def replies(self, **fields: Any) -> Self:
-        """The reply has these fields, beside others."""
+        """The reply has these fields, and may have others."""
         said = msgspec.json.decode(self._decided().reply.body, type=dict[str, Any])
         actual = {name: said.get(name) for name in fields}
         if actual != fields:

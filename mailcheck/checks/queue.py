@@ -1,7 +1,7 @@
-"""Which checks run now and which wait: bounded in all, per user and per mail server, fair between both.
+"""Which checks run and which wait: bounded in all, for each user and for each mail server, and fair to both.
 
-Knows nothing of what a check does. A check that finds no room in the line is not lost: it stands in
-the log's table of open checks, and the next look at that table offers it again.
+This module does not know what a check does. A check that finds the queue full is not lost: it is in the
+log's table of open checks, and the next sweep of that table offers it again.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ class Job(msgspec.Struct, frozen=True, gc=False):
 
 
 type _Hosts = OrderedDict[str, OrderedDict[int, Job]]
-"""One user's jobs by host and check id; the host whose turn is next first."""
+"""The jobs of one user by host and check id. The first host has the next turn."""
 
 type Perform = Callable[[Job], Coroutine[None, None, None]]
-"""Runs one check to its end. Cancelled when it shall stop; then it must say nothing more."""
+"""Runs one check to its end. If it is cancelled, it must report nothing more."""
 
 
 class CheckRunner:
@@ -47,19 +47,19 @@ class CheckRunner:
         waiting_per_user_max: int,
         wait_s: Callable[[int], float] = lambda _user_id: 0.0,
     ) -> None:
-        """`wait_s`: how long this user's next check has to wait because others have to be served, too."""
+        """`wait_s`: seconds that the next check of a user must wait in favour of other users."""
         self._perform = perform
         self._wait_s = wait_s
         self._timer: asyncio.TimerHandle | None = None
         self.by_user: Counter[int] = Counter()
-        """Checks that run, of each user that has any."""
+        """Running checks by user; users without one are left out."""
         self._checks_max = checks_max
         self._per_host_max = per_host_max
         self._waiting_max = waiting_max
         self._waiting_per_user_max = waiting_per_user_max
-        self._waiting: OrderedDict[int, _Hosts] = OrderedDict()  # by user, whose turn is next first
+        self._waiting: OrderedDict[int, _Hosts] = OrderedDict()  # by user; the first has the next turn
         self._of_user: Counter[int] = Counter()
-        self._jobs: dict[int, Job] = {}  # those that wait, by check id
+        self._jobs: dict[int, Job] = {}  # waiting jobs by check id
         self._running: dict[int, asyncio.Task[None]] = {}
         self._by_host: Counter[str] = Counter()
         self._closed = False
@@ -81,14 +81,14 @@ class CheckRunner:
 
     @property
     def waiting(self) -> int:
-        """How many checks stand in line."""
+        """How many checks wait."""
         return len(self._jobs)
 
     def offer(self, job: Job) -> bool:
-        """Run the job when it is its turn; one that is known already is not taken twice.
+        """Run the job when it is its turn. A job that is already known is not added again.
 
         Returns:
-            False if there is no room to wait, for this user or for any, or the runner is closed.
+            False if the queue of this user or the whole queue is full, or if the runner is closed.
         """
         known = job.check_id in self._running or job.check_id in self._jobs
         if not known and not self._closed:
@@ -103,7 +103,7 @@ class CheckRunner:
         return not self._closed
 
     def stop(self, check_id: int) -> None:
-        """Run this check no more."""
+        """Remove this check from the queue, or cancel it if it runs."""
         job = self._jobs.get(check_id)
         if job is not None:
             self._take(job)
@@ -119,7 +119,7 @@ class CheckRunner:
                 await asyncio.sleep(_IDLE_LOOK_S)
 
     async def close(self, timeout_s: float) -> None:
-        """Stop everything; what does not stop in time is left behind with a warning. Idempotent."""
+        """Cancel all checks. Those that do not stop in time are left behind with a warning. Idempotent."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -145,7 +145,7 @@ class CheckRunner:
             task.add_done_callback(partial(self._done, job))
 
     def _next(self) -> Job | None:
-        """The oldest job of the user, and of the user's host, whose turn has come and that has a place free.
+        """Remove and return the oldest job of the next user and host in turn that may run; None if none may.
 
         At most `checks_max` / `per_host_max` hosts are full at a time, so the search is short.
         """
@@ -174,7 +174,7 @@ class CheckRunner:
             self._fill()
 
     def _take(self, job: Job) -> None:
-        """Out of all lines. No user and no host without a job is kept."""
+        """Remove a waiting job, and its user and host when they have no other."""
         del self._jobs[job.check_id]
         hosts, host = self._waiting[job.user_id], job.host.lower()
         del hosts[host][job.check_id]

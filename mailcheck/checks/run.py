@@ -1,8 +1,8 @@
 """One check from `Begin` to `Finish`: between the mailbox entity, which decides, and the mail server.
 
-Every step is a command to the mailbox; the answer that the check is over ends the run in silence.
-Where the log cannot say what it wrote, the run ends too: the check stays open, and goes on later
-from the cursor that is durable.
+Every step is a command to the mailbox. If it answers that the check is over, the run ends silently. If the
+outcome of an append is unknown, the run ends too: the check stays open and continues later from the durable
+cursor.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ MAILBOX = "mailbox"
 SERVICE = "service"
 _OAUTH_UNSUPPORTED = "暂不支持 OAuth 登录 (signing in with OAuth is not supported yet)"
 _FAULT = "检查时发生内部错误 (internal error)"
-# These take no password any more: to try one says nothing, and may lock the account.
+# These no longer accept passwords. Trying one proves nothing and may lock the account.
 _OAUTH_ONLY_HOSTS = (".office365.com", ".outlook.com", "outlook.live.com")
 
 _log = structlog.get_logger(__name__)
 
 
 class CheckMail(Protocol):
-    """`checker.check` with all but the mailbox bound."""
+    """`checker.check` with every argument bound except those of the mailbox."""
 
     async def __call__(self, target: Target, since: UidCursor | None, sink: Sink) -> Ok:
         """See `checker.check`."""
@@ -58,8 +58,8 @@ class CheckMail(Protocol):
 class Pauses:
     """Holds running checks back for a moment.
 
-    A roster's append over many mailboxes expects each one's head; while it is being written, checks
-    of these mailboxes must not keep moving them.
+    A roster's append over many mailboxes expects the head of each. While it is being written, checks of these
+    mailboxes must not append to them.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Pauses:
     def hold(self, email_ids: Sequence[int]) -> Iterator[None]:
         """Hold these mailboxes back while the block runs."""
         held = object()
-        self._held[held] = frozenset(email_ids)  # one of many commands that wait, maybe: no work for each id
+        self._held[held] = frozenset(email_ids)  # once, not for each id: many commands may wait
         try:
             yield
         finally:
@@ -79,13 +79,13 @@ class Pauses:
             self._released = asyncio.Event()
 
     async def passed(self, email_id: int) -> None:
-        """Return when nobody holds this mailbox back."""
+        """Return when this mailbox is not held back."""
         while any(email_id in ids for ids in self._held.values()):
             await self._released.wait()
 
 
 class Mailboxes:
-    """The mailbox entities, as those see them who report about a check."""
+    """The mailbox entities, for code that reports on checks."""
 
     def __init__(self, directory: Directory, pauses: Pauses) -> None:
         self._directory = directory
@@ -94,7 +94,7 @@ class Mailboxes:
     async def tell(
         self, email_id: int, command: MailboxCommand, *, principal: str = SERVICE, cause: int = 0
     ) -> Answer[MailboxReply]:
-        """Let a mailbox decide, and return when what it decided is durable.
+        """Let a mailbox decide, and return when its decision is durable.
 
         Raises:
             EntityError: nothing was done. AskTimeout, Unavailable: the outcome is unknown.
@@ -107,7 +107,7 @@ class Mailboxes:
     async def cause_of(self, email_id: int, check_id: int) -> int:
         """The position of the event that asked for this check, 0 if it is not the open one.
 
-        From the log, not from whoever started the check: so it is known after a restart too.
+        It comes from the log, not from the caller that started the check, so it is known after a restart.
 
         Raises:
             EntityError, AskTimeout, Unavailable: the mailbox could not be asked.
@@ -134,7 +134,7 @@ class Checking:
         self._check_mail = check_mail
 
     async def perform(self, job: Job) -> None:
-        """Run one check to its end; see the module for what may cut it short."""
+        """Run one check to its end. The module docstring says when a run ends early."""
         try:
             cause = await self._mailboxes.cause_of(job.email_id, job.check_id)
             run = _Run(self._mailboxes, job, cause)
@@ -166,14 +166,14 @@ class Checking:
             return Finish(job.check_id, outcome.status, said)
         except (_Over, EntityError, AskTimeout, Unavailable, Closed):
             raise
-        except Exception as error:  # noqa: BLE001  whatever it is, the check must come to its end
-            # Its text and its frames may hold what a server sent: only its type is shown.
+        except Exception as error:  # noqa: BLE001  the check must end, whatever was raised
+            # Its text and frames may hold data that the server sent, so only its type is logged.
             _log.error("check_raised", check_id=job.check_id, error=type(error).__name__)
             return Finish(job.check_id, "error", _FAULT)
         return Finish(job.check_id, "ok", cursor=done.cursor)
 
     async def _password(self, job: Job, plan: Plan) -> Secret | None:
-        """The password, None if there is none or the server takes none."""
+        """The password, None if there is none or the server does not accept passwords."""
         server = f".{plan.server.lower()}"
         if server.endswith(_OAUTH_ONLY_HOSTS):
             return None
@@ -181,7 +181,7 @@ class Checking:
 
 
 class _Run:
-    """One check under way, also its sink: what it says names the event that asked for it."""
+    """A running check, and its sink. Its commands name the event that asked for the check as their cause."""
 
     def __init__(self, mailboxes: Mailboxes, job: Job, cause: int) -> None:
         self._mailboxes = mailboxes
@@ -196,7 +196,7 @@ class _Run:
         return answer.reply
 
     async def progress(self, percent: int, message: str) -> None:
-        """See `Sink`. What 0 says, `Begin` has said."""
+        """See `Sink`. `Begin` has already recorded 0 %."""
         if percent:
             await self.tell(Progress(self.job.check_id, percent, message))
 

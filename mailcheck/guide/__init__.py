@@ -2,5 +2,5 @@
 
 Nothing here imports code of the project. Exports: the guide (`guide`), which loads `layouts` (where a version
 keeps its classes) and `derive` (the
-command behind recorded events) from the files beside it.
+command behind recorded events) from the other files of this folder.
 """

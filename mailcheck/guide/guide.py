@@ -1,6 +1,6 @@
 """The guide of mail: what `huahuo/timetravel/judge.py` must know of it. Loaded by its path, no package.
 
-The module path belongs to the version under test, so this file and those beside it import nothing of the
+The module path belongs to the version under test, so the files of this folder import nothing of the
 project.
 """
 

@@ -1,4 +1,4 @@
-"""All tabs of a browser share one connection; whoever goes, no event is lost or doubled."""
+"""All tabs of a browser share one connection; whichever closes, no event is lost or doubled."""
 
 import asyncio
 from pathlib import Path

@@ -217,7 +217,7 @@ async def test_there_is_nothing_to_accept_where_nothing_is_missing(directory: Pa
     await log.close()
 
 
-async def test_who_only_looks_is_told_and_not_refused(directory: Path) -> None:
+async def test_a_read_only_view_reports_the_loss_and_still_opens(directory: Path) -> None:
     view = await SqliteView.open(directory)
     assert view.missing is None
     await view.close()

@@ -248,7 +248,7 @@ def test_a_damaged_backup_is_refused_with_the_position(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_compaction_goes_through_the_service_or_beside_none(tmp_path: Path, running: bool) -> None:
+def test_compaction_uses_the_service_if_one_runs(tmp_path: Path, running: bool) -> None:
     with filled(tmp_path) as server:
         as_admin(server, check_and_wait)
         before = as_admin(server, rows)
@@ -296,7 +296,7 @@ async def check_and_wait(client: Client) -> None:
                     break
 
 
-def test_datasette_shows_the_index_to_who_has_the_link_and_records_each_question(tmp_path: Path) -> None:
+def test_datasette_serves_the_index_to_a_holder_of_the_link_and_records_each_question(tmp_path: Path) -> None:
     pytest.importorskip("datasette")
     with filled(tmp_path) as server:
         process = subprocess.Popen(

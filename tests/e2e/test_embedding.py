@@ -1,4 +1,4 @@
-"""The embedding API: beside other code in one process, called from any thread."""
+"""The embedding API: in one process with other code, called from any thread."""
 
 import asyncio
 import os

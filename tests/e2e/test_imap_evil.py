@@ -293,7 +293,7 @@ def test_text_injected_before_starttls_is_never_read() -> None:
 
 
 async def test_a_public_server_without_tls_never_sees_the_password() -> None:
-    """Whoever strips STARTTLS from the answer gets nothing for it."""
+    """An attacker who strips STARTTLS from the answer gets no password."""
 
     async def script(peer: Peer) -> None:
         await peer.greet()

@@ -66,7 +66,7 @@ def test_a_blackhole_holds_bytes_back_until_it_is_healed() -> None:
     _with_proxy(test)
 
 
-def test_a_connection_ends_after_so_many_bytes_from_the_server() -> None:
+def test_a_connection_ends_after_a_given_number_of_bytes_from_the_server() -> None:
     async def test(proxy: ChaosProxy) -> None:
         proxy.cut_after_bytes = 8
         reader, writer = await _connected(proxy)

@@ -1,4 +1,4 @@
-"""`huahuo replay` over a directory with real checks in it: beside the service, after its kill, on a copy."""
+"""`huahuo replay` over real checks: while the service runs, after it was killed, and on a copy."""
 
 import asyncio
 import contextlib

@@ -78,7 +78,7 @@ async def test_a_client_that_reads_again_gets_everything_it_asked_for() -> None:
         await until(lambda: w.server.budget.used == 0)
 
 
-async def test_who_does_not_read_is_closed_when_others_need_the_room() -> None:
+async def test_a_client_that_does_not_read_is_closed_when_others_need_the_room() -> None:
     async with world(SMALL_BUDGET) as w, raw(w.url, V1) as one:
         await hoarders(w, [one])
         budget = w.server.budget

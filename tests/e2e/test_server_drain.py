@@ -48,7 +48,7 @@ async def test_a_socket_without_a_handshake_cannot_hold_it() -> None:
         writer.close()
 
 
-async def test_who_was_welcomed_in_the_very_turn_of_the_drain_is_told_too() -> None:
+async def test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too() -> None:
     async with world() as w:
         spoke = w.server.spoke
         drains: list[asyncio.Task[None]] = []

@@ -45,7 +45,7 @@ async def test_a_reader_that_never_acks_stops_at_its_window_and_hurts_nobody() -
         assert await slow.closed() == CloseCode.TOO_SLOW
 
 
-async def test_who_was_too_slow_comes_back_and_catches_up() -> None:
+async def test_a_client_that_was_too_slow_comes_back_and_catches_up() -> None:
     async with world() as w:
         await w.append("user/42", *[str(n) for n in range(300)])
         cursor = 0
@@ -131,7 +131,7 @@ async def test_what_was_sent_before_a_close_in_good_order_is_executed() -> None:
         assert w.log.head("user/42").seq == 30
 
 
-async def test_who_asks_and_does_not_read_the_answers_is_not_listened_to() -> None:
+async def test_a_client_that_does_not_read_its_answers_is_not_read_either() -> None:
     async def ask_for_ever(client: RawClient) -> None:
         while True:
             await client.say(action="echo", text="x" * 100, count=1000)
@@ -185,7 +185,7 @@ async def test_many_clients_that_return_at_once_read_the_store_a_few_times() -> 
         for number, client in enumerate(clients):
             await client.until("live", stream="user/42")
             assert [seq for seq, _ in client.events("user/42")] == list(range(number + 1, 2001))
-        # 8 pages from the second on are the same for all, whoever began where.
+        # 8 pages from the second on are the same for all, wherever each began.
         assert w.server.frames.built < 40 + 40
 
 

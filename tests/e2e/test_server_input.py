@@ -142,7 +142,7 @@ async def test_what_comes_with_the_handshake_is_read_behind_it(connection: str, 
 
 
 @pytest.mark.parametrize("connection", ["Upgrade", "Upgrade, keep-alive"], ids=["short way", "long way"])
-async def test_who_leaves_right_behind_the_request_is_not_counted_for_ever(connection: str) -> None:
+async def test_a_client_that_leaves_right_after_the_request_is_not_counted_for_ever(connection: str) -> None:
     async with world() as w:
         head = (
             f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
@@ -157,7 +157,7 @@ async def test_who_leaves_right_behind_the_request_is_not_counted_for_ever(conne
             assert w.door.connection_count("127.0.0.1") == 1
 
 
-async def test_who_does_not_finish_the_handshake_is_cut_off() -> None:
+async def test_a_client_that_does_not_finish_the_handshake_is_cut_off() -> None:
     async with world(TransportSettings(open_timeout_s=0.2)) as w:
         reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
         writer.write(b"GET / HTTP/1.1\r\nHost:")

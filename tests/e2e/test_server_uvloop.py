@@ -62,7 +62,7 @@ def test_a_peer_that_does_not_read_cannot_hold_the_drain() -> None:
     run(main())
 
 
-def test_who_leaves_right_behind_the_request_is_no_fault() -> None:
+def test_a_client_that_leaves_right_after_the_request_is_no_fault() -> None:
     async def main() -> None:
         head = (
             "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

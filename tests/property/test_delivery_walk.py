@@ -1,4 +1,4 @@
-"""Walks through the real `Delivery` beside its table: both agree about each step, or both refuse it."""
+"""Walks through the real `Delivery` and its table in parallel: both agree on each step, or both refuse it."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The queue before the writer: whoever waits has turns, and nobody's own order changes."""
+"""The queue before the writer: owners take turns, and the items of each keep their order."""
 
 from collections import defaultdict
 

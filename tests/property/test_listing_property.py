@@ -195,7 +195,7 @@ def test_many_changes_at_once_are_put_right_too() -> None:
     )
 
 
-def test_a_page_looks_at_so_many_rows_and_says_where_to_go_on() -> None:
+def test_a_page_examines_a_bounded_number_of_rows_and_says_where_to_continue() -> None:
     rows = {n: Row(n, 7, f"{n}@x.com", "imap", "s", 1, True, "") for n in range(EXAMINED_MAX + 5)}
     order = Order("id", tuple(rows.values()))
     while not order.ready:

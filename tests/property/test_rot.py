@@ -59,7 +59,7 @@ async def opened(directory: Path) -> SqliteLog:
 
 
 async def filled(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Truth:
-    """A log with something in each table, and so many events that opening does not look at the first."""
+    """A log with rows in each table, and with enough events that opening does not read the first."""
     monkeypatch.setattr(seq_index, "UNINDEXED_MAX", 400)
     rng, truth = random.Random(5), Truth()
     log = await opened(directory)

@@ -52,7 +52,7 @@ def test_what_the_short_way_takes_the_long_way_reads_alike(text: str) -> None:
     assert cursors is None or cursors == long_way(data)
 
 
-def test_members_that_come_twice_or_besides_go_the_long_way() -> None:
+def test_repeated_and_unknown_members_go_the_long_way() -> None:
     for text in ODD:
         assert incoming.plain_ack(text.encode()) is None
 

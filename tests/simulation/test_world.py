@@ -1,7 +1,7 @@
 """The whole server with three clients in a simulated world, and a power cut in the middle.
 
-What it proves beside the promises below: everything asks the injected clock and chance, leaves the loop
-only through the executor port and talks through asyncio alone; else the world would not run or not repeat.
+Besides the promises below, these tests prove that all code asks the injected clock and chance, leaves the
+loop only through the executor port and communicates only through asyncio. Else the world would not repeat.
 """
 
 import asyncio

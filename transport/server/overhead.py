@@ -31,7 +31,7 @@ class Overhead:
         return cost_s * self.factor
 
     def look(self, now_s: float, process_s: float) -> None:
-        """So much processor time the process has used until now; call it when it is `due_s` or later."""
+        """Compute `factor` again from the processor time used by the process. Call it from `due_s` on."""
         spent_s, passed_s, charged_s = process_s - self._process_s, now_s - self._now_s, self._charged_s
         found = spent_s / charged_s if charged_s > _CHARGED_SHARE_MIN * passed_s else 1.0
         self.factor = (self.factor + min(max(found, 1.0), FACTOR_MAX)) / 2

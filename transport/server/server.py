@@ -1,8 +1,8 @@
-"""The listening socket: handshakes, who may come in, and the drain.
+"""The listening socket: handshakes, admission, and the drain.
 
-A request for a WebSocket passes the origin check and the limits per address, then becomes a
-`Connection`: at once where it is the usual one (`greeting`), else by way of the library, which also parses
-plain HTTP, answered by the site, and writes every refusal. Both ways ask the same door.
+A request for a WebSocket passes the origin check and the limits per address, then becomes a `Connection`.
+A usual request is answered at once (`fast_handshake`). All others go through the library, which also parses
+plain HTTP, which the site answers, and writes every refusal. Both ways ask the same door.
 """
 
 import asyncio
@@ -54,15 +54,15 @@ from huahuo.transport.session import outgoing
 from huahuo.transport.session.shared import Shared
 
 BACKLOG = 4096
-"""Connections that the kernel may hold until they are accepted. What comes beyond tries again a second
-later, then after three: a hundred, which is usual, would make thousands that return at once wait for long."""
+"""Connections that the kernel holds until we accept them. Beyond that, a client's kernel retries after one
+second, then after three. With the usual 100, thousands that reconnect together would wait for long."""
 
 _READ_FRAMES_MAX = 4
 CANCEL_TIMEOUT_S = 1.0
 _NORMAL_CLOSURE = 1000
 _RESTARTS = "the server restarts"
 _WELCOMED = Request("/", Headers())
-"""Stands for a request that was answered without the library; nobody asks a WebSocket for it."""
+"""In place of a request that was answered without the library. Nothing reads it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -100,8 +100,8 @@ class Server:
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
 
-        `compression` None: the compressed protocol is not spoken. `executor` compresses what is long; None:
-        here.
+        Without `compression` the compressed dialects are not offered. `executor` compresses long messages;
+        without it they are compressed on the loop.
         """
         self._settings = settings
         self.budget = Budget(
@@ -177,23 +177,23 @@ class Server:
         self.handler_tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 8765, **options: Any) -> int:
-        """Listen, and return the port (0 takes a free one). `options` go to `loop.create_server`.
+        """Listen, and return the port (0 chooses a free one). `options` go to `loop.create_server`.
 
         Raises:
-            OSError: the address cannot be had.
+            OSError: the address is not available.
         """
         options.setdefault("backlog", BACKLOG)
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(self._greeting, host, port, **options)
         sockets = self._listening.sockets
-        # A simulated network has no sockets to ask; there a free port is never wanted.
+        # A simulated network has no sockets to ask, and never wants a free port.
         return int(sockets[0].getsockname()[1]) if sockets else port
 
     async def drain(self, timeout_s: float | None = None) -> None:
-        """Take nobody in any more, tell everybody to come back later, and end. Idempotent.
+        """Accept no more connections, tell all clients to come back later, and end. Idempotent.
 
-        Handlers that still run after `timeout_s` are cancelled; one that does not end even then is left
-        behind. A drain that was cancelled may be called again.
+        Handlers that still run after `timeout_s` are cancelled. A handler that does not end even then is
+        left behind. After a cancelled drain you may call it again.
         """
         if self._listening is None:
             return
@@ -220,7 +220,7 @@ class Server:
         return not self.handler_tasks
 
     async def _cut_off(self) -> None:
-        """End who is left: first the sockets, on which most handlers wait, then the handlers."""
+        """End what is left: first the sockets, on which most handlers wait, then the handlers."""
         for ws in self.sockets:
             ws.transport.abort()
         if await self._all_gone(CANCEL_TIMEOUT_S):
@@ -242,10 +242,10 @@ class Server:
 
     @property
     def cut_off_count(self) -> int:
-        """Such sockets that had to give way to a newcomer, so far."""
+        """Unauthenticated sockets that were closed to make room for a newer one, so far."""
         return self._lobby.cut_off_count
 
-    # What the sockets tell ---------------------------------------------------------------------------
+    # Events of the sockets ---------------------------------------------------------------------------
 
     def connected(self, socket: WebSocket) -> None:
         """See `websocket.Owner`."""
@@ -281,7 +281,7 @@ class Server:
         return Greeting(self, self._lobby)
 
     def _welcome(self, transport: asyncio.Transport, asked: Asked) -> WebSocket | None:
-        """Open a WebSocket at once; None: who asks is to be refused, which the long way does."""
+        """Open a WebSocket at once. None if the client must be refused; the library's path then does it."""
         if not origin_allowed(asked.origins, asked.hosts, self._settings.origins):
             return None
         address = self._address(transport, asked.forwarded_for)
@@ -299,7 +299,7 @@ class Server:
         return ws
 
     def _unknown(self) -> WebSocket:
-        """A WebSocket that asks the library what its client wants."""
+        """A WebSocket whose request the library parses."""
 
         def choose(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
             ws.negotiated = self._negotiate(offered)
@@ -312,7 +312,7 @@ class Server:
     def _socket(self, protocol: ServerProtocol) -> WebSocket:
         return WebSocket(
             protocol,
-            self,  # as the library's own server: `handler`, `handler_tasks` and `is_serving` are asked for
+            self,  # in place of the library's server: it uses `handler`, `handler_tasks`, `is_serving`
             ping_interval=None,
             close_timeout=self._settings.open_timeout_s,
             max_queue=_READ_FRAMES_MAX,
@@ -321,7 +321,7 @@ class Server:
         )
 
     def is_serving(self) -> bool:
-        """Whether new connections are taken."""
+        """Whether new connections are accepted."""
         return not self._draining
 
     async def handler(self, connection: ServerConnection) -> None:
@@ -330,7 +330,7 @@ class Server:
         try:
             if ws.is_open if ws.negotiated is not None else await self._opened(ws):
                 await self._handle(ws)
-        except Exception:  # noqa: BLE001  one connection's fault is not the others'
+        except Exception:  # noqa: BLE001  one connection's fault must not affect others
             _log.exception("connection_handler_failed")
             ws.end(CloseCode.SERVER_FAULT, "internal error", self._settings.close_timeout_s)
         finally:
@@ -338,19 +338,19 @@ class Server:
             self.handler_tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _opened(self, ws: WebSocket) -> bool:
-        """Whether the long way led to a WebSocket; else the connection is over."""
+        """Let the library shake hands. False if no WebSocket was opened; then the connection is over."""
         try:
             async with Deadline(self._wires.ambient, self._lobby.left_s(ws.open_by_s)):
                 await ws.handshake(self._admit, None, None)
-        except Exception:  # noqa: BLE001  no handshake in time, or a peer that went away meanwhile
+        except Exception:  # noqa: BLE001  no handshake in time, or the peer left
             ws.transport.abort()
             return False
         for said in (ws.request, ws.response):
             if said is not None:
-                said.headers.clear()  # kept as long as the connection: some KiB that nobody reads again
+                said.headers.clear()  # some KiB, unused from here on, else kept with the connection
         opened = ws.is_open
         if opened:
-            ws.begin()  # which may end it; what was said before that is heard all the same
+            ws.begin()  # which may end it; messages that came before that are still handled
         else:
             ws.transport.abort()
         return opened
@@ -384,7 +384,7 @@ class Server:
         door, headers = self._wires.door, request.headers
         address = self._address(ws.transport, headers.get_all("X-Forwarded-For"))
         if not ws.connection_lost_waiter.done():
-            self._lobby.enter(ws, address)  # until now it counted under its proxy's address
+            self._lobby.enter(ws, address)  # until now it was counted under its proxy's address
         response = await self._site.respond(request, address)
         if response is not None:
             return response
@@ -394,7 +394,7 @@ class Server:
             return ws.respond(HTTPStatus.FORBIDDEN, "this origin is not allowed\n")
         if (
             ws.connection_lost_waiter.done()
-        ):  # it left before it could be counted in: nobody would count it out
+        ):  # it left before it was counted, so it would never be counted out
             return ws.respond(HTTPStatus.BAD_REQUEST, "gone\n")
         entry = door.enter(address)
         if entry is Entry.REFUSED:
@@ -407,7 +407,7 @@ class Server:
         return negotiate(offered, compression=self._wires.shared.compression is not None)
 
     async def _handle(self, ws: WebSocket) -> None:
-        """A WebSocket that is open."""
+        """Serve an open WebSocket."""
         assert ws.negotiated is not None, "the handshake chose a subprotocol"
         self._open[ws] = None
         try:
@@ -417,7 +417,7 @@ class Server:
                 await self._turn_away(ws, CloseCode.UNSUPPORTED_VERSION, "no offered version is spoken here")
             else:
                 self._open[ws] = ref = Connection.open(ws, ws.negotiated.dialect, self._wires)
-                if self._draining:  # it was welcomed right before, and nobody has told it
+                if self._draining:  # opened just before the drain, which did not see it
                     ref.close(CloseCode.DRAINING, _RESTARTS)
                 await read(ws, ref)
         finally:

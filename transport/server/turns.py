@@ -1,4 +1,4 @@
-"""Whose turn it is: large answers of one user queue behind each other, long work goes slice by slice."""
+"""Turns: large answers of one user queue behind each other, and long work is done slice by slice."""
 
 import asyncio
 import contextlib
@@ -11,18 +11,18 @@ from huahuo.transport.server.overhead import Overhead
 from huahuo.transport.server.shares import Shares
 
 AT_ONCE: Final = 4
-"""Queries and snapshots of one user that are worked on at once; one while it owes time (`shares`)."""
+"""Queries and snapshots of one user that are worked on at once. None starts while it owes time (`shares`)."""
 WAITING_MAX: Final = 256
-"""From half of this on, that user's connections are not listened to; beyond, queries are refused (`busy`)."""
+"""At half of this, we stop reading that user's connections. At this, queries are refused (`busy`)."""
 CROWDED_S: Final = 0.5
 PAID_S_MAX: Final = 5.0
-"""A command waits no longer than this for its user to have paid, so that none is starved among many."""
+"""A command waits at most this long until its user owes nothing, so that no user starves among many."""
 REST_S: Final = 0.002
-"""Between two slices, where several users have something to do."""
+"""The pause between two slices while several users have work."""
 
 
 class Crowded(Exception):  # noqa: N818  a fact about the queue
-    """Too many queries of this user wait already."""
+    """Too many queries of this user wait already; this one was refused."""
 
 
 class _Line:
@@ -47,7 +47,7 @@ class Turns:
         process_s: Callable[[], float] = float,
         waiting_max: int = WAITING_MAX,
     ) -> None:
-        """`process_s`: the processor time of the process; without it charges count as they are."""
+        """`process_s`: the processor time of the process. Without it, charges are not scaled (`overhead`)."""
         self.shares = shares
         self._process_s = process_s
         self._overhead = Overhead(now_s(), process_s())
@@ -64,10 +64,10 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def turn(self, user: str) -> AsyncGenerator[None]:
-        """Wait for a turn among what `user` asked for, and have it.
+        """Wait for a turn among the requests of `user`, and hold it during the block.
 
         Raises:
-            Crowded: too many wait.
+            Crowded: too many wait already.
         """
         line = self._lines.get(user)
         if line is None:
@@ -89,20 +89,21 @@ class Turns:
                     line.timer.cancel()
 
     def crowded(self, user: str) -> bool:
-        """Whether so much of this user's waits that no more should be taken in."""
+        """Whether so many requests of this user wait that its connections should not be read."""
         line = self._lines.get(user)
         return line is not None and 2 * len(line.waiting) >= self._waiting_max
 
     async def fair(self, user: str) -> None:
-        """Wait until `user` owes no more time than is free, and its line is shorter."""
-        while self.crowded(user):  # noqa: ASYNC110  the line moves all the time; half a second will do
+        """Wait until `user` owes no more time than is free and is not `crowded`."""
+        while self.crowded(user):  # noqa: ASYNC110  the line moves often; polling is enough
             await asyncio.sleep(CROWDED_S)
         await self.paid(user)
 
     async def paid(self, user: str) -> None:
         """Wait until `user` owes no more time than is free.
 
-        Many connections of a user wake at once: the first goes on and is charged, the next looks again.
+        Many connections of a user may wake together. The first continues and is charged, so the next must
+        check again.
         """
         while (wait_s := self.shares.wait_s(user, self._now_s())) > 0:  # noqa: ASYNC110  see above
             await asyncio.sleep(wait_s)
@@ -122,11 +123,11 @@ class Turns:
                 await self.paid(user)
 
     def charge(self, user: str, spent_s: float) -> None:
-        """So much was spent for `user`, on the loop or on another thread."""
+        """Charge `user` for `spent_s` seconds, spent on the loop or on another thread."""
         self._charge(user, spent_s, self._now_s())
 
     def charge_since(self, user: str, began_s: float) -> None:
-        """The loop was held from `began_s` until now for `user`."""
+        """Charge `user` for the time of the loop from `began_s` until now."""
         now_s = self._now_s()
         self._charge(user, now_s - began_s, now_s)
 
@@ -137,7 +138,7 @@ class Turns:
         self.shares.charge(user, overhead.charged(spent_s), now_s)
 
     async def slice[T](self, user: str, work: Callable[[], T]) -> T:
-        """Do a slice of something for `user` that takes long in all, when it is its turn."""
+        """When it is its turn, do one slice of long work for `user`."""
         if self._resting is not None:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._slices.append(turn)
@@ -151,7 +152,7 @@ class Turns:
             self.charge_since(user, began_s)
 
     async def join(self, user: str, pieces: Iterator[bytes], bytes_max: int) -> bytes | None:
-        """All pieces, each made when it is its turn; None as soon as they are longer than `bytes_max`."""
+        """Join `pieces`, each made as a slice of its own. None as soon as they exceed `bytes_max`."""
         made: list[bytes] = []
         size = 0
         while (piece := await self.slice(user, partial(next, pieces, b""))) != b"":
@@ -189,7 +190,7 @@ class Turns:
             if turn.cancelled():
                 with contextlib.suppress(ValueError):
                     line.waiting.remove(turn)
-            else:  # it was called, and goes away
+            else:  # it got its turn, and leaves without using it
                 line.running -= 1
             self._advance(user, line)
             raise
@@ -197,7 +198,7 @@ class Turns:
             del turn
 
     def _advance(self, user: str, line: _Line) -> None:
-        """Call who may go; if that is a matter of time, come back then."""
+        """Give turns to those that may have one. If `user` must first owe less, look again at that time."""
         while line.waiting and self._may_go(user, line):
             turn = line.waiting.popleft()
             if not turn.done():

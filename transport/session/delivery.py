@@ -72,7 +72,7 @@ class RunLike(Protocol):
 class Subscription:
     """A cursor in one stream. A new position is a new object, so that reads for the old one are dropped.
 
-    Beside the state stand two facts that outlast it, and what HELD waits for.
+    Three things are kept besides the state: two facts that outlast it, and what HELD waits for.
     """
 
     __slots__ = ("apart", "flow", "held_for", "state", "stream", "told_live")

@@ -1,6 +1,6 @@
 import { defineConfig } from "vite";
 
-// `huahuo-client/zstd` as one script and one WASM file beside it, found by the script's own address: with
+// `huahuo-client/zstd` as one script and one WASM file next to it, found by the script's own address: with
 // and without a bundler, and under a policy that allows no data: addresses. (vite's library mode would put
 // the WASM into the script as one.)
 export default defineConfig({

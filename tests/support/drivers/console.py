@@ -143,7 +143,7 @@ async def until_text(tab: Tab, selector: str, text: str) -> None:
 
 
 async def until_stored(tab: Tab, stream: str, seq: int) -> None:
-    """Wait until the page has stored its place in `stream`: who goes away before that comes back as new."""
+    """Wait until the page has stored its place in `stream`: a page that closes earlier comes back as new."""
     await tab.until(_STORED.replace("STREAM", json.dumps(stream)).replace("SEQ", str(seq)))
 
 

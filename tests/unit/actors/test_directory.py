@@ -185,7 +185,7 @@ def test_asks_made_in_order_are_answered_in_order_also_for_a_sleeping_entity() -
     in_town(test)
 
 
-def test_only_so_many_entities_load_at_a_time() -> None:
+def test_the_number_of_entities_loading_at_a_time_is_bounded() -> None:
     async def test(town: Town) -> None:
         events = tuple(moved(f"account/{n}", 1) for n in range(50))
         await town.log.append(Append(ts_ms=1, events=events))

@@ -462,7 +462,7 @@ def test_a_message_nobody_understands_is_an_error_for_the_asker() -> None:
     in_town(test)
 
 
-def test_a_keyframe_is_kept_every_so_many_events() -> None:
+def test_a_keyframe_is_kept_at_a_fixed_distance_in_events() -> None:
     async def test(town: Town) -> None:
         for _ in range(7):
             await town.execute("a", Deposit(1))

@@ -58,7 +58,7 @@ def test_tell_async_waits_for_room_in_the_order_of_the_senders() -> None:
     assert in_world(play) == list(range(21))
 
 
-def test_a_tell_does_not_overtake_those_who_wait() -> None:
+def test_a_tell_does_not_overtake_waiting_senders() -> None:
     async def play(runtime: Runtime) -> None:
         ref = await filled(runtime, gate := asyncio.Event())
         waiting = asyncio.create_task(ref.tell_async("waits"))

@@ -60,7 +60,7 @@ async def test_an_idle_actor_costs_less_than_a_kibibyte_and_all_of_them_can_stop
 
 
 @pytest.mark.slow
-def test_a_resident_entity_costs_less_than_640_bytes_beside_its_state() -> None:
+def test_a_resident_entity_costs_less_than_640_bytes_besides_its_state() -> None:
     async def test(town: Town) -> None:
         async def wake(numbers: range) -> None:
             for number in numbers:

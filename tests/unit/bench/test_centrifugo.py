@@ -1,4 +1,4 @@
-"""The peer for Centrifugo, beside a stand-in that answers as its documentation says."""
+"""The peer for Centrifugo, against a stand-in that answers as its documentation says."""
 
 import json
 import shlex

@@ -36,7 +36,7 @@ class Published:
 
 
 @pytest.mark.parametrize(("users", "in_flight"), [(3, 12), (12, 3), (7, 12)])
-async def test_so_many_are_in_flight_and_each_users_numbers_follow_its_calls(
+async def test_in_flight_calls_reach_the_wanted_number_and_numbers_follow_them(
     users: int, in_flight: int
 ) -> None:
     published = Published()

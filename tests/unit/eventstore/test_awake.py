@@ -68,7 +68,7 @@ def test_the_clock_leaves_out_lateness_of_more_than_a_second() -> None:
     assert awake.slept_s() == pytest.approx(70.0)
 
 
-def test_who_reads_the_clock_before_the_wheel_turns_sees_no_sleep_either() -> None:
+def test_a_clock_read_before_the_timers_run_does_not_count_the_sleep_either() -> None:
     clock = FakeAmbient()
     awake = AwakeAmbient(clock)
     awake.expect(STEP_S)

@@ -107,7 +107,7 @@ async def test_a_task_made_while_acting_for_a_user_asks_for_itself() -> None:
 
 
 @pytest.mark.parametrize("called", [False, True], ids=["while it waits", "just after its turn came"])
-def test_one_who_gives_up_leaves_no_trace(called: bool) -> None:
+def test_a_job_that_is_cancelled_while_it_waits_leaves_no_trace(called: bool) -> None:
     @looped
     async def main() -> None:
         jobs = Jobs()

@@ -21,7 +21,7 @@ def state(directory: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
 
 
-async def test_a_live_log_is_read_beside_its_writer_and_followed(tmp_path: Path) -> None:
+async def test_a_live_log_is_read_and_followed_while_it_is_written(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(event("a", b"1")))
     view = await SqliteView.open(tmp_path)

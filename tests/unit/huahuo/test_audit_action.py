@@ -66,7 +66,7 @@ async def test_a_question_is_in_the_log_before_its_answer_and_not_in_it() -> Non
         await actions.care.close()
 
 
-async def test_a_long_index_is_built_beside_the_service_and_asked_for_again(
+async def test_a_long_index_is_built_while_the_service_runs_and_the_query_is_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with opened(MemoryEngine()) as log:

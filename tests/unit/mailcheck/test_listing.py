@@ -165,7 +165,7 @@ def test_rows_that_were_cut_do_not_change() -> None:
     in_mail_world(test)
 
 
-def test_who_asks_between_two_changes_gets_the_same_rows() -> None:
+def test_lists_between_two_changes_share_the_same_rows() -> None:
     async def test(world: MailWorld) -> None:
         async def cut() -> tuple[Row, ...]:
             rows: tuple[Row, ...] = await world.directory.ask("roster", 7, Query(lambda _, s: s.cut()))

@@ -109,7 +109,7 @@ def test_every_message_says_it_in_chinese_and_in_english() -> None:
         assert english.endswith(")")
 
 
-def test_the_message_is_ours_and_the_servers_words_are_kept_beside_it() -> None:
+def test_the_message_is_ours_and_the_servers_words_are_kept_separately() -> None:
     outcome = classify(login("my own words"))
     assert "my own words" not in outcome.message
     assert outcome.server_text == "my own words"

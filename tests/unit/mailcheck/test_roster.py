@@ -43,7 +43,7 @@ def check(book: Book, email_id: int) -> int:
 # -- add ----------------------------------------------------------------------------------------
 
 
-def test_an_added_mailbox_is_told_and_its_secrets_are_sealed_beside_the_event() -> None:
+def test_adding_a_mailbox_emits_an_event_and_seals_its_secrets_outside_it() -> None:
     book = Book()
     decision = book.roster(
         USER,
@@ -154,7 +154,7 @@ def test_oauth_types_take_a_token_instead_of_a_password(mail_type: str, secrets:
     assert Book().add(mail_type=mail_type, secrets=secrets) == 1
 
 
-def test_a_user_may_have_so_many_mailboxes() -> None:
+def test_the_number_of_mailboxes_of_a_user_is_bounded() -> None:
     book = Book(mailboxes_max=2)
     book.add("a@x.com")
     book.add("b@x.com")

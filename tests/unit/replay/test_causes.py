@@ -33,7 +33,7 @@ async def test_what_a_command_began_is_everything_its_check_said_and_nothing_els
     assert found == said
 
 
-async def test_effects_of_what_was_written_beside_the_cause_are_the_same() -> None:
+async def test_effects_of_events_committed_with_the_cause_are_the_same() -> None:
     requested = event("check_requested", "mailbox/1")
     queued = event("email_status_update", "mailbox/1", status='"queued"')
     first = [link async for link in effects(HISTORY, requested, limit=100)]

@@ -239,7 +239,7 @@ def test_after_a_missed_signal_a_tap_is_told_that_events_are_missing() -> None:
     run(test)
 
 
-def test_a_missed_signal_hides_nothing_from_who_asks() -> None:
+def test_a_missed_signal_hides_nothing_from_a_reader() -> None:
     async def test(log: FaultyLog, feed: Feed) -> None:
         await write(log, "a")
         log.deaf = True

@@ -54,7 +54,7 @@ def test_without_a_dictionary_none_is_announced() -> None:
 
 
 @pytest.mark.parametrize("dialect", [V1, DOCUMENT], ids=["v1", "classic"])
-def test_who_did_not_ask_for_it_sees_nothing_of_it(dialect: object) -> None:
+def test_a_client_that_did_not_ask_for_compression_gets_none(dialect: object) -> None:
     session = Driver(dialect=dialect, compression=compression())  # type: ignore[arg-type]
     assert "dictionary" not in session.login()
     session.append("user/42", *["the same words"] * 20)

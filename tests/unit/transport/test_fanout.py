@@ -37,7 +37,7 @@ def crowd(size: int) -> Crowd:
     return Crowd(*(Driver(log) for _ in range(size)))
 
 
-def test_a_commit_is_framed_once_for_all_who_stand_at_the_head() -> None:
+def test_a_commit_is_framed_once_for_all_subscribers_at_the_head() -> None:
     many = crowd(20)
     many.commit("system", "a", "b", "c")
     assert [texts(driver.take()) for driver in many.drivers] == [["a", "b", "c"]] * 20
@@ -62,7 +62,7 @@ def test_a_large_commit_leaves_in_frames_of_the_limits() -> None:
         assert texts(sent) == [*(str(n) for n in range(20)), "x" * 3000, "y" * 3000]
 
 
-def test_who_stands_behind_reads_for_himself_and_is_then_in_step_again() -> None:
+def test_a_subscriber_that_is_behind_reads_the_log_and_is_then_in_step_again() -> None:
     two = crowd(2)
     behind, other = two.drivers
     behind.hold_events = True
@@ -167,7 +167,7 @@ def test_frames_that_cannot_be_made_take_nothing_from_the_other_streams_of_the_c
     assert sorted(texts(driver.take())) == ["a", "b"]
 
 
-def test_who_left_is_served_no_more() -> None:
+def test_a_subscriber_that_left_is_served_no_more() -> None:
     two = crowd(2)
     gone, other = two.drivers
     two.fanout.leave("system", gone)

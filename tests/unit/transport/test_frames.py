@@ -22,7 +22,7 @@ def test_members_are_added_at_the_end_of_an_object() -> None:
     assert spliced(b'{"a":{"b":1}}', b'"c":2') == b'{"a":{"b":1},"c":2}'
 
 
-def test_who_stands_at_the_same_place_gets_the_same_bytes() -> None:
+def test_subscribers_at_the_same_place_get_the_same_bytes() -> None:
     log, frames = ModelLog(), cache()
     log.append("system")
     events = log.run("system", 0, 10).events

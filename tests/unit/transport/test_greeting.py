@@ -142,7 +142,7 @@ def arrive(lobby: Lobby) -> tuple[Greeting, Cut]:
     return greeting, cut
 
 
-async def test_who_says_nothing_in_time_is_cut_off_and_nobody_else() -> None:
+async def test_only_a_client_that_says_nothing_in_time_is_cut_off() -> None:
     lobby = Lobby(10, timeout_s=10)
     _first, cut = arrive(lobby)
     await asyncio.sleep(6)
@@ -171,7 +171,7 @@ async def test_many_that_come_at_once_do_not_fill_the_lobby_beyond_its_size() ->
     assert len(lobby) == 2
 
 
-async def test_who_comes_after_the_lobby_was_closed_is_cut_off() -> None:
+async def test_a_socket_that_comes_after_the_lobby_was_closed_is_cut_off() -> None:
     lobby = Lobby(2, timeout_s=10)
     lobby.close()
     _, cut = arrive(lobby)

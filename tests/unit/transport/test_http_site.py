@@ -191,7 +191,7 @@ def test_a_file_is_served_with_its_type_and_cache_rule() -> None:
 
 
 @pytest.mark.parametrize("accepts", ["gzip", "br, gzip", "br,GZIP;q=0.5"])
-def test_who_accepts_gzip_gets_the_compressed_file(accepts: str) -> None:
+def test_a_client_that_accepts_gzip_gets_the_compressed_file(accepts: str) -> None:
     async def use(w: World) -> None:
         answer = await w.ask("/", Accept_Encoding=accepts)
         assert answer.headers["content-encoding"] == "gzip"
@@ -203,7 +203,7 @@ def test_who_accepts_gzip_gets_the_compressed_file(accepts: str) -> None:
 
 
 @pytest.mark.parametrize("accepts", ["", "br", "gzip;q=0", "gzip; q=0.0", "gzippy"])
-def test_who_does_not_accept_gzip_gets_the_plain_file(accepts: str) -> None:
+def test_a_client_that_does_not_accept_gzip_gets_the_plain_file(accepts: str) -> None:
     async def use(w: World) -> None:
         answer = await w.ask("/", Accept_Encoding=accepts)
         assert "content-encoding" not in answer.headers

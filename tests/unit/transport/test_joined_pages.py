@@ -172,7 +172,7 @@ async def test_a_page_that_cannot_be_read_takes_none_of_the_others_along() -> No
     assert isinstance(two, ValueError)
 
 
-def test_who_waits_for_reads_that_are_cancelled_is_cancelled_too() -> None:
+def test_a_waiter_for_cancelled_reads_is_cancelled_too() -> None:
     async def main() -> list[int | BaseException]:
         async def read(keys: Sequence[int]) -> Sequence[int]:
             raise asyncio.CancelledError if len(keys) == 1 else ValueError

@@ -65,7 +65,7 @@ def test_a_refused_connection_is_not_counted() -> None:
     assert limit.count("a") == 2
 
 
-def test_who_leaves_makes_room() -> None:
+def test_a_connection_that_leaves_makes_room() -> None:
     limit = ConnectionLimit(1)
     limit.enter("a")
     limit.leave("a")

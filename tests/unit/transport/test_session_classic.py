@@ -71,7 +71,7 @@ def test_a_heartbeat_is_said_every_thirty_seconds() -> None:
     assert driver.pings == 1
 
 
-def test_who_is_silent_for_ninety_seconds_is_closed_with_1001() -> None:
+def test_a_client_that_is_silent_for_ninety_seconds_is_closed_with_1001() -> None:
     driver = classic()
     for _ in range(3):
         assert "goaway" not in types(driver.after(30, heard=False))

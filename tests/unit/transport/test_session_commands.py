@@ -208,7 +208,7 @@ def test_time_restores_the_rate() -> None:
     assert answers == ["heartbeat_response"] * 10 + ["error"]
 
 
-def test_who_goes_on_above_the_rate_is_sent_away_for_a_while() -> None:
+def test_a_client_that_stays_above_the_rate_is_sent_away_for_a_while() -> None:
     driver = logged_in(messages_per_s=10)
     while driver.closed is None:
         driver.after(0.001)

@@ -23,7 +23,7 @@ def test_a_ping_is_sent_every_thirty_seconds() -> None:
     assert driver.pings == 4
 
 
-def test_who_is_not_heard_for_two_of_them_is_closed() -> None:
+def test_a_client_that_is_silent_for_two_intervals_is_closed() -> None:
     driver = logged_in()
     driver.after(30, heard=False)
     driver.after(30, heard=False)

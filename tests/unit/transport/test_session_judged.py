@@ -95,7 +95,7 @@ def test_after_a_change_of_rights_no_event_is_sent_before_the_verdict() -> None:
     assert types(driver.append(ORDER, "e")) == ["events"]
 
 
-def test_who_lost_the_right_does_not_get_the_event_that_took_it() -> None:
+def test_a_reader_that_lost_the_right_does_not_get_the_event_that_took_it() -> None:
     driver, _ = joined(True)
     driver.hold(ORDER)
     driver.append(ORDER, "d")

@@ -35,7 +35,7 @@ def test_what_is_free_has_no_consequences() -> None:
     assert shares.wait_s("user/1", 0) == 0
 
 
-def test_who_used_more_than_its_share_waits_until_that_is_paid() -> None:
+def test_a_user_over_its_share_waits_until_that_is_paid() -> None:
     shares = Shares()
     shares.charge("user/2", 0.001, 0)
     shares.charge("user/1", FREE_S + 0.1, 0)

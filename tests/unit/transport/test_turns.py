@@ -61,7 +61,7 @@ async def test_another_user_does_not_wait_for_a_users_line() -> None:
         pass
 
 
-async def test_who_owes_time_waits_until_it_is_paid() -> None:
+async def test_a_user_that_owes_time_waits_until_it_is_paid() -> None:
     made = turns()
     owe(made, "user/1", 1.0)
     wait_s = made.shares.wait_s("user/1", 0)

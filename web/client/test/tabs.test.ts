@@ -1,4 +1,4 @@
-/** Tabs that share a connection and stored places: whoever goes, no event is lost or applied twice. */
+/** Tabs that share a connection and stored places: whichever closes, no event is lost or applied twice. */
 
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { type Cursor, IndexedDbCursors } from "../src/index.js";

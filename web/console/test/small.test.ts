@@ -21,7 +21,7 @@ describe("route", () => {
 describe("merged", () => {
   const mail = (mail_id: number, received_time: string) =>
     ({ mail_id, email_id: 1, subject: "", sender: "", received_time, folder: "INBOX", has_attachments: false });
-  it("has each mail once, newest first, whoever brought it", () => {
+  it("has each mail once, newest first, whatever brought it", () => {
     const known = [mail(3, "2026-11-24T10:00:03Z"), mail(1, "2026-11-24T10:00:01Z")];
     const all = merged(known, [mail(3, "2026-11-24T10:00:03Z"), mail(2, "2026-11-24T10:00:02Z")]);
     expect(all.map(({ mail_id }) => mail_id)).toEqual([3, 2, 1]);

@@ -12,7 +12,7 @@ const BUSY: ReadonlySet<MailStatus> = new Set<MailStatus>(["queued", "processing
 export const isBusy = (row: Row): boolean => BUSY.has(row.status);
 
 /**
- * Rows by id. A row that changes is replaced, never altered, so whoever shows rows compares them by
+ * Rows by id. A row that changes is replaced, never altered, so a view compares rows by
  * identity. `revision` grows with every change.
  */
 export class Mailboxes {
