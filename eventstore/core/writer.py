@@ -172,12 +172,16 @@ class Writer:
         """Take nothing new."""
         self._closed = self._closed or "the log has been closed"
 
-    async def close(self) -> None:
-        """Commit what waits, then release the store. Call once."""
-        self.stop()
+    async def settled(self) -> None:
+        """Wait until nothing waits for a commit, and the care that followed is over."""
         while self._running is not None:
             await asyncio.wait([self._running])
             await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Commit what waits, then release the store. Call once."""
+        self.stop()
+        await self.settled()
         if self._care_timer is not None:
             self._care_timer.cancel()
         await self._executor.run(self._store.close)

@@ -42,7 +42,7 @@ DATABASE = "log.db"
 _log = structlog.get_logger(__name__)
 
 _PAGE_BYTES = 8192
-_BUSY_TIMEOUT_MS = 5000
+BUSY_TIMEOUT_MS = 5000
 _WAL_BYTES_KEPT = 64 << 20
 WAL_CHECKPOINT_BYTES = 2 << 20
 """The size of the write-ahead log at which a commit also checkpoints. That commit is slower: with 16 MiB some
@@ -136,7 +136,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     """Open the one connection that writes and checkpoints. The file must exist already, with its mode."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
         _set(connection, _COMMON_PRAGMAS)
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
@@ -157,7 +157,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     )
     try:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-        connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         _set(connection, _COMMON_PRAGMAS)
         if is_old(connection):
             _show_without_sums(connection)

@@ -119,7 +119,7 @@ class LogCare:
         self._executor = executor
         self._audit: Audit | None = None
         self._opening = asyncio.Lock()
-        self._building: asyncio.Task[None] | None = None
+        self.building: asyncio.Task[None] | None = None
         self._compacting = asyncio.Lock()
 
     def register(self, registry: Registry) -> None:
@@ -131,9 +131,9 @@ class LogCare:
 
     async def close(self) -> None:
         """Stop building the index and close it."""
-        if self._building is not None:
-            self._building.cancel()
-            await asyncio.wait((self._building,))
+        if self.building is not None:
+            self.building.cancel()
+            await asyncio.wait((self.building,))
         if self._audit is not None:
             await self._audit.close()
 
@@ -215,8 +215,8 @@ class LogCare:
 
     def _not_yet(self, audit: Audit, behind: int) -> Reply:
         """Build the index in the background, and answer `busy` with the number of events left."""
-        if self._building is None or self._building.done():
-            self._building = asyncio.create_task(self._build(audit), name="audit index")
+        if self.building is None or self.building.done():
+            self.building = asyncio.create_task(self._build(audit), name="audit index")
         return error_reply(
             Refusal(ErrorCode.BUSY, "审计索引正在建立，请稍后重试", f"the index has {behind} events to read")
         )

@@ -28,9 +28,9 @@ class HeldBytes[S]:
         return self._of_address.get(address, {}).get(socket, 0)
 
     def too_many(self, bytes_max: int) -> Iterator[S]:
-        """Sockets to end until the others hold at most `bytes_max`. Always the fullest of the fullest address.
+        """Sockets to end until the others hold at most `bytes_max`: always the fullest address's fullest.
 
-        It looks once at all addresses, however many sockets must go, and at the sockets of those that lose one.
+        It looks once at all addresses, however many must go, and at the sockets of those that lose one.
         """
         left = self.total
         fullest = [(-count, address) for address, count in self._sums.items()]
