@@ -22,6 +22,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
+from huahuo.mailcheck.api.importing import LINES_A_PART
 from huahuo.mailcheck.checks import check as checker
 from huahuo.mailcheck.checks.ports import CheckLimits, Ok, Sink, Target
 from huahuo.mailcheck.checks.queue import CheckRunner, Job
@@ -75,6 +76,8 @@ class MailSettings:
     """Mails larger than a batch that are in memory at once, however many checks run."""
     ids_max: int = IDS_MAX
     import_lines_max: int = LINES_MAX
+    import_lines_a_part: int = LINES_A_PART
+    """Of a longer import so many lines are committed at a time."""
     mailboxes_max: int = MAILBOXES_MAX
     sweep_s: float = 30.0
     """How often the log is searched for open checks and purges that are not being worked on."""
@@ -114,7 +117,14 @@ class MailDomain:
             wait_s=wait_s,
         )
         self._purger = Purger(log, ambient)
-        self._handlers = Handlers(log, directory, executor, pauses, lines_max=settings.import_lines_max)
+        self._handlers = Handlers(
+            log,
+            directory,
+            executor,
+            pauses,
+            lines_max=settings.import_lines_max,
+            lines_a_part=settings.import_lines_a_part,
+        )
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
         roster = RosterDecider(ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max)

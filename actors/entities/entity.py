@@ -41,6 +41,16 @@ class Execute[C](msgspec.Struct, frozen=True):
     origin: Origin
 
 
+class ExecuteParts[C](msgspec.Struct, frozen=True):
+    """Decide these one after the other, each in an append of its own. Answered by a tuple of their answers.
+
+    If one raises, so does the whole; those before it stand. Parts with command ids are then done by a repeat,
+    which gets the first answers of those that stand.
+    """
+
+    parts: tuple[Execute[C], ...]
+
+
 class Query[S, T](msgspec.Struct, frozen=True):
     """Answer `fn(seq, state)` for the state after all events that are durable now.
 
@@ -99,6 +109,8 @@ class Entity(LoopActor):
         match message:
             case Execute():
                 return self._execute(message.command, message.origin)
+            case ExecuteParts():
+                return self._execute_parts(message.parts)
             case Asked():
                 return None if message.gone else self._answer(message)
             case Query() | CatchUp():
@@ -171,6 +183,9 @@ class Entity(LoopActor):
                 return repeated(outcome.command)
             return await self._committed(decision, outcome, origin)
         raise Busy(f"{self._stream}: conflicts did not end after {DECIDE_ATTEMPTS_MAX} decisions")
+
+    async def _execute_parts(self, parts: Sequence[Execute[Any]]) -> tuple[Answer[Any], ...]:
+        return tuple([await self._execute(part.command, part.origin) for part in parts])
 
     async def _earlier(self, origin: Origin) -> Answer[Any] | None:
         """The answer to this command id, if it was executed before.

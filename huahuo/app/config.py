@@ -103,6 +103,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unauthenticated_per_ip: Annotated[
         int, Meta(ge=0, description="the same per client address; 0 = no limit")
     ] = _WIRE.unauthenticated_per_address
+    lobby_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=65536,
+            description="bytes such sockets may hold together; beyond it the fullest are cut off",
+        ),
+    ] = _WIRE.lobby_bytes_max
     entities_resident: Annotated[int, Meta(ge=16, description="entities kept in memory")] = 100_000
     entity_idle_s: Annotated[
         float, Meta(ge=1, le=SECONDS_MAX, description="seconds after which an idle one leaves memory")

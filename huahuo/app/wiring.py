@@ -429,6 +429,7 @@ def _show_unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None
         "Sockets whose client has not authenticated.",
         lambda: server.unauthenticated_count,
     )
+    metrics.gauge("lobby_bytes", "Bytes of theirs that are not handled.", lambda: server.lobby_bytes)
     metrics.total("sockets_cut_off", "Such sockets that gave way to others.", lambda: server.cut_off_count)
     metrics.total(
         "http_requests_refused", "Plain HTTP requests answered 429.", lambda: pages.limit.refused_count

@@ -13,9 +13,11 @@ from huahuo.actors.entities.decider import Answer
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
-from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity, from_record
+from huahuo.eventstore.errors import CommandMismatch
 from huahuo.eventstore.executor import Executor, give_way
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.importing import parts_of, place_of, result_of
 from huahuo.mailcheck.api.params import (
     AddEmailParams,
     ImportParams,
@@ -48,6 +50,7 @@ from huahuo.mailcheck.roster.commands import (
     UpdateEmail,
 )
 from huahuo.mailcheck.roster.importer import TooManyLines, parse
+from huahuo.mailcheck.roster.rules import refuse_settings
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.tables.records import (
     MAIL,
@@ -61,6 +64,8 @@ from huahuo.mailcheck.tables.records import (
 )
 
 ROSTER = "roster"
+_IMPORT_TIMEOUT_S = 120.0
+"""For an import in parts. Between two of them it may wait up to 5 s for others (`Fairness.paid`)."""
 _SORTED_ATTEMPTS_MAX = 4
 """How often one page request sorts the list. Meanwhile, other requests may discard the order it needs."""
 
@@ -69,13 +74,21 @@ class Handlers:
     """Answers the domain's actions."""
 
     def __init__(
-        self, log: Log, directory: Directory, executor: Executor, pauses: Pauses, *, lines_max: int
+        self,
+        log: Log,
+        directory: Directory,
+        executor: Executor,
+        pauses: Pauses,
+        *,
+        lines_max: int,
+        lines_a_part: int,
     ) -> None:
         self._log = log
         self._directory = directory
         self._executor = executor
         self._pauses = pauses
         self._lines_max = lines_max
+        self._lines_a_part = lines_a_part
 
     def actions(self) -> list[Action]:
         """The actions of the domain. `compressible`: large replies without text that a stranger wrote."""
@@ -134,7 +147,27 @@ class Handlers:
         except TooManyLines:
             return error_reply(Refusal("too_large", f"一次最多导入 {self._lines_max} 行", "data"))
         command = ImportEmails(params.mail_type, data)
+        is_long = len(data.accounts) > self._lines_a_part
+        if is_long and refuse_settings(params.mail_type, "", None) is None:
+            return await self._import_parts(call, command)
         return await self._execute(call, command, size=len(params.data))
+
+    async def _import_parts(self, call: Call[ImportParams], command: ImportEmails) -> Reply:
+        """The gate records the answer. See `importing`."""
+        known = None if call.key is None else await self._log.command(call.key)
+        if known is not None:
+            if known.fingerprint != call.fingerprint:
+                raise CommandMismatch("the command id was used with another content")
+            return from_record(known)
+        parts = parts_of(command, call.origin, self._lines_a_part)
+        answers: tuple[Answer[MailReply], ...] = await self._directory.ask(
+            ROSTER,
+            call.principal.user_id,
+            parts,
+            timeout_s=_IMPORT_TIMEOUT_S,
+            size=len(call.params.data),
+        )
+        return Reply(encode(result_of(command.data, answers)), place_of(answers))
 
     async def _get_all_emails(self, call: Call[ListParams]) -> Reply:
         user_id, params = call.principal.user_id, call.params

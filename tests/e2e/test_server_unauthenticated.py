@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from websockets.frames import BINARY, CONT, TEXT, Frame
+from websockets.frames import BINARY, CONT, PING, TEXT, Frame
 
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.limits import TransportSettings
@@ -137,6 +137,46 @@ async def test_a_head_that_goes_on_beyond_the_limit_is_refused() -> None:
             assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
         writer.close()
         await until(lambda: not w.server.unauthenticated_count)
+
+
+# All together
+
+
+async def test_sockets_that_keep_too_many_bytes_are_cut_off_and_a_quiet_one_stays() -> None:
+    settings = TransportSettings(lobby_bytes_max=100_000)
+    fragment = Frame(TEXT, b"x" * 40_000, fin=False).serialize(mask=True)
+    async with world(settings) as w, raw(w.url, V1) as quiet:
+        async with peer(w) as one, peer(w) as two:
+            one.say(fragment)
+            two.say(fragment)
+            await until(lambda: w.server.lobby_bytes > 80_000)
+            _, head = await asyncio.open_connection("127.0.0.1", w.port)
+            head.write(b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 7_000 + b"\r\nZ: " + b"z" * 7_000)
+            await until(lambda: w.server.cut_off_count == 0 and w.server.lobby_bytes > 94_000)
+            two.say(Frame(CONT, b"x" * 10_000, fin=False).serialize(mask=True))
+            await until(lambda: w.server.cut_off_count == 1)
+            assert w.server.lobby_bytes < 60_000
+            head.transport.abort()
+        assert (await quiet.authenticate(w.token()))["success"]
+        await until(lambda: not w.server.lobby_bytes)
+
+
+async def test_tiny_fragments_count_with_what_each_of_them_costs() -> None:
+    async with world() as w, peer(w) as client:
+        client.say(Frame(TEXT, b"x", fin=False).serialize(mask=True))
+        client.say(Frame(CONT, b"", fin=False).serialize(mask=True) * 1000)
+        await until(lambda: w.server.lobby_bytes > 250_000)
+
+
+@both_ways
+async def test_messages_that_were_handled_and_pings_are_held_no_more(connection: str) -> None:
+    async with world() as w, peer(w, connection) as client:
+        for number in range(3):
+            client.say(Frame(TEXT, padded(30_000, action="heartbeat", id=f"h{number}")).serialize(mask=True))
+            await client.until(b'"id":"h%d"' % number)
+        client.say(*[Frame(PING, b"p" * 100).serialize(mask=True)] * 3)
+        await client.until(b"p" * 100)
+        await until(lambda: not w.server.lobby_bytes)
 
 
 # How many

@@ -45,6 +45,7 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     unsent_stuck_s: float = 10.0
     unauthenticated_max: int = UNAUTHENTICATED_MAX
     unauthenticated_per_address: int = 256
+    lobby_bytes_max: int = 32 << 20
 
     @property
     def messages_burst(self) -> int:

@@ -33,7 +33,7 @@ class Signal(Enum):
     LOST = auto()
     CURSORS = auto()
     END = auto()
-    """The client's last message was handled. Not urgent."""
+    """All of the client's messages so far were handled. Not urgent."""
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False):
@@ -148,11 +148,15 @@ async def read(ws: WebSocket, ref: ConnectionRef) -> None:
 
     They are queued, and not handled in this task, because the library may hold thousands of short ones: the
     scheduler gives others their turn between them. Messages that came before the end are handled although
-    their answers can no longer be sent: leaving does not cancel a command.
+    their answers can no longer be sent: leaving does not cancel a command. Before the client has
+    authenticated, a message is taken when the one before it was handled: what waits is counted at the socket.
     """
     try:
         while True:
             await ref.tell_async(await ws.recv())
+            if not ws.trusted:
+                await _handled(ref)
+                ws.handled()
     except ConnectionClosed:
         with contextlib.suppress(ActorDeadError, AskTimeout):
             await ask(ref, Signal.END)
@@ -161,3 +165,9 @@ async def read(ws: WebSocket, ref: ConnectionRef) -> None:
     finally:
         ref.lost()
         ref.stop_now()
+
+
+async def _handled(ref: ConnectionRef) -> None:
+    """All messages before this have been handled, or take very long."""
+    with contextlib.suppress(AskTimeout):
+        await ask(ref, Signal.END)

@@ -1,8 +1,13 @@
-"""Sockets whose client has not authenticated: bounds on their number and on their silence."""
+"""Sockets whose client has not authenticated: bounds on their number, their bytes and their silence."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
+
+from huahuo.transport.server.held_bytes import HeldBytes
+
+_ROOM_MADE: Final = 8
+"""One part in so many is freed at a time, so that looking for the fullest is paid for by what was sent."""
 
 
 class HasTransport(Protocol):
@@ -30,6 +35,9 @@ class Lobby:
     of all is cut off. The address "" has no limit of its own: it means all clients of a trusted proxy whose
     requests are not read yet.
 
+    If the sockets together hold more than `bytes_max` bytes (0: no limit), the address that holds most loses
+    its fullest socket, again and again until an eighth is free.
+
     A closed lobby cuts off every newcomer: the loop may still hand in sockets that it accepted before. One
     timer, set for the oldest silent socket, ends sockets that are silent for `timeout_s`.
     """
@@ -41,29 +49,37 @@ class Lobby:
         slept_s: Callable[[], float] = float,
         *,
         per_address_max: int = 0,
+        bytes_max: int = 0,
         address_of: Callable[[asyncio.Transport], str] = lambda _transport: "",
     ) -> None:
         """`slept_s`: see `Ambient`. Deadlines are on the loop's clock minus `slept_s`."""
         self._sockets_max = sockets_max
         self._per_address_max = per_address_max
+        self._bytes_max = bytes_max
         self._timeout_s = timeout_s
         self._slept_s = slept_s
         self._address_of = address_of
         self._closed = False
         self._inside: dict[HasTransport, str] = {}
         self._of_address: dict[str, dict[HasTransport, None]] = {}
+        self._held: HeldBytes[HasTransport] = HeldBytes()
         self._silent: dict[HasTransport, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.cut_off_count = 0
-        """Sockets that were cut off for a newcomer."""
+        """Sockets that were cut off for a newcomer or for their bytes."""
 
     def __len__(self) -> int:
         return len(self._inside)
 
+    @property
+    def held_bytes(self) -> int:
+        """What the sockets here hold together."""
+        return self._held.total
+
     def enter(self, socket: HasTransport, address: str = "") -> None:
         """TCP is connected, or the client's `address` is now known ("": take the transport's)."""
         address = address or self._address_of(socket.transport)
-        self._leave(socket)
+        held_bytes = self._leave(socket)
         if self._closed:
             socket.transport.abort()
             return
@@ -73,6 +89,17 @@ class Lobby:
             self._cut_off(next(iter(of_address or self._inside)))
         self._inside[socket] = address
         self._of_address.setdefault(address, {})[socket] = None
+        self._held.put(socket, address, held_bytes)
+
+    def hold(self, socket: HasTransport, held_bytes: int) -> None:
+        """The socket holds so many bytes that are not handled. One that is not here does not count."""
+        address = self._inside.get(socket)
+        if address is None:
+            return
+        self._held.put(socket, address, held_bytes)
+        if 0 < self._bytes_max < self._held.total:
+            for full in tuple(self._held.too_many(self._bytes_max - self._bytes_max // _ROOM_MADE)):
+                self._cut_off(full)
 
     def greet(self, silent: Silent) -> None:
         """TCP is connected: the client must send its first bytes before the deadline."""
@@ -101,13 +128,18 @@ class Lobby:
             if not socket.is_open:
                 socket.transport.abort()
 
-    def _leave(self, socket: HasTransport) -> None:
+    def _leave(self, socket: HasTransport) -> int:
+        """The bytes that it held."""
         address = self._inside.pop(socket, None)
-        if address is not None:
-            of_address = self._of_address[address]
-            del of_address[socket]
-            if not of_address:
-                del self._of_address[address]
+        if address is None:
+            return 0
+        of_address = self._of_address[address]
+        del of_address[socket]
+        if not of_address:
+            del self._of_address[address]
+        held_bytes = self._held.of(socket, address)
+        self._held.put(socket, address, 0)
+        return held_bytes
 
     def _cut_off(self, socket: HasTransport) -> None:
         self.cut_off_count += 1

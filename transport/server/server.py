@@ -171,6 +171,7 @@ class Server:
             settings.open_timeout_s,
             ambient.slept_s,
             per_address_max=settings.unauthenticated_per_address,
+            bytes_max=settings.lobby_bytes_max,
             address_of=lambda transport: door.peer_address(_peer(transport)),
         )
         self._open: dict[WebSocket, ConnectionRef | None] = {}
@@ -241,8 +242,13 @@ class Server:
         return len(self._lobby)
 
     @property
+    def lobby_bytes(self) -> int:
+        """The bytes of theirs that are not handled: heads of requests, messages, fragments."""
+        return self._lobby.held_bytes
+
+    @property
     def cut_off_count(self) -> int:
-        """Unauthenticated sockets that were closed to make room for a newer one, so far."""
+        """Unauthenticated sockets that were closed to make room, so far: the oldest, or the one that held most."""
         return self._lobby.cut_off_count
 
     # Events of the sockets ---------------------------------------------------------------------------
@@ -250,6 +256,10 @@ class Server:
     def connected(self, socket: WebSocket) -> None:
         """See `websocket.Owner`."""
         self._lobby.enter(socket, socket.address)
+
+    def holds(self, socket: WebSocket, held_bytes: int) -> None:
+        """See `websocket.Owner`."""
+        self._lobby.hold(socket, held_bytes)
 
     def authenticated(self, socket: WebSocket) -> None:
         """See `websocket.Owner`."""

@@ -20,7 +20,7 @@ from typing import Any, Protocol, cast
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage
-from websockets.frames import PONG, Frame
+from websockets.frames import DATA_OPCODES, PONG, Frame
 from websockets.http11 import Response
 from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 from websockets.protocol import Protocol as WebSocketProtocol
@@ -40,6 +40,8 @@ _FINAL_TEXT = 0x81
 _MASKED = 0x80
 _AT_EOF = StreamReader.at_eof.__code__
 """The function in which the library's parser is suspended while it has read no part of a frame."""
+_FRAME_BYTES = 256
+"""Counted for a frame in addition to its payload. The library's object has 187 (`tracemalloc`)."""
 _REPLIES_WAITING_MAX = 4
 """A peer that does not read its replies or pongs is disconnected when this many maximum-size replies are
 buffered."""
@@ -129,6 +131,10 @@ class Owner(Protocol):
         """TCP is connected; the handshake follows."""
         ...
 
+    def holds(self, socket: "WebSocket", held_bytes: int) -> None:
+        """The client has not authenticated, and so many of its bytes are not complete or not handled."""
+        ...
+
     def authenticated(self, socket: "WebSocket") -> None:
         """A token was accepted: the first one, or a refreshed one."""
         ...
@@ -148,8 +154,9 @@ class WebSocket(ServerConnection):
     """
 
     __slots__ = (
-        "_abort", "_beginning", "_half_closed", "_head_bytes", "_owner", "_reading_paused", "_settings",
-        "_untouched", "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit",
+        "_abort", "_beginning", "_half_closed", "_head_bytes", "_held_bytes", "_owner", "_reading_paused",
+        "_settings", "_untouched", "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit",
+        "trusted",
     )  # fmt: skip
 
     def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
@@ -167,6 +174,8 @@ class WebSocket(ServerConnection):
         self._half_closed = False  # the client sent EOF before its request was answered
         self._reading_paused = False  # True at most until the request is answered
         self._whole = False  # the library holds no partial frame or message
+        self._held_bytes = 0  # until the client has authenticated
+        self.trusted = False
         self._untouched = True  # the library has been given no bytes yet
 
     def has_room(self) -> bool:
@@ -190,7 +199,13 @@ class WebSocket(ServerConnection):
     def trust(self) -> None:
         """The client authenticated: from the next frame on, its messages may have their full size."""
         self.protocol.max_message_size = self._settings.message_bytes_max
+        self.trusted = True
         self._owner.authenticated(self)
+
+    def handled(self) -> None:
+        """All messages that were handed out before have been handled."""
+        if self._whole and not len(self.recv_messages.frames):
+            self._hold(-self._held_bytes)
 
     def bound_buffer(self, bytes_max: int) -> None:
         """Set the bound of the write buffer."""
@@ -204,7 +219,8 @@ class WebSocket(ServerConnection):
                 self._cut_off_a_hoarder()
 
     def begin(self) -> None:
-        """The upgrade was accepted: read the bytes that followed the request."""
+        """The upgrade was accepted: read the bytes that followed the request, whose head is held no more."""
+        self._hold(cast("OpeningProtocol", self.protocol).waiting_bytes - self._held_bytes)
         self._resume_reading()
         self.data_received(b"")
         if self._half_closed:
@@ -242,6 +258,8 @@ class WebSocket(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if not self.trusted:
+            self._hold(len(data))
         listener = self.listener
         if listener is not None and self.protocol.state is OPEN:
             if self._whole:
@@ -260,6 +278,8 @@ class WebSocket(ServerConnection):
                 self._beginning += data[:_METHOD_BYTES_MAX]
         super().data_received(data)
         protocol = self.protocol
+        if not self.trusted:
+            self._hold(0)  # with the frames that came
         if protocol.state is CONNECTING:
             self._bound_what_waits()
         self._whole = protocol.current_size is None and _between_frames(protocol)
@@ -300,6 +320,9 @@ class WebSocket(ServerConnection):
     def process_event(self, event: Event) -> None:
         """The library read a request or a frame."""
         super().process_event(event)
+        if not self.trusted and isinstance(event, Frame):
+            kept = event.opcode in DATA_OPCODES
+            self._held_bytes += _FRAME_BYTES if kept else -(_SHORT_HEAD_BYTES + len(event.data))
         if self.listener is not None and isinstance(event, Frame) and event.opcode is PONG:
             self.listener.ponged()
 
@@ -320,6 +343,10 @@ class WebSocket(ServerConnection):
         elif protocol.waiting_bytes > bytes_max and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
+
+    def _hold(self, change: int) -> None:
+        self._held_bytes += change
+        self._owner.holds(self, self._held_bytes)
 
     def _resume_reading(self) -> None:
         if self._reading_paused:

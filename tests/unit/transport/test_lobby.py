@@ -41,8 +41,8 @@ def address_of(transport: asyncio.Transport) -> str:
     return cast("Cut", transport).address
 
 
-def lobby(sockets_max: int, per_address_max: int = 0) -> Lobby:
-    return Lobby(sockets_max, 10, per_address_max=per_address_max, address_of=address_of)
+def lobby(sockets_max: int, per_address_max: int = 0, bytes_max: int = 0) -> Lobby:
+    return Lobby(sockets_max, 10, per_address_max=per_address_max, bytes_max=bytes_max, address_of=address_of)
 
 
 def arrive(room: Lobby, *addresses: str) -> list[Socket]:
@@ -97,6 +97,46 @@ def test_a_socket_that_left_makes_room() -> None:
     room.leave(first)
     (second,) = arrive(room, "a")
     assert (first.aborted, second.aborted, len(room)) == (False, False, 1)
+
+
+def test_over_the_bytes_of_all_the_fullest_socket_of_the_fullest_address_goes() -> None:
+    room = lobby(10, bytes_max=80)
+    sockets = arrive(room, "honest", "storm", "storm", "storm")
+    for socket, held_bytes in zip(sockets, (30, 10, 25, 15), strict=True):
+        room.hold(socket, held_bytes)
+    assert (cut_off(sockets), room.held_bytes) == ([], 80)
+    room.hold(sockets[1], 11)
+    assert (cut_off(sockets), room.held_bytes, room.cut_off_count) == ([2], 56, 1)
+
+
+def test_room_is_made_for_an_eighth_of_the_bound() -> None:
+    room = lobby(100, bytes_max=80)
+    sockets = arrive(room, *["a"] * 80)
+    for socket in sockets:
+        room.hold(socket, 1)
+    room.hold(sockets[0], 2)
+    assert (room.held_bytes, room.cut_off_count, sockets[0].aborted) == (70, 10, True)
+
+
+def test_bytes_move_with_a_socket_to_its_own_address() -> None:
+    room = lobby(10, bytes_max=80)
+    behind, other = arrive(room, "", "b")
+    room.hold(behind, 50)
+    room.enter(behind, "a")
+    assert room.held_bytes == 50
+    room.hold(other, 40)
+    assert (behind.aborted, other.aborted, room.held_bytes) == (True, False, 40)
+
+
+def test_bytes_of_sockets_that_left_or_were_handled_do_not_count() -> None:
+    room = lobby(10, bytes_max=80)
+    one, two = arrive(room, "a", "a")
+    room.hold(one, 60)
+    room.leave(one)
+    room.hold(one, 60)
+    room.hold(two, 70)
+    room.hold(two, 0)
+    assert (one.aborted, two.aborted, room.held_bytes) == (False, False, 0)
 
 
 def test_a_closed_lobby_leaves_to_others_the_websockets_that_can_be_told() -> None:
