@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.servers.source import GROUP, Event, Source
+from bench.servers.source import GROUP, Event, Source, body
 
 
 class Published:
@@ -18,8 +18,8 @@ class Published:
         self.now = self.most = 0
 
     async def __call__(self, events: Sequence[Event]) -> None:
-        for user, body in events:
-            found = re.search(rb'"~":(\d+),', body)
+        for user, event in events:
+            found = re.search(rb'"~":(\d+),', event)
             assert found
             self.numbers[user].append(int(found[1]))
         self.now += 1
@@ -37,7 +37,7 @@ class Published:
 @pytest.mark.parametrize(("users", "in_flight"), [(3, 12), (12, 3), (7, 12)])
 def test_so_many_are_in_flight_and_each_users_numbers_follow_its_calls(users: int, in_flight: int) -> None:
     published = Published()
-    done = asyncio.run(Source(published).feeds(users, in_flight, 0.02))
+    done = asyncio.run(Source(published, body).feeds(users, in_flight, 0.02))
     published.check(done["published"])
     assert published.most == in_flight
     if in_flight >= users:  # else the users take turns, and time may be up before everybody's
@@ -46,11 +46,11 @@ def test_so_many_are_in_flight_and_each_users_numbers_follow_its_calls(users: in
 
 def test_an_open_loop_publishes_all_and_says_how_late() -> None:
     published = Published()
-    done = asyncio.run(Source(published).feeds_rate(5, 20_000, 100))
+    done = asyncio.run(Source(published, body).feeds_rate(5, 20_000, 100))
     published.check(100)
     assert 0 <= done["late_p50_ms"] <= done["late_p99_ms"]
     published = Published()
-    asyncio.run(Source(published).rate(20_000, 100))
+    asyncio.run(Source(published, body).rate(20_000, 100))
     published.check(100)
     assert list(published.numbers) == [GROUP]
 
@@ -58,7 +58,7 @@ def test_an_open_loop_publishes_all_and_says_how_late() -> None:
 def test_an_event_of_an_open_loop_does_not_wait_until_the_next_one_is_due() -> None:
     async def main() -> None:
         async with asyncio.timeout(10):
-            await Source(published).rate(per_s=0.001, count=1)
+            await Source(published, body).rate(per_s=0.001, count=1)
 
     published = Published()
     asyncio.run(main())
@@ -67,5 +67,5 @@ def test_an_event_of_an_open_loop_does_not_wait_until_the_next_one_is_due() -> N
 
 def test_filling_gives_every_user_the_same_numbers() -> None:
     published = Published()
-    assert asyncio.run(Source(published).fill(3, 1, 700)) == {"published": 2100}
+    assert asyncio.run(Source(published, body).fill(3, 1, 700)) == {"published": 2100}
     published.check(2100)
