@@ -11,12 +11,12 @@ import pytest
 
 from tests.support.drivers.browser import Tab, pages, profile
 from tests.support.drivers.snippets import ROOT, block, run
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 TUTORIAL = "docs/tutorial.md"
 LINES = "[...document.querySelectorAll('#list li')].map((line) => line.textContent).join('|')"
 ONLINE = "document.querySelector('#state').value === 'online'"
-TIMEOUT_S = 90
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -56,34 +56,31 @@ def huahuo(server: Serving, words: str) -> str:
     return done.stdout
 
 
-def test_the_page_survives_a_reload_and_the_orders_a_kill(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        (tmp_path / "shop.py").write_text(block(TUTORIAL, "shop"), encoding="utf-8")
-        folder = tmp_path / "pages"
-        folder.mkdir()
-        async with asyncio.timeout(TIMEOUT_S), profile(chromium) as browser:
-            with serving(tmp_path / "shop-data", app="shop:app", folder=tmp_path) as server:
-                page = block(TUTORIAL, "page", url=server.url)
-                (folder / "page.html").write_text(page, encoding="utf-8")
-                async with pages(folder) as site:
-                    tab = await browser.open(f"{site}/page.html#{token(server, 'alice')}")
-                    await tab.until(ONLINE)
-                    await tab.fill("#item", "tea")
-                    await tab.press("Enter")
-                    await shows(tab, "1 tea: placed, 0 %")
-                    await pack(server, 40)
-                    await shows(tab, "1 tea: placed, 40 %")
-                    await tab.reload()
-                    await shows(tab, "1 tea: placed, 40 %")
-                    server.kill()
-                    server.start()
-                    await pack(server, 100)
-                    await shows(tab, "1 tea: packed, 100 %")
-                    assert not [line for line in tab.said if line.startswith("thrown")]
-                for words in commands("replay"):
-                    assert "order_progress" in huahuo(server, words)
-
-    asyncio.run(main())
+async def test_the_page_survives_a_reload_and_the_orders_a_kill(chromium: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(block(TUTORIAL, "shop"), encoding="utf-8")
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    async with asyncio.timeout(WITHIN_S), profile(chromium) as browser:
+        with serving(tmp_path / "shop-data", app="shop:app", folder=tmp_path) as server:
+            page = block(TUTORIAL, "page", url=server.url)
+            (folder / "page.html").write_text(page, encoding="utf-8")
+            async with pages(folder) as site:
+                tab = await browser.open(f"{site}/page.html#{token(server, 'alice')}")
+                await tab.until(ONLINE)
+                await tab.fill("#item", "tea")
+                await tab.press("Enter")
+                await shows(tab, "1 tea: placed, 0 %")
+                await pack(server, 40)
+                await shows(tab, "1 tea: placed, 40 %")
+                await tab.reload()
+                await shows(tab, "1 tea: placed, 40 %")
+                server.kill()
+                server.start()
+                await pack(server, 100)
+                await shows(tab, "1 tea: packed, 100 %")
+                assert not [line for line in tab.said if line.startswith("thrown")]
+            for words in commands("replay"):
+                assert "order_progress" in huahuo(server, words)
 
 
 def test_the_tests_of_the_page_pass_with_pytest(tmp_path: Path) -> None:
