@@ -29,6 +29,7 @@ QUESTIONS = (
     "fold",
     "growth",
     "commands",
+    "door",
     "actors",
     "entities",
     "effects",

@@ -1,60 +1,50 @@
 """The real service, wired as `huahuo serve` wires it, with a source of events inside.
 
-What an embedding application does through `Service` happens here by the same way in (`log.submit`
-on the service's loop); connections come over the socket. Run as a child by `peers/huahuo.py`.
+It publishes as any application does, by `publish` and `publish_many`; connections come over the socket.
+Run as a child by `peers/huahuo.py`.
 """
 
 import argparse
-import os
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
+from typing import Any
 
-from bench.servers.source import Event, Source, obey
-from huahuo.app import config, logs, loops
-from huahuo.app.plugins import standard
-from huahuo.app.wiring import App
-from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.model import Append, NewEvent
+from bench.servers.source import Source, fields, obey
+from huahuo import Huahuo
+from huahuo.app import logs, loops
+from huahuo.app.plugins import with_mail
 
 GROUP_STREAM = "group/bench"
+_TYPE = "order_progress"
+"""As long as `check_progress`, which belongs to mail."""
 
 
 async def serve(data: Path, port: int) -> None:
     """Serve until stdin ends."""
-    settings = config.Table(standard()).load(
-        environ={name: os.environ[name] for name in ("HUAHUO_JWT_SECRET", "HUAHUO_MASTER_KEY")},
-        flags={
-            "data": data,
-            "port": port,
-            "connections_per_ip": 0,
-            "unauthenticated_per_ip": 0,
-            "http_requests_per_s": 0,
-            "connections_per_user": 0,
-            "messages_per_s": 0,
-            "log_level": "error",
-        },
+    logs.configure("error", as_json=False)
+    app = Huahuo(
+        plugins=with_mail(),
+        data=data,
+        port=port,
+        connections_per_ip=0,
+        unauthenticated_per_ip=0,
+        http_requests_per_s=0,
+        connections_per_user=0,
+        messages_per_s=0,
     )
-    logs.configure(settings.log_level, as_json=False)
-    ambient = SystemAmbient()
-    app = App(settings, ambient, plugins=standard())
-    await app.start()
 
-    def publish(events: Sequence[Event]) -> Awaitable[object]:
-        return app.log.submit(
-            Append(
-                ts_ms=ambient.now_ms(),
-                principal="service",
-                events=tuple(
-                    [
-                        NewEvent(f"user/{user}" if user else GROUP_STREAM, "check_progress", event)
-                        for user, event in events
-                    ]
-                ),
-            )
-        )
+    def publish(events: Sequence[tuple[int, dict[str, Any]]]) -> Awaitable[object]:
+        if len(events) == 1:
+            user, told = events[0]
+            return app.publish(_stream(user), _TYPE, told)
+        return app.publish_many([(_stream(user), _TYPE, told) for user, told in events])
 
-    await obey(Source(publish), {"port": app.port, "log": app.log.log_id})
-    await app.stop()
+    async with app:
+        await obey(Source(publish, fields), {"port": app.running.port, "log": app.running.log.log_id})
+
+
+def _stream(user: int) -> str:
+    return f"user/{user}" if user else GROUP_STREAM
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from bench.harness.answers import answer
+from huahuo.eventstore.ambient import json_bytes
 
 GROUP = 0
 """The number of the one stream that everybody reads; users count from 1."""
@@ -26,16 +27,15 @@ _WAKE_S = 0.001
 _AT_ONCE = 256
 _FILL_AT_ONCE = 1000
 _FRONT = b'{"type":"check_progress","~":%d,"t":%d,'
-_BACK = (
-    '"email_id":1,"progress":75,"message":"正在检查邮件 15/20","check_id":88,'
-    '"timestamp":"2026-11-24T10:31:07.114Z"}'
-).encode()
+_ABOUT = {"email_id": 1, "progress": 75, "message": "正在检查邮件 15/20", "check_id": 88}
+_BACK = json_bytes(_ABOUT)[1:-1] + b',"timestamp":"2026-11-24T10:31:07.114Z"}'
 
 type Event = tuple[int, bytes]
 """(user, the event as JSON)."""
-type Publish = Callable[[Sequence[Event]], Awaitable[object]]
-"""Done when the events are as durable as the server makes them. A future costs less than a coroutine,
-which becomes a task where many are under way."""
+type Publish[Content] = Callable[[Sequence[tuple[int, Content]]], Awaitable[object]]
+"""Done when the events are as durable as the server makes them."""
+type Make[Content] = Callable[[int, int, int], Content]
+"""What the server is given of an event: `body`, or `fields`."""
 
 
 def body(number: int, at_ns: int, pad: int = 0) -> bytes:
@@ -44,11 +44,17 @@ def body(number: int, at_ns: int, pad: int = 0) -> bytes:
     return _FRONT % (number, at_ns) + padding + _BACK
 
 
-class Source:
-    """See the module."""
+def fields(number: int, at_ns: int, pad: int = 0) -> dict[str, Any]:
+    """As `body`, for a server that encodes the event and gives it a type and a time itself."""
+    return {"~": number, "t": at_ns, **({"pad": "x" * pad} if pad else {}), **_ABOUT}
 
-    def __init__(self, publish: Publish) -> None:
+
+class Source[Content]:
+    """See the module. `make`: `body` or `fields`, as `publish` takes them."""
+
+    def __init__(self, publish: Publish[Content], make: Make[Content]) -> None:
         self._publish = publish
+        self._make = make
         self._number = 0
         self._target = 0
         self._raised = asyncio.Event()
@@ -68,7 +74,7 @@ class Source:
             first, now_ns = self._number + 1, time.monotonic_ns()
             last = min(self._target, self._number + _AT_ONCE)
             self._number = last
-            await self._publish([(GROUP, body(n, now_ns)) for n in range(first, last + 1)])
+            await self._publish([(GROUP, self._make(n, now_ns, 0)) for n in range(first, last + 1)])
 
     async def rate(self, per_s: float, count: int, pad: int = 0) -> dict[str, Any]:
         """Publish `count` events to the group, evenly, each longer by `pad` bytes."""
@@ -104,10 +110,10 @@ class Source:
     async def fill(self, users: int, first: int, each: int) -> dict[str, Any]:
         """Publish `each` events from number `first` on to every user (0: to the group), in large batches."""
         everybody = range(1, users + 1) if users else (GROUP,)
-        batch: list[Event] = []
+        batch: list[tuple[int, Content]] = []
         for number in range(first, first + each):
             for user in everybody:
-                batch.append((user, body(number, time.monotonic_ns())))
+                batch.append((user, self._make(number, time.monotonic_ns(), 0)))
                 if len(batch) == _FILL_AT_ONCE:
                     await self._publish(batch)
                     batch = []
@@ -116,7 +122,10 @@ class Source:
         return {"published": each * len(everybody)}
 
     async def _open_loop(
-        self, per_s: float, count: int, due: Callable[[list[int]], list[tuple[list[int], list[Event]]]]
+        self,
+        per_s: float,
+        count: int,
+        due: Callable[[list[int]], list[tuple[list[int], list[tuple[int, Content]]]]],
     ) -> dict[str, Any]:
         start_ns = time.monotonic_ns()
         done = 0
@@ -141,20 +150,20 @@ class Source:
             "late_p99_ms": late_ns[len(late_ns) * 99 // 100] / 1e6,
         }
 
-    def _due_in_group(self, moments: list[int], pad: int) -> list[Event]:
+    def _due_in_group(self, moments: list[int], pad: int) -> list[tuple[int, Content]]:
         first = self._number + 1
         self._number = self._target = self._number + len(moments)
-        return [(GROUP, body(n, at_ns, pad)) for n, at_ns in enumerate(moments, first)]
+        return [(GROUP, self._make(n, at_ns, pad)) for n, at_ns in enumerate(moments, first)]
 
-    def _due_in_feeds(self, at_ns: int, users: int) -> list[Event]:
+    def _due_in_feeds(self, at_ns: int, users: int) -> list[tuple[int, Content]]:
         user = self._number % users + 1
         self._number += 1
         return [(user, self._next(user, at_ns))]
 
-    def _next(self, user: int, at_ns: int) -> bytes:
+    def _next(self, user: int, at_ns: int) -> Content:
         number = self._of_user.get(user, 0) + 1
         self._of_user[user] = number
-        return body(number, at_ns)
+        return self._make(number, at_ns, 0)
 
 
 class _UnderWay:
@@ -187,7 +196,7 @@ class _UnderWay:
             self._end.set_result(None)
 
 
-async def obey(source: Source, hello: dict[str, Any]) -> None:
+async def obey(source: Source[Any], hello: dict[str, Any]) -> None:
     """Do what the lines on stdin say and `answer` each, until it ends."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1 << 22)

@@ -13,7 +13,8 @@ from huahuo.eventstore.errors import EventStoreError, InUse
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import ClientError
-from huahuo.transport.commands.publishing import Publisher, PublishRefused
+from huahuo.transport.commands.published_events import PublishRefused
+from huahuo.transport.commands.publishing import Publisher
 
 _TIMEOUT_S = 10.0
 

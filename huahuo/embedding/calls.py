@@ -22,7 +22,8 @@ from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app.wiring import App
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import CommandKey, StoredEvent
-from huahuo.transport.commands.publishing import PublishRefused
+from huahuo.transport.commands.published_events import PublishRefused
+from huahuo.transport.commands.publishing import place_of_last
 from huahuo.transport.protocol import incoming
 
 _SERVICE: Final = "service"
@@ -46,12 +47,14 @@ async def publish_many(app: App, events: Iterable[tuple[str, str, Mapping[str, A
     Raises:
         Refused: a stream, a type or a field is not allowed. Nothing was written.
     """
+    publisher = app.publisher
     try:
-        stream, seq, position = await app.publisher.publish_many(events)
+        made = publisher.make(events)
     except PublishRefused as error:
         refusal = error.refusal
         raise Refused(str(refusal.code), refusal.message, refusal.details) from None
-    return At(stream, seq, position)
+    # One future and no coroutine below this one: of single events, each coroutine costs 2 % of the whole.
+    return At(*place_of_last(await publisher.submit(made)))
 
 
 async def send(

@@ -32,7 +32,7 @@ from huahuo.embedding.jobs import BlockingJob
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
-from huahuo.transport.commands.publishing import PublishRefused
+from huahuo.transport.commands.published_events import PublishRefused
 
 _CALL_TIMEOUT_S = 30.0
 _LOOK_S = 5.0

@@ -4,6 +4,7 @@ Each call is one append: the event, and the command's record if it has an id. Th
 written here (`group/<name>`, `system`) are made here too.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
@@ -11,18 +12,12 @@ import msgspec
 
 from huahuo.actors.plugins.actions import Action, Registry
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
-from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
-from huahuo.eventstore.model import LOG_STREAM, Append, Appended, NewEvent
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.model import LOG_STREAM, Append, Appended, Duplicate, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
-from huahuo.transport.commands.publish_rules import (
-    EVENT_BYTES_MAX,
-    NOTIFICATION,
-    SYSTEM_STREAM,
-    refuse_event,
-    refuse_revocation,
-    wrong_number,
-)
+from huahuo.transport.commands.publish_rules import NOTIFICATION, SYSTEM_STREAM, refuse_revocation
+from huahuo.transport.commands.published_events import EventMaker, PublishRefused
 from huahuo.transport.commands.recorded_append import append_recorded
 from huahuo.transport.protocol.codes import ErrorCode
 
@@ -48,14 +43,6 @@ class _Listed(msgspec.Struct, frozen=True):
     events: Annotated[list[_One], msgspec.Meta(min_length=1, max_length=EVENTS_MAX)]
 
 
-class PublishRefused(ValueError):  # noqa: N818  a refusal, for callers that do not speak the protocol
-    """The event breaks a rule. It was not written."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.message} ({refusal.details})" if refusal.details else refusal.message)
-        self.refusal = refusal
-
-
 class Publisher:
     """Appends events that belong to no entity. `registry` knows the types reserved for domains."""
 
@@ -63,6 +50,7 @@ class Publisher:
         self._log = log
         self._ambient = ambient
         self._registry = registry
+        self._maker = EventMaker(registry)
 
     def register(self) -> None:
         """Offer the actions `publish` and `revoke` and the snapshots of `group`, `system` and `log`."""
@@ -89,7 +77,7 @@ class Publisher:
             EventStoreError: as `Log.append`.
         """
         now_ms = self._ambient.now_ms()
-        return await self._alone(self._event(stream, type, fields, now_ms), principal, now_ms)
+        return await self._alone(self._maker.make(stream, type, fields, now_ms), principal, now_ms)
 
     async def publish_many(
         self, events: Iterable[tuple[str, str, Mapping[str, Any]]], principal: str = _SERVICE
@@ -98,11 +86,19 @@ class Publisher:
 
         Raises as `publish`. If one event is refused, none is written.
         """
+        return place_of_last(await self._log.append(self.make(events, principal)))
+
+    def make(self, events: Iterable[tuple[str, str, Mapping[str, Any]]], principal: str = _SERVICE) -> Append:
+        """The append of `publish_many`. Raises PublishRefused."""
         now_ms = self._ambient.now_ms()
-        made = tuple(self._event(stream, type_, fields, now_ms) for stream, type_, fields in events)
+        made = self._maker.make_many(events, now_ms)
         if not made:
             raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", "events: there is none"))
-        return await self._append(made, principal, now_ms)
+        return Append(ts_ms=now_ms, events=made, principal=principal)
+
+    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
+        """Write what `make` made; the future says where it is. Raises EventStoreError: as `Log.submit`."""
+        return self._log.submit(append)
 
     async def notify(
         self, message: str, level: str = "info", principal: str = _SERVICE
@@ -147,7 +143,7 @@ class Publisher:
             return await self._commanded(call, lambda now_ms: self._listed(fields, now_ms), "发布成功")
         stream, type_ = fields.pop("stream", None), fields.pop("type", None)
         return await self._commanded(
-            call, lambda now_ms: (self._event(stream, type_, fields, now_ms),), "发布成功"
+            call, lambda now_ms: (self._maker.make(stream, type_, fields, now_ms),), "发布成功"
         )
 
     def _listed(self, fields: Mapping[str, Any], now_ms: int) -> tuple[NewEvent, ...]:
@@ -156,7 +152,7 @@ class Publisher:
             listed = msgspec.convert(fields, _Listed).events
         except msgspec.ValidationError as error:
             raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", f"events: {error}")) from None
-        return tuple(self._event(one.stream, one.type, one.fields, now_ms) for one in listed)
+        return tuple(self._maker.make(one.stream, one.type, one.fields, now_ms) for one in listed)
 
     async def _revoke_command(self, call: Call[dict[str, Any]]) -> Reply:
         return await self._commanded(
@@ -173,39 +169,19 @@ class Publisher:
             return error_reply(refused.refusal)
         return await append_recorded(self._log, call, *events, now_ms=now_ms, done=done)
 
-    def _event(self, stream: object, type_: object, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
-        refusal = refuse_event(stream, type_, fields, self._registry.event_types, self._registry.guarded)
-        if refusal is not None:
-            raise PublishRefused(refusal)
-        return _new(str(stream), str(type_), fields, now_ms)
-
     def _revocation(self, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
         refusal = refuse_revocation(fields)
         if refusal is not None:
             raise PublishRefused(refusal)
-        return _new(AUTH_STREAM, REVOKED, fields, now_ms)
+        return self._maker.unchecked(AUTH_STREAM, REVOKED, fields, now_ms)
 
     async def _alone(self, event: NewEvent, principal: str, now_ms: int) -> tuple[str, int, int]:
-        return await self._append((event,), principal, now_ms)
-
-    async def _append(
-        self, events: tuple[NewEvent, ...], principal: str, now_ms: int
-    ) -> tuple[str, int, int]:
-        written = await self._log.append(Append(ts_ms=now_ms, events=events, principal=principal))
-        assert isinstance(written, Appended), "only a command id makes a duplicate"
-        last = events[-1].stream
-        return last, written.seq_of(last), written.position
+        append = Append(ts_ms=now_ms, events=(event,), principal=principal)
+        return place_of_last(await self._log.append(append))
 
 
-def _new(stream: str, type_: str, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
-    try:
-        body = json_bytes({"type": type_, "timestamp": rfc3339(now_ms), **fields})
-        # The encoder writes `null` for NaN and infinities.
-        wrong = wrong_number(msgspec.to_builtins(fields))
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无法表示为 JSON")) from None
-    if wrong is not None:
-        raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无法表示为 JSON", wrong))
-    if len(body) > EVENT_BYTES_MAX:
-        raise PublishRefused(Refusal(ErrorCode.TOO_LARGE, "事件过大", f"at most {EVENT_BYTES_MAX} bytes"))
-    return NewEvent(stream, type_, body)
+def place_of_last(written: Appended | Duplicate) -> tuple[str, int, int]:
+    """Where a publication's last event is: (stream, seq, position)."""
+    assert isinstance(written, Appended), "only a command id makes a duplicate"
+    last = written.events[-1]
+    return last.stream, last.seq, written.position

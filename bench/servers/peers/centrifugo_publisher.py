@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from bench.servers.peers.centrifugo import API_KEY, FEEDS, channel
-from bench.servers.source import Event, Source, obey
+from bench.servers.source import Event, Source, body, obey
 from huahuo.app import loops
 
 LANES = 4
@@ -118,7 +118,7 @@ class Publisher:
 async def publish_for_harness(port: int) -> None:
     """Publish as stdin says."""
     publisher = await Publisher.open(port)
-    await obey(Source(publisher.publish), {"port": port})
+    await obey(Source(publisher.publish, body), {"port": port})
 
 
 if __name__ == "__main__":

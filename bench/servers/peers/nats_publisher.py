@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.servers.peers.nats import HELLO, STREAM
-from bench.servers.source import Event, Source, obey
+from bench.servers.source import Event, Source, body, obey
 from huahuo.app import loops
 
 
@@ -90,7 +90,7 @@ async def publish_for_harness(port: int, kind: str) -> None:
         await publisher.make_stream()
     publish = publisher.jetstream if kind == "jetstream" else publisher.core
 
-    await obey(Source(publish), {"port": port})
+    await obey(Source(publish, body), {"port": port})
 
 
 if __name__ == "__main__":

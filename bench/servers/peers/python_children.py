@@ -12,7 +12,7 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
-from bench.servers.source import Event, Source, obey
+from bench.servers.source import Event, Source, body, obey
 from huahuo.app import loops
 
 
@@ -29,13 +29,13 @@ async def serve_websockets() -> None:
         room.discard(connection)
 
     async def publish(events: Sequence[Event]) -> None:
-        for user, body in events:
-            broadcast(rooms.get(user, ()), body.decode())
+        for user, event in events:
+            broadcast(rooms.get(user, ()), event.decode())
         await asyncio.sleep(0)
 
     listening = await serve(handle, "127.0.0.1", 0, compression=None, ping_interval=None, backlog=4096)
     port = next(iter(listening.sockets)).getsockname()[1]
-    await obey(Source(publish), {"port": port})
+    await obey(Source(publish, body), {"port": port})
 
 
 async def serve_socketio() -> None:
@@ -58,8 +58,8 @@ async def serve_socketio() -> None:
 
     async def publish(events: Sequence[Event]) -> None:
         async with in_turn:  # two emits at a time may overtake each other
-            for user, body in events:
-                await sio.emit("event", json.loads(body), room=str(user))
+            for user, event in events:
+                await sio.emit("event", json.loads(event), room=str(user))
         await asyncio.sleep(0)
 
     listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
@@ -72,7 +72,7 @@ async def serve_socketio() -> None:
     )
     server = uvicorn.Server(config)
     serving = asyncio.ensure_future(server.serve([listening]))
-    await obey(Source(publish), {"port": listening.getsockname()[1]})
+    await obey(Source(publish, body), {"port": listening.getsockname()[1]})
     server.should_exit = True
     await serving
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.servers.source import GROUP, Event, Source
+from bench.servers.source import GROUP, Event, Source, body
 from tests.support.patience import WITHIN_S
 
 
@@ -19,8 +19,8 @@ class Published:
         self.now = self.most = 0
 
     async def __call__(self, events: Sequence[Event]) -> None:
-        for user, body in events:
-            found = re.search(rb'"~":(\d+),', body)
+        for user, event in events:
+            found = re.search(rb'"~":(\d+),', event)
             assert found
             self.numbers[user].append(int(found[1]))
         self.now += 1
@@ -40,7 +40,7 @@ async def test_in_flight_calls_reach_the_wanted_number_and_numbers_follow_them(
     users: int, in_flight: int
 ) -> None:
     published = Published()
-    done = await Source(published).feeds(users, in_flight, 0.02)
+    done = await Source(published, body).feeds(users, in_flight, 0.02)
     published.check(done["published"])
     assert published.most == in_flight
     if in_flight >= users:  # else the users take turns, and time may be up before everybody's
@@ -49,11 +49,11 @@ async def test_in_flight_calls_reach_the_wanted_number_and_numbers_follow_them(
 
 def test_an_open_loop_publishes_all_and_says_how_late() -> None:
     published = Published()
-    done = asyncio.run(Source(published).feeds_rate(5, 20_000, 100))
+    done = asyncio.run(Source(published, body).feeds_rate(5, 20_000, 100))
     published.check(100)
     assert 0 <= done["late_p50_ms"] <= done["late_p99_ms"]
     published = Published()
-    asyncio.run(Source(published).rate(20_000, 100))
+    asyncio.run(Source(published, body).rate(20_000, 100))
     published.check(100)
     assert list(published.numbers) == [GROUP]
 
@@ -61,11 +61,11 @@ def test_an_open_loop_publishes_all_and_says_how_late() -> None:
 async def test_an_event_of_an_open_loop_does_not_wait_until_the_next_one_is_due() -> None:
     published = Published()
     async with asyncio.timeout(WITHIN_S):
-        await Source(published).rate(per_s=0.001, count=1)
+        await Source(published, body).rate(per_s=0.001, count=1)
     published.check(1)
 
 
 async def test_filling_gives_every_user_the_same_numbers() -> None:
     published = Published()
-    assert (await Source(published).fill(3, 1, 700)) == {"published": 2100}
+    assert (await Source(published, body).fill(3, 1, 700)) == {"published": 2100}
     published.check(2100)

@@ -1,6 +1,7 @@
 """Published events: the rules for them, and their form in the log."""
 
 import math
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -11,12 +12,14 @@ from huahuo.actors.plugins.calls import Reply
 from huahuo.eventstore.ambient import FakeAmbient, rfc3339
 from huahuo.eventstore.model import CommandKey, StoredEvent
 from huahuo.transport.commands.gate import Gate
-from huahuo.transport.commands.publishing import Publisher, PublishRefused
+from huahuo.transport.commands.published_events import PublishRefused
+from huahuo.transport.commands.publishing import Publisher
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.people import ALICE, ROOT
 from tests.support.worlds.services import body, call
 
 DOMAIN = ("email_added", "check_progress")
+NOTE = {"message": "m", "level": "info"}
 
 
 class World:
@@ -233,6 +236,55 @@ async def test_a_self_containing_value_is_refused() -> None:
     endless.append(endless)
     with pytest.raises(PublishRefused):
         await (await world()).publisher.publish("system", "t", {"x": endless})
+
+
+@pytest.mark.parametrize(
+    ("stream", "type_", "fields", "code"),
+    [
+        ("user/1", "t", {"n": math.nan}, "invalid_field"),
+        ("user/1", "t", {"n": 1 << 53}, "invalid_field"),
+        ("user/1", "t", {"n": [1 << 53]}, "invalid_field"),
+        ("user/1", "t", {"n": "\ud800"}, "invalid_field"),
+        ("user/1", "t", {"n": "x" * (256 << 10)}, "too_large"),
+        ("user/1", "t", {"seq": 1}, "invalid_field"),
+        ("user/1", "check_progress", {"n": 1}, "invalid_field"),
+        ("user/1", "system_notification", {"message": "m", "level": "info"}, "invalid_field"),
+        ("system", "system_notification", {"message": "m", "level": "loud"}, "invalid_field"),
+        ("auth", "t", {"n": 1}, "invalid_field"),
+    ],
+)
+async def test_what_was_allowed_before_allows_nothing_else(
+    stream: str, type_: str, fields: dict[str, Any], code: str
+) -> None:
+    w = await world()
+    good = [("user/1", "t", {"n": 1})] * 2
+    await w.publisher.publish_many([*good, ("system", "system_notification", NOTE)])
+    for _ in range(2):
+        with pytest.raises(PublishRefused) as caught:
+            await w.publisher.publish_many([*good, (stream, type_, fields)])
+        assert caught.value.refusal.code == code
+    assert w.log.position == 3
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"n": 1}, {"x": [1.5, None, True]}, {"x": {"y": "é"}}, MappingProxyType({"n": 1})]
+)
+async def test_the_second_event_of_a_type_has_the_same_bytes_as_the_first(fields: dict[str, Any]) -> None:
+    w = await world()
+    await w.publisher.publish_many([("user/1", "t", fields)] * 2)
+    first, second = await w.events("user/1")
+    assert first.body == second.body
+    stamp = {"type": "t", "timestamp": rfc3339(w.ambient.now_ms())}
+    assert first.body == msgspec.json.encode({**stamp, **fields})
+
+
+async def test_each_event_has_the_time_of_its_own_call() -> None:
+    w = await world()
+    for _ in range(2):
+        await w.publisher.publish("user/1", "t", {"n": 1})
+        w.ambient.advance(1.0)
+    for event in await w.events("user/1"):
+        assert body(event.body)["timestamp"] == rfc3339(event.ts_ms)
 
 
 async def test_a_revocation_is_an_event_of_auth_and_is_answered_with_its_place() -> None:
