@@ -248,7 +248,7 @@ class Server:
 
     @property
     def cut_off_count(self) -> int:
-        """Unauthenticated sockets that were closed to make room, so far: the oldest, or the one that held most."""
+        """Unauthenticated sockets that were closed to make room for another, or held too much, so far."""
         return self._lobby.cut_off_count
 
     # Events of the sockets ---------------------------------------------------------------------------
