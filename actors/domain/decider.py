@@ -25,6 +25,8 @@ from huahuo.actors.domain.structs import Command, Event, traits
 from huahuo.actors.entities import decider as engine
 from huahuo.actors.plugins.calls import Refusal, error_body
 from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.timers.changes import Changes
+from huahuo.actors.timers.timer import STREAMS, Timer
 
 NOT_FINAL: Final = frozenset(
     {"unavailable", "busy", "rate_limited", "internal", "unauthenticated", "corrupt"}
@@ -35,11 +37,15 @@ _COMPARED_BYTES: Final = 4 << 10
 
 
 class Sent(Struct, frozen=True):
-    """A command on its way to an entity. `who` is None for the service, timers and effects."""
+    """A command on its way to an entity. `who` is None for the service, timers and effects.
+
+    `timer`: the one that sends it. It ends, or moves to its next time, with whatever is decided.
+    """
 
     command: Command
     who: Principal | None = None
     command_id: str = ""
+    timer: Timer | None = None
 
 
 class Done(Struct, frozen=True):
@@ -58,6 +64,8 @@ class Bounds(Struct, frozen=True):
 
 
 DEFAULTS: Final = Bounds()
+_NO_LONGER: Final = Done(b'{"type":"success"}')
+"""The answer to a timer that was replaced or ended before its command was decided."""
 
 
 class Fault(Exception):  # noqa: N818  the log's word
@@ -79,6 +87,7 @@ class EntityDecider(EntityFold):
 
         Raises:
             Fault: the handler's answer cannot be done. Others: what a handler raised.
+            Missing: the entity's timers must be read first.
         """
         before = self.pack(state.state) if state.size <= _COMPARED_BYTES else None
         try:
@@ -89,6 +98,19 @@ class EntityDecider(EntityFold):
                 raise self._fault(command.command, "it, or evolve, changes the state in place: use replace()")
 
     def _decided(self, state: Held, sent: Sent, context: engine.Context) -> engine.Decision[Done, Any]:
+        stream = f"{self.entity.kind}/{state.key}"
+        head = context.head(STREAMS + stream)
+        timers = Changes(stream, state.timers, head, context.now_ms, context.timestamp)
+        if sent.timer is not None and not timers.fire(sent.timer):
+            return engine.Decision(reply=_NO_LONGER)
+        decision = self._outcome(state, sent, context, timers)
+        if decision.reply.refused:
+            timers.only_the_firing()
+        return timers.into(decision)
+
+    def _outcome(
+        self, state: Held, sent: Sent, context: engine.Context, timers: Changes
+    ) -> engine.Decision[Done, Any]:
         refused = self.refuses(state, sent)
         if refused is not None:
             return _refusal(refused)
@@ -103,7 +125,7 @@ class EntityDecider(EntityFold):
             if outcome.code in NOT_FINAL or not writing.CODE.fullmatch(outcome.code):
                 raise self._fault(sent.command, f"the code {outcome.code!r} is not for an application")
             return _refusal(outcome)
-        return self._written(state, sent, self._decision_of(outcome, sent.command), context)
+        return self._written(state, sent, self._decision_of(outcome, sent.command), context, timers)
 
     def refuses(self, state: Held, sent: Sent) -> Refused | None:
         """Why the command never reaches its handler: nothing is there, or the user may not read it."""
@@ -132,14 +154,14 @@ class EntityDecider(EntityFold):
         raise self._fault(command, f"it returns {what}: return a list of events, a Decision or a Refused")
 
     def _written(
-        self, state: Held, sent: Sent, decision: Decision, context: engine.Context
+        self, state: Held, sent: Sent, decision: Decision, context: engine.Context, timers: Changes
     ) -> engine.Decision[Done, Any]:
         bounds, stream = self._bounds, f"{self.entity.kind}/{state.key}"
         if len(decision.events) > bounds.decision_events_max:
             return _too_large(
                 f"a decision of {len(decision.events)} events, at most {bounds.decision_events_max}"
             )
-        write = writing.Writing(self.entity, self._catalog, stream, context)
+        write = writing.Writing(self.entity, self._catalog, stream, context, timers)
         try:
             for event in decision.events:
                 write.event(event)

@@ -14,7 +14,7 @@ from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
 from huahuo.actors.domain.names import is_key, key_of
 from huahuo.actors.domain.past import past_of
-from huahuo.actors.domain.structs import Command, traits
+from huahuo.actors.domain.structs import Command, holds_secret, traits
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
@@ -22,7 +22,11 @@ from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, EntityKind, Host, Plugin
 from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.timers.clockwork import Clockwork
+from huahuo.actors.timers.timer import Timer
 
+SERVICE: Final = "service"
+"""The principal of what timers do."""
 COUNTER: Final = "entity:"
 """The log's counter of ids of a kind has this prefix."""
 _ENTITY_BYTES: Final = 1_500
@@ -68,12 +72,24 @@ class Entities(Plugin):
         """See `Plugin`."""
         self.catalog.warn()
         api = EntityApi(self.catalog, host)
+        timers = Clockwork(host.log, host.ambient, api.fire)
+        host.metrics.gauge(
+            "timers_in_memory", "Timers that are read ahead or being fired.", lambda: timers.in_memory
+        )
+        host.metrics.gauge(
+            "timers_late_seconds", "How long the oldest due timer has waited.", lambda: timers.late_s
+        )
+        host.metrics.total("timers_fired", "Timers whose command was decided.", lambda: timers.fired)
+        host.metrics.total("timers_failed", "Firings that failed and are tried again.", lambda: timers.failed)
         return Brought(
             kinds=api.kinds(),
             actions=api.actions(),
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer"}),
             right_types=self.catalog.right_types,
+            start=lambda: timers.start(frozenset(api.timer_commands)),
+            close=timers.close,
+            idle=timers.idle,
             api=api,
         )
 
@@ -93,6 +109,13 @@ class EntityApi:
         self.messages = {
             action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
         }
+        self.timer_commands: dict[str, tuple[Entity[Any], msgspec.json.Decoder[Any]]] = {
+            f"{kind}/{traits(cls).name}": (entity, msgspec.json.Decoder(cls))
+            for kind, entity in catalog.by_kind.items()
+            for cls in entity.decides
+            if not holds_secret(cls)
+        }
+        """What timers may send, by kind and stored name."""
 
     def kinds(self) -> list[EntityKind]:
         """Each entity for the directory."""
@@ -142,6 +165,13 @@ class EntityApi:
             key = self._host.log.take(COUNTER + entity.kind)
         answer: Answer[Done] = await self._host.directory.ask(entity.kind, key, Execute(sent, origin))
         return answer
+
+    async def fire(self, timer: Timer) -> None:
+        """Have the command of a timer decided. Raises: it was not, or that is not known."""
+        entity, decoder = self.timer_commands[f"{timer.kind}/{timer.command}"]
+        key = timer.entity.partition("/")[2]
+        sent = Sent(decoder.decode(timer.fields), None, timer.id, timer)
+        await self._host.directory.ask(entity.kind, key, Execute(sent, Origin(SERVICE, timer.id)))
 
     def _command(self, entity: Entity[Any], cls: type[Command]) -> Action:
         message = self.messages[traits(cls).action]

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from huahuo.eventstore.model import CommandKey, CommandRecord, NewEvent, RowDrop, RowPut, SecretPut
+from huahuo.eventstore.port import Log
 from huahuo.replay.history.fold import Fold
 
 _EMPTY: Mapping[str, int] = MappingProxyType({})
@@ -70,6 +71,14 @@ class Decision[R, E](msgspec.Struct, frozen=True, kw_only=True):
     shred: tuple[str, ...] = ()
 
 
+class Missing(Exception):  # noqa: N818  a request, not a fault
+    """Raised by `decide`: it must know more. The entity reads it and decides again."""
+
+    async def read(self, log: Log) -> None:
+        """Read it, and keep it where the next `decide` finds it. Raises Closed, Unavailable."""
+        raise NotImplementedError
+
+
 class Answer[R](msgspec.Struct, frozen=True):
     """An entity's answer to an ask.
 
@@ -96,5 +105,9 @@ class Decider[S, C, R, E](Fold[S], Protocol):
         ...
 
     def decide(self, state: S, command: C, context: Context) -> Decision[R, E]:
-        """Decide about a command. Pure: must not change `state`."""
+        """Decide about a command. Pure: must not change `state`.
+
+        Raises:
+            Missing: something must be read first.
+        """
         ...

@@ -17,7 +17,7 @@ from huahuo.actors.actor.loop_actor import LoopActor
 from huahuo.actors.actor.messages import Envelope
 from huahuo.actors.actor.restart import Restart
 from huahuo.actors.entities.appending import answer_of, append_of, repeated, writes
-from huahuo.actors.entities.decider import Answer, Decision, Origin
+from huahuo.actors.entities.decider import Answer, Decision, Missing, Origin
 from huahuo.actors.entities.errors import Busy, EntityError
 from huahuo.actors.entities.kind import Kind
 from huahuo.eventstore.errors import Closed, CommandMismatch, Conflict, EventStoreError, QueueFull, TooLarge
@@ -158,7 +158,11 @@ class Entity(LoopActor):
             # the state it decides on.
             began_s = kind.ambient.monotonic_s()
             context = kind.context()
-            decision = kind.decider.decide(self._state, command, context)
+            try:
+                decision = kind.decider.decide(self._state, command, context)
+            except Missing as missing:
+                await missing.read(kind.log)
+                continue
             if not writes(decision, origin):
                 return await self._earlier(origin) or Answer(reply=decision.reply)
             guard = {self._stream: self._seq} if kind.decider.guarded else {}

@@ -109,7 +109,10 @@ class Brought:
     What the service appends meanwhile is charged to them.
     """
     start: Callable[[], Awaitable[None]] = _nothing
-    """Go on with what an earlier process left. Awaited before the service listens."""
+    """Go on with what an earlier process left. Awaited before the service listens.
+
+    A ValueError is shown as one line, and the service does not start.
+    """
     close: Callable[[], Awaitable[None]] = _nothing
     """Stop what runs; the next start goes on with it. Idempotent."""
     idle: Callable[[], Awaitable[None]] = _nothing

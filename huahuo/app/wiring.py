@@ -235,9 +235,7 @@ class App:
         _show_unauthenticated(metrics, server, pages)
         await hub.start()
         stack.push_async_callback(hub.stop)
-        for brought in self._brought.values():
-            stack.push_async_callback(brought.close)
-            await brought.start()
+        await self._start_plugins()
         stack.push_async_callback(self._in_time, gate.drain)
         try:
             self.port = await server.start(settings.host, settings.port)
@@ -259,6 +257,14 @@ class App:
             self._brought = bring_all(self._plugins, host, self.settings.plugins, registry)
         except ValueError as error:
             raise ConfigError(str(error)) from error
+
+    async def _start_plugins(self) -> None:
+        for brought in self._brought.values():
+            self._stack.push_async_callback(brought.close)
+            try:
+                await brought.start()
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
 
     def _make_executor(self) -> FairExecutor:
         executor = FairExecutor(

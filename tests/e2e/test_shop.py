@@ -91,6 +91,37 @@ def test_a_browser_orders_follows_resumes_over_a_kill_and_others_are_denied(tmp_
         _time_travel_knows_the_orders(server)
 
 
+def test_an_order_expires_once_over_a_kill(tmp_path: Path) -> None:
+    shop = (SHOP / "shop.py").read_text()
+    (tmp_path / "shop.py").write_text(shop.replace("After(3600", "After(1"))
+
+    async def place(server: Serving) -> None:
+        async with joined(server.url, server.token(42, "alice")) as alice:
+            await order_tea(alice)
+
+    async def seen(server: Serving) -> list[str]:
+        async with joined(server.url, server.token(42, "alice")) as alice:
+            await alice.say(action="subscribe", id="s1", stream="order/1", after=0, log=alice.seen[0]["log"])
+            while (got := [event["type"] for _, event in alice.events("order/1")]).count("order_expired") < 1:
+                await alice.until("events", stream="order/1")
+            return got
+
+    with serving(tmp_path / "data", app="shop:app", folder=tmp_path) as server:
+        asyncio.run(place(server))
+        for _ in range(2):
+            server.kill()
+            server.start()
+            assert asyncio.run(seen(server)).count("order_expired") == 1
+        _, timers = asyncio.run(_timers_of(server))
+        assert timers == ["timer_set", "timer_fired"]
+
+
+async def _timers_of(server: Serving) -> tuple[int, list[str]]:
+    done = command(server, "audit", "query", "--stream", "timer/order/1", "--json")
+    rows = json.loads(done.stdout)["rows"]
+    return len(rows), [row["type"] for row in rows]
+
+
 def _time_travel_knows_the_orders(server: Serving) -> None:
     shown = json.loads(command(server, "replay", "state", "order/1", "--json").stdout)
     assert shown["state"] == {"owner": 42, "item": "tea", "percent": 0, "status": "expired"}

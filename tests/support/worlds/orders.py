@@ -16,7 +16,7 @@ from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.plugin import Host
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.app.fairness import Fairness
-from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import CommandKey
 from huahuo.replay.live.feed import Feed
@@ -148,9 +148,13 @@ class Engine:
     """A directory that runs an application's entities over a log that can misbehave."""
 
     def __init__(
-        self, log: FaultyLog, entities: list[Entity[Any]], settings: EntitySettings | None = None
+        self,
+        log: FaultyLog,
+        entities: list[Entity[Any]],
+        settings: EntitySettings | None = None,
+        ambient: Ambient | None = None,
     ) -> None:
-        loop, ambient = asyncio.get_running_loop(), FakeAmbient()
+        loop, ambient = asyncio.get_running_loop(), ambient or FakeAmbient()
         self.log = log
         self.runtime = Runtime(loop, ambient=ambient)
         feed = Feed(log)
@@ -159,7 +163,7 @@ class Engine:
             self.runtime, log, feed, ambient, limits=DirectoryLimits(), fairness=fairness
         )
         self.plugin = Entities(entities)
-        brought = self.plugin.bring(
+        self.brought = brought = self.plugin.bring(
             Host(
                 log=log,
                 directory=self.directory,
