@@ -31,6 +31,7 @@ QUESTIONS = (
     "commands",
     "actors",
     "entities",
+    "timers",
     "audit",
     "replay",
     "workers",

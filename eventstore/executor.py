@@ -36,8 +36,8 @@ class Executor(Protocol):
         """Run `job` and return what it returns, or raise what it raises."""
         ...
 
-    def close(self) -> None:
-        """Wait for running jobs and free the threads. Further `run` calls are an error."""
+    def close(self, *, wait: bool = True) -> None:
+        """Free the threads, after running jobs if `wait`. Further `run` calls are an error."""
         ...
 
 
@@ -71,14 +71,15 @@ class ThreadExecutor:
         finally:
             del done, job  # an exception holds this frame, and the future its exception
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """See `Executor`."""
         if not self._closed:
             self._closed = True
             for _ in self._threads:
                 self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()
+        if wait:
+            for thread in self._threads:
+                thread.join()
 
 
 type _Job = tuple[Callable[[], Any], asyncio.Future[Any], asyncio.AbstractEventLoop]
@@ -117,5 +118,5 @@ class InlineExecutor:
         """See `Executor`."""
         return job()
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """See `Executor`."""

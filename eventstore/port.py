@@ -87,24 +87,16 @@ class Log(Protocol):
         """
         ...
 
-    async def read_joined(
-        self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
-    ) -> Joined | None:
-        """The stored bodies of durable events of `stream` with seq > `after`, joined to be passed on.
+    async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
+        """For each page, in order: the stored bodies of the durable events of its stream with seq > `after`.
 
-        At least one if there is one (else None). It ends before a hole, and before the joined bodies
-        would exceed `bytes_max`; one event alone may.
+        They are joined to be passed on; at least one if there is one (else None). A page ends before a hole,
+        and before the joined bodies would exceed its `bytes_max`; one event alone may. One job reads all
+        pages. If one cannot be read, the whole call fails.
 
         Raises:
-            ValueError: `stream` is `log`, whose readers need the stream and seq of each event.
+            ValueError: a stream is `log`, whose readers need the stream and seq of each event.
             Closed, Unavailable: as `read`.
-        """
-        ...
-
-    async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
-        """As `read_joined` for each of `pages`, in order, with one job for all of them.
-
-        Raises as `read_joined`. If one page cannot be read, the whole call fails.
         """
         ...
 

@@ -1,8 +1,8 @@
 """The domain's events: their stored names, versions and bodies. Pure.
 
 Public events are on `user/<id>`, with the bytes that go over the wire (PROTOCOL 4.1). Internal facts are on
-`mailbox/<id>`. Event names are strings of our own, not Python import paths. A body holds no password, token
-or key, only the name under which a secret is sealed.
+`mailbox/<id>` and `roster/<id>`. Event names are strings of our own, not Python import paths. A body holds no
+password, token or key, only the name under which a secret is sealed.
 
 If old code could not read a new body, or new code an old one, the type's version rises. One function in
 `UPCASTS` then converts bodies of the version before.
@@ -30,6 +30,11 @@ def user_stream(user_id: int) -> str:
 def mailbox_stream(email_id: int) -> str:
     """The internal stream of a mailbox: also the mailbox's name as an entity and as an owner of secrets."""
     return f"mailbox/{email_id}"
+
+
+def roster_stream(user_id: int) -> str:
+    """The internal stream of a user's roster, which only the roster writes."""
+    return f"roster/{user_id}"
 
 
 def id_of(stream: str) -> int:
@@ -185,6 +190,10 @@ class MailboxDeleted(Body, tag="mailbox_deleted", frozen=True, gc=False, kw_only
     """The last fact of a mailbox: no event about it may follow."""
 
 
+class RosterChanged(Body, tag="roster_changed", frozen=True, gc=False, kw_only=True):
+    """A roster added, changed or deleted mailboxes. What exactly is on `user/<id>`, in the same append."""
+
+
 PUBLIC: Final[tuple[type[Body], ...]] = (
     EmailAdded,
     EmailUpdated,
@@ -204,6 +213,7 @@ INTERNAL: Final[tuple[type[Body], ...]] = (
     UidvalidityChanged,
     CheckEnded,
     MailboxDeleted,
+    RosterChanged,
 )
 
 
@@ -240,6 +250,12 @@ def internal(email_id: int, body: Body) -> NewEvent:
     """`body` as a fact on the mailbox's own stream."""
     stream = mailbox_stream(email_id)
     return _event(stream, stream, body)
+
+
+def guarding(user_id: int, timestamp: str) -> NewEvent:
+    """The event by which a change moves the head of the roster's stream."""
+    stream = roster_stream(user_id)
+    return _event(stream, stream, RosterChanged(timestamp=timestamp))
 
 
 def _event(stream: str, entity: str, body: Body) -> NewEvent:

@@ -91,24 +91,16 @@ class _Content(msgspec.Struct):
     truncated: msgspec.Raw
 
 
-class Mail(msgspec.Struct, tag="mail", tag_field="type"):
+class Mail(Record, tag="mail", tag_field="type"):
     """One mail with its content."""
 
-    mail_id: int
-    email_id: int
-    subject: str
-    sender: str
-    received_time: str
-    folder: str
-    has_attachments: bool
-    size: int
     text: msgspec.Raw
     html: msgspec.Raw
     attachments: msgspec.Raw
     truncated: msgspec.Raw
 
     @classmethod
-    def of(cls, record: MailRecord, content: bytes) -> Self:
+    def with_content(cls, record: MailRecord, content: bytes) -> Self:
         """A stored record with its stored content, whose fields stay raw JSON."""
         found = msgspec.json.decode(content, type=_Content)
         fields: dict[str, Any] = msgspec.structs.asdict(Record.of(record))

@@ -3,9 +3,18 @@
 pykka's ActorRef holds its actor weakly, and in stock pykka the thread keeps the actor alive. Here the inbox
 keeps it alive (ref -> inbox -> actor) until the actor's end.
 
-States: NEW (not started) -> READY (has its turn or waits for it) <-> IDLE; BUSY while an async handler is
-suspended, so that an actor handles one message at a time; SUSPENDED between a failure and the restart; DEAD
-for ever. Only the loop's thread ends READY, BUSY and SUSPENDED.
+States:
+
+    NEW        not started
+    IDLE       no message waits
+    READY      waits for its turn
+    RUNNING    its handler is on the stack
+    BUSY       an async handler has begun and has not ended, so that an actor handles one message at a time
+    HOOK       the same for `on_start`, `on_stop` and `on_failure`: the actor is not there for messages
+    SUSPENDED  between a failure and the restart
+    DEAD       for ever
+
+Other threads end only IDLE, and do so under the lock. All other changes are made on the loop's thread.
 """
 
 import asyncio
@@ -20,15 +29,17 @@ from pykka.messages import _ActorStop  # private: a stop must find room in a ful
 
 from huahuo.actors.actor.errors import InboxFull
 from huahuo.actors.actor.future import LoopFuture
-from huahuo.actors.actor.messages import Control, Envelope, Order, Reason, Terminated
+from huahuo.actors.actor.messages import Control, Envelope, Order, Reason, Terminated, Urgent
 from huahuo.eventstore.ambient import Ambient
 
 NEW: Final = 0
 IDLE: Final = 1
 READY: Final = 2
-BUSY: Final = 3
-SUSPENDED: Final = 4
-DEAD: Final = 5
+RUNNING: Final = 3
+BUSY: Final = 4
+HOOK: Final = 5
+SUSPENDED: Final = 6
+DEAD: Final = 7
 
 
 class Host(Protocol):
@@ -47,16 +58,33 @@ class Host(Protocol):
         """End the actor now if it has nothing to do."""
         ...
 
+    def handle_now(self, inbox: "Inbox", message: Any) -> bool:
+        """Handle a message in this call, if the actor is idle. False: nothing was done."""
+        ...
+
+    def try_urgent(self, inbox: "Inbox", message: Any, otherwise: Any) -> Any:
+        """Handle an urgent message in this call, if none of the actor's code is on the stack."""
+        ...
+
+    def tell_urgent(self, inbox: "Inbox", message: Any) -> None:
+        """As `try_urgent`, but if it cannot be handled now, it goes to the front of the queue."""
+        ...
+
 
 class Extras:
-    """Data that few inboxes need: the watchers, the actors it watches, and its past failures."""
+    """Data that few inboxes need: the watchers, the actors it watches, and its past failures.
 
-    __slots__ = ("failures", "parent", "timer", "watchers", "watching")
+    `fault`: an urgent message that failed while a handler was suspended, and its error, until that handler
+    has ended.
+    """
+
+    __slots__ = ("failures", "fault", "parent", "timer", "watchers", "watching")
 
     def __init__(self) -> None:
         self.watchers: dict[object, Callable[[Terminated], None]] = {}
         self.watching: dict[str, Inbox] = {}
         self.failures: tuple[float, ...] = ()
+        self.fault: tuple[Envelope[Any], BaseException] | None = None
         self.parent: Inbox | None = None
         self.timer: asyncio.TimerHandle | None = None
 
@@ -68,8 +96,8 @@ class Inbox:
     """
 
     __slots__ = (
-        "_extras", "actor", "limit", "queue", "reason", "recipe", "runtime", "state", "stopped", "task",
-        "urn", "waiting",
+        "_extras", "actor", "entered", "limit", "queue", "reason", "recipe", "runtime", "state",
+        "stopped", "task", "urn", "waiting",
     )  # fmt: skip
 
     def __init__(self, runtime: Host, limit: int) -> None:
@@ -77,6 +105,7 @@ class Inbox:
         self.limit = limit
         self.actor: Actor | None = None
         self.state = NEW
+        self.entered = False  # True while a handler is called past the queue (`huahuo.actors.runtime.door`)
         # None while empty, because an empty deque costs 760 bytes.
         self.queue: deque[Envelope[Any]] | None = None
         # Senders that wait for room, in order. Their envelopes move into the queue as room appears.
@@ -164,6 +193,23 @@ class Inbox:
                 return False
             self._add(envelope)
             return True
+
+    def put_urgent(self, envelope: Urgent) -> None:
+        """Add an urgent message behind the runtime's orders and earlier urgent messages. There is no limit.
+
+        Raises:
+            ActorDeadError: the actor is dead.
+        """
+        with self.runtime.lock:
+            if self.state == DEAD or self.runtime.loop.is_closed():
+                raise ActorDeadError("the actor has ended")
+            if self.queue is None:
+                self.queue = deque()
+            first = (at for at, waits in enumerate(self.queue) if not isinstance(waits, Control))
+            self.queue.insert(next(first, len(self.queue)), envelope)
+            self.runtime.received += 1
+            if self.state == IDLE:
+                self.runtime.ready_up(self)
 
     def admit(self) -> None:
         """Move messages of waiting senders into the queue while there is room. The caller holds the lock."""

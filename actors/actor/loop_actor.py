@@ -58,6 +58,9 @@ class LoopActor(Actor):
     whose state cannot be trusted after any exception.
     """
 
+    ref_class: ClassVar[type[LoopRef[Any]]] = LoopRef
+    """The class of this actor's refs. A subclass may give messages the form of methods."""
+
     _actor_ref: LoopRef[Any]
 
     log_exception_text: ClassVar[bool] = False
@@ -85,7 +88,7 @@ class LoopActor(Actor):
         if isinstance(previous, LoopActor):  # a restart: the same actor in a new object
             self._actor_ref = cast("LoopRef[Any]", previous.actor_ref)
         else:
-            self._actor_ref = LoopRef(self, inbox)
+            self._actor_ref = self.ref_class(self, inbox)
 
     @property
     def actor_ref(self) -> LoopRef[Self]:
@@ -121,6 +124,13 @@ class LoopActor(Actor):
     def on_receive(self, message: Any) -> Any:
         """See `pykka.Actor.on_receive`. The log line has only the message's type, not its content."""
         _log.warning("Unexpected message received by %s: %s", self, type(message).__name__)
+
+    def on_urgent(self, message: Any) -> Any:
+        """Handle a message of `LoopRef.tell_urgent` in one step: this may not be async.
+
+        It may come while `on_receive` is suspended at an `await`, so that state may change between its steps.
+        """
+        raise TypeError(f"{type(self).__name__} takes no urgent messages, as {type(message).__name__} is")
 
     def _handle_receive(self, message: Any) -> Any:
         """As pykka's, with one check in place of its four: few messages are of pykka's own types."""

@@ -11,7 +11,17 @@ import msgspec
 from pykka import ActorRef
 from pykka._envelope import Envelope  # private: ActorRef.tell and ask make these
 
-__all__ = ["Control", "DeadLetter", "Envelope", "Escalated", "Order", "Reason", "Redelivered", "Terminated"]
+__all__ = [
+    "Control",
+    "DeadLetter",
+    "Envelope",
+    "Escalated",
+    "Order",
+    "Reason",
+    "Redelivered",
+    "Terminated",
+    "Urgent",
+]
 
 
 class Order(enum.Enum):
@@ -24,6 +34,12 @@ class Order(enum.Enum):
 
 class Control(Envelope[Any]):
     """Carries an `Order` or an `Escalated`. It overtakes messages of users."""
+
+    __slots__ = ()
+
+
+class Urgent(Control):
+    """Carries a message of `tell_urgent` that could not be handled at once."""
 
     __slots__ = ()
 

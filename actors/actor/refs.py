@@ -93,6 +93,51 @@ class LoopRef[A: Actor](ActorRef[A]):
             raise ActorDeadError(f"{self} not found")
         inbox.put(Envelope(message))
 
+    def tell_now(self, message: Any) -> None:
+        """As `tell`, but on the actor's own loop an idle actor handles the message in this call.
+
+        It does so under the same supervision as in a turn: no exception of the handler reaches the caller.
+        While the actor has a message in hand, also its caller's own, the message is queued.
+
+        Raises:
+            ActorDeadError: the actor is dead.
+            InboxFull: there is no room and this thread runs a loop.
+        """
+        inbox = self.actor_inbox
+        if inbox.stopped is True:
+            raise ActorDeadError(f"{self} not found")
+        if not inbox.runtime.handle_now(inbox, message):
+            inbox.put(Envelope(message))
+
+    def tell_urgent(self, message: Any) -> None:
+        """Let `on_urgent` handle a message, in this call unless the actor's own code is on the stack.
+
+        It overtakes queued messages, is handled while a handler is suspended, and has no limit: use it for
+        few and short ones. Urgent messages keep their order. A fault ends the suspended handler, too.
+
+        Raises:
+            ActorDeadError: the actor is dead.
+            RuntimeError: this is not the thread of the actor's loop.
+        """
+        inbox = self.actor_inbox
+        if inbox.stopped is True:
+            raise ActorDeadError(f"{self} not found")
+        inbox.runtime.tell_urgent(inbox, message)
+
+    def try_urgent(self, message: Any, otherwise: Any = None) -> Any:
+        """As `tell_urgent`, with the result of `on_urgent`.
+
+        `otherwise`: the result if the message failed, or if it could not be handled in this call. It is not
+        queued then.
+
+        Raises:
+            RuntimeError: this is not the thread of the actor's loop.
+        """
+        inbox = self.actor_inbox
+        if inbox.stopped is True:
+            return otherwise
+        return inbox.runtime.try_urgent(inbox, message, otherwise)
+
     @overload
     def ask(
         self, message: Any, *, block: Literal[False], timeout: float | None = None

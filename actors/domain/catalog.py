@@ -53,6 +53,12 @@ class Catalog:
     def warn(self) -> None:
         """Say once, at the start, what works and is seldom meant."""
         for entity in self.by_kind.values():
+            if entity.effects:
+                _log.warning(
+                    "effects_are_recorded_and_not_run",
+                    kind=entity.kind,
+                    why="this version cannot run them yet",
+                )
             if entity.may_read is None:
                 write = f"write @{entity.kind}.readers def may_read(state, who)"
                 _log.warning(

@@ -1,6 +1,6 @@
 """The entities of an application as one plug-in: their kinds, commands, queries and snapshots."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -22,8 +22,9 @@ from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, EntityKind, Host, Plugin
 from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.timers.changes import Known, TimersMissing
 from huahuo.actors.timers.clockwork import Clockwork
-from huahuo.actors.timers.timer import Timer
+from huahuo.actors.timers.timer import STREAMS, Timer
 
 SERVICE: Final = "service"
 """The principal of what timers do."""
@@ -56,6 +57,8 @@ class Entities(Plugin):
 
     def __init__(self, entities: Iterable[Entity[Any]]) -> None:
         self.catalog = Catalog(entities)
+        self.clockwork: Clockwork | None = None
+        """What fires the timers, once they were brought to a service."""
         self._past = past_of(self.catalog)
 
     @property
@@ -72,7 +75,7 @@ class Entities(Plugin):
         """See `Plugin`."""
         self.catalog.warn()
         api = EntityApi(self.catalog, host)
-        timers = Clockwork(host.log, host.ambient, api.fire)
+        self.clockwork = timers = Clockwork(host.log, host.ambient, api)
         host.metrics.gauge(
             "timers_in_memory", "Timers that are read ahead or being fired.", lambda: timers.in_memory
         )
@@ -166,8 +169,24 @@ class EntityApi:
         answer: Answer[Done] = await self._host.directory.ask(entity.kind, key, Execute(sent, origin))
         return answer
 
+    def load(self, timer: Timer) -> Awaitable[None] | None:
+        """See `Fires`."""
+        head = self._host.log.head(STREAMS + timer.entity).seq
+        key = timer.entity.partition("/")[2]
+        if timer.seq == head and self._host.directory.holds(timer.kind, key):
+            return None
+        return self._load(timer, key, head)
+
+    async def _load(self, timer: Timer, key: str, head: int) -> None:
+        asked: Query[Held, Known | None] = Query(
+            lambda _seq, held: None if held.timers.at(head) is not None else held.timers
+        )
+        unknown = await self._host.directory.ask(timer.kind, key, asked)
+        if unknown is not None and timer.seq != head:
+            await TimersMissing(timer.entity, unknown).read(self._host.log)
+
     async def fire(self, timer: Timer) -> None:
-        """Have the command of a timer decided. Raises: it was not, or that is not known."""
+        """See `Fires`. Raises: it was not decided, or that is not known."""
         entity, decoder = self.timer_commands[f"{timer.kind}/{timer.command}"]
         key = timer.entity.partition("/")[2]
         sent = Sent(decoder.decode(timer.fields), None, timer.id, timer)

@@ -76,7 +76,6 @@ class Missing(Exception):  # noqa: N818  a request, not a fault
 
     async def read(self, log: Log) -> None:
         """Read it, and keep it where the next `decide` finds it. Raises Closed, Unavailable."""
-        raise NotImplementedError
 
 
 class Answer[R](msgspec.Struct, frozen=True):

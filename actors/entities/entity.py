@@ -6,7 +6,7 @@ append's outcome is unknown or a fold fails, the state is dropped and loaded aga
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import batched
 from typing import Any, ClassVar
 
@@ -44,9 +44,8 @@ class Execute[C](msgspec.Struct, frozen=True):
 class Query[S, T](msgspec.Struct, frozen=True):
     """Answer `fn(seq, state)` for the state after every event that is durable now.
 
-    `fn` must neither change the state nor keep it: what it returns must be its own. It may be a coroutine
-    function, for an answer that takes long: the state stays as it is until the coroutine ends, for an
-    entity handles one message at a time.
+    `fn` must neither change the state nor keep it: what it returns must be its own. An answer that takes long
+    is made outside, from a copy of what it needs.
     """
 
     fn: Callable[[int, S], T]
@@ -139,13 +138,7 @@ class Entity(LoopActor):
         question = asked.question
         if asked.gone or isinstance(question, CatchUp):
             return self._seq
-        answer = question.fn(self._seq, self._state)
-        if not isinstance(answer, Awaitable):
-            return answer
-        try:
-            return await answer
-        finally:
-            del answer  # a coroutine that failed holds its frames, and this is one of them
+        return question.fn(self._seq, self._state)
 
     async def _execute(self, command: object, origin: Origin) -> Answer[Any]:
         kind = self._kind

@@ -1,18 +1,16 @@
 """The actions, snapshots and event types that the service knows, from all plug-ins and from itself."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from huahuo.actors.plugins.calls import Call, Parted, Reply
 from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.limits import BROWSER_INT_MAX
 
-WIRE_INT_MAX: Final = (1 << 53) - 1
-"""Beyond it, a browser would round an integer."""
-
-type Id = Annotated[int, Meta(ge=-WIRE_INT_MAX, le=WIRE_INT_MAX)]
+type Id = Annotated[int, Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
 """The number of something, as a field of a command."""
 
 type Handler = Callable[[Call[Any]], Awaitable[Reply]]

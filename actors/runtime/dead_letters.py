@@ -8,7 +8,7 @@ from typing import Any, Final
 from pykka import ActorDeadError
 from pykka.messages import _ActorStop  # private: a stop of a dead actor counts as done
 
-from huahuo.actors.actor.messages import Control, DeadLetter, Envelope, Terminated
+from huahuo.actors.actor.messages import Control, DeadLetter, Envelope, Terminated, Urgent
 
 KEPT: Final = 16
 
@@ -28,7 +28,9 @@ class DeadLetters:
                 answer(envelope, None)
             else:
                 refuse(envelope, ActorDeadError(f"{actor} stopped before handling the message"))
-        elif not isinstance(envelope, Control) and not isinstance(message, _ActorStop | Terminated):
+        elif isinstance(envelope, Urgent) or not (
+            isinstance(envelope, Control) or isinstance(message, _ActorStop | Terminated)
+        ):
             self.count += 1
             self.recent.append(DeadLetter(actor, type(message).__name__, why))
 

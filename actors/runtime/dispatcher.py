@@ -1,7 +1,7 @@
 """`Dispatcher`: runs the turn of an inbox, and begins and ends actors.
 
 If a handler returns a coroutine, a task runs it, and the inbox is BUSY until it has ended, so that an actor
-handles one message at a time.
+handles one message at a time. `huahuo.actors.runtime.door` has the ways past the queue.
 
 Invariant: every message is handled, or its sender is told (ActorDeadError), or it is counted as a dead
 letter.
@@ -18,9 +18,9 @@ from pykka import ActorDeadError, ActorRegistry
 
 from huahuo.actors.actor import watch
 from huahuo.actors.actor.errors import HandlerCancelled
-from huahuo.actors.actor.inbox import BUSY, DEAD, IDLE, READY, SUSPENDED, Inbox
+from huahuo.actors.actor.inbox import BUSY, DEAD, HOOK, IDLE, RUNNING, SUSPENDED, Inbox
 from huahuo.actors.actor.loop_actor import LoopActor
-from huahuo.actors.actor.messages import Control, Envelope, Escalated, Order, Reason
+from huahuo.actors.actor.messages import Control, Envelope, Escalated, Order, Reason, Urgent
 from huahuo.actors.runtime.dead_letters import DeadLetters, answer, refuse
 from huahuo.actors.runtime.scheduler import Choice, Scheduler
 from huahuo.actors.runtime.supervisor import GiveUpHook, Supervisor
@@ -30,7 +30,7 @@ _log = logging.getLogger("pykka")
 
 
 class Dispatcher:
-    """See the module. `Runtime` adds the public methods."""
+    """See the module. `Door` adds the ways past the queue, `Runtime` the public methods."""
 
     def __init__(
         self,
@@ -83,12 +83,12 @@ class Dispatcher:
         """Answer the asker. If the failure concerns the actor, hand it to the supervisor."""
         consequences = self._consequences(inbox, envelope, error)
         if consequences is not None:
-            self._occupy(inbox, self._bear(inbox, consequences))
+            self._occupy(inbox, self._bear(inbox, consequences), HOOK)
 
     def passivate(self, inbox: Inbox) -> bool:
         """End the actor now if it is idle; see `LoopRef.stop_if_idle`."""
         with self.lock:
-            if inbox.state != IDLE:
+            if inbox.state != IDLE or inbox.entered:
                 return False
             actor = cast("LoopActor", inbox.actor)
             bury = self._bury(inbox, Reason.IDLE)
@@ -113,6 +113,7 @@ class Dispatcher:
         self._letters.take(actor, envelope, why)
 
     def _take_turn(self, inbox: Inbox, end_s: float) -> None:
+        inbox.state = RUNNING
         for _ in range(self._throughput):
             if not inbox.queue:
                 break
@@ -123,9 +124,9 @@ class Dispatcher:
                     inbox.admit()
             pending = self._handle(inbox, envelope)
             if pending is not None:
-                self._occupy(inbox, self._resume(inbox, envelope, pending))
+                self._wait_for(inbox, envelope, pending)
                 return  # in any state: an eager task may have released it already
-            if inbox.state != READY:
+            if inbox.state != RUNNING:
                 return
             if inbox.stopped is True:
                 self.end(inbox, Reason.STOPPED)
@@ -139,7 +140,12 @@ class Dispatcher:
         actor = cast("LoopActor", inbox.actor)
         try:
             if isinstance(envelope, Control):
-                result = self._obey(inbox, actor, envelope.message)
+                if isinstance(envelope, Urgent):
+                    result = actor.on_urgent(envelope.message)
+                    if iscoroutine(result):
+                        refuse_async(inbox, result)
+                else:
+                    result = self._obey(inbox, actor, envelope.message)
             else:
                 result = actor._handle_receive(envelope.message)  # noqa: SLF001  pykka's own
             if result is not None and iscoroutine(result):
@@ -164,24 +170,36 @@ class Dispatcher:
             case Order.STOP_NOW:
                 return actor._stop()  # noqa: SLF001  pykka's own
 
-    def _occupy(self, inbox: Inbox, work: Coroutine[Any, Any, None]) -> None:
+    def _wait_for(self, inbox: Inbox, envelope: Envelope[Any], pending: Coroutine[Any, Any, Any]) -> None:
+        """Finish the handling of a message whose handler is async."""
+        state = HOOK if isinstance(envelope, Control) else BUSY
+        self._occupy(inbox, self._resume(inbox, envelope, pending), state)
+
+    def _occupy(self, inbox: Inbox, work: Coroutine[Any, Any, None], state: int) -> None:
         """Give an inbox no turns until `work` has ended."""
-        inbox.state = BUSY
+        inbox.state = state
+        inbox.task = None  # until an eager task was suspended for the first time
         task = self.loop.create_task(work)
         if not task.done():  # an eager task may be done
             inbox.task = task
 
     async def _resume(self, inbox: Inbox, envelope: Envelope[Any], pending: Coroutine[Any, Any, Any]) -> None:
+        if inbox.has_extras and inbox.extras.fault is not None:  # an urgent message failed before this began
+            pending.close()
+            pending = _cancelled()
         try:
             result = await pending
         except GeneratorExit:  # the loop was closed under a suspended handler
             raise
         except BaseException as error:  # noqa: BLE001  one actor's failure is no other's
-            consequences = self._consequences(inbox, envelope, error)
+            consequences = self._cut_short(inbox, envelope, error)
             if consequences is not None:
+                inbox.state = HOOK
                 await consequences
         else:
             answer(envelope, result)
+            if inbox.has_extras and (consequences := self._of_fault(inbox)) is not None:
+                await consequences
         # Breaks a cycle: an error's traceback holds this frame, and the envelope's future holds the error.
         del envelope
         self._release(inbox)
@@ -192,12 +210,31 @@ class Dispatcher:
 
     def _release(self, inbox: Inbox) -> None:
         inbox.task = None
-        if inbox.state != BUSY:
+        if inbox.state not in (BUSY, HOOK):
             return  # the supervisor has decided
         if inbox.stopped is True:
             self.end(inbox, Reason.STOPPED)
         else:
             self._settle(inbox)
+
+    def _cut_short(
+        self, inbox: Inbox, envelope: Envelope[Any], error: BaseException
+    ) -> Coroutine[Any, Any, None] | None:
+        """The consequences of an async handler's end by `error`, or by the fault of an urgent message."""
+        if not inbox.has_extras or inbox.extras.fault is None:
+            return self._consequences(inbox, envelope, error)
+        actor = str(inbox.actor)
+        if envelope.reply_to is None:
+            self.dead_letter(type(inbox.actor).__name__, envelope, "cut short")
+        else:
+            cancelled = isinstance(error, asyncio.CancelledError)
+            refuse(envelope, HandlerCancelled(f"{actor} was cancelled") if cancelled else error)
+        return self._of_fault(inbox)
+
+    def _of_fault(self, inbox: Inbox) -> Coroutine[Any, Any, None] | None:
+        """The consequences of an urgent message that failed while a handler was suspended."""
+        fault, inbox.extras.fault = inbox.extras.fault, None
+        return None if fault is None else self._consequences(inbox, *fault)
 
     def _consequences(
         self, inbox: Inbox, envelope: Envelope[Any], error: BaseException
@@ -209,7 +246,7 @@ class Dispatcher:
             refuse(envelope, ActorDeadError(f"{actor} was stopped by {type(error).__name__}"))
             pending = actor._stop()  # noqa: SLF001  pykka's own
             ActorRegistry.stop_all(block=False)
-            return pending if pending is not None else _nothing()
+            return pending if pending is not None else nothing()
         if envelope.reply_to is not None:
             actor._log_answer(error)  # noqa: SLF001  ours
             cancelled = isinstance(error, asyncio.CancelledError)
@@ -262,5 +299,19 @@ class Dispatcher:
         return tell
 
 
-async def _nothing() -> None:
-    pass
+def refuse_async(inbox: Inbox, result: Coroutine[Any, Any, Any]) -> None:
+    """Refuse the result of an async `on_urgent`.
+
+    Raises:
+        TypeError: always.
+    """
+    result.close()
+    raise TypeError(f"{type(inbox.actor).__name__}.on_urgent may not be async")
+
+
+async def nothing() -> None:
+    """Consequences that are none."""
+
+
+async def _cancelled() -> None:
+    raise asyncio.CancelledError

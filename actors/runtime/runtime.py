@@ -9,24 +9,23 @@ from pykka import ActorRegistry
 
 from huahuo.actors.actor import registry
 from huahuo.actors.actor.future import forbid_blocking
-from huahuo.actors.actor.inbox import BUSY, SUSPENDED, Inbox
+from huahuo.actors.actor.inbox import BUSY, HOOK, SUSPENDED, Inbox
 from huahuo.actors.actor.loop_actor import LoopActor, build
 from huahuo.actors.actor.messages import DeadLetter, Reason
 from huahuo.actors.actor.refs import LoopRef
 from huahuo.actors.actor.restart import Restart
-from huahuo.actors.runtime.dispatcher import Dispatcher
+from huahuo.actors.runtime.door import Door
 from huahuo.actors.runtime.scheduler import Choice
 from huahuo.actors.runtime.supervisor import GiveUpHook
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 
 THROUGHPUT: Final = 32
 SLICE_S: Final = 0.002
-STOP_TIMEOUT_S: Final = 10.0
 # A cancelled handler may take this long to clean up.
 CANCEL_TIMEOUT_S: Final = 1.0
 
 
-class Runtime(Dispatcher):
+class Runtime(Door):
     """Starts actors on one loop.
 
     Args:
@@ -168,7 +167,7 @@ class Runtime(Dispatcher):
         inbox = ref.actor_inbox
         registry.unregister(ref)
         inbox.stop()
-        if inbox.state == BUSY and inbox.task is not None:
+        if inbox.state in (BUSY, HOOK) and inbox.task is not None:
             return {inbox.task}
         self.end(inbox, Reason.STOPPED)
         return set()

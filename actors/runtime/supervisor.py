@@ -14,7 +14,7 @@ import structlog
 from huahuo.actors.actor.errors import where
 from huahuo.actors.actor.inbox import DEAD, SUSPENDED, Inbox
 from huahuo.actors.actor.loop_actor import LoopActor, build
-from huahuo.actors.actor.messages import Control, Envelope, Escalated, Order, Reason, Redelivered
+from huahuo.actors.actor.messages import Control, Envelope, Escalated, Order, Reason, Redelivered, Urgent
 from huahuo.actors.actor.refs import LoopRef
 from huahuo.actors.actor.restart import Escalate, GiveUp, Restart, RestartAfter, Stop, after_failure
 from huahuo.eventstore.ambient import Ambient
@@ -120,9 +120,11 @@ class Supervisor:
         self, policy: Restart, actor: LoopActor, envelope: Envelope[Any]
     ) -> Envelope[Any] | None:
         """The message to handle again after the restart; None if there is none."""
-        if isinstance(envelope, Control) or envelope.reply_to is not None:
+        if envelope.reply_to is not None or (
+            isinstance(envelope, Control) and not isinstance(envelope, Urgent)
+        ):
             return None  # the runtime's own message, or an ask whose sender was told
-        if policy.redeliver and not isinstance(envelope, Redelivered):
+        if policy.redeliver and not isinstance(envelope, Redelivered | Urgent):
             return Redelivered(envelope.message)
         self._world.dead_letter(type(actor).__name__, envelope, "poison")
         return None

@@ -12,23 +12,25 @@ import msgspec
 from msgspec import Raw
 
 from huahuo.actors.entities.decider import Decision, Missing
+from huahuo.actors.timers.pending import PendingTimers
 from huahuo.actors.timers.timer import (
     STREAMS,
-    TABLE,
     Timer,
     TimerEvent,
     TimerFired,
     TimersCancelled,
     TimerSet,
-    drops,
-    from_entity_row,
+    drop,
 )
-from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
+from huahuo.eventstore.model import Keyframe, NewEvent, RowDrop, RowPut
 from huahuo.eventstore.port import Log
+from huahuo.replay.history.keyframes import load
 
 _MIN_MS = 1
 """A timer is due after the decision that sets it, so that no two of one name have one due time."""
-_PAGE_ROWS = 1_000
+_FRAME_EVENTS = 200
+"""After as many events, a keyframe is stored, so that an `Every` of years is not read from its beginning."""
+_FOLD = PendingTimers()
 
 
 class Known:
@@ -66,17 +68,13 @@ class TimersMissing(Missing):
         self._known = known
 
     async def read(self, log: Log) -> None:
-        """See `Missing`."""
-        while True:
-            head = log.head(STREAMS + self._entity).seq
-            dues: dict[str, int] = {}
-            after = b""
-            while rows := await log.rows(TABLE, self._entity, after=after, limit=_PAGE_ROWS):
-                dues.update(from_entity_row(*row) for row in rows)
-                after = rows[-1][0]
-            if log.head(STREAMS + self._entity).seq == head:
-                self._known.learn(head, dues)
-                return
+        """See `Missing`. What is read is used only if the head is still that one."""
+        stream = STREAMS + self._entity
+        loaded = await load(log, stream, _FOLD, frames_from=_FRAME_EVENTS)
+        if loaded.seq - loaded.framed >= _FRAME_EVENTS:
+            frame = Keyframe(stream, _FOLD.name, _FOLD.fingerprint, loaded.seq, _FOLD.dump(loaded.state))
+            await log.put_keyframe(frame)
+        self._known.learn(loaded.seq, {name: timer.due_ms for name, timer in loaded.state.items()})
 
 
 class Changes:
@@ -178,7 +176,7 @@ class Changes:
         for name, timer in self._after.items():
             before_ms = self._due_before(name)
             if before_ms is not None:
-                yield from drops(self._entity, name, before_ms)
+                yield drop(self._entity, name, before_ms)
             if timer is not None:
                 yield from msgspec.structs.replace(timer, seq=seq).puts()
 

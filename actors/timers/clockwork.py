@@ -7,9 +7,10 @@ a signal of the log may be missed, and the wall clock may jump.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from heapq import heappop, heappush
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from msgspec import Struct
@@ -41,9 +42,19 @@ _log = structlog.get_logger(__name__)
 LOOK_S: Final = 60.0
 """At least this often the wall clock is read and the table compared."""
 _CHECK_ROWS: Final = 10_000
+_LOAD_S: Final = 1.0
 
-type Fire = Callable[[Timer], Awaitable[None]]
-"""Has the entity decide the command of a timer. It returns when that is durable, or the timer is gone."""
+
+class Fires(Protocol):
+    """What is done with a timer that is due."""
+
+    def load(self, timer: Timer) -> Awaitable[None] | None:
+        """Bring its entity into memory, with what the decision will need. None: all of that is there."""
+        ...
+
+    async def fire(self, timer: Timer) -> None:
+        """Have its entity decide the command. It returns when that is durable, or the timer is gone."""
+        ...
 
 
 class UnknownCommand(ValueError):  # noqa: N818  a refusal to start
@@ -70,22 +81,24 @@ class Clockwork:
         self,
         log: Log,
         ambient: Ambient,
-        fire: Fire,
+        entities: Fires,
         limits: Limits = Limits(),  # noqa: B008  frozen
     ) -> None:
         self._log = log
         self._ambient = ambient
-        self._fire = fire
+        self._entities = entities
         self._limits = limits
         self._window = Window(limits.in_memory_max)
         self._busy: dict[bytes, Timer] = {}
         """Timers that are being fired or wait to be tried again, by key."""
         self._retries: list[tuple[float, Timer]] = []
         self._failures: dict[bytes, int] = {}
-        self._workers: set[asyncio.Task[None]] = set()
+        self._rounds: set[asyncio.Task[None]] = set()
+        self._firing = 0
         self._reader: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_s = 0.0
+        self._winding: asyncio.Handle | None = None
         self._look_at_s = 0.0
         self._looked_at = -1
         self._lost = False
@@ -125,14 +138,18 @@ class Clockwork:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        tasks = [*self._workers, *([] if self._reader is None else [self._reader])]
+        tasks = [*self._rounds, *([] if self._reader is None else [self._reader])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def wake(self) -> None:
+        """Look at the wall clock now: it was set."""
+        self._wind()
+
     async def idle(self) -> None:
         """Return when nothing is being fired and nothing in memory is due."""
-        while tasks := [*self._workers, *([] if self._reader is None else [self._reader])]:
+        while tasks := [*self._rounds, *([] if self._reader is None else [self._reader])]:
             await asyncio.wait(tasks)
             await asyncio.sleep(0)
 
@@ -183,6 +200,7 @@ class Clockwork:
 
     def _wind(self) -> None:
         """Fire what is due, read what comes next, and set the alarm for the first of the rest."""
+        self._winding = None
         if self._forget is None:
             return
         now_ms, now_s = self._ambient.now_ms(), self._ambient.monotonic_s()
@@ -190,13 +208,18 @@ class Clockwork:
         if window.wants_page and self._reader is None:
             self._reader = self._task(self._read())
         waits_s = [self._look_at_s - now_s]
-        while (free := len(self._workers) < self._limits.at_once) and (timer := self._next()) is not None:
-            task = self._task(self._work(timer))
-            self._workers.add(task)
-            task.add_done_callback(self._workers.discard)
-        if free:  # else one of those that work takes what is due
+        free = self._limits.at_once - self._firing
+        if 2 * free >= self._limits.at_once:
+            due: list[Timer] = []
+            while len(due) < free and (timer := self._next()) is not None:
+                due.append(timer)
+            if due:
+                self._firing += len(due)
+                task = self._task(self._round(due))
+                self._rounds.add(task)
+                task.add_done_callback(self._rounds.discard)
             due_ms = window.next_due_ms()
-            if due_ms is not None:
+            if due_ms is not None and len(due) < free:  # else the end of a firing winds again
                 waits_s.append((due_ms - now_ms) / 1000)
             if self._retries:
                 waits_s.append(self._retries[0][0] - now_s)
@@ -245,24 +268,47 @@ class Clockwork:
             self._reader = None
         asyncio.get_running_loop().call_soon(self._wind)
 
-    async def _work(self, timer: Timer | None) -> None:
-        """Fire this timer, and then what else is due."""
-        while timer is not None:
-            key = timer.key
-            self._busy[key] = timer
-            try:
-                await self._fire(timer)
-            except Exception as error:  # noqa: BLE001  whatever an application's handler raises
-                self._again(timer, key, error)
-            else:
-                self.fired += 1
-                del self._busy[key]
-                if self._failures:
-                    self._failures.pop(key, None)
-            if self._window.wants_page and self._reader is None:
-                self._wind()
-            timer = self._next()
-        asyncio.get_running_loop().call_soon(self._wind)
+    async def _round(self, timers: list[Timer]) -> None:
+        """Fire these together, so that one commit takes many.
+
+        First their entities are loaded. A slow one keeps the others back for a second at most, and holds
+        no place but its own while it is decided.
+        """
+        for timer in timers:
+            self._busy[timer.key] = timer
+        loads = [
+            self._task(self._loaded(load))
+            for timer in timers
+            if (load := self._entities.load(timer)) is not None
+        ]
+        try:
+            if loads:
+                await asyncio.wait(loads, timeout=_LOAD_S)
+            await asyncio.gather(*(self._one(timer) for timer in timers))
+        finally:
+            for task in loads:
+                task.cancel()
+
+    @staticmethod
+    async def _loaded(load: Awaitable[None]) -> None:
+        with contextlib.suppress(Exception):  # the firing meets it again, and says so
+            await load
+
+    async def _one(self, timer: Timer) -> None:
+        key = timer.key
+        try:
+            await self._entities.fire(timer)
+        except Exception as error:  # noqa: BLE001  whatever an application's handler raises
+            self._again(timer, key, error)
+        else:
+            self.fired += 1
+            del self._busy[key]
+            if self._failures:
+                self._failures.pop(key, None)
+        finally:
+            self._firing -= 1
+            if self._winding is None:
+                self._winding = asyncio.get_running_loop().call_soon(self._wind)
 
     def _next(self) -> Timer | None:
         if self._retries and self._retries[0][0] <= self._ambient.monotonic_s():

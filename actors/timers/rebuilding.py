@@ -1,42 +1,18 @@
 """The table of timers, made anew from the events of all `timer/<kind>/<key>` streams."""
 
-from collections.abc import Iterator
 from typing import Final
 
 from msgspec.structs import replace
 
-from huahuo.actors.timers.timer import (
-    COMMANDS_PART,
-    DUE_PART,
-    STREAMS,
-    TABLE,
-    Timer,
-    TimerFired,
-    TimersCancelled,
-    TimerSet,
-    decode_event,
-)
-from huahuo.eventstore.model import Append, RowDrop, RowPut, StoredEvent
+from huahuo.actors.timers.pending import PendingTimers
+from huahuo.actors.timers.timer import COMMANDS_PART, DUE_PART, STREAMS, TABLE
+from huahuo.eventstore.model import Append, RowDrop, RowPut
 from huahuo.eventstore.port import Log
+from huahuo.replay.history.keyframes import load
 
 _MARK_PART: Final = "rebuilding"
 _MARK: Final = b"begun"
-_EVENTS_A_READ: Final = 1_000
 _ROWS_AN_APPEND: Final = 5_000
-
-
-def fold(pending: dict[str, Timer], event: StoredEvent) -> None:
-    """Change the pending timers of one entity, by name, as an event of its timers says. Pure."""
-    match decode_event(event.body):
-        case TimerSet() as begun:
-            pending[begun.name] = begun.timer(event.entity, event.seq)
-        case TimerFired(name=name, next_ms=next_ms):
-            timer = pending.pop(name, None)
-            if timer is not None and next_ms:
-                pending[name] = replace(timer, due_ms=next_ms)
-        case TimersCancelled(names=names):
-            for name in names:
-                pending.pop(name, None)
 
 
 async def was_interrupted(log: Log) -> bool:
@@ -54,30 +30,12 @@ async def rebuild(log: Log, *, now_ms: int) -> int:
     count = 0
     rows: list[RowPut | RowDrop] = []
     for stream in log.streams(STREAMS):
-        pending = await _pending(log, stream)
-        count += len(pending)
-        rows += _rows(stream.removeprefix(STREAMS), pending, log.head(stream).seq)
+        loaded = await load(log, stream, PendingTimers())
+        for timer in loaded.state.values():
+            rows += replace(timer, seq=loaded.seq).puts()
+        count += len(loaded.state)
         if len(rows) >= _ROWS_AN_APPEND:
             await log.append(Append(ts_ms=now_ms, rows=tuple(rows)))
             rows.clear()
     await log.append(Append(ts_ms=now_ms, rows=(*rows, RowDrop(TABLE, _MARK_PART, _MARK))))
     return count
-
-
-def _rows(entity: str, pending: dict[str, Timer], head: int) -> Iterator[RowPut | RowDrop]:
-    yield RowDrop(TABLE, entity)
-    for timer in pending.values():
-        yield from replace(timer, seq=head).puts()
-
-
-async def _pending(log: Log, stream: str) -> dict[str, Timer]:
-    pending: dict[str, Timer] = {}
-    after, head = 0, log.head(stream).seq
-    while after < head:
-        page = await log.read(stream, after, events_max=_EVENTS_A_READ)
-        for event in page:
-            fold(pending, event)
-        if not page:
-            break
-        after = page[-1].seq
-    return pending

@@ -1,10 +1,11 @@
 """A timer, its rows in the table and its events in the log. Pure.
 
-The table `timers` has three kinds of parts. Part "" holds every pending timer, sorted by due time. The part
-of an entity (`order/1`) holds the due time of each of its timers by name. The part `commands` holds which
-commands timers were ever set for, so that a start can check their names without reading all timers.
+The table `timers` has two parts. Part "" holds every pending timer, sorted by due time, so those that are due
+lie side by side. The part `commands` holds which commands timers were ever set for, so that a start can
+check their names without reading all timers.
 
-The events of `timer/<kind>/<key>` say the same: the table can be made anew from them (`rebuilding`).
+The events of `timer/<kind>/<key>` say what an entity has pending (`pending`), and the table can be made anew
+from them (`rebuilding`). Rows by entity would cost a page of the disk for each firing.
 """
 
 from collections.abc import Iterator
@@ -57,7 +58,6 @@ class Timer(Struct, frozen=True, gc=False, order=True):
         """The rows of a pending timer."""
         value = msgspec.json.encode((self.command, self.every_ms, self.seq, Raw(self.fields)))
         yield RowPut(TABLE, DUE_PART, self.key, value)
-        yield RowPut(TABLE, self.entity, self.name.encode(), self.due_ms.to_bytes(_DUE_BYTES))
         yield RowPut(TABLE, COMMANDS_PART, f"{self.kind}/{self.command}".encode(), b"")
 
 
@@ -98,6 +98,11 @@ decode_event: Final = msgspec.json.Decoder(TimerEvent).decode
 _decode_value: Final = msgspec.json.Decoder(tuple[str, int, int, Raw]).decode
 
 
+def drop(entity: str, name: str, due_ms: int) -> RowDrop:
+    """The end of a pending timer's row."""
+    return RowDrop(TABLE, DUE_PART, due_key(due_ms, entity, name))
+
+
 def due_key(due_ms: int, entity: str, name: str) -> bytes:
     """The key of a pending timer: its due time, then who and which."""
     return due_ms.to_bytes(_DUE_BYTES) + f"{entity}\0{name}".encode()
@@ -113,14 +118,3 @@ def from_row(key: bytes, value: bytes) -> Timer:
     entity, _, name = which(key).decode().partition("\0")
     command, every_ms, seq, fields = _decode_value(value)
     return Timer(entity, name, int.from_bytes(key[:_DUE_BYTES]), command, bytes(fields), every_ms, seq)
-
-
-def from_entity_row(key: bytes, value: bytes) -> tuple[str, int]:
-    """The name and due time of a row of an entity's part."""
-    return key.decode(), int.from_bytes(value)
-
-
-def drops(entity: str, name: str, due_ms: int) -> Iterator[RowDrop]:
-    """The end of a pending timer's rows."""
-    yield RowDrop(TABLE, DUE_PART, due_key(due_ms, entity, name))
-    yield RowDrop(TABLE, entity, name.encode())

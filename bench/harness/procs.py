@@ -16,7 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bench.harness.answers import PIPE
+
 START_TIMEOUT_S = 60
+_STDERR = 2
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -52,7 +55,7 @@ def _status_kib(pid: int, name: str) -> int:
 
 
 class Child:
-    """A process that answers lines of JSON with lines of JSON. Its first line says that it is ready."""
+    """A process that answers lines of JSON with lines of JSON (`answers`). The first line: it is ready."""
 
     def __init__(
         self,
@@ -61,15 +64,19 @@ class Child:
         environ: dict[str, str] | None = None,
         start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
+        answers, its_end = os.pipe()
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=_STDERR,
             text=True,
-            env=os.environ | (environ or {}),
+            env=os.environ | (environ or {}) | {PIPE: str(its_end)},
+            pass_fds=(its_end,),
             preexec_fn=raise_files_max,  # noqa: PLW1509  the reader's thread starts later
         )
+        os.close(its_end)
         self.pid = self._process.pid
+        self._answers = answers
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         self.hello = self.receive(start_timeout_s)
@@ -142,8 +149,7 @@ class Child:
             self._process.stdin.close()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
+        with os.fdopen(self._answers, encoding="utf-8") as lines:
             for line in lines:
                 self._lines.put(line)
         self._lines.put("")

@@ -7,7 +7,6 @@ within 10 µs. pykka's own ThreadingActor is measured on the same machine.
 
 import asyncio
 import gc
-import json
 import logging
 import resource
 import statistics
@@ -19,6 +18,7 @@ from typing import Any
 
 import pykka
 
+from bench.harness.answers import answer
 from bench.harness.harness import OURS, Metric, Options, Sheet, interleaved
 from bench.harness.procs import Child
 from huahuo.actors import LoopActor, LoopRef, Runtime
@@ -226,7 +226,7 @@ METRICS = (
 
 def run(options: Options) -> list[Sheet]:
     """See the module. Each round is a process of its own, so that memory can be told apart."""
-    sheet = Sheet("actors on the loop, and pykka's threads beside them", METRICS, baseline="")
+    sheet = Sheet("actors on the loop, compared with pykka's threads", METRICS, baseline="")
 
     def measure_once(case: str) -> None:
         del case
@@ -242,7 +242,7 @@ def run(options: Options) -> list[Sheet]:
 def main() -> None:
     """The child: all figures as a line of JSON."""
     logging.getLogger("pykka").setLevel(logging.ERROR)
-    print(json.dumps(measure(quick="quick" in sys.argv)), flush=True)
+    answer(measure(quick="quick" in sys.argv))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Appends alone and during queries take turns, and so does which of them is first.
 """
 
 import asyncio
-import json
 import os
 import shutil
 import statistics
@@ -19,6 +18,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from bench.harness.answers import answer
 from bench.harness.harness import Metric, Options, Sheet
 from bench.harness.procs import Child
 from bench.questions.make_log import MASTER_KEY, made
@@ -48,7 +48,7 @@ QUESTIONS = (
     Metric("matches", "counted up to a bound"),
 )
 APPENDS = (Metric("events", f"1/s, durable, {_APPEND_CALLERS} appenders", compare=True),)
-ALONE, BESIDE = "alone", "beside the asker"
+ALONE, BESIDE = "alone", "while another process asks"
 
 
 def run(options: Options) -> list[Sheet]:
@@ -56,7 +56,7 @@ def run(options: Options) -> list[Sheet]:
     events = 3_000 if options.quick else EVENTS
     whole = Sheet(f"a log of {events:,} events", WHOLE, baseline="")
     questions = Sheet("questions", QUESTIONS, baseline="")
-    appends = Sheet("appends beside questions", APPENDS, baseline=ALONE)
+    appends = Sheet("appends while questions are asked", APPENDS, baseline=ALONE)
     directory = options.folder / "log"
     shutil.copytree(asyncio.run(made(options, events)), directory)  # which is appended to here
     asyncio.run(index(directory, whole))
@@ -161,7 +161,7 @@ async def ask_forever(directory: Path) -> None:
     """Questions about a live log, ten a second, each for a page, a count and facets; until it is ended."""
     view = await SqliteView.open(directory)
     audit = await Audit.open(view, directory / "audit.db")
-    print(json.dumps({"asking": True}), flush=True)
+    answer({"asking": True})
     while True:
         for where in (Where(entity="mailbox/17"), Where(text="正在处理 邮件"), Where(principal="service")):
             await audit.page(where)

@@ -7,7 +7,6 @@ Both halves of the work (askers and entities) share one core.
 
 import asyncio
 import gc
-import json
 import os
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.harness.answers import answer
 from bench.harness.harness import OURS, Metric, Options, Sheet, interleaved
 from bench.harness.procs import Child
 from huahuo.actors.entities.decider import Context, Decision, Origin
@@ -166,7 +166,7 @@ async def measure(directory: Path, *, residents: int, commands: int) -> dict[str
 
 
 METRICS = (
-    Metric("entity_bytes", "each, beside its state", higher_is_better=False),
+    Metric("entity_bytes", "each, besides its state", higher_is_better=False),
     Metric("state_bytes", "each", higher_is_better=False),
     Metric("wake_empty_per_s"),
     Metric("wake_stored_per_s"),
@@ -204,7 +204,7 @@ def main() -> None:
     """The child: all figures as a line of JSON."""
     folder, residents, commands = sys.argv[1:]
     figures = asyncio.run(measure(Path(folder) / "log", residents=int(residents), commands=int(commands)))
-    print(json.dumps(figures), flush=True)
+    answer(figures)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ another process. A passivated mailbox is its row in its roster, a resident one h
 """
 
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -18,11 +17,12 @@ from pathlib import Path
 
 from bench.clients.receivers import Receivers
 from bench.clients.script import Script
+from bench.harness.answers import answer
 from bench.harness.harness import OURS, Metric, Options, Sheet
 from bench.harness.procs import Child, raise_files_max, resident_bytes
 from bench.questions.rounds import compare
 from bench.servers import peers
-from huahuo.app import config, tokens
+from huahuo.app import config, logs, tokens
 from huahuo.app.plugins import standard
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
@@ -131,7 +131,8 @@ async def mailboxes(count: int, folder: Path) -> dict[str, float]:
 def main() -> None:
     """The child that holds the mailboxes: its figures as a line of JSON."""
     raise_files_max()
-    print(json.dumps(asyncio.run(mailboxes(int(sys.argv[1]), Path(sys.argv[2])))), flush=True)
+    logs.configure("error", as_json=False)
+    answer(asyncio.run(mailboxes(int(sys.argv[1]), Path(sys.argv[2]))))
 
 
 if __name__ == "__main__":

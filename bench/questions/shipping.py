@@ -9,7 +9,6 @@ and their last number: the least that can be sent. It is the cost of gateway pro
 `workers` measures their possible gain.
 """
 
-import json
 import pickle
 import socket
 import struct
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.harness.answers import answer
 from bench.harness.harness import Metric, Options, Sheet, interleaved
 from bench.harness.procs import Child
 from bench.servers.source import body
@@ -115,7 +115,7 @@ def take(path: str, case: str) -> None:
     unpack, messages = UNPACK[case], 0
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
-        print(json.dumps({"ready": True}), flush=True)
+        answer({"ready": True})
         cpu_s, rest = time.process_time(), b""
         while data := connection.recv(1 << 18):
             rest += data
@@ -128,7 +128,7 @@ def take(path: str, case: str) -> None:
                 messages += 1
                 at = end
             rest = rest[at:]
-        print(json.dumps({"messages": messages, "cpu_s": time.process_time() - cpu_s}), flush=True)
+        answer({"messages": messages, "cpu_s": time.process_time() - cpu_s})
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from bench.clients.raw_socket import RawSocket
+from bench.harness.answers import answer
 from bench.harness.procs import raise_files_max
 from bench.questions.storm_requests import Sender, message, sign_in
 from huahuo.app import loops
@@ -204,14 +205,10 @@ async def refuse_logins(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 async def serve(mail_port: int) -> None:
     """Do what the lines on stdin say, one storm a line."""
     async with await asyncio.start_server(refuse_logins, MAIL_HOSTS, mail_port):
-        _say({})
+        answer({})
         while line := await asyncio.to_thread(sys.stdin.readline):
             asked = json.loads(line)
-            _say(await play(Storm(**asked["storm"]), asked["users"], asked["connections"], asked["log"]))
-
-
-def _say(message: dict[str, Any]) -> None:
-    print(json.dumps(message), flush=True)
+            answer(await play(Storm(**asked["storm"]), asked["users"], asked["connections"], asked["log"]))
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ users storm. Memory is measured before, during, and a minute after.
 """
 
 import asyncio
-import json
 import os
 import shutil
 import sys
@@ -23,6 +22,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from bench.harness.answers import answer
 from bench.harness.harness import Metric, Options, Sheet
 from bench.harness.procs import Child, Server, free_port, resident_bytes
 from bench.questions.bystanders import Bystanders, Measured, quantile
@@ -298,7 +298,7 @@ def main() -> None:
     """The child that fills a directory."""
     data, users, each, mail_port = Path(sys.argv[1]), *(int(text) for text in sys.argv[2:5])
     first_ids = asyncio.run(make(data, users, each, mail_port))
-    print(json.dumps({"first_ids": first_ids}), flush=True)
+    answer({"first_ids": first_ids})
 
 
 if __name__ == "__main__":

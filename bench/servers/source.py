@@ -16,6 +16,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from bench.harness.answers import answer
+
 GROUP = 0
 """The number of the one stream that everybody reads; users count from 1."""
 
@@ -186,12 +188,12 @@ class _UnderWay:
 
 
 async def obey(source: Source, hello: dict[str, Any]) -> None:
-    """Do what the lines on stdin say and answer on stdout, until it ends."""
+    """Do what the lines on stdin say and `answer` each, until it ends."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1 << 22)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     following = asyncio.ensure_future(source.follow_target())
-    _say(hello)
+    answer(hello)
     while line := await reader.readline():
         message = json.loads(line)
         command = message.pop("cmd")
@@ -201,11 +203,7 @@ async def obey(source: Source, hello: dict[str, Any]) -> None:
             break
         else:
             assert command in ("rate", "feeds", "feeds_rate", "fill"), command
-            _say(await getattr(source, command)(**message))
+            answer(await getattr(source, command)(**message))
         if following.done():
             following.result()
     following.cancel()
-
-
-def _say(message: dict[str, Any]) -> None:
-    print(json.dumps(message), flush=True)

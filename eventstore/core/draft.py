@@ -42,7 +42,7 @@ from huahuo.eventstore.model import (
     StoredEvent,
 )
 
-_EVENTS_A_STRETCH = 256
+_EVENTS_A_STRETCH = 512
 _SECRETS_A_STRETCH = 64
 """What is done between two looks at who else wants the interpreter: some 1.5 ms."""
 

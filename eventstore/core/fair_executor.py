@@ -5,6 +5,7 @@ other tasks are the service's own: they are bounded where they are made and coun
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,9 @@ def acting_for(user: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _acting.reset(token)
+        # A stuck coroutine that the collector ends runs this in another context, which has nothing to reset.
+        with contextlib.suppress(ValueError):
+            _acting.reset(token)
 
 
 class FairExecutor:
@@ -105,9 +108,9 @@ class FairExecutor:
             if user:
                 charge(user, spent_s)
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """See `Executor`."""
-        self._inner.close()
+        self._inner.close(wait=wait)
 
     async def _turn(self) -> None:
         """Wait for a place; it is taken when this returns."""

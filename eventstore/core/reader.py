@@ -76,15 +76,8 @@ class LogReader:
             return []
         return await self._read(lambda: self._reads.events(stream, after, upto, count, bytes_max))
 
-    async def read_joined(
-        self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
-    ) -> Joined | None:
-        """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
-        [joined] = await self.read_joined_pages([Page(stream, after, events_max, bytes_max)])
-        return joined
-
     async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
-        """See `Log`. As `read_joined`."""
+        """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
         found: list[Joined | None] = [None] * len(pages)
         places: list[int] = []
         spans: list[Span] = []

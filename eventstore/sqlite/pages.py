@@ -72,7 +72,7 @@ class Asked(NamedTuple):
 
 
 def select_joined(connection: sqlite3.Connection, asked: Sequence[tuple[Asked, int]]) -> list[Joined | None]:
-    """The bodies of each page within its limit in bytes, see `Log.read_joined`; None: no events, or no proof.
+    """As `Log.read_joined_pages`: the bodies of each page. None: no events, or no proof.
 
     SQLite joins several pages in one step. Fetched row by row, each row would need the interpreter's lock,
     which the loop holds most of the time. `group_concat` leaves a blob as it is, since the database is

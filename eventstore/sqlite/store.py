@@ -306,8 +306,8 @@ class SqliteStore:
     def _summed(self, events: list[StoredEvent], streams: list[int]) -> list[Row]:
         """Where `events` stand, each with the running checksum of its stream."""
         crcs = self._crcs
-        if len(events) > _MANY_EVENTS:
-            self._look_up_crcs(events)
+        if len(events) > _MANY_EVENTS and not crcs.keys() >= set(streams):
+            self._look_up_crcs([e for e, stream in zip(events, streams, strict=True) if stream not in crcs])
         rows: list[Row] = []
         add = rows.append
         for e, stream in zip(events, streams, strict=True):
@@ -327,7 +327,7 @@ class SqliteStore:
         wanted = [
             (stream, seq - 1)
             for stream, seq in firsts.items()
-            if seq > 1 and stream not in crcs and self._unindexed.last(stream) < seq - 1
+            if seq > 1 and self._unindexed.last(stream) < seq - 1
         ]
         for some in batched(wanted, _LOOKED_UP_AT_ONCE):
             asked = msgspec.json.encode(some).decode()

@@ -9,7 +9,7 @@ import structlog
 from msgspec import Meta
 
 from huahuo.actors.plugins.actions import Action, Id, Registry
-from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_record, json_reply
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
 from huahuo.actors.plugins.past import Past
 from huahuo.admin.record_event import recorded_event
 from huahuo.admin.rows import wire_row
@@ -22,7 +22,8 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.model import Append, Appended, CommandRecord, Duplicate, NewEvent
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.transport.commands.recorded_append import append_recorded
 from huahuo.transport.protocol.codes import ErrorCode
 
 SHREDDED = "secrets_shredded"
@@ -149,7 +150,15 @@ class LogCare:
             )
         except ValueError as error:
             return _invalid(str(error))
-        await self._append(call, event)
+        # A query is executed again for a repeated id, so its append has no record.
+        await self._log.append(
+            Append(
+                ts_ms=self._ambient.now_ms(),
+                events=(event,),
+                principal=call.principal.name,
+                command_id=call.command_id,
+            )
+        )
         audit = await self._opened()
         if await audit.behind() > BEHIND_EVENTS_MAX:
             return self._not_yet(audit, await audit.behind())
@@ -195,25 +204,8 @@ class LogCare:
 
     async def _done(self, call: Call[Any], event: NewEvent, shred: tuple[str, ...] = ()) -> Reply:
         """Append `event` and the answer in one commit, and return the answer."""
-        body = json_bytes({"type": "success", "message": "完成"})
-        written = await self._append(call, event, body, shred)
-        if isinstance(written, Duplicate):
-            return from_record(written.command)
-        at = (event.stream, written.seq_of(event.stream))
-        return Reply(body=body, at=at, recorded=call.key is not None)
-
-    async def _append(
-        self, call: Call[Any], event: NewEvent, body: bytes = b"", shred: tuple[str, ...] = ()
-    ) -> Appended | Duplicate:
-        record = None
-        if body and call.key is not None:
-            record = CommandRecord(call.key, call.fingerprint, body, event.stream)
-        return await self._log.append(
-            Append(
-                ts_ms=self._ambient.now_ms(), events=(event,), command=record,
-                principal=call.principal.name, command_id=call.command_id, shred=shred,
-            )
-        )  # fmt: skip
+        now_ms = self._ambient.now_ms()
+        return await append_recorded(self._log, call, event, now_ms=now_ms, done="完成", shred=shred)
 
     async def _opened(self) -> Audit:
         async with self._opening:

@@ -37,8 +37,8 @@ class Application:
             self.settings["data"] = Path(data)
 
     def plugins(self, default: Sequence[Plugin] = ()) -> tuple[Plugin, ...]:
-        """Its entities as a plug-in, and the others."""
-        return (self.entities, *(default if self._plugins is None else self._plugins))
+        """The plug-ins, and its entities as the last of them."""
+        return (*(default if self._plugins is None else self._plugins), self.entities)
 
 
 def load(name: str) -> Application:

@@ -48,7 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="64 hex digits that wrap the mailboxes' keys; made at the first start where unset"),
     ] = ""
     origins: Annotated[
-        tuple[str, ...], Meta(description="browser origins accepted beside the server's own host name")
+        tuple[str, ...],
+        Meta(description="browser origins accepted in addition to the server's own host name"),
     ] = ()
     trusted_proxies: Annotated[
         tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For counts")

@@ -1,10 +1,13 @@
 """One event loop per service: uvloop if it is installed, else asyncio's own."""
 
 import asyncio
+import contextlib
 import gc
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+import structlog
 
 from huahuo.app import memory
 
@@ -18,11 +21,14 @@ object is examined is the same.
 _COLLECTIONS_OF_THE_MIDDLE = 100
 """Collections of the middle generation before a full one, which are at least 2,000,000 new objects."""
 
-
 _SWITCH_S = 0.001
 """How long the loop waits for the GIL after each system call while another thread computes. An event takes
 about six such waits, so with Python's default of 5 ms they would dominate its latency while mails are parsed.
 """
+_END_S = 0.5
+"""How long tasks that `work` left may take to heed their cancellation."""
+
+_log = structlog.get_logger(__name__)
 
 
 def own_the_process() -> None:
@@ -37,11 +43,29 @@ def own_the_process() -> None:
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end on a new loop, as `asyncio.run` does."""
+    """Run `work` to its end on a new loop.
+
+    Unlike `asyncio.run`, it does not wait for tasks that ignore their cancellation, nor for threads of the
+    loop's default executor, such as name lookups.
+    """
+    make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with contextlib.suppress(ImportError):
+        from uvloop import new_event_loop as make_loop
+    runner = asyncio.Runner(loop_factory=make_loop)
     try:
-        from uvloop import new_event_loop
-    except ImportError:
-        asyncio.run(work)
-    else:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(work)
+        runner.run(work)
+    finally:
+        loop = runner.get_loop()
+        loop.run_until_complete(_end_tasks())
+        loop.close()
+
+
+async def _end_tasks() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=_END_S)
+        if late:
+            _log.error("tasks_left_behind", count=len(late))
+    await asyncio.get_running_loop().shutdown_asyncgens()

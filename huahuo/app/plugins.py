@@ -19,7 +19,7 @@ def choose(app: Application | None) -> None:
 
 def standard() -> tuple[Plugin, ...]:
     """The plug-ins of `huahuo serve` and of the commands on its data directory."""
-    return with_mail() if _Chosen.app is None else _Chosen.app.plugins(with_mail())
+    return (_Chosen.app or Application()).plugins(with_mail())
 
 
 def settings() -> dict[str, Any]:

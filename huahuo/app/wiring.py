@@ -6,7 +6,6 @@ its plug-ins.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from huahuo.admin.actions import LogCare
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
+from huahuo.app.stopping import Parts
 from huahuo.build import BUILD
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError, ways_on
@@ -56,9 +56,6 @@ from huahuo.transport.server.turns import Turns
 
 _JOB_THREADS = 2
 """Parsing texts of clients and plug-ins; more would only take turns on the interpreter's lock."""
-
-_STOP_PART_S = 0.5
-"""What each part of a stop gets when those before it have used up the deadline."""
 
 _log = structlog.get_logger(__name__)
 
@@ -110,9 +107,8 @@ class App:
         self._ambient = ambient
         self._awake = AwakeAmbient(ambient)
         self._world = world
-        self._stack = contextlib.AsyncExitStack()
+        self._parts = Parts()
         self._stopping: asyncio.Task[None] | None = None
-        self._stop_by_s = 0.0
 
     @property
     def url(self) -> str:
@@ -140,27 +136,24 @@ class App:
         try:
             await self._start()
         except BaseException:
-            await self._stack.aclose()
+            await self._parts.stop(self.settings.drain_timeout_s)
             raise
 
-    async def stop(self) -> None:
+    async def stop(self, timeout_s: float | None = None) -> None:
         """Send the clients away, stop the plug-ins (they go on at the next start), close the log.
 
-        All parts share one deadline, `drain_timeout_s`; what is stuck then is cancelled, and left behind
-        if it goes on.
+        All parts share one deadline, `timeout_s`, but at most the setting `drain_timeout_s`. What is stuck is
+        cancelled, and left behind if it goes on.
         Idempotent: a second call, also after the first was cancelled, waits for the same end.
         """
         if self._stopping is None:
-            self._stop_by_s = asyncio.get_running_loop().time() + self.settings.drain_timeout_s
-            self._stopping = asyncio.create_task(self._stack.aclose(), name="stop")
+            most_s = self.settings.drain_timeout_s
+            within_s = most_s if timeout_s is None else min(timeout_s, most_s)
+            self._stopping = asyncio.create_task(self._parts.stop(within_s), name="stop")
         await asyncio.shield(self._stopping)
 
-    async def _in_time(self, stop_part: Callable[[float], Awaitable[object]]) -> None:
-        left_s = self._stop_by_s - asyncio.get_running_loop().time()
-        await stop_part(max(_STOP_PART_S, left_s))
-
     async def _start(self) -> None:
-        settings, ambient, stack = self.settings, self._awake, self._stack
+        settings, ambient, parts = self.settings, self._awake, self._parts
         dictionaries = found.find(settings.data, settings.dictionary)
         compression = Compression(dictionaries.used)
         secrets = keys.ensure(settings, self._ambient)
@@ -170,12 +163,12 @@ class App:
             log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max
         )
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
-        stack.push_async_callback(self._in_time, runtime.stop)
+        parts.add_timed("actors", runtime.stop)
         turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
         fairness = Fairness(turns)
         executor.bill(fairness.charge, ambient.thread_s)
         directory = Directory(runtime, log, feed, ambient, limits=_entity_limits(settings), fairness=fairness)
-        stack.push_async_callback(self._in_time, directory.close)
+        parts.add_timed("entities", directory.close)
         self.registry = registry = Registry()
         metrics = Metrics()
         self.publisher = Publisher(log, ambient, registry)
@@ -234,21 +227,23 @@ class App:
         _show_bounds(metrics, server, gate, directory)
         _show_unauthenticated(metrics, server, pages)
         await hub.start()
-        stack.push_async_callback(hub.stop)
-        await self._start_plugins()
-        stack.push_async_callback(self._in_time, gate.drain)
+        parts.add("hub", hub.stop)
+        for name, brought in self._brought.items():
+            parts.add(f"plug-in {name}", brought.close)
+            await _start(brought)
+        parts.add_timed("commands", gate.drain)
         try:
             self.port = await server.start(settings.host, settings.port)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
             ) from None
-        stack.push_async_callback(self._in_time, server.drain)
+        parts.add_timed("connections", server.drain)
         pages.phase = Phase.READY
-        stack.callback(lambda: setattr(pages, "phase", Phase.DRAINING))
+        parts.add("pages", lambda: setattr(pages, "phase", Phase.DRAINING))
         if self._world.publish_address:
             service_file.write(settings.data, self.url)
-            stack.callback(service_file.remove, settings.data)
+            parts.add("service.json", lambda: service_file.remove(settings.data))
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
 
@@ -258,14 +253,6 @@ class App:
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
-    async def _start_plugins(self) -> None:
-        for brought in self._brought.values():
-            self._stack.push_async_callback(brought.close)
-            try:
-                await brought.start()
-            except ValueError as error:
-                raise ConfigError(str(error)) from error
-
     def _make_executor(self) -> FairExecutor:
         executor = FairExecutor(
             self._world.make_executor(),
@@ -273,7 +260,7 @@ class App:
             waiting_per_user_max=self.settings.jobs_waiting_per_user,
             waiting_max=self.settings.jobs_waiting_max,
         )
-        self._stack.callback(executor.close)
+        self._parts.add("jobs", lambda: executor.close(wait=False))
         return executor
 
     async def _open_log(self, secrets: keys.Keys) -> Log:
@@ -283,7 +270,7 @@ class App:
             raise HuahuoError(f"{error}; {ways_on(self.settings.data)}") from error
         except EventStoreError as error:
             raise HuahuoError(str(error)) from error
-        self._stack.push_async_callback(_close, log)
+        self._parts.add("log", lambda: _close(log))
         return log
 
     def _look_after(
@@ -322,7 +309,7 @@ class App:
         else:
             care = LogCare(log, self._awake, index=None, past=past, executor=InlineExecutor())
         care.register(registry)
-        self._stack.push_async_callback(care.close)
+        self._parts.add("audit", care.close)
 
 
 async def _close(log: Log) -> None:
@@ -331,6 +318,14 @@ async def _close(log: Log) -> None:
         await log.close()
     except EventStoreError as error:
         raise HuahuoError(str(error)) from error
+
+
+async def _start(brought: Brought) -> None:
+    """Raises ConfigError: what an earlier process left does not fit the application."""
+    try:
+        await brought.start()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _entity_limits(settings: Settings) -> DirectoryLimits:
@@ -351,6 +346,8 @@ def _show_bytes(metrics: Metrics, feed: Feed, server: Server, compression: Compr
     """What the caches of events and frames hold, and what compression saves."""
     tail, frames = feed.tail, server.frames
     metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: tail.body_bytes)
+    metrics.total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
+    metrics.total("feed_signals_missed", "Commits that the feed was not told of.", lambda: feed.missed)
     metrics.gauge("frame_cache_bytes", "Frames kept for others at the same place.", lambda: frames.bytes)
     metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
     metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
@@ -376,6 +373,9 @@ def _show(
     metrics.gauge("dead_letters", "Messages that nobody handled.", lambda: runtime.dead_letters)
     metrics.gauge("actor_restarts", "Restarts of failed actors.", lambda: runtime.restarts)
     metrics.gauge("entities_resident", "Entities in memory.", lambda: directory.resident)
+    metrics.total("entities_loaded", "Entities that came into memory.", lambda: directory.activations)
+    metrics.total("entities_passivated", "Idle ones that left it.", lambda: directory.passivations)
+    metrics.total("entities_degraded", "Entities that failed too often.", lambda: directory.degradations)
 
 
 def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory) -> None:
@@ -395,9 +395,11 @@ def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Direct
     metrics.gauge("calls_running", "Commands and queries without an answer.", lambda: gate.running)
     metrics.gauge("entities_bytes", "Estimated size of the entities in memory.", lambda: directory.weight)
     metrics.gauge("inbox_bytes", "Commands that wait for entities, bytes.", lambda: directory.waiting_bytes)
-    metrics.gauge(
-        "keyframes_pending_bytes", "Keyframes not written yet.", lambda: directory.keyframes.pending_bytes
-    )
+    keyframes = directory.keyframes
+    metrics.gauge("keyframes_pending_bytes", "Keyframes not written yet.", lambda: keyframes.pending_bytes)
+    metrics.total("keyframes_written", "Keyframes written.", lambda: keyframes.written)
+    metrics.total("keyframes_failed", "Keyframes that could not be written.", lambda: keyframes.failed)
+    metrics.total("keyframes_left_out", "Skipped, as too many waited.", lambda: keyframes.left_out)
 
 
 def _show_unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None:

@@ -87,7 +87,10 @@ async def ask_service(
     """
     service = service_file.read(settings.data)
     if service is None:
-        raise HuahuoError(f"{settings.data} is in use, but {service_file.FILE} does not say by which service")
+        raise HuahuoError(
+            f"no running service is known for {settings.data} (there is no {service_file.FILE}):"
+            f" start it by `huahuo serve --data {settings.data}`"
+        )
     source = token_source(None, settings, SystemAmbient())
     try:
         async with Client(service.url, get_token=source) as client, asyncio.timeout(timeout_s):

@@ -161,7 +161,7 @@ def backup(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy the log, beside a running service too, and check the copy event by event."""
+    """Copy the log, also while the service runs, and check the copy event by event."""
     from huahuo.cli import maintenance
 
     _done(

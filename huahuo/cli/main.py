@@ -68,11 +68,13 @@ def serve(
     ] = None,
     config_file: ConfigFile = None,
 ) -> None:
-    """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it)."""
+    """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it; a second one ends it at once)."""
+    from huahuo.embedding.foreground import leave
     from huahuo.embedding.foreground import serve as body
 
     own_the_process()
     run(body(settings(data, config_file, host=host, port=port), standard()))
+    leave()
 
 
 @app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")

@@ -55,6 +55,7 @@ async def restore(settings: Settings, ambient: Ambient, source: Path, *, as_json
         ConfigError: there is no key for it. EventStoreError: there is a log already, or no backup. Damaged.
     """
     missing = missing_from(source)
+    _need_keys(settings, source)
     found = await put_back(source, settings.data)
     try:
         _copy_keys(source, settings.data)
@@ -124,6 +125,16 @@ async def compact(
         show_json({"pruned": pruned})
     else:
         print(f"pruned {pruned} events")  # noqa: T201
+
+
+def _need_keys(settings: Settings, source: Path) -> None:
+    """Raise ConfigError with what to do if neither settings, backup nor directory hold the keys."""
+    for name, given in ((keys.JWT_FILE, settings.jwt_secret), (keys.MASTER_FILE, settings.master_key)):
+        if not given and not any((folder / name).is_file() for folder in (source, settings.data)):
+            raise ConfigError(
+                f"the backup has no {name}: copy {keys.JWT_FILE} and {keys.MASTER_FILE}"
+                f" of the backed-up directory into {settings.data}, and restore again"
+            )
 
 
 def _copy_keys(source: Path, target: Path) -> list[str]:

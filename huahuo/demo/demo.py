@@ -5,7 +5,6 @@ The demo is a user like any other: it adds and checks its mailboxes through the 
 
 import asyncio
 import contextlib
-import signal
 import tempfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rich.progress import Progress
 
 from huahuo.app import config, keys, logs, tokens
 from huahuo.app.plugins import standard
+from huahuo.app.signals import stop_on_signals
 from huahuo.app.wiring import App
 from huahuo.demo.samplemail import ACCOUNTS, PASSWORD, Account, SampleMailServer
 from huahuo.errors import ConfigError
@@ -28,7 +28,7 @@ _PAUSE_S = 4.0
 
 
 async def demo(*, port: int | None, data: Path | None, console: Console) -> None:
-    """Run until Ctrl-C or SIGTERM.
+    """Run until Ctrl-C or SIGTERM; a second one ends it at once.
 
     Raises:
         HuahuoError: the mail server or the service could not start.
@@ -36,9 +36,7 @@ async def demo(*, port: int | None, data: Path | None, console: Console) -> None
     logs.configure("warning", as_json=False)
     logs.quiet_libraries()
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
+    stop_on_signals(stopping.set)
     with tempfile.TemporaryDirectory(prefix="huahuo-demo-") as temporary:
         folder = data or Path(temporary)
         ambient = SystemAmbient()

@@ -75,8 +75,9 @@ async def from_log(
 def mixed(plugins: Sequence[Plugin], seed: int, streams: int = MADE_UP_STREAMS) -> Iterator[Part]:
     """Random streams, as many of each plug-in that has samples."""
     chance = FakeAmbient(seed).random
-    for number in range(streams if plugins else 0):
-        mix = plugins[number % len(plugins)].samples(seed * 1_000_003 + number)
+    able = [plugin for plugin in plugins if plugin.samples(seed) is not None]
+    for number in range(streams if able else 0):
+        mix = able[number % len(able)].samples(seed * 1_000_003 + number)
         first = 1 + int(chance() * 20_000)
         if mix is not None:
             yield Part(mix.stream, first, list(islice(mix.bodies(), EVENTS_PER_STREAM)))

@@ -5,7 +5,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +20,7 @@ from huahuo.actors.entities.decider import Origin
 from huahuo.actors.plugins.calls import Call
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app.wiring import App
-from huahuo.eventstore.model import CommandKey
+from huahuo.eventstore.model import CommandKey, StoredEvent
 from huahuo.transport.commands.publishing import PublishRefused
 from huahuo.transport.protocol import incoming
 
@@ -28,6 +28,8 @@ _SERVICE: Final = "service"
 _CLIENT: Final = "application"
 """The client in whose name an application's own command ids count."""
 _LOOK_S: Final = 0.1
+_PAGE_EVENTS: Final = 256
+_PAGE_BYTES: Final = 256 << 10
 
 
 class At(msgspec.Struct, frozen=True):
@@ -143,9 +145,26 @@ async def state(app: App, entity: Entity[Any] | str, key: int | str) -> tuple[An
 
 async def follow(app: App, stream: str, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
     """Every event of `stream` after `after`, without end, as clients get it, with `stream` and `seq`."""
-    async for run in app.feed.follow(stream, after):
-        for event in run.events:
-            yield {**msgspec.json.decode(event.body), "stream": event.stream, "seq": event.seq}
+    feed, changed = app.feed, asyncio.Event()
+
+    def committed(by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
+        if by_stream is None or stream in by_stream:
+            changed.set()
+
+    untap = feed.tap(committed)
+    try:
+        while True:
+            changed.clear()
+            while after < feed.head(stream).seq:
+                run = feed.peek(stream, after, events_max=_PAGE_EVENTS, bytes_max=_PAGE_BYTES)
+                if run is None:
+                    run = await feed.fetch(stream, after, events_max=_PAGE_EVENTS, bytes_max=_PAGE_BYTES)
+                for event in run.events:
+                    yield {**msgspec.json.decode(event.body), "stream": event.stream, "seq": event.seq}
+                after = run.last
+            await changed.wait()
+    finally:
+        untap()
 
 
 async def next_event(app: App, stream: str, after: int, timeout_s: float) -> dict[str, Any] | None:

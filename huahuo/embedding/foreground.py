@@ -1,9 +1,12 @@
-"""`huahuo serve`: the service in the foreground. Ctrl-C or SIGTERM drain it."""
+"""`huahuo serve`: the service in the foreground. Ctrl-C or SIGTERM drain it, a second one ends it at once."""
 
 import asyncio
 import faulthandler
+import logging
 import os
 import signal
+import sys
+import threading
 from collections.abc import Sequence
 
 import structlog
@@ -12,6 +15,7 @@ from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app import logs
 from huahuo.app.config import Settings, Table
 from huahuo.app.memory import Tidier
+from huahuo.app.signals import stop_on_signals
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 
@@ -30,8 +34,7 @@ async def serve(settings: Settings, plugins: Sequence[Plugin]) -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
+    stop_on_signals(stopping.set)
     for name in Table(plugins).unknown_variables(os.environ):
         _log.warning("an environment variable is no setting of this version", variable=name)
     app = App(settings, SystemAmbient(), plugins=plugins)
@@ -39,5 +42,15 @@ async def serve(settings: Settings, plugins: Sequence[Plugin]) -> None:
     print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
     with Tidier(loop, collects=True):
         await stopping.wait()
-    _log.info("draining")
+    _log.info("draining", seconds_max=settings.drain_timeout_s)
     await app.stop()
+
+
+def leave() -> None:
+    """End the process if a thread would keep it: the lookup of a name may take longer than a stop may."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+    if any(not thread.daemon for thread in others):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

@@ -4,10 +4,10 @@ Every call blocks its thread until the event is durable, and returns the event's
 """
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from huahuo.app import config, keys, logs, tokens
 from huahuo.app.application import Application
 from huahuo.app.loops import run
 from huahuo.app.memory import Tidier
-from huahuo.app.plugins import standard
+from huahuo.app.plugins import with_mail
 from huahuo.app.wiring import App
 from huahuo.embedding import calls
 from huahuo.embedding.bridge import Bridge
@@ -36,6 +36,8 @@ from huahuo.transport.commands.publishing import PublishRefused
 _CALL_TIMEOUT_S = 30.0
 _LOOK_S = 5.0
 """One step of `follow` asks the loop again after this long, so that a stop ends it."""
+_DRAIN_SHARE = 0.9
+"""The share of a stop's time for the drain; the rest is for the end of the loop and of the thread."""
 
 
 type ReportedStatus = Literal["processing", "ok", "error", "need_reauth", "cancelled"]
@@ -61,7 +63,7 @@ def _mail(app: App) -> MailApi:
 type _Work[T] = Callable[[App], Coroutine[Any, Any, T]]
 
 
-@contextmanager
+@contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Translate exceptions of the floors below into the errors of this API."""
     try:
@@ -99,7 +101,7 @@ class Service:
         **settings: Any,
     ) -> None:
         given = Application(entities=entities, plugins=plugins)
-        self._plugins = given.plugins(standard())
+        self._plugins = given.plugins(with_mail())
         self._settings = config.Table(self._plugins).load(
             environ=os.environ if environ is None else environ,
             file=Path(config_file) if config_file is not None else None,
@@ -141,7 +143,14 @@ class Service:
                 raise starting.error
 
     def stop(self, timeout_s: float = 15.0) -> None:
-        """Drain and stop. Idempotent. Running checks continue after the next start."""
+        """Drain and stop. Idempotent. Running checks continue after the next start.
+
+        What does not stop in time is cancelled, and left behind if it ignores that.
+
+        Raises:
+            HuahuoError: the service's thread is blocked, so that it cannot end. Call `stop` again later.
+        """
+        stop_by_s = self._ambient.monotonic_s() + timeout_s
         self._must_not_be_a_fork()
         with self._lock:
             if self._thread is None or self._bridge is None:
@@ -149,13 +158,18 @@ class Service:
             bridge, thread = self._bridge, self._thread
             self._draining, self._app = self._app or self._draining, None  # new calls raise NotRunning
             app = self._draining
-            if app is not None and thread.is_alive():
-                with translated():
-                    bridge.call(lambda: self._drain(app), timeout_s)
-            thread.join(timeout_s)
+            try:
+                if app is not None and thread.is_alive():
+                    with translated(), contextlib.suppress(TimeoutError):
+                        bridge.call(lambda: self._drain(app, timeout_s * _DRAIN_SHARE), timeout_s)
+            finally:
+                thread.join(max(0.0, stop_by_s - self._ambient.monotonic_s()))
+                if not thread.is_alive():
+                    self._bridge = self._thread = self._draining = None
             if thread.is_alive():
-                raise HuahuoError(f"the service did not stop within {timeout_s:g} s")
-            self._bridge = self._thread = self._draining = None
+                raise HuahuoError(
+                    f"the service did not stop within {timeout_s:g} s: something blocks its thread"
+                )
 
     def __enter__(self) -> Self:
         self.start()
@@ -324,9 +338,9 @@ class Service:
         with Tidier(asyncio.get_running_loop(), collects=False):
             await self._stopping.wait()
 
-    async def _drain(self, app: App) -> None:
+    async def _drain(self, app: App, timeout_s: float) -> None:
         try:
-            await app.stop()
+            await app.stop(timeout_s)
         finally:
             self._stopping.set()
 

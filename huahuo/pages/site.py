@@ -32,6 +32,8 @@ source tree and restart the service, or install the wheel, which has the console
 """
 _HASHED = "/assets/"
 """Files there have a hash of their content in their names."""
+_CLIENT = "/client/"
+"""A page of any origin may import the browser client; it holds nothing of a user."""
 
 
 def assets() -> dict[str, Asset]:
@@ -55,4 +57,5 @@ def _collect(folder: Traversable, path: str, found: dict[str, Asset]) -> None:
         if suffix in _TYPES:
             name = path if entry.name == "index.html" else path + entry.name
             cache = CACHE_FOR_EVER if path.startswith(_HASHED) else CACHE_ASK_AGAIN
-            found[name] = Asset.of(_TYPES[suffix], entry.read_bytes(), cache)
+            any_origin = path.startswith(_CLIENT)
+            found[name] = Asset.of(_TYPES[suffix], entry.read_bytes(), cache, any_origin=any_origin)

@@ -111,13 +111,18 @@ class Judge:
         except Exception as error:  # noqa: BLE001  any exception of that version is a finding
             self._emit(finding | self._lines.raised(error))
             return
-        decided = [self._guide.said(event.stream, event.type, event.body) for event in decision.events]
-        was = [self._guide.said(event.stream, event.type, event.body) for event in recorded]
+        decided = self._said(decision.events)
+        was = self._said(recorded)
         if decided == was:
             return
         number = next((n for n, (a, b) in enumerate(zip(was, decided, strict=False)) if a != b), len(decided))
         line = self._lines.maker(decider, state, derived.command, context, number)
         self._emit(finding | {"recorded": was, "decided": decided, "at": number, "line": line})
+
+    def _said(self, events: Iterable[Any]) -> list[Any]:
+        """Events for comparison, without those of which the guide says nothing."""
+        said = (self._guide.said(event.stream, event.type, event.body) for event in events)
+        return [one for one in said if one is not None]
 
     def _take(self, event: Any) -> None:
         self._heads[event.stream] = event.seq

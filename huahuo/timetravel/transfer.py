@@ -35,7 +35,6 @@ from huahuo.replay.history import exported
 from huahuo.replay.history.history import History, merged
 from huahuo.timetravel.source import load_export
 
-FORMATS: Final = ("jsonl", "csv", "parquet", "cloudevents")
 COLUMNS: Final = (
     "position", "stream", "seq", "type", "timestamp", "entity", "principal", "command_id", "cause",
     "build", "version", "sealed", "data",

@@ -196,7 +196,7 @@ class Handlers:
         content = None if record is None else await self._log.blob(record.blob)
         if record is None or content is None:
             return error_reply(Refusal("not_found", f"邮件ID {params.mail_id} 不存在或您没有权限"))
-        return _answered(Mail.of(record, content))
+        return _answered(Mail.with_content(record, content))
 
     async def _record(self, user_id: int, mail_id: int) -> MailRecord | None:
         """The record of a mail, None if the mail is not this user's."""

@@ -29,6 +29,8 @@ class Derived(msgspec.Struct):
     wanted: bool = False
 
 
+GUARD = "roster_changed"
+"""The event that guards a roster's decision. It says nothing of the command."""
 _ROSTER = {
     "email_added",
     "email_updated",
@@ -47,8 +49,11 @@ def derive(domain: Any, events: Sequence[Any]) -> Derived:
     if not entity.startswith("mailbox/"):
         return Derived(1)
     bodies = [msgspec.json.decode(event.body) for event in events]
-    if any(event.type in _ROSTER for event in events) or _cancels(events, bodies):
-        return _of_roster(domain, events, bodies)
+    facts = [event for event in events if event.type != GUARD]
+    if any(event.type in _ROSTER for event in events) or _cancels(facts, bodies):
+        found = _of_roster(domain, facts, [body for body in bodies if body["type"] != GUARD])
+        found.count = len(events)
+        return found
     count = next((n for n, event in enumerate(events) if event.entity != entity), len(events))
     return _of_mailbox(domain, events[:count], bodies[:count])
 

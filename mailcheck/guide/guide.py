@@ -41,8 +41,10 @@ def _beside(name: str) -> ModuleType:
     return module
 
 
-derive = _beside("derive").derive
+_derive = _beside("derive")
+derive = _derive.derive
 """The command behind the first of some events."""
+GUARD: str = _derive.GUARD
 
 
 def domain(path: Iterable[str]) -> Any:
@@ -75,8 +77,13 @@ def shown(state: Any, event: Any) -> Any:
     }
 
 
-def said(stream: str, type_: str, body: bytes) -> dict[str, Any]:
-    """An event for comparison, without the blob id of a mail, because the content is not available here."""
+def said(stream: str, type_: str, body: bytes) -> dict[str, Any] | None:
+    """An event for comparison, without the blob id of a mail, because the content is not available here.
+
+    None for the event that only guards a roster's decision: versions before it did not write it.
+    """
+    if type_ == GUARD:
+        return None
     fields = json.loads(body)
     for mail in fields.get("mails", ()):
         mail.pop("blob", None)

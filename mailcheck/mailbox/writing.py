@@ -79,9 +79,7 @@ class MailboxWriting:
 
     def begin(self, check: Check, message: str, status: str = "processing") -> None:
         """Add the start of a check."""
-        self.fact(
-            CheckStarted(timestamp=self.context.timestamp, check_id=check.check_id, implicit=check.implicit)
-        )
+        self._started(check)
         self.status(check, status, message)
 
     def status(self, check: Check, status: str, message: str) -> None:

@@ -5,26 +5,19 @@ looks back.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin, Samples
 from huahuo.mailcheck.events import PUBLIC_TYPES
 from huahuo.mailcheck.plugin.settings import MailOptions, bounds
 
-if TYPE_CHECKING:
-    from huahuo.mailcheck.checks.run import CheckMail
-
 
 class Mail(Plugin):
-    """See the module. `check_mail` replaces the check of one mailbox over IMAP, for simulated worlds."""
+    """See the module."""
 
     name = "mail"
     settings = MailOptions
     event_types = PUBLIC_TYPES
-
-    def __init__(self, check_mail: "CheckMail | None" = None) -> None:
-        self._check_mail = check_mail
 
     @property
     def past(self) -> Past:
@@ -43,7 +36,6 @@ class Mail(Plugin):
             ambient=host.ambient,
             executor=host.executor,
             settings=bounds(host.settings, host.ambient),
-            check_mail=self._check_mail,
             wait_s=host.wait_s,
         )
         host.metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
@@ -54,7 +46,7 @@ class Mail(Plugin):
             kinds=mail.kinds,
             actions=mail.actions(),
             user_snapshot=mail.snapshot,
-            guarded=frozenset({"mailbox"}),
+            guarded=frozenset({"mailbox", "roster"}),
             at_work=mail.checks_by_user,
             start=mail.start,
             close=mail.close,

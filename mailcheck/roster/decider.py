@@ -1,8 +1,12 @@
 """The roster of a user decides every command that spans mailboxes. Pure.
 
-It folds `user/<id>`, to which the mailboxes write too. So each append names the expected heads of the mailbox
-streams that it concerns. If a mailbox commits between the decision and the append, the append conflicts and
-the roster decides again on the new state.
+It folds `user/<id>`, to which the mailboxes write too. So each append expects the head of `roster/<id>`,
+which only the roster writes, and those of the mailbox streams that it concerns. If the roster or a mailbox
+commits between the decision and the append, the append conflicts and the roster decides again on the new
+state.
+
+A change of what mailboxes there are moves the head of `roster/<id>`. Requests and cancellations of checks
+move only the heads of their mailboxes: two of them collide there.
 """
 
 from collections.abc import Sequence
@@ -36,6 +40,7 @@ class RosterDecider(RosterFold):
     """A roster's decisions. `mailboxes_max` bounds the mailboxes of one user."""
 
     guarded: Final = False
+    """By its own stream it is not: `RosterWriting` guards each decision by `roster/<id>`."""
 
     def __init__(self, *, ids_max: int = IDS_MAX, mailboxes_max: int = MAILBOXES_MAX) -> None:
         self._ids_max = ids_max

@@ -20,9 +20,11 @@ from huahuo.mailcheck.events import (
     MailboxDeleted,
     MailboxUpdated,
     SecretStored,
+    guarding,
     internal,
     mailbox_stream,
     public,
+    roster_stream,
     user_stream,
 )
 from huahuo.mailcheck.replies import MailReply, encode
@@ -42,13 +44,20 @@ class RosterWriting:
         self.context = context
         self._events: list[NewEvent] = []
         self._effects: list[Effect] = []
-        self._expected: dict[str, int] = {}
+        guard = roster_stream(state.user_id)
+        self._expected = {guard: context.head(guard)}
+        self._changed = False
         self._rows: list[RowPut | RowDrop] = []
         self._secrets: list[SecretPut] = []
         self._shred: list[str] = []
 
     def decision(self, reply: MailReply) -> Decision[MailReply, Effect]:
-        """Everything gathered, as one append, with the reply that a repeat of the command gets."""
+        """Everything gathered, as one append, with the reply that a repeat of the command gets.
+
+        It expects that the roster decided nothing else since the state, also if it only keeps a refusal.
+        """
+        if self._changed:
+            self._events.append(guarding(self.state.user_id, self.context.timestamp))
         return Decision(
             reply=reply,
             record=encode(reply),
@@ -87,6 +96,7 @@ class RosterWriting:
         fact = MailboxAdded(timestamp=now, user_id=user_id, secrets=names, **reached)
         self._say(email_id, added)
         self._fact(email_id, fact)
+        self._changed = True
 
     def update(
         self, row: Row, mail_type: str, where: Endpoint, secrets: Iterable[tuple[str, Secret]]
@@ -99,6 +109,7 @@ class RosterWriting:
         if before == after and not sealed:
             return
         self._expect(row.id)
+        self._changed = True
         if before != after:
             self.cancel(row.id)
         names = ("mail_type", "server", "port", "use_ssl")
@@ -148,6 +159,7 @@ class RosterWriting:
         """Delete the mailbox: cancel its check, destroy its key, and purge its mails afterwards (`Purge`)."""
         now = self.context.timestamp
         self._expect(email_id)
+        self._changed = True
         self.cancel(email_id)
         self._say(email_id, EmailDeleted(timestamp=now, email_id=email_id))
         self._fact(email_id, MailboxDeleted(timestamp=now))

@@ -1,16 +1,13 @@
 """Cursors over the log: signal, then read.
 
-`Feed` listens to the log, keeps the newest events in memory and wakes the watchers of a stream. A reader
-calls `peek`, which answers from memory or says that `fetch` must ask the store. A reader is only a number, so
-an idle one costs nothing. A lost signal does no harm, because every answer compares with the log's head. A
-tap receives the events of each commit, for a caller that serves many readers at the head. A tap may also be
-told that events are missing. Its readers then read the log themselves.
+`Feed` listens to the log, keeps the newest events in memory and passes those of each commit to its taps. A
+reader calls `peek`, which answers from memory or says that `fetch` must ask the store. A reader is only a
+number, so an idle one costs nothing. A lost signal does no harm, because every answer compares with the log's
+head. A tap serves many readers. It may also be told that events are missing, and its readers then read the
+log themselves.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -63,55 +60,6 @@ class Run(msgspec.Struct, frozen=True, gc=False):
         return self.skipped_to or self.after + self.count
 
 
-class Watch:
-    """A callback for the commits that touch one stream, until `close`. Also a context manager."""
-
-    __slots__ = ("_callback", "_feed", "stream")
-
-    def __init__(self, feed: "Feed", stream: str, callback: Callable[[], None]) -> None:
-        self._feed = feed
-        self._callback: Callable[[], None] | None = callback
-        self.stream = stream
-
-    def close(self) -> None:
-        """End the calls, even for a commit whose watchers are being called right now. Idempotent."""
-        if self._callback is not None:
-            self._callback = None
-            self._feed._forget(self)  # noqa: SLF001  the other half of this class
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _call(self) -> None:
-        if self._callback is None:
-            return
-        try:
-            self._callback()
-        except Exception:  # noqa: BLE001  a watcher's fault is not the log's, nor the other watchers'
-            _log.exception("watcher_failed", stream=self.stream)
-
-
-class _Watchers:
-    """The watchers of one stream. The snapshot is rebuilt only after a change."""
-
-    __slots__ = ("members", "snapshot")
-
-    def __init__(self) -> None:
-        self.members: dict[Watch, None] = {}
-        self.snapshot: tuple[Watch, ...] | None = None
-
-    def call(self) -> None:
-        if self.snapshot is None:
-            self.snapshot = tuple(self.members)
-        for watch in self.snapshot:
-            watch._call()  # noqa: SLF001  same module
-
-
 type _Key = tuple[str, int, int, int]
 type _Read = tuple[str, int, int, int]
 
@@ -123,7 +71,7 @@ None: signals were lost, so any stream may have new events.
 
 
 class Feed:
-    """Reads and watches every stream of one log. All methods belong to the loop's thread."""
+    """Reads every stream of one log, live and stored. All methods belong to the loop's thread."""
 
     def __init__(
         self,
@@ -136,7 +84,6 @@ class Feed:
         self._log = log
         self._tail = Tail(events_max=tail_events_max, bytes_max=tail_bytes_max, position=log.position)
         self._memo: dict[_Key, Run] = {}
-        self._watchers: dict[str, _Watchers] = {}
         self._taps: tuple[Tap, ...] = ()
         self._reads: SharedReads[_Read, Run] = SharedReads(self._read, reads_max)
         self._pages: SharedReads[Page, Run] = SharedReads(self._read_pages, _JOINED_READS, _PAGES_TOGETHER)
@@ -153,11 +100,6 @@ class Feed:
     def tail(self) -> Tail:
         """The cache of recent events, for metrics."""
         return self._tail
-
-    @property
-    def watched(self) -> int:
-        """Number of streams that have a watcher."""
-        return len(self._watchers)
 
     def head(self, stream: str) -> Head:
         """The head of `stream`. Only durable events count."""
@@ -228,21 +170,11 @@ class Feed:
                 answer.cancel()  # if one failed, the others are not awaited any more
         return {place: link for place, link in zip(places, found, strict=True) if link is not None}
 
-    def watch(self, stream: str, callback: Callable[[], None]) -> Watch:
-        """Call `callback` once for each commit that touched `stream` (`log`: for each commit).
+    def tap(self, tap: Tap) -> Callable[[], None]:
+        """Call `tap` once for each commit; the result ends it.
 
         It runs on the loop, after `peek` sees the new events. It must be short and must not raise.
         """
-        watch = Watch(self, stream, callback)
-        watchers = self._watchers.get(stream)
-        if watchers is None:
-            watchers = self._watchers[stream] = _Watchers()
-        watchers.members[watch] = None
-        watchers.snapshot = None
-        return watch
-
-    def tap(self, tap: Tap) -> Callable[[], None]:
-        """Pass every commit's events to `tap`, under the conditions of `watch`. The result ends it."""
         self._taps = (*self._taps, tap)
 
         def untap() -> None:
@@ -250,30 +182,9 @@ class Feed:
 
         return untap
 
-    async def follow(
-        self, stream: str, after: int, *, events_max: int = 256, bytes_max: int = 256 << 10
-    ) -> AsyncGenerator[Run]:
-        """Every run after `after`, without end: catch-up and live events take the same path.
-
-        Close it (`contextlib.aclosing`) to stop watching.
-        """
-        woken = asyncio.Event()
-        with self.watch(stream, woken.set):
-            while True:
-                woken.clear()
-                run = self.peek(stream, after, events_max=events_max, bytes_max=bytes_max)
-                if run is None:
-                    run = await self.fetch(stream, after, events_max=events_max, bytes_max=bytes_max)
-                if run.last > after:
-                    after = run.last
-                    yield run
-                else:
-                    await woken.wait()
-
     def close(self) -> None:
-        """Stop listening to the log and calling watchers. Idempotent."""
+        """Stop listening to the log and calling taps. Idempotent."""
         self._unlisten()
-        self._watchers.clear()
         self._taps = ()
 
     async def _read_pages(self, pages: Sequence[Page]) -> list[Run]:
@@ -298,36 +209,17 @@ class Feed:
         self._memo.clear()
         by_stream = self._tail.extend(events)
         if by_stream is not None:
-            if self._watchers:
-                self._wake((*by_stream, LOG_STREAM))
             self._tell({**by_stream, LOG_STREAM: events})
         else:
-            # The lost signal may have concerned any stream, so wake every watcher.
             self.missed += 1
-            self._wake(tuple(self._watchers))
             self._tell(None)
 
     def _tell(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
         for tap in self._taps:
             try:
                 tap(by_stream)
-            except Exception:  # noqa: BLE001  as of a watcher
+            except Exception:  # noqa: BLE001  a tap's fault is not the log's, nor that of the other taps
                 _log.exception("tap_failed")
-
-    def _wake(self, streams: Iterable[str]) -> None:
-        for stream in streams:
-            watchers = self._watchers.get(stream)
-            if watchers is not None:
-                watchers.call()
-
-    def _forget(self, watch: Watch) -> None:
-        watchers = self._watchers.get(watch.stream)
-        if watchers is None:
-            return
-        watchers.members.pop(watch, None)
-        watchers.snapshot = None
-        if not watchers.members:
-            del self._watchers[watch.stream]
 
 
 def _placed(run: Run, first: int | None, head: int) -> Run:

@@ -12,7 +12,7 @@ from huahuo.eventstore.errors import Damaged, TooLarge
 from huahuo.eventstore.limits import PRUNE_EVENTS_MAX
 from huahuo.eventstore.model import Append, Joined, Pruning
 from huahuo.replay.live.feed import Feed
-from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened
+from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened, read_joined
 
 ALL = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
 
@@ -104,9 +104,9 @@ async def test_joined_bodies_end_before_a_hole_and_begin_behind_it(engine: Engin
     async with opened(engine) as log:
         await log.append(append(*(event("a", b"%d" % n) for n in range(1, 8))))
         await log.append(Append(ts_ms=0, prune=Pruning((3, 4), {})))
-        assert await log.read_joined("a", 0, events_max=9) == Joined(1, 2, b"1,2")
-        assert await log.read_joined("a", 2, events_max=9) == Joined(5, 3, b"5,6,7")
-        assert await log.read_joined("a", 0, events_max=2) == Joined(1, 2, b"1,2")
+        assert await read_joined(log, "a", 0, events_max=9) == Joined(1, 2, b"1,2")
+        assert await read_joined(log, "a", 2, events_max=9) == Joined(5, 3, b"5,6,7")
+        assert await read_joined(log, "a", 0, events_max=2) == Joined(1, 2, b"1,2")
 
 
 @looped

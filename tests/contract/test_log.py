@@ -9,7 +9,7 @@ import pytest
 from huahuo.eventstore.errors import Closed, Conflict, InUse, TooLarge, WrongKey
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX, EVENT_BYTES_MAX
 from huahuo.eventstore.model import Append, Appended, Head, Joined, NewEvent, Page, StoredEvent
-from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened
+from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened, read_joined
 
 
 @pytest.fixture(params=ENGINES)
@@ -103,19 +103,19 @@ async def test_joined_bodies_are_the_stored_bytes_with_commas_between(engine: En
     bodies = [b'{"a":"\xe7\x81\xab"}', b'{"b":"a\\u0000,\\"b"}', b"{}", b"\xff\x00\xfe", b'{"c":1}']
     async with opened(engine) as log:
         await log.append(append(*(event(s, body) for body in bodies for s in ("a", "other"))))
-        assert await log.read_joined("a", 0, events_max=10) == Joined(1, 5, b",".join(bodies))
-        assert await log.read_joined("a", 1, events_max=3) == Joined(2, 3, b",".join(bodies[1:4]))
-        assert await log.read_joined("a", -7, events_max=1) == Joined(1, 1, bodies[0])
+        assert await read_joined(log, "a", 0, events_max=10) == Joined(1, 5, b",".join(bodies))
+        assert await read_joined(log, "a", 1, events_max=3) == Joined(2, 3, b",".join(bodies[1:4]))
+        assert await read_joined(log, "a", -7, events_max=1) == Joined(1, 1, bodies[0])
 
 
 @looped
 async def test_nothing_is_joined_where_nothing_follows(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a")))
-        assert await log.read_joined("a", 1, events_max=10) is None
-        assert await log.read_joined("a", 10**30, events_max=10) is None
-        assert await log.read_joined("a", 0, events_max=0) is None
-        assert await log.read_joined("never", 0, events_max=10) is None
+        assert await read_joined(log, "a", 1, events_max=10) is None
+        assert await read_joined(log, "a", 10**30, events_max=10) is None
+        assert await read_joined(log, "a", 0, events_max=0) is None
+        assert await read_joined(log, "never", 0, events_max=10) is None
 
 
 @looped
@@ -123,11 +123,11 @@ async def test_joined_bodies_fit_the_bytes_commas_included_but_one_comes_always(
     async with opened(engine) as log:
         await log.append(append(*(event("a", b"%d" % n * 100) for n in range(5))))
         for bytes_max, count in ((1, 1), (99, 1), (200, 1), (201, 2), (301, 2), (302, 3), (503, 4), (504, 5)):
-            joined = await log.read_joined("a", 0, events_max=10, bytes_max=bytes_max)
+            joined = await read_joined(log, "a", 0, events_max=10, bytes_max=bytes_max)
             assert joined == Joined(1, count, b",".join(b"%d" % n * 100 for n in range(count)))
         large = b"x" * EVENT_BYTES_MAX
         await log.append(append(event("a", large), event("a")))
-        assert await log.read_joined("a", 5, events_max=2, bytes_max=9) == Joined(6, 1, large)
+        assert await read_joined(log, "a", 5, events_max=2, bytes_max=9) == Joined(6, 1, large)
 
 
 @looped
@@ -138,7 +138,7 @@ async def test_pages_read_together_are_those_read_one_by_one(engine: Engine, byt
             await log.append(append(*(event(f"s-{s}", b"%d" % n * 100) for s in range(7))))
         pages = [Page(f"s-{n % 8}", n % 3, 3 - n % 4, bytes_max if n % 5 else 1 << 20) for n in range(30)]
         one_by_one = [
-            await log.read_joined(p.stream, p.after, events_max=p.events_max, bytes_max=p.bytes_max)
+            await read_joined(log, p.stream, p.after, events_max=p.events_max, bytes_max=p.bytes_max)
             for p in pages
         ]
         assert None in one_by_one
@@ -152,7 +152,7 @@ async def test_the_log_itself_is_not_read_joined(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a")))
         with pytest.raises(ValueError, match="whose"):
-            await log.read_joined("log", 0, events_max=10)
+            await read_joined(log, "log", 0, events_max=10)
 
 
 @looped
@@ -160,7 +160,7 @@ async def test_a_closed_log_joins_nothing(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a")))
     with pytest.raises(Closed):
-        await log.read_joined("a", 0, events_max=10)
+        await read_joined(log, "a", 0, events_max=10)
 
 
 @looped

@@ -158,13 +158,13 @@ def test_a_proof_convinces_somebody_who_has_only_the_public_key(tmp_path: Path) 
             done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
             return done.returncode, done.stdout
 
-        assert verdict(proof) == (0, "group/ops#2 is event 4 of the 6 that were signed\n")
+        assert verdict(proof) == (0, "group/ops#2 is event 5 of the 7 that were signed\n")
         content = json.loads(proof.read_text())
         for change in (
             {"event": {**content["event"], "body": content["event"]["body"].replace("quick", "slow")}},
             {"event": {**content["event"], "principal": "user/7"}},
             {"index": content["index"] + 1},
-            {"checkpoint": content["checkpoint"].replace("\n6\n", "\n7\n")},
+            {"checkpoint": content["checkpoint"].replace("\n7\n", "\n8\n")},
             {"path": content["path"][:-1]},
         ):
             forged = tmp_path / "forged.proof"
@@ -218,6 +218,17 @@ def test_a_backup_comes_back_under_a_new_id_and_clients_are_told_reset(tmp_path:
         assert asyncio.run(outcome(again)) == "reset"
 
 
+def test_a_backup_without_keys_says_which_files_it_needs_and_writes_nothing(tmp_path: Path) -> None:
+    with filled(tmp_path) as server:
+        backup, restored = tmp_path / "backup", tmp_path / "restored"
+        huahuo("backup", backup, "--data", server.data)
+        no_keys = dict.fromkeys(KEYS, "")
+        done = CliRunner().invoke(app, ["restore", str(backup), "--data", str(restored)], env=no_keys)
+        assert done.exit_code == 2
+        assert "copy jwt.secret and master.key of the backed-up directory" in done.stderr
+        assert not (restored / "log.db").exists()
+
+
 def test_a_damaged_backup_is_refused_with_the_position(tmp_path: Path) -> None:
     with filled(tmp_path) as server:
         backup, restored = tmp_path / "backup", tmp_path / "restored"
@@ -228,7 +239,7 @@ def test_a_damaged_backup_is_refused_with_the_position(tmp_path: Path) -> None:
         )
         done = CliRunner().invoke(app, ["restore", str(backup), "--data", str(restored)], env=KEYS)
         assert done.exit_code == 1
-        assert "damaged at position 4" in done.stderr
+        assert "damaged at position 5" in done.stderr
         assert list(restored.iterdir()) == []
 
 

@@ -145,11 +145,11 @@ def test_a_slow_consumer_holds_a_window_and_no_more() -> None:
             async with client.events(STREAM, "start") as events:
                 await events.ready()
                 await server.append(STREAM, *[str(n) for n in range(100)])
-                await until(lambda: client._session._streams[STREAM].buffered == 16)
+                await until(lambda: client._session.streams[STREAM].buffered == 16)
                 server.tick(1)
                 lag = await heard.wait(Lag)
                 assert (lag.stream, lag.behind) == (STREAM, 84)
-                assert client._session._streams[STREAM].buffered == 16
+                assert client._session.streams[STREAM].buffered == 16
                 assert texts(await collect(events, 100)) == [str(n) for n in range(100)]
 
     run(main())

@@ -17,7 +17,9 @@ import structlog
 
 from huahuo import HuahuoError, NotRunning, Service
 from huahuo.transport.client.client import Client
+from huahuo.transport.server import get_clients
 from tests.support.models.history import Seen, checks_end_once
+from tests.support.servers import stuck_serve
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -154,6 +156,20 @@ def test_it_starts_again_where_it_was(tmp_path: Path) -> None:
     service.stop()
     service.start()
     assert service.publish("group/ops", "tick") == before + 1
+    service.stop()
+
+
+def test_a_stop_leaves_no_thread_of_the_service_though_a_handler_ignores_its_cancellation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(get_clients, "register", stuck_serve.register)
+    service = Service(data=tmp_path / "data", port=0, environ={}, log_level="error")
+    service.start()
+    asyncio.run(stuck_serve.send(service.url, service.token(1, "alice"), "ignore_cancellation"))
+    service.stop(timeout_s=3)
+    assert not [thread for thread in threading.enumerate() if thread.name == "huahuo"]
+    service.start()
+    assert service.notify("again") > 0
     service.stop()
 
 

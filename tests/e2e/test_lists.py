@@ -20,9 +20,8 @@ from huahuo.transport.client.client import Client
 from huahuo.transport.client.cursors import MemoryCursors
 from huahuo.transport.client.model import Cursor
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.connection import Connection
 from tests.support.worlds.services import run
-from tests.support.worlds.wire import World, until, world
+from tests.support.worlds.wire import until, world
 
 pytestmark = pytest.mark.e2e
 
@@ -107,10 +106,6 @@ class Endless:
         return self.PART, start + 1 if start + 1 < self.COUNT else None
 
 
-def _connections(w: World) -> list[Connection]:
-    return [one for one in w.hub._bucket_of if isinstance(one, Connection)]
-
-
 @pytest.mark.parametrize(
     "ask", [{"action": "subscribe", "stream": U, "after": "snapshot"}, {"action": "echo"}]
 )
@@ -122,7 +117,7 @@ def test_a_part_is_made_when_the_socket_has_room_for_it(ask: dict[str, str]) -> 
                 msgspec.json.encode({"action": "authenticate", "token": w.token(), "parts": True}).decode()
             )
             await ws.send(msgspec.json.encode(ask | {"id": "x", "text": ""}).decode())
-            await until(lambda: parted.made > 1 and all(one._ws.paused for one in _connections(w)))
+            await until(lambda: parted.made > 1 and all(one._ws.paused for one in w.connections))
             assert parted.made < Endless.COUNT / 2
             numbers: list[int] = []
             while len(numbers) < Endless.COUNT:
@@ -170,9 +165,9 @@ def test_a_reader_that_leaves_in_the_middle_ends_the_making() -> None:
                     ).decode()
                 )
                 await ws.send('{"action":"subscribe","id":"s","stream":"user/42","after":"snapshot"}')
-                await until(lambda: parted.made > 1 and all(one._ws.paused for one in _connections(w)))
+                await until(lambda: parted.made > 1 and all(one._ws.paused for one in w.connections))
                 ws.transport.abort()
-            await until(lambda: not _connections(w))
+            await until(lambda: not w.connections)
             made = parted.made
             await asyncio.sleep(0)
             assert parted.made == made < Endless.COUNT

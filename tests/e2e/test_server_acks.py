@@ -32,8 +32,8 @@ async def three_of(w: World, client: RawClient) -> None:
 
 
 def outstanding(w: World) -> int:
-    (connection,) = w.hub._members
-    return connection._session.delivery.window.outstanding  # type: ignore[attr-defined,no-any-return]
+    (connection,) = w.connections
+    return connection._session.delivery.window.outstanding
 
 
 def test_an_ack_makes_room_at_once() -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.worlds.people import BOB
 from tests.support.worlds.services import run
-from tests.support.worlds.wire import BOB, World, until, world
+from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
 LARGE = 1 << 20

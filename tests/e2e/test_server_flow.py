@@ -107,8 +107,7 @@ def test_pongs_alone_keep_a_connection() -> None:
         async with world() as w, raw(w.url, V1) as client:
             await client.authenticate(w.token())
             await client.quiet()
-            (connection,) = w.server._open.values()
-            assert connection is not None
+            (connection,) = w.connections
             for _ in range(6):
                 w.tick(30)
                 await until(lambda: connection._session._liveness._heard_s == w.ambient.monotonic_s())

@@ -14,8 +14,9 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.rawclient import raw
 from tests.support.drivers.session import types
+from tests.support.worlds.people import BOB
 from tests.support.worlds.services import run
-from tests.support.worlds.wire import BOB, World, until, world
+from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
 

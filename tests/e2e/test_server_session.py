@@ -14,8 +14,9 @@ from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, RETRY_S
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import types
+from tests.support.worlds.people import ALICE, BOB, ROOT
 from tests.support.worlds.services import run
-from tests.support.worlds.wire import ALICE, BOB, ROOT, World, until, world
+from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
 

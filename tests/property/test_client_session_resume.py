@@ -142,7 +142,7 @@ class World:
 
     def has_check(self) -> bool:
         """Whether the client would notice that its events were replaced."""
-        cursor = self.session._streams[STREAM].cursor
+        cursor = self.session.streams[STREAM].cursor
         return cursor is not None and cursor.check is not None and cursor.check[0] > 0
 
     def settle(self) -> None:
@@ -253,7 +253,7 @@ def test_the_buffer_never_holds_more_than_a_window(steps: list[tuple[str, int]],
     world = World(window, "start")
     for name, count in steps:
         _step(world, name, count)
-        following = world.session._streams[STREAM]
+        following = world.session.streams[STREAM]
         held = sum(len(item) for item in following.buffer if isinstance(item, Batch))
         assert held == following.buffered
         assert following.buffered <= window

@@ -12,6 +12,7 @@ from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent, StoredEvent
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, state_at
 from huahuo.replay.live.feed import Feed, Run
 from tests.support.models.faulty_log import FaultyLog, faulty_log
+from tests.support.models.follower import follow
 from tests.support.worlds.entities import Account, AccountDecider, moved
 
 STREAMS = ("a", "b", "c")
@@ -65,9 +66,9 @@ def test_every_follower_gets_exactly_the_log_in_order(
         written = Counter(s for parts in (*appends, last) for s, _ in parts)
         written[LOG_STREAM] = written.total()
 
-        async def follow(stream: str) -> None:
+        async def read(stream: str) -> None:
             after = 0
-            async with aclosing(feed.follow(stream, after, **limits)) as runs:
+            async with aclosing(follow(feed, stream, after, **limits)) as runs:
                 async for run in runs:
                     assert run.after == after
                     assert 0 < len(run.events) <= limits["events_max"]
@@ -88,7 +89,7 @@ def test_every_follower_gets_exactly_the_log_in_order(
             await log.append(append_of(last))
 
         async with asyncio.timeout(10):
-            await asyncio.gather(*(follow(stream) for stream in got), append())
+            await asyncio.gather(*(read(stream) for stream in got), append())
         expected = await everything(log)
         assert got == {s: in_order(expected, s) for s in got}
 

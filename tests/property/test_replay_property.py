@@ -49,7 +49,7 @@ class Framed(ListHistory):
     def __init__(self, events: list[StoredEvent], log_id: str) -> None:
         super().__init__(events, log_id)
         self._kept: dict[tuple[str, str], list[Keyframe]] = {}
-        for stream in self.streams(""):
+        for stream in (*self.streams("user/"), *self.streams("mailbox/")):
             fold: Any = RosterFold() if stream.startswith("user/") else MailboxFold()
             state = fold.initial(stream)
             for event in (e for e in events if e.stream == stream):
@@ -96,7 +96,7 @@ def test_a_keyframe_and_the_tail_behind_it_are_the_full_fold(
     framed = Framed(history.events, "framed")
 
     async def main() -> None:
-        for entity in history.streams(""):
+        for entity in (*history.streams("user/"), *history.streams("mailbox/")):
             subject = await subject_of(history, entity)
             assert subject is not None
             one, other = Timeline(history, subject), Timeline(framed, subject)

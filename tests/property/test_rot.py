@@ -33,7 +33,7 @@ from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
-from tests.support.worlds.logs import MASTER_KEY, looped
+from tests.support.worlds.logs import MASTER_KEY, looped, read_joined
 
 STREAMS = tuple(f"group/{n}" for n in range(6))
 COMPACTED = "user/1"
@@ -120,7 +120,7 @@ async def hold(log: LogReader, truth: Truth, rng: random.Random) -> int:
         step, after = rng.choice((3, 40, 1000)), 0
         while after < head.seq:
             page = await tried(lambda: log.read(stream, after, events_max=step))  # noqa: B023
-            joined = await tried(lambda: log.read_joined(stream, after, events_max=step))  # noqa: B023
+            joined = await tried(lambda: read_joined(log, stream, after, events_max=step))  # noqa: B023
             expected = [seq for seq in kept if seq > after][:step]
             if isinstance(joined, EventStoreError):
                 refused += 1

@@ -178,11 +178,6 @@ class Client:
         """Try to connect now, for example when the network is back or the user pressed a button."""
         self._hurry.set()
 
-    def drop(self) -> None:
-        """Lose the connection without a word, as a network does, for tests. The client reconnects."""
-        if self._socket is not None:
-            self._socket.transport.abort()
-
     def on_status(self, listener: Callable[[Status], None]) -> Callable[[], None]:
         """Call `listener` with each status of the connection; returns a function that ends this."""
         self._listeners.append(listener)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from huahuo.transport.client.ack_timer import AckTimer
 from huahuo.transport.client.commands import Commands, Pace
 from huahuo.transport.client.happenings import Happening, Processed, Readable, Replied, StreamEnded
 from huahuo.transport.client.model import (
@@ -44,7 +45,7 @@ from huahuo.transport.client.model import (
     TokenExpiring,
 )
 from huahuo.transport.client.retry import Retry
-from huahuo.transport.client.streams import Following
+from huahuo.transport.client.streams import Following, resume_of
 from huahuo.transport.client.waiters import Waiters
 from huahuo.transport.client.wire import (
     AuthResult,
@@ -65,9 +66,6 @@ from huahuo.transport.client.wire import (
 )
 from huahuo.transport.protocol.codes import NOT_RECORDED
 
-ACK_AFTER_S = 0.25
-SAVE_EVERY_S = 0.25
-"""The least time between two writes of the cursor store, however fast events come."""
 ANSWER_WITHIN_S = 10.0
 """The time limit for the answer to a heartbeat, and for the close after a `goaway`."""
 AUTHENTICATED_WITHIN_S = 20.0
@@ -106,7 +104,7 @@ class ClientSession:
         self.retry = retry
         self.dictionary: DictionaryPlace | None = None  # the dictionary of binary messages
         self._client = client
-        self._streams: dict[str, Following] = {}
+        self.streams: dict[str, Following] = {}
         self._commands = Commands(command_prefix, commands_max, retry.delay_s)
         self._pace = Pace(messages_per_s)
         self._log = ""
@@ -115,10 +113,7 @@ class ClientSession:
         self._waiters = Waiters()
         self._resume: frozenset[str] = frozenset()
         self._automatic: frozenset[str] = frozenset()
-        self._unacked = 0
-        self._ack_at: float | None = None
-        self._save_at: float | None = None
-        self._saved_at = 0.0
+        self._acks = AckTimer()
         self._silence_s = 15.0  # after this much silence, a heartbeat is sent to the server
         self._heard_at = 0.0
         self._dead_at: float | None = None
@@ -132,16 +127,10 @@ class ClientSession:
         self.phase, self.dead = "authenticating", False
         self._heard_at, self._dead_at = now, now + AUTHENTICATED_WITHIN_S
         self._goaway = self._failure = None
-        for stream in self._streams.values():
+        for stream in self.streams.values():
             stream.rewind()
-        cursors = {s.name: s.cursor for s in self._streams.values() if s.cursor is not None}
-        log = self._log or next((c.log for c in cursors.values()), "")
-        resume = {name: cursor.seq for name, cursor in cursors.items() if cursor.log == log}
-        self._resume = frozenset(resume)
-        going_on: dict[str, Any] = {"log": log or None, "cursors": resume}
-        checks = {name: cursors[name].check for name in resume if cursors[name].check is not None}
-        if checks:
-            going_on["checks"] = checks
+        resume = resume_of(self.streams.values(), self._log)
+        self._resume = frozenset(resume["cursors"])
         self._urgent = [
             {
                 "action": "authenticate",
@@ -149,7 +138,7 @@ class ClientSession:
                 "client": self._client,
                 "window": self.window,
                 "parts": True,
-                "resume": going_on,
+                "resume": resume,
             }
         ]
 
@@ -177,10 +166,10 @@ class ClientSession:
         if self._failure is not None:
             reason = f"{self._failure.code}: {self._failure.message}"
         self._commands.connection_lost()
-        for name, stream in list(self._streams.items()):
+        for name, stream in list(self.streams.items()):
             stream.connection_lost()
             if not stream.consumed:
-                del self._streams[name]
+                del self.streams[name]
         if verdict.stop:
             self.stop(ClientStopped(verdict.code, reason or verdict.why))
         else:
@@ -203,12 +192,12 @@ class ClientSession:
 
     def outgoing(self, now: float) -> list[str]:
         """The messages to send now, in order."""
-        if self._ack_at is not None and self._ack_at <= now:
+        if self._acks.ack_due(now):
             self._acknowledge(now)
         messages = [encode(message) for message in self._urgent]
         self._urgent.clear()
         if self.phase == "online":
-            asking = [s for s in self._streams.values() if s.retry_at is not None and s.retry_at <= now]
+            asking = [s for s in self.streams.values() if s.retry_at is not None and s.retry_at <= now]
             messages += [
                 encode(stream.ask(self._commands.new_id(), self._log))
                 for stream in asking
@@ -219,21 +208,20 @@ class ClientSession:
 
     def deadline(self) -> float | None:
         """The latest time at which `tick` and then `outgoing` must be called."""
-        times = [self._ack_at, self._save_at, self._dead_at]
+        times = [self._acks.ack_at, self._acks.save_at, self._dead_at]
         if self.phase == "online":
             times.append(self._commands.next_at(self._pace))
             paced = self._pace.next_at()
-            times += [max(s.retry_at, paced) for s in self._streams.values() if s.retry_at is not None]
+            times += [max(s.retry_at, paced) for s in self.streams.values() if s.retry_at is not None]
             if self._dead_at is None:
                 times.append(self._heard_at + self._silence_s)
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Do what is due at `now`."""
-        if self._ack_at is not None and self._ack_at <= now:
+        if self._acks.ack_due(now):
             self._acknowledge(now)
-        if self._save_at is not None and self._save_at <= now:
-            self._saved_at = now
+        if self._acks.save_due(now):
             self._save()
         if self._dead_at is not None and self._dead_at <= now:
             self.dead, self._dead_at = True, None
@@ -254,16 +242,16 @@ class ClientSession:
         Raises:
             StreamInUse: the stream has a consumer already.
         """
-        known = self._streams.get(name)
+        known = self.streams.get(name)
         if known is not None and known.consumed:
             raise StreamInUse(name)
-        self._streams[name] = stream = Following(name, start, cursor, consumed=True)
+        self.streams[name] = stream = Following(name, start, cursor, consumed=True)
         if self.phase == "online":
             stream.retry_at = now
 
     def unsubscribe(self, name: str, now: float) -> None:
         """The consumer is gone. The server's own choice (`user/<id>`, `system`) stays subscribed, unread."""
-        stream = self._streams.get(name)
+        stream = self.streams.get(name)
         if stream is None:
             return
         self._save()
@@ -271,28 +259,28 @@ class ClientSession:
             if stream.active and not stream.expects:
                 stream.abandon()
             else:
-                self._streams[name] = passing = Following(name, "head", None, consumed=False)
+                self.streams[name] = passing = Following(name, "head", None, consumed=False)
                 passing.retry_at = now
             return
-        del self._streams[name]
+        del self.streams[name]
         if self.phase == "online":
             self._urgent.append({"action": "unsubscribe", "stream": name})
         self._happened += self._waiters.failed(name, NotSubscribed(name))
 
     def take(self, name: str) -> Item | None:
         """The next item for the stream's consumer; None if there is none now."""
-        stream = self._streams.get(name)
+        stream = self.streams.get(name)
         return stream.take() if stream is not None else None
 
     def processed(self, name: str, era: int, seq: int, now: float) -> bool:
         """The consumer has processed all events up to `seq`. Returns whether `deadline` is now earlier."""
-        stream = self._streams.get(name)
+        stream = self.streams.get(name)
         if stream is None or stream.era != era or seq <= stream.processed:
             return False
-        self._unacked += seq - max(stream.processed, 0)
+        self._acks.count(seq - max(stream.processed, 0))
         stream.processed = seq
         self._happened += self._waiters.reached(name, seq)
-        return self._ack_soon(now)
+        return self._acks.ack_soon(self.window, now)
 
     def command(self, action: str, fields: dict[str, Any], command_id: str | None = None) -> str:
         """Add a command; returns its id. Raises as `Commands.add`."""
@@ -308,7 +296,7 @@ class ClientSession:
         Raises:
             NotSubscribed: the client does not follow the stream.
         """
-        stream = self._streams.get(name)
+        stream = self.streams.get(name)
         if stream is None:
             raise NotSubscribed(name)
         token = self._waiters.add(name, seq)
@@ -336,7 +324,7 @@ class ClientSession:
             self._dead_at = None
         match message:
             case EventsFrame(stream=name) | SkippedFrame(stream=name) | SnapshotFrame(stream=name):
-                stream = self._streams.get(name)
+                stream = self.streams.get(name)
                 if stream is not None:
                     self._arrived(stream, message, len(raw), now)
             case dict():
@@ -345,11 +333,11 @@ class ClientSession:
             case AuthResult():
                 self._authenticated(message, now)
             case Subscribed(stream=name):
-                stream = self._streams.get(name)
+                stream = self.streams.get(name)
                 if stream is not None and stream.asked == message.id:
                     self._placed(stream, message.log, message, now)
             case Unsubscribed(stream=name, reason="busy", retry_s=float() as retry_s):
-                stream = self._streams.get(name)
+                stream = self.streams.get(name)
                 if stream is not None:
                     stream.put_off(now + retry_s)
             case Unsubscribed(stream=name, reason=reason):
@@ -358,10 +346,10 @@ class ClientSession:
                 elif reason:
                     self._end(name, CommandError(reason, f"{name}: the server ended the subscription"))
             case LiveFrame(stream=name, seq=seq):
-                stream = self._streams.get(name)
+                stream = self.streams.get(name)
                 if stream is not None and stream.active:
                     if stream.live(message):
-                        self._ack_soon(now)  # the check is stored with the cursor
+                        self._acks.ack_soon(self.window, now)  # the check is stored with the cursor
                     self._happened.append(Live(name, seq))
             case LagFrame(stream=name, behind=behind):
                 self._happened.append(Lag(name, behind))
@@ -399,9 +387,9 @@ class ClientSession:
             if stream.buffered > 2 * self.window:
                 raise ProtocolViolation("the server ignores the window")
         elif stream.received != before:
-            self._unacked += stream.received - before
+            self._acks.count(stream.received - before)
             self._happened += self._waiters.reached(stream.name, stream.received)
-            self._ack_soon(now)
+            self._acks.ack_soon(self.window, now)
 
     def _authenticated(self, result: AuthResult, now: float) -> None:
         if not result.success:
@@ -413,20 +401,21 @@ class ClientSession:
         self.phase, self._dead_at = "online", None
         self.retry.online(now)
         self.window, self._silence_s = result.window, result.heartbeat_s / 2
-        self._log, self._unacked = result.log, 0
+        self._log = result.log
+        self._acks.forget()
         self._automatic = frozenset({"system", f"user/{result.user.get('user_id')}"})
         self._happened.append(Online(result.log, result.session, result.user))
         for name, place in result.streams.items():
             if name in self._resume:
-                if name in self._streams:
-                    self._placed(self._streams[name], result.log, place, now)
-            elif name not in self._streams:
-                self._streams[name] = passing = Following(name, "head", None, consumed=False)
+                if name in self.streams:
+                    self._placed(self.streams[name], result.log, place, now)
+            elif name not in self.streams:
+                self.streams[name] = passing = Following(name, "head", None, consumed=False)
                 passing.place(result.log, place)
-        for stream in self._streams.values():
+        for stream in self.streams.values():
             if not stream.active:
                 stream.retry_at = now
-        self._ack_soon(now)
+        self._acks.ack_soon(self.window, now)
 
     def _placed(self, stream: Following, log: str, place: StreamPlace | Subscribed, now: float) -> None:
         if place.outcome == "denied":
@@ -440,7 +429,7 @@ class ClientSession:
             self._happened += self._waiters.failed(stream.name, LogReplaced(stream.name))
         if not stream.expects:
             self._happened += self._waiters.reached(stream.name, stream.processed)
-            self._ack_soon(now)  # store the place: a later run resumes behind it
+            self._acks.ack_soon(self.window, now)  # store the place: a later run resumes behind it
 
     def _replied(self, message: dict[str, Any], now: float) -> None:
         command_id = message.get("id")
@@ -455,7 +444,7 @@ class ClientSession:
             if self._commands.answered(command_id, error.code if error else "", now, retry_s):
                 self._happened.append(Replied(command_id, error or message))
         elif error is not None:
-            asked = next((s for s in self._streams.values() if command_id and s.asked == command_id), None)
+            asked = next((s for s in self.streams.values() if command_id and s.asked == command_id), None)
             if asked is None:
                 self._happened.append(Problem(error.code, error.message))
             elif error.code in NOT_RECORDED:
@@ -464,39 +453,30 @@ class ClientSession:
                 self._end(asked.name, error)
 
     def _end(self, name: str, error: ClientError) -> None:
-        stream = self._streams.pop(name, None)
+        stream = self.streams.pop(name, None)
         if stream is not None and stream.consumed:
             self._happened.append(StreamEnded(name, error))
         self._happened += self._waiters.failed(name, error)
 
-    # -- acks and waiters -----------------------------------------------------------------------
-
-    def _ack_soon(self, now: float) -> bool:
-        before = self._ack_at
-        if self._unacked >= max(1, self.window // 2):
-            self._ack_at = now
-        elif before is None:
-            self._ack_at = now + ACK_AFTER_S
-        return self._ack_at != before
+    # -- acks and cursors ------------------------------------------------------------------------
 
     def _acknowledge(self, now: float) -> None:
-        self._ack_at, self._unacked = None, 0
-        self._save_at = max(now, self._saved_at + SAVE_EVERY_S)
+        self._acks.acked(now)
         if self.phase == "online":
-            news = {s.name: s.processed for s in self._streams.values() if s.ackable}
+            news = {s.name: s.processed for s in self.streams.values() if s.ackable}
             for name, seq in news.items():
-                self._streams[name].acked = seq
+                self.streams[name].acked = seq
             if news:
                 self._urgent.append({"action": "ack", "cursors": news})
 
     def _save(self) -> None:
-        self._save_at = None
+        self._acks.save_at = None
         cursors = {
             s.name: Cursor(s.log, s.processed, s.cursor.check if s.cursor is not None else None)
-            for s in self._streams.values()
+            for s in self.streams.values()
             if s.consumed and s.processed > s.saved
         }
         for name, cursor in cursors.items():
-            self._streams[name].saved = cursor.seq
+            self.streams[name].saved = cursor.seq
         if cursors:
             self._happened.append(Processed(cursors))

@@ -12,6 +12,7 @@ reaches that seq: with a cursor of an older era, it would vouch for events that 
 """
 
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 from huahuo.transport.client.model import (
@@ -236,3 +237,19 @@ class Following:
         if isinstance(self.start, int):
             return request | {"after": self.start, "log": log}
         return request | {"after": self.start}
+
+
+def resume_of(streams: Collection[Following], log: str) -> dict[str, Any]:
+    """The `resume` of `authenticate`: the positions in `log`, or in that of the first cursor if it is "".
+
+    A cursor of another log is left out; its stream is then asked for by itself.
+    """
+    cursors = {s.name: s.cursor for s in streams if s.cursor is not None}
+    log = log or next((cursor.log for cursor in cursors.values()), "")
+    here = {name: cursor for name, cursor in cursors.items() if cursor.log == log}
+    resume: dict[str, Any] = {
+        "log": log or None,
+        "cursors": {name: cursor.seq for name, cursor in here.items()},
+    }
+    checks = {name: cursor.check for name, cursor in here.items() if cursor.check is not None}
+    return resume | {"checks": checks} if checks else resume

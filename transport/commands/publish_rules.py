@@ -7,7 +7,8 @@ from typing import Any
 
 from huahuo.actors.domain.names import is_own_stream
 from huahuo.actors.plugins.calls import Refusal
-from huahuo.transport.access.tokens import ID_MAX, JTI_CHARS_MAX
+from huahuo.eventstore.limits import BROWSER_INT_MAX
+from huahuo.transport.access.tokens import JTI_CHARS_MAX
 from huahuo.transport.protocol.codes import ErrorCode
 
 SYSTEM_STREAM = "system"
@@ -23,10 +24,7 @@ RESERVED_FIELDS = frozenset({"stream", "seq", "timestamp", "in", "type"})
 MESSAGE_TYPES = frozenset(
     {
         "audit_result",
-        "auth_result",
         "authentication_result",
-        "emails_deleted",
-        "emails_imported",
         "emails_list",
         "error",
         "events",
@@ -84,7 +82,7 @@ def refuse_revocation(fields: Mapping[str, Any]) -> Refusal | None:
     """Why this does not name one user or one token to revoke, None if it does."""
     if set(fields) == {"user_id"}:
         user_id = fields["user_id"]
-        if isinstance(user_id, int) and not isinstance(user_id, bool) and abs(user_id) <= ID_MAX:
+        if isinstance(user_id, int) and not isinstance(user_id, bool) and abs(user_id) <= BROWSER_INT_MAX:
             return None
         return _invalid("user_id: must be an integer of magnitude below 2^53")
     if set(fields) == {"jti"}:
@@ -104,8 +102,8 @@ def wrong_number(value: object) -> str | None:
     match value:
         case float() if not math.isfinite(value):
             return "NaN and infinities are no JSON"
-        case int() if abs(value) > ID_MAX:
-            return f"an integer beyond {ID_MAX}"
+        case int() if abs(value) > BROWSER_INT_MAX:
+            return f"an integer beyond {BROWSER_INT_MAX}"
         case dict():
             found = map(wrong_number, value.values())
         case list() | tuple():

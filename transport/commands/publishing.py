@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import msgspec
 
 from huahuo.actors.plugins.actions import Action, Registry
-from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_record
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
-from huahuo.eventstore.model import LOG_STREAM, Append, Appended, CommandRecord, Duplicate, NewEvent
+from huahuo.eventstore.model import LOG_STREAM, Append, Appended, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
 from huahuo.transport.commands.publish_rules import (
@@ -23,6 +23,7 @@ from huahuo.transport.commands.publish_rules import (
     refuse_revocation,
     wrong_number,
 )
+from huahuo.transport.commands.recorded_append import append_recorded
 from huahuo.transport.protocol.codes import ErrorCode
 
 RECENT_EVENTS = 50
@@ -101,9 +102,7 @@ class Publisher:
         made = tuple(self._event(stream, type_, fields, now_ms) for stream, type_, fields in events)
         if not made:
             raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", "events: there is none"))
-        written = await self._append(made, principal, now_ms)
-        assert isinstance(written, Appended), "only a command id makes a duplicate"
-        return made[-1].stream, written.seq_of(made[-1].stream), written.position
+        return await self._append(made, principal, now_ms)
 
     async def notify(
         self, message: str, level: str = "info", principal: str = _SERVICE
@@ -172,15 +171,7 @@ class Publisher:
             events = make(now_ms)
         except PublishRefused as refused:
             return error_reply(refused.refusal)
-        body = json_bytes({"type": "success", "message": done})
-        record = None
-        if call.key is not None:
-            record = CommandRecord(call.key, call.fingerprint, body, events[-1].stream)
-        written = await self._append(events, call.principal.name, now_ms, record, call.command_id)
-        if isinstance(written, Duplicate):
-            return from_record(written.command)
-        at = (events[-1].stream, written.seq_of(events[-1].stream))
-        return Reply(body=body, at=at, recorded=record is not None)
+        return await append_recorded(self._log, call, *events, now_ms=now_ms, done=done)
 
     def _event(self, stream: object, type_: object, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
         refusal = refuse_event(stream, type_, fields, self._registry.event_types, self._registry.guarded)
@@ -195,21 +186,15 @@ class Publisher:
         return _new(AUTH_STREAM, REVOKED, fields, now_ms)
 
     async def _alone(self, event: NewEvent, principal: str, now_ms: int) -> tuple[str, int, int]:
-        written = await self._append((event,), principal, now_ms)
-        assert isinstance(written, Appended), "only a command id makes a duplicate"
-        return event.stream, written.seq_of(event.stream), written.position
+        return await self._append((event,), principal, now_ms)
 
     async def _append(
-        self,
-        events: tuple[NewEvent, ...],
-        principal: str,
-        now_ms: int,
-        record: CommandRecord | None = None,
-        command_id: str = "",
-    ) -> Appended | Duplicate:
-        return await self._log.append(
-            Append(ts_ms=now_ms, events=events, command=record, principal=principal, command_id=command_id)
-        )
+        self, events: tuple[NewEvent, ...], principal: str, now_ms: int
+    ) -> tuple[str, int, int]:
+        written = await self._log.append(Append(ts_ms=now_ms, events=events, principal=principal))
+        assert isinstance(written, Appended), "only a command id makes a duplicate"
+        last = events[-1].stream
+        return last, written.seq_of(last), written.position
 
 
 def _new(stream: str, type_: str, fields: Mapping[str, Any], now_ms: int) -> NewEvent:

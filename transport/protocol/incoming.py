@@ -14,18 +14,16 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import Secret
 from huahuo.transport.protocol.codes import ErrorCode
 
 ID_CHARS_MAX = 64
 STREAM_CHARS_MAX = 128
-INT_MAX = (1 << 53) - 1
-"""A browser rounds larger integers."""
 
-_INT_DIGITS_MAX = len(str(INT_MAX)) + 1  # with a sign
+_INT_DIGITS_MAX = len(str(BROWSER_INT_MAX)) + 1  # with a sign
 
-type Name = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX)]
-type Seq = Annotated[int, msgspec.Meta(ge=0, le=INT_MAX)]
+type Seq = Annotated[int, msgspec.Meta(ge=0, le=BROWSER_INT_MAX)]
 type Check = tuple[Seq, Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]]
 """A seq with its check. A malformed check counts as one that differs: a client with a damaged store then
 gets a `reset`, and not the same refusal each time."""
@@ -143,7 +141,7 @@ def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Inva
         what = faults.seen or "a lone surrogate"
         return Invalid(ErrorCode.BAD_MESSAGE, "消息不是严格的 JSON", what, request_id)
     if faults.huge:
-        return invalid_field(_field_with_huge(value), f"beyond {INT_MAX}", request_id)
+        return invalid_field(_field_with_huge(value), f"beyond {BROWSER_INT_MAX}", request_id)
     if has_id and request_id is None:
         return invalid_field("id", f"a text of 1 to {ID_CHARS_MAX} characters is needed", None)
     action = value.get("action", "")
@@ -173,7 +171,7 @@ def fingerprint(fields: Mapping[str, Any], key: bytes) -> bytes:
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LONG_NUMBER = b"0" * 16
-"""Fewer digits are always within `INT_MAX`."""
+"""Fewer digits are always within `BROWSER_INT_MAX`."""
 _DIGITS_AS_ZEROS = bytes(ord("0") if code in b"0123456789" else ord(" ") for code in range(256))
 _ESCAPE = re.compile(r"\\.", re.DOTALL)
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
@@ -181,7 +179,7 @@ _HUGE = object()
 
 
 def _has_long_number(text: str) -> bool:
-    """Whether there may be a number beyond `INT_MAX`. A pattern would take forty times as long."""
+    """Whether there may be a number beyond `BROWSER_INT_MAX`. A pattern would take forty times as long."""
     return _LONG_NUMBER in text.encode("utf-8", "surrogatepass").translate(_DIGITS_AS_ZEROS)
 
 
@@ -208,7 +206,7 @@ class _Faults:
         # Checked before int(), which takes quadratic time: a number may have a million digits.
         if len(digits) <= _INT_DIGITS_MAX:
             value = int(digits)
-            if -INT_MAX <= value <= INT_MAX:
+            if -BROWSER_INT_MAX <= value <= BROWSER_INT_MAX:
                 return value
         self.huge = True
         return _HUGE

@@ -4,7 +4,7 @@ Its bytes count in the budget from before they are built until they are sent. A 
 part by part, or as one message for a client that takes no parts.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from huahuo.transport.server.budget import SMALL_BYTES
 from huahuo.transport.server.pump import Pump, Supply
 from huahuo.transport.server.turns import Crowded
 from huahuo.transport.server.web_socket import WebSocket
-from huahuo.transport.session.outputs import Execute, Output
+from huahuo.transport.session.outputs import Execute
 from huahuo.transport.session.session import Session
 
 _NO_ROOM = error_reply(
@@ -45,7 +45,10 @@ class SayReply(Protocol):
 
 
 class QueryAnswer:
-    """See the module. `perform` carries out outputs, `change` waits for the connection's next happening."""
+    """See the module. `change` waits for the connection's next happening.
+
+    `reply` and `say_part` are steps of the connection's actor. They raise `ConnectionEnded` after its end.
+    """
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class QueryAnswer:
         supply: Supply,
         settings: TransportSettings,
         reply: SayReply,
-        perform: Callable[[Iterable[Output]], object],
+        say_part: Callable[[Execute, Reply, Part, bytes | None], None],
         change: Callable[[], Awaitable[None]],
     ) -> None:
         self._asked = asked
@@ -68,7 +71,7 @@ class QueryAnswer:
         self._supply = supply
         self._settings = settings
         self._reply = reply
-        self._perform = perform
+        self._say_one = say_part
         self._change = change
 
     async def give(self, work: Callable[[], Awaitable[Reply]]) -> None:
@@ -157,8 +160,8 @@ class QueryAnswer:
             frame = await self._long_frame(one, part)
             if following is None:
                 self._reply(self._asked, one, part, frame)
-            elif not self._session.closed:
-                self._perform(self._session.replied_part(self._asked, one, part, frame))
+            else:
+                self._say_one(self._asked, one, part, frame)
             return following
         finally:
             pump.purse.release(held)

@@ -1,53 +1,61 @@
 """One WebSocket as an actor: the shell around a session.
 
-Plain acks are handled at the socket, as they come (`took`). The library's handler task hands every other
-message to the actor, one at a time, and waits for room in its inbox, so back-pressure reaches TCP.
+The library's handler task (`read`) hands every message to the actor, one at a time, and waits for room in its
+inbox, so back-pressure reaches TCP. A connection's first message is handled at once.
 
-All other work is done by plain calls on the loop, between two messages: the fan-out hands in frames or wakes
-the pump, answers come from their own tasks, and the hub's one timer calls `tick`. An idle connection keeps no
-timer and no task except the handler's.
+All else comes through the door for urgent messages, as methods of `ConnectionRef`: plain acks at the socket,
+ticks of the hub's one timer, and the steps of the tasks that make answers and fetch events. Such a step may
+come while a message waits for its turn. Only the fan-out calls without the door: it hands in frames that many
+connections share (`Delivery.take`, ADR 30).
+
+An idle connection keeps no timer and no task except the handler's.
 """
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
-from enum import Enum
 from functools import partial
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, cast
 
 import structlog
-from websockets.exceptions import ConnectionClosed
 
-from huahuo.actors import ActorDeadError, AskTimeout, LoopActor, ask
+from huahuo.actors import LoopActor, LoopRef
 from huahuo.actors.plugins.calls import Reply
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.transport.access.verified import AuthFailure, Verified
-from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.protocol.parts import ONLY, Part
+from huahuo.transport.server.alarms import tell_alarm
 from huahuo.transport.server.answer import QueryAnswer
+from huahuo.transport.server.connection_ref import (
+    Close,
+    ConnectionEnded,
+    ConnectionRef,
+    Fault,
+    Signal,
+    Tick,
+    WakeUp,
+)
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.server.wires import Wires
-from huahuo.transport.session import outputs
+from huahuo.transport.session import outgoing, outputs
 from huahuo.transport.session.outputs import Now, Output
 from huahuo.transport.session.session import Session
 
 _REVOKED_DEADLINE_S = 0.5
 """The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
 
+_FAULT = "internal error"
+
 _log = structlog.get_logger(__name__)
 
 
-class _End(Enum):
-    """Put into the inbox after a client's last message."""
-
-    END = "end"
-
-
 class Connection(LoopActor):
-    """See the module. Implements `ports.LiveConnection`, `hub.HasCursors` and `web_socket.Listener`."""
+    """See the module. Others hold its `ConnectionRef`."""
+
+    ref_class: ClassVar[type[LoopRef[Any]]] = ConnectionRef
 
     # Small, because each queued message may be as large as the message limit.
     inbox_limit: ClassVar[int] = 4
@@ -72,22 +80,73 @@ class Connection(LoopActor):
             settings=settings,
             supply=wires.supply,
             tally=wires.tally,
-            start=partial(_keep, self._reads),
+            start=partial(self._start, self._reads),
             perform=self._carry_out,
-            fail=self._break_off,
+            door=self._ref,
             change=self._change,
             hold=self.hold,
         )
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
         )
-        ws.listener = self
-        wires.hub.opened(self)
+        ws.listener = self._ref
+        wires.hub.opened(self._ref)
 
-    # What others call ------------------------------------------------------------------------------
+    @classmethod
+    def open(cls, ws: WebSocket, dialect: Dialect, wires: Wires) -> ConnectionRef:
+        """Start the actor of a socket whose handshake is done. `read` must follow."""
+        return cast("ConnectionRef", wires.runtime.start(cls, ws, dialect, wires))
 
-    def tick(self, now_s: float) -> None:
-        """See `ports.LiveConnection`."""
+    @property
+    def _ref(self) -> ConnectionRef:
+        return cast("ConnectionRef", self._actor_ref)
+
+    # Urgent messages: one step each, also while a message waits ---------------------------------------
+
+    def on_urgent(
+        self, message: bytes | Tick | WakeUp | Close | Fault | Signal | Callable[[], object]
+    ) -> Any:
+        """Handle a message of `ConnectionRef`."""
+        match message:
+            case bytes():
+                return self._take_ack(message)
+            case _ if callable(message):
+                return message()
+            case Tick():
+                self._tick(message.now_s)
+            case Signal.PONG:
+                self._session.heard(self._wires.ambient.monotonic_s())
+            case Signal.DRAINED:
+                self._pump.count_unsent()
+                self._tell_free()
+                self._pump.run()
+            case Signal.DISCONNECTED:
+                self._tell_free()
+            case Signal.LOST:
+                self._lost()
+            case Signal.CURSORS:
+                return self._session.delivery.cursors()
+            case WakeUp():
+                self._carry_out(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
+                self._pump.retry()
+            case Close():
+                self._close(CloseCode(message.code), message.reason)
+            case Fault():
+                if message.asked is not None:
+                    self._say_internal(message.asked)
+                raise message.error
+        return None
+
+    def _take_ack(self, text: bytes) -> bool:
+        acked = self._session.acked(text, self._wires.ambient.monotonic_s())
+        if acked is None:
+            return False
+        self._note(acked)
+        if self._session.delivery.backlog:
+            self._pump.run()
+        return True
+
+    def _tick(self, now_s: float) -> None:
         tally = self._wires.tally
         if tally.size_bytes:
             self._wires.meter.delivered(tally.events, tally.size_bytes)
@@ -97,99 +156,16 @@ class Connection(LoopActor):
         self._carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
         self._pump.retry()
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
-            self.close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
+            self._close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
-    def wake_up(self, now_s: float) -> None:
-        """See `ports.LiveConnection`."""
-        self._carry_out(self._session.wake_up(Now(now_s, self._wires.ambient.now_ms())))
-        self._pump.retry()
-
-    def close(self, code: int, reason: str) -> None:
-        """See `ports.LiveConnection`."""
-        self._carry_out(self._session.close(CloseCode(code), reason))
-
-    def cursors(self) -> Mapping[str, int]:
-        """The last seq sent, per subscribed stream."""
-        return self._session.delivery.cursors()
-
-    def took(self, text: bytes) -> bool:
-        """See `web_socket.Listener`. Nearly all messages are acks, and an ack needs no turn of the actor."""
-        acked = self._session.acked(text, self._wires.ambient.monotonic_s())
-        if acked is None:
-            return False
-        self._note(acked)
-        if self._session.delivery.backlog:
-            self._pump.run()
-        return True
-
-    def began(self, text: bytes) -> bool:
-        """See `web_socket.Listener`. A connection's first message is handled at once: no other one waits.
-
-        After a restart, thousands of sign-ins come at once. The way through the library and the inbox is a
-        third of the cost of each.
-        """
-        try:
-            message = text.decode()
-        except UnicodeDecodeError:
-            return False
-        try:
-            pending = self._handle(message)
-        except Exception:  # noqa: BLE001  as in the actor: the client comes back on a new connection
-            self.on_failure(*sys.exc_info())
-        else:
-            if pending is not None:
-                _keep(self._queries, self._finish(pending))
-        return True
-
-    async def _finish(self, pending: Coroutine[Any, Any, None]) -> None:
-        try:
-            await pending
-        except Exception:  # noqa: BLE001  as above
-            self.on_failure(*sys.exc_info())
-
-    def ponged(self) -> None:
-        """See `web_socket.Listener`."""
-        self._session.heard(self._wires.ambient.monotonic_s())
-
-    def drained(self) -> None:
-        """See `web_socket.Listener`."""
-        self._pump.count_unsent()
-        self._tell_free()
-        self._pump.run()
-
-    def disconnected(self) -> None:
-        """See `web_socket.Listener`."""
-        self._tell_free()
-
-    @classmethod
-    def open(cls, ws: WebSocket, dialect: Dialect, wires: Wires) -> Self:
-        """Start the actor of a socket whose handshake is done. `read` must follow."""
-        return cast("Self", wires.runtime.start(cls, ws, dialect, wires).actor_inbox.actor)
-
-    async def read(self) -> None:
-        """Hand every message to the actor until the connection is gone.
-
-        Messages that came before the end are handled although their answers can no longer be sent: leaving
-        does not cancel a command.
-        """
-        ref = self.actor_ref
-        try:
-            while True:
-                await ref.tell_async(await self._ws.recv())
-        except ConnectionClosed:
-            with contextlib.suppress(ActorDeadError, AskTimeout):
-                await ask(ref, _End.END)
-        except ActorDeadError:
-            pass
-        finally:
-            self._lost()
-            ref.stop_now()
+    def _close(self, code: CloseCode, reason: str) -> None:
+        self._carry_out(self._session.close(code, reason))
 
     # The actor: one message at a time ---------------------------------------------------------------
 
-    def on_receive(self, message: str | bytes | _End) -> Coroutine[Any, Any, None] | None:
+    def on_receive(self, message: str | bytes | Signal) -> Coroutine[Any, Any, None] | None:
         """Handle a message of the client. A coroutine is returned if it must wait; the inbox waits too."""
-        if message is _End.END:
+        if isinstance(message, Signal):  # `END`
             return None
         if self._session.busy or self._ws.paused or self._owes_time():
             return self._handle_when_free(message)
@@ -203,13 +179,18 @@ class Connection(LoopActor):
         wait_s = turns.shares.wait_s(principal.name, self._wires.ambient.monotonic_s())
         return wait_s > 0 or turns.crowded(principal.name)
 
+    def on_stop(self) -> None:
+        """The handler has nothing more to read, or the runtime stops."""
+        self._lost()
+
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """This server is at fault: close, so that the client comes back on a new connection."""
         _log.error("connection_failed", exc_info=(exception_type, exception_value, traceback))
-        self._break_off("internal error")
-
-    def _break_off(self, reason: str) -> None:
-        self.close(CloseCode.SERVER_FAULT, reason)
+        try:
+            self._close(CloseCode.SERVER_FAULT, _FAULT)
+        finally:
+            self._ws.end(CloseCode.SERVER_FAULT, _FAULT, self._wires.shared.settings.close_timeout_s)
+            self._lost()
 
     async def _handle_when_free(self, message: str | bytes) -> None:
         while (self._session.busy or self._ws.paused) and self._ws.is_open:
@@ -300,18 +281,23 @@ class Connection(LoopActor):
         links = await self._links(asked) if asked.places else {}
         self._looked_up(links, verdicts)
         for stream, verdict in late.items():
-            _keep(self._queries, self._judged_late(stream, verdict))
+            self._start(self._queries, self._judged_late(stream, verdict))
 
     async def _judged_late(self, stream: str, verdict: Awaitable[bool]) -> None:
         readable = await verdict
-        self._carry_out(self._session.judged(stream, readable=readable))
-        self._pump.run()
+
+        def step() -> None:
+            self._carry_out(self._session.judged(stream, readable=readable))
+            self._pump.run()
+
+        self._ref.step(step)
 
     def hold(self, stream: str) -> None:
         """Send nothing more of `stream` until its readers have been judged again."""
         principal = self._session.principal
         if principal is not None and self._session.hold(stream):
-            _keep(self._queries, self._judged_late(stream, self._wires.verdicts.of(principal, stream)))
+            verdict = self._wires.verdicts.of(principal, stream)
+            self._start(self._queries, self._judged_late(stream, verdict))
 
     def _looked_up(
         self, links: Mapping[tuple[str, int], bytes], verdicts: Mapping[str, bool | None] | None = None
@@ -331,9 +317,9 @@ class Connection(LoopActor):
         if isinstance(verdict, Verified):
             client = self._session.joining
             if client is not None:
-                admitted = hub.join(self, verdict, client)
+                admitted = hub.join(self._ref, verdict, client)
             elif self._session.may_refresh(verdict):
-                hub.refreshed(self, verdict)
+                hub.refreshed(self._ref, verdict)
         asked = self._carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
         self._trust()
         if isinstance(asked, outputs.LookUp):
@@ -355,12 +341,12 @@ class Connection(LoopActor):
                 case outputs.Execute():
                     execute = partial(self._wires.gate.execute, one.call, one.spec)
                     if one.spec.query:
-                        _keep(self._queries, self._answer(one, execute, behind=tuple(self._commands)))
+                        self._start(self._queries, self._answer(one, execute, tuple(self._commands)))
                     else:
-                        _keep(self._commands, self._answer(one, execute))
+                        self._start(self._commands, self._answer(one, execute))
                 case outputs.Record():
                     record = partial(self._wires.gate.record, one.call, one.reply)
-                    _keep(self._commands, self._answer(one, record))
+                    self._start(self._commands, self._answer(one, record))
                 case outputs.Acked():
                     self._note((one,))
                 case outputs.Verify() | outputs.LookUp():
@@ -374,7 +360,7 @@ class Connection(LoopActor):
                     self._pump.take_snapshot(one.sub)
                 case outputs.Alarm():
                     self._wires.meter.cursor_ahead()
-                    _tell_alarm(one)
+                    tell_alarm(one)
                 case outputs.Close():
                     self._write(frames)
                     self._say_close(one)
@@ -410,18 +396,20 @@ class Connection(LoopActor):
                     pump=self._pump,
                     supply=self._wires.supply,
                     settings=self._wires.shared.settings,
-                    reply=self._reply,
-                    perform=self._carry_out,
+                    reply=partial(self._step, self._reply),
+                    say_part=partial(self._step, self._say_part),
                     change=self._change,
                 )
                 await query.give(work)
-                return
-            reply = await work()
-        except Exception:  # noqa: BLE001  the client comes back, the operator gets the log
-            _log.exception("gate_failed", action=asked.call.action)
-            self._break_off("internal error")
-            return
-        self._reply(asked, reply)
+            else:
+                self._step(self._reply, asked, await work())
+        except ConnectionEnded:
+            raise
+        except Exception as fault:  # noqa: BLE001  the client comes back, the operator gets the log
+            self._ref.fault(fault, asked)
+
+    def _step(self, step: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        self._ref.step(partial(step, *args, **kwargs))
 
     def _reply(
         self,
@@ -431,10 +419,35 @@ class Connection(LoopActor):
         frame: bytes | None = None,
     ) -> None:
         began_s = self._wires.ambient.monotonic_s()
-        self._carry_out(self._session.replied(asked, reply, part, frame))
+        try:
+            self._carry_out(self._session.replied(asked, reply, part, frame))
+        except Exception:
+            self._say_internal(asked)
+            raise
         self._tell_free()
         self._pump.run()
         self._wires.supply.turns.charge_since(asked.call.principal.name, began_s)
+
+    def _say_part(
+        self, asked: outputs.Execute | outputs.Record, reply: Reply, part: Part, frame: bytes | None
+    ) -> None:
+        if self._session.closed:
+            return
+        try:
+            self._carry_out(self._session.replied_part(asked, reply, part, frame))
+        except Exception:
+            self._say_internal(asked)
+            raise
+
+    def _say_internal(self, asked: outputs.Execute | outputs.Record) -> None:
+        """A call cannot be answered, and the connection ends. After `internal`, its id may be sent again."""
+        correlation_id = self._wires.ambient.token(8)
+        _log.error("reply_failed", action=asked.call.action, correlation_id=correlation_id)
+        if not self._session.closed:
+            text = "服务器内部错误"
+            self._pump.write(
+                outgoing.error(ErrorCode.INTERNAL, text, details=correlation_id, request_id=asked.request_id)
+            )
 
     # The end ------------------------------------------------------------------------------------------
 
@@ -446,7 +459,7 @@ class Connection(LoopActor):
         self._leave()
 
     def _lost(self) -> None:
-        """The socket is gone."""
+        """The socket is gone, or the actor is. Idempotent."""
         if not self._session.closed:
             self._wires.meter.closed(self._ws.close_code or CloseCode.LOST)
         self._session.gone()
@@ -459,7 +472,7 @@ class Connection(LoopActor):
 
     def _leave(self) -> None:
         """Leave the hub and stop reading for this connection."""
-        self._wires.hub.leave(self)
+        self._wires.hub.leave(self._ref)
         self._pump.stop()
         self._tell_free()
 
@@ -469,20 +482,17 @@ class Connection(LoopActor):
                 self._free.set_result(None)
             self._free = None
 
+    def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        """Start `work` as a task. Its steps come by the door, so it must not begin in this call (eagerly)."""
+        task = asyncio.Task(work, loop=asyncio.get_running_loop())
+        tasks.add(task)  # else it might be garbage-collected
+        task.add_done_callback(partial(self._ended, tasks))
+
+    def _ended(self, tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        fault = None if task.cancelled() else task.exception()
+        if isinstance(fault, Exception) and not isinstance(fault, ConnectionEnded):
+            self._ref.fault(fault)
+
     def _now(self) -> Now:
         return Now(self._wires.ambient.monotonic_s(), self._wires.ambient.now_ms())
-
-
-def _tell_alarm(alarm: outputs.Alarm) -> None:
-    facts = {"stream": alarm.stream, "cursor": alarm.cursor, "head": alarm.head}
-    if alarm.check_seq:
-        _log.error("check_differs_from_log", check_seq=alarm.check_seq, **facts)
-    else:
-        _log.error("cursor_ahead_of_log", **facts)
-
-
-def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
-    """Start `work` as a task, and keep a reference so that it is not garbage-collected."""
-    task = asyncio.get_running_loop().create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)

@@ -167,11 +167,6 @@ class Hub:
         """See `ports.Hub`."""
         self._acks.note(user, client, stream, seq)
 
-    def close_all(self, code: CloseCode, reason: str) -> None:
-        """Close every connection, for a drain."""
-        for connection in tuple(self._bucket_of):
-            _close(connection, code, reason)
-
     def clients(self) -> list[ClientFact]:
         """Every authenticated connection, with the last seq sent and its lag for each stream."""
         return [self._fact(connection, member) for connection, member in self._members.items()]

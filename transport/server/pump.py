@@ -5,10 +5,14 @@ a wake-up, events that the feed holds in memory are framed and written at once. 
 and another one takes the snapshots, one at a time.
 
 While the socket's buffer is full, nothing is read: the log is the buffer.
+
+Tasks and timers change the session only in steps of the connection's actor (`ConnectionRef.step`).
+`write_events` is the exception: the fan-out calls it without the door (ADR 30).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -21,11 +25,13 @@ from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.replay.live.feed import Feed, Run
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.budget import Budget, Estimates, Purse
+from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRef
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.pictures import Picture, Pictures
 from huahuo.transport.server.turns import Crowded, Turns
 from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.session.delivery import Subscription
+from huahuo.transport.session.delivery_states import IllegalStepError
 from huahuo.transport.session.outputs import Output
 from huahuo.transport.session.session import Session
 from huahuo.transport.session.wanted import Want, Wanted
@@ -68,13 +74,13 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
 class Pump:
     """See the module.
 
-    `start` runs a coroutine as a task of the connection, `perform` carries out the session's outputs, `fail`
-    ends the connection, `change` waits for the connection's next happening. Implements `fanout.Lane`.
+    `start` runs a coroutine as a task of the connection, `perform` carries out the session's outputs, `door`
+    lets in steps of tasks, `change` waits for the connection's next happening. Implements `fanout.Lane`.
     """
 
     __slots__ = (
-        "_ambient", "_change", "_fail", "_fanout", "_feed", "_fetching", "_parked", "_perform",
-        "_purse", "_read_bytes_max", "_soon", "_start", "_supply", "_taking", "_tally", "_unread",
+        "_ambient", "_change", "_delivery", "_door", "_fanout", "_feed", "_fetching", "_perform",
+        "_purse", "_read_bytes_max", "_soon", "_start", "_supply", "_taking", "_tally",
         "_wanted", "_watched", "_ws", "has_room", "hold", "session",
     )  # fmt: skip
 
@@ -91,12 +97,13 @@ class Pump:
         tally: Tally,
         start: Callable[[Coroutine[Any, Any, None]], None],
         perform: Callable[[Iterable[Output]], object],
-        fail: Callable[[str], None],
+        door: ConnectionRef,
         change: Callable[[], Awaitable[None]],
         hold: Callable[[str], None],
     ) -> None:
         self._ws = ws
         self.session = session
+        self._delivery = session.delivery
         self.has_room = ws.has_room
         """See `fanout.Lane`."""
         self._feed = feed
@@ -107,18 +114,17 @@ class Pump:
         self._tally = tally
         self._start = start
         self._perform = perform
-        self._fail = fail
+        self._door = door
         self._change = change
         self.hold = hold
         """See `fanout.Lane`."""
         self._watched: set[str] = set()
-        self._parked: list[Subscription] = []  # its events must be fetched
-        self._unread: list[Subscription] = []  # a fetch failed: `retry` tries again
         self._wanted: Wanted | None = None  # made on demand: few connections want a snapshot
         self._purse: Purse | None = None
-        self._fetching = False
-        self._taking = False
-        self._soon = False
+        # Which subscriptions wait for what is their own state. These are facts about this shell:
+        self._fetching = False  # the task that fetches pages runs
+        self._taking = False  # the task that takes snapshots runs
+        self._soon = False  # the timer for the next `run` runs
 
     def watch(self, stream: str) -> None:
         """Receive the events of commits that touch `stream`. Idempotent."""
@@ -139,12 +145,15 @@ class Pump:
 
     def woken(self, stream: str) -> None:
         """See `fanout.Lane`."""
+        self._door.tell_step(partial(self._wake, stream))
+
+    def _wake(self, stream: str) -> None:
         self.session.woken(stream)
         self.run()
 
     def failed(self) -> None:
         """See `fanout.Lane`."""
-        self._fail("internal error")
+        self._door.fault(RuntimeError("events were counted as sent, and may not have been written"))
 
     def take_snapshot(self, sub: Subscription) -> None:
         """Take the snapshot of a stream and send it, as soon as there is room."""
@@ -195,11 +204,9 @@ class Pump:
     def retry(self) -> None:
         """Try again what could not be read or sent. Called about once a second."""
         self.count_unsent()
-        if not (self._unread or self._parked or self._wanted or self.session.delivery.backlog):
+        if not (self._delivery.unfinished or self._wanted):
             return  # the usual case
-        for sub in self._unread:
-            self.session.delivery.unpark(sub)
-        self._unread.clear()
+        self._delivery.retry()
         self.run()
 
     def stop(self) -> None:
@@ -207,8 +214,6 @@ class Pump:
         for stream in self._watched:
             self._fanout.leave(stream, self)
         self._watched.clear()
-        self._parked.clear()
-        self._unread.clear()
         if self._wanted is not None:
             self._wanted.clear()
 
@@ -216,7 +221,7 @@ class Pump:
         """Send all that may be sent now, up to `RUNS_A_TURN` frames."""
         if not self._ws.has_room():
             return
-        if self._parked:
+        if self._delivery.parked:
             self._fetch_parked()
         if self._wanted:
             self._take_wanted()
@@ -235,8 +240,7 @@ class Pump:
                 bytes_max=self._read_bytes_max,
             )
             if run is None:
-                session.delivery.park(sub)
-                self._parked.append(sub)
+                self._delivery.park(sub)
                 self._fetch_parked()
                 continue
             self._send(sub, run, now_s)
@@ -253,7 +257,7 @@ class Pump:
     def _run_soon(self, wait_s: float) -> None:
         if not self._soon:
             self._soon = True
-            asyncio.get_running_loop().call_later(wait_s, self._run_now)
+            asyncio.get_running_loop().call_later(wait_s, self._door.tell_step, self._run_now)
 
     def _charge(self, began_s: float) -> float:
         """Charge the user for the loop's time since `began_s`; returns how long others go first, in s."""
@@ -278,30 +282,26 @@ class Pump:
             self.run()
 
     def _fetch_parked(self) -> None:
-        if self._parked and not self._fetching:
+        if not self._fetching:
             self._fetching = True
             self._start(self._fetch())
 
     async def _fetch(self) -> None:
         """Fetch events that are not in memory, a page at a time, first parked first."""
         try:
-            while self._parked and self._ws.has_room():
-                sub = self._parked.pop(0)
+            while self._ws.has_room() and (sub := self._delivery.next_fetch()) is not None:
                 try:
                     run = await self._page(sub)
                 except Corrupt:
-                    self._perform(self.session.corrupt(sub))
+                    self._door.step(partial(self._end_corrupt, sub))
                     continue
                 except EventStoreError:
                     _log.warning("stream_not_read", stream=sub.stream)
-                    self._unread.append(sub)
+                    self._delivery.fetch_failed(sub)
                     continue
                 await self._send_page(sub, run)
                 del run  # a page is large, and the next fetch may take a while
-                self.run()
-        except Exception:  # noqa: BLE001  our fault; the client comes back on a new connection
-            _log.exception("fetch_failed")
-            self._fail("internal error")
+                self._door.step(self.run)
         finally:
             self._fetching = False
 
@@ -310,15 +310,16 @@ class Pump:
         principal, turns = self.session.principal, self._supply.turns
         began_s = self._ambient.monotonic_s()
         if principal is None or not (turns.shares.owes(principal.name) and turns.shares.contended(began_s)):
-            self._send(sub, run, began_s)
+            self._door.step(partial(self._send, sub, run, began_s))
             self._charge(began_s)
             return
         await turns.paid(principal.name)
-        await turns.slice(principal.name, lambda: self._send(sub, run, self._ambient.monotonic_s()))
+        send = partial(self._door.step, lambda: self._send(sub, run, self._ambient.monotonic_s()))
+        await turns.slice(principal.name, send)
 
     def _page(self, sub: Subscription) -> Awaitable[Run]:
         session, bytes_max = self.session, self._read_bytes_max
-        if session.delivery.joins(sub):
+        if self._delivery.joins(sub):
             count = session.page_events_max(sub)
             return self._feed.fetch_joined(sub.stream, sub.flow.sent, events_max=count, bytes_max=bytes_max)
         count = session.read_events_max(sub)
@@ -339,7 +340,7 @@ class Pump:
                     return
                 if self.session.awaits(want.sub):
                     await self._take(want)
-                    self.run()
+                    self._door.step(self.run)
         finally:
             self._taking = False
 
@@ -368,15 +369,23 @@ class Pump:
         try:
             await self._send_snapshot(sub, principal.name)
         except Corrupt:
-            self._perform(self.session.corrupt(sub))
+            self._door.step(partial(self._end_corrupt, sub))
         except _NOT_NOW:
             retry_s = self._wanted.not_now(want, now_s())
             if retry_s is not None:
-                self._perform(self.session.refuse_snapshot(sub, "busy", retry_s))
+                self._door.step(partial(self._refuse_snapshot, sub, "busy", retry_s))
+        except (ConnectionEnded, IllegalStepError):
+            raise  # no fold's fault
         except Exception:  # noqa: BLE001  the fold's fault: only this subscription ends
             _log.exception("snapshot_failed", stream=sub.stream)
             if self._wanted.failed(want, now_s()):
-                self._perform(self.session.refuse_snapshot(sub, "internal"))
+                self._door.step(partial(self._refuse_snapshot, sub, "internal"))
+
+    def _end_corrupt(self, sub: Subscription) -> None:
+        self._perform(self.session.corrupt(sub))
+
+    def _refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None = None) -> None:
+        self._perform(self.session.refuse_snapshot(sub, reason, retry_s))
 
     async def _send_snapshot(self, sub: Subscription, user: str) -> None:
         """Send all of it, or part by part, each when it is the user's turn and the socket has room.
@@ -411,7 +420,9 @@ class Pump:
                 held = size
             more = picture.following is not None
             began_s = self._ambient.monotonic_s()
-            self._perform(self.session.snapshot(sub, picture.seq, picture.frame, more=more))
+            self._door.step(
+                lambda: self._perform(self.session.snapshot(sub, picture.seq, picture.frame, more=more))
+            )
             self._charge(began_s)
             return picture
         finally:

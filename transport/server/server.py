@@ -36,6 +36,7 @@ from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.budget import Budget, BudgetLimits, Estimates
 from huahuo.transport.server.connection import Connection
+from huahuo.transport.server.connection_ref import ConnectionRef, read
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.fast_handshake import Asked, Greeting, Welcomes, understood
 from huahuo.transport.server.lobby import Lobby
@@ -170,7 +171,7 @@ class Server:
             per_address_max=settings.unauthenticated_per_address,
             address_of=lambda transport: door.peer_address(_peer(transport)),
         )
-        self._open: dict[WebSocket, Connection | None] = {}
+        self._open: dict[WebSocket, ConnectionRef | None] = {}
         self.handler_tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 8765, **options: Any) -> int:
@@ -200,7 +201,7 @@ class Server:
             self._lobby.close()
             for connection in tuple(self._open.values()):
                 if connection is not None:
-                    _close_for_restart(connection)
+                    connection.close(CloseCode.DRAINING, _RESTARTS)
             if not await self._all_gone(self._settings.drain_timeout_s if timeout_s is None else timeout_s):
                 await self._cut_off()
         finally:
@@ -408,10 +409,10 @@ class Server:
             elif ws.negotiated.dialect is None:
                 await self._turn_away(ws, CloseCode.UNSUPPORTED_VERSION, "no offered version is spoken here")
             else:
-                self._open[ws] = connection_actor = Connection.open(ws, ws.negotiated.dialect, self._wires)
+                self._open[ws] = ref = Connection.open(ws, ws.negotiated.dialect, self._wires)
                 if self._draining:  # it was welcomed right before, and nobody has told it
-                    connection_actor.close(CloseCode.DRAINING, _RESTARTS)
-                await connection_actor.read()
+                    ref.close(CloseCode.DRAINING, _RESTARTS)
+                await read(ws, ref)
         finally:
             del self._open[ws]
 
@@ -420,13 +421,6 @@ class Server:
         ws.write(outgoing.goaway(code, reason))
         ws.end(code, reason, self._settings.close_timeout_s)
         await ws.wait_closed()
-
-
-def _close_for_restart(connection: Connection) -> None:
-    try:
-        connection.close(CloseCode.DRAINING, _RESTARTS)
-    except Exception:  # noqa: BLE001  one connection's fault is not the others'
-        _log.exception("connection_close_failed", code=int(CloseCode.DRAINING))
 
 
 def _peer(transport: asyncio.BaseTransport) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 SHARE: Final = 0.5
 """The part of the loop's time for all users that owe time. The rest is for other work."""
 LEAST_SHARE: Final = 0.1
-"""A user that wants no more than this part is not slowed by what a hundred others want. Where all together
+"""No user is held below this part of the loop's time, however many others ask for more. If all users together
 want more than there is, the turns at the writer and the loop itself slow all of them alike.
 """
 FREE_S: Final = 0.03

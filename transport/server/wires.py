@@ -16,7 +16,7 @@ from huahuo.transport.session.shared import Shared
 
 
 class Wires(msgspec.Struct, frozen=True, kw_only=True):
-    """See the module."""
+    """What every connection of a server uses."""
 
     shared: Shared
     runtime: Runtime

@@ -1,25 +1,32 @@
 """The events that one connection must still be sent, with turns among its streams (PROTOCOL 4, 5). Pure.
 
-A subscription is a cursor. It is *ready* while the log is ahead of it. Ready subscriptions take turns, one
-run each, so that a busy stream starves no other. A subscription is not ready while it waits for one of these:
-
-* a snapshot that must come before its events (`waiting`),
-* a page from the store (`reading`),
-* the reply to a command of this connection whose event is next (`held`): a reply is sent before all
-  events that its command caused.
+A subscription is a cursor with a state, and `delivery_states.TABLE` lists how the state may change
+(docs/delivery.md). READY subscriptions take turns, one run each, so that a busy stream starves no other.
+A subscription gets no turn while it waits for a snapshot, for a page from the store, or for the reply to a
+command of this connection whose event is next: a reply is sent before all events that its command caused.
 
 `next_read` gives the subscription whose turn it is; `took` makes frames of the events that were read for it.
-When events come, a subscription is nearly always at the head already: `take` is the short way for that case.
+When events come, a subscription is nearly always LIVE: `take` is the short way for that case.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, StoredEvent
 from huahuo.transport.protocol.frames import FrameCache, Framer, kind_of
 from huahuo.transport.protocol.window import Flow, Window
 from huahuo.transport.session import outgoing
+from huahuo.transport.session.delivery_states import START, TABLE, DeliveryState, Step
+
+# Read or taken for each delivery or run:
+_LIVE: Final = DeliveryState.LIVE
+_READY: Final = DeliveryState.READY
+_TURN: Final = DeliveryState.TURN
+_HEAD_MOVED: Final = TABLE.column(Step.HEAD_MOVED)
+_TURN_CAME: Final = TABLE.column(Step.TURN_CAME)
+_AT_HEAD: Final = TABLE.column(Step.AT_HEAD)
+_BEHIND: Final = TABLE.column(Step.BEHIND)
 
 type Cause = tuple[str, str]
 """(principal, command id), as stored with the events that a command causes."""
@@ -63,18 +70,20 @@ class RunLike(Protocol):
 
 
 class Subscription:
-    """A cursor in one stream. A new position is a new object, so that reads for the old one are dropped."""
+    """A cursor in one stream. A new position is a new object, so that reads for the old one are dropped.
 
-    __slots__ = ("apart", "flow", "held", "reading", "stream", "told_live", "waiting")
+    Beside the state stand two facts that outlast it, and what HELD waits for.
+    """
 
-    def __init__(self, stream: str, after: int, peak: int, *, waiting: bool) -> None:
+    __slots__ = ("apart", "flow", "held_for", "state", "stream", "told_live")
+
+    def __init__(self, stream: str, after: int, peak: int) -> None:
         self.stream = stream
         self.flow = Flow(after, peak)
-        self.waiting = waiting
-        self.reading = False
-        self.apart = False  # a joined page could not be used: the next page comes as events
-        self.held: Cause | None = None
+        self.state: DeliveryState = START
         self.told_live = False
+        self.apart = False  # a joined page could not be used: the next page comes as events
+        self.held_for: Cause | None = None
 
 
 class Delivery:
@@ -85,8 +94,8 @@ class Delivery:
     """
 
     __slots__ = (
-        "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "_ready",
-        "batched", "framer", "kind", "subs", "window",
+        "_failed", "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "_ready",
+        "batched", "framer", "kind", "parked", "subs", "window",
     )  # fmt: skip
 
     def __init__(
@@ -108,14 +117,19 @@ class Delivery:
         self._past: dict[str, int] = {}
         self._pending: dict[Cause, int] = {}
         self._ready: dict[str, Subscription] = {}
+        self._failed: list[Subscription] = []
+        self.parked: list[Subscription] = []
+        """Subscriptions in state PARKED, first parked first."""
         self._lag_at_s: float | None = None
         self.subs: dict[str, Subscription] = {}
         self.window = Window(window)
 
     def add(self, stream: str, after: int, *, waiting: bool) -> Subscription:
-        """Subscribe, or move a subscription. The reader starts with `begin`, or after `snapshot`."""
+        """Subscribe, or move a subscription. Reading starts with `settle`; if `waiting`, with `place`."""
         self.drop(stream)
-        sub = Subscription(stream, after, self._past.pop(stream, 0), waiting=waiting)
+        sub = Subscription(stream, after, self._past.pop(stream, 0))
+        if waiting:
+            sub.state = TABLE[sub.state, Step.SNAPSHOT_NEEDED]
         self.subs[stream] = sub
         return sub
 
@@ -124,30 +138,44 @@ class Delivery:
         sub = self.subs.pop(stream, None)
         if sub is None:
             return False
-        self._ready.pop(stream, None)
+        self._end(sub)
         self.window.dropped(sub.flow)
         self._past[stream] = sub.flow.peak
         if len(self._past) > self._past_max:
             del self._past[next(iter(self._past))]
         return True
 
-    def begin(self, sub: Subscription) -> list[bytes]:
-        """Start reading. Returns `live` if the subscription is at the head already."""
-        sub.waiting = False
+    def end(self) -> None:
+        """The connection ends, and every subscription with it."""
+        for sub in self.subs.values():
+            self._end(sub)
+        self.subs.clear()
+
+    def settle(self, sub: Subscription) -> list[bytes]:
+        """Put `sub` in line if the log is ahead of it, else it is live. Returns `live` for the first time."""
         if self._log.head(sub.stream).seq > sub.flow.sent:
+            sub.state = _BEHIND[sub.state]
             self._ready[sub.stream] = sub
             return []
-        return self._live(sub)
+        sub.state = _AT_HEAD[sub.state]
+        return [] if sub.told_live else self._live(sub)
 
-    def place(self, sub: Subscription, seq: int) -> None:
-        """The client holds a state after event `seq`: go on from there."""
+    def part_sent(self, sub: Subscription) -> None:
+        """A part of the snapshot was sent. More follow."""
+        sub.state = TABLE[sub.state, Step.PART_SENT]
+
+    def place(self, sub: Subscription, seq: int) -> list[bytes]:
+        """The client holds a state after event `seq`: go on from there, as `settle`."""
         sub.flow = Flow(seq, sub.flow.peak)
+        return self.settle(sub)
 
     def wake(self, stream: str) -> None:
         """The stream's head moved."""
         sub = self.subs.get(stream)
-        if sub is not None and not sub.waiting and not sub.reading and sub.held is None:
-            self._ready[stream] = sub
+        if sub is not None:
+            sub.state = state = _HEAD_MOVED[sub.state]
+            if state is _READY:
+                self._ready[stream] = sub
 
     def take(self, stream: str, first: int, count: int, now_s: float) -> bool:
         """Count `count` new events, from `first` on, as sent. The caller has their frame and writes it.
@@ -156,7 +184,7 @@ class Delivery:
         changed then; call `wake`.
         """
         sub = self.subs.get(stream)
-        if sub is None or self._ready or self._pending or not sub.told_live or sub.reading or sub.waiting:
+        if sub is None or sub.state is not _LIVE or self._ready or self._pending:
             return False
         flow, window = sub.flow, self.window
         if flow.sent != first - 1:
@@ -174,15 +202,44 @@ class Delivery:
         """Whether a subscription is ready to be read."""
         return bool(self._ready)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a subscription waits for a turn, for a fetch, or for another try."""
+        return bool(self._ready or self.parked or self._failed)
+
     def next_read(self) -> Subscription | None:
         """The subscription to read next, from behind its `flow.sent`; None if none may send."""
         if not self._ready or (self.batched and self.window.credit <= 0):
             return None
-        return self._ready.pop(next(iter(self._ready)))
+        sub = self._ready.pop(next(iter(self._ready)))
+        sub.state = _TURN_CAME[sub.state]
+        return sub
 
     def park(self, sub: Subscription) -> None:
-        """The events of `sub` must be fetched. It has no turn until `took` or `unpark`."""
-        sub.reading = True
+        """The events of `sub` must be fetched. It has no turn until `took`."""
+        sub.state = TABLE[sub.state, Step.NOT_IN_MEMORY]
+        self.parked.append(sub)
+
+    def next_fetch(self) -> Subscription | None:
+        """The subscription to fetch a page for; `took` or `fetch_failed` follows. None: none is parked."""
+        if not self.parked:
+            return None
+        sub = self.parked.pop(0)
+        sub.state = TABLE[sub.state, Step.FETCH_BEGAN]
+        return sub
+
+    def fetch_failed(self, sub: Subscription) -> None:
+        """The page of `sub` could not be read for now. It has no turn until `retry`."""
+        if sub.state is not DeliveryState.GONE:
+            sub.state = TABLE[sub.state, Step.FETCH_FAILED]
+            self._failed.append(sub)
+
+    def retry(self) -> None:
+        """Try again what `fetch_failed`."""
+        for sub in self._failed:
+            sub.state = TABLE[sub.state, Step.RETRIED]
+            self._ready[sub.stream] = sub
+        self._failed.clear()
 
     def joins(self, sub: Subscription) -> bool:
         """Whether `sub` can use joined bodies, because its events need not be looked at one by one.
@@ -192,18 +249,14 @@ class Delivery:
         """
         return self.batched and sub.stream != LOG_STREAM and not sub.apart and not self._pending
 
-    def unpark(self, sub: Subscription) -> None:
-        """The fetch failed: let `sub` have turns again."""
-        sub.reading = False
-        if self.subs.get(sub.stream) is sub:
-            self.wake(sub.stream)
-
     def took(self, sub: Subscription, run: RunLike, now_s: float) -> list[bytes]:
-        """Frames of the run that was read for `sub`. Empty if `sub` has moved on meanwhile."""
-        sub.reading = False
+        """Frames of the run that was read for `sub`, whose turn it is. Empty if `sub` has ended meanwhile."""
+        if sub.state is not _TURN:
+            if sub.state is DeliveryState.GONE:
+                return []
+            sub.state = TABLE[sub.state, Step.PAGE_CAME]
         flow = sub.flow
-        if self.subs.get(sub.stream) is not sub or run.after != flow.sent:
-            return []
+        assert run.after == flow.sent, "the run does not follow the cursor"
         frames: list[bytes] = []
         if run.skipped_to:
             frames.append(
@@ -228,12 +281,8 @@ class Delivery:
                 )
                 frames.append(framed.data)
                 self._sent(flow, flow.sent + framed.count, now_s)
-        if sub.held is not None:
-            return frames
-        if self._log.head(sub.stream).seq > flow.sent:
-            self._ready[sub.stream] = sub
-        elif not sub.told_live:
-            frames += self._live(sub)
+        if sub.state is _TURN:
+            frames += self.settle(sub)
         return frames
 
     def may_ack(self, stream: str, seq: int) -> bool:
@@ -274,22 +323,36 @@ class Delivery:
             return
         del self._pending[cause]
         for sub in self.subs.values():
-            if sub.held == cause:
-                sub.held = None
+            if sub.held_for == cause:
+                sub.state = TABLE[sub.state, Step.REPLIED]
+                sub.held_for = None
                 self._ready[sub.stream] = sub
 
     def cursors(self) -> Mapping[str, int]:
         """The last seq sent, per stream."""
         return {stream: sub.flow.sent for stream, sub in self.subs.items()}
 
+    def _end(self, sub: Subscription) -> None:
+        """End `sub`, and take it out of the queue of its state."""
+        match sub.state:
+            case DeliveryState.READY:
+                del self._ready[sub.stream]
+            case DeliveryState.PARKED:
+                self.parked.remove(sub)
+            case DeliveryState.FAILED:
+                self._failed.remove(sub)
+        sub.state = TABLE[sub.state, Step.ENDED]
+        sub.held_for = None
+
     def _permitted(self, sub: Subscription, events: Sequence[StoredEvent]) -> int:
-        """How many of `events` may be sent now. Sets `held` if a reply must be sent first."""
+        """How many of `events` may be sent now. `sub` is held if a reply must be sent first."""
         count = min(len(events), self.window.credit) if self.batched else len(events)
         if self._pending:
             for index in range(count):
                 cause = (events[index].principal, events[index].command_id)
                 if cause in self._pending:
-                    sub.held = cause
+                    sub.state = TABLE[sub.state, Step.REPLY_AWAITED]
+                    sub.held_for = cause
                     return index
         return count
 

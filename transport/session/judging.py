@@ -13,6 +13,7 @@ from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.access.rights import may_read
 from huahuo.transport.protocol.place import Outcome, Place
 from huahuo.transport.session.delivery import Delivery, Subscription
+from huahuo.transport.session.delivery_states import DeliveryState
 from huahuo.transport.session.outputs import Output, TakeSnapshot
 
 type Verdicts = Mapping[str, bool | None]
@@ -70,9 +71,10 @@ class Judging:
         if sub is None:
             return False
         held = self._held.get(stream)
+        waits = sub.state is DeliveryState.SNAPSHOT
         again = self._delivery.add(stream, sub.flow.sent, waiting=True)
         again.told_live = sub.told_live
-        waited = sub.waiting if held is None or held.sub is not sub else held.wants_snapshot
+        waited = waits if held is None or held.sub is not sub else held.wants_snapshot
         self._held[stream] = _Held(again, waited)
         return True
 
@@ -86,6 +88,4 @@ class Judging:
             return []
         if held.wants_snapshot:
             return [TakeSnapshot(held.sub)]
-        was_live = held.sub.told_live
-        begun = self._delivery.begin(held.sub)
-        return [] if was_live else [*begun]
+        return [*self._delivery.settle(held.sub)]

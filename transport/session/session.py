@@ -35,6 +35,7 @@ from huahuo.transport.protocol.token_bucket import TokenBucket
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.calls import Calls
 from huahuo.transport.session.delivery import Delivery, RunLike, Subscription
+from huahuo.transport.session.delivery_states import DeliveryState
 from huahuo.transport.session.judging import Verdicts
 from huahuo.transport.session.liveness import Liveness
 from huahuo.transport.session.outputs import Acked, Close, Execute, LookUp, Now, Output, Record, Verify
@@ -304,7 +305,7 @@ class Session:
 
     def awaits(self, sub: Subscription) -> bool:
         """Whether the state of `sub`'s stream is still wanted."""
-        return self._state in _AUTHENTICATED and self.delivery.subs.get(sub.stream) is sub
+        return self._state in _AUTHENTICATED and sub.state is DeliveryState.SNAPSHOT
 
     def refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None = None) -> list[Output]:
         """See `Readers.refuse_snapshot`."""
@@ -491,3 +492,5 @@ class Session:
         if following is None:
             raise AssertionError(f"{what} in state {self._state.value}")
         self._state = following
+        if following is State.CLOSED:
+            self.delivery.end()

@@ -17,6 +17,7 @@ from huahuo.transport.protocol.incoming import Invalid, Parsed
 from huahuo.transport.protocol.place import Outcome, Place, place
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.delivery import Delivery, Subscription
+from huahuo.transport.session.delivery_states import DeliveryState
 from huahuo.transport.session.judging import DENIED, PENDING, Judging, Verdicts
 from huahuo.transport.session.outputs import Acked, Alarm, Output, TakeSnapshot, Unwatch, Watch
 from huahuo.transport.session.shared import Shared
@@ -196,24 +197,24 @@ class Readers:
 
     def snapshot(self, sub: Subscription, seq: int, frame: bytes | None, *, more: bool) -> list[Output]:
         """See `Session.snapshot`."""
-        if self._delivery.subs.get(sub.stream) is not sub:
+        if sub.state is DeliveryState.GONE:
             return []
         if frame is None:
             return self._end(sub.stream, "too_large")
         if more:
+            self._delivery.part_sent(sub)
             return [frame]
-        self._delivery.place(sub, seq)
-        return [frame, *self._delivery.begin(sub)]
+        return [frame, *self._delivery.place(sub, seq)]
 
     def refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None) -> list[Output]:
         """There is no snapshot, for now (`retry_s`) or at all: end this subscription only."""
-        if self._delivery.subs.get(sub.stream) is not sub:
+        if sub.state is DeliveryState.GONE:
             return []
         return self._end(sub.stream, reason, retry_s)
 
     def corrupt(self, sub: Subscription) -> list[Output]:
         """The data that `sub` needs can never be read: end it, unless it has ended already."""
-        if self._delivery.subs.get(sub.stream) is not sub:
+        if sub.state is DeliveryState.GONE:
             return []
         return self._end(sub.stream, "corrupt")
 
@@ -241,7 +242,7 @@ class Readers:
         if where.needs_snapshot:
             begun.append(TakeSnapshot(sub))
         else:
-            begun += self._delivery.begin(sub)
+            begun += self._delivery.settle(sub)
         return begun
 
     def _end(self, stream: str, reason: str, retry_s: float | None = None) -> list[Output]:

@@ -42,11 +42,9 @@ from huahuo.transport.session.outputs import (
 from huahuo.transport.session.session import Session
 from huahuo.transport.session.shared import Shared
 from tests.support.worlds.compressed import unpacked
+from tests.support.worlds.people import ALICE, BOB, ROOT
 
 START_MS = 1_790_000_000_000
-ALICE = Principal(user_id=42, username="alice", groups=("ops",))
-BOB = Principal(user_id=43, username="bob")
-ROOT = Principal(user_id=1, username="root", is_admin=True)
 PEOPLE = {
     "alice": ALICE,
     "alice-no-groups": Principal(user_id=42, username="alice"),
@@ -377,6 +375,7 @@ class Driver:
             after, delivery = sub.flow.sent, self.session.delivery
             if self.by_page and delivery.joins(sub):
                 delivery.park(sub)
+                assert delivery.next_fetch() is sub
                 self.pages.append((sub, after, self.session.page_events_max(sub)))
             else:
                 self._took(sub, self.log.run(sub.stream, after, self.session.read_events_max(sub)))

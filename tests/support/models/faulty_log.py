@@ -83,12 +83,6 @@ class FaultyLog(MemoryLog):
                 found = [e for e in page if e.position not in self.compacted]
             return found
 
-    async def read_joined(
-        self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
-    ) -> Joined | None:
-        [joined] = await self.read_joined_pages([Page(stream, after, events_max, bytes_max)])
-        return joined
-
     async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
         return [await self._joined(page) for page in pages]
 
@@ -131,7 +125,7 @@ class StepExecutor:
         await asyncio.sleep(0)
         return job()
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """See `Executor`."""
 
 

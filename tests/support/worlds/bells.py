@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from huahuo import After, CancelEffects, Command, Context, Decision, Entity, Event, Every, Outcome, Refused
 from huahuo.actors.domain.decider import Sent
 from huahuo.actors.entities.decider import Origin
-from huahuo.actors.timers import rebuilding
+from huahuo.actors.timers.pending import PendingTimers
 from huahuo.actors.timers.timer import STREAMS, TABLE, Timer, from_row
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.memory.model_disk import ModelDisk
@@ -60,7 +60,7 @@ class SetEvery(Command):
 class Silence(Command): ...
 
 
-class Fails(Exception):
+class Fails(Exception):  # noqa: N818  the bell does
     """A fault of the application."""
 
 
@@ -173,11 +173,14 @@ class Tower:
         await self.engine.runtime.stop()
         await self.log.close()
 
-    async def do(self, command: Command, bell: str = "b", id: str = "") -> None:
+    async def do(self, command: Command, bell: str = "b", command_id: str = "") -> None:
         """Send a command as the service does."""
         api = self.engine.api
         await api.execute(
-            self.engine.plugin.catalog.by_kind["bell"], bell, Sent(command, None, id), Origin("service", id)
+            self.engine.plugin.catalog.by_kind["bell"],
+            bell,
+            Sent(command, None, command_id),
+            Origin("service", command_id),
         )
 
     async def hang(self, bell: str = "b") -> None:
@@ -222,7 +225,7 @@ class Tower:
                     assert timer.due_ms == body["due_ms"], "it fires what is pending"
                     assert event.command_id == timer.id
                     fired.append((event.entity, timer.name, timer.due_ms))
-                rebuilding.fold(mine, event)
+                PendingTimers().evolve(mine, event)
             elif event.type == "bell_rang":
                 assert event.command_id.startswith(f"timer/{event.stream}/")
         assert len(set(fired)) == len(fired), "never twice for one due time"

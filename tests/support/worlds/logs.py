@@ -15,9 +15,11 @@ from typing import Protocol
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
-from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent
+from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Joined, NewEvent, Page
+from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
 
 MASTER_KEY = bytes(range(32))
@@ -106,6 +108,14 @@ def looped[**P](test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, N
 def event(stream: str = "user/1", body: bytes = b"{}", **more: str) -> NewEvent:
     """An event to append."""
     return NewEvent(stream, more.get("type", "happened"), body, entity=more.get("entity", ""))
+
+
+async def read_joined(
+    log: Log | LogReader, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
+) -> Joined | None:
+    """One page of joined bodies."""
+    [joined] = await log.read_joined_pages([Page(stream, after, events_max, bytes_max)])
+    return joined
 
 
 def append(*events: NewEvent, expected: dict[str, int] | None = None) -> Append:

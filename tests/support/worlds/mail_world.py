@@ -32,6 +32,7 @@ from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_loop import run_virtual
 from tests.support.drivers.checks import QUICK
 from tests.support.models.faulty_log import FaultyLog, StepExecutor
+from tests.support.models.follower import follow
 from tests.support.models.mail_book import USER, cursor
 from tests.support.models.mail_rules import TERMINAL, broken_checks, broken_deletions, broken_mails
 
@@ -214,7 +215,7 @@ class MailWorld:
         self, stream: str, seen: Callable[[dict[str, Any]], bool], after: int = 0
     ) -> dict[str, Any]:
         """The first event behind `after` that `seen` says yes to; waits for it."""
-        async with aclosing(self.feed.follow(stream, after)) as runs:
+        async with aclosing(follow(self.feed, stream, after)) as runs:
             async for run in runs:
                 for event in run.events:
                     body: dict[str, Any] = msgspec.json.decode(event.body)

@@ -10,9 +10,7 @@ from huahuo.actors.plugins.calls import Call
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import CommandKey
 from huahuo.transport.access.verified import Verified
-
-ALICE = Principal(user_id=42, username="alice", groups=("ops",))
-ADMIN = Principal(user_id=1, username="root", is_admin=True)
+from tests.support.worlds.people import ALICE
 
 TIMEOUT_S = 5.0
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -21,18 +21,17 @@ from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.connection import Connection
+from huahuo.transport.server.connection_ref import ConnectionRef
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.site import Asset, Phase, Site
 from tests.support.models.faulty_log import FaultyLog
+from tests.support.worlds.people import ALICE
 
 SECRET = b"a secret of at least thirty-two bytes"
 MASTER_KEY = bytes(range(32))
-
-ALICE = Principal(user_id=42, username="alice", groups=("ops",))
-BOB = Principal(user_id=43, username="bob")
-ROOT = Principal(user_id=1, username="root", is_admin=True)
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -55,7 +54,10 @@ class World:
         self.executed = 0
         self.hold: asyncio.Event | None = None
         """Where set, `note` waits for it between its append and its reply."""
+        self.unspeakable = False
+        """Whether the answer to `note` is one of which no message can be made."""
         self.snapshot_fault: Exception | None = None
+        self.before_snapshot: Callable[[], object] = lambda: None
         self.parted: Parted | None = None
         """Where set, the state of `user/…` and the answer to `echo`."""
         self.port = 0
@@ -74,6 +76,12 @@ class World:
 
     def token(self, who: Principal = ALICE, ttl_s: float = 3600, jti: str = "") -> str:
         return self.auth.mint(who, now_ms=self.ambient.now_ms(), ttl_s=ttl_s, jti=jti)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The objects behind the open connections: tests look at state that users cannot see."""
+        refs = [ref for ref in self.hub._bucket_of if isinstance(ref, ConnectionRef)]
+        return [actor for ref in refs if isinstance(actor := ref.actor_inbox.actor, Connection)]
 
     async def append(self, stream: str, *texts: str, kind: str = "noted", **more: Any) -> int:
         """Append one event for each text and return the last seq."""
@@ -109,6 +117,8 @@ class World:
         )
         if self.hold is not None:
             await self.hold.wait()
+        if self.unspeakable:
+            return Reply(body, (stream, cast("int", object())), recorded=True)
         if isinstance(done, Duplicate):
             return from_record(done.command)
         return Reply(body, (stream, done.seq_of(stream)), recorded=record is not None)
@@ -119,6 +129,7 @@ class World:
         return Reply(json_bytes({"type": "echo", "text": call.params.text * call.params.count}))
 
     async def _state(self, stream: str) -> tuple[int, bytes | Parted]:
+        self.before_snapshot()
         if self.snapshot_fault is not None:
             raise self.snapshot_fault
         return self.log.head(stream).seq, self.parted or json_bytes({"emails": []})

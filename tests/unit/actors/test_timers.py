@@ -271,7 +271,7 @@ def test_a_start_that_finds_timers_of_an_unknown_command_is_refused_with_its_nam
 
 def test_the_table_made_anew_from_the_log_is_the_one_that_was_there() -> None:
     async def table(tower: Tower) -> list[Any]:
-        parts = ["", "bell/b", "bell/c"]
+        parts = ["", "commands"]
         return [await tower.log.rows(TABLE, part, after=b"", limit=99) for part in parts]
 
     async def test(tower: Tower) -> None:
@@ -284,7 +284,7 @@ def test_the_table_made_anew_from_the_log_is_the_one_that_was_there() -> None:
         await tower.do(SetOnce(500, name="d"))
         before = await table(tower)
         await tower.engine.brought.close()
-        await tower.log.append(Append(ts_ms=1, rows=(RowDrop(TABLE, ""), RowDrop(TABLE, "bell/c"))))
+        await tower.log.append(Append(ts_ms=1, rows=(RowDrop(TABLE, ""),)))
         assert await rebuilding.rebuild(tower.log, now_ms=1) == 3
         after = await table(tower)
         assert [[key for key, _ in part] for part in after] == [[key for key, _ in part] for part in before]

@@ -15,7 +15,7 @@ from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
 from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.logs import MASTER_KEY, looped
+from tests.support.worlds.logs import MASTER_KEY, looped, read_joined
 
 
 async def opened(directory: Path, *, accept_loss: bool = False) -> SqliteLog:
@@ -56,7 +56,7 @@ async def test_a_place_that_leads_to_another_stream_is_refused_and_found_and_men
         with pytest.raises(Corrupt, match="stream a"):
             await read
     with pytest.raises(Corrupt, match="stream a"):
-        await log.read_joined("a", 1, events_max=9)
+        await read_joined(log, "a", 1, events_max=9)
     assert [event.body for event in await log.read("b", 0, events_max=9)] == [
         b'{"b":0}', b'{"b":1}', b'{"b":2}',
     ]  # fmt: skip
@@ -80,7 +80,7 @@ async def test_a_body_of_another_event_is_refused_and_stays_so_after_a_rebuild(t
             await log.read("a", 0, events_max=9)
         assert caught.value.position == 3
         with pytest.raises(Corrupt, match="stream a"):
-            await log.read_joined("a", 0, events_max=9)
+            await read_joined(log, "a", 0, events_max=9)
         assert len(await log.read("b", 0, events_max=9)) == 3, "the link behind it is whole"
         await log.close()
         rebuild(tmp_path)
@@ -93,7 +93,7 @@ async def test_a_page_whose_checksum_alone_is_damaged_is_served_by_the_chain_and
     await filled(tmp_path)
     changed(tmp_path, "UPDATE seq_index SET crc = crc + 1 WHERE position = 5")
     log = await opened(tmp_path)
-    joined = await log.read_joined("a", 0, events_max=9)
+    joined = await read_joined(log, "a", 0, events_max=9)
     assert joined is not None
     assert joined.bodies == b'{"a":0},{"a":1},{"a":2}'
     assert list(log.corruption.places) == ["index of stream a"]

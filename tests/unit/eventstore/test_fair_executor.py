@@ -23,7 +23,7 @@ class SlowExecutor:
         await self.release.wait()
         return job()
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """Nothing to free."""
 
 

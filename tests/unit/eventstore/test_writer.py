@@ -43,7 +43,7 @@ class HeldExecutor:
             await turn
         return result
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """Nothing to free."""
 
     async def let_one_go(self) -> None:

@@ -14,7 +14,8 @@ from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
 from huahuo.options import known
 from huahuo.transport.commands.gate import Gate
 from tests.support.worlds.logs import MemoryEngine, append, event, looped, opened
-from tests.support.worlds.services import ADMIN, ALICE, body, call
+from tests.support.worlds.people import ALICE, ROOT
+from tests.support.worlds.services import body, call
 
 
 class Actions:
@@ -26,7 +27,7 @@ class Actions:
         self.care.register(self.registry)
         self.gate = Gate(log, MemoryEngine().ambient)
 
-    async def do(self, action: str, *, id: str | None = None, principal: Any = ADMIN, **fields: Any) -> Any:  # noqa: A002
+    async def do(self, action: str, *, id: str | None = None, principal: Any = ROOT, **fields: Any) -> Any:  # noqa: A002
         spec = self.registry.commands[action]
         asked = call(msgspec.convert(fields, spec.params), id=id, principal=principal, action=action)
         reply = await self.gate.execute(asked, spec)

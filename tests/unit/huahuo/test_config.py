@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from huahuo.actors.domain.plugin import EntitySettings
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.app.config import Settings, Table
 from huahuo.app.plugins import standard
@@ -19,7 +20,7 @@ load = TABLE.load
 
 
 def test_without_any_source_the_defaults_hold() -> None:
-    assert load(environ={}) == Settings(plugins={"mail": MailOptions()})
+    assert load(environ={}) == Settings(plugins={"mail": MailOptions(), "entities": EntitySettings()})
 
 
 def test_the_environment_wins_over_the_file_and_a_flag_over_both(tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ def test_the_built_console_takes_that_page_s_place(package: Path) -> None:
     assert found["/assets/index-0a1b2c.js"].cache == CACHE_FOR_EVER, "its name has a hash of what it holds"
 
 
+def test_a_page_of_any_origin_may_import_the_client_and_nothing_else(package: Path) -> None:
+    for path in ("client/huahuo-client.js", "assets/index-0a1b2c.js", "index.html"):
+        (package / site.BUILT / path).parent.mkdir(parents=True, exist_ok=True)
+        (package / site.BUILT / path).write_bytes(b"")
+    assert {path for path, asset in site.assets().items() if asset.any_origin} == {"/client/huahuo-client.js"}
+
+
 def test_the_console_s_policy_allows_nothing_inline() -> None:
     assert "unsafe-inline" not in CSP
     assert "'unsafe-eval'" not in CSP

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from huahuo.eventstore.errors import Unavailable
+from huahuo.eventstore.model import Append, NewEvent
 from huahuo.mailcheck.domain import UnknownMailbox
 from huahuo.mailcheck.tables.records import CHECKS, MAIL, MAILS, PURGES
 from tests.support.models.mail_book import USER, mail
@@ -549,6 +550,24 @@ def test_fields_with_secrets_do_not_show_them() -> None:
             assert "canary" not in f"{shown!r} {shown}"
 
     in_mail_world(test)
+
+
+# -- the stream that only a roster writes ---------------------------------------------------------
+
+
+def test_a_roster_that_somebody_else_decided_for_meanwhile_decides_again() -> None:
+    async def test(world: MailWorld) -> None:
+        stale = NewEvent(f"roster/{USER}", "roster_changed", b'{"type":"roster_changed"}')
+        # Still in the queue when the roster looks at the head, and committed before what it decides.
+        earlier = asyncio.ensure_future(world.log.append(Append(ts_ms=1, events=(stale,))))
+        await asyncio.sleep(0)
+        assert world.log.head(f"roster/{USER}").seq == 0
+        number = await world.add("a@x.com")
+        await earlier
+        assert world.log.head(f"roster/{USER}").seq == 2
+        assert list(await world.rows()) == [number]
+
+    in_mail_world(test, commit_s=0.1)
 
 
 # -- reports of an embedding application --------------------------------------------------------

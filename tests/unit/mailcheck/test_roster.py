@@ -25,6 +25,7 @@ from tests.support.models.mail_book import USER, Book, cursor, mail, snapshot_st
 from tests.support.models.mail_rules import leaks
 
 U = f"user/{USER}"
+ROSTER = f"roster/{USER}"
 
 
 def row(book: Book, email_id: int) -> dict[str, Any]:
@@ -259,7 +260,7 @@ def test_every_accepted_mailbox_is_expected_where_it_stands() -> None:
     check(book, 2)
     decision = book.roster(USER, CheckEmails((1, 2, 3)))
     assert decision.reply == Success("开始检查 2 个邮箱", accepted=[1, 3], skipped=[2])
-    assert decision.expected == {"mailbox/1": 1, "mailbox/3": 1}
+    assert decision.expected == {ROSTER: 3, "mailbox/1": 1, "mailbox/3": 1}
 
 
 def test_if_all_are_busy_it_is_a_warning() -> None:
@@ -421,3 +422,39 @@ def test_what_others_say_on_the_stream_changes_nothing() -> None:
     state = book.roster_state(USER)
     event = msgspec.structs.replace(book.events[0], type="system_notification", body=b'{"message":"x"}')
     assert book.rosters.evolve(book.roster_state(USER), event) == state
+
+
+# -- the stream that only the roster writes -------------------------------------------------------
+
+ADD = AddEmail(email="a@x.com", mail_type="imap", secrets={"password": Secret("p")})
+
+
+def test_a_change_of_the_mailboxes_moves_the_head_of_the_roster_s_own_stream() -> None:
+    book = Book()
+    book.add("a@x.com")
+    book.roster(USER, UpdateEmail(email_id=1, server="mail.x.com"))
+    check(book, 1)
+    book.roster(USER, CancelCheck((1,)))
+    book.roster(USER, DeleteEmails((1,)))
+    assert book.types(ROSTER) == ["roster_changed"] * 3
+
+
+def test_two_changes_decided_on_one_state_collide() -> None:
+    book = Book()
+    state = book.roster_state(USER)
+    first, second = (book.rosters.decide(state, ADD, book.context()) for _ in range(2))
+    book.write(first)
+    with pytest.raises(Conflict, match=ROSTER):
+        book.write(second)
+    assert book.types(U) == ["email_added"]
+
+
+def test_a_kept_refusal_and_a_check_expect_that_the_roster_decided_nothing_else() -> None:
+    book = Book()
+    book.add("a@x.com")
+    refused = book.roster(USER, ADD)
+    assert isinstance(refused.reply, Refusal)
+    assert (refused.expected, refused.events) == ({ROSTER: 1}, ())
+    state = book.roster_state(USER)
+    for command in (CheckEmails((1,)), CancelCheck((1,)), DeleteEmails((1,))):
+        assert book.rosters.decide(state, command, book.context()).expected[ROSTER] == 1

@@ -1,16 +1,17 @@
 """The feed: signal, then read. Live and catch-up by one path."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import pytest
-
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.model import LOG_STREAM
+from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.replay.live.feed import Feed, Run
 from tests.support.models.faulty_log import READ_ALL, FaultyLog, faulty_log, numbers, write
+from tests.support.models.follower import follow
+
+type Told = Mapping[str, Sequence[StoredEvent]] | None
 
 
 def run(test: Callable[[FaultyLog, Feed], Awaitable[None]], **feed_options: Any) -> None:
@@ -165,89 +166,76 @@ def test_a_stream_whose_end_was_compacted_is_skipped_to_its_head() -> None:
     run(test, tail_events_max=1)
 
 
-def test_a_watcher_is_called_once_for_each_commit_that_touched_its_stream() -> None:
+def test_a_tap_receives_the_events_of_each_commit_by_stream() -> None:
     async def test(log: FaultyLog, feed: Feed) -> None:
-        seen: list[int] = []
-        feed.watch("a", lambda: seen.append(len(runs_of(feed, "a"))))
+        seen: list[dict[str, list[int]]] = []
+        feed.tap(lambda by_stream: seen.append({name: numbers(some) for name, some in told(by_stream)}))
         await write(log, "a", "a", "b")
         await write(log, "b")
-        await write(log, "a")
-        assert seen == [2, 3]
+        assert seen == [{"a": [1, 2], "b": [1], LOG_STREAM: [1, 2, 1]}, {"b": [2], LOG_STREAM: [2]}]
 
     run(test)
 
 
-def runs_of(feed: Feed, stream: str) -> list[int]:
-    peeked = feed.peek(stream, 0, **READ_ALL)
-    assert peeked is not None
-    return numbers(peeked.events)
+def told(by_stream: Told) -> list[tuple[str, Sequence[StoredEvent]]]:
+    assert by_stream is not None
+    return list(by_stream.items())
 
 
-def test_a_watcher_of_the_log_hears_of_every_commit() -> None:
+def test_when_a_tap_is_called_memory_has_the_events() -> None:
     async def test(log: FaultyLog, feed: Feed) -> None:
-        calls: list[int] = []
-        feed.watch(LOG_STREAM, lambda: calls.append(log.position))
-        await write(log, "a", "b")
-        await write(log, "c")
-        assert calls == [2, 3]
+        seen: list[list[int]] = []
+
+        def look(_by_stream: Told) -> None:
+            peeked = feed.peek("a", 0, **READ_ALL)
+            assert peeked is not None
+            seen.append(numbers(peeked.events))
+
+        feed.tap(look)
+        await write(log, "a")
+        await write(log, "a")
+        assert seen == [[1], [1, 2]]
 
     run(test)
 
 
-def test_a_closed_watch_is_not_called_not_even_for_the_commit_being_told() -> None:
+def test_a_tap_that_was_ended_is_not_called() -> None:
+    async def test(log: FaultyLog, feed: Feed) -> None:
+        calls: list[str] = []
+        untap = feed.tap(lambda _: calls.append("ended"))
+        feed.tap(lambda _: calls.append("other"))
+        untap()
+        untap()
+        await write(log, "a")
+        assert calls == ["other"]
+
+    run(test)
+
+
+def test_a_tap_that_raises_does_not_keep_the_events_from_the_others() -> None:
     async def test(log: FaultyLog, feed: Feed) -> None:
         calls: list[str] = []
 
-        def first() -> None:
-            calls.append("first")
-            second.close()
-
-        feed.watch("a", first)
-        second = feed.watch("a", lambda: calls.append("second"))
-        await write(log, "a")
-        await write(log, "a")
-        assert calls == ["first", "first"]
-        second.close()
-
-    run(test)
-
-
-def test_a_watcher_may_come_while_others_watch_already() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
-        calls: list[str] = []
-        feed.watch("a", lambda: calls.append("early"))
-        await write(log, "a")
-        feed.watch("a", lambda: calls.append("late"))
-        await write(log, "a")
-        assert calls == ["early", "early", "late"]
-
-    run(test)
-
-
-def test_a_watcher_that_raises_does_not_keep_the_signal_from_the_others() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
-        calls: list[str] = []
-
-        def broken() -> None:
+        def broken(_by_stream: Told) -> None:
             raise RuntimeError("a bug")
 
-        feed.watch("a", broken)
-        feed.watch("a", lambda: calls.append("sound"))
+        feed.tap(broken)
+        feed.tap(lambda _: calls.append("sound"))
         await write(log, "a")
         assert calls == ["sound"]
 
     run(test)
 
 
-def test_a_missed_signal_wakes_every_watcher_at_the_next_one() -> None:
+def test_after_a_missed_signal_a_tap_is_told_that_events_are_missing() -> None:
     async def test(log: FaultyLog, feed: Feed) -> None:
-        calls: list[str] = []
-        feed.watch("a", lambda: calls.append("a"))
+        seen: list[Told] = []
+        feed.tap(seen.append)
         log.deaf = True
         await write(log, "a")
         log.deaf = False
         await write(log, "b")
-        assert calls == ["a"]
+        assert seen == [None]
         assert feed.missed == 1
 
     run(test)
@@ -278,7 +266,7 @@ async def collect(runs: AsyncGenerator[Run], last: int) -> list[int]:
 def test_following_catches_up_and_goes_on_live() -> None:
     async def test(log: FaultyLog, feed: Feed) -> None:
         await write(log, *["a"] * 5)
-        follower = asyncio.create_task(collect(feed.follow("a", 1, events_max=2), 8))
+        follower = asyncio.create_task(collect(follow(feed, "a", 1, events_max=2), 8))
         for _ in range(3):
             await write(log, "b", "a")
         assert await follower == [2, 3, 4, 5, 6, 7, 8]
@@ -290,48 +278,17 @@ def test_following_passes_over_what_was_compacted() -> None:
     async def test(log: FaultyLog, feed: Feed) -> None:
         await write(log, *["a"] * 6)
         log.compacted = {1, 2, 4}
-        assert await collect(feed.follow("a", 0), 6) == [3, 5, 6]
+        assert await collect(follow(feed, "a", 0), 6) == [3, 5, 6]
 
     run(test, tail_events_max=1)
-
-
-def test_a_follower_that_stops_leaves_no_watch_behind() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
-        await write(log, "a")
-        await collect(feed.follow("a", 0), 1)
-        assert feed.watched == 0
-
-    run(test)
 
 
 def test_a_closed_feed_hears_nothing() -> None:
     async def test(log: FaultyLog, feed: Feed) -> None:
         calls: list[str] = []
-        feed.watch("a", lambda: calls.append("a"))
+        feed.tap(lambda _: calls.append("a"))
         feed.close()
         await write(log, "a")
         assert calls == []
-
-    run(test)
-
-
-@pytest.mark.parametrize("watchers", [5000])
-def test_thousands_of_watchers_on_one_stream_are_all_called(watchers: int) -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
-        calls = [0] * watchers
-
-        def caller(n: int) -> Callable[[], None]:
-            def call() -> None:
-                calls[n] += 1
-
-            return call
-
-        watches = [feed.watch("a", caller(n)) for n in range(watchers)]
-        await write(log, "a")
-        await write(log, "a")
-        assert calls == [2] * watchers
-        for watch in watches:
-            watch.close()
-        assert feed.watched == 0
 
     run(test)

@@ -14,6 +14,7 @@ from huahuo.replay.history.moment import AtHead, AtPosition, AtSeq, AtTime
 from huahuo.replay.history.predicate import parse
 from huahuo.replay.history.subject import RecentSubject
 from huahuo.replay.history.timeline import Step, Timeline, blame, first_true
+from tests.support.models.mail_book import USER
 from tests.support.worlds.replaying import U, deleted, tell
 
 GOOD, BROKEN = "mailbox/1", "mailbox/2"
@@ -150,7 +151,8 @@ def test_moments_are_places_in_the_log() -> None:
 def test_streams_are_merged_in_the_order_of_the_log() -> None:
     async def main() -> None:
         history = tell().history
-        pieces = [piece async for piece in merged(history, [GOOD, U, BROKEN], 3, history.position - 2)]
+        all_streams = [GOOD, U, BROKEN, f"roster/{USER}"]
+        pieces = [piece async for piece in merged(history, all_streams, 3, history.position - 2)]
         got = [event.position for piece in pieces for event in piece]
         assert got == list(range(4, history.position - 1))
 

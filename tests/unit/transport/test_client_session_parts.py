@@ -110,7 +110,7 @@ def test_a_missing_part_of_an_answer_breaks_the_protocol() -> None:
 
 def test_what_is_put_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = waiting()
-    monkeypatch.setattr(bench.session._streams[STREAM], "assembly", Assembly(bytes_max=150))
+    monkeypatch.setattr(bench.session.streams[STREAM], "assembly", Assembly(bytes_max=150))
     part(bench, 1, 1, more=True)
     with pytest.raises(ProtocolViolation):
         part(bench, 2, 2)

@@ -118,6 +118,9 @@ class Broken:
     def woken(self, stream: str) -> None:
         raise OSError(stream)
 
+    def hold(self, stream: str) -> None:
+        raise OSError(stream)
+
     def failed(self) -> None:
         self.ended += 1
         raise OSError("also this")

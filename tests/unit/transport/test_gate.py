@@ -34,7 +34,8 @@ from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.server.ports import CommandGate
 from tests.support.models.faulty_log import FaultyLog, faulty_log
-from tests.support.worlds.services import ADMIN, ALICE, body, call, run
+from tests.support.worlds.people import ALICE, ROOT
+from tests.support.worlds.services import body, call, run
 
 CANARY = "canary-pa55w0rd"
 DONE = json_reply({"type": "success", "message": "好"})
@@ -126,7 +127,7 @@ def test_the_same_id_of_another_client_or_user_is_another_command() -> None:
     async def main() -> None:
         w = await world()
         handler = w.appending()
-        for made in (call(id="c1"), call(id="c1", client="phone"), call(id="c1", principal=ADMIN)):
+        for made in (call(id="c1"), call(id="c1", client="phone"), call(id="c1", principal=ROOT)):
             assert not (await w.gate.execute(made, spec(handler))).duplicate
         assert w.log.head("user/42").seq == 3
 
@@ -249,7 +250,7 @@ def test_what_is_for_admins_is_forbidden_to_others_and_never_reaches_the_handler
         reply = await w.gate.execute(call(principal=ALICE), spec(handler, query=query, admin=True))
         assert body(reply.body)["code"] == "forbidden"
         assert handler.executed == 0
-        assert await w.gate.execute(call(principal=ADMIN), spec(handler, query=query, admin=True)) == DONE
+        assert await w.gate.execute(call(principal=ROOT), spec(handler, query=query, admin=True)) == DONE
 
     run(main())
 

@@ -14,7 +14,6 @@ from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Ack, Append, NewEvent
 from huahuo.transport.access.revocations import Revocations, RevocationWatch, Revoked
 from huahuo.transport.commands.publishing import Publisher
-from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.server import ports
 from huahuo.transport.server.hub import AckCollector, Hub, StreamFact
 from tests.support.models.faulty_log import FaultyLog, faulty_log
@@ -299,20 +298,6 @@ def test_a_connection_whose_tick_raises_is_closed_and_the_others_go_on() -> None
                 await connection.ticked.wait()
         assert bad.closed == [1011]
         assert {line["event"] for line in lines} == {"connection_tick_failed", "connection_close_failed"}
-        await w.hub.stop()
-
-    run(main())
-
-
-def test_draining_closes_every_connection_also_behind_one_that_raises() -> None:
-    async def main() -> None:
-        w = await world()
-        bad, good, waiting = w.joined(), w.joined(), Recorder()
-        bad.fault = RuntimeError("boom")
-        w.hub.opened(waiting)
-        with capture_logs():
-            w.hub.close_all(CloseCode.DRAINING, "the server stops")
-        assert [bad.closed, good.closed, waiting.closed] == [[4000], [4000], [4000]]
         await w.hub.stop()
 
     run(main())

@@ -5,7 +5,7 @@ from huahuo.transport.session.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, R
 
 
 def subscription(stream: str = "user/1") -> Subscription:
-    return Subscription(stream, 0, 0, waiting=True)
+    return Subscription(stream, 0, 0)
 
 
 def test_a_snapshot_that_was_superseded_is_never_taken() -> None:

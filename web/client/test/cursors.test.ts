@@ -1,6 +1,7 @@
 /** Both stores keep the same promises; IndexedDB's survive the object. */
 
 import "fake-indexeddb/auto";
+import { openDB, unwrap } from "idb";
 import { beforeEach, describe, expect, test } from "vitest";
 import { type CursorStore, IndexedDbCursors, MemoryCursors } from "../src/index.js";
 
@@ -60,4 +61,24 @@ test("an application's database without the store is refused with what to do", a
   const request = indexedDB.open("app", 1);
   const database = await new Promise<IDBDatabase>((resolve) => (request.onsuccess = () => resolve(request.result)));
   await expect(new IndexedDbCursors({ database }).load("k")).rejects.toThrowError(/createStore/);
+});
+
+test("a database that idb opened is as good as any other, also for a transaction of the application", async () => {
+  const database = await openDB("app", 1, { upgrade: (made) => void made.createObjectStore("huahuo") });
+  const cursors = new IndexedDbCursors({ database: unwrap(database) });
+  const wrapped = new IndexedDbCursors({ database: database as unknown as IDBDatabase });
+  const transaction = database.transaction("huahuo", "readwrite") as unknown as IDBTransaction;
+  expect(await wrapped.commit(transaction, "k", { log: "a", seq: 3 }, null)).toBe(true);
+  expect(await wrapped.save("k", { log: "a", seq: 4 })).toBe(true);
+  expect(await cursors.load("k")).toEqual({ log: "a", seq: 4 });
+});
+
+test("a transaction over events that another tab applied is aborted", async () => {
+  const database = unwrap(await openDB("app", 1, { upgrade: (made) => void made.createObjectStore("huahuo") }));
+  const cursors = new IndexedDbCursors({ database });
+  await cursors.save("k", { log: "a", seq: 3 });
+  const transaction = database.transaction("huahuo", "readwrite");
+  transaction.objectStore("huahuo").put("mine", "other");
+  expect(await cursors.commit(transaction, "k", { log: "a", seq: 3 }, null)).toBe(false);
+  expect(await cursors.load("other")).toBeNull();
 });

@@ -1,5 +1,6 @@
 /** Stores of cursors, which outlive a page. */
 
+import { openDB, unwrap, wrap, type IDBPDatabase } from "idb";
 import { HuahuoError, misuse } from "../model/errors.js";
 import type { Cursor } from "../model/model.js";
 
@@ -63,11 +64,11 @@ export interface IndexedDbOptions {
 /** In IndexedDB: outlives the page, and all tabs share it. */
 export class IndexedDbCursors implements CursorStore {
   private readonly store: string;
-  private opened: Promise<IDBDatabase> | null;
+  private opened: Promise<IDBPDatabase> | null;
 
   constructor(options: IndexedDbOptions = {}) {
     this.store = options.store ?? STORE;
-    this.opened = options.database ? Promise.resolve(options.database) : null;
+    this.opened = options.database ? Promise.resolve(options.database).then((database) => wrap(database)) : null;
   }
 
   /** Make the object store. Call it in `onupgradeneeded` of the application's database. */
@@ -75,31 +76,25 @@ export class IndexedDbCursors implements CursorStore {
     if (!database.objectStoreNames.contains(store)) database.createObjectStore(store);
   }
 
-  async identity(scope: string): Promise<string> {
+  identity(scope: string): Promise<string> {
     const made = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(36)).join("");
-    let id = made;
-    await this.change((kept) => {
-      if (kept.result === undefined) kept.source.put(made, scope);
-      else id = kept.result as unknown as string;
-    }, scope);
-    return id;
-  }
-
-  async load(key: string): Promise<Cursor | null> {
-    const request = (await this.transaction("readonly")).objectStore(this.store).get(key);
-    return new Promise((resolve, reject) => {
-      request.onsuccess = () => resolve((request.result as Cursor | undefined) ?? null);
-      request.onerror = () => reject(failed(request.error));
+    return this.change<string, string>(scope, (kept, put) => {
+      if (kept === null) put(made);
+      return kept ?? made;
     });
   }
 
-  async save(key: string, cursor: Cursor, base?: Cursor | null): Promise<boolean> {
-    let replace = false;
-    await this.change((kept) => {
-      replace = replaces(cursor, kept.result ?? null, base);
-      if (replace) kept.source.put(cursor, key);
-    }, key);
-    return replace;
+  async load(key: string): Promise<Cursor | null> {
+    const { store } = await this.transaction("readonly");
+    return ((await store.get(key).catch(failed)) as Cursor | undefined) ?? null;
+  }
+
+  save(key: string, cursor: Cursor, base?: Cursor | null): Promise<boolean> {
+    return this.change<Cursor, boolean>(key, (kept, put) => {
+      const replace = replaces(cursor, kept, base);
+      if (replace) put(cursor);
+      return replace;
+    });
   }
 
   commit(transaction: IDBTransaction, key: string, cursor: Cursor, base: Cursor | null): Promise<boolean> {
@@ -107,59 +102,48 @@ export class IndexedDbCursors implements CursorStore {
       throw misuse(`commit: the transaction must include the object store "${this.store}"`);
     }
     if (transaction.mode === "readonly") throw misuse("commit: the transaction must be readwrite");
+    const ours = wrap(transaction);
+    const store = ours.objectStore(this.store) as unknown as Store;
     let conflict = false;
-    const kept = transaction.objectStore(this.store).get(key) as Kept;
-    kept.onsuccess = () => {
-      conflict = !replaces(cursor, kept.result ?? null, base);
-      // Another tab applied these events, so this transaction must not apply them again.
-      if (conflict) transaction.abort();
-      else kept.source.put(cursor, key);
-    };
-    return new Promise((resolve, reject) => {
-      transaction.addEventListener("complete", () => resolve(true));
-      transaction.addEventListener("abort", () => {
-        if (conflict) resolve(false);
-        else reject(failed(transaction.error));
-      });
+    // Another tab applied these events, so this transaction must not apply them again.
+    const decided = store.get(key).then((kept) => {
+      conflict = !replaces(cursor, (kept as Cursor | undefined) ?? null, base);
+      if (conflict) ours.abort();
+      else void store.put(cursor, key).catch(() => undefined); // `done` tells of it
     });
+    return Promise.all([decided, ours.done]).then(() => true, (error: unknown) => (conflict ? false : failed(error)));
   }
 
-  private async change(work: (kept: Kept) => void, key: string): Promise<void> {
-    const transaction = await this.transaction("readwrite");
-    const kept = transaction.objectStore(this.store).get(key) as Kept;
-    kept.onsuccess = () => work(kept);
-    await new Promise<void>((resolve, reject) => {
-      transaction.oncomplete = () => resolve();
-      transaction.onabort = () => reject(failed(transaction.error));
-    });
+  private async change<T, R>(key: string, work: (kept: T | null, put: (value: T) => void) => R): Promise<R> {
+    const { store, done } = await this.transaction("readwrite");
+    const changed = store.get(key).then((kept) =>
+      work((kept as T | undefined) ?? null, (value) => void store.put(value, key).catch(() => undefined)),
+    );
+    return Promise.all([changed, done]).then(([result]) => result, failed);
   }
 
-  private async transaction(mode: IDBTransactionMode): Promise<IDBTransaction> {
-    this.opened ??= this.open();
+  private async transaction(mode: "readonly" | "readwrite"): Promise<{ store: Store; done: Promise<void> }> {
+    this.opened ??= openDB(STORE, 1, {
+      upgrade: (database) => IndexedDbCursors.createStore(unwrap(database), this.store),
+      blocking: (_current, _blocked, event) => {
+        (event.target as IDBDatabase).close(); // else a deletion of the database would block
+        this.opened = null;
+      },
+    }).catch(failed);
     const database = await this.opened;
     if (!database.objectStoreNames.contains(this.store)) {
       throw misuse(`the database has no object store "${this.store}": call IndexedDbCursors.createStore in onupgradeneeded`);
     }
-    return database.transaction(this.store, mode);
-  }
-
-  private open(): Promise<IDBDatabase> {
-    return new Promise((resolve, reject) => {
-      const request = indexedDB.open(STORE, 1);
-      request.onupgradeneeded = () => IndexedDbCursors.createStore(request.result, this.store);
-      request.onsuccess = () => {
-        request.result.onversionchange = () => {
-          request.result.close(); // else a deletion of the database would block
-          this.opened = null;
-        };
-        resolve(request.result);
-      };
-      request.onerror = request.onblocked = () => reject(failed(request.error));
-    });
+    return database.transaction(this.store, mode) as unknown as { store: Store; done: Promise<void> };
   }
 }
 
-type Kept = IDBRequest<Cursor | undefined> & { readonly source: IDBObjectStore };
+interface Store {
+  get(key: string): Promise<unknown>;
+  put(value: unknown, key: string): Promise<unknown>;
+}
 
-const failed = (cause: DOMException | null): HuahuoError =>
-  new HuahuoError("storage_failed", `IndexedDB: ${cause?.message ?? "the transaction was aborted"}`, { cause });
+function failed(cause: unknown): never {
+  const text = cause instanceof Error && cause.message ? cause.message : "the transaction was aborted";
+  throw new HuahuoError("storage_failed", `IndexedDB: ${text}`, { cause });
+}

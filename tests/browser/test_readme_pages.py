@@ -1,0 +1,100 @@
+"""The pages that the READMEs show, opened in Chromium as they stand there."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.drivers.browser import Browser, pages, profile
+from tests.support.drivers.snippets import block, run, snippet
+from tests.support.servers.serving import Serving, serving
+
+CLIENT = "web/client/README.md"
+LINES = "[...document.querySelectorAll('#list li')].map((line) => line.textContent)"
+ORDERS = """
+const open = indexedDB.open("app", 1);
+const database = await new Promise((done) => (open.onsuccess = () => done(open.result)));
+const all = database.transaction("orders").objectStore("orders").getAll();
+const found = await new Promise((done) => (all.onsuccess = () => done(all.result)));
+database.close();
+return found.map(({ seq }) => seq);
+"""
+ONLINE = "document.querySelector('#state').value === 'online'"
+TIMEOUT_S = 60
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+@asynccontextmanager
+async def shown(
+    chromium: str, folder: Path, document: str, name: str
+) -> AsyncIterator[tuple[Serving, Browser, str]]:
+    """The service, a browser, and the address of the page with a token, as a reader would open it."""
+    (folder / "pages").mkdir()
+    async with asyncio.timeout(TIMEOUT_S), profile(chromium) as browser:
+        with serving(folder / "data") as server:
+            text = block(document, name, url=server.url)
+            (folder / "pages" / "page.html").write_text(text, encoding="utf-8")
+            async with pages(folder / "pages") as site:
+                token = server.token(42, "alice", groups=("ops",))
+                yield server, browser, f"{site}/page.html#{token}"
+
+
+async def publish(server: Serving) -> None:
+    """What the page says about publishing."""
+    names = {"url": server.url, "admin_token": server.token(1, "root", admin=True)}
+    await run(snippet(CLIENT, "publish"), names)
+
+
+def test_the_page_of_five_minutes_shows_each_event_once_over_a_reload_and_in_every_tab(
+    chromium: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with shown(chromium, tmp_path, CLIENT, "page") as (server, browser, address):
+            first = await browser.open(address)
+            await first.until(ONLINE)
+            await publish(server)
+            await first.until(f"{LINES}.join() === '1 deploy_started'")
+            await first.reload()
+            await first.until(ONLINE)
+            second = await browser.open(address)
+            await second.until(ONLINE)
+            await publish(server)
+            for tab in (first, second):
+                await tab.until(f"{LINES}.join() === '2 deploy_started'")
+            await first.close()
+            await publish(server)
+            await second.until(f"{LINES}.join() === '2 deploy_started,3 deploy_started'")
+
+    asyncio.run(main())
+
+
+def test_the_page_with_a_transaction_stores_each_event_once(chromium: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with shown(chromium, tmp_path, CLIENT, "transaction") as (server, browser, address):
+            tab = await browser.open(address)
+            await tab.until(ONLINE)
+            await publish(server)
+            for count in (2, 3):
+                await tab.reload()
+                await tab.until(ONLINE)
+                await publish(server)
+                await tab.until(f"(async () => {{ {ORDERS} }})().then((found) => found.length === {count})")
+            assert await tab.run(ORDERS) == [1, 2, 3]
+            assert not [line for line in tab.said if line.startswith("thrown")]
+
+    asyncio.run(main())
+
+
+def test_the_page_of_the_first_readme_lists_events(chromium: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with shown(chromium, tmp_path, "README.md", "page") as (server, browser, address):
+            tab = await browser.open(address)
+            await tab.until("typeof list === 'object'")
+            while not await tab.run(f"return {LINES}.length"):  # it does not show when it is online
+                await publish(server)
+            assert "deploy_started" in (await tab.run(f"return {LINES}"))[0]
+
+    asyncio.run(main())

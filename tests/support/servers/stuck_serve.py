@@ -1,0 +1,68 @@
+"""`huahuo serve` with three commands whose handlers hang, each in its own way. Run as a child process."""
+
+import asyncio
+import contextlib
+import sys
+import threading
+import time
+
+import msgspec
+
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call, Reply
+from huahuo.cli.main import main
+from huahuo.transport.server import get_clients
+from huahuo.transport.server.hub import Hub
+from tests.support.drivers.rawclient import raw
+
+HANG_S = 3600.0
+
+
+class NoParams(msgspec.Struct):
+    """No fields."""
+
+
+async def ignore_cancellation(_call: Call[NoParams]) -> Reply:
+    """Go on whatever happens."""
+    print("hanging", flush=True)
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+
+
+async def block_the_loop(_call: Call[NoParams]) -> Reply:
+    """Block the loop's thread."""
+    print("hanging", flush=True)
+    time.sleep(HANG_S)  # noqa: ASYNC251  that is the fault
+    return Reply(b"{}")
+
+
+async def leave_a_thread(_call: Call[NoParams]) -> Reply:
+    """Start a thread that hangs and is no daemon, as the lookup of a name may."""
+    threading.Thread(target=time.sleep, args=(HANG_S,)).start()
+    print("hanging", flush=True)
+    return Reply(b"{}")
+
+
+def register(registry: Registry, hub: Hub) -> None:
+    """As `get_clients.register`, and the commands, each under the name of its function."""
+    _register_get_clients(registry, hub)
+    for handler in (ignore_cancellation, block_the_loop, leave_a_thread):
+        registry.command(Action(handler.__name__, NoParams, handler))
+
+
+async def send(url: str, token: str, action: str) -> None:
+    """Send a command, and return when its handler hangs, without an answer."""
+    async with raw(url.replace("http", "ws"), "huahuo.v1") as client:
+        await client.authenticate(token)
+        await client.say(action=action, id="c1")
+        await client.say(action="heartbeat")
+        await client.until("heartbeat_response")
+
+
+_register_get_clients = get_clients.register
+
+if __name__ == "__main__":
+    get_clients.register = register
+    sys.argv[0] = "huahuo"
+    main()

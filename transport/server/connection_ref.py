@@ -1,0 +1,163 @@
+"""What others hold of a connection: its actor's ref, with the urgent messages as methods.
+
+The socket, the hub, the server and the connection's own tasks never call the actor's object. Each of these
+methods is one message that `Connection.on_urgent` handles under the guard of the runtime: a fault in it ends
+the connection with `goaway` and 1011. After the connection's end they do nothing.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from typing import Any, Final, cast
+
+import msgspec
+from websockets.exceptions import ConnectionClosed
+
+from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
+from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.session.outputs import Execute, Record
+
+_NOT_DONE: Final = object()
+
+
+class ConnectionEnded(Exception):  # noqa: N818  a fact about the connection
+    """A task of a connection wants to go on, but the connection has ended or is about to."""
+
+
+class Signal(Enum):
+    """Messages without content."""
+
+    PONG = auto()
+    DRAINED = auto()
+    DISCONNECTED = auto()
+    LOST = auto()
+    CURSORS = auto()
+    END = auto()
+    """The client's last message was handled. Not urgent."""
+
+
+class Tick(msgspec.Struct, frozen=True, gc=False):
+    """About a second has passed."""
+
+    now_s: float
+
+
+class WakeUp(msgspec.Struct, frozen=True, gc=False):
+    """The process slept until now."""
+
+    now_s: float
+
+
+class Close(msgspec.Struct, frozen=True, gc=False):
+    """End the connection."""
+
+    code: int
+    reason: str
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A task of the connection raised `error`. If it was to answer `asked`, the client hears `internal`."""
+
+    error: Exception
+    asked: Execute | Record | None = None
+
+
+class ConnectionRef(LoopRef[Any]):
+    """See the module. Implements `ports.LiveConnection`, `hub.HasCursors` and `web_socket.Listener`."""
+
+    __slots__ = ()
+
+    def tick(self, now_s: float) -> None:
+        """See `ports.LiveConnection`."""
+        self._tell(Tick(now_s))
+
+    def wake_up(self, now_s: float) -> None:
+        """See `ports.LiveConnection`."""
+        self._tell(WakeUp(now_s))
+
+    def close(self, code: int, reason: str) -> None:
+        """See `ports.LiveConnection`."""
+        self._tell(Close(code, reason))
+
+    def cursors(self) -> Mapping[str, int]:
+        """The last seq sent, per subscribed stream; empty after the connection's end."""
+        return cast("Mapping[str, int]", self.try_urgent(Signal.CURSORS, {}))
+
+    def took(self, text: bytes) -> bool:
+        """See `web_socket.Listener`. Nearly all messages are acks, and an ack needs no turn of the actor."""
+        return cast("bool", self.try_urgent(text, otherwise=False))
+
+    def began(self, text: bytes) -> bool:
+        """See `web_socket.Listener`. A connection's first message is handled at once: no other one waits.
+
+        After a restart, thousands of sign-ins come at once. The way through the library and the inbox is a
+        third of the cost of each.
+        """
+        try:
+            self.tell_now(text.decode())
+        except UnicodeDecodeError:
+            return False
+        except ActorDeadError:
+            pass
+        return True
+
+    def ponged(self) -> None:
+        """See `web_socket.Listener`."""
+        self._tell(Signal.PONG)
+
+    def drained(self) -> None:
+        """See `web_socket.Listener`."""
+        self._tell(Signal.DRAINED)
+
+    def disconnected(self) -> None:
+        """See `web_socket.Listener`."""
+        self._tell(Signal.DISCONNECTED)
+
+    def lost(self) -> None:
+        """Nothing more can be read: leave everything that knows the connection."""
+        self._tell(Signal.LOST)
+
+    def fault(self, error: Exception, asked: Execute | Record | None = None) -> None:
+        """See `Fault`."""
+        self._tell(Fault(error, asked))
+
+    def tell_step(self, step: Callable[[], object]) -> None:
+        """Let the actor take a step of one of its timers, or of the fan-out."""
+        self._tell(step)
+
+    def step[T](self, step: Callable[[], T]) -> T:
+        """Let the actor take a step of one of its tasks.
+
+        Raises:
+            ConnectionEnded: it was not taken, or it failed and ends the connection.
+        """
+        done = self.try_urgent(step, _NOT_DONE)
+        if done is _NOT_DONE:
+            raise ConnectionEnded
+        return cast("T", done)
+
+    def _tell(self, message: object) -> None:
+        try:  # noqa: SIM105  `suppress` costs more than an ack
+            self.tell_urgent(message)
+        except ActorDeadError:
+            pass
+
+
+async def read(ws: WebSocket, ref: ConnectionRef) -> None:
+    """Hand every message to the actor until the connection is gone.
+
+    They are queued, and not handled in this task, because the library may hold thousands of short ones: the
+    scheduler gives others their turn between them. Messages that came before the end are handled although
+    their answers can no longer be sent: leaving does not cancel a command.
+    """
+    try:
+        while True:
+            await ref.tell_async(await ws.recv())
+    except ConnectionClosed:
+        with contextlib.suppress(ActorDeadError, AskTimeout):
+            await ask(ref, Signal.END)
+    except ActorDeadError:
+        pass
+    finally:
+        ref.lost()
+        ref.stop_now()
