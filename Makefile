@@ -19,6 +19,7 @@ web: ## the browser client and the console, into huahuo/pages/static
 	@scripts/web.sh
 
 test: ## every test
+	@scripts/test_needs.sh || echo "test: going on without" >&2
 	@scripts/setup.sh dev
 	@scripts/web.sh test || { [ -z "$$CI" ] && echo "test: THE BROWSER PARTS WERE NOT BUILT AND NOT TESTED" >&2; }
 	$(BIN)/python -m pytest

@@ -49,6 +49,7 @@ def weigh(append: Append) -> int:
         or append.drop_blobs
         or append.drop_secrets
         or append.shred
+        or append.ended
     ):
         total += _weigh_beside(append)
     if append.prune is not None and len(append.prune.positions) > PRUNE_EVENTS_MAX:
@@ -84,7 +85,7 @@ def _weigh_beside(append: Append) -> int:
         total += len(put.value.reveal())
     for owner, name in append.drop_secrets:
         check_names(owner, name)
-    check_names(*append.shred, *append.drop_blobs)
+    check_names(*append.shred, *append.drop_blobs, *append.ended)
     return total
 
 

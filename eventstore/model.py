@@ -177,6 +177,8 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
 
     `expected` maps a stream to the seq its head must have. `shred` lists owners whose data key is
     destroyed, `drop_secrets` (owner, name) pairs to remove. `blobs` are stored under `blob_id(data)`.
+    `ended` lists streams to which nothing more will be written, so nothing of them is kept in memory. They
+    can still be read, and appended to, but each time their head is looked up on the disk.
     """
 
     ts_ms: int
@@ -193,6 +195,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     drop_secrets: tuple[tuple[str, str], ...] = ()
     shred: tuple[str, ...] = ()
     prune: Pruning | None = None
+    ended: tuple[str, ...] = ()
 
 
 class Appended(msgspec.Struct, frozen=True):

@@ -49,7 +49,11 @@ class Log(Protocol):
         ...
 
     def head(self, stream: str) -> Head:
-        """The oldest and newest durable seq of `stream`; for `log`, the position. From memory."""
+        """The oldest and newest durable seq of `stream`; for `log`, the position.
+
+        From memory, except for a stream that ended (`Append.ended`): that is a short look at the disk. A
+        damaged one counts as empty, and is noted in `corruption`.
+        """
         ...
 
     def streams(self, prefix: str) -> list[str]:

@@ -1,21 +1,38 @@
-"""In CI a skipped test is a failed run: what was not tested must not look tested."""
+"""Async tests run on a loop of their own. In CI a skipped test is a failed run."""
 
 import os
+from typing import Any
 
 import hypothesis
 import pytest
+
+from huahuo.testing.virtual_loop import VirtualLoop
 
 # Whether an example takes long says something of the machine, and of what it does beside.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-_skipped: list[str] = []
+SLOW_S = 2.0
+_slow: dict[str, float] = {}
+"""Tests that took so long without the mark `slow`, and how long."""
+_skipped: dict[str, list[str]] = {}
+"""The tests that were skipped, by reason."""
+
+
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """The loop of an async test: asyncio's, or one whose clock jumps (mark `virtual_time`)."""
+    virtual = request.node.get_closest_marker("virtual_time")
+    return "asyncio", {"loop_factory": VirtualLoop} if virtual else {}
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Remember what was skipped, but not tests that were expected to fail."""
+    """Remember what was skipped (not what was expected to fail), and what is slow without the mark."""
+    if report.when == "call" and report.duration >= SLOW_S and "slow" not in report.keywords:
+        _slow[report.nodeid] = report.duration
     if report.skipped and not hasattr(report, "wasxfail"):
-        _skipped.append(report.nodeid)
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _skipped.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -25,6 +42,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say so where one looks last."""
-    if os.environ.get("CI") and _skipped:
-        terminalreporter.write_line(f"{len(_skipped)} skipped tests fail a run in CI", red=True)
+    """Say what was not tested, and how to get what it needs, where one looks last."""
+    if _slow:
+        terminalreporter.section(f"{SLOW_S:.0f} s or more, without the mark `slow`")
+        for test, duration_s in sorted(_slow.items()):
+            terminalreporter.write_line(f"{duration_s:5.1f} {test}")
+    if not _skipped:
+        return
+    count = sum(map(len, _skipped.values()))
+    verdict = "which fails a run in CI" if os.environ.get("CI") else "all the others ran"
+    terminalreporter.section(f"NOT TESTED: {count} of the tests, {verdict}", red=True, bold=True)
+    for reason, tests in sorted(_skipped.items()):
+        terminalreporter.write_line(f"{len(tests):5} {reason}", red=True)

@@ -74,6 +74,11 @@ class LoopRef[A: Actor](ActorRef[A]):
         """See `pykka.ActorRef.actor_stopped`."""
         return Flag(self.actor_inbox)
 
+    @property
+    def actor(self) -> A | None:
+        """The object behind a live ref, to look at: whatever changes it goes by its inbox."""
+        return self._actor_weakref()
+
     def _actor_weakref(self) -> A | None:  # type: ignore[override]  # called as pykka calls its weak reference
         return cast("A | None", self.actor_inbox.actor)
 

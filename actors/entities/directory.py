@@ -177,7 +177,7 @@ class Directory:
                 self._waiting[address] -= size
                 if not self._waiting[address]:
                     del self._waiting[address]
-        ref = self._resident(kind, key)
+        ref = self.entity(kind, key)
         asked = Asked(message) if isinstance(message, Query | CatchUp) else None
         try:
             future = ref.ask(asked or message, block=False)
@@ -209,7 +209,7 @@ class Directory:
         Raises:
             Busy, Degraded: it was not sent, or the entity ended before it came to it.
         """
-        ref = self._resident(kind, key)
+        ref = self.entity(kind, key)
         try:
             await ref.tell_async(Told(message))
         except ActorDeadError as error:
@@ -233,7 +233,13 @@ class Directory:
                     await stopped
                 await self.keyframes.flush()
 
-    def _resident(self, kind: str, key: str | int) -> LoopRef[Entity]:
+    def entity(self, kind: str, key: str | int) -> LoopRef[Entity]:
+        """The entity, loaded if it was not in memory. A ref is good until the entity is put away.
+
+        Raises:
+            Busy: the entities are being stopped.
+            Degraded: it failed too often, and rests.
+        """
         if self._closed:
             raise Busy("the entities are being stopped")
         address = f"{kind}/{key}"

@@ -66,6 +66,8 @@ class Past:
     """Fields that hold the number of an entity, with its kind: {"email_id": "mailbox"}."""
     prunable: frozenset[str] = frozenset()
     """Event types of which folds need only the newest event, so that `compact` may remove the others."""
+    last: frozenset[str] = frozenset()
+    """Event types after which their stream gets no more events, so that `compact` may mark it as ended."""
 
     def entity_of(self, fields: Mapping[str, Any]) -> str | None:
         """The entity that one of an object's fields names, None if none does."""
@@ -110,4 +112,5 @@ def together(pasts: Sequence[Past]) -> Past:
         guides=tuple(guide for past in pasts for guide in past.guides),
         entity_fields={name: kind for past in pasts for name, kind in past.entity_fields.items()},
         prunable=frozenset().union(*(past.prunable for past in pasts)),
+        last=frozenset().union(*(past.last for past in pasts)),
     )

@@ -6,6 +6,7 @@ that keeps only the last one gives the same state. The newest event of a stream 
 
 from collections import deque
 from collections.abc import AsyncIterator
+from itertools import batched
 
 import msgspec
 
@@ -18,6 +19,7 @@ from huahuo.eventstore.model import LOG_STREAM, Append, Pruning, StoredEvent, To
 BATCH_EVENTS = 5000
 """One commit prunes at most this many events: a few milliseconds of the writer's time."""
 _PAGE_EVENTS = 1000
+_ENDED_A_COMMIT = 256
 
 assert BATCH_EVENTS <= PRUNE_EVENTS_MAX
 
@@ -25,12 +27,14 @@ assert BATCH_EVENTS <= PRUNE_EVENTS_MAX
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What may be pruned: events of `types` older than `before_ms`, except the last `keep` of each series.
 
-    A series is the events of one type about one entity in one stream.
+    A series is the events of one type about one entity in one stream. A stream whose newest event is of one
+    of the types `last` gets no more events, so it is marked as ended.
     """
 
     types: frozenset[str]
     before_ms: int
     keep: int = 1
+    last: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.keep < 1:
@@ -69,7 +73,7 @@ async def compact(log: StoreLog, policy: Policy, ambient: Ambient, principal: st
     Raises:
         EventStoreError: as `Log.read` and `Log.append`.
     """
-    chooser, batch, pruned = _Chooser(policy), list[StoredEvent](), 0
+    chooser, batch, pruned, ended = _Chooser(policy), list[StoredEvent](), 0, set[str]()
     at, upto = 0, log.position
     while at < upto:
         page = await log.read(LOG_STREAM, at, events_max=min(_PAGE_EVENTS, upto - at))
@@ -77,6 +81,10 @@ async def compact(log: StoreLog, policy: Policy, ambient: Ambient, principal: st
             break
         at = page[-1].position
         for event in page:
+            if event.type in policy.last:
+                ended.add(event.stream)
+            else:
+                ended.discard(event.stream)
             if event.position <= upto and (gone := chooser.offer(event)) is not None:
                 batch.append(gone)
         while len(batch) >= BATCH_EVENTS:
@@ -84,6 +92,8 @@ async def compact(log: StoreLog, policy: Policy, ambient: Ambient, principal: st
             del batch[:BATCH_EVENTS]
     if batch:
         pruned += await _prune(log, batch, policy, ambient, principal)
+    for some in batched(sorted(ended), _ENDED_A_COMMIT):
+        await log.append(Append(ts_ms=ambient.now_ms(), ended=some, principal=principal))
     return pruned
 
 

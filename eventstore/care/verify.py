@@ -89,10 +89,10 @@ def check_log(path: Path, after: int, upto: int, *, processes: int | None = None
             child.wait()
             if child.stdout is not None:
                 child.stdout.close()
-    return _joined(parts)
+    return joined(parts)
 
 
-def _joined(parts: list[Part]) -> bytes:
+def joined(parts: list[Part]) -> bytes:
     """Join the parts: none may be damaged, and each stream must continue where the previous part left it."""
     seqs: dict[str, int] = {}
     for part in parts:

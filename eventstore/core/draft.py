@@ -17,6 +17,7 @@ from huahuo.eventstore.core.storage_port import (
     DropBlob,
     DropRow,
     DropSealed,
+    EndStream,
     Group,
     Lookup,
     Place,
@@ -57,9 +58,11 @@ class Draft:
         self.chain = place.chain
         self.seqs: dict[str, int] = {}
         self.firsts: dict[str, int] = {}
+        self.ended: list[str] = []
         self.events: list[StoredEvent] = []
         self.changes: list[Change] = []
         self._heads: Mapping[str, Head] = place.heads
+        self._durable = place.position
         self._lookup = lookup
         self._vault = vault
         self._build = build
@@ -103,6 +106,10 @@ class Draft:
         if append.prune is not None:
             changes.append(Prune(append.prune.positions, dict(append.prune.firsts)))
             self.firsts.update(append.prune.firsts)
+        for ended in append.ended:
+            check_text(ended)
+            changes.append(EndStream(ended))
+            self.ended.append(ended)
         command = append.command
         if command is not None:
             check_text(command.key.user, command.key.client, command.key.id, command.at_stream)
@@ -199,7 +206,13 @@ class Draft:
         head = self._heads.get(stream)
         if head is not None:
             return head.seq
-        return self.position if stream == LOG_STREAM else 0
+        if stream == LOG_STREAM:
+            return self.position
+        ended = self._lookup.ended_head(stream, self._durable)
+        if ended is None:
+            return 0
+        self.firsts.setdefault(stream, ended.first)
+        return ended.seq
 
 
 def _beside(append: Append, changes: list[Change]) -> None:

@@ -64,6 +64,16 @@ class FairExecutor:
         """Whose turn is next first."""
 
     @property
+    def free(self) -> int:
+        """How many jobs may start at once."""
+        return self._free
+
+    @property
+    def users_waiting(self) -> int:
+        """How many users have a job that waits."""
+        return len(self._lines)
+
+    @property
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
         return self._waiting

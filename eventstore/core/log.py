@@ -41,13 +41,12 @@ class StoreLog(LogReader):
         readers: Executor,
         owned: tuple[Executor, ...] = (),
     ) -> None:
-        super().__init__(loaded.log_id, reads, readers, lambda: self._writer.place)
+        super().__init__(loaded.log_id, reads, readers, lambda: self.writer.place)
         self._vault = vault
         self._ambient = ambient
         self._owned = owned
-        self._writer = Writer(
-            store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=writer
-        )
+        self.store = store
+        self.writer = Writer(store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=writer)
         self._closing: asyncio.Task[None] | None = None
         self._probed: tuple[float, str | None] | None = None
 
@@ -60,33 +59,33 @@ class StoreLog(LogReader):
         """
         size = weigh(append)
         if len(append.secrets) < _PREPARED_MIN:
-            return await self._writer.append(append, size)
+            return await self.writer.append(append, size)
         # Sealing is half of what an import costs: done before, it does not hold the writer.
         prepared = await self._read(lambda: self._vault.prepare(append.secrets, give_way))
-        return await self._writer.append(append, size, prepared)
+        return await self.writer.append(append, size, prepared)
 
     def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
         """See `Log`. What `append` raises before it waits is raised at once."""
-        return self._writer.append(append, weigh(append))
+        return self.writer.append(append, weigh(append))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log`."""
-        return self._writer.listen(listener)
+        return self.writer.listen(listener)
 
     def observe_commits(self, observe: Callable[[float], None]) -> None:
         """Call `observe` with the seconds that each group commit took, from now on. It must not raise."""
-        self._writer.observe = observe
+        self.writer.observe = observe
 
     def bill(self, charge: Charge) -> None:
         """Tell `charge` of what each principal's appends, and each user's reads, cost from now on."""
-        self._writer.charge = charge
+        self.writer.charge = charge
         if isinstance(self._readers, FairExecutor):
             self._readers.bill(charge, self._ambient.thread_s)
 
     def bound_queue(self, *, bytes_per_user: int, bytes_max: int) -> None:
         """How many bytes of appends may wait for their commit: of one user, and of all of them."""
-        self._writer.queue_bytes_per_user = bytes_per_user
-        self._writer.queue_bytes_max = bytes_max
+        self.writer.queue_bytes_per_user = bytes_per_user
+        self.writer.queue_bytes_max = bytes_max
 
     def bound_reads(self, *, waiting_per_user: int, waiting_max: int) -> None:
         """How many reads may wait for a thread: of one user, and in all."""
@@ -105,14 +104,19 @@ class StoreLog(LogReader):
         return self._readers.refused if isinstance(self._readers, FairExecutor) else 0
 
     @property
+    def streams_in_memory(self) -> int:
+        """Streams whose heads are in memory: all but those that ended."""
+        return len(self.writer.place.heads)
+
+    @property
     def queue_bytes(self) -> int:
         """What waits for its commit, with what an append takes beside its content."""
-        return self._writer.queue_bytes
+        return self.writer.queue_bytes
 
     @property
     def appends_refused(self) -> int:
         """Appends for which the queue had no room."""
-        return self._writer.refused
+        return self.writer.refused
 
     def take(self, counter: str, count: int = 1) -> int:
         """See `Log`."""
@@ -121,7 +125,7 @@ class StoreLog(LogReader):
         check_names(counter)
         check_text(counter)
         check_number(count)
-        return self._writer.take(counter, count)
+        return self.writer.take(counter, count)
 
     async def secret(self, owner: str, name: str) -> Secret | None:
         """See `Log`.
@@ -164,13 +168,13 @@ class StoreLog(LogReader):
         now_s = self._ambient.monotonic_s()
         if self._probed is not None and now_s - self._probed[0] < PROBE_EVERY_S:
             found = self._probed[1]
-            if (found is None) == (self._writer.failure is None):
+            if (found is None) == (self.writer.failure is None):
                 return found
-        self._probed = (now_s, self._writer.failure)
+        self._probed = (now_s, self.writer.failure)
         reason: str | None = None
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                pad_bytes = self._writer.failed_bytes
+                pad_bytes = self.writer.failed_bytes
                 await self._write((Touch(self._ambient.now_ms(), pad_bytes),), pad_bytes)
         except TimeoutError:
             reason = f"a write to the log takes longer than {PROBE_TIMEOUT_S:g} s"
@@ -182,7 +186,7 @@ class StoreLog(LogReader):
 
     async def _write(self, changes: tuple[Change, ...], size: int) -> None:
         """Commit `changes` that belong to no append."""
-        await self._writer.write(changes, size)
+        await self.writer.write(changes, size)
 
     async def close(self) -> None:
         """See `Log`. Being cancelled here does not stop the closing."""
@@ -191,10 +195,10 @@ class StoreLog(LogReader):
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        self._writer.stop()
+        self.writer.stop()
         await self._stop_reading()
         try:
-            await self._writer.close()
+            await self.writer.close()
         finally:
             for executor in self._owned:
                 executor.close()

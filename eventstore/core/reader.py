@@ -1,4 +1,7 @@
-"""Reading a log: heads come from memory, everything else by one job per call on the executor port."""
+"""Reading a log: heads come from memory, everything else by one job per call on the executor port.
+
+The head of a stream that ended is looked up on the loop: callers need it at once, and few ask.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -60,12 +63,14 @@ class LogReader:
         place = self._place()
         if stream == LOG_STREAM:
             return Head(1, place.position, place.chain if place.position else b"")
-        return place.heads.get(stream, _EMPTY)
+        head = place.heads.get(stream)
+        return self._ended_head(stream, place.position) if head is None else head
 
     def streams(self, prefix: str) -> list[str]:
         """See `Log`. Sorted."""
         heads = self._place().heads
-        return sorted(name for name, head in heads.items() if head.seq and name.startswith(prefix))
+        names = {name for name, head in heads.items() if head.seq and name.startswith(prefix)}
+        return sorted(names.union(self._reads.ended_streams(prefix)))
 
     async def read(
         self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
@@ -233,6 +238,15 @@ class LogReader:
             at, count = stones[-1].position, count + len(stones)
         ledger.finish()
         return count
+
+    def _ended_head(self, stream: str, upto: int) -> Head:
+        try:
+            return self._reads.ended_head(stream, upto) or _EMPTY
+        except Corrupt as error:
+            self.corruption.note(error)
+        except EventStoreError:
+            pass  # closed, or unreadable: what is asked next says so
+        return _EMPTY
 
     async def _page(self, after: int, upto: int) -> list[StoredEvent | Tombstone]:
         """Events and tombstones without a hole between them, if the log has none."""

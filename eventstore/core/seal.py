@@ -64,13 +64,21 @@ class Vault:
         """A fresh data key for `owner`, wrapped for storing."""
         return self._close(self._wrapping_key, self._ambient.token_bytes(KEY_BYTES), "key", owner, "")
 
+    def data_key(self, wrapped: bytes, owner: str) -> bytes:
+        """The key in a wrapped key.
+
+        Raises:
+            SealBroken: `wrapped` is not this owner's key.
+        """
+        return self._open(self._wrapping_key, wrapped, "key", owner, "")
+
     def seal(self, wrapped: bytes, owner: str, name: str, secret: Secret) -> bytes:
         """`secret` as a box that opens only with the same wrapped key, owner and name.
 
         Raises:
             SealBroken: `wrapped` is not this owner's key.
         """
-        key = self._open(self._wrapping_key, wrapped, "key", owner, "")
+        key = self.data_key(wrapped, owner)
         # A lone surrogate is sealed like any other text: an encoding error would contain the secret.
         return self._close(key, secret.reveal().encode("utf-8", "surrogatepass"), "secret", owner, name)
 
@@ -92,7 +100,7 @@ class Vault:
         Raises:
             SealBroken: the box or the key was changed, moved, or made under another master key.
         """
-        key = self._open(self._wrapping_key, wrapped, "key", owner, "")
+        key = self.data_key(wrapped, owner)
         return Secret(self._open(key, sealed, "secret", owner, name).decode("utf-8", "surrogatepass"))
 
     def mark(self) -> bytes:

@@ -91,6 +91,12 @@ class Prune(_Change, frozen=True):
     firsts: dict[str, int]
 
 
+class EndStream(_Change, frozen=True):
+    """Keep nothing of a stream in memory from now on."""
+
+    stream: str
+
+
 class PutCounter(_Change, frozen=True):
     """The next number that a counter will hand out."""
 
@@ -140,6 +146,7 @@ type Change = (
     | DropSealed
     | Shred
     | Prune
+    | EndStream
     | PutCounter
     | PutCommand
     | PutAcks
@@ -160,8 +167,8 @@ class Group(msgspec.Struct, frozen=True, array_like=True):
 class Loaded(msgspec.Struct, frozen=True):
     """Where a log stands on its disk; `counters` maps a counter to its next number.
 
-    `first_number` is where a counter that is not among them begins, `age` what the clock of the command
-    records showed when that was last noted (None: never).
+    `heads` are those of the streams that have not ended. `first_number` is where a counter that is not in
+    `counters` begins, `age` what the clock of the command records showed when last noted (None: never).
     """
 
     log_id: str
@@ -193,6 +200,10 @@ class Lookup(Protocol):
 
     def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """The durable wrapped data keys of those of `owners` that have one."""
+        ...
+
+    def ended_head(self, stream: str, upto: int) -> Head | None:
+        """The head of a stream that ended, when the log ended at position `upto`; None if it did not end."""
         ...
 
 
@@ -246,6 +257,14 @@ class Reads(Protocol):
 
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Log.read_joined_pages`. No stream is `log`."""
+        ...
+
+    def ended_head(self, stream: str, upto: int) -> Head | None:
+        """See `Lookup`. Short enough to be called on the loop."""
+        ...
+
+    def ended_streams(self, prefix: str) -> list[str]:
+        """The streams that ended and begin with `prefix`."""
         ...
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:

@@ -73,6 +73,7 @@ class _Commit(msgspec.Struct, frozen=True):
     events: list[StoredEvent]
     newest: dict[str, StoredEvent]
     firsts: dict[str, int]
+    ended: list[str]
     position: int
     chain: bytes
     wrote: bool
@@ -171,12 +172,16 @@ class Writer:
         """Take nothing new."""
         self._closed = self._closed or "the log has been closed"
 
-    async def close(self) -> None:
-        """Commit what waits, then release the store. Call once."""
-        self.stop()
+    async def settled(self) -> None:
+        """Wait until nothing waits for a commit, and the care that followed is over."""
         while self._running is not None:
             await asyncio.wait([self._running])
             await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Commit what waits, then release the store. Call once."""
+        self.stop()
+        await self.settled()
         if self._care_timer is not None:
             self._care_timer.cancel()
         await self._executor.run(self._store.close)
@@ -298,8 +303,11 @@ class Writer:
             known = place.heads.get(stream)
             place.heads[stream] = Head(1 if known is None else known.first, event.seq, event.chain)
         for stream, first in commit.firsts.items():
-            head = place.heads[stream]
-            place.heads[stream] = Head(first, head.seq, head.link)
+            head = place.heads.get(stream)
+            if head is not None:  # else it ended
+                place.heads[stream] = Head(first, head.seq, head.link)
+        for stream in commit.ended:
+            place.heads.pop(stream, None)
         place.position = commit.position
         place.chain = commit.chain
         if commit.wrote:
@@ -380,8 +388,9 @@ class Writer:
         newest = {event.stream: event for event in draft.events}
         spent_s = self._ambient.thread_s() - began_s
         return _Commit(
-            outcomes, draft.events, newest, draft.firsts, draft.position, draft.chain, wrote, spent_s
-        )
+            outcomes, draft.events, newest, draft.firsts, draft.ended,
+            draft.position, draft.chain, wrote, spent_s,
+        )  # fmt: skip
 
     def _look(self) -> tuple[Loaded, list[StoredEvent]]:
         place = self.place

@@ -26,6 +26,7 @@ from huahuo.eventstore.core.storage_port import (
     DropBlob,
     DropRow,
     DropSealed,
+    EndStream,
     Group,
     Loaded,
     Prune,
@@ -105,6 +106,7 @@ class _Tables:
         self.events: list[StoredEvent] = []
         self.streams: dict[str, list[StoredEvent]] = {}
         self.firsts: dict[str, int] = {}
+        self.ended: set[str] = set()
         self.pruned: list[Tombstone] = []
         self.commands: dict[CommandKey, CommandRecord] = {}
         self.counters: dict[str, int] = {}
@@ -151,6 +153,9 @@ class _Tables:
             case Prune(positions, firsts):
                 self._prune(frozenset(positions))
                 self.firsts.update(firsts)
+            case EndStream(stream):
+                if stream in self.streams:
+                    self.ended.add(stream)
             case PutCounter(counter, following):
                 self.counters[counter] = max(following, self.counters.get(counter, 1))
             case PutCommand(record):
@@ -233,6 +238,7 @@ class _MemoryStore:
         heads = {
             name: Head(firsts.get(name, 1), events[-1].seq, events[-1].chain)
             for name, events in tables.streams.items()
+            if name not in tables.ended
         }
         return Loaded(self._birth.log_id, len(history), chain, heads, dict(tables.counters), age=tables.age)
 
@@ -275,6 +281,18 @@ class _MemoryStore:
             joined_of(((event.seq, event.body) for event in self.events(*span)), span.bytes_max)
             for span in spans
         ]
+
+    def ended_head(self, stream: str, upto: int) -> Head | None:
+        """See `Reads`."""
+        tables = self._tables
+        if stream not in tables.ended:
+            return None
+        kept = bisect_right(tables.streams[stream], upto, key=_position)
+        return Head(tables.firsts.get(stream, 1), tables.streams[stream][kept - 1].seq) if kept else None
+
+    def ended_streams(self, prefix: str) -> list[str]:
+        """See `Reads`."""
+        return [name for name in self._tables.ended if name.startswith(prefix)]
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """See `Reads`."""

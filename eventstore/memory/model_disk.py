@@ -35,6 +35,7 @@ class ModelDisk:
         self._doomed = False
         self._holder = 0
         self._held = False
+        self._fenced = False
 
     def hold(self) -> int:
         """Become the writer; returns the ticket that writes need.
@@ -52,6 +53,14 @@ class ModelDisk:
         """Stop being the writer."""
         if ticket == self._holder:
             self._held = False
+
+    def fence_off(self) -> None:
+        """From now on, what the writer asks for fails."""
+        self._fenced = True
+
+    def let_in(self) -> None:
+        """The end of `fence_off`."""
+        self._fenced = False
 
     def read(self) -> bytes:
         """All bytes as a process sees them, synced or not."""
@@ -115,5 +124,5 @@ class ModelDisk:
         self._held = False
 
     def _check(self, ticket: int) -> None:
-        if not self._held or ticket != self._holder:
+        if self._fenced or not self._held or ticket != self._holder:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))

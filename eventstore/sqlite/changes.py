@@ -15,6 +15,7 @@ from huahuo.eventstore.core.storage_port import (
     DropBlob,
     DropRow,
     DropSealed,
+    EndStream,
     Prune,
     PutAcks,
     PutAge,
@@ -31,6 +32,7 @@ from huahuo.eventstore.core.storage_port import (
 from huahuo.eventstore.core.sums import Value, row_crc
 from huahuo.eventstore.limits import KEYFRAME_SPAN
 from huahuo.eventstore.model import Ack
+from huahuo.eventstore.sqlite.ended import PUT_ENDED
 
 KEYFRAMES_KEPT = 8
 """So many of the newest keyframes of a stream and fold are kept, and of the older ones the first in each
@@ -180,6 +182,8 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
                     "UPDATE stream SET first = ?, crc = row_crc('stream', id, name, ?) WHERE name = ?",
                     (first, first, stream),
                 )
+        case EndStream(stream):
+            yield PUT_ENDED, (stream,)
         case PutCounter(counter, following):
             yield _PUT_COUNTER, _summed("counter", counter, following)
         case PutCommand(record, at_ms):

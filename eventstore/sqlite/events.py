@@ -3,10 +3,12 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
+from typing import Any
 
 from huahuo.eventstore.core.chain import GENESIS, relink
 from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent, Tombstone
+from huahuo.eventstore.sqlite.ended import EndedFilter, select_names
 from huahuo.eventstore.sqlite.pages import AT_POSITIONS, BY_SEQ, Asked, as_json, is_pruned
 
 _COLUMNS = (
@@ -24,19 +26,41 @@ _body = itemgetter(4)
 
 
 class Names:
-    """The numbers of streams and of repeating texts. The writer adds to them; readers only look up."""
+    """The numbers of streams and of repeating texts. The writer adds to them; readers only look up.
+
+    Streams that ended are not among them, see `huahuo.eventstore.sqlite.ended`.
+    """
 
     def __init__(self) -> None:
         self.streams: dict[str, int] = {}
         self.stream_names: dict[int, str] = {}
         self.ids: dict[str, int] = {}
         self.texts: dict[int, str] = {}
+        self.ended = EndedFilter()
 
-    def replace(self, streams: dict[str, int], ids: dict[str, int]) -> None:
+    def replace(self, streams: dict[str, int], ids: dict[str, int], ended: EndedFilter) -> None:
         """Hold exactly these; a reader at work sees the old ones or the new ones, never none."""
+        self.ended = ended
         self.streams, self.ids = streams, ids
         self.stream_names = {number: name for name, number in streams.items()}
         self.texts = {number: text for text, number in ids.items()}
+
+    def end(self, stream: str) -> int | None:
+        """Forget `stream`, which ended; returns its number. Readers now find it on the disk."""
+        self.ended.add(stream)
+        number = self.streams.pop(stream, None)
+        if number is not None:
+            self.stream_names.pop(number, None)
+        return number
+
+
+def names_of(connection: sqlite3.Connection, names: Names, numbers: set[int]) -> Mapping[int, str]:
+    """The names of the streams with these numbers, from the disk for those that ended."""
+    known = names.stream_names
+    if numbers <= known.keys():
+        return known
+    found = {number: name for number in numbers if (name := known.get(number)) is not None}
+    return found | select_names(connection, numbers - found.keys())
 
 
 def select_events(
@@ -51,16 +75,11 @@ def select_events(
     try:
         # In batches: a comprehension is twice as fast as a loop that weighs each row.
         while rows := cursor.fetchmany(_FETCHED_ROWS):
-            events += [
-                StoredEvent(
-                    position, streams[stream], seq, texts[type_], body, version, ts,
-                    entity, who, command, cause, texts[build], chain,
-                )
-                for (
-                    position, stream, seq, type_, body, version, ts,
-                    entity, who, command, cause, build, chain,
-                ) in rows
-            ]  # fmt: skip
+            try:
+                events += _stored(rows, streams, texts)
+            except KeyError:  # few pages hold a stream that ended
+                streams = names_of(connection, names, {row[1] for row in rows})
+                events += _stored(rows, streams, texts)
             size += sum(map(len, map(_body, rows)))
             if size > bytes_max:
                 return _within(events, bytes_max)
@@ -70,6 +89,22 @@ def select_events(
     finally:
         cursor.close()  # ends the read transaction also when not all rows were taken
     return events
+
+
+def _stored(
+    rows: list[tuple[Any, ...]], streams: Mapping[int, str], texts: Mapping[int, str]
+) -> list[StoredEvent]:
+    """The events in `rows`. Raises KeyError for a number without a name."""
+    return [
+        StoredEvent(
+            position, streams[stream], seq, texts[type_], body, version, ts,
+            entity, who, command, cause, texts[build], chain,
+        )
+        for (
+            position, stream, seq, type_, body, version, ts,
+            entity, who, command, cause, build, chain,
+        ) in rows
+    ]  # fmt: skip
 
 
 def _within(events: list[StoredEvent], bytes_max: int) -> list[StoredEvent]:
@@ -195,6 +230,6 @@ def select_tombstones(
         "SELECT position, stream, seq, chain FROM pruned WHERE position > ? AND position <= ?"
         " ORDER BY position LIMIT ?"
     )
-    streams = names.stream_names
     found = connection.execute(sql, (after, upto, limit)).fetchall()
+    streams = names_of(connection, names, {stream for _, stream, _, _ in found})
     return [Tombstone(position, streams[stream], seq, chain) for position, stream, seq, chain in found]

@@ -10,6 +10,7 @@ from itertools import batched
 
 from huahuo.eventstore.core.sums import Value, row_crc
 from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.sqlite.ended import select_numbers
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.seq_index import Row
 
@@ -65,16 +66,17 @@ def _insert(
             start += width
 
 
-def _name_streams(connection: sqlite3.Connection, names: Names, new: Iterable[str]) -> None:
+def _name_streams(connection: sqlite3.Connection, names: Names, new: set[str]) -> None:
+    known = select_numbers(connection, [name for name in new if names.ended.may_hold(name)])
     [last] = connection.execute("SELECT coalesce(max(id), 0) FROM stream").fetchone()
-    named = list(enumerate(sorted(new), last + 1))
+    named = list(enumerate(sorted(new - known.keys()), last + 1))
     for some in batched(named, _NAMES_A_STATEMENT):
         values: list[Value] = []
         for number, name in some:
             values += (number, name, 1, row_crc("stream", number, name, 1))
         rows = ", ".join(["(?, ?, ?, ?)"] * len(some))
         connection.execute(f"INSERT INTO stream VALUES {rows}", values)  # noqa: S608  placeholders
-    for number, name in named:
+    for number, name in (*named, *((number, name) for name, number in known.items())):
         names.streams[name] = number
         names.stream_names[number] = name
 

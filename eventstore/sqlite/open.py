@@ -26,6 +26,7 @@ from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import AGE_KEY
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.ended import select_head
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
@@ -209,7 +210,7 @@ def _check(
     reads = SqliteReads(path, names, unindexed)
     loaded = load(connection, names, unindexed, summed=True)
     loaded = msgspec.structs.replace(loaded, first_number=_first_number(connection), age=_age(connection))
-    for damage in _check_tail(connection, names, loaded):
+    for damage in _check_tail(connection, names, unindexed, loaded):
         reads.corruption.note(damage)
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))
     try:
@@ -257,7 +258,9 @@ def _must_have(connection: sqlite3.Connection, key: str) -> bytes:
     return value
 
 
-def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) -> list[Corrupt]:
+def _check_tail(
+    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded
+) -> list[Corrupt]:
     """Check the last events against the chain, starting from the link before them.
 
     An event that does not fit is returned, since undamaged streams can go on. A lost event, or a head that
@@ -280,6 +283,9 @@ def _check_tail(connection: sqlite3.Connection, names: Names, loaded: Loaded) ->
         for event in misfits(chain, start, {}, merged(tail, pruned))
     ]
     for event in tail:
-        if loaded.heads[event.stream].seq < event.seq:
+        head = loaded.heads.get(event.stream) or select_head(
+            connection, unindexed, event.stream, loaded.position
+        )
+        if head is None or head.seq < event.seq:
             raise Damaged(event.position, "it is not in the index by stream and seq")
     return found

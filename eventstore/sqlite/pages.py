@@ -35,6 +35,8 @@ PAGES_BY_SEQ = "SELECT * FROM " + ", ".join([f"({JOINED_BY_SEQ})"] * _PAGES_A_ST
 _NO_PAGE = (0,) * 8
 """Bounds of an empty page, for when there are fewer pages than the statement has."""
 _COLUMNS_A_PAGE = 4
+_LIMIT_BYTES_MIN = 4096
+"""Of SQLite's own limit: with less it cannot even prepare the statement."""
 _ROW_BYTES = 64
 """SQLite may hold a page and its numbers as one row; then the length of the row counts."""
 
@@ -183,7 +185,7 @@ def _joined_row(
     connection: sqlite3.Connection, sql: str, values: Sequence[int | str], bytes_max: int
 ) -> tuple[Any, ...] | None:
     """The row of `sql`; None if a text in it would exceed `bytes_max`, at which SQLite stops joining."""
-    unlimited = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, bytes_max)
+    unlimited = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(bytes_max, _LIMIT_BYTES_MIN))
     try:
         row: tuple[Any, ...] = connection.execute(sql, values).fetchone()
     except sqlite3.DataError:

@@ -26,6 +26,7 @@ from huahuo.eventstore.model import (
     Tombstone,
 )
 from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.ended import EndedFilter, select_ended, select_head, select_number
 from huahuo.eventstore.sqlite.events import (
     EVENTS_AT,
     EVENTS_BY_POSITION,
@@ -47,6 +48,11 @@ _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF
 _LINKS_A_STATEMENT = 16
 """Few, because a link is proven by its event, whose body may be large."""
+_STREAMS = (
+    "SELECT id, name, first, crc, ended.stream IS NOT NULL, CASE WHEN ended.stream IS NULL THEN"
+    " (SELECT max(seq) FROM seq_index WHERE stream = stream.id) END"
+    " FROM stream LEFT JOIN ended ON ended.stream = stream.id"
+)
 
 
 def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStoreError:
@@ -70,18 +76,20 @@ def load(connection: sqlite3.Connection, names: Names, unindexed: Unindexed, *, 
     """
     heads: dict[str, Head] = {}
     streams: dict[str, int] = {}
+    ended = EndedFilter()
     seq_index.look(connection, unindexed, summed=summed)
-    for number, name, first, crc, seq in connection.execute(
-        "SELECT id, name, first, crc, (SELECT max(seq) FROM seq_index WHERE stream = stream.id) FROM stream"
-    ):
+    for number, name, first, crc, has_ended, seq in connection.execute(_STREAMS):
         must_fit(crc, "stream", number, name, first)
+        if has_ended:
+            ended.add(name)
+            continue
         streams[name] = number
         heads[name] = Head(first, unindexed.last(number) or (first - 1 if seq is None else seq))
     ids: dict[str, int] = {}
     for number, text, crc in connection.execute("SELECT id, text, crc FROM name"):
         must_fit(crc, "name", number, text)
         ids[text] = number
-    names.replace(streams, ids)
+    names.replace(streams, ids, ended)
     counters: dict[str, int] = {}
     for counter, following, crc in connection.execute("SELECT name, next, crc FROM counter"):
         must_fit(crc, "counter", counter, following)
@@ -154,8 +162,8 @@ class SqliteReads:
                 prove_positions(connection, after, upto, found)
                 prove_events(connection, self._names, found)
                 return found
-            number = self._names.streams.get(stream)
-            if number is None:
+            number = self._number(connection, stream)
+            if not number:
                 return []
             while True:
                 asked = self._asked(stream, number, after, upto, events_max)
@@ -167,13 +175,12 @@ class SqliteReads:
 
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Reads`."""
-        number = self._names.streams.get
-        asked = [
-            (self._asked(s.stream, number(s.stream, 0), s.after, s.upto, s.events_max), s.bytes_max)
-            for s in spans
-        ]
         place = f"stream {spans[0].stream}" if len(spans) == 1 else "several streams"
         with self._connection(place) as connection:
+            asked = [
+                (self._asked(name, self._number(connection, name), after, upto, limit), bytes_max)
+                for name, after, upto, limit, bytes_max in spans
+            ]
             found = select_joined(connection, asked)
         return [
             self._joined_one_by_one(span, page) if joined is None else joined
@@ -192,6 +199,18 @@ class SqliteReads:
                 )
             )
         return joined
+
+    def ended_head(self, stream: str, upto: int) -> Head | None:
+        """See `Reads`."""
+        if not self._names.ended.may_hold(stream):
+            return None
+        with self._connection(f"stream {stream}") as connection:
+            return select_head(connection, self._unindexed, stream, upto)
+
+    def ended_streams(self, prefix: str) -> list[str]:
+        """See `Reads`."""
+        with self._connection() as connection:
+            return select_ended(connection, prefix)
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """See `Reads`."""
@@ -216,9 +235,8 @@ class SqliteReads:
 
     def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
         """See `Reads`. A damaged one is noted, and counts as unknown."""
-        number = self._names.streams.get
         with self._connection() as connection:
-            by_seq = [(number(stream, 0), seq) for stream, seq in places]
+            by_seq = [(self._number(connection, stream), seq) for stream, seq in places]
             positions = select_positions(connection, self._unindexed, by_seq)
             for n, (stream, seq) in enumerate(places):
                 if stream == LOG_STREAM:
@@ -317,6 +335,13 @@ class SqliteReads:
         sql = "SELECT user, client, stream, seq FROM ack WHERE :user IS NULL OR user = :user ORDER BY 1, 2, 3"
         with self._connection() as connection:
             return [Ack(*row) for row in connection.execute(sql, {"user": user})]
+
+    def _number(self, connection: sqlite3.Connection, stream: str) -> int:
+        """The number of `stream`, 0 if it has none."""
+        number = self._names.streams.get(stream)
+        if number is None and self._names.ended.may_hold(stream):
+            number = select_number(connection, stream)
+        return number or 0
 
     def _asked(self, name: str, stream: int, after: int, upto: int, limit: int) -> Asked:
         """Call it before the query: an event that leaves `Unindexed` after this is in the table by then."""

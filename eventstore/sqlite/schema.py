@@ -3,6 +3,7 @@
 meta        one value per key: log id, writer epoch, mark of the master key, time of the last probe
 name        texts that repeat in every event (types, builds), by number
 stream      streams by number; `first` = oldest seq still kept
+ended       streams of which nothing is kept in memory (`huahuo.eventstore.sqlite.ended`)
 event       the log
 seq_index   positions by stream and seq, except the newest events (`huahuo.eventstore.sqlite.seq_index`)
 pruned      tombstones: the place and the link of each pruned event
@@ -29,6 +30,7 @@ from sqlite_utils import utils as sqlite_utils_utils
 from huahuo.eventstore.core.sums import register
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.ended import MAKE_ENDED
 
 FORMAT = 3
 """The format of the tables, kept in `user_version`. A newer format is refused; an older one is upgraded when
@@ -40,7 +42,7 @@ DATABASE = "log.db"
 _log = structlog.get_logger(__name__)
 
 _PAGE_BYTES = 8192
-_BUSY_TIMEOUT_MS = 5000
+BUSY_TIMEOUT_MS = 5000
 _WAL_BYTES_KEPT = 64 << 20
 WAL_CHECKPOINT_BYTES = 2 << 20
 """The size of the write-ahead log at which a commit also checkpoints. That commit is slower: with 16 MiB some
@@ -134,7 +136,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     """Open the one connection that writes and checkpoints. The file must exist already, with its mode."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
         _set(connection, _COMMON_PRAGMAS)
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
@@ -155,10 +157,12 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     )
     try:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-        connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         _set(connection, _COMMON_PRAGMAS)
         if is_old(connection):
             _show_without_sums(connection)
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'ended'").fetchone():
+            connection.execute("CREATE TEMP VIEW ended AS SELECT 0 AS stream WHERE 0")
     except BaseException:
         connection.close()
         raise
@@ -182,6 +186,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
         raise EventStoreError(f"the log has format {version}; this program knows {FORMAT}")
     db = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
     if version:
+        connection.execute(MAKE_ENDED)
         if version < FORMAT:
             _bring_up_to_date(connection, version)
         missing = {*_TABLES, "seq_index"} - set(db.table_names())
@@ -196,6 +201,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
         db.table(name).create_index(over, index_name=f"{name}_unique", unique=True)
     connection.execute(_SEQ_INDEX)
     connection.execute(_PRUNED_BY_SEQ)
+    connection.execute(MAKE_ENDED)
     seq_index.put_mark(connection, 0)
     connection.execute(f"PRAGMA user_version={FORMAT}")
     return True

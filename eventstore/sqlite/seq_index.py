@@ -25,7 +25,7 @@ from huahuo.eventstore.sqlite.summing import walk
 UNINDEXED_MAX = 32_768
 """From so many events on they move into the table; up to twice as many may then be in memory."""
 
-_SLICE_MIN = 256
+SLICE_MIN = 256
 """Rows that move at a time, at least: fewer would write the same page again soon."""
 _MOVED_AN_EVENT = 2
 """So many rows move for each new event, so that a round ends although events go on."""
@@ -159,7 +159,7 @@ class Unindexed:
             self._todo = sorted(self._runs, reverse=True)
             self._round_end, self._debt = self._end, 0
         self._debt += _MOVED_AN_EVENT * events
-        if self._debt < _SLICE_MIN:
+        if self._debt < SLICE_MIN:
             return _NOTHING
         pieces: list[Piece] = []
         room, left = self._debt, len(self._todo)

@@ -16,11 +16,20 @@ import msgspec
 import structlog
 
 from huahuo.eventstore.core.kept import AckClients, CommandCounts, KeptLimits
-from huahuo.eventstore.core.storage_port import DropSealed, Group, Loaded, Prune, PutAcks, PutCommand, Shred
+from huahuo.eventstore.core.storage_port import (
+    DropSealed,
+    EndStream,
+    Group,
+    Loaded,
+    Prune,
+    PutAcks,
+    PutCommand,
+    Shred,
+)
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt, Detached, InUse, Unavailable
 from huahuo.eventstore.limits import INT64_MAX
-from huahuo.eventstore.model import CommandKey, CommandRecord, StoredEvent
+from huahuo.eventstore.model import CommandKey, CommandRecord, Head, StoredEvent
 from huahuo.eventstore.sqlite import seq_index, wal
 from huahuo.eventstore.sqlite.changes import Values, statements_of
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
@@ -83,7 +92,7 @@ class SqliteStore:
     ) -> None:  # fmt: skip
         self._path = path
         self._wal = f"{path}-wal"
-        self._connection = connection
+        self.connection = connection
         self._names = names
         self._unindexed = unindexed
         self._reads = reads
@@ -102,17 +111,22 @@ class SqliteStore:
         """The running checksum of each stream that was written to, by its number."""
         # Bytes of the write-ahead log: how long it was made, and beyond which length it needs care.
         self._care_above = self._filled = wal.size_bytes(self._wal)
-        self._commits = 0  # since it was `_filled` up to there
+        self.commits = 0  # since it was `_filled` up to there
         self._erasing = False
         self._fenced = False
         self._unproven = False  # a new connection took over frames that nobody knows to be synced
+
+    @property
+    def unindexed_count(self) -> int:
+        """Events that are not in the index by stream and seq yet."""
+        return self._unindexed.count
 
     # -- Lookup
 
     def find_command(self, key: CommandKey) -> CommandRecord | None:
         """See `Lookup`."""
         try:
-            return select_command(self._connection, key)
+            return select_command(self.connection, key)
         except sqlite3.Error as error:
             raise translated(error) from None
 
@@ -123,12 +137,16 @@ class SqliteStore:
             for some in batched(owners, _LOOKED_UP_AT_ONCE):
                 asked = ", ".join("?" * len(some))
                 sql = f"SELECT owner, wrapped, crc FROM data_key WHERE owner IN ({asked})"  # noqa: S608
-                for owner, wrapped, crc in self._connection.execute(sql, some):
+                for owner, wrapped, crc in self.connection.execute(sql, some):
                     must_fit(crc, "data_key", owner, wrapped)
                     found[owner] = wrapped
         except sqlite3.Error as error:
             raise translated(error) from None
         return found
+
+    def ended_head(self, stream: str, upto: int) -> Head | None:
+        """See `Lookup`."""
+        return self._reads.ended_head(stream, upto)
 
     # -- Store
 
@@ -136,7 +154,7 @@ class SqliteStore:
         """See `Store`. What was erased is then in no file any more (soon, if a reader hinders)."""
         if self._detached:
             raise Detached(self._detached)
-        connection = self._connection
+        connection = self.connection
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._fence()
@@ -154,9 +172,12 @@ class SqliteStore:
                 connection.execute(sql, values)
             self._bound_kept(group)
             connection.execute("COMMIT")
-            self._commits += 1
+            self.commits += 1
             self._unindexed.moved(moving)
             self._unindexed.add(rows)
+            for change in group.changes:
+                if isinstance(change, EndStream):
+                    self._crcs.pop(self._names.end(change.stream) or 0, None)
         except BaseException as error:
             # At once: an open transaction would keep out a writer that has taken over.
             self._crcs.clear()
@@ -196,8 +217,8 @@ class SqliteStore:
             return self._load_durable()
         except sqlite3.Error:
             try:
-                self._connection.close()
-                self._connection = connect_writer(self._path)
+                self.connection.close()
+                self.connection = connect_writer(self._path)
                 self._unproven = True
                 loaded = self._load_durable()
                 self._files.note(*self._side_files)  # SQLite may have made them again
@@ -242,8 +263,8 @@ class SqliteStore:
         finally:
             if self._fenced or self._detached:
                 # SQLite would delete the write-ahead log by its name: maybe that of another log by now.
-                self._connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-            self._connection.close()
+                self.connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+            self.connection.close()
             self._mark.close()
             self._lock.leave(left)
         if self._detached:
@@ -262,7 +283,7 @@ class SqliteStore:
 
     def _count_kept(self) -> None:
         """Without a look at checksums: what is counted decides no more than how much is forgotten."""
-        execute = self._connection.execute
+        execute = self.connection.execute
         clients = execute("SELECT user, client FROM ack GROUP BY user, client ORDER BY max(rowid)")
         self.ack_clients = AckClients(self._limits, clients)
         self.commands = CommandCounts(
@@ -271,7 +292,7 @@ class SqliteStore:
 
     def load(self) -> Loaded:
         """Read where the log stands."""
-        return load(self._connection, self._names, self._unindexed, summed=True)
+        return load(self.connection, self._names, self._unindexed, summed=True)
 
     def _load_durable(self) -> Loaded:
         if self._unproven and not self._checkpoint("TRUNCATE"):
@@ -284,21 +305,21 @@ class SqliteStore:
         self._roll_back()
         self._index_all()
         self._checkpoint("TRUNCATE")
-        position, chain = select_end(self._connection)
+        position, chain = select_end(self.connection)
         return Left(log=self._log_id, position=position, chain=chain.hex())
 
     def _index_all(self) -> None:
         """So that the next opening has nothing to look for."""
-        self._connection.execute("BEGIN IMMEDIATE")
+        self.connection.execute("BEGIN IMMEDIATE")
         self._fence()
-        seq_index.write(self._connection, self._unindexed.all())
-        self._connection.execute("COMMIT")
+        seq_index.write(self.connection, self._unindexed.all())
+        self.connection.execute("COMMIT")
 
     # -- inside a transaction
 
     def _fence(self) -> None:
         """Another epoch means that somebody took the directory over in spite of the lock."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = 'writer_epoch'").fetchone()
+        row = self.connection.execute("SELECT value FROM meta WHERE key = 'writer_epoch'").fetchone()
         if row is None or row[0] != self._epoch:
             self._fenced = True
             raise InUse(f"{self._path.parent} was taken over by another writer")
@@ -331,20 +352,20 @@ class SqliteStore:
         ]
         for some in batched(wanted, _LOOKED_UP_AT_ONCE):
             asked = msgspec.json.encode(some).decode()
-            crcs.update(self._connection.execute(_CRCS, (asked,)))
+            crcs.update(self.connection.execute(_CRCS, (asked,)))
 
     def _crc_before(self, stream: int, event: StoredEvent) -> int:
         held = self._unindexed.split(stream, event.seq - 2, event.seq - 1, 1)
         if held.crcs:
             return held.crcs[0]
-        crc = crc_at(self._connection, stream, event.seq - 1, event.stream)
+        crc = crc_at(self.connection, stream, event.seq - 1, event.stream)
         if crc is None:
             raise Corrupt(f"stream {event.stream}", f"the index has no event {event.seq - 1}")
         return crc
 
     def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
 
     def _bound_kept(self, group: Group) -> None:
         """Forget acks of unused clients and the oldest answers, always more than the group brings."""
@@ -367,13 +388,13 @@ class SqliteStore:
     def _bound_acks(self, put: PutAcks) -> None:
         gone = [one for ack in put.acks for one in self.ack_clients.use(ack.user, ack.client)]
         for one in gone:
-            self._connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
+            self.connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
 
     def _forget_old(self, age_ms: int, limit: int) -> None:
         """Forget answers that are old enough. Rows lie in the order of their commits: no index is needed."""
         if self._forget_oldest(limit, age_ms - COMMANDS_KEPT_MS) < limit:
             sql = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
-            oldest = self._connection.execute(sql).fetchone()
+            oldest = self.connection.execute(sql).fetchone()
             due_ms = (oldest[0] if oldest else age_ms) + COMMANDS_KEPT_MS
             self._prune_at_ms = max(due_ms, age_ms + _PRUNE_PAUSE_MS)
 
@@ -384,7 +405,7 @@ class SqliteStore:
     def _sweep(self, user: str, limit: int) -> None:
         """Look through the next `limit` records for the oldest of a user that has too many."""
         sql = "SELECT rowid, user FROM command WHERE rowid > ? ORDER BY rowid LIMIT ?"
-        rows = self._connection.execute(sql, (self._swept.get(user, 0), limit)).fetchall()
+        rows = self.connection.execute(sql, (self._swept.get(user, 0), limit)).fetchall()
         chosen = [row for row, owner in rows if owner == user][: self.commands.over[user]]
         if len(self._swept) > _SWEPT_MAX:
             self._swept.clear()
@@ -399,7 +420,7 @@ class SqliteStore:
             )
 
     def _forgotten(self, sql: str, values: Values) -> int:
-        users = Counter(user for (user,) in self._connection.execute(sql, values).fetchall())
+        users = Counter(user for (user,) in self.connection.execute(sql, values).fetchall())
         for user, count in users.items():
             self.commands.add(user, -count)
         return users.total()
@@ -408,8 +429,8 @@ class SqliteStore:
 
     def _make_room(self, size: int) -> None:
         """Lengthen the write-ahead log of `size` bytes, so that the next commits need not."""
-        small = size - self._filled <= self._commits * _SMALL_COMMIT_BYTES
-        self._filled, self._commits = size, 0
+        small = size - self._filled <= self.commits * _SMALL_COMMIT_BYTES
+        self._filled, self.commits = size, 0
         if size >= _WAL_LONG_BYTES:
             self._checkpoint("PASSIVE")  # says what keeps SQLite's own from going through
             self._care_above = WAL_BYTES_MAX - 1
@@ -421,7 +442,7 @@ class SqliteStore:
         if not small:
             return
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")
             self._fence()
             wal.extend(self._wal, self._care_above)
         except (OSError, sqlite3.Error) as error:
@@ -434,20 +455,20 @@ class SqliteStore:
 
     def _truncate(self, wait_ms: int) -> bool:
         """Empty the write-ahead log, waiting at most `wait_ms` for readers of older pages; whether it was."""
-        self._connection.execute(f"PRAGMA busy_timeout={wait_ms}")
+        self.connection.execute(f"PRAGMA busy_timeout={wait_ms}")
         try:
             emptied = self._checkpoint("TRUNCATE")
         finally:
-            self._connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+            self.connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
         if emptied:
             self._erasing = False
-            self._care_above = self._filled = self._commits = 0
+            self._care_above = self._filled = self.commits = 0
         return emptied
 
     def _checkpoint(self, mode: str) -> bool:
         """Whether it went through; a failure costs disk space, never truth."""
         try:
-            busy, pages, done = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            busy, pages, done = self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:
             _log.warning("checkpoint_failed", mode=mode, reason=str(error))
             return False

@@ -119,7 +119,7 @@ class LogCare:
         self._executor = executor
         self._audit: Audit | None = None
         self._opening = asyncio.Lock()
-        self._building: asyncio.Task[None] | None = None
+        self.building: asyncio.Task[None] | None = None
         self._compacting = asyncio.Lock()
 
     def register(self, registry: Registry) -> None:
@@ -131,9 +131,9 @@ class LogCare:
 
     async def close(self) -> None:
         """Stop building the index and close it."""
-        if self._building is not None:
-            self._building.cancel()
-            await asyncio.wait((self._building,))
+        if self.building is not None:
+            self.building.cancel()
+            await asyncio.wait((self.building,))
         if self._audit is not None:
             await self._audit.close()
 
@@ -193,7 +193,7 @@ class LogCare:
     async def _compact(self, call: Call[CompactParams]) -> Reply:
         asked = call.params
         try:
-            policy = policy_of(asked, self._past.prunable, self._ambient.now_ms())
+            policy = policy_of(asked, self._past, self._ambient.now_ms())
         except ValueError as error:
             return _invalid(str(error))
         if self._compacting.locked():
@@ -215,8 +215,8 @@ class LogCare:
 
     def _not_yet(self, audit: Audit, behind: int) -> Reply:
         """Build the index in the background, and answer `busy` with the number of events left."""
-        if self._building is None or self._building.done():
-            self._building = asyncio.create_task(self._build(audit), name="audit index")
+        if self.building is None or self.building.done():
+            self.building = asyncio.create_task(self._build(audit), name="audit index")
         return error_reply(
             Refusal(ErrorCode.BUSY, "审计索引正在建立，请稍后重试", f"the index has {behind} events to read")
         )
@@ -263,17 +263,17 @@ def where_of(asked: AuditWhere, past: Past) -> Where:
     )
 
 
-def policy_of(asked: CompactParams, prunable: frozenset[str], now_ms: int) -> Policy:
-    """The policy for pruning. `prunable`: the types that are no facts.
+def policy_of(asked: CompactParams, past: Past, now_ms: int) -> Policy:
+    """The policy for pruning; `past` says which types are no facts, and which end a stream.
 
     Raises:
         ValueError: a named type holds facts.
     """
-    types = prunable if asked.types is None else frozenset(asked.types)
-    if facts := types - prunable:
+    types = past.prunable if asked.types is None else frozenset(asked.types)
+    if facts := types - past.prunable:
         raise ValueError(f"types: {', '.join(sorted(facts))} cannot be pruned")
     before_ms = now_ms - round(asked.older_than_s * 1000)
-    return Policy(types=types, before_ms=before_ms, keep=asked.keep)
+    return Policy(types=types, before_ms=before_ms, keep=asked.keep, last=past.last)
 
 
 def shredding(owner: str, now_ms: int) -> NewEvent:

@@ -303,6 +303,9 @@ class App:
         )
         past = together([plugin.past for plugin in self._plugins])
         if isinstance(log, SqliteLog):
+            metrics.gauge(
+                "streams_in_memory", "Streams whose heads are in memory.", lambda: log.streams_in_memory
+            )
             metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
             metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)
             care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE, past=past)

@@ -201,11 +201,11 @@ def compact(
         older_than_s = seconds(older_than)
     except ValueError as error:
         raise ConfigError(f"--older-than: {error}") from None
-    types = tuple(type_ or sorted(known().prunable))
-    prunable = known().prunable
+    past = known()
+    types = tuple(type_ or sorted(past.prunable))
     _done(
         maintenance.compact(
-            settings(data, config_file), _ambient, older_than_s, keep, types, prunable, as_json=as_json
+            settings(data, config_file), _ambient, older_than_s, keep, types, past, as_json=as_json
         )
     )
 

@@ -4,6 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from huahuo.actors.plugins.past import Past
 from huahuo.admin.actions import CompactParams, policy_of
 from huahuo.app import keys
 from huahuo.app.config import Settings
@@ -94,13 +95,13 @@ async def compact(
     older_than_s: float,
     keep: int,
     types: tuple[str, ...],
-    prunable: frozenset[str],
+    past: Past,
     *,
     as_json: bool,
 ) -> None:
     """Prune through the running service. If none runs, prune under the writer's lock and shrink the file.
 
-    `prunable`: the types of which folds need only the newest event.
+    `past`: what the plug-ins know of event types.
 
     Raises:
         ConfigError: the directory is a copy, or a named type holds facts. HuahuoError: the service refused.
@@ -108,7 +109,7 @@ async def compact(
     must_be_original(settings)
     asked = CompactParams(older_than_s=older_than_s, keep=keep, types=types)
     try:
-        policy = policy_of(asked, prunable, ambient.now_ms())
+        policy = policy_of(asked, past, ambient.now_ms())
     except ValueError as error:
         raise ConfigError(str(error)) from None
     pruned: object = None

@@ -73,12 +73,12 @@ async def tail(
         raise ConfigError(str(error)) from error
     errors = Console(stderr=True, highlight=False)
     if console.is_terminal and not as_json:
-        with _Bars(console) as bars:
+        with Bars(console) as bars:
             await _follow(client, stream, begin, bars.event, _Said(stream, bars.say))
     else:
 
         def line(event: Event) -> None:
-            console.out(printable(_json_line(event) if as_json else _plain_line(event)), highlight=False)
+            console.out(printable(json_line(event) if as_json else plain_line(event)), highlight=False)
 
         await _follow(client, stream, begin, line, _Said(stream, lambda text: errors.out(printable(text))))
 
@@ -127,16 +127,18 @@ class _Said:
                 pass
 
 
-def _plain_line(event: Event) -> str:
+def plain_line(event: Event) -> str:
+    """An event as seq, type and JSON."""
     return f"{event.seq} {event.type} {msgspec.json.encode(event.data).decode()}"
 
 
-def _json_line(event: Event) -> str:
+def json_line(event: Event) -> str:
+    """An event as one JSON object."""
     line = {"stream": event.stream, "seq": event.seq, "type": event.type, "data": event.data}
     return msgspec.json.encode(line).decode()
 
 
-class _Bars:
+class Bars:
     """The terminal: bars of running checks below, a line for each other event above."""
 
     def __init__(self, console: Console) -> None:
@@ -150,6 +152,10 @@ class _Bars:
             TextColumn("{task.fields[message]}", markup=False),
             console=console,
         )
+
+    def __len__(self) -> int:
+        """How many bars are shown."""
+        return len(self._bars)
 
     def __enter__(self) -> Self:
         self._progress.start()

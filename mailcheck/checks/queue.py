@@ -70,6 +70,16 @@ class CheckRunner:
         return len(self._running)
 
     @property
+    def running_ids(self) -> tuple[int, ...]:
+        """The checks that run, from the oldest on."""
+        return tuple(self._running)
+
+    @property
+    def users_waiting(self) -> int:
+        """How many users have a check that waits."""
+        return len(self._waiting)
+
+    @property
     def waiting(self) -> int:
         """How many checks stand in line."""
         return len(self._jobs)

@@ -49,7 +49,7 @@ class ParsedMail(msgspec.Struct, frozen=True, kw_only=True):
 def parse_mail(raw: bytes) -> ParsedMail:
     """The mail in `raw`, however broken it is. Never raises."""
     try:
-        return _parsed(raw)
+        return parsed_mail(raw)
     except Exception:  # noqa: BLE001  a mail that defeats us must still be listed, with its text as it came
         return ParsedMail(text=guess(raw[:_TEXT_BYTES_MAX])[:TEXT_CHARS_MAX])
 
@@ -68,7 +68,8 @@ def content_document(mail: ParsedMail, *, truncated: bool) -> bytes:
     )
 
 
-def _parsed(raw: bytes) -> ParsedMail:
+def parsed_mail(raw: bytes) -> ParsedMail:
+    """As `parse_mail`, without its net: a fault of the parser is raised."""
     root = parse(raw)
     leaves = _leaves(root)
     charset = next((leaf.charset for leaf in leaves if leaf.charset), "")

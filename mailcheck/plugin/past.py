@@ -40,4 +40,5 @@ PAST: Final = Past(
     guides=(Path(__file__).parents[1] / "guide" / "guide.py",),
     entity_fields={"email_id": "mailbox"},
     prunable=frozenset({"check_progress"}),
+    last=frozenset({"mailbox_deleted"}),
 )

@@ -13,6 +13,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.tables.records import MAIL, MAILS, PURGES, MailRecord, mail_key, number_of
 
 _PAGE_ROWS = 200
@@ -68,9 +69,14 @@ class Purger:
                 drops += (RowDrop(MAILS, part, record_key), RowDrop(MAIL, "", mail_key(record.mail_id)))
                 blobs.append(record.blob)
             await self._append(tuple(drops), tuple(blobs))
-        await self._append((RowDrop(PURGES, "", key),), ())
+        # Ids are never reused: nothing more will be written to its stream.
+        await self._append((RowDrop(PURGES, "", key),), (), (mailbox_stream(number_of(key)),))
 
-    async def _append(self, drops: tuple[RowDrop, ...], blobs: tuple[str, ...]) -> None:
+    async def _append(
+        self, drops: tuple[RowDrop, ...], blobs: tuple[str, ...], ended: tuple[str, ...] = ()
+    ) -> None:
         await self._log.append(
-            Append(ts_ms=self._ambient.now_ms(), rows=drops, drop_blobs=blobs, principal="service")
+            Append(
+                ts_ms=self._ambient.now_ms(), rows=drops, drop_blobs=blobs, ended=ended, principal="service"
+            )
         )

@@ -101,6 +101,11 @@ class Feed:
         """The cache of recent events, for metrics."""
         return self._tail
 
+    @property
+    def tap_count(self) -> int:
+        """How many are told of every commit."""
+        return len(self._taps)
+
     def head(self, stream: str) -> Head:
         """The head of `stream`. Only durable events count."""
         return self._log.head(stream)

@@ -28,6 +28,11 @@ class _Segment:
         self.first = first
 
     @property
+    def slots(self) -> int:
+        """How many events it keeps or has kept and not let go of yet."""
+        return len(self._events)
+
+    @property
     def next(self) -> int:
         return self.first + len(self._events) - self._start
 
@@ -74,6 +79,11 @@ class Tail:
     def body_bytes(self) -> int:
         """Size of the bodies in bytes."""
         return self._bytes
+
+    @property
+    def slots(self) -> int:
+        """How many places for events are in memory: those of evicted events stay for a while."""
+        return self._log.slots + sum(segment.slots for segment in self._streams.values())
 
     @property
     def streams(self) -> int:

@@ -1,13 +1,12 @@
 """The browser client with a server that compresses: the same events, from fewer bytes, under its policy."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
-from tests.browser.stage import STREAM, Stage, stage
 from tests.support.drivers.browser import Tab
 from tests.support.drivers.console import built_console, console, rows, violations
+from tests.support.drivers.stage import STREAM, Stage, stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -51,69 +50,61 @@ async def _decoder_files(tab: Tab) -> list[str]:
     return sorted(path for path in paths if "zstd" in path or "dictionary" in path)
 
 
-def test_compressed_events_equal_those_over_the_plain_protocol(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with stage(chromium, tmp_path) as on:
-            compressed, plain = await _reader(on, _DECODER), await _reader(on, "")
-            assert await _decoder_files(compressed) == [], "nothing was compressed yet"
-            for count in (1, 100, 300):
-                await on.publish(count)
-                for tab in (compressed, plain):
-                    await tab.until(f"events.length === {on.published}")
-            assert await compressed.run("return events") == await plain.run("return events")
-            assert await compressed.run("return protocols") == ["huahuo.v1.zstd"]
-            assert await plain.run("return protocols") == ["huahuo.v1"]
-            assert await compressed.run("return received.object") > 0
-            assert await plain.run("return received.object") == 0
-            assert await compressed.run("return bytes") * 2 < await plain.run("return bytes")
-            assert await compressed.run("return problems") == []
-            assert await compressed.run("return violations") == []
-            *files, dictionary = await _decoder_files(compressed)
-            assert dictionary.startswith("dictionary/")
-            assert files == ["client/zstd.js", "client/zstd.wasm"]
-            assert await _decoder_files(plain) == []
-
-    asyncio.run(main())
+async def test_compressed_events_equal_those_over_the_plain_protocol(chromium: str, tmp_path: Path) -> None:
+    async with stage(chromium, tmp_path) as on:
+        compressed, plain = await _reader(on, _DECODER), await _reader(on, "")
+        assert await _decoder_files(compressed) == [], "nothing was compressed yet"
+        for count in (1, 100, 300):
+            await on.publish(count)
+            for tab in (compressed, plain):
+                await tab.until(f"events.length === {on.published}")
+        assert await compressed.run("return events") == await plain.run("return events")
+        assert await compressed.run("return protocols") == ["huahuo.v1.zstd"]
+        assert await plain.run("return protocols") == ["huahuo.v1"]
+        assert await compressed.run("return received.object") > 0
+        assert await plain.run("return received.object") == 0
+        assert await compressed.run("return bytes") * 2 < await plain.run("return bytes")
+        assert await compressed.run("return problems") == []
+        assert await compressed.run("return violations") == []
+        *files, dictionary = await _decoder_files(compressed)
+        assert dictionary.startswith("dictionary/")
+        assert files == ["client/zstd.js", "client/zstd.wasm"]
+        assert await _decoder_files(plain) == []
 
 
-def test_a_tab_without_the_connection_gets_what_its_owner_unpacked(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with stage(chromium, tmp_path) as on:
-            owner = await _reader(on, _DECODER, share=True)
-            other = await _reader(on, _DECODER, share=True)
-            await on.publish(100)
-            for tab in (owner, other):
-                await tab.until("events.length === 100")
-                assert await tab.run("return events.map(({ n }) => n)") == on.expected()
-            assert await owner.run("return received.object") > 0
-            assert await other.run("return protocols") == []
-            await owner.close()
-            await on.publish(50)
-            await other.until("events.length === 150")
-            assert await other.run("return events.map(({ n }) => n)") == on.expected()
-            assert await other.run("return received.object") > 0
-
-    asyncio.run(main())
-
-
-def test_a_page_that_cannot_load_the_decoder_goes_on_without(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with stage(chromium, tmp_path) as on:
-            tab = await _reader(on, 'decoder: () => import("/client/nowhere.js")')
-            await on.publish(100)
+async def test_a_tab_without_the_connection_gets_what_its_owner_unpacked(
+    chromium: str, tmp_path: Path
+) -> None:
+    async with stage(chromium, tmp_path) as on:
+        owner = await _reader(on, _DECODER, share=True)
+        other = await _reader(on, _DECODER, share=True)
+        await on.publish(100)
+        for tab in (owner, other):
             await tab.until("events.length === 100")
             assert await tab.run("return events.map(({ n }) => n)") == on.expected()
-            assert await tab.run("return protocols") == ["huahuo.v1.zstd", "huahuo.v1"]
+        assert await owner.run("return received.object") > 0
+        assert await other.run("return protocols") == []
+        await owner.close()
+        await on.publish(50)
+        await other.until("events.length === 150")
+        assert await other.run("return events.map(({ n }) => n)") == on.expected()
+        assert await other.run("return received.object") > 0
 
-    asyncio.run(main())
+
+async def test_a_page_that_cannot_load_the_decoder_goes_on_without(chromium: str, tmp_path: Path) -> None:
+    async with stage(chromium, tmp_path) as on:
+        tab = await _reader(on, 'decoder: () => import("/client/nowhere.js")')
+        await on.publish(100)
+        await tab.until("events.length === 100")
+        assert await tab.run("return events.map(({ n }) => n)") == on.expected()
+        assert await tab.run("return protocols") == ["huahuo.v1.zstd", "huahuo.v1"]
 
 
-def test_the_console_reads_compressed_messages(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        built_console()
-        async with console(chromium, tmp_path) as on:
-            tab = await on.browser.open()
-            note = """window.violations = [];
+async def test_the_console_reads_compressed_messages(chromium: str, tmp_path: Path) -> None:
+    built_console()
+    async with console(chromium, tmp_path) as on:
+        tab = await on.browser.open()
+        note = """window.violations = [];
             addEventListener("securitypolicyviolation", (event) => violations.push(event.blockedURI));
             window.sockets = []; window.WebSocket = class extends WebSocket {
               constructor(...args) {
@@ -122,18 +113,16 @@ def test_the_console_reads_compressed_messages(chromium: str, tmp_path: Path) ->
                 sockets.push(one);
                 this.addEventListener("message", ({ data }) => (one.binary += typeof data !== "string"));
               } };"""
-            await tab.page.add_init_script(note)
-            await tab.goto(f"{on.server.url}/#token={on.token()}")
-            await tab.until("document.querySelector('[data-state=online]')")
-            for name in ("alice", "bob", "carol"):
-                await on.add(f"{name}@example.org")
-            await tab.until("document.querySelectorAll('.row').length === 3")
-            assert [row["email"] for row in await rows(tab)] == [
-                f"{name}@example.org" for name in ("alice", "bob", "carol")
-            ]
-            found = await tab.run("return sockets.map(({ socket, binary }) => [socket.protocol, binary > 0])")
-            assert found == [["huahuo.v1.zstd", True]]
-            assert any(path.endswith(".wasm") for path in await _decoder_files(tab))
-            assert await violations(tab) == []
-
-    asyncio.run(main())
+        await tab.page.add_init_script(note)
+        await tab.goto(f"{on.server.url}/#token={on.token()}")
+        await tab.until("document.querySelector('[data-state=online]')")
+        for name in ("alice", "bob", "carol"):
+            await on.add(f"{name}@example.org")
+        await tab.until("document.querySelectorAll('.row').length === 3")
+        assert [row["email"] for row in await rows(tab)] == [
+            f"{name}@example.org" for name in ("alice", "bob", "carol")
+        ]
+        found = await tab.run("return sockets.map(({ socket, binary }) => [socket.protocol, binary > 0])")
+        assert found == [["huahuo.v1.zstd", True]]
+        assert any(path.endswith(".wasm") for path in await _decoder_files(tab))
+        assert await violations(tab) == []

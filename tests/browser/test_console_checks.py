@@ -30,101 +30,87 @@ new MutationObserver(() => document.querySelectorAll(".row [role=progressbar]").
 """
 
 
-def test_a_link_signs_in_and_its_token_leaves_the_address_at_once(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with console(chromium, tmp_path) as on:
-            tab = await on.sign_in()
-            assert await tab.run("return location.href") == f"{on.server.url}/"
-            await tab.reload()
-            await tab.until("document.querySelector('[data-state=online]')")
-            await until_text(tab, ".empty", "No mailboxes yet")
-            assert await violations(tab) == []
+async def test_a_link_signs_in_and_its_token_leaves_the_address_at_once(
+    chromium: str, tmp_path: Path
+) -> None:
+    async with console(chromium, tmp_path) as on:
+        tab = await on.sign_in()
+        assert await tab.run("return location.href") == f"{on.server.url}/"
+        await tab.reload()
+        await tab.until("document.querySelector('[data-state=online]')")
+        await until_text(tab, ".empty", "No mailboxes yet")
+        assert await violations(tab) == []
 
-    asyncio.run(main())
 
-
-def test_a_pasted_token_signs_in_and_signing_out_leaves_nothing(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with console(chromium, tmp_path) as on:
-            tab = await on.open("/")
-            await tab.fill("input[name=token]", "not a token")
-            await tab.press("Enter")
-            await until_text(tab, "[role=alert]", "This is not a token")
-            await tab.fill("input[name=token]", on.token())
-            await tab.press("Enter")
-            await tab.until("document.querySelector('[data-state=online]')")
-            await press_button(tab, "Sign out")
-            await tab.until("document.querySelector('input[name=token]')")
-            left = await tab.run(
-                """const kept = JSON.stringify([{ ...sessionStorage }, { ...localStorage }]);
+async def test_a_pasted_token_signs_in_and_signing_out_leaves_nothing(chromium: str, tmp_path: Path) -> None:
+    async with console(chromium, tmp_path) as on:
+        tab = await on.open("/")
+        await tab.fill("input[name=token]", "not a token")
+        await tab.press("Enter")
+        await until_text(tab, "[role=alert]", "This is not a token")
+        await tab.fill("input[name=token]", on.token())
+        await tab.press("Enter")
+        await tab.until("document.querySelector('[data-state=online]')")
+        await press_button(tab, "Sign out")
+        await tab.until("document.querySelector('input[name=token]')")
+        left = await tab.run(
+            """const kept = JSON.stringify([{ ...sessionStorage }, { ...localStorage }]);
                    for (;;) {
                      const databases = (await indexedDB.databases()).length;
                      if (databases === 0) return kept;
                      await new Promise((resolve) => setTimeout(resolve, 20));
                    }"""
-            )
-            assert "eyJ" not in left
-            assert "user/42" not in left
-
-    asyncio.run(main())
+        )
+        assert "eyJ" not in left
+        assert "user/42" not in left
 
 
-def test_a_check_moves_its_bar_and_brings_the_mails(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with console(chromium, tmp_path) as on, chaos_proxy(on.mails.port) as slow:
-            slow.delay_s = 0.02  # a mail server next door is read within one picture of the page
-            email_id = await on.add("alice@example.org", [mail(n) for n in range(1, 61)], port=slow.port)
-            await on.add("bob@example.org", password="wrong")
-            tab = await on.sign_in()
-            await tab.until("document.querySelectorAll('.row').length === 2")
-            await tab.run(_WATCH_BARS)
-            await press_button(tab, "Check all")
-            await tab.until("document.querySelector('.row[data-status=ok]')")
-            await tab.until("document.querySelector('.row[data-status=need_reauth]')")
-            bars = (await tab.run("return bars"))[str(email_id)]
-            assert bars == sorted(bars), "a bar never goes back"
-            assert len([value for value in bars if 0 < value < 100]) >= 2, "the bar was seen moving"
-            alice, bob = await rows(tab)
-            assert (alice["mails"], alice["message"]) == (60, "Done, 60 new mails")
-            assert "wrong user name or password" in bob["message"]
-            await tab.click(f"[data-id='{email_id}'] .address a")
-            await until_text(tab, ".mail-list li", "Mail 60")
-            await press_button(tab, "Older mails")
-            await tab.until("document.querySelectorAll('.mail-list li').length === 60")
-
-    asyncio.run(main())
+async def test_a_check_moves_its_bar_and_brings_the_mails(chromium: str, tmp_path: Path) -> None:
+    async with console(chromium, tmp_path) as on, chaos_proxy(on.mails.port) as slow:
+        slow.delay_s = 0.05  # a mail server next door is read within one picture of the page
+        email_id = await on.add("alice@example.org", [mail(n) for n in range(1, 61)], port=slow.port)
+        await on.add("bob@example.org", password="wrong")
+        tab = await on.sign_in()
+        await tab.until("document.querySelectorAll('.row').length === 2")
+        await tab.run(_WATCH_BARS)
+        await press_button(tab, "Check all")
+        await tab.until("document.querySelector('.row[data-status=ok]')")
+        await tab.until("document.querySelector('.row[data-status=need_reauth]')")
+        bars = (await tab.run("return bars"))[str(email_id)]
+        assert bars == sorted(bars), "a bar never goes back"
+        assert len([value for value in bars if 0 < value < 100]) >= 2, "the bar was seen moving"
+        alice, bob = await rows(tab)
+        assert (alice["mails"], alice["message"]) == (60, "Done, 60 new mails")
+        assert "wrong user name or password" in bob["message"]
+        await tab.click(f"[data-id='{email_id}'] .address a")
+        await until_text(tab, ".mail-list li", "Mail 60")
+        await press_button(tab, "Older mails")
+        await tab.until("document.querySelectorAll('.mail-list li').length === 60")
 
 
-def test_a_server_killed_during_checks_leaves_the_page_with_exactly_the_log_s_state(
+async def test_a_server_killed_during_checks_leaves_the_page_with_exactly_the_log_s_state(
     chromium: str, tmp_path: Path
 ) -> None:
-    async def main() -> None:
-        async with console(chromium, tmp_path) as on:
-            for name in ("alice", "bob", "chen"):
-                await on.add(f"{name}@example.org", [mail(n) for n in range(1, 201)])
-            tab = await on.sign_in(language="zh")
-            await tab.until("document.querySelectorAll('.row').length === 3")
-            await tab.run("window.unloaded = false")
-            await press_button(tab, "全部检查")
-            bars = "[...document.querySelectorAll('.row [role=progressbar]')]"
-            await tab.until(f"{bars}.some((bar) => bar.ariaValueNow > 30)")
-            await asyncio.to_thread(on.server.kill)
-            await tab.until("document.querySelector('[data-state=offline]')")
-            assert await tab.run(f"return {bars}.length") > 0, "it was killed during a check"
-            await asyncio.to_thread(on.server.start)
-            await press_button(tab, "立即连接")
-            await tab.until("document.querySelector('[data-state=online]')", 30)
-            await _settled(on, tab)
-            assert [row["mails"] for row in await rows(tab)] == [200, 200, 200]
-            assert await tab.run("return window.unloaded") is False, "the page was not loaded anew"
-            assert (
-                await tab.run("return document.querySelector('[data-fact=outcome]').textContent") == "resumed"
-            )
-            assert (
-                int(await tab.run("return document.querySelector('[data-fact=reconnects]').textContent")) == 1
-            )
-
-    asyncio.run(main())
+    async with console(chromium, tmp_path) as on:
+        for name in ("alice", "bob", "chen"):
+            await on.add(f"{name}@example.org", [mail(n) for n in range(1, 201)])
+        tab = await on.sign_in(language="zh")
+        await tab.until("document.querySelectorAll('.row').length === 3")
+        await tab.run("window.unloaded = false")
+        await press_button(tab, "全部检查")
+        bars = "[...document.querySelectorAll('.row [role=progressbar]')]"
+        await tab.until(f"{bars}.some((bar) => bar.ariaValueNow > 30)")
+        await asyncio.to_thread(on.server.kill)
+        await tab.until("document.querySelector('[data-state=offline]')")
+        assert await tab.run(f"return {bars}.length") > 0, "it was killed during a check"
+        await asyncio.to_thread(on.server.start)
+        await press_button(tab, "立即连接")
+        await tab.until("document.querySelector('[data-state=online]')")
+        await _settled(on, tab)
+        assert [row["mails"] for row in await rows(tab)] == [200, 200, 200]
+        assert await tab.run("return window.unloaded") is False, "the page was not loaded anew"
+        assert await tab.run("return document.querySelector('[data-fact=outcome]').textContent") == "resumed"
+        assert int(await tab.run("return document.querySelector('[data-fact=reconnects]').textContent")) == 1
 
 
 async def _settled(on: Console, tab: Tab) -> None:

@@ -77,138 +77,123 @@ async def _show(tab: Tab, position: int = 1) -> None:
     await tab.until("document.querySelector('.mail-view h2')")
 
 
-def test_markup_in_subjects_senders_and_notifications_is_text(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with console(chromium, tmp_path) as on:
-            tab = await _open_first_mail(
-                on, mail(1, subject=MARKUP + STYLE, sender=f'"{STYLE}<svg onload=hacked=9>" <a@example.org>')
-            )
-            await until_text(tab, ".mail-list b", MARKUP + STYLE)
-            await tab.run("location.hash = '#/mailboxes'")
-            await until_text(tab, ".event", "window.hacked=1")
-            await tab.run("location.hash = '#/mailboxes/1'")
-            await until_text(tab, ".mail-list b", MARKUP)
-            await _show(tab)
-            await until_text(tab, ".mail-view h2", MARKUP + STYLE)
-            await on.notify(MARKUP)
-            await until_text(tab, ".toast", MARKUP)
-            assert await tab.run("return window.hacked ?? null") is None
-            assert (
-                await tab.run("return document.querySelectorAll('#app img, #app script, #app style').length")
-                == 0
-            )
-            assert await violations(tab) == []
-
-    asyncio.run(main())
+async def test_markup_in_subjects_senders_and_notifications_is_text(chromium: str, tmp_path: Path) -> None:
+    async with console(chromium, tmp_path) as on:
+        tab = await _open_first_mail(
+            on, mail(1, subject=MARKUP + STYLE, sender=f'"{STYLE}<svg onload=hacked=9>" <a@example.org>')
+        )
+        await until_text(tab, ".mail-list b", MARKUP + STYLE)
+        await tab.run("location.hash = '#/mailboxes'")
+        await until_text(tab, ".event", "window.hacked=1")
+        await tab.run("location.hash = '#/mailboxes/1'")
+        await until_text(tab, ".mail-list b", MARKUP)
+        await _show(tab)
+        await until_text(tab, ".mail-view h2", MARKUP + STYLE)
+        await on.notify(MARKUP)
+        await until_text(tab, ".toast", MARKUP)
+        assert await tab.run("return window.hacked ?? null") is None
+        assert (
+            await tab.run("return document.querySelectorAll('#app img, #app script, #app style').length") == 0
+        )
+        assert await violations(tab) == []
 
 
-def test_a_mail_s_html_runs_nothing_fetches_nothing_and_styles_only_itself(
+async def test_a_mail_s_html_runs_nothing_fetches_nothing_and_styles_only_itself(
     chromium: str, tmp_path: Path
 ) -> None:
-    async def main() -> None:
-        async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
-            tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)))
-            await _show(tab)
-            await tab.until("document.querySelector('iframe').contentDocument?.querySelector('#first')")
-            inner = "document.querySelector('iframe').contentDocument"
-            colours = await tab.run(
-                f"""const style = (at) => getComputedStyle({inner}.querySelector(at)).color;
+    async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
+        tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)))
+        await _show(tab)
+        await tab.until("document.querySelector('iframe').contentDocument?.querySelector('#first')")
+        inner = "document.querySelector('iframe').contentDocument"
+        colours = await tab.run(
+            f"""const style = (at) => getComputedStyle({inner}.querySelector(at)).color;
                     return [style("#first"), style("#first b")]"""
-            )
-            assert colours == ["rgb(1, 2, 3)", "rgb(4, 5, 6)"], "its own styles hold"
-            kept = await tab.run(f"return {inner}.documentElement.outerHTML.toLowerCase()")
-            for gone in (
-                "<script",
-                "<iframe",
-                "<form",
-                "<object",
-                "<embed",
-                "<svg",
-                "<base",
-                "onerror",
-                "javascript:",
-            ):
-                assert gone not in kept
-            for link in ("#bad", "b"):
-                await tab.run(f"{inner}.querySelector({json.dumps(link)}).click()")
-            await _tried_everything(tab)
-            assert asked == []
-            assert await tab.run("return window.hacked ?? null") is None
-            assert await tab.run("return getComputedStyle(document.querySelector('.top')).display") == "flex"
-            assert (
-                await tab.run("return document.querySelector('iframe').contentWindow.location.pathname")
-                == "/mail-frame"
-            )
-            good = f"{inner}.querySelector('#good')"
-            assert await tab.run(f"return [{good}.target, {good}.rel]") == [
-                "_blank",
-                "noopener noreferrer nofollow",
-            ]
-
-    asyncio.run(main())
+        )
+        assert colours == ["rgb(1, 2, 3)", "rgb(4, 5, 6)"], "its own styles hold"
+        kept = await tab.run(f"return {inner}.documentElement.outerHTML.toLowerCase()")
+        for gone in (
+            "<script",
+            "<iframe",
+            "<form",
+            "<object",
+            "<embed",
+            "<svg",
+            "<base",
+            "onerror",
+            "javascript:",
+        ):
+            assert gone not in kept
+        for link in ("#bad", "b"):
+            await tab.run(f"{inner}.querySelector({json.dumps(link)}).click()")
+        await _tried_everything(tab)
+        assert asked == []
+        assert await tab.run("return window.hacked ?? null") is None
+        assert await tab.run("return getComputedStyle(document.querySelector('.top')).display") == "flex"
+        assert (
+            await tab.run("return document.querySelector('iframe').contentWindow.location.pathname")
+            == "/mail-frame"
+        )
+        good = f"{inner}.querySelector('#good')"
+        assert await tab.run(f"return [{good}.target, {good}.rel]") == [
+            "_blank",
+            "noopener noreferrer nofollow",
+        ]
 
 
-def test_a_clicked_link_opens_outside_and_has_no_way_back(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
-            tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)))
-            await _show(tab)
-            shown = tab.page.url
-            async with tab.page.context.expect_page() as opening:
-                link = tab.page.frame_locator("iframe").locator("#top")
-                await link.evaluate("(link) => link.click()")
-            opened = await opening.value
-            await opened.wait_for_load_state()
-            assert await opened.evaluate("window.opener") is None
-            assert "/top" in asked
-            assert tab.page.url == shown, "the console is where it was"
-
-    asyncio.run(main())
+async def test_a_clicked_link_opens_outside_and_has_no_way_back(chromium: str, tmp_path: Path) -> None:
+    async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
+        tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)))
+        await _show(tab)
+        shown = tab.page.url
+        async with tab.page.context.expect_page() as opening:
+            link = tab.page.frame_locator("iframe").locator("#top")
+            await link.evaluate("(link) => link.click()")
+        opened = await opening.value
+        await opened.wait_for_load_state()
+        assert await opened.evaluate("window.opener") is None
+        assert "/top" in asked
+        assert tab.page.url == shown, "the console is where it was"
 
 
 @pytest.mark.parametrize("trick", REPARSED)
-def test_html_that_changes_when_it_is_parsed_again_holds_nothing_to_run(
+async def test_html_that_changes_when_it_is_parsed_again_holds_nothing_to_run(
     chromium: str, tmp_path: Path, trick: str
 ) -> None:
-    async def main() -> None:
-        async with console(chromium, tmp_path) as on:
-            tab = await _open_first_mail(on, mail(1, html=f"<p id=first>text</p>{trick}"))
-            await _show(tab)
-            inner = "document.querySelector('iframe').contentDocument"
-            await tab.until(f"{inner}?.querySelector('#first')")
-            handlers = await tab.run(
-                f"""const again = new DOMParser().parseFromString({inner}.body.innerHTML, "text/html");
+    async with console(chromium, tmp_path) as on:
+        tab = await _open_first_mail(on, mail(1, html=f"<p id=first>text</p>{trick}"))
+        await _show(tab)
+        inner = "document.querySelector('iframe').contentDocument"
+        await tab.until(f"{inner}?.querySelector('#first')")
+        handlers = await tab.run(
+            f"""const again = new DOMParser().parseFromString({inner}.body.innerHTML, "text/html");
                     return [...{inner}.querySelectorAll("*"), ...again.querySelectorAll("*")]
                       .flatMap((one) => one.getAttributeNames()).filter((name) => name.startsWith("on"))"""
-            )
-            assert handlers == []
-            await _tried_everything(tab)
-            assert await tab.run("return window.hacked ?? null") is None
-
-    asyncio.run(main())
+        )
+        assert handlers == []
+        await _tried_everything(tab)
+        assert await tab.run("return window.hacked ?? null") is None
 
 
-def test_elements_named_like_parts_of_a_document_do_not_take_their_place(
+async def test_elements_named_like_parts_of_a_document_do_not_take_their_place(
     chromium: str, tmp_path: Path
 ) -> None:
-    async def main() -> None:
-        async with console(chromium, tmp_path) as on:
-            names = ("body", "images", "documentElement", "querySelectorAll", "defaultView")
-            clobbering = "".join(f"<img name={name} alt=''><form name={name}></form>" for name in names)
-            tab = await _open_first_mail(on, mail(1, html=f"{clobbering}<p style='height: 500px'>tall</p>"))
-            await _show(tab)
-            await tab.until("document.querySelector('iframe').clientHeight > 500")
-            assert not [line for line in tab.said if line.startswith("thrown")]
-
-    asyncio.run(main())
+    async with console(chromium, tmp_path) as on:
+        names = ("body", "images", "documentElement", "querySelectorAll", "defaultView")
+        clobbering = "".join(f"<img name={name} alt=''><form name={name}></form>" for name in names)
+        tab = await _open_first_mail(on, mail(1, html=f"{clobbering}<p style='height: 500px'>tall</p>"))
+        await _show(tab)
+        await tab.until("document.querySelector('iframe').clientHeight > 500")
+        assert not [line for line in tab.said if line.startswith("thrown")]
 
 
-def test_the_frame_s_policy_alone_holds_a_mail_that_nobody_cleaned(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
-            tab = await on.open("/")
-            await tab.run(
-                f"""const frame = document.createElement("iframe");
+async def test_the_frame_s_policy_alone_holds_a_mail_that_nobody_cleaned(
+    chromium: str, tmp_path: Path
+) -> None:
+    async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
+        tab = await on.open("/")
+        await tab.run(
+            f"""const frame = document.createElement("iframe");
                     frame.src = "/mail-frame";
                     const loaded = new Promise((done) => (frame.onload = done));
                     document.body.append(frame);
@@ -219,39 +204,34 @@ def test_the_frame_s_policy_alone_holds_a_mail_that_nobody_cleaned(chromium: str
                     script.textContent = "parent.hacked = 10";
                     inner.body.append(script);
                     inner.querySelector("form").submit()"""
-            )
-            await _tried_everything(tab)
-            assert asked == []
-            assert await tab.run("return window.hacked ?? null") is None
-
-    asyncio.run(main())
+        )
+        await _tried_everything(tab)
+        assert asked == []
+        assert await tab.run("return window.hacked ?? null") is None
 
 
-def test_pictures_from_elsewhere_are_loaded_only_when_asked_for(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
-            tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)), mail(2, html="<p>plain</p>"))
-            await _show(tab, 2)
-            await tab.until("document.querySelector('iframe').contentDocument?.querySelector('#picture')")
-            await _tried_everything(tab)
-            assert asked == []
-            await press_button(tab, "Load images")
-            await tab.until(f"{_PICTURE}?.complete")
-            await _tried_everything(tab)
-            assert "/pixel.png" in asked
-            pictures = {"/pixel.png", "/set.png", "/bg.png", "/style.png", "/body.png"}
-            assert set(asked) <= pictures, "pictures, and nothing else"
-            assert await tab.run("return window.hacked ?? null") is None
-            await press_button(tab, "Back")
-            await _show(tab, 1)
-            await tab.until(
-                "document.querySelector('iframe').contentDocument?.body?.textContent.includes('plain')"
-            )
-            shown = await tab.run("return document.querySelector('iframe').contentWindow.location.pathname")
-            assert shown == "/mail-frame", "the next mail asks anew"
-            assert not await tab.run("return document.querySelector('.remote')")
-
-    asyncio.run(main())
+async def test_pictures_from_elsewhere_are_loaded_only_when_asked_for(chromium: str, tmp_path: Path) -> None:
+    async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
+        tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)), mail(2, html="<p>plain</p>"))
+        await _show(tab, 2)
+        await tab.until("document.querySelector('iframe').contentDocument?.querySelector('#picture')")
+        await _tried_everything(tab)
+        assert asked == []
+        await press_button(tab, "Load images")
+        await tab.until(f"{_PICTURE}?.complete")
+        await _tried_everything(tab)
+        assert "/pixel.png" in asked
+        pictures = {"/pixel.png", "/set.png", "/bg.png", "/style.png", "/body.png"}
+        assert set(asked) <= pictures, "pictures, and nothing else"
+        assert await tab.run("return window.hacked ?? null") is None
+        await press_button(tab, "Back")
+        await _show(tab, 1)
+        await tab.until(
+            "document.querySelector('iframe').contentDocument?.body?.textContent.includes('plain')"
+        )
+        shown = await tab.run("return document.querySelector('iframe').contentWindow.location.pathname")
+        assert shown == "/mail-frame", "the next mail asks anew"
+        assert not await tab.run("return document.querySelector('.remote')")
 
 
 async def _tried_everything(tab: Tab) -> None:

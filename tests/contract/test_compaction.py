@@ -12,7 +12,7 @@ from huahuo.eventstore.errors import Damaged, TooLarge
 from huahuo.eventstore.limits import PRUNE_EVENTS_MAX
 from huahuo.eventstore.model import Append, Joined, Pruning
 from huahuo.replay.live.feed import Feed
-from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened, read_joined
+from tests.support.worlds.logs import ENGINES, Engine, append, event, make_engine, opened, read_joined
 
 ALL = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
 
@@ -37,7 +37,6 @@ async def fill(log: StoreLog) -> None:
         await log.append(append(event("user/2", type="check_progress", entity="mailbox/3")))
 
 
-@looped
 async def test_superseded_progress_goes_and_everything_else_stays(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
@@ -46,7 +45,6 @@ async def test_superseded_progress_goes_and_everything_else_stays(engine: Engine
         assert [e.seq for e in await log.read("user/2", 0, events_max=99)] == [3]
 
 
-@looped
 async def test_the_last_ones_and_the_young_ones_stay(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
@@ -59,7 +57,6 @@ async def test_the_last_ones_and_the_young_ones_stay(engine: Engine) -> None:
         Policy(types=ALL.types, before_ms=0, keep=0)
 
 
-@looped
 async def test_the_log_stays_whole_through_compactions_and_restarts(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
@@ -77,7 +74,6 @@ async def test_the_log_stays_whole_through_compactions_and_restarts(engine: Engi
         await check_against(log, before)
 
 
-@looped
 async def test_the_oldest_seq_that_is_kept_is_told(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
@@ -86,7 +82,6 @@ async def test_the_oldest_seq_that_is_kept_is_told(engine: Engine) -> None:
         assert log.head("log").first == 1
 
 
-@looped
 async def test_a_reader_is_told_of_what_was_skipped(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
@@ -99,7 +94,6 @@ async def test_a_reader_is_told_of_what_was_skipped(engine: Engine) -> None:
         feed.close()
 
 
-@looped
 async def test_joined_bodies_end_before_a_hole_and_begin_behind_it(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(*(event("a", b"%d" % n) for n in range(1, 8))))
@@ -109,7 +103,6 @@ async def test_joined_bodies_end_before_a_hole_and_begin_behind_it(engine: Engin
         assert await read_joined(log, "a", 0, events_max=2) == Joined(1, 2, b"1,2")
 
 
-@looped
 async def test_the_receipt_says_what_went_and_by_which_rule(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
@@ -122,7 +115,6 @@ async def test_the_receipt_says_what_went_and_by_which_rule(engine: Engine) -> N
         assert body["policy"] == {"types": ["check_progress"], "before_ms": 1 << 60, "keep": 1}
 
 
-@looped
 async def test_a_pruning_without_a_receipt_is_found(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
@@ -132,7 +124,6 @@ async def test_a_pruning_without_a_receipt_is_found(engine: Engine) -> None:
         assert caught.value.position == 2
 
 
-@looped
 async def test_an_event_is_proved_before_it_is_pruned_only(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
@@ -144,14 +135,12 @@ async def test_an_event_is_proved_before_it_is_pruned_only(engine: Engine) -> No
             await prove(log, log.position + 1, log.position)
 
 
-@looped
 async def test_too_many_at_once_are_refused(engine: Engine) -> None:
     async with opened(engine) as log:
         with pytest.raises(TooLarge):
             await log.append(Append(ts_ms=0, prune=Pruning(tuple(range(PRUNE_EVENTS_MAX + 1)), {})))
 
 
-@looped
 async def test_the_link_of_a_pruned_event_is_not_told_and_that_of_a_kept_one_is(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)

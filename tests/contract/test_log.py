@@ -9,7 +9,8 @@ import pytest
 from huahuo.eventstore.errors import Closed, Conflict, InUse, TooLarge, WrongKey
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX, EVENT_BYTES_MAX
 from huahuo.eventstore.model import Append, Appended, Head, Joined, NewEvent, Page, StoredEvent
-from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened, read_joined
+from tests.support.patience import WITHIN_S
+from tests.support.worlds.logs import ENGINES, Engine, append, event, make_engine, opened, read_joined
 
 
 @pytest.fixture(params=ENGINES)
@@ -17,7 +18,6 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     return make_engine(request.param, tmp_path)
 
 
-@looped
 async def test_an_empty_log_stands_at_zero_everywhere(engine: Engine) -> None:
     async with opened(engine) as log:
         assert log.position == 0
@@ -28,7 +28,6 @@ async def test_an_empty_log_stands_at_zero_everywhere(engine: Engine) -> None:
         assert await log.verify() == 0
 
 
-@looped
 async def test_seq_counts_in_each_stream_and_position_over_all(engine: Engine) -> None:
     async with opened(engine) as log:
         first = await log.append(append(event("a"), event("b"), event("a")))
@@ -41,7 +40,6 @@ async def test_seq_counts_in_each_stream_and_position_over_all(engine: Engine) -
         assert first.seq_of("a") == 2
 
 
-@looped
 async def test_what_is_submitted_has_its_place_at_once_and_fails_alone(engine: Engine) -> None:
     async with opened(engine) as log:
         first, refused, second = (
@@ -59,7 +57,6 @@ async def test_what_is_submitted_has_its_place_at_once_and_fails_alone(engine: E
             log.submit(append(event("a", bytes(EVENT_BYTES_MAX + 1))))
 
 
-@looped
 async def test_a_stored_event_carries_all_that_was_said_about_it(engine: Engine) -> None:
     async with opened(engine) as log:
         new = NewEvent("mailbox/17", "check_requested", '{"标题":"值\\u0000"}'.encode(), 3, "mailbox/17")
@@ -70,7 +67,6 @@ async def test_a_stored_event_carries_all_that_was_said_about_it(engine: Engine)
         assert (stored.command_id, stored.cause, stored.build) == ("c-1", 9, "test-1")
 
 
-@looped
 async def test_what_append_returned_is_what_is_read(engine: Engine) -> None:
     async with opened(engine) as log:
         done = await log.append(append(event("a", b"1"), event("b", b"2"), event("a", b"3")))
@@ -79,7 +75,6 @@ async def test_what_append_returned_is_what_is_read(engine: Engine) -> None:
         assert [e.body for e in await log.read("a", 0, events_max=10)] == [b"1", b"3"]
 
 
-@looped
 async def test_reading_goes_on_after_a_seq_and_stops_at_the_count(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(*(event("a", b"%d" % n) for n in range(1, 11))))
@@ -90,7 +85,6 @@ async def test_reading_goes_on_after_a_seq_and_stops_at_the_count(engine: Engine
         assert [e.seq for e in await log.read("a", -5, events_max=2)] == [1, 2]
 
 
-@looped
 async def test_reading_stops_at_the_bytes_but_gives_at_least_one(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(*(event("a", b"x" * 100) for _ in range(5))))
@@ -98,7 +92,6 @@ async def test_reading_stops_at_the_bytes_but_gives_at_least_one(engine: Engine)
         assert len(await log.read("a", 0, events_max=10, bytes_max=1)) == 1
 
 
-@looped
 async def test_joined_bodies_are_the_stored_bytes_with_commas_between(engine: Engine) -> None:
     bodies = [b'{"a":"\xe7\x81\xab"}', b'{"b":"a\\u0000,\\"b"}', b"{}", b"\xff\x00\xfe", b'{"c":1}']
     async with opened(engine) as log:
@@ -108,7 +101,6 @@ async def test_joined_bodies_are_the_stored_bytes_with_commas_between(engine: En
         assert await read_joined(log, "a", -7, events_max=1) == Joined(1, 1, bodies[0])
 
 
-@looped
 async def test_nothing_is_joined_where_nothing_follows(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a")))
@@ -118,7 +110,6 @@ async def test_nothing_is_joined_where_nothing_follows(engine: Engine) -> None:
         assert await read_joined(log, "never", 0, events_max=10) is None
 
 
-@looped
 async def test_joined_bodies_fit_the_bytes_commas_included_but_one_comes_always(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(*(event("a", b"%d" % n * 100) for n in range(5))))
@@ -130,7 +121,6 @@ async def test_joined_bodies_fit_the_bytes_commas_included_but_one_comes_always(
         assert await read_joined(log, "a", 5, events_max=2, bytes_max=9) == Joined(6, 1, large)
 
 
-@looped
 @pytest.mark.parametrize("bytes_max", [1, 150, 301, 302, 1 << 20])
 async def test_pages_read_together_are_those_read_one_by_one(engine: Engine, bytes_max: int) -> None:
     async with opened(engine) as log:
@@ -147,7 +137,6 @@ async def test_pages_read_together_are_those_read_one_by_one(engine: Engine, byt
             assert await log.read_joined_pages(pages[:count]) == one_by_one[:count]
 
 
-@looped
 async def test_the_log_itself_is_not_read_joined(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a")))
@@ -155,7 +144,6 @@ async def test_the_log_itself_is_not_read_joined(engine: Engine) -> None:
             await read_joined(log, "log", 0, events_max=10)
 
 
-@looped
 async def test_a_closed_log_joins_nothing(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a")))
@@ -163,7 +151,6 @@ async def test_a_closed_log_joins_nothing(engine: Engine) -> None:
         await read_joined(log, "a", 0, events_max=10)
 
 
-@looped
 async def test_links_are_those_of_the_events_asked_for_wherever_they_stand(engine: Engine) -> None:
     async with opened(engine) as log:
         for _ in range(3):
@@ -179,7 +166,6 @@ async def test_links_are_those_of_the_events_asked_for_wherever_they_stand(engin
         assert await log.links(nowhere) == [None] * len(nowhere)
 
 
-@looped
 async def test_a_head_knows_its_link_once_it_was_written_or_asked_for(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a"), event("b")))
@@ -191,7 +177,6 @@ async def test_a_head_knows_its_link_once_it_was_written_or_asked_for(engine: En
         assert log.head("a").link == link
 
 
-@looped
 async def test_streams_are_listed_by_prefix_and_in_order(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("user/2"), event("mailbox/1"), event("user/1")))
@@ -199,7 +184,6 @@ async def test_streams_are_listed_by_prefix_and_in_order(engine: Engine) -> None
         assert log.streams("") == ["mailbox/1", "user/1", "user/2"]
 
 
-@looped
 async def test_a_right_expectation_passes_and_a_wrong_one_writes_nothing(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a"), expected={"a": 0, "b": 0}))
@@ -210,7 +194,6 @@ async def test_a_right_expectation_passes_and_a_wrong_one_writes_nothing(engine:
         assert log.head("c") == Head(1, 0)
 
 
-@looped
 async def test_the_whole_log_can_be_expected_too(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a"), expected={"log": 0}))
@@ -218,7 +201,6 @@ async def test_the_whole_log_can_be_expected_too(engine: Engine) -> None:
             await log.append(append(event("b"), expected={"log": 0}))
 
 
-@looped
 async def test_of_two_appends_in_flight_with_one_expectation_one_wins(engine: Engine) -> None:
     async with opened(engine) as log:
         outcomes = await asyncio.gather(
@@ -230,7 +212,6 @@ async def test_of_two_appends_in_flight_with_one_expectation_one_wins(engine: En
         assert log.head("a").seq == 1
 
 
-@looped
 async def test_appends_of_one_caller_commit_in_the_order_of_their_calls(engine: Engine) -> None:
     async with opened(engine) as log:
         await asyncio.gather(*(log.append(append(event("a", b"%d" % n))) for n in range(3000)))
@@ -238,7 +219,6 @@ async def test_appends_of_one_caller_commit_in_the_order_of_their_calls(engine: 
         assert bodies == [b"%d" % n for n in range(3000)]
 
 
-@looped
 async def test_heads_move_then_the_append_resolves_then_listeners_hear(engine: Engine) -> None:
     async with opened(engine) as log:
         order: list[str] = []
@@ -255,7 +235,6 @@ async def test_heads_move_then_the_append_resolves_then_listeners_hear(engine: E
         assert order == ["heard 1 with the head at 1", "appender resumed", "after the listener"]
 
 
-@looped
 async def test_listeners_hear_every_event_once_in_position_order_until_they_leave(engine: Engine) -> None:
     async with opened(engine) as log:
         heard: list[int] = []
@@ -268,7 +247,6 @@ async def test_listeners_hear_every_event_once_in_position_order_until_they_leav
         assert len(heard) == 500
 
 
-@looped
 async def test_a_listener_that_raises_harms_nobody(engine: Engine) -> None:
     async with opened(engine) as log:
         heard: list[int] = []
@@ -283,7 +261,6 @@ async def test_a_listener_that_raises_harms_nobody(engine: Engine) -> None:
         assert heard == [1, 1]
 
 
-@looped
 async def test_an_appender_that_was_cancelled_does_not_harm_its_group(engine: Engine) -> None:
     async with opened(engine) as log:
         tasks = [asyncio.ensure_future(log.append(append(event("a", b"%d" % n)))) for n in range(10)]
@@ -295,7 +272,6 @@ async def test_an_appender_that_was_cancelled_does_not_harm_its_group(engine: En
         assert await log.verify() == log.position
 
 
-@looped
 async def test_limits_are_refused_before_anything_is_written(engine: Engine) -> None:
     async with opened(engine) as log:
         for bad in (
@@ -314,7 +290,6 @@ async def test_limits_are_refused_before_anything_is_written(engine: Engine) -> 
         assert log.position == 0
 
 
-@looped
 async def test_an_append_that_cannot_be_stored_fails_alone(engine: Engine) -> None:
     async with opened(engine) as log:
         good, bad, after = await asyncio.gather(
@@ -329,7 +304,6 @@ async def test_an_append_that_cannot_be_stored_fails_alone(engine: Engine) -> No
         assert log.head("a").seq == 2
 
 
-@looped
 async def test_a_closed_log_takes_and_gives_nothing(engine: Engine) -> None:
     log = await engine.open()
     await log.close()
@@ -341,7 +315,6 @@ async def test_a_closed_log_takes_and_gives_nothing(engine: Engine) -> None:
     assert await log.probe() == "the log has been closed"
 
 
-@looped
 async def test_closing_commits_what_waits(engine: Engine) -> None:
     log = await engine.open()
     waiting = [asyncio.ensure_future(log.append(append(event("a")))) for _ in range(2500)]
@@ -352,7 +325,6 @@ async def test_closing_commits_what_waits(engine: Engine) -> None:
         assert again.head("a").seq == 2500
 
 
-@looped
 async def test_a_log_opened_again_goes_on_where_it_stood(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a"), event("b")))
@@ -366,7 +338,6 @@ async def test_a_log_opened_again_goes_on_where_it_stood(engine: Engine) -> None
         assert await log.verify() == 3
 
 
-@looped
 async def test_what_was_acknowledged_survives_a_crash(engine: Engine) -> None:
     log = await engine.open()
     done = await asyncio.gather(*(log.append(append(event(f"s/{n % 3}", b"%d" % n))) for n in range(100)))
@@ -377,16 +348,14 @@ async def test_what_was_acknowledged_survives_a_crash(engine: Engine) -> None:
         assert await again.verify() == 100
 
 
-@looped
 async def test_a_second_writer_is_refused(engine: Engine) -> None:
-    async with opened(engine), asyncio.timeout(5):
+    async with opened(engine), asyncio.timeout(WITHIN_S):
         with pytest.raises(InUse):
             await engine.open()
     async with opened(engine) as log:
         assert log.position == 0
 
 
-@looped
 async def test_another_master_key_is_refused(engine: Engine) -> None:
     async with opened(engine):
         pass
@@ -396,7 +365,6 @@ async def test_another_master_key_is_refused(engine: Engine) -> None:
         assert await log.probe() is None
 
 
-@looped
 async def test_the_build_is_recorded_with_each_event(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a")))
@@ -406,7 +374,6 @@ async def test_the_build_is_recorded_with_each_event(engine: Engine) -> None:
     await log.close()
 
 
-@looped
 async def test_verify_walks_any_part_of_the_chain(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(*(event(f"s/{n % 5}") for n in range(2300))))

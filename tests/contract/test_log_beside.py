@@ -28,7 +28,6 @@ from tests.support.worlds.logs import (
     command,
     command_key,
     event,
-    looped,
     make_engine,
     opened,
 )
@@ -46,7 +45,6 @@ def key(number: int) -> bytes:
 # Commands
 
 
-@looped
 async def test_a_repeated_command_gets_the_first_answer_and_writes_nothing(engine: Engine) -> None:
     async with opened(engine) as log:
         first = await log.append(command("c1", event("a"), event("b"), reply=b"first"))
@@ -58,7 +56,6 @@ async def test_a_repeated_command_gets_the_first_answer_and_writes_nothing(engin
         assert log.position == 2
 
 
-@looped
 async def test_a_repeat_in_the_same_group_gets_the_first_answer(engine: Engine) -> None:
     async with opened(engine) as log:
         outcomes = await asyncio.gather(*(log.append(command("c1", event("a"))) for _ in range(10)))
@@ -66,7 +63,6 @@ async def test_a_repeat_in_the_same_group_gets_the_first_answer(engine: Engine) 
         assert log.head("a").seq == 1
 
 
-@looped
 async def test_a_command_id_with_another_content_is_refused(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(command("c1", event("a"), fingerprint=b"one"))
@@ -75,7 +71,6 @@ async def test_a_command_id_with_another_content_is_refused(engine: Engine) -> N
         assert log.position == 1
 
 
-@looped
 async def test_a_known_command_wins_over_a_failed_expectation(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(command("c1", event("a")))
@@ -84,7 +79,6 @@ async def test_a_known_command_wins_over_a_failed_expectation(engine: Engine) ->
         assert isinstance(await log.append(stale), Duplicate)
 
 
-@looped
 async def test_a_command_that_was_refused_may_be_tried_again(engine: Engine) -> None:
     async with opened(engine) as log:
         record = command("c1").command
@@ -94,7 +88,6 @@ async def test_a_command_that_was_refused_may_be_tried_again(engine: Engine) -> 
         assert isinstance(await log.append(command("c1", event("a"))), Appended)
 
 
-@looped
 async def test_commands_are_remembered_across_a_crash(engine: Engine) -> None:
     log = await engine.open()
     await log.append(command("c1", event("a"), reply=b"done"))
@@ -106,7 +99,6 @@ async def test_commands_are_remembered_across_a_crash(engine: Engine) -> None:
         assert isinstance(await again.append(command("c1", event("a"))), Duplicate)
 
 
-@looped
 async def test_a_command_is_remembered_for_seven_days_whatever_else_happens(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(command("c1", event("a")))
@@ -120,13 +112,11 @@ async def test_a_command_is_remembered_for_seven_days_whatever_else_happens(engi
 # Counters
 
 
-@looped
 async def test_numbers_are_handed_out_once_and_without_a_gap(engine: Engine) -> None:
     async with opened(engine) as log:
         assert (log.take("mail"), log.take("mail", 5), log.take("mail"), log.take("other")) == (1, 2, 7, 1)
 
 
-@looped
 async def test_a_number_that_reached_the_log_never_comes_again(engine: Engine) -> None:
     log = await engine.open()
     used = [log.take("mail") for _ in range(3)]
@@ -136,7 +126,6 @@ async def test_a_number_that_reached_the_log_never_comes_again(engine: Engine) -
         assert again.take("mail") > used[-1]
 
 
-@looped
 async def test_a_number_taken_during_a_commit_is_safe_with_the_next(engine: Engine) -> None:
     log = await engine.open()
     running = asyncio.ensure_future(log.append(append(event("a"))))
@@ -149,7 +138,6 @@ async def test_a_number_taken_during_a_commit_is_safe_with_the_next(engine: Engi
         assert again.take("mail") == number + 10
 
 
-@looped
 async def test_a_number_is_safe_although_the_append_before_it_was_refused(engine: Engine) -> None:
     log = await engine.open()
     log.take("mail")
@@ -164,7 +152,6 @@ async def test_a_number_is_safe_although_the_append_before_it_was_refused(engine
 # Secrets
 
 
-@looped
 async def test_a_secret_is_unsealed_by_owner_and_name_until_it_is_dropped(engine: Engine) -> None:
     async with opened(engine) as log:
         secrets = (
@@ -179,7 +166,6 @@ async def test_a_secret_is_unsealed_by_owner_and_name_until_it_is_dropped(engine
         assert await log.secret("mailbox/1", "token") == Secret("t")
 
 
-@looped
 async def test_the_later_secret_of_a_name_holds(engine: Engine) -> None:
     async with opened(engine) as log:
         await asyncio.gather(
@@ -188,7 +174,6 @@ async def test_the_later_secret_of_a_name_holds(engine: Engine) -> None:
         assert await log.secret("o", "p") == Secret("9")
 
 
-@looped
 async def test_many_secrets_of_one_append_are_kept_also_where_an_owner_had_some(engine: Engine) -> None:
     async with opened(engine) as log:
         old = SecretPut("mailbox/7", "token", Secret("old"))
@@ -199,7 +184,6 @@ async def test_many_secrets_of_one_append_are_kept_also_where_an_owner_had_some(
             assert await log.secret(put.owner, put.name) == put.value
 
 
-@looped
 async def test_secrets_survive_a_crash_and_end_with_their_owner(engine: Engine) -> None:
     log = await engine.open()
     await log.append(Append(ts_ms=1, secrets=(SecretPut("o", "p", Secret("s")),)))
@@ -213,7 +197,6 @@ async def test_secrets_survive_a_crash_and_end_with_their_owner(engine: Engine) 
         assert await again.secret("o", "p") is None
 
 
-@looped
 async def test_a_group_seals_and_shreds_in_the_order_of_its_appends(engine: Engine) -> None:
     async with opened(engine) as log:
         put = Append(ts_ms=1, secrets=(SecretPut("o", "p", Secret("s")),))
@@ -226,7 +209,6 @@ async def test_a_group_seals_and_shreds_in_the_order_of_its_appends(engine: Engi
 # Blobs
 
 
-@looped
 async def test_a_blob_is_found_by_its_content(engine: Engine) -> None:
     async with opened(engine) as log:
         blobs = (b"", b"mail " * 1000, bytes(range(256)))
@@ -235,7 +217,6 @@ async def test_a_blob_is_found_by_its_content(engine: Engine) -> None:
         assert await log.blob(blob_id(b"other")) is None
 
 
-@looped
 async def test_a_blob_lives_as_long_as_something_refers_to_it(engine: Engine) -> None:
     async with opened(engine) as log:
         name = blob_id(b"x")
@@ -251,7 +232,6 @@ async def test_a_blob_lives_as_long_as_something_refers_to_it(engine: Engine) ->
 # Projections
 
 
-@looped
 async def test_rows_come_in_both_orders_and_page_by_the_last_key(engine: Engine) -> None:
     async with opened(engine) as log:
         rows = tuple(RowPut("mail", "1", key(n), b"%d" % n) for n in (3, 1, 300, 2))
@@ -266,7 +246,6 @@ async def test_rows_come_in_both_orders_and_page_by_the_last_key(engine: Engine)
         assert await log.row("mail", "2", key(300)) is None
 
 
-@looped
 async def test_rows_are_replaced_and_dropped_singly_or_as_a_part(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(
@@ -288,7 +267,6 @@ async def test_rows_are_replaced_and_dropped_singly_or_as_a_part(engine: Engine)
         assert await log.rows("t", "2", limit=9) == [(b"a", b"other")]
 
 
-@looped
 async def test_what_a_refused_append_carried_is_not_written(engine: Engine) -> None:
     async with opened(engine) as log:
         refused = Append(
@@ -313,7 +291,6 @@ def frame(seq: int, fingerprint: str = "v1", state: bytes = b"state") -> Keyfram
     return Keyframe("a", "roster", fingerprint, seq, state)
 
 
-@looped
 async def test_the_newest_keyframe_up_to_a_seq_is_found(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(*[event("a")] * 30))
@@ -326,7 +303,6 @@ async def test_the_newest_keyframe_up_to_a_seq_is_found(engine: Engine) -> None:
         assert await log.keyframe("b", "roster", "v1") is None
 
 
-@looped
 async def test_a_keyframe_ahead_of_its_stream_is_not_given(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a")))
@@ -334,7 +310,6 @@ async def test_a_keyframe_ahead_of_its_stream_is_not_given(engine: Engine) -> No
         assert await log.keyframe("a", "roster", "v1") is None
 
 
-@looped
 async def test_few_keyframes_are_kept_and_only_of_the_newest_code(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(*[event("a")] * 30))
@@ -347,7 +322,6 @@ async def test_few_keyframes_are_kept_and_only_of_the_newest_code(engine: Engine
         assert await log.keyframe("a", "roster", "v2") == frame(30, "v2")
 
 
-@looped
 async def test_of_older_keyframes_one_a_span_stays_so_that_any_moment_is_near_one(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(*[event("a")] * 20_000))
@@ -362,7 +336,6 @@ async def test_of_older_keyframes_one_a_span_stays_so_that_any_moment_is_near_on
 # Acks
 
 
-@looped
 async def test_a_stored_ack_never_decreases(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.save_acks([Ack("user/1", "dev", "a", 5), Ack("user/1", "dev", "a", 3)])
@@ -372,7 +345,6 @@ async def test_a_stored_ack_never_decreases(engine: Engine) -> None:
         assert await log.acks() == [Ack("user/1", "dev", "a", 5), Ack("user/2", "dev", "a", 1)]
 
 
-@looped
 async def test_acks_survive_a_crash(engine: Engine) -> None:
     log = await engine.open()
     await log.save_acks([Ack("user/1", "dev", "a", 5)])
@@ -381,7 +353,6 @@ async def test_acks_survive_a_crash(engine: Engine) -> None:
         assert await again.acks() == [Ack("user/1", "dev", "a", 5)]
 
 
-@looped
 async def test_nothing_but_events_moves_the_position(engine: Engine) -> None:
     async with opened(engine) as log:
         heard: list[int] = []
@@ -392,7 +363,6 @@ async def test_nothing_but_events_moves_the_position(engine: Engine) -> None:
         assert (done.position, log.position, heard) == (0, 0, [])
 
 
-@looped
 async def test_a_command_that_answers_with_an_earlier_append_keeps_that_place(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("user/1"), event("user/1")))
@@ -403,7 +373,6 @@ async def test_a_command_that_answers_with_an_earlier_append_keeps_that_place(en
         assert await log.command(command_key("c-1")) == record
 
 
-@looped
 async def test_each_group_commit_tells_how_long_it_took(engine: Engine) -> None:
     async with opened(engine) as log:
         seconds: list[float] = []

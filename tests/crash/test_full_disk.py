@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.drivers.rawclient import raw
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 def ready(server: Serving) -> int:
     try:
-        with urllib.request.urlopen(f"{server.url}/readyz", timeout=5) as answer:
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=WITHIN_S) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -81,7 +82,7 @@ async def fill_and_free(server: Serving) -> Found:
         found.ready_after = await loop.run_in_executor(None, ready, server)
     server.kill()
     await loop.run_in_executor(None, server.start)
-    async with asyncio.timeout(30), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
+    async with asyncio.timeout(WITHIN_S), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
         await client.authenticate(server.token(1, "root", admin=True), client="c", window=4096)
         await client.say(action="subscribe", stream="group/ops", id="s", after="start")
         await client.until("live", stream="group/ops")
@@ -90,10 +91,10 @@ async def fill_and_free(server: Serving) -> Found:
     return found
 
 
-def test_a_full_disk_is_said_and_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+async def test_a_full_disk_is_said_and_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     # The service cannot write log lines either: they are often on the same disk.
     with serving(tmp_path / "data", stderr=Path("/dev/full"), HUAHUO_MESSAGES_PER_S="0") as server:
-        found = asyncio.run(fill_and_free(server))
+        found = await fill_and_free(server)
     assert found.ready_when_full == 503
     assert found.ready_after == 200
     assert found.acknowledged[-3:] == found.refused[:3], (

@@ -79,12 +79,14 @@ async def kill_in_the_middle(server: Serving, mail: Dovecot) -> tuple[list[Watch
     return watchers, log
 
 
-def test_after_kill_9_every_client_has_applied_exactly_the_log_and_the_check_ends(tmp_path: Path) -> None:
+async def test_after_kill_9_every_client_has_applied_exactly_the_log_and_the_check_ends(
+    tmp_path: Path,
+) -> None:
     with dovecot() as mail, serving(tmp_path / "data") as server:
         mail.add_user(USER)
         mail.add_mail(USER, *(f"Subject: nonce {n}\r\n\r\nbody {n}".encode() for n in range(MAILS)))
         before = mail.snapshot(USER)
-        watchers, log = asyncio.run(kill_in_the_middle(server, mail))
+        watchers, log = await kill_in_the_middle(server, mail)
         assert checks_end_once(log) is None
         subjects = [
             msgspec.json.decode(event.body)["subject"] for event in log if event.type == "mail_received"

@@ -17,8 +17,8 @@ from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.eventstore.sqlite.wal_frames import read_frames
-from tests.crash.test_log_process import child, lines, opened
-from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+from tests.support.drivers.log_parent import child, lines, opened
+from tests.support.worlds.logs import MASTER_KEY, append, event
 
 WAL = f"{DATABASE}-wal"
 ACKS = 30
@@ -89,7 +89,6 @@ async def accepted(directory: Path) -> SqliteLog:
     )
 
 
-@looped
 async def test_a_killed_writer_leaves_a_mark_that_the_log_satisfies(directory: Path) -> None:
     assert mark_of(directory) >= 2 * ACKS
     log = await opened(directory)
@@ -97,7 +96,6 @@ async def test_a_killed_writer_leaves_a_mark_that_the_log_satisfies(directory: P
     await log.close()
 
 
-@looped
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 async def test_a_flipped_byte_in_the_write_ahead_log_is_refused_and_said(
     directory: Path, share: float
@@ -110,14 +108,12 @@ async def test_a_flipped_byte_in_the_write_ahead_log_is_refused_and_said(
     assert f"frame {frame + 1} of log.db-wal is the first bad one, {whole - frame - 1} follow it" in said
 
 
-@looped
 @pytest.mark.parametrize("at", [0, 3, 8, 17, 25, 32 + 9, 32 + 17])
 async def test_a_flipped_byte_in_a_header_is_refused(directory: Path, at: int) -> None:
     flip(directory / WAL, at)
     assert "log.mark says" in await refused(directory)
 
 
-@looped
 async def test_a_write_ahead_log_that_is_gone_or_cut_is_refused(directory: Path) -> None:
     wal = (directory / WAL).read_bytes()
     (directory / WAL).unlink()
@@ -126,21 +122,18 @@ async def test_a_write_ahead_log_that_is_gone_or_cut_is_refused(directory: Path)
     assert "log.mark says" in await refused(directory)
 
 
-@looped
 async def test_a_database_that_is_gone_is_refused(directory: Path) -> None:
     for name in (DATABASE, WAL, f"{DATABASE}-shm"):
         (directory / name).unlink()
     assert f"log.mark says {mark_of(directory)}, the log ends at 0" in await refused(directory)
 
 
-@looped
 async def test_frames_alone_prove_the_damage_where_the_mark_is_lost_too(directory: Path) -> None:
     (directory / MARK).unlink()
     flip(directory / WAL, 32 + 5 * _FRAME_BYTES + 4000)
     assert "frame 6 of log.db-wal is the first bad one" in await refused(directory)
 
 
-@looped
 @pytest.mark.parametrize("mark", [None, b"", b"\xff" * 1024], ids=["gone", "empty", "garbage"])
 async def test_a_lost_mark_starts_with_a_warning(
     directory: Path, mark: bytes | None, capsys: pytest.CaptureFixture[str]
@@ -155,14 +148,12 @@ async def test_a_lost_mark_starts_with_a_warning(
     assert mark_of(directory) == log.position
 
 
-@looped
 async def test_a_torn_slot_leaves_the_other_one(directory: Path) -> None:
     before = mark_of(directory)
     flip(directory / MARK, 40)
     assert before - 4 <= mark_of(directory) <= before
 
 
-@looped
 async def test_an_older_copy_put_back_under_the_same_id_is_refused(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(event("a")))
@@ -175,7 +166,6 @@ async def test_an_older_copy_put_back_under_the_same_id_is_refused(tmp_path: Pat
     assert "log.mark says 2, the log ends at 1" in await refused(tmp_path)
 
 
-@looped
 async def test_an_accepted_loss_goes_on_under_a_new_id_and_reuses_no_number(directory: Path) -> None:
     before = await SqliteView.open(directory)
     log_id, mark = before.log_id, mark_of(directory)
@@ -194,7 +184,6 @@ async def test_an_accepted_loss_goes_on_under_a_new_id_and_reuses_no_number(dire
     await log.close()
 
 
-@looped
 async def test_counters_that_were_committed_are_moved_on(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     assert log.take("mail", 5) == 1
@@ -210,7 +199,6 @@ async def test_counters_that_were_committed_are_moved_on(tmp_path: Path) -> None
     await log.close()
 
 
-@looped
 async def test_the_loss_of_everything_can_be_accepted(directory: Path) -> None:
     for name in (DATABASE, WAL, f"{DATABASE}-shm"):
         (directory / name).unlink()
@@ -222,7 +210,6 @@ async def test_the_loss_of_everything_can_be_accepted(directory: Path) -> None:
     await log.close()
 
 
-@looped
 async def test_there_is_nothing_to_accept_where_nothing_is_missing(directory: Path) -> None:
     with pytest.raises(EventStoreError, match="nothing is missing"):
         await accepted(directory)
@@ -230,7 +217,6 @@ async def test_there_is_nothing_to_accept_where_nothing_is_missing(directory: Pa
     await log.close()
 
 
-@looped
 async def test_who_only_looks_is_told_and_not_refused(directory: Path) -> None:
     view = await SqliteView.open(directory)
     assert view.missing is None
@@ -243,7 +229,6 @@ async def test_who_only_looks_is_told_and_not_refused(directory: Path) -> None:
     await view.close()
 
 
-@looped
 async def test_a_restored_log_gets_a_mark_of_its_own(directory: Path) -> None:
     flip_in_the_middle(directory)
     log = await SqliteLog.open(

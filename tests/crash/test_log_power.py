@@ -17,13 +17,16 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.store import WAL_ROOM_BYTES
-from tests.crash.test_log_process import ROOT, command_line
+from tests.support.drivers.log_parent import ROOT, command_line
 from tests.support.models.power import STRACE, Op, PowerDisk, read_trace
+from tests.support.proofs import WHOLE
 from tests.support.worlds.logs import MASTER_KEY
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+pytestmark = pytest.mark.skipif(
+    shutil.which("strace") is None, reason="strace is not installed: apt-get install strace"
+)
 
-IMAGES_MAX = 150
+IMAGES_MAX = 150 if WHOLE else 60
 
 
 @pytest.fixture(scope="module", params=[16, 1], ids=["in groups", "one by one"])

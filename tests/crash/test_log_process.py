@@ -5,48 +5,22 @@ its syncs are made to fail. Then the files are opened here and compared with tha
 """
 
 import asyncio
-import os
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import InUse
 from huahuo.eventstore.model import Appended, Duplicate
-from huahuo.eventstore.sqlite.open import SqliteLog
 from tests.support.drivers.log_child import numbered
-from tests.support.worlds.logs import MASTER_KEY, looped
+from tests.support.drivers.log_parent import child, lines, opened
+from tests.support.patience import WITHIN_S
 
-ROOT = Path(__file__).parents[2]
-WAIT_S = 30
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-
-
-def command_line(directory: Path, *words: object) -> list[str]:
-    return [sys.executable, "-m", "tests.support.drivers.log_child", str(directory), *map(str, words)]
-
-
-@contextmanager
-def child(directory: Path, *words: object, under: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-    """A running child; at the end it is killed with its whole process group."""
-    process = subprocess.Popen(
-        [*under, *command_line(directory, *words)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(WAIT_S)
-        assert process.stdout is not None
-        process.stdout.close()
+needs_strace = pytest.mark.skipif(
+    shutil.which("strace") is None, reason="strace is not installed: apt-get install strace"
+)
 
 
 class Said:
@@ -70,16 +44,6 @@ class Said:
                 self.unavailable.add(int(rest))
             case _:
                 self.other[word] = rest
-
-
-def lines(process: subprocess.Popen[str]) -> Iterator[str]:
-    assert process.stdout is not None
-    for line in process.stdout:  # noqa: UP028  `yield from` would close the pipe with the generator
-        yield line
-
-
-async def opened(directory: Path) -> SqliteLog:
-    return await SqliteLog.open(directory, ambient=SystemAmbient(), master_key=MASTER_KEY, build="parent")
 
 
 async def judge(directory: Path, said: Said) -> int:
@@ -125,7 +89,6 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed_again_and_again(
     assert len(said.acked) > 500
 
 
-@looped
 async def test_a_second_process_is_refused_and_told_who_holds_the_log(tmp_path: Path) -> None:
     with child(tmp_path, "hold") as process:
         assert next(lines(process)).startswith("open")
@@ -133,7 +96,7 @@ async def test_a_second_process_is_refused_and_told_who_holds_the_log(tmp_path: 
             await opened(tmp_path)
         assert f"{tmp_path} is in use by process {process.pid}" in str(caught.value)
         process.kill()
-        process.wait(WAIT_S)
+        process.wait(WITHIN_S)
         log = await opened(tmp_path)
         await log.close()
 
@@ -142,7 +105,7 @@ def everything(process: subprocess.Popen[str]) -> Said:
     said = Said()
     for line in lines(process):
         said.hear(line)
-    assert process.wait(WAIT_S) == 0, said.other
+    assert process.wait(WITHIN_S) == 0, said.other
     return said
 
 
@@ -158,11 +121,11 @@ def check_recovered(said: Said) -> None:
     assert position == verified == max(said.acked.values())
 
 
-def test_a_write_that_fails_is_unavailable_and_the_log_goes_on_when_writes_work(tmp_path: Path) -> None:
+async def test_a_write_that_fails_is_unavailable_and_the_log_goes_on_when_writes_work(tmp_path: Path) -> None:
     with child(tmp_path, "full", 1 << 20) as process:
         said = everything(process)
     check_recovered(said)
-    asyncio.run(judge(tmp_path, said))
+    await judge(tmp_path, said)
 
 
 def test_a_full_file_system_is_survived(tmp_path: Path) -> None:
@@ -190,7 +153,7 @@ def test_a_process_killed_inside_a_system_call_loses_nothing(tmp_path: Path, cal
         said = Said()
         for line in lines(process):
             said.hear(line)
-        assert process.wait(WAIT_S) != 0, "the call was never made"
+        assert process.wait(WITHIN_S) != 0, "the call was never made"
     asyncio.run(judge(tmp_path, said))
 
 

@@ -23,6 +23,7 @@ from huahuo.errors import ConfigError
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.rawclient import raw
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -49,7 +50,7 @@ def found(data: Path, *words: str) -> dict[str, Any]:
 def as_admin[T](server: Serving, act: Callable[[Client], Awaitable[T]]) -> T:
     async def main() -> T:
         async with (
-            asyncio.timeout(20),
+            asyncio.timeout(WITHIN_S),
             Client(server.url, token=server.token(1, "root", admin=True)) as client,
         ):
             return await act(client)
@@ -80,7 +81,7 @@ def test_a_question_finds_its_events_and_is_itself_in_the_log(tmp_path: Path) ->
         [looked] = found(server.data, "--stream", "audit")["rows"]
         assert (looked["type"], looked["principal"]) == ("audit_recorded", "user/0")
         assert looked["data"]["what"]["entity"] == "mailbox/1"
-        with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as metrics:
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=WITHIN_S) as metrics:
             commits = re.search(
                 r"^huahuo_commit_seconds_count ([\d.]+)", metrics.read().decode(), re.MULTILINE
             )
@@ -137,7 +138,10 @@ def test_the_audit_action_gives_the_protocol_s_fields_to_admins_only(tmp_path: P
                 as_admin(server, lambda client, bad=bad: client.send("audit", where=bad))  # type: ignore[misc]
 
         async def by_a_user() -> None:
-            async with asyncio.timeout(10), Client(server.url, token=server.token(2, "joe")) as client:
+            async with (
+                asyncio.timeout(WITHIN_S),
+                Client(server.url, token=server.token(2, "joe")) as client,
+            ):
                 await client.send("audit", where={})
 
         with pytest.raises(CommandError, match="forbidden"):
@@ -155,7 +159,7 @@ def test_a_proof_convinces_somebody_who_has_only_the_public_key(tmp_path: Path) 
 
         def verdict(path: Path) -> tuple[int, str]:
             words = [sys.executable, str(VERIFIER), str(path), vkey]
-            done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+            done = subprocess.run(words, capture_output=True, text=True, timeout=WITHIN_S, check=False)
             return done.returncode, done.stdout
 
         assert verdict(proof) == (0, "group/ops#2 is event 5 of the 7 that were signed\n")
@@ -302,21 +306,23 @@ def test_datasette_shows_the_index_to_who_has_the_link_and_records_each_question
         try:
             link, base = _addresses(process)
             with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(f"{base}/audit/event.json", timeout=10)
+                urllib.request.urlopen(f"{base}/audit/event.json", timeout=WITHIN_S)
             assert refused.value.code == 403
             refused.value.close()
             browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-            browser.open(link, timeout=10).close()
-            with browser.open(f"{base}/audit/event.json?_search=fox&_shape=array", timeout=10) as answer:
+            browser.open(link, timeout=WITHIN_S).close()
+            with browser.open(
+                f"{base}/audit/event.json?_search=fox&_shape=array", timeout=WITHIN_S
+            ) as answer:
                 rows = json.load(answer)
             assert [row["type"] for row in rows] == ["tick"] * 3
             with browser.open(
-                f"{base}/audit/about_entity.json?entity=mailbox/1&_shape=array", timeout=10
+                f"{base}/audit/about_entity.json?entity=mailbox/1&_shape=array", timeout=WITHIN_S
             ) as answer:
                 assert len(json.load(answer)) == 2
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=20)
+            process.communicate(timeout=WITHIN_S)
         asked = [row["data"]["what"] for row in found(server.data, "--type", "audit_recorded")["rows"]]
         assert "_search=fox&_shape=array" in [what.get("question") for what in asked]
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from huahuo.cli.main import app
 from huahuo.transport.client.client import Client
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -27,7 +28,7 @@ def commands() -> list[list[str]]:
 async def add_and_check(server: Serving) -> None:
     token = server.token(1, "alice")
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(WITHIN_S),
         Client(server.url, token=token) as client,
         client.events("user/1") as events,
     ):

@@ -14,13 +14,17 @@ import pytest
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.cursors import FileCursors
 from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 async def publish(server: Serving, *texts: str) -> None:
-    async with asyncio.timeout(10), Client(server.url, token=server.token(1, "root", admin=True)) as client:
+    async with (
+        asyncio.timeout(WITHIN_S),
+        Client(server.url, token=server.token(1, "root", admin=True)) as client,
+    ):
         for text in texts:
             await client.send("publish", stream="group/ops", type="noted", text=text)
 
@@ -48,7 +52,7 @@ async def read(server: Serving, cursors: Path, texts: list[str]) -> None:
     """A client of group/ops that reads these events and keeps its place."""
     token = server.token(7, "eve", groups=("ops",))
     store = FileCursors(cursors)
-    async with asyncio.timeout(10), Client(server.url, token=token, cursors=store) as client:
+    async with asyncio.timeout(WITHIN_S), Client(server.url, token=token, cursors=store) as client:
         async with client.events("group/ops", first="start") as events:
             seen = [(await anext(events)).data["text"] for _ in texts]
         assert seen == texts
@@ -56,12 +60,12 @@ async def read(server: Serving, cursors: Path, texts: list[str]) -> None:
 
 @contextlib.asynccontextmanager
 async def connected(server: Serving) -> AsyncIterator[RawClient]:
-    async with asyncio.timeout(10), raw(server.url.replace("http", "ws", 1), "huahuo.v1") as client:
+    async with asyncio.timeout(WITHIN_S), raw(server.url.replace("http", "ws", 1), "huahuo.v1") as client:
         yield client
 
 
 def alarms(server: Serving) -> float:
-    with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as metrics:
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=WITHIN_S) as metrics:
         lines = metrics.read().decode().splitlines()
     return sum(float(line.split()[1]) for line in lines if line.startswith("huahuo_cursor_ahead_total"))
 

@@ -13,27 +13,15 @@ import pytest
 
 from huahuo.eventstore.sqlite.wal_frames import read_frames
 from huahuo.transport.client.client import Client
+from tests.support.drivers.command_line import KEYS, huahuo
 from tests.support.drivers.rawclient import raw
-from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
+from tests.support.patience import WITHIN_S
+from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-def huahuo(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "huahuo", *words],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env=os.environ | environ,
-        check=False,
-    )
-
-
-KEYS = {"HUAHUO_JWT_SECRET": JWT_SECRET, "HUAHUO_MASTER_KEY": MASTER_KEY}
-
-
-def test_a_token_of_the_command_line_opens_the_service(tmp_path: Path) -> None:
+async def test_a_token_of_the_command_line_opens_the_service(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         made = huahuo(
             "token",
@@ -49,14 +37,14 @@ def test_a_token_of_the_command_line_opens_the_service(tmp_path: Path) -> None:
         )
 
         async def groups() -> list[str]:
-            async with asyncio.timeout(10), Client(server.url, token=made.stdout.strip()) as client:
+            async with asyncio.timeout(WITHIN_S), Client(server.url, token=made.stdout.strip()) as client:
                 for group in ("ops", "dev"):
                     async with client.events(f"group/{group}") as events:
                         await events.ready()
                 reply = await client.send("get_all_emails")
                 return [reply["stream"]]
 
-        assert asyncio.run(groups()) == ["user/7"]
+        assert (await groups()) == ["user/7"]
 
 
 def test_a_second_service_over_the_same_directory_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -89,16 +77,16 @@ def test_a_setting_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     ]
 
 
-def test_tail_prints_events_as_they_are_in_the_log(tmp_path: Path) -> None:
+async def test_tail_prints_events_as_they_are_in_the_log(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         token = server.token(1, "root", admin=True)
 
         async def publish() -> None:
-            async with asyncio.timeout(10), Client(server.url, token=token) as client:
+            async with asyncio.timeout(WITHIN_S), Client(server.url, token=token) as client:
                 for n in range(3):
                     await client.send("publish", stream="group/ops", type="tick", n=n)
 
-        asyncio.run(publish())
+        await publish()
         tail = subprocess.Popen(
             [sys.executable, "-m", "huahuo", "tail", server.url, "group/ops", "--after", "0", "--json"],
             stdout=subprocess.PIPE,
@@ -111,12 +99,14 @@ def test_tail_prints_events_as_they_are_in_the_log(tmp_path: Path) -> None:
             lines = [json.loads(tail.stdout.readline()) for _ in range(3)]
         finally:
             tail.terminate()
-            tail.communicate(timeout=10)
+            tail.communicate(timeout=WITHIN_S)
         assert [line["seq"] for line in lines] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_revoke_ends_a_users_tokens_whether_a_service_runs_or_not(tmp_path: Path, running: bool) -> None:
+async def test_revoke_ends_a_users_tokens_whether_a_service_runs_or_not(
+    tmp_path: Path, running: bool
+) -> None:
     with serving(tmp_path / "data") as server:
         token = server.token(7, "eve")
         if not running:
@@ -127,10 +117,10 @@ def test_revoke_ends_a_users_tokens_whether_a_service_runs_or_not(tmp_path: Path
             server.start()
 
         async def refused() -> str:
-            async with asyncio.timeout(10), Client(server.url, token=token) as client:
+            async with asyncio.timeout(WITHIN_S), Client(server.url, token=token) as client:
                 return str((await client.wait_stopped()).code)
 
-        assert asyncio.run(refused()) == "4503"
+        assert (await refused()) == "4503"
 
 
 def test_doctor_finds_a_healthy_directory_healthy(tmp_path: Path) -> None:
@@ -144,14 +134,14 @@ def test_doctor_finds_a_healthy_directory_healthy(tmp_path: Path) -> None:
         assert "error" not in {finding["level"] for finding in json.loads(done.stdout)}
 
 
-def test_doctor_finds_a_changed_log(tmp_path: Path) -> None:
+async def test_doctor_finds_a_changed_log(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
 
         async def publish() -> None:
             async with Client(server.url, token=server.token(1, "root", admin=True)) as client:
                 await client.send("publish", stream="group/ops", type="tick", text="the original text")
 
-        asyncio.run(publish())
+        await publish()
         server.stop()
         database = server.data / "log.db"
         database.write_bytes(database.read_bytes().replace(b"the original text", b"the rewritten txt"))
@@ -166,7 +156,7 @@ def doctor_of(data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 async def published(server: Serving, count: int) -> str:
     """Publish `count` events; the id of the log."""
-    async with asyncio.timeout(20), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
+    async with asyncio.timeout(WITHIN_S), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
         welcome = await client.authenticate(server.token(1, "root", admin=True), client="c")
         for number in range(count):
             await client.say(
@@ -178,7 +168,7 @@ async def published(server: Serving, count: int) -> str:
 
 async def outcome(server: Serving, log: str, after: int) -> str:
     """What becomes of a client that comes back with a cursor in the log `log`."""
-    async with asyncio.timeout(20), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
+    async with asyncio.timeout(WITHIN_S), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
         resume = {"log": log, "cursors": {"group/ops": after}}
         welcome = await client.authenticate(server.token(1, "root", admin=True), client="c", resume=resume)
         return str(welcome["streams"]["group/ops"]["outcome"])

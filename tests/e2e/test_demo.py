@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from huahuo.transport.client.client import Client
+from tests.support.patience import WITHIN_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -43,15 +44,15 @@ async def watch(url: str, token: str) -> tuple[dict[str, dict[str, Any]], int]:
         return rows, arrived
 
 
-def test_the_demo_shows_mail_arriving_and_each_kind_of_failure() -> None:
+async def test_the_demo_shows_mail_arriving_and_each_kind_of_failure() -> None:
     demo = subprocess.Popen(
         [sys.executable, "-m", "huahuo", "demo", "--port", "0"], stdout=subprocess.PIPE, text=True
     )
     try:
-        rows, arrived = asyncio.run(watch(*link_of(demo)))
+        rows, arrived = await watch(*link_of(demo))
     finally:
         demo.terminate()
-        code = demo.wait(timeout=20)
+        code = demo.wait(timeout=WITHIN_S)
         assert demo.stdout is not None
         demo.stdout.close()
     assert rows["alice@demo.example"]["mail_count"] >= 24

@@ -61,11 +61,11 @@ async def _read_three(server: Serving, page: str, name: str, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("page", "name"), [("README.md", "readme"), (PYTHON_CLIENT, "client"), (PYTHON_CLIENT, "file")]
 )
-def test_a_reader_of_the_page_prints_every_event(
+async def test_a_reader_of_the_page_prints_every_event(
     server: Serving, page: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("token.txt").write_text(server.token(42, "alice", groups=("ops",)) + "\n", encoding="utf-8")
-    assert asyncio.run(_read_three(server, page, name, capsys)).count(" order") == 3
+    assert (await _read_three(server, page, name, capsys)).count(" order") == 3
 
 
 def test_a_cursor_in_ones_own_transaction_makes_each_event_count_once_over_kills(server: Serving) -> None:

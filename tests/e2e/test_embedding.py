@@ -19,6 +19,7 @@ from huahuo import HuahuoError, NotRunning, Service
 from huahuo.transport.client.client import Client
 from huahuo.transport.server import get_clients
 from tests.support.models.history import Seen, checks_end_once
+from tests.support.patience import WITHIN_S
 from tests.support.servers import stuck_serve
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -53,7 +54,7 @@ def read(service: Service, stream: str, *, admin: bool = False) -> list[tuple[in
         token = service.token(1, "alice", admin=admin, groups=("ops",))
         found: list[tuple[int, dict[str, Any]]] = []
         async with (
-            asyncio.timeout(15),
+            asyncio.timeout(WITHIN_S),
             Client(service.url, token=token) as client,
             client.events(stream, after="start") as events,
         ):
@@ -69,7 +70,10 @@ def read(service: Service, stream: str, *, admin: bool = False) -> list[tuple[in
 
 def add_mailbox(service: Service) -> int:
     async def add() -> int:
-        async with asyncio.timeout(15), Client(service.url, token=service.token(1, "alice")) as client:
+        async with (
+            asyncio.timeout(WITHIN_S),
+            Client(service.url, token=service.token(1, "alice")) as client,
+        ):
             reply = await client.send(
                 "add_email", email="a@b.example", password="x", mail_type="imap", server="b.example"
             )
@@ -205,7 +209,7 @@ def test_the_flask_example_reports_from_its_request_threads(tmp_path: Path) -> N
         assert [event["order_id"] for event in group_events(huahuo_url, tmp_path / "data")] == [17, 18]
     finally:
         flask.terminate()
-        flask.communicate(timeout=15)
+        flask.communicate(timeout=WITHIN_S)
 
 
 def post(url: str, body: object = None) -> dict[str, Any]:
@@ -213,7 +217,7 @@ def post(url: str, body: object = None) -> dict[str, Any]:
         url, msgspec.json.encode(body or {}), {"Content-Type": "application/json"}, method="POST"
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
             found: dict[str, Any] = msgspec.json.decode(answer.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -227,7 +231,7 @@ def group_events(url: str, data: Path) -> list[dict[str, Any]]:
 
     async def follow() -> list[dict[str, Any]]:
         async with (
-            asyncio.timeout(10),
+            asyncio.timeout(WITHIN_S),
             Client(url, token=token) as client,
             client.events("group/ops", after="start") as events,
         ):

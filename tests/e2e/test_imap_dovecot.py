@@ -1,6 +1,5 @@
 """One check against a real Dovecot: what is fetched, what stays untouched, what a refusal means."""
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -257,19 +256,16 @@ def test_a_certificate_nobody_vouches_for_does_where_clear_text_would(server: Do
     assert done.new_count == 0
 
 
-def test_a_public_server_must_prove_its_name_after_starttls(server: Dovecot, user: str) -> None:
-    async def main() -> None:
-        stream = await Network(allow_private=True).open_stream(
-            "localhost", server.port, use_ssl=False, timeout_s=5
-        )
-        stream.public = True  # as it would be for an address of the internet
-        client = ImapClient(stream, SystemAmbient(), command_timeout_s=5, fetch_timeout_s=5)
-        await client.greet()
-        with pytest.raises(TlsFailed):
-            await client.secure()
-        client.abort()
-
-    asyncio.run(main())
+async def test_a_public_server_must_prove_its_name_after_starttls(server: Dovecot, user: str) -> None:
+    stream = await Network(allow_private=True).open_stream(
+        "localhost", server.port, use_ssl=False, timeout_s=5
+    )
+    stream.public = True  # as it would be for an address of the internet
+    client = ImapClient(stream, SystemAmbient(), command_timeout_s=5, fetch_timeout_s=5)
+    await client.greet()
+    with pytest.raises(TlsFailed):
+        await client.secure()
+    client.abort()
 
 
 def test_starttls_is_used_where_it_is_offered(server: Dovecot, user: str, trusting: Network) -> None:

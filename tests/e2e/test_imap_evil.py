@@ -20,9 +20,8 @@ from huahuo.mailcheck.servers.faults import (
     TimedOut,
 )
 from tests.support.drivers.checks import LOCAL, Report, checked, target
+from tests.support.patience import WITHIN_S
 from tests.support.servers.evil_imap import Peer, Script, evil
-
-pytestmark = pytest.mark.e2e
 
 IMPATIENT = CheckLimits(
     connect_timeout_s=1.0,
@@ -51,7 +50,7 @@ def attacked(
 
     async def main() -> tuple[Outcome, MailFault, Report]:
         report = Report()
-        async with evil(script) as server, asyncio.timeout(10):
+        async with evil(script) as server, asyncio.timeout(WITHIN_S):
             with pytest.raises(CheckFailed) as failed:
                 await checked(target(server.port), since, report=report, limits=limits)
         fault = failed.value.__cause__
@@ -65,7 +64,7 @@ def served(script: Script, since: UidCursor | None = None) -> tuple[Ok, Report]:
     """What a check against `script` gives."""
 
     async def main() -> tuple[Ok, Report]:
-        async with evil(script) as server, asyncio.timeout(10):
+        async with evil(script) as server, asyncio.timeout(WITHIN_S):
             return await checked(target(server.port), since, limits=PATIENT)
 
     return asyncio.run(main())
@@ -293,28 +292,25 @@ def test_text_injected_before_starttls_is_never_read() -> None:
     assert report.percents == [0]
 
 
-def test_a_public_server_without_tls_never_sees_the_password() -> None:
+async def test_a_public_server_without_tls_never_sees_the_password() -> None:
     """Whoever strips STARTTLS from the answer gets nothing for it."""
 
-    async def main() -> None:
-        async def script(peer: Peer) -> None:
-            await peer.greet()
-            await peer.hear(b"CAPABILITY")
-            await peer.say(b"* CAPABILITY IMAP4rev1")
-            await peer.ok()
-            peer.heard.append(await peer.reader.read())
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.hear(b"CAPABILITY")
+        await peer.say(b"* CAPABILITY IMAP4rev1")
+        await peer.ok()
+        peer.heard.append(await peer.reader.read())
 
-        async with evil(script) as server:
-            stream = await LOCAL.open_stream("127.0.0.1", server.port, use_ssl=False, timeout_s=2)
-            stream.public = True  # as it would be for an address of the internet
-            client = ImapClient(stream, SystemAmbient(), command_timeout_s=2, fetch_timeout_s=2)
-            await client.greet()
-            with pytest.raises(ClearTextRefused):
-                await client.secure()
-            client.abort()
-        assert not any(b"LOGIN" in line for peer in server.peers for line in peer.heard)
-
-    asyncio.run(main())
+    async with evil(script) as server:
+        stream = await LOCAL.open_stream("127.0.0.1", server.port, use_ssl=False, timeout_s=2)
+        stream.public = True  # as it would be for an address of the internet
+        client = ImapClient(stream, SystemAmbient(), command_timeout_s=2, fetch_timeout_s=2)
+        await client.greet()
+        with pytest.raises(ClearTextRefused):
+            await client.secure()
+        client.abort()
+    assert not any(b"LOGIN" in line for peer in server.peers for line in peer.heard)
 
 
 def test_the_last_mail_below_the_asked_range_is_not_a_new_mail() -> None:
@@ -387,41 +383,35 @@ def test_flags_told_at_any_time_are_not_taken_for_mails() -> None:
     assert report.subjects == ["one"]
 
 
-def test_a_check_that_is_cancelled_closes_its_connection() -> None:
-    async def main() -> None:
-        reached, gone = asyncio.Event(), asyncio.Event()
+async def test_a_check_that_is_cancelled_closes_its_connection() -> None:
+    reached, gone = asyncio.Event(), asyncio.Event()
 
-        async def script(peer: Peer) -> None:
-            await peer.until_bodies(1)
-            reached.set()
-            await peer.silent()
-            gone.set()
+    async def script(peer: Peer) -> None:
+        await peer.until_bodies(1)
+        reached.set()
+        await peer.silent()
+        gone.set()
 
-        async with evil(script) as server, asyncio.timeout(5):
-            task = asyncio.create_task(checked(target(server.port), limits=PATIENT))
-            await reached.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await gone.wait()
-
-    asyncio.run(main())
+    async with evil(script) as server, asyncio.timeout(WITHIN_S):
+        task = asyncio.create_task(checked(target(server.port), limits=PATIENT))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await gone.wait()
 
 
-def test_a_failing_sink_ends_the_check_with_its_own_error() -> None:
+async def test_a_failing_sink_ends_the_check_with_its_own_error() -> None:
     class Full(Report):
         async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
             raise OSError(28, "no space")
 
-    async def main() -> None:
-        async def script(peer: Peer) -> None:
-            await peer.until_bodies(1)
-            await peer.say(b"* 1 FETCH (UID 1 BODY[] {12}", b"Subject: one)")
-            await peer.ok()
-            await peer.silent()
+    async def script(peer: Peer) -> None:
+        await peer.until_bodies(1)
+        await peer.say(b"* 1 FETCH (UID 1 BODY[] {12}", b"Subject: one)")
+        await peer.ok()
+        await peer.silent()
 
-        async with evil(script) as server, asyncio.timeout(5):
-            with pytest.raises(OSError, match="no space"):
-                await checked(target(server.port), report=Full(), limits=PATIENT)
-
-    asyncio.run(main())
+    async with evil(script) as server, asyncio.timeout(WITHIN_S):
+        with pytest.raises(OSError, match="no space"):
+            await checked(target(server.port), report=Full(), limits=PATIENT)

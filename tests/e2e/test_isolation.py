@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from tests.support.patience import WITHIN_S
 from tests.support.servers.dovecot import dovecot
 from tests.support.servers.serving import Serving, serving
 
@@ -74,7 +75,7 @@ async def own_life(wire: Wire, server: Serving, user: tuple[int, str], mail_port
         use_ssl=False,
     )
     await wire.ask("check_emails", email_ids=[added["email_id"]])
-    ended = asyncio.timeout(20)
+    ended = asyncio.timeout(WITHIN_S)
     async with ended:
         while b'"status":"ok"' not in wire.bytes:
             await wire.until("events")
@@ -128,7 +129,7 @@ async def two_users(server: Serving, mail_port: int) -> tuple[Wire, Wire, list[d
         return alice, bob, answers
 
 
-def test_no_byte_of_one_user_reaches_the_other(tmp_path: Path) -> None:
+async def test_no_byte_of_one_user_reaches_the_other(tmp_path: Path) -> None:
     with dovecot() as mail, serving(tmp_path / "data") as server:
         for _, name in (ALICE, BOB):
             mail.add_user(f"{CANARY}{name}@example.com", PASSWORD + name)
@@ -137,7 +138,7 @@ def test_no_byte_of_one_user_reaches_the_other(tmp_path: Path) -> None:
                 f"Subject: {CANARY}{name}\r\n\r\n{CANARY}{name}".encode(),
                 password=PASSWORD + name,
             )
-        alice, bob, answers = asyncio.run(two_users(server, mail.port))
+        alice, bob, answers = await two_users(server, mail.port)
         assert f"{CANARY}alice".encode() in alice.bytes, "the canary sings for its owner"
         assert b"alice" not in bob.bytes
         assert b"bob" not in alice.bytes

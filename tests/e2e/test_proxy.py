@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.support.patience import WITHIN_S
 from tests.support.servers.proxy import ChaosProxy, chaos_proxy
 
 
@@ -22,7 +23,11 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def _with_proxy(test: Callable[[ChaosProxy], Awaitable[None]]) -> None:
     async def main() -> None:
         server = await asyncio.start_server(_echo, "127.0.0.1", 0)
-        async with asyncio.timeout(5), server, chaos_proxy(server.sockets[0].getsockname()[1]) as proxy:
+        async with (
+            asyncio.timeout(WITHIN_S),
+            server,
+            chaos_proxy(server.sockets[0].getsockname()[1]) as proxy,
+        ):
             await test(proxy)
 
     asyncio.run(main())

@@ -31,27 +31,24 @@ async def sign_in(server: Serving, token: str, **headers: str) -> dict[str, obje
         return answer
 
 
-def test_a_refused_origin_is_named_with_the_setting_that_admits_it(server: Serving) -> None:
-    async def open_from_elsewhere() -> None:
-        with pytest.raises(InvalidStatus, match="403"):
-            async with connect(server.url.replace("http", "ws"), origin=Origin("http://shop.example")):
-                pass
-
-    asyncio.run(open_from_elsewhere())
+async def test_a_refused_origin_is_named_with_the_setting_that_admits_it(server: Serving) -> None:
+    with pytest.raises(InvalidStatus, match="403"):
+        async with connect(server.url.replace("http", "ws"), origin=Origin("http://shop.example")):
+            pass
     assert "http://shop.example" in server.log()
     assert "HUAHUO_ORIGINS" in server.log()
 
 
-def test_why_a_token_was_refused_is_told_to_the_log_and_not_to_the_client(server: Serving) -> None:
-    answer = asyncio.run(sign_in(server, server.token(1, "alice")[:-4] + "AAAA"))
+async def test_why_a_token_was_refused_is_told_to_the_log_and_not_to_the_client(server: Serving) -> None:
+    answer = await sign_in(server, server.token(1, "alice")[:-4] + "AAAA")
     assert answer["code"] == "token_invalid"
     assert "signature" not in msgspec.json.encode(answer).decode()
     assert "its signature fits no secret of this service" in server.log()
 
 
-def test_no_part_of_a_refused_token_is_in_the_log(server: Serving) -> None:
+async def test_no_part_of_a_refused_token_is_in_the_log(server: Serving) -> None:
     token = server.token(1, "alice")
-    asyncio.run(sign_in(server, token[:-4] + "AAAA"))
+    await sign_in(server, token[:-4] + "AAAA")
     assert not any(part in server.log() for part in token.split("."))
 
 

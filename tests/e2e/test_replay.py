@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from huahuo.cli.replay import app
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.transport.client.client import Client
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import serving
 from tests.support.worlds.recorded import USER, Recorded, environ, recording
 
@@ -55,7 +56,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=WITHIN_S,
         env=os.environ | environ(),
         cwd=ROOT,
     )
@@ -301,7 +302,7 @@ def test_another_version_is_compared_event_by_event_and_a_failing_history_is_kep
         str(tmp_path),
         str(kept),
     ]
-    done = subprocess.run(test, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    done = subprocess.run(test, capture_output=True, text=True, check=False, cwd=ROOT, timeout=WITHIN_S)
     assert done.returncode == 0, done.stdout
 
 
@@ -327,7 +328,7 @@ def test_a_stretch_is_served_again_over_the_wire_in_its_own_log(copy: Path) -> N
 
         async def main() -> list[tuple[int, dict[str, Any]]]:
             async with (
-                asyncio.timeout(30),
+                asyncio.timeout(WITHIN_S),
                 Client(served["url"], token=served["token"]) as client,
                 client.events(U, after=0) as events,
             ):

@@ -16,8 +16,9 @@ from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.e2e.test_command_line import KEYS, huahuo
+from tests.support.drivers.command_line import KEYS, huahuo
 from tests.support.drivers.rawclient import raw
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import MASTER_KEY, Serving, serving
 
 pytestmark = pytest.mark.e2e
@@ -52,7 +53,7 @@ def move(database: Path) -> None:
 
 def readiness(server: Serving) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"{server.url}/readyz", timeout=5) as answer:
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=WITHIN_S) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -62,7 +63,7 @@ def readiness(server: Serving) -> tuple[int, str]:
 async def read(server: Serving, stream: str, last: int, **fields: Any) -> tuple[list[int], str]:
     """The seqs of `stream` from its beginning, and how the subscription ended, if it did."""
     ws = server.url.replace("http", "ws")
-    async with asyncio.timeout(20), raw(ws, "huahuo.v1") as client:
+    async with asyncio.timeout(WITHIN_S), raw(ws, "huahuo.v1") as client:
         token = server.token(1, "root", admin=True)
         result = await client.authenticate(token, client="c", **fields)
         await client.say(action="subscribe", stream=stream, id="s", after=0, log=result["log"])
@@ -91,7 +92,7 @@ def test_a_damaged_stream_says_so_and_the_others_go_on(
         status, text = readiness(server)
         assert status == 503
         assert "stream group/a is damaged" in text
-        with urllib.request.urlopen(f"{server.url}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=WITHIN_S) as answer:
             assert "huahuo_corrupt_total 0" not in answer.read().decode()
         running = huahuo("doctor", "--data", str(data), "--json", **KEYS)
         server.stop()

@@ -6,128 +6,108 @@ import pytest
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.connection_ref import ConnectionRef
 from huahuo.transport.server.fast_handshake import Greeting
 from huahuo.transport.server.web_socket import WebSocket
 from tests.support.drivers.rawclient import raw
-from tests.support.worlds.services import run
-from tests.support.worlds.wire import World, until, world
+from tests.support.patience import WITHIN_S
+from tests.support.worlds.wire import until, world
 
 V1 = "huahuo.v1"
 
 
-def test_everybody_is_told_before_the_end() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as one, raw(w.url, V1) as silent:
-            await one.authenticate(w.token())
-            await w.server.drain(2)
-            for client in (one, silent):
-                assert await client.closed() == CloseCode.DRAINING
-                assert (client.seen[-1]["type"], client.seen[-1]["code"]) == ("goaway", 4000)
-                assert client.seen[-1]["retry_s"]
-            assert w.feed._taps == ()
-
-    run(main())
+async def test_everybody_is_told_before_the_end() -> None:
+    async with world() as w, raw(w.url, V1) as one, raw(w.url, V1) as silent:
+        await one.authenticate(w.token())
+        await w.server.drain(2)
+        for client in (one, silent):
+            assert await client.closed() == CloseCode.DRAINING
+            assert (client.seen[-1]["type"], client.seen[-1]["code"]) == ("goaway", 4000)
+            assert client.seen[-1]["retry_s"]
+        assert w.feed.tap_count == 0
 
 
-def test_a_peer_that_does_not_read_cannot_hold_it() -> None:
-    async def main() -> None:
-        async with world(TransportSettings(close_timeout_s=0.2)) as w, raw(w.url, V1) as wedged:
-            await wedged.authenticate(w.token(), window=4096)
-            wedged.ws.transport.pause_reading()
-            for _ in range(40):
-                await w.append("user/42", *["x" * 60_000] * 4)
-            began = asyncio.get_running_loop().time()
-            await w.server.drain(2)
-            assert asyncio.get_running_loop().time() - began < 1.5
-
-    run(main())
+async def test_a_peer_that_does_not_read_cannot_hold_it() -> None:
+    async with world(TransportSettings(close_timeout_s=0.2)) as w, raw(w.url, V1) as wedged:
+        await wedged.authenticate(w.token(), window=4096)
+        wedged.ws.transport.pause_reading()
+        for _ in range(40):
+            await w.append("user/42", *["x" * 60_000] * 4)
+        began = asyncio.get_running_loop().time()
+        await w.server.drain(WITHIN_S)
+        assert asyncio.get_running_loop().time() - began < WITHIN_S / 2
 
 
-def test_a_socket_without_a_handshake_cannot_hold_it() -> None:
-    async def main() -> None:
-        async with world() as w:
-            _, writer = await asyncio.open_connection("127.0.0.1", w.port)
-            await until(lambda: len(w.server._lobby))
-            began = asyncio.get_running_loop().time()
-            await w.server.drain(2)
-            assert asyncio.get_running_loop().time() - began < 1
-            writer.close()
-
-    run(main())
+async def test_a_socket_without_a_handshake_cannot_hold_it() -> None:
+    async with world() as w:
+        _, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        await until(lambda: w.server.unauthenticated_count)
+        began = asyncio.get_running_loop().time()
+        await w.server.drain(WITHIN_S)
+        assert asyncio.get_running_loop().time() - began < WITHIN_S / 2
+        writer.close()
 
 
-def test_who_was_welcomed_in_the_very_turn_of_the_drain_is_told_too() -> None:
-    async def main() -> None:
-        async with world() as w:
-            spoke = w.server.spoke
-            drains: list[asyncio.Task[None]] = []
+async def test_who_was_welcomed_in_the_very_turn_of_the_drain_is_told_too() -> None:
+    async with world() as w:
+        spoke = w.server.spoke
+        drains: list[asyncio.Task[None]] = []
 
-            def spoke_and_drained(greeting: Greeting, data: bytes) -> None:
-                drains.append(asyncio.create_task(w.server.drain(2)))  # runs before the socket's own task
-                spoke(greeting, data)
+        def spoke_and_drained(greeting: Greeting, data: bytes) -> None:
+            drains.append(asyncio.create_task(w.server.drain(2)))  # runs before the socket's own task
+            spoke(greeting, data)
 
-            w.server.spoke = spoke_and_drained  # type: ignore[method-assign]
-            async with raw(w.url, V1) as client:
-                assert await client.closed() == CloseCode.DRAINING
-                assert client.seen[-1]["type"] == "goaway"
-            await asyncio.gather(*drains)
-
-    run(main())
+        w.server.spoke = spoke_and_drained  # type: ignore[method-assign]
+        async with raw(w.url, V1) as client:
+            assert await client.closed() == CloseCode.DRAINING
+            assert client.seen[-1]["type"] == "goaway"
+        await asyncio.gather(*drains)
 
 
-def test_a_drained_server_takes_nobody() -> None:
-    async def main() -> None:
-        async with world() as w:
-            await w.server.drain(1)
-            await w.server.drain(1)
-            with pytest.raises(OSError):  # noqa: PT011  refused or reset, as the system likes
-                async with raw(w.url, V1):
-                    pass
-
-    run(main())
+async def test_a_drained_server_takes_nobody() -> None:
+    async with world() as w:
+        await w.server.drain(1)
+        await w.server.drain(1)
+        with pytest.raises(OSError):  # noqa: PT011  refused or reset, as the system likes
+            async with raw(w.url, V1):
+                pass
 
 
-def test_a_command_under_way_is_not_cancelled_by_the_end_of_its_connection() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            w.hold = asyncio.Event()
-            await client.authenticate(w.token(), client="dev")
-            await client.say(action="note", id="c1", text="x")
-            await until(lambda: w.log.head("user/42").seq)
-            await w.server.drain(1)
-            assert w.gate.running == 1
-            w.hold.set()
-            await w.gate.drain(1)
-            assert w.gate.running == 0
-
-    run(main())
+async def test_a_command_under_way_is_not_cancelled_by_the_end_of_its_connection() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        w.hold = asyncio.Event()
+        await client.authenticate(w.token(), client="dev")
+        await client.say(action="note", id="c1", text="x")
+        await until(lambda: w.log.head("user/42").seq)
+        await w.server.drain(1)
+        assert w.gate.running == 1
+        w.hold.set()
+        await w.gate.drain(1)
+        assert w.gate.running == 0
 
 
-def test_a_close_that_raises_ends_only_its_own_connection() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as faulty, raw(w.url, V1) as other:
-            await faulty.authenticate(w.token())
-            await other.authenticate(w.token())
-            broken = w.connections[0]
+async def test_a_close_that_raises_ends_only_its_own_connection() -> None:
+    async with world() as w, raw(w.url, V1) as faulty, raw(w.url, V1) as other:
+        await faulty.authenticate(w.token())
+        await other.authenticate(w.token())
+        broken = w.connections[0]
 
-            def raises(message: object) -> None:
-                raise RuntimeError("canary")
+        def raises(message: object) -> None:
+            raise RuntimeError("canary")
 
-            broken.on_urgent = raises  # type: ignore[method-assign]
-            await w.server.drain(0.2)
-            assert await faulty.closed() == CloseCode.SERVER_FAULT
-            assert await other.closed() == CloseCode.DRAINING
-            assert other.seen[-1]["type"] == "goaway"
-            assert w.feed._taps == ()
-
-    run(main())
+        broken.on_urgent = raises  # type: ignore[method-assign]
+        await w.server.drain(0.2)
+        assert await faulty.closed() == CloseCode.SERVER_FAULT
+        assert await other.closed() == CloseCode.DRAINING
+        assert other.seen[-1]["type"] == "goaway"
+        assert w.feed.tap_count == 0
 
 
-def stuck_in(w: World, ends: asyncio.Event, *, heeds_cancel: bool) -> asyncio.Event:
+def stuck_until(ends: asyncio.Event, monkeypatch: pytest.MonkeyPatch, *, heeds_cancel: bool) -> asyncio.Event:
     """From now on the handler of a connection waits for `ends`, whatever happens to its socket."""
     entered = asyncio.Event()
 
-    async def handle(ws: WebSocket) -> None:
+    async def read(_ws: WebSocket, _ref: ConnectionRef) -> None:
         entered.set()
         while not ends.is_set():
             try:
@@ -136,41 +116,35 @@ def stuck_in(w: World, ends: asyncio.Event, *, heeds_cancel: bool) -> asyncio.Ev
                 if heeds_cancel:
                     raise
 
-    w.server._handle = handle  # type: ignore[method-assign]
+    monkeypatch.setattr("huahuo.transport.server.server.read", read)
     return entered
 
 
 @pytest.mark.parametrize("heeds_cancel", [True, False])
-def test_a_stuck_handler_cannot_hold_it(monkeypatch: pytest.MonkeyPatch, heeds_cancel: bool) -> None:
-    monkeypatch.setattr("huahuo.transport.server.server._CANCEL_TIMEOUT_S", 0.05)
+async def test_a_stuck_handler_cannot_hold_it(monkeypatch: pytest.MonkeyPatch, heeds_cancel: bool) -> None:
+    monkeypatch.setattr("huahuo.transport.server.server.CANCEL_TIMEOUT_S", 0.05)
 
-    async def main() -> None:
-        ends = asyncio.Event()
-        async with world() as w:
-            entered = stuck_in(w, ends, heeds_cancel=heeds_cancel)
-            async with raw(w.url, V1):
-                await entered.wait()
-                await w.server.drain(0.05)
-                assert bool(w.server.handler_tasks) is not heeds_cancel
-                assert w.feed._taps == ()
-                ends.set()
-                await until(lambda: not w.server.handler_tasks)
-
-    run(main())
+    ends = asyncio.Event()
+    async with world() as w:
+        entered = stuck_until(ends, monkeypatch, heeds_cancel=heeds_cancel)
+        async with raw(w.url, V1):
+            await entered.wait()
+            await w.server.drain(0.05)
+            assert bool(w.server.handler_tasks) is not heeds_cancel
+            assert w.feed.tap_count == 0
+            ends.set()
+            await until(lambda: not w.server.handler_tasks)
 
 
-def test_a_drain_that_was_cancelled_may_be_called_again() -> None:
-    async def main() -> None:
-        ends = asyncio.Event()
-        async with world() as w:
-            entered = stuck_in(w, ends, heeds_cancel=True)
-            async with raw(w.url, V1):
-                await entered.wait()
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.05):
-                        await w.server.drain(5)
-                assert w.server.handler_tasks
-                await w.server.drain(0.05)
-                assert not w.server.handler_tasks
-
-    run(main())
+async def test_a_drain_that_was_cancelled_may_be_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = asyncio.Event()
+    async with world() as w:
+        entered = stuck_until(ends, monkeypatch, heeds_cancel=True)
+        async with raw(w.url, V1):
+            await entered.wait()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await w.server.drain(5)
+            assert w.server.handler_tasks
+            await w.server.drain(0.05)
+            assert not w.server.handler_tasks

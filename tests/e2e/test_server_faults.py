@@ -28,7 +28,7 @@ async def ended_by_a_fault(w: World, client: RawClient) -> None:
     goaway = client.seen[-1]
     assert (goaway["type"], goaway["code"], goaway["reason"]) == ("goaway", 1011, "internal error")
     assert "canary" not in str(client.seen)
-    await until(lambda: not (w.hub.open_count or w.runtime.alive or w.server._open))
+    await until(lambda: not (w.hub.open_count or w.runtime.alive or w.server.sockets))
 
 
 def an_ack(w: World) -> None:
@@ -75,7 +75,7 @@ def test_a_fault_while_a_message_waits_ends_that_too() -> None:
             for _ in range(10):
                 w.door.auth_failed("127.0.0.1", w.ambient.monotonic_s())
             await client.say(action="authenticate", token="wrong")  # the verdict is held back
-            await until(lambda: w.connections[0]._session.busy)
+            await until(lambda: w.connections[0].session.busy)
             w.metrics.delivered = breaks  # type: ignore[method-assign]
             w.tick(1)
             await ended_by_a_fault(w, client)
@@ -175,7 +175,7 @@ def test_what_is_told_to_a_connection_after_its_end_is_ignored() -> None:
         async with world() as w:
             async with raw(w.url, V1) as client:
                 await client.authenticate(w.token())
-                (ref,) = w.hub._bucket_of
+                (ref,) = w.hub.connections
                 assert isinstance(ref, ConnectionRef)
                 assert list(ref.cursors()) == ["user/42", "system"]
             await until(lambda: not w.hub.open_count)

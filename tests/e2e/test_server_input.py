@@ -14,8 +14,8 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.rawclient import raw
 from tests.support.drivers.session import types
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import BOB
-from tests.support.worlds.services import run
 from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
@@ -25,7 +25,7 @@ async def http(w: World, *lines: str) -> bytes:
     """What the port answers to these header lines, until it closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
     writer.write("\r\n".join([*lines, "", ""]).encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         answer = await reader.read()
     writer.close()
     with contextlib.suppress(ConnectionError):
@@ -45,13 +45,10 @@ async def status_of(w: World, **headers: str) -> int:
 # The handshake
 
 
-def test_plain_http_is_answered_on_the_same_port() -> None:
-    async def main() -> None:
-        async with world() as w:
-            assert b"200 OK" in await http(w, "GET /healthz HTTP/1.1", "Host: x")
-            assert b"405" in await http(w, "POST /healthz HTTP/1.1", "Host: x")
-
-    run(main())
+async def test_plain_http_is_answered_on_the_same_port() -> None:
+    async with world() as w:
+        assert b"200 OK" in await http(w, "GET /healthz HTTP/1.1", "Host: x")
+        assert b"405" in await http(w, "POST /healthz HTTP/1.1", "Host: x")
 
 
 @pytest.mark.parametrize(
@@ -66,41 +63,34 @@ def test_plain_http_is_answered_on_the_same_port() -> None:
         ("\x16\x03\x01 no HTTP at all", b"", b"400"),
     ],
 )
-def test_a_request_with_a_body_or_none_at_all_is_answered(head: str, body: bytes, status: bytes) -> None:
-    async def main() -> None:
-        async with world() as w:
-            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-            writer.write(f"{head}\r\nHost: x\r\n\r\n".encode() + body)
-            await writer.drain()
-            async with asyncio.timeout(5):
-                answer = await reader.read()
-            writer.close()
-            assert answer.startswith(b"HTTP/1.1 " + status)
-            assert (b"\r\nAllow: GET, HEAD\r\n" in answer) == (status == b"405")
-            await until(lambda: not len(w.server._lobby))
-
-    run(main())
+async def test_a_request_with_a_body_or_none_at_all_is_answered(
+    head: str, body: bytes, status: bytes
+) -> None:
+    async with world() as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        writer.write(f"{head}\r\nHost: x\r\n\r\n".encode() + body)
+        await writer.drain()
+        async with asyncio.timeout(WITHIN_S):
+            answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert (b"\r\nAllow: GET, HEAD\r\n" in answer) == (status == b"405")
+        await until(lambda: not w.server.unauthenticated_count)
 
 
 @pytest.mark.parametrize("path", ["/", "/ws", "/any/where?x=1"])
-def test_any_path_may_be_upgraded(path: str) -> None:
-    async def main() -> None:
-        async with world() as w, raw(f"ws://127.0.0.1:{w.port}{path}", V1) as client:
-            assert (await client.authenticate(w.token()))["success"]
-
-    run(main())
+async def test_any_path_may_be_upgraded(path: str) -> None:
+    async with world() as w, raw(f"ws://127.0.0.1:{w.port}{path}", V1) as client:
+        assert (await client.authenticate(w.token()))["success"]
 
 
-def test_pages_of_other_sites_are_refused_before_the_upgrade() -> None:
-    async def main() -> None:
-        async with world(TransportSettings(origins=("https://app.example.org",))) as w:
-            assert await status_of(w) == 101
-            assert await status_of(w, Origin="http://127.0.0.1:3000") == 101
-            assert await status_of(w, Origin="https://app.example.org") == 101
-            assert await status_of(w, Origin="https://evil.example.org") == 403
-            assert await status_of(w, Origin="null") == 403
-
-    run(main())
+async def test_pages_of_other_sites_are_refused_before_the_upgrade() -> None:
+    async with world(TransportSettings(origins=("https://app.example.org",))) as w:
+        assert await status_of(w) == 101
+        assert await status_of(w, Origin="http://127.0.0.1:3000") == 101
+        assert await status_of(w, Origin="https://app.example.org") == 101
+        assert await status_of(w, Origin="https://evil.example.org") == 403
+        assert await status_of(w, Origin="null") == 403
 
 
 @pytest.mark.parametrize(
@@ -120,260 +110,202 @@ def test_pages_of_other_sites_are_refused_before_the_upgrade() -> None:
         ("GET / HTTP/1.1", *[f"X-{n}: 1" for n in range(300)]),
     ],
 )
-def test_a_broken_handshake_is_refused_and_leaves_nothing_behind(lines: tuple[str, ...]) -> None:
-    async def main() -> None:
-        async with world() as w:
-            answer = await http(w, *lines)
-            assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
-            await until(lambda: not (w.hub.open_count or len(w.door._limit) or len(w.server._lobby)))
-
-    run(main())
+async def test_a_broken_handshake_is_refused_and_leaves_nothing_behind(lines: tuple[str, ...]) -> None:
+    async with world() as w:
+        answer = await http(w, *lines)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+        await until(lambda: not (w.hub.open_count or w.door.address_count or w.server.unauthenticated_count))
 
 
 @pytest.mark.parametrize("connection", ["Upgrade", "Upgrade, keep-alive"], ids=["short way", "long way"])
 @pytest.mark.parametrize("cut", [0, 1, 7, 40])
-def test_what_comes_with_the_handshake_is_read_behind_it(connection: str, cut: int) -> None:
+async def test_what_comes_with_the_handshake_is_read_behind_it(connection: str, cut: int) -> None:
     """A client need not wait for the answer; segments end where they like."""
-
-    async def main() -> None:
-        async with world() as w:
-            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-            head = (
-                f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
-                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                f"Sec-WebSocket-Protocol: {V1}\r\n\r\n"
-            ).encode()
-            hello = msgspec.json.encode({"action": "authenticate", "token": w.token()})
-            beat = msgspec.json.encode({"action": "heartbeat", "id": "h"})
-            said = head + b"".join(Frame(TEXT, text).serialize(mask=True) for text in (hello, beat))
-            writer.write(said[: len(head) + cut])
-            answer = await reader.readuntil(b"\r\n\r\n")
-            writer.write(said[len(head) + cut :])
-            async with asyncio.timeout(5):
-                rest = await reader.readuntil(b'"id":"h"')
-            assert answer.startswith(b"HTTP/1.1 101 ")
-            assert rest.index(b"authentication_result") < rest.index(b"heartbeat_response")
-            writer.close()
-
-    run(main())
+    async with world() as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        head = (
+            f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            f"Sec-WebSocket-Protocol: {V1}\r\n\r\n"
+        ).encode()
+        hello = msgspec.json.encode({"action": "authenticate", "token": w.token()})
+        beat = msgspec.json.encode({"action": "heartbeat", "id": "h"})
+        said = head + b"".join(Frame(TEXT, text).serialize(mask=True) for text in (hello, beat))
+        writer.write(said[: len(head) + cut])
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.write(said[len(head) + cut :])
+        async with asyncio.timeout(WITHIN_S):
+            rest = await reader.readuntil(b'"id":"h"')
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        assert rest.index(b"authentication_result") < rest.index(b"heartbeat_response")
+        writer.close()
 
 
 @pytest.mark.parametrize("connection", ["Upgrade", "Upgrade, keep-alive"], ids=["short way", "long way"])
-def test_who_leaves_right_behind_the_request_is_not_counted_for_ever(connection: str) -> None:
-    async def main() -> None:
-        async with world() as w:
-            head = (
-                f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
-                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            )
-            for _ in range(3):
-                with socket.create_connection(("127.0.0.1", w.port)) as gone:
-                    gone.sendall(head.encode())
-            async with raw(w.url, V1) as client:  # the server has seen the others by now
-                await client.authenticate(w.token())
-                await until(lambda: not len(w.server._lobby) and len(w.server.handler_tasks) == 1)
-                assert w.door._limit.count("127.0.0.1") == 1
-
-    run(main())
+async def test_who_leaves_right_behind_the_request_is_not_counted_for_ever(connection: str) -> None:
+    async with world() as w:
+        head = (
+            f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", w.port)) as gone:
+                gone.sendall(head.encode())
+        async with raw(w.url, V1) as client:  # the server has seen the others by now
+            await client.authenticate(w.token())
+            await until(lambda: not w.server.unauthenticated_count and len(w.server.handler_tasks) == 1)
+            assert w.door.connection_count("127.0.0.1") == 1
 
 
-def test_who_does_not_finish_the_handshake_is_cut_off() -> None:
-    async def main() -> None:
-        async with world(TransportSettings(open_timeout_s=0.2)) as w:
-            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-            writer.write(b"GET / HTTP/1.1\r\nHost:")
-            async with asyncio.timeout(3):
-                with contextlib.suppress(ConnectionError):
-                    assert await reader.read() == b""
-            writer.close()
-
-    run(main())
+async def test_who_does_not_finish_the_handshake_is_cut_off() -> None:
+    async with world(TransportSettings(open_timeout_s=0.2)) as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost:")
+        async with asyncio.timeout(WITHIN_S):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        writer.close()
 
 
-def test_compression_is_not_negotiated() -> None:
-    async def main() -> None:
-        headers = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
-        async with world() as w, raw(w.url, V1, additional_headers=headers) as client:
-            assert client.ws.response is not None
-            assert "Sec-WebSocket-Extensions" not in client.ws.response.headers
-
-    run(main())
+async def test_compression_is_not_negotiated() -> None:
+    headers = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
+    async with world() as w, raw(w.url, V1, additional_headers=headers) as client:
+        assert client.ws.response is not None
+        assert "Sec-WebSocket-Extensions" not in client.ws.response.headers
 
 
-def test_a_version_that_is_not_spoken_is_told_and_closed() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, "huahuo.v9") as client:
-            assert client.ws.subprotocol == "huahuo.v9"
-            assert await client.closed() == CloseCode.UNSUPPORTED_VERSION
-            assert [(m["type"], m["code"]) for m in client.seen] == [("goaway", 4506)]
-
-    run(main())
+async def test_a_version_that_is_not_spoken_is_told_and_closed() -> None:
+    async with world() as w, raw(w.url, "huahuo.v9") as client:
+        assert client.ws.subprotocol == "huahuo.v9"
+        assert await client.closed() == CloseCode.UNSUPPORTED_VERSION
+        assert [(m["type"], m["code"]) for m in client.seen] == [("goaway", 4506)]
 
 
 # Too many
 
 
-def test_over_the_limit_of_an_address_connections_are_told_and_then_refused() -> None:
-    async def main() -> None:
-        async with world(door=AddressDoor(2)) as w, contextlib.AsyncExitStack() as stack:
-            for _ in range(2):
-                client = await stack.enter_async_context(raw(w.url, V1))
-                assert (await client.authenticate(w.token()))["success"]
+async def test_over_the_limit_of_an_address_connections_are_told_and_then_refused() -> None:
+    async with world(door=AddressDoor(2)) as w, contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
             client = await stack.enter_async_context(raw(w.url, V1))
-            assert await client.closed() == CloseCode.TOO_MANY_CONNECTIONS
-            assert (client.seen[0]["code"], client.seen[0]["retry_s"][0]) == (4504, 30)
-            await until(lambda: w.door._limit.count("127.0.0.1") == 2)
-            for _ in range(2):
-                w.door.enter("127.0.0.1")
-            assert await status_of(w) == 429
-
-    run(main())
-
-
-def test_an_address_that_left_may_come_again() -> None:
-    async def main() -> None:
-        async with world(door=AddressDoor(1)) as w:
-            for _ in range(5):
-                async with raw(w.url, V1) as client:
-                    assert (await client.authenticate(w.token()))["success"]
-                await until(lambda: not len(w.door._limit))
-
-    run(main())
+            assert (await client.authenticate(w.token()))["success"]
+        client = await stack.enter_async_context(raw(w.url, V1))
+        assert await client.closed() == CloseCode.TOO_MANY_CONNECTIONS
+        assert (client.seen[0]["code"], client.seen[0]["retry_s"][0]) == (4504, 30)
+        await until(lambda: w.door.connection_count("127.0.0.1") == 2)
+        for _ in range(2):
+            w.door.enter("127.0.0.1")
+        assert await status_of(w) == 429
 
 
-def test_one_user_too_often_is_told_and_closed() -> None:
-    async def main() -> None:
-        async with world() as w, contextlib.AsyncExitStack() as stack:
-            w.hub._per_user = 2
-            for _ in range(2):
-                client = await stack.enter_async_context(raw(w.url, V1))
-                await client.authenticate(w.token())
-            async with raw(w.url, V1) as third, raw(w.url, V1) as bob:
-                await third.say(action="authenticate", token=w.token())
-                assert await third.closed() == CloseCode.TOO_MANY_CONNECTIONS
-                assert (await bob.authenticate(w.token(BOB)))["success"]
-
-    run(main())
-
-
-def test_from_the_fifth_failure_in_a_minute_the_answer_is_held_back() -> None:
-    async def main() -> None:
-        async with world() as w:
-            loop = asyncio.get_running_loop()
-            for number in range(5):
-                async with raw(w.url, V1) as client:
-                    began = loop.time()
-                    assert not (await client.authenticate("wrong"))["success"]
-                    took = loop.time() - began
-                    assert (took >= 0.9) == (number == 4)
-
-    run(main())
-
-
-def test_an_answer_that_is_held_back_holds_nothing_after_its_client_left() -> None:
-    async def main() -> None:
-        async with world() as w:
-            for _ in range(12):
-                w.door.auth_failed("127.0.0.1", w.ambient.monotonic_s())
+async def test_an_address_that_left_may_come_again() -> None:
+    async with world(door=AddressDoor(1)) as w:
+        for _ in range(5):
             async with raw(w.url, V1) as client:
-                await client.say(action="authenticate", token="wrong")
-                await client.say(action="heartbeat")
-                await until(lambda: w.hub.open_count)
-            await until(lambda: not (w.hub.open_count or w.runtime.alive))
+                assert (await client.authenticate(w.token()))["success"]
+            await until(lambda: not w.door.address_count)
 
-    run(main())
+
+async def test_one_user_too_often_is_told_and_closed() -> None:
+    async with world(connections_per_user=2) as w, contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
+            client = await stack.enter_async_context(raw(w.url, V1))
+            await client.authenticate(w.token())
+        async with raw(w.url, V1) as third, raw(w.url, V1) as bob:
+            await third.say(action="authenticate", token=w.token())
+            assert await third.closed() == CloseCode.TOO_MANY_CONNECTIONS
+            assert (await bob.authenticate(w.token(BOB)))["success"]
+
+
+async def test_from_the_fifth_failure_in_a_minute_the_answer_is_held_back() -> None:
+    async with world() as w:
+        loop = asyncio.get_running_loop()
+        took_s: list[float] = []
+        for _ in range(5):
+            async with raw(w.url, V1) as client:
+                began_s = loop.time()
+                assert not (await client.authenticate("wrong"))["success"]
+                took_s.append(loop.time() - began_s)
+        assert min(took_s[:4]) < 0.9 <= took_s[4]
+
+
+async def test_an_answer_that_is_held_back_holds_nothing_after_its_client_left() -> None:
+    async with world() as w:
+        for _ in range(12):
+            w.door.auth_failed("127.0.0.1", w.ambient.monotonic_s())
+        async with raw(w.url, V1) as client:
+            await client.say(action="authenticate", token="wrong")
+            await client.say(action="heartbeat")
+            await until(lambda: w.hub.open_count)
+        await until(lambda: not (w.hub.open_count or w.runtime.alive))
 
 
 # Messages
 
 
 @pytest.mark.parametrize("data", ["nonsense", "[]", '{"action":NaN}', b"\xff\x00", "[" * 100_000, ""])
-def test_what_is_no_message_is_answered_and_the_connection_stays(data: str | bytes) -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token())
-            await client.say_raw(data)
-            assert (await client.until("error"))["code"] == "bad_message"
-            assert types(await client.quiet()) == []
-
-    run(main())
+async def test_what_is_no_message_is_answered_and_the_connection_stays(data: str | bytes) -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        await client.say_raw(data)
+        assert (await client.until("error"))["code"] == "bad_message"
+        assert types(await client.quiet()) == []
 
 
-def test_a_message_above_the_limit_closes_with_1009() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token())
-            with contextlib.suppress(ConnectionClosed):
-                await client.say_raw("x" * ((1 << 20) + 1))
-            assert await client.closed() == 1009
-
-    run(main())
+async def test_a_message_above_the_limit_closes_with_1009() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        with contextlib.suppress(ConnectionClosed):
+            await client.say_raw("x" * ((1 << 20) + 1))
+        assert await client.closed() == 1009
 
 
-def test_text_that_is_not_utf8_closes_with_1007() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token())
-            client.ws.transport.write(Frame(TEXT, b"\xff\xff").serialize(mask=True))
-            assert await client.closed() == 1007
-
-    run(main())
+async def test_text_that_is_not_utf8_closes_with_1007() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        client.ws.transport.write(Frame(TEXT, b"\xff\xff").serialize(mask=True))
+        assert await client.closed() == 1007
 
 
-def test_an_unmasked_frame_closes_with_1002() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token())
-            client.ws.transport.write(Frame(TEXT, b"{}").serialize(mask=False))
-            assert await client.closed() == 1002
-
-    run(main())
+async def test_an_unmasked_frame_closes_with_1002() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        client.ws.transport.write(Frame(TEXT, b"{}").serialize(mask=False))
+        assert await client.closed() == 1002
 
 
-def test_a_breach_of_the_framing_by_a_peer_that_stays_is_cut_off() -> None:
-    async def main() -> None:
-        async with world(TransportSettings(close_timeout_s=0.1)) as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token())
-            client.ws.transport.write(Frame(TEXT, b"{}").serialize(mask=False))
-            client.ws.transport.pause_reading()
-            await until(lambda: not w.hub.open_count)
-
-    run(main())
+async def test_a_breach_of_the_framing_by_a_peer_that_stays_is_cut_off() -> None:
+    async with world(TransportSettings(close_timeout_s=0.1)) as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        client.ws.transport.write(Frame(TEXT, b"{}").serialize(mask=False))
+        client.ws.transport.pause_reading()
+        await until(lambda: not w.hub.open_count)
 
 
-def test_a_message_in_pieces_is_one_message() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            data = msgspec.json.encode({"action": "authenticate", "token": w.token()}).decode()
-            await client.ws.send([data[:10], data[10:20], data[20:]])
-            assert (await client.next())["success"]
-
-    run(main())
+async def test_a_message_in_pieces_is_one_message() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        data = msgspec.json.encode({"action": "authenticate", "token": w.token()}).decode()
+        await client.ws.send([data[:10], data[10:20], data[20:]])
+        assert (await client.next())["success"]
 
 
-def test_a_flood_of_pings_that_nobody_reads_the_answers_of_is_cut_off() -> None:
-    async def main() -> None:
-        settings = TransportSettings(reply_bytes_max=1 << 18, write_buffer_bytes_max=1 << 16)
-        async with world(settings) as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token())
-            client.ws.transport.pause_reading()
-            ping = Frame(0x9, b"x" * 125).serialize(mask=True) * 1000  # type: ignore[arg-type]
-            with contextlib.suppress(ConnectionError, ConnectionClosed):
-                while w.hub.open_count:
-                    client.ws.transport.write(ping)
-                    await asyncio.sleep(0)
-            assert w.hub.open_count == 0
-
-    run(main())
+async def test_a_flood_of_pings_that_nobody_reads_the_answers_of_is_cut_off() -> None:
+    settings = TransportSettings(reply_bytes_max=1 << 18, write_buffer_bytes_max=1 << 16)
+    async with world(settings) as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        client.ws.transport.pause_reading()
+        ping = Frame(0x9, b"x" * 125).serialize(mask=True) * 1000  # type: ignore[arg-type]
+        with contextlib.suppress(ConnectionError, ConnectionClosed):
+            while w.hub.open_count:
+                client.ws.transport.write(ping)
+                await asyncio.sleep(0)
+        assert w.hub.open_count == 0
 
 
-def test_no_token_is_ever_said_again() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.say(action="authenticate", token=w.token(), window="canary", client="canary")
-            await client.say(action="authenticate", token=["canary"])
-            await client.say(action="authenticate", token="canary")
-            await client.closed()
-            assert "canary" not in str(client.seen)
-
-    run(main())
+async def test_no_token_is_ever_said_again() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.say(action="authenticate", token=w.token(), window="canary", client="canary")
+        await client.say(action="authenticate", token=["canary"])
+        await client.say(action="authenticate", token="canary")
+        await client.closed()
+        assert "canary" not in str(client.seen)

@@ -10,7 +10,7 @@ from websockets.frames import PING, TEXT, Frame
 
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.site import Asset
-from tests.support.worlds.services import run
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
@@ -27,7 +27,7 @@ async def exchange(w: World, *segments: bytes, half_close: bool = False) -> byte
             await asyncio.sleep(0)
         if half_close:
             writer.write_eof()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             return await reader.read()
     finally:
         writer.close()
@@ -53,112 +53,87 @@ both_ways = pytest.mark.parametrize(
 
 
 @pytest.mark.parametrize("second", [GET, GET * 50, b"garbage", b"\x16\x03\x01", upgrade("Upgrade")])
-def test_of_several_requests_in_one_segment_the_first_is_answered(second: bytes) -> None:
-    async def main() -> None:
-        async with world() as w:
-            answer = await exchange(w, GET + second)
-            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-            assert b"\r\nConnection: close\r\n" in answer
-            assert answer.count(b"HTTP/1.1 ") == 1
-            assert answer.endswith(b"\r\n\r\nok\n")
-            await until(lambda: not (len(w.server._lobby) or w.server.handler_tasks))
-
-    run(main())
+async def test_of_several_requests_in_one_segment_the_first_is_answered(second: bytes) -> None:
+    async with world() as w:
+        answer = await exchange(w, GET + second)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nConnection: close\r\n" in answer
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert answer.endswith(b"\r\n\r\nok\n")
+        await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
 
 
 @pytest.mark.parametrize("path", [b"/healthz", b"/readyz", b"/metrics", b"/nothing"])
-def test_a_request_with_a_half_close_is_answered(path: bytes) -> None:
-    async def main() -> None:
-        async with world() as w:
-            answer = await exchange(w, GET.replace(b"/healthz", path), half_close=True)
-            assert answer.startswith(b"HTTP/1.1 404 " if path == b"/nothing" else b"HTTP/1.1 200 ")
-            assert b"\r\nConnection: close\r\n" in answer
-            await until(lambda: not (len(w.server._lobby) or w.server.handler_tasks))
-
-    run(main())
+async def test_a_request_with_a_half_close_is_answered(path: bytes) -> None:
+    async with world() as w:
+        answer = await exchange(w, GET.replace(b"/healthz", path), half_close=True)
+        assert answer.startswith(b"HTTP/1.1 404 " if path == b"/nothing" else b"HTTP/1.1 200 ")
+        assert b"\r\nConnection: close\r\n" in answer
+        await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
 
 
-def test_a_large_answer_after_a_half_close_is_complete() -> None:
-    async def main() -> None:
-        async with world(assets={"/large": LARGE}) as w:
-            answer = await exchange(w, GET.replace(b"/healthz", b"/large") + GET, half_close=True)
-            assert answer.partition(b"\r\n\r\n")[2] == LARGE.body
-
-    run(main())
+async def test_a_large_answer_after_a_half_close_is_complete() -> None:
+    async with world(assets={"/large": LARGE}) as w:
+        answer = await exchange(w, GET.replace(b"/healthz", b"/large") + GET, half_close=True)
+        assert answer.partition(b"\r\n\r\n")[2] == LARGE.body
 
 
-def test_half_a_request_with_a_half_close_leaves_nothing_behind() -> None:
-    async def main() -> None:
-        async with world() as w:
-            assert await exchange(w, GET[:-2], half_close=True) == b""
-            await until(lambda: not (len(w.server._lobby) or w.server.handler_tasks))
-
-    run(main())
+async def test_half_a_request_with_a_half_close_leaves_nothing_behind() -> None:
+    async with world() as w:
+        assert await exchange(w, GET[:-2], half_close=True) == b""
+        await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
 
 
 @both_ways
-def test_frames_in_the_segment_of_the_upgrade_are_read(connection: str) -> None:
-    async def main() -> None:
-        async with world() as w:
-            frames = text(action="authenticate", token=w.token()) + text(action="heartbeat", id="h")
-            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-            writer.write(upgrade(connection) + Frame(PING, b"early").serialize(mask=True) + frames)
-            async with asyncio.timeout(5):
-                answer = await reader.readuntil(b'"id":"h"')
-            head, _, rest = answer.partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 101 ")
-            assert rest.startswith(b"\x8a\x05early"), "the pong comes behind the answer, not before it"
-            assert rest.index(b"authentication_result") < rest.index(b"heartbeat_response")
-            writer.close()
-
-    run(main())
+async def test_frames_in_the_segment_of_the_upgrade_are_read(connection: str) -> None:
+    async with world() as w:
+        frames = text(action="authenticate", token=w.token()) + text(action="heartbeat", id="h")
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        writer.write(upgrade(connection) + Frame(PING, b"early").serialize(mask=True) + frames)
+        async with asyncio.timeout(WITHIN_S):
+            answer = await reader.readuntil(b'"id":"h"')
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert rest.startswith(b"\x8a\x05early"), "the pong comes behind the answer, not before it"
+        assert rest.index(b"authentication_result") < rest.index(b"heartbeat_response")
+        writer.close()
 
 
 @both_ways
-def test_what_was_said_before_a_half_close_is_carried_out(connection: str) -> None:
-    async def main() -> None:
-        async with world() as w:
-            frames = text(action="authenticate", token=w.token()) + text(action="note", id="n", text="x")
-            answer = await exchange(w, upgrade(connection) + frames, half_close=True)
-            assert answer.startswith(b"HTTP/1.1 101 ")
-            await until(lambda: w.log.head("user/42").seq == 1)
-            await until(lambda: not (len(w.server._lobby) or w.hub.open_count or w.server.handler_tasks))
-
-    run(main())
+async def test_what_was_said_before_a_half_close_is_carried_out(connection: str) -> None:
+    async with world() as w:
+        frames = text(action="authenticate", token=w.token()) + text(action="note", id="n", text="x")
+        answer = await exchange(w, upgrade(connection) + frames, half_close=True)
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        await until(lambda: w.log.head("user/42").seq == 1)
+        await until(
+            lambda: not (w.server.unauthenticated_count or w.hub.open_count or w.server.handler_tasks)
+        )
 
 
 @both_ways
-def test_a_breach_of_the_framing_behind_the_upgrade_is_told_after_the_answer(connection: str) -> None:
-    async def main() -> None:
-        async with world() as w:
-            answer = await exchange(w, upgrade(connection) + b"\xff\xff\xff\xff")
-            head, _, rest = answer.partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 101 ")
-            assert rest[:1] == b"\x88"
-            assert rest[2:4] == (1002).to_bytes(2)
-
-    run(main())
+async def test_a_breach_of_the_framing_behind_the_upgrade_is_told_after_the_answer(connection: str) -> None:
+    async with world() as w:
+        answer = await exchange(w, upgrade(connection) + b"\xff\xff\xff\xff")
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert rest[:1] == b"\x88"
+        assert rest[2:4] == (1002).to_bytes(2)
 
 
-def test_frames_behind_a_refused_upgrade_are_dropped() -> None:
-    async def main() -> None:
-        async with world(TransportSettings(origins=("https://app.example",))) as w:
-            head = upgrade("Upgrade").replace(b"Host: x", b"Host: x\r\nOrigin: https://evil.example")
-            answer = await exchange(w, head + text(action="authenticate", token=w.token()))
-            assert answer.startswith(b"HTTP/1.1 403 ")
-            assert answer.count(b"HTTP/1.1 ") == 1
-
-    run(main())
+async def test_frames_behind_a_refused_upgrade_are_dropped() -> None:
+    async with world(TransportSettings(origins=("https://app.example",))) as w:
+        head = upgrade("Upgrade").replace(b"Host: x", b"Host: x\r\nOrigin: https://evil.example")
+        answer = await exchange(w, head + text(action="authenticate", token=w.token()))
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
 
 
-def test_a_client_that_resets_while_its_request_is_answered_leaves_nothing_behind() -> None:
-    async def main() -> None:
-        async with world() as w:
-            for said in (GET + GET, upgrade("Upgrade, keep-alive") + text(action="heartbeat")):
-                with socket.create_connection(("127.0.0.1", w.port)) as gone:
-                    gone.sendall(said)
-                    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            assert (await exchange(w, GET)).startswith(b"HTTP/1.1 200")
-            await until(lambda: not (len(w.server._lobby) or w.server.handler_tasks))
-
-    run(main())
+async def test_a_client_that_resets_while_its_request_is_answered_leaves_nothing_behind() -> None:
+    async with world() as w:
+        for said in (GET + GET, upgrade("Upgrade, keep-alive") + text(action="heartbeat")):
+            with socket.create_connection(("127.0.0.1", w.port)) as gone:
+                gone.sendall(said)
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        assert (await exchange(w, GET)).startswith(b"HTTP/1.1 200")
+        await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))

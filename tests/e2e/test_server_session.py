@@ -14,8 +14,8 @@ from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, RETRY_S
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import types
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE, BOB, ROOT
-from tests.support.worlds.services import run
 from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
@@ -29,445 +29,358 @@ async def resume(w: World, cursor: int, **fields: object) -> dict[str, object]:
     return {"log": w.log.log_id, "cursors": {"user/42": cursor}, **fields}
 
 
-def test_a_session_that_received_nothing_resumes_and_loses_nothing() -> None:
-    async def main() -> None:
-        async with world() as w:
-            async with raw(w.url, V1) as client:
-                result = await client.authenticate(w.token())
-                after = result["streams"]["user/42"]["after"]
-            await w.append("user/42", "while away")
-            async with raw(w.url, V1) as client:
-                again = await client.authenticate(w.token(), resume=await resume(w, after))
-                await client.until("live", stream="user/42")
-                assert again["streams"]["user/42"]["outcome"] == "resumed"
-                assert texts(client) == ["while away"]
-
-    run(main())
-
-
-def test_reconnecting_at_once_loses_and_repeats_nothing() -> None:
-    async def main() -> None:
-        async with world() as w:
-            seen: list[int] = []
-            for number in range(20):
-                async with raw(w.url, V1) as client:
-                    await client.authenticate(w.token(), client="dev", resume=await resume(w, len(seen)))
-                    await w.append("user/42", str(number))
-                    await client.until("events", seq=len(seen) + 1)
-                    seen += [seq for seq, _ in client.events("user/42")]
-            assert seen == list(range(1, 21))
-
-    run(main())
-
-
-def test_two_reconnects_with_nothing_new_between_repeat_nothing() -> None:
-    async def main() -> None:
-        async with world() as w:
-            await w.append("user/42", "a", "b")
-            for cursor, expected in ((0, ["a", "b"]), (2, []), (2, [])):
-                async with raw(w.url, V1) as client:
-                    await client.authenticate(w.token(), resume=await resume(w, cursor))
-                    await client.until("live", stream="user/42")
-                    assert texts(client) == expected
-
-    run(main())
-
-
-def test_after_a_restart_the_cursor_is_still_good_and_a_repeated_command_has_one_effect() -> None:
-    async def main() -> None:
-        disk, ambient = ModelDisk(), FakeAmbient(3)
-        async with world(disk=disk, ambient=ambient) as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token(), client="dev")
-            await client.say(action="note", id="c1", text="once")
-            first = await client.until("success")
-        async with world(disk=disk, ambient=ambient) as w, raw(w.url, V1) as client:
-            result = await client.authenticate(w.token(), client="dev", resume=await resume(w, 0))
-            assert result["streams"]["user/42"]["outcome"] == "resumed"
+async def test_a_session_that_received_nothing_resumes_and_loses_nothing() -> None:
+    async with world() as w:
+        async with raw(w.url, V1) as client:
+            result = await client.authenticate(w.token())
+            after = result["streams"]["user/42"]["after"]
+        await w.append("user/42", "while away")
+        async with raw(w.url, V1) as client:
+            again = await client.authenticate(w.token(), resume=await resume(w, after))
             await client.until("live", stream="user/42")
-            await client.say(action="note", id="c1", text="once")
-            assert await client.until("success") == {**first, "duplicate": True}
-            await client.quiet()
-            assert texts(client) == ["once"]
-
-    run(main())
+            assert again["streams"]["user/42"]["outcome"] == "resumed"
+            assert texts(client) == ["while away"]
 
 
-def test_the_same_id_with_another_content_is_refused() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token(), client="dev")
-            await client.say(action="note", id="c1", text="one")
-            await client.until("success")
-            await client.say(action="note", id="c1", text="two")
-            error = await client.until("error")
-            assert (error["code"], error["id"]) == ("invalid_field", "c1")
-
-    run(main())
-
-
-def test_a_refusal_of_a_field_is_remembered_like_any_answer() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token(), client="dev")
-            await client.say(action="note", id="c1", text=5)
-            first = await client.until("error")
-            await client.say(action="note", id="c1", text=5)
-            assert await client.until("error") == {**first, "duplicate": True}
-
-    run(main())
+async def test_reconnecting_at_once_loses_and_repeats_nothing() -> None:
+    async with world() as w:
+        seen: list[int] = []
+        for number in range(20):
+            async with raw(w.url, V1) as client:
+                await client.authenticate(w.token(), client="dev", resume=await resume(w, len(seen)))
+                await w.append("user/42", str(number))
+                await client.until("events", seq=len(seen) + 1)
+                seen += [seq for seq, _ in client.events("user/42")]
+        assert seen == list(range(1, 21))
 
 
-def test_another_log_says_reset_before_it_sends_anything() -> None:
-    async def main() -> None:
-        async with world(ambient=FakeAmbient(1)) as w:
-            old = w.log.log_id
-        async with world(ambient=FakeAmbient(2)) as w, raw(w.url, V1) as client:
-            await w.append("user/42", "a")
-            result = await client.authenticate(w.token(), resume={"log": old, "cursors": {"user/42": 1}})
-            assert result["streams"]["user/42"]["outcome"] == "reset"
-            assert (await client.until("snapshot"))["seq"] == 1
-
-    run(main())
+async def test_two_reconnects_with_nothing_new_between_repeat_nothing() -> None:
+    async with world() as w:
+        await w.append("user/42", "a", "b")
+        for cursor, expected in ((0, ["a", "b"]), (2, []), (2, [])):
+            async with raw(w.url, V1) as client:
+                await client.authenticate(w.token(), resume=await resume(w, cursor))
+                await client.until("live", stream="user/42")
+                assert texts(client) == expected
 
 
-def test_a_cursor_ahead_of_the_head_is_reset_and_counted() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            result = await client.authenticate(w.token(), resume=await resume(w, 99))
-            assert result["streams"]["user/42"]["outcome"] == "reset"
-            assert (await client.until("snapshot"))["seq"] == 0
-            assert b"huahuo_cursor_ahead_total 1.0" in w.metrics.text()
-
-    run(main())
-
-
-def test_the_reply_comes_before_the_event_that_it_caused() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client, raw(w.url, V1) as other:
-            w.hold = asyncio.Event()
-            await client.authenticate(w.token())
-            await other.authenticate(w.token())
-            await client.quiet()
-            await client.say(action="note", id="c1", text="caused")
-            await other.until("events")  # it is durable, and another connection sees it
-            assert "echo" not in types(await client.quiet())
-            w.hold.set()
-            assert [(await client.next())["type"], (await client.next())["type"]] == ["success", "events"]
-
-    run(main())
+async def test_after_a_restart_the_cursor_is_still_good_and_a_repeated_command_has_one_effect() -> None:
+    disk, ambient = ModelDisk(), FakeAmbient(3)
+    async with world(disk=disk, ambient=ambient) as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token(), client="dev")
+        await client.say(action="note", id="c1", text="once")
+        first = await client.until("success")
+    async with world(disk=disk, ambient=ambient) as w, raw(w.url, V1) as client:
+        result = await client.authenticate(w.token(), client="dev", resume=await resume(w, 0))
+        assert result["streams"]["user/42"]["outcome"] == "resumed"
+        await client.until("live", stream="user/42")
+        await client.say(action="note", id="c1", text="once")
+        assert await client.until("success") == {**first, "duplicate": True}
+        await client.quiet()
+        assert texts(client) == ["once"]
 
 
-def test_what_is_sent_right_behind_authenticate_is_handled_after_it_in_order() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.say(action="authenticate", token=w.token())
-            await client.say(action="note", id="a", text="1")
-            await client.say(action="subscribe", id="b", stream="group/ops")
-            while not {"success", "subscribed"} <= set(types(client.seen)):
-                await client.next()
-            assert client.seen[0]["type"] == "authentication_result"
-            assert client.seen[0]["success"]
-
-    run(main())
+async def test_the_same_id_with_another_content_is_refused() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token(), client="dev")
+        await client.say(action="note", id="c1", text="one")
+        await client.until("success")
+        await client.say(action="note", id="c1", text="two")
+        error = await client.until("error")
+        assert (error["code"], error["id"]) == ("invalid_field", "c1")
 
 
-def test_a_query_sees_what_the_commands_sent_before_it_did() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token(), client="dev")
-            w.hold = asyncio.Event()
-            await client.say(action="note", id="c1", text="x")
-            await client.say(action="echo", id="q1", text="y")
-            await until(lambda: w.log.head("user/42").seq)
-            assert "echo" not in types(await client.quiet())
-            w.hold.set()
-            assert (await client.until("echo"))["id"] == "q1"
-            assert types(client.seen).index("success") < types(client.seen).index("echo")
-
-    run(main())
+async def test_a_refusal_of_a_field_is_remembered_like_any_answer() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token(), client="dev")
+        await client.say(action="note", id="c1", text=5)
+        first = await client.until("error")
+        await client.say(action="note", id="c1", text=5)
+        assert await client.until("error") == {**first, "duplicate": True}
 
 
-def test_an_append_that_races_with_a_subscribe_is_neither_lost_nor_repeated() -> None:
-    async def main() -> None:
-        async with world(TransportSettings(messages_per_s=0, window=4096)) as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token())
-            expected = 0
-
-            async def appends() -> None:
-                for number in range(300):
-                    await w.append("group/ops", str(number))
-                    await asyncio.sleep(0)
-
-            writer = asyncio.create_task(appends())
-            for _ in range(60):
-                await client.say(action="subscribe", stream="group/ops", after=expected, log=w.log.log_id)
-                await client.until("subscribed")
-                while (message := await client.next())["type"] == "live":
-                    pass
-                if message["type"] == "events":
-                    assert message["seq"] == expected + 1
-                    expected += len(message["events"])
-                if expected >= 300:
-                    break
-            await writer
-
-    run(main())
+async def test_another_log_says_reset_before_it_sends_anything() -> None:
+    async with world(ambient=FakeAmbient(1)) as w:
+        old = w.log.log_id
+    async with world(ambient=FakeAmbient(2)) as w, raw(w.url, V1) as client:
+        await w.append("user/42", "a")
+        result = await client.authenticate(w.token(), resume={"log": old, "cursors": {"user/42": 1}})
+        assert result["streams"]["user/42"]["outcome"] == "reset"
+        assert (await client.until("snapshot"))["seq"] == 1
 
 
-def test_a_newer_connection_of_the_same_client_takes_over_from_a_half_open_one() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as older:
-            await older.authenticate(w.token(), client="dev")
-            older.ws.transport.pause_reading()  # it neither reads nor answers, as behind a dead network
-            async with raw(w.url, V1) as newer:
-                await newer.authenticate(w.token(), client="dev", resume=await resume(w, 0))
-                await w.append("user/42", "for the newer")
-                await newer.until("events")
-                older.ws.transport.resume_reading()
-                assert await older.closed() == CloseCode.SUPERSEDED
-                assert "goaway" in types(older.seen)
-                assert texts(older) == []
-                assert types(await newer.quiet()) == []
-
-    run(main())
+async def test_a_cursor_ahead_of_the_head_is_reset_and_counted() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        result = await client.authenticate(w.token(), resume=await resume(w, 99))
+        assert result["streams"]["user/42"]["outcome"] == "reset"
+        assert (await client.until("snapshot"))["seq"] == 0
+        assert b"huahuo_cursor_ahead_total 1.0" in w.metrics.text()
 
 
-def test_another_user_with_the_same_client_does_not_take_over() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as alice, raw(w.url, V1) as bob:
-            await alice.authenticate(w.token(ALICE), client="dev")
-            await bob.authenticate(w.token(BOB), client="dev")
-            await alice.quiet()
-            assert alice.ws.close_code is None
-
-    run(main())
-
-
-def test_nothing_of_one_user_reaches_another() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as alice, raw(w.url, V1) as bob:
-            await alice.authenticate(w.token(ALICE))
-            await bob.authenticate(w.token(BOB))
-            await w.append("user/42", "canary-alice")
-            await alice.until("events")
-            await bob.say(action="subscribe", stream="user/42", after="start")
-            await bob.quiet()
-            assert "canary" not in str(bob.seen)
-
-    run(main())
+async def test_the_reply_comes_before_the_event_that_it_caused() -> None:
+    async with world() as w, raw(w.url, V1) as client, raw(w.url, V1) as other:
+        w.hold = asyncio.Event()
+        await client.authenticate(w.token())
+        await other.authenticate(w.token())
+        await client.quiet()
+        await client.say(action="note", id="c1", text="caused")
+        await other.until("events")  # it is durable, and another connection sees it
+        assert "echo" not in types(await client.quiet())
+        w.hold.set()
+        assert [(await client.next())["type"], (await client.next())["type"]] == ["success", "events"]
 
 
-def test_a_refresh_in_the_middle_of_a_replay_repeats_and_loses_nothing() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await w.append("user/42", *[str(n) for n in range(200)])
-            await client.authenticate(w.token(), window=20, resume=await resume(w, 0))
-            acked = 0
-            while acked < 200:
-                run_of = await client.until("events")
-                acked = run_of["seq"] + len(run_of["events"]) - 1
-                if acked < 60:
-                    await client.say(action="authenticate", token=w.token())
-                await client.say(action="ack", cursors={"user/42": acked})
-            assert [seq for seq, _ in client.events("user/42")] == list(range(1, 201))
-
-    run(main())
+async def test_what_is_sent_right_behind_authenticate_is_handled_after_it_in_order() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.say(action="authenticate", token=w.token())
+        await client.say(action="note", id="a", text="1")
+        await client.say(action="subscribe", id="b", stream="group/ops")
+        while not {"success", "subscribed"} <= set(types(client.seen)):
+            await client.next()
+        assert client.seen[0]["type"] == "authentication_result"
+        assert client.seen[0]["success"]
 
 
-def test_at_its_end_a_token_takes_the_connection_along_and_says_so() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token(ttl_s=90))
-            w.tick(31)
-            assert (await client.until("token_expiring"))["in_s"] == 59
-            await client.quiet()
-            w.tick(59)
-            assert await client.closed() == CloseCode.TOKEN_EXPIRED
-
-    run(main())
-
-
-def test_a_revoked_user_loses_the_sockets_and_gets_no_new_one() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as victim, raw(w.url, V1) as admin:
-            token = w.token()
-            await victim.authenticate(token)
-            await admin.authenticate(w.token(ROOT))
-            w.ambient.advance(1)
-            async with asyncio.timeout(1):
-                await admin.say(action="revoke", id="r", user_id=42)
-                assert await victim.closed() == CloseCode.REVOKED
-            async with raw(w.url, V1) as again:
-                assert (await again.authenticate(token))["code"] == "token_revoked"
-                assert await again.closed() == CloseCode.REVOKED
-
-    run(main())
+async def test_a_query_sees_what_the_commands_sent_before_it_did() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token(), client="dev")
+        w.hold = asyncio.Event()
+        await client.say(action="note", id="c1", text="x")
+        await client.say(action="echo", id="q1", text="y")
+        await until(lambda: w.log.head("user/42").seq)
+        assert "echo" not in types(await client.quiet())
+        w.hold.set()
+        assert (await client.until("echo"))["id"] == "q1"
+        assert types(client.seen).index("success") < types(client.seen).index("echo")
 
 
-def test_a_failed_append_shows_no_event_and_the_same_id_may_be_tried_again() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token(), client="dev")
-            await client.quiet()
-            w.log.lose.append("before")
-            await client.say(action="note", id="c1", text="x")
-            error = await client.next()
-            assert (error["code"], error["id"]) == ("unavailable", "c1")
-            await client.say(action="note", id="c1", text="x")
-            assert (await client.next())["type"] == "success"
-            assert (await client.next())["type"] == "events"
+async def test_an_append_that_races_with_a_subscribe_is_neither_lost_nor_repeated() -> None:
+    async with world(TransportSettings(messages_per_s=0, window=4096)) as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        expected = 0
 
-    run(main())
+        async def appends() -> None:
+            for number in range(300):
+                await w.append("group/ops", str(number))
+                await asyncio.sleep(0)
 
-
-def test_an_append_whose_outcome_was_unknown_is_answered_once_and_for_all_by_its_repeat() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token(), client="dev")
-            await client.quiet()
-            w.log.lose.append("after")
-            await client.say(action="note", id="c1", text="x")
-            await client.until("error", code="unavailable")
-            await client.say(action="note", id="c1", text="x")
-            assert (await client.until("success"))["duplicate"]
-            await client.quiet()
-            assert texts(client) == ["x"]
-
-    run(main())
+        writer = asyncio.create_task(appends())
+        for _ in range(60):
+            await client.say(action="subscribe", stream="group/ops", after=expected, log=w.log.log_id)
+            await client.until("subscribed")
+            while (message := await client.next())["type"] == "live":
+                pass
+            if message["type"] == "events":
+                assert message["seq"] == expected + 1
+                expected += len(message["events"])
+            if expected >= 300:
+                break
+        await writer
 
 
-def test_the_text_of_an_exception_stays_in_the_server() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await client.authenticate(w.token())
-            await client.say(action="note", id="c", text="crash")
-            error = await client.until("error")
-            assert (error["code"], bool(error["details"])) == ("internal", True)
-            assert "canary" not in str(client.seen)
-            assert types(await client.quiet()) == []
-
-    run(main())
-
-
-def test_a_page_that_fails_for_no_known_reason_ends_the_connection_instead_of_silence() -> None:
-    async def main() -> None:
-        async with world(tail_events_max=2) as w, raw(w.url, V1) as client:
-            await w.append("user/42", *"abcdef")
-            w.log.read_fault = RuntimeError("canary")
-            await client.authenticate(w.token(), resume=await resume(w, 0))
-            assert await client.closed() == CloseCode.SERVER_FAULT
-            assert "canary" not in str(client.seen)
-
-    run(main())
+async def test_a_newer_connection_of_the_same_client_takes_over_from_a_half_open_one() -> None:
+    async with world() as w, raw(w.url, V1) as older:
+        await older.authenticate(w.token(), client="dev")
+        older.ws.transport.pause_reading()  # it neither reads nor answers, as behind a dead network
+        async with raw(w.url, V1) as newer:
+            await newer.authenticate(w.token(), client="dev", resume=await resume(w, 0))
+            await w.append("user/42", "for the newer")
+            await newer.until("events")
+            older.ws.transport.resume_reading()
+            assert await older.closed() == CloseCode.SUPERSEDED
+            assert "goaway" in types(older.seen)
+            assert texts(older) == []
+            assert types(await newer.quiet()) == []
 
 
-def test_a_fold_that_always_fails_ends_its_subscription_and_nothing_else() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            w.snapshot_fault = RuntimeError("canary")
-            await client.authenticate(w.token(), resume=await resume(w, 99))
-            said = await client.quiet()
-            while "unsubscribed" not in types(said):
-                w.tick(LONGEST_S)
-                said += await client.quiet()
-            (ended,) = [one for one in said if one["type"] == "unsubscribed"]
-            assert (ended["stream"], ended["reason"]) == ("user/42", "internal")
-            await client.say(action="echo", id="q", text="still here")
-            assert (await client.until("echo"))["text"] == "still here"
-            assert "canary" not in str(client.seen)
+async def test_another_user_with_the_same_client_does_not_take_over() -> None:
+    async with world() as w, raw(w.url, V1) as alice, raw(w.url, V1) as bob:
+        await alice.authenticate(w.token(ALICE), client="dev")
+        await bob.authenticate(w.token(BOB), client="dev")
+        await alice.quiet()
+        assert alice.ws.close_code is None
 
-    run(main())
+
+async def test_nothing_of_one_user_reaches_another() -> None:
+    async with world() as w, raw(w.url, V1) as alice, raw(w.url, V1) as bob:
+        await alice.authenticate(w.token(ALICE))
+        await bob.authenticate(w.token(BOB))
+        await w.append("user/42", "canary-alice")
+        await alice.until("events")
+        await bob.say(action="subscribe", stream="user/42", after="start")
+        await bob.quiet()
+        assert "canary" not in str(bob.seen)
+
+
+async def test_a_refresh_in_the_middle_of_a_replay_repeats_and_loses_nothing() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await w.append("user/42", *[str(n) for n in range(200)])
+        await client.authenticate(w.token(), window=20, resume=await resume(w, 0))
+        acked = 0
+        while acked < 200:
+            run_of = await client.until("events")
+            acked = run_of["seq"] + len(run_of["events"]) - 1
+            if acked < 60:
+                await client.say(action="authenticate", token=w.token())
+            await client.say(action="ack", cursors={"user/42": acked})
+        assert [seq for seq, _ in client.events("user/42")] == list(range(1, 201))
+
+
+async def test_at_its_end_a_token_takes_the_connection_along_and_says_so() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token(ttl_s=90))
+        w.tick(31)
+        assert (await client.until("token_expiring"))["in_s"] == 59
+        await client.quiet()
+        w.tick(59)
+        assert await client.closed() == CloseCode.TOKEN_EXPIRED
+
+
+async def test_a_revoked_user_loses_the_sockets_and_gets_no_new_one() -> None:
+    async with world() as w, raw(w.url, V1) as victim, raw(w.url, V1) as admin:
+        token = w.token()
+        await victim.authenticate(token)
+        await admin.authenticate(w.token(ROOT))
+        w.ambient.advance(1)
+        async with asyncio.timeout(WITHIN_S):
+            await admin.say(action="revoke", id="r", user_id=42)
+            assert await victim.closed() == CloseCode.REVOKED
+        async with raw(w.url, V1) as again:
+            assert (await again.authenticate(token))["code"] == "token_revoked"
+            assert await again.closed() == CloseCode.REVOKED
+
+
+async def test_a_failed_append_shows_no_event_and_the_same_id_may_be_tried_again() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token(), client="dev")
+        await client.quiet()
+        w.log.lose.append("before")
+        await client.say(action="note", id="c1", text="x")
+        error = await client.next()
+        assert (error["code"], error["id"]) == ("unavailable", "c1")
+        await client.say(action="note", id="c1", text="x")
+        assert (await client.next())["type"] == "success"
+        assert (await client.next())["type"] == "events"
+
+
+async def test_an_append_whose_outcome_was_unknown_is_answered_once_and_for_all_by_its_repeat() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token(), client="dev")
+        await client.quiet()
+        w.log.lose.append("after")
+        await client.say(action="note", id="c1", text="x")
+        await client.until("error", code="unavailable")
+        await client.say(action="note", id="c1", text="x")
+        assert (await client.until("success"))["duplicate"]
+        await client.quiet()
+        assert texts(client) == ["x"]
+
+
+async def test_the_text_of_an_exception_stays_in_the_server() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        await client.say(action="note", id="c", text="crash")
+        error = await client.until("error")
+        assert (error["code"], bool(error["details"])) == ("internal", True)
+        assert "canary" not in str(client.seen)
+        assert types(await client.quiet()) == []
+
+
+async def test_a_page_that_fails_for_no_known_reason_ends_the_connection_instead_of_silence() -> None:
+    async with world(tail_events_max=2) as w, raw(w.url, V1) as client:
+        await w.append("user/42", *"abcdef")
+        w.log.read_fault = RuntimeError("canary")
+        await client.authenticate(w.token(), resume=await resume(w, 0))
+        assert await client.closed() == CloseCode.SERVER_FAULT
+        assert "canary" not in str(client.seen)
+
+
+async def test_a_fold_that_always_fails_ends_its_subscription_and_nothing_else() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        w.snapshot_fault = RuntimeError("canary")
+        await client.authenticate(w.token(), resume=await resume(w, 99))
+        said = await client.quiet()
+        while "unsubscribed" not in types(said):
+            w.tick(LONGEST_S)
+            said += await client.quiet()
+        (ended,) = [one for one in said if one["type"] == "unsubscribed"]
+        assert (ended["stream"], ended["reason"]) == ("user/42", "internal")
+        await client.say(action="echo", id="q", text="still here")
+        assert (await client.until("echo"))["text"] == "still here"
+        assert "canary" not in str(client.seen)
 
 
 @pytest.mark.parametrize(
     "fault", [Unavailable("the disk"), Busy("the inbox"), AskTimeout("user/42", 30), TimeoutError()]
 )
-def test_a_snapshot_that_cannot_be_had_now_is_tried_again(fault: Exception) -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            w.snapshot_fault = fault
-            await client.authenticate(w.token(), resume=await resume(w, 99))
-            for _ in range(FAULTS_MAX + 1):  # however often
-                assert set(types(await client.quiet())) <= {"live"}  # of `system`
-                w.tick(5)
-            w.snapshot_fault = None
-            w.tick(LONGEST_S)
-            assert (await client.until("snapshot"))["stream"] == "user/42"
-
-    run(main())
+async def test_a_snapshot_that_cannot_be_had_now_is_tried_again(fault: Exception) -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        w.snapshot_fault = fault
+        await client.authenticate(w.token(), resume=await resume(w, 99))
+        for _ in range(FAULTS_MAX + 1):  # however often
+            assert set(types(await client.quiet())) <= {"live"}  # of `system`
+            w.tick(5)
+        w.snapshot_fault = None
+        w.tick(LONGEST_S)
+        assert (await client.until("snapshot"))["stream"] == "user/42"
 
 
-def test_a_client_whose_snapshot_cannot_be_had_for_long_is_told_when_to_come_back() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            w.snapshot_fault = Busy("the inbox")
-            await client.authenticate(w.token(), resume=await resume(w, 99))
-            await client.quiet()
-            w.tick(PATIENCE_S)
-            ended = await client.until("unsubscribed")
-            assert (ended["stream"], ended["reason"]) == ("user/42", "busy")
-            low, high = RETRY_S
-            assert low <= ended["retry_s"] <= high
-            w.snapshot_fault = None
-            await client.say(action="subscribe", stream="user/42", after="snapshot")
-            await client.until("snapshot")
-
-    run(main())
+async def test_a_client_whose_snapshot_cannot_be_had_for_long_is_told_when_to_come_back() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        w.snapshot_fault = Busy("the inbox")
+        await client.authenticate(w.token(), resume=await resume(w, 99))
+        await client.quiet()
+        w.tick(PATIENCE_S)
+        ended = await client.until("unsubscribed")
+        assert (ended["stream"], ended["reason"]) == ("user/42", "busy")
+        low, high = RETRY_S
+        assert low <= ended["retry_s"] <= high
+        w.snapshot_fault = None
+        await client.say(action="subscribe", stream="user/42", after="snapshot")
+        await client.until("snapshot")
 
 
-def test_history_that_left_the_memory_is_read_from_the_store() -> None:
-    async def main() -> None:
-        async with world(tail_events_max=10) as w, raw(w.url, V1) as client:
-            await w.append("user/42", *[str(n) for n in range(700)])
-            await client.authenticate(w.token(), window=4096, resume=await resume(w, 0))
-            await client.until("live", stream="user/42")
-            assert [seq for seq, _ in client.events("user/42")] == list(range(1, 701))
-            assert w.feed.fetches > 0
-
-    run(main())
+async def test_history_that_left_the_memory_is_read_from_the_store() -> None:
+    async with world(tail_events_max=10) as w, raw(w.url, V1) as client:
+        await w.append("user/42", *[str(n) for n in range(700)])
+        await client.authenticate(w.token(), window=4096, resume=await resume(w, 0))
+        await client.until("live", stream="user/42")
+        assert [seq for seq, _ in client.events("user/42")] == list(range(1, 701))
+        assert w.feed.fetches > 0
 
 
-def test_a_store_that_cannot_be_read_for_a_while_delays_and_loses_nothing() -> None:
-    async def main() -> None:
-        from huahuo.eventstore.errors import Unavailable
+async def test_a_store_that_cannot_be_read_for_a_while_delays_and_loses_nothing() -> None:
+    from huahuo.eventstore.errors import Unavailable
 
-        async with world(tail_events_max=10) as w, raw(w.url, V1) as client:
-            await w.append("user/42", *[str(n) for n in range(50)])
-            w.log.read_fault = Unavailable("for now")
-            await client.authenticate(w.token(), resume=await resume(w, 0))
-            await client.quiet()
-            assert client.events("user/42") == []
-            w.log.read_fault = None
-            w.tick(1)
-            await client.until("live", stream="user/42")
-            assert len(client.events("user/42")) == 50
-
-    run(main())
+    async with world(tail_events_max=10) as w, raw(w.url, V1) as client:
+        await w.append("user/42", *[str(n) for n in range(50)])
+        w.log.read_fault = Unavailable("for now")
+        await client.authenticate(w.token(), resume=await resume(w, 0))
+        await client.quiet()
+        assert client.events("user/42") == []
+        w.log.read_fault = None
+        w.tick(1)
+        await client.until("live", stream="user/42")
+        assert len(client.events("user/42")) == 50
 
 
-def test_a_compacted_range_is_told_of() -> None:
-    async def main() -> None:
-        async with world(tail_events_max=2) as w, raw(w.url, V1) as client:
-            await w.append("user/42", *[str(n) for n in range(10)])
-            w.log.compacted |= {3, 4, 5}
-            await client.authenticate(w.token(), resume=await resume(w, 0))
-            await client.until("live", stream="user/42")
-            skipped = next(m for m in client.seen if m["type"] == "skipped")
-            assert (skipped["seq"], skipped["to"]) == (3, 5)
-            assert [seq for seq, _ in client.events("user/42")] == [1, 2, 6, 7, 8, 9, 10]
-
-    run(main())
+async def test_a_compacted_range_is_told_of() -> None:
+    async with world(tail_events_max=2) as w, raw(w.url, V1) as client:
+        await w.append("user/42", *[str(n) for n in range(10)])
+        w.log.compacted |= {3, 4, 5}
+        await client.authenticate(w.token(), resume=await resume(w, 0))
+        await client.until("live", stream="user/42")
+        skipped = next(m for m in client.seen if m["type"] == "skipped")
+        assert (skipped["seq"], skipped["to"]) == (3, 5)
+        assert [seq for seq, _ in client.events("user/42")] == [1, 2, 6, 7, 8, 9, 10]
 
 
-def test_without_a_client_the_id_of_a_command_holds_for_its_connection_only() -> None:
-    async def main() -> None:
-        async with world() as w:
-            for _ in range(2):
-                async with raw(w.url, V1) as client:
-                    await client.authenticate(w.token())
-                    for repeat in (False, True):
-                        await client.say(action="note", id="c1", text="x")
-                        assert (await client.until("success")).get("duplicate", False) is repeat
-            assert w.log.head("user/42").seq == 2
-
-    run(main())
+async def test_without_a_client_the_id_of_a_command_holds_for_its_connection_only() -> None:
+    async with world() as w:
+        for _ in range(2):
+            async with raw(w.url, V1) as client:
+                await client.authenticate(w.token())
+                for repeat in (False, True):
+                    await client.say(action="note", id="c1", text="x")
+                    assert (await client.until("success")).get("duplicate", False) is repeat
+        assert w.log.head("user/42").seq == 2

@@ -12,7 +12,7 @@ from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.site import Asset
 from tests.support.drivers.rawclient import raw
-from tests.support.worlds.services import run
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
@@ -41,12 +41,12 @@ class Peer:
         self._writer.write(b"".join(data))
 
     async def until(self, text: bytes) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             return await self._reader.readuntil(text)
 
     async def close_code(self) -> int:
         """The code of the close frame with which the server ends the connection."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             rest = await self._reader.read()
         _, found, close = rest.rpartition(b"\x88")
         assert found, rest
@@ -75,167 +75,126 @@ both_ways = pytest.mark.parametrize(
 
 @both_ways
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_a_larger_message_is_refused_by_its_header_alone(connection: str, opcode: int) -> None:
-    async def main() -> None:
-        async with world() as w, peer(w, connection) as client:
-            client.say(header(LIMIT + 1, opcode))
-            assert await client.close_code() == TOO_BIG
-
-    run(main())
+async def test_a_larger_message_is_refused_by_its_header_alone(connection: str, opcode: int) -> None:
+    async with world() as w, peer(w, connection) as client:
+        client.say(header(LIMIT + 1, opcode))
+        assert await client.close_code() == TOO_BIG
 
 
-def test_a_message_in_fragments_is_refused_by_the_header_that_exceeds_the_limit() -> None:
-    async def main() -> None:
-        async with world() as w, peer(w) as client:
-            client.say(Frame(TEXT, b"x" * 40_000, fin=False).serialize(mask=True))
-            client.say(Frame(CONT, b"x" * 20_000, fin=False).serialize(mask=True))
-            client.say(header(LIMIT - 60_000 + 1, CONT))
-            assert await client.close_code() == TOO_BIG
-
-    run(main())
+async def test_a_message_in_fragments_is_refused_by_the_header_that_exceeds_the_limit() -> None:
+    async with world() as w, peer(w) as client:
+        client.say(Frame(TEXT, b"x" * 40_000, fin=False).serialize(mask=True))
+        client.say(Frame(CONT, b"x" * 20_000, fin=False).serialize(mask=True))
+        client.say(header(LIMIT - 60_000 + 1, CONT))
+        assert await client.close_code() == TOO_BIG
 
 
-def test_a_message_of_endless_empty_fragments_is_refused() -> None:
-    async def main() -> None:
-        async with world() as w, peer(w) as client:
-            client.say(Frame(TEXT, b"x", fin=False).serialize(mask=True))
-            client.say(Frame(CONT, b"", fin=False).serialize(mask=True) * 5000)
-            assert await client.close_code() == TOO_BIG
-
-    run(main())
+async def test_a_message_of_endless_empty_fragments_is_refused() -> None:
+    async with world() as w, peer(w) as client:
+        client.say(Frame(TEXT, b"x", fin=False).serialize(mask=True))
+        client.say(Frame(CONT, b"", fin=False).serialize(mask=True) * 5000)
+        assert await client.close_code() == TOO_BIG
 
 
 @both_ways
-def test_a_message_of_exactly_the_limit_is_answered(connection: str) -> None:
-    async def main() -> None:
-        async with world() as w, peer(w, connection) as client:
-            client.say(Frame(TEXT, padded(LIMIT, action="heartbeat", id="h")).serialize(mask=True))
-            await client.until(b'"id":"h"')
-
-    run(main())
+async def test_a_message_of_exactly_the_limit_is_answered(connection: str) -> None:
+    async with world() as w, peer(w, connection) as client:
+        client.say(Frame(TEXT, padded(LIMIT, action="heartbeat", id="h")).serialize(mask=True))
+        await client.until(b'"id":"h"')
 
 
-def test_a_wrong_token_raises_no_limit() -> None:
-    async def main() -> None:
-        async with world() as w, peer(w) as client:
-            said = msgspec.json.encode({"action": "authenticate", "token": "wrong"})
-            client.say(Frame(TEXT, said).serialize(mask=True), header(LIMIT + 1))
-            assert await client.close_code() in (TOO_BIG, 4500)
-
-    run(main())
+async def test_a_wrong_token_raises_no_limit() -> None:
+    async with world() as w, peer(w) as client:
+        said = msgspec.json.encode({"action": "authenticate", "token": "wrong"})
+        client.say(Frame(TEXT, said).serialize(mask=True), header(LIMIT + 1))
+        assert await client.close_code() in (TOO_BIG, 4500)
 
 
 @both_ways
 @pytest.mark.parametrize("fragments", [1, 3])
-def test_after_authentication_a_message_may_have_its_full_size(connection: str, fragments: int) -> None:
-    async def main() -> None:
-        headers = {"Connection": connection}
-        async with world() as w, raw(w.url, V1, additional_headers=headers) as client:
-            assert (await client.authenticate(w.token()))["success"]
-            said = padded(1 << 20, action="heartbeat", id="large").decode()
-            size = len(said) // fragments + 1
-            pieces = [said[at : at + size] for at in range(0, len(said), size)]
-            await client.ws.send(pieces if fragments > 1 else said)
-            await client.until("heartbeat_response", id="large")
-
-    run(main())
+async def test_after_authentication_a_message_may_have_its_full_size(connection: str, fragments: int) -> None:
+    headers = {"Connection": connection}
+    async with world() as w, raw(w.url, V1, additional_headers=headers) as client:
+        assert (await client.authenticate(w.token()))["success"]
+        said = padded(1 << 20, action="heartbeat", id="large").decode()
+        size = len(said) // fragments + 1
+        pieces = [said[at : at + size] for at in range(0, len(said), size)]
+        await client.ws.send(pieces if fragments > 1 else said)
+        await client.until("heartbeat_response", id="large")
 
 
-def test_a_smaller_limit_of_messages_holds_before_authentication_too() -> None:
-    async def main() -> None:
-        async with world(TransportSettings(message_bytes_max=2000)) as w, peer(w) as client:
-            client.say(header(2001))
-            assert await client.close_code() == TOO_BIG
-
-    run(main())
+async def test_a_smaller_limit_of_messages_holds_before_authentication_too() -> None:
+    async with world(TransportSettings(message_bytes_max=2000)) as w, peer(w) as client:
+        client.say(header(2001))
+        assert await client.close_code() == TOO_BIG
 
 
-def test_a_head_that_goes_on_beyond_the_limit_is_refused() -> None:
-    async def main() -> None:
-        async with world() as w:
-            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-            writer.write(
-                b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %b\r\n" % (n, b"y" * 1000) for n in range(70))
-            )
-            async with asyncio.timeout(5):
-                assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
-            writer.close()
-            await until(lambda: not len(w.server._lobby))
-
-    run(main())
+async def test_a_head_that_goes_on_beyond_the_limit_is_refused() -> None:
+    async with world() as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        writer.write(b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %b\r\n" % (n, b"y" * 1000) for n in range(70)))
+        async with asyncio.timeout(WITHIN_S):
+            assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+        writer.close()
+        await until(lambda: not w.server.unauthenticated_count)
 
 
 # How many
 
 
-def test_a_websocket_counts_until_it_has_authenticated() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, V1) as client:
-            await until(lambda: w.hub.open_count)
-            assert w.server.unauthenticated_count == 1
-            await client.authenticate(w.token())
-            assert w.server.unauthenticated_count == 0
-
-    run(main())
+async def test_a_websocket_counts_until_it_has_authenticated() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await until(lambda: w.hub.open_count)
+        assert w.server.unauthenticated_count == 1
+        await client.authenticate(w.token())
+        assert w.server.unauthenticated_count == 0
 
 
-def test_over_the_limit_of_an_address_its_oldest_unauthenticated_socket_is_cut_off() -> None:
-    async def main() -> None:
-        async with world(TransportSettings(unauthenticated_per_address=2)) as w, raw(w.url, V1) as known:
-            await known.authenticate(w.token())
-            async with raw(w.url, V1) as oldest, raw(w.url, V1) as second:
-                _, silent = await asyncio.open_connection("127.0.0.1", w.port)
-                assert await oldest.closed() == 1006
-                assert (await second.authenticate(w.token()))["success"]
-                await known.quiet()
-                assert w.server.cut_off_count == 1
-                silent.transport.abort()
-
-    run(main())
+async def test_over_the_limit_of_an_address_its_oldest_unauthenticated_socket_is_cut_off() -> None:
+    async with world(TransportSettings(unauthenticated_per_address=2)) as w, raw(w.url, V1) as known:
+        await known.authenticate(w.token())
+        async with raw(w.url, V1) as oldest, raw(w.url, V1) as second:
+            _, silent = await asyncio.open_connection("127.0.0.1", w.port)
+            assert await oldest.closed() == 1006
+            assert (await second.authenticate(w.token()))["success"]
+            await known.quiet()
+            assert w.server.cut_off_count == 1
+            silent.transport.abort()
 
 
-def test_clients_of_a_trusted_proxy_count_each_for_itself() -> None:
-    async def main() -> None:
-        settings = TransportSettings(unauthenticated_per_address=1)
-        door = AddressDoor(trusted_proxies=["127.0.0.1"])
-        of = [{"X-Forwarded-For": f"192.0.2.{n}"} for n in (1, 2)]
-        async with (
-            world(settings, door=door) as w,
-            raw(w.url, V1, additional_headers=of[0]) as one,
-            raw(w.url, V1, additional_headers=of[1]) as two,
-            raw(w.url, V1, additional_headers=of[1]) as three,
-        ):
-            assert await two.closed() == 1006
-            assert (await one.authenticate(w.token()))["success"]
-            assert (await three.authenticate(w.token()))["success"]
-
-    run(main())
+async def test_clients_of_a_trusted_proxy_count_each_for_itself() -> None:
+    settings = TransportSettings(unauthenticated_per_address=1)
+    door = AddressDoor(trusted_proxies=["127.0.0.1"])
+    of = [{"X-Forwarded-For": f"192.0.2.{n}"} for n in (1, 2)]
+    async with (
+        world(settings, door=door) as w,
+        raw(w.url, V1, additional_headers=of[0]) as one,
+        raw(w.url, V1, additional_headers=of[1]) as two,
+        raw(w.url, V1, additional_headers=of[1]) as three,
+    ):
+        assert await two.closed() == 1006
+        assert (await one.authenticate(w.token()))["success"]
+        assert (await three.authenticate(w.token()))["success"]
 
 
-def test_a_head_that_comes_byte_by_byte_is_cut_off_in_time() -> None:
-    async def main() -> None:
-        async with world(TransportSettings(open_timeout_s=0.2)) as w:
-            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-            reading = asyncio.create_task(reader.read())
-            async with asyncio.timeout(5):
-                while not reading.done():
-                    writer.write(b"G")
-                    await asyncio.wait({reading}, timeout=0.01)
-            reading.exception()
-            writer.transport.abort()
-            await until(lambda: not w.server.unauthenticated_count)
-
-    run(main())
+async def test_a_head_that_comes_byte_by_byte_is_cut_off_in_time() -> None:
+    async with world(TransportSettings(open_timeout_s=0.2)) as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        reading = asyncio.create_task(reader.read())
+        async with asyncio.timeout(WITHIN_S):
+            while not reading.done():
+                writer.write(b"G")
+                await asyncio.wait({reading}, timeout=0.01)
+        reading.exception()
+        writer.transport.abort()
+        await until(lambda: not w.server.unauthenticated_count)
 
 
-def test_a_client_that_does_not_read_its_answer_is_cut_off_in_time() -> None:
-    async def main() -> None:
-        large = {"/large": Asset.of("application/octet-stream", b"x" * 20_000_000)}
-        async with world(TransportSettings(open_timeout_s=0.2), assets=large) as w:
-            _, writer = await asyncio.open_connection("127.0.0.1", w.port, limit=1024)
-            writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-            await until(lambda: w.server.handler_tasks)
-            await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
-            writer.transport.abort()
-
-    run(main())
+async def test_a_client_that_does_not_read_its_answer_is_cut_off_in_time() -> None:
+    large = {"/large": Asset.of("application/octet-stream", b"x" * 20_000_000)}
+    async with world(TransportSettings(open_timeout_s=0.2), assets=large) as w:
+        _, writer = await asyncio.open_connection("127.0.0.1", w.port, limit=1024)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: w.server.handler_tasks)
+        await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
+        writer.transport.abort()

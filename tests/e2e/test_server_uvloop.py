@@ -13,6 +13,7 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.site import Asset
 from tests.support.drivers.rawclient import raw
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import until, world
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop exists on Unix only")
@@ -20,7 +21,7 @@ uvloop = pytest.importorskip("uvloop", reason="uvloop exists on Unix only")
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     async def timed() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await work
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -36,7 +37,7 @@ def test_a_reader_that_stops_for_a_while_gets_everything_in_order_from_a_bounded
             for _ in range(60):
                 await w.append("user/42", *["x" * 20_000] * 8)
                 await asyncio.sleep(0)
-            (ws,) = w.server._open
+            (ws,) = w.server.sockets
             await until(lambda: ws.paused)
             assert ws.transport.get_write_buffer_size() <= (1 << 16) + 8 * (256 << 10)
             client.ws.transport.resume_reading()
@@ -75,7 +76,7 @@ def test_who_leaves_right_behind_the_request_is_no_fault() -> None:
             async with raw(w.url, "huahuo.v1") as client:  # the server has seen the others by now
                 await client.authenticate(w.token())
                 await until(lambda: len(w.server.handler_tasks) == 1)
-                assert w.door._limit.count("127.0.0.1") == 1
+                assert w.door.connection_count("127.0.0.1") == 1
 
     with capture_logs() as logs:
         run(main())

@@ -20,7 +20,7 @@ JUDGED_S = 6.0
 """Longer than what is left of any limit after the sleep."""
 
 
-def test_a_stopped_and_continued_service_closes_nobody_and_handles_what_was_sent_meanwhile(
+async def test_a_stopped_and_continued_service_closes_nobody_and_handles_what_was_sent_meanwhile(
     tmp_path: Path,
 ) -> None:
     with serving(
@@ -54,5 +54,5 @@ def test_a_stopped_and_continued_service_closes_nobody_and_handles_what_was_sent
                 for client in (idle, behind, stranger):
                     await client.quiet()
 
-        asyncio.run(main())
+        await main()
         assert "process_slept" in server.log()

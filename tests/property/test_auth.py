@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verified
-from tests.unit.transport.test_auth import GOOD, NOW_MS, SECRET, forge
+from tests.support.models.forged import GOOD, NOW_MS, SECRET, forge
 
 AUTH = Authenticator(SECRET)
 

@@ -13,6 +13,7 @@ from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, stat
 from huahuo.replay.live.feed import Feed, Run
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.models.follower import follow
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.entities import Account, AccountDecider, moved
 
 STREAMS = ("a", "b", "c")
@@ -88,7 +89,7 @@ def test_every_follower_gets_exactly_the_log_in_order(
             log.deaf = False
             await log.append(append_of(last))
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await asyncio.gather(*(read(stream) for stream in got), append())
         expected = await everything(log)
         assert got == {s: in_order(expected, s) for s in got}

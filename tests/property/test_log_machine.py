@@ -150,6 +150,16 @@ class LogMachine(RuleBasedStateMachine):
         else:
             self.secrets[owner] = secret
 
+    @rule(stream=names, some=events)
+    def end(self, stream: str, some: tuple[NewEvent, ...]) -> None:
+        """It changes what is in memory, and nothing that the model could tell."""
+        self.note(self.appended(Append(ts_ms=1, events=self.unique(some), ended=(stream,))))
+
+    def appended(self, append: Append) -> Appended:
+        outcome = self.do(self.log.append(append))
+        assert isinstance(outcome, Appended)
+        return outcome
+
     @rule(count=st.integers(1, 3))
     def take(self, count: int) -> None:
         first = self.log.take("n", count)

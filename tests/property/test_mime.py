@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from huahuo.mailcheck.mime.charsets import decode
 from huahuo.mailcheck.mime.encoded_words import readable
-from huahuo.mailcheck.mime.mail import _parsed, content_document, parse_mail
+from huahuo.mailcheck.mime.mail import content_document, parse_mail, parsed_mail
 
 BITS = st.sampled_from(
     [
@@ -26,7 +26,7 @@ MAILS = st.lists(st.one_of(BITS, st.binary(max_size=8)), max_size=60).map(b"".jo
 @settings(max_examples=600, deadline=None)
 @given(MAILS)
 def test_no_mail_raises_and_every_mail_is_json(raw: bytes) -> None:
-    mail = _parsed(raw)
+    mail = parsed_mail(raw)
     content_document(mail, truncated=False).decode("utf-8")
     for line in (mail.subject, mail.sender, mail.message_id, *(each.name for each in mail.attachments)):
         assert not any(char in line for char in "\r\n\0")
@@ -37,7 +37,7 @@ def test_no_mail_raises_and_every_mail_is_json(raw: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_raise(raw: bytes) -> None:
-    content_document(_parsed(raw), truncated=True)
+    content_document(parsed_mail(raw), truncated=True)
 
 
 @settings(max_examples=300, deadline=None)

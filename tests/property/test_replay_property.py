@@ -22,7 +22,7 @@ from huahuo.replay.history.history import ListHistory
 from huahuo.replay.history.predicate import holds, parse
 from huahuo.replay.history.timeline import Timeline, first_true
 from huahuo.timetravel.judge import Judge
-from tests.property.test_mail_domain_property import USERS, Racing, steps
+from tests.support.models.racing import USERS, Racing, steps
 
 CONDITIONS = ('status == "ok"', "progress >= 50", "mail_count > 0 and progress == 100", "deleted", "check")
 

@@ -33,7 +33,7 @@ from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
-from tests.support.worlds.logs import MASTER_KEY, looped, read_joined
+from tests.support.worlds.logs import MASTER_KEY, read_joined
 
 STREAMS = tuple(f"group/{n}" for n in range(6))
 COMPACTED = "user/1"
@@ -228,7 +228,6 @@ KINDS = (
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
-@looped
 async def test_no_read_of_a_log_with_an_accident_tells_anything_but_the_truth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:

@@ -202,6 +202,15 @@ class AddressDoor:
         """See `Door`."""
         self._limit.leave(address)
 
+    @property
+    def address_count(self) -> int:
+        """How many addresses have a live connection."""
+        return len(self._limit)
+
+    def connection_count(self, address: str) -> int:
+        """The number of live connections of `address`."""
+        return self._limit.count(address)
+
     def auth_failed(self, address: str, now_s: float) -> float:
         """See `Door`."""
         return self._throttle.failed(address, now_s)

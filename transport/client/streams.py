@@ -9,6 +9,9 @@ era are ignored.
 
 A check from the server belongs to a seq of the current era. It becomes part of `cursor` only when `cursor`
 reaches that seq: with a cursor of an older era, it would vouch for events that were replaced.
+
+After a `reset` of the same log the log of `cursor` is "", so that no connection resumes at it. Its check
+stays: it is stored with `processed`, so the next run of the application is told of the reset too.
 """
 
 from collections import deque
@@ -107,10 +110,13 @@ class Following:
         """The server has placed this connection."""
         self.active, self.asked, self.retry_at = True, "", None
         self.assembly = Assembly()
+        cursor = self.cursor
         if place.outcome in BY_SNAPSHOT:
             self.expects = place.outcome
+            if place.outcome == "reset" and cursor is not None and cursor.log == log:
+                # Its events were replaced: never resume from it, even if the log grows past it.
+                self.cursor = Cursor("", cursor.seq, cursor.check)
             return
-        cursor = self.cursor
         if self.consumed and cursor is not None and (cursor.log, cursor.seq) != (log, place.after):
             raise ProtocolViolation(f"{self.name} was put somewhere else than asked for")
         self.expects = ""

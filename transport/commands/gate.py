@@ -37,7 +37,7 @@ type Observe = Callable[[str, str, float], None]
 """Called for every answer with the action, `ok`, an error code or `duplicate`, and the duration in s."""
 
 _log = structlog.get_logger(__name__)
-_CANCEL_TIMEOUT_S = 1.0
+CANCEL_TIMEOUT_S = 1.0
 _ERROR = b'{"type":"error"'
 
 _BUSY = Refusal(ErrorCode.BUSY, "服务繁忙，请稍后以相同的 id 重试", retry_s=BUSY_RETRY_S)
@@ -88,6 +88,11 @@ class Gate:
         """How many commands and queries have begun and not ended."""
         return len(self._tasks) + self._queries
 
+    @property
+    def remembered(self) -> int:
+        """How many commands a repeated one would be compared with in memory."""
+        return len(self._by_key)
+
     async def execute(self, call: Call[Any], spec: Action) -> Reply:
         """See `api.Commands`."""
         started_s = self._ambient.monotonic_s()
@@ -114,7 +119,7 @@ class Gate:
         for task in late:
             task.cancel()
         if late:
-            _, stuck = await asyncio.wait(late, timeout=_CANCEL_TIMEOUT_S)
+            _, stuck = await asyncio.wait(late, timeout=CANCEL_TIMEOUT_S)
             if stuck:
                 _log.error("commands_left_behind", count=len(stuck))
 

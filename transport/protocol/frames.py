@@ -117,6 +117,10 @@ class FrameCache:
         self.built = 0
         """Frames built so far. All other requests shared one of them."""
 
+    def __len__(self) -> int:
+        """How many frames it keeps."""
+        return len(self._frames)
+
     def run(
         self,
         stream: str,

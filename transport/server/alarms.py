@@ -1,7 +1,9 @@
-"""What the operator is told when a client knows events that the log does not hold."""
+"""What the operator is told of clients: they know events that the log does not hold, or were refused."""
 
 import structlog
 
+from huahuo.transport.access.verified import AuthFailure
+from huahuo.transport.server.notices import Notices
 from huahuo.transport.session.outputs import Alarm
 
 _log = structlog.get_logger(__name__)
@@ -14,3 +16,16 @@ def tell_alarm(alarm: Alarm) -> None:
         _log.error("check_differs_from_log", check_seq=alarm.check_seq, **facts)
     else:
         _log.error("cursor_ahead_of_log", **facts)
+
+
+def tell_refused(failure: AuthFailure, address: str, notices: Notices, now_s: float) -> None:
+    """Log why a token was refused, at the rate that `notices` allows."""
+    held_back = notices.due("token_refused", now_s)
+    if held_back is not None:
+        _log.warning(
+            "token_refused",
+            code=failure.code,
+            reason=failure.reason,
+            address=address,
+            more_held_back=held_back,
+        )

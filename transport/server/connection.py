@@ -26,7 +26,7 @@ from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.protocol.parts import ONLY, Part
-from huahuo.transport.server.alarms import tell_alarm
+from huahuo.transport.server.alarms import tell_alarm, tell_refused
 from huahuo.transport.server.answer import QueryAnswer
 from huahuo.transport.server.connection_ref import (
     Close,
@@ -158,6 +158,11 @@ class Connection(LoopActor):
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self._close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
+    @property
+    def session(self) -> Session:
+        """Its state machine, to look at: what changes it goes by the actor's messages."""
+        return self._session
+
     def _close(self, code: CloseCode, reason: str) -> None:
         self._carry_out(self._session.close(code, reason))
 
@@ -224,15 +229,7 @@ class Connection(LoopActor):
         verdict = self._wires.verifier.verify(asked.token, now.ms)
         if isinstance(verdict, AuthFailure):
             self._wires.meter.authenticated(verdict.code)
-            held_back = self._wires.notices.due("token_refused", now.s)
-            if held_back is not None:
-                _log.warning(
-                    "token_refused",
-                    code=verdict.code,
-                    reason=verdict.reason,
-                    address=self._ws.address,
-                    more_held_back=held_back,
-                )
+            tell_refused(verdict, self._ws.address, self._wires.notices, now.s)
             hold_s = self._wires.door.auth_failed(self._ws.address, now.s)
             if hold_s > 0:
                 return self._hold_back(verdict, hold_s)

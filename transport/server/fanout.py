@@ -77,6 +77,11 @@ class FanOut:
         self._monotonic_s = monotonic_s
         self._streams: dict[str, _Members] = {}
 
+    @property
+    def stream_count(self) -> int:
+        """How many streams have a lane."""
+        return len(self._streams)
+
     def join(self, stream: str, lane: Lane) -> None:
         """Serve `lane` with the events of `stream`. Idempotent."""
         members = self._streams.get(stream)

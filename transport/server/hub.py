@@ -26,7 +26,7 @@ CONNECTIONS_PER_USER = 32
 _BUCKETS = 10
 TURN_S = 1.0
 """Every connection is ticked once a turn, a tenth of them at a time. Acks are written once a turn."""
-_ACKS_WAITING_MAX = 100_000
+ACKS_WAITING_MAX = 100_000
 _ACKS_A_COMMIT = 1000
 """A bound, because an event that is appended meanwhile waits for this commit."""
 
@@ -111,6 +111,16 @@ class Hub:
     def joined_count(self) -> int:
         """Authenticated connections."""
         return len(self._members)
+
+    @property
+    def connections(self) -> tuple[LiveConnection, ...]:
+        """Open WebSockets, authenticated or not, from the oldest on."""
+        return tuple(self._bucket_of)
+
+    @property
+    def turning(self) -> bool:
+        """Whether a timer waits for the next tick."""
+        return self._timer is not None
 
     async def start(self) -> None:
         """Load the revocations and start the timer."""
@@ -269,7 +279,7 @@ class AckCollector:
         """Remember one ack. With 100,000 waiting for a log that does not write, new keys are dropped."""
         key = (user, client, stream)
         known = self._changed.get(key)
-        if known is None and len(self._changed) >= _ACKS_WAITING_MAX:
+        if known is None and len(self._changed) >= ACKS_WAITING_MAX:
             return
         if known is None or seq > known:
             self._changed[key] = seq

@@ -58,7 +58,7 @@ BACKLOG = 4096
 later, then after three: a hundred, which is usual, would make thousands that return at once wait for long."""
 
 _READ_FRAMES_MAX = 4
-_CANCEL_TIMEOUT_S = 1.0
+CANCEL_TIMEOUT_S = 1.0
 _NORMAL_CLOSURE = 1000
 _RESTARTS = "the server restarts"
 _WELCOMED = Request("/", Headers())
@@ -161,6 +161,8 @@ class Server:
         )
         self.frames = frames
         """Shared by all connections, for metrics."""
+        self.fanout = fanout
+        """Shared by all connections."""
         self._listening: asyncio.Server | None = None
         self._draining = False
         self._welcomes = Welcomes()
@@ -219,14 +221,19 @@ class Server:
 
     async def _cut_off(self) -> None:
         """End who is left: first the sockets, on which most handlers wait, then the handlers."""
-        for ws in tuple(self._open):
+        for ws in self.sockets:
             ws.transport.abort()
-        if await self._all_gone(_CANCEL_TIMEOUT_S):
+        if await self._all_gone(CANCEL_TIMEOUT_S):
             return
         for task in self.handler_tasks:
             task.cancel()
-        if not await self._all_gone(_CANCEL_TIMEOUT_S):
+        if not await self._all_gone(CANCEL_TIMEOUT_S):
             _log.error("connection_handlers_left_behind", count=len(self.handler_tasks))
+
+    @property
+    def sockets(self) -> tuple[WebSocket, ...]:
+        """Open WebSockets, from the oldest on."""
+        return tuple(self._open)
 
     @property
     def unauthenticated_count(self) -> int:

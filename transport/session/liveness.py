@@ -18,6 +18,11 @@ class Liveness:
         self._ping_at_s = now_s + settings.heartbeat_s
         self._warned = False
 
+    @property
+    def heard_s(self) -> float:
+        """When a message or a pong came last."""
+        return self._heard_s
+
     def heard(self, now_s: float) -> None:
         """A message or a pong came."""
         self._heard_s = now_s

@@ -40,7 +40,7 @@ from huahuo.transport.session.judging import Verdicts
 from huahuo.transport.session.liveness import Liveness
 from huahuo.transport.session.outputs import Acked, Close, Execute, LookUp, Now, Output, Record, Verify
 from huahuo.transport.session.shared import Shared
-from huahuo.transport.session.state import STATES, State
+from huahuo.transport.session.state import State, moved
 from huahuo.transport.session.subscriptions import Links, Readers
 
 _AUTHENTICATED = (State.OPEN, State.REFRESHING)
@@ -98,6 +98,11 @@ class Session:
     def state(self) -> State:
         """The state of the machine."""
         return self._state
+
+    @property
+    def heard_s(self) -> float:
+        """When the client was heard last."""
+        return self._liveness.heard_s
 
     @property
     def closed(self) -> bool:
@@ -488,9 +493,6 @@ class Session:
         self._move("close")
 
     def _move(self, what: str) -> None:
-        following = STATES[self._state].get(what)
-        if following is None:
-            raise AssertionError(f"{what} in state {self._state.value}")
-        self._state = following
-        if following is State.CLOSED:
+        self._state = moved(self._state, what)
+        if self._state is State.CLOSED:
             self.delivery.end()

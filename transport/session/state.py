@@ -22,3 +22,11 @@ STATES: Mapping[State, Mapping[str, State]] = {
     State.CLOSED: {"close": State.CLOSED},
 }
 """State, input, next state. Any other input is a fault of the shell."""
+
+
+def moved(state: State, what: str) -> State:
+    """The state after `what`, by the table."""
+    following = STATES[state].get(what)
+    if following is None:
+        raise AssertionError(f"{what} in state {state.value}")
+    return following

@@ -27,7 +27,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-TIMEOUT_S = 15.0
+from tests.support.patience import WITHIN_S
+
 ROOT = Path(__file__).resolve().parents[3]
 BUILT_CLIENT = ROOT / "huahuo" / "pages" / "static" / "client" / "huahuo-client.js"
 
@@ -79,7 +80,7 @@ class Tab:
         self.page = page
         self.said: list[str] = []
         self._devtools: CDPSession | None = None
-        page.set_default_timeout(TIMEOUT_S * 1000)
+        page.set_default_timeout(WITHIN_S * 1000)
         page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.said.append(f"thrown: {error.stack or error.message}"))
 
@@ -91,7 +92,7 @@ class Tab:
         """As the user's reload button."""
         await self.page.reload()
 
-    async def run(self, script: str, timeout_s: float = TIMEOUT_S) -> Any:
+    async def run(self, script: str, timeout_s: float = WITHIN_S) -> Any:
         """The result of an async function with this body.
 
         Raises:
@@ -105,7 +106,7 @@ class Tab:
         except PlaywrightError as error:
             raise PageError(f"{script}: {error.message}\npage said: {self.said[-20:]}") from error
 
-    async def until(self, condition: str, timeout_s: float = TIMEOUT_S) -> Any:
+    async def until(self, condition: str, timeout_s: float = WITHIN_S) -> Any:
         """Wait until the expression is true in the page; its value."""
         return await self.run(
             f"""for (;;) {{

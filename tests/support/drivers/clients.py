@@ -8,6 +8,7 @@ from typing import Any
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import Event, Status
 from huahuo.transport.client.subscription import Events
+from tests.support.patience import WITHIN_S
 from tests.support.servers.proxy import ChaosProxy, chaos_proxy
 from tests.support.worlds.wire import World, world
 
@@ -18,7 +19,7 @@ BACKOFF_S = (0.01, 0.05)
 @asynccontextmanager
 async def behind_proxy(**options: Any) -> AsyncIterator[tuple[World, ChaosProxy]]:
     """A server and a proxy in front of it."""
-    async with asyncio.timeout(15), world(**options) as server, chaos_proxy(server.port) as proxy:
+    async with asyncio.timeout(WITHIN_S), world(**options) as server, chaos_proxy(server.port) as proxy:
         yield server, proxy
 
 

@@ -20,7 +20,7 @@ from tests.support.servers.dovecot import PASSWORD, Dovecot, dovecot
 from tests.support.servers.serving import Serving, serving
 
 BUILT_CONSOLE = ROOT / "huahuo" / "pages" / "static" / "index.html"
-TIMEOUT_S = 90
+TIMEOUT_S = 110  # pytest's own is 120
 USER_ID = 42
 
 _WATCH = """

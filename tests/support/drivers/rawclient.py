@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-TIMEOUT_S = 5.0
+from tests.support.patience import WITHIN_S
 
 
 class RawClient:
@@ -34,7 +34,7 @@ class RawClient:
 
     async def next(self) -> dict[str, Any]:
         """The next message."""
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(WITHIN_S):
             data = await self.ws.recv()
         if isinstance(data, bytes):
             assert self.unpack is not None, "the server sends text"
@@ -64,7 +64,7 @@ class RawClient:
 
     async def closed(self) -> int:
         """Read to the end and return the close code."""
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(WITHIN_S):
             with contextlib.suppress(ConnectionClosed):
                 while True:
                     self.seen.append(msgspec.json.decode(await self.ws.recv()))

@@ -157,6 +157,7 @@ class Driver:
         now_ms: int = START_MS,
         by_page: bool = False,
         verdicts: Mapping[str, bool | None] | None = None,
+        fingerprint_key: bytes = b"key",
     ) -> None:
         """`verdicts`: what the application says of streams `order/…`; None: not in time."""
         self.verdicts = dict(verdicts or {})
@@ -188,7 +189,7 @@ class Driver:
             log=self.log,
             frames=FrameCache(bytes_max=1 << 20, frame_bytes_max=self.settings.frame_bytes_max),
             commands={spec.action: spec for spec in commands},
-            fingerprint_key=b"key",
+            fingerprint_key=fingerprint_key,
             compression=compression,
             judged_kinds=frozenset() if verdicts is None else frozenset({"order"}),
         )
@@ -246,7 +247,7 @@ class Driver:
         return not self.hold_events
 
     def write_events(self, frame: bytes, _count: int) -> None:
-        self._write(frame)
+        self.write(frame)
 
     def woken(self, stream: str) -> None:
         self.session.woken(stream)
@@ -330,7 +331,7 @@ class Driver:
     def _carry_out(self, output: Output) -> None:
         match output:
             case bytes():
-                self._write(output)
+                self.write(output)
             case Verify():
                 verdict = self.verify(output.token)
                 self.carry_out(self.session.verdict(verdict, self.now, admitted=self.admitted))
@@ -370,7 +371,7 @@ class Driver:
             if sub is None:
                 lag = self.session.stalled(self.now.s)
                 if lag is not None:
-                    self._write(lag)
+                    self.write(lag)
                 return
             after, delivery = sub.flow.sent, self.session.delivery
             if self.by_page and delivery.joins(sub):
@@ -389,9 +390,10 @@ class Driver:
 
     def _took(self, sub: Subscription, run: Run) -> None:
         for frame in self.session.took(sub, run, self.now.s):
-            self._write(frame)
+            self.write(frame)
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """As the shell: `data` goes to the client."""
         if data == PING:
             self.pings += 1
         elif data[0] == BINARY:

@@ -101,9 +101,9 @@ class ModelConnection:
                 places = {name: self._where("resumed", place.after) for name, place in self.places.items()}
                 return [self._auth_result(places)]
             case "subscribe":
-                frames, place = self._subscribe(
-                    message["stream"], message.get("after", "head"), message.get("log")
-                )
+                name, after, log = message["stream"], message.get("after", "head"), message.get("log")
+                differs = isinstance(after, int) and self._differs(name, log, message.get("check"))
+                frames, place = self._subscribe(name, after, log, differs=differs)
                 reply = {"type": "subscribed", "id": message["id"], "stream": message["stream"]}
                 return [json.dumps({**reply, "log": self.log.id, **place}), *frames]
             case "unsubscribe":
@@ -162,17 +162,21 @@ class ModelConnection:
         frames: list[str] = []
         for name in {"user/1": 0, "system": 0, **resume["cursors"]}:
             after = resume["cursors"].get(name, "head")
-            seq, check = resume.get("checks", {}).get(name, (0, ""))
-            same = resume["log"] == self.log.id
+            check = resume.get("checks", {}).get(name)
             assert not check or name in resume["cursors"], "a check without a cursor"
-            differs = same and check and (seq > self._head(name) or check != self.log.check(name, seq))
-            assert not differs or self.log.revised, f"{name} {seq} has another check than was told"
-            more, answers[name] = self._subscribe(name, after, None if differs else resume["log"])
+            differs = self._differs(name, resume["log"], check)
+            more, answers[name] = self._subscribe(name, after, resume["log"], differs=differs)
             frames += more
         return [self._auth_result(answers), *frames]
 
-    def _head(self, name: str) -> int:
-        return self.log.streams[name].head
+    def _differs(self, name: str, log: str | None, pair: list[Any] | None) -> bool:
+        """Whether the client's check is not that of the log (PROTOCOL, "Checks")."""
+        if pair is None or log != self.log.id:
+            return False
+        seq, check = pair
+        differs: bool = seq > self.log.streams[name].head or check != self.log.check(name, seq)
+        assert not differs or self.log.revised, f"{name} {seq} has another check than was told"
+        return differs
 
     def _auth_result(self, places: dict[str, dict[str, Any]]) -> str:
         return json.dumps(
@@ -191,7 +195,9 @@ class ModelConnection:
     def _where(self, outcome: str, after: int) -> dict[str, Any]:
         return {"outcome": outcome, "after": after}
 
-    def _subscribe(self, name: str, after: Any, log: str | None) -> tuple[list[str], dict[str, Any]]:
+    def _subscribe(
+        self, name: str, after: Any, log: str | None, *, differs: bool
+    ) -> tuple[list[str], dict[str, Any]]:
         stream = self.log.streams.setdefault(name, Stream())
         if name == "group/secret":
             return [], self._where("denied", 0)
@@ -202,7 +208,7 @@ class ModelConnection:
             outcome = "snapshot"
         elif after == "start":
             outcome, at = ("resumed", 0) if stream.first == 1 else ("gap", at)
-        elif log != self.log.id or after > stream.head:
+        elif log != self.log.id or after > stream.head or differs:
             outcome = "reset"
         elif after < stream.first - 1:
             outcome = "gap"

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import WITHIN_S
 from tests.support.servers.tls import Authority
 
 INSTALL = (
@@ -209,7 +210,7 @@ def dovecot(*, tls: bool = False, extra_config: str = "") -> Iterator[Dovecot]:
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.communicate(timeout=10)
+                process.communicate(timeout=WITHIN_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
@@ -225,7 +226,7 @@ def _free_ports(count: int) -> list[int]:
 
 def _wait_for_greeting(process: subprocess.Popen[bytes], server: Dovecot) -> None:
     """Dovecot shows only on its socket that it is ready."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + WITHIN_S
     while True:
         try:
             with socket.create_connection((server.host, server.port), timeout=5) as connection:

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.patience import WITHIN_S
+
 
 class Pymap:
     """A running server."""
@@ -65,7 +67,7 @@ def pymap() -> Iterator[Pymap]:
     finally:
         process.terminate()
         try:
-            process.communicate(timeout=10)
+            process.communicate(timeout=WITHIN_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -73,7 +75,7 @@ def pymap() -> Iterator[Pymap]:
 
 def _wait_for_greeting(process: subprocess.Popen[bytes], server: Pymap) -> None:
     """Like Dovecot it shows only on its socket that it is ready."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + WITHIN_S
     while True:
         with contextlib.suppress(OSError), socket.create_connection((server.host, server.port), 5) as link:
             if link.recv(4) == b"* OK":

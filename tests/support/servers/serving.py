@@ -17,9 +17,8 @@ from pathlib import Path
 
 from huahuo.app import tokens
 from huahuo.eventstore.ambient import SystemAmbient
+from tests.support.patience import WITHIN_S
 
-START_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 20
 MASTER_KEY = "5a" * 32
 JWT_SECRET = "test-secret-that-is-long-enough-000000"
 
@@ -106,7 +105,7 @@ class Serving:
         if self._process is None:
             return 0
         self._process.send_signal(number)
-        code = self._process.wait(STOP_TIMEOUT_S)
+        code = self._process.wait(WITHIN_S)
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._process = None
@@ -155,7 +154,7 @@ def _first_line(process: subprocess.Popen[str]) -> str:
     reader = threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True)
     reader.start()
     try:
-        return lines.get(timeout=START_TIMEOUT_S)
+        return lines.get(timeout=WITHIN_S)
     except queue.Empty:
         process.kill()
         return ""

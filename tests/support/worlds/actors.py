@@ -8,6 +8,7 @@ from typing import Any
 from huahuo.actors import LoopActor, LoopRef, Runtime
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.testing.virtual_loop import run_virtual
+from tests.support.patience import WITHIN_S
 
 
 def in_world[T](play: Callable[[Runtime], Awaitable[T]], seed: int | None = None) -> T:
@@ -30,15 +31,15 @@ async def settled(runtime: Runtime) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until `condition` holds, at most 5 s for work of another thread."""
-    async with asyncio.timeout(5):
+    """Let the loop turn until `condition` holds, for work of another thread."""
+    async with asyncio.timeout(WITHIN_S):
         while not condition():  # noqa: ASYNC110  nothing to wait for: that is what it looks at
             await asyncio.sleep(0)
 
 
 def actor_of[A: LoopActor](ref: LoopRef[A]) -> A:
     """The object behind a live ref: tests look at state that users cannot see."""
-    actor = ref._actor_weakref()
+    actor = ref.actor
     assert actor is not None
     return actor
 

@@ -21,9 +21,9 @@ from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Joined, NewEvent, Page
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
+from tests.support.patience import WITHIN_S
 
 MASTER_KEY = bytes(range(32))
-TEST_S_MAX = 30
 
 
 class Engine(Protocol):
@@ -97,7 +97,7 @@ def looped[**P](test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, N
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(TEST_S_MAX):
+            async with asyncio.timeout(WITHIN_S):
                 await test(*args, **kwargs)
 
         asyncio.run(bounded())

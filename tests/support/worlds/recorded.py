@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from huahuo.transport.client.client import Client
+from tests.support.patience import WITHIN_S
 from tests.support.servers.pymap import Pymap, pymap
 from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
 
@@ -70,7 +71,7 @@ async def _good(recorded: Recorded, mail: Pymap) -> None:
 async def _check(recorded: Recorded, email_id: int) -> dict[str, Any]:
     async with _client(recorded.server) as client, client.events(f"user/{USER}", after="head") as events:
         await client.send("check_emails", email_ids=[email_id])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN_S):
             async for event in events:
                 if event.data.get("email_id") == email_id and event.data.get("status") in TERMINAL:
                     return event.data

@@ -24,18 +24,18 @@ class Story(Book):
 
     def ask(self, command: RosterCommand, command_id: str = "") -> int:
         """The user asks for something; gives the position of the last event."""
-        return self._sign(lambda: self.roster(USER, command), principal=U, command_id=command_id)
+        return self.sign(lambda: self.roster(USER, command), principal=U, command_id=command_id)
 
     def check(self, email_id: int, command: MailboxCommand, cause: int) -> int:
         """A running check says something; gives the position of the last event."""
-        return self._sign(lambda: self.mailbox(email_id, command), principal="service", cause=cause)
+        return self.sign(lambda: self.mailbox(email_id, command), principal="service", cause=cause)
 
     @property
     def history(self) -> ListHistory:
         """Everything so far, with its hash chain."""
         return ListHistory(renumbered(self.events), "story")
 
-    def _sign(self, work: Any, **fields: Any) -> int:
+    def sign(self, work: Any, **fields: Any) -> int:
         before = len(self.events)
         work()
         self.events[before:] = [msgspec.structs.replace(e, **fields) for e in self.events[before:]]
@@ -47,7 +47,7 @@ def tell() -> Story:
     story = Story()
     story.now_ms -= story.now_ms % 60_000
     for email in ("good@example.com", "broken@example.com"):
-        story._sign(lambda email=email: story.add(email), principal=U, command_id=f"add-{email}")
+        story.sign(lambda email=email: story.add(email), principal=U, command_id=f"add-{email}")
     asked = story.ask(CheckEmails((1,)), "check-1")
     story.check(1, Begin(1), asked)
     story.check(1, Progress(1, 40, "正在处理"), asked)

@@ -10,16 +10,15 @@ from huahuo.actors.plugins.calls import Call
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import CommandKey
 from huahuo.transport.access.verified import Verified
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE
-
-TIMEOUT_S = 5.0
 
 
 def run[T](work: Coroutine[Any, Any, T]) -> T:
     """Run `work` on a loop of its own, with a deadline."""
 
     async def timed() -> T:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(WITHIN_S):
             return await work
 
     return asyncio.run(timed())

@@ -23,11 +23,12 @@ from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.connection_ref import ConnectionRef
-from huahuo.transport.server.hub import Hub
+from huahuo.transport.server.hub import CONNECTIONS_PER_USER, Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.site import Asset, Phase, Site
 from tests.support.models.faulty_log import FaultyLog
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE
 
 SECRET = b"a secret of at least thirty-two bytes"
@@ -80,7 +81,7 @@ class World:
     @property
     def connections(self) -> list[Connection]:
         """The objects behind the open connections: tests look at state that users cannot see."""
-        refs = [ref for ref in self.hub._bucket_of if isinstance(ref, ConnectionRef)]
+        refs = [ref for ref in self.hub.connections if isinstance(ref, ConnectionRef)]
         return [actor for ref in refs if isinstance(actor := ref.actor_inbox.actor, Connection)]
 
     async def append(self, stream: str, *texts: str, kind: str = "noted", **more: Any) -> int:
@@ -93,10 +94,10 @@ class World:
     def tick(self, seconds: float) -> None:
         """Let time go by, and let every connection notice."""
         self.ambient.advance(seconds)
-        for connection in tuple(self.hub._bucket_of):
+        for connection in self.hub.connections:
             connection.tick(self.ambient.monotonic_s())
 
-    async def _note(self, call: Call[Note]) -> Reply:
+    async def note(self, call: Call[Note]) -> Reply:
         self.executed += 1
         if call.params.text == "refuse":
             return error_reply(Refusal("not_found", "没有"))
@@ -123,12 +124,12 @@ class World:
             return from_record(done.command)
         return Reply(body, (stream, done.seq_of(stream)), recorded=record is not None)
 
-    async def _query(self, call: Call[Note]) -> Reply:
+    async def query(self, call: Call[Note]) -> Reply:
         if self.parted is not None:
             return Reply(b'{"type":"echo"}', parted=self.parted)
         return Reply(json_bytes({"type": "echo", "text": call.params.text * call.params.count}))
 
-    async def _state(self, stream: str) -> tuple[int, bytes | Parted]:
+    async def state(self, stream: str) -> tuple[int, bytes | Parted]:
         self.before_snapshot()
         if self.snapshot_fault is not None:
             raise self.snapshot_fault
@@ -147,6 +148,7 @@ async def world(
     ambient: FakeAmbient | None = None,
     tail_events_max: int = 65_536,
     door: AddressDoor | None = None,
+    connections_per_user: int = CONNECTIONS_PER_USER,
     compression: Compression | None = None,
     assets: Mapping[str, Asset] | None = None,
 ) -> AsyncIterator[World]:
@@ -156,11 +158,16 @@ async def world(
     made.feed = feed = Feed(log, tail_events_max=tail_events_max)
     made.door = door or AddressDoor()
     made.runtime = runtime = Runtime(asyncio.get_running_loop(), ambient=made.ambient)
-    made.hub = hub = Hub(log, made.ambient, revocations=made.auth.revocations)
+    made.hub = hub = Hub(
+        log,
+        made.ambient,
+        revocations=made.auth.revocations,
+        connections_per_user=connections_per_user,
+    )
     registry = Registry()
-    registry.command(Action("note", Note, made._note))
-    registry.command(Action("echo", Note, made._query, query=True, compressible=True))
-    registry.snapshot("user", made._state)
+    registry.command(Action("note", Note, made.note))
+    registry.command(Action("echo", Note, made.query, query=True, compressible=True))
+    registry.snapshot("user", made.state)
     made.publisher = Publisher(log, made.ambient, registry)
     made.publisher.register()
     site = Site(log, made.ambient, made.metrics, assets or {})
@@ -196,6 +203,6 @@ async def world(
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until the condition holds; for facts inside the server that nothing announces."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while not condition():  # noqa: ASYNC110  there is no event to wait for
             await asyncio.sleep(0)

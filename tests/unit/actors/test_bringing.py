@@ -102,7 +102,11 @@ def test_of_several_pasts_the_first_that_knows_a_stream_answers() -> None:
             return RecentSubject(stream) if stream.startswith(f"{kind}/") else None
 
         return Past(
-            own_subject=own, kinds=(kind,), entity_fields={f"{kind}_id": kind}, prunable=frozenset({kind})
+            own_subject=own,
+            kinds=(kind,),
+            entity_fields={f"{kind}_id": kind},
+            prunable=frozenset({kind}),
+            last=frozenset({f"{kind}_melted"}),
         )
 
     past = together([of("bell"), of("gong")])
@@ -112,6 +116,7 @@ def test_of_several_pasts_the_first_that_knows_a_stream_answers() -> None:
     assert past.entity_of({"gong_id": 7}) == "gong/7"
     assert past.entity_of({"horn_id": 7}) is None
     assert past.prunable == {"bell", "gong"}
+    assert past.last == {"bell_melted", "gong_melted"}
 
 
 def test_nothing_is_known_of_a_log_without_plug_ins() -> None:

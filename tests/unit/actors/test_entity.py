@@ -283,7 +283,7 @@ def test_effects_start_after_the_answer_was_given() -> None:
             kind, town.decider, lambda *_: answers.append(future.get(timeout=0)), stream_prefix="account"
         )
         await town.directory.ask(kind, "a", CatchUp())
-        entity = town.directory._residents[f"{kind}/a"].ref
+        entity = town.directory.entity(kind, "a")
         future = entity.ask(Execute(Deposit(5, receipt=True), BY_ALICE), block=False)
         answer = await future
         assert answers == [answer]

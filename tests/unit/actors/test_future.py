@@ -9,7 +9,6 @@ import pykka
 import pytest
 
 from huahuo.actors import LoopFuture
-from huahuo.testing.virtual_loop import run_virtual
 
 
 def future_of[T](value: T) -> LoopFuture[T]:
@@ -18,163 +17,136 @@ def future_of[T](value: T) -> LoopFuture[T]:
     return future
 
 
-def test_await_suspends_the_task_and_not_the_loop() -> None:
-    async def main() -> list[str]:
-        order: list[str] = []
-        future: LoopFuture[str] = LoopFuture()
+@pytest.mark.virtual_time
+async def test_await_suspends_the_task_and_not_the_loop() -> None:
+    order: list[str] = []
+    future: LoopFuture[str] = LoopFuture()
 
-        async def reader() -> None:
-            order.append(await future)
+    async def reader() -> None:
+        order.append(await future)
 
-        task = asyncio.create_task(reader())
-        await asyncio.sleep(3600)
-        order.append("the loop went on")
-        future.set("value")
-        await task
-        return order
-
-    assert run_virtual(main()) == ["the loop went on", "value"]
+    task = asyncio.create_task(reader())
+    await asyncio.sleep(3600)
+    order.append("the loop went on")
+    future.set("value")
+    await task
+    assert order == ["the loop went on", "value"]
 
 
-def test_get_on_a_loop_thread_refuses_at_once() -> None:
-    async def main() -> None:
-        with pytest.raises(RuntimeError, match="would deadlock"):
-            LoopFuture().get(timeout=5)
-
-    run_virtual(main())
+@pytest.mark.virtual_time
+async def test_get_on_a_loop_thread_refuses_at_once() -> None:
+    with pytest.raises(RuntimeError, match="would deadlock"):
+        LoopFuture().get(timeout=5)
 
 
-def test_get_on_a_loop_thread_gives_a_value_that_is_there() -> None:
-    async def main() -> int:
-        return future_of(7).get()
-
-    assert run_virtual(main()) == 7
+@pytest.mark.virtual_time
+async def test_get_on_a_loop_thread_gives_a_value_that_is_there() -> None:
+    assert future_of(7).get() == 7
 
 
-def test_get_with_timeout_zero_only_looks_even_on_a_loop() -> None:
-    async def main() -> None:
-        with pytest.raises(pykka.Timeout):
-            LoopFuture().get(timeout=0)
-
-    run_virtual(main())
+@pytest.mark.virtual_time
+async def test_get_with_timeout_zero_only_looks_even_on_a_loop() -> None:
+    with pytest.raises(pykka.Timeout):
+        LoopFuture().get(timeout=0)
 
 
-def test_a_value_set_by_another_thread_wakes_the_awaiting_task() -> None:
-    async def main() -> int:
-        future: LoopFuture[int] = LoopFuture()
-        thread = threading.Thread(target=future.set, args=(5,))
-        asyncio.get_running_loop().call_soon(thread.start)
-        async with asyncio.timeout(5):
-            value = await future
-        thread.join()
-        return value
-
-    assert asyncio.run(main()) == 5
+async def test_a_value_set_by_another_thread_wakes_the_awaiting_task() -> None:
+    future: LoopFuture[int] = LoopFuture()
+    thread = threading.Thread(target=future.set, args=(5,))
+    asyncio.get_running_loop().call_soon(thread.start)
+    async with asyncio.timeout(5):
+        value = await future
+    thread.join()
+    assert value == 5
 
 
-def test_a_value_set_on_a_loop_wakes_a_blocked_thread() -> None:
+async def test_a_value_set_on_a_loop_wakes_a_blocked_thread() -> None:
     future: LoopFuture[int] = LoopFuture()
     got: list[int] = []
     thread = threading.Thread(target=lambda: got.append(future.get(timeout=5)))
     thread.start()
 
-    async def main() -> None:
-        future.set(9)
-
-    asyncio.run(main())
+    future.set(9)
     thread.join(5)
     assert got == [9]
 
 
-def test_an_exception_reaches_every_reader() -> None:
-    async def main() -> None:
-        future: LoopFuture[None] = LoopFuture()
-        future.set_exception((KeyError, KeyError("k"), None))
-        for _ in range(2):
-            with pytest.raises(KeyError):
-                await future
+@pytest.mark.virtual_time
+async def test_an_exception_reaches_every_reader() -> None:
+    future: LoopFuture[None] = LoopFuture()
+    future.set_exception((KeyError, KeyError("k"), None))
+    for _ in range(2):
         with pytest.raises(KeyError):
-            future.get()
+            await future
+    with pytest.raises(KeyError):
+        future.get()
 
-    run_virtual(main())
 
-
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_map_filter_reduce_and_join_are_awaited_without_any_thread(when: str) -> None:
-    async def main() -> list[object]:
-        source: LoopFuture[Iterable[int]] = LoopFuture()
-        other: LoopFuture[str] = LoopFuture()
-        derived: list[LoopFuture[Any]] = [
-            source.map(lambda items: len(list(items))),
-            source.filter(lambda item: item > 1),
-            source.reduce(int.__add__, 10),
-            source.join(other),
-            source.map(lambda items: len(list(items))).map(lambda count: count * 100),
-        ]
-        if when == "before":
-            source.set([1, 2, 3])
-            other.set("x")
-        else:
-            asyncio.get_running_loop().call_later(60, source.set, [1, 2, 3])
-            asyncio.get_running_loop().call_later(120, other.set, "x")
-        return [await future for future in derived]
-
+async def test_map_filter_reduce_and_join_are_awaited_without_any_thread(when: str) -> None:
     before = threading.active_count()
-    assert run_virtual(main()) == [3, [2, 3], 16, [[1, 2, 3], "x"], 300]
+    source: LoopFuture[Iterable[int]] = LoopFuture()
+    other: LoopFuture[str] = LoopFuture()
+    derived: list[LoopFuture[Any]] = [
+        source.map(lambda items: len(list(items))),
+        source.filter(lambda item: item > 1),
+        source.reduce(int.__add__, 10),
+        source.join(other),
+        source.map(lambda items: len(list(items))).map(lambda count: count * 100),
+    ]
+    if when == "before":
+        source.set([1, 2, 3])
+        other.set("x")
+    else:
+        asyncio.get_running_loop().call_later(60, source.set, [1, 2, 3])
+        asyncio.get_running_loop().call_later(120, other.set, "x")
+    assert ([await future for future in derived]) == [3, [2, 3], 16, [[1, 2, 3], "x"], 300]
     assert threading.active_count() == before
 
 
-def test_what_is_derived_is_computed_once() -> None:
-    async def main() -> list[int]:
-        calls: list[int] = []
-        mapped = future_of(1).map(calls.append)
-        await mapped
-        await mapped
-        mapped.get()
-        return calls
-
-    assert run_virtual(main()) == [1]
+@pytest.mark.virtual_time
+async def test_what_is_derived_is_computed_once() -> None:
+    calls: list[int] = []
+    mapped = future_of(1).map(calls.append)
+    await mapped
+    await mapped
+    mapped.get()
+    assert calls == [1]
 
 
-def test_all_readers_of_a_derived_future_see_the_same_object() -> None:
-    async def main() -> bool:
-        mapped = future_of(1).map(lambda _: object())
-        first, second = await asyncio.gather(mapped, mapped)
-        return first is second and mapped.get() is first
-
-    assert run_virtual(main())
-
-
-def test_joining_a_future_that_can_only_block_is_refused_when_awaited() -> None:
-    async def main() -> None:
-        joined = future_of(1).join(pykka.ThreadingFuture())
-        with pytest.raises(TypeError, match="ThreadingFuture would block"):
-            await joined
-
-    run_virtual(main())
+@pytest.mark.virtual_time
+async def test_all_readers_of_a_derived_future_see_the_same_object() -> None:
+    mapped = future_of(1).map(lambda _: object())
+    first, second = await asyncio.gather(mapped, mapped)
+    assert first is second
+    assert mapped.get() is first
 
 
-def test_a_foreign_get_hook_is_refused_when_awaited() -> None:
-    async def main() -> None:
-        future: LoopFuture[int] = LoopFuture()
-        future.set_get_hook(lambda _timeout: 1)
-        with pytest.raises(TypeError, match="would block"):
-            await future
-        assert future.get() == 1
-
-    run_virtual(main())
+@pytest.mark.virtual_time
+async def test_joining_a_future_that_can_only_block_is_refused_when_awaited() -> None:
+    joined = future_of(1).join(pykka.ThreadingFuture())
+    with pytest.raises(TypeError, match="ThreadingFuture would block"):
+        await joined
 
 
-def test_a_cancelled_reader_leaves_nothing_behind() -> None:
-    async def main() -> int:
-        future: LoopFuture[None] = LoopFuture()
-        for _ in range(10):
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(1):
-                    await future
-        return len(future._callbacks or ())
+@pytest.mark.virtual_time
+async def test_a_foreign_get_hook_is_refused_when_awaited() -> None:
+    future: LoopFuture[int] = LoopFuture()
+    future.set_get_hook(lambda _timeout: 1)
+    with pytest.raises(TypeError, match="would block"):
+        await future
+    assert future.get() == 1
 
-    assert run_virtual(main()) == 0
+
+@pytest.mark.virtual_time
+async def test_a_cancelled_reader_leaves_nothing_behind() -> None:
+    future: LoopFuture[None] = LoopFuture()
+    for _ in range(10):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await future
+    assert future.reader_count == 0
 
 
 def test_a_reader_whose_loop_is_closed_does_not_trouble_the_setter() -> None:

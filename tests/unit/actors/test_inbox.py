@@ -155,29 +155,25 @@ def test_a_limit_of_zero_is_no_limit() -> None:
     assert in_world(play) == 10_000
 
 
-def test_a_thread_blocks_until_there_is_room_and_keeps_its_order() -> None:
-    async def main() -> tuple[list[int], int]:
-        runtime = Runtime(asyncio.get_running_loop())
-        gate = asyncio.Event()
-        ref = runtime.start(Gated, gate)
-        seen = actor_of(ref).seen
-        sent: list[int] = []
+async def test_a_thread_blocks_until_there_is_room_and_keeps_its_order() -> None:
+    runtime = Runtime(asyncio.get_running_loop())
+    gate = asyncio.Event()
+    ref = runtime.start(Gated, gate)
+    seen = actor_of(ref).seen
+    sent: list[int] = []
 
-        def send() -> None:
-            for message in range(50):
-                ref.tell(message)
-                sent.append(message)
+    def send() -> None:
+        for message in range(50):
+            ref.tell(message)
+            sent.append(message)
 
-        thread = threading.Thread(target=send)
-        thread.start()
-        await until(lambda: ref.actor_inbox.waiting is not None)
-        sent_while_closed = len(sent)
-        gate.set()
-        await until(lambda: not thread.is_alive())
-        await runtime.stop()
-        return seen, sent_while_closed
-
-    seen, sent_while_closed = asyncio.run(main())
+    thread = threading.Thread(target=send)
+    thread.start()
+    await until(lambda: ref.actor_inbox.waiting is not None)
+    sent_while_closed = len(sent)
+    gate.set()
+    await until(lambda: not thread.is_alive())
+    await runtime.stop()
     assert seen == list(range(50))
     assert sent_while_closed <= 5  # one being handled, four in the inbox
 
@@ -205,29 +201,26 @@ def test_a_sender_that_waits_at_an_inbox_that_has_just_emptied_is_let_in() -> No
     assert in_world(play) == ["last", "late"]
 
 
-def test_a_blocked_thread_hears_of_the_actors_death() -> None:
-    async def main() -> list[str]:
-        runtime = Runtime(asyncio.get_running_loop())
-        gate = asyncio.Event()
-        ref = runtime.start(Gated, gate)
-        ends: list[str] = []
+async def test_a_blocked_thread_hears_of_the_actors_death() -> None:
+    runtime = Runtime(asyncio.get_running_loop())
+    gate = asyncio.Event()
+    ref = runtime.start(Gated, gate)
+    ends: list[str] = []
 
-        def send() -> None:
-            try:
-                for message in range(50):
-                    ref.tell(message)
-            except ActorDeadError:
-                ends.append("ActorDeadError")
+    def send() -> None:
+        try:
+            for message in range(50):
+                ref.tell(message)
+        except ActorDeadError:
+            ends.append("ActorDeadError")
 
-        thread = threading.Thread(target=send)
-        thread.start()
-        await until(lambda: ref.actor_inbox.waiting is not None)
-        ref.stop_now()
-        gate.set()
-        await until(lambda: not thread.is_alive())
-        return ends
-
-    assert asyncio.run(main()) == ["ActorDeadError"]
+    thread = threading.Thread(target=send)
+    thread.start()
+    await until(lambda: ref.actor_inbox.waiting is not None)
+    ref.stop_now()
+    gate.set()
+    await until(lambda: not thread.is_alive())
+    assert ends == ["ActorDeadError"]
 
 
 def test_messages_left_at_the_end_are_answered_or_counted_by_type_only() -> None:

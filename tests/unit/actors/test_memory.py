@@ -10,9 +10,10 @@ from pykka import ActorRegistry
 from huahuo.actors import LoopActor, LoopRef, Runtime
 from huahuo.actors.entities.directory import DirectoryLimits
 from huahuo.actors.entities.entity import CatchUp
-from huahuo.testing.virtual_loop import run_virtual
 from tests.support.worlds.actors import settled
 from tests.support.worlds.entities import Account, Town, in_town
+
+pytestmark = pytest.mark.virtual_time
 
 COUNT = 100_000
 MEASURED = 20_000  # fewer, because tracing allocations triples the time of a start
@@ -38,25 +39,22 @@ async def idlers(runtime: Runtime, count: int) -> list[LoopRef[Idle]]:
 
 
 @pytest.mark.slow
-def test_an_idle_actor_costs_less_than_a_kibibyte_and_all_of_them_can_stop() -> None:
-    async def main() -> float:
-        runtime = Runtime(asyncio.get_running_loop())
-        gc.collect()
-        tracemalloc.start()
-        before, _ = tracemalloc.get_traced_memory()
-        refs = await idlers(runtime, MEASURED)
-        gc.collect()
-        after, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        refs += await idlers(runtime, COUNT - MEASURED)
-        assert runtime.alive == COUNT
-        assert ActorRegistry.get_by_urn(refs[-1].actor_urn) is refs[-1]
-        for ref in refs:  # oldest first: the slowest order for a list
-            assert ref.stop_if_idle()
-        assert runtime.alive == 0
-        return (after - before) / MEASURED
-
-    bytes_an_actor = run_virtual(main())
+async def test_an_idle_actor_costs_less_than_a_kibibyte_and_all_of_them_can_stop() -> None:
+    runtime = Runtime(asyncio.get_running_loop())
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    refs = await idlers(runtime, MEASURED)
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    refs += await idlers(runtime, COUNT - MEASURED)
+    assert runtime.alive == COUNT
+    assert ActorRegistry.get_by_urn(refs[-1].actor_urn) is refs[-1]
+    for ref in refs:  # oldest first: the slowest order for a list
+        assert ref.stop_if_idle()
+    assert runtime.alive == 0
+    bytes_an_actor = (after - before) / MEASURED
     print(f"\n{bytes_an_actor:.0f} bytes an idle actor")
     assert bytes_an_actor < 1024
 

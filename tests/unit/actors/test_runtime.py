@@ -43,24 +43,20 @@ class Calm(LoopActor):
         self.inside -= 1
 
 
-def test_messages_of_one_sender_keep_their_order_and_handlers_never_overlap() -> None:
-    async def main() -> Calm:
-        runtime = Runtime(asyncio.get_running_loop())
-        ref = runtime.start(Calm)
-        actor = actor_of(ref)
+async def test_messages_of_one_sender_keep_their_order_and_handlers_never_overlap() -> None:
+    runtime = Runtime(asyncio.get_running_loop())
+    ref = runtime.start(Calm)
+    actor = actor_of(ref)
 
-        def send(sender: int) -> None:
-            for number in range(500):
-                ref.tell((sender, number))
+    def send(sender: int) -> None:
+        for number in range(500):
+            ref.tell((sender, number))
 
-        threads = [threading.Thread(target=send, args=(sender,)) for sender in range(4)]
-        for thread in threads:
-            thread.start()
-        await until(lambda: not any(thread.is_alive() for thread in threads))
-        assert await runtime.stop()
-        return actor
-
-    actor = asyncio.run(main())
+    threads = [threading.Thread(target=send, args=(sender,)) for sender in range(4)]
+    for thread in threads:
+        thread.start()
+    await until(lambda: not any(thread.is_alive() for thread in threads))
+    assert await runtime.stop()
     assert actor.max_inside == 1
     for sender in range(4):
         assert [number for who, number in actor.seen if who == sender] == list(range(500))
@@ -274,22 +270,20 @@ def test_an_actor_whose_loop_is_closed_is_as_good_as_dead() -> None:
     pykka.ActorRegistry.unregister(ref)
 
 
-def test_handlers_run_in_the_context_of_the_runtime_and_not_of_the_sender() -> None:
+@pytest.mark.virtual_time
+async def test_handlers_run_in_the_context_of_the_runtime_and_not_of_the_sender() -> None:
     place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 
     class Reader(LoopActor):
         async def on_receive(self, message: Any) -> str:
             return place.get()
 
-    async def main() -> str:
-        place.set("runtime")
-        runtime = Runtime(asyncio.get_running_loop())
-        place.set("sender")
-        answer = await ask(runtime.start(Reader), 1)
-        await runtime.stop()
-        return str(answer)
-
-    assert run_virtual(main()) == "runtime"
+    place.set("runtime")
+    runtime = Runtime(asyncio.get_running_loop())
+    place.set("sender")
+    answer = await ask(runtime.start(Reader), 1)
+    await runtime.stop()
+    assert str(answer) == "runtime"
 
 
 def test_a_stopped_actor_is_garbage() -> None:
@@ -505,18 +499,15 @@ def test_an_actor_has_its_name_from_the_first_time_it_is_read() -> None:
     in_world(play)
 
 
-def test_a_thread_that_waits_for_the_end_is_woken_by_it_and_not_before() -> None:
-    async def main() -> None:
-        runtime = Runtime(asyncio.get_running_loop())
-        ref = runtime.start(Recorder)
-        await settled(runtime)
-        assert not await asyncio.to_thread(ref.actor_stopped.wait, 0)
-        waiting = asyncio.create_task(asyncio.to_thread(ref.actor_stopped.wait, 60))
-        await until(lambda: isinstance(ref.actor_inbox.stopped, threading.Event))
-        assert ref.is_alive()
-        assert ref.stop_if_idle()
-        assert await waiting
-        assert await asyncio.to_thread(ref.actor_stopped.wait)
-        await runtime.stop()
-
-    asyncio.run(main())
+async def test_a_thread_that_waits_for_the_end_is_woken_by_it_and_not_before() -> None:
+    runtime = Runtime(asyncio.get_running_loop())
+    ref = runtime.start(Recorder)
+    await settled(runtime)
+    assert not await asyncio.to_thread(ref.actor_stopped.wait, 0)
+    waiting = asyncio.create_task(asyncio.to_thread(ref.actor_stopped.wait, 60))
+    await until(lambda: isinstance(ref.actor_inbox.stopped, threading.Event))
+    assert ref.is_alive()
+    assert ref.stop_if_idle()
+    assert await waiting
+    assert await asyncio.to_thread(ref.actor_stopped.wait)
+    await runtime.stop()

@@ -24,6 +24,8 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.testing.virtual_loop import run_virtual
 from tests.support.worlds.actors import Recorder, actor_of, in_world, settled
 
+pytestmark = pytest.mark.virtual_time
+
 
 class Fragile(LoopActor):
     """Fails on "boom". `starts` is shared by all successive objects of one ref."""
@@ -439,19 +441,16 @@ def test_a_failure_climbs_until_somebody_is_in_charge() -> None:
     assert len(with_give_up_hook(play)) == 1
 
 
-def test_a_give_up_hook_that_fails_breaks_nothing() -> None:
-    async def main() -> None:
-        def hook(_ref: LoopRef[Any], _why: str) -> None:
-            raise RuntimeError("in the hook")
+async def test_a_give_up_hook_that_fails_breaks_nothing() -> None:
+    def hook(_ref: LoopRef[Any], _why: str) -> None:
+        raise RuntimeError("in the hook")
 
-        runtime = Runtime(asyncio.get_running_loop(), on_give_up=hook)
-        runtime.start(Child, []).tell("boom")
-        other = runtime.start(Recorder)
-        assert await ask(other, "well") == "well"
-        assert await runtime.stop()
-        assert runtime.alive == 0
-
-    run_virtual(main())
+    runtime = Runtime(asyncio.get_running_loop(), on_give_up=hook)
+    runtime.start(Child, []).tell("boom")
+    other = runtime.start(Recorder)
+    assert await ask(other, "well") == "well"
+    assert await runtime.stop()
+    assert runtime.alive == 0
 
 
 def test_a_restart_on_request_comes_before_what_waits_and_is_no_failure() -> None:

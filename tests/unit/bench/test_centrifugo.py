@@ -1,6 +1,5 @@
 """The peer for Centrifugo, beside a stand-in that answers as its documentation says."""
 
-import asyncio
 import json
 import shlex
 import sys
@@ -84,16 +83,13 @@ def test_without_the_binary_the_table_says_so(monkeypatch: pytest.MonkeyPatch, t
     assert Centrifugo().missing() == "not on PATH"
 
 
-def test_a_publication_that_is_refused_is_an_error(running: Running) -> None:
-    async def main() -> None:
-        publisher = await Publisher.open(running.port, "nowhere")
-        try:
-            with pytest.raises(ConnectionError, match="unknown channel"):
-                await publisher.publish([(1, b"{}")])
-        finally:
-            publisher.close()
-
-    asyncio.run(main())
+async def test_a_publication_that_is_refused_is_an_error(running: Running) -> None:
+    publisher = await Publisher.open(running.port, "nowhere")
+    try:
+        with pytest.raises(ConnectionError, match="unknown channel"):
+            await publisher.publish([(1, b"{}")])
+    finally:
+        publisher.close()
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """The entity benchmark still runs, at a size that says nothing about speed."""
 
-import asyncio
 import platform
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from bench.questions.entities import measure
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="the memory of a process is read from /proc")
-def test_every_figure_of_the_entity_benchmark_is_measured(tmp_path: Path) -> None:
-    figures = asyncio.run(measure(tmp_path / "log", residents=300, commands=100))
+async def test_every_figure_of_the_entity_benchmark_is_measured(tmp_path: Path) -> None:
+    figures = await measure(tmp_path / "log", residents=300, commands=100)
     per_second = {name: value for name, value in figures.items() if name.endswith("_per_s")}
     assert len(per_second) == 6
     assert all(isinstance(value, int) and value > 0 for value in per_second.values())

@@ -1,6 +1,5 @@
 """The log that benchmarks look into is one that today's code would have written."""
 
-import asyncio
 from pathlib import Path
 
 from bench.questions.make_log import make
@@ -9,7 +8,7 @@ from huahuo.options import known
 from huahuo.timetravel.check import examine
 
 
-def test_the_made_log_is_what_the_deciders_would_write(tmp_path: Path) -> None:
+async def test_the_made_log_is_what_the_deciders_would_write(tmp_path: Path) -> None:
     async def main() -> list[str]:
         await make(tmp_path / "log", 3_000)
         view = await SqliteView.open(tmp_path / "log")
@@ -20,4 +19,4 @@ def test_the_made_log_is_what_the_deciders_would_write(tmp_path: Path) -> None:
         finally:
             await view.close()
 
-    assert asyncio.run(main()) == []
+    assert (await main()) == []

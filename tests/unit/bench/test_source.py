@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from bench.servers.source import GROUP, Event, Source
+from tests.support.patience import WITHIN_S
 
 
 class Published:
@@ -35,9 +36,11 @@ class Published:
 
 
 @pytest.mark.parametrize(("users", "in_flight"), [(3, 12), (12, 3), (7, 12)])
-def test_so_many_are_in_flight_and_each_users_numbers_follow_its_calls(users: int, in_flight: int) -> None:
+async def test_so_many_are_in_flight_and_each_users_numbers_follow_its_calls(
+    users: int, in_flight: int
+) -> None:
     published = Published()
-    done = asyncio.run(Source(published).feeds(users, in_flight, 0.02))
+    done = await Source(published).feeds(users, in_flight, 0.02)
     published.check(done["published"])
     assert published.most == in_flight
     if in_flight >= users:  # else the users take turns, and time may be up before everybody's
@@ -55,17 +58,14 @@ def test_an_open_loop_publishes_all_and_says_how_late() -> None:
     assert list(published.numbers) == [GROUP]
 
 
-def test_an_event_of_an_open_loop_does_not_wait_until_the_next_one_is_due() -> None:
-    async def main() -> None:
-        async with asyncio.timeout(10):
-            await Source(published).rate(per_s=0.001, count=1)
-
+async def test_an_event_of_an_open_loop_does_not_wait_until_the_next_one_is_due() -> None:
     published = Published()
-    asyncio.run(main())
+    async with asyncio.timeout(WITHIN_S):
+        await Source(published).rate(per_s=0.001, count=1)
     published.check(1)
 
 
-def test_filling_gives_every_user_the_same_numbers() -> None:
+async def test_filling_gives_every_user_the_same_numbers() -> None:
     published = Published()
-    assert asyncio.run(Source(published).fill(3, 1, 700)) == {"published": 2100}
+    assert (await Source(published).fill(3, 1, 700)) == {"published": 2100}
     published.check(2100)

@@ -87,7 +87,6 @@ def test_a_question_finds_what_matches_all_of_it(where: Where, positions: list[i
     check()
 
 
-@looped
 async def test_a_row_says_who_what_when_and_why() -> None:
     async with asked() as (_, audit):
         [row] = (await audit.page(Where(command_id="c-1"))).rows
@@ -97,7 +96,6 @@ async def test_a_row_says_who_what_when_and_why() -> None:
         assert bytes(row.data) == HISTORY[0].events[0].body
 
 
-@looped
 async def test_pages_follow_one_another_without_overlap_to_an_end() -> None:
     async with asked() as (_, audit):
         after: int | None = 0
@@ -109,7 +107,6 @@ async def test_pages_follow_one_another_without_overlap_to_an_end() -> None:
         assert pages == [[1, 2, 4], [5]]
 
 
-@looped
 async def test_a_page_is_bounded_whatever_was_asked() -> None:
     async with asked() as (log, audit):
         for _ in range(PAGE_ROWS_MAX):
@@ -118,14 +115,12 @@ async def test_a_page_is_bounded_whatever_was_asked() -> None:
         assert len((await audit.page(Where(), limit=1 << 40)).rows) == PAGE_ROWS_MAX
 
 
-@looped
 async def test_what_came_after_a_question_is_not_in_its_answer() -> None:
     async with asked() as (_, audit):
         assert [row.position for row in (await audit.page(Where(), upto=2)).rows] == [1, 2]
         assert (await audit.count(Where(), upto=2)).count == 2
 
 
-@looped
 async def test_facets_tell_what_the_matches_have_in_common() -> None:
     async with asked() as (_, audit):
         counted = await audit.count(Where(entity="mailbox/1"))
@@ -134,7 +129,6 @@ async def test_facets_tell_what_the_matches_have_in_common() -> None:
         assert counted.facets["principal"] == {"user/1": 2, "service": 2}
 
 
-@looped
 async def test_counting_is_bounded_and_says_so() -> None:
     async with asked() as (log, audit):
         events = tuple(event("user/3") for _ in range(COUNTED_MAX + 5))
@@ -144,7 +138,6 @@ async def test_counting_is_bounded_and_says_so() -> None:
         assert (counted.count, counted.exact) == (COUNTED_MAX, False)
 
 
-@looped
 async def test_times_are_found_also_where_the_clock_went_back() -> None:
     async with asked() as (log, audit):
         await log.append(said("user/3", "late", -3))  # three hours before the first, at the log's end
@@ -157,14 +150,12 @@ async def test_times_are_found_also_where_the_clock_went_back() -> None:
         assert [row.position for row in (await audit.page(recent)).rows] == [6, 8]
 
 
-@looped
 async def test_a_search_that_holds_no_word_is_refused() -> None:
     async with asked() as (_, audit):
         with pytest.raises(ValueError, match="no word"):
             await audit.page(Where(text="--"))
 
 
-@looped
 async def test_the_index_goes_on_where_it_was_and_takes_nothing_twice(tmp_path: Path) -> None:
     async with asked(tmp_path / "audit.db") as (log, audit):
         await log.append(said("user/1", "email_added", 9, "more"))
@@ -177,7 +168,6 @@ async def test_the_index_goes_on_where_it_was_and_takes_nothing_twice(tmp_path: 
         await other.close()
 
 
-@looped
 async def test_the_index_is_brought_forward_in_bounded_steps() -> None:
     async with asked() as (log, audit):
         await log.append(append(*(event() for _ in range(2500))))
@@ -187,7 +177,6 @@ async def test_the_index_is_brought_forward_in_bounded_steps() -> None:
         assert await audit.catch_up()
 
 
-@looped
 async def test_an_index_of_another_history_is_made_anew(tmp_path: Path) -> None:
     async with asked(tmp_path / "audit.db"):
         pass
@@ -213,7 +202,6 @@ def test_an_index_that_cannot_be_read_is_made_anew(tmp_path: Path, damage: bytes
     assert (tmp_path / "audit.db").stat().st_mode & 0o777 == 0o600
 
 
-@looped
 async def test_a_copied_index_that_lacks_a_row_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "audit.db"
     async with asked(path) as (log, audit):
@@ -230,7 +218,6 @@ async def test_a_copied_index_that_lacks_a_row_is_made_anew(tmp_path: Path) -> N
         del audit
 
 
-@looped
 async def test_what_is_pruned_from_the_log_leaves_the_index_too() -> None:
     async with asked() as (log, audit):
         policy = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
@@ -241,7 +228,6 @@ async def test_what_is_pruned_from_the_log_leaves_the_index_too() -> None:
         assert (await audit.count(Where(text="正在"))).count == 1
 
 
-@looped
 async def test_a_secret_that_another_program_wrote_is_neither_shown_nor_found() -> None:
     async with asked() as (log, audit):
         await log.append(append(event("user/1", b'{"type":"t","password":"geheim"}')))

@@ -16,7 +16,7 @@ from huahuo.eventstore.deadline import Deadline
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.stream import ImapStream
 from huahuo.mailcheck.servers.faults import TimedOut
-from huahuo.testing.virtual_loop import run_virtual, virtual_loop
+from huahuo.testing.virtual_loop import virtual_loop
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.frames import PING
@@ -28,6 +28,8 @@ from huahuo.transport.session.outputs import Now
 from tests.support.drivers.session import Driver
 from tests.support.models.faulty_log import faulty_log
 from tests.support.worlds.services import Recorder
+
+pytestmark = pytest.mark.virtual_time
 
 STEP_S = 0.1
 
@@ -92,34 +94,28 @@ def test_before_the_first_and_behind_the_last_turn_nothing_is_late() -> None:
     assert awake.monotonic_s() == pytest.approx(100)
 
 
-def test_a_deadline_moves_by_what_the_process_slept() -> None:
-    async def main() -> None:
-        async with wheel() as awake:
-            loop = virtual_loop()
-            began_s = loop.time()
-            loop.call_later(5, loop.sleep_through, 100)
-            with pytest.raises(TimeoutError):
-                async with Deadline(awake, 10) as deadline:
-                    await loop.create_future()
-            assert deadline.expired()
-            assert loop.time() - began_s == pytest.approx(110, abs=2 * STEP_S)
-
-    run_virtual(main())
+async def test_a_deadline_moves_by_what_the_process_slept() -> None:
+    async with wheel() as awake:
+        loop = virtual_loop()
+        began_s = loop.time()
+        loop.call_later(5, loop.sleep_through, 100)
+        with pytest.raises(TimeoutError):
+            async with Deadline(awake, 10) as deadline:
+                await loop.create_future()
+        assert deadline.expired()
+        assert loop.time() - began_s == pytest.approx(110, abs=2 * STEP_S)
 
 
-def test_without_a_sleep_a_deadline_is_a_timeout() -> None:
-    async def main() -> None:
-        async with wheel() as awake:
-            loop = virtual_loop()
-            began_s = loop.time()
-            with pytest.raises(TimeoutError):  # noqa: PT012  the second sleep must raise, not the first
-                async with Deadline(awake, None) as deadline:
-                    await asyncio.sleep(100)
-                    deadline.restart(10)
-                    await loop.create_future()
-            assert loop.time() - began_s == pytest.approx(110)
-
-    run_virtual(main())
+async def test_without_a_sleep_a_deadline_is_a_timeout() -> None:
+    async with wheel() as awake:
+        loop = virtual_loop()
+        began_s = loop.time()
+        with pytest.raises(TimeoutError):  # noqa: PT012  the second sleep must raise, not the first
+            async with Deadline(awake, None) as deadline:
+                await asyncio.sleep(100)
+                deadline.restart(10)
+                await loop.create_future()
+        assert loop.time() - began_s == pytest.approx(110)
 
 
 class Slow(LoopActor):
@@ -130,37 +126,31 @@ class Slow(LoopActor):
         return "done"
 
 
-def test_an_ask_is_not_given_up_for_a_sleep() -> None:
-    async def main() -> None:
-        async with wheel() as awake:
-            runtime = Runtime(virtual_loop(), ambient=awake)
-            ref = runtime.start(Slow)
-            virtual_loop().call_later(1, virtual_loop().sleep_through, 8)
-            assert await ask(ref, 10, timeout_s=5) == "done", "2 s of 10 were awake"
-            with pytest.raises(AskTimeout):
-                await ask(ref, 10, timeout_s=5)
-            await runtime.stop()
-
-    run_virtual(main())
+async def test_an_ask_is_not_given_up_for_a_sleep() -> None:
+    async with wheel() as awake:
+        runtime = Runtime(virtual_loop(), ambient=awake)
+        ref = runtime.start(Slow)
+        virtual_loop().call_later(1, virtual_loop().sleep_through, 8)
+        assert await ask(ref, 10, timeout_s=5) == "done", "2 s of 10 were awake"
+        with pytest.raises(AskTimeout):
+            await ask(ref, 10, timeout_s=5)
+        await runtime.stop()
 
 
-def test_an_answer_that_came_while_the_process_slept_is_no_timeout_of_the_mail_server() -> None:
-    async def main() -> None:
-        async with wheel() as awake:
-            loop = virtual_loop()
-            stream = ImapStream("mail.example", ssl.create_default_context(), public=False)
-            client = ImapClient(stream, awake, command_timeout_s=30, fetch_timeout_s=30)
+async def test_an_answer_that_came_while_the_process_slept_is_no_timeout_of_the_mail_server() -> None:
+    async with wheel() as awake:
+        loop = virtual_loop()
+        stream = ImapStream("mail.example", ssl.create_default_context(), public=False)
+        client = ImapClient(stream, awake, command_timeout_s=30, fetch_timeout_s=30)
 
-            def stopped_and_continued() -> None:
-                loop.sleep_through(3600)
-                loop.call_later(0.01, stream.data_received, b"* OK hello\r\n")
+        def stopped_and_continued() -> None:
+            loop.sleep_through(3600)
+            loop.call_later(0.01, stream.data_received, b"* OK hello\r\n")
 
-            loop.call_later(1, stopped_and_continued)
+        loop.call_later(1, stopped_and_continued)
+        await client.greet()
+        with pytest.raises(TimedOut):
             await client.greet()
-            with pytest.raises(TimedOut):
-                await client.greet()
-
-    run_virtual(main())
 
 
 class Deaf:
@@ -179,42 +169,36 @@ class Socket:
         self.aborted = True
 
 
-def test_a_socket_in_the_lobby_is_not_cut_off_for_a_sleep() -> None:
-    async def main() -> None:
-        async with wheel() as awake:
-            lobby = Lobby(8, 10, awake.slept_s)
-            greeting, socket = Greeting(Deaf(), lobby), Socket()
-            greeting.connection_made(socket)  # type: ignore[arg-type]
-            await asyncio.sleep(5)
-            virtual_loop().sleep_through(100)
-            await asyncio.sleep(4.5)
-            assert not socket.aborted
-            await asyncio.sleep(1)
-            assert socket.aborted
-
-    run_virtual(main())
-
-
-def test_after_a_sleep_the_first_turn_of_the_wheel_wakes_everybody_and_the_next_one_judges() -> None:
-    async def main() -> None:
-        awake = AwakeAmbient(LoopAmbient())
-        hub = Hub(await faulty_log(), awake, revocations=Revocations(), awake=awake)
-        await hub.start()
-        everybody = [Recorder() for _ in range(30)]
-        for one in everybody:
-            hub.opened(one)
-        await asyncio.sleep(3)
-        for one in everybody:
-            one.ticks.clear()
-        virtual_loop().sleep_through(500)
-        await asyncio.sleep(0.85)
-        assert all(len(one.wakes) == 1 and not one.ticks for one in everybody)
+async def test_a_socket_in_the_lobby_is_not_cut_off_for_a_sleep() -> None:
+    async with wheel() as awake:
+        lobby = Lobby(8, 10, awake.slept_s)
+        greeting, socket = Greeting(Deaf(), lobby), Socket()
+        greeting.connection_made(socket)  # type: ignore[arg-type]
+        await asyncio.sleep(5)
+        virtual_loop().sleep_through(100)
+        await asyncio.sleep(4.5)
+        assert not socket.aborted
         await asyncio.sleep(1)
-        assert all(len(one.wakes) == 1 and len(one.ticks) == 1 for one in everybody)
-        assert all(one.ticks[0] < 6 for one in everybody), "on the clock without the sleep"
-        await hub.stop()
+        assert socket.aborted
 
-    run_virtual(main())
+
+async def test_after_a_sleep_the_first_turn_of_the_wheel_wakes_everybody_and_the_next_one_judges() -> None:
+    awake = AwakeAmbient(LoopAmbient())
+    hub = Hub(await faulty_log(), awake, revocations=Revocations(), awake=awake)
+    await hub.start()
+    everybody = [Recorder() for _ in range(30)]
+    for one in everybody:
+        hub.opened(one)
+    await asyncio.sleep(3)
+    for one in everybody:
+        one.ticks.clear()
+    virtual_loop().sleep_through(500)
+    await asyncio.sleep(0.85)
+    assert all(len(one.wakes) == 1 and not one.ticks for one in everybody)
+    await asyncio.sleep(1)
+    assert all(len(one.wakes) == 1 and len(one.ticks) == 1 for one in everybody)
+    assert all(one.ticks[0] < 6 for one in everybody), "on the clock without the sleep"
+    await hub.stop()
 
 
 def test_a_connection_that_wakes_is_pinged_and_has_a_heartbeat_to_answer() -> None:

@@ -15,7 +15,7 @@ from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
 from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.logs import MASTER_KEY, looped, read_joined
+from tests.support.worlds.logs import MASTER_KEY, read_joined
 
 
 async def opened(directory: Path, *, accept_loss: bool = False) -> SqliteLog:
@@ -47,7 +47,6 @@ def changed(directory: Path, statement: str) -> Path:
     return directory
 
 
-@looped
 async def test_a_place_that_leads_to_another_stream_is_refused_and_found_and_mended(tmp_path: Path) -> None:
     await filled(tmp_path)
     changed(tmp_path, "UPDATE seq_index SET position = 4 WHERE position = 3")
@@ -70,7 +69,6 @@ async def test_a_place_that_leads_to_another_stream_is_refused_and_found_and_men
     await log.close()
 
 
-@looped
 async def test_a_body_of_another_event_is_refused_and_stays_so_after_a_rebuild(tmp_path: Path) -> None:
     await filled(tmp_path)
     changed(tmp_path, "UPDATE event SET body = CAST('{\"a\":7}' AS BLOB) WHERE position = 3")
@@ -86,7 +84,6 @@ async def test_a_body_of_another_event_is_refused_and_stays_so_after_a_rebuild(t
         rebuild(tmp_path)
 
 
-@looped
 async def test_a_page_whose_checksum_alone_is_damaged_is_served_by_the_chain_and_reported(
     tmp_path: Path,
 ) -> None:
@@ -100,7 +97,6 @@ async def test_a_page_whose_checksum_alone_is_damaged_is_served_by_the_chain_and
     await log.close()
 
 
-@looped
 async def test_a_value_in_the_row_of_another_is_refused(tmp_path: Path) -> None:
     await filled(tmp_path)
     for table in ("projection", "command"):
@@ -123,7 +119,6 @@ async def test_a_value_in_the_row_of_another_is_refused(tmp_path: Path) -> None:
     await log.close()
 
 
-@looped
 async def test_a_damaged_keyframe_counts_as_none_and_is_reported(tmp_path: Path) -> None:
     await filled(tmp_path)
     changed(tmp_path, "UPDATE keyframe SET seq = 9 WHERE seq = 3")
@@ -136,7 +131,6 @@ async def test_a_damaged_keyframe_counts_as_none_and_is_reported(tmp_path: Path)
     assert find_damage(tmp_path / DATABASE) == []
 
 
-@looped
 async def test_a_log_whose_counter_is_damaged_is_not_opened(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     log.take("mailbox", 7)
@@ -147,7 +141,6 @@ async def test_a_log_whose_counter_is_damaged_is_not_opened(tmp_path: Path) -> N
         await opened(tmp_path)
 
 
-@looped
 async def test_a_link_is_told_only_if_its_event_fits_the_chain(tmp_path: Path) -> None:
     await filled(tmp_path)
     log = await opened(tmp_path)
@@ -163,7 +156,6 @@ async def test_a_link_is_told_only_if_its_event_fits_the_chain(tmp_path: Path) -
     await log.close()
 
 
-@looped
 async def test_nothing_is_rebuilt_of_a_log_that_lost_its_end(tmp_path: Path) -> None:
     await filled(tmp_path)
     lost = tmp_path / "lost"
@@ -178,7 +170,6 @@ async def test_nothing_is_rebuilt_of_a_log_that_lost_its_end(tmp_path: Path) -> 
     assert (lost / DATABASE).read_bytes() == before
 
 
-@looped
 async def test_an_accepted_loss_does_not_hide_a_damaged_counter(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     log.take("mailbox", 7)
@@ -197,7 +188,6 @@ async def test_an_accepted_loss_does_not_hide_a_damaged_counter(tmp_path: Path) 
         await opened(lost)
 
 
-@looped
 async def test_counters_that_were_moved_on_fit_their_checksums(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     log.take("mailbox", 7)

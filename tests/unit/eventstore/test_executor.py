@@ -9,82 +9,67 @@ import pytest
 from huahuo.eventstore.executor import ThreadExecutor
 
 
-def test_a_job_runs_on_a_thread_of_its_own_and_its_result_comes_back() -> None:
-    async def main() -> None:
-        executor = ThreadExecutor(1, "work")
-        name = await executor.run(lambda: threading.current_thread().name)
-        executor.close()
-        assert name == "work-0"
-
-    asyncio.run(main())
+async def test_a_job_runs_on_a_thread_of_its_own_and_its_result_comes_back() -> None:
+    executor = ThreadExecutor(1, "work")
+    name = await executor.run(lambda: threading.current_thread().name)
+    executor.close()
+    assert name == "work-0"
 
 
-def test_what_a_job_raises_reaches_its_caller_and_the_thread_goes_on() -> None:
+async def test_what_a_job_raises_reaches_its_caller_and_the_thread_goes_on() -> None:
     def fail() -> None:
         raise LookupError("nothing there")
 
-    async def main() -> None:
-        executor = ThreadExecutor(1, "work")
-        with pytest.raises(LookupError, match="nothing there"):
-            await executor.run(fail)
-        assert await executor.run(lambda: 7) == 7
-        executor.close()
-
-    asyncio.run(main())
+    executor = ThreadExecutor(1, "work")
+    with pytest.raises(LookupError, match="nothing there"):
+        await executor.run(fail)
+    assert await executor.run(lambda: 7) == 7
+    executor.close()
 
 
-def test_jobs_of_one_thread_run_in_the_order_in_which_they_were_given() -> None:
-    async def main() -> None:
-        executor = ThreadExecutor(1, "work")
-        done: list[int] = []
-        await asyncio.gather(*(executor.run(partial(done.append, n)) for n in range(50)))
-        executor.close()
-        assert done == list(range(50))
-
-    asyncio.run(main())
+async def test_jobs_of_one_thread_run_in_the_order_in_which_they_were_given() -> None:
+    executor = ThreadExecutor(1, "work")
+    done: list[int] = []
+    await asyncio.gather(*(executor.run(partial(done.append, n)) for n in range(50)))
+    executor.close()
+    assert done == list(range(50))
 
 
-def test_a_job_whose_caller_is_cancelled_before_it_began_is_left_out() -> None:
-    async def main() -> None:
-        executor = ThreadExecutor(1, "work")
-        may_end = threading.Event()
-        ran: list[str] = []
-        first = asyncio.ensure_future(executor.run(may_end.wait))
-        second = asyncio.ensure_future(executor.run(lambda: ran.append("second")))
-        await asyncio.sleep(0)
-        second.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await second
-        may_end.set()
-        assert await first
-        await executor.run(lambda: ran.append("third"))
-        executor.close()
-        assert ran == ["third"]
-
-    asyncio.run(main())
+async def test_a_job_whose_caller_is_cancelled_before_it_began_is_left_out() -> None:
+    executor = ThreadExecutor(1, "work")
+    may_end = threading.Event()
+    ran: list[str] = []
+    first = asyncio.ensure_future(executor.run(may_end.wait))
+    second = asyncio.ensure_future(executor.run(lambda: ran.append("second")))
+    await asyncio.sleep(0)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    may_end.set()
+    assert await first
+    await executor.run(lambda: ran.append("third"))
+    executor.close()
+    assert ran == ["third"]
 
 
-def test_closing_waits_for_what_runs_and_afterwards_nothing_is_taken() -> None:
-    async def main() -> None:
-        executor = ThreadExecutor(2, "work")
-        began, ran = threading.Event(), []
+async def test_closing_waits_for_what_runs_and_afterwards_nothing_is_taken() -> None:
+    executor = ThreadExecutor(2, "work")
+    began, ran = threading.Event(), []
 
-        def job() -> None:
-            began.set()
-            ran.append(threading.current_thread())
+    def job() -> None:
+        began.set()
+        ran.append(threading.current_thread())
 
-        running = asyncio.ensure_future(executor.run(job))
-        await asyncio.sleep(0)
-        began.wait()
-        executor.close()
-        executor.close()
-        assert len(ran) == 1
-        assert not ran[0].is_alive()
-        await running
-        with pytest.raises(RuntimeError, match="closed"):
-            await executor.run(lambda: None)
-
-    asyncio.run(main())
+    running = asyncio.ensure_future(executor.run(job))
+    await asyncio.sleep(0)
+    began.wait()
+    executor.close()
+    executor.close()
+    assert len(ran) == 1
+    assert not ran[0].is_alive()
+    await running
+    with pytest.raises(RuntimeError, match="closed"):
+        await executor.run(lambda: None)
 
 
 def test_a_loop_that_is_gone_before_its_job_ends_harms_nobody() -> None:

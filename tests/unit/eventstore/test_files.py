@@ -11,7 +11,7 @@ from huahuo.eventstore.errors import Closed, Detached, Lost, Unavailable
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+from tests.support.worlds.logs import MASTER_KEY, append, event
 
 
 async def opened(directory: Path, ambient: FakeAmbient | None = None) -> SqliteLog:
@@ -33,7 +33,6 @@ def replace(path: Path) -> None:
     path.with_name("copy").replace(path)
 
 
-@looped
 @pytest.mark.parametrize("name", [DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", LOCK])
 @pytest.mark.parametrize("harm", [delete, move, replace])
 async def test_the_commit_is_not_acknowledged_and_no_later_one_is_tried(
@@ -52,7 +51,6 @@ async def test_the_commit_is_not_acknowledged_and_no_later_one_is_tried(
         await log.close()
 
 
-@looped
 async def test_an_idle_log_says_it_when_it_is_asked(tmp_path: Path) -> None:
     ambient = FakeAmbient(1)
     log = await opened(tmp_path, ambient)
@@ -64,7 +62,6 @@ async def test_an_idle_log_says_it_when_it_is_asked(tmp_path: Path) -> None:
         await log.close()
 
 
-@looped
 async def test_a_log_that_nobody_wrote_says_it_when_it_is_closed(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     (tmp_path / DATABASE).unlink()
@@ -72,7 +69,6 @@ async def test_a_log_that_nobody_wrote_says_it_when_it_is_closed(tmp_path: Path)
         await log.close()
 
 
-@looped
 async def test_the_files_of_another_log_at_the_path_are_left_alone(tmp_path: Path) -> None:
     log = await opened(tmp_path / "one")
     await log.append(append(event("a")))
@@ -88,7 +84,6 @@ async def test_the_files_of_another_log_at_the_path_are_left_alone(tmp_path: Pat
     assert {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()} == before
 
 
-@looped
 async def test_the_next_start_does_not_begin_a_new_log_in_silence(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(event("a")))
@@ -99,7 +94,6 @@ async def test_the_next_start_does_not_begin_a_new_log_in_silence(tmp_path: Path
         await opened(tmp_path)
 
 
-@looped
 async def test_the_room_made_in_the_write_ahead_log_and_its_checkpoints_are_no_change(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     for _ in range(40):

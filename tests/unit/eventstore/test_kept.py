@@ -14,7 +14,7 @@ from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Dupl
 from huahuo.eventstore.sqlite import store
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.logs import MASTER_KEY, looped
+from tests.support.worlds.logs import MASTER_KEY
 
 DAY_S = 24 * 3600.0
 
@@ -45,7 +45,6 @@ class Jumping(FakeAmbient):
         return super().now_ms() + self.jump_ms
 
 
-@looped
 @pytest.mark.parametrize("days", [8, 400, -8])
 async def test_a_wall_clock_that_jumps_forgets_no_command(tmp_path: Path, days: int) -> None:
     ambient = Jumping(1)
@@ -63,7 +62,6 @@ async def test_a_wall_clock_that_jumps_forgets_no_command(tmp_path: Path, days: 
     await log.close()
 
 
-@looped
 async def test_records_are_forgotten_after_eight_days_of_true_time(tmp_path: Path) -> None:
     ambient = FakeAmbient(1)
     log = await opened(tmp_path, ambient=ambient)
@@ -78,7 +76,6 @@ async def test_records_are_forgotten_after_eight_days_of_true_time(tmp_path: Pat
     await log.close()
 
 
-@looped
 @pytest.mark.parametrize("commands_a_second", [100, 400])
 async def test_forgetting_keeps_up_with_connections_that_never_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands_a_second: int
@@ -98,7 +95,6 @@ async def test_forgetting_keeps_up_with_connections_that_never_rest(
     await log.close()
 
 
-@looped
 async def test_a_user_that_sends_too_many_commands_loses_its_own_oldest_records(tmp_path: Path) -> None:
     log = await opened(tmp_path, KeptLimits(command_records_per_user=50))
     for number in range(20):
@@ -113,7 +109,6 @@ async def test_a_user_that_sends_too_many_commands_loses_its_own_oldest_records(
     await log.close()
 
 
-@looped
 async def test_all_records_together_are_bounded_also_after_a_restart(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     for number in range(200):
@@ -132,7 +127,6 @@ def ack(user: str, client: str, seq: int = 1) -> Ack:
     return Ack(user, client, f"user/{user}", seq)
 
 
-@looped
 async def test_of_a_user_with_too_many_clients_the_longest_unused_is_forgotten(tmp_path: Path) -> None:
     log = await opened(tmp_path, KeptLimits(ack_clients_per_user=3))
     await log.save_acks([ack("1", "a"), ack("1", "b"), ack("1", "c"), ack("2", "a")])
@@ -158,7 +152,6 @@ def test_clients_of_all_users_together_are_bounded() -> None:
     assert len(clients) == 2
 
 
-@looped
 async def test_a_record_whose_time_was_damaged_is_not_forgotten_before_its_time(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(command("u", "first"))
@@ -174,7 +167,6 @@ async def test_a_record_whose_time_was_damaged_is_not_forgotten_before_its_time(
     await log.close()
 
 
-@looped
 async def test_a_damaged_clock_of_the_records_is_noticed_at_opening(tmp_path: Path) -> None:
     ambient = FakeAmbient(1)
     log = await opened(tmp_path, ambient=ambient)

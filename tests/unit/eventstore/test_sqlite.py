@@ -22,8 +22,8 @@ from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, EVENTS_BY_SEQ
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
+from tests.support.worlds.logs import MASTER_KEY, append, event
 
 
 async def opened(directory: Path, *, restored: bool = False, seed: int = 1) -> SqliteLog:
@@ -50,7 +50,6 @@ def sql(directory: Path, statement: str, *values: object) -> list[tuple[object, 
 # Files
 
 
-@looped
 async def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     directory = tmp_path / "deep" / "data"
     old = os.umask(0o000)
@@ -66,16 +65,14 @@ async def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
         os.umask(old)
 
 
-@looped
 async def test_after_a_clean_close_the_database_is_one_file_with_two_notes(tmp_path: Path) -> None:
     await filled(tmp_path)
     assert contents(tmp_path).keys() == {DATABASE, LOCK, MARK}
 
 
-@looped
 async def test_the_settings_that_durability_rests_on_hold(tmp_path: Path) -> None:
     log = await opened(tmp_path)
-    store = log._writer._store
+    store = log.store
     assert isinstance(store, sqlite_store.SqliteStore)
     wanted = {
         "journal_mode": "wal",
@@ -87,19 +84,17 @@ async def test_the_settings_that_durability_rests_on_hold(tmp_path: Path) -> Non
         "trusted_schema": 0,
         "cell_size_check": 1,
     }
-    found = {name: store._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in wanted}
+    found = {name: store.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in wanted}
     assert found == wanted
     await log.close()
 
 
-@looped
 async def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EventStoreError, match="cannot be used: Not a directory"):
         await opened(tmp_path / "file" / "data")
 
 
-@looped
 async def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
     sql(tmp_path, "CREATE TABLE theirs (x)")
     with pytest.raises(EventStoreError, match="not a log's"):
@@ -107,7 +102,6 @@ async def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
     assert sql(tmp_path, "SELECT name FROM sqlite_master") == [("theirs",)]
 
 
-@looped
 async def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     await filled(tmp_path)
     sql(tmp_path, "PRAGMA user_version=99")
@@ -115,7 +109,6 @@ async def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         await opened(tmp_path)
 
 
-@looped
 async def test_a_refused_second_opening_names_the_directory_and_the_holder(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     with pytest.raises(InUse) as caught:
@@ -126,7 +119,6 @@ async def test_a_refused_second_opening_names_the_directory_and_the_holder(tmp_p
     await log.close()
 
 
-@looped
 async def test_a_writer_that_was_overtaken_stops_for_good(tmp_path: Path) -> None:
     old = await opened(tmp_path)
     await old.append(append(event("a")))
@@ -146,7 +138,6 @@ async def test_a_writer_that_was_overtaken_stops_for_good(tmp_path: Path) -> Non
 # Reading
 
 
-@looped
 async def test_reading_is_a_seek_in_an_index(tmp_path: Path) -> None:
     await filled(tmp_path)
     by_seq = sql(tmp_path, "EXPLAIN QUERY PLAN " + EVENTS_BY_SEQ, 1, 0, 5, 5)
@@ -158,7 +149,6 @@ async def test_reading_is_a_seek_in_an_index(tmp_path: Path) -> None:
     assert [row[3] for row in by_position] == ["SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
 
 
-@looped
 async def test_rows_and_keyframes_are_seeks_too(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(Append(ts_ms=0, rows=(RowPut("t", "p", b"k", b"v"),)))
@@ -174,7 +164,6 @@ async def test_rows_and_keyframes_are_seeks_too(tmp_path: Path) -> None:
         assert plan[0].startswith("SEARCH"), plan
 
 
-@looped
 async def test_the_end_of_a_long_stream_is_as_near_as_the_start(tmp_path: Path) -> None:
     """Measured on 200,000 events in steps that SQLite counts itself, so that no clock is needed."""
     log = await opened(tmp_path)
@@ -198,7 +187,6 @@ async def test_the_end_of_a_long_stream_is_as_near_as_the_start(tmp_path: Path) 
         assert steps(head - 3) <= steps(0) < 200
 
 
-@looped
 async def test_a_log_with_many_streams_knows_all_heads_when_it_opens(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(*(event(f"mailbox/{n}") for n in range(20_000)), event("mailbox/7")))
@@ -209,24 +197,22 @@ async def test_a_log_with_many_streams_knows_all_heads_when_it_opens(tmp_path: P
     await log.close()
 
 
-@looped
 async def test_a_reader_can_neither_write_nor_checkpoint(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(event("a")))
     await log.read("a", 0, events_max=1)
-    reads = log._reads
-    [connection] = reads._idle  # type: ignore[attr-defined]
+    connection = connect_reader(tmp_path / DATABASE)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM event")
     with pytest.raises(sqlite3.OperationalError):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
     await log.close()
 
 
 # The write-ahead log
 
 
-@looped
 async def test_the_write_ahead_log_stays_bounded(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     wal = tmp_path / f"{DATABASE}-wal"
@@ -240,7 +226,6 @@ async def test_the_write_ahead_log_stays_bounded(tmp_path: Path) -> None:
     await log.close()
 
 
-@looped
 async def test_a_reader_that_stays_in_holds_up_nothing_but_the_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +255,6 @@ async def verified(directory: Path) -> int:
 # Damage
 
 
-@looped
 async def test_a_changed_byte_in_the_newest_events_is_named_at_open_and_the_other_streams_go_on(
     tmp_path: Path,
 ) -> None:
@@ -289,7 +273,6 @@ async def test_a_changed_byte_in_the_newest_events_is_named_at_open_and_the_othe
         await log.close()
 
 
-@looped
 async def test_a_changed_byte_in_old_events_is_found_by_verify(tmp_path: Path) -> None:
     await filled(tmp_path, 3000)
     raw = bytearray((tmp_path / DATABASE).read_bytes())
@@ -304,7 +287,6 @@ async def test_a_changed_byte_in_old_events_is_found_by_verify(tmp_path: Path) -
     await log.close()
 
 
-@looped
 async def test_a_removed_event_is_found(tmp_path: Path) -> None:
     await filled(tmp_path, 10)
     sql(tmp_path, "DELETE FROM event WHERE position = 7")
@@ -313,7 +295,6 @@ async def test_a_removed_event_is_found(tmp_path: Path) -> None:
     assert caught.value.position == 7
 
 
-@looped
 async def test_a_lost_tail_is_found_after_a_clean_close(tmp_path: Path) -> None:
     await filled(tmp_path, 10)
     sql(tmp_path, "DELETE FROM event WHERE position > 8")
@@ -321,7 +302,6 @@ async def test_a_lost_tail_is_found_after_a_clean_close(tmp_path: Path) -> None:
         await opened(tmp_path)
 
 
-@looped
 async def test_a_restored_older_log_opens_only_when_said_so_and_has_a_new_id(tmp_path: Path) -> None:
     await filled(tmp_path)
     backup = (tmp_path / DATABASE).read_bytes()
@@ -338,7 +318,6 @@ async def test_a_restored_older_log_opens_only_when_said_so_and_has_a_new_id(tmp
     assert await verified(tmp_path) == 10
 
 
-@looped
 async def test_a_damaged_page_is_found_at_the_opening_after_an_unclean_stop(tmp_path: Path) -> None:
     await filled(tmp_path, 3000)
     (tmp_path / LOCK).write_text('{"pid":1}')
@@ -387,7 +366,6 @@ def test_after_a_fault_of_the_disk_pages_are_looked_at_also_after_a_killed_proce
     clean.leave(None)
 
 
-@looped
 async def test_a_commit_that_failed_leaves_a_note_for_the_next_opening(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,14 +401,12 @@ def test_a_note_that_is_not_written_whole_is_not_taken_for_no_note(
     after.leave(None)
 
 
-@looped
 async def test_a_file_that_is_no_database_is_damage(tmp_path: Path) -> None:
     (tmp_path / DATABASE).write_bytes(b"not a database, whatever its name says" * 500)
     with pytest.raises(Damaged):
         await opened(tmp_path)
 
 
-@looped
 async def test_a_blob_that_changed_is_not_given_out(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(Append(ts_ms=0, blobs=(b"one", b"two")))
@@ -451,7 +427,6 @@ def wrapped_keys(directory: Path) -> dict[str, bytes]:
         return dict(connection.execute("SELECT owner, wrapped FROM data_key"))
 
 
-@looped
 async def test_no_file_holds_a_secret_or_a_data_key_in_the_clear(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     secret = SecretPut("mailbox/1", "password", Secret("canary-7f3a9c"))
@@ -468,10 +443,9 @@ async def test_no_file_holds_a_secret_or_a_data_key_in_the_clear(tmp_path: Path)
 
 def _data_key(wrapped: bytes) -> tuple[bytes, bytes]:
     vault = Vault(MASTER_KEY, FakeAmbient(1))
-    return wrapped, vault._open(vault._wrapping_key, wrapped, "key", "mailbox/1", "")
+    return wrapped, vault.data_key(wrapped, "mailbox/1")
 
 
-@looped
 async def test_when_a_shred_is_acknowledged_no_file_holds_the_key_any_more(tmp_path: Path) -> None:
     """Many owners, so that pages split, merge and move cells before and while keys are erased."""
     rng = random.Random(5)
@@ -496,7 +470,6 @@ async def test_when_a_shred_is_acknowledged_no_file_holds_the_key_any_more(tmp_p
     await log.close()
 
 
-@looped
 async def test_a_key_that_a_reader_kept_from_being_erased_is_erased_soon_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -522,13 +495,12 @@ async def test_a_key_that_a_reader_kept_from_being_erased_is_erased_soon_after(
 # After a failure
 
 
-@looped
 async def test_a_connection_that_broke_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(event("a")))
-    store = log._writer._store
+    store = log.store
     assert isinstance(store, sqlite_store.SqliteStore)
-    store._connection.close()
+    store.connection.close()
     with pytest.raises(Unavailable):
         await log.append(append(event("a")))
     await log.append(append(event("a"), expected={"a": 1}))
@@ -536,19 +508,18 @@ async def test_a_connection_that_broke_is_replaced_and_nothing_is_lost(tmp_path:
     await log.close()
 
 
-@looped
 async def test_a_new_connection_is_not_trusted_before_its_write_ahead_log_was_emptied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huahuo.eventstore.sqlite.schema._BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("huahuo.eventstore.sqlite.schema.BUSY_TIMEOUT_MS", 10)
     log = await opened(tmp_path)
     await log.append(append(event("a")))
-    store = log._writer._store
+    store = log.store
     assert isinstance(store, sqlite_store.SqliteStore)
     with closing(sqlite3.connect(f"{(tmp_path / DATABASE).as_uri()}?mode=ro", uri=True)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM event").fetchone()
-        store._connection.close()
+        store.connection.close()
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await log.append(append(event("a")))

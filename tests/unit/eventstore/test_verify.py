@@ -62,12 +62,11 @@ async def found(directory: Path, **options: int) -> Damaged:
         await view.close()
 
 
-@looped
 async def test_an_untouched_log_is_whole_in_one_part_or_in_several(directory: Path) -> None:
     view = await SqliteView.open(directory)
     assert (await verify(view, view.path, left=left_of(directory))).position == EVENTS
     parts = [verifying.check_part(str(view.path), start, start + 10) for start in range(0, EVENTS, 10)]
-    assert verifying._joined(parts) == check_log(view.path, 0, EVENTS) != GENESIS
+    assert verifying.joined(parts) == check_log(view.path, 0, EVENTS) != GENESIS
     assert (await verify(view, view.path, after=25)).after == 25
     await view.close()
 
@@ -95,7 +94,6 @@ def test_a_rewritten_or_dropped_event_is_found_at_its_position(
     check()
 
 
-@looped
 async def test_two_events_that_changed_places_are_found(directory: Path) -> None:
     def swap(connection: sqlite3.Connection) -> None:
         # Each body and link was written by the log, but at another position.
@@ -110,7 +108,6 @@ async def test_two_events_that_changed_places_are_found(directory: Path) -> None
     assert (await found(changed(directory, swap))).position == 5
 
 
-@looped
 async def test_history_with_a_new_chain_of_its_own_is_found_by_the_checkpoint(
     directory: Path,
 ) -> None:
@@ -140,7 +137,6 @@ async def test_history_with_a_new_chain_of_its_own_is_found_by_the_checkpoint(
     assert (await found(directory)).position == EVENTS  # the note of the clean close shows it too
 
 
-@looped
 async def test_a_log_that_lost_its_end_is_found_by_the_checkpoint(directory: Path, tmp_path: Path) -> None:
     view = await SqliteView.open(directory)
     signed = await checkpoint_of(view)
@@ -156,7 +152,6 @@ async def test_a_log_that_lost_its_end_is_found_by_the_checkpoint(directory: Pat
     await view.close()
 
 
-@looped
 async def test_a_forged_tombstone_is_found(directory: Path) -> None:
     def remove(connection: sqlite3.Connection) -> None:
         connection.execute(
@@ -198,7 +193,7 @@ def test_a_part_that_does_not_go_on_where_the_one_before_ended_is_found(director
     path = str(directory / "log.db")
     first, third = verifying.check_part(path, 0, 10), verifying.check_part(path, 20, 30)
     with pytest.raises(Damaged, match="goes from seq 5 to 11"):
-        verifying._joined([first, third])
+        verifying.joined([first, third])
 
 
 def test_a_page_that_cannot_be_read_is_found_at_the_first_event_on_it(directory: Path) -> None:

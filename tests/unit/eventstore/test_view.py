@@ -10,7 +10,7 @@ from huahuo.eventstore.errors import Closed, Damaged, EventStoreError
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
-from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+from tests.support.worlds.logs import MASTER_KEY, append, event
 
 
 async def opened(directory: Path) -> SqliteLog:
@@ -21,7 +21,6 @@ def state(directory: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
 
 
-@looped
 async def test_a_live_log_is_read_beside_its_writer_and_followed(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(event("a", b"1")))
@@ -39,7 +38,6 @@ async def test_a_live_log_is_read_beside_its_writer_and_followed(tmp_path: Path)
     await log.close()
 
 
-@looped
 async def test_a_copy_is_left_as_it_is_to_the_byte(tmp_path: Path) -> None:
     log = await opened(tmp_path / "live")
     await log.append(append(*[event("a")] * 500))
@@ -58,7 +56,6 @@ async def test_a_copy_is_left_as_it_is_to_the_byte(tmp_path: Path) -> None:
         await view.read("a", 0, events_max=1)
 
 
-@looped
 async def test_a_damaged_copy_can_be_opened_and_says_where(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(*(event("a", b"body-%04d" % n) for n in range(100))))
@@ -72,7 +69,6 @@ async def test_a_damaged_copy_can_be_opened_and_says_where(tmp_path: Path) -> No
     await view.close()
 
 
-@looped
 async def test_a_directory_without_a_log_is_an_error_and_stays_empty(tmp_path: Path) -> None:
     with pytest.raises(EventStoreError, match="no log"):
         await SqliteView.open(tmp_path)

@@ -17,7 +17,7 @@ from huahuo.eventstore.sqlite import wal
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, WAL_CHECKPOINT_BYTES
 from huahuo.eventstore.sqlite.store import WAL_ROOM_BYTES
-from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+from tests.support.worlds.logs import MASTER_KEY, append, event
 
 
 async def opened(directory: Path) -> SqliteLog:
@@ -35,23 +35,16 @@ def wal_of(directory: Path) -> Path:
     return directory / f"{DATABASE}-wal"
 
 
-async def cared(log: SqliteLog) -> None:
-    """Wait until the writer is idle."""
-    while (running := log._writer._running) is not None:
-        await running
-
-
 async def sizes_of(log: SqliteLog, directory: Path, count: int) -> list[int]:
     """The size of the write-ahead log after each of `count` lone appends and the care that followed."""
     sizes: list[int] = []
     for number in range(count):
         await log.append(append(event("a", b"body-%06d" % number)))
-        await cared(log)
+        await log.writer.settled()
         sizes.append(wal_of(directory).stat().st_size)
     return sizes
 
 
-@looped
 async def test_lone_appends_find_room_up_to_the_checkpoint_and_need_none_behind_it(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     sizes = await sizes_of(log, tmp_path, 900)
@@ -65,7 +58,6 @@ async def test_lone_appends_find_room_up_to_the_checkpoint_and_need_none_behind_
     await log.close()
 
 
-@looped
 async def test_a_copy_taken_at_any_time_holds_everything(tmp_path: Path) -> None:
     log = await opened(tmp_path / "log")
     for number in range(1, 45):
@@ -84,7 +76,6 @@ async def test_a_copy_taken_at_any_time_holds_everything(tmp_path: Path) -> None
     await log.close()
 
 
-@looped
 async def test_a_write_ahead_log_of_zeros_alone_is_an_empty_one(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(event("a")))
@@ -100,19 +91,17 @@ async def test_a_write_ahead_log_of_zeros_alone_is_an_empty_one(tmp_path: Path) 
     await log.close()
 
 
-@looped
 async def test_large_appends_make_their_own_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     monkeypatch.setattr(wal, "extend", lambda _path, to_bytes: written.append(to_bytes))
     log = await opened(tmp_path)
     for _ in range(4):
         await log.append(append(*[event("a", b"x" * 1000)] * 1000))
-    await cared(log)
+    await log.writer.settled()
     assert written == []
     await log.close()
 
 
-@looped
 async def test_erasing_empties_the_file_and_the_next_append_finds_room_again(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     secrets = (SecretPut("mailbox/1", "password", Secret("a secret")),)
@@ -123,7 +112,6 @@ async def test_erasing_empties_the_file_and_the_next_append_finds_room_again(tmp
     await log.close()
 
 
-@looped
 async def test_without_room_appends_go_on_and_nothing_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,17 +136,16 @@ async def test_without_room_appends_go_on_and_nothing_is_kept(
     await log.close()
 
 
-@looped
 async def test_a_log_that_was_taken_over_is_not_lengthened(tmp_path: Path) -> None:
     """Else zeros could overwrite frames that the other writer appended after this one saw the file's end."""
     log = await opened(tmp_path)
-    store = log._writer._store
+    store = log.store
     assert isinstance(store, sqlite_store.SqliteStore)
     with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as other:
         other.execute("UPDATE meta SET value = X'3939' WHERE key = 'writer_epoch'")
         size = wal_of(tmp_path).stat().st_size
         assert store.care_due()
-        store._commits = 1  # as if the other writer's commit had been its own
+        store.commits = 1  # as if the other writer's commit had been its own
         with pytest.raises(InUse):
             store.care()
         assert wal_of(tmp_path).stat().st_size == size

@@ -61,7 +61,6 @@ def start(log: MemoryLog, *appends: Append) -> list[asyncio.Task[object]]:
     return [asyncio.ensure_future(log.append(one)) for one in appends]
 
 
-@looped
 async def test_what_gathers_during_a_commit_is_the_next_group() -> None:
     disk, executor = ModelDisk(), HeldExecutor()
     log = await opened(disk, executor)
@@ -80,7 +79,6 @@ async def test_what_gathers_during_a_commit_is_the_next_group() -> None:
     await log.close()
 
 
-@looped
 async def test_one_commit_at_a_time() -> None:
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)
@@ -96,7 +94,6 @@ async def test_one_commit_at_a_time() -> None:
     await log.close()
 
 
-@looped
 async def test_woken_appenders_join_the_very_next_group() -> None:
     disk = ModelDisk()
     log = await opened(disk, HeldExecutor())
@@ -130,7 +127,6 @@ def test_a_group_is_bounded(body: bytes, count: int, groups: int) -> None:
     main()
 
 
-@looped
 async def test_an_append_larger_than_a_group_goes_alone() -> None:
     disk = ModelDisk()
     log = await opened(disk, HeldExecutor())
@@ -143,7 +139,6 @@ async def test_an_append_larger_than_a_group_goes_alone() -> None:
     await log.close()
 
 
-@looped
 async def test_refusals_alone_cost_no_commit() -> None:
     disk = ModelDisk()
     log = await opened(disk, HeldExecutor())
@@ -161,7 +156,6 @@ def by(user: str, size: int = 2) -> Append:
     return msgspec.structs.replace(append(event(user, b"x" * size)), principal=user)
 
 
-@looped
 async def test_a_user_whose_backlog_is_too_large_is_told_so_and_nothing_is_written() -> None:
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)
@@ -186,7 +180,6 @@ async def test_a_user_whose_backlog_is_too_large_is_told_so_and_nothing_is_writt
     await log.close()
 
 
-@looped
 async def test_few_users_that_fill_the_queue_do_not_keep_another_one_out() -> None:
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)
@@ -206,7 +199,6 @@ async def test_few_users_that_fill_the_queue_do_not_keep_another_one_out() -> No
     await log.close()
 
 
-@looped
 async def test_an_append_larger_than_a_users_share_is_taken_when_nothing_of_the_user_waits() -> None:
     log = await opened(ModelDisk(), HeldExecutor())
     log.bound_queue(bytes_per_user=1000, bytes_max=1 << 20)
@@ -215,7 +207,6 @@ async def test_an_append_larger_than_a_users_share_is_taken_when_nothing_of_the_
     await log.close()
 
 
-@looped
 async def test_one_users_backlog_of_many_groups_delays_another_by_one_group() -> None:
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)
@@ -236,7 +227,6 @@ async def test_one_users_backlog_of_many_groups_delays_another_by_one_group() ->
     await log.close()
 
 
-@looped
 async def test_readers_see_nothing_that_the_head_does_not_show() -> None:
     disk, executor = ModelDisk(), HeldExecutor()
     log = await opened(disk, executor)
@@ -254,7 +244,6 @@ async def test_readers_see_nothing_that_the_head_does_not_show() -> None:
     await log.close()
 
 
-@looped
 async def test_closing_waits_for_reads_under_way() -> None:
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)
@@ -279,7 +268,6 @@ class Busy(FakeAmbient):
         return self.monotonic_s()
 
 
-@looped
 async def test_each_principal_pays_for_its_part_of_a_commit() -> None:
     executor = HeldExecutor()
     log = await MemoryLog.open(
@@ -304,25 +292,26 @@ async def test_each_principal_pays_for_its_part_of_a_commit() -> None:
     await log.close()
 
 
-@looped
-async def test_an_import_waits_for_the_writer_with_its_secrets_sealed_already() -> None:
+async def test_an_import_waits_for_the_writer_with_its_secrets_sealed_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sealed: list[str] = []
+    seal = Vault.seal
 
-    class Watched(Vault):
-        def seal(self, wrapped: bytes, owner: str, name: str, secret: Secret) -> bytes:
-            sealed.append(owner)
-            return super().seal(wrapped, owner, name, secret)
+    def watched(vault: Vault, wrapped: bytes, owner: str, name: str, secret: Secret) -> bytes:
+        sealed.append(owner)
+        return seal(vault, wrapped, owner, name, secret)
 
+    monkeypatch.setattr(Vault, "seal", watched)
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)
-    vault = Watched(MASTER_KEY, FakeAmbient(1))
-    log._vault = log._writer._vault = vault
+    vault = Vault(MASTER_KEY, FakeAmbient(1))
     owners = [f"mailbox/{n}" for n in range(100)]
     secrets = tuple(SecretPut(owner, "password", Secret("s")) for owner in owners)
-    await log._writer.append(Append(ts_ms=1), 0)
+    await log.writer.append(Append(ts_ms=1), 0)
     prepared = vault.prepare(secrets, pause=lambda: None)
     sealed.clear()
-    await log._writer.append(Append(ts_ms=1, secrets=secrets), 0, prepared)
+    await log.writer.append(Append(ts_ms=1, secrets=secrets), 0, prepared)
     assert sealed == [], "the commit itself seals nothing"
     await log.append(Append(ts_ms=1, secrets=secrets))
     assert sealed == [*owners, *owners], "ahead, and again under the keys that the owners have by now"

@@ -25,6 +25,7 @@ TRAINED_WITH = (1, 5, 7)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_shipped_dictionary_is_what_the_script_trains() -> None:
     if zstandard.ZSTD_VERSION != TRAINED_WITH:
         pytest.skip(f"zstd {zstandard.ZSTD_VERSION} trains in another way than {TRAINED_WITH}")
@@ -194,6 +195,6 @@ def test_a_log_with_too_little_in_it_is_said(tmp_path: Path) -> None:
         asyncio.run(training.from_log(standard(), tmp_path, seed=3, tries=100))
 
 
-def test_no_log_is_said(tmp_path: Path) -> None:
+async def test_no_log_is_said(tmp_path: Path) -> None:
     with pytest.raises(HuahuoError, match="no log"):
-        asyncio.run(training.from_log(standard(), tmp_path, seed=3, tries=100))
+        await training.from_log(standard(), tmp_path, seed=3, tries=100)

@@ -47,7 +47,7 @@ def test_neither_a_task_that_ignores_its_cancellation_nor_a_thread_that_hangs_ke
         assert not stubborn[0].done()
     finally:
         released.set()
-        stubborn[0]._log_destroy_pending = False  # type: ignore[attr-defined]
+        stubborn[0]._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  asyncio has no word for it
 
 
 def test_what_the_work_raises_is_raised() -> None:

@@ -3,8 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from huahuo.app.memory import LOOK_S, Tidier, release_free
 from huahuo.testing.virtual_loop import run_virtual
+
+pytestmark = pytest.mark.virtual_time
 
 
 class Machine:
@@ -84,15 +88,12 @@ def test_collections_take_at_most_a_hundredth_of_the_time() -> None:
     assert in_machine(up_and_down, Machine(pause_s=2.0)).paused_s <= 3600 / 100 + 2
 
 
-def test_in_an_applications_process_only_free_memory_is_released() -> None:
+async def test_in_an_applications_process_only_free_memory_is_released() -> None:
     machine = Machine()
 
-    async def main() -> None:
-        with machine.tidier(collects=False):
-            await machine.work(20, 0.9)
-            await machine.work(20, 0.0)
-
-    run_virtual(main())
+    with machine.tidier(collects=False):
+        await machine.work(20, 0.9)
+        await machine.work(20, 0.0)
     assert (machine.collected, machine.released) == (0, 1)
 
 

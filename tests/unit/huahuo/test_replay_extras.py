@@ -1,6 +1,5 @@
 """Without the optional packages the commands that need them say so."""
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -24,10 +23,12 @@ def test_step_without_textual_names_the_extra(monkeypatch: pytest.MonkeyPatch, t
         step("mailbox/1", tmp_path)
 
 
-def test_parquet_without_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_parquet_without_pyarrow_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError, match=r"huahuo\[parquet\]"):
-        asyncio.run(export(tell().history, (), 0, 10, "parquet", tmp_path / "x", sealed_in))
+        await export(tell().history, (), 0, 10, "parquet", tmp_path / "x", sealed_in)
     assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
 
 

@@ -19,7 +19,7 @@ def _event(seq: int, kind: str, **fields: object) -> Event:
 def _shown(*events: Event) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100, color_system=None, height=30)
-    with tail._Bars(console) as bars:
+    with tail.Bars(console) as bars:
         for event in events:
             bars.event(event)
     return out.getvalue()
@@ -43,13 +43,13 @@ def test_text_that_could_act_on_the_terminal_becomes_escapes() -> None:
 
 
 def test_a_json_line_is_still_json_after_escaping() -> None:
-    line = printable(tail._json_line(_event(3, "mail_received", subject="\x1b[2J\x7f\u202e'\"")))
+    line = printable(tail.json_line(_event(3, "mail_received", subject="\x1b[2J\x7f\u202e'\"")))
     assert json.loads(line)["data"]["subject"] == "\x1b[2J\x7f\u202e'\""
     assert line.isprintable()
 
 
 def test_a_plain_line_is_seq_type_and_json() -> None:
-    assert tail._plain_line(_event(3, "email_deleted", email_id=1)) == (
+    assert tail.plain_line(_event(3, "email_deleted", email_id=1)) == (
         '3 email_deleted {"type":"email_deleted","email_id":1}'
     )
 
@@ -76,12 +76,12 @@ def test_a_snapshot_gives_the_mailboxes_their_names() -> None:
 
 def test_the_number_of_bars_has_a_bound() -> None:
     out = io.StringIO()
-    with tail._Bars(Console(file=out, force_terminal=True, width=100)) as bars:
+    with tail.Bars(Console(file=out, force_terminal=True, width=100)) as bars:
         for mailbox in range(tail.BARS_MAX + 5):
             bars.event(_event(mailbox + 1, "check_progress", email_id=mailbox, progress=1, message=""))
-        assert len(bars._bars) == tail.BARS_MAX
+        assert len(bars) == tail.BARS_MAX
         bars.event(_event(99, "email_status_update", email_id=0, status="cancelled", message=""))
-        assert len(bars._bars) == tail.BARS_MAX - 1
+        assert len(bars) == tail.BARS_MAX - 1
 
 
 def test_markup_and_control_characters_of_a_mail_are_only_text() -> None:

@@ -126,66 +126,63 @@ def answers(*lists: list[str]) -> tuple[Resolver, list[str]]:
     return resolver, asked
 
 
-def test_a_rebinding_name_is_looked_up_once_and_only_the_checked_address_is_used() -> None:
+async def test_a_rebinding_name_is_looked_up_once_and_only_the_checked_address_is_used() -> None:
     """The first answer is public and passes; a second look-up would have led to this machine."""
     resolver, asked = answers(["93.184.216.34"], ["127.0.0.1"])
     network = Network(resolver=resolver)
-    assert asyncio.run(network.addresses("rebind.example", 993, 1)) == ("rebind.example", ["93.184.216.34"])
+    assert (await network.addresses("rebind.example", 993, 1)) == ("rebind.example", ["93.184.216.34"])
     assert asked == ["rebind.example"]
 
 
-def test_the_connection_goes_to_the_checked_address() -> None:
-    async def main() -> list[str]:
-        heard: list[str] = []
+async def test_the_connection_goes_to_the_checked_address() -> None:
+    heard: list[str] = []
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            heard.append(writer.get_extra_info("sockname")[0])
-            writer.transport.abort()
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(writer.get_extra_info("sockname")[0])
+        writer.transport.abort()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        resolver, asked = answers(["127.0.0.1"], ["127.9.9.9"])
-        stream = await Network(allow_private=True, resolver=resolver).open_stream(
-            "mail.example", port, use_ssl=False, timeout_s=2
-        )
-        assert stream.host == "mail.example"
-        stream.abort()
-        server.close()
-        await server.wait_closed()
-        assert asked == ["mail.example"]
-        return heard
-
-    assert asyncio.run(main()) == ["127.0.0.1"]
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    resolver, asked = answers(["127.0.0.1"], ["127.9.9.9"])
+    stream = await Network(allow_private=True, resolver=resolver).open_stream(
+        "mail.example", port, use_ssl=False, timeout_s=2
+    )
+    assert stream.host == "mail.example"
+    stream.abort()
+    server.close()
+    await server.wait_closed()
+    assert asked == ["mail.example"]
+    assert heard == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize(
     "bad", [["127.0.0.1"], ["::1"], ["::ffff:10.0.0.1"], ["169.254.169.254", "fd00:ec2::254"]]
 )
-def test_a_name_that_leads_inside_is_refused_before_any_connection(bad: list[str]) -> None:
+async def test_a_name_that_leads_inside_is_refused_before_any_connection(bad: list[str]) -> None:
     resolver, _ = answers(bad)
     with pytest.raises(HostRefused):
-        asyncio.run(Network(resolver=resolver).open_stream("evil.example", 993, use_ssl=True, timeout_s=1))
+        await Network(resolver=resolver).open_stream("evil.example", 993, use_ssl=True, timeout_s=1)
 
 
-def test_of_a_mixed_answer_only_the_allowed_addresses_are_used() -> None:
+async def test_of_a_mixed_answer_only_the_allowed_addresses_are_used() -> None:
     resolver, _ = answers(["10.0.0.1", "93.184.216.34", "::1"])
-    assert asyncio.run(Network(resolver=resolver).addresses("h.example", 993, 1))[1] == ["93.184.216.34"]
+    assert (await Network(resolver=resolver).addresses("h.example", 993, 1))[1] == ["93.184.216.34"]
 
 
 @pytest.mark.parametrize("port", [0, -1, 22, 25, 80, 8080, 65536, 144])
-def test_other_ports_than_those_of_imap_are_refused(port: int) -> None:
+async def test_other_ports_than_those_of_imap_are_refused(port: int) -> None:
     resolver, asked = answers(["93.184.216.34"])
     with pytest.raises(HostRefused) as refused:
-        asyncio.run(Network(resolver=resolver).addresses("h.example", port, 1))
+        await Network(resolver=resolver).addresses("h.example", port, 1)
     assert refused.value.reason == Reason.PORT
     assert asked == []
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
-def test_a_port_that_is_none_is_refused_even_where_private_servers_are_allowed(port: int) -> None:
+async def test_a_port_that_is_none_is_refused_even_where_private_servers_are_allowed(port: int) -> None:
     resolver, _ = answers(["127.0.0.1"])
     with pytest.raises(HostRefused):
-        asyncio.run(Network(allow_private=True, resolver=resolver).addresses("h.example", port, 1))
+        await Network(allow_private=True, resolver=resolver).addresses("h.example", port, 1)
 
 
 def test_a_name_without_address_is_a_dns_failure() -> None:
@@ -197,29 +194,26 @@ def test_a_name_without_address_is_a_dns_failure() -> None:
             asyncio.run(Network(resolver=resolver).addresses("nowhere.example", 993, 1))
 
 
-def test_a_resolver_that_never_answers_is_a_dns_failure() -> None:
+async def test_a_resolver_that_never_answers_is_a_dns_failure() -> None:
     async def hangs(host: str, port: int) -> list[str]:
         await asyncio.Event().wait()
         return []
 
     with pytest.raises(DnsFailed):
-        asyncio.run(Network(resolver=hangs).addresses("slow.example", 993, 0.05))
+        await Network(resolver=hangs).addresses("slow.example", 993, 0.05)
 
 
-def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
-    async def main() -> None:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.transport.abort()
+async def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        resolver, _ = answers(["127.0.0.2", "127.0.0.1"])
-        network = Network(allow_private=True, resolver=resolver)
-        stream = await network.open_stream("h.example", port, use_ssl=False, timeout_s=2)
-        stream.abort()
-        server.close()
-        await server.wait_closed()
-        with pytest.raises(ConnectFailed):
-            await network.open_stream("h.example", port, use_ssl=False, timeout_s=2)
-
-    asyncio.run(main())
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    resolver, _ = answers(["127.0.0.2", "127.0.0.1"])
+    network = Network(allow_private=True, resolver=resolver)
+    stream = await network.open_stream("h.example", port, use_ssl=False, timeout_s=2)
+    stream.abort()
+    server.close()
+    await server.wait_closed()
+    with pytest.raises(ConnectFailed):
+        await network.open_stream("h.example", port, use_ssl=False, timeout_s=2)

@@ -2,8 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from huahuo.mailcheck.checks.queue import CheckRunner, Job
-from huahuo.testing.virtual_loop import run_virtual
+
+pytestmark = pytest.mark.virtual_time
 
 
 class Checks:
@@ -35,118 +38,93 @@ class Checks:
         await self.release.wait()
 
 
-def test_a_busy_host_does_not_keep_another_waiting() -> None:
-    async def main() -> None:
-        checks = Checks(checks_max=3, per_host_max=2)
-        await checks.offer(*["busy"] * 5, "other")
-        assert checks.begun == ["busy", "busy", "other"]
-        checks.release.set()
-        await checks.runner.idle()
-        assert sorted(checks.begun) == ["busy"] * 5 + ["other"]
-
-    run_virtual(main())
+async def test_a_busy_host_does_not_keep_another_waiting() -> None:
+    checks = Checks(checks_max=3, per_host_max=2)
+    await checks.offer(*["busy"] * 5, "other")
+    assert checks.begun == ["busy", "busy", "other"]
+    checks.release.set()
+    await checks.runner.idle()
+    assert sorted(checks.begun) == ["busy"] * 5 + ["other"]
 
 
-def test_no_more_checks_run_than_there_are_places() -> None:
-    async def main() -> None:
-        checks = Checks(checks_max=3, per_host_max=2)
-        await checks.offer(*(f"host{n}" for n in range(7)))
-        assert (checks.runner.running, checks.runner.waiting) == (len(checks.begun), 4) == (3, 4)
-        checks.release.set()
-        await checks.runner.idle()
-        assert len(checks.begun) == 7
-
-    run_virtual(main())
+async def test_no_more_checks_run_than_there_are_places() -> None:
+    checks = Checks(checks_max=3, per_host_max=2)
+    await checks.offer(*(f"host{n}" for n in range(7)))
+    assert (checks.runner.running, checks.runner.waiting) == (len(checks.begun), 4) == (3, 4)
+    checks.release.set()
+    await checks.runner.idle()
+    assert len(checks.begun) == 7
 
 
-def test_a_host_is_one_whatever_the_case_of_its_name() -> None:
-    async def main() -> None:
-        checks = Checks(checks_max=3, per_host_max=1)
-        await checks.offer("imap.example.com", "IMAP.example.com")
-        assert checks.begun == ["imap.example.com"]
-        checks.release.set()
-        await checks.runner.idle()
-
-    run_virtual(main())
+async def test_a_host_is_one_whatever_the_case_of_its_name() -> None:
+    checks = Checks(checks_max=3, per_host_max=1)
+    await checks.offer("imap.example.com", "IMAP.example.com")
+    assert checks.begun == ["imap.example.com"]
+    checks.release.set()
+    await checks.runner.idle()
 
 
-def test_a_check_that_is_stopped_gives_its_place_to_the_next() -> None:
-    async def main() -> None:
-        checks = Checks(checks_max=1, per_host_max=1)
-        await checks.offer("a", "b", "a", "c")
-        checks.runner.stop(1)  # waits
-        checks.runner.stop(0)  # runs
+async def test_a_check_that_is_stopped_gives_its_place_to_the_next() -> None:
+    checks = Checks(checks_max=1, per_host_max=1)
+    await checks.offer("a", "b", "a", "c")
+    checks.runner.stop(1)  # waits
+    checks.runner.stop(0)  # runs
+    await asyncio.sleep(0.001)
+    assert (checks.begun, checks.runner.running, checks.runner.waiting) == (["a", "a"], 1, 1)
+    checks.release.set()
+    await checks.runner.idle()
+    assert checks.begun == ["a", "a", "c"]
+
+
+async def test_one_users_backlog_delays_anothers_check_by_one_place() -> None:
+    checks = Checks(checks_max=1, per_host_max=1)
+    for number in range(20):
+        assert checks.runner.offer(Job(number, number, f"host{number}", user_id=1))
+    assert checks.runner.offer(Job(20, 20, "calm", user_id=2))
+    checks.release.set()
+    await checks.runner.idle()
+    assert checks.begun.index("calm") <= 2
+    assert len(checks.begun) == 21
+
+
+async def test_users_take_turns_at_a_server_that_both_wait_for() -> None:
+    checks = Checks(checks_max=8, per_host_max=1)
+    for number in range(10):
+        assert checks.runner.offer(Job(number, number, "busy", user_id=1))
+    assert checks.runner.offer(Job(10, 10, "busy", user_id=2))
+    running: list[int] = []
+    while checks.runner.running:
+        [check_id] = checks.runner.running_ids
+        running.append(check_id)
+        checks.runner.stop(check_id)
         await asyncio.sleep(0.001)
-        assert (checks.begun, checks.runner.running, checks.runner.waiting) == (["a", "a"], 1, 1)
-        checks.release.set()
-        await checks.runner.idle()
-        assert checks.begun == ["a", "a", "c"]
-
-    run_virtual(main())
+    assert running.index(10) <= 2
+    assert [one for one in running if one != 10] == list(range(10))
 
 
-def test_one_users_backlog_delays_anothers_check_by_one_place() -> None:
-    async def main() -> None:
-        checks = Checks(checks_max=1, per_host_max=1)
-        for number in range(20):
-            assert checks.runner.offer(Job(number, number, f"host{number}", user_id=1))
-        assert checks.runner.offer(Job(20, 20, "calm", user_id=2))
-        checks.release.set()
-        await checks.runner.idle()
-        assert checks.begun.index("calm") <= 2
-        assert len(checks.begun) == 21
-
-    run_virtual(main())
-
-
-def test_users_take_turns_at_a_server_that_both_wait_for() -> None:
-    async def main() -> None:
-        checks = Checks(checks_max=8, per_host_max=1)
-        for number in range(10):
-            assert checks.runner.offer(Job(number, number, "busy", user_id=1))
-        assert checks.runner.offer(Job(10, 10, "busy", user_id=2))
-        running: list[int] = []
-        while checks.runner.running:
-            [check_id] = checks.runner._running
-            running.append(check_id)
-            checks.runner.stop(check_id)
-            await asyncio.sleep(0.001)
-        assert running.index(10) <= 2
-        assert [one for one in running if one != 10] == list(range(10))
-
-    run_virtual(main())
+async def test_a_user_with_a_full_line_is_refused_and_another_is_not() -> None:
+    checks = Checks(checks_max=1, per_host_max=1, per_user_max=3)
+    offered = [checks.runner.offer(Job(n, n, "a", user_id=1)) for n in range(6)]
+    assert offered == [True] * 4 + [False] * 2, "one runs, three wait"
+    assert checks.runner.offer(Job(7, 7, "a", user_id=2))
+    assert checks.runner.waiting == 4
+    checks.release.set()
+    await checks.runner.idle()
+    assert (checks.runner.waiting, checks.runner.users_waiting) == (0, 0)
+    assert checks.runner.offer(Job(8, 8, "a", user_id=1))
+    await checks.runner.idle()
 
 
-def test_a_user_with_a_full_line_is_refused_and_another_is_not() -> None:
-    async def main() -> None:
-        checks = Checks(checks_max=1, per_host_max=1, per_user_max=3)
-        offered = [checks.runner.offer(Job(n, n, "a", user_id=1)) for n in range(6)]
-        assert offered == [True] * 4 + [False] * 2, "one runs, three wait"
-        assert checks.runner.offer(Job(7, 7, "a", user_id=2))
-        assert checks.runner.waiting == 4
-        checks.release.set()
-        await checks.runner.idle()
-        assert not checks.runner._waiting
-        assert not checks.runner._of_user
-        assert checks.runner.offer(Job(8, 8, "a", user_id=1))
-        await checks.runner.idle()
-
-    run_virtual(main())
-
-
-def test_checks_of_a_user_over_its_share_wait_while_anothers_begin() -> None:
-    async def main() -> None:
-        checks = Checks(checks_max=3, per_host_max=3)
-        checks.owes_until_s[1] = asyncio.get_running_loop().time() + 5.0
-        assert checks.runner.offer(Job(1, 1, "late", user_id=1))
-        assert checks.runner.offer(Job(2, 2, "soon", user_id=2))
-        await asyncio.sleep(1)
-        assert checks.begun == ["soon"]
-        assert checks.runner.by_user == {2: 1}
-        await asyncio.sleep(4.5)
-        assert checks.begun == ["soon", "late"]
-        checks.release.set()
-        await checks.runner.idle()
-        assert not checks.runner.by_user
-
-    run_virtual(main())
+async def test_checks_of_a_user_over_its_share_wait_while_anothers_begin() -> None:
+    checks = Checks(checks_max=3, per_host_max=3)
+    checks.owes_until_s[1] = asyncio.get_running_loop().time() + 5.0
+    assert checks.runner.offer(Job(1, 1, "late", user_id=1))
+    assert checks.runner.offer(Job(2, 2, "soon", user_id=2))
+    await asyncio.sleep(1)
+    assert checks.begun == ["soon"]
+    assert checks.runner.by_user == {2: 1}
+    await asyncio.sleep(4.5)
+    assert checks.begun == ["soon", "late"]
+    checks.release.set()
+    await checks.runner.idle()
+    assert not checks.runner.by_user

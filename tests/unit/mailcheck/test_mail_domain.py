@@ -250,6 +250,22 @@ def test_a_deletion_leaves_no_row_no_blob_and_no_key() -> None:
     in_mail_world(test)
 
 
+def test_heads_of_deleted_mailboxes_do_not_stay_in_memory_and_are_still_known() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("kept@example.com")
+        before = world.log.streams_in_memory
+        for n in range(20):
+            await world.do("delete_emails", email_ids=[await world.add(f"{n}@example.com")])
+        await world.mail.idle()
+        assert world.log.streams_in_memory == before
+        assert all(world.log.head(f"mailbox/{n}").seq for n in range(1, 22))
+        await world.restart()
+        assert world.log.streams_in_memory == before
+        assert len(world.log.streams("mailbox/")) == 21
+
+    in_mail_world(test)
+
+
 def test_a_content_that_two_mailboxes_have_stays_until_both_are_gone() -> None:
     async def test(world: MailWorld) -> None:
         for user in (USER, USER + 1):

@@ -364,16 +364,16 @@ ATTACKS = {
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_hostile_mail_costs_no_more_than_its_size(name: str) -> None:
     """The bound is generous, for slow machines; what is quadratic takes minutes at this size."""
-    started = time.monotonic()
+    started = time.thread_time()
     parse_mail(ATTACKS[name])
-    assert time.monotonic() - started < 3
+    assert time.thread_time() - started < 3
 
 
 def test_a_mail_that_defeats_the_parser_is_still_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     def defeated(raw: bytes) -> ParsedMail:
         raise RuntimeError
 
-    monkeypatch.setattr("huahuo.mailcheck.mime.mail._parsed", defeated)
+    monkeypatch.setattr("huahuo.mailcheck.mime.mail.parsed_mail", defeated)
     assert parse_mail("Subject: 你好".encode()).text == "Subject: 你好"
 
 

@@ -10,6 +10,7 @@ from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.replay.live.feed import Feed, Run
 from tests.support.models.faulty_log import READ_ALL, FaultyLog, faulty_log, numbers, write
 from tests.support.models.follower import follow
+from tests.support.patience import WITHIN_S
 
 type Told = Mapping[str, Sequence[StoredEvent]] | None
 
@@ -20,7 +21,7 @@ def run(test: Callable[[FaultyLog, Feed], Awaitable[None]], **feed_options: Any)
     async def main() -> None:
         log = await faulty_log()
         feed = Feed(log, **feed_options)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await test(log, feed)
         feed.close()
 
@@ -58,15 +59,12 @@ def test_what_memory_does_not_hold_must_be_fetched() -> None:
     run(test, tail_events_max=2)
 
 
-def test_events_from_before_the_feed_must_be_fetched() -> None:
-    async def main() -> None:
-        log = await faulty_log()
-        await write(log, "a")
-        feed = Feed(log)
-        assert feed.peek("a", 0, **READ_ALL) is None
-        assert numbers((await feed.fetch("a", 0, **READ_ALL)).events) == [1]
-
-    asyncio.run(main())
+async def test_events_from_before_the_feed_must_be_fetched() -> None:
+    log = await faulty_log()
+    await write(log, "a")
+    feed = Feed(log)
+    assert feed.peek("a", 0, **READ_ALL) is None
+    assert numbers((await feed.fetch("a", 0, **READ_ALL)).events) == [1]
 
 
 def test_readers_of_the_same_run_get_the_same_object() -> None:

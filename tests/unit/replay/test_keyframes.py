@@ -9,6 +9,7 @@ from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import LOG_STREAM, Append, Keyframe
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load, state_at
 from tests.support.models.faulty_log import FaultyLog, faulty_log
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.entities import Account, AccountDecider, moved
 
 STREAM = "account/a"
@@ -22,7 +23,7 @@ def run(test: Callable[[FaultyLog], Awaitable[None]], deposits: int = 10) -> Non
         if deposits:
             events = tuple(moved(STREAM, amount) for amount in range(1, deposits + 1))
             await log.append(Append(ts_ms=1, events=events))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             await test(log)
 
     asyncio.run(main())

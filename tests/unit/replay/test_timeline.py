@@ -31,12 +31,9 @@ async def walked(timeline: Timeline, *, every: bool = False) -> list[Step]:
     return [step async for step in timeline.walk(timeline.history.position, every=every)]
 
 
-def test_the_state_of_a_mailbox_is_its_row_and_what_only_the_machine_knows() -> None:
-    async def main() -> dict[str, Any]:
-        history = tell().history
-        return await (await line(history, GOOD)).seek(history.position)
-
-    state = asyncio.run(main())
+async def test_the_state_of_a_mailbox_is_its_row_and_what_only_the_machine_knows() -> None:
+    history = tell().history
+    state = await (await line(history, GOOD)).seek(history.position)
     assert (state["status"], state["progress"], state["mail_count"]) == ("ok", 100, 2)
     assert [c["INBOX"]["uid"] for c in state["cursors"].values()] == [6]
     assert state["check"] is None
@@ -44,26 +41,20 @@ def test_the_state_of_a_mailbox_is_its_row_and_what_only_the_machine_knows() -> 
     assert "canary" not in str(state)
 
 
-def test_seeking_backward_shows_what_was() -> None:
-    async def main() -> list[Any]:
-        history = tell().history
-        timeline = await line(history, BROKEN)
-        shown: list[Any] = []
-        for position in range(history.position, -1, -1):
-            state = await timeline.seek(position)
-            if not shown or state.get("status") != shown[-1]:
-                shown.append(state.get("status"))
-        return shown
-
-    assert asyncio.run(main()) == ["error", "processing", "queued", "idle", None]
+async def test_seeking_backward_shows_what_was() -> None:
+    history = tell().history
+    timeline = await line(history, BROKEN)
+    shown: list[Any] = []
+    for position in range(history.position, -1, -1):
+        state = await timeline.seek(position)
+        if not shown or state.get("status") != shown[-1]:
+            shown.append(state.get("status"))
+    assert shown == ["error", "processing", "queued", "idle", None]
 
 
-def test_a_walk_tells_only_of_the_entity_and_what_each_event_changed() -> None:
-    async def main() -> tuple[list[Step], list[Step], dict[str, Any]]:
-        timeline = await line(tell().history, BROKEN)
-        return await walked(timeline), await walked(timeline, every=True), timeline.show()
-
-    steps, every, state = asyncio.run(main())
+async def test_a_walk_tells_only_of_the_entity_and_what_each_event_changed() -> None:
+    timeline = await line(tell().history, BROKEN)
+    steps, every, state = (await walked(timeline), await walked(timeline, every=True), timeline.show())
     assert {step.event.entity for step in steps} == {BROKEN}
     assert len(every) > len(steps)
     changes = [(c.path, c.after) for step in steps for c in step.changes]
@@ -71,16 +62,13 @@ def test_a_walk_tells_only_of_the_entity_and_what_each_event_changed() -> None:
     assert state["status"] == "error"
 
 
-def test_blame_names_the_event_that_last_changed_a_field() -> None:
-    async def main() -> tuple[Step | None, Step | None, Step | None]:
-        history = tell().history
-        timeline = await line(history, BROKEN)
-        status = await blame(timeline, parse_path("status"), history.position)
-        assert status is not None
-        before = await blame(timeline, parse_path("status"), status.event.position - 1)
-        return status, before, await blame(timeline, parse_path("mail_count.nothing"), history.position)
-
-    status, before, nothing = asyncio.run(main())
+async def test_blame_names_the_event_that_last_changed_a_field() -> None:
+    history = tell().history
+    timeline = await line(history, BROKEN)
+    status = await blame(timeline, parse_path("status"), history.position)
+    assert status is not None
+    before = await blame(timeline, parse_path("status"), status.event.position - 1)
+    nothing = await blame(timeline, parse_path("mail_count.nothing"), history.position)
     assert status is not None
     assert before is not None
     assert [c.after for c in status.changes if c.path == ("status",)] == ["error"]
@@ -89,74 +77,60 @@ def test_blame_names_the_event_that_last_changed_a_field() -> None:
     assert nothing.event.type == "email_added"
 
 
-def test_when_finds_the_first_moment_and_not_a_later_one() -> None:
-    async def main() -> None:
-        history = tell().history
-        timeline = await line(history, BROKEN)
-        found = await first_true(timeline, parse('status == "error" and progress > 50'), 0, history.position)
-        assert found is not None
-        assert found.event is not None
-        assert (found.event.type, found.state["status"]) == ("email_status_update", "error")
-        earlier = await first_true(timeline, parse("progress >= 60"), 0, history.position)
-        assert earlier is not None
-        assert earlier.state["progress"] == 60
-        assert await first_true(timeline, parse("progress > 100"), 0, history.position) is None
-        again = await first_true(timeline, parse("progress >= 60"), earlier.position, history.position)
-        assert again is not None
-        assert (again.position, again.event) == (earlier.position, None)
-
-    asyncio.run(main())
+async def test_when_finds_the_first_moment_and_not_a_later_one() -> None:
+    history = tell().history
+    timeline = await line(history, BROKEN)
+    found = await first_true(timeline, parse('status == "error" and progress > 50'), 0, history.position)
+    assert found is not None
+    assert found.event is not None
+    assert (found.event.type, found.state["status"]) == ("email_status_update", "error")
+    earlier = await first_true(timeline, parse("progress >= 60"), 0, history.position)
+    assert earlier is not None
+    assert earlier.state["progress"] == 60
+    assert await first_true(timeline, parse("progress > 100"), 0, history.position) is None
+    again = await first_true(timeline, parse("progress >= 60"), earlier.position, history.position)
+    assert again is not None
+    assert (again.position, again.event) == (earlier.position, None)
 
 
-def test_a_condition_that_stays_true_is_found_by_bisection_at_the_same_place() -> None:
-    async def main() -> None:
-        story = tell()
-        deleted(story, 1)
-        history = story.history
-        timeline = await line(history, GOOD)
-        found = await first_true(timeline, parse("deleted"), 0, history.position)
-        assert found is not None
-        assert found.event is not None
-        assert found.event.type == "mailbox_deleted"
-        told = await first_true(
-            timeline, parse("mail_count >= 2"), 0, story.history.position - 3, monotone=True
-        )
-        walked_to = await first_true(timeline, parse("mail_count >= 2"), 0, history.position)
-        assert told is not None
-        assert walked_to is not None
-        assert told.position == walked_to.position
-
-    asyncio.run(main())
+async def test_a_condition_that_stays_true_is_found_by_bisection_at_the_same_place() -> None:
+    story = tell()
+    deleted(story, 1)
+    history = story.history
+    timeline = await line(history, GOOD)
+    found = await first_true(timeline, parse("deleted"), 0, history.position)
+    assert found is not None
+    assert found.event is not None
+    assert found.event.type == "mailbox_deleted"
+    told = await first_true(timeline, parse("mail_count >= 2"), 0, story.history.position - 3, monotone=True)
+    walked_to = await first_true(timeline, parse("mail_count >= 2"), 0, history.position)
+    assert told is not None
+    assert walked_to is not None
+    assert told.position == walked_to.position
 
 
-def test_moments_are_places_in_the_log() -> None:
-    async def main() -> None:
-        history = tell().history
-        timeline = await line(history, GOOD)
-        own = [e for e in history.events if e.stream == GOOD]
-        assert await timeline.place(AtSeq(2)) == own[1].position
-        assert await timeline.place(AtPosition(3)) == 3
-        assert await timeline.place(AtHead()) == history.position
-        assert await timeline.place(AtTime(history.events[4].ts_ms)) >= 5
-        assert await position_at_time(history, history.events[0].ts_ms - 1) == 0
-        for event in history.events:
-            assert await position_of(history, event.stream, event.seq) == event.position
-            assert await seq_at(history, event.stream, event.position) == event.seq
-            assert await event_of(history, event.stream, event.seq) == event
-        assert await seq_at(history, GOOD, own[0].position - 1) == 0
-
-    asyncio.run(main())
+async def test_moments_are_places_in_the_log() -> None:
+    history = tell().history
+    timeline = await line(history, GOOD)
+    own = [e for e in history.events if e.stream == GOOD]
+    assert await timeline.place(AtSeq(2)) == own[1].position
+    assert await timeline.place(AtPosition(3)) == 3
+    assert await timeline.place(AtHead()) == history.position
+    assert await timeline.place(AtTime(history.events[4].ts_ms)) >= 5
+    assert await position_at_time(history, history.events[0].ts_ms - 1) == 0
+    for event in history.events:
+        assert await position_of(history, event.stream, event.seq) == event.position
+        assert await seq_at(history, event.stream, event.position) == event.seq
+        assert await event_of(history, event.stream, event.seq) == event
+    assert await seq_at(history, GOOD, own[0].position - 1) == 0
 
 
-def test_streams_are_merged_in_the_order_of_the_log() -> None:
-    async def main() -> None:
-        history = tell().history
-        all_streams = [GOOD, U, BROKEN, f"roster/{USER}"]
-        pieces = [piece async for piece in merged(history, all_streams, 3, history.position - 2)]
-        got = [event.position for piece in pieces for event in piece]
-        assert got == list(range(4, history.position - 1))
-
-    asyncio.run(main())
+async def test_streams_are_merged_in_the_order_of_the_log() -> None:
+    history = tell().history
+    all_streams = [GOOD, U, BROKEN, f"roster/{USER}"]
+    pieces = [piece async for piece in merged(history, all_streams, 3, history.position - 2)]
+    got = [event.position for piece in pieces for event in piece]
+    assert got == list(range(4, history.position - 1))
 
 
 class Framed(ListHistory):
@@ -173,38 +147,32 @@ class Framed(ListHistory):
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_seek_starts_at_a_keyframe_and_says_so_and_one_that_is_unreadable_costs_only_time(
+async def test_a_seek_starts_at_a_keyframe_and_says_so_and_one_that_is_unreadable_costs_only_time(
     broken: bool,
 ) -> None:
-    async def main() -> None:
-        events = tell().history.events
-        history = Framed(events, "framed")
-        fold = RosterFold()
-        state = fold.initial(U)
-        for event in [e for e in events if e.stream == U][:5]:
-            state = fold.evolve(state, event)
-        history.frame = Keyframe(U, fold.name, fold.fingerprint, 5, b"\xc1" if broken else fold.dump(state))
-        framed, plain = await line(history, U), await line(ListHistory(events, "plain"), U)
-        for position in range(history.position + 1):
-            assert await framed.seek(position) == await plain.seek(position)
-        (used,) = framed.used
-        assert (used.keyframe, used.applied) == ((0, used.seq) if broken else (5, used.seq - 5))
-
-    asyncio.run(main())
+    events = tell().history.events
+    history = Framed(events, "framed")
+    fold = RosterFold()
+    state = fold.initial(U)
+    for event in [e for e in events if e.stream == U][:5]:
+        state = fold.evolve(state, event)
+    history.frame = Keyframe(U, fold.name, fold.fingerprint, 5, b"\xc1" if broken else fold.dump(state))
+    framed, plain = await line(history, U), await line(ListHistory(events, "plain"), U)
+    for position in range(history.position + 1):
+        assert await framed.seek(position) == await plain.seek(position)
+    (used,) = framed.used
+    assert (used.keyframe, used.applied) == ((0, used.seq) if broken else (5, used.seq - 5))
 
 
-def test_a_stream_without_a_fold_shows_its_newest_events_and_reads_no_more_than_those() -> None:
-    async def main() -> None:
-        history = tell().history
-        timeline = Timeline(history, RecentSubject("log"))
-        state = await timeline.seek(history.position)
-        assert state["count"] == history.position
-        assert len(state["recent"]) == min(50, history.position)
-        assert timeline.used[0].applied <= 50
-        earlier = await timeline.seek(7)
-        assert (earlier["count"], len(earlier["recent"])) == (7, 7)
-
-    asyncio.run(main())
+async def test_a_stream_without_a_fold_shows_its_newest_events_and_reads_no_more_than_those() -> None:
+    history = tell().history
+    timeline = Timeline(history, RecentSubject("log"))
+    state = await timeline.seek(history.position)
+    assert state["count"] == history.position
+    assert len(state["recent"]) == min(50, history.position)
+    assert timeline.used[0].applied <= 50
+    earlier = await timeline.seek(7)
+    assert (earlier["count"], len(earlier["recent"])) == (7, 7)
 
 
 def test_a_mailbox_that_never_was_is_not_found() -> None:

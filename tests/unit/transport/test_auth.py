@@ -1,6 +1,5 @@
 """Tokens that are accepted and refused: the advice of RFC 8725 and the promises of PROTOCOL 3.1."""
 
-import base64
 import hashlib
 import hmac
 import json
@@ -18,26 +17,10 @@ from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verified, Verifier
 from huahuo.transport.protocol.codes import AuthCode
+from tests.support.models.forged import GOOD, NOW_MS, NOW_S, SECRET, b64, forge
 
-SECRET = b"canary-5ec7e7-0123456789-abcdefgh"
 OLD = b"canary-01d-5ec7e7-0123456789-abcdef"
-NOW_MS = 1_790_000_000_123
-NOW_S = NOW_MS / 1000
 ALICE = Principal(user_id=42, username="alice", groups=("ops", "dev"))
-GOOD: dict[str, Any] = {"user_id": 42, "username": "alice", "is_admin": False, "exp": NOW_S + 60}
-
-
-def b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def forge(payload: bytes, header: dict[str, Any] | bytes | None = None, secret: bytes = SECRET) -> str:
-    """A token with any payload and header, correctly signed with HS256."""
-    if header is None:
-        header = {"alg": "HS256", "typ": "JWT"}
-    head = header if isinstance(header, bytes) else json.dumps(header).encode()
-    signed = f"{b64(head)}.{b64(payload)}"
-    return f"{signed}.{b64(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
 
 
 def token(**claims: Any) -> str:

@@ -122,8 +122,8 @@ def test_a_field_cannot_take_the_place_of_the_envelope(field: str) -> None:
 def test_a_secret_in_a_command_never_shows_itself() -> None:
     bench = Bench()
     bench.session.command("add_email", {"password": "canary-77"})
-    shown = repr(vars(bench.session)) + repr(vars(bench.session._commands))
-    assert "canary-77" not in shown
+    parts = [bench.session, *vars(bench.session).values()]
+    assert not [one for one in parts if hasattr(one, "__dict__") and "canary-77" in repr(vars(one))]
 
 
 def test_commands_leave_no_faster_than_the_pace() -> None:

@@ -1,5 +1,6 @@
 """Parts in the Python client: it hands over whole states and answers, or reports a protocol error."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -109,8 +110,8 @@ def test_a_missing_part_of_an_answer_breaks_the_protocol() -> None:
 
 
 def test_what_is_put_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huahuo.transport.client.streams.Assembly", partial(Assembly, bytes_max=150))
     bench = waiting()
-    monkeypatch.setattr(bench.session.streams[STREAM], "assembly", Assembly(bytes_max=150))
     part(bench, 1, 1, more=True)
     with pytest.raises(ProtocolViolation):
         part(bench, 2, 2)

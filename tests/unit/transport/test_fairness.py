@@ -2,12 +2,15 @@
 
 import asyncio
 
+import pytest
+
 from huahuo.actors.entities.decider import Origin
 from huahuo.app.fairness import Fairness
-from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.server.shares import FREE_S, Shares
 from huahuo.transport.server.turns import PAID_S_MAX, Turns
 from tests.support.worlds.entities import Deposit, Done, Town, in_town
+
+pytestmark = pytest.mark.virtual_time
 
 
 def fair() -> Fairness:
@@ -20,25 +23,19 @@ def owe(made: Fairness, user: str, seconds: float) -> None:
     made.charge(user, seconds)
 
 
-def test_what_the_service_writes_while_checks_run_is_paid_by_the_users_whose_checks_they_are() -> None:
-    async def main() -> None:
-        made = fair()
-        made.at_work = [lambda: [(1, 3)], lambda: [(2, 1)]]
-        owe(made, "service", 4 * FREE_S)
-        assert made.wait_s(1) > 0
-        assert made.wait_s(2) == 0
-
-    run_virtual(main())
+async def test_what_the_service_writes_while_checks_run_is_paid_by_the_users_whose_checks_they_are() -> None:
+    made = fair()
+    made.at_work = [lambda: [(1, 3)], lambda: [(2, 1)]]
+    owe(made, "service", 4 * FREE_S)
+    assert made.wait_s(1) > 0
+    assert made.wait_s(2) == 0
 
 
-def test_what_the_service_does_for_itself_is_nobodys() -> None:
-    async def main() -> None:
-        made = fair()
-        owe(made, "service", 1.0)
-        assert made.may_go("service")
-        assert made.may_go("user/1")
-
-    run_virtual(main())
+async def test_what_the_service_does_for_itself_is_nobodys() -> None:
+    made = fair()
+    owe(made, "service", 1.0)
+    assert made.may_go("service")
+    assert made.may_go("user/1")
 
 
 def test_a_command_of_a_user_over_its_share_waits_while_others_pass() -> None:

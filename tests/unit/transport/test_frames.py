@@ -56,7 +56,7 @@ def test_the_memory_of_frames_is_bounded_and_the_oldest_goes_first() -> None:
     built: list[Framed] = [
         frames.run("system", seq, log.run("system", seq - 1, 1).events, batch=True) for seq in range(1, 51)
     ]
-    assert ENTRY_BYTES * len(frames._frames) < frames.bytes <= 10_000
+    assert ENTRY_BYTES * len(frames) < frames.bytes <= 10_000
     assert frames.run("system", 50, log.run("system", 49, 1).events, batch=True) is built[-1]
     assert frames.run("system", 1, log.run("system", 0, 1).events, batch=True) is not built[0]
 

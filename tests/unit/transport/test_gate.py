@@ -35,7 +35,7 @@ from huahuo.transport.commands.gate import Gate
 from huahuo.transport.server.ports import CommandGate
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.people import ALICE, ROOT
-from tests.support.worlds.services import body, call, run
+from tests.support.worlds.services import body, call
 
 CANARY = "canary-pa55w0rd"
 DONE = json_reply({"type": "success", "message": "好"})
@@ -88,171 +88,135 @@ async def world(**options: Any) -> World:
     return World(await faulty_log(), **options)
 
 
-def test_a_command_is_answered_by_its_handler() -> None:
-    async def main() -> None:
-        w = await world()
-        gate: CommandGate = w.gate
-        reply = await gate.execute(call({"n": 1}), spec(Handler(DONE)))
-        assert reply == DONE
-
-    run(main())
+async def test_a_command_is_answered_by_its_handler() -> None:
+    w = await world()
+    gate: CommandGate = w.gate
+    reply = await gate.execute(call({"n": 1}), spec(Handler(DONE)))
+    assert reply == DONE
 
 
-def test_a_repeat_gets_the_first_answer_and_no_second_effect() -> None:
-    async def main() -> None:
-        w = await world()
-        handler = w.appending()
-        first = await w.gate.execute(call(id="c1"), spec(handler))
-        again = await w.gate.execute(call(id="c1"), spec(handler))
-        assert (again.body, again.at) == (first.body, first.at) == (DONE.body, ("user/42", 1))
-        assert (first.duplicate, again.duplicate) == (False, True)
-        assert w.log.head("user/42").seq == 1
-
-    run(main())
+async def test_a_repeat_gets_the_first_answer_and_no_second_effect() -> None:
+    w = await world()
+    handler = w.appending()
+    first = await w.gate.execute(call(id="c1"), spec(handler))
+    again = await w.gate.execute(call(id="c1"), spec(handler))
+    assert (again.body, again.at) == (first.body, first.at) == (DONE.body, ("user/42", 1))
+    assert (first.duplicate, again.duplicate) == (False, True)
+    assert w.log.head("user/42").seq == 1
 
 
-def test_a_repeat_at_another_gate_over_the_same_log_gets_the_first_answer() -> None:
-    async def main() -> None:
-        before = await world()
-        await before.gate.execute(call(id="c1"), spec(before.appending()))
-        after = World(before.log)
-        again = await after.gate.execute(call(id="c1"), spec(after.appending()))
-        assert again.duplicate
-        assert again.at == ("user/42", 1)
-
-    run(main())
+async def test_a_repeat_at_another_gate_over_the_same_log_gets_the_first_answer() -> None:
+    before = await world()
+    await before.gate.execute(call(id="c1"), spec(before.appending()))
+    after = World(before.log)
+    again = await after.gate.execute(call(id="c1"), spec(after.appending()))
+    assert again.duplicate
+    assert again.at == ("user/42", 1)
 
 
-def test_the_same_id_of_another_client_or_user_is_another_command() -> None:
-    async def main() -> None:
-        w = await world()
-        handler = w.appending()
-        for made in (call(id="c1"), call(id="c1", client="phone"), call(id="c1", principal=ROOT)):
-            assert not (await w.gate.execute(made, spec(handler))).duplicate
-        assert w.log.head("user/42").seq == 3
-
-    run(main())
+async def test_the_same_id_of_another_client_or_user_is_another_command() -> None:
+    w = await world()
+    handler = w.appending()
+    for made in (call(id="c1"), call(id="c1", client="phone"), call(id="c1", principal=ROOT)):
+        assert not (await w.gate.execute(made, spec(handler))).duplicate
+    assert w.log.head("user/42").seq == 3
 
 
-def test_without_an_id_each_message_is_a_command_of_its_own() -> None:
-    async def main() -> None:
-        w = await world()
-        handler = w.appending()
-        for _ in range(2):
-            await w.gate.execute(call(), spec(handler))
-        assert w.log.head("user/42").seq == 2
-
-    run(main())
+async def test_without_an_id_each_message_is_a_command_of_its_own() -> None:
+    w = await world()
+    handler = w.appending()
+    for _ in range(2):
+        await w.gate.execute(call(), spec(handler))
+    assert w.log.head("user/42").seq == 2
 
 
-def test_a_repeat_waits_for_the_execution_that_is_under_way() -> None:
-    async def main() -> None:
-        w = await world()
-        begun, go = asyncio.Event(), asyncio.Event()
+async def test_a_repeat_waits_for_the_execution_that_is_under_way() -> None:
+    w = await world()
+    begun, go = asyncio.Event(), asyncio.Event()
 
-        async def slow(_: Call[Any]) -> Reply:
-            begun.set()
-            await go.wait()
-            return DONE
+    async def slow(_: Call[Any]) -> Reply:
+        begun.set()
+        await go.wait()
+        return DONE
 
-        handler = Handler(slow)
-        first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(handler)))
-        await begun.wait()
-        again = asyncio.create_task(w.gate.execute(call(id="c1"), spec(handler)))
-        await asyncio.sleep(0)
-        assert not again.done()
-        go.set()
-        assert (await first).duplicate is False
-        assert (await again).body == DONE.body
-        assert (await again).duplicate is True
-        assert handler.executed == 1
-
-    run(main())
+    handler = Handler(slow)
+    first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(handler)))
+    await begun.wait()
+    again = asyncio.create_task(w.gate.execute(call(id="c1"), spec(handler)))
+    await asyncio.sleep(0)
+    assert not again.done()
+    go.set()
+    assert (await first).duplicate is False
+    assert (await again).body == DONE.body
+    assert (await again).duplicate is True
+    assert handler.executed == 1
 
 
-def test_a_repeat_under_way_with_another_content_is_refused() -> None:
-    async def main() -> None:
-        w = await world()
-        begun, go = asyncio.Event(), asyncio.Event()
+async def test_a_repeat_under_way_with_another_content_is_refused() -> None:
+    w = await world()
+    begun, go = asyncio.Event(), asyncio.Event()
 
-        async def slow(_: Call[Any]) -> Reply:
-            begun.set()
-            await go.wait()
-            return DONE
+    async def slow(_: Call[Any]) -> Reply:
+        begun.set()
+        await go.wait()
+        return DONE
 
-        first = asyncio.create_task(w.gate.execute(call({"n": 1}, id="c1"), spec(Handler(slow))))
-        await begun.wait()
-        other = await w.gate.execute(call({"n": 2}, id="c1"), spec(Handler(DONE)))
-        assert body(other.body)["code"] == "invalid_field"
-        go.set()
-        assert await first == DONE
-
-    run(main())
+    first = asyncio.create_task(w.gate.execute(call({"n": 1}, id="c1"), spec(Handler(slow))))
+    await begun.wait()
+    other = await w.gate.execute(call({"n": 2}, id="c1"), spec(Handler(DONE)))
+    assert body(other.body)["code"] == "invalid_field"
+    go.set()
+    assert await first == DONE
 
 
-def test_a_repeat_after_the_end_with_another_content_is_refused() -> None:
-    async def main() -> None:
-        w = await world()
-        await w.gate.execute(call({"n": 1}, id="c1"), spec(Handler(DONE)))
-        other = await w.gate.execute(call({"n": 2}, id="c1"), spec(Handler(DONE)))
-        assert body(other.body)["code"] == "invalid_field"
-        assert (await w.gate.execute(call({"n": 1}, id="c1"), spec(Handler(DONE)))).body == DONE.body
-
-    run(main())
+async def test_a_repeat_after_the_end_with_another_content_is_refused() -> None:
+    w = await world()
+    await w.gate.execute(call({"n": 1}, id="c1"), spec(Handler(DONE)))
+    other = await w.gate.execute(call({"n": 2}, id="c1"), spec(Handler(DONE)))
+    assert body(other.body)["code"] == "invalid_field"
+    assert (await w.gate.execute(call({"n": 1}, id="c1"), spec(Handler(DONE)))).body == DONE.body
 
 
-def test_a_refusal_is_remembered_although_the_world_has_changed() -> None:
-    async def main() -> None:
-        w = await world()
-        refused = error_reply(Refusal("not_found", "没有这个邮箱"))
-        await w.gate.execute(call(id="c1"), spec(Handler(refused)))
-        again = await w.gate.execute(call(id="c1"), spec(w.appending()))
-        assert body(again.body)["code"] == "not_found"
-        assert again.duplicate
-        assert w.log.head("user/42").seq == 0
-
-    run(main())
+async def test_a_refusal_is_remembered_although_the_world_has_changed() -> None:
+    w = await world()
+    refused = error_reply(Refusal("not_found", "没有这个邮箱"))
+    await w.gate.execute(call(id="c1"), spec(Handler(refused)))
+    again = await w.gate.execute(call(id="c1"), spec(w.appending()))
+    assert body(again.body)["code"] == "not_found"
+    assert again.duplicate
+    assert w.log.head("user/42").seq == 0
 
 
 @pytest.mark.parametrize(
     "code", ["unavailable", "busy", "rate_limited", "corrupt", "internal", "unauthenticated"]
 )
-def test_a_passing_error_is_not_remembered(code: str) -> None:
-    async def main() -> None:
-        w = await world()
-        await w.gate.execute(call(id="c1"), spec(Handler(error_reply(Refusal(code, "…")))))
-        reply = await w.gate.execute(call(id="c1"), spec(w.appending()))
-        assert reply.at == ("user/42", 1)
-        assert not reply.duplicate
-
-    run(main())
+async def test_a_passing_error_is_not_remembered(code: str) -> None:
+    w = await world()
+    await w.gate.execute(call(id="c1"), spec(Handler(error_reply(Refusal(code, "…")))))
+    reply = await w.gate.execute(call(id="c1"), spec(w.appending()))
+    assert reply.at == ("user/42", 1)
+    assert not reply.duplicate
 
 
-def test_a_query_is_executed_again_and_never_recorded() -> None:
-    async def main() -> None:
-        w = await world()
-        handler = Handler(DONE)
-        for _ in range(2):
-            assert await w.gate.execute(call(id="q1"), spec(handler, query=True)) == DONE
-        assert handler.executed == 2
-        key = call(id="q1").key
-        assert key is not None
-        assert await w.log.command(key) is None
-
-    run(main())
+async def test_a_query_is_executed_again_and_never_recorded() -> None:
+    w = await world()
+    handler = Handler(DONE)
+    for _ in range(2):
+        assert await w.gate.execute(call(id="q1"), spec(handler, query=True)) == DONE
+    assert handler.executed == 2
+    key = call(id="q1").key
+    assert key is not None
+    assert await w.log.command(key) is None
 
 
 @pytest.mark.parametrize("query", [True, False])
-def test_what_is_for_admins_is_forbidden_to_others_and_never_reaches_the_handler(query: bool) -> None:
-    async def main() -> None:
-        w = await world()
-        handler = Handler(DONE)
-        reply = await w.gate.execute(call(principal=ALICE), spec(handler, query=query, admin=True))
-        assert body(reply.body)["code"] == "forbidden"
-        assert handler.executed == 0
-        assert await w.gate.execute(call(principal=ROOT), spec(handler, query=query, admin=True)) == DONE
-
-    run(main())
+async def test_what_is_for_admins_is_forbidden_to_others_and_never_reaches_the_handler(query: bool) -> None:
+    w = await world()
+    handler = Handler(DONE)
+    reply = await w.gate.execute(call(principal=ALICE), spec(handler, query=query, admin=True))
+    assert body(reply.body)["code"] == "forbidden"
+    assert handler.executed == 0
+    assert await w.gate.execute(call(principal=ROOT), spec(handler, query=query, admin=True)) == DONE
 
 
 @pytest.mark.parametrize(
@@ -276,261 +240,213 @@ def test_what_is_for_admins_is_forbidden_to_others_and_never_reaches_the_handler
     ],
 )
 @pytest.mark.parametrize("query", [True, False])
-def test_each_fault_becomes_its_code_and_its_text_stays_here(
+async def test_each_fault_becomes_its_code_and_its_text_stays_here(
     fault: Exception, code: str, query: bool
 ) -> None:
-    async def main() -> None:
+    w = await world()
+    with capture_logs():
+        reply = await w.gate.execute(call(id="c1"), spec(Handler(fault), query=query))
+    assert body(reply.body)["type"] == "error"
+    assert body(reply.body)["code"] == code
+    assert CANARY not in reply.body.decode()
+
+
+async def test_an_internal_error_is_found_in_the_log_by_its_correlation_id() -> None:
+    w = await world()
+    with capture_logs() as lines:
+        reply = await w.gate.execute(call(), spec(Handler(RuntimeError("boom"))))
+    (line,) = lines
+    assert body(reply.body)["details"] == line["correlation_id"]
+    assert len(line["correlation_id"]) == 16
+    assert line["log_level"] == "error"
+
+
+async def test_a_lost_append_is_unavailable_and_the_same_id_then_gets_the_one_effect() -> None:
+    for lost in ("before", "after"):
         w = await world()
-        with capture_logs():
-            reply = await w.gate.execute(call(id="c1"), spec(Handler(fault), query=query))
-        assert body(reply.body)["type"] == "error"
-        assert body(reply.body)["code"] == code
-        assert CANARY not in reply.body.decode()
-
-    run(main())
-
-
-def test_an_internal_error_is_found_in_the_log_by_its_correlation_id() -> None:
-    async def main() -> None:
-        w = await world()
-        with capture_logs() as lines:
-            reply = await w.gate.execute(call(), spec(Handler(RuntimeError("boom"))))
-        (line,) = lines
-        assert body(reply.body)["details"] == line["correlation_id"]
-        assert len(line["correlation_id"]) == 16
-        assert line["log_level"] == "error"
-
-    run(main())
-
-
-def test_a_lost_append_is_unavailable_and_the_same_id_then_gets_the_one_effect() -> None:
-    async def main() -> None:
-        for lost in ("before", "after"):
-            w = await world()
-            handler = w.appending()
-            w.log.lose = [lost]
-            reply = await w.gate.execute(call(id="c1"), spec(handler))
-            assert body(reply.body)["code"] == "unavailable"
-            again = await w.gate.execute(call(id="c1"), spec(handler))
-            assert again.at == ("user/42", 1)
-            assert w.log.head("user/42").seq == 1
-            assert again.duplicate is (lost == "after")
-
-    run(main())
-
-
-def test_an_answer_that_could_not_be_kept_is_not_given() -> None:
-    async def main() -> None:
-        w = await world()
-        w.log.lose = ["before"]
-        reply = await w.gate.execute(call(id="c1"), spec(Handler(DONE)))
+        handler = w.appending()
+        w.log.lose = [lost]
+        reply = await w.gate.execute(call(id="c1"), spec(handler))
         assert body(reply.body)["code"] == "unavailable"
-
-    run(main())
-
-
-def test_a_caller_that_goes_away_does_not_cancel_its_command() -> None:
-    async def main() -> None:
-        w = await world()
-        begun, go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-        async def slow(_: Call[Any]) -> Reply:
-            begun.set()
-            await go.wait()
-            ended.set()
-            return DONE
-
-        caller = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
-        await begun.wait()
-        caller.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await caller
-        again = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
-        await asyncio.sleep(0)
-        go.set()
-        await ended.wait()
-        assert (await again).duplicate
-
-    run(main())
+        again = await w.gate.execute(call(id="c1"), spec(handler))
+        assert again.at == ("user/42", 1)
+        assert w.log.head("user/42").seq == 1
+        assert again.duplicate is (lost == "after")
 
 
-def test_more_commands_than_the_bound_are_told_busy_and_may_come_back() -> None:
-    async def main() -> None:
-        w = await world(running_max=1)
-        go = asyncio.Event()
+async def test_an_answer_that_could_not_be_kept_is_not_given() -> None:
+    w = await world()
+    w.log.lose = ["before"]
+    reply = await w.gate.execute(call(id="c1"), spec(Handler(DONE)))
+    assert body(reply.body)["code"] == "unavailable"
 
-        async def slow(_: Call[Any]) -> Reply:
-            await go.wait()
-            return DONE
 
-        first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
-        await asyncio.sleep(0)
-        assert w.gate.running == 1
-        refused = await w.gate.execute(call(id="c2"), spec(Handler(DONE)))
-        assert (body(refused.body)["code"], body(refused.body)["retry_s"]) == ("busy", 1.0)
-        go.set()
+async def test_a_caller_that_goes_away_does_not_cancel_its_command() -> None:
+    w = await world()
+    begun, go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Call[Any]) -> Reply:
+        begun.set()
+        await go.wait()
+        ended.set()
+        return DONE
+
+    caller = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
+    await begun.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    again = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
+    await asyncio.sleep(0)
+    go.set()
+    await ended.wait()
+    assert (await again).duplicate
+
+
+async def test_more_commands_than_the_bound_are_told_busy_and_may_come_back() -> None:
+    w = await world(running_max=1)
+    go = asyncio.Event()
+
+    async def slow(_: Call[Any]) -> Reply:
+        await go.wait()
+        return DONE
+
+    first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
+    await asyncio.sleep(0)
+    assert w.gate.running == 1
+    refused = await w.gate.execute(call(id="c2"), spec(Handler(DONE)))
+    assert (body(refused.body)["code"], body(refused.body)["retry_s"]) == ("busy", 1.0)
+    go.set()
+    await first
+    assert (await w.gate.execute(call(id="c2"), spec(Handler(DONE)))) == DONE
+
+
+async def test_more_queries_than_the_bound_are_told_busy() -> None:
+    w = await world(running_max=1)
+    go = asyncio.Event()
+
+    async def slow(_: Call[Any]) -> Reply:
+        await go.wait()
+        return DONE
+
+    first = asyncio.create_task(w.gate.execute(call(), spec(Handler(slow), query=True)))
+    await asyncio.sleep(0)
+    assert w.gate.running == 1
+    refused = body((await w.gate.execute(call(), spec(Handler(DONE), query=True))).body)
+    assert (refused["code"], refused["retry_s"]) == ("busy", BUSY_RETRY_S)
+    go.set()
+    await first
+    assert w.gate.running == 0
+
+
+async def test_nothing_is_remembered_in_memory_of_commands_that_ended() -> None:
+    w = await world()
+    for n in range(20):
+        await w.gate.execute(call(id=f"c{n}"), spec(Handler(DONE)))
+    await asyncio.sleep(0)
+    assert w.gate.running == 0
+    assert w.gate.remembered == 0
+
+
+async def test_draining_waits_for_what_runs() -> None:
+    w = await world()
+    go = asyncio.Event()
+
+    async def slow(_: Call[Any]) -> Reply:
+        await go.wait()
+        return DONE
+
+    first = asyncio.create_task(w.gate.execute(call(), spec(Handler(slow))))
+    await asyncio.sleep(0)
+    draining = asyncio.create_task(w.gate.drain(timeout_s=5))
+    await asyncio.sleep(0)
+    assert not draining.done()
+    go.set()
+    await draining
+    assert await first == DONE
+
+
+async def test_draining_has_a_deadline() -> None:
+    w = await world()
+
+    async def endless(_: Call[Any]) -> Reply:
+        await asyncio.get_running_loop().create_future()
+        return DONE
+
+    first = asyncio.create_task(w.gate.execute(call(), spec(Handler(endless))))
+    await asyncio.sleep(0)
+    await w.gate.drain(timeout_s=0.01)
+    with pytest.raises(asyncio.CancelledError):
         await first
-        assert (await w.gate.execute(call(id="c2"), spec(Handler(DONE)))) == DONE
-
-    run(main())
+    await w.gate.drain(timeout_s=0)
 
 
-def test_more_queries_than_the_bound_are_told_busy() -> None:
-    async def main() -> None:
-        w = await world(running_max=1)
-        go = asyncio.Event()
+async def test_a_handler_that_heeds_no_cancel_cannot_hold_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huahuo.transport.commands.gate.CANCEL_TIMEOUT_S", 0.01)
 
-        async def slow(_: Call[Any]) -> Reply:
-            await go.wait()
-            return DONE
+    w = await world()
+    ends = asyncio.Event()
 
-        first = asyncio.create_task(w.gate.execute(call(), spec(Handler(slow), query=True)))
-        await asyncio.sleep(0)
-        assert w.gate.running == 1
-        refused = body((await w.gate.execute(call(), spec(Handler(DONE), query=True))).body)
-        assert (refused["code"], refused["retry_s"]) == ("busy", BUSY_RETRY_S)
-        go.set()
-        await first
-        assert w.gate.running == 0
+    async def stuck(_: Call[Any]) -> Reply:
+        while not ends.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await ends.wait()
+        return DONE
 
-    run(main())
-
-
-def test_nothing_is_remembered_in_memory_of_commands_that_ended() -> None:
-    async def main() -> None:
-        w = await world()
-        for n in range(20):
-            await w.gate.execute(call(id=f"c{n}"), spec(Handler(DONE)))
-        await asyncio.sleep(0)
-        assert w.gate.running == 0
-        assert not w.gate._by_key
-
-    run(main())
-
-
-def test_draining_waits_for_what_runs() -> None:
-    async def main() -> None:
-        w = await world()
-        go = asyncio.Event()
-
-        async def slow(_: Call[Any]) -> Reply:
-            await go.wait()
-            return DONE
-
-        first = asyncio.create_task(w.gate.execute(call(), spec(Handler(slow))))
-        await asyncio.sleep(0)
-        draining = asyncio.create_task(w.gate.drain(timeout_s=5))
-        await asyncio.sleep(0)
-        assert not draining.done()
-        go.set()
-        await draining
-        assert await first == DONE
-
-    run(main())
-
-
-def test_draining_has_a_deadline() -> None:
-    async def main() -> None:
-        w = await world()
-
-        async def endless(_: Call[Any]) -> Reply:
-            await asyncio.get_running_loop().create_future()
-            return DONE
-
-        first = asyncio.create_task(w.gate.execute(call(), spec(Handler(endless))))
-        await asyncio.sleep(0)
-        await w.gate.drain(timeout_s=0.01)
-        with pytest.raises(asyncio.CancelledError):
-            await first
+    first = asyncio.create_task(w.gate.execute(call(), spec(Handler(stuck))))
+    await asyncio.sleep(0)
+    with capture_logs() as logs:
         await w.gate.drain(timeout_s=0)
-
-    run(main())
-
-
-def test_a_handler_that_heeds_no_cancel_cannot_hold_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huahuo.transport.commands.gate._CANCEL_TIMEOUT_S", 0.01)
-
-    async def main() -> None:
-        w = await world()
-        ends = asyncio.Event()
-
-        async def stuck(_: Call[Any]) -> Reply:
-            while not ends.is_set():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await ends.wait()
-            return DONE
-
-        first = asyncio.create_task(w.gate.execute(call(), spec(Handler(stuck))))
-        await asyncio.sleep(0)
-        with capture_logs() as logs:
-            await w.gate.drain(timeout_s=0)
-        assert [entry["event"] for entry in logs] == ["commands_left_behind"]
-        assert not first.done()
-        ends.set()
-        await first
-
-    run(main())
+    assert [entry["event"] for entry in logs] == ["commands_left_behind"]
+    assert not first.done()
+    ends.set()
+    await first
 
 
-def test_an_answer_found_before_any_handler_is_kept_for_its_repeats() -> None:
-    async def main() -> None:
-        w = await world()
-        refused = error_reply(Refusal("invalid_field", "字段无效", "port: expected an integer"))
-        assert await w.gate.record(call(id="c1"), refused) == refused
-        again = await w.gate.record(call(id="c1"), refused)
-        assert again.duplicate
-        assert again.body == refused.body
-
-    run(main())
+async def test_an_answer_found_before_any_handler_is_kept_for_its_repeats() -> None:
+    w = await world()
+    refused = error_reply(Refusal("invalid_field", "字段无效", "port: expected an integer"))
+    assert await w.gate.record(call(id="c1"), refused) == refused
+    again = await w.gate.record(call(id="c1"), refused)
+    assert again.duplicate
+    assert again.body == refused.body
 
 
-def test_an_answer_without_an_id_is_not_kept() -> None:
-    async def main() -> None:
-        w = await world()
-        refused = error_reply(Refusal("invalid_field", "…"))
-        assert await w.gate.record(call(), refused) == refused
-        assert w.log.appends == []
-
-    run(main())
+async def test_an_answer_without_an_id_is_not_kept() -> None:
+    w = await world()
+    refused = error_reply(Refusal("invalid_field", "…"))
+    assert await w.gate.record(call(), refused) == refused
+    assert w.log.appends == []
 
 
-def test_a_broken_repeat_does_not_take_the_place_of_the_command_under_way() -> None:
-    async def main() -> None:
-        w = await world()
-        go = asyncio.Event()
-        handler = w.appending()
+async def test_a_broken_repeat_does_not_take_the_place_of_the_command_under_way() -> None:
+    w = await world()
+    go = asyncio.Event()
+    handler = w.appending()
 
-        async def slow(made: Call[Any]) -> Reply:
-            await go.wait()
-            return await handler(made)
+    async def slow(made: Call[Any]) -> Reply:
+        await go.wait()
+        return await handler(made)
 
-        first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
-        await asyncio.sleep(0)
-        refused = error_reply(Refusal("invalid_field", "…"))
-        assert await w.gate.record(call(id="c1", fingerprint=b"broken"), refused) == refused
-        go.set()
-        assert (await first).at == ("user/42", 1)
-
-    run(main())
+    first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
+    await asyncio.sleep(0)
+    refused = error_reply(Refusal("invalid_field", "…"))
+    assert await w.gate.record(call(id="c1", fingerprint=b"broken"), refused) == refused
+    go.set()
+    assert (await first).at == ("user/42", 1)
 
 
-def test_the_record_says_who_and_which_command() -> None:
-    async def main() -> None:
-        w = await world()
-        await w.gate.execute(call(id="c1"), spec(Handler(DONE)))
-        (kept,) = w.log.appends
-        assert (kept.principal, kept.command_id) == ("user/42", "c1")
-
-    run(main())
+async def test_the_record_says_who_and_which_command() -> None:
+    w = await world()
+    await w.gate.execute(call(id="c1"), spec(Handler(DONE)))
+    (kept,) = w.log.appends
+    assert (kept.principal, kept.command_id) == ("user/42", "c1")
 
 
-def test_every_answer_is_observed_with_its_outcome() -> None:
-    async def main() -> None:
-        w = await world()
-        handler = w.appending()
-        await w.gate.execute(call(id="c1"), spec(handler))
-        await w.gate.execute(call(id="c1"), spec(handler))
-        await w.gate.execute(call(id="c2"), spec(Handler(Busy())))
-        assert w.observed == [("act", "ok"), ("act", "duplicate"), ("act", "busy")]
-
-    run(main())
+async def test_every_answer_is_observed_with_its_outcome() -> None:
+    w = await world()
+    handler = w.appending()
+    await w.gate.execute(call(id="c1"), spec(handler))
+    await w.gate.execute(call(id="c1"), spec(handler))
+    await w.gate.execute(call(id="c2"), spec(Handler(Busy())))
+    assert w.observed == [("act", "ok"), ("act", "duplicate"), ("act", "busy")]

@@ -8,9 +8,10 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
-from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.server.fast_handshake import Greeting, Welcomes, understood
 from huahuo.transport.server.lobby import Lobby
+
+pytestmark = pytest.mark.virtual_time
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 USUAL = {
@@ -141,49 +142,37 @@ def arrive(lobby: Lobby) -> tuple[Greeting, Cut]:
     return greeting, cut
 
 
-def test_who_says_nothing_in_time_is_cut_off_and_nobody_else() -> None:
-    async def main() -> None:
-        lobby = Lobby(10, timeout_s=10)
-        _first, cut = arrive(lobby)
-        await asyncio.sleep(6)
-        second, cut_second = arrive(lobby)
-        _third, cut_third = arrive(lobby)
-        await asyncio.sleep(5)
-        assert (cut.aborted, cut_second.aborted, cut_third.aborted) == (True, False, False)
-        second.data_received(b"GET")
-        await asyncio.sleep(6)
-        assert (cut_second.aborted, cut_third.aborted) == (False, True)
-
-    run_virtual(main())
+async def test_who_says_nothing_in_time_is_cut_off_and_nobody_else() -> None:
+    lobby = Lobby(10, timeout_s=10)
+    _first, cut = arrive(lobby)
+    await asyncio.sleep(6)
+    second, cut_second = arrive(lobby)
+    _third, cut_third = arrive(lobby)
+    await asyncio.sleep(5)
+    assert (cut.aborted, cut_second.aborted, cut_third.aborted) == (True, False, False)
+    second.data_received(b"GET")
+    await asyncio.sleep(6)
+    assert (cut_second.aborted, cut_third.aborted) == (False, True)
 
 
-def test_the_oldest_gives_way_when_the_lobby_is_full() -> None:
-    async def main() -> None:
-        lobby = Lobby(2, timeout_s=10)
-        (_, a), (second, b), (_, c) = arrive(lobby), arrive(lobby), arrive(lobby)
-        assert (a.aborted, b.aborted, c.aborted) == (True, False, False)
-        second.connection_lost(None)
-        lobby.close()
-        assert (b.aborted, c.aborted) == (False, True)
-
-    run_virtual(main())
+async def test_the_oldest_gives_way_when_the_lobby_is_full() -> None:
+    lobby = Lobby(2, timeout_s=10)
+    (_, a), (second, b), (_, c) = arrive(lobby), arrive(lobby), arrive(lobby)
+    assert (a.aborted, b.aborted, c.aborted) == (True, False, False)
+    second.connection_lost(None)
+    lobby.close()
+    assert (b.aborted, c.aborted) == (False, True)
 
 
-def test_many_that_come_at_once_do_not_fill_the_lobby_beyond_its_size() -> None:
-    async def main() -> None:
-        lobby = Lobby(2, timeout_s=10)
-        cuts = [arrive(lobby)[1] for _ in range(7)]  # before the loop reports any lost connection
-        assert [cut.aborted for cut in cuts] == [True] * 5 + [False] * 2
-        assert len(lobby) == 2
-
-    run_virtual(main())
+async def test_many_that_come_at_once_do_not_fill_the_lobby_beyond_its_size() -> None:
+    lobby = Lobby(2, timeout_s=10)
+    cuts = [arrive(lobby)[1] for _ in range(7)]  # before the loop reports any lost connection
+    assert [cut.aborted for cut in cuts] == [True] * 5 + [False] * 2
+    assert len(lobby) == 2
 
 
-def test_who_comes_after_the_lobby_was_closed_is_cut_off() -> None:
-    async def main() -> None:
-        lobby = Lobby(2, timeout_s=10)
-        lobby.close()
-        _, cut = arrive(lobby)
-        assert (cut.aborted, len(lobby)) == (True, 0)
-
-    run_virtual(main())
+async def test_who_comes_after_the_lobby_was_closed_is_cut_off() -> None:
+    lobby = Lobby(2, timeout_s=10)
+    lobby.close()
+    _, cut = arrive(lobby)
+    assert (cut.aborted, len(lobby)) == (True, 0)

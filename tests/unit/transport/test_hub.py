@@ -17,7 +17,7 @@ from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.server import ports
 from huahuo.transport.server.hub import AckCollector, Hub, StreamFact
 from tests.support.models.faulty_log import FaultyLog, faulty_log
-from tests.support.worlds.services import Recorder, run, verified
+from tests.support.worlds.services import Recorder, verified
 
 TURN_S = 0.05
 """The length of a turn, in place of 1 s."""
@@ -50,371 +50,292 @@ async def world(per_user: int = 32) -> World:
     return w
 
 
-def test_the_hub_is_what_connections_expect() -> None:
-    async def main() -> None:
-        w = await world()
-        hub: ports.Hub = w.hub
-        hub.opened(Recorder())
-        await w.hub.stop()
-
-    run(main())
+async def test_the_hub_is_what_connections_expect() -> None:
+    w = await world()
+    hub: ports.Hub = w.hub
+    hub.opened(Recorder())
+    await w.hub.stop()
 
 
-def test_a_newer_connection_of_the_same_client_takes_over() -> None:
-    async def main() -> None:
-        w = await world()
-        older = w.joined(client="laptop")
-        newer = w.joined(client="laptop")
-        assert older.closed == [4009]
-        assert newer.closed == []
-        assert w.hub.joined_count == 1
-        await w.hub.stop()
-
-    run(main())
+async def test_a_newer_connection_of_the_same_client_takes_over() -> None:
+    w = await world()
+    older = w.joined(client="laptop")
+    newer = w.joined(client="laptop")
+    assert older.closed == [4009]
+    assert newer.closed == []
+    assert w.hub.joined_count == 1
+    await w.hub.stop()
 
 
 @pytest.mark.parametrize(("user_id", "client"), [(43, "laptop"), (42, "phone"), (42, "")])
-def test_another_user_or_client_takes_nothing_over(user_id: int, client: str) -> None:
-    async def main() -> None:
-        w = await world()
-        first = w.joined(client="laptop")
-        w.joined(user_id, client)
-        assert first.closed == []
-        await w.hub.stop()
-
-    run(main())
+async def test_another_user_or_client_takes_nothing_over(user_id: int, client: str) -> None:
+    w = await world()
+    first = w.joined(client="laptop")
+    w.joined(user_id, client)
+    assert first.closed == []
+    await w.hub.stop()
 
 
-def test_connections_without_a_client_do_not_take_each_other_over() -> None:
-    async def main() -> None:
-        w = await world()
-        first = w.joined()
+async def test_connections_without_a_client_do_not_take_each_other_over() -> None:
+    w = await world()
+    first = w.joined()
+    w.joined()
+    assert first.closed == []
+    await w.hub.stop()
+
+
+async def test_the_superseded_connection_leaving_late_does_not_remove_the_newer_one() -> None:
+    w = await world()
+    older = w.joined(client="laptop")
+    w.joined(client="laptop")
+    w.hub.leave(older)
+    assert w.hub.joined_count == 1
+    newest = w.joined(client="laptop")
+    assert newest.closed == []
+    assert w.hub.joined_count == 1
+    await w.hub.stop()
+
+
+async def test_a_user_over_the_limit_does_not_join() -> None:
+    w = await world(per_user=2)
+    first, _ = w.joined(), w.joined()
+    extra = Recorder()
+    assert not w.hub.join(extra, verified(), "")
+    assert w.hub.join(Recorder(), verified(43), "")
+    w.hub.leave(first)
+    assert w.hub.join(extra, verified(), "")
+    await w.hub.stop()
+
+
+async def test_a_takeover_at_the_limit_is_not_one_connection_more() -> None:
+    w = await world(per_user=1)
+    w.joined(client="laptop")
+    w.joined(client="laptop")
+    await w.hub.stop()
+
+
+async def test_a_limit_of_zero_is_none() -> None:
+    w = await world(per_user=0)
+    for _ in range(100):
         w.joined()
-        assert first.closed == []
-        await w.hub.stop()
-
-    run(main())
+    await w.hub.stop()
 
 
-def test_the_superseded_connection_leaving_late_does_not_remove_the_newer_one() -> None:
-    async def main() -> None:
-        w = await world()
-        older = w.joined(client="laptop")
-        w.joined(client="laptop")
-        w.hub.leave(older)
-        assert w.hub.joined_count == 1
-        newest = w.joined(client="laptop")
-        assert newest.closed == []
-        assert w.hub.joined_count == 1
-        await w.hub.stop()
-
-    run(main())
+async def test_leaving_twice_or_without_having_joined_does_nothing() -> None:
+    w = await world()
+    connection = w.joined()
+    w.hub.leave(connection)
+    w.hub.leave(connection)
+    w.hub.leave(Recorder())
+    assert (w.hub.open_count, w.hub.joined_count) == (0, 0)
+    await w.hub.stop()
 
 
-def test_a_user_over_the_limit_does_not_join() -> None:
-    async def main() -> None:
-        w = await world(per_user=2)
-        first, _ = w.joined(), w.joined()
-        extra = Recorder()
-        assert not w.hub.join(extra, verified(), "")
-        assert w.hub.join(Recorder(), verified(43), "")
-        w.hub.leave(first)
-        assert w.hub.join(extra, verified(), "")
-        await w.hub.stop()
-
-    run(main())
+async def test_a_revoked_user_loses_the_sockets_of_tokens_up_to_now_and_no_other() -> None:
+    w = await world()
+    now_ms = w.ambient.now_ms()
+    old, bare = w.joined(iat_ms=now_ms), w.joined()
+    later, other = w.joined(iat_ms=now_ms + 1), w.joined(user_id=43)
+    await w.publisher.revoke(user_id=42)
+    await old.was_closed.wait()
+    assert [one.closed for one in (old, bare, later, other)] == [[4503], [4503], [], []]
+    await w.hub.stop()
 
 
-def test_a_takeover_at_the_limit_is_not_one_connection_more() -> None:
-    async def main() -> None:
-        w = await world(per_user=1)
-        w.joined(client="laptop")
-        w.joined(client="laptop")
-        await w.hub.stop()
-
-    run(main())
-
-
-def test_a_limit_of_zero_is_none() -> None:
-    async def main() -> None:
-        w = await world(per_user=0)
-        for _ in range(100):
-            w.joined()
-        await w.hub.stop()
-
-    run(main())
+async def test_a_revoked_token_loses_its_sockets_and_the_users_other_token_does_not() -> None:
+    w = await world()
+    bad, good = w.joined(jti="bad"), w.joined(jti="good")
+    await w.publisher.revoke(jti="bad")
+    await bad.was_closed.wait()
+    assert good.closed == []
+    await w.hub.stop()
 
 
-def test_leaving_twice_or_without_having_joined_does_nothing() -> None:
-    async def main() -> None:
-        w = await world()
-        connection = w.joined()
-        w.hub.leave(connection)
-        w.hub.leave(connection)
-        w.hub.leave(Recorder())
-        assert (w.hub.open_count, w.hub.joined_count) == (0, 0)
-        await w.hub.stop()
-
-    run(main())
+async def test_a_refreshed_connection_is_judged_by_its_new_token() -> None:
+    w = await world()
+    connection = w.joined(jti="old")
+    w.hub.refreshed(connection, verified(jti="new"))
+    await w.publisher.revoke(jti="old")
+    await w.publisher.revoke(jti="new")
+    await connection.was_closed.wait()
+    assert connection.closed == [4503]
+    await w.hub.stop()
 
 
-def test_a_revoked_user_loses_the_sockets_of_tokens_up_to_now_and_no_other() -> None:
-    async def main() -> None:
-        w = await world()
-        now_ms = w.ambient.now_ms()
-        old, bare = w.joined(iat_ms=now_ms), w.joined()
-        later, other = w.joined(iat_ms=now_ms + 1), w.joined(user_id=43)
-        await w.publisher.revoke(user_id=42)
-        await old.was_closed.wait()
-        assert [one.closed for one in (old, bare, later, other)] == [[4503], [4503], [], []]
-        await w.hub.stop()
-
-    run(main())
+async def test_a_revocation_whose_signal_was_missed_closes_within_a_turn() -> None:
+    w = await world()
+    connection = w.joined(jti="bad")
+    w.log.deaf = True
+    await w.publisher.revoke(jti="bad")
+    assert connection.closed == []
+    await connection.was_closed.wait()
+    assert w.revocations.covers(42, "bad", None)
+    await w.hub.stop()
 
 
-def test_a_revoked_token_loses_its_sockets_and_the_users_other_token_does_not() -> None:
-    async def main() -> None:
-        w = await world()
-        bad, good = w.joined(jti="bad"), w.joined(jti="good")
-        await w.publisher.revoke(jti="bad")
-        await bad.was_closed.wait()
-        assert good.closed == []
-        await w.hub.stop()
-
-    run(main())
-
-
-def test_a_refreshed_connection_is_judged_by_its_new_token() -> None:
-    async def main() -> None:
-        w = await world()
-        connection = w.joined(jti="old")
-        w.hub.refreshed(connection, verified(jti="new"))
-        await w.publisher.revoke(jti="old")
-        await w.publisher.revoke(jti="new")
-        await connection.was_closed.wait()
-        assert connection.closed == [4503]
-        await w.hub.stop()
-
-    run(main())
+async def test_revocations_survive_a_restart() -> None:
+    disk, ambient = ModelDisk(), FakeAmbient()
+    log = await MemoryLog.open(disk, ambient=ambient, master_key=bytes(32), build="t")
+    await Publisher(log, ambient, Registry()).revoke(user_id=42)
+    await log.close()
+    log = await MemoryLog.open(disk, ambient=ambient, master_key=bytes(32), build="t")
+    revocations, told = Revocations(), list[Revoked]()
+    watch = RevocationWatch(log, revocations, told.append)
+    await watch.start()
+    assert revocations.covers(42, "", ambient.now_ms())
+    assert not revocations.covers(42, "", ambient.now_ms() + 1)
+    watch.stop()
 
 
-def test_a_revocation_whose_signal_was_missed_closes_within_a_turn() -> None:
-    async def main() -> None:
-        w = await world()
-        connection = w.joined(jti="bad")
-        w.log.deaf = True
-        await w.publisher.revoke(jti="bad")
-        assert connection.closed == []
-        await connection.was_closed.wait()
-        assert w.revocations.covers(42, "bad", None)
-        await w.hub.stop()
-
-    run(main())
-
-
-def test_revocations_survive_a_restart() -> None:
-    async def main() -> None:
-        disk, ambient = ModelDisk(), FakeAmbient()
-        log = await MemoryLog.open(disk, ambient=ambient, master_key=bytes(32), build="t")
-        await Publisher(log, ambient, Registry()).revoke(user_id=42)
-        await log.close()
-        log = await MemoryLog.open(disk, ambient=ambient, master_key=bytes(32), build="t")
-        revocations, told = Revocations(), list[Revoked]()
-        watch = RevocationWatch(log, revocations, told.append)
-        await watch.start()
-        assert revocations.covers(42, "", ambient.now_ms())
-        assert not revocations.covers(42, "", ambient.now_ms() + 1)
-        watch.stop()
-
-    run(main())
+async def test_a_revocation_made_while_the_old_ones_load_is_not_lost() -> None:
+    log, ambient = await faulty_log(), FakeAmbient()
+    publisher = Publisher(log, ambient, Registry())
+    await publisher.revoke(jti="first")
+    log.read_gate = asyncio.Event()
+    revocations, told = Revocations(), list[Revoked]()
+    watch = RevocationWatch(log, revocations, told.append)
+    starting = asyncio.create_task(watch.start())
+    await asyncio.sleep(0)
+    await publisher.revoke(jti="second")
+    log.read_gate.set()
+    await starting
+    assert [revoked.jti for revoked in told] == ["first", "second"]
+    watch.stop()
 
 
-def test_a_revocation_made_while_the_old_ones_load_is_not_lost() -> None:
-    async def main() -> None:
-        log, ambient = await faulty_log(), FakeAmbient()
-        publisher = Publisher(log, ambient, Registry())
-        await publisher.revoke(jti="first")
-        log.read_gate = asyncio.Event()
-        revocations, told = Revocations(), list[Revoked]()
-        watch = RevocationWatch(log, revocations, told.append)
-        starting = asyncio.create_task(watch.start())
-        await asyncio.sleep(0)
-        await publisher.revoke(jti="second")
-        log.read_gate.set()
-        await starting
-        assert [revoked.jti for revoked in told] == ["first", "second"]
-        watch.stop()
-
-    run(main())
+async def test_other_events_of_the_stream_auth_revoke_nothing() -> None:
+    log, told = await faulty_log(), list[Revoked]()
+    await log.append(Append(ts_ms=1, events=(NewEvent("auth", "signed_in", b'{"user_id":42}'),)))
+    watch = RevocationWatch(log, Revocations(), told.append)
+    await watch.start()
+    assert told == []
+    assert not watch.behind
+    watch.stop()
 
 
-def test_other_events_of_the_stream_auth_revoke_nothing() -> None:
-    async def main() -> None:
-        log, told = await faulty_log(), list[Revoked]()
-        await log.append(Append(ts_ms=1, events=(NewEvent("auth", "signed_in", b'{"user_id":42}'),)))
-        watch = RevocationWatch(log, Revocations(), told.append)
-        await watch.start()
-        assert told == []
-        assert not watch.behind
-        watch.stop()
-
-    run(main())
+async def test_every_connection_is_ticked_once_a_turn() -> None:
+    w = await world()
+    connections = [w.joined(client=str(n)) for n in range(25)]
+    for connection in connections:
+        await connection.ticked.wait()
+    assert {len(connection.ticks) for connection in connections} <= {1, 2}
+    await w.hub.stop()
 
 
-def test_every_connection_is_ticked_once_a_turn() -> None:
-    async def main() -> None:
-        w = await world()
-        connections = [w.joined(client=str(n)) for n in range(25)]
-        for connection in connections:
+async def test_an_open_connection_is_ticked_before_it_authenticates_and_not_after_it_left() -> None:
+    w = await world()
+    waiting, gone = Recorder(), Recorder()
+    w.hub.opened(waiting)
+    w.hub.opened(gone)
+    w.hub.leave(gone)
+    await waiting.ticked.wait()
+    assert gone.ticks == []
+    await w.hub.stop()
+
+
+async def test_a_connection_whose_tick_raises_is_closed_and_the_others_go_on() -> None:
+    w = await world()
+    bad = w.joined()
+    bad.fault = RuntimeError("boom")
+    good = [w.joined() for _ in range(10)]
+    with capture_logs() as lines:
+        for connection in (bad, *good):
             await connection.ticked.wait()
-        assert {len(connection.ticks) for connection in connections} <= {1, 2}
-        await w.hub.stop()
-
-    run(main())
-
-
-def test_an_open_connection_is_ticked_before_it_authenticates_and_not_after_it_left() -> None:
-    async def main() -> None:
-        w = await world()
-        waiting, gone = Recorder(), Recorder()
-        w.hub.opened(waiting)
-        w.hub.opened(gone)
-        w.hub.leave(gone)
-        await waiting.ticked.wait()
-        assert gone.ticks == []
-        await w.hub.stop()
-
-    run(main())
+    assert bad.closed == [1011]
+    assert {line["event"] for line in lines} == {"connection_tick_failed", "connection_close_failed"}
+    await w.hub.stop()
 
 
-def test_a_connection_whose_tick_raises_is_closed_and_the_others_go_on() -> None:
-    async def main() -> None:
-        w = await world()
-        bad = w.joined()
-        bad.fault = RuntimeError("boom")
-        good = [w.joined() for _ in range(10)]
-        with capture_logs() as lines:
-            for connection in (bad, *good):
-                await connection.ticked.wait()
-        assert bad.closed == [1011]
-        assert {line["event"] for line in lines} == {"connection_tick_failed", "connection_close_failed"}
-        await w.hub.stop()
-
-    run(main())
+async def test_acks_are_written_behind_and_only_the_highest() -> None:
+    w = await world()
+    for seq in (3, 7, 5):
+        w.hub.note_ack("user/42", "laptop", "system", seq)
+    assert await w.log.acks() == []
+    await w.hub.stop()
+    assert await w.log.acks("user/42") == [Ack("user/42", "laptop", "system", 7)]
 
 
-def test_acks_are_written_behind_and_only_the_highest() -> None:
-    async def main() -> None:
-        w = await world()
-        for seq in (3, 7, 5):
-            w.hub.note_ack("user/42", "laptop", "system", seq)
-        assert await w.log.acks() == []
-        await w.hub.stop()
-        assert await w.log.acks("user/42") == [Ack("user/42", "laptop", "system", 7)]
-
-    run(main())
+async def test_acks_are_written_after_a_turn_without_a_stop() -> None:
+    w = await world()
+    connection = w.joined()
+    w.hub.note_ack("user/42", "laptop", "system", 7)
+    while not await w.log.acks():
+        connection.ticked.clear()
+        await connection.ticked.wait()
+    await w.hub.stop()
 
 
-def test_acks_are_written_after_a_turn_without_a_stop() -> None:
-    async def main() -> None:
-        w = await world()
-        connection = w.joined()
-        w.hub.note_ack("user/42", "laptop", "system", 7)
-        while not await w.log.acks():
+async def test_acks_that_did_not_change_are_not_written_again() -> None:
+    disk = ModelDisk()
+    log = await MemoryLog.open(disk, ambient=FakeAmbient(), master_key=bytes(32), build="t")
+    acks = AckCollector(log)
+    acks.note("user/42", "laptop", "system", 7)
+    await acks.flush()
+    syncs = disk.syncs
+    await acks.flush()
+    assert disk.syncs == syncs
+
+
+async def test_acks_that_the_log_could_not_take_wait_and_newer_ones_win() -> None:
+    disk = ModelDisk()
+    log = await MemoryLog.open(disk, ambient=FakeAmbient(), master_key=bytes(32), build="t")
+    acks = AckCollector(log)
+    acks.note("user/42", "laptop", "system", 7)
+    acks.note("user/42", "laptop", "user/42", 3)
+    disk.fail_writes.append(errno.ENOSPC)
+    with capture_logs() as lines:
+        await acks.flush()
+    assert [line["event"] for line in lines] == ["commit_failed", "acks_not_saved"]
+    acks.note("user/42", "laptop", "system", 9)
+    await acks.flush()
+    assert {ack.stream: ack.seq for ack in await log.acks()} == {"system": 9, "user/42": 3}
+
+
+async def test_acks_waiting_for_a_log_that_does_not_write_have_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("huahuo.transport.server.hub.ACKS_WAITING_MAX", 10)
+    acks = AckCollector(await faulty_log())
+    for n in range(100):
+        acks.note("user/42", str(n), "system", 1)
+    assert acks.waiting == 10
+    acks.note("user/42", "0", "system", 2)
+    await acks.flush()
+    assert acks.waiting == 0
+
+
+async def test_a_log_that_fails_a_chore_does_not_stop_the_wheel() -> None:
+    w = await world()
+    connection = w.joined(jti="bad")
+    w.log.deaf = True
+    w.log.read_fault = Unavailable("no")
+    await w.publisher.revoke(jti="bad")
+    with capture_logs() as lines:
+        while not lines:
             connection.ticked.clear()
             await connection.ticked.wait()
-        await w.hub.stop()
-
-    run(main())
-
-
-def test_acks_that_did_not_change_are_not_written_again() -> None:
-    async def main() -> None:
-        disk = ModelDisk()
-        log = await MemoryLog.open(disk, ambient=FakeAmbient(), master_key=bytes(32), build="t")
-        acks = AckCollector(log)
-        acks.note("user/42", "laptop", "system", 7)
-        await acks.flush()
-        syncs = disk.syncs
-        await acks.flush()
-        assert disk.syncs == syncs
-
-    run(main())
+        w.log.read_fault = None
+        await connection.was_closed.wait()
+    assert lines[0]["event"] == "hub_chore_failed"
+    await w.hub.stop()
 
 
-def test_acks_that_the_log_could_not_take_wait_and_newer_ones_win() -> None:
-    async def main() -> None:
-        disk = ModelDisk()
-        log = await MemoryLog.open(disk, ambient=FakeAmbient(), master_key=bytes(32), build="t")
-        acks = AckCollector(log)
-        acks.note("user/42", "laptop", "system", 7)
-        acks.note("user/42", "laptop", "user/42", 3)
-        disk.fail_writes.append(errno.ENOSPC)
-        with capture_logs() as lines:
-            await acks.flush()
-        assert [line["event"] for line in lines] == ["commit_failed", "acks_not_saved"]
-        acks.note("user/42", "laptop", "system", 9)
-        await acks.flush()
-        assert {ack.stream: ack.seq for ack in await log.acks()} == {"system": 9, "user/42": 3}
-
-    run(main())
+async def test_admins_see_who_is_connected_and_how_far_behind() -> None:
+    w = await world()
+    for _ in range(5):
+        await w.publisher.notify("…")
+    connection = Recorder({"system": 2})
+    w.hub.join(connection, verified(), "laptop")
+    (fact,) = w.hub.clients()
+    assert (fact.user, fact.username, fact.client) == ("user/42", "u42", "laptop")
+    assert fact.connected_at_ms == w.ambient.now_ms()
+    assert fact.streams == (StreamFact("system", 2, 3),)
+    await w.hub.stop()
 
 
-def test_acks_waiting_for_a_log_that_does_not_write_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        monkeypatch.setattr("huahuo.transport.server.hub._ACKS_WAITING_MAX", 10)
-        acks = AckCollector(await faulty_log())
-        for n in range(100):
-            acks.note("user/42", str(n), "system", 1)
-        assert acks.waiting == 10
-        acks.note("user/42", "0", "system", 2)
-        await acks.flush()
-        assert acks.waiting == 0
-
-    run(main())
-
-
-def test_a_log_that_fails_a_chore_does_not_stop_the_wheel() -> None:
-    async def main() -> None:
-        w = await world()
-        connection = w.joined(jti="bad")
-        w.log.deaf = True
-        w.log.read_fault = Unavailable("no")
-        await w.publisher.revoke(jti="bad")
-        with capture_logs() as lines:
-            while not lines:
-                connection.ticked.clear()
-                await connection.ticked.wait()
-            w.log.read_fault = None
-            await connection.was_closed.wait()
-        assert lines[0]["event"] == "hub_chore_failed"
-        await w.hub.stop()
-
-    run(main())
-
-
-def test_admins_see_who_is_connected_and_how_far_behind() -> None:
-    async def main() -> None:
-        w = await world()
-        for _ in range(5):
-            await w.publisher.notify("…")
-        connection = Recorder({"system": 2})
-        w.hub.join(connection, verified(), "laptop")
-        (fact,) = w.hub.clients()
-        assert (fact.user, fact.username, fact.client) == ("user/42", "u42", "laptop")
-        assert fact.connected_at_ms == w.ambient.now_ms()
-        assert fact.streams == (StreamFact("system", 2, 3),)
-        await w.hub.stop()
-
-    run(main())
-
-
-def test_after_the_stop_no_timer_is_left() -> None:
-    async def main() -> None:
-        w = await world()
-        connection = w.joined()
-        await w.hub.stop()
-        assert w.hub._timer is None
-        assert connection.ticks == []
-
-    run(main())
+async def test_after_the_stop_no_timer_is_left() -> None:
+    w = await world()
+    connection = w.joined()
+    await w.hub.stop()
+    assert not w.hub.turning
+    assert connection.ticks == []

@@ -9,6 +9,7 @@ from huahuo.transport.protocol.dialects import DOCUMENT
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.session import Driver, ModelLog, Run, payloads, seqs
+from tests.support.patience import WITHIN_S
 
 
 def page(log: ModelLog, stream: str, after: int, count: int) -> Run:
@@ -66,7 +67,7 @@ def test_a_joined_page_moves_the_cursor_and_counts_against_the_window() -> None:
     delivery, sub = driver.session.delivery, driver.session.next_read()
     assert sub is not None
     for frame in driver.session.took(sub, page(driver.log, "user/42", 0, 3), 0.0):
-        driver._write(frame)
+        driver.write(frame)
     assert seqs(driver.sent, "user/42") == [1, 2, 3]
     assert (sub.flow.sent, delivery.window.outstanding) == (3, 3)
     assert driver.sent[-1]["type"] == "live"
@@ -104,81 +105,69 @@ def test_pages_end_on_a_grid_so_that_readers_meet() -> None:
     assert driver.session.page_events_max(sub) == 5
 
 
-def test_what_is_asked_for_at_the_moment_the_last_reader_ends_is_read_too() -> None:
-    async def main() -> list[int]:
-        async def read(keys: Sequence[int]) -> Sequence[int]:
-            return keys
+async def test_what_is_asked_for_at_the_moment_the_last_reader_ends_is_read_too() -> None:
+    async def read(keys: Sequence[int]) -> Sequence[int]:
+        return keys
 
-        reads = SharedReads(read, 1)
-        got: list[int] = []
+    reads = SharedReads(read, 1)
+    got: list[int] = []
 
-        async def ask(key: int) -> None:
-            got.append(await reads.get(key))
-            if key < 20:
-                await ask(key + 1)
+    async def ask(key: int) -> None:
+        got.append(await reads.get(key))
+        if key < 20:
+            await ask(key + 1)
 
-        async with asyncio.timeout(10):
-            await ask(0)
-        return got
-
-    assert asyncio.run(main()) == list(range(21))
+    async with asyncio.timeout(WITHIN_S):
+        await ask(0)
+    assert got == list(range(21))
 
 
-def test_what_nobody_waits_for_any_more_is_not_read() -> None:
-    async def main() -> list[str]:
-        gate, read = asyncio.Event(), list[str]()
+async def test_what_nobody_waits_for_any_more_is_not_read() -> None:
+    gate, read = asyncio.Event(), list[str]()
 
-        async def slow(keys: Sequence[str]) -> Sequence[str]:
-            read.extend(keys)
-            await gate.wait()
-            return keys
+    async def slow(keys: Sequence[str]) -> Sequence[str]:
+        read.extend(keys)
+        await gate.wait()
+        return keys
 
-        reads = SharedReads(slow, 1)
-        first = asyncio.create_task(reads.get("first"))
-        given_up = asyncio.create_task(reads.get("given up"))
-        last = asyncio.create_task(reads.get("last"))
-        await asyncio.sleep(0)
-        given_up.cancel()
-        gate.set()
-        assert [await first, await last] == ["first", "last"]
-        return read
-
-    assert asyncio.run(main()) == ["first", "last"]
+    reads = SharedReads(slow, 1)
+    first = asyncio.create_task(reads.get("first"))
+    given_up = asyncio.create_task(reads.get("given up"))
+    last = asyncio.create_task(reads.get("last"))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    gate.set()
+    assert [await first, await last] == ["first", "last"]
+    assert read == ["first", "last"]
 
 
-def test_what_waits_is_read_together_and_in_order() -> None:
-    async def main() -> list[list[int]]:
-        gate, read = asyncio.Event(), list[list[int]]()
+async def test_what_waits_is_read_together_and_in_order() -> None:
+    gate, read = asyncio.Event(), list[list[int]]()
 
-        async def slow(keys: Sequence[int]) -> Sequence[int]:
-            read.append(list(keys))
-            await gate.wait()
-            return [-key for key in keys]
+    async def slow(keys: Sequence[int]) -> Sequence[int]:
+        read.append(list(keys))
+        await gate.wait()
+        return [-key for key in keys]
 
-        reads = SharedReads(slow, 1, together_max=3)
-        asked = [asyncio.create_task(reads.get(key)) for key in (0,)]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        asked += [asyncio.create_task(reads.get(key)) for key in range(1, 6)]
-        await asyncio.sleep(0)
-        gate.set()
-        assert await asyncio.gather(*asked) == [0, -1, -2, -3, -4, -5]
-        return read
-
-    assert asyncio.run(main()) == [[0], [1, 2, 3], [4, 5]]
+    reads = SharedReads(slow, 1, together_max=3)
+    asked = [asyncio.create_task(reads.get(key)) for key in (0,)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asked += [asyncio.create_task(reads.get(key)) for key in range(1, 6)]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.gather(*asked) == [0, -1, -2, -3, -4, -5]
+    assert read == [[0], [1, 2, 3], [4, 5]]
 
 
-def test_a_page_that_cannot_be_read_takes_none_of_the_others_along() -> None:
-    async def main() -> list[int | BaseException]:
-        async def read(keys: Sequence[int]) -> Sequence[int]:
-            if 2 in keys:
-                raise ValueError("two")
-            return keys
+async def test_a_page_that_cannot_be_read_takes_none_of_the_others_along() -> None:
+    async def read(keys: Sequence[int]) -> Sequence[int]:
+        if 2 in keys:
+            raise ValueError("two")
+        return keys
 
-        reads = SharedReads(read, 1, together_max=8)
-        return await asyncio.gather(*map(reads.get, range(4)), return_exceptions=True)
-
-    zero, one, two, three = asyncio.run(main())
+    reads = SharedReads(read, 1, together_max=8)
+    zero, one, two, three = await asyncio.gather(*map(reads.get, range(4)), return_exceptions=True)
     assert (zero, one, three) == (0, 1, 3)
     assert isinstance(two, ValueError)
 

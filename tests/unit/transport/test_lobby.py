@@ -3,11 +3,13 @@
 import asyncio
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.server.lobby import Lobby
+
+pytestmark = pytest.mark.virtual_time
 
 
 class Cut:
@@ -107,20 +109,17 @@ def test_a_closed_lobby_leaves_to_others_the_websockets_that_can_be_told() -> No
     assert arrive(room, "b")[0].aborted
 
 
-def test_a_socket_that_was_cut_off_is_waited_for_no_more() -> None:
-    async def main() -> None:
-        room = lobby(1)
-        first, second = Socket("a"), Socket("a")
-        room.greet(first)
-        await asyncio.sleep(5)
-        room.greet(second)
-        first.cut.aborted = False
-        await asyncio.sleep(6)
-        assert (first.aborted, second.aborted) == (False, False)
-        await asyncio.sleep(5)
-        assert (first.aborted, second.aborted) == (False, True)
-
-    run_virtual(main())
+async def test_a_socket_that_was_cut_off_is_waited_for_no_more() -> None:
+    room = lobby(1)
+    first, second = Socket("a"), Socket("a")
+    room.greet(first)
+    await asyncio.sleep(5)
+    room.greet(second)
+    first.cut.aborted = False
+    await asyncio.sleep(6)
+    assert (first.aborted, second.aborted) == (False, False)
+    await asyncio.sleep(5)
+    assert (first.aborted, second.aborted) == (False, True)
 
 
 @given(

@@ -14,7 +14,7 @@ from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher, PublishRefused
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.people import ALICE, ROOT
-from tests.support.worlds.services import body, call, run
+from tests.support.worlds.services import body, call
 
 DOMAIN = ("email_added", "check_progress")
 
@@ -56,59 +56,47 @@ async def world() -> World:
     return World(await faulty_log())
 
 
-def test_a_published_event_carries_its_fields_at_its_top_level() -> None:
-    async def main() -> None:
-        w = await world()
-        reply = await w.act("publish", {"stream": "group/ops", "type": "deploy", "version": "1.4", "n": [1]})
-        (event,) = await w.events("group/ops")
-        assert body(event.body) == {
-            "type": "deploy",
-            "timestamp": rfc3339(w.ambient.now_ms()),
-            "version": "1.4",
-            "n": [1],
-        }
-        assert body(reply.body)["type"] == "success"
-        assert reply.at == ("group/ops", 1)
-        assert (event.type, event.principal, event.ts_ms) == ("deploy", "user/1", w.ambient.now_ms())
-
-    run(main())
+async def test_a_published_event_carries_its_fields_at_its_top_level() -> None:
+    w = await world()
+    reply = await w.act("publish", {"stream": "group/ops", "type": "deploy", "version": "1.4", "n": [1]})
+    (event,) = await w.events("group/ops")
+    assert body(event.body) == {
+        "type": "deploy",
+        "timestamp": rfc3339(w.ambient.now_ms()),
+        "version": "1.4",
+        "n": [1],
+    }
+    assert body(reply.body)["type"] == "success"
+    assert reply.at == ("group/ops", 1)
+    assert (event.type, event.principal, event.ts_ms) == ("deploy", "user/1", w.ambient.now_ms())
 
 
-def test_a_repeated_publish_is_one_event_with_one_answer() -> None:
-    async def main() -> None:
-        w = await world()
-        params = {"stream": "system", "type": "deploy"}
-        first = await w.act("publish", params, id="p1")
-        again = await w.act("publish", params, id="p1")
-        assert (first.body, first.at) == (again.body, again.at)
-        assert (first.duplicate, again.duplicate) == (False, True)
-        assert w.log.head("system").seq == 1
-        assert len(w.log.appends) == 2, "the record went into the same append as the event"
-
-    run(main())
+async def test_a_repeated_publish_is_one_event_with_one_answer() -> None:
+    w = await world()
+    params = {"stream": "system", "type": "deploy"}
+    first = await w.act("publish", params, id="p1")
+    again = await w.act("publish", params, id="p1")
+    assert (first.body, first.at) == (again.body, again.at)
+    assert (first.duplicate, again.duplicate) == (False, True)
+    assert w.log.head("system").seq == 1
+    assert len(w.log.appends) == 2, "the record went into the same append as the event"
 
 
-def test_the_command_id_stands_on_the_event() -> None:
-    async def main() -> None:
-        w = await world()
-        await w.act("publish", {"stream": "system", "type": "deploy"}, id="p1")
-        (event,) = await w.events("system")
-        assert event.command_id == "p1"
-        assert await w.log.command(CommandKey("user/1", "laptop", "p1")) is not None
-
-    run(main())
+async def test_the_command_id_stands_on_the_event() -> None:
+    w = await world()
+    await w.act("publish", {"stream": "system", "type": "deploy"}, id="p1")
+    (event,) = await w.events("system")
+    assert event.command_id == "p1"
+    assert await w.log.command(CommandKey("user/1", "laptop", "p1")) is not None
 
 
 @pytest.mark.parametrize("action", ["publish", "revoke"])
-def test_only_admins_publish_and_revoke(action: str) -> None:
-    async def main() -> None:
-        w = await world()
-        params = {"stream": "system", "type": "t", "user_id": 7}
-        reply = await w.act(action, params, principal=ALICE)
-        assert body(reply.body)["code"] == "forbidden"
-        assert w.log.position == 0
-
-    run(main())
+async def test_only_admins_publish_and_revoke(action: str) -> None:
+    w = await world()
+    params = {"stream": "system", "type": "t", "user_id": 7}
+    reply = await w.act(action, params, principal=ALICE)
+    assert body(reply.body)["code"] == "forbidden"
+    assert w.log.position == 0
 
 
 @pytest.mark.parametrize(
@@ -133,11 +121,8 @@ def test_only_admins_publish_and_revoke(action: str) -> None:
         "GROUP/ops",
     ],
 )
-def test_only_streams_of_an_application_may_be_published_to(stream: object) -> None:
-    async def main() -> None:
-        assert await (await world()).refused({"stream": stream, "type": "t"}) == "invalid_field"
-
-    run(main())
+async def test_only_streams_of_an_application_may_be_published_to(stream: object) -> None:
+    assert await (await world()).refused({"stream": stream, "type": "t"}) == "invalid_field"
 
 
 @pytest.mark.parametrize(
@@ -164,80 +149,59 @@ def test_only_streams_of_an_application_may_be_published_to(stream: object) -> N
         "t\n",
     ],
 )
-def test_types_of_the_protocol_and_of_domains_and_no_names_are_refused(type_: object) -> None:
-    async def main() -> None:
-        assert await (await world()).refused({"stream": "system", "type": type_}) == "invalid_field"
-
-    run(main())
+async def test_types_of_the_protocol_and_of_domains_and_no_names_are_refused(type_: object) -> None:
+    assert await (await world()).refused({"stream": "system", "type": type_}) == "invalid_field"
 
 
 @pytest.mark.parametrize("field", ["seq", "timestamp", "in"])
-def test_fields_that_the_log_gives_are_refused(field: str) -> None:
-    async def main() -> None:
-        w = await world()
-        assert await w.refused({"stream": "system", "type": "t", field: 1}) == "invalid_field"
-
-    run(main())
+async def test_fields_that_the_log_gives_are_refused(field: str) -> None:
+    w = await world()
+    assert await w.refused({"stream": "system", "type": "t", field: 1}) == "invalid_field"
 
 
-def test_a_stream_or_type_left_out_is_refused() -> None:
-    async def main() -> None:
-        w = await world()
-        assert await w.refused({"type": "t"}) == "invalid_field"
-        assert await w.refused({"stream": "system"}) == "invalid_field"
-
-    run(main())
+async def test_a_stream_or_type_left_out_is_refused() -> None:
+    w = await world()
+    assert await w.refused({"type": "t"}) == "invalid_field"
+    assert await w.refused({"stream": "system"}) == "invalid_field"
 
 
-def test_a_system_notification_may_be_published_to_system_only() -> None:
-    async def main() -> None:
-        w = await world()
-        note = {"type": "system_notification", "message": "维护", "level": "warning"}
-        assert await w.refused({"stream": "group/ops", **note}) == "invalid_field"
-        assert (await w.act("publish", {"stream": "system", **note})).at == ("system", 1)
-
-    run(main())
+async def test_a_system_notification_may_be_published_to_system_only() -> None:
+    w = await world()
+    note = {"type": "system_notification", "message": "维护", "level": "warning"}
+    assert await w.refused({"stream": "group/ops", **note}) == "invalid_field"
+    assert (await w.act("publish", {"stream": "system", **note})).at == ("system", 1)
 
 
 @pytest.mark.parametrize(
     "broken", [{"message": 7}, {"message": None}, {"level": "loud"}, {"level": 1}, {"level": []}]
 )
-def test_a_system_notification_has_a_text_and_a_known_level(broken: dict[str, object]) -> None:
-    async def main() -> None:
-        w = await world()
-        note = {
-            "stream": "system",
-            "type": "system_notification",
-            "message": "维护",
-            "level": "info",
-            **broken,
-        }
-        assert await w.refused(note) == "invalid_field"
-
-    run(main())
+async def test_a_system_notification_has_a_text_and_a_known_level(broken: dict[str, object]) -> None:
+    w = await world()
+    note = {
+        "stream": "system",
+        "type": "system_notification",
+        "message": "维护",
+        "level": "info",
+        **broken,
+    }
+    assert await w.refused(note) == "invalid_field"
 
 
-def test_an_event_over_the_size_limit_is_refused_and_one_at_it_is_not() -> None:
-    async def main() -> None:
-        w = await world()
-        empty = await w.publisher.publish("system", "t", {"pad": ""})
-        (event,) = await w.events(empty[0])
-        room = (256 << 10) - len(event.body)
-        assert (await w.publisher.publish("system", "t", {"pad": "x" * room}))[1] == 2
-        assert await w.refused({"stream": "system", "type": "t", "pad": "x" * (room + 1)}) == "too_large"
-
-    run(main())
+async def test_an_event_over_the_size_limit_is_refused_and_one_at_it_is_not() -> None:
+    w = await world()
+    empty = await w.publisher.publish("system", "t", {"pad": ""})
+    (event,) = await w.events(empty[0])
+    room = (256 << 10) - len(event.body)
+    assert (await w.publisher.publish("system", "t", {"pad": "x" * room}))[1] == 2
+    assert await w.refused({"stream": "system", "type": "t", "pad": "x" * (room + 1)}) == "too_large"
 
 
-def test_an_embedding_application_publishes_and_learns_the_position() -> None:
-    async def main() -> None:
-        w = await world()
-        await w.publisher.notify("系统将在5分钟后进行维护", "warning")
-        place = await w.publisher.publish("group/ops", "deploy_started", {"version": "1.4"})
-        assert place == ("group/ops", 1, 2)
-        assert [event.principal for event in await w.events("log")] == ["service", "service"]
-
-    run(main())
+async def test_an_embedding_application_publishes_and_learns_the_position() -> None:
+    w = await world()
+    await w.publisher.notify("系统将在5分钟后进行维护", "warning")
+    place = await w.publisher.publish("group/ops", "deploy_started", {"version": "1.4"})
+    assert place == ("group/ops", 1, 2)
+    assert [event.principal for event in await w.events("log")] == ["service", "service"]
 
 
 @pytest.mark.parametrize(
@@ -255,44 +219,35 @@ def test_an_embedding_application_publishes_and_learns_the_position() -> None:
         {"stream": "auth"},
     ],
 )
-def test_what_json_or_the_log_cannot_take_is_refused_as_a_value_error(fields: dict[str, Any]) -> None:
-    async def main() -> None:
-        w = await world()
-        with pytest.raises(PublishRefused) as caught:
-            await w.publisher.publish("system", "t", fields)
-        assert isinstance(caught.value, ValueError)
-        assert caught.value.refusal.code == "invalid_field"
-        assert w.log.position == 0
-
-    run(main())
+async def test_what_json_or_the_log_cannot_take_is_refused_as_a_value_error(fields: dict[str, Any]) -> None:
+    w = await world()
+    with pytest.raises(PublishRefused) as caught:
+        await w.publisher.publish("system", "t", fields)
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.refusal.code == "invalid_field"
+    assert w.log.position == 0
 
 
-def test_a_self_containing_value_is_refused() -> None:
-    async def main() -> None:
-        endless: list[Any] = []
-        endless.append(endless)
-        with pytest.raises(PublishRefused):
-            await (await world()).publisher.publish("system", "t", {"x": endless})
-
-    run(main())
+async def test_a_self_containing_value_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(PublishRefused):
+        await (await world()).publisher.publish("system", "t", {"x": endless})
 
 
-def test_a_revocation_is_an_event_of_auth_and_is_answered_with_its_place() -> None:
-    async def main() -> None:
-        w = await world()
-        reply = await w.act("revoke", {"user_id": 42}, id="r1")
-        assert reply.at == ("auth", 1)
-        (event,) = await w.events("auth")
-        assert body(event.body) == {
-            "type": "revoked",
-            "timestamp": rfc3339(w.ambient.now_ms()),
-            "user_id": 42,
-        }
-        assert (await w.act("revoke", {"user_id": 42}, id="r1")).duplicate
-        await w.act("revoke", {"jti": "j1"})
-        assert body((await w.events("auth"))[1].body)["jti"] == "j1"
-
-    run(main())
+async def test_a_revocation_is_an_event_of_auth_and_is_answered_with_its_place() -> None:
+    w = await world()
+    reply = await w.act("revoke", {"user_id": 42}, id="r1")
+    assert reply.at == ("auth", 1)
+    (event,) = await w.events("auth")
+    assert body(event.body) == {
+        "type": "revoked",
+        "timestamp": rfc3339(w.ambient.now_ms()),
+        "user_id": 42,
+    }
+    assert (await w.act("revoke", {"user_id": 42}, id="r1")).duplicate
+    await w.act("revoke", {"jti": "j1"})
+    assert body((await w.events("auth"))[1].body)["jti"] == "j1"
 
 
 @pytest.mark.parametrize(
@@ -311,65 +266,49 @@ def test_a_revocation_is_an_event_of_auth_and_is_answered_with_its_place() -> No
         {"user_id": 1, "other": 2},
     ],
 )
-def test_a_revocation_that_names_not_exactly_one_user_or_token_is_refused(params: dict[str, Any]) -> None:
-    async def main() -> None:
-        assert await (await world()).refused(params, "revoke") == "invalid_field"
-
-    run(main())
-
-
-def test_the_snapshot_of_a_group_is_its_newest_fifty_events_in_order() -> None:
-    async def main() -> None:
-        w = await world()
-        for n in range(60):
-            await w.publisher.publish("group/ops", "n", {"n": n})
-        seq, state = await w.recent("group/ops")
-        assert seq == 60
-        assert [event["n"] for event in state["recent"]] == list(range(10, 60))
-        assert [event["seq"] for event in state["recent"]] == list(range(11, 61))
-        assert {event["stream"] for event in state["recent"]} == {"group/ops"}
-
-    run(main())
+async def test_a_revocation_that_names_not_exactly_one_user_or_token_is_refused(
+    params: dict[str, Any],
+) -> None:
+    assert await (await world()).refused(params, "revoke") == "invalid_field"
 
 
-def test_the_snapshot_of_an_empty_stream_is_empty() -> None:
-    async def main() -> None:
-        assert await (await world()).recent("system") == (0, {"recent": []})
-
-    run(main())
-
-
-def test_a_snapshot_of_the_largest_events_stays_below_sixteen_megabytes() -> None:
-    async def main() -> None:
-        w = await world()
-        for _ in range(50):
-            await w.publisher.publish("system", "n", {"pad": "x" * 262_000})
-        seq, state = await w.registry.snapshots["system"]("system")
-        assert isinstance(state, bytes)
-        assert seq == 50
-        assert len(state) < 16 << 20
-        assert len(msgspec.json.decode(state)["recent"]) == 50
-
-    run(main())
+async def test_the_snapshot_of_a_group_is_its_newest_fifty_events_in_order() -> None:
+    w = await world()
+    for n in range(60):
+        await w.publisher.publish("group/ops", "n", {"n": n})
+    seq, state = await w.recent("group/ops")
+    assert seq == 60
+    assert [event["n"] for event in state["recent"]] == list(range(10, 60))
+    assert [event["seq"] for event in state["recent"]] == list(range(11, 61))
+    assert {event["stream"] for event in state["recent"]} == {"group/ops"}
 
 
-def test_a_snapshot_leaves_out_what_was_compacted_away() -> None:
-    async def main() -> None:
-        w = await world()
-        for n in range(5):
-            await w.publisher.publish("system", "n", {"n": n})
-        w.log.compacted = {2, 5}
-        seq, state = await w.recent("system")
-        assert seq == 5
-        assert [event["n"] for event in state["recent"]] == [0, 2, 3]
-
-    run(main())
+async def test_the_snapshot_of_an_empty_stream_is_empty() -> None:
+    assert await (await world()).recent("system") == (0, {"recent": []})
 
 
-def test_the_snapshot_of_the_log_is_empty_and_stands_at_the_head() -> None:
-    async def main() -> None:
-        w = await world()
-        await w.publisher.notify("…")
-        assert await w.recent("log") == (1, {})
+async def test_a_snapshot_of_the_largest_events_stays_below_sixteen_megabytes() -> None:
+    w = await world()
+    for _ in range(50):
+        await w.publisher.publish("system", "n", {"pad": "x" * 262_000})
+    seq, state = await w.registry.snapshots["system"]("system")
+    assert isinstance(state, bytes)
+    assert seq == 50
+    assert len(state) < 16 << 20
+    assert len(msgspec.json.decode(state)["recent"]) == 50
 
-    run(main())
+
+async def test_a_snapshot_leaves_out_what_was_compacted_away() -> None:
+    w = await world()
+    for n in range(5):
+        await w.publisher.publish("system", "n", {"n": n})
+    w.log.compacted = {2, 5}
+    seq, state = await w.recent("system")
+    assert seq == 5
+    assert [event["n"] for event in state["recent"]] == [0, 2, 3]
+
+
+async def test_the_snapshot_of_the_log_is_empty_and_stands_at_the_head() -> None:
+    w = await world()
+    await w.publisher.notify("…")
+    assert await w.recent("log") == (1, {})

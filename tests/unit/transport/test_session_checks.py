@@ -178,6 +178,21 @@ def test_a_subscribe_with_a_check_that_differs_is_a_reset_with_an_alarm() -> Non
     assert driver.alarms == [Alarm("group/ops", 4, 5, check_seq=3)]
 
 
+def test_a_subscribe_of_a_client_that_knows_of_its_reset_is_a_reset_without_another_alarm() -> None:
+    driver = Driver(linked(5, "group/ops"))
+    driver.login()
+    driver.take()
+    asked = {
+        "action": "subscribe",
+        "stream": "group/ops",
+        "after": 4,
+        "log": "",
+        "check": [3, check(3, history=2)],
+    }
+    assert driver.say(**asked)[0]["outcome"] == "reset"
+    assert driver.alarms == []
+
+
 @given(
     count=st.integers(1, 6),
     pruned=st.integers(0, 5),

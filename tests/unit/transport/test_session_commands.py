@@ -13,9 +13,11 @@ from huahuo.transport.session.outputs import Execute, Record
 from tests.support.drivers.session import Driver, Message, note_command, types
 
 
-def logged_in(*, client: str | None = None, **limits: Any) -> Driver:
+def logged_in(*, client: str | None = None, fingerprint_key: bytes = b"key", **limits: Any) -> Driver:
     driver = Driver(
-        settings=TransportSettings(**limits), commands=[note_command(), note_command("look", query=True)]
+        settings=TransportSettings(**limits),
+        commands=[note_command(), note_command("look", query=True)],
+        fingerprint_key=fingerprint_key,
     )
     driver.login(client=client)
     driver.take()
@@ -89,8 +91,7 @@ def test_the_fingerprint_is_of_the_content_not_of_its_form() -> None:
 
 
 def test_the_fingerprint_depends_on_the_key_of_the_service() -> None:
-    driver, other = logged_in(), logged_in()
-    object.__setattr__(other.session._calls, "_fingerprint_key", b"another")
+    driver, other = logged_in(), logged_in(fingerprint_key=b"another")
     for one in (driver, other):
         one.say(action="note", id="a", text="x")
     assert executed(driver).call.fingerprint != executed(other).call.fingerprint

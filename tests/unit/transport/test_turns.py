@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import AT_ONCE, REST_S, Crowded, Turns
+
+pytestmark = pytest.mark.virtual_time
 
 
 def turns(**options: Any) -> Turns:
@@ -22,126 +23,100 @@ def owe(made: Turns, user: str, seconds: float) -> None:
     made.shares.charge(user, seconds, now_s)
 
 
-def test_a_few_of_a_user_go_at_once_and_the_rest_in_order() -> None:
-    async def main() -> None:
-        made = turns()
-        began: list[int] = []
-        go = asyncio.Event()
+async def test_a_few_of_a_user_go_at_once_and_the_rest_in_order() -> None:
+    made = turns()
+    began: list[int] = []
+    go = asyncio.Event()
 
-        async def work(number: int) -> None:
-            async with made.turn("user/1"):
-                began.append(number)
-                await go.wait()
-
-        tasks = [asyncio.create_task(work(number)) for number in range(2 * AT_ONCE)]
-        await asyncio.sleep(1)
-        assert began == list(range(AT_ONCE))
-        assert made.waiting == AT_ONCE
-        go.set()
-        await asyncio.gather(*tasks)
-        assert began == list(range(2 * AT_ONCE))
-        assert made.waiting == 0
-
-    run_virtual(main())
-
-
-def test_another_user_does_not_wait_for_a_users_line() -> None:
-    async def main() -> None:
-        made = turns()
-
-        async def for_ever() -> None:
-            async with made.turn("user/1"):
-                await asyncio.sleep(1e9)
-
-        tasks = [asyncio.create_task(for_ever()) for _ in range(100)]
-        await asyncio.sleep(0)
-        async with asyncio.timeout(0.001), made.turn("user/2"):
-            pass
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        async with asyncio.timeout(0.001), made.turn("user/1"):
-            pass
-
-    run_virtual(main())
-
-
-def test_who_owes_time_waits_until_it_is_paid() -> None:
-    async def main() -> None:
-        made = turns()
-        owe(made, "user/1", 1.0)
-        wait_s = made.shares.wait_s("user/1", 0)
+    async def work(number: int) -> None:
         async with made.turn("user/1"):
-            assert asyncio.get_running_loop().time() >= min(wait_s, 1.9)
+            began.append(number)
+            await go.wait()
 
-    run_virtual(main())
-
-
-def test_more_than_the_bound_of_one_user_are_refused() -> None:
-    async def main() -> None:
-        made = turns(waiting_max=2)
-
-        async def work() -> None:
-            async with made.turn("user/1"):
-                await asyncio.sleep(1)
-
-        tasks = [asyncio.create_task(work()) for _ in range(AT_ONCE + 2)]
-        await asyncio.sleep(0)
-        assert made.crowded("user/1")
-        with pytest.raises(Crowded):
-            async with made.turn("user/1"):
-                pass
-        await asyncio.gather(*tasks)
-        assert not made.crowded("user/1")
-
-    run_virtual(main())
+    tasks = [asyncio.create_task(work(number)) for number in range(2 * AT_ONCE)]
+    await asyncio.sleep(1)
+    assert began == list(range(AT_ONCE))
+    assert made.waiting == AT_ONCE
+    go.set()
+    await asyncio.gather(*tasks)
+    assert began == list(range(2 * AT_ONCE))
+    assert made.waiting == 0
 
 
-def test_slices_of_all_users_go_one_at_a_time_with_a_rest_between() -> None:
-    async def main() -> None:
-        made = turns()
-        owe(made, "user/1", 0.0)
-        loop = asyncio.get_running_loop()
-        at_s: list[tuple[float, str]] = []
+async def test_another_user_does_not_wait_for_a_users_line() -> None:
+    made = turns()
 
-        async def work(user: str) -> None:
-            for _ in range(5):
-                await made.slice(user, lambda: at_s.append((loop.time(), user)))
+    async def for_ever() -> None:
+        async with made.turn("user/1"):
+            await asyncio.sleep(1e9)
 
-        await asyncio.gather(*(work(f"user/{n}") for n in range(10)))
-        times = [time_s for time_s, _ in at_s]
-        assert all(later - earlier >= REST_S * 0.99 for earlier, later in pairwise(times))
-        assert (
-            len({user for _, user in at_s[:10]}) >= 9
-        )  # the first goes at once, and again behind the others
-
-    run_virtual(main())
+    tasks = [asyncio.create_task(for_ever()) for _ in range(100)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(0.001), made.turn("user/2"):
+        pass
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(0.001), made.turn("user/1"):
+        pass
 
 
-def test_a_slice_whose_owner_left_holds_nobody_up() -> None:
-    async def main() -> None:
-        made = turns()
-        tasks = [asyncio.create_task(made.slice("user/1", lambda: None)) for _ in range(3)]
-        await asyncio.sleep(0)
-        tasks[1].cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert tasks[2].exception() is None
-
-    run_virtual(main())
+async def test_who_owes_time_waits_until_it_is_paid() -> None:
+    made = turns()
+    owe(made, "user/1", 1.0)
+    wait_s = made.shares.wait_s("user/1", 0)
+    async with made.turn("user/1"):
+        assert asyncio.get_running_loop().time() >= min(wait_s, 1.9)
 
 
-def test_pieces_are_joined_slice_by_slice() -> None:
-    async def main() -> None:
-        made = turns()
-        assert await made.join("user/1", iter([b"ab", b"c", b"de"]), 5) == b"abcde"
+async def test_more_than_the_bound_of_one_user_are_refused() -> None:
+    made = turns(waiting_max=2)
 
-    run_virtual(main())
+    async def work() -> None:
+        async with made.turn("user/1"):
+            await asyncio.sleep(1)
+
+    tasks = [asyncio.create_task(work()) for _ in range(AT_ONCE + 2)]
+    await asyncio.sleep(0)
+    assert made.crowded("user/1")
+    with pytest.raises(Crowded):
+        async with made.turn("user/1"):
+            pass
+    await asyncio.gather(*tasks)
+    assert not made.crowded("user/1")
 
 
-def test_what_is_longer_than_may_be_is_not_made_to_its_end() -> None:
-    async def main() -> None:
-        pieces = iter([b"abc", b"def", b"ghi"])
-        assert await turns().join("user/1", pieces, 5) is None
-        assert list(pieces) == [b"ghi"]
+async def test_slices_of_all_users_go_one_at_a_time_with_a_rest_between() -> None:
+    made = turns()
+    owe(made, "user/1", 0.0)
+    loop = asyncio.get_running_loop()
+    at_s: list[tuple[float, str]] = []
 
-    run_virtual(main())
+    async def work(user: str) -> None:
+        for _ in range(5):
+            await made.slice(user, lambda: at_s.append((loop.time(), user)))
+
+    await asyncio.gather(*(work(f"user/{n}") for n in range(10)))
+    times = [time_s for time_s, _ in at_s]
+    assert all(later - earlier >= REST_S * 0.99 for earlier, later in pairwise(times))
+    assert len({user for _, user in at_s[:10]}) >= 9  # the first goes at once, and again behind the others
+
+
+async def test_a_slice_whose_owner_left_holds_nobody_up() -> None:
+    made = turns()
+    tasks = [asyncio.create_task(made.slice("user/1", lambda: None)) for _ in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert tasks[2].exception() is None
+
+
+async def test_pieces_are_joined_slice_by_slice() -> None:
+    made = turns()
+    assert await made.join("user/1", iter([b"ab", b"c", b"de"]), 5) == b"abcde"
+
+
+async def test_what_is_longer_than_may_be_is_not_made_to_its_end() -> None:
+    pieces = iter([b"abc", b"def", b"ghi"])
+    assert await turns().join("user/1", pieces, 5) is None
+    assert list(pieces) == [b"ghi"]

@@ -67,6 +67,33 @@ describe("the session", () => {
     }
   });
 
+  test("never sends the check of another log with a place in this one", () => {
+    const bench = new Bench().attach("a", "head", { log: "log-0", seq: 3, check: [3, "c3"] });
+    bench.connect();
+    bench.accept({ [STREAM]: { outcome: "reset", after: 5, first: 1, head: 5 } });
+    bench.tell("snapshot", { stream: STREAM, seq: 5, check: "c5", state: {} }).events(7, 7); // 6 was lost
+    expect(bench.said("subscribe")).toEqual([
+      { action: "subscribe", id: "p-s1", stream: STREAM, after: 5, log: LOG },
+    ]);
+  });
+
+  test("does not resume from a place beyond the head when the log has grown past it", () => {
+    const bench = new Bench().attach("a", "head", { log: LOG, seq: 7, check: [3, "c3"] });
+    bench.connect();
+    bench.accept(reset(5)).tell("snapshot", { stream: STREAM, seq: 5, check: "c5", state: {} });
+    expect(comeBack(bench)).toEqual({ log: LOG, cursors: {} });
+    bench.accept();
+    expect(bench.said("subscribe")).toMatchObject([{ stream: STREAM, after: 7, log: "" }]);
+  });
+
+  test("hands over no event that a reset has overtaken", () => {
+    const bench = reading(3).events(4, 5);
+    bench.attach("b", "head", { log: LOG, seq: 4, check: [4, "old"] });
+    bench.place("reset", 9, { head: 9 });
+    bench.tell("snapshot", { stream: STREAM, seq: 9, check: "new", state: {} });
+    expect(bench.process("a")).toMatchObject([{ kind: "snapshot", outcome: "reset", last: 9 }]);
+  });
+
   test("forgets the check before a snapshot that has none", () => {
     const bench = new Bench().attach("a", "head", { log: LOG, seq: 3, check: [3, "c3"] });
     bench.connect();

@@ -222,7 +222,7 @@ function play(seed: number): { given: number; cuts: number; states: number } {
   return { given, cuts, states };
 }
 
-test("under any interleaving every reader gets the log from its place on", () => {
+test("under any interleaving every reader gets the log from its place on", { timeout: 30_000 }, () => {
   const sums = { given: 0, cuts: 0, states: 0 };
   for (let seed = 1; seed <= 150; seed++) {
     const { given, cuts, states } = play(seed);

@@ -131,7 +131,8 @@ export class Pipe {
   checkIn(log: string): Check | undefined {
     let behind: Reader | null = null;
     for (const reader of this.readers.values()) {
-      const fits = reader.placed && reader.log === log && reader.cursor?.check;
+      // A state that the reader has not taken may be of another log than its cursor.
+      const fits = reader.placed && reader.log === log && reader.cursor?.log === log && reader.cursor.check;
       if (fits && (!behind || reader.received < behind.received)) behind = reader;
     }
     return behind?.cursor?.check;
@@ -246,8 +247,11 @@ export class Pipe {
       if (!needed) continue;
       reader.era += 1;
       reader.placed = true; // its cursor stays until it takes the state
-      // But that cursor must not be resumed from any more.
-      if (replaced && reader.cursor) reader.cursor = { log: "", seq: reader.cursor.seq };
+      if (outcome === "reset") {
+        reader.buffer = [];
+        // That cursor must not be resumed from any more, even if the log grows past it.
+        if (reader.cursor?.log === this.log) reader.cursor = { log: "", seq: reader.cursor.seq };
+      }
       reader.log = this.log;
       reader.received = frame.seq;
       reader.processed = -1;

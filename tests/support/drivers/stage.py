@@ -3,27 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
 from huahuo.transport.client.client import Client
-from tests.support.drivers.browser import Browser, Tab, built_client, pages, profile
+from tests.support.drivers.browser import ROOT, Browser, Tab, built_client, pages, profile
 from tests.support.servers.serving import Serving, serving
 
-PAGES = Path(__file__).parent / "pages"
+PAGES = ROOT / "tests" / "browser" / "pages"
 STREAM = "group/ops"
-TIMEOUT_S = 60
+TIMEOUT_S = 110  # pytest's own is 120
 
 
 class Stage:
     """A running service, a browser, and pages that read `group/ops`."""
 
-    def __init__(self, server: Serving, browser: Browser, site: str) -> None:
+    def __init__(self, server: Serving, browser: Browser, site: str, admin: Client) -> None:
         self.server = server
         self.browser = browser
         self.site = site
         self.published = 0
-        self._admin: Client
+        self._admin = admin
 
     def token(self, ttl_s: float = 3600) -> str:
         return self.server.token(42, "alice", groups=("ops",), ttl_s=ttl_s)
@@ -50,6 +51,14 @@ class Stage:
         """End every session of a user."""
         await self._admin.send("revoke", user_id=user_id)
 
+    async def connection_lasts(self, user: str, seconds: float) -> None:
+        """Wait until the token of the user's only connection holds for so long."""
+        while True:
+            (row,) = [one for one in (await self._admin.send("get_clients"))["data"] if one["user"] == user]
+            ends, began = (datetime.fromisoformat(row[name]) for name in ("expires_at", "connected_at"))
+            if (ends - began).total_seconds() > seconds:
+                return
+
     async def notify(self, text: str) -> None:
         """A notification for everybody."""
         fields = {"stream": "system", "type": "system_notification", "message": text, "level": "info"}
@@ -66,8 +75,6 @@ async def stage(chromium: str, tmp_path: Path) -> AsyncIterator[Stage]:
     more = {"/client/huahuo-client.js": built_client()}
     async with asyncio.timeout(TIMEOUT_S), pages(PAGES, more) as site, profile(chromium) as browser:
         with serving(tmp_path / "data", HUAHUO_MESSAGES_PER_S="0") as server:
-            made = Stage(server, browser, site)
             token = server.token(1, "root", admin=True)
-            options = {"token": token, "messages_per_s": 0.0, "backoff_s": (0.02, 0.2)}
-            async with Client(server.url, **options) as made._admin:  # type: ignore[arg-type]
-                yield made
+            async with Client(server.url, token=token, messages_per_s=0.0, backoff_s=(0.02, 0.2)) as admin:
+                yield Stage(server, browser, site, admin)

@@ -1,0 +1,120 @@
+"""Ended streams on the disk: the care of a log knows them, and no answer depends on the marks."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.care.backup import back_up, put_back
+from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.model import Append, Appended
+from huahuo.eventstore.sqlite.damage import find_damage
+from huahuo.eventstore.sqlite.ended import EndedFilter
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.rebuild import rebuild
+from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.view import SqliteView
+from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+
+
+async def opened(directory: Path, *, restored: bool = False) -> SqliteLog:
+    return await SqliteLog.open(
+        directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b", restored=restored
+    )
+
+
+async def filled(directory: Path) -> None:
+    """Three streams with two events each; `b` and `c` ended."""
+    log = await opened(directory)
+    await log.append(append(*(event(stream) for stream in "abcabc")))
+    await log.append(Append(ts_ms=0, ended=("b", "c")))
+    await log.close()
+
+
+async def standing(directory: Path, *, restored: bool = False) -> tuple[int, list[int], list[str]]:
+    """How many streams are in memory, the heads of all, and their names."""
+    log = await opened(directory, restored=restored)
+    found = (log.streams_in_memory, [log.head(name).seq for name in "abc"], log.streams(""))
+    await log.close()
+    return found
+
+
+def change(directory: Path, statement: str) -> None:
+    with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+def test_the_filter_never_says_no_to_what_ended_and_seldom_yes_to_the_rest() -> None:
+    ended = EndedFilter()
+    assert not ended.may_hold("mailbox/1")
+    for n in range(20_000):
+        ended.add(f"mailbox/{n}")
+    assert all(ended.may_hold(f"mailbox/{n}") for n in range(20_000))
+    assert sum(ended.may_hold(f"user/{n}") for n in range(20_000)) < 20
+
+
+@looped
+async def test_a_view_a_backup_and_what_is_restored_from_it_know_ended_streams(tmp_path: Path) -> None:
+    await filled(tmp_path / "log")
+    view = await SqliteView.open(tmp_path / "log")
+    assert [view.head(name).seq for name in "abc"] == [2, 2, 2]
+    assert [one.stream for one in await view.read("log", 0, events_max=9)] == list("abcabc")
+    assert (await view.verify(), view.streams("")) == (6, ["a", "b", "c"])
+    await view.close()
+    await back_up(tmp_path / "log" / DATABASE, tmp_path / "backup", FakeAmbient(1))
+    assert (await put_back(tmp_path / "backup", tmp_path / "again")).position == 6
+    assert await standing(tmp_path / "again", restored=True) == (1, [2, 2, 2], ["a", "b", "c"])
+
+
+@looped
+async def test_a_rebuilt_index_finds_them_too(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    change(tmp_path, "DELETE FROM seq_index WHERE stream = 2")
+    assert find_damage(tmp_path / DATABASE)
+    rebuild(tmp_path)
+    assert find_damage(tmp_path / DATABASE) == []
+    assert await standing(tmp_path) == (1, [2, 2, 2], ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["DROP TABLE ended", "DELETE FROM ended WHERE stream = 2", "INSERT INTO ended VALUES (1), (99)"],
+    ids=["from an older version", "a mark is lost", "marks that nobody made"],
+)
+@looped
+async def test_no_answer_depends_on_the_marks(tmp_path: Path, statement: str) -> None:
+    await filled(tmp_path)
+    change(tmp_path, statement)
+    _, heads, streams = await standing(tmp_path)
+    assert (heads, streams) == ([2, 2, 2], ["a", "b", "c"])
+    log = await opened(tmp_path)
+    done = await log.append(append(*(event(stream) for stream in "abc")))
+    assert isinstance(done, Appended)
+    assert [one.seq for one in done.events] == [3, 3, 3]
+    assert await log.verify() == 9
+    await log.close()
+
+
+@looped
+async def test_a_damaged_name_is_refused_and_noted_and_never_counts_as_a_new_stream(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    log = await opened(tmp_path)
+    change(tmp_path, "UPDATE stream SET first = 7 WHERE name = 'b'")
+    with pytest.raises(Corrupt, match="name of stream"):
+        await log.append(append(event("b")))
+    assert log.head("b").seq == 0
+    assert "b" in (log.corruption.sentence() or "")
+    assert log.head("c").seq == 2
+    await log.close()
+
+
+@looped
+async def test_an_index_that_lost_the_end_of_an_ended_stream_is_noticed_at_the_opening(
+    tmp_path: Path,
+) -> None:
+    await filled(tmp_path)
+    change(tmp_path, "DELETE FROM seq_index WHERE stream = 2 AND seq = 2")
+    with pytest.raises(Exception, match="index by stream and seq"):
+        await opened(tmp_path)
