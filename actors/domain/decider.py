@@ -25,7 +25,8 @@ from huahuo.actors.domain.structs import Command, Event, traits
 from huahuo.actors.entities import decider as engine
 from huahuo.actors.plugins.calls import Refusal, error_body
 from huahuo.actors.plugins.principal import Principal
-from huahuo.actors.timers.changes import Changes
+from huahuo.actors.timers.changes import Changes, NotKnown
+from huahuo.actors.timers.missing import TimersMissing
 from huahuo.actors.timers.timer import STREAMS, Timer
 
 NOT_FINAL: Final = frozenset(
@@ -92,6 +93,8 @@ class EntityDecider(EntityFold):
         before = self.pack(state.state) if state.size <= _COMPARED_BYTES else None
         try:
             return self._decided(state, command, context)
+        except NotKnown:
+            raise TimersMissing(f"{self.entity.kind}/{state.key}", state.timers) from None
         finally:
             if before is not None and self.pack(state.state) != before:
                 state.state = self.unpack(before)

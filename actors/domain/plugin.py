@@ -22,8 +22,9 @@ from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, EntityKind, Host, Plugin
 from huahuo.actors.plugins.principal import Principal
-from huahuo.actors.timers.changes import Known, TimersMissing
+from huahuo.actors.timers.changes import Known
 from huahuo.actors.timers.clockwork import Clockwork
+from huahuo.actors.timers.missing import TimersMissing
 from huahuo.actors.timers.timer import STREAMS, Timer
 
 SERVICE: Final = "service"

@@ -14,7 +14,6 @@ from typing import Protocol
 import msgspec
 
 from huahuo.eventstore.model import CommandKey, CommandRecord, NewEvent, RowDrop, RowPut, SecretPut
-from huahuo.eventstore.port import Log
 from huahuo.replay.history.fold import Fold
 
 _EMPTY: Mapping[str, int] = MappingProxyType({})
@@ -71,13 +70,6 @@ class Decision[R, E](msgspec.Struct, frozen=True, kw_only=True):
     shred: tuple[str, ...] = ()
 
 
-class Missing(Exception):  # noqa: N818  a request, not a fault
-    """Raised by `decide`: it must know more. The entity reads it and decides again."""
-
-    async def read(self, log: Log) -> None:
-        """Read it, and keep it where the next `decide` finds it. Raises Closed, Unavailable."""
-
-
 class Answer[R](msgspec.Struct, frozen=True):
     """An entity's answer to an ask.
 
@@ -107,6 +99,6 @@ class Decider[S, C, R, E](Fold[S], Protocol):
         """Decide about a command. Pure: must not change `state`.
 
         Raises:
-            Missing: something must be read first.
+            huahuo.actors.entities.missing.Missing: something must be read first.
         """
         ...

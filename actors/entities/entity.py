@@ -17,9 +17,10 @@ from huahuo.actors.actor.loop_actor import LoopActor
 from huahuo.actors.actor.messages import Envelope
 from huahuo.actors.actor.restart import Restart
 from huahuo.actors.entities.appending import answer_of, append_of, repeated, writes
-from huahuo.actors.entities.decider import Answer, Decision, Missing, Origin
+from huahuo.actors.entities.decider import Answer, Decision, Origin
 from huahuo.actors.entities.errors import Busy, EntityError
 from huahuo.actors.entities.kind import Kind
+from huahuo.actors.entities.missing import Missing
 from huahuo.eventstore.errors import Closed, CommandMismatch, Conflict, EventStoreError, QueueFull, TooLarge
 from huahuo.eventstore.model import Appended, Duplicate, StoredEvent
 from huahuo.replay.history.keyframes import load

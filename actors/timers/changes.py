@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from huahuo.actors.entities.decider import Decision, Missing
-from huahuo.actors.timers.pending import PendingTimers
+from huahuo.actors.entities.decider import Decision
 from huahuo.actors.timers.timer import (
     STREAMS,
     Timer,
@@ -22,15 +21,10 @@ from huahuo.actors.timers.timer import (
     TimerSet,
     drop,
 )
-from huahuo.eventstore.model import Keyframe, NewEvent, RowDrop, RowPut
-from huahuo.eventstore.port import Log
-from huahuo.replay.history.keyframes import load
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
 
 _MIN_MS = 1
 """A timer is due after the decision that sets it, so that no two of one name have one due time."""
-_FRAME_EVENTS = 200
-"""After as many events, a keyframe is stored, so that an `Every` of years is not read from its beginning."""
-_FOLD = PendingTimers()
 
 
 class Known:
@@ -59,29 +53,15 @@ class Known:
         self._head, self._dues, self._next = head, dues, None
 
 
-class TimersMissing(Missing):
-    """The timers of an entity are not in memory."""
-
-    def __init__(self, entity: str, known: Known) -> None:
-        super().__init__(entity)
-        self._entity = entity
-        self._known = known
-
-    async def read(self, log: Log) -> None:
-        """See `Missing`. What is read is used only if the head is still that one."""
-        stream = STREAMS + self._entity
-        loaded = await load(log, stream, _FOLD, frames_from=_FRAME_EVENTS)
-        if loaded.seq - loaded.framed >= _FRAME_EVENTS:
-            frame = Keyframe(stream, _FOLD.name, _FOLD.fingerprint, loaded.seq, _FOLD.dump(loaded.state))
-            await log.put_keyframe(frame)
-        self._known.learn(loaded.seq, {name: timer.due_ms for name, timer in loaded.state.items()})
+class NotKnown(Exception):  # noqa: N818  a request, not a fault
+    """The pending timers of the entity must be read first (`missing`)."""
 
 
 class Changes:
     """See the module. `head` is that of the entity's timers.
 
     Raises:
-        TimersMissing: from any method, the timers that it would replace must be read first.
+        NotKnown: from any method, the timers that it would replace must be read first.
     """
 
     def __init__(self, entity: str, known: Known, head: int, now_ms: int, timestamp: str) -> None:
@@ -102,7 +82,7 @@ class Changes:
         Call it first.
         """
         if self._before is None and self._head != timer.seq:
-            raise TimersMissing(self._entity, self._known)
+            raise NotKnown
         if self._before is not None and self._before.get(timer.name) != timer.due_ms:
             return False
         self._fired = timer
@@ -125,7 +105,7 @@ class Changes:
     def cancel(self) -> None:
         """End all timers of the entity."""
         if self._before is None:
-            raise TimersMissing(self._entity, self._known)
+            raise NotKnown
         names = {*self._before, *self._after} - {name for name, timer in self._after.items() if timer is None}
         if names:
             self._after.update(dict.fromkeys(names))
@@ -168,7 +148,7 @@ class Changes:
         if self._fired is not None and self._fired.name == name:
             return self._fired.due_ms
         if self._before is None:
-            raise TimersMissing(self._entity, self._known)
+            raise NotKnown
         return self._before.get(name)
 
     def _rows(self) -> Iterable[RowPut | RowDrop]:
