@@ -43,6 +43,8 @@ LOOK_S: Final = 60.0
 """At least this often the wall clock is read and the table compared."""
 _CHECK_ROWS: Final = 10_000
 _LOAD_S: Final = 1.0
+_PAGE_ROWS: Final = 1_024
+"""Timers of one read: the loop takes them up in a few milliseconds."""
 
 
 class Fires(Protocol):
@@ -252,7 +254,7 @@ class Clockwork:
 
     async def _read(self) -> None:
         window, log = self._window, self._log
-        limit = self._limits.in_memory_max
+        limit = min(_PAGE_ROWS, self._limits.in_memory_max)
         try:
             while window.wants_page:
                 after = window.begin_page()
