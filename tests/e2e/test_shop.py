@@ -116,6 +116,32 @@ def test_an_order_expires_once_over_a_kill(tmp_path: Path) -> None:
         assert timers == ["timer_set", "timer_fired"]
 
 
+def test_a_start_that_finds_timers_of_an_unknown_command_says_so_in_one_line(tmp_path: Path) -> None:
+    shop = (SHOP / "shop.py").read_text()
+    (tmp_path / "shop.py").write_text(shop)
+
+    async def place(server: Serving) -> None:
+        async with joined(server.url, server.token(42, "alice")) as alice:
+            await order_tea(alice)
+
+    with serving(tmp_path / "data", app="shop:app", folder=tmp_path) as server:
+        asyncio.run(place(server))
+        server.kill()
+        (tmp_path / "shop.py").write_text(shop.replace("Expire(Command)", 'Expire(Command, name="lapse")'))
+        done = subprocess.run(
+            [sys.executable, "-m", "huahuo", "serve", "--app", "shop:app", "--data", str(server.data)],
+            cwd=tmp_path,
+            env={**server.environ, "COLUMNS": "400"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode != 0
+        [line] = [line for line in done.stderr.splitlines() if "expire" in line]
+        assert "a timer of order/1 will send the command 'expire'" in line
+
+
 async def _timers_of(server: Serving) -> tuple[int, list[str]]:
     done = command(server, "audit", "query", "--stream", "timer/order/1", "--json")
     rows = json.loads(done.stdout)["rows"]
