@@ -33,6 +33,7 @@ QUESTIONS = (
     "actors",
     "entities",
     "effects",
+    "timers",
     "audit",
     "replay",
     "workers",

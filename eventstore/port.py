@@ -138,9 +138,12 @@ class Log(Protocol):
         ...
 
     async def rows(
-        self, table: str, part: str, *, before: bytes | None = None, limit: int
+        self, table: str, part: str, *, before: bytes | None = None, after: bytes | None = None, limit: int
     ) -> list[tuple[bytes, bytes]]:
-        """(key, value) rows of a projection's part with key < `before`, descending."""
+        """(key, value) rows of a projection's part with key < `before`, descending.
+
+        With `after`: those with key > `after`, ascending. Give one of the two, or none.
+        """
         ...
 
     async def row(self, table: str, part: str, key: bytes) -> bytes | None:

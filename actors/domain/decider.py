@@ -26,6 +26,9 @@ from huahuo.actors.effects.facts import Guard
 from huahuo.actors.entities import decider as engine
 from huahuo.actors.plugins.calls import Refusal, error_body
 from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.timers.changes import Changes, NotKnown
+from huahuo.actors.timers.missing import TimersMissing
+from huahuo.actors.timers.timer import STREAMS, Timer
 
 NOT_FINAL: Final = frozenset(
     {"unavailable", "busy", "rate_limited", "internal", "unauthenticated", "corrupt"}
@@ -45,7 +48,8 @@ class Sent(Struct, frozen=True):
     """A command on its way to an entity. `who` is None for the service, timers and effects.
 
     `guard`: it comes from a run of an effect, and holds only while the run does. `payer`: for whom, if not
-    for `who`, the effects of its decision will be.
+    for `who`, the effects of its decision will be. `timer`: the one that sends it. It ends, or moves to its
+    next time, with whatever is decided.
     """
 
     command: Command | Emit
@@ -53,6 +57,7 @@ class Sent(Struct, frozen=True):
     command_id: str = ""
     guard: Guard | None = None
     payer: UserId | None = None
+    timer: Timer | None = None
 
 
 class Done(Struct, frozen=True):
@@ -79,6 +84,8 @@ class Bounds(Struct, frozen=True):
 
 DEFAULTS: Final = Bounds()
 _NO_GUARD: Final = Guard("", 0)
+_NO_LONGER: Final = Done(b'{"type":"success"}')
+"""The answer to a timer that was replaced or ended before its command was decided."""
 
 
 class Fault(Exception):  # noqa: N818  the log's word
@@ -100,10 +107,13 @@ class EntityDecider(EntityFold):
 
         Raises:
             Fault: the handler's answer cannot be done. Others: what a handler raised.
+            Missing: the entity's timers must be read first.
         """
         before = self.pack(state.state) if state.size <= _COMPARED_BYTES else None
         try:
             return self._decided(state, command, context)
+        except NotKnown:
+            raise TimersMissing(f"{self.entity.kind}/{state.key}", state.timers) from None
         finally:
             if before is not None and self.pack(state.state) != before:
                 state.state = self.unpack(before)
@@ -113,8 +123,21 @@ class EntityDecider(EntityFold):
         guard = sent.guard
         if guard is not None and context.head(guard.stream) != guard.seq:
             return engine.Decision(reply=Done(b"", moved=True))
+        stream = f"{self.entity.kind}/{state.key}"
+        head = context.head(STREAMS + stream)
+        timers = Changes(stream, state.timers, head, context.now_ms, context.timestamp)
+        if sent.timer is not None and not timers.fire(sent.timer):
+            return engine.Decision(reply=_NO_LONGER)
+        decision = self._outcome(state, sent, context, timers)
+        if decision.reply.refused:
+            timers.only_the_firing()
+        return timers.into(decision)
+
+    def _outcome(
+        self, state: Held, sent: Sent, context: engine.Context, timers: Changes
+    ) -> engine.Decision[Done, Any]:
         if isinstance(sent.command, Emit):
-            return self._written(state, sent, Decision(sent.command.events), context)
+            return self._written(state, sent, Decision(sent.command.events), context, timers)
         refused = self._refuses(state, sent, sent.command)
         if refused is not None:
             return _refusal(refused)
@@ -129,7 +152,7 @@ class EntityDecider(EntityFold):
             if outcome.code in NOT_FINAL or not writing.CODE.fullmatch(outcome.code):
                 raise self._fault(sent.command, f"the code {outcome.code!r} is not for an application")
             return _refusal(outcome)
-        return self._written(state, sent, self._decision_of(outcome, sent.command), context)
+        return self._written(state, sent, self._decision_of(outcome, sent.command), context, timers)
 
     def _refuses(self, state: Held, sent: Sent, command: Command) -> Refused | None:
         """Why the command never reaches its handler: nothing is there, or the user may not read it."""
@@ -158,7 +181,7 @@ class EntityDecider(EntityFold):
         raise self._fault(command, f"it returns {what}: return a list of events, a Decision or a Refused")
 
     def _written(
-        self, state: Held, sent: Sent, decision: Decision, context: engine.Context
+        self, state: Held, sent: Sent, decision: Decision, context: engine.Context, timers: Changes
     ) -> engine.Decision[Done, Any]:
         bounds, stream = self._bounds, f"{self.entity.kind}/{state.key}"
         count = max(len(decision.events), len(decision.effects))
@@ -167,7 +190,13 @@ class EntityDecider(EntityFold):
             return _too_large(f"a decision of {count} {what}, at most {bounds.decision_events_max}")
         payer = sent.payer if sent.who is None else sent.who.user_id
         write = writing.Writing(
-            self.entity, self._catalog, stream, context, user=payer, effect_bytes_max=bounds.effect_bytes_max
+            self.entity,
+            self._catalog,
+            stream,
+            context,
+            timers,
+            user=payer,
+            effect_bytes_max=bounds.effect_bytes_max,
         )
         try:
             for event in decision.events:

@@ -9,6 +9,7 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.handlers import Handler, print_of
 from huahuo.actors.domain.names import key_of
 from huahuo.actors.domain.structs import Event, traits
+from huahuo.actors.timers.changes import Known
 from huahuo.eventstore.model import StoredEvent
 
 _MEASURED_BYTES = 4 << 10
@@ -25,6 +26,7 @@ class Held(Struct):
     size: int = 0
     since: int = 0
     """The bytes of the events since then."""
+    timers: Known = msgspec.field(default_factory=Known)
 
 
 class _Frame(Struct, array_like=True):

@@ -3,7 +3,7 @@
 The kind `job` is always among them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -22,7 +22,7 @@ from huahuo.actors.domain.lists import ListQuery, Lists, Rows, before_of, page_b
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
 from huahuo.actors.domain.names import is_key, key_of
 from huahuo.actors.domain.past import past_of
-from huahuo.actors.domain.structs import Command, traits
+from huahuo.actors.domain.structs import Command, holds_secret, traits
 from huahuo.actors.domain.working import EntityOwners, specs_of
 from huahuo.actors.domain.writing import TABLE_PREFIX
 from huahuo.actors.effects import facts as effect_facts
@@ -38,7 +38,13 @@ from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, EntityKind, Host, Plugin
 from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.timers.changes import Known
+from huahuo.actors.timers.clockwork import Clockwork
+from huahuo.actors.timers.missing import TimersMissing
+from huahuo.actors.timers.timer import STREAMS, Timer
 
+SERVICE: Final = "service"
+"""The principal of what timers do."""
 COUNTER: Final = "entity:"
 """The log's counter of ids of a kind has this prefix."""
 _ENTITY_BYTES: Final = 1_500
@@ -83,6 +89,8 @@ class Entities(Plugin):
     def __init__(self, entities: Iterable[Entity[Any]]) -> None:
         self.catalog = Catalog((jobs.job_entity(), *entities))
         self.lists = Lists(self._taken)
+        self.clockwork: Clockwork | None = None
+        """What fires the timers, once they were brought to a service."""
         self._past = past_of(self.catalog)
 
     @property
@@ -107,6 +115,15 @@ class Entities(Plugin):
         api = EntityApi(self.catalog, host)
         effects = api.effects
         effects.show(host.metrics)
+        self.clockwork = timers = api.timers
+        host.metrics.gauge(
+            "timers_in_memory", "Timers that are read ahead or being fired.", lambda: timers.in_memory
+        )
+        host.metrics.gauge(
+            "timers_late_seconds", "How long the oldest due timer has waited.", lambda: timers.late_s
+        )
+        host.metrics.total("timers_fired", "Timers whose command was decided.", lambda: timers.fired)
+        host.metrics.total("timers_failed", "Firings that failed and are tried again.", lambda: timers.failed)
         return Brought(
             kinds=api.kinds(),
             actions=[*api.actions(), *(api.list_action(one) for one in self.lists.by_action.values())],
@@ -116,8 +133,8 @@ class Entities(Plugin):
             at_work=effects.at_work,
             start=api.start,
             drain=effects.drain,
-            close=effects.close,
-            idle=effects.idle,
+            close=api.close,
+            idle=api.idle,
             api=api,
         )
 
@@ -152,11 +169,34 @@ class EntityApi:
         self.messages = {
             action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
         }
+        self.timer_commands: dict[str, tuple[Entity[Any], msgspec.json.Decoder[Any]]] = {
+            f"{kind}/{traits(cls).name}": (entity, msgspec.json.Decoder(cls))
+            for kind, entity in catalog.by_kind.items()
+            for cls in entity.decides
+            if not holds_secret(cls)
+        }
+        """What timers may send, by kind and stored name."""
+        self.timers = Clockwork(host.log, host.ambient, self)
 
     async def start(self) -> None:
-        """Go on with the effects that an earlier process left open, and end its jobs."""
+        """Go on with the timers and effects that an earlier process left open, and end its jobs.
+
+        Raises:
+            ValueError: one of them has a name that today's code does not know.
+        """
+        await self.timers.start(frozenset(self.timer_commands))
         await self.effects.start()
         await end_left_open(self._host.log, self.tell_job)
+
+    async def close(self) -> None:
+        """Fire no more timers and stop the effects; the next start goes on with both. Idempotent."""
+        await self.timers.close()
+        await self.effects.close()
+
+    async def idle(self) -> None:
+        """Return when no due timer and no effect waits or runs."""
+        await self.timers.idle()
+        await self.effects.idle()
 
     async def job(self, job_id: int) -> jobs.Job:
         """The state of a job."""
@@ -270,6 +310,29 @@ class EntityApi:
             return Reply(page_body(query.action, found, limit, position))
 
         return Action(query.action, query.params, handle, query=True)
+
+    def load(self, timer: Timer) -> Awaitable[None] | None:
+        """See `Fires`."""
+        head = self._host.log.head(STREAMS + timer.entity).seq
+        key = timer.entity.partition("/")[2]
+        if timer.seq == head and self._host.directory.holds(timer.kind, key):
+            return None
+        return self._load(timer, key, head)
+
+    async def _load(self, timer: Timer, key: str, head: int) -> None:
+        asked: Query[Held, Known | None] = Query(
+            lambda _seq, held: None if held.timers.at(head) is not None else held.timers
+        )
+        unknown = await self._host.directory.ask(timer.kind, key, asked)
+        if unknown is not None and timer.seq != head:
+            await TimersMissing(timer.entity, unknown).read(self._host.log)
+
+    async def fire(self, timer: Timer) -> None:
+        """See `Fires`. Raises: it was not decided, or that is not known."""
+        entity, decoder = self.timer_commands[f"{timer.kind}/{timer.command}"]
+        key = timer.entity.partition("/")[2]
+        sent = Sent(decoder.decode(timer.fields), command_id=timer.id, timer=timer)
+        await self._host.directory.ask(entity.kind, key, Execute(sent, Origin(SERVICE, timer.id)))
 
     def _command(self, entity: Entity[Any], cls: type[Command]) -> Action:
         message = self.messages[traits(cls).action]

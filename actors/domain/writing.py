@@ -1,7 +1,7 @@
 """What one decision writes, as the log's own structs. Pure.
 
-Effects and timers are facts on the entity's internal streams `effect/<kind>/<key>` and `timer/<kind>/<key>`,
-so readers of the entity never see their arguments.
+Effects are facts on the entity's internal stream `effect/<kind>/<key>`, and timers (`huahuo.actors.timers`)
+on `timer/<kind>/<key>`, so readers of the entity never see their arguments.
 """
 
 import re
@@ -18,6 +18,7 @@ from huahuo.actors.domain.structs import Command, Effect, Event, encode, traits
 from huahuo.actors.effects import facts as effects
 from huahuo.actors.entities.decider import Context
 from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.timers.changes import Changes
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
 
 CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -44,6 +45,7 @@ class Writing:
         catalog: Catalog,
         stream: str,
         context: Context,
+        timers: Changes,
         *,
         user: UserId | None = None,
         effect_bytes_max: int = 1 << 20,
@@ -56,6 +58,7 @@ class Writing:
         self._effect_bytes_max = effect_bytes_max
         self.rows: list[RowPut | RowDrop] = []
         self.to_start: list[effects.Start | effects.Cancel] = []
+        self._timers = timers
         self.events: list[NewEvent] = []
         self.own: list[Event] = []
         self.own_bytes = 0
@@ -94,13 +97,13 @@ class Writing:
         """
         match effect:
             case After(seconds, command, name):
-                self._timer(command, name, {"due_ms": self._context.now_ms + round(seconds * 1000)})
+                self._timer(seconds, command, name, every=False)
             case Every(seconds, command, name):
-                every_ms = round(seconds * 1000)
-                due = {"due_ms": self._context.now_ms + every_ms, "every_ms": every_ms}
-                self._timer(command, name, due)
+                self._timer(seconds, command, name, every=True)
             case CancelEffects(cls):
                 which = None if cls is None else traits(cls).name
+                if cls is None:
+                    self._timers.cancel()
                 self.events.append(effects.cancel(self._stream, which, self._context.timestamp))
                 self.to_start.append(effects.Cancel(which))
             case Effect():
@@ -125,15 +128,14 @@ class Writing:
         self.rows.append(put)
         self.to_start.append(effects.Start(id_, row))
 
-    def _timer(self, command: Command, name: str, due: Mapping[str, int]) -> None:
+    def _timer(self, seconds: float, command: Command, name: str, *, every: bool) -> None:
         if type(command) not in self._entity.decides:
             raise ValueError(f"no decide of {self._entity.kind} handles {type(command).__name__}")
         stored = traits(type(command)).name
         name = name or stored
         if not _TIMER_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a timer: use 1 to 64 letters, digits or _ . : -")
-        said = {"name": name, "command": stored, "fields": msgspec.to_builtins(command), **due}
-        self._fact("timer", "timer_set", said)
+        self._timers.set(name, stored, msgspec.json.encode(command), round(seconds * 1000), every=every)
 
     def _fact(self, kind: str, type_: str, fields: Mapping[str, Any]) -> None:
         body = msgspec.json.encode({"type": type_, "timestamp": self._context.timestamp, **fields})

@@ -96,5 +96,9 @@ class Decider[S, C, R, E](Fold[S], Protocol):
         ...
 
     def decide(self, state: S, command: C, context: Context) -> Decision[R, E]:
-        """Decide about a command. Pure: must not change `state`."""
+        """Decide about a command. Pure: must not change `state`.
+
+        Raises:
+            huahuo.actors.entities.missing.Missing: something must be read first.
+        """
         ...

@@ -117,6 +117,10 @@ class Directory:
         """The sum of `weigh` over the loaded states."""
         return sum(kind.weight for kind in self._kinds.values())
 
+    def holds(self, kind: str, key: str | int) -> bool:
+        """Whether this entity is in memory, or on its way there."""
+        return f"{kind}/{key}" in self._residents
+
     def register(
         self,
         kind: str,

@@ -20,6 +20,7 @@ from huahuo.actors.entities.appending import answer_of, append_of, repeated, wri
 from huahuo.actors.entities.decider import Answer, Decision, Origin
 from huahuo.actors.entities.errors import Busy, EntityError
 from huahuo.actors.entities.kind import Kind
+from huahuo.actors.entities.missing import Missing
 from huahuo.eventstore.errors import Closed, CommandMismatch, Conflict, EventStoreError, QueueFull, TooLarge
 from huahuo.eventstore.model import Appended, Duplicate, StoredEvent
 from huahuo.replay.history.keyframes import load
@@ -163,7 +164,11 @@ class Entity(LoopActor):
             # state it decides on.
             began_s = kind.ambient.monotonic_s()
             context = kind.context()
-            decision = kind.decider.decide(self._state, command, context)
+            try:
+                decision = kind.decider.decide(self._state, command, context)
+            except Missing as missing:
+                await missing.read(kind.log)
+                continue
             if not writes(decision, origin):
                 return await self._earlier(origin) or Answer(reply=decision.reply)
             guard = {self._stream: self._seq} if kind.decider.guarded else {}

@@ -113,7 +113,10 @@ class Brought:
     What the service appends meanwhile is charged to them.
     """
     start: Callable[[], Awaitable[None]] = _nothing
-    """Go on with what an earlier process left. Awaited before the service listens."""
+    """Go on with what an earlier process left. Awaited before the service listens.
+
+    A ValueError is shown as one line, and the service does not start.
+    """
     drain: Callable[[float], Awaitable[None]] = _no_drain
     """Let what runs come to its end, within so many seconds. Awaited before `close`, without clients."""
     close: Callable[[], Awaitable[None]] = _nothing

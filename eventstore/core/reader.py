@@ -143,10 +143,10 @@ class LogReader:
         return await self._read(job)
 
     async def rows(
-        self, table: str, part: str, *, before: bytes | None = None, limit: int
+        self, table: str, part: str, *, before: bytes | None = None, after: bytes | None = None, limit: int
     ) -> list[tuple[bytes, bytes]]:
         """See `Log`."""
-        return await self._read(lambda: self._reads.rows(table, part, before, limit))
+        return await self._read(lambda: self._reads.rows(table, part, before, after, limit))
 
     async def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Log`."""

@@ -292,7 +292,9 @@ class Reads(Protocol):
         """The packed blob."""
         ...
 
-    def rows(self, table: str, part: str, before: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+    def rows(
+        self, table: str, part: str, before: bytes | None, after: bytes | None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
         """See `Log.rows`."""
         ...
 

@@ -322,10 +322,15 @@ class _MemoryStore:
         kept = self._tables.blobs.get(blob_id)
         return None if kept is None else kept[1]
 
-    def rows(self, table: str, part: str, before: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+    def rows(
+        self, table: str, part: str, before: bytes | None, after: bytes | None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
         """See `Reads`."""
         rows = self._tables.rows.get((table, part), {})
         keys = sorted(rows)
+        if after is not None:
+            first = bisect_right(keys, after)
+            return [(key, rows[key]) for key in keys[first : first + limit]]
         end = len(keys) if before is None else bisect_left(keys, before)
         return [(key, rows[key]) for key in reversed(keys[max(0, end - limit) : end])]
 

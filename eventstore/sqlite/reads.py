@@ -288,14 +288,20 @@ class SqliteReads:
             row = connection.execute("SELECT packed FROM blob WHERE id = ?", (blob_id,)).fetchone()
             return None if row is None else row[0]
 
-    def rows(self, table: str, part: str, before: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+    def rows(
+        self, table: str, part: str, before: bytes | None, after: bytes | None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
         """See `Reads`."""
-        sql = "SELECT key, value, crc FROM projection WHERE tbl = ? AND part = ? {} ORDER BY key DESC LIMIT ?"
+        sql = "SELECT key, value, crc FROM projection WHERE tbl = ? AND part = ? {} LIMIT ?"
+        bounds: tuple[bytes, ...] = ()
+        if after is not None:
+            sql, bounds = sql.format("AND key > ? ORDER BY key"), (after,)
+        elif before is not None:
+            sql, bounds = sql.format("AND key < ? ORDER BY key DESC"), (before,)
+        else:
+            sql = sql.format("ORDER BY key DESC")
         with self._connection(f"projection {table} {part}") as connection:
-            if before is None:
-                found = connection.execute(sql.format(""), (table, part, limit)).fetchall()
-            else:
-                found = connection.execute(sql.format("AND key < ?"), (table, part, before, limit)).fetchall()
+            found = connection.execute(sql, (table, part, *bounds, limit)).fetchall()
             for key, value, crc in found:
                 must_fit(crc, "projection", table, part, key, value)
             return [(key, value) for key, value, _ in found]

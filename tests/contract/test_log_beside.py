@@ -232,12 +232,15 @@ async def test_a_blob_lives_as_long_as_something_refers_to_it(engine: Engine) ->
 # Projections
 
 
-async def test_rows_come_newest_key_first_and_page_by_the_last_key(engine: Engine) -> None:
+async def test_rows_come_in_both_orders_and_page_by_the_last_key(engine: Engine) -> None:
     async with opened(engine) as log:
         rows = tuple(RowPut("mail", "1", key(n), b"%d" % n) for n in (3, 1, 300, 2))
         await log.append(Append(ts_ms=1, rows=rows))
         assert await log.rows("mail", "1", limit=2) == [(key(300), b"300"), (key(3), b"3")]
         assert await log.rows("mail", "1", before=key(3), limit=9) == [(key(2), b"2"), (key(1), b"1")]
+        assert await log.rows("mail", "1", after=b"", limit=2) == [(key(1), b"1"), (key(2), b"2")]
+        assert await log.rows("mail", "1", after=key(2), limit=9) == [(key(3), b"3"), (key(300), b"300")]
+        assert await log.rows("mail", "1", after=key(300), limit=9) == []
         assert await log.rows("mail", "2", limit=9) == []
         assert await log.row("mail", "1", key(300)) == b"300"
         assert await log.row("mail", "2", key(300)) is None

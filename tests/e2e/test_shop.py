@@ -90,6 +90,63 @@ def test_a_browser_orders_follows_resumes_over_a_kill_and_others_are_denied(tmp_
         _time_travel_knows_the_orders(server)
 
 
+def test_an_order_expires_once_over_a_kill(tmp_path: Path) -> None:
+    shop = (SHOP / "shop.py").read_text()
+    (tmp_path / "shop.py").write_text(shop.replace("After(3600", "After(1"))
+
+    async def place(server: Serving) -> None:
+        async with joined(server.url, server.token(42, "alice")) as alice:
+            await order_tea(alice)
+
+    async def seen(server: Serving) -> list[str]:
+        async with joined(server.url, server.token(42, "alice")) as alice:
+            await alice.say(action="subscribe", id="s1", stream="order/1", after=0, log=alice.seen[0]["log"])
+            while (got := [event["type"] for _, event in alice.events("order/1")]).count("order_expired") < 1:
+                await alice.until("events", stream="order/1")
+            return got
+
+    with serving(tmp_path / "data", app="shop:app", folder=tmp_path) as server:
+        asyncio.run(place(server))
+        for _ in range(2):
+            server.kill()
+            server.start()
+            assert asyncio.run(seen(server)).count("order_expired") == 1
+        _, timers = asyncio.run(_timers_of(server))
+        assert timers == ["timer_set", "timer_fired"]
+
+
+def test_a_start_that_finds_timers_of_an_unknown_command_says_so_in_one_line(tmp_path: Path) -> None:
+    shop = (SHOP / "shop.py").read_text()
+    (tmp_path / "shop.py").write_text(shop)
+
+    async def place(server: Serving) -> None:
+        async with joined(server.url, server.token(42, "alice")) as alice:
+            await order_tea(alice)
+
+    with serving(tmp_path / "data", app="shop:app", folder=tmp_path) as server:
+        asyncio.run(place(server))
+        server.kill()
+        (tmp_path / "shop.py").write_text(shop.replace("Expire(Command)", 'Expire(Command, name="lapse")'))
+        done = subprocess.run(
+            [sys.executable, "-m", "huahuo", "serve", "--app", "shop:app", "--data", str(server.data)],
+            cwd=tmp_path,
+            env={**server.environ, "COLUMNS": "400"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode != 0
+        [line] = [line for line in done.stderr.splitlines() if "expire" in line]
+        assert "a timer of order/1 will send the command 'expire'" in line
+
+
+async def _timers_of(server: Serving) -> tuple[int, list[str]]:
+    done = command(server, "audit", "query", "--stream", "timer/order/1", "--json")
+    rows = json.loads(done.stdout)["rows"]
+    return len(rows), [row["type"] for row in rows]
+
+
 def _time_travel_knows_the_orders(server: Serving) -> None:
     shown = json.loads(command(server, "replay", "state", "order/1", "--json").stdout)
     assert shown["state"] == {"owner": 42, "item": "tea", "percent": 100, "status": "shipped"}

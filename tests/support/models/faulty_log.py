@@ -129,10 +129,14 @@ class StepExecutor:
         """See `Executor`."""
 
 
-async def faulty_log() -> FaultyLog:
-    """An empty one."""
+async def faulty_log(disk: ModelDisk | None = None) -> FaultyLog:
+    """That of a disk, or an empty one."""
     return await FaultyLog.open(
-        ModelDisk(), ambient=FakeAmbient(), master_key=bytes(32), build="test", executor=StepExecutor()
+        disk or ModelDisk(),
+        ambient=FakeAmbient(),
+        master_key=bytes(32),
+        build="test",
+        executor=StepExecutor(),
     )
 
 

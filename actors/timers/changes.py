@@ -1,0 +1,164 @@
+"""What one decision does to the timers of its entity. Pure.
+
+Each of its appends expects the head of `timer/<kind>/<key>`, and only the entity writes that stream. So the
+rows that a decision replaces are those that it knows, and a due time fires at most once: a second firing
+finds another head or no such timer.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from huahuo.actors.entities.decider import Decision
+from huahuo.actors.timers.timer import (
+    STREAMS,
+    Timer,
+    TimerEvent,
+    TimerFired,
+    TimersCancelled,
+    TimerSet,
+    drop,
+)
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
+
+_MIN_MS = 1
+"""A timer is due after the decision that sets it, so that no two of one name have one due time."""
+
+
+class Known:
+    """The due times of an entity's timers by name, as far as they are known: at one head of its timers."""
+
+    __slots__ = ("_dues", "_head", "_next")
+
+    def __init__(self) -> None:
+        self._head = 0
+        self._dues: Mapping[str, int] = {}
+        self._next: tuple[int, Mapping[str, int]] | None = None
+
+    def at(self, head: int) -> Mapping[str, int] | None:
+        """The due times at this head, None if they must be read."""
+        if self._next is not None and self._next[0] == head:
+            self._head, self._dues = self._next
+        self._next = None
+        return self._dues if self._head == head else None
+
+    def expect(self, head: int, dues: Mapping[str, int]) -> None:
+        """What is true once the head is this one: when the append of a decision is written."""
+        self._next = (head, dues)
+
+    def learn(self, head: int, dues: Mapping[str, int]) -> None:
+        """What was read at this head."""
+        self._head, self._dues, self._next = head, dues, None
+
+
+class NotKnown(Exception):  # noqa: N818  a request, not a fault
+    """The pending timers of the entity must be read first (`missing`)."""
+
+
+class Changes:
+    """See the module. `head` is that of the entity's timers.
+
+    Raises:
+        NotKnown: from any method, the timers that it would replace must be read first.
+    """
+
+    def __init__(self, entity: str, known: Known, head: int, now_ms: int, timestamp: str) -> None:
+        self._entity = entity
+        self._known = known
+        self._head = head
+        self._now_ms = now_ms
+        self._timestamp = timestamp
+        self._before = known.at(head)
+        self._fired: Timer | None = None
+        self._events: list[TimerEvent] = []
+        self._after: dict[str, Timer | None] = {}
+        """By name, what becomes of the timers that this decision touches; None: it ends."""
+
+    def fire(self, timer: Timer) -> bool:
+        """The decision is that of this timer. False: it was replaced or ended, or fired already.
+
+        Call it first.
+        """
+        if self._before is None and self._head != timer.seq:
+            raise NotKnown
+        if self._before is not None and self._before.get(timer.name) != timer.due_ms:
+            return False
+        self._fired = timer
+        self._begin()
+        return True
+
+    def set(self, name: str, command: str, fields: bytes, delay_ms: int, *, every: bool) -> None:
+        """Begin a timer, in place of one of the same name."""
+        self._due_before(name)
+        delay_ms = max(_MIN_MS, delay_ms)
+        due_ms = self._now_ms + delay_ms
+        if self._fired is not None and self._fired.name == name:
+            due_ms = max(due_ms, self._fired.due_ms + _MIN_MS)  # the clock may have gone back
+        timer = Timer(self._entity, name, due_ms, command, fields, delay_ms if every else 0)
+        self._after[name] = timer
+        self._events.append(
+            TimerSet(self._timestamp, name, command, Raw(fields), timer.due_ms, timer.every_ms)
+        )
+
+    def cancel(self) -> None:
+        """End all timers of the entity."""
+        if self._before is None:
+            raise NotKnown
+        names = {*self._before, *self._after} - {name for name, timer in self._after.items() if timer is None}
+        if names:
+            self._after.update(dict.fromkeys(names))
+            self._events.append(TimersCancelled(self._timestamp, sorted(names)))
+
+    def only_the_firing(self) -> None:
+        """The decision is a refusal: nothing is set or ended, and the firing stands."""
+        self._begin()
+
+    def into[R, E](self, decision: Decision[R, E]) -> Decision[R, E]:
+        """The decision with all of this in the same commit."""
+        if not self._events:
+            return decision
+        stream = STREAMS + self._entity
+        if self._before is not None:
+            dues = {**self._before, **{name: t.due_ms for name, t in self._after.items() if t is not None}}
+            for name, timer in self._after.items():
+                if timer is None:
+                    dues.pop(name, None)
+            self._known.expect(self._head + len(self._events), dues)
+        return msgspec.structs.replace(
+            decision,
+            events=(*decision.events, *(self._stored(stream, event) for event in self._events)),
+            rows=(*decision.rows, *self._rows()),
+            expected={**decision.expected, stream: self._head},
+        )
+
+    def _begin(self) -> None:
+        self._events.clear()
+        self._after.clear()
+        timer = self._fired
+        if timer is None:
+            return
+        next_ms = max(self._now_ms, timer.due_ms) + timer.every_ms if timer.every_ms else 0
+        self._after[timer.name] = msgspec.structs.replace(timer, due_ms=next_ms) if next_ms else None
+        self._events.append(TimerFired(self._timestamp, timer.name, timer.due_ms, next_ms))
+
+    def _due_before(self, name: str) -> int | None:
+        """The due time of the pending timer of this name before this decision."""
+        if self._fired is not None and self._fired.name == name:
+            return self._fired.due_ms
+        if self._before is None:
+            raise NotKnown
+        return self._before.get(name)
+
+    def _rows(self) -> Iterable[RowPut | RowDrop]:
+        seq = self._head + len(self._events)
+        for name, timer in self._after.items():
+            before_ms = self._due_before(name)
+            if before_ms is not None:
+                yield drop(self._entity, name, before_ms)
+            if timer is not None:
+                yield from msgspec.structs.replace(timer, seq=seq).puts()
+
+    def _stored(self, stream: str, event: Any) -> NewEvent:
+        return NewEvent(stream, event.__struct_config__.tag, msgspec.json.encode(event), entity=self._entity)

@@ -1,0 +1,134 @@
+"""The next timers in memory, and how far they are complete. Pure.
+
+Invariant: every pending timer whose key is at most `edge` is here, is being fired, or was told to `add` while
+a page was being read. `edge` None: all pending timers are here.
+"""
+
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
+
+from huahuo.actors.timers.timer import Timer, which
+
+_DEAD_MAX = 64
+
+
+class Window:
+    """See the module. It holds up to about twice `timers_max`."""
+
+    def __init__(self, timers_max: int) -> None:
+        self._max = timers_max
+        self._heap: list[tuple[bytes, Timer]] = []
+        self._live: dict[bytes, Timer] = {}
+        """By who and which. What is in the heap and not here was replaced or ended."""
+        self._heard: dict[bytes, Timer] | None = None
+        """Timers beyond the edge that were told while a page was being read."""
+        self._moved = False
+        """The edge went back while a page was being read."""
+        self.edge: bytes | None = b""
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    @property
+    def reading(self) -> bool:
+        """Whether a page is on its way."""
+        return self._heard is not None
+
+    @property
+    def wants_page(self) -> bool:
+        """Whether the next page of the table should be read now."""
+        if self.edge is None or self.reading:
+            return False
+        return not self.edge or len(self._live) <= self._max // 2
+
+    def next_due_ms(self) -> int | None:
+        """When the first timer that is here is due."""
+        self._bury()
+        return self._heap[0][1].due_ms if self._heap else None
+
+    def pop(self, now_ms: int) -> Timer | None:
+        """Take out the first timer if it is due."""
+        self._bury()
+        if not self._heap or self._heap[0][1].due_ms > now_ms:
+            return None
+        key, timer = heappop(self._heap)
+        del self._live[which(key)]
+        return timer
+
+    def add(self, timer: Timer) -> None:
+        """A timer was set, in place of one of the same name."""
+        key = timer.key
+        self._live.pop(which(key), None)
+        if self.edge is None or key <= self.edge:
+            self._push(key, timer)
+            if len(self._live) > 2 * self._max:
+                self._cut()
+        elif self._heard is not None:
+            self._heard[which(key)] = timer
+
+    def remove(self, key: bytes) -> None:
+        """The timer with this key ended."""
+        found = self._live.get(which(key))
+        if found is not None and found.key == key:
+            del self._live[which(key)]
+
+    def remove_named(self, name_key: bytes) -> None:
+        """The timer of this name (`which`) ended."""
+        self._live.pop(name_key, None)
+        if self._heard is not None:
+            self._heard.pop(name_key, None)
+
+    def begin_page(self) -> bytes:
+        """Where the next page begins: read rows with greater keys, then call `end_page`."""
+        self._heard = {}
+        self._moved = False
+        return self.edge or b""
+
+    def end_page(self, page: Iterable[Timer], edge: bytes | None) -> None:
+        """A page came; now all timers up to `edge` are here (None: it was the last page)."""
+        heard, self._heard = self._heard or {}, None
+        if not self._moved:
+            self.edge = edge
+            for timer in page:
+                key = timer.key
+                here = heard.get(which(key)) or self._live.get(which(key))
+                if here is None or here.seq < timer.seq:
+                    self._push(key, timer)
+        for timer in heard.values():
+            self.add(timer)
+        if len(self._live) > 2 * self._max:
+            self._cut()
+
+    def fail_page(self) -> None:
+        """The page could not be read: it will be asked for again."""
+        self._heard = None
+
+    def start_again(self) -> None:
+        """Read the table from its beginning, for timers that were missed or given up."""
+        self.edge = b""
+        self._moved = True
+
+    def _push(self, key: bytes, timer: Timer) -> None:
+        self._live[which(key)] = timer
+        heappush(self._heap, (key, timer))
+        if len(self._heap) > 2 * len(self._live) + _DEAD_MAX:
+            self._sweep()
+
+    def _bury(self) -> None:
+        """Drop what was replaced or ended from the top."""
+        heap, live = self._heap, self._live
+        while heap and live.get(which(heap[0][0])) is not heap[0][1]:
+            heappop(heap)
+
+    def _cut(self) -> None:
+        """Too many came: keep the first ones, and read the others again when it is their turn."""
+        keys = sorted(timer.key for timer in self._live.values())[: self._max]
+        self.edge = keys[-1]
+        self._moved = True
+        self._live = {which(key): self._live[which(key)] for key in keys}
+        self._sweep()
+
+    def _sweep(self) -> None:
+        live = self._live
+        self._heap = [entry for entry in self._heap if live.get(which(entry[0])) is entry[1]]
+        heapify(self._heap)
