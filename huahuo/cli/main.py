@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from huahuo.app.loops import own_the_process, run
+from huahuo.app.plugins import settings as application_settings
 from huahuo.app.plugins import standard
 from huahuo.cli import audit, config, dictionary, replay
 from huahuo.errors import ConfigError, HuahuoError
@@ -124,7 +125,8 @@ def tail(
     from huahuo.app.tokens import token_source
     from huahuo.cli.tail import tail as body
 
-    source = token_source(token, settings(data, config_file) if data else None, SystemAmbient())
+    own = settings(data, config_file) if data or "data" in application_settings() else None
+    source = token_source(token, own, SystemAmbient())
     run(body(url, stream, source, after, as_json=json_lines, console=Console(highlight=False)))
 
 

@@ -20,7 +20,7 @@ from huahuo.replay.history import exported
 from huahuo.replay.history.causes import Link
 from huahuo.replay.history.delta import MISSING, Change, written
 from huahuo.replay.history.timeline import Used
-from huahuo.terminal import printable
+from huahuo.terminal import counted, printable
 
 _VALUE_CHARS_MAX = 200
 
@@ -95,7 +95,9 @@ class Out:
         """Print how a state was computed."""
         for part in used:
             frame = f"keyframe after {part.keyframe}" if part.keyframe else "no keyframe"
-            self.line(f"{part.stream} ({part.fold}): {frame}, {part.applied} events applied", "dim")
+            self.line(
+                f"{part.stream} ({part.fold}): {frame}, {counted(part.applied, 'event')} applied", "dim"
+            )
 
 
 def state_texts(state: Any) -> list[Text]:
