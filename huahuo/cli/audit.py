@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from huahuo.actors.domain.jobs import KIND as JOB
 from huahuo.admin.times import moment_or_ago, seconds
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
@@ -211,8 +212,11 @@ def compact(
 
 
 def _entity(text: str) -> str:
-    """The entity that the text names. A number alone is one of the kind that the plug-ins give a field to."""
-    kinds = list(known().entity_fields.values())
+    """The entity that the text names. A number alone is one of the kind that the plug-ins give a field to.
+
+    Jobs do not count: they keep no secrets.
+    """
+    kinds = [kind for kind in known().entity_fields.values() if kind != JOB]
     if "/" not in text and text.isdecimal() and len(kinds) == 1:
         return f"{kinds[0]}/{int(text)}"
     if "/" not in text:
