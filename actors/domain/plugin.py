@@ -3,7 +3,7 @@
 The kind `job` is always among them.
 """
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -311,13 +311,13 @@ class EntityApi:
 
         return Action(query.action, query.params, handle, query=True)
 
-    def load(self, timer: Timer) -> Awaitable[None] | None:
+    def load(self, timer: Timer) -> Callable[[], Awaitable[None]] | None:
         """See `Fires`."""
         head = self._host.log.head(STREAMS + timer.entity).seq
         key = timer.entity.partition("/")[2]
         if timer.seq == head and self._host.directory.holds(timer.kind, key):
             return None
-        return self._load(timer, key, head)
+        return partial(self._load, timer, key, head)
 
     async def _load(self, timer: Timer, key: str, head: int) -> None:
         asked: Query[Held, Known | None] = Query(

@@ -50,8 +50,8 @@ _PAGE_ROWS: Final = 1_024
 class Fires(Protocol):
     """What is done with a timer that is due."""
 
-    def load(self, timer: Timer) -> Awaitable[None] | None:
-        """Bring its entity into memory, with what the decision will need. None: all of that is there."""
+    def load(self, timer: Timer) -> Callable[[], Awaitable[None]] | None:
+        """What brings its entity into memory, with what the decision needs. None: all of that is there."""
         ...
 
     async def fire(self, timer: Timer) -> None:
@@ -292,9 +292,9 @@ class Clockwork:
                 task.cancel()
 
     @staticmethod
-    async def _loaded(load: Awaitable[None]) -> None:
+    async def _loaded(load: Callable[[], Awaitable[None]]) -> None:
         with contextlib.suppress(Exception):  # the firing meets it again, and says so
-            await load
+            await load()
 
     async def _one(self, timer: Timer) -> None:
         key = timer.key
