@@ -1,4 +1,4 @@
-"""The jobs of this process: who is told of a cancel, and the end of those that an earlier one left open."""
+"""The jobs of this process: tells each of its cancel, and ends the jobs that an earlier process left open."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence

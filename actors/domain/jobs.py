@@ -170,7 +170,7 @@ def job_entity() -> Entity[Job]:
             return []
         outcome = command.outcome
         if state.status == "cancelling" and outcome == "done":
-            outcome = "cancelled"  # whoever cancelled it has been told so
+            outcome = "cancelled"  # the client that cancelled it has had this answer
         event = JobEnded(outcome, command.error, command.message)
         return Decision([event], rows=[Drop(TABLE, OPEN, _key(ctx))])
 

@@ -67,7 +67,7 @@ class Desk:
     async def guarded(
         self, claimant: Claimant, append: Callable[[Guard], Awaitable[Answered]], *, writes: int = 0
     ) -> Answered:
-        """Append under the guard of this claim; it `writes` so many events to the books.
+        """Append under the guard of this claim. `writes`: the number of events for the books.
 
         Raises:
             RunOver: the run may say nothing more. Busy: the entity kept writing into the books.

@@ -126,7 +126,7 @@ class Line:
         self._let_one_in(entry.group)
 
     def _let_one_in(self, group: Group) -> None:
-        """The user who stands aside for the longest time in this group comes back, for a place is free."""
+        """A place is free: the user that waits longest in this group gets it."""
         users = self._aside.get(group)
         if users is None:
             return
