@@ -9,7 +9,7 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.handlers import Handler, print_of
 from huahuo.actors.domain.names import key_of
 from huahuo.actors.domain.structs import Event, traits
-from huahuo.actors.timers.changes import Known
+from huahuo.actors.timers.known import Known
 from huahuo.eventstore.model import StoredEvent
 
 _MEASURED_BYTES = 4 << 10

@@ -23,8 +23,8 @@ class Kind:
     """See the module."""
 
     __slots__ = (
-        "ambient", "decider", "effects", "fairness", "feed", "keyframes", "loads", "log", "name",
-        "stream_prefix", "weigh", "weight",
+        "_moment", "ambient", "decider", "effects", "fairness", "feed", "keyframes", "loads", "log",
+        "name", "stream_prefix", "weigh", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -53,13 +53,16 @@ class Kind:
         self.effects = effects
         self.weigh = weigh
         self.fairness = fairness
+        self._moment = 0, rfc3339(0)
         self.weight = 0
         """The sum of `weigh` over the loaded states."""
 
     def context(self) -> Context:
         """The time, counters and heads for one decision."""
         now_ms = self.ambient.now_ms()
-        return Context(now_ms=now_ms, timestamp=rfc3339(now_ms), take=self.log.take, head=self._head)
+        if self._moment[0] != now_ms:  # many decisions are made within a millisecond
+            self._moment = now_ms, rfc3339(now_ms)
+        return Context(now_ms=now_ms, timestamp=self._moment[1], take=self.log.take, head=self._head)
 
     def _head(self, stream: str) -> int:
         return self.log.head(stream).seq

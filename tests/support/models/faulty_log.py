@@ -64,6 +64,13 @@ class FaultyLog(MemoryLog):
             raise Unavailable("lost after it was written")
         return outcome
 
+    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
+        """See `Log`; as `append`, in a task only if there is something to wait for."""
+        if self.before_append is not None or self.lose:
+            return asyncio.ensure_future(self.append(append))
+        self.appends.append(append)
+        return super().submit(append)
+
     async def append_soundly(self, append: Append) -> Appended:
         """As another writer would: no fault of this class, nothing noted."""
         outcome = await super().append(append)
@@ -82,6 +89,12 @@ class FaultyLog(MemoryLog):
                 after = page[-1].position if stream == LOG_STREAM else page[-1].seq
                 found = [e for e in page if e.position not in self.compacted]
             return found
+
+    async def read_pages(self, pages: Sequence[Page]) -> list[list[StoredEvent]]:
+        return [await self._page_of(page) for page in pages]
+
+    async def _page_of(self, page: Page) -> list[StoredEvent]:
+        return await self.read(page.stream, page.after, events_max=page.events_max, bytes_max=page.bytes_max)
 
     async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
         return [await self._joined(page) for page in pages]
