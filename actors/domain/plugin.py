@@ -31,8 +31,8 @@ from huahuo.actors.effects.book import weigh as weigh_book
 from huahuo.actors.effects.facts import Cancel, Start
 from huahuo.actors.effects.runner import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
-from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.at_once import AtOnce
+from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity

@@ -4,16 +4,14 @@ A message costs several steps of the loop and a task, and most commands of timer
 memory, idle and up to date.
 """
 
-from asyncio import Future
 from collections.abc import Sequence
-from typing import Any
 
 from huahuo.actors.actor.inbox import Inbox
-from huahuo.actors.entities.decider import Decision, Origin
-from huahuo.actors.entities.entity import Entity
+from huahuo.actors.entities.decider import Origin
+from huahuo.actors.entities.entity import Begun, Entity
 from huahuo.actors.runtime.door import Door
 from huahuo.eventstore.errors import Closed, CommandMismatch, Conflict, QueueFull, TooLarge
-from huahuo.eventstore.model import Appended, Duplicate, StoredEvent
+from huahuo.eventstore.model import Appended, StoredEvent
 
 
 class AtOnce:
@@ -26,7 +24,7 @@ class AtOnce:
         door: Door,
         inbox: Inbox,
         entity: Entity,
-        begun: tuple[Decision[Any, Any], "Future[Appended | Duplicate]"],
+        begun: Begun,
     ) -> None:
         self._door = door
         self._inbox = inbox
@@ -80,8 +78,7 @@ def begin(door: Door, inbox: Inbox, command: object, origin: Origin) -> AtOnce |
     entity = door.hold(inbox)
     if entity is None:
         return None
-    begun = entity.begin(command, origin) if isinstance(entity, Entity) else None
-    if begun is None:
-        door.let_go(inbox)
-        return None
-    return AtOnce(door, inbox, entity, begun)  # type: ignore[arg-type]  it has begun, so it is one
+    if isinstance(entity, Entity) and (begun := entity.begin(command, origin)) is not None:
+        return AtOnce(door, inbox, entity, begun)
+    door.let_go(inbox)
+    return None

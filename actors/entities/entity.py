@@ -80,6 +80,10 @@ class Told(msgspec.Struct, frozen=True):
     message: object
 
 
+type Begun = tuple[Decision[Any, Any], Future[Appended | Duplicate]]
+"""A decision, and the outcome of its append."""
+
+
 class _Failed(msgspec.Struct, frozen=True):
     error: Exception
 
@@ -173,12 +177,10 @@ class Entity(LoopActor):
         self._state, self._seq = state, events[-1].seq
         self._settle()
 
-    def begin(
-        self, command: object, origin: Origin
-    ) -> tuple[Decision[Any, Any], Future[Appended | Duplicate]] | None:
+    def begin(self, command: object, origin: Origin) -> Begun | None:
         """Decide and give the append to the log, for a caller who holds this entity; then call `finish`.
 
-        None: nothing was done, because the entity is not up to date, or because of a fault. A message says it.
+        None: nothing was done. The entity is not up to date, or there is a fault, which a message will tell.
         """
         kind = self._kind
         if self._seq != kind.feed.head(self._stream).seq:

@@ -303,8 +303,8 @@ class Clockwork:
     async def _round(self, timers: list[Timer]) -> None:
         """Fire these together, so that one commit takes many.
 
-        First those whose entities can decide at once; the other entities are loaded together for that. What is
-        left is sent as a message each. A slow one holds no place but its own while it is decided.
+        First those whose entities can decide at once; the other entities are loaded together for that. Each
+        that is left is sent as a message. A slow one holds no place but its own while it is decided.
         """
         for timer in timers:
             self._busy[timer.key] = timer

@@ -37,7 +37,7 @@ class Known:
                     self._dues[name] = due_ms
                 else:
                     self._dues.pop(name, None)
-        if self._head != head or not self._whole and len(self._dues) > _CHANGES_MAX:
+        if self._head != head or (not self._whole and len(self._dues) > _CHANGES_MAX):
             self._head = self._since = head
             self._dues, self._whole = {}, False
 
