@@ -81,6 +81,12 @@ class EntityFold:
                 fields = step(msgspec.json.decode(event.body) if fields is None else fields)
         return event.body if fields is None else msgspec.json.encode({**fields, "type": event.type})
 
+    def current(self, event: StoredEvent) -> StoredEvent:
+        """An event in today's version of its type, as readers get it. The stored bytes stay what they are."""
+        if event.version >= self.entity.version:
+            return event
+        return msgspec.structs.replace(event, body=self.today(event), version=self.entity.version)
+
     def after(self, state: Any, event: Event) -> Any:
         """The state after an event that is not stored yet. Raises KeyError if nothing handles its class."""
         return self.entity.evolves[type(event)](state, event)

@@ -58,6 +58,10 @@ def past_of(catalog: Catalog) -> Past:
             raise LookupError(f"nothing ever happened to {entity}")
         return subject
 
+    def today(event: StoredEvent) -> StoredEvent:
+        fold = folds.get(event.stream.partition("/")[0])
+        return event if fold is None else fold.current(event)
+
     async def snapshot(log: Log, stream: str) -> tuple[int, bytes]:
         seq, held = await state_at(log, stream, folds[stream.partition("/")[0]])
         return seq, msgspec.json.encode(held.state)
@@ -66,6 +70,7 @@ def past_of(catalog: Catalog) -> Past:
         subject_of=subject_of,
         own_subject=own_subject,
         kinds=tuple(folds),
+        today=today,
         snapshots=dict.fromkeys(folds, snapshot),
         entity_fields={f"{kind}_id": kind for kind in folds},
         prunable=catalog.prunable_types,

@@ -230,6 +230,8 @@ class EntityApi:
                 effects=partial(self._started, kind),
                 weigh=_weigh,
                 readers=decider.readable,
+                today=decider.current if decider.entity.upcasts else None,
+                keyframe_every=decider.entity.keyframe_every or 0,
             )
             for kind, decider in self._deciders.items()
         ]

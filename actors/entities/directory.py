@@ -137,8 +137,11 @@ class Directory:
         *,
         stream_prefix: str | None = None,
         weigh: Callable[[Any], int] | None = None,
+        keyframe_every: int = 0,
     ) -> None:
         """Register a kind of entity. Entity `key` folds the stream `<stream_prefix or kind>/<key>`.
+
+        `keyframe_every`: events of a stream between two keyframes, 0: as the directory's policy says.
 
         Raises:
             ValueError: the kind is registered already, or its name has a "/".
@@ -158,6 +161,7 @@ class Directory:
             loads=self._loads,
             effects=effects,
             weigh=weigh,
+            keyframe_every=keyframe_every,
             fairness=self._fairness,
         )
 
@@ -221,9 +225,9 @@ class Directory:
                 at_once.load(self._runtime, ref.actor_inbox, events)
 
     def _short(self, entities: Iterable[tuple[str, str]]) -> Iterator[tuple[LoopRef[Entity], Page]]:
-        events_max = self.keyframes.policy.leaving
         for kind, key in entities:
             known = self._kinds[kind]
+            events_max = known.policy.leaving
             stream = f"{known.stream_prefix}/{key}"
             head = self._log.head(stream)
             if head.first <= 1 and head.seq < events_max and f"{kind}/{key}" not in self._residents:

@@ -331,7 +331,7 @@ class Entity(LoopActor):
         try:
             async with self._kind.loads:
                 kind = self._kind
-                frames_from = kind.keyframes.policy.leaving
+                frames_from = kind.policy.leaving
                 loaded = await load(kind.log, self._stream, kind.decider, frames_from=frames_from)
             self._seq, self._state, self._framed = loaded.seq, loaded.state, loaded.framed
             self._settle()
@@ -352,7 +352,7 @@ class Entity(LoopActor):
     def _offer_keyframe(self, *, leaving: bool = False) -> None:
         keyframes = self._kind.keyframes
         events = self._seq - self._framed
-        if events > 0 and keyframes.policy.due(events, size=self._frame_bytes, leaving=leaving):
+        if events > 0 and self._kind.policy.due(events, size=self._frame_bytes, leaving=leaving):
             size = keyframes.offer(self._stream, self._kind.decider, self._seq, self._state)
             if size is not None:
                 self._framed, self._frame_bytes = self._seq, size

@@ -24,7 +24,7 @@ class Kind:
 
     __slots__ = (
         "_moment", "ambient", "decider", "effects", "fairness", "feed", "keyframes", "loads", "log",
-        "name", "stream_prefix", "weigh", "weight",
+        "name", "policy", "stream_prefix", "weigh", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +40,7 @@ class Kind:
         loads: asyncio.Semaphore,
         effects: Effects,
         weigh: Callable[[Any], int] | None = None,
+        keyframe_every: int = 0,
         fairness: Fairness | None = None,
     ) -> None:
         self.name = name
@@ -49,6 +50,7 @@ class Kind:
         self.feed = feed
         self.ambient = ambient
         self.keyframes = keyframes
+        self.policy = keyframes.policy.with_every(keyframe_every) if keyframe_every else keyframes.policy
         self.loads = loads
         self.effects = effects
         self.weigh = weigh

@@ -239,6 +239,7 @@ class Clockwork:
         if free >= half:
             due: list[Timer] = []
             while len(due) < half and (timer := self._next()) is not None:
+                self._busy[timer.key] = timer  # now, as a page that is being read may hold it too
                 due.append(timer)
             if due:
                 self._firing += len(due)
@@ -306,8 +307,6 @@ class Clockwork:
         First those whose entities can decide at once; the other entities are loaded together for that. Each
         that is left is sent as a message. A slow one holds no place but its own while it is decided.
         """
-        for timer in timers:
-            self._busy[timer.key] = timer
         others = await self._at_once(timers)
         if others:
             with contextlib.suppress(EventStoreError, EntityError, TimeoutError):  # a firing meets it again

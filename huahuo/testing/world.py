@@ -168,8 +168,13 @@ class AppWorld:
         for client in self._clients:
             client.drop_connection()
 
-    def crash(self) -> None:
-        """End the service without a word, as `kill -9` and a power cut do, and start it again."""
+    def crash(self, application: Application | None = None) -> None:
+        """End the service without a word, as `kill -9` and a power cut do, and start it again.
+
+        `application`: what it then serves, such as the next version.
+        """
+        if application is not None:
+            self._application = application
         self.drop_connection()
         self._disk.crash(self._chance)
         self._loop.run_until_complete(self._end_life())
