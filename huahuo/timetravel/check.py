@@ -133,8 +133,8 @@ async def check(
             "underivable": report.underivable,
             "folded": report.folded,
         }
-        first = msgspec.to_builtins(report.differences[0]) if report.differences else None
-        found = {"differences": report.count, "first": first, "by_line": groups}
+        earliest = msgspec.to_builtins(report.differences[0]) if report.differences else None
+        found = {"differences": report.count, "first": earliest, "by_line": groups}
         out.json(counts | found | {"saved": saved and str(saved)})
     else:
         out.line(_counts(report))
@@ -295,10 +295,9 @@ async def _folds(past: Past, history: History, upto: int, report: Report) -> set
                 except Exception as error:  # noqa: BLE001  an application's code
                     unreadable.add(stream)
                     if event.position not in known:
-                        what = (
-                            f"{event.type} (version {event.version}) raised {type(error).__name__}: {error}"
-                        )
-                        report.add(Difference("error", event.position, stream, where(error), [what]))
+                        line = where(error).partition(" < ")[0]
+                        what = f"{event.type} (version {event.version}) raised {type(error).__name__}"
+                        report.add(Difference("error", event.position, stream, line, [f"{what}: {error}"]))
                     break
                 report.folded += 1
             if stream in unreadable:
