@@ -17,6 +17,7 @@ from huahuo.actors.entities.entity import Query
 from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.plugin import ApiRefused, EntityKind
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
@@ -28,7 +29,7 @@ from huahuo.mailcheck.checks.ports import CheckLimits, Ok, Sink, Target
 from huahuo.mailcheck.checks.queue import CheckRunner, Job
 from huahuo.mailcheck.checks.run import MAILBOX, Checking, CheckMail, Mailboxes, Pauses
 from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck
-from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, id_of
+from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, user_of
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.listing import RowsCut, snapshot_of
@@ -99,7 +100,7 @@ class MailDomain:
         executor: Executor,
         settings: MailSettings,
         check_mail: CheckMail | None = None,
-        wait_s: Callable[[int], float] = lambda _user_id: 0.0,
+        wait_s: Callable[[UserId], float] = lambda _user_id: 0.0,
     ) -> None:
         """`wait_s`: see `CheckRunner`."""
         self._log = log
@@ -146,7 +147,7 @@ class MailDomain:
         """How many checks run now."""
         return self._runner.running
 
-    def checks_by_user(self) -> Collection[tuple[int, int]]:
+    def checks_by_user(self) -> Collection[tuple[UserId, int]]:
         """How many checks of each user run; users without one are left out."""
         return self._runner.by_user.items()
 
@@ -161,7 +162,7 @@ class MailDomain:
         Raises:
             ValueError: it is not the stream of a user. Otherwise as `Directory.ask`.
         """
-        cut: tuple[int, RowsCut] = await self._directory.ask(ROSTER, id_of(stream), Query(_cut))
+        cut: tuple[int, RowsCut] = await self._directory.ask(ROSTER, user_of(stream), Query(_cut))
         return cut
 
     async def start(self) -> None:

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from huahuo.actors.plugins.principal import UserId
+
 
 class StartCheck(msgspec.Struct, frozen=True, gc=False):
     """Effect: run this check as soon as its host has a free place."""
@@ -9,7 +11,7 @@ class StartCheck(msgspec.Struct, frozen=True, gc=False):
     email_id: int
     check_id: int
     host: str
-    user_id: int
+    user_id: UserId
 
 
 class StopCheck(msgspec.Struct, frozen=True, gc=False):

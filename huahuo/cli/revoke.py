@@ -3,6 +3,7 @@
 import asyncio
 
 from huahuo.actors.plugins.actions import Registry
+from huahuo.actors.plugins.principal import UserId
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
 from huahuo.app.tokens import token_source
@@ -19,7 +20,7 @@ from huahuo.transport.commands.publishing import Publisher
 _TIMEOUT_S = 10.0
 
 
-async def revoke(settings: Settings, *, user_id: int | None, jti: str | None) -> None:
+async def revoke(settings: Settings, *, user_id: UserId | None, jti: str | None) -> None:
     """Make the revocation durable. A running service closes the sockets within a second.
 
     Raises:
@@ -41,7 +42,7 @@ async def revoke(settings: Settings, *, user_id: int | None, jti: str | None) ->
         await log.close()
 
 
-async def _through_service(settings: Settings, *, user_id: int | None, jti: str | None) -> None:
+async def _through_service(settings: Settings, *, user_id: UserId | None, jti: str | None) -> None:
     service = service_file.read(settings.data)
     if service is None:
         raise HuahuoError(f"{settings.data} is in use, but {service_file.FILE} does not say by which service")

@@ -7,7 +7,7 @@ export { hasEnded, type Job, type WatchedJob } from "./client/job.js";
 export type { Decode, Decoder, DictionaryPlace } from "./wire/inflow.js";
 export type {
   After, At, Batch, Commands, Cursor, EmailFilter, EmailRow, EmailSort, EventFrame, EventTypes, Item, JobOutcome, JobStatus, MailRecord, MailStatus,
-  MailType, Outcome, Reply, Skipped, Snapshot, State, Status, StreamEvent, User,
+  MailType, Outcome, Reply, Skipped, Snapshot, State, Status, StreamEvent, User, UserId,
 } from "./model/model.js";
 export type { Observable } from "./model/observable.js";
 export type { Commit, Handlers, SubscribeOptions, Subscription } from "./client/subscription.js";
