@@ -7,6 +7,7 @@ import msgspec
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.names import key_of
+from huahuo.actors.domain.work_past import KINDS, work_subject
 from huahuo.actors.plugins.past import Past
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
@@ -48,6 +49,8 @@ def past_of(catalog: Catalog) -> Past:
     def own_subject(stream: str) -> Subject | None:
         kind, _, rest = stream.partition("/")
         fold = folds.get(kind)
+        if kind in KINDS:
+            return work_subject(stream)
         if fold is None or key_of(rest, fold.entity.key) is None:
             return None
         return EntitySubject(stream, fold)
@@ -69,7 +72,7 @@ def past_of(catalog: Catalog) -> Past:
     return Past(
         subject_of=subject_of,
         own_subject=own_subject,
-        kinds=tuple(folds),
+        kinds=(*folds, *KINDS),
         today=today,
         snapshots=dict.fromkeys(folds, snapshot),
         entity_fields={f"{kind}_id": kind for kind in folds},
