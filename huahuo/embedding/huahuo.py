@@ -119,9 +119,7 @@ class Huahuo(Application):
         """Append one event. Raises as `publish_many`."""
         return calls.publish(self.running, stream, type, fields)
 
-    def publish_many(
-        self, events: Iterable[tuple[str, str, Mapping[str, Any]]]
-    ) -> Coroutine[Any, Any, At]:
+    def publish_many(self, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> Coroutine[Any, Any, At]:
         """See `calls.publish_many`."""
         return calls.publish_many(self.running, events)
 
