@@ -137,7 +137,7 @@ def _checked(claims: _Claims, now_ms: int) -> Verified:
         is_admin=bool(claims.is_admin),
         groups=tuple(dict.fromkeys(claims.groups)),
     )
-    told_id = None if told == user_id else told
+    told_id = told if isinstance(told, int | str) and told != user_id else None
     return Verified(principal, _ms(claims.exp, "exp"), claims.jti, iat_ms, told_id)
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.mailcheck.checks.queue import CheckRunner, Job
 
 pytestmark = pytest.mark.virtual_time
@@ -13,7 +14,7 @@ class Checks:
     """Checks that run until they are let go; `begun` are their hosts, in order."""
 
     def __init__(self, *, checks_max: int, per_host_max: int, per_user_max: int = 100) -> None:
-        self.owes_until_s: dict[int, float] = {}
+        self.owes_until_s: dict[UserId, float] = {}
         self.runner = CheckRunner(
             self._perform,
             checks_max=checks_max,
@@ -30,7 +31,7 @@ class Checks:
             assert self.runner.offer(Job(number, number, host))
         await asyncio.sleep(0)
 
-    def _wait_s(self, user_id: int) -> float:
+    def _wait_s(self, user_id: UserId) -> float:
         return self.owes_until_s.get(user_id, 0.0) - asyncio.get_running_loop().time()
 
     async def _perform(self, job: Job) -> None:
