@@ -66,7 +66,7 @@ class Connection(LoopActor):
         self._wires = wires
         self._session = Session(f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now())
         self._reads: set[asyncio.Task[None]] = set()
-        self._commands: set[asyncio.Task[None]] = set()
+        self._commands: dict[int, asyncio.Future[Any]] = {}  # by the identity of their outputs
         self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
         self._slowed = False
@@ -336,14 +336,10 @@ class Connection(LoopActor):
                 case bytes():
                     frames.append(one)
                 case outputs.Execute():
-                    execute = partial(self._wires.gate.execute, one.call, one.spec)
-                    if one.spec.query:
-                        self._start(self._queries, self._answer(one, execute, tuple(self._commands)))
-                    else:
-                        self._start(self._commands, self._answer(one, execute))
+                    self._execute(one)
                 case outputs.Record():
-                    record = partial(self._wires.gate.record, one.call, one.reply)
-                    self._start(self._commands, self._answer(one, record))
+                    answered = partial(self._answered, one)
+                    self._commands[id(one)] = self._wires.gate.record(one.call, one.reply, answered)
                 case outputs.Acked():
                     self._note((one,))
                 case outputs.Verify() | outputs.LookUp():
@@ -375,31 +371,41 @@ class Connection(LoopActor):
         for one in acked:
             self._wires.hub.note_ack(principal.name, self._session.client, one.stream, one.seq)
 
-    async def _answer(
-        self,
-        asked: outputs.Execute | outputs.Record,
-        work: Callable[[], Coroutine[Any, Any, Reply]],
-        behind: Collection[asyncio.Task[None]] = (),
-    ) -> None:
-        """Answer a call. A query waits for the commands sent before it (`behind`), to show their effects."""
+    def _execute(self, asked: outputs.Execute) -> None:
+        if asked.spec.query:
+            self._start(self._queries, self._answer(asked, tuple(self._commands.values())))
+            return
+        answered = partial(self._answered, asked)
         try:
-            if behind:
-                await asyncio.wait(behind)
-            if isinstance(asked, outputs.Execute) and asked.spec.query:
-                query = QueryAnswer(
-                    asked,
-                    ws=self._ws,
-                    session=self._session,
-                    pump=self._pump,
-                    supply=self._wires.supply,
-                    settings=self._wires.shared.settings,
-                    reply=partial(self._step, self._reply),
-                    say_part=partial(self._step, self._say_part),
-                    change=self._change,
-                )
-                await query.give(work)
-            else:
-                self._step(self._reply, asked, await work())
+            self._commands[id(asked)] = self._wires.gate.begin(asked.call, asked.spec, answered)
+        except Exception:
+            self._say_internal(asked)
+            raise
+
+    def _answered(self, asked: outputs.Execute | outputs.Record, reply: Reply | None) -> None:
+        """A command has its answer. None: the service stops."""
+        del self._commands[id(asked)]
+        if reply is not None:
+            with contextlib.suppress(ConnectionEnded):
+                self._ref.step(partial(self._reply, asked, reply))
+
+    async def _answer(self, asked: outputs.Execute, commands: Collection[asyncio.Future[Any]]) -> None:
+        """Answer a query. It waits for the commands that were sent before it, to show their effects."""
+        try:
+            if commands:
+                await asyncio.wait(commands)
+            query = QueryAnswer(
+                asked,
+                ws=self._ws,
+                session=self._session,
+                pump=self._pump,
+                supply=self._wires.supply,
+                settings=self._wires.shared.settings,
+                reply=partial(self._step, self._reply),
+                say_part=partial(self._step, self._say_part),
+                change=self._change,
+            )
+            await query.give(partial(self._wires.gate.execute, asked.call, asked.spec))
         except ConnectionEnded:
             raise
         except Exception as fault:  # noqa: BLE001  the client comes back, the operator gets the log
