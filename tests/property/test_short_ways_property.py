@@ -10,7 +10,7 @@ from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.incoming import Acks, Invalid, Parsed
-from huahuo.transport.server.web_socket import first_text, short_text
+from huahuo.transport.server.web_socket import first_text, short_text, text_at
 
 JSON = st.recursive(
     st.one_of(
@@ -160,3 +160,39 @@ def test_the_first_frame_is_taken_up_to_4_kib() -> None:
     assert first_text(serialized(TEXT, b"x" * 4096)) == b"x" * 4096
     assert first_text(serialized(TEXT, b"x" * 4097)) is None
     assert first_text(serialized(TEXT, b"x" * 70_000)) is None
+
+
+@given(
+    payloads=st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5),
+    front=st.binary(max_size=9),
+    cut=st.integers(0, 400),
+)
+def test_text_frames_in_a_row_are_found_one_after_the_other(
+    payloads: list[bytes], front: bytes, cut: int
+) -> None:
+    data = front + b"".join(serialized(TEXT, payload) for payload in payloads)
+    short = data[: max(len(front), len(data) - cut)]
+    at, found = len(front), []
+    while True:
+        payload, end = text_at(short, at)
+        if payload is None:
+            break
+        found.append(payload)
+        at = end
+    assert found == payloads[: len(found)]
+    assert at == len(short) or end > len(short), "only the last one is not complete"
+    assert len(found) == len(payloads) or len(short) < len(data)
+
+
+@given(payload=st.binary(max_size=70_000), rest=st.binary(max_size=9))
+def test_any_other_frame_is_none_to_handle_at_once(payload: bytes, rest: bytes) -> None:
+    others = (
+        serialized(TEXT, payload, fin=False),
+        serialized(BINARY, payload),
+        serialized(CONT, payload),
+        Frame(TEXT, payload).serialize(mask=False),
+        bytes((0x81 | 0x40,)) + serialized(TEXT, payload)[1:],
+        b"\x81\xfe\x00\x05" + bytes(4) + b"hello",  # a length that is not in its shortest form
+    )
+    for frame in others:
+        assert text_at(frame + rest, 0)[0] is None

@@ -166,7 +166,7 @@ def parse_closely(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parse
         return Invalid(ErrorCode.BAD_MESSAGE, "消息不是 JSON")
     if not isinstance(value, dict):
         return Invalid(ErrorCode.BAD_MESSAGE, "消息不是 JSON 对象")
-    has_id, request_id = _id_of(value)
+    _, request_id = _id_of(value)
     if faults.seen or (_SURROGATE.search(text) and _has_lone_surrogate(value)):
         what = faults.seen or "a lone surrogate"
         return Invalid(ErrorCode.BAD_MESSAGE, "消息不是严格的 JSON", what, request_id)

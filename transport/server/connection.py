@@ -21,6 +21,7 @@ import structlog
 
 from huahuo.actors import LoopActor, LoopRef
 from huahuo.actors.plugins.calls import Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
@@ -47,6 +48,8 @@ from huahuo.transport.session.session import Session
 _REVOKED_DEADLINE_S = 0.5
 """The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
 
+_CHARGED_S = 0.0002
+
 _FAULT = "internal error"
 
 _log = structlog.get_logger(__name__)
@@ -70,6 +73,7 @@ class Connection(LoopActor):
         self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
         self._slowed = False
+        self._spent_s = 0.0
         settings = wires.shared.settings
         self._pump = Pump(
             ws,
@@ -155,6 +159,9 @@ class Connection(LoopActor):
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
         self._carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
         self._pump.retry()
+        principal = self._session.principal
+        if self._spent_s and principal is not None:
+            self._charge(principal)
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self._close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
@@ -165,6 +172,11 @@ class Connection(LoopActor):
 
     def _close(self, code: CloseCode, reason: str) -> None:
         self._carry_out(self._session.close(code, reason))
+
+    @property
+    def full(self) -> bool:
+        """Whether as many commands run as one connection may have. It reads on after the next answer."""
+        return self._session.full
 
     # The actor: one message at a time ---------------------------------------------------------------
 
@@ -221,8 +233,18 @@ class Connection(LoopActor):
         self._pump.run()  # an ack made room, a subscription began
         principal = self._session.principal
         if principal is not None:
-            self._wires.supply.turns.charge_since(principal.name, now.s)
+            self._charge_since(principal, now.s)
         return None
+
+    def _charge_since(self, principal: Principal, began_s: float) -> None:
+        """Charge the user for the loop's time since then. Short times are added up: a charge costs 2 µs."""
+        self._spent_s += self._wires.ambient.monotonic_s() - began_s
+        if self._spent_s > _CHARGED_S:
+            self._charge(principal)
+
+    def _charge(self, principal: Principal) -> None:
+        spent_s, self._spent_s = self._spent_s, 0.0
+        self._wires.supply.turns.charge(principal.name, spent_s)
 
     def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
         now = self._now()
@@ -429,7 +451,8 @@ class Connection(LoopActor):
             raise
         self._tell_free()
         self._pump.run()
-        self._wires.supply.turns.charge_since(asked.call.principal.name, began_s)
+        self._charge_since(asked.call.principal, began_s)
+        self._ws.go_on_soon()
 
     def _say_part(
         self, asked: outputs.Execute | outputs.Record, reply: Reply, part: Part, frame: bytes | None
