@@ -16,7 +16,7 @@ type Id = Annotated[int, Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
 
 
 class OneAppend(msgspec.Struct, frozen=True):
-    """All that a command does, if it is one append: these events, and `body`, the answer when they are durable.
+    """All that a command does, if it is one append: events, and `body`, the answer when they are durable.
 
     The service writes it together with the command's record, and answers with the last event's place. Such a
     command costs a fifth of one that is a coroutine.

@@ -67,9 +67,12 @@ def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStor
 
 
 _IDS_A_STATEMENT = 256
+_COMMAND = (
+    "SELECT id, fingerprint, reply, at_stream, at_seq, ts, crc FROM command"
+    " WHERE user = ? AND client = ? AND id IN ({})"
+)
 _COMMANDS = {
-    size: "SELECT id, fingerprint, reply, at_stream, at_seq, ts, crc FROM command"
-    f" WHERE user = ? AND client = ? AND id IN ({', '.join('?' * size)})"
+    size: _COMMAND.format(", ".join("?" * size))
     for size in (1 << power for power in range(_IDS_A_STATEMENT.bit_length()))
 }
 

@@ -249,6 +249,11 @@ class WebSocket(ServerConnection):
         """The size of the write buffer's content."""
         return self.transport.get_write_buffer_size()
 
+    @property
+    def rest_bytes(self) -> int:
+        """Bytes of messages that are not complete, or that the listener wants later."""
+        return len(self._rest)
+
     def trust(self) -> None:
         """The client authenticated: from the next frame on, its messages may have their full size."""
         self.protocol.max_message_size = self._settings.message_bytes_max
