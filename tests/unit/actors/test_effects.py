@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from huahuo import EffectRun, Refused, RunOver, Secret
-from huahuo.actors.domain.plugin import EntitySettings
+from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.domain.working import specs_of
 from huahuo.actors.effects.desk import Desk
 from huahuo.actors.effects.facts import OpenEffect
