@@ -47,24 +47,21 @@ from huahuo.transport.client.model import (
 from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.streams import Following, resume_of
 from huahuo.transport.client.waiters import Waiters
-from huahuo.transport.client.wire import (
+from huahuo.transport.client.wire import encode, parse
+from huahuo.transport.protocol.codes import NOT_RECORDED
+from huahuo.transport.protocol.kinds import (
     AuthResult,
     DictionaryPlace,
-    EventsFrame,
     GoawayFrame,
     HeartbeatFrame,
     LagFrame,
     LiveFrame,
-    SkippedFrame,
-    SnapshotFrame,
+    Moving,
     StreamPlace,
     Subscribed,
     TokenExpiringFrame,
     Unsubscribed,
-    encode,
-    parse,
 )
-from huahuo.transport.protocol.codes import NOT_RECORDED
 
 ANSWER_WITHIN_S = 10.0
 """The time limit for the answer to a heartbeat, and for the close after a `goaway`."""
@@ -323,7 +320,7 @@ class ClientSession:
         if self._goaway is None and self.phase == "online":
             self._dead_at = None
         match message:
-            case EventsFrame(stream=name) | SkippedFrame(stream=name) | SnapshotFrame(stream=name):
+            case Moving(stream=name):
                 stream = self.streams.get(name)
                 if stream is not None:
                     self._arrived(stream, message, len(raw), now)
@@ -361,33 +358,18 @@ class ClientSession:
             case HeartbeatFrame():
                 self._urgent.append({"action": "heartbeat_response"})
 
-    def _arrived(
-        self,
-        stream: Following,
-        frame: EventsFrame | SkippedFrame | SnapshotFrame,
-        size_bytes: int,
-        now: float,
-    ) -> None:
-        before = stream.received
-        match frame:
-            case EventsFrame():
-                contiguous = stream.events(frame)
-            case SkippedFrame():
-                contiguous = stream.skipped(frame)
-            case SnapshotFrame():
-                contiguous, before = True, -1  # a state after event 0 counts as progress too
-                if not stream.snapshot(self._log, frame, size_bytes):
-                    return
-        if not contiguous:
+    def _arrived(self, stream: Following, frame: Moving, size_bytes: int, now: float) -> None:
+        moved = stream.move(frame, self._log, size_bytes)
+        if moved is None:
             self._happened.append(Problem("missing_events", f"{stream.name}: asking again"))
             stream.active, stream.retry_at = False, now
         elif stream.consumed:
-            if stream.received != before:
+            if moved:
                 self._happened.append(Readable(stream.name))
             if stream.buffered > 2 * self.window:
                 raise ProtocolViolation("the server ignores the window")
-        elif stream.received != before:
-            self._acks.count(stream.received - before)
+        elif moved:
+            self._acks.count(moved)
             self._happened += self._waiters.reached(stream.name, stream.received)
             self._acks.ack_soon(self.window, now)
 

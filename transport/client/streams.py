@@ -28,9 +28,10 @@ from huahuo.transport.client.model import (
     Skipped,
     Snapshot,
 )
-from huahuo.transport.client.wire import (
+from huahuo.transport.protocol.kinds import (
     EventsFrame,
     LiveFrame,
+    Moving,
     SkippedFrame,
     SnapshotFrame,
     StreamPlace,
@@ -124,6 +125,24 @@ class Following:
         if self.cursor is None:
             self.cursor, self.processed = Cursor(log, place.after), place.after
         self._pass_by()
+
+    def move(self, frame: Moving, log: str, size_bytes: int) -> int | None:
+        """Apply a frame that moves the position. How far it moved; None: events are missing before it.
+
+        Raises:
+            ProtocolViolation: as `snapshot`.
+        """
+        before = self.received
+        match frame:
+            case EventsFrame():
+                contiguous = self.events(frame)
+            case SkippedFrame():
+                contiguous = self.skipped(frame)
+            case SnapshotFrame():  # a state after event 0 counts as progress too
+                return self.received + 1 if self.snapshot(log, frame, size_bytes) else 0
+            case _:
+                raise TypeError(f"a kind without a place here: {type(frame).__name__}")
+        return self.received - before if contiguous else None
 
     def events(self, frame: EventsFrame) -> bool:
         """Add a run. False: events are missing before it."""

@@ -24,9 +24,8 @@ import type { DictionaryPlace } from "../wire/inflow.js";
 import type { After, Check, Cursor, Item, Outcome, Reply, State, Status, User } from "../model/model.js";
 import type { Retry } from "./retry.js";
 import { Pipe, Reader } from "./streams.js";
-import {
-  type AuthFrame, type GoawayFrame, isKnown, type Known, type Other, parse, type Place,
-} from "../wire/wire.js";
+import type { AuthResultFrame, GoawayFrame, Known, Moving, Place } from "../wire/kinds.js";
+import { isKnown, isMoving, type Other, parse } from "../wire/wire.js";
 
 const ACK_AFTER_MS = 250;
 /** Timeout of the answer to a heartbeat, and of the close after a goaway. */
@@ -94,7 +93,7 @@ export class Session {
   private deadAt = Infinity;
   private doubted = false;
   private goaway: GoawayFrame | null = null;
-  private failure: AuthFrame | null = null;
+  private failure: AuthResultFrame | null = null;
 
   constructor(options: SessionOptions) {
     this.client = options.client;
@@ -334,26 +333,24 @@ export class Session {
       this.deadAt = Infinity;
       this.doubted = false;
     }
-    if (isKnown(message)) return this.known(message, text.length, now);
+    if (isMoving(message)) return this.moved(message, text.length);
+    if (isKnown(message)) return this.known(message, now);
     const whole = this.commands.assembled(message, text.length);
     if (whole) this.replied(whole, now);
   }
 
-  private known(message: Known, size: number, now: number): void {
+  private moved(message: Moving, size: number): void {
+    const pipe = this.pipes.get(message.stream);
+    if (!pipe) return;
+    if (!pipe.move(message, size)) {
+      pipe.active = false;
+      this.problem("missing_events", `${pipe.name}: asking again`);
+    }
+    this.arrived(pipe);
+  }
+
+  private known(message: Exclude<Known, Moving>, now: number): void {
     switch (message.type) {
-      case "events":
-      case "skipped":
-      case "snapshot": {
-        const pipe = this.pipes.get(message.stream);
-        if (!pipe) return;
-        if (message.type === "snapshot") pipe.snapshot(message, size);
-        else if (!(message.type === "events" ? pipe.events(message) : pipe.skipped(message))) {
-          pipe.active = false;
-          this.problem("missing_events", `${pipe.name}: asking again`);
-        }
-        this.arrived(pipe);
-        return;
-      }
       case "authentication_result":
         this.authenticated(message, now);
         return;
@@ -363,7 +360,7 @@ export class Session {
         return;
       }
       case "unsubscribed":
-        if (message.reason === "busy" && message.retry_s !== undefined) {
+        if (message.reason === "busy" && typeof message.retry_s === "number") {
           this.pipes.get(message.stream)?.putOff(now + message.retry_s * 1000);
         } else if (message.reason) {
           const denied = message.reason === "forbidden";
@@ -404,7 +401,7 @@ export class Session {
     }
   }
 
-  private authenticated(result: AuthFrame, now: number): void {
+  private authenticated(result: AuthResultFrame, now: number): void {
     if (!result.success) {
       this.failure = result;
       this.deadAt = now + ANSWER_WITHIN_MS;
