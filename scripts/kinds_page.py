@@ -1,4 +1,4 @@
-"""Writes what is told elsewhere of the kinds of messages, from their table `huahuo.transport.protocol.kinds`.
+"""Writes the browser client's types and a table of the protocol page from `huahuo.transport.protocol.kinds`.
 
 Run `python scripts/kinds_page.py`. It writes the table of section 4 in docs/protocol.md and the browser
 client's types, `web/client/src/wire/kinds.ts`. A test fails while either is not what this prints.

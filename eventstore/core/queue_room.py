@@ -1,4 +1,4 @@
-"""Whose appends may still wait for the writer."""
+"""Which users may still queue appends at the writer."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Whom the listening socket lets in: plain HTTP, origins, and the limits per address."""
+"""Admission at the listening socket: plain HTTP, origins, and the limits per address."""
 
 import asyncio
 import contextlib
