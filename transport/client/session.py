@@ -45,7 +45,7 @@ from huahuo.transport.client.model import (
     TokenExpiring,
 )
 from huahuo.transport.client.retry import Retry
-from huahuo.transport.client.streams import Following, resume_of
+from huahuo.transport.client.streams import Following, resume_of, take_acks, take_cursors
 from huahuo.transport.client.waiters import Waiters
 from huahuo.transport.client.wire import encode, parse
 from huahuo.transport.protocol.codes import NOT_RECORDED
@@ -415,12 +415,7 @@ class ClientSession:
 
     def _replied(self, message: dict[str, Any], now: float) -> None:
         command_id = message.get("id")
-        error = None
-        if message.get("type") == "error":
-            code, text, details = (str(message.get(key, "")) for key in ("code", "message", "details"))
-            told_s = message.get("retry_s")
-            wait_s = float(told_s) if isinstance(told_s, int | float) else None
-            error = CommandError(code, text, details, wait_s)
+        error = CommandError.of(message) if message.get("type") == "error" else None
         retry_s = (error.retry_s or 0.0) if error else 0.0
         if isinstance(command_id, str) and command_id in self._commands:
             if self._commands.answered(command_id, error.code if error else "", now, retry_s):
@@ -445,20 +440,12 @@ class ClientSession:
     def _acknowledge(self, now: float) -> None:
         self._acks.acked(now)
         if self.phase == "online":
-            news = {s.name: s.processed for s in self.streams.values() if s.ackable}
-            for name, seq in news.items():
-                self.streams[name].acked = seq
+            news = take_acks(self.streams.values())
             if news:
                 self._urgent.append({"action": "ack", "cursors": news})
 
     def _save(self) -> None:
         self._acks.save_at = None
-        cursors = {
-            s.name: Cursor(s.log, s.processed, s.cursor.check if s.cursor is not None else None)
-            for s in self.streams.values()
-            if s.consumed and s.processed > s.saved
-        }
-        for name, cursor in cursors.items():
-            self.streams[name].saved = cursor.seq
+        cursors = take_cursors(self.streams.values())
         if cursors:
             self._happened.append(Processed(cursors))

@@ -278,3 +278,21 @@ def resume_of(streams: Collection[Following], log: str) -> dict[str, Any]:
     }
     checks = {name: cursor.check for name, cursor in here.items() if cursor.check is not None}
     return resume | {"checks": checks} if checks else resume
+
+
+def take_acks(streams: Collection[Following]) -> dict[str, int]:
+    """What to ack on this connection now, by stream. It counts as acked from here on."""
+    news = {s.name: s.processed for s in streams if s.ackable}
+    for s in streams:
+        s.acked = news.get(s.name, s.acked)
+    return news
+
+
+def take_cursors(streams: Collection[Following]) -> dict[str, Cursor]:
+    """The cursors that moved since they were stored last, by stream. They count as stored from here on."""
+    moved = [s for s in streams if s.consumed and s.processed > s.saved]
+    for s in moved:
+        s.saved = s.processed
+    return {
+        s.name: Cursor(s.log, s.processed, s.cursor.check if s.cursor is not None else None) for s in moved
+    }
