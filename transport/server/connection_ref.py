@@ -14,11 +14,10 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
-from huahuo.transport.server.web_socket import Heard, WebSocket
+from huahuo.transport.server.web_socket import ACK, Heard, WebSocket
 from huahuo.transport.session.outputs import Execute, Record
 
 _NOT_DONE: Final = object()
-_ACK: Final = b'{"action":"ack"'
 
 
 class ConnectionEnded(Exception):  # noqa: N818  a fact about the connection
@@ -90,7 +89,7 @@ class ConnectionRef(LoopRef[Any]):
 
     def heard(self, text: bytes) -> Heard:
         """See `web_socket.Listener`. An idle actor handles the message at once."""
-        if text.startswith(_ACK) and self.took(text):
+        if text.startswith(ACK) and self.took(text):
             return Heard.HANDLED
         inbox = self.actor_inbox
         actor: Any = inbox.actor

@@ -38,8 +38,9 @@ _SHORT_HEAD_BYTES = 6
 _SHORT_BYTES_MAX = 125
 _LONGER_HEAD_BYTES = 8
 _FIRST_BYTES_MAX = 4096
+ACK = b'{"action":"ack"'
 _DIRECT_BYTES_MAX = 64 << 10
-_REST_BYTES_MAX = 256 << 10
+_LATER_BYTES_MAX = 256 << 10
 _AT_ONCE = 16
 """Messages of one connection that are handled in one turn of the loop."""
 _LENGTH_16 = 126
@@ -202,8 +203,8 @@ class WebSocket(ServerConnection):
     """
 
     __slots__ = (
-        "_abort", "_beginning", "_going_on", "_half_closed", "_head_bytes", "_held_bytes", "_owner",
-        "_paused_late", "_queued", "_reading_paused", "_rest", "_rest_waits", "_settings", "_untouched",
+        "_abort", "_beginning", "_going_on", "_half_closed", "_head_bytes", "_held_bytes", "_later", "_owner",
+        "_paused_late", "_queued", "_reading_paused", "_rest", "_settings", "_untouched",
         "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit", "trusted",
     )  # fmt: skip
 
@@ -223,8 +224,8 @@ class WebSocket(ServerConnection):
         self._reading_paused = False  # True at most until the request is answered
         self._whole = False  # the library holds no partial frame or message
         self._queued = False  # the library holds a message, or its reader has one in hand
-        self._rest = b""  # came, and is not handled: less than a frame, or what follows `_AT_ONCE` messages
-        self._rest_waits = False  # to be offered again
+        self._rest = b""  # a frame that is not complete, at the end of the bytes
+        self._later = b""  # complete frames before it, to be offered again
         self._going_on = False
         self._paused_late = False
         self._held_bytes = 0  # until the client has authenticated
@@ -252,7 +253,7 @@ class WebSocket(ServerConnection):
     @property
     def rest_bytes(self) -> int:
         """Bytes of messages that are not complete, or that the listener wants later."""
-        return len(self._rest)
+        return len(self._later) + len(self._rest)
 
     def trust(self) -> None:
         """The client authenticated: from the next frame on, its messages may have their full size."""
@@ -272,16 +273,18 @@ class WebSocket(ServerConnection):
 
     def go_on_soon(self) -> None:
         """Offer again what the listener wanted later, in the loop's next turn."""
-        if self._rest_waits and not self._going_on:
+        if self._later and not self._going_on:
             self._going_on = True
             self.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        self._going_on = self._rest_waits = False
+        self._going_on = False
+        later, self._later, self._rest = self._later + self._rest, b"", b""
         if self._paused_late:
             self._paused_late = False
             self.transport.resume_reading()
-        self.data_received(b"")
+        if later:
+            self.data_received(later)
 
     def bound_buffer(self, bytes_max: int) -> None:
         """Set the bound of the write buffer."""
@@ -376,9 +379,8 @@ class WebSocket(ServerConnection):
 
     def _offer(self, listener: Listener, data: bytes) -> bytes:
         """Let the listener handle messages. Returns the bytes that are for the library."""
-        if self._rest_waits:
-            self._keep(data)
-            return b""
+        if self._later:
+            return self._defer(listener, data, 0)
         at, size, left = 0, len(data), _AT_ONCE
         while at < size:
             text, end = text_at(data, at)
@@ -387,13 +389,12 @@ class WebSocket(ServerConnection):
                     self._rest = data[at:]
                     return b""
                 break
-            heard = Heard.LATER if left == 0 else listener.heard(text)
+            heard = listener.heard(text) if left else Heard.LATER
             if heard is Heard.LATER:
-                self._rest_waits = True
-                self._keep(data[at:])
-                if left == 0:
+                unheard = self._defer(listener, data, at)
+                if not left:
                     self.go_on_soon()
-                return b""
+                return unheard
             if heard is Heard.QUEUE:
                 break
             at, left = end, left - 1
@@ -401,17 +402,29 @@ class WebSocket(ServerConnection):
                 break
         return data[at:] if at else data
 
-    def _keep(self, data: bytes) -> None:
-        self._rest = data
-        if len(data) > _REST_BYTES_MAX and not self._paused_late:
+    def _defer(self, listener: Listener, data: bytes, at: int) -> bytes:
+        """Keep messages for later, except for acks. Returns the bytes that are for the library."""
+        size = len(data)
+        while at < size:
+            text, end = text_at(data, at)
+            if text is None:
+                if size < end <= at + _DIRECT_BYTES_MAX:
+                    self._rest = data[at:]
+                    break
+                later, self._later = self._later, b""
+                return later + data[at:]
+            if not (text.startswith(ACK) and listener.took(text)):
+                self._later += data[at:end]
+            at = end
+        if len(self._later) > _LATER_BYTES_MAX and not self._paused_late:
             self._paused_late = True
             self.transport.pause_reading()
+        return b""
 
     def _give_rest(self) -> None:
         """The peer has ended: what it sent before goes through the library, and is handled."""
-        self._rest_waits = False
-        if self._rest:
-            rest, self._rest = self._rest, b""
+        rest, self._later, self._rest = self._later + self._rest, b"", b""
+        if rest:
             super().data_received(rest)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # as `asyncio.Protocol` has it
