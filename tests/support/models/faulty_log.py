@@ -49,6 +49,10 @@ class FaultyLog(MemoryLog):
         self.before_append: Callable[[Append], object] | None = None
         self.lose: list[str] = []
 
+    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
+        """See `Log`; with the faults of `append`."""
+        return asyncio.get_running_loop().create_task(self.append(append))
+
     async def append(self, append: Append) -> Appended | Duplicate:
         """See `Log`; with the faults of this class, and kept in `appends`."""
         self.appends.append(append)
@@ -63,13 +67,6 @@ class FaultyLog(MemoryLog):
         if lost == "after":
             raise Unavailable("lost after it was written")
         return outcome
-
-    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
-        """See `Log`; as `append`, in a task only if there is something to wait for."""
-        if self.before_append is not None or self.lose:
-            return asyncio.ensure_future(self.append(append))
-        self.appends.append(append)
-        return super().submit(append)
 
     async def append_soundly(self, append: Append) -> Appended:
         """As another writer would: no fault of this class, nothing noted."""
