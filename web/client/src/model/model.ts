@@ -24,7 +24,7 @@ export const cursorAt = (log: string, seq: number, check: Check | undefined): Cu
   check ? { log, seq, check } : { log, seq };
 
 export type MailStatus = "idle" | "queued" | "processing" | "ok" | "error" | "need_reauth" | "cancelled";
-export type MailType = "outlook" | "imap" | "gmail" | "qq";
+export type MailType = "outlook" | "imap" | "gmail" | "qq" | "163" | "126" | (string & {});
 
 export type JobOutcome = "done" | "failed" | "cancelled" | "interrupted";
 export type JobStatus = "new" | "running" | "cancelling" | JobOutcome;
@@ -44,7 +44,10 @@ export interface EventTypes {
   };
   email_updated: { email_id: number } & Partial<EventTypes["email_added"]>;
   email_deleted: { email_id: number };
-  email_status_update: { email_id: number; status: MailStatus; message: string; check_id: number };
+  email_status_update: {
+    email_id: number; status: MailStatus; message: string; check_id: number;
+    error_class?: "auth" | "network" | "tls" | "limit" | "provider_down" | "protocol" | "config"; advice?: string;
+  };
   check_progress: { email_id: number; progress: number; message: string; check_id: number };
   mail_received: {
     email_id: number; mail_id: number; subject: string; sender: string; received_time: string;
