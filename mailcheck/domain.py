@@ -24,6 +24,7 @@ from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
+from huahuo.mailcheck.api.signing_in import Signins
 from huahuo.mailcheck.checks import check as checker
 from huahuo.mailcheck.checks.grants import StoredGrants
 from huahuo.mailcheck.checks.graph_check import check_graph
@@ -148,6 +149,7 @@ class MailDomain:
             lines_a_part=settings.import_lines_a_part,
             providers=settings.providers,
         )
+        self._signins = Signins(log, directory, self._requests, ambient, settings.providers, settings.proxy)
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
         roster = RosterDecider(
@@ -164,7 +166,7 @@ class MailDomain:
 
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
-        return self._handlers.actions()
+        return [*self._handlers.actions(), *self._signins.actions()]
 
     @property
     def checks_running(self) -> int:
@@ -209,6 +211,7 @@ class MailDomain:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
         await self._runner.close(self._settings.close_timeout_s)
+        await self._signins.close()
         await self.tokens.close(self._settings.close_timeout_s)
         await self._requests.close()
         await self._purger.close()

@@ -29,6 +29,8 @@ _FINAL = frozenset(
         "unauthorized_client",
         "invalid_client",
         "access_denied",
+        "authorization_declined",
+        "bad_verification_code",
         "expired_token",
     }
 )

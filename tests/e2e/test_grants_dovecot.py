@@ -9,6 +9,7 @@ import pytest
 
 from huahuo.eventstore.model import Append
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
+from tests.support.models.mail_book import USER
 from tests.support.patience import WITHIN_S
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.servers.token_server import (
@@ -324,3 +325,94 @@ def test_hosts_are_tried_in_turn(mails: Dovecot, tokens: TokenServer, user: str)
 
     hosts = ("127.0.0.1:1", f"127.0.0.1:{mails.port}")
     in_real_world(test, **outlook(mails, tokens, hosts=hosts))
+
+
+# -- a code that is entered on another device ---------------------------------------------------
+
+
+async def signed_in(world: MailWorld, email: str, ends: str) -> dict[str, Any]:
+    """Ask until the sign-in is no longer pending."""
+    while (body := await world.do("get_signin", email=email))["state"] == "pending":
+        await asyncio.sleep(0.05)
+    assert body["state"] == ends, body
+    return body
+
+
+@pytest.mark.slow
+def test_a_code_entered_on_another_device_adds_the_mailbox_with_its_grant(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        tokens.grant(user)
+        begun = await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        assert (begun["state"], begun["user_code"]) == ("pending", "ABCD-EFGH")
+        assert "canary" not in str(begun)
+        tokens.device_state = user
+        done = await signed_in(world, user, "success")
+        assert (await world.checked(done["email_id"]))["status"] == "ok"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+@pytest.mark.slow
+def test_a_code_gives_a_mailbox_that_must_sign_in_a_new_grant(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        tokens.accounts[user].dead = True
+        assert (await world.checked(email_id))["status"] == "need_reauth"
+        tokens.grant(user)
+        tokens.device_state = user
+        begun = await world.do("signin_email", email=user)  # the client id is the mailbox's own
+        assert begun["state"] == "pending"
+        assert (await signed_in(world, user, "success"))["email_id"] == email_id
+        assert (await world.checked(email_id))["status"] == "ok"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [("expired_token", "expired"), ("authorization_declined", "denied"), ("invalid_grant", "error")],
+)
+def test_a_code_that_leads_nowhere_says_why(
+    mails: Dovecot, tokens: TokenServer, user: str, error: str, ends: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        tokens.device_state = error
+        await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        await signed_in(world, user, ends)
+        assert await world.rows() == {}
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_nobody_sees_the_sign_in_of_another(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        assert (await world.do("get_signin", USER + 1, email=user))["code"] == "not_found"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_user_has_at_most_16_sign_ins_under_way(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        for number in range(16):
+            body = await world.do("signin_email", email=f"{number}@example.com", client_id=CLIENT_ID)
+            assert body["state"] == "pending"
+        body = await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        assert (body["code"], body["retry_s"] > 0) == ("busy", True)
+        again = await world.do("signin_email", email="0@example.com", client_id=CLIENT_ID)
+        assert again["state"] == "pending"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_type_without_a_sign_in_page_is_refused(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        body = await world.do("signin_email", email=user, mail_type="qq", client_id=CLIENT_ID)
+        assert body["code"] == "invalid_field"
+
+    in_real_world(test, **outlook(mails, tokens))

@@ -184,6 +184,13 @@ export interface EmailFilter {
 }
 
 /** Commands, their fields and their replies. Add your own by declaration merging, as with events. */
+/** A sign-in with a code that the user enters at `verification_uri`, on any device. */
+export interface Signin {
+  email: string; state: "pending" | "success" | "error" | "expired" | "denied"; message: string;
+  user_code?: string; verification_uri?: string; expires_in_s?: number; interval_s?: number;
+  email_id?: number; details?: string;
+}
+
 export interface Commands {
   /** Without fields: all rows. With any field: a page, and `next` and `total` in the reply. */
   get_all_emails: {
@@ -204,6 +211,8 @@ export interface Commands {
     reply: { email_id: number; data: MailRecord[]; next: unknown };
   };
   get_mail: { fields: { mail_id: number }; reply: Record<string, unknown> };
+  signin_email: { fields: { email: string; mail_type?: MailType; client_id?: string }; reply: Signin };
+  get_signin: { fields: { email: string }; reply: Signin };
   cancel_job: { fields: { job_id: number }; reply: { job_id: number } };
   publish: { fields: { stream: string; type: string } & Record<string, unknown>; reply: object };
   revoke: { fields: { user_id: number } | { jti: string }; reply: object };
