@@ -332,7 +332,7 @@ def test_hosts_are_tried_in_turn(mails: Dovecot, tokens: TokenServer, user: str)
 
 async def signed_in(world: MailWorld, email: str, ends: str) -> dict[str, Any]:
     """Ask until the sign-in is no longer pending."""
-    while (body := await world.do("get_signin", email=email))["state"] == "pending":
+    while (body := await world.do("get_signin", email=email))["state"] == "pending":  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     assert body["state"] == ends, body
     return body

@@ -171,7 +171,7 @@ export interface MailRecord {
 
 interface MailboxFields {
   mail_type?: MailType; password?: string; client_id?: string; refresh_token?: string;
-  server?: string; port?: number; use_ssl?: boolean;
+  server?: string; port?: number; use_ssl?: boolean; proxy?: string;
 }
 
 export type EmailSort = "id" | "email" | "status" | "last_check_time" | "mail_count" | "created_at";
