@@ -13,6 +13,7 @@ import msgspec
 from huahuo.actors.plugins.principal import UserId, user_id_of
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck.events import (
+    GrantKept,
     MailboxAdded,
     SecretStored,
     id_of,
@@ -37,6 +38,8 @@ def sealed_in(event: StoredEvent) -> tuple[str, ...]:
             return body.secrets
         case SecretStored():
             return (body.name,)
+        case GrantKept(rotated=True):
+            return ("refresh_token",)
         case _:
             return ()
 
@@ -48,6 +51,8 @@ def shown(type_: str, fields: dict[str, Any]) -> dict[str, Any]:
             return fields | {"secrets": dict.fromkeys(names, SEALED)}
         case "secret_stored", {"name": str()}:
             return fields | {"value": SEALED}
+        case "grant_kept", {"rotated": True}:
+            return fields | {"refresh_token": SEALED}
         case _:
             return fields
 

@@ -196,7 +196,9 @@ class Engine:
             return {"type": "error", "code": str(params.code), "details": params.details}
         key = None if as_id is None else CommandKey(who.name, "dev", as_id)
         call: Call[Any] = Call(who, "s", action, params, as_id or "x", key, b"content" if key else b"")
-        return shown(await spec.handler(call))
+        handled = spec.handler(call)
+        assert isinstance(handled, Awaitable), "the actions of entities are coroutines"
+        return shown(await handled)
 
     async def bodies(self, stream: str) -> list[dict[str, Any]]:
         """The events of a stream, without their time."""
