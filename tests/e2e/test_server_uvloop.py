@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -13,61 +12,51 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.site import Asset
 from tests.support.drivers.rawclient import raw
-from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import until, world
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop exists on Unix only")
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    async def timed() -> None:
-        async with asyncio.timeout(WITHIN_S):
-            await work
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(timed())
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Every test of this file runs on uvloop."""
+    return "asyncio", {"loop_factory": uvloop.new_event_loop}
 
 
-def test_a_reader_that_stops_for_a_while_gets_everything_in_order_from_a_bounded_buffer() -> None:
-    async def main() -> None:
-        settings = TransportSettings(write_buffer_bytes_max=1 << 16)
-        async with world(settings) as w, raw(w.url, "huahuo.v1") as client:
-            await client.authenticate(w.token(), window=4096)
-            client.ws.transport.pause_reading()
-            for _ in range(60):
-                await w.append("user/42", *["x" * 20_000] * 8)
-                await asyncio.sleep(0)
-            (ws,) = w.server.sockets
-            await until(lambda: ws.paused)
-            assert ws.transport.get_write_buffer_size() <= (1 << 16) + 8 * (256 << 10)
-            client.ws.transport.resume_reading()
-            while len(client.events("user/42")) < 480:
-                await client.until("events")
-            assert [seq for seq, _ in client.events("user/42")] == list(range(1, 481))
-
-    run(main())
+async def test_a_reader_that_stops_for_a_while_gets_everything_in_order_from_a_bounded_buffer() -> None:
+    settings = TransportSettings(write_buffer_bytes_max=1 << 16)
+    async with world(settings) as w, raw(w.url, "huahuo.v1") as client:
+        await client.authenticate(w.token(), window=4096)
+        client.ws.transport.pause_reading()
+        for _ in range(60):
+            await w.append("user/42", *["x" * 20_000] * 8)
+            await asyncio.sleep(0)
+        (ws,) = w.server.sockets
+        await until(lambda: ws.paused)
+        assert ws.transport.get_write_buffer_size() <= (1 << 16) + 8 * (256 << 10)
+        client.ws.transport.resume_reading()
+        while len(client.events("user/42")) < 480:
+            await client.until("events")
+        assert [seq for seq, _ in client.events("user/42")] == list(range(1, 481))
 
 
-def test_a_peer_that_does_not_read_cannot_hold_the_drain() -> None:
-    async def main() -> None:
-        settings = TransportSettings(close_timeout_s=0.1)
-        async with world(settings) as w, raw(w.url, "huahuo.v1") as wedged:
-            await wedged.authenticate(w.token(), window=4096)
-            wedged.ws.transport.pause_reading()
-            for _ in range(40):
-                await w.append("user/42", *["x" * 60_000] * 4)
-            await w.server.drain(2)
-            assert w.hub.open_count == 0
-
-    run(main())
+async def test_a_peer_that_does_not_read_cannot_hold_the_drain() -> None:
+    settings = TransportSettings(close_timeout_s=0.1)
+    async with world(settings) as w, raw(w.url, "huahuo.v1") as wedged:
+        await wedged.authenticate(w.token(), window=4096)
+        wedged.ws.transport.pause_reading()
+        for _ in range(40):
+            await w.append("user/42", *["x" * 60_000] * 4)
+        await w.server.drain(2)
+        assert w.hub.open_count == 0
 
 
-def test_a_client_that_leaves_right_after_the_request_is_no_fault() -> None:
-    async def main() -> None:
-        head = (
-            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
+async def test_a_client_that_leaves_right_after_the_request_is_no_fault() -> None:
+    head = (
+        "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with capture_logs() as logs:
         async with world() as w:
             for _ in range(3):
                 with socket.create_connection(("127.0.0.1", w.port)) as gone:
@@ -77,36 +66,27 @@ def test_a_client_that_leaves_right_after_the_request_is_no_fault() -> None:
                 await client.authenticate(w.token())
                 await until(lambda: len(w.server.handler_tasks) == 1)
                 assert w.door.connection_count("127.0.0.1") == 1
-
-    with capture_logs() as logs:
-        run(main())
     assert [one["event"] for one in logs if one["log_level"] == "error"] == []
 
 
-def test_a_drain_is_told() -> None:
-    async def main() -> None:
-        async with world() as w, raw(w.url, "huahuo.v1") as client:
-            await client.authenticate(w.token())
-            await w.server.drain(2)
-            assert await client.closed() == CloseCode.DRAINING
-            assert client.seen[-1]["type"] == "goaway"
-
-    run(main())
+async def test_a_drain_is_told() -> None:
+    async with world() as w, raw(w.url, "huahuo.v1") as client:
+        await client.authenticate(w.token())
+        await w.server.drain(2)
+        assert await client.closed() == CloseCode.DRAINING
+        assert client.seen[-1]["type"] == "goaway"
 
 
 @pytest.mark.parametrize("half_close", [False, True])
-def test_the_first_of_two_requests_is_answered_whole(half_close: bool) -> None:
-    async def main() -> None:
-        large = Asset.of("application/octet-stream", b"x" * 4_000_000)
-        async with world(assets={"/large": large}) as w:
-            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-            writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
-            if half_close:
-                writer.write_eof()
-            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200 ")
-            assert body == large.body
-            writer.close()
-            await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
-
-    run(main())
+async def test_the_first_of_two_requests_is_answered_whole(half_close: bool) -> None:
+    large = Asset.of("application/octet-stream", b"x" * 4_000_000)
+    async with world(assets={"/large": large}) as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        if half_close:
+            writer.write_eof()
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert body == large.body
+        writer.close()
+        await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
