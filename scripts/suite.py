@@ -20,26 +20,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LANES = {
-    "parts": ("architecture", "contract", "property", "simulation", "unit"),
-    "programs": ("browser", "crash", "e2e"),
+    "one": ("architecture", "browser", "contract", "integration", "property", "simulation", "unit"),
+    "two": ("crash", "e2e"),
 }
-"""The folders of `tests`, by lane: fixed, so that each test has the same neighbours and order in every run.
-
-`browser` and the test of the wheel (`e2e`) share a lane, because a build of the wheel may replace the pages
-that browsers load.
-"""
-ALONE = (
-    "-s",
-    "--capture=no",
-    "--pdb",
-    "--trace",
+"""The folders of `tests`, by lane: fixed, so that a test has the same neighbours in each run."""
+ALONE = {
     "--basetemp",
-    "--junit",
-    "--collect-only",
+    "--capture",
     "--co",
-    "-h",
+    "--collect-only",
+    "--fixtures",
     "--help",
-)
+    "--junit-xml",
+    "--junitxml",
+}
+ALONE |= {"--markers", "--pdb", "--trace", "--version", "-V", "-h", "-s"}
 STOPPING = {"-x", "--exitfirst"}
 NO_TESTS = 5
 """pytest's exit code when no test was chosen, as when all that `-k` names are in another lane."""
@@ -197,7 +192,7 @@ def exit_code(codes: Sequence[int]) -> int:
 def alone(options: Sequence[str], root: Path = ROOT) -> bool:
     """Whether these are for one process: they name files, or an option of `ALONE`."""
     named = any(not option.startswith("-") and (root / option.split("::")[0]).exists() for option in options)
-    return named or any(option.startswith(ALONE) for option in options)
+    return named or any(option.partition("=")[0] in ALONE for option in options)
 
 
 def _clock(seconds: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Tab
+from tests.support.drivers.browser import Chromium, Tab
 from tests.support.drivers.console import Console, console, mail, press_button, until_text, violations
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -79,7 +79,9 @@ async def _show(tab: Tab, position: int = 1) -> None:
     await tab.until("document.querySelector('.mail-view h2')")
 
 
-async def test_markup_in_subjects_senders_and_notifications_is_text(chromium: str, tmp_path: Path) -> None:
+async def test_markup_in_subjects_senders_and_notifications_is_text(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with console(chromium, tmp_path) as on:
         tab = await _open_first_mail(
             on, mail(1, subject=MARKUP + STYLE, sender=f'"{STYLE}<svg onload=hacked=9>" <a@example.org>')
@@ -101,7 +103,7 @@ async def test_markup_in_subjects_senders_and_notifications_is_text(chromium: st
 
 
 async def test_a_mail_s_html_runs_nothing_fetches_nothing_and_styles_only_itself(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
         tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)))
@@ -143,7 +145,7 @@ async def test_a_mail_s_html_runs_nothing_fetches_nothing_and_styles_only_itself
         ]
 
 
-async def test_a_clicked_link_opens_outside_and_has_no_way_back(chromium: str, tmp_path: Path) -> None:
+async def test_a_clicked_link_opens_outside_and_has_no_way_back(chromium: Chromium, tmp_path: Path) -> None:
     async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
         tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)))
         await _show(tab)
@@ -160,7 +162,7 @@ async def test_a_clicked_link_opens_outside_and_has_no_way_back(chromium: str, t
 
 @pytest.mark.parametrize("trick", REPARSED)
 async def test_html_that_changes_when_it_is_parsed_again_holds_nothing_to_run(
-    chromium: str, tmp_path: Path, trick: str
+    chromium: Chromium, tmp_path: Path, trick: str
 ) -> None:
     async with console(chromium, tmp_path) as on:
         tab = await _open_first_mail(on, mail(1, html=f"<p id=first>text</p>{trick}"))
@@ -178,7 +180,7 @@ async def test_html_that_changes_when_it_is_parsed_again_holds_nothing_to_run(
 
 
 async def test_elements_named_like_parts_of_a_document_do_not_take_their_place(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with console(chromium, tmp_path) as on:
         names = ("body", "images", "documentElement", "querySelectorAll", "defaultView")
@@ -190,7 +192,7 @@ async def test_elements_named_like_parts_of_a_document_do_not_take_their_place(
 
 
 async def test_the_frame_s_policy_alone_holds_a_mail_that_nobody_cleaned(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
         tab = await on.open("/")
@@ -212,7 +214,9 @@ async def test_the_frame_s_policy_alone_holds_a_mail_that_nobody_cleaned(
         assert await tab.run("return window.hacked ?? null") is None
 
 
-async def test_pictures_from_elsewhere_are_loaded_only_when_asked_for(chromium: str, tmp_path: Path) -> None:
+async def test_pictures_from_elsewhere_are_loaded_only_when_asked_for(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
         tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)), mail(2, html="<p>plain</p>"))
         await _show(tab, 2)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Browser, pages, profile
+from tests.support.drivers.browser import Browser, Chromium, pages, profile
 from tests.support.drivers.snippets import block, run, snippet
 from tests.support.servers.serving import Serving, serving
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 @asynccontextmanager
 async def shown(
-    chromium: str, folder: Path, document: str, name: str
+    chromium: Chromium, folder: Path, document: str, name: str
 ) -> AsyncIterator[tuple[Serving, Browser, str]]:
     """The service, a browser, and the address of the page with a token, as a reader would open it."""
     (folder / "pages").mkdir()
@@ -49,7 +49,7 @@ async def publish(server: Serving) -> None:
 
 
 async def test_the_page_of_five_minutes_shows_each_event_once_over_a_reload_and_in_every_tab(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with shown(chromium, tmp_path, CLIENT, "page") as (server, browser, address):
         first = await browser.open(address)
@@ -68,7 +68,7 @@ async def test_the_page_of_five_minutes_shows_each_event_once_over_a_reload_and_
         await second.until(f"{LINES}.join() === '2 deploy_started,3 deploy_started'")
 
 
-async def test_the_page_with_a_transaction_stores_each_event_once(chromium: str, tmp_path: Path) -> None:
+async def test_the_page_with_a_transaction_stores_each_event_once(chromium: Chromium, tmp_path: Path) -> None:
     async with shown(chromium, tmp_path, CLIENT, "transaction") as (server, browser, address):
         tab = await browser.open(address)
         await tab.until(ONLINE)
@@ -82,7 +82,7 @@ async def test_the_page_with_a_transaction_stores_each_event_once(chromium: str,
         assert not [line for line in tab.said if line.startswith("thrown")]
 
 
-async def test_the_page_of_the_first_readme_lists_events(chromium: str, tmp_path: Path) -> None:
+async def test_the_page_of_the_first_readme_lists_events(chromium: Chromium, tmp_path: Path) -> None:
     async with shown(chromium, tmp_path, "README.md", "page") as (server, browser, address):
         tab = await browser.open(address)
         await tab.until("typeof list === 'object'")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from huahuo.transport.client.client import Client
-from tests.support.drivers.browser import ROOT, Browser, Tab, missing, profile
+from tests.support.drivers.browser import ROOT, Browser, Chromium, Tab, missing, profile
 from tests.support.servers.dovecot import PASSWORD, Dovecot, dovecot
 from tests.support.servers.serving import Serving, serving
 
@@ -159,7 +159,7 @@ async def violations(tab: Tab) -> list[str]:
 
 
 @asynccontextmanager
-async def console(chromium: str, tmp_path: Path) -> AsyncIterator[Console]:
+async def console(chromium: Chromium, tmp_path: Path) -> AsyncIterator[Console]:
     """Everything running."""
     built_console()
     with dovecot() as mails, serving(tmp_path / "data", HUAHUO_MESSAGES_PER_S="0") as server:

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import struct
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,10 +16,7 @@ from tests.support.worlds.wire import until, world
 uvloop = pytest.importorskip("uvloop", reason="uvloop exists on Unix only")
 
 
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Every test of this file runs on uvloop."""
-    return "asyncio", {"loop_factory": uvloop.new_event_loop}
+pytestmark = pytest.mark.loop(factory=uvloop.new_event_loop)
 
 
 async def test_a_reader_that_stops_for_a_while_gets_everything_in_order_from_a_bounded_buffer() -> None:
