@@ -66,8 +66,8 @@ async def _canary() -> AsyncIterator[tuple[str, list[str]]]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
 
 
-async def _open_first_mail(on: Console, *mails: bytes) -> Tab:
-    email_id = await on.add("alice@example.org", mails)
+async def _open_first_mail(on: Console, *mails: bytes, address: str = "alice@example.org") -> Tab:
+    email_id = await on.add(address, mails)
     tab = await on.sign_in(page=f"#/mailboxes/{email_id}")
     await press_button(tab, "Check", ".mail-panel")
     await tab.until(f"document.querySelectorAll('.mail-list li').length === {len(mails)}")
@@ -160,23 +160,34 @@ async def test_a_clicked_link_opens_outside_and_has_no_way_back(chromium: Chromi
         assert tab.page.url == shown, "the console is where it was"
 
 
+@pytest.fixture(scope="module")
+async def shared(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
+    """One console for all tricks: each has a mailbox and a tab of its own."""
+    async with console(chromium, tmp_path_factory.mktemp("shared"), within_s=None) as on:
+        yield on
+
+
 @pytest.mark.parametrize("trick", REPARSED)
 async def test_html_that_changes_when_it_is_parsed_again_holds_nothing_to_run(
-    chromium: Chromium, tmp_path: Path, trick: str
+    shared: Console, trick: str
 ) -> None:
-    async with console(chromium, tmp_path) as on:
-        tab = await _open_first_mail(on, mail(1, html=f"<p id=first>text</p>{trick}"))
-        await _show(tab)
-        inner = "document.querySelector('iframe').contentDocument"
-        await tab.until(f"{inner}?.querySelector('#first')")
-        handlers = await tab.run(
-            f"""const again = new DOMParser().parseFromString({inner}.body.innerHTML, "text/html");
-                    return [...{inner}.querySelectorAll("*"), ...again.querySelectorAll("*")]
-                      .flatMap((one) => one.getAttributeNames()).filter((name) => name.startsWith("on"))"""
-        )
-        assert handlers == []
-        await _tried_everything(tab)
-        assert await tab.run("return window.hacked ?? null") is None
+    tab = await _open_first_mail(
+        shared,
+        mail(1, html=f"<p id=first>text</p>{trick}"),
+        address=f"trick-{REPARSED.index(trick)}@example.org",
+    )
+    await _show(tab)
+    inner = "document.querySelector('iframe').contentDocument"
+    await tab.until(f"{inner}?.querySelector('#first')")
+    handlers = await tab.run(
+        f"""const again = new DOMParser().parseFromString({inner}.body.innerHTML, "text/html");
+                return [...{inner}.querySelectorAll("*"), ...again.querySelectorAll("*")]
+                  .flatMap((one) => one.getAttributeNames()).filter((name) => name.startsWith("on"))"""
+    )
+    assert handlers == []
+    await _tried_everything(tab)
+    assert await tab.run("return window.hacked ?? null") is None
+    await tab.close()
 
 
 async def test_elements_named_like_parts_of_a_document_do_not_take_their_place(
