@@ -20,8 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LANES = {
-    "one": ("architecture", "browser", "contract", "integration", "property", "simulation", "unit"),
-    "two": ("crash", "e2e"),
+    "one": ("architecture", "browser", "contract", "integration", "simulation", "unit"),
+    "two": ("crash", "e2e", "property"),
 }
 """The folders of `tests`, by lane: fixed, so that a test has the same neighbours in each run."""
 ALONE = {
@@ -203,6 +203,9 @@ def main(options: Sequence[str]) -> int:
     """Run what `options` choose; the exit code."""
     if alone(options):
         return subprocess.call([sys.executable, "-m", "pytest", *options], cwd=ROOT)  # noqa: S603  as above
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job ignores it, as would its lanes
     return run(LANES, options)
 
 
