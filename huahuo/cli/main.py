@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from huahuo.app.loops import own_the_process, run
+from huahuo.app.plugins import chosen, standard
 from huahuo.app.plugins import settings as application_settings
-from huahuo.app.plugins import standard
 from huahuo.cli import audit, config, dictionary, replay
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
@@ -74,7 +74,7 @@ def serve(
     from huahuo.embedding.foreground import serve as body
 
     own_the_process()
-    run(body(settings(data, config_file, host=host, port=port), standard()))
+    run(body(settings(data, config_file, host=host, port=port), standard(), chosen().runs_as))
     leave()
 
 
