@@ -22,9 +22,7 @@ from huahuo.eventstore.ambient import SystemAmbient
 _log = structlog.get_logger(__name__)
 
 
-async def serve(
-    settings: Settings, plugins: Sequence[Plugin], runs_as: Callable[[App | None], None]
-) -> None:
+async def serve(settings: Settings, plugins: Sequence[Plugin], runs_as: Callable[[App | None], None]) -> None:
     """Run with these plug-ins until a stop signal. Prints `listening on http://HOST:PORT` when it is ready.
 
     `runs_as`: see `Application`. Effects of the last life may ask for the service before the start is over.

@@ -1,4 +1,4 @@
-"""The fleet of `examples/fleet`, served by `huahuo serve --app fleet:app`: all 10,000 sensors, in a browser."""
+"""The fleet of `examples/fleet`, served by `huahuo serve --app fleet:app`: all its sensors, in a browser."""
 
 import asyncio
 import importlib.util
