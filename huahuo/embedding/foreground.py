@@ -41,13 +41,15 @@ async def serve(settings: Settings, plugins: Sequence[Plugin], runs_as: Callable
         _log.warning("an environment variable is no setting of this version", variable=name)
     app = App(settings, SystemAmbient(), plugins=plugins)
     runs_as(app)
-    await app.start()
-    print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
-    with Tidier(loop, collects=True):
-        await stopping.wait()
-    _log.info("draining", seconds_max=settings.drain_timeout_s)
-    await app.stop()
-    runs_as(None)
+    try:
+        await app.start()
+        print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
+        with Tidier(loop, collects=True):
+            await stopping.wait()
+        _log.info("draining", seconds_max=settings.drain_timeout_s)
+        await app.stop()
+    finally:
+        runs_as(None)
 
 
 def leave() -> None:
