@@ -9,7 +9,6 @@ from bench.questions.entities import idle, rate
 from bench.servers.peers import counters
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.skipif(platform.system() != "Linux", reason="costs are read from /proc"),
 ]
