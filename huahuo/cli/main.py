@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from huahuo.cli import audit, config, dictionary, replay
+from huahuo.cli import audit, config, dictionary, mailbox, replay
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
@@ -27,6 +27,7 @@ app.add_typer(replay.app)
 audit.add_to(app)
 app.add_typer(dictionary.app)
 app.add_typer(config.app)
+app.add_typer(mailbox.app)
 _err = Console(stderr=True, highlight=False)
 
 Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]
