@@ -13,7 +13,6 @@ from websockets.typing import Subprotocol
 
 from tests.support.patience import WITHIN_S
 
-
 _TURNS = 20
 
 
