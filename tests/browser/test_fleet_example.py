@@ -10,7 +10,7 @@ import pytest
 
 from huahuo import Every
 from huahuo.testing import given
-from tests.support.drivers.browser import Tab, pages, profile
+from tests.support.drivers.browser import Chromium, Tab, pages, profile
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import serving
 
@@ -57,7 +57,7 @@ async def number(tab: Tab, name: str, at_least: int) -> None:
 
 @pytest.mark.timeout(3 * WITHIN_S)
 async def test_ten_thousand_sensors_raise_alarms_and_go_on_after_a_kill(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     text = (FLEET / "fleet.py").read_text(encoding="utf-8")
     (tmp_path / "fleet.py").write_text(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Tab, pages, profile
+from tests.support.drivers.browser import Chromium, Tab, pages, profile
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @asynccontextmanager
-async def opened(chromium: str, tmp_path: Path) -> AsyncIterator[tuple[Serving, Tab]]:
+async def opened(chromium: Chromium, tmp_path: Path) -> AsyncIterator[tuple[Serving, Tab]]:
     """The service of the example, and its page as alice sees it."""
     async with asyncio.timeout(WITHIN_S), profile(chromium) as browser:
         with serving(tmp_path / "data", app="jobs:app", folder=JOBS) as server:
@@ -51,7 +51,7 @@ async def percent(tab: Tab, job_id: int, above: float) -> float:
 
 
 async def test_a_job_moves_its_bar_over_a_reload_and_its_user_cancels_it(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with opened(chromium, tmp_path) as (_, tab):
         await start(tab, 1_000)
@@ -66,7 +66,7 @@ async def test_a_job_moves_its_bar_over_a_reload_and_its_user_cancels_it(
 
 
 async def test_a_killed_service_ends_its_jobs_as_interrupted_once_and_the_page_goes_on(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with opened(chromium, tmp_path) as (server, tab):
         await start(tab, 1_000)
