@@ -252,8 +252,7 @@ class Connection(LoopActor):
 
     async def _change(self) -> None:
         """Wait for the next happening that may let a waiting message go on."""
-        if self._free is None:
-            self._free = asyncio.get_running_loop().create_future()
+        self._free = self._free or asyncio.get_running_loop().create_future()
         await asyncio.shield(self._free)
 
     def _look_up(self, asked: outputs.LookUp) -> Coroutine[Any, Any, None] | None:
