@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from huahuo.actors.domain import jobs
+from huahuo.actors.domain import jobs, rebuilding
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
 from huahuo.actors.domain.decision import Refused
@@ -22,9 +22,9 @@ from huahuo.actors.domain.lists import ListQuery, Lists, Rows, before_of, page_b
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
 from huahuo.actors.domain.names import is_key, key_of
 from huahuo.actors.domain.past import past_of
+from huahuo.actors.domain.row_facts import TABLE_PREFIX
 from huahuo.actors.domain.structs import Command, holds_secret, traits
 from huahuo.actors.domain.working import EntityOwners, specs_of
-from huahuo.actors.domain.writing import TABLE_PREFIX
 from huahuo.actors.effects import facts as effect_facts
 from huahuo.actors.effects.book import BookDecider
 from huahuo.actors.effects.book import weigh as weigh_book
@@ -55,7 +55,8 @@ class EntitySettings(msgspec.Struct, frozen=True):
     """Bounds of an application's entities."""
 
     decision_events_max: Annotated[
-        int, Meta(description="Events that one decision of an entity may have.", ge=1, le=65_536)
+        int,
+        Meta(description="Events, effects or rows that one decision of an entity may have.", ge=1, le=65_536),
     ] = Bounds().decision_events_max
     state_bytes_max: Annotated[
         int, Meta(description="Bytes that the state of one entity may have.", ge=1)
@@ -128,7 +129,7 @@ class Entities(Plugin):
             kinds=api.kinds(),
             actions=[*api.actions(), *(api.list_action(one) for one in self.lists.by_action.values())],
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
-            guarded=frozenset({*self.catalog.by_kind, "effect", "timer"}),
+            guarded=frozenset({*self.catalog.by_kind, "effect", "timer", "projection"}),
             right_types=self.catalog.right_types,
             at_work=effects.at_work,
             start=api.start,
@@ -184,6 +185,7 @@ class EntityApi:
         Raises:
             ValueError: one of them has a name that today's code does not know.
         """
+        await rebuilding.finish(self._host.log, now_ms=self._host.ambient.now_ms())
         await self.timers.start(frozenset(self.timer_commands))
         await self.effects.start()
         await end_left_open(self._host.log, self.tell_job)
