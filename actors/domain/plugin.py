@@ -3,20 +3,22 @@
 The kind `job` is always among them.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
-from huahuo.actors.domain import jobs, rebuilding
+from huahuo.actors.domain import jobs, projections, rebuilding
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity, EntityQuery
 from huahuo.actors.domain.errors import place_of
 from huahuo.actors.domain.fold import Held
+from huahuo.actors.domain.following import Following, reader
 from huahuo.actors.domain.job_board import JobBoard, end_left_open
 from huahuo.actors.domain.lists import ListQuery, Lists, Rows, before_of, page_body
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
@@ -33,6 +35,8 @@ from huahuo.actors.effects.runner import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.followers.followers import Followers
+from huahuo.actors.followers.spec import Spec as FollowerSpec
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
 from huahuo.actors.plugins.past import Past
@@ -90,6 +94,7 @@ class Entities(Plugin):
     def __init__(self, entities: Iterable[Entity[Any]]) -> None:
         self.catalog = Catalog((jobs.job_entity(), *entities))
         self.lists = Lists(self._taken)
+        self.following = Following()
         self.clockwork: Clockwork | None = None
         """What fires the timers, once they were brought to a service."""
         self._past = past_of(self.catalog)
@@ -113,7 +118,9 @@ class Entities(Plugin):
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
         self.catalog.warn()
-        api = EntityApi(self.catalog, host)
+        self.following.check({*self.catalog.by_kind, *host.directory.kinds}, rebuilding.tables(host.log))
+        api = EntityApi(self.catalog, host, tuple(self.following.by_name.values()))
+        api.followers.show(host.metrics)
         effects = api.effects
         effects.show(host.metrics)
         self.clockwork = timers = api.timers
@@ -127,13 +134,17 @@ class Entities(Plugin):
         host.metrics.total("timers_failed", "Firings that failed and are tried again.", lambda: timers.failed)
         return Brought(
             kinds=api.kinds(),
-            actions=[*api.actions(), *(api.list_action(one) for one in self.lists.by_action.values())],
+            actions=[
+                *api.actions(),
+                *(api.list_action(one) for one in self.lists.by_action.values()),
+                *projections.actions(host.log, api.followers),
+            ],
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer", "projection"}),
             right_types=self.catalog.right_types,
             at_work=effects.at_work,
             start=api.start,
-            drain=effects.drain,
+            drain=api.drain,
             close=api.close,
             idle=api.idle,
             api=api,
@@ -143,7 +154,7 @@ class Entities(Plugin):
 class EntityApi:
     """What others ask of the entities. All methods belong to the loop's thread."""
 
-    def __init__(self, catalog: Catalog, host: Host) -> None:
+    def __init__(self, catalog: Catalog, host: Host, followers: Sequence[FollowerSpec] = ()) -> None:
         self.catalog = catalog
         self._host = host
         given = host.settings if isinstance(host.settings, EntitySettings) else EntitySettings()
@@ -166,6 +177,9 @@ class EntityApi:
                 waiting_per_user_max=waiting_max // 2,
             ),
         )
+        self.followers = Followers(
+            followers, log=host.log, feed=host.feed, ambient=host.ambient, read=reader(catalog)
+        )
         self.jobs = JobBoard(host.feed, self)
         self.messages = {
             action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
@@ -180,7 +194,7 @@ class EntityApi:
         self.timers = Clockwork(host.log, host.ambient, self)
 
     async def start(self) -> None:
-        """Go on with the timers and effects that an earlier process left open, and end its jobs.
+        """Go on with the timers, effects and followers of an earlier process, and end its jobs.
 
         Raises:
             ValueError: one of them has a name that today's code does not know.
@@ -189,16 +203,23 @@ class EntityApi:
         await self.timers.start(frozenset(self.timer_commands))
         await self.effects.start()
         await end_left_open(self._host.log, self.tell_job)
+        await self.followers.start()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let the effects and deliveries under way come to their end."""
+        await asyncio.gather(self.effects.drain(timeout_s), self.followers.drain(timeout_s))
 
     async def close(self) -> None:
-        """Fire no more timers and stop the effects; the next start goes on with both. Idempotent."""
+        """Fire no more timers, stop effects and followers; the next start goes on with them. Idempotent."""
         await self.timers.close()
         await self.effects.close()
+        await self.followers.close()
 
     async def idle(self) -> None:
-        """Return when no due timer and no effect waits or runs."""
+        """Return when no due timer, no effect and no event for a follower waits or runs."""
         await self.timers.idle()
         await self.effects.idle()
+        await self.followers.idle()
 
     async def job(self, job_id: int) -> jobs.Job:
         """The state of a job."""
