@@ -1,6 +1,6 @@
 """The projections and followers of a service: where each stands, and what administrators may do with them."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -10,6 +10,7 @@ from huahuo.actors.domain import rebuilding
 from huahuo.actors.followers import record
 from huahuo.actors.followers.follower import Follower
 from huahuo.actors.followers.followers import Followers, Standing
+from huahuo.actors.followers.record import Tables
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.actors.timers.timer import TABLE as TIMERS
@@ -69,24 +70,26 @@ def actions(log: Log, followers: Followers) -> list[Action]:
     ]
 
 
-def projections(log: Log) -> list[Standing]:
+def projections(log: Tables) -> list[Standing]:
     """The tables of rows. They change in the commits of the events, so none is ever behind."""
     head = log.position
     rows = [Standing(name, ROWS, head, 0, UP_TO_DATE) for name in rebuilding.tables(log)]
     return [Standing(TIMERS, ROWS, head, 0, UP_TO_DATE), *rows]
 
 
-async def at_rest(log: Log, declared: Iterable[str]) -> list[Standing]:
-    """Where everything stands on a log that no service has open. `declared`: followers of the application."""
-    declared = tuple(declared)
+async def at_rest(log: Tables, declared: Collection[str] | None) -> list[Standing]:
+    """Where everything stands on a log that no service has open.
+
+    `declared`: followers of the application, None if it is not known.
+    """
     found = projections(log)
-    for name in sorted({*declared, *await record.names(log)}):
+    for name in sorted({*(declared or ()), *await record.names(log)}):
         kept = await record.read(log, name)
         cursor = kept.cursor or 0
         lag = log.position - cursor
         state = "paused" if kept.paused else UP_TO_DATE if not lag else "behind"
         error = next((letter.error for letter in kept.dead.values()), "")
-        shown = state if name in declared else UNKNOWN
+        shown = state if declared is None or name in declared else UNKNOWN
         found.append(Standing(name, FOLLOWER, cursor, lag, shown, len(kept.dead), error))
     return found
 

@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from huahuo.actors.domain.row_facts import KIND, ROWS_CHANGED, STREAMS, TABLE_PREFIX, rows_in
+from huahuo.actors.followers.record import Tables
 from huahuo.eventstore.model import Append, RowDrop, RowPut
 from huahuo.eventstore.port import Log
 
@@ -22,7 +23,7 @@ def _nobody(_done: int, _whole: int) -> None:
     pass
 
 
-def tables(log: Log) -> list[str]:
+def tables(log: Tables) -> list[str]:
     """The names of all projections that ever had a row."""
     return sorted(stream.removeprefix(STREAMS) for stream in log.streams(STREAMS))
 

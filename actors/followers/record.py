@@ -6,7 +6,7 @@ the stream `audit`.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.model import Append, NewEvent, RowDrop, RowPut
-from huahuo.eventstore.port import Log
 
 TABLE: Final = "follower"
 CURSORS: Final = "cursor"
@@ -54,6 +53,29 @@ class Recorded(Struct, frozen=True):
     dead: dict[int, DeadLetter]
 
 
+class Tables(Protocol):
+    """The part of a log that is read here. A copy of a log has it too."""
+
+    @property
+    def position(self) -> int:
+        """See `Log`."""
+        ...
+
+    def streams(self, prefix: str) -> list[str]:
+        """See `Log`."""
+        ...
+
+    async def rows(
+        self, table: str, part: str, *, before: bytes | None = None, after: bytes | None = None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """See `Log`."""
+        ...
+
+    async def row(self, table: str, part: str, key: bytes) -> bytes | None:
+        """See `Log`."""
+        ...
+
+
 _decode_cursor: Final = msgspec.json.Decoder(_Cursor).decode
 _decode_dead: Final = msgspec.json.Decoder(DeadLetter).decode
 
@@ -88,7 +110,7 @@ def retrying(name: str, dead: Iterable[tuple[int, DeadLetter]], by: str, now_ms:
     return Append(ts_ms=now_ms, events=(event,), rows=rows, principal=by)
 
 
-async def names(log: Log) -> list[str]:
+async def names(log: Tables) -> list[str]:
     """Every follower that ever ran on this log."""
     found: list[str] = []
     after = b""
@@ -98,7 +120,7 @@ async def names(log: Log) -> list[str]:
     return found
 
 
-async def read(log: Log, name: str) -> Recorded:
+async def read(log: Tables, name: str) -> Recorded:
     """All that is kept of this follower."""
     cursor = await log.row(TABLE, CURSORS, name.encode())
     paused = await log.row(TABLE, PAUSED, name.encode())

@@ -12,7 +12,7 @@ from rich.console import Console
 from huahuo.app.loops import own_the_process, run
 from huahuo.app.plugins import settings as application_settings
 from huahuo.app.plugins import standard
-from huahuo.cli import audit, config, dictionary, replay
+from huahuo.cli import audit, config, dictionary, projections, replay
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError
@@ -21,6 +21,7 @@ from huahuo.options import EXIT_NOTHING, EXIT_UNUSABLE, ConfigFile, Data, Json, 
 app = program("huahuo", "Mailboxes checked over IMAP, streamed to browsers that may vanish and return.")
 app.add_typer(replay.app)
 audit.add_to(app)
+app.add_typer(projections.app)
 app.add_typer(dictionary.app)
 app.add_typer(config.app)
 _err = Console(stderr=True, highlight=False)
