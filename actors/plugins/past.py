@@ -71,7 +71,7 @@ class Past:
     prunable: frozenset[str] = frozenset()
     """Event types of which folds need only the newest event, so that `compact` may remove the others."""
     series_of: Callable[[StoredEvent], str] = _one_series
-    """Tells series of prunable events apart that have one type, entity and stream. Of each the newest stays."""
+    """Tells series of prunable events of one type, entity and stream apart. Of each the newest stays."""
     last: frozenset[str] = frozenset()
     """Event types after which their stream gets no more events, so that `compact` may mark it as ended."""
 
