@@ -28,6 +28,7 @@ from huahuo.actors.followers.spec import (
     backoff_s,
 )
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import LOG_STREAM, Append, RowDrop, RowPut, StoredEvent
 from huahuo.eventstore.port import Log
@@ -170,11 +171,8 @@ class Follower:
     async def close(self) -> None:
         """Cut short what runs: the next start repeats it. Idempotent."""
         self._ending = True
-        if self._task is not None:
-            self._task.cancel()
-            _, late = await asyncio.wait({self._task}, timeout=_CLOSE_S)
-            if late:
-                _log.warning("follower_not_stopped_in_time", follower=self.spec.name)
+        if self._task is not None and await cancel_all([self._task], _CLOSE_S):
+            _log.warning("follower_not_stopped_in_time", follower=self.spec.name)
 
     async def _follow(self) -> None:
         troubles = 0

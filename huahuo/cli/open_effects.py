@@ -1,9 +1,7 @@
 """What `huahuo doctor` says about open effects: how many there are, and one that may never return."""
 
-import urllib.error
-import urllib.request
-
 from huahuo.actors.effects.facts import TABLE, read_row
+from huahuo.cli.ask import get
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.port import Log
 
@@ -19,8 +17,7 @@ type Told = tuple[str, str] | None
 def metrics_of(url: str, prefix: str) -> dict[str, float]:
     """The metrics of a running service whose names begin like this; none if it does not answer."""
     try:
-        with urllib.request.urlopen(f"{url}/metrics", timeout=_TIMEOUT_S) as answer:  # noqa: S310  our own
-            lines = answer.read().decode().splitlines()
+        lines = get(url, "/metrics", _TIMEOUT_S).splitlines()
         return {line.split(" ")[0]: float(line.split(" ")[1]) for line in lines if line.startswith(prefix)}
     except (OSError, ValueError):
         return {}
