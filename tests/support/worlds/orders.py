@@ -199,7 +199,8 @@ class Engine:
             return {"type": "error", "code": str(params.code), "details": params.details}
         key = None if as_id is None else CommandKey(who.name, "dev", as_id)
         call: Call[Any] = Call(who, "s", action, params, as_id or "x", key, b"content" if key else b"")
-        return shown(await spec.handler(call))
+        work: Any = spec.handler(call)  # of an application always a coroutine
+        return shown(await work)
 
     async def bodies(self, stream: str) -> list[dict[str, Any]]:
         """The events of a stream, without their time."""
