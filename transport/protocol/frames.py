@@ -5,10 +5,10 @@ so they can be written to a transport unchanged (RFC 6455, 5.2).
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from struct import Struct
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -93,9 +93,24 @@ class Framer(Protocol):
         ...
 
 
-def kind_of(*, batch: bool, framer: Framer | None) -> str:
+class EventTexts(Protocol):
+    """Makes the text of single events for another protocol (`huahuo.transport.protocol.server_sent`)."""
+
+    @property
+    def name(self) -> str:
+        """As `Framer.name`."""
+        ...
+
+    def text(self, seq: int, event: bytes) -> bytes:
+        """The text of one event. `event` is its JSON object with `stream` and `seq`."""
+        ...
+
+
+def kind_of(*, batch: bool, framer: Framer | EventTexts | None) -> str:
     """The kind of a frame. Frames of the same run and kind are interchangeable."""
-    return _SINGLE if not batch else _TEXT_RUN if framer is None else framer.name
+    if framer is None:
+        return _TEXT_RUN if batch else _SINGLE
+    return framer.name
 
 
 ENTRY_BYTES = 320
@@ -128,15 +143,15 @@ class FrameCache:
         events: Sequence[StoredEvent],
         *,
         batch: bool,
-        framer: Framer | None = None,
+        framer: Framer | EventTexts | None = None,
     ) -> Framed:
         """The frame of `events` (at least one); the first is number `first` of `stream`.
 
         `batch`: one `events` message with the first events that fit into the frame limit, made into a frame
         by `framer`. A single event may exceed the limit. Otherwise each event is a text message of its own,
-        and all are in one bytes object.
+        and all are in one bytes object; with `EventTexts`, all their texts are one binary message.
         """
-        if stream == LOG_STREAM:
+        if stream == LOG_STREAM and batch:
             framer = None  # many users' text in one message: its length must not reveal it
         key = (stream, first, len(events), kind_of(batch=batch, framer=framer))
         framed = self._frames.get(key)
@@ -152,12 +167,13 @@ class FrameCache:
         events: Sequence[StoredEvent],
         *,
         batch: bool,
-        framer: Framer | None = None,
+        framer: Framer | EventTexts | None = None,
     ) -> Framed:
         """As `run`, but not kept in the cache: for a frame with only one receiver."""
         self.built += 1
         if not batch:
-            return _singly(stream, first, events)
+            return _singly(stream, first, events, cast("EventTexts | None", framer))
+        framer = cast("Framer | None", framer)
         frame = text_frame if framer is None or stream == LOG_STREAM else framer.frame
         return _batched(stream, first, events, self._frame_bytes_max, frame)
 
@@ -205,13 +221,19 @@ def _batched(
     return Framed(frame(events_message(stream, first, bodies)), len(bodies))
 
 
-def _singly(stream: str, first: int, events: Sequence[StoredEvent]) -> Framed:
+def _singly(stream: str, first: int, events: Sequence[StoredEvent], texts: EventTexts | None) -> Framed:
+    whole = enumerate(whole_events(stream, first, events), first)
+    if texts is not None:
+        return Framed(binary_frame(b"".join([texts.text(seq, event) for seq, event in whole])), len(events))
+    return Framed(b"".join([text_frame(event) for _, event in whole]), len(events))
+
+
+def whole_events(stream: str, first: int, events: Sequence[StoredEvent]) -> Iterator[bytes]:
+    """Each event as a JSON object with its `stream` and `seq`."""
     name = msgspec.json.encode(stream)
-    frames: list[bytes] = []
     for seq, event in enumerate(events, first):
         body = _placed(event) if stream == LOG_STREAM else event.body
-        frames.append(text_frame(spliced(body, b'"stream":%b,"seq":%d' % (name, seq))))
-    return Framed(b"".join(frames), len(frames))
+        yield spliced(body, b'"stream":%b,"seq":%d' % (name, seq))
 
 
 def _placed(event: StoredEvent) -> bytes:

@@ -38,7 +38,7 @@ from huahuo.transport.server.connection_ref import (
     WakeUp,
 )
 from huahuo.transport.server.pump import Pump
-from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing, outputs
 from huahuo.transport.session.outputs import Now, Output
@@ -60,7 +60,7 @@ class Connection(LoopActor):
     # Small, because each queued message may be as large as the message limit.
     inbox_limit: ClassVar[int] = 4
 
-    def __init__(self, ws: WebSocket, dialect: Dialect, wires: Wires) -> None:
+    def __init__(self, ws: Socket, dialect: Dialect, wires: Wires) -> None:
         super().__init__()
         self._ws = ws
         self._wires = wires
@@ -93,7 +93,7 @@ class Connection(LoopActor):
         wires.hub.opened(self._ref)
 
     @classmethod
-    def open(cls, ws: WebSocket, dialect: Dialect, wires: Wires) -> ConnectionRef:
+    def open(cls, ws: Socket, dialect: Dialect, wires: Wires) -> ConnectionRef:
         """Start the actor of a socket whose handshake is done. `read` must follow."""
         return cast("ConnectionRef", wires.runtime.start(cls, ws, dialect, wires))
 

@@ -90,9 +90,9 @@ class Session:
             batched=dialect.batched,
             window=settings.window,
             past_max=settings.subscriptions_max,
-            framer=self._compression,
+            framer=shared.event_texts if dialect.event_texts else self._compression,
         )
-        self._readers = Readers(shared, self.delivery, self._compression)
+        self._readers = Readers(shared, self.delivery, self._compression, own_streams=dialect.own_streams)
 
     @property
     def state(self) -> State:
