@@ -14,8 +14,10 @@ import msgspec
 
 from huahuo.eventstore.model import LOG_STREAM, Joined, StoredEvent
 
-_TEXT = 0x81  # FIN and opcode 1
-_BINARY = 0x82  # FIN and opcode 2
+TEXT = 0x81
+"""The first byte of a text frame: FIN and opcode 1."""
+BINARY = 0x82
+"""The first byte of a binary frame: FIN and opcode 2."""
 _LEN_16 = 126
 _LEN_64 = 127
 
@@ -29,12 +31,12 @@ PING = b"\x89\x00"
 
 def text_frame(payload: bytes) -> bytes:
     """`payload` (UTF-8) as one text frame."""
-    return _frame(_TEXT, payload)
+    return _frame(TEXT, payload)
 
 
 def binary_frame(payload: bytes) -> bytes:
     """`payload` as one binary frame."""
-    return _frame(_BINARY, payload)
+    return _frame(BINARY, payload)
 
 
 def _frame(kind: int, payload: bytes) -> bytes:
@@ -44,6 +46,20 @@ def _frame(kind: int, payload: bytes) -> bytes:
     if size < 1 << 16:
         return _HEAD_16.pack(kind, _LEN_16, size) + payload
     return _HEAD_64.pack(kind, _LEN_64, size) + payload
+
+
+def unframed(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The first byte and the payload of each of these complete frames, as this module makes them."""
+    at = 0
+    while at < len(data):
+        kind, size = data[at], data[at + 1]
+        at += 2
+        if size == _LEN_16:
+            size, at = int.from_bytes(data[at : at + 2]), at + 2
+        elif size == _LEN_64:
+            size, at = int.from_bytes(data[at : at + 8]), at + 8
+        yield kind, data[at : at + size]
+        at += size
 
 
 def events_message(stream: str, first: int, bodies: Sequence[bytes]) -> bytes:

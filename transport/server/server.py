@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import structlog
 from websockets.asyncio.server import ServerConnection
@@ -34,16 +34,17 @@ from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.dialects import Dialect, Negotiated, negotiate
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.server_sent import ServerSent
 from huahuo.transport.server.budget import Budget, BudgetLimits, Estimates
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.connection_ref import ConnectionRef, read
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.fast_handshake import Asked, Greeting, Welcomes, understood
-from huahuo.transport.server.lobby import HasTransport, Lobby
+from huahuo.transport.server.lobby import Lobby
 from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.pictures import Pictures
-from huahuo.transport.server.ports import CommandGate, Hub, Meter
+from huahuo.transport.server.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site
 from huahuo.transport.server.pump import Supply, Tally
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.socket import Socket
@@ -66,32 +67,6 @@ _WELCOMED = Request("/", Headers())
 """In place of a request that was answered without the library. Nothing reads it."""
 
 _log = structlog.get_logger(__name__)
-
-
-class InLobby(HasTransport, Protocol):
-    """A socket that may wait in the lobby. `address`: set once the door has counted it."""
-
-    address: str
-
-
-class PlainHttp(Protocol):
-    """Serves requests that are neither for a WebSocket nor for the site (`transport.http.native`)."""
-
-    def begins(self, data: bytes) -> bool | None:
-        """Whether a socket's first bytes begin such a request. None: these are too few to tell."""
-        ...
-
-    def take_over(self, transport: asyncio.Transport, data: bytes, deadline_s: float) -> None:
-        """Serve the socket. Its first request must have come by the deadline, on the lobby's clock."""
-        ...
-
-
-class Site(Protocol):
-    """Answers plain HTTP (`huahuo.transport.server.site`)."""
-
-    async def respond(self, request: Request, address: str) -> Response | None:
-        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade."""
-        ...
 
 
 class Server:
@@ -160,6 +135,7 @@ class Server:
                 commands=registry.commands,
                 fingerprint_key=fingerprint_key,
                 compression=compression,
+                event_texts=ServerSent(log.log_id),
                 judged_kinds=verdicts.kinds,
             ),
             runtime=runtime,
@@ -230,6 +206,8 @@ class Server:
             if self._listening is not None:
                 self._listening.close()
             self._lobby.close()
+            if self.plain is not None:
+                self.plain.drain()
             for connection in tuple(self._open.values()):
                 if connection is not None:
                     connection.close(CloseCode.DRAINING, _RESTARTS)

@@ -19,6 +19,8 @@ from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
+from huahuo.transport.http.api import Api
+from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.connection import Connection
@@ -70,6 +72,7 @@ class World:
         self.runtime: Runtime
         self.server: Server
         self.publisher: Publisher
+        self.api: Api
 
     @property
     def url(self) -> str:
@@ -189,11 +192,14 @@ async def world(
         fingerprint_key=b"k" * 32,
         compression=compression,
     )
+    made.api = api = Api(server, site, log=log, acked=hub.acked, limit=site.limit)
+    server.plain = NativeHttp(server, api)
     await hub.start()
     made.port = await server.start("127.0.0.1", 0)
     try:
         yield made
     finally:
+        api.close()
         await server.drain(2)
         await hub.stop()
         await runtime.stop()
