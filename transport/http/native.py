@@ -127,8 +127,9 @@ class HttpConnection(asyncio.Protocol):
         self._go_on()
 
     def eof_received(self) -> bool:
-        """The client will send nothing more. The answer to its request is still sent."""
-        return self._task is not None or self._writing
+        """The client will send nothing more. The answer to its request is still sent, unless it must wait."""
+        waits = self._visit is None or "wait" in self._visit.request.query
+        return self._writing or (self._task is not None and not waits)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """TCP is gone."""
@@ -299,7 +300,7 @@ class HttpConnection(asyncio.Protocol):
         self._end_visit()
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE and not self._ends:
             self._next()
-        elif self._h11.their_state is h11.SEND_BODY:
+        elif self._h11.their_state in (h11.SEND_BODY, h11.ERROR):
             # Unread bytes would turn the close into a reset, and the answer would be lost.
             self._discards = True
             self._resume_reading()
@@ -328,7 +329,8 @@ class HttpConnection(asyncio.Protocol):
         if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             status = HTTPStatus(error.error_status_hint)
             self._respond(problem(ErrorCode.BAD_MESSAGE, "this is no request", status=status, ends=True))
-        self.transport.close()
+        elif not self._sending:
+            self.transport.close()
 
     def _trust(self) -> None:
         if not self._trusted:
