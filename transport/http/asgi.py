@@ -19,7 +19,7 @@ from huahuo.transport.http.event_socket import EventSocket
 from huahuo.transport.http.messages import Answer, Headers, Request
 from huahuo.transport.http.out_queue import Message, OutQueue, Receive, Send
 from huahuo.transport.http.problems import problem
-from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.server.server import Server
 
 type Scope = Mapping[str, Any]
@@ -136,7 +136,10 @@ class AsgiTransport:
         try:
             await send({"type": "websocket.accept", "subprotocol": negotiated.subprotocol})
             sending = asyncio.ensure_future(socket.out.run(send))
+            sending.add_done_callback(socket.sent)
             await asyncio.wait({serving})
+            socket.end(CloseCode.NORMAL, "", self._settings.close_timeout_s)
+            await asyncio.wait({sending}, timeout=self._settings.close_timeout_s)
         finally:
             socket.gone()
             await _ended(serving, *(() if sending is None else (sending,)))

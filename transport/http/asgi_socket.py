@@ -181,6 +181,11 @@ class AsgiSocket:
             pass
         self._lost(CloseCode.LOST)
 
+    def sent(self, sending: asyncio.Future[None]) -> None:
+        """Nothing is sent any more. If the server gave up, the client is gone; else all is sent."""
+        if not sending.cancelled() and sending.exception() is not None:
+            self._lost(CloseCode.LOST)
+
     def gone(self) -> None:
         """The ASGI server has no more business with it."""
         self._open = False

@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -224,6 +224,14 @@ async def _on_its_own_port(made: World) -> AsyncIterator[None]:
         await made.server.drain(2)
 
 
+class _Quiet(uvicorn.Server):
+    """Leaves the signals of the process to the tests."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 @asynccontextmanager
 async def _inside_another(made: World) -> AsyncIterator[None]:
     made.server.begin()
@@ -238,7 +246,7 @@ async def _inside_another(made: World) -> AsyncIterator[None]:
             application, lifespan="off", log_config=None, ws="websockets-sansio", ws_max_size=1 << 25,
             ws_per_message_deflate=False, server_header=False,
         )  # fmt: skip
-        other = uvicorn.Server(config)
+        other = _Quiet(config)
         serving = asyncio.create_task(other.serve([listening]))
         await until(lambda: other.started)
         try:
