@@ -58,18 +58,19 @@ def test_an_application_of_fastapi_has_sockets_and_streams_on_its_own_port(
             async with (
                 client(server.url) as plain,
                 client(f"{server.url}/live", token) as http,
-                Client(f"{server.url}/live", token=token) as live,
+                Client(f"{server.url}/live/ws", token=token) as live,
+                live.events(STREAM) as followed,
+                reader(http, STREAM) as events,
             ):
-                async with live.events(STREAM) as followed, reader(http, STREAM) as events:
-                    await events.until("live")
-                    assert (await plain.post("/hello/a")).json() == {"seq": 1}
-                    assert await events.texts(1) == ["a"]
-                    event = await anext(aiter(followed))
-                    assert (event.data["text"], event.seq) == ("a", 1)
-                    page = await http.get(f"/streams/{STREAM}")
-                    assert [one["text"] for one in page.json()["events"]] == ["a"]
-                    assert await asyncio.to_thread(server.stop) in (0, -15)
-                    assert (await events.until("goaway")).data["reason"] == "the server restarts"
+                await events.until("live")
+                assert (await plain.post("/hello/a")).json() == {"seq": 1}
+                assert await events.texts(1) == ["a"]
+                event = await anext(aiter(followed))
+                assert (event.data["text"], event.seq) == ("a", 1)
+                page = await http.get(f"/streams/{STREAM}")
+                assert [one["text"] for one in page.json()["events"]] == ["a"]
+                assert await asyncio.to_thread(server.stop) in (0, -15)
+                assert (await events.until("goaway")).data["reason"] == "the server restarts"
             assert "Traceback" not in server.log()
 
     run(main())

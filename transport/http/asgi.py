@@ -129,6 +129,7 @@ class AsgiTransport:
         socket = AsgiSocket(
             receive, abort, server=self._server, settings=self._settings, unwrapped=self._unwrapped,
             address=address, negotiated=negotiated, over_limit=over,
+            root=str(scope.get("root_path") or "").rstrip("/"),
         )  # fmt: skip
         self._server.connected(socket)
         serving = asyncio.ensure_future(self._server.attend(socket))

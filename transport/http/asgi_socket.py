@@ -56,7 +56,7 @@ class AsgiSocket:
 
     __slots__ = (
         "_abort", "_deadline", "_held_bytes", "_open", "_receive", "_server", "_settings", "_unwrapped",
-        "address", "close_code", "listener", "negotiated", "out", "over_limit", "trusted",
+        "address", "close_code", "listener", "negotiated", "out", "over_limit", "root", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -70,9 +70,11 @@ class AsgiSocket:
         address: str,
         negotiated: Negotiated,
         over_limit: bool,
+        root: str,
     ) -> None:
         self.listener: Listener | None = None
         self.address = address
+        self.root = root
         self.over_limit = over_limit
         self.negotiated: Negotiated | None = negotiated
         self.trusted = False

@@ -108,7 +108,7 @@ class EventSocket:
 
     __slots__ = (
         "_after", "_begun", "_closed", "_cors", "_gone", "_outcome", "_outlet", "_shared", "_stuck",
-        "address", "close_code", "listener", "negotiated", "over_limit", "trusted",
+        "address", "close_code", "listener", "negotiated", "over_limit", "root", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -121,6 +121,7 @@ class EventSocket:
     ) -> None:
         self.listener: Listener | None = None
         self.address = address
+        self.root = ""
         self.over_limit = False
         self.negotiated: Negotiated | None = Negotiated(None, SERVER_SENT)
         self.trusted = True

@@ -64,7 +64,9 @@ class Connection(LoopActor):
         super().__init__()
         self._ws = ws
         self._wires = wires
-        self._session = Session(f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now())
+        self._session = Session(
+            f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now(), root=ws.root
+        )
         self._reads: set[asyncio.Task[None]] = set()
         self._commands: set[asyncio.Task[None]] = set()
         self._queries: set[asyncio.Task[None]] = set()

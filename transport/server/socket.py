@@ -15,6 +15,8 @@ class Socket(Protocol):
     over_limit: bool
     negotiated: Negotiated | None
     trusted: bool
+    root: str
+    """The path below which the service is mounted, without a slash at its end."""
 
     @property
     def transport(self) -> Aborted:

@@ -63,13 +63,15 @@ class Session:
 
     __slots__ = (
         "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_go_on", "_liveness",
-        "_readers", "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts",
+        "_readers", "_root", "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts",
     )  # fmt: skip
 
-    def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now) -> None:
+    def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now, root: str = "") -> None:
+        """`root`: the path below which the client finds the service's pages."""
         settings = shared.settings
         self.id = session_id
         self._shared = shared
+        self._root = root
         self._dialect = dialect
         self._state: State = State.CONNECTED
         self._liveness = Liveness(settings, dialect, now.s)
@@ -296,7 +298,7 @@ class Session:
             heartbeat_s=self._shared.settings.heartbeat_s,
             window=self.delivery.window.size if self._dialect.batched else None,
             streams=streams,
-            dictionary=self._compression.announced if self._compression else None,
+            dictionary=self._compression.announced(self._root) if self._compression else None,
         )
 
     def snapshot(
