@@ -17,7 +17,7 @@ from tests.support.servers.serving import JWT_SECRET, MASTER_KEY
 
 ROOT = Path(__file__).resolve().parents[3]
 UVICORN = ("uvicorn", "--host", "127.0.0.1", "--port", "{port}")
-HYPERCORN = ("hypercorn", "--bind", "127.0.0.1:{port}")
+HYPERCORN = ("hypercorn", "--workers", "0", "--bind", "127.0.0.1:{port}")
 
 
 class Inside:
