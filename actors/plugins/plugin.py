@@ -118,7 +118,7 @@ class Brought:
     A ValueError is shown as one line, and the service does not start.
     """
     drain: Callable[[float], Awaitable[None]] = _no_drain
-    """Let what runs come to its end, within so many seconds. Awaited before `close`, without clients."""
+    """Wait at most this many seconds for running work. Awaited before `close`, when all clients are gone."""
     close: Callable[[], Awaitable[None]] = _nothing
     """Stop what runs; the next start goes on with it. Idempotent."""
     idle: Callable[[], Awaitable[None]] = _nothing
@@ -159,6 +159,11 @@ class Plugin(Protocol):
         The type of a field is such as `Annotated[int, Meta(ge=1, description="…")]`.
         """
         return None
+
+    @property
+    def secret_settings(self) -> frozenset[str]:
+        """Names of settings whose values no output shows."""
+        return frozenset()
 
     @property
     def event_types(self) -> frozenset[str]:

@@ -18,12 +18,9 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.entities.errors import EntityError
 from huahuo.eventstore.errors import Closed, Unavailable
-from huahuo.eventstore.model import Secret
-from huahuo.eventstore.port import Log
-from huahuo.mailcheck.checks.ports import CheckFailed, Ok, Sink, Target
+from huahuo.mailcheck.checks.ports import CheckFailed, Ok, Sink
 from huahuo.mailcheck.checks.queue import Job
-from huahuo.mailcheck.events import mailbox_stream
-from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
+from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
     CheckOver,
@@ -39,19 +36,16 @@ from huahuo.mailcheck.mailbox.state import Mailbox
 
 MAILBOX = "mailbox"
 SERVICE = "service"
-_OAUTH_UNSUPPORTED = "暂不支持 OAuth 登录 (signing in with OAuth is not supported yet)"
 _FAULT = "检查时发生内部错误 (internal error)"
-# These no longer accept passwords. Trying one proves nothing and may lock the account.
-_OAUTH_ONLY_HOSTS = (".office365.com", ".outlook.com", "outlook.live.com")
 
 _log = structlog.get_logger(__name__)
 
 
-class CheckMail(Protocol):
-    """`checker.check` with every argument bound except those of the mailbox."""
+class CheckMailbox(Protocol):
+    """`SigningIn.check`: one mailbox, however it signs in."""
 
-    async def __call__(self, target: Target, since: UidCursor | None, sink: Sink) -> Ok:
-        """See `checker.check`."""
+    async def __call__(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
+        """See `SigningIn.check`."""
         ...
 
 
@@ -128,10 +122,9 @@ class _Over(Exception):  # noqa: N818  the check has ended in the log
 class Checking:
     """Performs jobs of the runner."""
 
-    def __init__(self, log: Log, mailboxes: Mailboxes, check_mail: CheckMail) -> None:
-        self._log = log
+    def __init__(self, mailboxes: Mailboxes, check_mailbox: CheckMailbox) -> None:
         self._mailboxes = mailboxes
-        self._check_mail = check_mail
+        self._check_mailbox = check_mailbox
 
     async def perform(self, job: Job) -> None:
         """Run one check to its end. The module docstring says when a run ends early."""
@@ -148,22 +141,17 @@ class Checking:
 
     async def _outcome(self, run: "_Run", plan: Plan) -> Finish:
         job = run.job
-        password = await self._password(job, plan)
-        if password is None:
-            return Finish(job.check_id, "error", _OAUTH_UNSUPPORTED)
-        target = Target(
-            host=plan.server,
-            port=plan.port,
-            use_ssl=plan.use_ssl,
-            user=plan.email,
-            password=password,
-        )
         try:
-            done = await self._check_mail(target, plan.cursors.get(INBOX), run)
+            done = await self._check_mailbox(job.email_id, plan, run)
         except CheckFailed as failed:
             outcome = failed.outcome
-            said = f"{outcome.message}: {outcome.server_text}" if outcome.server_text else outcome.message
-            return Finish(job.check_id, outcome.status, said)
+            return Finish(
+                job.check_id,
+                outcome.status,
+                outcome.said,
+                error_class=outcome.error_class,
+                advice=outcome.advice,
+            )
         except (_Over, EntityError, AskTimeout, Unavailable, Closed):
             raise
         except Exception as error:  # noqa: BLE001  the check must end, whatever was raised
@@ -171,13 +159,6 @@ class Checking:
             _log.error("check_raised", check_id=job.check_id, error=type(error).__name__)
             return Finish(job.check_id, "error", _FAULT)
         return Finish(job.check_id, "ok", cursor=done.cursor)
-
-    async def _password(self, job: Job, plan: Plan) -> Secret | None:
-        """The password, None if there is none or the server does not accept passwords."""
-        server = f".{plan.server.lower()}"
-        if server.endswith(_OAUTH_ONLY_HOSTS):
-            return None
-        return await self._log.secret(mailbox_stream(job.email_id), "password")
 
 
 class _Run:

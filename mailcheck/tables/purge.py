@@ -14,7 +14,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.events import mailbox_stream
-from huahuo.mailcheck.tables.records import MAIL, MAILS, PURGES, MailRecord, mail_key, number_of
+from huahuo.mailcheck.tables.records import GRAPH, MAIL, MAILS, PURGES, MailRecord, mail_key, number_of
 
 _PAGE_ROWS = 200
 
@@ -69,6 +69,8 @@ class Purger:
                 drops += (RowDrop(MAILS, part, record_key), RowDrop(MAIL, "", mail_key(record.mail_id)))
                 blobs.append(record.blob)
             await self._append(tuple(drops), tuple(blobs))
+        while rows := await self._log.rows(GRAPH, part, limit=_PAGE_ROWS):
+            await self._append(tuple(RowDrop(GRAPH, part, row_key) for row_key, _ in rows), ())
         # Ids are never reused: nothing more will be written to its stream.
         await self._append((RowDrop(PURGES, "", key),), (), (mailbox_stream(number_of(key)),))
 

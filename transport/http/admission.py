@@ -66,7 +66,7 @@ class Admission:
             return None
         cors = cors_headers(request, self._origins)
         if cors is None:
-            self._server.tell_refused_origin(request.all("origin"))
+            self._server.admission.tell_refused_origin(request.all("origin"))
             return problem(ErrorCode.FORBIDDEN, "this origin is not allowed", ends=True)
         visit = self._admitted(request, route, cors)
         return visit.adding(cors) if isinstance(visit, Answer) else visit
@@ -81,7 +81,7 @@ class Admission:
         if len(route.name) > STREAM_CHARS_MAX:
             return problem(ErrorCode.INVALID_FIELD, f"at most {STREAM_CHARS_MAX} characters are a name")
         now_s = self._wires.ambient.monotonic_s()
-        address = self._server.address_of(request.peer, request.all("x-forwarded-for"))
+        address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         token = self._token(request, route, now_s)
         verified = self._verified(token, address, now_s)
         if isinstance(verified, Answer):

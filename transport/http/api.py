@@ -161,7 +161,7 @@ class Api:
     async def site(self, request: Request) -> Answer:
         """Answer a request that is not the API's."""
         headers = SiteHeaders([(name, value) for name, value in request.headers if name != "upgrade"])
-        address = self._server.address_of(request.peer, request.all("x-forwarded-for"))
+        address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         found = await self._site.respond(SiteRequest(request.path, headers, request.method), address)
         assert found is not None, "it is no upgrade"
         kept = tuple((k, v) for k, v in found.headers.raw_items() if k.lower() not in _NOT_OURS)

@@ -153,12 +153,12 @@ class AsgiTransport:
         def all_of(name: str) -> list[str]:
             return [value for known, value in headers if known == name]
 
-        address = self._server.address_of(peer, all_of("x-forwarded-for"))
+        address = self._server.admission.address_of(peer, all_of("x-forwarded-for"))
         if not self._server.is_serving():
             return problem(ErrorCode.UNAVAILABLE, "the server restarts"), address, False
         origins = all_of("origin")
         if not origin_allowed(origins, all_of("host"), self._settings.origins):
-            self._server.tell_refused_origin(origins)
+            self._server.admission.tell_refused_origin(origins)
             return problem(ErrorCode.FORBIDDEN, "this origin is not allowed"), address, False
         entry = self._server.wires.door.enter(address)
         if entry is Entry.REFUSED:

@@ -123,6 +123,12 @@ class AsgiSocket:
             self.trusted = True
             self._server.authenticated(self)
 
+    def handed_over(self) -> None:
+        """See `Socket`."""
+
+    def go_on_soon(self) -> None:
+        """See `Socket`. Nothing is offered before its turn, except for acks."""
+
     def handled(self) -> None:
         """See `Socket`."""
         if not self.trusted and self._held_bytes:

@@ -4,6 +4,7 @@ They go through the same gate as those of WebSockets. The id of a command is its
 member `id`; it counts for the user and the client installation that `Huahuo-Client` names.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -16,6 +17,7 @@ from huahuo.transport.http.problems import from_error, problem
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import ID_CHARS_MAX, Invalid, Parsed
+from huahuo.transport.server.ports import CommandGate
 from huahuo.transport.server.turns import Crowded
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing
@@ -104,7 +106,7 @@ class Calling:
         """The reply; None if the user's bytes leave no room for it."""
         gate, turns = self._wires.gate, self._wires.supply.turns
         if isinstance(made, Record):
-            return await gate.record(made.call, made.reply)
+            return await _recorded(gate, made)
         if not made.spec.query:
             return await gate.execute(made.call, made.spec)
         async with turns.turn(visit.principal.name):
@@ -124,6 +126,17 @@ class Calling:
         supply.estimates.learn(name, kind, len(reply.body))
         visit.purse.correct(held, len(reply.body))
         return reply
+
+
+async def _recorded(gate: CommandGate, made: Record) -> Reply | None:
+    answer: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+
+    def done(reply: Reply | None) -> None:
+        if not answer.done():
+            answer.set_result(reply)
+
+    gate.record(made.call, made.reply, done)
+    return await answer
 
 
 def _refused(invalid: Invalid) -> Answer:

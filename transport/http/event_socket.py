@@ -169,6 +169,12 @@ class EventSocket:
     def trust(self) -> None:
         """See `Socket`. Its request said all that it will ever say."""
 
+    def handed_over(self) -> None:
+        """See `Socket`."""
+
+    def go_on_soon(self) -> None:
+        """See `Socket`. Nothing is offered before its turn, except for acks."""
+
     def handled(self) -> None:
         """See `Socket`."""
 

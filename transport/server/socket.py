@@ -55,6 +55,14 @@ class Socket(Protocol):
         """The client authenticated: from the next message on, they may have their full size."""
         ...
 
+    def handed_over(self) -> None:
+        """The message that `recv` gave is queued where all later ones come."""
+        ...
+
+    def go_on_soon(self) -> None:
+        """Offer again what the listener wanted later."""
+        ...
+
     def handled(self) -> None:
         """All messages that were handed out before have been handled."""
         ...
