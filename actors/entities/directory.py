@@ -9,7 +9,7 @@ task of its own.
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import batched
 from typing import Any
 
@@ -114,6 +114,11 @@ class Directory:
     def resident(self) -> int:
         """How many entities are in memory."""
         return len(self._residents)
+
+    @property
+    def kinds(self) -> Collection[str]:
+        """The kinds that are registered."""
+        return self._kinds.keys()
 
     @property
     def waiting_bytes(self) -> int:
