@@ -40,9 +40,8 @@ class Connection:
 
     def send(self, count: int) -> None:
         """Send so many more commands."""
-        frames = []
-        for number in range(self._sent, self._sent + count):
-            frames.append(text(b'{"action":"publish","id":"%d"%b' % (number, self._rest)))
+        numbers = range(self._sent, self._sent + count)
+        frames = [text(b'{"action":"publish","id":"%d"%b' % (number, self._rest)) for number in numbers]
         self._sent += count
         self.began_s = time.perf_counter()
         self.socket.sendall(b"".join(frames))
