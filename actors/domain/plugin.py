@@ -29,6 +29,7 @@ from huahuo.actors.effects import facts as effect_facts
 from huahuo.actors.effects.book import BookDecider
 from huahuo.actors.effects.book import weigh as weigh_book
 from huahuo.actors.effects.facts import Cancel, Start
+from huahuo.actors.effects.own_streams import OwnStreams
 from huahuo.actors.effects.runner import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
 from huahuo.actors.entities.decider import Answer, Origin
@@ -154,9 +155,8 @@ class EntityApi:
         waiting_max = given.effects_waiting_max
         self.effects = Effects(
             log=host.log,
-            directory=host.directory,
             ambient=host.ambient,
-            owners=EntityOwners(catalog, host.directory),
+            books=OwnStreams(host.directory, host.ambient, EntityOwners(catalog, host.directory)),
             specs=specs_of(catalog),
             wait_s=host.wait_s,
             bounds=EffectBounds(

@@ -6,19 +6,18 @@ is looked through again, the oldest first.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import structlog
 
-from huahuo.actors.effects import facts
 from huahuo.actors.effects.attempts import Attempts
+from huahuo.actors.effects.books import Books
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEffect, Start
 from huahuo.actors.effects.line import Entry, Group, Line
-from huahuo.actors.effects.spec import Owners, Spec
-from huahuo.actors.entities.directory import Directory
+from huahuo.actors.effects.spec import Spec
 from huahuo.actors.plugins.plugin import Gauges
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
@@ -56,16 +55,16 @@ class Effects:
         self,
         *,
         log: Log,
-        directory: Directory,
         ambient: Ambient,
-        owners: Owners,
+        books: Books,
         specs: Mapping[tuple[str, str], Spec],
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
         bounds: Bounds = Bounds(),
     ) -> None:
         """`wait_s`: see `Host`."""
         self._log = log
-        self.attempts = Attempts(log=log, directory=directory, ambient=ambient, owners=owners, keeper=self)
+        self._books = books
+        self._attempts = Attempts(log=log, ambient=ambient, books=books, keeper=self)
         self.by_user: Counter[UserId | None] = Counter()
         """Runs, of each user that has any."""
         self.opened = 0
@@ -134,7 +133,12 @@ class Effects:
             case Cancel(name):
                 for id_ in tuple(self._of_entity.get(entity, ())):
                     if name in (None, self._known[id_].spec.name):
-                        self._cancel(self._known[id_])
+                        self.cancelled(id_)
+
+    def cancelled(self, id_: int) -> None:
+        """An effect is cancelled according to the log: stop its run, or let it not begin."""
+        if (entry := self._known.get(id_)) is not None:
+            self._cancel(entry)
 
     async def start(self) -> None:
         """Go on with what an earlier process left. Call once, before serving.
@@ -228,12 +232,15 @@ class Effects:
     async def _count(self) -> None:
         """Count the open effects, and see that their names are known, before the first one runs."""
         before: bytes | None = None
-        while rows := await self._log.rows(facts.TABLE, "", before=before, limit=_PAGE_ROWS):
-            for key, value in rows:
-                if facts.read_name(value) not in self._specs:
-                    raise UnknownEffect(_unknown(facts.read_row(value), facts.id_of(key)))
-            self.opened += len(rows)
+        while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
+            for id_, row in self._read(rows):
+                if (row.kind, row.effect) not in self._specs:
+                    raise UnknownEffect(_unknown(row, id_))
+                self.opened += 1
             before = rows[-1][0]
+
+    def _read(self, rows: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, OpenEffect]]:
+        return (found for key, value in rows if (found := self._books.read(key, value)) is not None)
 
     async def _look_through(self) -> None:
         """Offer every open effect, the oldest first, as long as there is room."""
@@ -241,11 +248,10 @@ class Effects:
         self._more = False
         before: bytes | None = None
         count, opened = 0, self.opened
-        while rows := await self._log.rows(facts.TABLE, "", before=before, limit=_PAGE_ROWS):
-            for key, value in rows:
-                row = facts.read_row(value)
-                self._offer(facts.id_of(key), row)
-            count += len(rows)
+        while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
+            for id_, row in self._read(rows):
+                self._offer(id_, row)
+                count += 1
             before = rows[-1][0]
             self._fill()
             if self.draining or len(self._line.waiting) >= self._line.waiting_max:
@@ -291,7 +297,7 @@ class Effects:
                 case Entry() as entry:
                     self.by_user[entry.user] += 1
                     task = asyncio.get_running_loop().create_task(
-                        self.attempts.perform(entry), name=f"effect {entry.id} of {entry.entity}"
+                        self._attempts.perform(entry), name=f"effect {entry.id} of {entry.entity}"
                     )
                     self._running[entry.id] = task
                     task.add_done_callback(partial(self._done, entry))
@@ -336,7 +342,7 @@ class Effects:
         self._end_cancelled(entry)
 
     def _end_cancelled(self, entry: Entry) -> None:
-        task = asyncio.get_running_loop().create_task(self.attempts.end(entry, 0, CANCELLED, cause=0))
+        task = asyncio.get_running_loop().create_task(self._attempts.cancelled(entry))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
