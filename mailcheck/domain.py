@@ -52,7 +52,7 @@ from huahuo.mailcheck.roster.importer import LINES_MAX
 from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
 from huahuo.mailcheck.tables.open_checks import open_checks
 from huahuo.mailcheck.tables.purge import Purging
-from huahuo.mailcheck.tables.records import OpenCheck
+from huahuo.mailcheck.tables.records import OpenCheck, check_put
 
 _INTERRUPTED = "服务重启，检查中断"
 _AT_ONCE = 256
@@ -249,9 +249,9 @@ class MailDomain:
     def _start_effect(self, _key: str, effect: Effect, _position: int) -> None:
         match effect:
             case StartCheck():
-                check = OpenCheck(effect.user_id, effect.check_id, effect.host)
-                row = effect_of(effect.email_id, check, self._ambient.now_ms())
-                self._checks.committed(Start(check.check_id, row), row.entity)
+                put = check_put(effect.email_id, effect.user_id, effect.check_id, host=effect.host)
+                row = effect_of(effect.email_id, put.value, effect.user_id, self._ambient.now_ms())
+                self._checks.committed(Start(effect.check_id, row), row.entity)
             case StopCheck():
                 self._checks.cancelled(effect.check_id)
             case Purge():

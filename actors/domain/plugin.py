@@ -29,7 +29,7 @@ from huahuo.actors.effects import facts as effect_facts
 from huahuo.actors.effects.book import BookDecider
 from huahuo.actors.effects.book import weigh as weigh_book
 from huahuo.actors.effects.facts import Cancel, Start
-from huahuo.actors.effects.own_streams import OwnStreams
+from huahuo.actors.effects.streams import EffectStreams
 from huahuo.actors.effects.runner import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
 from huahuo.actors.entities.decider import Answer, Origin
@@ -156,7 +156,7 @@ class EntityApi:
         self.effects = Effects(
             log=host.log,
             ambient=host.ambient,
-            books=OwnStreams(host.directory, host.ambient, EntityOwners(catalog, host.directory)),
+            books=EffectStreams(host.directory, host.ambient, EntityOwners(catalog, host.directory)),
             specs=specs_of(catalog),
             wait_s=host.wait_s,
             bounds=EffectBounds(

@@ -1,7 +1,7 @@
 """Where effects are recorded, as the runner and the runs see it. Pure.
 
-Effects of an application have books of their own (`huahuo.actors.effects.own_streams`). A plug-in whose
-entity already says on its own stream what its effects do writes `Books` over that entity instead, and
+Those of an application are recorded on streams beside their entities (`huahuo.actors.effects.streams`). A
+plug-in whose entities say on their own streams what their effects do implements `Books` over these, so that
 nothing is recorded twice.
 """
 

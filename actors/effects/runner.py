@@ -78,7 +78,8 @@ class Effects:
         self._bounds = bounds
         self._line = Line(bounds.waiting_max, bounds.waiting_per_user_max)
         self._known: dict[int, Entry] = {}
-        self._of_entity: dict[str, set[int]] = {}
+        self._of_entity: dict[str, int | set[int]] = {}
+        """The effects of an entity. Most have one, for which a set would take more than the rest of it."""
         self._running: dict[int, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._asleep: dict[int, asyncio.TimerHandle] = {}
@@ -131,7 +132,8 @@ class Effects:
                 self._offer(id_, row)
                 self._fill()
             case Cancel(name):
-                for id_ in tuple(self._of_entity.get(entity, ())):
+                found = self._of_entity.get(entity, set())
+                for id_ in (found,) if isinstance(found, int) else tuple(found):
                     if name in (None, self._known[id_].spec.name):
                         self.cancelled(id_)
 
@@ -147,8 +149,16 @@ class Effects:
             UnknownEffect: an open effect has a name that nothing handles.
             Unavailable, Closed: the log could not be read.
         """
-        await self._count()
-        await self._look_through()
+        before: bytes | None = None
+        while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
+            for id_, row in self._read(rows):
+                if (row.kind, row.effect) not in self._specs:
+                    self.draining = True
+                    raise UnknownEffect(_unknown(row, id_))
+                self.opened += 1
+                self._offer(id_, row)
+            before = rows[-1][0]
+        self._fill()  # not before the last name is known
         self._sweep_later()
 
     async def drain(self, timeout_s: float) -> None:
@@ -218,26 +228,22 @@ class Effects:
 
     def _know(self, entry: Entry) -> None:
         self._known[entry.id] = entry
-        self._of_entity.setdefault(entry.entity, set()).add(entry.id)
+        others = self._of_entity.setdefault(entry.entity, entry.id)
+        if isinstance(others, set):
+            others.add(entry.id)
+        elif others != entry.id:
+            self._of_entity[entry.entity] = {others, entry.id}
 
     def forget(self, entry: Entry) -> None:
         """See `Keeper`."""
         if self._known.pop(entry.id, None) is None:
             return
-        ids = self._of_entity[entry.entity]
-        ids.discard(entry.id)
-        if not ids:
-            del self._of_entity[entry.entity]
-
-    async def _count(self) -> None:
-        """Count the open effects, and see that their names are known, before the first one runs."""
-        before: bytes | None = None
-        while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
-            for id_, row in self._read(rows):
-                if (row.kind, row.effect) not in self._specs:
-                    raise UnknownEffect(_unknown(row, id_))
-                self.opened += 1
-            before = rows[-1][0]
+        others = self._of_entity[entry.entity]
+        if isinstance(others, set):
+            others.discard(entry.id)
+            if others:
+                return
+        del self._of_entity[entry.entity]
 
     def _read(self, rows: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, OpenEffect]]:
         return (found for key, value in rows if (found := self._books.read(key, value)) is not None)

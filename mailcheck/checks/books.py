@@ -38,10 +38,9 @@ CHECK: Final = "check"
 _FAULT: Final = "检查时发生内部错误 (internal error)"
 
 
-def effect_of(email_id: int, check: OpenCheck, now_ms: int) -> OpenEffect:
+def effect_of(email_id: int, row: bytes, user_id: int, now_ms: int) -> OpenEffect:
     """An open check as the runner knows it. It counts as open since this process learns of it."""
-    job = msgspec.Raw(msgspec.json.encode(check))
-    return OpenEffect(MAILBOX, str(email_id), CHECK, job, now_ms, check.user_id)
+    return OpenEffect(MAILBOX, str(email_id), CHECK, msgspec.Raw(row), now_ms, user_id)
 
 
 class CheckBooks:
@@ -58,7 +57,7 @@ class CheckBooks:
         check = msgspec.json.decode(value, type=OpenCheck)
         if check.implicit:
             return None
-        return check.check_id, effect_of(number_of(key), check, self._ambient.now_ms())
+        return check.check_id, effect_of(number_of(key), value, check.user_id, self._ambient.now_ms())
 
     def row_key(self, entry: Entry) -> bytes:
         """See `Books`."""
@@ -110,19 +109,23 @@ class CheckHold:
         return self._plan
 
     async def again(self, error_type: str, due_ms: int, row: OpenEffect) -> None:
-        """See `Hold`. A check is not repeated: its user asks for another."""
-        raise NotImplementedError
+        """See `Hold`. A check has no second attempt, so a next run would find that it has ended."""
+        del error_type, due_ms, row
+        await self._fault()
 
     async def give_up(self, failure: Failure) -> str:
         """See `Hold`."""
         del failure
-        await self._tell(Finish(self._check_id, "error", _FAULT))
+        await self._fault()
         return FAILED
 
     async def end(self) -> str:
         """See `Hold`. Only a run that is over returns without an end, and then the mailbox refuses this."""
-        await self._tell(Finish(self._check_id, "error", _FAULT))
+        await self._fault()
         return DONE
+
+    async def _fault(self) -> None:
+        await self._tell(Finish(self._check_id, "error", _FAULT))
 
     async def _tell(self, command: MailboxCommand) -> MailboxReply:
         answer = await self._mailboxes.tell(self._email_id, command, cause=self.position)

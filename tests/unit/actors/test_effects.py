@@ -14,7 +14,7 @@ from huahuo.actors.effects.book import Run
 from huahuo.actors.effects.desk import Desk
 from huahuo.actors.effects.facts import OpenEffect
 from huahuo.actors.effects.line import Entry
-from huahuo.actors.effects.own_streams import OwnStreams, StreamHold
+from huahuo.actors.effects.streams import EffectStreams, StreamHold
 from huahuo.actors.effects.runner import UnknownEffect
 from huahuo.eventstore.ambient import FakeAmbient
 from tests.support.worlds.effects import Carry, Parcel, Step, Works, in_works, one_step, parcels
@@ -192,7 +192,7 @@ def as_if_its_process_had_come_back(works: Works, first: EffectRun) -> EffectRun
     catalog, directory = works.engine.plugin.catalog, works.engine.directory
     row = OpenEffect("parcel", "1", "carry", Raw(b"{}"), since_ms=0)
     entry = Entry(first.effect, specs_of(catalog)["parcel", "carry"], row, ("parcel", "carry", None), None)
-    books = OwnStreams(directory, FakeAmbient(), EntityOwners(catalog, directory))
+    books = EffectStreams(directory, FakeAmbient(), EntityOwners(catalog, directory))
     desk = Desk("parcel/1", directory)
     hold = StreamHold(books, desk, entry, Run(position=0, failures=0), claim=2)
     desk.claimed(hold)

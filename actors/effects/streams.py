@@ -24,7 +24,7 @@ from huahuo.eventstore.model import NewEvent, RowDrop
 SERVICE: Final = "service"
 
 
-class OwnStreams:
+class EffectStreams:
     """See the module, and `Books`."""
 
     table: Final = facts.TABLE
@@ -100,7 +100,7 @@ class OwnStreams:
 class StreamHold:
     """See `Hold`. `claim`: the place of the claim in the stream, which names the run."""
 
-    def __init__(self, books: OwnStreams, desk: Desk, entry: Entry, run: Run, claim: int) -> None:
+    def __init__(self, books: EffectStreams, desk: Desk, entry: Entry, run: Run, claim: int) -> None:
         self.effect = entry.id
         self.claim = claim
         self.position = run.position
