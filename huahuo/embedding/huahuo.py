@@ -6,7 +6,7 @@ async with app: await app.publish(…)            # inside a program with a loop
 """
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -110,18 +110,18 @@ class Huahuo(Application):
             secret, self._ambient, user_id=user_id, username=name, admin=admin, groups=groups, ttl_s=ttl_s
         )
 
-    async def publish(
+    def publish(
         self,
         stream: str,
         type: str,  # noqa: A002  the wire's word
         fields: Mapping[str, Any] | None = None,
-    ) -> At:
+    ) -> Coroutine[Any, Any, At]:
         """Append one event. Raises as `publish_many`."""
-        return await calls.publish_many(self.running, [(stream, type, fields or {})])
+        return calls.publish(self.running, stream, type, fields)
 
-    async def publish_many(self, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> At:
+    def publish_many(self, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> Coroutine[Any, Any, At]:
         """See `calls.publish_many`."""
-        return await calls.publish_many(self.running, events)
+        return calls.publish_many(self.running, events)
 
     async def send(
         self,

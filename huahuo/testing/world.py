@@ -183,7 +183,7 @@ class AppWorld:
 
     def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> At:  # noqa: A002
         """See `Huahuo.publish`."""
-        return self.run(calls.publish_many(self.running, [(stream, type, fields or {})]))
+        return self.run(calls.publish(self.running, stream, type, fields))
 
     def state(self, entity: Entity[Any] | str, key: int | str) -> tuple[Any, int]:
         """See `Huahuo.state`."""

@@ -96,6 +96,19 @@ class Publisher:
             raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", "events: there is none"))
         return Append(ts_ms=now_ms, events=made, principal=principal)
 
+    def submit_one(
+        self, stream: str, type_: str, fields: Mapping[str, Any]
+    ) -> asyncio.Future[Appended | Duplicate]:
+        """Write one event of the service; the future says where it is.
+
+        Raises:
+            PublishRefused: see `publish`.
+            EventStoreError: as `Log.submit`.
+        """
+        now_ms = self._ambient.now_ms()
+        made = self._maker.make(stream, type_, fields, now_ms)
+        return self._log.submit(Append(ts_ms=now_ms, events=(made,), principal=_SERVICE))
+
     def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
         """Write what `make` made; the future says where it is. Raises EventStoreError: as `Log.submit`."""
         return self._log.submit(append)

@@ -82,7 +82,9 @@ class Rejudging:
                 if stream.partition("/")[0] in self._kinds:
                     self._fanout.hold(stream)
             return
-        types = self._right_types
+        types, kinds = self._right_types, self._kinds
+        if not types:
+            return
         for stream, events in by_stream.items():
-            if any(event.type in types for event in events) and stream.partition("/")[0] in self._kinds:
+            if stream.partition("/")[0] in kinds and any(event.type in types for event in events):
                 self._fanout.hold(stream)
