@@ -29,9 +29,9 @@ from huahuo.actors.effects import facts as effect_facts
 from huahuo.actors.effects.book import BookDecider
 from huahuo.actors.effects.book import weigh as weigh_book
 from huahuo.actors.effects.facts import Cancel, Start
-from huahuo.actors.effects.streams import EffectStreams
 from huahuo.actors.effects.runner import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
+from huahuo.actors.effects.streams import EffectStreams
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
