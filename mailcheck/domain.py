@@ -50,9 +50,9 @@ from huahuo.mailcheck.mailbox.decider import MailboxDecider
 from huahuo.mailcheck.roster.decider import IDS_MAX, MAILBOXES_MAX, RosterDecider
 from huahuo.mailcheck.roster.importer import LINES_MAX
 from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
-from huahuo.mailcheck.tables.open_checks import open_checks
 from huahuo.mailcheck.tables.purge import Purging
 from huahuo.mailcheck.tables.records import OpenCheck, check_put
+from huahuo.mailcheck.tables.reported_checks import reported_checks
 
 _INTERRUPTED = "服务重启，检查中断"
 _AT_ONCE = 256
@@ -200,7 +200,7 @@ class MailDomain:
             Unavailable, Closed: the log could not be read.
         """
         # The embedding process that reported these is gone, so they cannot be continued.
-        left = [(i, c.check_id) async for i, c in open_checks(self._log) if c.implicit]
+        left = [found async for found in reported_checks(self._log)]
         for some in batched(left, _AT_ONCE):
             await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
         await self._checks.start()
