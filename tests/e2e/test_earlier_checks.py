@@ -32,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[Serving]:
 
 
 async def followed(server: Serving, ends: int) -> list[dict[str, Any]]:
-    """What the user is told up to so many ends of checks."""
+    """What the user is told up to this many ends of checks."""
     told: list[dict[str, Any]] = []
     async with (
         asyncio.timeout(WITHIN_S),
