@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import batched
+from typing import Any
 
 import msgspec
 import structlog
@@ -28,11 +29,15 @@ from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
+from huahuo.mailcheck.api.signing_in import Signins
 from huahuo.mailcheck.checks import check as checker
 from huahuo.mailcheck.checks.books import CHECK, CheckBooks, effect_of
+from huahuo.mailcheck.checks.grants import StoredGrants
+from huahuo.mailcheck.checks.graph_check import check_graph
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
-from huahuo.mailcheck.checks.ports import CheckLimits, Ok, Sink, Target
-from huahuo.mailcheck.checks.run import Checking, CheckMail
+from huahuo.mailcheck.checks.ports import CheckLimits, GraphTarget, Ok, Sink, Target
+from huahuo.mailcheck.checks.run import Checking
+from huahuo.mailcheck.checks.signing_in import CheckMail, SigningIn
 from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck
 from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, id_of
 from huahuo.mailcheck.fetched import UidCursor
@@ -50,9 +55,14 @@ from huahuo.mailcheck.mailbox.decider import MailboxDecider
 from huahuo.mailcheck.roster.decider import IDS_MAX, MAILBOXES_MAX, RosterDecider
 from huahuo.mailcheck.roster.importer import LINES_MAX
 from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
+from huahuo.mailcheck.servers.providers import Providers
+from huahuo.mailcheck.servers.proxies import Proxy
 from huahuo.mailcheck.tables.purge import Purging
 from huahuo.mailcheck.tables.records import OpenCheck, check_put
 from huahuo.mailcheck.tables.reported_checks import reported_checks
+from huahuo.mailcheck.web.requests import Requests
+from huahuo.mailcheck.web.retrying import TIMEOUT_S as REQUEST_TIMEOUT_S
+from huahuo.mailcheck.web.tokens import Tokens
 
 _INTERRUPTED = "服务重启，检查中断"
 _AT_ONCE = 256
@@ -74,6 +84,8 @@ class MailSettings:
 
     network: Network = field(default_factory=Network)
     check: CheckLimits = field(default_factory=CheckLimits)
+    providers: Providers = field(default_factory=Providers)
+    proxy: Proxy | None = None
     checks_max: int = 64
     checks_per_host_max: int = 8
     checks_waiting_max: int = 100_000
@@ -94,7 +106,7 @@ class MailSettings:
 class MailDomain:
     """See the module. All methods belong to the loop's thread.
 
-    `check_mail` replaces the check of one mailbox over IMAP, for simulated worlds.
+    `check_mail` replaces the check of one mailbox over the network, for simulated worlds.
     """
 
     def __init__(
@@ -115,11 +127,21 @@ class MailDomain:
         self._settings = settings
         pauses = Pauses()
         self._mailboxes = Mailboxes(directory, pauses)
-        checking = Checking(check_mail or _over_imap(settings, executor, ambient))
+        self._requests = Requests(settings.network, timeout_s=REQUEST_TIMEOUT_S)
+        grants = StoredGrants(log, directory, self._mailboxes, settings.providers)
+        self.tokens = Tokens(grants, self._requests, ambient)
+        signing = SigningIn(
+            log,
+            check_mail or _over_network(settings, self._requests, executor, ambient),
+            settings.providers,
+            grants,
+            self.tokens,
+            settings.proxy,
+        )
         check = Spec(
             kind=MAILBOX,
             name=CHECK,
-            handler=checking.perform,
+            handler=Checking(signing.check).perform,
             read=msgspec.json.Decoder(OpenCheck).decode,
             key=int,
             retries=0,
@@ -155,8 +177,12 @@ class MailDomain:
             pauses,
             lines_max=settings.import_lines_max,
             lines_a_part=settings.import_lines_a_part,
+            providers=settings.providers,
         )
-        roster = RosterDecider(ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max)
+        self._signins = Signins(log, directory, self._requests, ambient, settings.providers, settings.proxy)
+        roster = RosterDecider(
+            ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max, providers=settings.providers
+        )
         self.kinds = (
             EntityKind(
                 name=ROSTER, decider=roster, effects=self._start_effect, stream_prefix="user", weigh=_bytes_of
@@ -168,7 +194,7 @@ class MailDomain:
 
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
-        return self._handlers.actions()
+        return [*self._handlers.actions(), *self._signins.actions()]
 
     @property
     def checks_running(self) -> int:
@@ -213,6 +239,9 @@ class MailDomain:
     async def close(self) -> None:
         """Stop running checks and leave them open, so that the next start continues them. Idempotent."""
         await self._checks.close(self._settings.close_timeout_s)
+        await self._signins.close()
+        await self.tokens.close(self._settings.close_timeout_s)
+        await self._requests.close()
         await self._purges.close()
 
     async def idle(self) -> None:
@@ -255,6 +284,7 @@ class MailDomain:
             case StopCheck():
                 self._checks.cancelled(effect.check_id)
             case Purge():
+                self.tokens.forget(effect.email_id)
                 row = self._purging.effect_of(effect.email_id)
                 self._purges.committed(Start(effect.email_id, row), row.entity)
 
@@ -270,19 +300,19 @@ def _host_of(check: OpenCheck) -> str:
     return check.host.lower()
 
 
-def _over_imap(settings: MailSettings, executor: Executor, ambient: Ambient) -> CheckMail:
+def _over_network(
+    settings: MailSettings, requests: Requests, executor: Executor, ambient: Ambient
+) -> CheckMail:
     large_mails = asyncio.Semaphore(settings.large_mails_max)
 
-    async def check_mail(target: Target, since: UidCursor | None, sink: Sink) -> Ok:
+    async def check_mail(target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
+        shared: dict[str, Any] = {"large_mails": large_mails, "executor": executor, "ambient": ambient}
+        if isinstance(target, GraphTarget):
+            return await check_graph(
+                target, since, sink=sink, limits=settings.check, requests=requests, **shared
+            )
         return await checker.check(
-            target,
-            since,
-            sink=sink,
-            limits=settings.check,
-            network=settings.network,
-            large_mails=large_mails,
-            executor=executor,
-            ambient=ambient,
+            target, since, sink=sink, limits=settings.check, network=settings.network, **shared
         )
 
     return check_mail

@@ -75,13 +75,20 @@ class EmailDeleted(Body, tag="email_deleted", frozen=True, gc=False, kw_only=Tru
     email_id: int
 
 
-class EmailStatusUpdate(Body, tag="email_status_update", frozen=True, gc=False, kw_only=True):
-    """A check's new state: `queued`, `processing` or a terminal status."""
+class EmailStatusUpdate(
+    Body, tag="email_status_update", frozen=True, gc=False, kw_only=True, omit_defaults=True
+):
+    """A check's new state: `queued`, `processing` or a terminal status.
+
+    After a failure: its class (docs/mail.md), and what to do next.
+    """
 
     email_id: int
     status: str
     message: str
     check_id: int
+    error_class: str = ""
+    advice: str = ""
 
 
 class CheckProgress(Body, tag="check_progress", frozen=True, gc=False, kw_only=True):
@@ -132,6 +139,15 @@ class SecretStored(Body, tag="secret_stored", frozen=True, gc=False, kw_only=Tru
     name: str
 
 
+class GrantKept(Body, tag="grant_kept", frozen=True, gc=False, kw_only=True):
+    """How the mailbox's grant was accepted. `rotated`: the next refresh token was sealed with this event."""
+
+    rotated: bool
+    graph: bool
+    token_url: str
+    scope: str
+
+
 class CheckRequested(Body, tag="check_requested", frozen=True, gc=False, kw_only=True):
     """A check was queued."""
 
@@ -159,6 +175,7 @@ class FoundMail(msgspec.Struct, frozen=True, gc=False):
     uid: int
     size: int
     blob: str
+    remote_id: str | UnsetType = UNSET
 
 
 class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True):
@@ -169,6 +186,7 @@ class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True)
     uidvalidity: int
     uid: int
     mails: tuple[FoundMail, ...] = ()
+    link: str | UnsetType = UNSET
 
 
 class UidvalidityChanged(Body, tag="uidvalidity_changed", frozen=True, gc=False, kw_only=True):
@@ -206,6 +224,7 @@ INTERNAL: Final[tuple[type[Body], ...]] = (
     MailboxAdded,
     MailboxUpdated,
     SecretStored,
+    GrantKept,
     CheckRequested,
     CheckStarted,
     CheckProgressed,

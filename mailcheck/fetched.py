@@ -1,16 +1,34 @@
-"""What a check reads from a mail server: mails, and the cursor up to which all are known. Pure."""
+"""What a check learns of a mail server: mails, the cursor up to which all are known, the way in. Pure."""
 
 import msgspec
 
 INBOX = "INBOX"
+GRAPH_UIDVALIDITY = 2**32
+"""No UIDVALIDITY of IMAP, whose numbers have 32 bits.
+
+A mailbox that goes over to Graph is read anew, as after any other change of UIDVALIDITY; its mails are then
+numbered by us.
+"""
 
 
 class UidCursor(msgspec.Struct, frozen=True, gc=False):
-    """All mails of `folder` up to and including `uid` are known, as long as `uidvalidity` holds."""
+    """All mails of `folder` up to and including `uid` are known, as long as `uidvalidity` holds.
+
+    `link` (Graph only): the page from which the listing goes on.
+    """
 
     folder: str
     uidvalidity: int
     uid: int
+    link: str = ""
+
+
+class Way(msgspec.Struct, frozen=True, gc=False):
+    """How a grant was accepted the last time. Empty texts: it never was."""
+
+    graph: bool = False
+    token_url: str = ""
+    scope: str = ""
 
 
 class FetchedMail(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,3 +52,5 @@ class FetchedMail(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     truncated: bool
     content: bytes
+    remote_id: str = ""
+    """Graph's immutable id, "" over IMAP."""

@@ -11,7 +11,15 @@ from typing import Any, Final
 import msgspec
 
 from huahuo.eventstore.model import StoredEvent
-from huahuo.mailcheck.events import MailboxAdded, SecretStored, id_of, mailbox_stream, read, user_stream
+from huahuo.mailcheck.events import (
+    GrantKept,
+    MailboxAdded,
+    SecretStored,
+    id_of,
+    mailbox_stream,
+    read,
+    user_stream,
+)
 from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.replay.history.history import History
@@ -28,6 +36,8 @@ def sealed_in(event: StoredEvent) -> tuple[str, ...]:
             return body.secrets
         case SecretStored():
             return (body.name,)
+        case GrantKept(rotated=True):
+            return ("refresh_token",)
         case _:
             return ()
 
@@ -39,6 +49,8 @@ def shown(type_: str, fields: dict[str, Any]) -> dict[str, Any]:
             return fields | {"secrets": dict.fromkeys(names, SEALED)}
         case "secret_stored", {"name": str()}:
             return fields | {"value": SEALED}
+        case "grant_kept", {"rotated": True}:
+            return fields | {"refresh_token": SEALED}
         case _:
             return fields
 

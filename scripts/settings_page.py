@@ -16,7 +16,7 @@ def table() -> str:
     rows = []
     for name in known.names:
         value = known.default(name)
-        shown = "–" if value in ("", ()) else str(int(value)) if isinstance(value, bool) else str(value)
+        shown = "–" if value in ("", (), {}) else str(int(value)) if isinstance(value, bool) else str(value)
         rows.append(f"| `{known.variable(name)}` | {shown} | {known.meaning(name)} |\n")
     return "".join(rows)
 

@@ -161,6 +161,11 @@ class Plugin(Protocol):
         return None
 
     @property
+    def secret_settings(self) -> frozenset[str]:
+        """Names of settings whose values no output shows."""
+        return frozenset()
+
+    @property
     def event_types(self) -> frozenset[str]:
         """Stored names of its events: `publish` refuses them."""
         return frozenset()

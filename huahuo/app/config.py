@@ -182,7 +182,8 @@ class Table(Fields):
 
     def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
         own = {plugin.name: plugin.settings for plugin in plugins if plugin.settings is not None}
-        super().__init__(PREFIX, {"": Settings, **own}, leave_out=("plugins",), secrets=SECRETS)
+        self._secret = SECRETS.union(*(plugin.secret_settings for plugin in plugins))
+        super().__init__(PREFIX, {"": Settings, **own}, leave_out=("plugins",), secrets=self._secret)
 
     def load(
         self,
@@ -243,7 +244,7 @@ class Table(Fields):
         """The settings that differ from the defaults, as TOML values without secrets."""
         values = {name: self.value(name, settings, settings.plugins) for name in self.names}
         return {
-            name: "(set)" if name in SECRETS else toml(value)
+            name: "(set)" if name in self._secret else toml(value)
             for name, value in values.items()
             if value != self.default(name)
         }

@@ -1,13 +1,15 @@
 """Settings as a table: fields of structs by name, and texts or TOML values converted to their types. Pure.
 
-A field is `Annotated[<type>, Meta(description="…", ge=…, le=…)]` and has a default.
+A field is `Annotated[<type>, Meta(description="…", ge=…, le=…)]` and has a default. A field of the type
+`Mapping[str, <struct>]` is tables with names of their own: `[providers.outlook]`. The environment has it as
+JSON.
 """
 
 import difflib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -15,6 +17,7 @@ from huahuo.errors import ConfigError
 
 SECONDS_MAX: Final = 10 * 365 * 86_400
 """The bound of settings in seconds; a refusal does not name it."""
+_LISTED: Final = ": `huahuo config` lists all"
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "": False}
 
 
@@ -89,13 +92,17 @@ class Fields:
         """Values as the fields' types. Raises ConfigError: a name is unknown or a value does not fit."""
         for name in values:
             if name not in self._types:
-                raise ConfigError(f"{source}: there is no setting {name!r}{_nearest(name, self._types)}")
+                raise ConfigError(
+                    f"{source}: there is no setting {name!r}{_nearest(name, self._types) or _LISTED}"
+                )
         return {name: self.convert(name, value, source) for name, value in values.items()}
 
     def convert(self, name: str, value: object, source: str) -> Any:
         """A text or a TOML value as the field's type, within its bounds. Raises ConfigError."""
         kind = get_args(self._types[name])[0]
         given = value
+        if (table := _table_of(kind)) is not None:
+            return self._tables(name, value, table, source)
         if kind is bool and isinstance(value, str):
             given = _WORDS.get(value.lower(), value)
         elif kind == tuple[str, ...] and isinstance(value, str):
@@ -111,6 +118,27 @@ class Fields:
         if isinstance(converted, tuple):
             return tuple(item.strip() for item in converted if item.strip())
         return converted
+
+    def _tables(self, name: str, value: object, table: type[msgspec.Struct], source: str) -> dict[str, Any]:
+        """Tables by their names. Refusals name the key, and the nearest one where it is unknown."""
+        try:
+            given = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ConfigError(f"{source}: {name} must be JSON") from None
+        if not isinstance(given, Mapping) or not all(isinstance(one, Mapping) for one in given.values()):
+            raise ConfigError(f"{source}: {name} must be tables: [{name}.NAME]")
+        made = {}
+        for one, keys in given.items():
+            for key in keys:
+                if key not in table.__struct_fields__:
+                    known = table.__struct_fields__
+                    nearest = _nearest(key, known) or f": there are {', '.join(known)}"
+                    raise ConfigError(f"{source}: {name}.{one}: there is no key {key!r}{nearest}")
+            try:
+                made[one] = msgspec.convert(keys, table)
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"{source}: {name}.{one}: {error}".replace("`$.", "`")) from None
+        return made
 
     def _refusal(self, name: str, value: object, source: str) -> str:
         shown = "" if name in self._secrets else f", not {value!r}"
@@ -134,6 +162,11 @@ class Fields:
 
 def toml(value: object) -> str:
     """A value as TOML."""
+    if isinstance(value, msgspec.Struct):
+        given = {field: getattr(value, field) for field in value.__struct_fields__}
+        value = {field: one for field, one in given.items() if one is not msgspec.UNSET}
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(key)} = {toml(one)}' for key, one in value.items())}}}"
     if isinstance(value, tuple):
         return f"[{', '.join(toml(item) for item in value)}]"
     if isinstance(value, str | Path):
@@ -143,4 +176,12 @@ def toml(value: object) -> str:
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f": did you mean {found[0]!r}?" if found else ": `huahuo config` lists all"
+    return f": did you mean {found[0]!r}?" if found else ""
+
+
+def _table_of(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct of a field that is tables by names, None for any other field."""
+    if get_origin(kind) is not Mapping:
+        return None
+    table: type[msgspec.Struct] = get_args(kind)[1]
+    return table

@@ -52,6 +52,7 @@ from huahuo.mailcheck.roster.commands import (
 from huahuo.mailcheck.roster.importer import TooManyLines, parse
 from huahuo.mailcheck.roster.rules import refuse_settings
 from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.servers.providers import STANDARD, Providers
 from huahuo.mailcheck.tables.records import (
     MAIL,
     MAILS,
@@ -82,7 +83,9 @@ class Handlers:
         *,
         lines_max: int,
         lines_a_part: int,
+        providers: Providers = STANDARD,
     ) -> None:
+        self._providers = providers
         self._log = log
         self._directory = directory
         self._executor = executor
@@ -148,7 +151,7 @@ class Handlers:
             return error_reply(Refusal("too_large", f"一次最多导入 {self._lines_max} 行", "data"))
         command = ImportEmails(params.mail_type, data)
         is_long = len(data.accounts) > self._lines_a_part
-        if is_long and refuse_settings(params.mail_type, "", None) is None:
+        if is_long and refuse_settings(self._providers, params.mail_type, "", None) is None:
             return await self._import_parts(call, command)
         return await self._execute(call, command, size=len(params.data))
 

@@ -46,6 +46,7 @@ class _Account(msgspec.Struct, frozen=True, kw_only=True):
     server: str | None = None
     port: int | None = None
     use_ssl: Flag | None = None
+    proxy: str | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}('[sealed]')"
@@ -56,6 +57,7 @@ class _Account(msgspec.Struct, frozen=True, kw_only=True):
             "password": self.password,
             "client_id": self.client_id,
             "refresh_token": self.refresh_token,
+            "proxy": self.proxy,
         }
         return {name: Secret(value) for name, value in named.items() if value}
 

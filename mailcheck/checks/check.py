@@ -18,8 +18,10 @@ from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import classify
+from huahuo.mailcheck.imap.stream import ImapStream
 from huahuo.mailcheck.mime.mail import content_document, parse_mail
 from huahuo.mailcheck.servers.faults import CommandRefused, MailFault, TimedOut
+from huahuo.mailcheck.servers.providers import Place
 
 _PERCENT_CONNECTING = 0
 _PERCENT_LOGIN = 10
@@ -73,18 +75,13 @@ class _Check:
         self._ambient = ambient
         self._total = 0
         self._count = 0
-        self._progress = _Progress(sink, ambient, limits.progress_per_s_max)
+        self._progress = Progress(sink, ambient, limits.progress_per_s_max)
 
     async def run(self, target: Target, network: Network) -> Ok:
         """Connect, read, log out. After a cancel or a broken connection, skip the logout."""
         limits = self._limits
         await self._progress.step(_PERCENT_CONNECTING, "正在连接邮箱服务器")
-        stream = await network.open_stream(
-            target.host,
-            target.port,
-            use_ssl=target.use_ssl,
-            timeout_s=limits.connect_timeout_s,
-        )
+        place, stream = await self._connect(target, network)
         client = ImapClient(
             stream,
             self._ambient,
@@ -93,7 +90,7 @@ class _Check:
         )
         listens = False
         try:
-            done = await self._session(client, target)
+            done = await self._session(client, target, place)
             listens = True
         except CommandRefused:
             listens = True
@@ -105,15 +102,35 @@ class _Check:
                 client.abort()
         return done
 
-    async def _session(self, client: ImapClient, target: Target) -> Ok:
+    async def _connect(self, target: Target, network: Network) -> tuple[Place, ImapStream]:
+        """The first place that can be reached. If none can, the fault of the first."""
+        first: MailFault | None = None
+        for place in target.places:
+            try:
+                return place, await network.open_stream(
+                    place.host,
+                    place.port,
+                    use_ssl=place.tls == "implicit",
+                    timeout_s=self._limits.connect_timeout_s,
+                    listed=place.listed,
+                    proxy=target.proxy,
+                )
+            except MailFault as fault:
+                first = first or fault
+        assert first is not None, "a target has a place"
+        raise first
+
+    async def _session(self, client: ImapClient, target: Target, place: Place) -> Ok:
         """Log in and read. The idle deadline restarts with every batch."""
         deadline = Deadline(self._ambient, self._limits.idle_timeout_s)
         try:
             async with deadline:
                 await client.greet()
-                await client.secure()
+                await client.secure(place.tls)
                 await self._progress.step(_PERCENT_LOGIN, "正在登录邮箱")
-                await client.login(target.user, target.password)
+                await client.sign_in(
+                    target.auth, target.user, target.secret, host=place.host, port=place.port
+                )
                 await client.identify()
                 await self._progress.step(_PERCENT_FOLDER, f"正在选择文件夹 {INBOX}")
                 return await self._read_new(client, deadline)
@@ -156,12 +173,13 @@ class _Check:
         for raw in raws:
             self._count += 1
             await self._progress.mail(self._count, self._total)
-            job = partial(_fetched_mail, raw, uidvalidity, self._ambient.now_ms())
+            job = partial(fetched_mail, raw, uidvalidity, self._ambient.now_ms())
             mails.append(await self._executor.run(job))
         return mails
 
 
-def _fetched_mail(raw: RawMail, uidvalidity: int, now_ms: int) -> FetchedMail:
+def fetched_mail(raw: RawMail, uidvalidity: int, now_ms: int, *, remote_id: str = "") -> FetchedMail:
+    """A mail as the domain keeps it, whatever bytes came."""
     mail = parse_mail(raw.body)
     return FetchedMail(
         folder=INBOX,
@@ -176,10 +194,11 @@ def _fetched_mail(raw: RawMail, uidvalidity: int, now_ms: int) -> FetchedMail:
         size=raw.size,
         truncated=raw.truncated,
         content=content_document(mail, truncated=raw.truncated),
+        remote_id=remote_id,
     )
 
 
-class _Progress:
+class Progress:
     """Percentages that only rise. Their rate is bounded, except for jumps of a tenth of the whole."""
 
     def __init__(self, sink: Sink, ambient: Ambient, per_s_max: float) -> None:
@@ -198,7 +217,7 @@ class _Progress:
 
     async def mail(self, number: int, total: int) -> None:
         """Report that mail `number` of `total` is being read, unless the last report is too recent."""
-        percent = _PERCENT_FOLDER + (_PERCENT_LAST - _PERCENT_FOLDER) * number // total
+        percent = _PERCENT_FOLDER + (_PERCENT_LAST - _PERCENT_FOLDER) * number // max(total, number)
         leap = percent >= self._percent + _PERCENT_LEAP
         if leap or self._ambient.monotonic_s() >= self._not_before_s:
             await self.step(percent, f"正在处理第 {number}/{total} 封邮件")

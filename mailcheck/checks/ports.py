@@ -4,6 +4,7 @@ The mailbox actor is the caller: it builds a `Target`, keeps the `UidCursor`, an
 Nothing here knows events, the log or a socket.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -11,19 +12,41 @@ import msgspec
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.imap.outcome import Outcome
+from huahuo.mailcheck.servers.providers import Auth, Place
+from huahuo.mailcheck.servers.proxies import Proxy
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Which mailbox to check. `use_ssl` False means STARTTLS where the server offers it.
+    """Which mailbox to check over IMAP: `places` in turn until one can be reached.
 
-    A public server must prove its name in both cases, a server in a private network only with `use_ssl`.
+    A public server must prove its name, a server in a private network only with TLS from the start.
     """
 
-    host: str
-    port: int
-    use_ssl: bool
+    places: tuple[Place, ...]
     user: str
-    password: Secret
+    auth: Auth = "login"
+    secret: Secret
+    """The password, or an access token."""
+    proxy: Proxy | None = None
+
+    @property
+    def host(self) -> str:
+        """The host that is tried first."""
+        return self.places[0].host
+
+
+class GraphTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """Which mailbox to check over Microsoft Graph."""
+
+    url: str
+    token: Secret
+    renew: Callable[[], Awaitable[Secret]]
+    """Another access token, after the server refused this one."""
+    known: Callable[[str], Awaitable[bool]]
+    """Whether the mail of this id was told before."""
+    told_ms: int = 0
+    """Mails received up to this moment were told before, over IMAP."""
+    proxy: Proxy | None = None
 
 
 class Sink(Protocol):

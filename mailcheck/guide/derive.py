@@ -137,7 +137,8 @@ def _finish(
     status, check_id = bodies[skip + 2]["status"], bodies[skip + 2]["check_id"]
     # The decider chooses the message of an `ok`. The message of a failure was part of the command.
     message = "" if status == "ok" else bodies[skip]["message"]
-    command = domain.Finish(check_id, status, message, cursor)
+    said = _known(domain.Finish, bodies[skip + 1], "error_class", "advice")
+    command = domain.Finish(check_id, status, message, cursor, **said)
     return Derived(skip + 3, stream, command, wanted=True)
 
 
@@ -146,7 +147,8 @@ def _found(domain: Any, stream: str, types: Sequence[str], bodies: Sequence[Any]
         return Derived(len(types), wanted=True)
     end = types.index("cursor_moved")
     moved = bodies[end]
-    cursor = domain.UidCursor(moved["folder"], moved["uidvalidity"], moved["uid"])
+    linked = _known(domain.UidCursor, moved, "link")
+    cursor = domain.UidCursor(moved["folder"], moved["uidvalidity"], moved["uid"], **linked)
     rest = bodies[end + 1 :]
     if not moved.get("mails") and rest and rest[0].get("progress") == 100:  # noqa: PLR2004  per cent
         return _finish(domain, stream, types, bodies, end + 1, cursor)
@@ -155,6 +157,11 @@ def _found(domain: Any, stream: str, types: Sequence[str], bodies: Sequence[Any]
     command = domain.MailsFound(moved["check_id"], batch, cursor)
     numbers = {"mail": moved["mails"][0]["mail_id"]} if batch else {}
     return Derived(end + 1, stream, command, numbers, wanted=True)
+
+
+def _known(made: Any, body: Any, *names: str) -> dict[str, Any]:
+    """Those fields that the body has, and that this version of the class knows."""
+    return {name: body[name] for name in names if name in body and name in made.__struct_fields__}
 
 
 def _mail(domain: Any, said: Any, kept: Any, cursor: Any) -> Any:

@@ -21,9 +21,11 @@ from huahuo.mailcheck.servers.faults import (
     ClearTextRefused,
     CommandRefused,
     ImapError,
+    NoMechanism,
     ServerBye,
     TimedOut,
 )
+from huahuo.mailcheck.servers.providers import TOKENS, Auth, Tls
 
 _LINE_BYTES_MAX = 32 * 1024
 _ANSWER_BYTES_MAX = 512 * 1024
@@ -59,7 +61,7 @@ def _ignore(parts: list[Part]) -> None:
 
 
 class ImapClient:
-    """One session. Call `greet`, `secure`, `login`, `identify`, `examine`, then search and fetch."""
+    """One session. Call `greet`, `secure`, `sign_in`, `identify`, `examine`, then search and fetch."""
 
     def __init__(
         self, stream: ImapStream, ambient: Ambient, *, command_timeout_s: float, fetch_timeout_s: float
@@ -83,41 +85,67 @@ class ImapClient:
             raise ServerBye(self._clean(greeting.text))
         self._learn(greeting)
 
-    async def secure(self) -> None:
+    async def secure(self, tls: Tls = "offered") -> None:
         """Ensure that a password may be sent: under TLS, or to a server in a private network.
 
         Raises:
-            ClearTextRefused: a public server offers no TLS, or an attacker on the path removes the offer.
+            ClearTextRefused: a public server, or one that must, offers no TLS, or an attacker on the path
+                removes the offer.
         """
-        if not self._stream.encrypted:
+        if not self._stream.encrypted and tls != "none":
             if "STARTTLS" in await self._ask_capabilities():
                 await self._command("STARTTLS", [b"STARTTLS\r\n"])
                 async with self._deadline("STARTTLS", self._command_timeout_s):
                     await self._stream.start_tls()
                 # Capabilities sent before TLS are not authenticated.
                 self._capabilities = frozenset()
-            elif self._stream.public:
+            elif self._stream.public or tls == "starttls":
                 raise ClearTextRefused("no TLS offered")
         if not self._capabilities:
             await self._ask_capabilities()
-        if "LOGINDISABLED" in self._capabilities:
-            raise ClearTextRefused("the server takes no LOGIN on this connection")
 
-    async def login(self, user: str, password: Secret) -> None:
-        """Log in. From here on the password is removed from all server text in errors.
+    async def sign_in(self, auth: Auth, user: str, secret: Secret, *, host: str = "", port: int = 0) -> None:
+        """Sign in with a password or an access token.
+
+        From here on it is removed from all server text in errors.
 
         Raises:
             BadCredentials: IMAP cannot carry them; nothing was sent.
+            ClearTextRefused: the server takes no password on this connection.
+            NoMechanism: the server offers none for tokens.
             CommandRefused: the server does not accept the credentials.
         """
-        pieces = wire.login_pieces(user, password)
-        self._secrets = (password,)
+        mechanism = self._mechanism(auth)
+        if mechanism == "LOGIN":
+            pieces = wire.login_pieces(user, secret)
+        else:
+            initial = "SASL-IR" in self._capabilities
+            pieces = wire.authenticate_pieces(mechanism, user, secret, host=host, port=port, initial=initial)
+        self._secrets = (secret,)
         before = self._capabilities
         self._capabilities = frozenset()
-        await self._command("LOGIN", pieces)
+        await self._command("AUTHENTICATE" if auth in TOKENS else "LOGIN", pieces)
         if not self._capabilities:
             await self._ask_capabilities()
         self._capabilities |= before & {"ID"}
+
+    def _mechanism(self, auth: Auth) -> str:
+        """The mechanism for `auth` that the server offers. The two for tokens stand in for one another."""
+        if auth in ("xoauth2", "oauthbearer"):
+            wanted = auth.upper()
+            offered = [name for name in ("OAUTHBEARER", "XOAUTH2") if f"AUTH={name}" in self._capabilities]
+            if wanted in offered or not offered:
+                if any(name.startswith("AUTH=") for name in self._capabilities) and not offered:
+                    raise NoMechanism("the server takes no access tokens")
+                return wanted
+            return offered[0]
+        if auth == "plain":
+            return "PLAIN"
+        if "LOGINDISABLED" in self._capabilities:
+            if self._stream.encrypted and "AUTH=PLAIN" in self._capabilities:
+                return "PLAIN"
+            raise ClearTextRefused("the server takes no LOGIN on this connection")
+        return "LOGIN"
 
     async def identify(self) -> None:
         """Send ID if the server supports it. Some servers refuse to open a folder otherwise."""

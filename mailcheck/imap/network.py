@@ -1,7 +1,11 @@
 """Connecting to a mail server: resolve once, check each address, connect to a checked address.
 
-`check` calls `open_stream`, and no other code in this package opens a connection. The name is resolved
-exactly once, so a DNS server that changes its answer cannot swap the address after the check (DNS rebinding).
+`check` calls `open_stream`, `huahuo.mailcheck.web` calls `connect`, and no other code in this package opens a
+connection. The name is resolved exactly once, so a DNS server that changes its answer cannot swap the address
+after the check (DNS rebinding).
+
+A proxy gets the checked address too, if a user named the host. Names of the operator's own table go to the
+proxy as they are: many proxies admit names only, and they may know what the local DNS does not.
 """
 
 import asyncio
@@ -9,12 +13,21 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.mailcheck.imap.stream import ImapStream
-from huahuo.mailcheck.servers.faults import ConnectFailed, DnsFailed, HostRefused, TlsFailed
-from huahuo.mailcheck.servers.host_rules import Reason, host_name, is_public, refusal
+from huahuo.mailcheck.servers.faults import (
+    ConnectFailed,
+    DnsFailed,
+    HostRefused,
+    MailFault,
+    ProxyFailed,
+    TlsFailed,
+)
+from huahuo.mailcheck.servers.host_rules import Reason, host_name, is_private, is_public, refusal
+from huahuo.mailcheck.servers.proxies import Proxy
 
 _ADDRESSES_MAX = 6
 
@@ -41,7 +54,9 @@ class Network:
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
     ambient: Ambient = field(default_factory=SystemAmbient)
 
-    async def addresses(self, host: str, port: int, timeout_s: float) -> tuple[str, list[str]]:
+    async def addresses(
+        self, host: str, port: int, timeout_s: float, *, any_port: bool = False
+    ) -> tuple[str, list[str]]:
         """The host's normal form and its allowed addresses.
 
         Raises:
@@ -49,7 +64,7 @@ class Network:
             DnsFailed: there is no address, or the answer came too late.
         """
         name = host_name(host)
-        if not 0 < port < 1 << 16 or not (self.allow_private or port in self.ports):
+        if not 0 < port < 1 << 16 or not (any_port or self.allow_private or port in self.ports):
             raise HostRefused(Reason.PORT)
         try:
             async with Deadline(self.ambient, timeout_s):
@@ -65,40 +80,78 @@ class Network:
             raise HostRefused(refused[0]) if refused else DnsFailed("the name has no address")
         return name, allowed[:_ADDRESSES_MAX]
 
-    async def open_stream(self, host: str, port: int, *, use_ssl: bool, timeout_s: float) -> ImapStream:
+    async def open_stream(
+        self,
+        host: str,
+        port: int,
+        *,
+        use_ssl: bool,
+        timeout_s: float,
+        listed: bool = False,
+        proxy: Proxy | None = None,
+    ) -> ImapStream:
         """A connection to the first allowed address that accepts it. Each try has `timeout_s`.
 
-        With `use_ssl` the TLS handshake, for the given name, is part of it.
+        With `use_ssl` the TLS handshake, for the given name, is part of it. `listed`: the operator named host
+        and port.
 
         Raises:
             HostRefused: see `addresses`.
             DnsFailed: see `addresses`.
             ConnectFailed: no address accepted the connection.
+            ProxyFailed: the proxy did not connect.
             TlsFailed: the handshake failed. After a bad certificate no other address is tried.
         """
-        name, candidates = await self.addresses(host, port, timeout_s)
-        fault: ConnectFailed | TlsFailed = ConnectFailed("no address tried")
+        name, candidates = await self._targets(host, port, timeout_s, listed=listed, proxy=proxy)
+        fault: MailFault = ConnectFailed("no address tried")
         for address in candidates:
             try:
-                return await self._connect(name, address, port, use_ssl=use_ssl, timeout_s=timeout_s)
+                return await self._open(
+                    name, address, port, use_ssl=use_ssl, timeout_s=timeout_s, proxy=proxy
+                )
             except TlsFailed as failed:
                 if failed.certificate:
                     raise
                 fault = failed
-            except ConnectFailed as failed:
+            except (ConnectFailed, ProxyFailed) as failed:
                 fault = failed
         raise fault
 
-    async def _connect(
-        self, name: str, address: str, port: int, *, use_ssl: bool, timeout_s: float
+    async def connect(
+        self, host: str, port: int, *, timeout_s: float, proxy: Proxy | None = None
+    ) -> socket.socket:
+        """A connected socket to a host that the operator named. Raises as `open_stream`, without TLS."""
+        _, candidates = await self._targets(host, port, timeout_s, listed=True, proxy=proxy)
+        fault: MailFault = ConnectFailed("no address tried")
+        for address in candidates:
+            try:
+                return await self._socket(address, port, timeout_s, proxy)
+            except (ConnectFailed, ProxyFailed) as failed:
+                fault = failed
+        raise fault
+
+    async def _targets(
+        self, host: str, port: int, timeout_s: float, *, listed: bool, proxy: Proxy | None
+    ) -> tuple[str, list[str]]:
+        """The host's normal form, and the addresses (or the name for a proxy) to try."""
+        if proxy is not None and listed:
+            name = host_name(host)
+            return name, [name]
+        return await self.addresses(host, port, timeout_s, any_port=listed)
+
+    async def _open(
+        self, name: str, address: str, port: int, *, use_ssl: bool, timeout_s: float, proxy: Proxy | None
     ) -> ImapStream:
         loop = asyncio.get_running_loop()
+        sock = None if proxy is None else await self._socket(address, port, timeout_s, proxy)
+        where: dict[str, Any] = {"host": address, "port": port} if sock is None else {"sock": sock}
+        # A proxy may reach the name at any address, so it counts as public unless it is a private literal.
+        public = is_public(address) or (proxy is not None and not is_private(address))
         try:
             async with Deadline(self.ambient, timeout_s):
                 _, stream = await loop.create_connection(
-                    lambda: ImapStream(name, self.tls, public=is_public(address)),
-                    address,
-                    port,
+                    lambda: ImapStream(name, self.tls, public=public),
+                    **where,
                     ssl=self.tls if use_ssl else None,
                     server_hostname=name if use_ssl else None,
                 )
@@ -111,3 +164,45 @@ class Network:
         except OSError as error:
             raise ConnectFailed(error.strerror or "connection failed") from None
         return stream
+
+    async def _socket(self, address: str, port: int, timeout_s: float, proxy: Proxy | None) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        try:
+            async with Deadline(self.ambient, timeout_s):
+                if proxy is not None:
+                    return await self._through(proxy, address, port, timeout_s)
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                sock.setblocking(False)
+                try:
+                    await loop.sock_connect(sock, (address, port))
+                except BaseException:
+                    sock.close()
+                    raise
+                return sock
+        except TimeoutError:
+            if proxy is not None:
+                raise ProxyFailed("no answer in time", timed_out=True) from None
+            raise ConnectFailed("no answer in time", timed_out=True) from None
+        except OSError as error:
+            raise ConnectFailed(error.strerror or "connection failed") from None
+
+    async def _through(self, proxy: Proxy, address: str, port: int, timeout_s: float) -> socket.socket:
+        # Both libraries are loaded by those only who use a proxy.
+        from python_socks import ProxyError, ProxyType
+        from python_socks.async_.asyncio import Proxy as Dialer
+
+        host = proxy.host
+        if not proxy.trusted:
+            _, allowed = await self.addresses(proxy.host, proxy.port, timeout_s, any_port=True)
+            host = allowed[0]
+        kind = ProxyType.HTTP if proxy.scheme == "http" else ProxyType.SOCKS5
+        password = None if proxy.password is None else proxy.password.reveal()
+        dialer = Dialer(kind, host, proxy.port, proxy.user or None, password, rdns=True)
+        try:
+            sock: socket.socket = await dialer.connect(address, port, timeout=timeout_s)
+        except ProxyError as error:
+            raise ProxyFailed(str(error)) from error
+        except OSError as error:
+            raise ProxyFailed("the proxy cannot be reached") from error
+        return sock

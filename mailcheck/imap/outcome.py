@@ -22,41 +22,26 @@ from huahuo.mailcheck.servers.faults import (
     ConnectFailed,
     ConnectionLost,
     DnsFailed,
+    GrantRefused,
     HostRefused,
+    HttpFailed,
     ImapError,
     MailFault,
+    NoMechanism,
+    NoScope,
+    ProxyFailed,
     ServerBye,
     TimedOut,
     TlsFailed,
 )
+from huahuo.mailcheck.servers.kinds import KINDS
 
 type FailedStatus = Literal["error", "need_reauth"]
 
 SERVER_TEXT_CHARS_MAX = 300
 
-MESSAGES = {
-    "login_refused": "登录被拒绝：用户名或密码错误 (login refused: wrong user name or password)",
-    "bad_credentials": "用户名或密码含有不允许的字符 (user name or password has characters not allowed)",
-    "throttled": "邮箱服务器限制访问，请稍后再试 (mail server is limiting access, try again later)",
-    "unsafe_login": "邮箱服务器拒绝此客户端 (mail server refuses this client: Unsafe Login)",
-    "no_folder": "文件夹不存在 (no such folder)",
-    "clear_text": "邮箱服务器不支持加密，未发送密码 (no encryption offered, the password was not sent)",
-    "host_refused": "不允许连接该邮箱服务器地址或端口 (this mail server address or port is not allowed)",
-    "host_malformed": "邮箱服务器地址无效 (mail server address is not valid)",
-    "dns": "无法解析邮箱服务器地址 (mail server name could not be resolved)",
-    "connect": "无法连接邮箱服务器 (mail server cannot be reached)",
-    "timeout": "邮箱服务器响应超时 (mail server did not answer in time)",
-    "certificate": "邮箱服务器证书无效 (mail server's certificate is not valid for its name)",
-    "tls": "无法建立加密连接 (no encrypted connection could be made)",
-    "bye": "邮箱服务器关闭了连接 (mail server closed the connection)",
-    "lost": "与邮箱服务器的连接中断 (connection to the mail server was lost)",
-    "protocol": "邮箱服务器响应异常 (mail server sent an invalid response)",
-    "refused": "邮箱服务器拒绝了请求 (mail server refused the request)",
-}
+MESSAGES = {name: kind.message for name, kind in KINDS.items()}
 """The message for the user, by the outcome's `kind`."""
-
-# For these, a later try without any change may succeed.
-_RETRY = frozenset({"throttled", "dns", "connect", "timeout", "tls", "bye", "lost", "protocol", "refused"})
 
 _THROTTLED_CODES = frozenset({"LIMIT", "UNAVAILABLE", "INUSE", "THROTTLED", "OVERQUOTA", "BUSY"})
 _CREDENTIAL_CODES = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "WEBALERT"})
@@ -78,13 +63,18 @@ _INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]+"
 )
 
+_SPEAKING = (CommandRefused, ServerBye, GrantRefused, HttpFailed)
+"""Faults with words of the server."""
+_TOO_MANY = 429
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """A classified failure.
 
-    `status` is the terminal status of the check, `kind` a stable word for logs and metrics, `message`
-    the text for the user, `server_text` the server's own text (sanitised, "" for none), only for the
-    owner's record. `retry`: a later try without any change may succeed.
+    `status` is the terminal status of the check, `kind` a stable word for logs and metrics, `message` the
+    text for the user, `server_text` the server's own text (sanitised, "" for none), only for the owner's
+    record. `retry`: a later try without any change may succeed. `error_class` and `advice` are those of the
+    table of kinds.
     """
 
     status: FailedStatus
@@ -92,17 +82,31 @@ class Outcome(msgspec.Struct, frozen=True):
     message: str
     server_text: str = ""
     retry: bool = False
+    error_class: str = ""
+    advice: str = ""
+
+    @property
+    def said(self) -> str:
+        """The message, with the server's own words behind it."""
+        return f"{self.message}: {self.server_text}" if self.server_text else self.message
 
 
 def classify(fault: MailFault) -> Outcome:
     """The outcome that `fault` means."""
-    kind = _kind(fault)
+    return outcome_of(_kind(fault), fault.text if isinstance(fault, _SPEAKING) else "")
+
+
+def outcome_of(kind: str, server_text: str = "") -> Outcome:
+    """The outcome of a kind of failure."""
+    known = KINDS[kind]
     return Outcome(
-        status="need_reauth" if kind in {"login_refused", "bad_credentials"} else "error",
+        status="need_reauth" if known.must_sign_in else "error",
         kind=kind,
-        message=MESSAGES[kind],
-        server_text=fault.text if isinstance(fault, CommandRefused | ServerBye) else "",
-        retry=kind in _RETRY,
+        message=known.message,
+        server_text=server_text,
+        retry=known.retry,
+        error_class=known.error_class,
+        advice=known.advice,
     )
 
 
@@ -128,6 +132,18 @@ def _kind(fault: MailFault) -> str:
             return "timeout"
         case ConnectionLost():
             return "lost"
+        case ProxyFailed():
+            return "proxy"
+        case NoMechanism():
+            return "no_mechanism"
+        case NoScope():
+            return "no_scope"
+        case GrantRefused():
+            return "grant_refused"
+        case HttpFailed():
+            if fault.status == _TOO_MANY:
+                return "throttled"
+            return "http_down" if fault.passing else "http_refused"
         case BrokenProtocol() | ImapError() | MailFault():
             return "protocol"
         case _:
@@ -141,6 +157,10 @@ def _refused(fault: CommandRefused) -> str:
         return "unsafe_login"
     if fault.command == "LOGIN":
         return _refused_login(fault)
+    if fault.command == "AUTHENTICATE":
+        # Servers word a refused token as they like, and a second try with another token settles it.
+        kind = _refused_login(fault)
+        return "token_refused" if kind == "login_refused" else kind
     if fault.code == "NONEXISTENT" or _NO_FOLDER.search(fault.text):
         return "no_folder"
     return "throttled" if _THROTTLED_WORDS.search(fault.text) else "refused"

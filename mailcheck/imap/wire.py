@@ -4,6 +4,7 @@ imapclient's parser parses the inside of a response. What it raises for a malfor
 `BrokenProtocol`.
 """
 
+import base64
 import datetime as dt
 import re
 from collections.abc import Iterable, Sequence
@@ -83,6 +84,35 @@ def login_pieces(user: str, password: Secret) -> list[bytes]:
             pieces.append(raw)
     pieces[-1] += b"\r\n"
     return [Sealed(piece) for piece in pieces]
+
+
+def authenticate_pieces(
+    mechanism: str, user: str, secret: Secret, *, host: str, port: int, initial: bool
+) -> list[bytes]:
+    """The AUTHENTICATE command without its tag. The server must answer `+` between two pieces.
+
+    `initial`: the server takes the response with the command (SASL-IR). The last piece answers the challenge
+    by which a server says why it refuses a token (RFC 7628); without it there is no tagged answer.
+
+    Raises:
+        BadCredentials: as `login_pieces`.
+    """
+    if not (_may_be_sent(user) and _may_be_sent(secret.reveal())):
+        raise BadCredentials("not allowed in user or password")
+    given = secret.reveal()
+    match mechanism:
+        case "PLAIN":
+            text, refused = f"\0{user}\0{given}", b""
+        case "OAUTHBEARER":
+            name = user.replace("=", "=3D").replace(",", "=2C")
+            text = f"n,a={name},\1host={host}\1port={port}\1auth=Bearer {given}\1\1"
+            refused = base64.b64encode(b"\1") + b"\r\n"
+        case _:
+            text, refused = f"user={user}\1auth=Bearer {given}\1\1", b"\r\n"
+    response = base64.b64encode(text.encode()) + b"\r\n"
+    command = b"AUTHENTICATE " + mechanism.encode()
+    pieces = [command + b" " + response] if initial else [command + b"\r\n", response]
+    return [Sealed(piece) for piece in ([*pieces, refused] if refused else pieces)]
 
 
 def _may_be_sent(text: str) -> bool:

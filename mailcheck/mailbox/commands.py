@@ -5,7 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.fetched import FetchedMail, UidCursor, Way
 
 type TerminalStatus = Literal["ok", "error", "need_reauth", "cancelled"]
 type ReportedStatus = Literal["queued", "processing", "ok", "error", "need_reauth", "cancelled"]
@@ -43,6 +44,16 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     status: TerminalStatus
     message: str = ""
     cursor: UidCursor | None = None
+    error_class: str = ""
+    advice: str = ""
+
+
+class KeepGrant(msgspec.Struct, frozen=True, gc=False):
+    """The grant of this generation was accepted in this way, and perhaps replaced by the next one."""
+
+    generation: int
+    way: Way
+    refresh_token: Secret | None = None
 
 
 class ReportStatus(msgspec.Struct, frozen=True, gc=False):
@@ -59,7 +70,7 @@ class ReportProgress(msgspec.Struct, frozen=True, gc=False):
     message: str
 
 
-type MailboxCommand = Begin | Progress | MailsFound | Finish | ReportStatus | ReportProgress
+type MailboxCommand = Begin | Progress | MailsFound | Finish | KeepGrant | ReportStatus | ReportProgress
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,8 +92,12 @@ class CheckOver(msgspec.Struct, frozen=True, gc=False):
     """Reply: that check is not open. No event was written, and the task that runs the check must stop."""
 
 
+class GrantReplaced(msgspec.Struct, frozen=True, gc=False):
+    """Reply: the mailbox has another grant by now. No event was written."""
+
+
 class NoMailbox(msgspec.Struct, frozen=True, gc=False):
     """Reply: the mailbox never existed or is deleted."""
 
 
-type MailboxReply = Plan | Done | CheckOver | NoMailbox
+type MailboxReply = Plan | Done | CheckOver | GrantReplaced | NoMailbox

@@ -24,6 +24,8 @@ from huahuo.mailcheck.mailbox.commands import (
     CheckOver,
     Done,
     Finish,
+    GrantReplaced,
+    KeepGrant,
     MailboxCommand,
     MailboxReply,
     MailsFound,
@@ -55,6 +57,8 @@ class MailboxDecider(MailboxFold):
         writing = MailboxWriting(state, context)
         if isinstance(command, ReportStatus | ReportProgress):
             return writing.decision(_report(writing, command))
+        if isinstance(command, KeepGrant):
+            return writing.decision(_keep(writing, command))
         check = state.check
         if check is None or check.check_id != command.check_id:
             return Decision(reply=CheckOver())
@@ -74,7 +78,9 @@ class MailboxDecider(MailboxFold):
                 message = command.message
                 if not message and command.status == "ok":
                     message = f"检查完成，共 {check.found} 封新邮件" if check.found else "没有找到新邮件"
-                writing.end(check, command.status, message)
+                writing.end(
+                    check, command.status, message, error_class=command.error_class, advice=command.advice
+                )
         return writing.decision(Done())
 
 
@@ -87,6 +93,13 @@ def _plan(state: Mailbox) -> Plan:
         use_ssl=state.use_ssl,
         cursors=dict(state.seen),
     )
+
+
+def _keep(writing: MailboxWriting, command: KeepGrant) -> Done | GrantReplaced:
+    if command.generation != writing.state.grant:
+        return GrantReplaced()
+    writing.keep_grant(command.way, command.refresh_token)
+    return Done()
 
 
 def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> Done:
@@ -120,7 +133,7 @@ def _found(writing: MailboxWriting, check_id: int, batch: Sequence[FetchedMail],
                 after=cursor.uidvalidity,
             )
         )
-    elif known is not None and cursor.uid <= known.uid:
+    elif known is not None and cursor.uid <= known.uid and cursor.link == known.link:
         return
     seen = writing.state.seen_under(cursor.folder, cursor.uidvalidity)
     fresh = [m for m in batch if _of(m, cursor) and seen < m.uid <= cursor.uid]

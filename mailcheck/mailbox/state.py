@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck.events import (
@@ -19,6 +20,7 @@ from huahuo.mailcheck.events import (
     CheckRequested,
     CheckStarted,
     CursorMoved,
+    GrantKept,
     MailboxAdded,
     MailboxDeleted,
     MailboxUpdated,
@@ -26,11 +28,12 @@ from huahuo.mailcheck.events import (
     id_of,
     read,
 )
-from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.fetched import UidCursor, Way
 
 _FORMER_MAX: Final = 8
 """UIDVALIDITYs remembered per folder. One changes when a folder is recreated, so a few times in its life."""
 
+_OF_GRANT: Final = frozenset({"client_id", "refresh_token"})
 _NOTHING: Mapping[str, UidCursor] = MappingProxyType({})
 
 
@@ -63,6 +66,9 @@ class Mailbox(msgspec.Struct):
     use_ssl: bool = True
     deleted: bool = False
     secrets: tuple[str, ...] = ()
+    grant: int = 0
+    """Rises with each new client id or refresh token, the user's or a rotated one."""
+    way: Way = Way()
     check: Check | None = None
     cursors: dict[str, dict[str, UidCursor]] = msgspec.field(default_factory=dict)
     former: dict[str, dict[str, list[UidCursor]]] = msgspec.field(default_factory=dict)
@@ -91,7 +97,7 @@ class MailboxFold:
     """Folds a mailbox from its own stream."""
 
     name: Final = "mailbox"
-    fingerprint: Final = "mailbox-3"
+    fingerprint: Final = "mailbox-4"
 
     def initial(self, stream: str) -> Mailbox:
         """See `Fold`. Raises ValueError if the stream's name holds no number."""
@@ -106,10 +112,17 @@ class MailboxFold:
                 state.user_id, state.email = body.user_id, body.email
                 state.secrets = _shared(body.secrets)
                 _reached(state, body)
-            case SecretStored() if body.name not in state.secrets:
-                state.secrets = _shared((*state.secrets, body.name))
+            case SecretStored():
+                if body.name not in state.secrets:
+                    state.secrets = _shared((*state.secrets, body.name))
+                if body.name in _OF_GRANT:
+                    state.grant, state.way = state.grant + 1, Way()
+            case GrantKept():
+                state.grant += body.rotated
+                state.way = _way(Way(body.graph, body.token_url, body.scope))
             case MailboxUpdated():
                 _reached(state, body)
+                state.way = Way()
             case CheckRequested():
                 state.check = Check(body.check_id, cause=event.position)
             case CheckStarted() if check is None or check.check_id != body.check_id:
@@ -120,7 +133,8 @@ class MailboxFold:
                 check.progress = body.progress
             case CursorMoved():
                 folders = state.cursors.setdefault(state.server.lower(), {})
-                cursor = UidCursor(body.folder, body.uidvalidity, body.uid)
+                link = "" if body.link is UNSET else body.link
+                cursor = UidCursor(body.folder, body.uidvalidity, body.uid, link)
                 _remember(state, folders.get(body.folder), cursor)
                 folders[body.folder] = cursor
                 if check is not None:
@@ -151,6 +165,12 @@ class MailboxFold:
 def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
     """One tuple, shared by all mailboxes with the same secret names."""
     return names
+
+
+@lru_cache(maxsize=64)
+def _way(way: Way) -> Way:
+    """One object, shared by all mailboxes that sign in in this way."""
+    return way
 
 
 def _remember(state: Mailbox, before: UidCursor | None, after: UidCursor) -> None:

@@ -1,8 +1,10 @@
 """What one decision of a mailbox writes: events, records, mail contents and effects. Pure."""
 
+from msgspec import UNSET
+
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.eventstore.blobs import blob_id
-from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
 from huahuo.mailcheck.effects import Effect, StopCheck
 from huahuo.mailcheck.events import (
     PROGRESS_MAX,
@@ -14,12 +16,14 @@ from huahuo.mailcheck.events import (
     CursorMoved,
     EmailStatusUpdate,
     FoundMail,
+    GrantKept,
     MailReceived,
     internal,
+    mailbox_stream,
     public,
     user_stream,
 )
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.fetched import FetchedMail, UidCursor, Way
 from huahuo.mailcheck.mailbox.commands import MailboxReply
 from huahuo.mailcheck.mailbox.state import Check, Mailbox
 from huahuo.mailcheck.tables.records import (
@@ -34,6 +38,7 @@ from huahuo.mailcheck.tables.records import (
     email_key,
     mail_rows,
     received_ms,
+    remote_put,
     rfc3339,
 )
 
@@ -48,6 +53,7 @@ class MailboxWriting:
         self._effects: list[Effect] = []
         self._rows: list[RowPut | RowDrop] = []
         self._blobs: list[bytes] = []
+        self._secrets: list[SecretPut] = []
         self._floor = 0 if state.check is None else state.check.progress
 
     def decision(self, reply: MailboxReply) -> Decision[MailboxReply, Effect]:
@@ -59,6 +65,7 @@ class MailboxWriting:
             effects=tuple(self._effects),
             rows=tuple(self._rows),
             blobs=tuple(self._blobs),
+            secrets=tuple(self._secrets),
         )
 
     def fact(self, body: Body) -> None:
@@ -82,7 +89,25 @@ class MailboxWriting:
         self._started(check)
         self.status(check, status, message)
 
-    def status(self, check: Check, status: str, message: str) -> None:
+    def keep_grant(self, way: Way, refresh_token: Secret | None) -> None:
+        """Add how a grant was accepted, and the next refresh token."""
+        self.fact(
+            GrantKept(
+                timestamp=self.context.timestamp,
+                rotated=refresh_token is not None,
+                graph=way.graph,
+                token_url=way.token_url,
+                scope=way.scope,
+            )
+        )
+        if refresh_token is not None:
+            self._secrets.append(
+                SecretPut(mailbox_stream(self.state.email_id), "refresh_token", refresh_token)
+            )
+
+    def status(
+        self, check: Check, status: str, message: str, *, error_class: str = "", advice: str = ""
+    ) -> None:
         """Add the public status of a check."""
         self.say(
             EmailStatusUpdate(
@@ -91,6 +116,8 @@ class MailboxWriting:
                 status=status,
                 message=clean(message, MESSAGE_CHARS_MAX),
                 check_id=check.check_id,
+                error_class=error_class,
+                advice=advice,
             )
         )
 
@@ -103,10 +130,12 @@ class MailboxWriting:
                 CheckProgressed(timestamp=self.context.timestamp, check_id=check.check_id, progress=percent)
             )
 
-    def end(self, check: Check, status: str, message: str) -> None:
+    def end(
+        self, check: Check, status: str, message: str, *, error_class: str = "", advice: str = ""
+    ) -> None:
         """Add progress 100, the terminal status and the internal end."""
         self._say_progress(check, PROGRESS_MAX, message)
-        self.status(check, status, message)
+        self.status(check, status, message, error_class=error_class, advice=advice)
         self.fact(CheckEnded(timestamp=self.context.timestamp, check_id=check.check_id, status=status))
         self._rows.append(RowDrop(CHECKS, "", email_key(self.state.email_id)))
 
@@ -145,8 +174,10 @@ class MailboxWriting:
                 )
             )
             self._rows += mail_rows(record, state.user_id, moment_ms)
+            if mail.remote_id:
+                self._rows.append(remote_put(state.email_id, mail.remote_id))
             self._blobs.append(mail.content)
-            found.append(FoundMail(mail_id, mail.uid, mail.size, record.blob))
+            found.append(FoundMail(mail_id, mail.uid, mail.size, record.blob, mail.remote_id or UNSET))
         self.fact(
             CursorMoved(
                 timestamp=now,
@@ -155,6 +186,7 @@ class MailboxWriting:
                 uidvalidity=cursor.uidvalidity,
                 uid=cursor.uid,
                 mails=tuple(found),
+                link=cursor.link or UNSET,
             )
         )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin, Samples
 from huahuo.mailcheck.events import PUBLIC_TYPES
-from huahuo.mailcheck.plugin.settings import MailOptions, bounds
+from huahuo.mailcheck.plugin.settings import SECRETS, MailOptions, bounds
 
 
 class Mail(Plugin):
@@ -17,6 +17,7 @@ class Mail(Plugin):
 
     name = "mail"
     settings = MailOptions
+    secret_settings = SECRETS
     event_types = PUBLIC_TYPES
 
     @property
@@ -42,6 +43,7 @@ class Mail(Plugin):
         host.metrics.gauge(
             "checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting
         )
+        host.metrics.gauge("access_tokens", "Access tokens in memory.", lambda: mail.tokens.kept)
         return Brought(
             kinds=mail.kinds,
             actions=mail.actions(),

@@ -1,13 +1,17 @@
 """The settings of mail: a table like the service's own, and the bounds of the domain that follow from it."""
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
 
 from huahuo.eventstore.ambient import Ambient
+from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
+from huahuo.mailcheck.servers.proxies import parse_proxy
 
 if TYPE_CHECKING:
     from huahuo.mailcheck.domain import MailSettings
@@ -24,6 +28,16 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
     mail_ca_file: Annotated[
         str, Meta(description="PEM file of further certificate authorities for mail servers")
     ] = ""
+    mail_proxy: Annotated[
+        str,
+        Meta(
+            description="proxy to mail servers, token endpoints and Graph: http://HOST:PORT or socks5://HOST:PORT"
+        ),
+    ] = ""
+    providers: Annotated[
+        Mapping[str, ProviderOptions],
+        Meta(description="changes to the table of providers: [providers.NAME], see docs/mail.md"),
+    ] = MappingProxyType({})
     checks_at_once: Annotated[int, Meta(ge=1, description="mailbox checks running at the same time")] = 64
     checks_per_host: Annotated[
         int, Meta(ge=1, description="mailbox checks running at the same time on one mail server")
@@ -40,15 +54,29 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = 25 << 20
     mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
 
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in SECRETS)
+        return f"MailOptions({', '.join(shown)})"
+
+
+SECRETS = frozenset({"mail_proxy", "providers"})
+"""Settings that may hold a password: that of a proxy, or an application's secret at a provider."""
+
 
 def bounds(options: MailOptions, ambient: Ambient) -> "MailSettings":
-    """The bounds of the domain. Raises ValueError if `mail_ca_file` cannot be used."""
+    """The bounds of the domain. Raises ValueError if a setting cannot be used."""
     # The settings are read by every command of `huahuo`, most of which check no mail.
     from huahuo.mailcheck.checks.ports import CheckLimits
     from huahuo.mailcheck.domain import MailSettings
     from huahuo.mailcheck.imap.network import Network
 
+    try:
+        proxy = parse_proxy(options.mail_proxy, trusted=True)
+    except ValueError as error:
+        raise ValueError(f"mail_proxy: {error}") from None
     return MailSettings(
+        providers=Providers(options.providers, allow_private=options.mail_allow_private),
+        proxy=proxy,
         network=Network(
             allow_private=options.mail_allow_private, tls=_tls(options.mail_ca_file), ambient=ambient
         ),

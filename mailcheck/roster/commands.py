@@ -16,7 +16,10 @@ _NO_SECRETS: Mapping[str, Secret] = MappingProxyType({})
 
 
 class AddEmail(msgspec.Struct, frozen=True, kw_only=True):
-    """Add one mailbox. `secrets` are by name (`password`, `client_id`, `refresh_token`), none empty."""
+    """Add one mailbox.
+
+    `secrets` are by name (`password`, `client_id`, `refresh_token`, `proxy`), none empty.
+    """
 
     email: str
     mail_type: str

@@ -30,19 +30,26 @@ from huahuo.mailcheck.roster.rules import refuse_address, refuse_missing, refuse
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.roster.writing import RosterWriting
 from huahuo.mailcheck.row import Row
-from huahuo.mailcheck.servers.providers import Endpoint, endpoint
+from huahuo.mailcheck.servers.providers import STANDARD, Endpoint, Providers
 
 IDS_MAX: Final = 1_000
 MAILBOXES_MAX: Final = 100_000
 
 
 class RosterDecider(RosterFold):
-    """A roster's decisions. `mailboxes_max` bounds the mailboxes of one user."""
+    """A roster's decisions. `mailboxes_max` bounds the mailboxes of one user; `providers` is the table."""
 
     guarded: Final = False
     """By its own stream it is not: `RosterWriting` guards each decision by `roster/<id>`."""
 
-    def __init__(self, *, ids_max: int = IDS_MAX, mailboxes_max: int = MAILBOXES_MAX) -> None:
+    def __init__(
+        self,
+        *,
+        ids_max: int = IDS_MAX,
+        mailboxes_max: int = MAILBOXES_MAX,
+        providers: Providers = STANDARD,
+    ) -> None:
+        self._providers = providers
         self._ids_max = ids_max
         self._mailboxes_max = mailboxes_max
 
@@ -53,7 +60,7 @@ class RosterDecider(RosterFold):
             case AddEmail():
                 reply = self._add(writing, command)
             case UpdateEmail():
-                reply = _update(writing, command)
+                reply = self._update(writing, command)
             case ImportEmails():
                 reply = self._import(writing, command)
             case CheckEmails() | CancelCheck() | DeleteEmails():
@@ -65,9 +72,9 @@ class RosterDecider(RosterFold):
         email = command.email.strip()
         refusal = (
             refuse_address(email)
-            or refuse_settings(command.mail_type, command.server, command.port)
+            or refuse_settings(self._providers, command.mail_type, command.server, command.port)
             or refuse_secrets(command.secrets)
-            or refuse_missing(command.mail_type, command.secrets)
+            or refuse_missing(self._providers, command.mail_type, command.secrets)
         )
         if refusal is not None:
             return refusal
@@ -75,7 +82,7 @@ class RosterDecider(RosterFold):
             return Refusal("already_exists", f"邮箱 {email} 添加失败，可能已存在")
         if len(state.rows) >= self._mailboxes_max:
             return _full(self._mailboxes_max)
-        where = endpoint(
+        where = self._providers.endpoint(
             command.mail_type,
             email,
             server=command.server,
@@ -88,13 +95,15 @@ class RosterDecider(RosterFold):
 
     def _import(self, writing: RosterWriting, command: ImportEmails) -> MailReply:
         state, data = writing.state, command.data
-        refusal = refuse_settings(command.mail_type, "", None)
+        refusal = refuse_settings(self._providers, command.mail_type, "", None)
         if refusal is not None:
             return refusal
         failures = list(data.failures)
         taken: list[Account] = []
         for account in data.accounts:
-            fault = refuse_secrets(account.secrets) or refuse_missing(command.mail_type, account.secrets)
+            fault = refuse_secrets(account.secrets) or refuse_missing(
+                self._providers, command.mail_type, account.secrets
+            )
             if fault is not None:
                 failures.append(LineFailure(account.line, fault.message))
             elif account.email.lower() in state.addresses:
@@ -105,7 +114,7 @@ class RosterDecider(RosterFold):
                 taken.append(account)
         first = writing.context.take("mailbox", len(taken)) if taken else 0
         for email_id, account in enumerate(taken, start=first):
-            where = endpoint(command.mail_type, account.email)
+            where = self._providers.endpoint(command.mail_type, account.email)
             writing.add(email_id, account.email, command.mail_type, where, account.secrets.items())
         failures.sort(key=lambda failure: failure.line)
         return ImportResult(data.total, len(taken), len(failures), failures)
@@ -127,6 +136,32 @@ class RosterDecider(RosterFold):
             case CheckEmails():
                 return _check(writing, owned)
 
+    def _update(self, writing: RosterWriting, command: UpdateEmail) -> MailReply:
+        row = writing.state.rows.get(command.email_id)
+        if row is None:
+            return Refusal("not_found", f"邮箱ID {command.email_id} 不存在或您没有权限")
+        mail_type = command.mail_type or row.mail_type
+        refusal = refuse_settings(
+            self._providers, command.mail_type, command.server, command.port
+        ) or refuse_secrets(command.secrets)
+        if refusal is None and mail_type != row.mail_type:
+            # Another type needs other secrets, and the sealed ones cannot be read here, so all must be given.
+            refusal = refuse_missing(self._providers, mail_type, command.secrets)
+        if refusal is not None:
+            return refusal
+        writing.update(row, mail_type, self._moved(row, mail_type, command), command.secrets.items())
+        return Success("邮箱更新成功", email_id=row.id)
+
+    def _moved(self, row: Row, mail_type: str, command: UpdateEmail) -> Endpoint:
+        """The endpoint after an update. A new type without a server gets the default of that type."""
+        if mail_type != row.mail_type and not command.server.strip():
+            return self._providers.endpoint(mail_type, row.email, port=command.port, use_ssl=command.use_ssl)
+        return Endpoint(
+            command.server.strip() or row.server,
+            row.port if command.port is None else command.port,
+            row.use_ssl if command.use_ssl is None else command.use_ssl,
+        )
+
 
 def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:
     if not owned:
@@ -139,34 +174,6 @@ def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:
     for check_id, email_id in enumerate(accepted, start=first):
         writing.request(email_id, check_id)
     return Success(f"开始检查 {len(accepted)} 个邮箱", accepted=accepted, skipped=skipped)
-
-
-def _update(writing: RosterWriting, command: UpdateEmail) -> MailReply:
-    row = writing.state.rows.get(command.email_id)
-    if row is None:
-        return Refusal("not_found", f"邮箱ID {command.email_id} 不存在或您没有权限")
-    mail_type = command.mail_type or row.mail_type
-    refusal = refuse_settings(command.mail_type, command.server, command.port) or refuse_secrets(
-        command.secrets
-    )
-    if refusal is None and mail_type != row.mail_type:
-        # Another type needs other secrets, and the sealed ones cannot be read here, so all must be given.
-        refusal = refuse_missing(mail_type, command.secrets)
-    if refusal is not None:
-        return refusal
-    writing.update(row, mail_type, _moved(row, mail_type, command), command.secrets.items())
-    return Success("邮箱更新成功", email_id=row.id)
-
-
-def _moved(row: Row, mail_type: str, command: UpdateEmail) -> Endpoint:
-    """The endpoint after an update. A new type without a server gets the default of that type."""
-    if mail_type != row.mail_type and not command.server.strip():
-        return endpoint(mail_type, row.email, port=command.port, use_ssl=command.use_ssl)
-    return Endpoint(
-        command.server.strip() or row.server,
-        row.port if command.port is None else command.port,
-        row.use_ssl if command.use_ssl is None else command.use_ssl,
-    )
 
 
 def _full(mailboxes_max: int) -> Refusal:

@@ -8,11 +8,11 @@ from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.roster.importer import is_address
 from huahuo.mailcheck.servers.faults import HostRefused
 from huahuo.mailcheck.servers.host_rules import host_name
-from huahuo.mailcheck.servers.providers import MAIL_TYPES
+from huahuo.mailcheck.servers.providers import TOKENS, Providers, auth_of
+from huahuo.mailcheck.servers.proxies import parse_proxy
 
 SECRET_CHARS_MAX: Final = 8192
 _PORT_MAX: Final = 65_535
-_OAUTH: Final = frozenset({"client_id", "refresh_token"})
 
 
 def refuse_address(email: str) -> Refusal | None:
@@ -22,9 +22,11 @@ def refuse_address(email: str) -> Refusal | None:
     return None if is_address(email) else Refusal("invalid_field", "邮箱地址格式错误", "email")
 
 
-def refuse_settings(mail_type: str | None, server: str, port: int | None) -> Refusal | None:
+def refuse_settings(
+    providers: Providers, mail_type: str | None, server: str, port: int | None
+) -> Refusal | None:
     """The refusal of a type, server or port, None if all that are given are acceptable."""
-    if mail_type is not None and mail_type not in MAIL_TYPES:
+    if mail_type is not None and mail_type not in providers.names:
         return Refusal("invalid_field", "不支持的邮箱类型", "mail_type")
     if port is not None and not 1 <= port <= _PORT_MAX:
         return Refusal("invalid_field", "端口无效", "port")
@@ -42,15 +44,22 @@ def refuse_secrets(secrets: Mapping[str, Secret]) -> Refusal | None:
         value = secret.reveal()
         if len(value) > SECRET_CHARS_MAX or any(char in value for char in "\r\n\0"):
             return Refusal("invalid_field", "字段内容无效", name)
+        if name == "proxy":
+            try:
+                parse_proxy(value)
+            except ValueError as error:
+                return Refusal("invalid_field", "代理地址无效", f"proxy: {error}")
     return None
 
 
-def refuse_missing(mail_type: str, secrets: Mapping[str, Secret]) -> Refusal | None:
+def refuse_missing(providers: Providers, mail_type: str, secrets: Mapping[str, Secret]) -> Refusal | None:
     """The refusal of secrets that do not suffice to sign in with this type, None if they do."""
-    if mail_type == "outlook":
-        if secrets.keys() >= _OAUTH:
-            return None
-        return Refusal("invalid_field", "Outlook邮箱需要提供Client ID和Refresh Token")
-    if "password" in secrets or (mail_type == "gmail" and secrets.keys() >= _OAUTH):
+    provider = providers.of(mail_type)
+    grant = "refresh_token" in secrets and ("client_id" in secrets or bool(provider.client_id))
+    if auth_of(provider, password="password" in secrets, grant=grant) is not None:
         return None
+    if mail_type == "outlook":
+        return Refusal("invalid_field", "Outlook邮箱需要提供Client ID和Refresh Token")
+    if provider.auth in TOKENS:
+        return Refusal("invalid_field", "该类型邮箱需要提供Client ID和Refresh Token", "refresh_token")
     return Refusal("invalid_field", "邮箱地址和密码不能为空", "password")

@@ -7,6 +7,7 @@ MailFault
  +- ConnectFailed       no address of the host accepted the connection
  +- TlsFailed           no secure connection; `certificate` if the server could not prove its name
  +- ClearTextRefused    a password would have crossed a public network in clear
+ +- ProxyFailed         the proxy could not be reached, or refused to connect
  +- BadCredentials      user or password cannot be sent (they hold CR, LF or NUL); nothing was sent
  +- ImapError
      +- CommandRefused  the server answered NO or BAD
@@ -14,6 +15,10 @@ MailFault
      +- ConnectionLost  the connection ended without a goodbye
      +- TimedOut        no answer within the deadline
      +- BrokenProtocol  the server violated IMAP or exceeded our bounds
+     +- NoMechanism     the server offers no way to sign in with what the mailbox has
+ +- GrantRefused        the token endpoint does not accept the grant
+ +- NoScope             the grant is good, but not for this use
+ +- HttpFailed          a token endpoint or Graph refused, or cannot serve now
 """
 
 
@@ -53,6 +58,14 @@ class ClearTextRefused(MailFault):
     """The server offers no TLS and its address is public: the password was not sent."""
 
 
+class ProxyFailed(MailFault):
+    """The proxy could not be reached, or it did not connect. `timed_out`: it did not answer."""
+
+    def __init__(self, text: str, *, timed_out: bool = False) -> None:
+        super().__init__(text)
+        self.timed_out = timed_out
+
+
 class BadCredentials(MailFault):
     """User or password hold CR, LF or NUL; nothing was sent."""
 
@@ -90,3 +103,34 @@ class TimedOut(ImapError):
 
 class BrokenProtocol(ImapError):
     """What the server sent is not IMAP, or exceeds a bound."""
+
+
+class NoMechanism(ImapError):
+    """The server offers no mechanism by which the mailbox could sign in."""
+
+
+class GrantRefused(MailFault):
+    """The token endpoint refused the grant for good. `error` is its code, `text` its description, cleaned."""
+
+    def __init__(self, error: str, text: str) -> None:
+        super().__init__(f"grant refused: {error}")
+        self.error = error
+        self.text = text
+
+
+class NoScope(GrantRefused):
+    """The grant does not hold this scope. Another scope, or another way to the mails, may do."""
+
+
+class HttpFailed(MailFault):
+    """A token endpoint or Graph answered with an error.
+
+    `passing`: a later try may succeed, not before `retry_after_s` where the server gave that.
+    """
+
+    def __init__(self, status: int, text: str, *, passing: bool, retry_after_s: float | None = None) -> None:
+        super().__init__(f"HTTP {status}: {text}")
+        self.status = status
+        self.text = text
+        self.passing = passing
+        self.retry_after_s = retry_after_s

@@ -117,6 +117,25 @@ def is_public(address: str) -> bool:
     return parsed in _GLOBAL_V6 and not any(parsed in network for network in _SPECIAL_V6)
 
 
+def is_private(text: str) -> bool:
+    """Whether `text` is an address of a private network or of this machine. A name is not."""
+    try:
+        return _is_private(ipaddress.ip_address(text))
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine: `localhost`, a name below it, or a loopback address."""
+    name = host.removeprefix("[").removesuffix("]").lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def _is_private(parsed: IpAddress) -> bool:
     if isinstance(parsed, ipaddress.IPv4Address):
         return any(parsed in network for network in _PRIVATE_V4)

@@ -7,7 +7,7 @@ the mailbox is gone with the deletion itself.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -20,15 +20,24 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.events import mailbox_stream
-from huahuo.mailcheck.tables.records import MAIL, MAILS, PURGES, MailRecord, email_key, mail_key, number_of
+from huahuo.mailcheck.tables.records import (
+    GRAPH,
+    MAIL,
+    MAILS,
+    PURGES,
+    MailRecord,
+    email_key,
+    mail_key,
+    number_of,
+)
 
 PURGE: Final = "purge"
 _PAGE_ROWS: Final = 200
 _RETRIES: Final = 1 << 31
 """It is tried until it succeeds, every half minute."""
 
-type Page = Sequence[tuple[bytes, bytes]]
-"""Records of mails as the log keeps them."""
+type Removal = RowDrop | str
+"""A row, or the id of a blob."""
 
 
 class Purging:
@@ -77,21 +86,12 @@ class Purging:
         del entry
         return None
 
-    async def removed(self, email_id: int, page: Page, *, last: bool) -> None:
-        """Remove these mails of a mailbox in one commit, and with the last ones what asked for it."""
-        part = str(email_id)
-        records = [(key, msgspec.json.decode(value, type=MailRecord)) for key, value in page]
-        drops = [
-            drop
-            for key, record in records
-            for drop in (RowDrop(MAILS, part, key), RowDrop(MAIL, "", mail_key(record.mail_id)))
-        ]
-        if last:
-            drops.append(RowDrop(PURGES, "", email_key(email_id)))
+    async def remove(self, email_id: int, what: Sequence[Removal], *, last: bool) -> None:
+        """Remove this in one commit."""
         append = Append(
             ts_ms=self._ambient.now_ms(),
-            rows=tuple(drops),
-            drop_blobs=tuple(record.blob for _, record in records),
+            rows=tuple(one for one in what if isinstance(one, RowDrop)),
+            drop_blobs=tuple(one for one in what if isinstance(one, str)),
             # Ids are never reused: nothing more will be written to its stream.
             ended=(mailbox_stream(email_id),) if last else (),
             principal="service",
@@ -99,13 +99,21 @@ class Purging:
         await self._log.append(append)
 
     async def _perform(self, _job: bytes, run: EffectRun) -> None:
-        while page := await self._log.rows(MAILS, str(run.id), limit=_PAGE_ROWS):
-            await run.emit(*page)
-        await run.finish()
+        part = str(run.id)
+        while records := await self._log.rows(MAILS, part, limit=_PAGE_ROWS):
+            await run.emit(*(one for key, value in records for one in _of_mail(part, key, value)))
+        while known := await self._log.rows(GRAPH, part, limit=_PAGE_ROWS):
+            await run.emit(*(RowDrop(GRAPH, part, key) for key, _ in known))
+        await run.finish(RowDrop(PURGES, "", email_key(run.id)))
+
+
+def _of_mail(part: str, key: bytes, value: bytes) -> tuple[Removal, ...]:
+    record = msgspec.json.decode(value, type=MailRecord)
+    return RowDrop(MAILS, part, key), RowDrop(MAIL, "", mail_key(record.mail_id)), record.blob
 
 
 class _Hold:
-    """See `Hold`. What is said is a page of records to remove."""
+    """See `Hold`. What is said is what to remove."""
 
     attempt: Final = 1
     position: Final = 0
@@ -118,9 +126,9 @@ class _Hold:
     async def state(self) -> None:
         """See `Hold`."""
 
-    async def say(self, events: Sequence[Any], *, ends: bool) -> None:
+    async def say(self, events: Sequence[Removal], *, ends: bool) -> None:
         """See `Hold`."""
-        await self._purging.removed(self._email_id, events, last=ends)
+        await self._purging.remove(self._email_id, events, last=ends)
 
     async def again(self, error_type: str, due_ms: int, row: OpenEffect) -> None:
         """See `Hold`. The row in `purges` is still there."""

@@ -5,12 +5,14 @@
 | `mails` | mailbox id | received_ms, mail id | the mail's record |
 | `mail` | "" | mail id | its owner and the key of its record |
 | `checks` | "" | mailbox id | the open check, which a restart continues |
+| `graph` | mailbox id | digest of Graph's id of a mail | nothing: this mail is known |
 | `purges` | "" | mailbox id | a deleted mailbox whose records and blobs are still to be removed |
 
 Numbers in keys are 8 bytes, big-endian, so that keys sort like their numbers.
 """
 
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -22,6 +24,7 @@ MAILS: Final = "mails"
 MAIL: Final = "mail"
 CHECKS: Final = "checks"
 PURGES: Final = "purges"
+GRAPH: Final = "graph"
 
 SUBJECT_CHARS_MAX: Final = 1_000
 SENDER_CHARS_MAX: Final = 500
@@ -62,6 +65,21 @@ class OpenCheck(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     check_id: int
     host: str = ""
     implicit: bool = False
+
+
+def received_of(key: bytes) -> int:
+    """When the mail was received, from the key of its record."""
+    return number_of(key[:8])
+
+
+def remote_key(remote_id: str) -> bytes:
+    """The key of a mail's id at Graph, which is a text of up to some hundred characters."""
+    return blake2b(remote_id.encode(), digest_size=_KEY_BYTES).digest()
+
+
+def remote_put(email_id: int, remote_id: str) -> RowPut:
+    """The row by which a mail of Graph is known."""
+    return RowPut(GRAPH, str(email_id), remote_key(remote_id), b"")
 
 
 def number_key(number: int) -> bytes:

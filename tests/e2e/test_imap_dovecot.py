@@ -12,6 +12,7 @@ from huahuo.mailcheck.checks.ports import CheckLimits, Target
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.servers.faults import TlsFailed
+from huahuo.mailcheck.servers.providers import Place
 from tests.support.drivers.checks import QUICK, checked, failed_check, run_check, target
 from tests.support.servers.dovecot import Dovecot, dovecot
 
@@ -292,7 +293,7 @@ def test_tls_spoken_to_a_plain_port_is_an_error_not_a_hang(server: Dovecot, user
 
 
 def test_the_target_shows_no_password() -> None:
-    shown = repr(Target(host="h", port=1, use_ssl=True, user="u", password=Secret("canary")))
+    shown = repr(Target(places=(Place("h", 1, "implicit"),), user="u", secret=Secret("canary")))
     assert "canary" not in shown
 
 

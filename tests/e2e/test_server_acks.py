@@ -48,7 +48,7 @@ async def test_an_ack_in_two_segments_is_one_ack() -> None:
         (ws,) = w.server.sockets
         frame = ack(2)
         client.ws.transport.write(frame[:9])
-        await until(lambda: ws.protocol.reader.buffer)
+        await until(lambda: ws.rest_bytes)
         client.ws.transport.write(frame[9:])
         assert seqs([await client.until("events")], STREAM) == [4, 5]
         client.ws.transport.write(ack(5))

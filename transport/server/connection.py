@@ -21,6 +21,7 @@ import structlog
 
 from huahuo.actors import LoopActor, LoopRef
 from huahuo.actors.plugins.calls import Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
@@ -47,6 +48,8 @@ from huahuo.transport.session.session import Session
 _REVOKED_DEADLINE_S = 0.5
 """The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
 
+_CHARGED_S = 0.0002
+
 _FAULT = "internal error"
 
 _log = structlog.get_logger(__name__)
@@ -66,10 +69,11 @@ class Connection(LoopActor):
         self._wires = wires
         self._session = Session(f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now())
         self._reads: set[asyncio.Task[None]] = set()
-        self._commands: set[asyncio.Task[None]] = set()
+        self._commands: dict[int, asyncio.Future[Any]] = {}  # by the identity of their outputs
         self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
         self._slowed = False
+        self._spent_s = 0.0
         settings = wires.shared.settings
         self._pump = Pump(
             ws,
@@ -155,6 +159,9 @@ class Connection(LoopActor):
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
         self._carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
         self._pump.retry()
+        principal = self._session.principal
+        if self._spent_s and principal is not None:
+            self._charge(principal)
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self._close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
@@ -165,6 +172,11 @@ class Connection(LoopActor):
 
     def _close(self, code: CloseCode, reason: str) -> None:
         self._carry_out(self._session.close(code, reason))
+
+    @property
+    def full(self) -> bool:
+        """Whether as many commands run as one connection may have. It reads on after the next answer."""
+        return self._session.full
 
     # The actor: one message at a time ---------------------------------------------------------------
 
@@ -221,8 +233,18 @@ class Connection(LoopActor):
         self._pump.run()  # an ack made room, a subscription began
         principal = self._session.principal
         if principal is not None:
-            self._wires.supply.turns.charge_since(principal.name, now.s)
+            self._charge_since(principal, now.s)
         return None
+
+    def _charge_since(self, principal: Principal, began_s: float) -> None:
+        """Charge the user for the loop's time since then. Short times are added up: a charge costs 2 µs."""
+        self._spent_s += self._wires.ambient.monotonic_s() - began_s
+        if self._spent_s > _CHARGED_S:
+            self._charge(principal)
+
+    def _charge(self, principal: Principal) -> None:
+        spent_s, self._spent_s = self._spent_s, 0.0
+        self._wires.supply.turns.charge(principal.name, spent_s)
 
     def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
         now = self._now()
@@ -336,14 +358,10 @@ class Connection(LoopActor):
                 case bytes():
                     frames.append(one)
                 case outputs.Execute():
-                    execute = partial(self._wires.gate.execute, one.call, one.spec)
-                    if one.spec.query:
-                        self._start(self._queries, self._answer(one, execute, tuple(self._commands)))
-                    else:
-                        self._start(self._commands, self._answer(one, execute))
+                    self._execute(one)
                 case outputs.Record():
-                    record = partial(self._wires.gate.record, one.call, one.reply)
-                    self._start(self._commands, self._answer(one, record))
+                    answered = partial(self._answered, one)
+                    self._commands[id(one)] = self._wires.gate.record(one.call, one.reply, answered)
                 case outputs.Acked():
                     self._note((one,))
                 case outputs.Verify() | outputs.LookUp():
@@ -375,31 +393,41 @@ class Connection(LoopActor):
         for one in acked:
             self._wires.hub.note_ack(principal.name, self._session.client, one.stream, one.seq)
 
-    async def _answer(
-        self,
-        asked: outputs.Execute | outputs.Record,
-        work: Callable[[], Coroutine[Any, Any, Reply]],
-        behind: Collection[asyncio.Task[None]] = (),
-    ) -> None:
-        """Answer a call. A query waits for the commands sent before it (`behind`), to show their effects."""
+    def _execute(self, asked: outputs.Execute) -> None:
+        if asked.spec.query:
+            self._start(self._queries, self._answer(asked, tuple(self._commands.values())))
+            return
+        answered = partial(self._answered, asked)
         try:
-            if behind:
-                await asyncio.wait(behind)
-            if isinstance(asked, outputs.Execute) and asked.spec.query:
-                query = QueryAnswer(
-                    asked,
-                    ws=self._ws,
-                    session=self._session,
-                    pump=self._pump,
-                    supply=self._wires.supply,
-                    settings=self._wires.shared.settings,
-                    reply=partial(self._step, self._reply),
-                    say_part=partial(self._step, self._say_part),
-                    change=self._change,
-                )
-                await query.give(work)
-            else:
-                self._step(self._reply, asked, await work())
+            self._commands[id(asked)] = self._wires.gate.begin(asked.call, asked.spec, answered)
+        except Exception:
+            self._say_internal(asked)
+            raise
+
+    def _answered(self, asked: outputs.Execute | outputs.Record, reply: Reply | None) -> None:
+        """A command has its answer. None: the service stops."""
+        del self._commands[id(asked)]
+        if reply is not None:
+            with contextlib.suppress(ConnectionEnded):
+                self._ref.step(partial(self._reply, asked, reply))
+
+    async def _answer(self, asked: outputs.Execute, commands: Collection[asyncio.Future[Any]]) -> None:
+        """Answer a query. It waits for the commands that were sent before it, to show their effects."""
+        try:
+            if commands:
+                await asyncio.wait(commands)
+            query = QueryAnswer(
+                asked,
+                ws=self._ws,
+                session=self._session,
+                pump=self._pump,
+                supply=self._wires.supply,
+                settings=self._wires.shared.settings,
+                reply=partial(self._step, self._reply),
+                say_part=partial(self._step, self._say_part),
+                change=self._change,
+            )
+            await query.give(partial(self._wires.gate.execute, asked.call, asked.spec))
         except ConnectionEnded:
             raise
         except Exception as fault:  # noqa: BLE001  the client comes back, the operator gets the log
@@ -423,7 +451,8 @@ class Connection(LoopActor):
             raise
         self._tell_free()
         self._pump.run()
-        self._wires.supply.turns.charge_since(asked.call.principal.name, began_s)
+        self._charge_since(asked.call.principal, began_s)
+        self._ws.go_on_soon()
 
     def _say_part(
         self, asked: outputs.Execute | outputs.Record, reply: Reply, part: Part, frame: bytes | None

@@ -14,7 +14,7 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
-from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.server.web_socket import ACK, Heard, WebSocket
 from huahuo.transport.session.outputs import Execute, Record
 
 _NOT_DONE: Final = object()
@@ -87,6 +87,23 @@ class ConnectionRef(LoopRef[Any]):
         """See `web_socket.Listener`. Nearly all messages are acks, and an ack needs no turn of the actor."""
         return cast("bool", self.try_urgent(text, otherwise=False))
 
+    def heard(self, text: bytes) -> Heard:
+        """See `web_socket.Listener`. An idle actor handles the message at once."""
+        if text.startswith(ACK) and self.took(text):
+            return Heard.HANDLED
+        inbox = self.actor_inbox
+        actor: Any = inbox.actor
+        if actor is None:
+            return Heard.QUEUE
+        if actor.full:
+            return Heard.LATER
+        if not text.isascii():
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                return Heard.QUEUE  # the library tells the fault
+        return Heard.HANDLED if inbox.runtime.handle_now(inbox, text) else Heard.QUEUE
+
     def began(self, text: bytes) -> bool:
         """See `web_socket.Listener`. A connection's first message is handled at once: no other one waits.
 
@@ -154,6 +171,7 @@ async def read(ws: WebSocket, ref: ConnectionRef) -> None:
     try:
         while True:
             await ref.tell_async(await ws.recv())
+            ws.handed_over()
             if not ws.trusted:
                 await _handled(ref)
                 ws.handled()

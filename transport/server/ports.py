@@ -5,6 +5,8 @@ shell of a sans-I/O session. It uses the `Hub` (live connections, takeover, acks
 (tokens) and the `CommandGate` (`huahuo.transport.commands.gate`).
 """
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from huahuo.actors.plugins.actions import Action
@@ -72,8 +74,20 @@ class CommandGate(Protocol):
         """Answer a call. A command id has at most one effect, and a repeat gets the same answer."""
         ...
 
-    async def record(self, call: Call[Any], reply: Reply) -> Reply:
-        """Keep an answer that was found without a handler. Returns the first answer if there was one."""
+    def begin(
+        self, call: Call[Any], spec: Action, done: Callable[[Reply | None], None]
+    ) -> asyncio.Future[Any]:
+        """As `execute`, for commands: `done` gets the answer in a later turn of the loop.
+
+        It gets None if the service stops and cut the command short. The future ends just before that; it
+        is to be waited for, not cancelled.
+        """
+        ...
+
+    def record(
+        self, call: Call[Any], reply: Reply, done: Callable[[Reply | None], None]
+    ) -> asyncio.Future[Any]:
+        """Keep an answer that was found without a handler. `done` gets it, or the first one of its id."""
         ...
 
 

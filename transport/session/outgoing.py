@@ -83,15 +83,16 @@ def refusal(invalid: Invalid) -> bytes:
 
 def reply(answer: Reply, request_id: str | None, part: Part = ONLY) -> bytes:
     """A reply as JSON: its body with `id`, `at` and `duplicate` added, and the members of its part."""
-    extra: dict[str, object] = {}
+    tail: list[bytes] = []
     if request_id is not None:
-        extra["id"] = request_id
+        tail.append(b'"id":' + _encode(request_id))
     if answer.at is not None:
-        extra["at"] = {"stream": answer.at[0], "seq": answer.at[1]}
+        tail.append(b'"at":{"stream":%b,"seq":%d}' % (_encode(answer.at[0]), answer.at[1]))
     if answer.duplicate:
-        extra["duplicate"] = True
-    tail = b",".join(members for members in (_encode(extra)[1:-1], part.members) if members)
-    return spliced(answer.body, tail) if tail else answer.body
+        tail.append(b'"duplicate":true')
+    if part is not ONLY and part.members:
+        tail.append(part.members)
+    return spliced(answer.body, b",".join(tail)) if tail else answer.body
 
 
 def snapshot(stream: str, seq: int, state: bytes, link: bytes = b"", part: Part = ONLY) -> bytes:

@@ -141,13 +141,17 @@ class Session:
         return FrameKind(self._compression is not None, self._dialect.batched, self.parts)
 
     @property
+    def full(self) -> bool:
+        """Whether as many commands run as one connection may have."""
+        return self._calls.outstanding >= self._shared.settings.commands_outstanding_max
+
+    @property
     def busy(self) -> bool:
         """Whether no further message may be handed in.
 
         Then too many commands run, a token is verified, or links are looked up.
         """
-        full = self._calls.outstanding >= self._shared.settings.commands_outstanding_max
-        return full or self._go_on is not None or self._state in (State.VERIFYING, State.REFRESHING)
+        return self.full or self._go_on is not None or self._state in (State.VERIFYING, State.REFRESHING)
 
     # What happens: messages ------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, Ok, Target
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import Outcome
+from huahuo.mailcheck.servers.providers import Place
 
 QUICK = CheckLimits(connect_timeout_s=5.0, command_timeout_s=5.0, fetch_timeout_s=10.0, idle_timeout_s=20.0)
 LOCAL = Network(allow_private=True)
@@ -51,7 +52,8 @@ def target(
     use_ssl: bool = False,
 ) -> Target:
     """A mailbox on this machine."""
-    return Target(host=host, port=port, use_ssl=use_ssl, user=user, password=Secret(password))
+    place = Place(host, port, "implicit" if use_ssl else "offered")
+    return Target(places=(place,), user=user, secret=Secret(password))
 
 
 async def checked(

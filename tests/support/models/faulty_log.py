@@ -49,6 +49,10 @@ class FaultyLog(MemoryLog):
         self.before_append: Callable[[Append], object] | None = None
         self.lose: list[str] = []
 
+    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
+        """See `Log`; with the faults of `append`."""
+        return asyncio.get_running_loop().create_task(self.append(append))
+
     async def append(self, append: Append) -> Appended | Duplicate:
         """See `Log`; with the faults of this class, and kept in `appends`."""
         self.appends.append(append)

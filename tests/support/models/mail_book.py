@@ -49,7 +49,7 @@ class Book:
         self.secrets: dict[tuple[str, str], Secret] = {}
         self.effects: list[Effect] = []
         self.now_ms = NOW_MS
-        self.rosters = RosterDecider(**bounds)
+        self.rosters = RosterDecider(**bounds)  # type: ignore[arg-type]
         self.mailboxes = MailboxDecider()
 
     def roster(self, user_id: int, command: RosterCommand) -> Decision[MailReply, Effect]:

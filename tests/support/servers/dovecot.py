@@ -83,6 +83,21 @@ service stats {{
   chroot =
 }}
 """
+_TOKENS_CONFIG = """\
+auth_mechanisms = plain login {mechanisms}
+oauth2 {{
+  oauth2_introspection_mode = local
+  username_attribute = email
+}}
+oauth2_local_validation {{
+  dict fs {{
+    fs posix {{
+      prefix = {root}/keys/
+    }}
+  }}
+}}
+"""
+"""Access tokens are JWTs that Dovecot verifies by itself."""
 _TLS_CONFIG = """\
 ssl = yes
 ssl_server_cert_file = {root}/server.pem
@@ -161,8 +176,18 @@ class Dovecot:
 
 
 @contextlib.contextmanager
-def dovecot(*, tls: bool = False, extra_config: str = "") -> Iterator[Dovecot]:
-    """Start a server, wait until it greets, stop it. Skips (fails where CI is set) if it is not installed."""
+def dovecot(
+    *,
+    tls: bool = False,
+    extra_config: str = "",
+    token_key: bytes = b"",
+    mechanisms: str = "xoauth2 oauthbearer",
+) -> Iterator[Dovecot]:
+    """Start a server, wait until it greets, stop it. Skips (fails where CI is set) if it is not installed.
+
+    With `token_key` it also takes access tokens: JWTs signed by this key (HS256), with the address as
+    `email`.
+    """
     program = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
         if os.environ.get("CI"):
@@ -191,6 +216,11 @@ def dovecot(*, tls: bool = False, extra_config: str = "") -> Iterator[Dovecot]:
             tls_port=tls_port if tls else 0,
         )
         config += _TLS_CONFIG.format(root=root) if tls else "ssl = no\n"
+        if token_key:
+            keys = root / "keys" / "default" / "HS256"
+            keys.mkdir(parents=True)
+            (keys / "default").write_text(base64.b64encode(token_key).decode(), encoding="ascii")
+            extra_config += _TOKENS_CONFIG.format(root=root, mechanisms=mechanisms)
         (root / "dovecot.conf").write_text(config + extra_config, encoding="utf-8")
         if os.geteuid() == 0:
             for path in (root, *root.rglob("*")):

@@ -23,7 +23,7 @@ from huahuo.eventstore.ambient import Ambient, FakeAmbient, SystemAmbient
 from huahuo.eventstore.executor import Executor, InlineExecutor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import CommandKey, StoredEvent
-from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, Ok, Sink, Target
+from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.domain import MailDomain, MailSettings
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.imap.network import Network
@@ -78,7 +78,8 @@ class Script:
         self.running = 0
         self.running_peak = 0
 
-    async def __call__(self, target: Target, since: UidCursor | None, sink: Sink) -> Ok:
+    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
+        assert isinstance(target, Target), "scripted checks go over IMAP"
         check = ScriptedCheck(target, since, sink)
         self.running += 1
         self.running_peak = max(self.running_peak, self.running)

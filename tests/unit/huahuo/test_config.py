@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -172,3 +172,50 @@ def test_a_setting_without_a_meaning_or_of_a_taken_name_is_refused_at_start() ->
     for struct, said in ((Bare, "Bare.bell"), (Taken, "'port' of Taken"), (Needed, "Needed: every setting")):
         with pytest.raises(ConfigError, match=said):
             Table([Ringer(struct)])
+
+
+def providers_of(settings: Settings) -> Any:
+    return settings.plugins["mail"].providers
+
+
+def test_tables_with_names_come_from_the_file_or_as_json_from_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "huahuo.toml"
+    file.write_text('[providers.outlook]\nhosts = ["a.example:993"]\nscopes = [["x", "y"], []]\n')
+    outlook = providers_of(load(environ={}, file=file))["outlook"]
+    assert (outlook.hosts, outlook.scopes) == (("a.example:993",), (("x", "y"), ()))
+    settings = load(environ={"HUAHUO_PROVIDERS": '{"corp": {"auth": "plain"}}'}, file=file)
+    assert list(providers_of(settings)) == ["corp"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "[providers.outlook]\nhost = []",
+            "providers.outlook: there is no key 'host': did you mean 'hosts'?",
+        ),
+        ("[provider.outlook]\nhosts = []", "there is no setting 'provider': did you mean 'providers'?"),
+        (
+            "[providers.outlook]\nhosts = 7",
+            "providers.outlook: Expected `array | null`, got `int` - at `hosts`",
+        ),
+        ('[providers.outlook]\ntls = "ssl"', "providers.outlook: Invalid enum value 'ssl' - at `tls`"),
+        ("providers = 1", "providers must be tables: [providers.NAME]"),
+    ],
+)
+def test_a_mistake_in_a_table_names_the_key_and_the_nearest_known_one(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    file = tmp_path / "huahuo.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(environ={}, file=file)
+    assert says.replace("array | null", "array") in str(caught.value)
+
+
+def test_settings_of_plugins_that_hold_secrets_are_never_shown(tmp_path: Path) -> None:
+    file = tmp_path / "huahuo.toml"
+    file.write_text('mail_proxy = "http://u:canary@h:1"\n[providers.gmail]\nclient_secret = "canary"\n')
+    settings = load(environ={}, file=file)
+    assert "canary" not in str(TABLE.changed(settings)) + repr(settings)
+    assert TABLE.changed(settings)["providers"] == "(set)"

@@ -9,6 +9,7 @@ import pytest
 from huahuo.eventstore.errors import CommandMismatch, Unavailable
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.mailcheck.domain import UnknownMailbox
+from huahuo.mailcheck.servers.providers import Place
 from huahuo.mailcheck.tables.records import CHECKS, MAIL, MAILS, PURGES
 from tests.support.models.mail_book import USER, mail
 from tests.support.models.mail_rules import broken_checks
@@ -36,8 +37,8 @@ def test_a_check_gets_target_and_secret_and_its_results_are_told_in_order() -> N
         await world.do("check_emails", email_ids=[1])
         check = await world.script.next()
         target = check.target
-        assert (target.host, target.port, target.use_ssl) == ("imap.example.com", 1143, False)
-        assert (target.user, target.password.reveal()) == ("a@example.com", "canary-password")
+        assert target.places == (Place("imap.example.com", 1143, "offered"),)
+        assert (target.user, target.secret.reveal()) == ("a@example.com", "canary-password")
         assert check.since is None
         await check.sink.progress(10, "正在登录邮箱")
         await check.mails(mail(1), mail(2))
@@ -104,20 +105,12 @@ def test_a_fault_of_our_own_ends_the_check_without_its_text() -> None:
     in_mail_world(test)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"mail_type": "outlook", "password": None, "client_id": "c", "refresh_token": "t"},
-        {"mail_type": "gmail", "password": None, "client_id": "c", "refresh_token": "t"},
-        {"mail_type": "outlook", "password": "p", "client_id": "c", "refresh_token": "t"},
-    ],
-    ids=["outlook", "gmail", "outlook with a password that its server would not take"],
-)
-def test_an_account_that_needs_oauth_ends_in_an_honest_error(fields: dict[str, Any]) -> None:
+def test_a_server_that_takes_no_passwords_is_not_asked_to_take_one() -> None:
     async def test(world: MailWorld) -> None:
-        await world.add(**fields)
+        await world.add(server="outlook.office365.com")
         end = await world.checked(1)
-        assert (end["status"], "暂不支持" in end["message"]) == ("error", True)
+        assert (end["status"], end["error_class"]) == ("need_reauth", "auth")
+        assert "huahuo mailbox signin" in end["message"]
         assert world.script.begun == 0
 
     in_mail_world(test)

@@ -24,7 +24,7 @@ export const cursorAt = (log: string, seq: number, check: Check | undefined): Cu
   check ? { log, seq, check } : { log, seq };
 
 export type MailStatus = "idle" | "queued" | "processing" | "ok" | "error" | "need_reauth" | "cancelled";
-export type MailType = "outlook" | "imap" | "gmail" | "qq";
+export type MailType = "outlook" | "imap" | "gmail" | "qq" | "163" | "126" | (string & {});
 
 export type JobOutcome = "done" | "failed" | "cancelled" | "interrupted";
 export type JobStatus = "new" | "running" | "cancelling" | JobOutcome;
@@ -44,7 +44,10 @@ export interface EventTypes {
   };
   email_updated: { email_id: number } & Partial<EventTypes["email_added"]>;
   email_deleted: { email_id: number };
-  email_status_update: { email_id: number; status: MailStatus; message: string; check_id: number };
+  email_status_update: {
+    email_id: number; status: MailStatus; message: string; check_id: number;
+    error_class?: "auth" | "network" | "tls" | "limit" | "provider_down" | "protocol" | "config"; advice?: string;
+  };
   check_progress: { email_id: number; progress: number; message: string; check_id: number };
   mail_received: {
     email_id: number; mail_id: number; subject: string; sender: string; received_time: string;
@@ -168,7 +171,7 @@ export interface MailRecord {
 
 interface MailboxFields {
   mail_type?: MailType; password?: string; client_id?: string; refresh_token?: string;
-  server?: string; port?: number; use_ssl?: boolean;
+  server?: string; port?: number; use_ssl?: boolean; proxy?: string;
 }
 
 export type EmailSort = "id" | "email" | "status" | "last_check_time" | "mail_count" | "created_at";
@@ -181,6 +184,13 @@ export interface EmailFilter {
 }
 
 /** Commands, their fields and their replies. Add your own by declaration merging, as with events. */
+/** A sign-in with a code that the user enters at `verification_uri`, on any device. */
+export interface Signin {
+  email: string; state: "pending" | "success" | "error" | "expired" | "denied"; message: string;
+  user_code?: string; verification_uri?: string; expires_in_s?: number; interval_s?: number;
+  email_id?: number; details?: string;
+}
+
 export interface Commands {
   /** Without fields: all rows. With any field: a page, and `next` and `total` in the reply. */
   get_all_emails: {
@@ -201,6 +211,8 @@ export interface Commands {
     reply: { email_id: number; data: MailRecord[]; next: unknown };
   };
   get_mail: { fields: { mail_id: number }; reply: Record<string, unknown> };
+  signin_email: { fields: { email: string; mail_type?: MailType; client_id?: string }; reply: Signin };
+  get_signin: { fields: { email: string }; reply: Signin };
   cancel_job: { fields: { job_id: number }; reply: { job_id: number } };
   publish: { fields: { stream: string; type: string } & Record<string, unknown>; reply: object };
   revoke: { fields: { user_id: number } | { jti: string }; reply: object };

@@ -1,0 +1,54 @@
+"""The body of `huahuo mailbox signin`: begin, show the code, wait until the user has entered it."""
+
+import asyncio
+from typing import Any, Final
+
+import typer
+
+from huahuo.app import keys, service_file
+from huahuo.app.config import Settings
+from huahuo.app.tokens import mint
+from huahuo.errors import HuahuoError
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.terminal import printable
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import ClientError
+
+_POLL_S_MAX: Final = 5.0
+
+
+def of_directory(given: Settings, user_id: int) -> tuple[str, str]:
+    """The address of the service of a directory, and a token for a user.
+
+    Raises:
+        HuahuoError: no service runs on it, or it has no key.
+    """
+    service = service_file.read(given.data)
+    if service is None:
+        raise HuahuoError(f"no service runs on {given.data}: start it with `huahuo serve`")
+    secret = keys.read_jwt_secret(given)
+    return service.url, mint(secret, SystemAmbient(), user_id=user_id, username=f"user {user_id}")
+
+
+async def signin(url: str, token: str, fields: dict[str, Any]) -> None:
+    """Begin, print the code, and wait until it was entered.
+
+    Raises:
+        HuahuoError: it was not, or the service refused.
+    """
+    try:
+        async with Client(url, token=token) as client:
+            reply = await client.send("signin_email", **fields)
+            typer.echo(
+                f"Open {printable(reply['verification_uri'])} and enter {printable(reply['user_code'])}"
+                f" within {round(reply['expires_in_s'] / 60)} minutes."
+            )
+            while reply["state"] == "pending":
+                await asyncio.sleep(min(reply["interval_s"], _POLL_S_MAX))
+                reply = await client.send("get_signin", email=fields["email"])
+    except ClientError as error:
+        raise HuahuoError(str(error)) from error
+    if reply["state"] != "success":
+        details = f": {printable(reply['details'])}" if reply.get("details") else ""
+        raise HuahuoError(f"{reply['message']}{details}")
+    typer.echo(f"signed in: {printable(fields['email'])}")

@@ -1,0 +1,267 @@
+"""Sign-ins with a code on another device: `signin_email` begins one, `get_signin` tells how it goes.
+
+A sign-in lives in memory, for the minutes that its code is good. Its grant is sealed by the command that adds
+or updates the mailbox. After a restart the user begins again.
+"""
+
+import asyncio
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import structlog
+from msgspec import Meta
+
+from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
+from huahuo.actors.plugins.principal import UserId
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.model import Secret
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.handlers import ROSTER
+from huahuo.mailcheck.events import mailbox_stream
+from huahuo.mailcheck.imap.outcome import classify
+from huahuo.mailcheck.replies import MailReply, Success
+from huahuo.mailcheck.roster.commands import AddEmail, UpdateEmail
+from huahuo.mailcheck.roster.rules import refuse_address
+from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.servers.faults import GrantRefused, MailFault
+from huahuo.mailcheck.servers.providers import Provider, Providers
+from huahuo.mailcheck.servers.proxies import Proxy
+from huahuo.mailcheck.web.answers import Issued
+from huahuo.mailcheck.web.device_code import Code, Waiting, begin, poll
+from huahuo.mailcheck.web.requests import Requests
+
+SIGNINS_MAX: Final = 1_000
+SIGNINS_PER_USER_MAX: Final = 16
+_SLOWER_S: Final = 5.0
+_MESSAGES: Final = {
+    "pending": "请打开网页并输入代码 (open the page and enter the code)",
+    "success": "授权成功 (signed in)",
+    "error": "授权失败 (the sign-in failed)",
+    "expired": "代码已过期，请重新开始 (the code has expired, begin again)",
+    "denied": "授权被拒绝 (the sign-in was declined)",
+}
+
+type State = Literal["pending", "success", "error", "expired", "denied"]
+
+_ENDS: Final[dict[str, State]] = {
+    "expired_token": "expired",
+    "access_denied": "denied",
+    "authorization_declined": "denied",
+}
+"""By the error of the token endpoint."""
+
+_log = structlog.get_logger(__name__)
+
+
+class SigninParams(msgspec.Struct, frozen=True):
+    """Fields of `signin_email`.
+
+    Without `client_id`: the mailbox's, else the one of the table of providers.
+    """
+
+    email: Annotated[str, Meta(max_length=254)]
+    mail_type: str = "outlook"
+    client_id: Annotated[str, Meta(max_length=512)] = ""
+
+
+class GetSigninParams(msgspec.Struct, frozen=True):
+    """Fields of `get_signin`."""
+
+    email: Annotated[str, Meta(max_length=254)]
+
+
+class _Signin:
+    """One sign-in of one user."""
+
+    def __init__(self, email: str, code: Code) -> None:
+        self.email = email
+        self.code = code
+        self.state: State = "pending"
+        self.details = ""
+        self.email_id: int | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def reply(self) -> Reply:
+        body: dict[str, Any] = {
+            "type": "signin",
+            "email": self.email,
+            "state": self.state,
+            "message": _MESSAGES[self.state],
+        }
+        if self.state == "pending":
+            body["user_code"] = self.code.user_code
+            body["verification_uri"] = self.code.url
+            body["expires_in_s"] = self.code.life_s
+            body["interval_s"] = self.code.interval_s
+        if self.details:
+            body["details"] = self.details
+        if self.email_id is not None:
+            body["email_id"] = self.email_id
+        return json_reply(body)
+
+
+class Signins:
+    """See the module. All methods belong to the loop's thread."""
+
+    def __init__(
+        self,
+        log: Log,
+        directory: Directory,
+        requests: Requests,
+        ambient: Ambient,
+        providers: Providers,
+        proxy: Proxy | None,
+    ) -> None:
+        self._log = log
+        self._directory = directory
+        self._requests = requests
+        self._ambient = ambient
+        self._providers = providers
+        self._proxy = proxy
+        self._signins: dict[tuple[UserId, str], _Signin] = {}
+
+    def actions(self) -> list[Action]:
+        """The actions. Neither answer is recorded: a code is good for minutes only."""
+        return [
+            Action("signin_email", SigninParams, self._begin, query=True),
+            Action("get_signin", GetSigninParams, self._get, query=True),
+        ]
+
+    async def close(self) -> None:
+        """Forget all sign-ins."""
+        tasks = [one.task for one in self._signins.values() if one.task is not None]
+        self._signins.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _begin(self, call: Call[SigninParams]) -> Reply:
+        email, user_id = call.params.email.strip(), call.principal.user_id
+        email_id, mail_type = await self._mailbox(user_id, email, call.params.mail_type)
+        provider = self._providers.of(mail_type)
+        refusal = refuse_address(email)
+        if refusal is None and not (provider.devicecode_url and provider.token_url):
+            refusal = Refusal(
+                "invalid_field", "该类型邮箱不支持授权登录", "mail_type: it has no devicecode_url"
+            )
+        client_id = call.params.client_id or await self._client_id(email_id) or provider.client_id
+        if refusal is None and not client_id:
+            refusal = Refusal("invalid_field", "需要提供 Client ID", "client_id, or one in [providers.NAME]")
+        key = user_id, email.lower()
+        if refusal is None and not self._make_room(key):
+            refusal = Refusal("busy", "授权登录过多，请稍后重试", retry_s=_SLOWER_S)
+        if refusal is not None:
+            return error_reply(refusal)
+        try:
+            code = await begin(self._requests, self._ambient, provider, client_id, self._proxy)
+        except MailFault as fault:
+            outcome = classify(fault)
+            return error_reply(Refusal("unavailable" if outcome.retry else "invalid_field", outcome.said))
+        signin = _Signin(email, code)
+        before = self._signins.pop(key, None)
+        if before is not None and before.task is not None:
+            before.task.cancel()
+        self._signins[key] = signin
+        work = self._wait(signin, user_id, call.origin, provider, mail_type, client_id)
+        signin.task = asyncio.create_task(work, name="sign-in with a code")
+        return signin.reply()
+
+    async def _get(self, call: Call[GetSigninParams]) -> Reply:
+        signin = self._signins.get((call.principal.user_id, call.params.email.strip().lower()))
+        if signin is None:
+            return error_reply(Refusal("not_found", "没有进行中的授权登录", "email"))
+        return signin.reply()
+
+    async def _wait(
+        self,
+        signin: _Signin,
+        user_id: UserId,
+        origin: Origin,
+        provider: Provider,
+        mail_type: str,
+        client_id: str,
+    ) -> None:
+        code, interval_s = signin.code, signin.code.interval_s
+        until_s = self._ambient.monotonic_s() + code.life_s
+        while self._ambient.monotonic_s() + interval_s < until_s:
+            await asyncio.sleep(interval_s)
+            try:
+                found = await poll(self._requests, self._ambient, provider, client_id, code, self._proxy)
+            except GrantRefused as fault:
+                signin.state, signin.details = _ENDS.get(fault.error, "error"), fault.text
+                return
+            except MailFault as fault:
+                if not classify(fault).retry:
+                    signin.state, signin.details = "error", classify(fault).said
+                    return
+                continue
+            if isinstance(found, Waiting):
+                interval_s += _SLOWER_S if found.slower else 0.0
+                continue
+            await self._store(signin, user_id, origin, mail_type, client_id, found)
+            return
+        signin.state = "expired"
+
+    async def _store(
+        self,
+        signin: _Signin,
+        user_id: UserId,
+        origin: Origin,
+        mail_type: str,
+        client_id: str,
+        found: Issued,
+    ) -> None:
+        if found.refresh_token is None:
+            signin.state, signin.details = "error", "the provider sent no refresh token"
+            return
+        secrets = {"client_id": Secret(client_id), "refresh_token": found.refresh_token}
+        email_id, _ = await self._mailbox(user_id, signin.email, mail_type)
+        command: AddEmail | UpdateEmail
+        if email_id is None:
+            command = AddEmail(email=signin.email, mail_type=mail_type, secrets=secrets)
+        else:
+            command = UpdateEmail(email_id=email_id, secrets=secrets)
+        try:
+            answer: Answer[MailReply] = await self._directory.ask(
+                ROSTER, user_id, Execute(command, Origin(origin.principal, origin.command_id))
+            )
+        except Exception as error:  # noqa: BLE001  the user must be told, whatever was raised
+            _log.warning("signin_not_stored", error=type(error).__name__)
+            signin.state = "error"
+            return
+        if isinstance(answer.reply, Success):
+            signin.state, signin.email_id = "success", answer.reply.email_id
+        else:
+            signin.state = "error"
+            signin.details = answer.reply.message if isinstance(answer.reply, Refusal) else ""
+
+    async def _mailbox(self, user_id: UserId, email: str, mail_type: str) -> tuple[int | None, str]:
+        """The mailbox of this address and its type; without one, None and the type that was asked for."""
+
+        def look(_seq: int, state: Roster) -> tuple[int | None, str]:
+            email_id = state.addresses.get(email.lower())
+            return (None, mail_type) if email_id is None else (email_id, state.rows[email_id].mail_type)
+
+        found: tuple[int | None, str] = await self._directory.ask(ROSTER, user_id, Query(look))
+        return found
+
+    async def _client_id(self, email_id: int | None) -> str:
+        sealed = None if email_id is None else await self._log.secret(mailbox_stream(email_id), "client_id")
+        return "" if sealed is None else sealed.reveal()
+
+    def _make_room(self, key: tuple[UserId, str]) -> bool:
+        """Whether one more sign-in may begin. Those that have ended give way, oldest first."""
+        others = [one for one in self._signins if one != key]
+        own = [one for one in others if one[0] == key[0]]
+        for crowd, most in ((own, SIGNINS_PER_USER_MAX), (others, SIGNINS_MAX)):
+            if len(crowd) >= most:
+                ended = next((one for one in crowd if self._signins[one].state != "pending"), None)
+                if ended is None:
+                    return False
+                del self._signins[ended]
+        return True

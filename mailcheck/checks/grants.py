@@ -1,0 +1,53 @@
+"""The grants of mailboxes: in the log, read and replaced through the mailbox entity."""
+
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.entity import Query
+from huahuo.eventstore.model import Secret
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
+from huahuo.mailcheck.events import mailbox_stream
+from huahuo.mailcheck.fetched import Way
+from huahuo.mailcheck.mailbox.commands import Done, KeepGrant
+from huahuo.mailcheck.mailbox.state import Mailbox
+from huahuo.mailcheck.servers.providers import Providers
+from huahuo.mailcheck.web.tokens import Grant
+
+
+class StoredGrants:
+    """See `Grants`. Exceptions of the log and the entities pass through: the outcome is then unknown."""
+
+    def __init__(self, log: Log, directory: Directory, mailboxes: Mailboxes, providers: Providers) -> None:
+        self._log = log
+        self._directory = directory
+        self._mailboxes = mailboxes
+        self._providers = providers
+
+    async def read(self, email_id: int) -> Grant | None:
+        """See `Grants`."""
+        owner = mailbox_stream(email_id)
+        while True:
+            before = await self._state(email_id)
+            refresh_token = await self._log.secret(owner, "refresh_token")
+            own = await self._log.secret(owner, "client_id")
+            after = await self._state(email_id)
+            if before == after:
+                break  # else the secrets may be those of another generation
+        generation, way, client_id = after
+        if own is not None:
+            client_id = own.reveal()
+        if refresh_token is None or not client_id:
+            return None
+        return Grant(generation, client_id, refresh_token, way)
+
+    async def keep(self, email_id: int, generation: int, way: Way, refresh_token: Secret | None) -> bool:
+        """See `Grants`."""
+        answer = await self._mailboxes.tell(email_id, KeepGrant(generation, way, refresh_token))
+        return isinstance(answer.reply, Done)
+
+    async def _state(self, email_id: int) -> tuple[int, Way, str]:
+        def look(_seq: int, state: Mailbox) -> tuple[int, Way, str]:
+            provider = self._providers.of(state.mail_type, state.server, state.port)
+            return state.grant, state.way, provider.client_id
+
+        found: tuple[int, Way, str] = await self._directory.ask(MAILBOX, email_id, Query(look))
+        return found

@@ -1,0 +1,131 @@
+"""One check of one mailbox by Graph. Effects only, as `check`.
+
+Graph's ids are texts. A mail is known by its immutable id, which the commit of the mail stores in a table;
+numbers in place of UIDs are given in the order of arrival here. A link in the cursor says from which page the
+listing goes on, so an interrupted check continues, and a listing that Graph begins anew tells nothing twice.
+"""
+
+import asyncio
+from contextlib import nullcontext
+from functools import partial
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.executor import Executor
+from huahuo.mailcheck.checks.check import Progress, fetched_mail
+from huahuo.mailcheck.checks.fetching import RawMail
+from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink
+from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, FetchedMail, UidCursor
+from huahuo.mailcheck.imap.outcome import classify
+from huahuo.mailcheck.servers.faults import MailFault
+from huahuo.mailcheck.web.answers import Answer
+from huahuo.mailcheck.web.graph import Graph, Listed
+from huahuo.mailcheck.web.requests import Requests
+
+_PERCENT_LOGIN = 10
+_PERCENT_FOLDER = 20
+_PAGES_MAX = 100_000
+"""A listing with more pages goes round in a circle."""
+
+
+async def check_graph(
+    target: GraphTarget,
+    since: UidCursor | None,
+    *,
+    sink: Sink,
+    limits: CheckLimits,
+    requests: Requests,
+    large_mails: asyncio.Semaphore,
+    executor: Executor,
+    ambient: Ambient,
+) -> Ok:
+    """Fetch every mail of the inbox that is not known and hand it to `sink`.
+
+    Raises:
+        CheckFailed: with the classified outcome. Exceptions of `sink` pass through unchanged.
+    """
+    graph = Graph(
+        requests, ambient, url=target.url, token=target.token, renew=target.renew, proxy=target.proxy
+    )
+    run = _Run(graph, target, since, sink, limits, large_mails, executor, ambient)
+    try:
+        return await run.run()
+    except MailFault as fault:
+        raise CheckFailed(classify(fault)) from fault
+
+
+class _Run:
+    """One check under way."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        target: GraphTarget,
+        since: UidCursor | None,
+        sink: Sink,
+        limits: CheckLimits,
+        large_mails: asyncio.Semaphore,
+        executor: Executor,
+        ambient: Ambient,
+    ) -> None:
+        self._graph = graph
+        self._target = target
+        self._sink = sink
+        self._limits = limits
+        self._large_mails = large_mails
+        self._executor = executor
+        self._ambient = ambient
+        self._progress = Progress(sink, ambient, limits.progress_per_s_max)
+        self._resynced = since is not None and since.uidvalidity != GRAPH_UIDVALIDITY
+        known = since if since is not None and not self._resynced else None
+        self._cursor = known or UidCursor(INBOX, GRAPH_UIDVALIDITY, 0)
+        self._count = 0
+
+    async def run(self) -> Ok:
+        await self._progress.step(_PERCENT_LOGIN, "正在连接 Microsoft Graph")
+        link = self._cursor.link
+        for _ in range(_PAGES_MAX):
+            page = await self._graph.page(link)
+            await self._progress.step(_PERCENT_FOLDER, f"正在选择文件夹 {INBOX}")
+            fresh = [mail for mail in page.mails if not await self._is_known(mail)]
+            for index in range(0, len(fresh), self._limits.batch_mails_max):
+                await self._take(fresh[index : index + self._limits.batch_mails_max])
+            link = page.following
+            # A page without links is the last; the next check then lists from the start.
+            self._cursor = self._at(self._cursor.uid, link or page.later)
+            if not link:
+                return Ok(self._count, self._cursor, self._resynced)
+        return Ok(self._count, self._cursor, self._resynced)
+
+    async def _is_known(self, mail: Listed) -> bool:
+        if mail.received_ms is not None and mail.received_ms <= self._target.told_ms:
+            return True
+        return await self._target.known(mail.remote_id)
+
+    async def _take(self, listed: list[Listed]) -> None:
+        mails: list[FetchedMail] = []
+        uid = self._cursor.uid
+        for mail in listed:
+            answer = await self._graph.mail(mail.remote_id, self._limits.batch_bytes_max)
+            async with self._large_mails if answer is not None and answer.cut else nullcontext():
+                if answer is not None and answer.cut:
+                    answer = await self._graph.mail(mail.remote_id, self._limits.mail_bytes_max)
+                if answer is None:
+                    continue
+                uid += 1
+                mails.append(await self._parsed(uid, mail, answer))
+        if mails:
+            self._cursor = self._at(uid, self._cursor.link)
+            await self._sink.mails(mails, self._cursor)
+
+    async def _parsed(self, uid: int, mail: Listed, answer: Answer) -> FetchedMail:
+        body = answer.body[: self._limits.head_bytes_max] if answer.cut else answer.body
+        raw = RawMail(uid, len(answer.body), mail.received_ms, body, answer.cut)
+        self._count += 1
+        await self._progress.mail(self._count, self._count)
+        now_ms = self._ambient.now_ms()
+        return await self._executor.run(
+            partial(fetched_mail, raw, GRAPH_UIDVALIDITY, now_ms, remote_id=mail.remote_id)
+        )
+
+    def _at(self, uid: int, link: str) -> UidCursor:
+        return UidCursor(INBOX, GRAPH_UIDVALIDITY, uid, link)

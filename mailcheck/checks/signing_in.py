@@ -1,0 +1,214 @@
+"""How a check signs in: with the mailbox's password, or with an access token over IMAP, else over Graph.
+
+IMAP refuses a grant that lacks its scope, and a tenant may have switched IMAP off. The same grant may then
+read the mails by Graph. The way that worked last is tried first; if it fails for want of a right, the other
+is tried once.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from huahuo.eventstore.model import Secret
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.checks.ports import CheckFailed, GraphTarget, Ok, Sink, Target
+from huahuo.mailcheck.events import mailbox_stream
+from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, UidCursor
+from huahuo.mailcheck.imap.outcome import classify, outcome_of
+from huahuo.mailcheck.mailbox.commands import Plan
+from huahuo.mailcheck.servers.faults import MailFault
+from huahuo.mailcheck.servers.providers import TOKENS, Auth, Provider, Providers, auth_of
+from huahuo.mailcheck.servers.proxies import DIRECT, Proxy, parse_proxy
+from huahuo.mailcheck.tables.records import GRAPH, MAILS, received_of, remote_key
+from huahuo.mailcheck.web.tokens import Access, Grants, Tokens
+
+_OTHER_WAY: Final = frozenset({"token_refused", "no_scope", "grant_refused", "no_mechanism"})
+"""Kinds of failures after which the other way may work."""
+# These no longer accept passwords. Trying one proves nothing and may lock the account.
+_OAUTH_ONLY_HOSTS: Final = (".office365.com", ".outlook.com", "outlook.live.com")
+
+
+class CheckMail(Protocol):
+    """The check of one mailbox with every argument bound except those of the mailbox."""
+
+    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
+        """See `checker.check`."""
+        ...
+
+
+class SigningIn:
+    """See the module. `proxy` is the operator's, for mailboxes that have none of their own."""
+
+    def __init__(
+        self,
+        log: Log,
+        check_mail: CheckMail,
+        providers: Providers,
+        grants: Grants,
+        tokens: Tokens,
+        proxy: Proxy | None = None,
+    ) -> None:
+        self._log = log
+        self._check_mail = check_mail
+        self._providers = providers
+        self._grants = grants
+        self._tokens = tokens
+        self._default_proxy = proxy
+
+    async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
+        """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
+        provider = self._providers.of(plan.mail_type, plan.server, plan.port)
+        password = await self._log.secret(mailbox_stream(email_id), "password")
+        auth = await self._auth(email_id, plan, provider, has_password=password is not None)
+        try:
+            proxy = await self.proxy(email_id)
+        except ValueError:
+            raise CheckFailed(outcome_of("proxy")) from None
+        if auth in TOKENS:
+            return await _Granted(self, email_id, plan, sink, provider, auth, proxy).check()
+        assert password is not None, "else there is no such way"
+        return await self.over_imap(plan, sink, auth, password, proxy)
+
+    async def proxy(self, email_id: int) -> Proxy | None:
+        """The proxy of a mailbox: its own, else the operator's. Raises ValueError if it is none."""
+        own = await self._log.secret(mailbox_stream(email_id), "proxy")
+        if own is None:
+            return self._default_proxy
+        return None if own.reveal() == DIRECT else parse_proxy(own.reveal())
+
+    async def over_imap(self, plan: Plan, sink: Sink, auth: Auth, secret: Secret, proxy: Proxy | None) -> Ok:
+        """Check over IMAP."""
+        places = self._providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
+        target = Target(places=places, user=plan.email, auth=auth, secret=secret, proxy=proxy)
+        return await self._check_mail(target, plan.cursors.get(INBOX), sink)
+
+    async def over_graph(
+        self,
+        email_id: int,
+        plan: Plan,
+        sink: Sink,
+        provider: Provider,
+        token: Secret,
+        renew: Callable[[], Awaitable[Secret]],
+        proxy: Proxy | None,
+    ) -> Ok:
+        """Check over Graph. What an earlier check over IMAP has told is not told again."""
+
+        async def known(remote_id: str) -> bool:
+            return await self._log.row(GRAPH, str(email_id), remote_key(remote_id)) is not None
+
+        since = plan.cursors.get(INBOX)
+        told_ms = 0
+        if since is not None and since.uidvalidity != GRAPH_UIDVALIDITY:
+            newest = await self._log.rows(MAILS, str(email_id), limit=1)
+            told_ms = received_of(newest[0][0]) if newest else 0
+        target = GraphTarget(
+            url=provider.graph_url, token=token, renew=renew, known=known, told_ms=told_ms, proxy=proxy
+        )
+        return await self._check_mail(target, since, sink)
+
+    async def access(
+        self,
+        email_id: int,
+        provider: Provider,
+        proxy: Proxy | None,
+        *,
+        graph: bool,
+        refused: Secret | None = None,
+    ) -> Access:
+        """An access token. Raises CheckFailed."""
+        try:
+            return await self._tokens.get(email_id, provider, graph=graph, proxy=proxy, refused=refused)
+        except MailFault as fault:
+            raise CheckFailed(classify(fault)) from fault
+
+    async def works(self, email_id: int, access: Access) -> None:
+        """Remember the way of this token."""
+        await self._grants.keep(email_id, access.generation, access.way, None)
+
+    async def goes_by_graph(self, email_id: int) -> bool:
+        """Whether Graph is the way that worked last."""
+        grant = await self._grants.read(email_id)
+        return grant is not None and grant.way.graph
+
+    async def _auth(self, email_id: int, plan: Plan, provider: Provider, *, has_password: bool) -> Auth:
+        owner = mailbox_stream(email_id)
+        grant = await self._log.secret(owner, "refresh_token") is not None and (
+            bool(provider.client_id) or await self._log.secret(owner, "client_id") is not None
+        )
+        takes_passwords = not f".{plan.server.lower()}".endswith(_OAUTH_ONLY_HOSTS)
+        auth = auth_of(provider, password=has_password and takes_passwords, grant=grant)
+        if auth is None:
+            tokens_only = provider.auth in TOKENS or not takes_passwords
+            raise CheckFailed(outcome_of("no_grant" if tokens_only else "login_refused"))
+        return auth
+
+
+class _Granted:
+    """One check that signs in with a grant."""
+
+    def __init__(
+        self,
+        signing: SigningIn,
+        email_id: int,
+        plan: Plan,
+        sink: Sink,
+        provider: Provider,
+        auth: Auth,
+        proxy: Proxy | None,
+    ) -> None:
+        self._signing = signing
+        self._email_id = email_id
+        self._plan = plan
+        self._sink = sink
+        self._provider = provider
+        self._auth = auth
+        self._proxy = proxy
+
+    async def check(self) -> Ok:
+        graph_first = bool(self._provider.graph_url) and await self._signing.goes_by_graph(self._email_id)
+        ways = [self._graph, self._imap] if graph_first else [self._imap, self._graph]
+        try:
+            return (await ways[0]())[0]
+        except CheckFailed as failed:
+            if failed.outcome.kind not in _OTHER_WAY or not self._provider.graph_url:
+                raise
+            first = failed
+        try:
+            done, access = await ways[1]()
+        except CheckFailed as failed:
+            # What the first way said is of more use, unless the second only cannot be asked now.
+            raise (first if failed.outcome.kind in _OTHER_WAY else failed) from None
+        await self._signing.works(self._email_id, access)
+        return done
+
+    async def _imap(self) -> tuple[Ok, Access]:
+        access = await self._access(graph=False)
+        try:
+            return await self._over_imap(access), access
+        except CheckFailed as failed:
+            if failed.outcome.kind != "token_refused":
+                raise
+        # The token may have been revoked, or the server's clock may differ: one other token settles it.
+        access = await self._access(graph=False, refused=access.token)
+        return await self._over_imap(access), access
+
+    async def _graph(self) -> tuple[Ok, Access]:
+        access = await self._access(graph=True)
+
+        async def renew() -> Secret:
+            nonlocal access
+            access = await self._access(graph=True, refused=access.token)
+            return access.token
+
+        done = await self._signing.over_graph(
+            self._email_id, self._plan, self._sink, self._provider, access.token, renew, self._proxy
+        )
+        return done, access
+
+    async def _over_imap(self, access: Access) -> Ok:
+        return await self._signing.over_imap(self._plan, self._sink, self._auth, access.token, self._proxy)
+
+    async def _access(self, *, graph: bool, refused: Secret | None = None) -> Access:
+        return await self._signing.access(
+            self._email_id, self._provider, self._proxy, graph=graph, refused=refused
+        )

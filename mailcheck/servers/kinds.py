@@ -1,0 +1,186 @@
+"""Every kind of failure of a check: its class, what happened, and what to do next, in both languages. Pure.
+
+docs/mail.md shows this table; a test compares the two.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+import msgspec
+
+type ErrorClass = Literal["auth", "network", "tls", "limit", "provider_down", "protocol", "config"]
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """One kind of failure. `retry`: a later try without any change may succeed."""
+
+    error_class: ErrorClass
+    chinese: str
+    english: str
+    advice_chinese: str
+    advice_english: str
+    retry: bool = False
+    must_sign_in: bool = False
+    """The check ends as `need_reauth`, else as `error`."""
+
+    @property
+    def message(self) -> str:
+        """What happened. If the user must sign in again, also what to do: some clients show nothing else."""
+        if not self.must_sign_in:
+            return f"{self.chinese} ({self.english})"
+        return f"{self.chinese}，{self.advice_chinese} ({self.english}: {self.advice_english})"
+
+    @property
+    def advice(self) -> str:
+        """What to do next."""
+        return f"{self.advice_chinese} ({self.advice_english})"
+
+
+_WAIT = ("请稍后再次检查", "check again later")
+_SERVER = ("请核对服务器地址、端口和加密方式", "verify the server's name, port and encryption")
+_OPERATOR = ("请联系管理员", "ask the operator of this service")
+_GRANT = (
+    "请重新授权登录：huahuo mailbox signin 邮箱地址，或填写新的 refresh token",
+    "sign in again with `huahuo mailbox signin ADDRESS`, or enter a new refresh token",
+)
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "login_refused": Kind(
+            "auth",
+            "登录被拒绝：用户名或密码错误",
+            "login refused: wrong user name or password",
+            "请更新密码；QQ、163、126 和 Gmail 需要授权码或应用专用密码",
+            "enter the password again; QQ, 163, 126 and Gmail want an authorisation code or an app password",
+            must_sign_in=True,
+        ),
+        "bad_credentials": Kind(
+            "auth",
+            "用户名或密码含有不允许的字符",
+            "user name or password has characters not allowed",
+            "请重新填写密码",
+            "enter the password again",
+            must_sign_in=True,
+        ),
+        "grant_refused": Kind(
+            "auth",
+            "授权已失效或被撤销",
+            "the grant has expired or was revoked",
+            *_GRANT,
+            must_sign_in=True,
+        ),
+        "token_refused": Kind(
+            "auth",
+            "邮箱服务器不接受该授权",
+            "the mail server does not accept the access token",
+            *_GRANT,
+            must_sign_in=True,
+        ),
+        "no_scope": Kind(
+            "auth",
+            "该授权不包含读取邮件的权限",
+            "the grant does not permit reading mail",
+            *_GRANT,
+            must_sign_in=True,
+        ),
+        "no_grant": Kind(
+            "auth",
+            "该邮箱服务器只接受 OAuth 授权，不接受密码",
+            "this mail server accepts OAuth grants only, no password",
+            *_GRANT,
+            must_sign_in=True,
+        ),
+        "no_mechanism": Kind(
+            "config",
+            "邮箱服务器不支持访问令牌登录",
+            "the mail server takes no access tokens",
+            "请改用密码或授权码",
+            "use a password or an authorisation code instead",
+        ),
+        "throttled": Kind(
+            "limit",
+            "邮箱服务器限制访问，请稍后再试",
+            "mail server is limiting access, try again later",
+            *_WAIT,
+            retry=True,
+        ),
+        "unsafe_login": Kind(
+            "config",
+            "邮箱服务器拒绝此客户端",
+            "mail server refuses this client: Unsafe Login",
+            "请在邮箱网页设置中开启 IMAP 并使用授权码",
+            "switch IMAP on in the mailbox's web settings and use an authorisation code",
+        ),
+        "no_folder": Kind(
+            "config", "文件夹不存在", "no such folder", "请核对文件夹名称", "verify the folder's name"
+        ),
+        "clear_text": Kind(
+            "tls",
+            "邮箱服务器不支持加密，未发送密码",
+            "no encryption offered, the password was not sent",
+            "请使用支持加密的端口，通常为 993",
+            "use a port with encryption, usually 993",
+        ),
+        "host_refused": Kind(
+            "config",
+            "不允许连接该邮箱服务器地址或端口",
+            "this mail server address or port is not allowed",
+            *_OPERATOR,
+        ),
+        "host_malformed": Kind("config", "邮箱服务器地址无效", "mail server address is not valid", *_SERVER),
+        "dns": Kind(
+            "network",
+            "无法解析邮箱服务器地址",
+            "mail server name could not be resolved",
+            *_SERVER,
+            retry=True,
+        ),
+        "connect": Kind(
+            "network", "无法连接邮箱服务器", "mail server cannot be reached", *_SERVER, retry=True
+        ),
+        "timeout": Kind(
+            "network", "邮箱服务器响应超时", "mail server did not answer in time", *_WAIT, retry=True
+        ),
+        "proxy": Kind(
+            "network",
+            "代理服务器无法连接",
+            "the proxy could not connect",
+            "请核对代理设置",
+            "verify the settings of the proxy",
+            retry=True,
+        ),
+        "certificate": Kind(
+            "tls",
+            "邮箱服务器证书无效",
+            "mail server's certificate is not valid for its name",
+            *_SERVER,
+        ),
+        "tls": Kind("tls", "无法建立加密连接", "no encrypted connection could be made", *_SERVER, retry=True),
+        "bye": Kind(
+            "provider_down", "邮箱服务器关闭了连接", "mail server closed the connection", *_WAIT, retry=True
+        ),
+        "lost": Kind(
+            "network", "与邮箱服务器的连接中断", "connection to the mail server was lost", *_WAIT, retry=True
+        ),
+        "protocol": Kind(
+            "protocol", "邮箱服务器响应异常", "mail server sent an invalid response", *_WAIT, retry=True
+        ),
+        "refused": Kind(
+            "provider_down", "邮箱服务器拒绝了请求", "mail server refused the request", *_WAIT, retry=True
+        ),
+        "http_down": Kind(
+            "provider_down",
+            "授权服务器或 Graph 暂时不可用",
+            "the token endpoint or Graph cannot serve now",
+            *_WAIT,
+            retry=True,
+        ),
+        "http_refused": Kind(
+            "protocol",
+            "授权服务器或 Graph 拒绝了请求",
+            "the token endpoint or Graph refused the request",
+            *_OPERATOR,
+        ),
+    }
+)

@@ -1,0 +1,139 @@
+"""What the answer of a token endpoint means (RFC 6749, and how Microsoft words it). Pure."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.imap.outcome import sanitise
+from huahuo.mailcheck.servers.faults import GrantRefused, HttpFailed, NoScope
+
+_OK = 200
+_TOO_MANY = 429
+_SERVER = 500
+_RETRY_S_MAX = 86_400.0
+_LIFETIME_S = 3600.0
+"""Of an access token whose answer does not say."""
+_TOKEN_CHARS_MAX = 16_384
+
+_FINAL = frozenset(
+    {
+        "invalid_grant",
+        "interaction_required",
+        "consent_required",
+        "login_required",
+        "unauthorized_client",
+        "invalid_client",
+        "access_denied",
+        "authorization_declined",
+        "bad_verification_code",
+        "expired_token",
+    }
+)
+_PASSING = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+_SCOPE = frozenset({"invalid_scope", "consent_required", "insufficient_scope"})
+# 65001: no consent to this scope. 70011: no such scope. 70000 also comes for scopes that the grant lacks.
+_SCOPE_WORDS = re.compile(r"AADSTS(65001|70011)\b|AADSTS70000\b.*\bscopes?\b", re.DOTALL | re.IGNORECASE)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer. Names of headers are in lower case. `cut`: only the beginning of the body was read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    cut: bool = False
+
+    def __repr__(self) -> str:
+        return f"Answer({self.status}, '[sealed]')"
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object, empty if it is none."""
+        try:
+            return msgspec.json.decode(self.body, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return {}
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """An access token, and the next refresh token if the server rotated it.
+
+    `scope` is "" if it is not told.
+    """
+
+    access_token: Secret
+    lifetime_s: float
+    refresh_token: Secret | None = None
+    scope: str = ""
+
+
+def issued(answer: Answer, now_ms: int, secrets: tuple[Secret, ...] = ()) -> Issued:
+    """The tokens of an answer. `secrets` are struck out of what the server said.
+
+    Raises:
+        NoScope, GrantRefused, HttpFailed: see there.
+    """
+    fields = answer.json()
+    access = fields.get("access_token")
+    if answer.status == _OK and isinstance(access, str) and 0 < len(access) <= _TOKEN_CHARS_MAX:
+        following = fields.get("refresh_token")
+        return Issued(
+            Secret(access),
+            _seconds(fields.get("expires_in"), _LIFETIME_S),
+            Secret(following) if isinstance(following, str) and following else None,
+            str(fields.get("scope") or ""),
+        )
+    raise refusal(answer, now_ms, secrets)
+
+
+def refusal(answer: Answer, now_ms: int, secrets: tuple[Secret, ...] = ()) -> GrantRefused | HttpFailed:
+    """The fault that an answer without tokens means."""
+    fields = answer.json()
+    error, text = error_of(fields, secrets)
+    if answer.status == _TOO_MANY or answer.status >= _SERVER or error in _PASSING:
+        wait_s = retry_after_s(answer.headers, now_ms)
+        return HttpFailed(answer.status, text or error, passing=True, retry_after_s=wait_s)
+    if error in _SCOPE or (error in _FINAL and _SCOPE_WORDS.search(text)):
+        return NoScope(error, text)
+    if error in _FINAL:
+        return GrantRefused(error, text)
+    return HttpFailed(answer.status, text or error or "no JSON", passing=False)
+
+
+def error_of(fields: Mapping[str, Any], secrets: tuple[Secret, ...] = ()) -> tuple[str, str]:
+    """The code of an error and the server's words, cleaned: OAuth's form, and Graph's."""
+    error = fields.get("error")
+    if isinstance(error, Mapping):
+        return sanitise(str(error.get("code") or ""), secrets), sanitise(
+            str(error.get("message") or ""), secrets
+        )
+    words = str(fields.get("error_description") or error or "")
+    return sanitise(str(error or ""), secrets), sanitise(words, secrets)
+
+
+def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
+    """`Retry-After` in seconds, given as a number or as a date. None if there is none."""
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    if text.isdecimal():
+        return min(float(text[:9]), _RETRY_S_MAX)
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    moment = when if when.tzinfo else when.replace(tzinfo=UTC)
+    until_s = (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() - now_ms / 1000
+    return min(max(until_s, 0.0), _RETRY_S_MAX)
+
+
+def _seconds(value: object, default: float) -> float:
+    try:
+        seconds = float(value) if isinstance(value, int | float | str) else default
+    except ValueError:
+        return default
+    return min(max(seconds, 1.0), _RETRY_S_MAX) if seconds == seconds else default  # noqa: PLR0124  not a number

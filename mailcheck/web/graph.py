@@ -1,0 +1,158 @@
+"""The inbox of a mailbox by Microsoft Graph: the listing page by page, and mails as MIME. Read-only."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.servers.faults import BrokenProtocol, CommandRefused, GrantRefused, HttpFailed, NoScope
+from huahuo.mailcheck.servers.proxies import Proxy
+from huahuo.mailcheck.web.answers import Answer, error_of, retry_after_s
+from huahuo.mailcheck.web.requests import ANSWER_BYTES_MAX, Requests
+from huahuo.mailcheck.web.retrying import with_retries
+
+_SELECT: Final = "$select=id,receivedDateTime,subject"
+_PAGE_MAILS: Final = 50
+_PREFER: Final = f'IdType="ImmutableId", odata.maxpagesize={_PAGE_MAILS}'
+_NO_DELTA: Final = frozenset({400, 404, 405, 501})
+_UNAUTHORISED, _FORBIDDEN, _GONE_STATUS, _TOO_MANY, _SERVER = 401, 403, 404, 429, 500
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A mail of a listing. `received_ms` is None where Graph does not say."""
+
+    remote_id: str
+    received_ms: int | None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of a listing. `following`: the next page now; `later`: where the next check goes on."""
+
+    mails: tuple[Listed, ...]
+    following: str = ""
+    later: str = ""
+
+
+class Graph:
+    """One check's reading of one mailbox. `renew` gives another token after one was refused."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        ambient: Ambient,
+        *,
+        url: str,
+        token: Secret,
+        renew: Callable[[], Awaitable[Secret]],
+        proxy: Proxy | None,
+    ) -> None:
+        self._requests = requests
+        self._ambient = ambient
+        self._url = url.rstrip("/")
+        self._token = token
+        self._renew = renew
+        self._renewed = False
+        self._proxy = proxy
+
+    async def page(self, link: str = "") -> Page:
+        """The page at `link`, or the first one of the whole inbox.
+
+        A link that Graph does not know any more (its state has expired) leads to the first page, too.
+
+        Raises:
+            GrantRefused, NoScope: the token is not accepted. HttpFailed and others: see `with_retries`.
+        """
+        inbox = f"{self._url}/me/mailFolders/inbox/messages"
+        if link and _origin(link) == _origin(self._url):
+            answer = await self._get(link)
+            if answer.status < 400:  # noqa: PLR2004  success
+                return _page(answer)
+            if answer.status not in (400, 404, 410):
+                raise self._fault(answer)
+        answer = await self._get(f"{inbox}/delta?{_SELECT}")
+        if answer.status in _NO_DELTA:
+            order = "$orderby=receivedDateTime%20desc"
+            answer = await self._get(f"{inbox}?{_SELECT}&{order}&$top={_PAGE_MAILS}")
+        if answer.status >= 400:  # noqa: PLR2004
+            raise self._fault(answer)
+        return _page(answer)
+
+    async def mail(self, remote_id: str, bytes_max: int) -> Answer | None:
+        """The MIME text of a mail, cut at `bytes_max`. None if it is gone. Raises as `page`."""
+        url = f"{self._url}/me/messages/{quote(remote_id, safe='')}/$value"
+        answer = await self._get(url, bytes_max)
+        if answer.status in (_GONE_STATUS, 410):
+            return None
+        if answer.status >= 400:  # noqa: PLR2004
+            raise self._fault(answer)
+        return answer
+
+    async def _get(self, url: str, bytes_max: int = ANSWER_BYTES_MAX) -> Answer:
+        async def attempt() -> Answer:
+            answer = await self._requests.get(
+                url, token=self._token, headers={"Prefer": _PREFER}, proxy=self._proxy, bytes_max=bytes_max
+            )
+            if answer.status == _TOO_MANY or (answer.status >= _SERVER and answer.status not in _NO_DELTA):
+                raise self._fault(answer)
+            return answer
+
+        answer = await with_retries(self._ambient, attempt)
+        if answer.status == _UNAUTHORISED and not self._renewed:
+            self._renewed = True
+            self._token = await self._renew()
+            answer = await with_retries(self._ambient, attempt)
+        return answer
+
+    def _fault(self, answer: Answer) -> GrantRefused | HttpFailed | CommandRefused:
+        code, text = error_of(answer.json(), (self._token,))
+        if answer.status == _UNAUTHORISED:
+            return GrantRefused(code, text)
+        if answer.status == _FORBIDDEN:
+            return NoScope(code, text)
+        if answer.status == _GONE_STATUS:
+            return CommandRefused("EXAMINE", "NO", "NONEXISTENT", text)
+        passing = answer.status == _TOO_MANY or answer.status >= _SERVER
+        wait_s = retry_after_s(answer.headers, self._ambient.now_ms())
+        return HttpFailed(answer.status, text or code, passing=passing, retry_after_s=wait_s)
+
+
+def _page(answer: Answer) -> Page:
+    if answer.cut:
+        raise BrokenProtocol("a page of Graph is too long")
+    fields = answer.json()
+    value = fields.get("value")
+    if not isinstance(value, list):
+        raise BrokenProtocol("a page of Graph has no list")
+    mails = [
+        Listed(one["id"], _milliseconds(one.get("receivedDateTime")))
+        for one in value
+        if isinstance(one, dict) and isinstance(one.get("id"), str) and "@removed" not in one
+    ]
+    return Page(tuple(mails), _text(fields, "@odata.nextLink"), _text(fields, "@odata.deltaLink"))
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """Where a link leads: a token may go nowhere else than to the operator's `graph_url`."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", ""
+    return parts.scheme, parts.netloc
+
+
+def _milliseconds(text: object) -> int | None:
+    try:
+        when = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1000)

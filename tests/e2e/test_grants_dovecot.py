@@ -1,0 +1,418 @@
+"""Mailboxes that sign in with a grant: at Dovecot with XOAUTH2 and OAUTHBEARER, else by Graph."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from huahuo.eventstore.model import Append
+from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
+from tests.support.models.mail_book import USER
+from tests.support.patience import WITHIN_S
+from tests.support.servers.dovecot import Dovecot, dovecot
+from tests.support.servers.token_server import (
+    CLIENT_ID,
+    GRAPH_SCOPE,
+    IMAP_SCOPE,
+    KEY,
+    TokenServer,
+    Wrong,
+    token_server,
+)
+from tests.support.worlds.mail_world import MailWorld, in_real_world
+
+pytestmark = pytest.mark.e2e
+SCOPES = ((IMAP_SCOPE, "offline_access"),)
+GRAPH_SCOPES = (("https://graph.microsoft.com/.default",),)
+
+
+def mime(subject: str) -> bytes:
+    return f"Subject: {subject}\r\nFrom: a@b.c\r\nMessage-ID: <{subject}@b.c>\r\n\r\nbody\r\n".encode()
+
+
+@pytest.fixture(scope="module")
+def mails() -> Iterator[Dovecot]:
+    with dovecot(token_key=KEY) as server:
+        yield server
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenServer]:
+    with token_server() as server:
+        yield server
+
+
+@pytest.fixture
+def user(mails: Dovecot, request: pytest.FixtureRequest) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[-50:] + "@example.com"
+    mails.add_user(name)
+    mails.add_mail(name, mime("first"), mime("second"))
+    return name
+
+
+def outlook(mails: Dovecot, tokens: TokenServer, **changed: Any) -> dict[str, Any]:
+    """Settings of a world in which Outlook is on this machine."""
+    keys: dict[str, Any] = {
+        "hosts": (f"127.0.0.1:{mails.port}",),
+        "tls": "none",
+        "token_url": (f"{tokens.url}/token",),
+        "devicecode_url": f"{tokens.url}/devicecode",
+        "graph_url": f"{tokens.url}/graph",
+        "graph_scopes": GRAPH_SCOPES,
+        "scopes": SCOPES,
+    }
+    return {"providers": Providers({"outlook": ProviderOptions(**(keys | changed))})}
+
+
+async def add(world: MailWorld, email: str, refresh_token: str) -> int:
+    return await world.add(
+        email, mail_type="outlook", password=None, client_id=CLIENT_ID, refresh_token=refresh_token
+    )
+
+
+async def subjects(world: MailWorld, email_id: int) -> list[str]:
+    body = await world.do("get_mail_records", email_id=email_id)
+    return sorted(row["subject"] for row in body["data"])
+
+
+@pytest.mark.parametrize("auth", ["xoauth2", "oauthbearer"])
+def test_a_grant_reads_the_mails_of_its_mailbox(
+    mails: Dovecot, tokens: TokenServer, user: str, auth: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        end = await world.checked(email_id)
+        assert end["status"] == "ok", end
+        assert await subjects(world, email_id) == ["first", "second"]
+
+    in_real_world(test, **outlook(mails, tokens, auth=auth))
+
+
+def test_an_access_token_is_used_again_until_shortly_before_its_end(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        for _ in range(3):
+            assert (await world.checked(email_id))["status"] == "ok"
+        assert len(tokens.requests) == 1
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_each_rotated_refresh_token_is_the_one_sent_next_also_after_a_restart(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        for _ in range(3):
+            assert (await world.checked(email_id))["status"] == "ok"
+            tokens.used(user)
+            await world.restart()
+        assert (await world.checked(email_id))["status"] == "ok"
+        sent = [form["refresh_token"] for form in tokens.requests]
+        assert len(set(sent)) == len(sent) == 4
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_no_token_is_stored_in_clear(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        assert (await world.checked(email_id))["status"] == "ok"
+        stored = world.disk_bytes()
+        assert b"canary-refresh-token" not in stored
+        assert b"canary-access-token" not in stored
+        assert tokens.accounts[user].current.encode() not in stored
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_dead_grant_ends_once_with_what_to_do_and_is_not_tried_again(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        tokens.accounts[user].dead = True
+        end = await world.checked(email_id)
+        assert (end["status"], end["error_class"]) == ("need_reauth", "auth")
+        assert "huahuo mailbox signin" in end["message"]
+        assert "canary" not in str(end)
+        assert len(tokens.requests) == 2  # for IMAP, and for Graph
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_new_grant_after_a_dead_one_is_used_at_once(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        tokens.accounts[user].dead = True
+        assert (await world.checked(email_id))["status"] == "need_reauth"
+        await world.do("update_email", email_id=email_id, refresh_token=tokens.grant(user))
+        assert (await world.checked(email_id))["status"] == "ok"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "wrong", [Wrong(503), Wrong(429, retry_after="1"), Wrong(500, "server_error")], ids=["503", "429", "500"]
+)
+def test_passing_trouble_of_the_token_server_is_waited_out_inside_the_check(
+    mails: Dovecot, tokens: TokenServer, user: str, wrong: Wrong
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        tokens.answers.extend([wrong] * 3)
+        assert (await world.checked(email_id))["status"] == "ok"
+        assert len(tokens.requests) == 4
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_wait_that_is_too_long_ends_the_check_with_the_class_limit(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        tokens.answers.append(Wrong(429, retry_after="3600"))
+        end = await world.checked(email_id)
+        assert (end["status"], end["error_class"]) == ("error", "limit")
+        assert (await world.checked(email_id))["status"] == "ok"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_grant_without_the_scope_of_imap_goes_on_by_graph_and_stays_there(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
+        tokens.inbox(user).extend(mime(f"by graph {n}") for n in range(5))
+        assert (await world.checked(email_id))["status"] == "ok"
+        assert await subjects(world, email_id) == [f"by graph {n}" for n in range(5)]
+        asked = len(tokens.requests)
+        await world.restart()
+        tokens.inbox(user).append(mime("new"))
+        assert (await world.checked(email_id))["message"] == "检查完成，共 1 封新邮件"
+        assert len(tokens.requests) == asked + 1  # for Graph alone
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_tenant_with_imap_off_goes_on_by_graph(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user, IMAP_SCOPE, GRAPH_SCOPE))
+        tokens.inbox(user).append(mime("by graph"))
+        end = await world.checked(email_id)
+        assert end["status"] == "ok", end
+        assert await subjects(world, email_id) == ["by graph"]
+
+    with dovecot() as without_tokens:
+        without_tokens.add_user(user)
+        in_real_world(test, **outlook(without_tokens, tokens))
+
+
+@pytest.mark.parametrize("listing", ["delta", "delta without links", "plain"])
+def test_no_mail_of_graph_is_told_twice(mails: Dovecot, tokens: TokenServer, user: str, listing: str) -> None:
+    tokens.delta = listing != "plain"
+    tokens.links = listing == "delta"
+
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
+        for count in (3, 0, 2):
+            tokens.inbox(user).extend([mime("equal")] * count)
+            assert (await world.checked(email_id))["status"] == "ok"
+        assert await subjects(world, email_id) == ["equal"] * 5
+        await world.do("delete_emails", email_ids=[email_id])
+        await world.mail.idle()
+        assert await world.log.rows("graph", str(email_id), limit=1) == []
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_graph_is_asked_again_after_it_was_too_much_for_it(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
+        tokens.inbox(user).append(mime("one"))
+        tokens.graph_answers.extend([Wrong(429, retry_after="1"), None, Wrong(503)])
+        assert (await world.checked(email_id))["status"] == "ok"
+        assert await subjects(world, email_id) == ["one"]
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_many_checks_of_one_mailbox_share_one_refresh(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        provider = world.settings.providers.of("outlook")
+        asked = [world.mail.tokens.get(email_id, provider, graph=False) for _ in range(20)]
+        found = await asyncio.gather(*asked)
+        assert len({access.token for access in found}) == 1
+        assert len(tokens.requests) == 1
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_a_rotated_token_is_durable_before_anything_that_came_with_it_is_used(
+    mails: Dovecot, tokens: TokenServer, user: str, lost: str
+) -> None:
+    """This Graph gives up the old refresh token as soon as the new access token is used (I23)."""
+
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
+        tokens.inbox(user).append(mime("one"))
+
+        def lose(append: Append) -> None:
+            if any(event.type == "grant_kept" for event in append.events):
+                world.log.lose.append(lost)
+
+        world.log.before_append = lose
+        await world.do("check_emails", email_ids=[email_id])
+        await world.mail.idle()
+        assert tokens.reads == []
+        await world.crash()
+        assert (await world.ended(email_id))["status"] == "ok"
+        assert await subjects(world, email_id) == ["one"]
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_cancelled_check_does_not_lose_the_token_that_was_under_way(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        tokens.held.clear()
+        await world.do("check_emails", email_ids=[email_id])
+        await asyncio.to_thread(tokens.asked.wait, WITHIN_S)
+        await world.do("cancel_check", email_ids=[email_id])
+        tokens.held.set()
+        await world.until(f"mailbox/{email_id}", lambda body: body["type"] == "grant_kept")
+        tokens.used(user)
+        await world.restart()
+        assert (await world.checked(email_id))["status"] == "ok"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_grant_that_was_entered_while_the_old_one_was_asked_wins(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        tokens.held.clear()
+        await world.do("check_emails", email_ids=[email_id])
+        await asyncio.to_thread(tokens.asked.wait, WITHIN_S)
+        fresh = tokens.grant(user)
+        await world.do("update_email", email_id=email_id, refresh_token=fresh)
+        tokens.held.set()
+        assert (await world.ended(email_id))["status"] == "ok"
+        assert tokens.requests[-1]["refresh_token"] == fresh
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_hosts_are_tried_in_turn(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        assert (await world.checked(email_id))["status"] == "ok"
+
+    hosts = ("127.0.0.1:1", f"127.0.0.1:{mails.port}")
+    in_real_world(test, **outlook(mails, tokens, hosts=hosts))
+
+
+# -- a code that is entered on another device ---------------------------------------------------
+
+
+async def signed_in(world: MailWorld, email: str, ends: str) -> dict[str, Any]:
+    """Ask until the sign-in is no longer pending."""
+    while (body := await world.do("get_signin", email=email))["state"] == "pending":  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    assert body["state"] == ends, body
+    return body
+
+
+@pytest.mark.slow
+def test_a_code_entered_on_another_device_adds_the_mailbox_with_its_grant(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        tokens.grant(user)
+        begun = await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        assert (begun["state"], begun["user_code"]) == ("pending", "ABCD-EFGH")
+        assert "canary" not in str(begun)
+        tokens.device_state = user
+        done = await signed_in(world, user, "success")
+        assert (await world.checked(done["email_id"]))["status"] == "ok"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+@pytest.mark.slow
+def test_a_code_gives_a_mailbox_that_must_sign_in_a_new_grant(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        tokens.accounts[user].dead = True
+        assert (await world.checked(email_id))["status"] == "need_reauth"
+        tokens.grant(user)
+        tokens.device_state = user
+        begun = await world.do("signin_email", email=user)  # the client id is the mailbox's own
+        assert begun["state"] == "pending"
+        assert (await signed_in(world, user, "success"))["email_id"] == email_id
+        assert (await world.checked(email_id))["status"] == "ok"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [("expired_token", "expired"), ("authorization_declined", "denied"), ("invalid_grant", "error")],
+)
+def test_a_code_that_leads_nowhere_says_why(
+    mails: Dovecot, tokens: TokenServer, user: str, error: str, ends: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        tokens.device_state = error
+        await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        await signed_in(world, user, ends)
+        assert await world.rows() == {}
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_nobody_sees_the_sign_in_of_another(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        assert (await world.do("get_signin", USER + 1, email=user))["code"] == "not_found"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_user_has_at_most_16_sign_ins_under_way(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        for number in range(16):
+            body = await world.do("signin_email", email=f"{number}@example.com", client_id=CLIENT_ID)
+            assert body["state"] == "pending"
+        body = await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        assert (body["code"], body["retry_s"] > 0) == ("busy", True)
+        again = await world.do("signin_email", email="0@example.com", client_id=CLIENT_ID)
+        assert again["state"] == "pending"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_type_without_a_sign_in_page_is_refused(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        body = await world.do("signin_email", email=user, mail_type="qq", client_id=CLIENT_ID)
+        assert body["code"] == "invalid_field"
+
+    in_real_world(test, **outlook(mails, tokens))

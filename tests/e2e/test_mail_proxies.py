@@ -1,0 +1,118 @@
+"""Checks through proxies: which way IMAP, tokens and Graph take, and what a proxy is told."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
+from huahuo.mailcheck.servers.proxies import parse_proxy
+from tests.support.servers.dovecot import Dovecot, dovecot
+from tests.support.servers.forward_proxy import ForwardProxy, forward_proxy
+from tests.support.servers.token_server import CLIENT_ID, GRAPH_SCOPE, KEY, TokenServer, token_server
+from tests.support.worlds.mail_world import MailWorld, in_real_world
+
+pytestmark = pytest.mark.e2e
+
+USER = "alice@example.com"
+
+
+@pytest.fixture(scope="module")
+def mails() -> Iterator[Dovecot]:
+    with dovecot(token_key=KEY) as server:
+        server.add_user(USER)
+        server.add_mail(USER, b"Subject: through\r\n\r\nx")
+        yield server
+
+
+@pytest.fixture(params=["", "user"], ids=["open", "with a password"])
+def proxy(request: pytest.FixtureRequest) -> Iterator[ForwardProxy]:
+    with forward_proxy(request.param, "pass@word" if request.param else "") as server:
+        yield server
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenServer]:
+    with token_server() as server:
+        yield server
+
+
+def through(server: ForwardProxy, scheme: str) -> Any:
+    return parse_proxy(server.url(scheme), trusted=True)
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_a_proxy_for_all_is_the_way_of_imap(mails: Dovecot, proxy: ForwardProxy, scheme: str) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await world.add(
+            USER, password="secret", server="127.0.0.1", port=mails.port, use_ssl=False
+        )
+        assert (await world.checked(email_id))["status"] == "ok"
+        assert proxy.asked == [("127.0.0.1", mails.port)]
+
+    in_real_world(test, proxy=through(proxy, scheme))
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_tokens_and_graph_take_it_too_and_hosts_of_the_table_go_by_name(
+    mails: Dovecot, tokens: TokenServer, proxy: ForwardProxy, scheme: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        token = tokens.grant(USER, GRAPH_SCOPE)
+        tokens.inbox(USER).append(b"Subject: by graph\r\n\r\nx")
+        email_id = await world.add(
+            USER, mail_type="outlook", password=None, client_id=CLIENT_ID, refresh_token=token
+        )
+        assert (await world.checked(email_id))["status"] == "ok"
+        assert set(proxy.asked) == {("login.example", tokens.port), ("graph.example", tokens.port)}
+
+    options = ProviderOptions(
+        hosts=(f"imap.example:{mails.port}",),
+        tls="none",
+        token_url=f"http://login.example:{tokens.port}/token",
+        graph_url=f"http://graph.example:{tokens.port}/graph",
+        scopes=(("https://outlook.office.com/IMAP.AccessAsUser.All",),),
+    )
+    in_real_world(test, proxy=through(proxy, scheme), providers=Providers({"outlook": options}))
+
+
+def test_a_mailbox_may_have_a_proxy_of_its_own_or_none(mails: Dovecot) -> None:
+    with forward_proxy() as own, forward_proxy() as common:
+
+        async def test(world: MailWorld) -> None:
+            where: dict[str, Any] = {
+                "password": "secret",
+                "server": "127.0.0.1",
+                "port": mails.port,
+                "use_ssl": False,
+            }
+            email_id = await world.add(USER, **where, proxy=own.url("socks5"))
+            assert (await world.checked(email_id))["status"] == "ok"
+            assert (len(own.asked), len(common.asked)) == (1, 0)
+            await world.do("update_email", email_id=email_id, proxy="direct")
+            assert (await world.checked(email_id))["status"] == "ok"
+            assert (len(own.asked), len(common.asked)) == (1, 0)
+
+        in_real_world(test, proxy=through(common, "http"))
+
+
+def test_a_proxy_that_refuses_is_an_error_of_the_class_network(mails: Dovecot) -> None:
+    with forward_proxy("user", "right") as closed:
+
+        async def test(world: MailWorld) -> None:
+            email_id = await world.add(USER, password="secret", server="127.0.0.1", port=mails.port)
+            end = await world.checked(email_id)
+            assert (end["status"], end["error_class"]) == ("error", "network")
+            assert "wrong" not in str(end)
+
+        wrong = f"http://user:wrong@127.0.0.1:{closed.port}"
+        in_real_world(test, proxy=parse_proxy(wrong, trusted=True))
+
+
+def test_a_malformed_proxy_is_refused_without_repeating_it() -> None:
+    async def test(world: MailWorld) -> None:
+        body = await world.do("add_email", email=USER, password="p", proxy="ftp://u:canary@h:1")
+        assert (body["type"], body["code"]) == ("error", "invalid_field")
+        assert "canary" not in str(body)
+
+    in_real_world(test)

@@ -1,0 +1,58 @@
+"""`huahuo mailbox signin` against a service whose Outlook is on this machine, as `huahuo.toml` says."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.drivers.command_line import KEYS, huahuo
+from tests.support.servers.serving import Serving, serving
+from tests.support.servers.token_server import CLIENT_ID, TokenServer, token_server
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+USER = "alice@outlook.com"
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenServer]:
+    with token_server() as server:
+        yield server
+
+
+@pytest.fixture
+def service(tmp_path: Path, tokens: TokenServer) -> Iterator[Serving]:
+    outlook = {
+        "token_url": f"{tokens.url}/token",
+        "devicecode_url": f"{tokens.url}/devicecode",
+        "client_id": CLIENT_ID,
+    }
+    with serving(tmp_path / "data", HUAHUO_PROVIDERS=json.dumps({"outlook": outlook})) as server:
+        yield server
+
+
+def test_it_shows_the_code_and_ends_when_the_code_was_entered(service: Serving, tokens: TokenServer) -> None:
+    tokens.grant(USER)
+    tokens.device_state = USER
+    done = huahuo("mailbox", "signin", USER, "--data", str(service.data), "--user-id", "42", **KEYS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "Open https://microsoft.com/devicelogin and enter ABCD-EFGH within 15 minutes.",
+        f"signed in: {USER}",
+    ]
+
+
+def test_a_code_that_was_declined_ends_with_one_line(service: Serving, tokens: TokenServer) -> None:
+    tokens.device_state = "authorization_declined"
+    token = service.token(42, "alice")
+    done = huahuo("mailbox", "signin", USER, "--url", service.url, "--token", token, **KEYS)
+    assert done.returncode == 1
+    assert "declined" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_whose_mailbox_it_is_must_be_said(service: Serving) -> None:
+    done = huahuo("mailbox", "signin", USER, "--data", str(service.data), **KEYS)
+    assert done.returncode == 2
+    assert "--user-id" in done.stderr

@@ -1,0 +1,176 @@
+"""Access tokens in memory: when one is used again, when another is asked for, which endpoint comes first."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.fetched import Way
+from huahuo.mailcheck.servers.faults import GrantRefused, NoScope
+from huahuo.mailcheck.servers.providers import Provider
+from huahuo.mailcheck.servers.proxies import Proxy
+from huahuo.mailcheck.web.answers import Answer
+from huahuo.mailcheck.web.requests import Requests
+from huahuo.mailcheck.web.tokens import Grant, Tokens, ways
+from huahuo.testing.virtual_loop import run_virtual, virtual_loop
+from huahuo.testing.world import VirtualAmbient
+
+PROVIDER = Provider(
+    token_url=("https://one/token", "https://two/token"),
+    scopes=(("imap", "offline_access"), ()),
+    graph_url="https://graph",
+    graph_scopes=(("graph",),),
+)
+
+
+class Endpoint:
+    """A token endpoint that answers as a test says, by (URL, scope); it rotates nothing."""
+
+    def __init__(self, lifetime_s: int = 3600) -> None:
+        self.lifetime_s = lifetime_s
+        self.asked: list[tuple[str, str]] = []
+        self.refusals: dict[tuple[str, str], str] = {}
+
+    async def post_form(self, url: str, fields: Mapping[str, str], proxy: Proxy | None = None) -> Answer:
+        where = url, fields.get("scope", "")
+        self.asked.append(where)
+        if (error := self.refusals.get(where)) is not None:
+            return Answer(400, {}, json.dumps({"error": error}).encode())
+        body = {"access_token": f"access {len(self.asked)}", "expires_in": self.lifetime_s}
+        return Answer(200, {}, json.dumps(body).encode())
+
+
+class Kept:
+    """The grants of any number of mailboxes, in memory."""
+
+    def __init__(self) -> None:
+        self.grants: dict[int, Grant] = {}
+
+    async def read(self, email_id: int) -> Grant | None:
+        return self.grants.setdefault(email_id, Grant(1, "client", Secret("refresh")))
+
+    async def keep(self, email_id: int, generation: int, way: Way, refresh_token: Secret | None) -> bool:
+        self.grants[email_id] = Grant(generation, "client", Secret("refresh"), way)
+        return True
+
+
+def tokens(endpoint: Endpoint, grants: Kept | None = None, **bounds: Any) -> Tokens:
+    """Tokens on the running virtual loop."""
+    ambient = VirtualAmbient(virtual_loop(), 1)
+    return Tokens(grants or Kept(), cast("Requests", endpoint), ambient, **bounds)
+
+
+@pytest.mark.parametrize(("lifetime_s", "until_s"), [(3600, 3000), (300, 150)])
+def test_a_token_is_replaced_10_minutes_before_its_end_or_in_the_middle_of_a_short_life(
+    lifetime_s: int, until_s: int
+) -> None:
+    async def main() -> None:
+        endpoint = Endpoint(lifetime_s)
+        kept = tokens(endpoint)
+        first = await kept.get(1, PROVIDER, graph=False)
+        virtual_loop().sleep_through(until_s - 1)
+        assert await kept.get(1, PROVIDER, graph=False) is first
+        virtual_loop().sleep_through(2)
+        assert (await kept.get(1, PROVIDER, graph=False)).token != first.token
+        assert len(endpoint.asked) == 2
+
+    run_virtual(main())
+
+
+def test_a_token_that_was_refused_is_replaced_once_for_all_who_held_it() -> None:
+    async def main() -> None:
+        endpoint = Endpoint()
+        kept = tokens(endpoint)
+        first = await kept.get(1, PROVIDER, graph=False)
+        second = await kept.get(1, PROVIDER, graph=False, refused=first.token)
+        assert await kept.get(1, PROVIDER, graph=False, refused=first.token) is second
+        assert len(endpoint.asked) == 2
+
+    run_virtual(main())
+
+
+def test_a_scope_that_is_missing_leads_to_the_next_scope_and_a_refusal_to_the_next_endpoint() -> None:
+    async def main() -> None:
+        endpoint = Endpoint()
+        endpoint.refusals = {
+            ("https://one/token", "imap offline_access"): "invalid_scope",
+            ("https://one/token", ""): "invalid_grant",
+        }
+        access = await tokens(endpoint).get(1, PROVIDER, graph=False)
+        assert endpoint.asked == [
+            ("https://one/token", "imap offline_access"),
+            ("https://one/token", ""),
+            ("https://two/token", "imap offline_access"),
+        ]
+        assert access.way == Way(graph=False, token_url="https://two/token", scope="imap offline_access")
+
+    run_virtual(main())
+
+
+def test_what_worked_last_is_asked_first() -> None:
+    async def main() -> None:
+        endpoint, grants = Endpoint(), Kept()
+        endpoint.refusals = {("https://one/token", "imap offline_access"): "invalid_grant"}
+        await tokens(endpoint, grants).get(1, PROVIDER, graph=False)
+        endpoint.asked.clear()
+        await tokens(endpoint, grants).get(1, PROVIDER, graph=False)
+        assert endpoint.asked == [("https://two/token", "imap offline_access")]
+
+    run_virtual(main())
+
+
+def test_a_dead_grant_costs_one_request_at_each_endpoint() -> None:
+    async def main() -> None:
+        endpoint = Endpoint()
+        endpoint.refusals = {
+            (url, scope): "invalid_grant"
+            for url in PROVIDER.token_url
+            for scope in ("imap offline_access", "")
+        }
+        with pytest.raises(GrantRefused) as caught:
+            await tokens(endpoint).get(1, PROVIDER, graph=False)
+        assert not isinstance(caught.value, NoScope)
+        assert len(endpoint.asked) == 2
+
+    run_virtual(main())
+
+
+def test_a_way_that_the_table_has_no_more_is_forgotten() -> None:
+    known = Way(graph=False, token_url="https://gone/token", scope="x")
+    assert all(way.token_url in PROVIDER.token_url for way in ways(PROVIDER, known, graph=False))
+
+
+def test_tokens_beyond_the_bound_are_forgotten_oldest_first() -> None:
+    async def main() -> None:
+        endpoint = Endpoint()
+        kept = tokens(endpoint, kept_max=2)
+        for email_id in (1, 2, 1, 3):
+            await kept.get(email_id, PROVIDER, graph=False)
+        assert kept.kept == 2
+        await kept.get(1, PROVIDER, graph=False)
+        assert len(endpoint.asked) == 3
+        await kept.get(2, PROVIDER, graph=False)
+        assert len(endpoint.asked) == 4
+
+    run_virtual(main())
+
+
+def test_the_tokens_of_a_deleted_mailbox_are_dropped() -> None:
+    async def main() -> None:
+        kept = tokens(Endpoint())
+        await kept.get(1, PROVIDER, graph=False)
+        await kept.get(1, PROVIDER, graph=True)
+        kept.forget(1)
+        assert kept.kept == 0
+
+    run_virtual(main())
+
+
+def test_an_access_token_is_never_shown() -> None:
+    async def main() -> None:
+        access = await tokens(Endpoint()).get(1, PROVIDER, graph=False)
+        assert "access 1" not in repr(access)
+
+    run_virtual(main())
