@@ -30,6 +30,7 @@ from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import Outcome
 from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_loop import run_virtual
+from huahuo.transport.commands.gate import answer_of
 from tests.support.drivers.checks import QUICK
 from tests.support.models.faulty_log import FaultyLog, StepExecutor
 from tests.support.models.follower import follow
@@ -197,7 +198,7 @@ class MailWorld:
         content = msgspec.json.encode([action, fields])
         params: object = msgspec.convert(fields, spec.params)
         who = Principal(user_id, f"user {user_id}")
-        return await spec.handler(Call(who, "session", action, params, command_id, key, content))
+        return await answer_of(spec.handler(Call(who, "session", action, params, command_id, key, content)))
 
     async def do(self, action: str, user_id: int = USER, **fields: Any) -> dict[str, Any]:
         """The JSON object that an action answers."""

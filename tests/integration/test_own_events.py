@@ -95,23 +95,20 @@ def test_an_unknown_command_is_refused(command: str | Command, world: AppWorld) 
     world.close()
 
 
-def test_a_program_follows_a_stream_and_learns_what_a_client_has_seen(tmp_path: Path) -> None:
-    async def test() -> None:
-        app = Huahuo(entities=[orders()], data=tmp_path / "data", port=0)
-        with pytest.raises(NotRunning):
-            await app.publish("system", "x")
-        async with app:
-            at = await app.publish_many([("user/42", "a", {}), ("user/42", "b", {"n": 1})])
-            assert at == At("user/42", 2, 2)
-            events = app.follow("user/42", after=1)
-            event = await anext(events)
-            assert (event["type"], event["n"], event["stream"], event["seq"]) == ("b", 1, "user/42", 2)
-            await events.aclose()
-            assert not await app.seen("user/42", 2, client="dev-7", timeout_s=0.01)
-        async with app:
-            assert (await app.state("order", 1))[1] == 0
-
-    asyncio.run(test())
+async def test_a_program_follows_a_stream_and_learns_what_a_client_has_seen(tmp_path: Path) -> None:
+    app = Huahuo(entities=[orders()], data=tmp_path / "data", port=0)
+    with pytest.raises(NotRunning):
+        await app.publish("system", "x")
+    async with app:
+        at = await app.publish_many([("user/42", "a", {}), ("user/42", "b", {"n": 1})])
+        assert at == At("user/42", 2, 2)
+        events = app.follow("user/42", after=1)
+        event = await anext(events)
+        assert (event["type"], event["n"], event["stream"], event["seq"]) == ("b", 1, "user/42", 2)
+        await events.aclose()
+        assert not await app.seen("user/42", 2, client="dev-7", timeout_s=0.01)
+    async with app:
+        assert (await app.state("order", 1))[1] == 0
 
 
 def test_an_application_hears_at_once_what_a_client_has_seen(world: AppWorld) -> None:
@@ -131,17 +128,14 @@ def test_an_application_hears_at_once_what_a_client_has_seen(world: AppWorld) ->
     world.close()
 
 
-def test_followers_end_when_the_service_stops(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with Huahuo(data=tmp_path / "data", port=0) as app:
-            await app.publish("user/42", "a")
-            followed = asyncio.ensure_future(_types(app.follow("user/42")))
-            seen = asyncio.ensure_future(app.seen("user/42", 9, client="dev-7"))
-            await asyncio.sleep(0)
-        assert await followed == ["a"]
-        assert not await seen
-
-    asyncio.run(test())
+async def test_followers_end_when_the_service_stops(tmp_path: Path) -> None:
+    async with Huahuo(data=tmp_path / "data", port=0) as app:
+        await app.publish("user/42", "a")
+        followed = asyncio.ensure_future(_types(app.follow("user/42")))
+        seen = asyncio.ensure_future(app.seen("user/42", 9, client="dev-7"))
+        await asyncio.sleep(0)
+    assert await followed == ["a"]
+    assert not await seen
 
 
 async def _types(events: AsyncIterator[dict[str, Any]]) -> list[str]:

@@ -1,6 +1,5 @@
 """The snippets of docs/entities.md run as they stand there."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,12 @@ from tests.support.drivers.snippets import run, snippet
 PAGE = "docs/entities.md"
 
 
-def test_the_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HUAHUO_PORT", "0")
-
-    async def all_of_them() -> dict[str, Any]:
-        names: dict[str, Any] = {"__name__": "shop"}
-        for name in ("shop", "inside", "tests", "effects", "list", "job", "upcast"):
-            await run(snippet(PAGE, name), names)
-        return names
-
-    names = asyncio.run(all_of_them())
+    names: dict[str, Any] = {"__name__": "shop"}
+    for name in ("shop", "inside", "tests", "effects", "list", "job", "upcast"):
+        await run(snippet(PAGE, name), names)
     assert names["seq"] == 1
     assert names["state"].item == "tea"
     assert (names["job"].stream, names["job"].outcome) == ("job/1", "done")

@@ -43,52 +43,44 @@ PATIENT = CheckLimits(
 )
 
 
-def attacked(
+async def attacked(
     script: Script, limits: CheckLimits = PATIENT, since: UidCursor | None = None
 ) -> tuple[Outcome, MailFault, Report]:
-    """What a check against `script` ends with. It must end by itself within ten seconds."""
-
-    async def main() -> tuple[Outcome, MailFault, Report]:
-        report = Report()
-        async with evil(script) as server, asyncio.timeout(WITHIN_S):
-            with pytest.raises(CheckFailed) as failed:
-                await checked(target(server.port), since, report=report, limits=limits)
-        fault = failed.value.__cause__
-        assert isinstance(fault, MailFault)
-        return failed.value.outcome, fault, report
-
-    return asyncio.run(main())
+    """What a check against `script` ends with."""
+    report = Report()
+    async with evil(script) as server, asyncio.timeout(WITHIN_S):
+        with pytest.raises(CheckFailed) as failed:
+            await checked(target(server.port), since, report=report, limits=limits)
+    fault = failed.value.__cause__
+    assert isinstance(fault, MailFault)
+    return failed.value.outcome, fault, report
 
 
-def served(script: Script, since: UidCursor | None = None) -> tuple[Ok, Report]:
+async def served(script: Script, since: UidCursor | None = None) -> tuple[Ok, Report]:
     """What a check against `script` gives."""
-
-    async def main() -> tuple[Ok, Report]:
-        async with evil(script) as server, asyncio.timeout(WITHIN_S):
-            return await checked(target(server.port), since, limits=PATIENT)
-
-    return asyncio.run(main())
+    async with evil(script) as server, asyncio.timeout(WITHIN_S):
+        return await checked(target(server.port), since, limits=PATIENT)
 
 
-def test_an_endless_stream_of_untagged_responses_is_cut_off() -> None:
+async def test_an_endless_stream_of_untagged_responses_is_cut_off() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_examine()
         while True:
             await peer.raw(b"* 1 EXISTS\r\n" * 1000)
 
-    outcome, fault, _ = attacked(script)
+    outcome, fault, _ = await attacked(script)
     assert isinstance(fault, BrokenProtocol)
     assert outcome.status == "error"
 
 
-def test_an_endless_slow_stream_of_untagged_responses_meets_the_deadline() -> None:
+async def test_an_endless_slow_stream_of_untagged_responses_meets_the_deadline() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_examine()
         while True:
             await peer.say(b"* OK still working")
             await asyncio.sleep(0.02)
 
-    outcome, fault, _ = attacked(script, IMPATIENT)
+    outcome, fault, _ = await attacked(script, IMPATIENT)
     assert isinstance(fault, TimedOut)
     assert (outcome.status, outcome.kind) == ("error", "timeout")
 
@@ -96,7 +88,7 @@ def test_an_endless_slow_stream_of_untagged_responses_meets_the_deadline() -> No
 @pytest.mark.parametrize(
     "stage", ["greeting", "until_login", "until_examine", "until_search", "until_bodies"]
 )
-def test_silence_meets_the_deadline_at_every_stage(stage: str) -> None:
+async def test_silence_meets_the_deadline_at_every_stage(stage: str) -> None:
     async def script(peer: Peer) -> None:
         if stage == "until_bodies":
             await peer.until_bodies(1, 2)
@@ -104,12 +96,12 @@ def test_silence_meets_the_deadline_at_every_stage(stage: str) -> None:
             await getattr(peer, stage)()
         await peer.silent()
 
-    _, fault, _ = attacked(script, IMPATIENT)
+    _, fault, _ = await attacked(script, IMPATIENT)
     assert isinstance(fault, TimedOut)
 
 
 @pytest.mark.parametrize("stage", ["greeting", "until_login", "until_search", "until_bodies"])
-def test_a_line_without_end_is_cut_off_in_bounded_memory(stage: str) -> None:
+async def test_a_line_without_end_is_cut_off_in_bounded_memory(stage: str) -> None:
     async def script(peer: Peer) -> None:
         if stage == "until_bodies":
             await peer.until_bodies(1)
@@ -122,7 +114,7 @@ def test_a_line_without_end_is_cut_off_in_bounded_memory(stage: str) -> None:
     gc.collect()
     tracemalloc.start()
     try:
-        _, fault, _ = attacked(script)
+        _, fault, _ = await attacked(script)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -130,41 +122,41 @@ def test_a_line_without_end_is_cut_off_in_bounded_memory(stage: str) -> None:
     assert peak < 16 * 1024 * 1024
 
 
-def test_a_literal_larger_than_any_mail_is_refused_before_it_is_read() -> None:
+async def test_a_literal_larger_than_any_mail_is_refused_before_it_is_read() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_bodies(1)
         await peer.raw(b"* 1 FETCH (UID 1 BODY[] {4294967295}\r\n")
         while True:
             await peer.raw(b"x" * 65536)
 
-    _, fault, _ = attacked(script)
+    _, fault, _ = await attacked(script)
     assert isinstance(fault, BrokenProtocol)
 
 
-def test_a_literal_shorter_than_promised_ends_as_a_lost_connection() -> None:
+async def test_a_literal_shorter_than_promised_ends_as_a_lost_connection() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_bodies(1)
         await peer.raw(b"* 1 FETCH (UID 1 BODY[] {30}\r\nonly this")
 
-    outcome, fault, report = attacked(script)
+    outcome, fault, report = await attacked(script)
     assert isinstance(fault, ConnectionLost)
     assert (outcome.kind, outcome.retry) == ("lost", True)
     assert report.got == []
 
 
-def test_a_literal_longer_than_promised_ends_as_a_broken_protocol() -> None:
+async def test_a_literal_longer_than_promised_ends_as_a_broken_protocol() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_bodies(1)
         await peer.raw(b"* 1 FETCH (UID 1 BODY[] {4}\r\nSubject: longer\r\n\r\n)\r\n")
         await peer.ok()
         await peer.silent()
 
-    _, fault, report = attacked(script)
+    _, fault, report = await attacked(script)
     assert isinstance(fault, BrokenProtocol)
     assert report.got == []
 
 
-def test_a_goodbye_in_the_middle_of_a_fetch_keeps_what_was_delivered() -> None:
+async def test_a_goodbye_in_the_middle_of_a_fetch_keeps_what_was_delivered() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_bodies(1, 2, size=9_000)
         await peer.say(b"* 1 FETCH (UID 1 BODY[] {14}", b"Subject: one\r\n)")
@@ -172,7 +164,7 @@ def test_a_goodbye_in_the_middle_of_a_fetch_keeps_what_was_delivered() -> None:
         await peer.hear(b"UID FETCH")
         await peer.say(b"* BYE shutting down")
 
-    outcome, fault, report = attacked(script)
+    outcome, fault, report = await attacked(script)
     assert isinstance(fault, ServerBye)
     assert (outcome.status, outcome.kind, outcome.server_text) == ("error", "bye", "shutting down")
     assert report.subjects == ["one"]
@@ -191,12 +183,12 @@ def test_a_goodbye_in_the_middle_of_a_fetch_keeps_what_was_delivered() -> None:
         b"h1 OK done",
     ],
 )
-def test_what_is_no_greeting_is_not_talked_to(greeting: bytes) -> None:
+async def test_what_is_no_greeting_is_not_talked_to(greeting: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.say(greeting)
         assert await peer.reader.read() == b""
 
-    _, fault, _ = attacked(script)
+    _, fault, _ = await attacked(script)
     assert isinstance(fault, BrokenProtocol)
 
 
@@ -218,14 +210,14 @@ def test_what_is_no_greeting_is_not_talked_to(greeting: bytes) -> None:
         b"+ more please",
     ],
 )
-def test_nonsense_instead_of_a_fetch_response_is_a_broken_protocol(answer: bytes) -> None:
+async def test_nonsense_instead_of_a_fetch_response_is_a_broken_protocol(answer: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.until_bodies(1)
         await peer.say(answer)
         await peer.ok()
         await peer.silent()
 
-    _, fault, _ = attacked(script)
+    _, fault, _ = await attacked(script)
     assert isinstance(fault, BrokenProtocol)
 
 
@@ -233,48 +225,48 @@ def test_nonsense_instead_of_a_fetch_response_is_a_broken_protocol(answer: bytes
     "answer",
     [b"* SEARCH x", b"* SEARCH 0", b"* SEARCH 1 4294967296", b"* SEARCH " + b"9" * 6000, b"* SEARCH \xff"],
 )
-def test_nonsense_instead_of_a_search_response_is_a_broken_protocol(answer: bytes) -> None:
+async def test_nonsense_instead_of_a_search_response_is_a_broken_protocol(answer: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.until_search()
         await peer.say(answer)
         await peer.ok()
         await peer.silent()
 
-    _, fault, _ = attacked(script)
+    _, fault, _ = await attacked(script)
     assert isinstance(fault, BrokenProtocol)
 
 
-def test_thousands_of_literals_in_one_response_are_a_broken_protocol() -> None:
+async def test_thousands_of_literals_in_one_response_are_a_broken_protocol() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_bodies(1)
         await peer.raw(b"* 1 FETCH (UID 1 X" + b" {0}\r\n" * 50_000)
         await peer.silent()
 
-    _, fault, _ = attacked(script)
+    _, fault, _ = await attacked(script)
     assert isinstance(fault, BrokenProtocol)
 
 
-def test_a_password_echoed_by_the_server_is_struck_out() -> None:
+async def test_a_password_echoed_by_the_server_is_struck_out() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_login()
         await peer.say(peer.tag + b" NO \x1b[31m wrong password: 'secret' / c2VjcmV0\x07")
 
-    outcome, fault, _ = attacked(script)
+    outcome, fault, _ = await attacked(script)
     assert outcome.status == "need_reauth"
     assert outcome.server_text == "[31m wrong password: '***' / ***"
     assert "secret" not in f"{fault!r} {fault} {outcome!r}"
 
 
-def test_a_password_echoed_after_the_login_is_struck_out_too() -> None:
+async def test_a_password_echoed_after_the_login_is_struck_out_too() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_examine()
         await peer.say(b"* BYE you are alice@example.com:secret")
 
-    outcome, _, _ = attacked(script)
+    outcome, _, _ = await attacked(script)
     assert outcome.server_text == "you are alice@example.com:***"
 
 
-def test_text_injected_before_starttls_is_never_read() -> None:
+async def test_text_injected_before_starttls_is_never_read() -> None:
     """The plain-text command injection of 2011, seen from the client: answers that arrive too early."""
 
     async def script(peer: Peer) -> None:
@@ -287,7 +279,7 @@ def test_text_injected_before_starttls_is_never_read() -> None:
         first = await peer.reader.read(1)
         assert first == b"\x16", "the client answered in clear"
 
-    outcome, _, report = attacked(script)
+    outcome, _, report = await attacked(script)
     assert outcome.kind in {"tls", "lost"}
     assert report.percents == [0]
 
@@ -313,7 +305,7 @@ async def test_a_public_server_without_tls_never_sees_the_password() -> None:
     assert not any(b"LOGIN" in line for peer in server.peers for line in peer.heard)
 
 
-def test_the_last_mail_below_the_asked_range_is_not_a_new_mail() -> None:
+async def test_the_last_mail_below_the_asked_range_is_not_a_new_mail() -> None:
     """`UID SEARCH UID 6:*` matches the last mail even if its UID is 5."""
 
     async def script(peer: Peer) -> None:
@@ -322,11 +314,11 @@ def test_the_last_mail_below_the_asked_range_is_not_a_new_mail() -> None:
         await peer.ok()
         await peer.hear(b"LOGOUT")
 
-    done, report = served(script, UidCursor("INBOX", 7, 5))
+    done, report = await served(script, UidCursor("INBOX", 7, 5))
     assert (done.new_count, report.got) == (0, [])
 
 
-def test_a_mail_that_the_server_cannot_read_does_not_hide_the_next() -> None:
+async def test_a_mail_that_the_server_cannot_read_does_not_hide_the_next() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_bodies(1, 2)
         await peer.say(
@@ -342,7 +334,7 @@ def test_a_mail_that_the_server_cannot_read_does_not_hide_the_next() -> None:
         await peer.ok()
         await peer.hear(b"LOGOUT")
 
-    done, report = served(script)
+    done, report = await served(script)
     assert done.new_count == 2
     assert [(mail.uid, mail.subject, mail.truncated) for mail in report.got] == [
         (1, "", True),
@@ -350,7 +342,7 @@ def test_a_mail_that_the_server_cannot_read_does_not_hide_the_next() -> None:
     ]
 
 
-def test_a_server_that_delivers_nothing_fails_the_check_and_loses_no_mail() -> None:
+async def test_a_server_that_delivers_nothing_fails_the_check_and_loses_no_mail() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_bodies(1, 2)
         await peer.ok()
@@ -360,12 +352,12 @@ def test_a_server_that_delivers_nothing_fails_the_check_and_loses_no_mail() -> N
                 await peer.say(b"* SEARCH 1 2")
             await peer.say(tag + b" OK nothing to see")
 
-    outcome, _, report = attacked(script)
+    outcome, _, report = await attacked(script)
     assert outcome.status == "error"
     assert report.cursors == []
 
 
-def test_flags_told_at_any_time_are_not_taken_for_mails() -> None:
+async def test_flags_told_at_any_time_are_not_taken_for_mails() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_bodies(1)
         await peer.say(
@@ -379,7 +371,7 @@ def test_flags_told_at_any_time_are_not_taken_for_mails() -> None:
         await peer.ok()
         await peer.hear(b"LOGOUT")
 
-    _, report = served(script)
+    _, report = await served(script)
     assert report.subjects == ["one"]
 
 

@@ -1,11 +1,11 @@
 """The chaos proxy does to a connection what its methods say: other tests rely on it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.patience import WITHIN_S
 from tests.support.servers.proxy import ChaosProxy, chaos_proxy
 
 
@@ -20,17 +20,12 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-def _with_proxy(test: Callable[[ChaosProxy], Awaitable[None]]) -> None:
-    async def main() -> None:
-        server = await asyncio.start_server(_echo, "127.0.0.1", 0)
-        async with (
-            asyncio.timeout(WITHIN_S),
-            server,
-            chaos_proxy(server.sockets[0].getsockname()[1]) as proxy,
-        ):
-            await test(proxy)
-
-    asyncio.run(main())
+@asynccontextmanager
+async def echo_behind_proxy() -> AsyncIterator[ChaosProxy]:
+    """The proxy before a server that sends back what it gets."""
+    server = await asyncio.start_server(_echo, "127.0.0.1", 0)
+    async with server, chaos_proxy(server.sockets[0].getsockname()[1]) as proxy:
+        yield proxy
 
 
 async def _connected(proxy: ChaosProxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -40,19 +35,17 @@ async def _connected(proxy: ChaosProxy) -> tuple[asyncio.StreamReader, asyncio.S
     return reader, writer
 
 
-def test_a_cut_is_a_reset_for_the_client() -> None:
-    async def test(proxy: ChaosProxy) -> None:
+async def test_a_cut_is_a_reset_for_the_client() -> None:
+    async with echo_behind_proxy() as proxy:
         reader, writer = await _connected(proxy)
         proxy.cut()
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
 
-    _with_proxy(test)
 
-
-def test_a_blackhole_holds_bytes_back_until_it_is_healed() -> None:
-    async def test(proxy: ChaosProxy) -> None:
+async def test_a_blackhole_holds_bytes_back_until_it_is_healed() -> None:
+    async with echo_behind_proxy() as proxy:
         reader, writer = await _connected(proxy)
         proxy.blackhole()
         writer.write(b"later")
@@ -63,11 +56,9 @@ def test_a_blackhole_holds_bytes_back_until_it_is_healed() -> None:
         assert await reader.readexactly(5) == b"later"
         writer.close()
 
-    _with_proxy(test)
 
-
-def test_a_connection_ends_after_a_given_number_of_bytes_from_the_server() -> None:
-    async def test(proxy: ChaosProxy) -> None:
+async def test_a_connection_ends_after_a_given_number_of_bytes_from_the_server() -> None:
+    async with echo_behind_proxy() as proxy:
         proxy.cut_after_bytes = 8
         reader, writer = await _connected(proxy)
         writer.write(b"abcdef")
@@ -75,22 +66,18 @@ def test_a_connection_ends_after_a_given_number_of_bytes_from_the_server() -> No
             await reader.readexactly(4)
         writer.close()
 
-    _with_proxy(test)
 
-
-def test_a_half_close_is_passed_on() -> None:
-    async def test(proxy: ChaosProxy) -> None:
+async def test_a_half_close_is_passed_on() -> None:
+    async with echo_behind_proxy() as proxy:
         reader, writer = await _connected(proxy)
         writer.write(b"end")
         writer.write_eof()
         assert await reader.read() == b"end"
         writer.close()
 
-    _with_proxy(test)
 
-
-def test_new_connections_are_reset_while_it_refuses() -> None:
-    async def test(proxy: ChaosProxy) -> None:
+async def test_new_connections_are_reset_while_it_refuses() -> None:
+    async with echo_behind_proxy() as proxy:
         proxy.refuse()
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         with pytest.raises(ConnectionResetError):
@@ -100,5 +87,3 @@ def test_new_connections_are_reset_while_it_refuses() -> None:
         _, writer = await _connected(proxy)
         writer.close()
         assert proxy.accepted == 1
-
-    _with_proxy(test)
