@@ -109,6 +109,23 @@ async def test_an_ack_beyond_what_was_sent_is_answered_and_changes_nothing() -> 
         assert outstanding(w) == 3
 
 
+async def test_what_waits_behind_the_most_commands_is_bounded() -> None:
+    settings = TransportSettings(commands_outstanding_max=1)
+    async with world(settings) as w, raw(w.url, V1) as client:
+        await three_of(w, client)
+        (ws,) = w.server.sockets
+        w.hold = asyncio.Event()
+        note = msgspec.json.encode({"action": "note", "text": "x" * 30_000})
+        sent = Frame(TEXT, note).serialize(mask=True) * 80
+        client.ws.transport.write(sent)
+        await until(lambda: ws.rest_bytes > 256 << 10)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert ws.rest_bytes < 600 << 10 < len(sent)
+        w.hold.set()
+        await until(lambda: w.executed == 80)
+
+
 async def test_acks_are_heard_while_commands_wait_for_their_turn() -> None:
     async with world(TransportSettings(commands_outstanding_max=1)) as w, raw(w.url, V1) as client:
         await three_of(w, client)
