@@ -16,12 +16,13 @@ from huahuo.admin.rows import wire_row
 from huahuo.admin.times import moment
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.audit.index import Where
-from huahuo.eventstore.audit.questions import PAGE_ROWS_MAX, Audit
+from huahuo.eventstore.audit.questions import Audit
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.limits import PAGE_ROWS_MAX
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.transport.protocol.codes import ErrorCode
 

@@ -47,6 +47,9 @@ class Application:
         """The plug-ins, and its entities as the last of them."""
         return (*(default if self._plugins is None else self._plugins), self.entities)
 
+    def runs_as(self, running: Any) -> None:
+        """It is told which service (`App`) runs it from now on, None: none does."""
+
 
 def load(name: str) -> Application:
     """The application called `MODULE:NAME`. The current directory comes first on the path.

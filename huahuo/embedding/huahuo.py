@@ -66,10 +66,13 @@ class Huahuo(Application):
             raise
 
     async def stop(self) -> None:
-        """Drain and stop. Idempotent."""
-        app, self._app = self._app, None
-        if app is not None:
-            await app.stop()
+        """Drain and stop. Idempotent. Effects and jobs that are drained may still use the service."""
+        if (app := self._app) is not None:
+            try:
+                await app.stop()
+            finally:
+                if self._app is app:
+                    self._app = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -85,7 +88,11 @@ class Huahuo(Application):
         from huahuo.embedding.foreground import serve
 
         own_the_process()
-        run(serve(self._settings(), self.plugins()))
+        run(serve(self._settings(), self.plugins(), self.runs_as))
+
+    def runs_as(self, running: App | None) -> None:
+        """See `Application`: from now on, effects reach the service that runs them."""
+        self._app = running
 
     @property
     def running(self) -> App:

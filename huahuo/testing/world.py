@@ -194,6 +194,7 @@ class AppWorld:
         for client in self._clients:
             self.run(client.close())
         self.run(self.running.stop())
+        self._application.runs_as(None)
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
@@ -209,6 +210,7 @@ class AppWorld:
         settings = table.load(environ={}, flags={**given, "jwt_secret": _SECRET, "master_key": "5a" * 32})
         world = World(open_log=self._open_log, make_executor=InlineExecutor, publish_address=False)
         self._app = App(settings, self._ambient(), world, plugins=self._application.plugins())
+        self._application.runs_as(self._app)
         await self._app.start()
 
     async def _open_log(self, _settings: config.Settings, secrets: Keys, ambient: Ambient) -> Log:

@@ -7,8 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
-from huahuo import Command, Huahuo, HuahuoError, NotRunning, Refused, Service
+from huahuo import (
+    Command,
+    Context,
+    Decision,
+    Effect,
+    EffectRun,
+    Entity,
+    Event,
+    Huahuo,
+    HuahuoError,
+    NotRunning,
+    Outcome,
+    Refused,
+    Service,
+)
 from huahuo.embedding import calls
 from huahuo.embedding.calls import At
 from huahuo.testing.world import AppWorld
@@ -28,6 +43,33 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a field of the log": ("user/42", "seen", {"seq": 1}),
     "no JSON": ("user/42", "seen", {"n": float("nan")}),
 }
+
+
+class Sent(Event, type="parcel_sent"): ...
+
+
+class Parcel(Struct, frozen=True): ...
+
+
+class Send(Command, action="send_parcel", creates=True): ...
+
+
+class Tell(Effect): ...
+
+
+def letters() -> Entity[Parcel]:
+    """An entity whose command asks for an effect; each test writes what it does."""
+    letter = Entity("letter", Parcel)
+
+    @letter.evolve
+    def sent(state: Parcel, event: Sent) -> Parcel:
+        return state
+
+    @letter.decide
+    def send(state: Parcel, command: Send, ctx: Context) -> Outcome:
+        return Decision([Sent()], effects=[Tell()])
+
+    return letter
 
 
 @pytest.fixture
@@ -170,3 +212,46 @@ def test_threads_have_the_same_calls_and_the_same_refusals(tmp_path: Path) -> No
         with pytest.raises(HuahuoError, match="kind without entity"):
             service.publish("order/1", "seen", {})
         assert not service.seen("user/42", 2, client="dev-7", timeout_s=0.01)
+
+
+def test_an_effect_uses_the_application_that_runs_it_until_the_end_of_a_stop(tmp_path: Path) -> None:
+    async def test() -> None:
+        began, goes_on = asyncio.Event(), asyncio.Event()
+        letter = letters()
+
+        @letter.effect(Tell)
+        async def tell(effect: Tell, run: EffectRun) -> None:
+            began.set()
+            await goes_on.wait()
+            await app.publish("user/42", "parcel_seen")
+
+        app = Huahuo(entities=[letter], data=tmp_path / "data", port=0)
+        async with app:
+            await app.send("send_parcel")
+            await began.wait()
+            stop = asyncio.ensure_future(app.stop())
+            await asyncio.sleep(0)
+            goes_on.set()
+            await stop
+        async with app:
+            assert (await anext(app.follow("user/42")))["type"] == "parcel_seen"
+
+    asyncio.run(test())
+
+
+def test_an_effect_uses_the_application_that_huahuo_testing_runs(tmp_path: Path) -> None:
+    letter = letters()
+
+    @letter.effect(Tell)
+    async def tell(effect: Tell, run: EffectRun) -> None:
+        async with app.job("tell", user=42):
+            pass
+
+    app = Huahuo(entities=[letter])
+    world = AppWorld(app, tmp_path / "data")
+    world.send("send_parcel")
+    world.advance(seconds=1)
+    assert world.state("job", 1)[0].status == "done"
+    world.close()
+    with pytest.raises(NotRunning):
+        _ = app.running

@@ -96,6 +96,7 @@ async def test_a_token_that_is_not_accepted_ends_it_with_an_error() -> None:
             await tail(url, STREAM, lambda: "nonsense", console=Console(file=io.StringIO()))
 
 
-async def test_an_address_that_cannot_be_meant_is_a_mistake_of_the_user() -> None:
-    with pytest.raises(ConfigError):
-        await tail("ftp://host", STREAM, lambda: "t", console=Console(file=io.StringIO()))
+@pytest.mark.parametrize("url", ["ftp://host", "notaurl", "http://", "http://host:port", "http://a host"])
+async def test_an_address_that_cannot_be_meant_is_a_mistake_of_the_user(url: str) -> None:
+    with pytest.raises(ConfigError, match="write http://HOST:PORT or HOST:PORT"):
+        await tail(url, STREAM, lambda: "t", console=Console(file=io.StringIO()))
