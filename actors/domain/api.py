@@ -1,26 +1,28 @@
 """What others ask of an application's entities: their kinds, commands, queries, snapshots and timers."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from huahuo.actors.domain import jobs
+from huahuo.actors.domain import jobs, rebuilding
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity, EntityQuery
 from huahuo.actors.domain.errors import place_of
 from huahuo.actors.domain.fold import Held
+from huahuo.actors.domain.following import reader
 from huahuo.actors.domain.job_board import JobBoard, end_left_open
 from huahuo.actors.domain.lists import ListQuery, Rows, before_of, page_body
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
 from huahuo.actors.domain.names import is_key, key_of
+from huahuo.actors.domain.row_facts import TABLE_PREFIX
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.domain.structs import Command, holds_secret, traits
 from huahuo.actors.domain.working import EntityOwners, specs_of
-from huahuo.actors.domain.writing import TABLE_PREFIX
 from huahuo.actors.effects import facts as effect_facts
 from huahuo.actors.effects.book import BookDecider
 from huahuo.actors.effects.book import weigh as weigh_book
@@ -30,6 +32,8 @@ from huahuo.actors.effects.runner import Effects
 from huahuo.actors.effects.streams import EffectStreams
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.followers.followers import Followers
+from huahuo.actors.followers.spec import Spec as FollowerSpec
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
 from huahuo.actors.plugins.plugin import EntityKind, Host
@@ -50,7 +54,7 @@ _ENTITY_BYTES: Final = 1_500
 class EntityApi:
     """What others ask of the entities. All methods belong to the loop's thread."""
 
-    def __init__(self, catalog: Catalog, host: Host) -> None:
+    def __init__(self, catalog: Catalog, host: Host, followers: Sequence[FollowerSpec] = ()) -> None:
         self.catalog = catalog
         self._host = host
         given = host.settings if isinstance(host.settings, EntitySettings) else EntitySettings()
@@ -72,6 +76,9 @@ class EntityApi:
                 waiting_per_user_max=waiting_max // 2,
             ),
         )
+        self.followers = Followers(
+            followers, log=host.log, feed=host.feed, ambient=host.ambient, read=reader(catalog)
+        )
         self.jobs = JobBoard(host.feed, self)
         self.messages = {
             action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
@@ -86,24 +93,32 @@ class EntityApi:
         self.timers = Clockwork(host.log, host.ambient, self)
 
     async def start(self) -> None:
-        """Go on with the timers and effects that an earlier process left open, and end its jobs.
+        """Go on with the timers, effects and followers of an earlier process, and end its jobs.
 
         Raises:
             ValueError: one of them has a name that today's code does not know.
         """
+        await rebuilding.finish(self._host.log, now_ms=self._host.ambient.now_ms())
         await self.timers.start(frozenset(self.timer_commands))
         await self.effects.start()
         await end_left_open(self._host.log, self.tell_job)
+        await self.followers.start()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let the effects and deliveries under way come to their end."""
+        await asyncio.gather(self.effects.drain(timeout_s), self.followers.drain(timeout_s))
 
     async def close(self) -> None:
-        """Fire no more timers and stop the effects; the next start goes on with both. Idempotent."""
+        """Fire no more timers, stop effects and followers; the next start goes on with them. Idempotent."""
         await self.timers.close()
         await self.effects.close()
+        await self.followers.close()
 
     async def idle(self) -> None:
-        """Return when no due timer and no effect waits or runs."""
+        """Return when no due timer, no effect and no event for a follower waits or runs."""
         await self.timers.idle()
         await self.effects.idle()
+        await self.followers.idle()
 
     async def job(self, job_id: int) -> jobs.Job:
         """The state of a job."""

@@ -8,6 +8,7 @@ from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.names import key_of
 from huahuo.actors.plugins.past import Past
+from huahuo.actors.timers.timer import FIRED, series_of
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.history.history import History
@@ -68,5 +69,6 @@ def past_of(catalog: Catalog) -> Past:
         kinds=tuple(folds),
         snapshots=dict.fromkeys(folds, snapshot),
         entity_fields={f"{kind}_id": kind for kind in folds},
-        prunable=catalog.prunable_types,
+        prunable=catalog.prunable_types | {FIRED},
+        series_of=series_of,
     )

@@ -9,7 +9,7 @@ task of its own.
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -106,6 +106,11 @@ class Directory:
     def resident(self) -> int:
         """How many entities are in memory."""
         return len(self._residents)
+
+    @property
+    def kinds(self) -> Collection[str]:
+        """The kinds that are registered."""
+        return self._kinds.keys()
 
     @property
     def waiting_bytes(self) -> int:

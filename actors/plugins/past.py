@@ -39,6 +39,10 @@ def _as_it_is(_type: str, fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _one_series(_event: StoredEvent) -> str:
+    return ""
+
+
 def _no_actions(_log: Log) -> Sequence[Action]:
     return ()
 
@@ -66,6 +70,8 @@ class Past:
     """Fields that hold the number of an entity, with its kind: {"email_id": "mailbox"}."""
     prunable: frozenset[str] = frozenset()
     """Event types of which folds need only the newest event, so that `compact` may remove the others."""
+    series_of: Callable[[StoredEvent], str] = _one_series
+    """Tells series of prunable events of one type, entity and stream apart. Of each the newest stays."""
     last: frozenset[str] = frozenset()
     """Event types after which their stream gets no more events, so that `compact` may mark it as ended."""
 
@@ -98,6 +104,9 @@ def together(pasts: Sequence[Past]) -> Past:
             fields = past.shown(type_, fields)
         return fields
 
+    def series_of(event: StoredEvent) -> str:
+        return next((name for past in pasts if (name := past.series_of(event))), "")
+
     def actions(log: Log) -> Sequence[Action]:
         return tuple(action for past in pasts for action in past.actions(log))
 
@@ -112,5 +121,6 @@ def together(pasts: Sequence[Past]) -> Past:
         guides=tuple(guide for past in pasts for guide in past.guides),
         entity_fields={name: kind for past in pasts for name, kind in past.entity_fields.items()},
         prunable=frozenset().union(*(past.prunable for past in pasts)),
+        series_of=series_of,
         last=frozenset().union(*(past.last for past in pasts)),
     )

@@ -272,7 +272,7 @@ def policy_of(asked: CompactParams, past: Past, now_ms: int) -> Policy:
     if facts := types - past.prunable:
         raise ValueError(f"types: {', '.join(sorted(facts))} cannot be pruned")
     before_ms = now_ms - round(asked.older_than_s * 1000)
-    return Policy(types=types, before_ms=before_ms, keep=asked.keep, last=past.last)
+    return Policy(types=types, before_ms=before_ms, keep=asked.keep, last=past.last, series=past.series_of)
 
 
 def shredding(owner: str, now_ms: int) -> NewEvent:

@@ -27,6 +27,11 @@ def standard() -> tuple[Plugin, ...]:
     return chosen().plugins(with_mail())
 
 
+def followers() -> tuple[str, ...] | None:
+    """The names of the application's followers, None if the command was not told of an application."""
+    return None if _Chosen.app is None else tuple(_Chosen.app.entities.following.by_name)
+
+
 def settings() -> dict[str, Any]:
     """The settings that the application gives itself. A file, the environment and flags win over them."""
     return {} if _Chosen.app is None else dict(_Chosen.app.settings)

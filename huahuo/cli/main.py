@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from huahuo.cli import audit, config, dictionary, mailbox, replay
+from huahuo.cli import audit, config, dictionary, mailbox, projections, replay
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
@@ -25,6 +25,7 @@ from huahuo.options import (
 app = program("huahuo", "Mailboxes checked over IMAP, streamed to browsers that may vanish and return.")
 app.add_typer(replay.app)
 audit.add_to(app)
+app.add_typer(projections.app)
 app.add_typer(dictionary.app)
 app.add_typer(config.app)
 app.add_typer(mailbox.app)

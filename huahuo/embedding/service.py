@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -125,6 +125,10 @@ class Service:
     def query[F: Callable[..., Any]](self, action: str, /) -> Callable[[F], F]:
         """See `Huahuo.query`."""
         return self._given.query(action)
+
+    def follower[F: Callable[..., Awaitable[None]]](self, name: str, /, **rules: Any) -> Callable[[F], F]:
+        """See `Huahuo.follower`. The function runs on the service's loop."""
+        return self._given.follower(name, **rules)
 
     def start(self) -> None:
         """Start the service in a thread of its own, and return when it listens.

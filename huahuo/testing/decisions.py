@@ -18,6 +18,7 @@ from huahuo.actors.domain.decider import EntityDecider, Sent
 from huahuo.actors.domain.decision import To
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.fold import Held
+from huahuo.actors.domain.row_facts import STREAMS as ROW_STREAMS
 from huahuo.actors.domain.structs import Command, Event, encode, holds_secret, traits
 from huahuo.actors.entities import decider as engine
 from huahuo.actors.plugins.principal import Principal
@@ -92,7 +93,11 @@ class Given:
         decision = self._decided()
         refused = _refusal_in(decision)
         internal = (f"effect/{self._stream}", f"timer/{self._stream}")
-        told = [event for event in decision.events if event.stream not in internal]
+        told = [
+            event
+            for event in decision.events
+            if event.stream not in internal and not event.stream.startswith(ROW_STREAMS)
+        ]
         actual = [f"refused: {refused}"] if refused else [_line(event.stream, event.body) for event in told]
         expected = [self._expected(event) for event in events]
         if actual != expected:

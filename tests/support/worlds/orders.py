@@ -156,6 +156,7 @@ class Engine:
         entities: list[Entity[Any]],
         settings: EntitySettings | None = None,
         ambient: Ambient | None = None,
+        declare: Callable[[Entities], None] | None = None,
     ) -> None:
         loop, ambient = asyncio.get_running_loop(), ambient or FakeAmbient()
         self.log = log
@@ -166,6 +167,8 @@ class Engine:
             self.runtime, log, feed, ambient, limits=DirectoryLimits(), fairness=fairness
         )
         self.plugin = Entities(entities)
+        if declare is not None:
+            declare(self.plugin)
         self.brought = brought = self.plugin.bring(
             Host(
                 log=log,
