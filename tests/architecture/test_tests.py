@@ -17,6 +17,7 @@ PROGRAMS = (
     "tests.support.drivers.stage",
     "tests.support.servers.dovecot",
     "tests.support.servers.pymap",
+    "tests.support.servers.inside",
     "tests.support.servers.serving",
     "tests.support.worlds.recorded",
 )

@@ -38,8 +38,8 @@ from huahuo.transport.server.connection_ref import (
 )
 from huahuo.transport.server.links import found_links
 from huahuo.transport.server.pump import Pump
+from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.turns import Bill
-from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing, outputs
 from huahuo.transport.session.outputs import Now, Output
@@ -61,11 +61,13 @@ class Connection(LoopActor):
     # Small, because each queued message may be as large as the message limit.
     inbox_limit: ClassVar[int] = 4
 
-    def __init__(self, ws: WebSocket, dialect: Dialect, wires: Wires) -> None:
+    def __init__(self, ws: Socket, dialect: Dialect, wires: Wires) -> None:
         super().__init__()
         self._ws = ws
         self._wires = wires
-        self._session = Session(f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now())
+        self._session = Session(
+            f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now(), root=ws.root
+        )
         self._reads: set[asyncio.Task[None]] = set()
         self._commands: dict[int, asyncio.Future[Any]] = {}  # by the identity of their outputs
         self._queries: set[asyncio.Task[None]] = set()
@@ -95,7 +97,7 @@ class Connection(LoopActor):
         wires.hub.opened(self._ref)
 
     @classmethod
-    def open(cls, ws: WebSocket, dialect: Dialect, wires: Wires) -> ConnectionRef:
+    def open(cls, ws: Socket, dialect: Dialect, wires: Wires) -> ConnectionRef:
         """Start the actor of a socket whose handshake is done. `read` must follow."""
         return cast("ConnectionRef", wires.runtime.start(cls, ws, dialect, wires))
 
@@ -298,13 +300,10 @@ class Connection(LoopActor):
         self, links: Mapping[tuple[str, int], bytes], verdicts: Mapping[str, bool | None] | None = None
     ) -> None:
         self._carry_out(self._session.looked_up(links, self._now(), verdicts))
-        self._trust()
-        self._tell_free()
-        self._pump.run()
-
-    def _trust(self) -> None:
         if self._session.principal is not None:
             self._ws.trust()
+        self._tell_free()
+        self._pump.run()
 
     def _judge(self, verdict: Verified | AuthFailure) -> Coroutine[Any, Any, None] | None:
         hub = self._wires.hub
@@ -316,7 +315,8 @@ class Connection(LoopActor):
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self._ref, verdict)
         asked = self._carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
-        self._trust()
+        if self._session.principal is not None:
+            self._ws.trust()
         if isinstance(asked, outputs.LookUp):
             return self._look_up(asked)
         self._tell_free()
@@ -456,8 +456,8 @@ class Connection(LoopActor):
     def _say_close(self, said: outputs.Close) -> None:
         settings = self._wires.shared.settings
         self._wires.meter.closed(said.code)
-        at_once = said.code is CloseCode.REVOKED
-        self._ws.end(said.code, said.reason, _REVOKED_DEADLINE_S if at_once else settings.close_timeout_s)
+        deadline_s = _REVOKED_DEADLINE_S if said.code is CloseCode.REVOKED else settings.close_timeout_s
+        self._ws.end(said.code, said.reason, deadline_s)
         self._leave()
 
     def _lost(self) -> None:
@@ -479,10 +479,9 @@ class Connection(LoopActor):
         self._tell_free()
 
     def _tell_free(self) -> None:
-        if self._free is not None:
-            if not self._free.done():
-                self._free.set_result(None)
-            self._free = None
+        free, self._free = self._free, None
+        if free is not None and not free.done():
+            free.set_result(None)
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         """Start `work` as a task. Its steps come by the door, so it must not begin in this call (eagerly)."""

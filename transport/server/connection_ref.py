@@ -14,7 +14,8 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
-from huahuo.transport.server.web_socket import ACK, Heard, WebSocket
+from huahuo.transport.server.socket import Socket
+from huahuo.transport.server.web_socket import ACK, Heard
 from huahuo.transport.session.outputs import Execute, Record
 
 _NOT_DONE: Final = object()
@@ -160,7 +161,7 @@ class ConnectionRef(LoopRef[Any]):
             pass
 
 
-async def read(ws: WebSocket, ref: ConnectionRef) -> None:
+async def read(ws: Socket, ref: ConnectionRef) -> None:
     """Hand every message to the actor until the connection is gone.
 
     They are queued, and not handled in this task, because the library may hold thousands of short ones: the

@@ -179,13 +179,13 @@ class Hub:
         """See `ports.Hub`."""
         self._acks.note(user, client, stream, seq)
 
-    def acked(self, client: str, stream: str, seq: int) -> asyncio.Future[None]:
+    def acked(self, client: str, stream: str, seq: int, user: str = "") -> asyncio.Future[None]:
         """A future that ends with the first ack of this client for `stream` at `seq` or later.
 
-        It may have been sent already, as long as it is not written: later, `Log.acks` knows. Cancel it to end
-        the waiting.
+        `user`: only acks of this user count (`user/42`). It may have been sent already, as long as it is not
+        written: later, `Log.acks` knows. Cancel it to end the waiting.
         """
-        return self._acks.acked(client, stream, seq)
+        return self._acks.acked(client, stream, seq, user)
 
     def clients(self) -> list[ClientFact]:
         """Every authenticated connection, with the last seq sent and its lag for each stream."""
@@ -280,7 +280,7 @@ class AckCollector:
         self._log = log
         self._changed: dict[_AckKey, int] = {}
         self._saving: dict[_AckKey, int] = {}
-        self._waiting: dict[_Place, dict[asyncio.Future[None], int]] = {}
+        self._waiting: dict[_Place, dict[asyncio.Future[None], tuple[int, str]]] = {}
 
     @property
     def waiting(self) -> int:
@@ -290,8 +290,8 @@ class AckCollector:
     def note(self, user: str, client: str, stream: str, seq: int) -> None:
         """Remember one ack. With 100,000 waiting for a log that does not write, new keys are dropped."""
         if self._waiting:
-            for future, wanted in tuple(self._waiting.get((client, stream), {}).items()):
-                if seq >= wanted and not future.done():
+            for future, (wanted, of) in tuple(self._waiting.get((client, stream), {}).items()):
+                if seq >= wanted and of in ("", user) and not future.done():
                     future.set_result(None)
         key = (user, client, stream)
         known = self._changed.get(key)
@@ -300,15 +300,18 @@ class AckCollector:
         if known is None or seq > known:
             self._changed[key] = seq
 
-    def acked(self, client: str, stream: str, seq: int) -> asyncio.Future[None]:
+    def acked(self, client: str, stream: str, seq: int, user: str = "") -> asyncio.Future[None]:
         """See `Hub.acked`."""
         future = asyncio.get_running_loop().create_future()
         for unsaved in (self._changed, self._saving):
-            if any(one[1:] == (client, stream) and known >= seq for one, known in unsaved.items()):
+            if any(
+                one[1:] == (client, stream) and user in ("", one[0]) and known >= seq
+                for one, known in unsaved.items()
+            ):
                 future.set_result(None)
                 return future
         at = (client, stream)
-        self._waiting.setdefault(at, {})[future] = seq
+        self._waiting.setdefault(at, {})[future] = seq, user
         future.add_done_callback(lambda ended: self._answered(at, ended))
         return future
 

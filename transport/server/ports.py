@@ -9,9 +9,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from websockets.http11 import Request, Response
+
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.transport.access.verified import Verified
+from huahuo.transport.server.lobby import HasTransport
 
 
 class LiveConnection(Protocol):
@@ -112,4 +115,34 @@ class Meter(Protocol):
 
     def authenticated(self, result: str) -> None:
         """A token was checked."""
+        ...
+
+
+class InLobby(HasTransport, Protocol):
+    """A socket that may wait in the lobby. `address`: set once the door has counted it."""
+
+    address: str
+
+
+class PlainHttp(Protocol):
+    """Serves requests that are neither for a WebSocket nor for the site (`transport.http.native`)."""
+
+    def begins(self, data: bytes) -> bool | None:
+        """Whether a socket's first bytes begin such a request. None: these are too few to tell."""
+        ...
+
+    def take_over(self, transport: asyncio.Transport, data: bytes, deadline_s: float) -> None:
+        """Serve the socket. Its first request must have come by the deadline, on the lobby's clock."""
+        ...
+
+    def drain(self) -> None:
+        """Let every connection end after the answer that it waits for."""
+        ...
+
+
+class Site(Protocol):
+    """Answers plain HTTP (`huahuo.transport.server.site`)."""
+
+    async def respond(self, request: Request, address: str) -> Response | None:
+        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade."""
         ...

@@ -133,13 +133,14 @@ class WebSocket(ServerConnection):
     __slots__ = (
         "_abort", "_beginning", "_going_on", "_half_closed", "_head_bytes", "_held_bytes", "_later", "_owner",
         "_paused_late", "_queued", "_reading_paused", "_rest", "_settings", "_untouched",
-        "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit", "trusted",
+        "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit", "root", "trusted",
     )  # fmt: skip
 
     def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.listener: Listener | None = None
         self.address = ""
+        self.root = ""
         self.over_limit = False
         self.negotiated: Negotiated | None = None
         self.open_by_s = 0.0
