@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from huahuo.actors.domain.errors import DefinitionError
     from huahuo.actors.domain.lists import Rows
     from huahuo.actors.domain.structs import Command, Effect, EffectFailed, Event
-    from huahuo.actors.effects.desk import RunOver
+    from huahuo.actors.effects.books import RunOver
     from huahuo.actors.effects.run import EffectRun
     from huahuo.actors.followers.spec import Followed, FollowerRun
     from huahuo.actors.plugins.actions import Action
@@ -122,7 +122,7 @@ _HOMES = {
     "Refusal": _CALLS,
     "Refused": _DECISION,
     "Reply": _CALLS,
-    "RunOver": "huahuo.actors.effects.desk",
+    "RunOver": "huahuo.actors.effects.books",
     "Rows": "huahuo.actors.domain.lists",
     "Secret": "huahuo.eventstore.model",
     "Service": "huahuo.embedding.service",

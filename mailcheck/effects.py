@@ -1,4 +1,7 @@
-"""Effects of the domain's decisions: start a check, stop one, purge a deleted mailbox. Pure data."""
+"""Effects of the domain's decisions: start a check, stop one, purge a deleted mailbox. Pure data.
+
+Each of them also stands in the commit of its decision, as a row or an end. These tell the runners at once.
+"""
 
 import msgspec
 

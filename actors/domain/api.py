@@ -29,6 +29,7 @@ from huahuo.actors.effects.book import weigh as weigh_book
 from huahuo.actors.effects.facts import Cancel, Start
 from huahuo.actors.effects.runner import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
+from huahuo.actors.effects.streams import EffectStreams
 from huahuo.actors.entities.at_once import AtOnce
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
@@ -64,9 +65,8 @@ class EntityApi:
         waiting_max = given.effects_waiting_max
         self.effects = Effects(
             log=host.log,
-            directory=host.directory,
             ambient=host.ambient,
-            owners=EntityOwners(catalog, host.directory),
+            books=EffectStreams(host.directory, host.ambient, EntityOwners(catalog, host.directory)),
             specs=specs_of(catalog),
             wait_s=host.wait_s,
             bounds=EffectBounds(

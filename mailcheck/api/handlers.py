@@ -27,7 +27,7 @@ from huahuo.mailcheck.api.params import (
     MailRecordsParams,
     UpdateEmailParams,
 )
-from huahuo.mailcheck.checks.run import Pauses
+from huahuo.mailcheck.checks.mailboxes import Pauses
 from huahuo.mailcheck.events import user_stream
 from huahuo.mailcheck.listing import (
     KEYS,

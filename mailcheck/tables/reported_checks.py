@@ -1,4 +1,4 @@
-"""The checks that have not ended according to the log. A restart resumes them, as does a loss of effects."""
+"""The checks that an embedding application reported and did not end. Those of our own are effects."""
 
 from collections.abc import AsyncIterator
 
@@ -10,8 +10,8 @@ from huahuo.mailcheck.tables.records import CHECKS, OpenCheck, number_of
 _PAGE_ROWS = 500
 
 
-async def open_checks(log: Log) -> AsyncIterator[tuple[int, OpenCheck]]:
-    """(mailbox id, check) of every open check. Checks that open meanwhile may be missing.
+async def reported_checks(log: Log) -> AsyncIterator[tuple[int, int]]:
+    """(mailbox id, check id) of each of them that is open. Those that open meanwhile may be missing.
 
     Raises:
         Unavailable, Closed: the log could not be read.
@@ -19,5 +19,7 @@ async def open_checks(log: Log) -> AsyncIterator[tuple[int, OpenCheck]]:
     before: bytes | None = None
     while rows := await log.rows(CHECKS, "", before=before, limit=_PAGE_ROWS):
         for key, value in rows:
-            yield number_of(key), msgspec.json.decode(value, type=OpenCheck)
+            check = msgspec.json.decode(value, type=OpenCheck)
+            if check.implicit:
+                yield number_of(key), check.check_id
         before = rows[-1][0]
