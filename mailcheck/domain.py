@@ -39,7 +39,7 @@ from huahuo.mailcheck.checks.ports import CheckLimits, GraphTarget, Ok, Sink, Ta
 from huahuo.mailcheck.checks.run import Checking
 from huahuo.mailcheck.checks.signing_in import CheckMail, SigningIn
 from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck
-from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, id_of
+from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, user_of
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.listing import RowsCut, snapshot_of
@@ -216,7 +216,7 @@ class MailDomain:
         Raises:
             ValueError: it is not the stream of a user. Otherwise as `Directory.ask`.
         """
-        cut: tuple[int, RowsCut] = await self._directory.ask(ROSTER, id_of(stream), Query(_cut))
+        cut: tuple[int, RowsCut] = await self._directory.ask(ROSTER, user_of(stream), Query(_cut))
         return cut
 
     async def start(self) -> None:

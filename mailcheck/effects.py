@@ -5,6 +5,8 @@ Each of them also stands in the commit of its decision, as a row or an end. Thes
 
 import msgspec
 
+from huahuo.actors.plugins.principal import UserId
+
 
 class StartCheck(msgspec.Struct, frozen=True, gc=False):
     """Effect: run this check as soon as its host has a free place."""
@@ -12,7 +14,7 @@ class StartCheck(msgspec.Struct, frozen=True, gc=False):
     email_id: int
     check_id: int
     host: str
-    user_id: int
+    user_id: UserId
 
 
 class StopCheck(msgspec.Struct, frozen=True, gc=False):

@@ -1,7 +1,7 @@
 """What others ask of an application's entities: their kinds, commands, queries, snapshots and timers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from huahuo.actors.effects.facts import Cancel, Start
 from huahuo.actors.effects.runner import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
 from huahuo.actors.effects.streams import EffectStreams
+from huahuo.actors.entities.at_once import AtOnce
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.followers.followers import Followers
@@ -38,10 +39,8 @@ from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
 from huahuo.actors.plugins.plugin import EntityKind, Host
 from huahuo.actors.plugins.principal import Principal, UserId
-from huahuo.actors.timers.changes import Known
 from huahuo.actors.timers.clockwork import Clockwork
-from huahuo.actors.timers.missing import TimersMissing
-from huahuo.actors.timers.timer import STREAMS, Timer
+from huahuo.actors.timers.timer import Timer
 
 SERVICE: Final = "service"
 """The principal of what timers do."""
@@ -153,6 +152,8 @@ class EntityApi:
                 effects=partial(self._started, kind),
                 weigh=_weigh,
                 readers=decider.readable,
+                today=decider.current if decider.entity.upcasts else None,
+                keyframe_every=decider.entity.keyframe_every or 0,
             )
             for kind, decider in self._deciders.items()
         ]
@@ -233,21 +234,21 @@ class EntityApi:
 
         return Action(query.action, query.params, handle, query=True)
 
-    def load(self, timer: Timer) -> Callable[[], Awaitable[None]] | None:
+    def begin(self, timer: Timer) -> AtOnce | None:
         """See `Fires`."""
-        head = self._host.log.head(STREAMS + timer.entity).seq
+        entity, decoder = self.timer_commands[f"{timer.kind}/{timer.command}"]
+        try:
+            sent = Sent(decoder.decode(timer.fields), command_id=timer.id, timer=timer)
+        except msgspec.MsgspecError:
+            return None  # `fire` says it
         key = timer.entity.partition("/")[2]
-        if timer.seq == head and self._host.directory.holds(timer.kind, key):
-            return None
-        return partial(self._load, timer, key, head)
+        return self._host.directory.begin(entity.kind, key, sent, Origin(SERVICE, timer.id))
 
-    async def _load(self, timer: Timer, key: str, head: int) -> None:
-        asked: Query[Held, Known | None] = Query(
-            lambda _seq, held: None if held.timers.at(head) is not None else held.timers
+    async def load(self, timers: Sequence[Timer]) -> None:
+        """See `Fires`."""
+        await self._host.directory.load(
+            (kind, key) for kind, _, key in (timer.entity.partition("/") for timer in timers)
         )
-        unknown = await self._host.directory.ask(timer.kind, key, asked)
-        if unknown is not None and timer.seq != head:
-            await TimersMissing(timer.entity, unknown).read(self._host.log)
 
     async def fire(self, timer: Timer) -> None:
         """See `Fires`. Raises: it was not decided, or that is not known."""

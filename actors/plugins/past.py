@@ -39,6 +39,10 @@ def _as_it_is(_type: str, fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _as_stored(event: StoredEvent) -> StoredEvent:
+    return event
+
+
 def _one_series(_event: StoredEvent) -> str:
     return ""
 
@@ -60,6 +64,8 @@ class Past:
     """The names of the secrets that were sealed with an event. Exports show them as `[sealed]`."""
     shown: Callable[[str, dict[str, Any]], dict[str, Any]] = _as_it_is
     """The fields of an event of some type as audits show them: each sealed secret as `[sealed]`."""
+    today: Callable[[StoredEvent], StoredEvent] = _as_stored
+    """An event as today's version of its type has it. Exports and the hash chain keep the stored bytes."""
     snapshots: Mapping[str, SnapshotThen] = field(default_factory=dict)
     """By kind of stream, for `huahuo replay serve`."""
     actions: Callable[[Log], Sequence[Action]] = _no_actions
@@ -104,6 +110,11 @@ def together(pasts: Sequence[Past]) -> Past:
             fields = past.shown(type_, fields)
         return fields
 
+    def today(event: StoredEvent) -> StoredEvent:
+        for past in pasts:
+            event = past.today(event)
+        return event
+
     def series_of(event: StoredEvent) -> str:
         return next((name for past in pasts if (name := past.series_of(event))), "")
 
@@ -116,6 +127,7 @@ def together(pasts: Sequence[Past]) -> Past:
         kinds=tuple(dict.fromkeys(kind for past in pasts for kind in past.kinds)),
         sealed_in=sealed_in,
         shown=shown,
+        today=today,
         snapshots={kind: of for past in reversed(pasts) for kind, of in past.snapshots.items()},
         actions=actions,
         guides=tuple(guide for past in pasts for guide in past.guides),

@@ -168,7 +168,7 @@ class LogCare:
             page = await audit.page(where, after=asked.after, upto=upto, limit=asked.limit)
         except ValueError as error:
             return _invalid(str(error))
-        rows = [wire_row(row, self._past.shown) for row in page.rows]
+        rows = [wire_row(row, self._past) for row in page.rows]
         return json_reply({"type": "audit_result", "rows": rows, "next": page.next})
 
     def _record(self, call: Call[RecordParams]) -> OneAppend | Reply:

@@ -75,9 +75,7 @@ def query(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     _found(
-        bodies.query(
-            settings(data, config_file), where, known().shown, after=after, limit=limit, as_json=as_json
-        )
+        bodies.query(settings(data, config_file), where, known(), after=after, limit=limit, as_json=as_json)
     )
 
 

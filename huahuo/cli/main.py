@@ -88,7 +88,7 @@ def serve(
 
 @app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")
 def token(
-    user_id: Annotated[int, typer.Option(help="The user's number.")],
+    user_id: Annotated[str, typer.Option(help="The user's id: a number, or a text.")],
     username: Annotated[str, typer.Option(help="The user's name.")],
     data: Data = None,
     admin: Annotated[bool, typer.Option("--admin", help="May read and publish everywhere.")] = False,
@@ -98,7 +98,7 @@ def token(
 ) -> None:
     """Print a sign-in token (a JWT) on standard output."""
     from huahuo.app import keys
-    from huahuo.app.tokens import mint
+    from huahuo.app.tokens import mint, user_id_in
     from huahuo.eventstore.ambient import SystemAmbient
 
     given = settings(data, config_file)
@@ -107,7 +107,7 @@ def token(
         mint(
             keys.read_jwt_secret(given),
             SystemAmbient(),
-            user_id=user_id,
+            user_id=user_id_in(user_id),
             username=username,
             admin=admin,
             groups=names,
@@ -158,17 +158,18 @@ def clients(
 @app.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")
 def revoke(
     data: Data = None,
-    user_id: Annotated[int | None, typer.Option(help="End all sessions of this user.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="End all sessions of this user.")] = None,
     jti: Annotated[str | None, typer.Option(help="End the sessions of this one token.")] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """End a user's or a token's sessions, on the running service or in the log where none runs."""
     from huahuo.app.loops import run
+    from huahuo.app.tokens import user_id_in
     from huahuo.cli.revoke import revoke as body
 
     if (user_id is None) == (jti is None):
         raise ConfigError("give either --user-id or --jti")
-    run(body(settings(data, config_file), user_id=user_id, jti=jti))
+    run(body(settings(data, config_file), user_id=None if user_id is None else user_id_in(user_id), jti=jti))
     typer.echo("revoked")
 
 

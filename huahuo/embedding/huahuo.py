@@ -146,7 +146,7 @@ class Huahuo(Application):
         return self.running.url
 
     def token(
-        self, user_id: int, username: str = "", *, admin: bool = False, groups: tuple[str, ...] = (),
+        self, user_id: UserId, username: str = "", *, admin: bool = False, groups: tuple[str, ...] = (),
         ttl_s: float = 3600,
     ) -> str:  # fmt: skip
         """A sign-in token for one of your users. Raises ConfigError if the service would refuse a field."""

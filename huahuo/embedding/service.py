@@ -201,7 +201,7 @@ class Service:
 
     def token(
         self,
-        user_id: int,
+        user_id: UserId,
         username: str,
         *,
         admin: bool = False,
@@ -300,7 +300,7 @@ class Service:
 
         return self._call(notify)
 
-    def revoke(self, *, user_id: int | None = None, jti: str | None = None) -> int:
+    def revoke(self, *, user_id: UserId | None = None, jti: str | None = None) -> int:
         """End a user's or a token's sessions within a second. Raises as `update_email_status`."""
 
         async def revoke(app: App) -> int:

@@ -21,7 +21,7 @@ from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.row_facts import STREAMS as ROW_STREAMS
 from huahuo.actors.domain.structs import Command, Event, encode, holds_secret, traits
 from huahuo.actors.entities import decider as engine
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.model import Head, NewEvent, StoredEvent
 
@@ -69,7 +69,7 @@ class Given:
         self,
         command: Command,
         *,
-        user: int | None = None,
+        user: UserId | None = None,
         username: str = "",
         admin: bool = False,
         groups: tuple[str, ...] = (),

@@ -21,6 +21,7 @@ from huahuo.actors.effects.books import Hold, RunOver
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, OpenEffect
 from huahuo.actors.effects.line import Entry
 from huahuo.actors.effects.spec import Failure
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.mailbox.commands import (
@@ -38,7 +39,7 @@ CHECK: Final = "check"
 _FAULT: Final = "检查时发生内部错误 (internal error)"
 
 
-def effect_of(email_id: int, row: bytes, user_id: int, now_ms: int) -> OpenEffect:
+def effect_of(email_id: int, row: bytes, user_id: UserId, now_ms: int) -> OpenEffect:
     """An open check as the runner knows it. It counts as open since this process learns of it."""
     return OpenEffect(MAILBOX, str(email_id), CHECK, msgspec.Raw(row), now_ms, user_id)
 

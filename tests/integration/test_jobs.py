@@ -1,6 +1,7 @@
 """Jobs of an application: from asyncio and from threads, cancelled by their user, and over kill -9."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from huahuo import Huahuo, Refused, Service
 from huahuo.actors.domain.jobs import Job
 from huahuo.embedding import jobs
 from huahuo.testing.world import AppWorld
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import CommandError, StreamDenied
 
 
 @pytest.fixture
@@ -137,3 +140,42 @@ def test_a_thread_has_the_same_job(tmp_path: Path) -> None:
         assert (job.outcome, reached) == ("cancelled", [])
         with pytest.raises(Refused, match="name"), service.job(""):
             pass
+
+
+def test_the_python_client_watches_a_job_to_its_end_and_cancels_it(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world) as job:
+            await job.progress(40, "4 of 10 files")
+            await job.cancelled
+
+    async def watch(client: Client) -> list[tuple[float, str, str]]:
+        seen = []
+        async with client.job(1) as job:
+            async for now in job:
+                seen.append((now.percent, now.message, now.status))
+                if now.status == "running":
+                    await job.cancel()
+            assert job.now.ended
+            assert (await job.wait()).status == "cancelled"
+            with pytest.raises(CommandError, match="conflict"):
+                await job.cancel()
+        return seen
+
+    running = world.begin(work())
+    world.advance(seconds=1)
+    alice = world.client(42)
+    seen = world.run(watch(alice._client))  # noqa: SLF001  the client that an application has
+    assert seen == [(40, "4 of 10 files", status) for status in ("running", "cancelling", "cancelled")]
+    with contextlib.suppress(asyncio.CancelledError):
+        world.run(asyncio.wait_for(running, 1))
+    world.close()
+
+
+def test_a_job_of_somebody_else_cannot_be_watched(world: AppWorld) -> None:
+    async def watch(client: Client) -> None:
+        async with client.job(1):
+            pass
+
+    with pytest.raises(StreamDenied):
+        world.run(watch(world.client(43)._client))  # noqa: SLF001  the client that an application has
+    world.close()
