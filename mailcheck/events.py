@@ -110,7 +110,7 @@ class CheckProgress(Body, tag="check_progress", frozen=True, gc=False, kw_only=T
 
 
 class MailReceived(Body, tag="mail_received", frozen=True, gc=False, kw_only=True):
-    """A check found a new mail."""
+    """A check found a new mail. With the verification code in it, if one was found."""
 
     email_id: int
     mail_id: int
@@ -119,6 +119,8 @@ class MailReceived(Body, tag="mail_received", frozen=True, gc=False, kw_only=Tru
     received_time: str
     folder: str
     has_attachments: bool
+    code: str | UnsetType = UNSET
+    code_confidence: float | UnsetType = UNSET
 
 
 class MailboxAdded(Body, tag="mailbox_added", frozen=True, gc=False, kw_only=True):

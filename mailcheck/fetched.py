@@ -52,5 +52,8 @@ class FetchedMail(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     truncated: bool
     content: bytes
+    code: str = ""
+    """The verification code that was found, "" if there is none or nobody looked."""
+    code_confidence: float = 0.0
     remote_id: str = ""
     """Graph's immutable id, "" over IMAP."""

@@ -3,6 +3,7 @@
 from typing import Any, Self
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from huahuo.actors.plugins.calls import Refusal, error_body
 from huahuo.mailcheck.row import Row
@@ -69,11 +70,14 @@ class Record(msgspec.Struct, gc=False):
     folder: str
     has_attachments: bool
     size: int
+    code: str | UnsetType = UNSET
+    code_confidence: float | UnsetType = UNSET
 
     @classmethod
     def of(cls, record: MailRecord) -> Self:
         """A stored record as the client sees it."""
-        return msgspec.convert(record, cls, from_attributes=True)
+        fields = msgspec.structs.asdict(record)
+        return cls(**{name: fields[name] for name in Record.__struct_fields__})
 
 
 class MailRecords(msgspec.Struct, tag="mail_records", tag_field="type"):
@@ -91,7 +95,7 @@ class _Content(msgspec.Struct):
     truncated: msgspec.Raw
 
 
-class Mail(Record, tag="mail", tag_field="type"):
+class Mail(Record, tag="mail", tag_field="type", kw_only=True):
     """One mail with its content."""
 
     text: msgspec.Raw

@@ -128,6 +128,9 @@ def tail(
         Path | None, typer.Option(help="Without a token: mint an admin token from this directory's key.")
     ] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    codes: Annotated[
+        bool, typer.Option("--codes", help="Only verification codes: time, address and code.")
+    ] = False,
     config_file: ConfigFile = None,
 ) -> None:
     """Follow a stream in the terminal; reconnects and resumes by itself."""
@@ -139,7 +142,7 @@ def tail(
 
     own = settings(data, config_file) if data or "data" in application_settings() else None
     source = token_source(token, own, SystemAmbient())
-    run(body(url, stream, source, after, as_json=json_lines, console=Console(highlight=False)))
+    run(body(url, stream, source, after, as_json=json_lines, codes=codes, console=Console(highlight=False)))
 
 
 @app.command(epilog="Example:  huahuo clients --data ./data")

@@ -58,21 +58,31 @@ async def tail(
     after: str = "head",
     *,
     as_json: bool = False,
+    codes: bool = False,
     console: Console,
 ) -> None:
-    """Follow `stream` until cancelled.
+    """Follow `stream` until cancelled. `codes`: print only the verification codes of mails.
 
     Raises:
         ConfigError: `url` or `after` is malformed.
         HuahuoError: the server refuses the sign-in, or access to this stream (also later).
     """
-    begin = position(after)
+    # The state names the mailboxes, and what follows it is what follows the head.
+    begin = position("snapshot" if codes and after == "head" else after)
     try:
         client = Client(url, get_token=token)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     errors = Console(stderr=True, highlight=False)
-    if console.is_terminal and not as_json:
+    if codes:
+        of = Codes()
+
+        def code(event: Event) -> None:
+            for text in of.lines(event):
+                console.out(printable(text), highlight=False)
+
+        await _follow(client, stream, begin, code, _Said(stream, lambda text: errors.out(printable(text))))
+    elif console.is_terminal and not as_json:
         with Bars(console) as bars:
             await _follow(client, stream, begin, bars.event, _Said(stream, bars.say))
     else:
@@ -136,6 +146,28 @@ def json_line(event: Event) -> str:
     """An event as one JSON object."""
     line = {"stream": event.stream, "seq": event.seq, "type": event.type, "data": event.data}
     return msgspec.json.encode(line).decode()
+
+
+class Codes:
+    """The verification codes of mails: time, address and code, with a tab between them."""
+
+    def __init__(self) -> None:
+        self._names: dict[Any, str] = {}
+
+    def lines(self, event: Event) -> list[str]:
+        """What to print for an event: one line or none."""
+        data = event.data
+        match event.type:
+            case "snapshot":
+                self._names |= {row["id"]: str(row["email"]) for row in data["state"].get("emails", ())}
+            case "email_added":
+                self._names[data.get("email_id")] = str(data.get("email"))
+            case "mail_received" if data.get("code"):
+                mailbox = data.get("email_id")
+                name = self._names.get(mailbox) or f"mailbox {mailbox}"
+                fields = (data.get("received_time"), name, data["code"])
+                return ["\t".join(str(field).replace("\t", " ") for field in fields)]
+        return []
 
 
 class Bars:

@@ -14,6 +14,7 @@ from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck.checks.fetching import SIZES_MAX, RawMail, Reader, batches
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, Ok, Sink, Target
+from huahuo.mailcheck.codes.finding import code_of
 from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.network import Network
@@ -173,14 +174,18 @@ class _Check:
         for raw in raws:
             self._count += 1
             await self._progress.mail(self._count, self._total)
-            job = partial(fetched_mail, raw, uidvalidity, self._ambient.now_ms())
+            now_ms = self._ambient.now_ms()
+            job = partial(fetched_mail, raw, uidvalidity, now_ms, codes=self._limits.codes)
             mails.append(await self._executor.run(job))
         return mails
 
 
-def fetched_mail(raw: RawMail, uidvalidity: int, now_ms: int, *, remote_id: str = "") -> FetchedMail:
-    """A mail as the domain keeps it, whatever bytes came."""
+def fetched_mail(
+    raw: RawMail, uidvalidity: int, now_ms: int, *, codes: bool, remote_id: str = ""
+) -> FetchedMail:
+    """A mail as the domain keeps it, whatever bytes came. `codes`: look for a verification code."""
     mail = parse_mail(raw.body)
+    code = code_of(mail.subject, mail.text, mail.html) if codes else None
     return FetchedMail(
         folder=INBOX,
         uidvalidity=uidvalidity,
@@ -194,6 +199,8 @@ def fetched_mail(raw: RawMail, uidvalidity: int, now_ms: int, *, remote_id: str 
         size=raw.size,
         truncated=raw.truncated,
         content=content_document(mail, truncated=raw.truncated),
+        code=code.text if code else "",
+        code_confidence=code.confidence if code else 0.0,
         remote_id=remote_id,
     )
 

@@ -123,8 +123,9 @@ class _Run:
         self._count += 1
         await self._progress.mail(self._count, self._count)
         now_ms = self._ambient.now_ms()
+        codes = self._limits.codes
         return await self._executor.run(
-            partial(fetched_mail, raw, GRAPH_UIDVALIDITY, now_ms, remote_id=mail.remote_id)
+            partial(fetched_mail, raw, GRAPH_UIDVALIDITY, now_ms, codes=codes, remote_id=mail.remote_id)
         )
 
     def _at(self, uid: int, link: str) -> UidCursor:

@@ -81,6 +81,8 @@ class CheckLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of bodies in one FETCH and one call of the sink. A batch of one mail may exceed it."""
     batch_mails_max: int = 25
     progress_per_s_max: float = 10.0
+    codes: bool = True
+    """Whether verification codes are looked for in new mails."""
 
 
 class Ok(msgspec.Struct, frozen=True):

@@ -179,6 +179,7 @@ def _mail(domain: Any, said: Any, kept: Any, cursor: Any) -> Any:
         size=kept["size"],
         truncated=False,
         content=b"",
+        **_known(domain.FetchedMail, said, "code", "code_confidence"),
     )
 
 

@@ -28,6 +28,7 @@ from huahuo.mailcheck.mailbox.commands import MailboxReply
 from huahuo.mailcheck.mailbox.state import Check, Mailbox
 from huahuo.mailcheck.tables.records import (
     CHECKS,
+    CODE_CHARS_MAX,
     FOLDER_CHARS_MAX,
     MESSAGE_CHARS_MAX,
     SENDER_CHARS_MAX,
@@ -160,6 +161,8 @@ class MailboxWriting:
                 has_attachments=mail.has_attachments,
                 size=mail.size,
                 blob=blob_id(mail.content),
+                code=clean(mail.code, CODE_CHARS_MAX) or UNSET,
+                code_confidence=mail.code_confidence if mail.code else UNSET,
             )
             self.say(
                 MailReceived(
@@ -171,6 +174,8 @@ class MailboxWriting:
                     received_time=record.received_time,
                     folder=record.folder,
                     has_attachments=record.has_attachments,
+                    code=record.code,
+                    code_confidence=record.code_confidence,
                 )
             )
             self._rows += mail_rows(record, state.user_id, moment_ms)

@@ -53,6 +53,9 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=65536, description="larger mails are kept with their headers only, bytes")
     ] = 25 << 20
     mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
+    mail_codes: Annotated[
+        bool, Meta(description="look for verification codes in new mails; mail_received carries them")
+    ] = True
 
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in SECRETS)
@@ -84,6 +87,7 @@ def bounds(options: MailOptions, ambient: Ambient) -> "MailSettings":
             connect_timeout_s=min(options.mail_timeout_s, CheckLimits().connect_timeout_s),
             command_timeout_s=options.mail_timeout_s,
             mail_bytes_max=options.mail_bytes_max,
+            codes=options.mail_codes,
         ),
         checks_max=options.checks_at_once,
         checks_per_host_max=options.checks_per_host,

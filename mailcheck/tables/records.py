@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import RowPut
@@ -31,6 +32,7 @@ SUBJECT_CHARS_MAX: Final = 1_000
 SENDER_CHARS_MAX: Final = 500
 FOLDER_CHARS_MAX: Final = 500
 MESSAGE_CHARS_MAX: Final = 1_000
+CODE_CHARS_MAX: Final = 32
 _KEY_BYTES = 16
 _DAY_MS = 86_400_000
 _OLDEST_MS = 631_152_000_000
@@ -49,6 +51,8 @@ class MailRecord(msgspec.Struct, frozen=True, gc=False):
     has_attachments: bool
     size: int
     blob: str
+    code: str | UnsetType = UNSET
+    code_confidence: float | UnsetType = UNSET
 
 
 class MailPlace(msgspec.Struct, frozen=True, gc=False):

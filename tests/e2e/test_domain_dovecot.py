@@ -83,6 +83,25 @@ def test_a_check_finds_every_mail_and_changes_nothing_on_the_server(server: Dove
     assert server.snapshot(user) == before
 
 
+def test_the_code_in_a_mail_comes_with_its_event_and_its_record(server: Dovecot, user: str) -> None:
+    coded, other = mail("Sign in", "Your verification code: 482 913"), mail("Order 4829134", "shipped")
+    server.add_mail(user, coded, other, password=PASSWORD)
+
+    async def test(world: MailWorld) -> None:
+        number = await add(world, server, user)
+        await world.checked(number)
+        told = [e for e in await world.said() if e["type"] == "mail_received"]
+        assert told[0]["code"] == "482913"
+        assert told[0]["code_confidence"] > 0.9
+        assert "code" not in told[1]
+        listed = (await world.do("get_mail_records", email_id=number))["data"]
+        assert [one.get("code") for one in listed] == [None, "482913"]
+        opened = await world.do("get_mail", mail_id=listed[1]["mail_id"])
+        assert opened["code"] == "482913"
+
+    in_real_world(test)
+
+
 def test_the_password_is_in_nothing_that_is_stored_or_logged(
     server: Dovecot, user: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

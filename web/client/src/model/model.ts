@@ -52,6 +52,8 @@ export interface EventTypes {
   mail_received: {
     email_id: number; mail_id: number; subject: string; sender: string; received_time: string;
     folder: string; has_attachments: boolean;
+    /** The verification code in it, and how sure that is (0.5 to 1). Absent if none was found. */
+    code?: string; code_confidence?: number;
   };
   job_started: { name: string; user: number | string | null };
   job_progress: { percent: number; message: string };
@@ -170,6 +172,8 @@ export interface EmailRow {
 export interface MailRecord {
   mail_id: number; email_id: number; subject: string; sender: string; received_time: string;
   folder: string; has_attachments: boolean; size: number;
+  /** As in `mail_received`. */
+  code?: string; code_confidence?: number;
 }
 
 interface MailboxFields {

@@ -1,0 +1,61 @@
+"""The text that a mail shows, without markup, links and addresses, in linear time. Pure."""
+
+import html
+import re
+import unicodedata
+
+TEXT_CHARS_MAX = 64 * 1024
+"""How much of a mail is searched. A code stands near the beginning."""
+_HTML_CHARS_MAX = 4 * TEXT_CHARS_MAX
+"""How much markup is read for that text: style sheets come first."""
+
+_HIDDEN = (("<!--", "-->"), ("<script", "</script"), ("<style", "</style"), ("<title", "</title"))
+_BREAK = re.compile(
+    r"<(?:br|/?(?:p|div|tr|table|h[1-6]|li|ul|ol|blockquote|center|td|th))\b[^<>]*>", re.IGNORECASE
+)
+_TAG = re.compile(r"<[^<>]*>")
+_LINK = re.compile(r"(?:https?://|www\.)[!-;=?-~]+", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+_BLANKS = re.compile(r"[^\S\n]+")
+_SPACED = str.maketrans(
+    {
+        "，": ", ", "。": ". ", "、": ", ", "；": "; ", "：": ": ", "！": "! ", "？": "? ",
+        "（": " (", "）": ") ",
+        "【": " [", "】": "] ", "「": ' "', "」": '" ', "『": ' "', "』": '" ', "“": ' "', "”": '" ',
+        "«": ' "',
+        "»": '" ', "„": ' "', "–": "-", "—": "-", "‐": "-", "‑": "-", "－": "-", "İ": "I",
+        "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": "",
+        "\r": "\n",
+    }
+)  # fmt: skip
+"""Wide punctuation gets the space that it contains, else `482913，10` were one number."""
+
+
+def stripped(markup: str) -> str:
+    """The text of HTML, a line for each block."""
+    shown = markup[:_HTML_CHARS_MAX]
+    for begin, end in _HIDDEN:
+        shown = _without(shown, begin, end)
+    shown = _TAG.sub("", _BREAK.sub("\n", shown.replace("\n", " ")))
+    return html.unescape(shown)[:TEXT_CHARS_MAX]
+
+
+def _without(markup: str, begin: str, end: str) -> str:
+    """`markup` without what stands between. A regular expression takes quadratic time if no end comes."""
+    lower = markup.lower()
+    if len(lower) != len(markup):  # a letter whose small form is longer
+        lower = markup
+    kept: list[str] = []
+    at = 0
+    while (start := lower.find(begin, at)) >= 0:
+        kept.append(markup[at:start])
+        at = lower.find(end, start)
+        if at < 0:
+            return "".join(kept)
+    return "".join(kept) + markup[at:]
+
+
+def plain(text: str) -> str:
+    """`text` with narrow digits, one blank between words, and neither links nor addresses."""
+    shown = unicodedata.normalize("NFKC", text[:TEXT_CHARS_MAX].translate(_SPACED))
+    return _BLANKS.sub(" ", _ADDRESS.sub(" ", _LINK.sub(" ", shown)))

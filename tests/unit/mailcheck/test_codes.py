@@ -1,0 +1,87 @@
+"""What a code looks like, and what it is told as."""
+
+import time
+
+import pytest
+
+from huahuo.mailcheck.codes.finding import CONFIDENCE_MIN, code_of, find_code
+from huahuo.mailcheck.codes.plain import TEXT_CHARS_MAX
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        ("482913", "482913"),
+        ("482 913", "482913"),
+        ("482-913", "482913"),
+        ("4 8 2 9 1 3", "482913"),
+        ("４８２９１３", "482913"),
+        ("G-482913", "482913"),
+        ("WDJB-MJHT", "WDJB-MJHT"),
+        ("K7M2QX", "K7M2QX"),
+    ],
+)
+def test_a_code_is_told_as_it_is_typed(shown: str, told: str) -> None:
+    found = find_code("Sign in", f"Your verification code: {shown}")
+
+    assert found is not None
+    assert found.text == told
+    assert CONFIDENCE_MIN <= found.confidence <= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Your verification code was used on 2026-11-03 at 14:20.",
+        "Verification code request for order 4829134",
+        "Verification code help: call +1 415 555 0134",
+        "Security code settings changed. You paid $4829 in 2026.",
+        "Security code of your card *8812 was changed",
+        "Use promo code 482913 to sign in and save",
+        "Sign in with the link https://example.org/login?code=482913",
+    ],
+)
+def test_another_number_near_the_words_is_no_code(text: str) -> None:
+    assert find_code("Notice", text) is None
+
+
+def test_a_code_in_the_subject_alone_is_found() -> None:
+    found = find_code("482913 is your verification code", "See the subject.")
+
+    assert found is not None
+    assert found.text == "482913"
+
+
+def test_a_code_that_only_the_html_shows_is_found() -> None:
+    markup = "<style>p{width:600px}</style><p>Your verification code</p><p><b>48</b><b>2913</b></p>"
+
+    found = code_of("Welcome", "This mail needs HTML.", markup)
+
+    assert found is not None
+    assert found.text == "482913"
+
+
+def test_a_mail_without_a_word_for_a_code_has_none() -> None:
+    assert find_code("Lottery", "The numbers are\n\n482913\n\n") is None
+
+
+def test_text_beyond_the_bound_is_not_searched() -> None:
+    assert find_code("Hello", "a " * (TEXT_CHARS_MAX // 2) + "your verification code: 482913") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script" * 40_000,
+        "<!--" * 60_000,
+        "code " * 20_000 + "12345 " * 20_000,
+        "." * 70_000 + " otp",
+        "a-" * 40_000 + " otp 1",
+    ],
+)
+def test_no_text_takes_long(text: str) -> None:
+    before = time.process_time()
+
+    code_of("verification code", text, text)
+
+    assert time.process_time() - before < 2
