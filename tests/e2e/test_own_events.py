@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from huahuo import Command, Huahuo, HuahuoError, NotRunning, Refused, Service
+from huahuo.at import At
 from huahuo.embedding import calls
-from huahuo.embedding.calls import At
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError
 from tests.support.worlds.orders import Expire, Order, orders
