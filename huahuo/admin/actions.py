@@ -16,12 +16,13 @@ from huahuo.admin.rows import wire_row
 from huahuo.admin.times import moment
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.audit.index import Where
-from huahuo.eventstore.audit.questions import PAGE_ROWS_MAX, Audit
+from huahuo.eventstore.audit.questions import Audit
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.limits import PAGE_ROWS_MAX
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.transport.protocol.codes import ErrorCode
 
@@ -167,7 +168,7 @@ class LogCare:
             page = await audit.page(where, after=asked.after, upto=upto, limit=asked.limit)
         except ValueError as error:
             return _invalid(str(error))
-        rows = [wire_row(row, self._past.shown) for row in page.rows]
+        rows = [wire_row(row, self._past) for row in page.rows]
         return json_reply({"type": "audit_result", "rows": rows, "next": page.next})
 
     def _record(self, call: Call[RecordParams]) -> OneAppend | Reply:
@@ -271,7 +272,7 @@ def policy_of(asked: CompactParams, past: Past, now_ms: int) -> Policy:
     if facts := types - past.prunable:
         raise ValueError(f"types: {', '.join(sorted(facts))} cannot be pruned")
     before_ms = now_ms - round(asked.older_than_s * 1000)
-    return Policy(types=types, before_ms=before_ms, keep=asked.keep, last=past.last)
+    return Policy(types=types, before_ms=before_ms, keep=asked.keep, last=past.last, series=past.series_of)
 
 
 def shredding(owner: str, now_ms: int) -> NewEvent:

@@ -80,11 +80,13 @@ class Huahuo(Application):
         return app
 
     async def stop(self) -> None:
-        """Drain and stop. Idempotent."""
-        app, self._app = self._app, None
-        if app is not None:
-            self._begun = False
-            await app.stop()
+        """Drain and stop. Idempotent. Effects and jobs that are drained may still use the service."""
+        if (app := self._app) is not None:
+            try:
+                await app.stop()
+            finally:
+                if self._app is app:
+                    self._app, self._begun = None, False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -100,7 +102,11 @@ class Huahuo(Application):
         from huahuo.embedding.foreground import serve
 
         own_the_process()
-        run(serve(self._settings(), self.plugins()))
+        run(serve(self._settings(), self.plugins(), self.runs_as))
+
+    def runs_as(self, running: App | None) -> None:
+        """See `Application`: from now on, effects reach the service that runs them."""
+        self._app = running
 
     @property
     def asgi(self) -> Asgi:
@@ -140,7 +146,7 @@ class Huahuo(Application):
         return self.running.url
 
     def token(
-        self, user_id: int, username: str = "", *, admin: bool = False, groups: tuple[str, ...] = (),
+        self, user_id: UserId, username: str = "", *, admin: bool = False, groups: tuple[str, ...] = (),
         ttl_s: float = 3600,
     ) -> str:  # fmt: skip
         """A sign-in token for one of your users. Raises ConfigError if the service would refuse a field."""

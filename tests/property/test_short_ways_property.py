@@ -10,7 +10,7 @@ from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.incoming import Acks, Invalid, Parsed
-from huahuo.transport.server.web_socket import first_text, short_text, text_at
+from huahuo.transport.server.text_frames import first_text, short_text, text_at
 
 JSON = st.recursive(
     st.one_of(

@@ -177,7 +177,7 @@ class Gate:
         self._queries += 1
         try:
             with acting_for(call.principal.name):
-                return await self._guarded(call, _answer_of(spec.handler(call)))
+                return await self._guarded(call, answer_of(spec.handler(call)))
         finally:
             self._queries -= 1
 
@@ -335,8 +335,8 @@ def _kept(written: Appended | Duplicate, reply: Reply) -> Reply:
     return from_record(written.command) if isinstance(written, Duplicate) else reply
 
 
-async def _answer_of(work: Awaitable[Reply] | OneAppend | Reply) -> Reply:
-    """The answer of a query's handler. Raises TypeError: it wants to append."""
+async def answer_of(work: Awaitable[Reply] | OneAppend | Reply) -> Reply:
+    """What a handler answers that appends nothing by way of `OneAppend`. Raises TypeError: it does."""
     if isinstance(work, OneAppend):
-        raise TypeError("a query may not append")
+        raise TypeError("only a command may append")
     return work if isinstance(work, Reply) else await work

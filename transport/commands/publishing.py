@@ -12,6 +12,7 @@ import msgspec
 
 from huahuo.actors.plugins.actions import Action, OneAppend, Registry
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.model import LOG_STREAM, Append, Appended, Duplicate, NewEvent
 from huahuo.eventstore.port import Log
@@ -123,7 +124,7 @@ class Publisher:
         )
 
     async def revoke(
-        self, *, user_id: int | None = None, jti: str | None = None, principal: str = _SERVICE
+        self, *, user_id: UserId | None = None, jti: str | None = None, principal: str = _SERVICE
     ) -> tuple[str, int, int]:
         """End one user's tokens up to now, or one token. Raises as `publish`."""
         now_ms = self._ambient.now_ms()

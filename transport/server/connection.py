@@ -21,8 +21,6 @@ import structlog
 
 from huahuo.actors import LoopActor, LoopRef
 from huahuo.actors.plugins.calls import Reply
-from huahuo.actors.plugins.principal import Principal
-from huahuo.eventstore.errors import EventStoreError
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
@@ -38,8 +36,10 @@ from huahuo.transport.server.connection_ref import (
     Tick,
     WakeUp,
 )
+from huahuo.transport.server.links import found_links
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.socket import Socket
+from huahuo.transport.server.turns import Bill
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing, outputs
 from huahuo.transport.session.outputs import Now, Output
@@ -47,8 +47,6 @@ from huahuo.transport.session.session import Session
 
 _REVOKED_DEADLINE_S = 0.5
 """The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
-
-_CHARGED_S = 0.0002
 
 _FAULT = "internal error"
 
@@ -75,7 +73,7 @@ class Connection(LoopActor):
         self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
         self._slowed = False
-        self._spent_s = 0.0
+        self._bill = Bill(wires.supply.turns)
         settings = wires.shared.settings
         self._pump = Pump(
             ws,
@@ -162,8 +160,8 @@ class Connection(LoopActor):
         self._carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
         self._pump.retry()
         principal = self._session.principal
-        if self._spent_s and principal is not None:
-            self._charge(principal)
+        if principal is not None:
+            self._bill.settle(principal.name)
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self._close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
@@ -192,11 +190,7 @@ class Connection(LoopActor):
 
     def _owes_time(self) -> bool:
         principal = self._session.principal
-        if principal is None:
-            return False
-        turns = self._wires.supply.turns
-        wait_s = turns.shares.wait_s(principal.name, self._wires.ambient.monotonic_s())
-        return wait_s > 0 or turns.crowded(principal.name)
+        return principal is not None and self._wires.supply.turns.must_wait(principal.name)
 
     def on_stop(self) -> None:
         """The handler has nothing more to read, or the runtime stops."""
@@ -235,18 +229,8 @@ class Connection(LoopActor):
         self._pump.run()  # an ack made room, a subscription began
         principal = self._session.principal
         if principal is not None:
-            self._charge_since(principal, now.s)
+            self._bill.since(principal.name, now.s, self._wires.ambient.monotonic_s())
         return None
-
-    def _charge_since(self, principal: Principal, began_s: float) -> None:
-        """Charge the user for the loop's time since then. Short times are added up: a charge costs 2 µs."""
-        self._spent_s += self._wires.ambient.monotonic_s() - began_s
-        if self._spent_s > _CHARGED_S:
-            self._charge(principal)
-
-    def _charge(self, principal: Principal) -> None:
-        spent_s, self._spent_s = self._spent_s, 0.0
-        self._wires.supply.turns.charge(principal.name, spent_s)
 
     def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
         now = self._now()
@@ -257,8 +241,8 @@ class Connection(LoopActor):
             hold_s = self._wires.door.auth_failed(self._ws.address, now.s)
             if hold_s > 0:
                 return self._hold_back(verdict, hold_s)
-            return self._judge(verdict)
-        self._wires.meter.authenticated("ok")
+        else:
+            self._wires.meter.authenticated("ok")
         return self._judge(verdict)
 
     async def _hold_back(self, verdict: AuthFailure, hold_s: float) -> None:
@@ -270,8 +254,7 @@ class Connection(LoopActor):
 
     async def _change(self) -> None:
         """Wait for the next happening that may let a waiting message go on."""
-        if self._free is None:
-            self._free = asyncio.get_running_loop().create_future()
+        self._free = self._free or asyncio.get_running_loop().create_future()
         await asyncio.shield(self._free)
 
     def _look_up(self, asked: outputs.LookUp) -> Coroutine[Any, Any, None] | None:
@@ -286,20 +269,13 @@ class Connection(LoopActor):
         return None
 
     async def _look_up_in_store(self, asked: outputs.LookUp) -> None:
-        self._looked_up(await self._links(asked))
-
-    async def _links(self, asked: outputs.LookUp) -> Mapping[tuple[str, int], bytes]:
-        try:
-            return await self._wires.feed.links(asked.places)
-        except EventStoreError:
-            _log.warning("checks_not_compared", places=len(asked.places))
-            return {}
+        self._looked_up(await found_links(self._wires.feed, asked.places))
 
     async def _look_up_and_judge(self, asked: outputs.LookUp) -> None:
         principal = asked.principal
         assert principal is not None, "only a user's right is judged"
         verdicts, late = await self._wires.verdicts.in_time(principal, asked.judge)
-        links = await self._links(asked) if asked.places else {}
+        links = await found_links(self._wires.feed, asked.places) if asked.places else {}
         self._looked_up(links, verdicts)
         for stream, verdict in late.items():
             self._start(self._queries, self._judged_late(stream, verdict))
@@ -324,13 +300,10 @@ class Connection(LoopActor):
         self, links: Mapping[tuple[str, int], bytes], verdicts: Mapping[str, bool | None] | None = None
     ) -> None:
         self._carry_out(self._session.looked_up(links, self._now(), verdicts))
-        self._trust()
-        self._tell_free()
-        self._pump.run()
-
-    def _trust(self) -> None:
         if self._session.principal is not None:
             self._ws.trust()
+        self._tell_free()
+        self._pump.run()
 
     def _judge(self, verdict: Verified | AuthFailure) -> Coroutine[Any, Any, None] | None:
         hub = self._wires.hub
@@ -342,7 +315,8 @@ class Connection(LoopActor):
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self._ref, verdict)
         asked = self._carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
-        self._trust()
+        if self._session.principal is not None:
+            self._ws.trust()
         if isinstance(asked, outputs.LookUp):
             return self._look_up(asked)
         self._tell_free()
@@ -453,7 +427,7 @@ class Connection(LoopActor):
             raise
         self._tell_free()
         self._pump.run()
-        self._charge_since(asked.call.principal, began_s)
+        self._bill.since(asked.call.principal.name, began_s, self._wires.ambient.monotonic_s())
         self._ws.go_on_soon()
 
     def _say_part(
@@ -482,8 +456,8 @@ class Connection(LoopActor):
     def _say_close(self, said: outputs.Close) -> None:
         settings = self._wires.shared.settings
         self._wires.meter.closed(said.code)
-        at_once = said.code is CloseCode.REVOKED
-        self._ws.end(said.code, said.reason, _REVOKED_DEADLINE_S if at_once else settings.close_timeout_s)
+        deadline_s = _REVOKED_DEADLINE_S if said.code is CloseCode.REVOKED else settings.close_timeout_s
+        self._ws.end(said.code, said.reason, deadline_s)
         self._leave()
 
     def _lost(self) -> None:
@@ -505,10 +479,9 @@ class Connection(LoopActor):
         self._tell_free()
 
     def _tell_free(self) -> None:
-        if self._free is not None:
-            if not self._free.done():
-                self._free.set_result(None)
-            self._free = None
+        free, self._free = self._free, None
+        if free is not None and not free.done():
+            free.set_result(None)
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         """Start `work` as a task. Its steps come by the door, so it must not begin in this call (eagerly)."""

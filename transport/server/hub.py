@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 import structlog
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.eventstore.errors import Closed, Unavailable
@@ -97,7 +98,7 @@ class Hub:
         self._buckets: list[dict[LiveConnection, None]] = [{} for _ in range(_BUCKETS)]
         self._bucket_of: dict[LiveConnection, dict[LiveConnection, None]] = {}
         self._members: dict[LiveConnection, _Member] = {}
-        self._users: dict[int, dict[LiveConnection, None]] = {}
+        self._users: dict[UserId, dict[LiveConnection, None]] = {}
         self._acks = AckCollector(log)
         self._watch = RevocationWatch(log, revocations, self._on_revoked)
         self._timer: asyncio.TimerHandle | None = None
@@ -206,7 +207,7 @@ class Hub:
             ),
         )
 
-    def _of(self, user_id: int) -> Mapping[LiveConnection, None]:
+    def _of(self, user_id: UserId) -> Mapping[LiveConnection, None]:
         return self._users.get(user_id, {})
 
     def _part(self, connection: LiveConnection) -> None:

@@ -15,7 +15,6 @@ matter which side began it; at the deadline the transport is aborted.
 import asyncio
 from enum import Enum, auto
 from http import HTTPStatus
-from types import GeneratorType
 from typing import Any, Protocol, cast
 
 from websockets.asyncio.server import ServerConnection
@@ -24,30 +23,25 @@ from websockets.exceptions import InvalidMessage
 from websockets.frames import DATA_OPCODES, PONG, Frame
 from websockets.http11 import Response
 from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
-from websockets.protocol import Protocol as WebSocketProtocol
-from websockets.streams import StreamReader
 
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.opening import OpeningProtocol
+from huahuo.transport.server.text_frames import (
+    DIRECT_BYTES_MAX,
+    SHORT_HEAD_BYTES,
+    between_frames,
+    first_text,
+    short_text,
+    text_at,
+)
 
 _LOW_WATER = 4  # resume when a quarter of the bound is left
 _METHOD_BYTES_MAX = 16
-_LEAST_HEAD_BYTES = 2
-_SHORT_HEAD_BYTES = 6
-_SHORT_BYTES_MAX = 125
-_LONGER_HEAD_BYTES = 8
-_FIRST_BYTES_MAX = 4096
 ACK = b'{"action":"ack"'
-_DIRECT_BYTES_MAX = 64 << 10
 _LATER_BYTES_MAX = 256 << 10
 _AT_ONCE = 16
 """Messages of one connection that are handled in one turn of the loop."""
-_LENGTH_16 = 126
-_FINAL_TEXT = 0x81
-_MASKED = 0x80
-_AT_EOF = StreamReader.at_eof.__code__
-"""The function in which the library's parser is suspended while it has read no part of a frame."""
 _FRAME_BYTES = 256
 """Counted for a frame in addition to its payload. The library's object has 187 (`tracemalloc`)."""
 _REPLIES_WAITING_MAX = 4
@@ -67,72 +61,6 @@ def _refusal(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> bytes:
 
 _BAD_REQUEST = _refusal(HTTPStatus.BAD_REQUEST, "not a request that is understood here")
 _METHOD_NOT_ALLOWED = _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", ("Allow", "GET, HEAD"))
-
-
-def short_text(data: bytes) -> bytes | None:
-    """The payload if `data` is exactly one masked, unfragmented text frame of at most 125 bytes.
-
-    RFC 6455, 5.2 and 5.3: two bytes, the mask of four, the payload.
-    """
-    size = len(data) - _SHORT_HEAD_BYTES
-    if size < 1 or size > _SHORT_BYTES_MAX or data[0] != _FINAL_TEXT or data[1] != _MASKED | size:
-        return None
-    return _unmasked(data[2:_SHORT_HEAD_BYTES], data[_SHORT_HEAD_BYTES:])
-
-
-def first_text(data: bytes) -> bytes | None:
-    """As `short_text`, for a payload of 126 bytes to 4 KiB, whose length takes two bytes more: a sign-in."""
-    size = len(data) - _LONGER_HEAD_BYTES
-    if not _SHORT_BYTES_MAX < size <= _FIRST_BYTES_MAX or data[:4] != b"\x81\xfe%b" % size.to_bytes(2):
-        return None
-    return _unmasked(data[4:_LONGER_HEAD_BYTES], data[_LONGER_HEAD_BYTES:])
-
-
-def text_at(data: bytes, at: int) -> tuple[bytes | None, int]:
-    """(payload, end) of the masked, unfragmented text frame that begins at `at`.
-
-    The payload is None if there is none (end 0), or if it is not complete, or longer than `_DIRECT_BYTES_MAX`
-    (end: where it would end, or behind `data` if that is not known yet).
-    """
-    have = len(data) - at
-    if have < _LEAST_HEAD_BYTES:
-        return None, len(data) + 1 if have and data[at] == _FINAL_TEXT else 0
-    if data[at] != _FINAL_TEXT or data[at + 1] < _MASKED:
-        return None, 0
-    size, begin = data[at + 1] & 127, at + _SHORT_HEAD_BYTES
-    if size > _SHORT_BYTES_MAX:
-        if size != _LENGTH_16:
-            return None, 0
-        begin += 2
-        if len(data) < begin:
-            return None, len(data) + 1
-        size = data[at + 2] << 8 | data[at + 3]
-        if size <= _SHORT_BYTES_MAX:  # not its shortest form: a fault, for the library to tell
-            return None, 0
-    end = begin + size
-    if len(data) < end:
-        return None, end
-    return _unmasked(data[begin - 4 : begin], data[begin:end]), end
-
-
-def _unmasked(mask: bytes, payload: bytes) -> bytes:
-    size = len(payload)
-    key = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
-
-
-type _Generator = GeneratorType[None, None, object]
-
-
-def _between_frames(protocol: WebSocketProtocol) -> bool:
-    """Whether the library has read every frame to its end.
-
-    An empty buffer is no proof: the parser may have taken a frame's head and wait for the rest.
-    """
-    waits_in = cast("_Generator", protocol.parser)
-    while waits_in.gi_yieldfrom is not None:
-        waits_in = cast("_Generator", waits_in.gi_yieldfrom)
-    return waits_in.gi_code is _AT_EOF
 
 
 class Heard(Enum):
@@ -370,7 +298,7 @@ class WebSocket(ServerConnection):
             self._hold(0)  # with the frames that came
         if protocol.state is CONNECTING:
             self._bound_what_waits()
-        self._whole = protocol.current_size is None and _between_frames(protocol)
+        self._whole = protocol.current_size is None and between_frames(protocol)
         self._queued = not self._whole or self._queued or len(self.recv_messages.frames) > 0
         if protocol.state is CLOSING:
             # The library has answered a close or a protocol error; without a deadline it would wait for ever.
@@ -386,7 +314,7 @@ class WebSocket(ServerConnection):
         while at < size:
             text, end = text_at(data, at)
             if text is None:
-                if size < end <= at + _DIRECT_BYTES_MAX:
+                if size < end <= at + DIRECT_BYTES_MAX:
                     self._rest = data[at:]
                     return b""
                 break
@@ -409,7 +337,7 @@ class WebSocket(ServerConnection):
         while at < size:
             text, end = text_at(data, at)
             if text is None:
-                if size < end <= at + _DIRECT_BYTES_MAX:
+                if size < end <= at + DIRECT_BYTES_MAX:
                     self._rest = data[at:]
                     break
                 later, self._later = self._later, b""
@@ -462,7 +390,7 @@ class WebSocket(ServerConnection):
         super().process_event(event)
         if not self.trusted and isinstance(event, Frame):
             kept = event.opcode in DATA_OPCODES
-            self._held_bytes += _FRAME_BYTES if kept else -(_SHORT_HEAD_BYTES + len(event.data))
+            self._held_bytes += _FRAME_BYTES if kept else -(SHORT_HEAD_BYTES + len(event.data))
         if self.listener is not None and isinstance(event, Frame) and event.opcode is PONG:
             self.listener.ponged()
 

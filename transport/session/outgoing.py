@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import msgspec
 
 from huahuo.actors.plugins.calls import Reply
-from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import Head
 from huahuo.transport.access.verified import AuthFailure, Verified
@@ -57,7 +56,7 @@ def authenticated(
         message="认证成功",
         session=session,
         log=log,
-        user=_user(verified.principal),
+        user=_user(verified),
         expires_at=timestamp(verified.expires_at_ms),
         heartbeat_s=int(heartbeat_s) if heartbeat_s == int(heartbeat_s) else heartbeat_s,
         window=window,
@@ -110,9 +109,10 @@ def goaway(code: CloseCode, reason: str) -> bytes:
     return message(type="goaway", code=int(code), reason=reason, retry_s=retry_s)
 
 
-def _user(principal: Principal) -> dict[str, object]:
+def _user(verified: Verified) -> dict[str, object]:
+    principal = verified.principal
     return {
-        "user_id": principal.user_id,
+        "user_id": principal.user_id if verified.told_id is None else verified.told_id,
         "username": principal.username,
         "is_admin": principal.is_admin,
         "groups": principal.groups,

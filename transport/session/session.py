@@ -83,7 +83,7 @@ class Session:
         """Whether long messages may come in parts."""
         self._compression = shared.compression if dialect.compressed else None
         self.replies = Replies(self._compression, settings.reply_bytes_max)
-        self._calls = Calls(session_id, shared.commands, shared.fingerprint_key)
+        self._calls = Calls(session_id, shared.commands, shared.fingerprint_key, classic=not dialect.batched)
         rate, burst = settings.messages_per_s, settings.messages_burst
         self._bucket = TokenBucket(rate, burst, now.s)
         self._strikes = TokenBucket(rate, _STRIKES * burst, now.s)

@@ -87,6 +87,12 @@ class FaultyLog(MemoryLog):
                 found = [e for e in page if e.position not in self.compacted]
             return found
 
+    async def read_pages(self, pages: Sequence[Page]) -> list[list[StoredEvent]]:
+        return [await self._page_of(page) for page in pages]
+
+    async def _page_of(self, page: Page) -> list[StoredEvent]:
+        return await self.read(page.stream, page.after, events_max=page.events_max, bytes_max=page.bytes_max)
+
     async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
         return [await self._joined(page) for page in pages]
 
