@@ -6,9 +6,7 @@ publisher.publish("user/42", "parcel_seen", {"order_id": 7})
 
 import http.client
 import json
-import random
-import time
-import uuid
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,6 +14,7 @@ from urllib.parse import quote
 from huahuo.actors.domain.decision import Refused
 from huahuo.at import At
 from huahuo.errors import Unknown
+from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.publisher.exchange import Exchange
 from huahuo.publisher.outcome import Again, Done, NewToken, Refuse, outcome_of, wait_s
 
@@ -44,6 +43,8 @@ class Publisher:
         self._token = token
         self._timeout_s = timeout_s
         self._client = client
+        self._ambient = SystemAmbient()
+        self._never = threading.Event()
 
     def publish(
         self,
@@ -82,13 +83,14 @@ class Publisher:
 
     def _call(self, path: str, content: object, command_id: str | None) -> dict[str, Any]:
         body = json.dumps(content, allow_nan=False).encode()
-        headers = {"Content-Type": "application/json", "Idempotency-Key": command_id or uuid.uuid4().hex}
+        headers = {"Content-Type": "application/json", "Idempotency-Key": command_id or self._ambient.token()}
         if self._client:
             headers["Huahuo-Client"] = self._client
-        until_s = time.monotonic() + self._timeout_s
+        now_s = self._ambient.monotonic_s
+        until_s = now_s() + self._timeout_s
         attempt, renewed = 0, False
         while True:
-            found = self._attempt(path, headers, body, until_s - time.monotonic())
+            found = self._attempt(path, headers, body, until_s - now_s())
             if isinstance(found, Done):
                 return found.said
             if isinstance(found, NewToken):
@@ -100,13 +102,13 @@ class Publisher:
             if isinstance(found, Refuse):
                 raise Refused(found.code, found.message)
             attempt += 1
-            pause_s = max(found.after_s, wait_s(attempt, random.random()), _LEAST_S)  # noqa: S311  jitter
-            left_s = until_s - time.monotonic()
+            pause_s = max(found.after_s, wait_s(attempt, self._ambient.random()), _LEAST_S)
+            left_s = until_s - now_s()
             if left_s <= pause_s:
                 key = headers["Idempotency-Key"]
                 raise Unknown(f"unknown after {self._timeout_s:g} s whether {path} took effect: {found.why}"
                               f" (command id {key})")  # fmt: skip
-            time.sleep(pause_s)
+            self._never.wait(pause_s)
 
     def _attempt(
         self, path: str, headers: Mapping[str, str], body: bytes, left_s: float
