@@ -53,6 +53,9 @@ from huahuo.transport.server.server import Server
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.site import Phase, Site
 from huahuo.transport.server.turns import Turns
+from huahuo.users.actions import UserActions
+from huahuo.users.book import UserBook
+from huahuo.users.login import Login
 
 _JOB_THREADS = 2
 """For parsing texts of clients and plug-ins. More threads would only compete for the interpreter lock."""
@@ -92,6 +95,8 @@ class App:
     registry: Registry
     gate: Gate
     hub: Hub
+    users: UserBook
+    login: Login
     port: int
 
     def __init__(
@@ -206,6 +211,7 @@ class App:
             log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
         authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
+        await self._admit_users(executor, authenticator)
         self.hub = hub = Hub(
             log,
             ambient,
@@ -262,6 +268,14 @@ class App:
             parts.add("service.json", lambda: service_file.remove(settings.data))
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
+
+    async def _admit_users(self, executor: Executor, authenticator: Authenticator) -> None:
+        """Users who sign in with a name and a password."""
+        self.users = UserBook(self.log, self._ambient, executor)
+        self._parts.add("users", self.users.stop)
+        await self.users.start()
+        self.login = Login(self.users, authenticator, self._ambient, token_ttl_s=self.settings.login_ttl_s)
+        UserActions(self.users, self.login).register(self.registry)
 
     def _bring(self, host: Host, registry: Registry) -> None:
         try:

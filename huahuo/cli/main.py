@@ -12,7 +12,7 @@ from rich.console import Console
 from huahuo.app.loops import own_the_process, run
 from huahuo.app.plugins import settings as application_settings
 from huahuo.app.plugins import standard
-from huahuo.cli import audit, config, dictionary, mailbox, replay
+from huahuo.cli import audit, config, dictionary, mailbox, replay, user
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError
@@ -24,6 +24,7 @@ audit.add_to(app)
 app.add_typer(dictionary.app)
 app.add_typer(config.app)
 app.add_typer(mailbox.app)
+app.add_typer(user.app)
 _err = Console(stderr=True, highlight=False)
 
 Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]
