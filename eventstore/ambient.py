@@ -87,7 +87,7 @@ class SystemAmbient:
 class FakeAmbient:
     """A clock that only moves when told, and chance from a seed. For tests and simulations."""
 
-    def __init__(self, seed: int = 0, now_ms: int = 1_790_000_000_000) -> None:
+    def __init__(self, seed: int | str = 0, now_ms: int = 1_790_000_000_000) -> None:
         self._rng = random.Random(seed)  # noqa: S311  repeatable by design
         self._now_ms = now_ms
         self._monotonic_s = 0.0

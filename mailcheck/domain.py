@@ -89,7 +89,7 @@ class MailSettings:
     ids_max: int = IDS_MAX
     import_lines_max: int = LINES_MAX
     import_lines_a_part: int = LINES_A_PART
-    """Of a longer import so many lines are committed at a time."""
+    """A longer import is committed this many lines at a time."""
     mailboxes_max: int = MAILBOXES_MAX
     sweep_s: float = 30.0
     """How often the log is searched for open checks and purges that are not being worked on."""

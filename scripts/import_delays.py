@@ -6,7 +6,6 @@ how long its answers took and what the bystanders saw.
 """
 
 import asyncio
-import os
 import sys
 import tempfile
 import time
@@ -17,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.questions.bystanders import Bystanders, quantile
 from huahuo.transport.client.client import Client
-from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving
+from tests.support.servers.serving import Serving, serving
 
 LINES, IDS = 20_000, 1_000
 IMPORTS, ROUNDS = 4, 6
@@ -76,14 +75,11 @@ async def measure(server: Serving) -> None:
 
 def main() -> None:
     """See the module."""
-    secrets = {"HUAHUO_JWT_SECRET": JWT_SECRET, "HUAHUO_MASTER_KEY": MASTER_KEY, "HUAHUO_LOG_LEVEL": "error"}
-    with tempfile.TemporaryDirectory() as folder:
-        server = Serving(Path(folder) / "data", {**os.environ, **secrets})
-        server.start()
-        try:
-            asyncio.run(measure(server))
-        finally:
-            server.stop()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(Path(folder) / "data", HUAHUO_LOG_LEVEL="error") as server,
+    ):
+        asyncio.run(measure(server))
 
 
 if __name__ == "__main__":

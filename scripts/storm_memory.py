@@ -7,7 +7,6 @@ baseline and 60 MiB a minute later. Linux only.
 
 import asyncio
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ import websockets
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from huahuo.transport.client.client import Client
-from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving
+from tests.support.servers.serving import Serving, serving
 
 CONNECTIONS, STORMS, STORM_S, SETTLE_S = 30, 4, 8.0, 60.0
 IMPORTS, LINES = 10, 2_000
@@ -72,14 +71,11 @@ async def measure(server: Serving) -> bool:
 
 def main() -> None:
     """See the module."""
-    secrets = {"HUAHUO_JWT_SECRET": JWT_SECRET, "HUAHUO_MASTER_KEY": MASTER_KEY, "HUAHUO_LOG_LEVEL": "error"}
-    with tempfile.TemporaryDirectory() as folder:
-        server = Serving(Path(folder) / "data", {**os.environ, **secrets})
-        server.start()
-        try:
-            sys.exit(0 if asyncio.run(measure(server)) else 1)
-        finally:
-            server.kill()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(Path(folder) / "data", HUAHUO_LOG_LEVEL="error") as server,
+    ):
+        sys.exit(0 if asyncio.run(measure(server)) else 1)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.plugin import Gauges
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.port import Log
 
@@ -162,12 +163,8 @@ class Effects:
         tasks = {*self._running.values(), *self._ending}
         if self._lap is not None:
             tasks.add(self._lap)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=timeout_s)
-            if late:
-                _log.warning("effects_not_stopped_in_time", effects=len(late))
+        if late := await cancel_all(tasks, timeout_s):
+            _log.warning("effects_not_stopped_in_time", effects=late)
 
     async def idle(self) -> None:
         """Return when nothing runs and nothing waits."""

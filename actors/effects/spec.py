@@ -69,6 +69,6 @@ class Failure:
 
 
 def backoff_s(spec: Spec, failures: int, chance: float) -> float:
-    """How long to wait after so many failures. `chance` in [0, 1) spreads it by half in both directions."""
+    """How long to wait after this many failures. `chance` in [0, 1) spreads it by half in both directions."""
     grown = spec.backoff_s * 2.0 ** min(failures - 1, 30)
     return float(min(grown, BACKOFF_S_MAX) * (0.5 + chance))

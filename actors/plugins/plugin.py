@@ -118,7 +118,7 @@ class Brought:
     A ValueError is shown as one line, and the service does not start.
     """
     drain: Callable[[float], Awaitable[None]] = _no_drain
-    """Let what runs come to its end, within so many seconds. Awaited before `close`, without clients."""
+    """Wait at most this many seconds for running work. Awaited before `close`, when all clients are gone."""
     close: Callable[[], Awaitable[None]] = _nothing
     """Stop what runs; the next start goes on with it. Idempotent."""
     idle: Callable[[], Awaitable[None]] = _nothing

@@ -18,6 +18,7 @@ from huahuo.actors.runtime.door import Door
 from huahuo.actors.runtime.scheduler import Choice
 from huahuo.actors.runtime.supervisor import GiveUpHook
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
+from huahuo.eventstore.cancelling import cancel_all
 
 THROUGHPUT: Final = 32
 SLICE_S: Final = 0.002
@@ -117,10 +118,7 @@ class Runtime(Door):
         running = set(self._background)
         for ref in stragglers:
             running |= self._abort(ref)
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running, timeout=CANCEL_TIMEOUT_S)
+        await cancel_all(running, CANCEL_TIMEOUT_S)
         return not running and not stragglers
 
     def close(self, timeout_s: float = 10.0) -> None:

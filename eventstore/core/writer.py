@@ -13,14 +13,15 @@ the group gets `Unavailable`: nothing is acknowledged on a second attempt.
 import asyncio
 from collections.abc import Callable, Sequence
 
-import msgspec
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.ages import AgeClock
-from huahuo.eventstore.core.draft import Draft, Outcome
+from huahuo.eventstore.core.draft import Draft
 from huahuo.eventstore.core.fair_executor import Charge
-from huahuo.eventstore.core.fair_queue import EVENT_COST, ITEM_BYTES, FairQueue
+from huahuo.eventstore.core.fair_queue import FairQueue
+from huahuo.eventstore.core.pending import Commit, Pending, Written, bill, decided
+from huahuo.eventstore.core.queue_room import has_room
 from huahuo.eventstore.core.seal import Prepared, Vault
 from huahuo.eventstore.core.storage_port import Change, Loaded, Place, PutAge, PutCounter, Reads, Store
 from huahuo.eventstore.errors import (
@@ -34,7 +35,7 @@ from huahuo.eventstore.errors import (
     Unavailable,
 )
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
+from huahuo.eventstore.model import LOG_STREAM, Append, Head, StoredEvent
 from huahuo.eventstore.port import Listener
 
 GROUP_EVENTS_MAX = 2048
@@ -42,42 +43,8 @@ GROUP_BYTES_MAX = 1 << 20
 QUEUE_BYTES_PER_USER = 16 << 20
 QUEUE_BYTES_MAX = 64 << 20
 CARE_RETRY_S = 1.0
-PETTY_S = 50e-6
-"""Smaller parts are not charged: in a group of many users, charging would cost as much as the part."""
 _COMMIT_PAGES_BYTES = 64 << 10
-_OWN = frozenset({"", "service"})
-"""Principals of the service itself. Each of its writers waits for its answer before it goes on, so its
-queue is bounded without us, and a refusal would only lose work.
-"""
-
 _log = structlog.get_logger(__name__)
-
-
-type Written = Appended | Duplicate
-
-
-class _Pending(msgspec.Struct, frozen=True):
-    """An append, or changes without one, that waits for its group."""
-
-    append: Append | None
-    changes: tuple[Change, ...]
-    size: int
-    done: asyncio.Future[Written]
-    prepared: Prepared | None = None
-
-
-class _Commit(msgspec.Struct, frozen=True):
-    """The result of a job: an outcome for each pending, and the new end of the log."""
-
-    outcomes: list[Outcome]
-    events: list[StoredEvent]
-    newest: dict[str, StoredEvent]
-    firsts: dict[str, int]
-    ended: list[str]
-    position: int
-    chain: bytes
-    wrote: bool
-    spent_s: float
 
 
 class Writer:
@@ -120,7 +87,7 @@ class Writer:
         self._first_number = loaded.first_number
         self._ages = AgeClock(loaded.age, ambient.now_ms(), ambient.monotonic_s())
         self._taken: set[str] = set()
-        self._queue: FairQueue[_Pending] = FairQueue()
+        self._queue: FairQueue[Pending] = FairQueue()
         self._listeners: list[Listener] = []
         self._running: asyncio.Task[None] | None = None
         self._care_timer: asyncio.TimerHandle | None = None
@@ -187,19 +154,9 @@ class Writer:
         await self._executor.run(self._store.close)
 
     def _has_room(self, owner: str, size: int) -> bool:
-        """Whether a user may have `size` bytes more waiting.
-
-        An empty line accepts one append of any size. If the bound of the process is reached, each user still
-        has an even share of it, so that a few users who fill it do not lock out the others.
-        """
-        if owner in _OWN:
-            return True
-        queue = self._queue
-        waiting = queue.bytes_of(owner)
-        if waiting and waiting + size > self.queue_bytes_per_user:
-            return False
-        in_all, users = self.queue_bytes_max, queue.owners + (waiting == 0)
-        return queue.bytes + size <= in_all or waiting + size <= in_all // users
+        return has_room(
+            self._queue, owner, size, bytes_per_user=self.queue_bytes_per_user, bytes_max=self.queue_bytes_max
+        )
 
     def _enter(
         self,
@@ -214,7 +171,7 @@ class Writer:
         if self._closed is not None:
             raise Closed(self._closed)
         done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._queue.put(owner, _Pending(append, changes, size, done, prepared), events, size)
+        self._queue.put(owner, Pending(append, changes, size, done, prepared), events, size)
         if self._running is None:
             self._start()
         return done
@@ -277,26 +234,12 @@ class Writer:
             came_s = self._ambient.monotonic_s()
             self._settle(items, commit)
             if self.charge is not None:
-                self._bill(items, commit.spent_s + self._ambient.monotonic_s() - came_s, self.charge)
+                bill(items, commit.spent_s + self._ambient.monotonic_s() - came_s, self.charge)
         finally:
             if not wrote:
                 self._taken.update(put.counter for put in counters)
 
-    @staticmethod
-    def _bill(items: list[_Pending], spent_s: float, charge: Charge) -> None:
-        """Charge each principal for its part of the group, weighed as a turn in the queue is."""
-        costs: dict[str, int] = {}
-        for pending in items:
-            append = pending.append
-            if append is not None:
-                cost = ITEM_BYTES + max(pending.size, EVENT_COST * len(append.events))
-                costs[append.principal] = costs.get(append.principal, 0) + cost
-        total = sum(costs.values())
-        for principal, cost in costs.items():
-            if (part_s := spent_s * cost / total) > PETTY_S:
-                charge(principal, part_s)
-
-    def _settle(self, items: list[_Pending], commit: _Commit) -> None:
+    def _settle(self, items: list[Pending], commit: Commit) -> None:
         """Apply a commit: heads, then futures, then listeners."""
         place = self.place
         for stream, event in commit.newest.items():
@@ -326,7 +269,7 @@ class Writer:
                 done.set_exception(outcome)
         self._tell(commit.events)
 
-    async def _fail(self, items: list[_Pending], error: Exception) -> None:
+    async def _fail(self, items: list[Pending], error: Exception) -> None:
         known = isinstance(error, EventStoreError)
         self.failure = reason = str(error) if known else type(error).__name__
         # A commit writes more than its content, because it writes whole pages. This is an upper bound.
@@ -372,10 +315,10 @@ class Writer:
 
     # Jobs run on the executor's thread. While one runs, the loop changes nothing that it uses.
 
-    def _job(self, items: list[_Pending], counters: list[PutCounter], age_ms: int) -> _Commit:
+    def _job(self, items: list[Pending], counters: list[PutCounter], age_ms: int) -> Commit:
         began_s = self._ambient.thread_s()
         draft = Draft(self.place, self._store, self._vault, self._build, age_ms)
-        outcomes = [_decide(draft, pending) for pending in items]
+        outcomes = [decided(draft, pending) for pending in items]
         wrote = bool(draft.events or draft.changes)
         if wrote:
             draft.changes[:0] = counters
@@ -387,7 +330,7 @@ class Writer:
                 self._ages.noted(note)
         newest = {event.stream: event for event in draft.events}
         spent_s = self._ambient.thread_s() - began_s
-        return _Commit(
+        return Commit(
             outcomes, draft.events, newest, draft.firsts, draft.ended,
             draft.position, draft.chain, wrote, spent_s,
         )  # fmt: skip
@@ -404,13 +347,3 @@ class Writer:
         elif found.position < place.position or found.chain != place.chain:
             raise Damaged(place.position, f"acknowledged events are gone, the log ends at {found.position}")
         return found, missed
-
-
-def _decide(draft: Draft, pending: _Pending) -> Outcome:
-    if pending.append is None:
-        draft.changes += pending.changes
-        return Appended(draft.position, ())
-    try:
-        return draft.add(pending.append, pending.prepared)
-    except Exception as error:  # noqa: BLE001  what cannot be decided fails alone
-        return error

@@ -105,12 +105,12 @@ class SqliteLog(StoreLog):
     @property
     def command_records(self) -> int:
         """How many command records are kept."""
-        return self._store.commands.total
+        return self._store.kept.commands.total
 
     @property
     def ack_clients(self) -> int:
         """How many clients have acks on disk."""
-        return len(self._store.ack_clients)
+        return len(self._store.kept.ack_clients)
 
 
 def _open(

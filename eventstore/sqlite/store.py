@@ -6,43 +6,37 @@ when one connection checkpoints while another commits.
 
 import contextlib
 import sqlite3
-from collections import Counter
 from collections.abc import Sequence
 from itertools import batched
 from pathlib import Path
-from zlib import crc32
 
-import msgspec
 import structlog
 
-from huahuo.eventstore.core.kept import AckClients, CommandCounts, KeptLimits
+from huahuo.eventstore.core.kept import KeptLimits
 from huahuo.eventstore.core.storage_port import (
     DropSealed,
     EndStream,
     Group,
     Loaded,
     Prune,
-    PutAcks,
-    PutCommand,
     Shred,
 )
 from huahuo.eventstore.core.sums import must_fit
-from huahuo.eventstore.errors import Corrupt, Detached, InUse, Unavailable
-from huahuo.eventstore.limits import INT64_MAX
-from huahuo.eventstore.model import CommandKey, CommandRecord, Head, StoredEvent
+from huahuo.eventstore.errors import Detached, InUse, Unavailable
+from huahuo.eventstore.model import CommandKey, CommandRecord, Head
 from huahuo.eventstore.sqlite import seq_index, wal
-from huahuo.eventstore.sqlite.changes import Values, statements_of
+from huahuo.eventstore.sqlite.changes import statements_of
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.files import Files
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
+from huahuo.eventstore.sqlite.kept_rows import Kept
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_command, select_end, translated
-from huahuo.eventstore.sqlite.schema import COMMAND_FITS, WAL_CHECKPOINT_BYTES, connect_writer
+from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
-from huahuo.eventstore.sqlite.summing import crc_at
+from huahuo.eventstore.sqlite.stream_sums import StreamSums
 
-COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 WAL_BYTES_MAX = 64 << 20
 _WAL_LONG_BYTES = 8 << 20
 """A write-ahead log of this size shows that checkpoints are blocked."""
@@ -57,29 +51,7 @@ _SMALL_COMMIT_BYTES = 64 << 10
 """Average size of a commit in the write-ahead log. Above it, extending costs more than the commits gain."""
 _BUSY_TIMEOUT_MS = 5000
 _TRUNCATE_WAIT_MS = 250
-_PRUNE_PAUSE_MS = 1000
-_PRUNE_ROWS_MIN = 64
-_SWEEP_ROWS_MIN = 256
-_SWEEP_ROWS_EACH = 64
-"""Old records examined for each new one: enough to keep a user at its bound who owns one record in 64."""
-_SWEEP_USERS = 4
-_SWEPT_MAX = 10_000
-
-_OLDEST = "(SELECT rowid, * FROM command ORDER BY rowid LIMIT :limit) WHERE ts < :before_ms"
-_FORGET_OLDEST = (
-    f"DELETE FROM command WHERE rowid IN (SELECT rowid FROM {_OLDEST}) AND rowid <="  # noqa: S608  constants
-    f" (SELECT rowid FROM {_OLDEST} AND {COMMAND_FITS} ORDER BY rowid DESC LIMIT 1) RETURNING user"
-)
-"""Rows are ordered by age. A row with a damaged `ts` is deleted with a later row, so never too early."""
-
 _LOOKED_UP_AT_ONCE = 256
-_MANY_EVENTS = 256
-_SUMMED_AT_ONCE = 2048
-_CRCS = (
-    "SELECT found.stream, found.crc FROM json_each(?) AS asked CROSS JOIN seq_index AS found"
-    " ON found.stream = asked.value ->> 0 AND found.seq = asked.value ->> 1"
-)
-
 _log = structlog.get_logger(__name__)
 
 
@@ -104,12 +76,8 @@ class SqliteStore:
         self._side_files = (self._wal, f"{path}-shm")
         self._files = Files(str(path), *self._side_files, str(path.with_name(LOCK)))
         self._detached = ""
-        self._prune_at_ms = 0  # on the clock of the command records
-        self._limits = limits
-        self._swept: dict[str, int] = {}  # by user with too many records: the last row examined
-        self._count_kept()
-        self._crcs: dict[int, int] = {}
-        """By the number of each stream that was written to: its running checksum."""
+        self.kept = Kept(connection, limits)
+        self._sums = StreamSums(connection, names, unindexed)
         # Bytes of the write-ahead log: the size when `_commits` was last reset, and the size above which
         # `care` is due.
         self._care_above = self._filled = wal.size_bytes(self._wal)
@@ -163,7 +131,7 @@ class SqliteStore:
             rows: list[Row] = []
             if group.events:
                 streams = number_streams(connection, self._names, group.events)
-                rows = self._summed(group.events, streams)
+                rows = self._sums.rows(group.events, streams)
                 insert_events(connection, self._names, group.events, rows)
             if any(isinstance(change, Prune) for change in group.changes):
                 moving = self._unindexed.all()  # pruning deletes rows, so all must be in the table
@@ -172,17 +140,17 @@ class SqliteStore:
             seq_index.write(connection, moving)
             for sql, values in statements_of(group.changes):
                 connection.execute(sql, values)
-            self._bound_kept(group)
+            self.kept.bound(group)
             connection.execute("COMMIT")
             self.commits += 1
             self._unindexed.moved(moving)
             self._unindexed.add(rows)
             for change in group.changes:
                 if isinstance(change, EndStream):
-                    self._crcs.pop(self._names.end(change.stream) or 0, None)
+                    self._sums.drop(self._names.end(change.stream) or 0)
         except BaseException as error:
             # Now, because an open transaction would block a writer that has taken over.
-            self._crcs.clear()
+            self._sums.clear()
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
             if isinstance(error, sqlite3.Error):
@@ -203,12 +171,12 @@ class SqliteStore:
         only if this one is unusable, and then it empties the write-ahead log before it reads.
         """
         self._lock.distrust()
-        self._crcs.clear()
+        self._sums.clear()
         self._check_files(*self._side_files)
         loaded = self._recover()
         self._mark.write(loaded.position, loaded.chain)  # listeners will be told what is durable
         try:
-            self._count_kept()
+            self.kept.count(self.connection)
         except sqlite3.Error as error:
             raise translated(error) from None
         return loaded
@@ -220,7 +188,7 @@ class SqliteStore:
         except sqlite3.Error:
             try:
                 self.connection.close()
-                self.connection = connect_writer(self._path)
+                self.connection = self._sums.connection = connect_writer(self._path)
                 self._unproven = True
                 loaded = self._load_durable()
                 self._files.note(*self._side_files)  # SQLite may have made them again
@@ -283,15 +251,6 @@ class SqliteStore:
             _log.error("log_file_gone", path=path)
             raise Detached(self._detached)
 
-    def _count_kept(self) -> None:
-        """Checksums are not verified: the counts only decide how much is forgotten."""
-        execute = self.connection.execute
-        clients = execute("SELECT user, client FROM ack GROUP BY user, client ORDER BY max(rowid)")
-        self.ack_clients = AckClients(self._limits, clients)
-        self.commands = CommandCounts(
-            self._limits, execute("SELECT user, count(*) FROM command GROUP BY user")
-        )
-
     def load(self) -> Loaded:
         """Read the durable state of the log."""
         return load(self.connection, self._names, self._unindexed, summed=True)
@@ -326,106 +285,9 @@ class SqliteStore:
             self._fenced = True
             raise InUse(f"{self._path.parent} was taken over by another writer")
 
-    def _summed(self, events: list[StoredEvent], streams: list[int]) -> list[Row]:
-        """The index rows of `events`, each with the running checksum of its stream."""
-        crcs = self._crcs
-        if len(events) > _MANY_EVENTS and not crcs.keys() >= set(streams):
-            self._look_up_crcs([e for e, stream in zip(events, streams, strict=True) if stream not in crcs])
-        rows: list[Row] = []
-        add = rows.append
-        for e, stream in zip(events, streams, strict=True):
-            before = crcs.get(stream)
-            if before is None:
-                before = self._crc_before(stream, e)
-            crcs[stream] = crc = crc32(e.body, crc32(b",", before))
-            add((stream, e.seq, e.position, crc))
-        return rows
-
-    def _look_up_crcs(self, events: list[StoredEvent]) -> None:
-        """As `_crc_before` for those in the table, but for all streams in few statements."""
-        streams, crcs = self._names.streams, self._crcs
-        firsts: dict[int, int] = {}
-        for e in events:
-            firsts.setdefault(streams[e.stream], e.seq)
-        wanted = [
-            (stream, seq - 1)
-            for stream, seq in firsts.items()
-            if seq > 1 and self._unindexed.last(stream) < seq - 1
-        ]
-        for some in batched(wanted, _LOOKED_UP_AT_ONCE):
-            asked = msgspec.json.encode(some).decode()
-            crcs.update(self.connection.execute(_CRCS, (asked,)))
-
-    def _crc_before(self, stream: int, event: StoredEvent) -> int:
-        held = self._unindexed.split(stream, event.seq - 2, event.seq - 1, 1)
-        if held.crcs:
-            return held.crcs[0]
-        crc = crc_at(self.connection, stream, event.seq - 1, event.stream)
-        if crc is None:
-            raise Corrupt(f"stream {event.stream}", f"the index has no event {event.seq - 1}")
-        return crc
-
     def _roll_back(self) -> None:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
-
-    def _bound_kept(self, group: Group) -> None:
-        """Forget acks of unused clients and the oldest command records, always more than the group adds."""
-        counts = self.commands
-        new = 0
-        for change in group.changes:
-            if isinstance(change, PutCommand):
-                new += 1
-                counts.add(change.record.key.user, 1)
-            elif isinstance(change, PutAcks):
-                self._bound_acks(change)
-        if group.age_ms >= self._prune_at_ms:
-            self._forget_old(group.age_ms, _PRUNE_ROWS_MIN + 2 * new)
-        if counts.too_many:
-            self._forget_oldest(min(_PRUNE_ROWS_MIN + 2 * new, counts.too_many), INT64_MAX)
-        if counts.over:
-            for user in list(counts.over)[:_SWEEP_USERS]:
-                self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
-
-    def _bound_acks(self, put: PutAcks) -> None:
-        gone = [one for ack in put.acks for one in self.ack_clients.use(ack.user, ack.client)]
-        for one in gone:
-            self.connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
-
-    def _forget_old(self, age_ms: int, limit: int) -> None:
-        """Forget command records that are old enough. Rows are in commit order, so no index is needed."""
-        if self._forget_oldest(limit, age_ms - COMMANDS_KEPT_MS) < limit:
-            sql = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
-            oldest = self.connection.execute(sql).fetchone()
-            due_ms = (oldest[0] if oldest else age_ms) + COMMANDS_KEPT_MS
-            self._prune_at_ms = max(due_ms, age_ms + _PRUNE_PAUSE_MS)
-
-    def _forget_oldest(self, limit: int, before_ms: int) -> int:
-        """Forget those of the `limit` oldest records that are older than `before_ms`. Returns how many."""
-        return self._forgotten(_FORGET_OLDEST, {"limit": limit, "before_ms": before_ms})
-
-    def _sweep(self, user: str, limit: int) -> None:
-        """Examine the next `limit` records and forget those of a user with too many."""
-        sql = "SELECT rowid, user FROM command WHERE rowid > ? ORDER BY rowid LIMIT ?"
-        rows = self.connection.execute(sql, (self._swept.get(user, 0), limit)).fetchall()
-        chosen = [row for row, owner in rows if owner == user][: self.commands.over[user]]
-        if len(self._swept) > _SWEPT_MAX:
-            self._swept.clear()
-        if len(chosen) == self.commands.over[user]:
-            self._swept[user] = chosen[-1]
-        else:
-            self._swept[user] = rows[-1][0] if rows else 0  # at the end: start over
-        if chosen:
-            self._forgotten(
-                "DELETE FROM command WHERE rowid IN (SELECT value FROM json_each(?)) RETURNING user",
-                (msgspec.json.encode(chosen).decode(),),
-            )
-
-    def _forgotten(self, sql: str, values: Values) -> int:
-        users = Counter(user for (user,) in self.connection.execute(sql, values).fetchall())
-        for user, count in users.items():
-            self.commands.add(user, -count)
-        return users.total()
 
     # -- the files
 

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from huahuo.app import memory
+from huahuo.eventstore.cancelling import cancel_all
 
 _YOUNG_OBJECTS = 10_000
 """At Python's default of 2,000, events in flight are still referenced, so the collection frees nothing."""
@@ -61,11 +62,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _end_tasks() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        _, late = await asyncio.wait(tasks, timeout=_END_S)
-        if late:
-            _log.error("tasks_left_behind", count=len(late))
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    if late := await cancel_all(others, _END_S):
+        _log.error("tasks_left_behind", count=late)
     await asyncio.get_running_loop().shutdown_asyncgens()

@@ -20,7 +20,7 @@ from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.admin.actions import LogCare
-from huahuo.app import keys, service_file
+from huahuo.app import keys, metrics_of, service_file
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.stopping import Parts
@@ -210,8 +210,7 @@ class App:
         if isinstance(log, StoreLog):
             log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
-        authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
-        await self._admit_users(executor, authenticator)
+        authenticator = await self._admit_users(executor, secrets)
         self.hub = hub = Hub(
             log,
             ambient,
@@ -245,10 +244,11 @@ class App:
             executor=executor,
             turns=turns,
         )
-        _show(registry, metrics, log, runtime, directory, hub)
-        _show_bytes(metrics, feed, server, compression)
-        _show_bounds(metrics, server, gate, directory)
-        _show_unauthenticated(metrics, server, pages)
+        get_clients.register(registry, hub)
+        metrics_of.parts(metrics, log, runtime, directory, hub)
+        metrics_of.caches(metrics, feed, server, compression)
+        metrics_of.bounds(metrics, server, gate, directory)
+        metrics_of.unauthenticated(metrics, server, pages)
         await hub.start()
         parts.add("hub", hub.stop)
         for name, brought in self._brought.items():
@@ -269,13 +269,15 @@ class App:
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
 
-    async def _admit_users(self, executor: Executor, authenticator: Authenticator) -> None:
-        """Users who sign in with a name and a password."""
+    async def _admit_users(self, executor: Executor, secrets: keys.Keys) -> Authenticator:
+        """Who verifies tokens, and the users who sign in with a name and a password."""
+        authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
         self.users = UserBook(self.log, self._ambient, executor)
         self._parts.add("users", self.users.stop)
         await self.users.start()
         self.login = Login(self.users, authenticator, self._ambient, token_ttl_s=self.settings.login_ttl_s)
         UserActions(self.users, self.login).register(self.registry)
+        return authenticator
 
     def _bring(self, host: Host, registry: Registry) -> None:
         try:
@@ -315,29 +317,10 @@ class App:
         log.bound_reads(
             waiting_per_user=settings.jobs_waiting_per_user, waiting_max=settings.jobs_waiting_max
         )
-        metrics.gauge("log_queue_bytes", "Appends that wait for their commit.", lambda: log.queue_bytes)
-        metrics.total(
-            "log_appends_refused",
-            "Appends refused because too much of their user waits.",
-            lambda: log.appends_refused,
-        )
-        metrics.gauge(
-            "jobs_waiting",
-            "Reads, and texts to parse, that wait for a thread.",
-            lambda: executor.waiting + log.reads_waiting,
-        )
-        metrics.total(
-            "jobs_refused",
-            "The same, refused because too many wait.",
-            lambda: executor.refused + log.reads_refused,
-        )
+        metrics_of.queues(metrics, log, executor)
         past = together([plugin.past for plugin in self._plugins])
         if isinstance(log, SqliteLog):
-            metrics.gauge(
-                "streams_in_memory", "Streams whose heads are in memory.", lambda: log.streams_in_memory
-            )
-            metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
-            metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)
+            metrics_of.kept(metrics, log)
             care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE, past=past)
         else:
             care = LogCare(log, self._awake, index=None, past=past, executor=InlineExecutor())
@@ -374,77 +357,3 @@ def _transport_settings(settings: Settings) -> TransportSettings:
     """Copy every setting that has the same name there. Fields without a setting keep their default."""
     wire = msgspec.convert(settings, TransportSettings, from_attributes=True)
     return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
-
-
-def _show_bytes(metrics: Metrics, feed: Feed, server: Server, compression: Compression) -> None:
-    """Metrics of the caches of events and frames, and of compression."""
-    tail, frames = feed.tail, server.frames
-    metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: tail.body_bytes)
-    metrics.total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
-    metrics.total("feed_signals_missed", "Commits that the feed was not told of.", lambda: feed.missed)
-    metrics.gauge("frame_cache_bytes", "Frames kept for others at the same place.", lambda: frames.bytes)
-    metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
-    metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
-
-
-def _show(
-    registry: Registry,
-    metrics: Metrics,
-    log: Log,
-    runtime: Runtime,
-    directory: Directory,
-    hub: Hub,
-) -> None:
-    """Make a running service observable: `get_clients` and the gauges."""
-    get_clients.register(registry, hub)
-    metrics.gauge("log_position", "Last durable position of the log.", lambda: log.position)
-    metrics.total(
-        "corrupt", "Reads of the log that did not fit their check: an alarm.", lambda: log.corruption.found
-    )
-    metrics.gauge("connections", "Open WebSockets.", lambda: hub.open_count)
-    metrics.gauge("connections_authenticated", "Authenticated WebSockets.", lambda: hub.joined_count)
-    metrics.gauge("actors", "Actors that have not ended.", lambda: runtime.alive)
-    metrics.gauge("dead_letters", "Messages that nobody handled.", lambda: runtime.dead_letters)
-    metrics.gauge("actor_restarts", "Restarts of failed actors.", lambda: runtime.restarts)
-    metrics.gauge("entities_resident", "Entities in memory.", lambda: directory.resident)
-    metrics.total("entities_loaded", "Entities that came into memory.", lambda: directory.activations)
-    metrics.total("entities_passivated", "Idle ones that left it.", lambda: directory.passivations)
-    metrics.total("entities_degraded", "Entities that failed too often.", lambda: directory.degradations)
-
-
-def _show_bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory) -> None:
-    """Metrics of the bounded queues and caches (docs/limits.md)."""
-    budget, turns, pictures = server.budget, server.turns, server.pictures
-    metrics.gauge(
-        "unsent_bytes", "Replies and snapshots built or being built, not sent.", lambda: budget.used
-    )
-    metrics.total("unsent_refused", "Answered busy for want of room for the reply.", lambda: budget.refused)
-    metrics.gauge(
-        "snapshots_kept_bytes", "Finished snapshots kept to be shared.", lambda: pictures.kept_bytes
-    )
-    metrics.total("snapshots_built", "Snapshots built; more may have been sent.", lambda: pictures.drawn)
-    metrics.gauge("turns_waiting", "Queries and snapshots that wait for their turn.", lambda: turns.waiting)
-    metrics.gauge("users_over_share", "Users who owe time of the loop.", lambda: turns.shares.over)
-    metrics.total("share_waits", "Times a user had to wait for others.", lambda: turns.shares.slowed)
-    metrics.gauge("calls_running", "Commands and queries without an answer.", lambda: gate.running)
-    metrics.gauge("entities_bytes", "Estimated size of the entities in memory.", lambda: directory.weight)
-    metrics.gauge("inbox_bytes", "Commands that wait for entities, bytes.", lambda: directory.waiting_bytes)
-    keyframes = directory.keyframes
-    metrics.gauge("keyframes_pending_bytes", "Keyframes not written yet.", lambda: keyframes.pending_bytes)
-    metrics.total("keyframes_written", "Keyframes written.", lambda: keyframes.written)
-    metrics.total("keyframes_failed", "Keyframes that could not be written.", lambda: keyframes.failed)
-    metrics.total("keyframes_left_out", "Skipped, as too many waited.", lambda: keyframes.left_out)
-
-
-def _show_unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None:
-    """Metrics of the limits before authentication."""
-    metrics.gauge(
-        "sockets_unauthenticated",
-        "Sockets whose client has not authenticated.",
-        lambda: server.unauthenticated_count,
-    )
-    metrics.gauge("lobby_bytes", "Bytes of theirs that are not handled.", lambda: server.lobby_bytes)
-    metrics.total("sockets_cut_off", "Such sockets that gave way to others.", lambda: server.cut_off_count)
-    metrics.total(
-        "http_requests_refused", "Plain HTTP requests answered 429.", lambda: pages.limit.refused_count
-    )

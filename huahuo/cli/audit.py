@@ -188,7 +188,7 @@ def compact(
     data: Look = None,
     config_file: ConfigFile = None,
     older_than: Annotated[str, typer.Option(help="Only events older than this: 30d, 12h, 0s.")] = "30d",
-    keep: Annotated[int, typer.Option(min=1, help="The last so many about each entity stay.")] = 1,
+    keep: Annotated[int, typer.Option(min=1, help="Keep this many newest events of each entity.")] = 1,
     type_: Annotated[
         list[str] | None,
         typer.Option("--type", help="Of these types.", show_default="all of which only the newest counts"),

@@ -5,7 +5,6 @@ import shutil
 import stat
 import sys
 import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from huahuo.app.plugins import standard
 from huahuo.audit.record import principal
 from huahuo.build import BUILD
 from huahuo.cli import open_effects
+from huahuo.cli.ask import get
 from huahuo.errors import ConfigError, ways_on
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
@@ -235,13 +235,13 @@ def _running(settings: Settings) -> Finding:
 def _not_ready(url: str) -> str:
     """Why the service is not ready, in its own words. "" if it is ready or does not answer."""
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=_CONNECT_TIMEOUT_S):  # noqa: S310  our own
-            return ""
+        get(url, "/readyz", _CONNECT_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         with error:
             return error.read(_REASON_BYTES_MAX).decode(errors="replace").strip()
     except OSError as error:
         return str(error)
+    return ""
 
 
 async def _port(settings: Settings) -> Finding:

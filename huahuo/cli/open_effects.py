@@ -1,9 +1,7 @@
 """What `huahuo doctor` says about open effects: how many there are, and one that may never return."""
 
-import urllib.error
-import urllib.request
-
 from huahuo.actors.effects.facts import TABLE, read_row
+from huahuo.cli.ask import get
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.port import Log
 
@@ -19,8 +17,7 @@ type Told = tuple[str, str] | None
 def of_service(url: str) -> Told:
     """From the metrics of a running service."""
     try:
-        with urllib.request.urlopen(f"{url}/metrics", timeout=_TIMEOUT_S) as answer:  # noqa: S310  our own
-            lines = answer.read().decode().splitlines()
+        lines = get(url, "/metrics", _TIMEOUT_S).splitlines()
     except (OSError, ValueError):
         return None
     told = dict(line.split(" ")[:2] for line in lines if line.startswith("huahuo_effects_"))

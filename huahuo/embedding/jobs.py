@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from huahuo.actors.domain import jobs
+from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.jobs import JobOutcome
-from huahuo.actors.domain.plugin import EntityApi
 from huahuo.actors.plugins.principal import UserId
 from huahuo.app.wiring import App
 from huahuo.errors import HuahuoError

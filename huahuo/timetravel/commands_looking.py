@@ -54,7 +54,7 @@ def log(
     until: Until = None,
     diff: Annotated[bool, typer.Option("--diff", help="With what each event changed.")] = False,
     type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; repeatable.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many events.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many events.")] = 1000,
     as_json: Json = False,
     verify: Verify = False,
 ) -> None:
@@ -121,11 +121,11 @@ def effects(
     event: EventName,
     data: Data = None,
     config_file: ConfigFile = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many events.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many events.")] = 1000,
     as_json: Json = False,
     verify: Verify = False,
 ) -> None:
-    """What came of an event."""
+    """The events that an event caused."""
     out = output(as_json=as_json)
     look_at(
         settings(data, config_file),

@@ -19,7 +19,7 @@ from huahuo.mailcheck.roster.commands import ImportEmails
 from huahuo.mailcheck.roster.importer import ImportData
 
 LINES_A_PART: Final = 1_000
-"""A commit of so many mailboxes takes some 40 ms of processor time, a decision 10 ms."""
+"""A commit of this many mailboxes takes some 40 ms of processor time, a decision 10 ms."""
 _PART: Final = "a part of an import ".ljust(64, ".")
 """So the id of a part is longer than any that a client may send."""
 

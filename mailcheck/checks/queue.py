@@ -12,6 +12,8 @@ from functools import partial
 import msgspec
 import structlog
 
+from huahuo.eventstore.cancelling import cancel_all
+
 _log = structlog.get_logger(__name__)
 
 
@@ -127,13 +129,8 @@ class CheckRunner:
         self._waiting.clear()
         self._of_user.clear()
         self._jobs.clear()
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=timeout_s)
-            if late:
-                _log.warning("checks_not_stopped_in_time", checks=len(late))
+        if late := await cancel_all(self._running.values(), timeout_s):
+            _log.warning("checks_not_stopped_in_time", checks=late)
 
     def _fill(self) -> None:
         while len(self._running) < self._checks_max and (job := self._next()) is not None:

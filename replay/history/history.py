@@ -5,7 +5,7 @@ or a fork in memory. Nothing here writes.
 """
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from operator import attrgetter
 from typing import Protocol
 
@@ -131,15 +131,7 @@ async def seq_at(history: History, stream: str, position: int) -> int:
         return min(position, head.seq)
     if position >= history.position:
         return head.seq
-    low, high = head.first - 1, head.seq
-    while low < high:
-        middle = (low + high + 1) // 2
-        page = await history.read(stream, middle - 1, events_max=1)
-        if page and page[0].position <= position:
-            low = max(page[0].seq, middle)
-        else:
-            high = middle - 1
-    return low
+    return await _last(history, stream, lambda event: event.position <= position)
 
 
 async def position_of(history: History, stream: str, seq: int) -> int:
@@ -155,15 +147,22 @@ async def position_at_time(history: History, ms: int) -> int:
 
     Found by bisection: if the clock was set back, several positions fit and this is one of them.
     """
-    low, high = history.head(LOG_STREAM).first - 1, history.position
+    low = await _last(history, LOG_STREAM, lambda event: event.ts_ms <= ms)
+    return low if await history.read(LOG_STREAM, low - 1, events_max=1) else 0
+
+
+async def _last(history: History, stream: str, fits: Callable[[StoredEvent], bool]) -> int:
+    """The place of the last event that fits, where only the first ones of `stream` do. By bisection."""
+    head = history.head(stream)
+    low, high = head.first - 1, head.seq
     while low < high:
         middle = (low + high + 1) // 2
-        page = await history.read(LOG_STREAM, middle - 1, events_max=1)
-        if page and page[0].ts_ms <= ms:
-            low = max(page[0].position, middle)
+        page = await history.read(stream, middle - 1, events_max=1)
+        if page and fits(page[0]):
+            low = max(place(page[0], stream), middle)
         else:
             high = middle - 1
-    return low if await history.read(LOG_STREAM, low - 1, events_max=1) else 0
+    return low
 
 
 async def pages_of(history: History, stream: str, after: int, upto: int) -> AsyncIterator[list[StoredEvent]]:

@@ -53,7 +53,7 @@ async def test_an_ended_stream_still_has_its_head_its_events_and_its_links(engin
 
 
 @looped
-async def test_whoever_looks_at_all_streams_sees_the_ended_ones(engine: Engine) -> None:
+async def test_a_list_of_all_streams_has_the_ended_ones(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
     async with opened(engine) as log:

@@ -89,6 +89,17 @@ async def accepted(directory: Path) -> SqliteLog:
     )
 
 
+async def older_copy_put_back(log: SqliteLog, directory: Path) -> None:
+    """Write two events to the end of `log`, and leave the database as it was after the first."""
+    await log.append(append(event("a")))
+    await log.close()
+    older = (directory / DATABASE).read_bytes()
+    log = await opened(directory)
+    await log.append(append(event("a")))
+    await log.close()
+    (directory / DATABASE).write_bytes(older)
+
+
 async def test_a_killed_writer_leaves_a_mark_that_the_log_satisfies(directory: Path) -> None:
     assert mark_of(directory) >= 2 * ACKS
     log = await opened(directory)
@@ -155,14 +166,7 @@ async def test_a_torn_slot_leaves_the_other_one(directory: Path) -> None:
 
 
 async def test_an_older_copy_put_back_under_the_same_id_is_refused(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(append(event("a")))
-    await log.close()
-    old = (tmp_path / DATABASE).read_bytes()
-    log = await opened(tmp_path)
-    await log.append(append(event("a")))
-    await log.close()
-    (tmp_path / DATABASE).write_bytes(old)
+    await older_copy_put_back(await opened(tmp_path), tmp_path)
     assert "log.mark says 2, the log ends at 1" in await refused(tmp_path)
 
 
@@ -187,13 +191,7 @@ async def test_an_accepted_loss_goes_on_under_a_new_id_and_reuses_no_number(dire
 async def test_counters_that_were_committed_are_moved_on(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     assert log.take("mail", 5) == 1
-    await log.append(append(event("a")))
-    await log.close()
-    old = (tmp_path / DATABASE).read_bytes()
-    log = await opened(tmp_path)
-    await log.append(append(event("a")))
-    await log.close()
-    (tmp_path / DATABASE).write_bytes(old)
+    await older_copy_put_back(log, tmp_path)
     log = await accepted(tmp_path)
     assert log.take("mail") == LOSS_STRIDE + 6
     await log.close()

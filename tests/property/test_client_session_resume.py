@@ -209,6 +209,15 @@ _FAULTLESS = ["append", "append", "flow", "flow", "serve", "deliver", "consume",
 _FAULTS = ["cut", "reconnect", "lose", "repeat", "swap", "prune", "compact"]
 
 
+def _settled(steps: list[tuple[str, int]], window: int) -> World:
+    """A world after these steps, and after everything under way has arrived."""
+    world = World(window, "start")
+    for name, count in steps:
+        _step(world, name, count)
+    world.settle()
+    return world
+
+
 def _steps(*names: str) -> st.SearchStrategy[list[tuple[str, int]]]:
     return st.lists(st.tuples(st.sampled_from(names), st.integers(1, 9)), min_size=60, max_size=120)
 
@@ -234,20 +243,14 @@ def test_what_is_applied_is_the_log_whatever_was_cut_lost_or_repeated(
 def test_after_the_log_was_replaced_the_new_one_is_applied_from_a_snapshot(
     steps: list[tuple[str, int]], window: int
 ) -> None:
-    world = World(window, "start")
-    for name, count in steps:
-        _step(world, name, count)
-    world.settle()
+    world = _settled(steps, window)
     assert world.applied_and_kept() == world.log.nonces(STREAM)
 
 
 @settings(max_examples=150, deadline=None)
 @given(_STEPS, st.integers(1, 16))
 def test_each_command_is_executed_once_and_answered_once(steps: list[tuple[str, int]], window: int) -> None:
-    world = World(window, "start")
-    for name, count in steps:
-        _step(world, name, count)
-    world.settle()
+    world = _settled(steps, window)
     assert len(world.log.executed) == len(world.replies) == world.commands
     written = [event["command"] for event in world.log.streams[STREAM].events if "command" in event]
     assert len(written) == len(set(written)) == world.commands
@@ -279,8 +282,5 @@ _NEW_STATE_NOT_YET_TAKEN = [
 def test_a_client_with_a_check_applies_the_events_that_took_the_place_of_those_it_knew(
     steps: list[tuple[str, int]], window: int
 ) -> None:
-    world = World(window, "start")
-    for name, count in steps:
-        _step(world, name, count)
-    world.settle()
+    world = _settled(steps, window)
     assert world.applied_and_kept() == world.log.nonces(STREAM)

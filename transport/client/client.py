@@ -10,19 +10,17 @@ See docs/python-client.md. This is the shell with the socket; `session` makes th
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from inspect import isawaitable
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 from weakref import WeakValueDictionary
 
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed
 
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.transport.client.cursors import CursorStore, MemoryCursors
 from huahuo.transport.client.happenings import Processed, Reached, Readable, Replied, StreamEnded
-from huahuo.transport.client.inflow import Receiver
+from huahuo.transport.client.line import Line, Tokens, TokenSource
 from huahuo.transport.client.model import (
     After,
     ClientStopped,
@@ -33,7 +31,6 @@ from huahuo.transport.client.model import (
     Online,
     Outcome,
     Problem,
-    ProtocolViolation,
     Snapshot,
     State,
     Status,
@@ -42,13 +39,10 @@ from huahuo.transport.client.model import (
 )
 from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.session import ClientSession
-from huahuo.transport.client.socket import CLOSE_WITHIN_S, close_socket, open_socket, websocket_url
+from huahuo.transport.client.socket import CLOSE_WITHIN_S, websocket_url
 from huahuo.transport.client.subscription import Batches, Events, Subscription, pages
-from huahuo.transport.protocol.codes import CloseCode
 
 TIMER_STEP_S = 0.01
-
-type TokenSource = Callable[[], str | Awaitable[str]]
 
 
 class Client:
@@ -89,21 +83,15 @@ class Client:
         proxy: str | Literal[True] | None = None,
         compression: bool = True,
     ) -> None:
-        if (token is None) == (get_token is None):
-            raise ValueError("give either `token` or `get_token`")
+        self._tokens = Tokens(token, get_token)
         ambient = ambient or SystemAmbient()
         self.url = websocket_url(url)
         self.state: State = "offline"
         self.snapshots: dict[str, Snapshot] = {}
         """The last snapshot handed to a consumer, by stream."""
-        self._token = token
-        self._get_token = get_token
         self._store: CursorStore = cursors or MemoryCursors()
-        self._open_timeout_s = open_timeout_s
-        self._proxy = proxy
-        self._receiver = Receiver(self.url, compression and not proxy, timeout_s=open_timeout_s)
         retry = Retry(
-            ambient.random, first_s=backoff_s[0], max_s=backoff_s[1], renewable=get_token is not None
+            ambient.random, first_s=backoff_s[0], max_s=backoff_s[1], renewable=self._tokens.renewable
         )
         self._session = ClientSession(
             client=client or f"py-{ambient.token(8)}",
@@ -112,6 +100,18 @@ class Client:
             retry=retry,
             commands_max=commands_max,
             messages_per_s=messages_per_s,
+        )
+        self._line = Line(
+            self.url,
+            self._session,
+            self._tokens,
+            compression=compression,
+            open_timeout_s=open_timeout_s,
+            proxy=proxy,
+            pump=self._pump,
+            arm=self._arm,
+            problem=self._tell,
+            spawn=self._spawn,
         )
         self._listeners: list[Callable[[Status], None]] = []
         # Weak, so that an abandoned subscription is collected (see Subscription.__del__).
@@ -122,13 +122,11 @@ class Client:
         self._retry_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._socket: ClientConnection | None = None
 
     # -- life -----------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._write = asyncio.Event()
         self._changed = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stored = dict(self._store.load())
@@ -143,11 +141,12 @@ class Client:
     async def close(self) -> None:
         """Send the last acks, close the connection and stop. Calls that still wait raise `ClientStopped`."""
         self._session.flush(self._loop.time())
-        if self._socket is not None and self._session.phase == "online":
+        socket = self._line.socket
+        if socket is not None and self._session.phase == "online":
             with contextlib.suppress(ConnectionClosed, TimeoutError):
                 async with asyncio.timeout(CLOSE_WITHIN_S):
                     for message in self._session.outgoing(self._loop.time()):
-                        await self._socket.send(message)
+                        await socket.send(message)
         self._session.stop(ClientStopped(0, "closed by the application"))
         self._pump()
         for task in list(self._tasks):
@@ -308,7 +307,7 @@ class Client:
         while True:
             self._set_state("connecting")
             self._tell(Connecting())
-            code, reason = await self._one_connection()
+            code, reason = await self._line.use_once()
             self._session.closed(code, reason, self._loop.time())
             self._pump()
             if self._error is not None:
@@ -318,75 +317,10 @@ class Client:
                 async with asyncio.timeout(self._retry_s):
                     await self._hurry.wait()
 
-    async def _one_connection(self) -> tuple[int | None, str]:
+    async def _refresh(self) -> None:
         try:
-            token = await self._current_token()
-        except Exception as error:  # noqa: BLE001  the application's own function
-            return None, f"no token: {type(error).__name__}"
-        if self._session.phase == "stopped":
-            return None, ""
-        try:
-            socket = await open_socket(
-                self.url, self._receiver.offered, timeout_s=self._open_timeout_s, proxy=self._proxy
-            )
-        except InvalidStatus as error:
-            too_many = error.response.status_code == 429  # noqa: PLR2004  Too Many Requests
-            return CloseCode.TOO_MANY_CONNECTIONS if too_many else None, str(error)
-        except (OSError, TimeoutError, WebSocketException) as error:
-            return None, f"{type(error).__name__}: {error}"
-        self._socket = socket
-        try:
-            if socket.subprotocol not in self._receiver.offered:
-                return CloseCode.UNSUPPORTED_VERSION, "the server speaks nothing that was offered"
-            return await self._converse(socket, token)
-        finally:
-            self._socket = None
-            await close_socket(socket)
-
-    async def _converse(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
-        """Use one connection until it ends; returns the close code and reason."""
-        self._session.connected(token, self._loop.time())
-        self._pump()
-        writer = self._spawn(self._send_all(socket))
-        try:
-            while True:
-                raw = await self._receiver.receive(socket, self._session.dictionary)
-                self._session.received(raw, self._loop.time())
-                self._pump()
-        except ConnectionClosed as error:
-            return (error.rcvd.code, error.rcvd.reason) if error.rcvd else (None, "the connection was lost")
-        except ProtocolViolation as error:
-            self._tell(Problem("protocol_violation", str(error)))
-            return None, str(error)
-        finally:
-            writer.cancel()
-
-    async def _send_all(self, socket: ClientConnection) -> None:
-        with contextlib.suppress(ConnectionClosed):  # the reader raises it too
-            while True:
-                await self._write.wait()
-                self._write.clear()
-                for message in self._session.outgoing(self._loop.time()):
-                    await socket.send(message)
-                self._arm()
-
-    async def _current_token(self) -> str:
-        needed = self._token is None or self._session.needs_token
-        if self._get_token is not None and needed and not await self._renew_token(self._get_token):
-            expired = "the token has expired and no new one was given"
-            self._session.stop(ClientStopped(CloseCode.TOKEN_EXPIRED, expired))
-        return cast("str", self._token)
-
-    async def _renew_token(self, get_token: TokenSource) -> bool:
-        """Get a token from the application. Returns whether it is a new one."""
-        before, given = self._token, get_token()
-        self._token = await given if isawaitable(given) else given
-        return self._token != before
-
-    async def _refresh(self, get_token: TokenSource) -> None:
-        try:
-            if await self._renew_token(get_token):
-                self._session.authenticate_again(cast("str", self._token))
+            if await self._tokens.renew():
+                self._session.authenticate_again(cast("str", self._tokens.token))
         except Exception as error:  # noqa: BLE001  the application's own function
             self._tell(Problem("no_token", type(error).__name__))
         self._pump()
@@ -410,7 +344,7 @@ class Client:
                     self._save(cursors)
                 case _:
                     self._status(happening)
-        self._write.set()
+        self._line.write.set()
         self._arm()
 
     def _status(self, status: Status) -> None:
@@ -426,8 +360,8 @@ class Client:
                 if (subscription := self._subscriptions.get(stream)) is not None:
                     subscription.placed(status)
             case TokenExpiring():
-                if self._get_token is not None:
-                    self._spawn(self._refresh(self._get_token))
+                if self._tokens.renewable:
+                    self._spawn(self._refresh())
             case _:
                 pass
         self._tell(status)
@@ -480,8 +414,8 @@ class Client:
     def _on_time(self) -> None:
         self._timer = None
         self._session.tick(self._loop.time())
-        if self._session.dead and self._socket is not None:
-            self._socket.transport.abort()
+        if self._session.dead and self._line.socket is not None:
+            self._line.socket.transport.abort()
         self._pump()
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:

@@ -19,7 +19,7 @@ from huahuo.eventstore.zstd.frames import (
 from huahuo.transport.client.fetch import Unreachable, get
 from huahuo.transport.client.model import ProtocolViolation
 from huahuo.transport.client.socket import MESSAGE_BYTES_MAX, SUBPROTOCOL, ZSTD_SUBPROTOCOL
-from huahuo.transport.client.wire import DictionaryPlace
+from huahuo.transport.protocol.kinds import DictionaryPlace
 
 _DICTIONARIES_MAX = 4
 _PATH = re.compile(r"/(?!/)[!-~]*")

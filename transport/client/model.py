@@ -14,7 +14,7 @@ ClientError
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -49,6 +49,13 @@ class CommandError(ClientError):
         self.message = message
         self.details = details
         self.retry_s = retry_s
+
+    @classmethod
+    def of(cls, message: dict[str, Any]) -> Self:
+        """From an `error` message of the server."""
+        code, text, details = (str(message.get(key, "")) for key in ("code", "message", "details"))
+        told_s = message.get("retry_s")
+        return cls(code, text, details, float(told_s) if isinstance(told_s, int | float) else None)
 
 
 class QueueFull(ClientError):  # noqa: N818  says what happened

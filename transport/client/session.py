@@ -45,26 +45,23 @@ from huahuo.transport.client.model import (
     TokenExpiring,
 )
 from huahuo.transport.client.retry import Retry
-from huahuo.transport.client.streams import Following, resume_of
+from huahuo.transport.client.streams import Following, resume_of, take_acks, take_cursors
 from huahuo.transport.client.waiters import Waiters
-from huahuo.transport.client.wire import (
+from huahuo.transport.client.wire import encode, parse
+from huahuo.transport.protocol.codes import NOT_RECORDED
+from huahuo.transport.protocol.kinds import (
     AuthResult,
     DictionaryPlace,
-    EventsFrame,
     GoawayFrame,
     HeartbeatFrame,
     LagFrame,
     LiveFrame,
-    SkippedFrame,
-    SnapshotFrame,
+    Moving,
     StreamPlace,
     Subscribed,
     TokenExpiringFrame,
     Unsubscribed,
-    encode,
-    parse,
 )
-from huahuo.transport.protocol.codes import NOT_RECORDED
 
 ANSWER_WITHIN_S = 10.0
 """The time limit for the answer to a heartbeat, and for the close after a `goaway`."""
@@ -323,7 +320,7 @@ class ClientSession:
         if self._goaway is None and self.phase == "online":
             self._dead_at = None
         match message:
-            case EventsFrame(stream=name) | SkippedFrame(stream=name) | SnapshotFrame(stream=name):
+            case Moving(stream=name):
                 stream = self.streams.get(name)
                 if stream is not None:
                     self._arrived(stream, message, len(raw), now)
@@ -361,33 +358,18 @@ class ClientSession:
             case HeartbeatFrame():
                 self._urgent.append({"action": "heartbeat_response"})
 
-    def _arrived(
-        self,
-        stream: Following,
-        frame: EventsFrame | SkippedFrame | SnapshotFrame,
-        size_bytes: int,
-        now: float,
-    ) -> None:
-        before = stream.received
-        match frame:
-            case EventsFrame():
-                contiguous = stream.events(frame)
-            case SkippedFrame():
-                contiguous = stream.skipped(frame)
-            case SnapshotFrame():
-                contiguous, before = True, -1  # a state after event 0 counts as progress too
-                if not stream.snapshot(self._log, frame, size_bytes):
-                    return
-        if not contiguous:
+    def _arrived(self, stream: Following, frame: Moving, size_bytes: int, now: float) -> None:
+        moved = stream.move(frame, self._log, size_bytes)
+        if moved is None:
             self._happened.append(Problem("missing_events", f"{stream.name}: asking again"))
             stream.active, stream.retry_at = False, now
         elif stream.consumed:
-            if stream.received != before:
+            if moved:
                 self._happened.append(Readable(stream.name))
             if stream.buffered > 2 * self.window:
                 raise ProtocolViolation("the server ignores the window")
-        elif stream.received != before:
-            self._acks.count(stream.received - before)
+        elif moved:
+            self._acks.count(moved)
             self._happened += self._waiters.reached(stream.name, stream.received)
             self._acks.ack_soon(self.window, now)
 
@@ -433,12 +415,7 @@ class ClientSession:
 
     def _replied(self, message: dict[str, Any], now: float) -> None:
         command_id = message.get("id")
-        error = None
-        if message.get("type") == "error":
-            code, text, details = (str(message.get(key, "")) for key in ("code", "message", "details"))
-            told_s = message.get("retry_s")
-            wait_s = float(told_s) if isinstance(told_s, int | float) else None
-            error = CommandError(code, text, details, wait_s)
+        error = CommandError.of(message) if message.get("type") == "error" else None
         retry_s = (error.retry_s or 0.0) if error else 0.0
         if isinstance(command_id, str) and command_id in self._commands:
             if self._commands.answered(command_id, error.code if error else "", now, retry_s):
@@ -463,20 +440,12 @@ class ClientSession:
     def _acknowledge(self, now: float) -> None:
         self._acks.acked(now)
         if self.phase == "online":
-            news = {s.name: s.processed for s in self.streams.values() if s.ackable}
-            for name, seq in news.items():
-                self.streams[name].acked = seq
+            news = take_acks(self.streams.values())
             if news:
                 self._urgent.append({"action": "ack", "cursors": news})
 
     def _save(self) -> None:
         self._acks.save_at = None
-        cursors = {
-            s.name: Cursor(s.log, s.processed, s.cursor.check if s.cursor is not None else None)
-            for s in self.streams.values()
-            if s.consumed and s.processed > s.saved
-        }
-        for name, cursor in cursors.items():
-            self.streams[name].saved = cursor.seq
+        cursors = take_cursors(self.streams.values())
         if cursors:
             self._happened.append(Processed(cursors))

@@ -28,9 +28,10 @@ from huahuo.transport.client.model import (
     Skipped,
     Snapshot,
 )
-from huahuo.transport.client.wire import (
+from huahuo.transport.protocol.kinds import (
     EventsFrame,
     LiveFrame,
+    Moving,
     SkippedFrame,
     SnapshotFrame,
     StreamPlace,
@@ -124,6 +125,24 @@ class Following:
         if self.cursor is None:
             self.cursor, self.processed = Cursor(log, place.after), place.after
         self._pass_by()
+
+    def move(self, frame: Moving, log: str, size_bytes: int) -> int | None:
+        """Apply a frame that moves the position. How far it moved; None: events are missing before it.
+
+        Raises:
+            ProtocolViolation: as `snapshot`.
+        """
+        before = self.received
+        match frame:
+            case EventsFrame():
+                contiguous = self.events(frame)
+            case SkippedFrame():
+                contiguous = self.skipped(frame)
+            case SnapshotFrame():  # a state after event 0 counts as progress too
+                return self.received + 1 if self.snapshot(log, frame, size_bytes) else 0
+            case _:
+                raise TypeError(f"a kind without a place here: {type(frame).__name__}")
+        return self.received - before if contiguous else None
 
     def events(self, frame: EventsFrame) -> bool:
         """Add a run. False: events are missing before it."""
@@ -259,3 +278,21 @@ def resume_of(streams: Collection[Following], log: str) -> dict[str, Any]:
     }
     checks = {name: cursor.check for name, cursor in here.items() if cursor.check is not None}
     return resume | {"checks": checks} if checks else resume
+
+
+def take_acks(streams: Collection[Following]) -> dict[str, int]:
+    """What to ack on this connection now, by stream. It counts as acked from here on."""
+    news = {s.name: s.processed for s in streams if s.ackable}
+    for s in streams:
+        s.acked = news.get(s.name, s.acked)
+    return news
+
+
+def take_cursors(streams: Collection[Following]) -> dict[str, Cursor]:
+    """The cursors that moved since they were stored last, by stream. They count as stored from here on."""
+    moved = [s for s in streams if s.consumed and s.processed > s.saved]
+    for s in moved:
+        s.saved = s.processed
+    return {
+        s.name: Cursor(s.log, s.processed, s.cursor.check if s.cursor is not None else None) for s in moved
+    }

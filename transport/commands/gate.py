@@ -17,6 +17,7 @@ from huahuo.actors.entities.errors import Busy, Degraded
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import BUSY_RETRY_S, Call, Refusal, Reply, error_reply, from_record
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.eventstore.errors import (
     Closed,
@@ -116,12 +117,8 @@ class Gate:
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=timeout_s)
-        for task in late:
-            task.cancel()
-        if late:
-            _, stuck = await asyncio.wait(late, timeout=CANCEL_TIMEOUT_S)
-            if stuck:
-                _log.error("commands_left_behind", count=len(stuck))
+        if stuck := await cancel_all(late, CANCEL_TIMEOUT_S):
+            _log.error("commands_left_behind", count=stuck)
 
     async def _query(self, call: Call[Any], spec: Action) -> Reply:
         if spec.admin and not call.principal.is_admin:

@@ -10,6 +10,7 @@ from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.transport.access.tokens import JTI_CHARS_MAX
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.kinds import NAMES
 
 SYSTEM_STREAM = "system"
 NOTIFICATION = "system_notification"
@@ -21,31 +22,18 @@ LEVELS = ("info", "warning", "error")
 RESERVED_FIELDS = frozenset({"stream", "seq", "timestamp", "in", "type"})
 """Fields that the log or the envelope sets."""
 
-MESSAGE_TYPES = frozenset(
-    {
-        "audit_result",
-        "authentication_result",
-        "emails_list",
-        "error",
-        "events",
-        "goaway",
-        "heartbeat",
-        "heartbeat_response",
-        "import_result",
-        "info",
-        "lag",
-        "live",
-        "mail",
-        "mail_records",
-        "skipped",
-        "snapshot",
-        "subscribed",
-        "success",
-        "token_expiring",
-        "unsubscribed",
-        "warning",
-    }
-)
+MESSAGE_TYPES = NAMES | {
+    "audit_result",
+    "emails_list",
+    "error",
+    "heartbeat_response",
+    "import_result",
+    "info",
+    "mail",
+    "mail_records",
+    "success",
+    "warning",
+}
 """Types of the protocol's own messages. A classic client could not tell such an event from a message."""
 
 _TYPE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")

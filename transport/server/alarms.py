@@ -1,4 +1,4 @@
-"""What the operator is told of clients: they know events that the log does not hold, or were refused."""
+"""Alarms about clients for the operator: a client knows events that the log does not hold, or was refused."""
 
 import structlog
 

@@ -129,7 +129,7 @@ class QueryAnswer:
         return msgspec.structs.replace(reply, body=body or b"", parted=None)
 
     async def _long_frame(self, reply: Reply, part: Part = ONLY) -> bytes | None:
-        long = self._session.long_reply(self._asked, reply, part)
+        long = self._session.replies.long(self._asked, reply, part)
         return None if long is None else await self._supply.pictures.framed(long)
 
     async def _say_parts(self, reply: Reply, parted: Parted) -> None:

@@ -7,7 +7,8 @@ from typing import Final, Protocol
 from huahuo.transport.server.held_bytes import HeldBytes
 
 _ROOM_MADE: Final = 8
-"""One part in so many is freed at a time, so that looking for the fullest is paid for by what was sent."""
+"""One part in this many is freed at a time. As many bytes must come again before the next search for the
+fullest socket, so that searches are rare."""
 
 
 class HasTransport(Protocol):
@@ -92,7 +93,7 @@ class Lobby:
         self._held.put(socket, address, held_bytes)
 
     def hold(self, socket: HasTransport, held_bytes: int) -> None:
-        """The socket holds so many bytes that are not handled. One that is not here does not count."""
+        """The socket holds this many bytes that are not handled. Ignored if it is not in the lobby."""
         address = self._inside.get(socket)
         if address is None:
             return

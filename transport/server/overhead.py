@@ -1,4 +1,4 @@
-"""How much more work costs than what is measured of it. Pure.
+"""The factor by which work costs more than the part of it that is measured. Pure.
 
 What is done for a user is measured where that is easy: decisions, commits, answers. Reading sockets,
 waking tasks and system calls come on top, for small messages as much again. So ten times a second the

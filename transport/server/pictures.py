@@ -30,7 +30,8 @@ from huahuo.transport.protocol.parts import Part
 from huahuo.transport.server.budget import Budget
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.session import outgoing
-from huahuo.transport.session.session import LONG_BYTES, FrameKind
+from huahuo.transport.session.replies import LONG_BYTES
+from huahuo.transport.session.session import FrameKind
 
 KEPT_BYTES_MAX: Final = 32 << 20
 KEPT_S: Final = 5.0

@@ -8,13 +8,12 @@ plain HTTP, which the site answers, and writes every refusal. Both ways ask the 
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import structlog
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
@@ -27,13 +26,13 @@ from huahuo.eventstore.executor import Executor, InlineExecutor
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import Door, Entry
-from huahuo.transport.access.origin import origin_allowed
 from huahuo.transport.access.verified import Verifier
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.dialects import Negotiated, negotiate
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.admission import Admission, Site, peer_of
 from huahuo.transport.server.budget import Budget, BudgetLimits, Estimates
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.connection_ref import ConnectionRef, read
@@ -65,14 +64,6 @@ _WELCOMED = Request("/", Headers())
 """In place of a request that was answered without the library. Nothing reads it."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Site(Protocol):
-    """Answers plain HTTP (`huahuo.transport.server.site`)."""
-
-    async def respond(self, request: Request, address: str) -> Response | None:
-        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade."""
-        ...
 
 
 class Server:
@@ -122,8 +113,6 @@ class Server:
             executor=executor or InlineExecutor(),
             now_s=ambient.monotonic_s,
         )
-        self._site = site
-        self._proxy_told = False
         frames = FrameCache(
             bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
         )
@@ -172,8 +161,9 @@ class Server:
             ambient.slept_s,
             per_address_max=settings.unauthenticated_per_address,
             bytes_max=settings.lobby_bytes_max,
-            address_of=lambda transport: door.peer_address(_peer(transport)),
+            address_of=lambda transport: door.peer_address(peer_of(transport)),
         )
+        self._admission = Admission(door, self._lobby, site, self._wires.notices, ambient, settings.origins)
         self._open: dict[WebSocket, ConnectionRef | None] = {}
         self.handler_tasks: set[asyncio.Task[None]] = set()
 
@@ -292,10 +282,8 @@ class Server:
 
     def _welcome(self, transport: asyncio.Transport, asked: Asked) -> WebSocket | None:
         """Open a WebSocket at once. None if the client must be refused; the library's path then does it."""
-        if not origin_allowed(asked.origins, asked.hosts, self._settings.origins):
-            return None
-        address = self._address(transport, asked.forwarded_for)
-        entry = self._wires.door.enter(address)
+        address = self._admission.address(transport, asked.forwarded_for)
+        entry = self._admission.enter(asked.origins, asked.hosts, address)
         if entry is Entry.REFUSED:
             return None
         negotiated = self._negotiate(asked.offered)
@@ -351,7 +339,7 @@ class Server:
         """Let the library shake hands. False if no WebSocket was opened; then the connection is over."""
         try:
             async with Deadline(self._wires.ambient, self._lobby.left_s(ws.open_by_s)):
-                await ws.handshake(self._admit, None, None)
+                await ws.handshake(self._admission.admit, None, None)
         except Exception:  # noqa: BLE001  no handshake in time, or the peer left
             ws.transport.abort()
             return False
@@ -364,54 +352,6 @@ class Server:
         else:
             ws.transport.abort()
         return opened
-
-    def _address(self, transport: asyncio.BaseTransport, forwarded_for: Sequence[str]) -> str:
-        """The address that a client counts under (`Door.address`)."""
-        peer = _peer(transport)
-        address = self._wires.door.address(peer, forwarded_for)
-        if forwarded_for and not self._proxy_told and address == self._wires.door.peer_address(peer):
-            self._proxy_told = True
-            _log.warning(
-                "untrusted_proxy",
-                proxy=peer,
-                hint="its X-Forwarded-For is not believed, so all clients behind it count as one address and "
-                "share one limit; if it is yours, name it in HUAHUO_TRUSTED_PROXIES",
-            )
-        return address
-
-    def _tell_refused_origin(self, origins: Sequence[str]) -> None:
-        held_back = self._wires.notices.due("origin_refused", self._wires.ambient.monotonic_s())
-        if held_back is not None:
-            _log.warning(
-                "origin_refused",
-                origin=", ".join(origins),
-                hint="if the page is yours, add its origin to HUAHUO_ORIGINS",
-                more_held_back=held_back,
-            )
-
-    async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        ws = cast("WebSocket", connection)
-        door, headers = self._wires.door, request.headers
-        address = self._address(ws.transport, headers.get_all("X-Forwarded-For"))
-        if not ws.connection_lost_waiter.done():
-            self._lobby.enter(ws, address)  # until now it was counted under its proxy's address
-        response = await self._site.respond(request, address)
-        if response is not None:
-            return response
-        origins = headers.get_all("Origin")
-        if not origin_allowed(origins, headers.get_all("Host"), self._settings.origins):
-            self._tell_refused_origin(origins)
-            return ws.respond(HTTPStatus.FORBIDDEN, "this origin is not allowed\n")
-        if (
-            ws.connection_lost_waiter.done()
-        ):  # it left before it was counted, so it would never be counted out
-            return ws.respond(HTTPStatus.BAD_REQUEST, "gone\n")
-        entry = door.enter(address)
-        if entry is Entry.REFUSED:
-            return ws.respond(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address\n")
-        ws.address = address
-        ws.over_limit = entry is Entry.OVER
-        return None
 
     def _negotiate(self, offered: Sequence[str]) -> Negotiated:
         return negotiate(offered, compression=self._wires.shared.compression is not None)
@@ -438,10 +378,3 @@ class Server:
         ws.write(outgoing.goaway(code, reason))
         ws.end(code, reason, self._settings.close_timeout_s)
         await ws.wait_closed()
-
-
-def _peer(transport: asyncio.BaseTransport) -> str:
-    """The address at the other end of the socket, "" where it has none."""
-    with contextlib.suppress(TypeError, IndexError):
-        return str(transport.get_extra_info("peername")[0])
-    return ""

@@ -89,7 +89,7 @@ class Turns:
                     line.timer.cancel()
 
     def crowded(self, user: str) -> bool:
-        """Whether so many requests of this user wait that its connections should not be read."""
+        """Whether too many requests of this user wait to read further ones from its connections."""
         line = self._lines.get(user)
         return line is not None and 2 * len(line.waiting) >= self._waiting_max
 

@@ -132,7 +132,7 @@ class Owner(Protocol):
         ...
 
     def holds(self, socket: "WebSocket", held_bytes: int) -> None:
-        """The client has not authenticated, and so many of its bytes are not complete or not handled."""
+        """This many bytes of a client that has not authenticated are incomplete or not handled."""
         ...
 
     def authenticated(self, socket: "WebSocket") -> None:

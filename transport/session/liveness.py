@@ -2,7 +2,10 @@
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
+from huahuo.transport.protocol.frames import PING
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.session import outgoing
+from huahuo.transport.session.outputs import Now
 
 
 class Liveness:
@@ -50,16 +53,18 @@ class Liveness:
             return CloseCode.TOO_SLOW, "no ack for too long"
         return None
 
-    def warning_due(self, left_ms: int) -> bool:
-        """Whether the token's end must be announced now. True once for each token."""
+    def warnings(self, left_ms: int) -> list[bytes]:
+        """`token_expiring`, once for each token that has little time left."""
         if self._warned or left_ms > self._settings.token_warning_s * 1000:
-            return False
+            return []
         self._warned = True
-        return True
+        return [outgoing.message(type="token_expiring", in_s=-(-left_ms // 1000))]
 
-    def ping_due(self, now_s: float) -> bool:
-        """Whether a ping is due. True once in `heartbeat_s`."""
-        if now_s < self._ping_at_s:
-            return False
-        self._ping_at_s = now_s + self._settings.heartbeat_s
-        return True
+    def pings(self, now: Now) -> list[bytes]:
+        """A ping, once in `heartbeat_s`. Some dialects are told so in a message, too."""
+        if now.s < self._ping_at_s:
+            return []
+        self._ping_at_s = now.s + self._settings.heartbeat_s
+        if not self._dialect.tells_heartbeat:
+            return [PING]
+        return [PING, outgoing.message(type="heartbeat", timestamp=outgoing.timestamp(now.ms))]

@@ -26,7 +26,7 @@ from typing import NamedTuple
 from huahuo.actors.plugins.calls import Reply
 from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.access.verified import AuthFailure, Verified
-from huahuo.transport.protocol import frames, incoming
+from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import AUTH_CLOSES, AuthCode, CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.protocol.incoming import Invalid, Parsed
@@ -39,13 +39,12 @@ from huahuo.transport.session.delivery_states import DeliveryState
 from huahuo.transport.session.judging import Verdicts
 from huahuo.transport.session.liveness import Liveness
 from huahuo.transport.session.outputs import Acked, Close, Execute, LookUp, Now, Output, Record, Verify
+from huahuo.transport.session.replies import Replies
 from huahuo.transport.session.shared import Shared
 from huahuo.transport.session.state import State, moved
 from huahuo.transport.session.subscriptions import Links, Readers
 
 _AUTHENTICATED = (State.OPEN, State.REFRESHING)
-LONG_BYTES = 32 << 10
-"""Compressing this much takes 0.1 ms. Longer messages are compressed on another thread."""
 _STRIKES = 10
 """The connection is closed when this many times the burst were refused above the rate."""
 
@@ -63,7 +62,7 @@ class Session:
 
     __slots__ = (
         "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_go_on", "_liveness",
-        "_readers", "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts",
+        "_readers", "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts", "replies",
     )  # fmt: skip
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now) -> None:
@@ -80,6 +79,7 @@ class Session:
         self.parts = False
         """Whether long messages may come in parts."""
         self._compression = shared.compression if dialect.compressed else None
+        self.replies = Replies(self._compression, settings.reply_bytes_max)
         self._calls = Calls(session_id, shared.commands, shared.fingerprint_key)
         rate, burst = settings.messages_per_s, settings.messages_burst
         self._bucket = TokenBucket(rate, burst, now.s)
@@ -92,7 +92,7 @@ class Session:
             past_max=settings.subscriptions_max,
             framer=self._compression,
         )
-        self._readers = Readers(shared, self.delivery, self._compression)
+        self._readers = Readers(shared, self.delivery)
 
     @property
     def state(self) -> State:
@@ -362,15 +362,6 @@ class Session:
         self.delivery.expect((principal.name, asked.call.command_id))
         return [asked]
 
-    def long_reply(self, asked: Execute | Record, reply: Reply, part: Part = ONLY) -> bytes | None:
-        """The message of a long reply to compress on another thread; then call `replied` with the frame."""
-        if self._compression is None or not isinstance(asked, Execute) or not asked.spec.compressible:
-            return None
-        if len(reply.body) <= LONG_BYTES:
-            return None
-        said = outgoing.reply(reply, asked.request_id, part)
-        return said if len(said) <= self._shared.settings.reply_bytes_max else None
-
     def replied(
         self, asked: Execute | Record, reply: Reply, part: Part = ONLY, frame: bytes | None = None
     ) -> list[Output]:
@@ -388,15 +379,7 @@ class Session:
         self, asked: Execute | Record, reply: Reply, part: Part, frame: bytes | None = None
     ) -> list[Output]:
         """A part of the answer to a call; the last part goes to `replied`. An empty body was too long."""
-        if frame is not None:
-            return [frame]
-        said = outgoing.reply(reply, asked.request_id, part) if reply.body else b""
-        if not said or len(said) > self._shared.settings.reply_bytes_max:
-            text = "回复过大，请缩小查询范围"
-            return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=asked.request_id)]
-        if isinstance(asked, Execute) and asked.spec.compressible:
-            return [self._readers.framed(said)]
-        return [frames.text_frame(said)]
+        return [self.replies.framed(asked, reply, part) if frame is None else frame]
 
     # Delivery --------------------------------------------------------------------------------------
 
@@ -464,21 +447,11 @@ class Session:
         """What is due whatever the client sent: the end of its token, pings."""
         if self._verified is not None and self._verified.expires_at_ms <= now.ms:
             return self.close(CloseCode.TOKEN_EXPIRED, "the token expired")
-        outputs = self._warning(now)
-        if self._liveness.ping_due(now.s):
-            outputs.append(frames.PING)
-            if self._dialect.tells_heartbeat:
-                outputs.append(outgoing.message(type="heartbeat", timestamp=outgoing.timestamp(now.ms)))
-        return outputs
+        return [*self._warning(now), *self._liveness.pings(now)]
 
-    def _warning(self, now: Now) -> list[Output]:
-        """`token_expiring`, once for each token that expires soon."""
-        if self._verified is None:
-            return []
-        left_ms = self._verified.expires_at_ms - now.ms
-        if not self._liveness.warning_due(left_ms):
-            return []
-        return [outgoing.message(type="token_expiring", in_s=-(-left_ms // 1000))]
+    def _warning(self, now: Now) -> list[bytes]:
+        verified = self._verified
+        return [] if verified is None else self._liveness.warnings(verified.expires_at_ms - now.ms)
 
     def close(self, code: CloseCode, reason: str) -> list[Output]:
         """End the connection from this side: `goaway`, then the close."""

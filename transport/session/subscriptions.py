@@ -10,9 +10,8 @@ from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import Head
 from huahuo.transport.access.rights import SYSTEM_STREAM
-from huahuo.transport.protocol import frames, incoming
+from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.incoming import Invalid, Parsed
 from huahuo.transport.protocol.place import Outcome, Place, place
 from huahuo.transport.session import outgoing
@@ -37,12 +36,11 @@ _NO_VERDICTS: Verdicts = {}
 class Readers:
     """See the module. This class decides; `delivery` keeps the positions."""
 
-    __slots__ = ("_compression", "_delivery", "_shared", "judging")
+    __slots__ = ("_delivery", "_shared", "judging")
 
-    def __init__(self, shared: Shared, delivery: Delivery, compression: Compression | None) -> None:
+    def __init__(self, shared: Shared, delivery: Delivery) -> None:
         self._shared = shared
         self._delivery = delivery
-        self._compression = compression
         self.judging = Judging(shared.judged_kinds, delivery)
 
     def unknown(self, principal: Principal, resume: incoming.Resume) -> tuple[EventPlace, ...]:
@@ -222,10 +220,6 @@ class Readers:
         """The acks that count; cursors beyond the last event sent are left out."""
         ack = self._delivery.ack
         return [Acked(stream, seq) for stream, seq in cursors.items() if ack(stream, seq, now_s)]
-
-    def framed(self, payload: bytes) -> bytes:
-        """A frame of a message that may be compressed."""
-        return frames.text_frame(payload) if self._compression is None else self._compression.frame(payload)
 
     def _has_room(self, stream: str) -> bool:
         subs = self._delivery.subs

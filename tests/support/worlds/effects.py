@@ -24,7 +24,7 @@ from huahuo import (
     Refused,
     Secret,
 )
-from huahuo.actors.domain.plugin import EntitySettings
+from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.effects.runner import Effects
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.memory.model_disk import ModelDisk

@@ -9,7 +9,9 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from huahuo import After, Command, Context, Decision, Effect, Entity, Event, Outcome, Principal, Refused, to
-from huahuo.actors.domain.plugin import Entities, EntityApi, EntitySettings
+from huahuo.actors.domain.api import EntityApi
+from huahuo.actors.domain.plugin import Entities
+from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.entities.directory import Directory, DirectoryLimits
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.calls import Call, Reply

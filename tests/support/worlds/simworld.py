@@ -16,7 +16,7 @@ from huahuo.app import keys
 from huahuo.app.config import Settings
 from huahuo.app.plugins import standard
 from huahuo.app.wiring import App, World
-from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
@@ -29,35 +29,14 @@ SERVER, PORT = "server", 8765
 SECRET = "s" * 40
 
 
-class SimAmbient:
+class SimAmbient(FakeAmbient):
     """The simulated clock, and chance from a seed."""
 
-    def __init__(self, seed: str) -> None:
-        self._rng = random.Random(seed)
-
     def now_ms(self) -> int:
-        return EPOCH_MS + round(asyncio.get_running_loop().time() * 1000)
+        return EPOCH_MS + round(self.monotonic_s() * 1000)
 
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
-
-    def slept_s(self) -> float:
-        return 0.0
-
-    def thread_s(self) -> float:
-        return 0.0
-
-    def process_s(self) -> float:
-        return 0.0
-
-    def random(self) -> float:
-        return self._rng.random()
-
-    def token_bytes(self, count: int) -> bytes:
-        return self._rng.randbytes(count)
-
-    def token(self, count: int = 12) -> str:
-        return self._rng.randbytes(count).hex()
 
 
 class SimServer:

@@ -67,12 +67,7 @@ def test_use_keeps_an_entity_awake() -> None:
 
 def test_an_entity_at_work_is_not_ended() -> None:
     async def test(town: Town) -> None:
-        gate = asyncio.Event()
-
-        async def slow(_append: Append) -> None:
-            await gate.wait()
-
-        town.log.before_append = slow
+        gate = held(town)
         working = asyncio.create_task(
             town.directory.ask("account", "a", Execute(Deposit(1), SERVICE), timeout_s=1e9)
         )
@@ -195,14 +190,20 @@ def test_the_number_of_entities_loading_at_a_time_is_bounded() -> None:
     in_town(test, limits=DirectoryLimits(loads_max=4))
 
 
+def held(town: Town) -> asyncio.Event:
+    """Hold back every append until the event is set."""
+    gate = asyncio.Event()
+
+    async def wait(_append: Append) -> None:
+        await gate.wait()
+
+    town.log.before_append = wait
+    return gate
+
+
 def test_a_full_inbox_is_answered_with_busy() -> None:
     async def test(town: Town) -> None:
-        gate = asyncio.Event()
-
-        async def slow(_append: Append) -> None:
-            await gate.wait()
-
-        town.log.before_append = slow
+        gate = held(town)
         at_work = asyncio.create_task(town.execute("a", Deposit(1)))
         await asyncio.sleep(1)
         asked = [at_work, *(asyncio.create_task(town.execute("a", Deposit(1))) for _ in range(4))]
@@ -217,16 +218,12 @@ def test_a_full_inbox_is_answered_with_busy() -> None:
 
 def test_an_inbox_is_bounded_in_bytes_too() -> None:
     async def test(town: Town) -> None:
-        gate = asyncio.Event()
-
-        async def slow(_append: Append) -> None:
-            await gate.wait()
+        gate = held(town)
 
         def send(size: int) -> asyncio.Task[object]:
             message = Execute(Deposit(1), SERVICE)
             return asyncio.create_task(town.directory.ask("account", "a", message, size=size))
 
-        town.log.before_append = slow
         first = send(2_000)  # larger than the bound, but no other message waits
         await asyncio.sleep(1)
         with pytest.raises(Busy):
@@ -252,12 +249,7 @@ def test_a_teller_waits_in_line_for_room() -> None:
 
 def test_an_ask_without_an_answer_in_time_says_so_and_may_still_be_done() -> None:
     async def test(town: Town) -> None:
-        gate = asyncio.Event()
-
-        async def slow(_append: Append) -> None:
-            await gate.wait()
-
-        town.log.before_append = slow
+        gate = held(town)
         with pytest.raises(AskTimeout):
             await town.directory.ask("account", "a", Execute(Deposit(1), SERVICE), timeout_s=5)
         gate.set()

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from huahuo import EffectRun, Refused, RunOver, Secret
-from huahuo.actors.domain.plugin import EntitySettings
+from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.domain.working import specs_of
 from huahuo.actors.effects.desk import Desk
 from huahuo.actors.effects.facts import OpenEffect
@@ -324,7 +324,7 @@ def test_a_cancel_that_a_crash_interrupts_is_carried_out_by_the_next_life() -> N
     in_works(test)
 
 
-def test_so_many_run_at_once_of_each_host() -> None:
+def test_no_more_than_at_once_run_for_each_host() -> None:
     now: dict[str, int] = {}
     most: dict[str, int] = {}
 

@@ -21,7 +21,7 @@ from huahuo import (
     Refused,
     to,
 )
-from huahuo.actors.domain.plugin import EntitySettings
+from huahuo.actors.domain.settings import EntitySettings
 from huahuo.eventstore.errors import TooLarge
 from huahuo.eventstore.model import Secret
 from tests.support.worlds.orders import (

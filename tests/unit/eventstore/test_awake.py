@@ -212,7 +212,7 @@ def test_a_connection_that_wakes_is_pinged_and_has_a_heartbeat_to_answer() -> No
     assert driver.session.closed
 
 
-def test_nobody_is_judged_at_the_moment_of_waking() -> None:
+def test_no_deadline_is_checked_at_the_moment_of_waking() -> None:
     driver = Driver(settings=TransportSettings(auth_timeout_s=10))
     late = Now(driver.now.s + 100, driver.now.ms)
     driver.session.wake_up(late)

@@ -41,6 +41,17 @@ async def filled(directory: Path) -> None:
     await log.close()
 
 
+async def without_last_event(directory: Path) -> Path:
+    """A copy whose mark tells of one event more than its database has."""
+    lost = directory / "lost"
+    shutil.copytree(directory, lost)
+    log = await opened(directory)
+    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
+    await log.close()
+    (lost / MARK).write_bytes((directory / MARK).read_bytes())
+    return lost
+
+
 def changed(directory: Path, statement: str) -> Path:
     with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
         assert connection.execute(statement).rowcount == 1
@@ -158,12 +169,7 @@ async def test_a_link_is_told_only_if_its_event_fits_the_chain(tmp_path: Path) -
 
 async def test_nothing_is_rebuilt_of_a_log_that_lost_its_end(tmp_path: Path) -> None:
     await filled(tmp_path)
-    lost = tmp_path / "lost"
-    shutil.copytree(tmp_path, lost)
-    log = await opened(tmp_path)
-    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
-    await log.close()
-    (lost / MARK).write_bytes((tmp_path / MARK).read_bytes())
+    lost = await without_last_event(tmp_path)
     before = (lost / DATABASE).read_bytes()
     with pytest.raises(Lost):
         rebuild(lost)
@@ -175,12 +181,7 @@ async def test_an_accepted_loss_does_not_hide_a_damaged_counter(tmp_path: Path) 
     log.take("mailbox", 7)
     await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
     await log.close()
-    lost = tmp_path / "lost"
-    shutil.copytree(tmp_path, lost)
-    log = await opened(tmp_path)
-    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
-    await log.close()
-    (lost / MARK).write_bytes((tmp_path / MARK).read_bytes())
+    lost = await without_last_event(tmp_path)
     changed(lost, "UPDATE counter SET next = 2")
     with pytest.raises(Corrupt, match="counter mailbox"):
         await opened(lost, accept_loss=True)

@@ -11,7 +11,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.kept import AckClients, KeptLimits
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Duplicate
-from huahuo.eventstore.sqlite import store
+from huahuo.eventstore.sqlite import kept_rows
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY
@@ -81,7 +81,7 @@ async def test_forgetting_keeps_up_with_connections_that_never_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands_a_second: int
 ) -> None:
     """Records are kept for ten seconds; the log never holds more than those and the ones of one pause."""
-    monkeypatch.setattr(store, "COMMANDS_KEPT_MS", 10_000)
+    monkeypatch.setattr(kept_rows, "COMMANDS_KEPT_MS", 10_000)
     ambient = FakeAmbient(1)
     log = await opened(tmp_path, ambient=ambient)
     most = 0

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from huahuo.actors.domain.plugin import EntitySettings
+from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.app.config import Settings, Table
 from huahuo.app.plugins import standard

@@ -73,7 +73,7 @@ def test_is_admin_of_any_other_form_is_refused(given: object) -> None:
     assert code(token(is_admin=given)) == "token_invalid"
 
 
-def test_without_is_admin_nobody_is_one() -> None:
+def test_without_is_admin_a_user_is_no_admin() -> None:
     claims = {key: value for key, value in GOOD.items() if key != "is_admin"}
     assert principal(forge(json.dumps(claims).encode())).is_admin is False
 

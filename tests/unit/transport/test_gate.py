@@ -59,6 +59,19 @@ def spec(handler: Handler, *, query: bool = False, admin: bool = False) -> Actio
     return Action("act", dict, handler, query=query, admin=admin)
 
 
+class Held(Handler):
+    """A handler that answers when told to."""
+
+    def __init__(self) -> None:
+        super().__init__(self._slow)
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+
+    async def _slow(self, _: Call[Any]) -> Reply:
+        self.begun.set()
+        await self.go.wait()
+        return DONE
+
+
 class World:
     """A gate over a real log in memory."""
 
@@ -132,20 +145,13 @@ async def test_without_an_id_each_message_is_a_command_of_its_own() -> None:
 
 async def test_a_repeat_waits_for_the_execution_that_is_under_way() -> None:
     w = await world()
-    begun, go = asyncio.Event(), asyncio.Event()
-
-    async def slow(_: Call[Any]) -> Reply:
-        begun.set()
-        await go.wait()
-        return DONE
-
-    handler = Handler(slow)
+    handler = Held()
     first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(handler)))
-    await begun.wait()
+    await handler.begun.wait()
     again = asyncio.create_task(w.gate.execute(call(id="c1"), spec(handler)))
     await asyncio.sleep(0)
     assert not again.done()
-    go.set()
+    handler.go.set()
     assert (await first).duplicate is False
     assert (await again).body == DONE.body
     assert (await again).duplicate is True
@@ -154,18 +160,12 @@ async def test_a_repeat_waits_for_the_execution_that_is_under_way() -> None:
 
 async def test_a_repeat_under_way_with_another_content_is_refused() -> None:
     w = await world()
-    begun, go = asyncio.Event(), asyncio.Event()
-
-    async def slow(_: Call[Any]) -> Reply:
-        begun.set()
-        await go.wait()
-        return DONE
-
-    first = asyncio.create_task(w.gate.execute(call({"n": 1}, id="c1"), spec(Handler(slow))))
-    await begun.wait()
+    handler = Held()
+    first = asyncio.create_task(w.gate.execute(call({"n": 1}, id="c1"), spec(handler)))
+    await handler.begun.wait()
     other = await w.gate.execute(call({"n": 2}, id="c1"), spec(Handler(DONE)))
     assert body(other.body)["code"] == "invalid_field"
-    go.set()
+    handler.go.set()
     assert await first == DONE
 
 

@@ -30,7 +30,7 @@ def test_the_factor_has_a_bound() -> None:
     assert looked(charged_s=0.02, spent_s=1.0).factor == pytest.approx(FACTOR_MAX, rel=0.01)
 
 
-def test_where_hardly_anything_is_charged_the_rest_is_nobodys() -> None:
+def test_where_hardly_anything_is_charged_the_rest_is_charged_to_no_user() -> None:
     assert looked(charged_s=0.001, spent_s=0.09).factor == 1.0
 
 

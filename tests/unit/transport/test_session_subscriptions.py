@@ -155,7 +155,7 @@ def test_a_place_that_is_none_is_an_invalid_field(after: object) -> None:
     assert error["code"] == "invalid_field"
 
 
-def test_a_connection_has_a_most_of_subscriptions() -> None:
+def test_the_subscriptions_of_a_connection_are_bounded() -> None:
     driver = driver_with(who="root", subscriptions_max=4)
     for name in ("a", "b"):
         assert driver.say(action="subscribe", stream=f"group/{name}")[0]["outcome"] == "fresh"

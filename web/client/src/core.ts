@@ -12,4 +12,5 @@ export type { Decode, Decoder, DictionaryPlace } from "./wire/inflow.js";
 export type { EngineMessage, StateData, TabMessage } from "./wire/messages.js";
 export type * from "./model/model.js";
 export { Retry, type Verdict } from "./session/retry.js";
-export { type Happening, Session, type SessionOptions } from "./session/session.js";
+export type { Happening } from "./session/happenings.js";
+export { Session, type SessionOptions } from "./session/session.js";

@@ -5,10 +5,7 @@ export { type CursorStore, IndexedDbCursors, type IndexedDbOptions, MemoryCursor
 export { type ClientErrorCode, HuahuoError } from "./model/errors.js";
 export { hasEnded, type Job, type WatchedJob } from "./client/job.js";
 export type { Decode, Decoder, DictionaryPlace } from "./wire/inflow.js";
-export type {
-  After, At, Batch, Commands, Cursor, EmailFilter, EmailRow, EmailSort, EventFrame, EventTypes, Item, JobOutcome, JobStatus, MailRecord, MailStatus,
-  MailType, Outcome, Reply, Skipped, Snapshot, State, Status, StreamEvent, User,
-} from "./model/model.js";
+export type * from "./model/model.js";
 export type { Observable } from "./model/observable.js";
 export type { Commit, Handlers, SubscribeOptions, Subscription } from "./client/subscription.js";
 export { type Fold, type View, watch, type Watched } from "./client/view.js";

@@ -58,7 +58,7 @@ test("nothing is needed at run time but by the modules that are for it", () => {
 });
 
 test("the session and what it is made of see no socket, clock or chance", () => {
-  for (const name of ["session/session", "session/streams", "session/commands", "session/retry", "wire/wire", "model/codes", "wire/address", "client/checks"]) {
+  for (const name of ["session/session", "session/acks", "session/streams", "session/commands", "session/retry", "wire/wire", "wire/kinds", "model/codes", "wire/address", "client/checks"]) {
     const source = readFileSync(here(`../src/${name}.ts`), "utf8").replace(/\/\*\*[^]*?\*\/|\/\/.*/g, "");
     expect(source, name).not.toMatch(/\b(WebSocket|setTimeout|Date|performance|Math\.random|crypto|window\.|document)\b/);
   }

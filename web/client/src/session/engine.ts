@@ -12,7 +12,8 @@ import { type Decoder, Inflow } from "../wire/inflow.js";
 import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
 import type { State } from "../model/model.js";
 import { Retry } from "./retry.js";
-import { type Happening, Session } from "./session.js";
+import type { Happening } from "./happenings.js";
+import { Session } from "./session.js";
 
 export const SUBPROTOCOL = "huahuo.v1";
 const ZSTD_SUBPROTOCOL = "huahuo.v1.zstd";

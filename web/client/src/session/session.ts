@@ -18,17 +18,17 @@
  */
 
 import { NOT_RECORDED } from "../model/codes.js";
+import { Acks } from "./acks.js";
 import { CommandQueue, Pace } from "./commands.js";
 import { HuahuoError } from "../model/errors.js";
 import type { DictionaryPlace } from "../wire/inflow.js";
 import type { After, Check, Cursor, Item, Outcome, Reply, State, Status, User } from "../model/model.js";
+import type { Happening } from "./happenings.js";
 import type { Retry } from "./retry.js";
 import { Pipe, Reader } from "./streams.js";
-import {
-  type AuthFrame, type GoawayFrame, isKnown, type Known, type Other, parse, type Place,
-} from "../wire/wire.js";
+import type { AuthResultFrame, GoawayFrame, Known, Moving, Place } from "../wire/kinds.js";
+import { isKnown, isMoving, type Other, parse } from "../wire/wire.js";
 
-const ACK_AFTER_MS = 250;
 /** Timeout of the answer to a heartbeat, and of the close after a goaway. */
 const ANSWER_WITHIN_MS = 10_000;
 /** The same if the connection is doubtful: the network came back, or the page was hidden. */
@@ -39,22 +39,6 @@ const AUTHENTICATED_WITHIN_MS = 20_000;
 const LATE_MS = 1_500;
 /** A reader that works longer on one item is detached, so that others continue. It attaches again later. */
 const ASIDE_AFTER_MS = 20_000;
-
-export type Happening =
-  /** `take` has an item for this reader. */
-  | { readonly is: "readable"; readonly reader: string }
-  /** The reader is placed at `cursor`. Events after it follow. */
-  | { readonly is: "placed"; readonly reader: string; readonly cursor: Cursor; readonly outcome: Outcome }
-  /** The reader's cursor has this check. */
-  | { readonly is: "checked"; readonly reader: string; readonly check: Check }
-  /** The reader was removed because of an error. */
-  | { readonly is: "ended"; readonly reader: string; readonly error: HuahuoError }
-  /** The reader was too slow and was removed. It may attach again at its cursor. */
-  | { readonly is: "lost"; readonly reader: string }
-  /** The final answer to a command. */
-  | { readonly is: "reply"; readonly id: string; readonly reply: Reply | HuahuoError }
-  | { readonly is: "state"; readonly state: State }
-  | { readonly is: "status"; readonly status: Status };
 
 export interface SessionOptions {
   /** The stable id of this installation. */
@@ -88,13 +72,17 @@ export class Session {
   private urgent: object[] = [];
   private happened: Happening[] = [];
   private automatic: ReadonlySet<string> = new Set();
-  private ackAt = Infinity;
+  private readonly acks = new Acks(
+    this.pipes,
+    () => this.phase === "online",
+    (cursors) => this.urgent.push({ action: "ack", cursors }),
+  );
   private heartbeatMs = 30_000;
   private heardAt = 0;
   private deadAt = Infinity;
   private doubted = false;
   private goaway: GoawayFrame | null = null;
-  private failure: AuthFrame | null = null;
+  private failure: AuthResultFrame | null = null;
 
   constructor(options: SessionOptions) {
     this.client = options.client;
@@ -146,7 +134,7 @@ export class Session {
     if (this.phase === "stopped") return;
     this.phase = "away";
     this.dead = false;
-    this.deadAt = this.ackAt = Infinity;
+    this.deadAt = this.acks.at = Infinity;
     this.urgent = [];
     const { goaway, failure } = this;
     // The code in a received goaway is certain. That of the close after it may have been lost.
@@ -186,7 +174,7 @@ export class Session {
 
   /** The messages to send now, in order. */
   outgoing(now: number): string[] {
-    this.ackSoon(now);
+    this.acks.soon(this.window, now);
     const messages = this.urgent.map((message) => JSON.stringify(message));
     this.urgent = [];
     if (this.phase !== "online") return messages;
@@ -205,7 +193,7 @@ export class Session {
 
   /** The latest time for the next call of `tick` and then `outgoing`. */
   deadline(): number {
-    let at = Math.min(this.ackAt, this.deadAt);
+    let at = Math.min(this.acks.at, this.deadAt);
     if (this.phase !== "online") return at;
     at = Math.min(at, this.commands.nextAt(this.pace));
     for (const pipe of this.pipes.values()) {
@@ -334,26 +322,24 @@ export class Session {
       this.deadAt = Infinity;
       this.doubted = false;
     }
-    if (isKnown(message)) return this.known(message, text.length, now);
+    if (isMoving(message)) return this.moved(message, text.length);
+    if (isKnown(message)) return this.known(message, now);
     const whole = this.commands.assembled(message, text.length);
     if (whole) this.replied(whole, now);
   }
 
-  private known(message: Known, size: number, now: number): void {
+  private moved(message: Moving, size: number): void {
+    const pipe = this.pipes.get(message.stream);
+    if (!pipe) return;
+    if (!pipe.move(message, size)) {
+      pipe.active = false;
+      this.problem("missing_events", `${pipe.name}: asking again`);
+    }
+    this.arrived(pipe);
+  }
+
+  private known(message: Exclude<Known, Moving>, now: number): void {
     switch (message.type) {
-      case "events":
-      case "skipped":
-      case "snapshot": {
-        const pipe = this.pipes.get(message.stream);
-        if (!pipe) return;
-        if (message.type === "snapshot") pipe.snapshot(message, size);
-        else if (!(message.type === "events" ? pipe.events(message) : pipe.skipped(message))) {
-          pipe.active = false;
-          this.problem("missing_events", `${pipe.name}: asking again`);
-        }
-        this.arrived(pipe);
-        return;
-      }
       case "authentication_result":
         this.authenticated(message, now);
         return;
@@ -363,7 +349,7 @@ export class Session {
         return;
       }
       case "unsubscribed":
-        if (message.reason === "busy" && message.retry_s !== undefined) {
+        if (message.reason === "busy" && typeof message.retry_s === "number") {
           this.pipes.get(message.stream)?.putOff(now + message.retry_s * 1000);
         } else if (message.reason) {
           const denied = message.reason === "forbidden";
@@ -404,7 +390,7 @@ export class Session {
     }
   }
 
-  private authenticated(result: AuthFrame, now: number): void {
+  private authenticated(result: AuthResultFrame, now: number): void {
     if (!result.success) {
       this.failure = result;
       this.deadAt = now + ANSWER_WITHIN_MS;
@@ -488,36 +474,9 @@ export class Session {
     }
   }
 
-  // -- acks ---------------------------------------------------------------------------------------
-
-  /** Ack half a window at once, and less (also a new place) within 250 ms. */
-  private ackSoon(now: number): void {
-    let unacked = 0;
-    let news = false;
-    for (const pipe of this.pipes.values()) {
-      const seq = pipe.ackable();
-      if (seq === null) continue;
-      news = true;
-      unacked += Math.max(0, seq - Math.max(pipe.acked, pipe.floor));
-    }
-    if (this.ackAt <= now || (news && unacked >= this.window / 2)) this.acknowledge();
-    else if (news && this.ackAt === Infinity) this.ackAt = now + ACK_AFTER_MS;
-  }
-
-  private acknowledge(): void {
-    this.ackAt = Infinity;
-    if (this.phase !== "online") return;
-    const cursors: Record<string, number> = {};
-    for (const pipe of this.pipes.values()) {
-      const seq = pipe.ackable();
-      if (seq !== null) pipe.acked = cursors[pipe.name] = seq;
-    }
-    if (Object.keys(cursors).length > 0) this.urgent.push({ action: "ack", cursors });
-  }
-
   /** Ack now what was processed, because the page is about to be left. */
   flush(): void {
-    this.acknowledge();
+    this.acks.now();
   }
 
   private tell(state: State): void {

@@ -15,7 +15,7 @@
 import { HuahuoError } from "../model/errors.js";
 import { type After, type Check, type Cursor, cursorAt, type Item, type Outcome, type StreamEvent } from "../model/model.js";
 import { Assembly, isWhole } from "../wire/parts.js";
-import type { EventsFrame, LiveFrame, Place, SkippedFrame, SnapshotFrame } from "../wire/wire.js";
+import type { EventsFrame, LiveFrame, Moving, Place, SkippedFrame, SnapshotFrame } from "../wire/kinds.js";
 
 export type Ask = { readonly after: After; readonly log?: string; readonly check?: Check };
 
@@ -192,6 +192,23 @@ export class Pipe {
     this.stand(place.after);
     for (const reader of this.readers.values()) {
       if (!reader.placed && reader.start === after) reader.place(log, place.after);
+    }
+  }
+
+  /**
+   * Apply a frame that moves the position. `size` is that of its message. False if events before it are missing.
+   *
+   * @throws HuahuoError `protocol_violation`: as `snapshot`
+   */
+  move(frame: Moving, size: number): boolean {
+    switch (frame.type) {
+      case "events":
+        return this.events(frame);
+      case "skipped":
+        return this.skipped(frame);
+      case "snapshot":
+        this.snapshot(frame, size);
+        return true;
     }
   }
 

@@ -1,46 +1,11 @@
-/** The server's messages as this client reads them, validated on arrival. Pure. */
+/** Reads the server's messages and validates them on arrival. Pure. */
 
 import { HuahuoError } from "../model/errors.js";
-import type { DictionaryPlace } from "./inflow.js";
-import type { Outcome } from "../model/model.js";
-import type { PartOf } from "./parts.js";
-
-export interface Place {
-  readonly outcome: Outcome;
-  readonly after: number;
-  readonly first: number;
-  readonly head: number;
-}
-
-export type EventsFrame = { type: "events"; stream: string; seq: number; events: Record<string, unknown>[] };
-export type SnapshotFrame = {
-  type: "snapshot"; stream: string; seq: number; check?: string; state: Record<string, unknown>;
-} & PartOf;
-export type LiveFrame = { type: "live"; stream: string; seq: number; check?: string };
-export type SkippedFrame = { type: "skipped"; stream: string; seq: number; to: number; reason: string };
-export type AuthFrame = {
-  type: "authentication_result"; success: boolean; message: string; code: string; session: string;
-  log: string; user: Record<string, unknown>; heartbeat_s: number; window: number;
-  streams: Record<string, Place>; dictionary?: DictionaryPlace | null;
-};
-export type SubscribedFrame = { type: "subscribed"; id: string; stream: string; log: string } & Place;
-export type GoawayFrame = { type: "goaway"; code: number; reason: string; retry_s?: [number, number] | null };
-
-export type Known =
-  | EventsFrame | SnapshotFrame | SkippedFrame | AuthFrame | SubscribedFrame | GoawayFrame
-  | { type: "unsubscribed"; stream: string; reason?: string; retry_s?: number }
-  | LiveFrame
-  | { type: "lag"; stream: string; behind: number }
-  | { type: "token_expiring"; in_s: number }
-  | { type: "heartbeat" };
+import { KINDS, type Known, type Moving, MOVING } from "./kinds.js";
 
 /** A reply, or a message that this version does not know. */
 export type Other = { type: string; id?: unknown } & Record<string, unknown>;
 
-const TYPES = new Set([
-  "events", "snapshot", "skipped", "authentication_result", "subscribed", "unsubscribed", "live", "lag",
-  "token_expiring", "goaway", "heartbeat",
-]);
 /** Fields that are positions wherever they occur. */
 const POSITIONS = ["seq", "to", "after", "first", "head", "part"] as const;
 
@@ -63,4 +28,6 @@ export function parse(text: string): Known | Other {
   throw new HuahuoError("protocol_violation", "the server sent a message that cannot be read");
 }
 
-export const isKnown = (message: Known | Other): message is Known => TYPES.has(message.type);
+export const isKnown = (message: Known | Other): message is Known => KINDS.has(message.type);
+
+export const isMoving = (message: Known | Other): message is Moving => MOVING.has(message.type);

@@ -2,7 +2,8 @@
 
 import type { After, Cursor, Item } from "../../src/model/model.js";
 import { Retry } from "../../src/session/retry.js";
-import { type Happening, Session } from "../../src/session/session.js";
+import type { Happening } from "../../src/session/happenings.js";
+import { Session } from "../../src/session/session.js";
 
 export const STREAM = "user/42";
 export const LOG = "log-1";

@@ -1,0 +1,290 @@
+"""What others ask of an application's entities: their kinds, commands, queries, snapshots and timers."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from huahuo.actors.domain import jobs
+from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
+from huahuo.actors.domain.decision import Refused
+from huahuo.actors.domain.entity import Entity, EntityQuery
+from huahuo.actors.domain.errors import place_of
+from huahuo.actors.domain.fold import Held
+from huahuo.actors.domain.job_board import JobBoard, end_left_open
+from huahuo.actors.domain.lists import ListQuery, Rows, before_of, page_body
+from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
+from huahuo.actors.domain.names import is_key, key_of
+from huahuo.actors.domain.settings import EntitySettings
+from huahuo.actors.domain.structs import Command, holds_secret, traits
+from huahuo.actors.domain.working import EntityOwners, specs_of
+from huahuo.actors.domain.writing import TABLE_PREFIX
+from huahuo.actors.effects import facts as effect_facts
+from huahuo.actors.effects.book import BookDecider
+from huahuo.actors.effects.book import weigh as weigh_book
+from huahuo.actors.effects.facts import Cancel, Start
+from huahuo.actors.effects.runner import Bounds as EffectBounds
+from huahuo.actors.effects.runner import Effects
+from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
+from huahuo.actors.plugins.plugin import EntityKind, Host
+from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.timers.changes import Known
+from huahuo.actors.timers.clockwork import Clockwork
+from huahuo.actors.timers.missing import TimersMissing
+from huahuo.actors.timers.timer import STREAMS, Timer
+
+SERVICE: Final = "service"
+"""The principal of what timers do."""
+COUNTER: Final = "entity:"
+"""The log's counter of ids of a kind has this prefix."""
+_ENTITY_BYTES: Final = 1_500
+"""What an entity with a small state takes in memory."""
+
+
+class EntityApi:
+    """What others ask of the entities. All methods belong to the loop's thread."""
+
+    def __init__(self, catalog: Catalog, host: Host) -> None:
+        self.catalog = catalog
+        self._host = host
+        given = host.settings if isinstance(host.settings, EntitySettings) else EntitySettings()
+        bounds = Bounds(given.decision_events_max, given.state_bytes_max, given.effect_bytes_max)
+        self._deciders = {
+            kind: EntityDecider(entity, catalog, bounds) for kind, entity in catalog.by_kind.items()
+        }
+
+        waiting_max = given.effects_waiting_max
+        self.effects = Effects(
+            log=host.log,
+            directory=host.directory,
+            ambient=host.ambient,
+            owners=EntityOwners(catalog, host.directory),
+            specs=specs_of(catalog),
+            wait_s=host.wait_s,
+            bounds=EffectBounds(
+                at_once=given.effects_at_once,
+                waiting_max=waiting_max,
+                waiting_per_user_max=waiting_max // 2,
+            ),
+        )
+        self.jobs = JobBoard(host.feed, self)
+        self.messages = {
+            action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
+        }
+        self.timer_commands: dict[str, tuple[Entity[Any], msgspec.json.Decoder[Any]]] = {
+            f"{kind}/{traits(cls).name}": (entity, msgspec.json.Decoder(cls))
+            for kind, entity in catalog.by_kind.items()
+            for cls in entity.decides
+            if not holds_secret(cls)
+        }
+        """What timers may send, by kind and stored name."""
+        self.timers = Clockwork(host.log, host.ambient, self)
+
+    async def start(self) -> None:
+        """Go on with the timers and effects that an earlier process left open, and end its jobs.
+
+        Raises:
+            ValueError: one of them has a name that today's code does not know.
+        """
+        await self.timers.start(frozenset(self.timer_commands))
+        await self.effects.start()
+        await end_left_open(self._host.log, self.tell_job)
+
+    async def close(self) -> None:
+        """Fire no more timers and stop the effects; the next start goes on with both. Idempotent."""
+        await self.timers.close()
+        await self.effects.close()
+
+    async def idle(self) -> None:
+        """Return when no due timer and no effect waits or runs."""
+        await self.timers.idle()
+        await self.effects.idle()
+
+    async def job(self, job_id: int) -> jobs.Job:
+        """The state of a job."""
+        state, _seq = await self.state(jobs.KIND, job_id)
+        found: jobs.Job = state
+        return found
+
+    async def tell_job(self, job_id: int, command: Command) -> None:
+        """Send a command to a job, as the service. Raises Refused: it was refused."""
+        await self._send_job(job_id, command)
+
+    async def start_job(self, name: str, user: UserId | None) -> int:
+        """Begin a job and return its id. Raises Refused: it has no name."""
+        return await self._send_job(None, jobs.starting(name, user))
+
+    async def _send_job(self, job_id: int | None, command: Command) -> int:
+        entity = self.catalog.by_kind[jobs.KIND]
+        answer = await self.execute(entity, job_id, Sent(command), Origin("service"))
+        assert answer.reply is not None, "without a command id there is no duplicate"
+        said = msgspec.json.decode(answer.reply.body)
+        if answer.reply.refused:
+            raise Refused(said["code"], said["message"], said.get("details", ""))
+        number: int = said["job_id"]
+        return number
+
+    def kinds(self) -> list[EntityKind]:
+        """Each entity for the directory."""
+        own = [
+            EntityKind(
+                name=kind,
+                decider=decider,
+                effects=partial(self._started, kind),
+                weigh=_weigh,
+                readers=decider.readable,
+            )
+            for kind, decider in self._deciders.items()
+        ]
+        return [*own, EntityKind(name=effect_facts.KIND, decider=BookDecider(), weigh=weigh_book)]
+
+    def actions(self) -> list[Action]:
+        """The commands and queries that clients may send."""
+        commands = [self._command(entity, cls) for entity, cls in self.catalog.by_action.values()]
+        queries = [
+            self._query(entity, query)
+            for entity in self.catalog.by_kind.values()
+            for query in entity.queries.values()
+        ]
+        return [*commands, *queries]
+
+    async def snapshot(self, stream: str) -> tuple[int, bytes]:
+        """See `SnapshotOf`. Raises LookupError: no entity can have this name."""
+        kind, _, rest = stream.partition("/")
+        key = key_of(rest, self.catalog.by_kind[kind].key)
+        if key is None:
+            raise LookupError(stream)
+        cut: tuple[int, bytes] = await self._host.directory.ask(kind, key, Query(_cut))
+        return cut
+
+    async def state(self, kind: str, key: int | str) -> tuple[Any, int]:
+        """The state of an entity, and the seq of the last event in it."""
+        entity = self.catalog.by_kind[kind]
+        if not is_key(key, entity.key):
+            raise Refused("invalid_field", f"{kind}_id: no {kind} can have the id {key!r}")
+        seen: tuple[Any, int] = await self._host.directory.ask(kind, key, Query(_state_and_seq))
+        return seen
+
+    async def may_read(self, kind: str, key: int | str, who: Principal) -> bool:
+        """Whether `who` may read this entity now."""
+        decider = self._deciders[kind]
+        asked: Query[Held, bool] = Query(lambda _seq, held: decider.readable(held, who))
+        return bool(await self._host.directory.ask(kind, key, asked))
+
+    async def execute(
+        self, entity: Entity[Any], key: int | str | None, sent: Sent, origin: Origin
+    ) -> Answer[Done]:
+        """Send a command. Without a key, the log gives the entity one."""
+        if key is None:
+            key = self._host.log.take(COUNTER + entity.kind)
+        answer: Answer[Done] = await self._host.directory.ask(entity.kind, key, Execute(sent, origin))
+        return answer
+
+    def _started(self, kind: str, key: str, item: object, _position: int) -> None:
+        """See `Effects` of the engine: each room takes what is its own."""
+        match item:
+            case Start() | Cancel():
+                self.effects.committed(item, f"{kind}/{key}")
+            case _:
+                raise TypeError(f"nothing starts {type(item).__name__}")
+
+    def list_action(self, query: ListQuery) -> Action:
+        """A list for the clients."""
+        log = self._host.log
+
+        async def handle(call: Call[Any]) -> Reply:
+            try:
+                before = before_of(call.params)
+            except ValueError:
+                return error_reply(
+                    Refusal("invalid_field", "a field is not allowed", "before: no page's next")
+                )
+            try:
+                rows = query.rows_for(call.principal, call.params)
+            except Refused as refused:
+                rows = refused
+            if isinstance(rows, Refused):
+                return error_reply(Refusal(rows.code, rows.message, rows.details))
+            if not isinstance(rows, Rows):
+                raise TypeError(f"{place_of(query.answer)}: it returns {type(rows).__name__}: return Rows(…)")
+            position, limit = log.position, call.params.limit  # the position first: a lower bound
+            found = await log.rows(TABLE_PREFIX + rows.table, rows.part, before=before, limit=limit + 1)
+            return Reply(page_body(query.action, found, limit, position))
+
+        return Action(query.action, query.params, handle, query=True)
+
+    def load(self, timer: Timer) -> Callable[[], Awaitable[None]] | None:
+        """See `Fires`."""
+        head = self._host.log.head(STREAMS + timer.entity).seq
+        key = timer.entity.partition("/")[2]
+        if timer.seq == head and self._host.directory.holds(timer.kind, key):
+            return None
+        return partial(self._load, timer, key, head)
+
+    async def _load(self, timer: Timer, key: str, head: int) -> None:
+        asked: Query[Held, Known | None] = Query(
+            lambda _seq, held: None if held.timers.at(head) is not None else held.timers
+        )
+        unknown = await self._host.directory.ask(timer.kind, key, asked)
+        if unknown is not None and timer.seq != head:
+            await TimersMissing(timer.entity, unknown).read(self._host.log)
+
+    async def fire(self, timer: Timer) -> None:
+        """See `Fires`. Raises: it was not decided, or that is not known."""
+        entity, decoder = self.timer_commands[f"{timer.kind}/{timer.command}"]
+        key = timer.entity.partition("/")[2]
+        sent = Sent(decoder.decode(timer.fields), command_id=timer.id, timer=timer)
+        await self._host.directory.ask(entity.kind, key, Execute(sent, Origin(SERVICE, timer.id)))
+
+    def _command(self, entity: Entity[Any], cls: type[Command]) -> Action:
+        message = self.messages[traits(cls).action]
+
+        async def handle(call: Call[Any]) -> Reply:
+            try:
+                key, command = message.read(call.params)
+            except InvalidMessage as invalid:
+                return error_reply(Refusal("invalid_field", "a field is not allowed", str(invalid)))
+            sent = Sent(command, call.principal, call.command_id)
+            answer = await self.execute(entity, key, sent, call.origin)
+            return from_entity(b"" if answer.reply is None else answer.reply.body, answer, call)
+
+        return Action(traits(cls).action, message.params, handle)
+
+    def _query(self, entity: Entity[Any], query: EntityQuery) -> Action:
+        fields = query.fields
+        decider = self._deciders[entity.kind]
+
+        async def handle(call: Call[Any]) -> Reply:
+            key = getattr(call.params, f"{entity.kind}_id")
+
+            def answer(seq: int, held: Held) -> bytes | None:
+                if not decider.readable(held, call.principal) or not held.exists:
+                    return None
+                more = () if fields is None else (struct_of(call.params, fields),)
+                data = query.answer(held.state, call.principal, *more)
+                stream = f"{entity.kind}/{key}"
+                return msgspec.json.encode({"type": query.action, "data": data, "stream": stream, "seq": seq})
+
+            body: bytes | None = await self._host.directory.ask(entity.kind, key, Query(answer))
+            if body is None:
+                return error_reply(Refusal("not_found", f"there is no such {entity.kind}"))
+            return Reply(body)
+
+        return Action(query.action, query_params(entity, fields), handle, query=True)
+
+
+def _weigh(held: Held) -> int:
+    return _ENTITY_BYTES + 4 * held.size
+
+
+def _cut(seq: int, held: Held) -> tuple[int, bytes]:
+    return seq, msgspec.json.encode(held.state)
+
+
+def _state_and_seq(seq: int, held: Held) -> tuple[Any, int]:
+    return held.state, seq

@@ -1,0 +1,15 @@
+"""The end of tasks that may ignore their cancellation."""
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+
+async def cancel_all(tasks: Collection[asyncio.Task[Any]], timeout_s: float) -> int:
+    """Cancel `tasks` and wait for their end, at most `timeout_s`. How many still run then."""
+    for task in tasks:
+        task.cancel()
+    if not tasks:
+        return 0
+    _, late = await asyncio.wait(tasks, timeout=timeout_s)
+    return len(late)

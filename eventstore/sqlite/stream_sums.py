@@ -1,0 +1,78 @@
+"""The running checksum of each stream, which the index keeps with its events."""
+
+import sqlite3
+from itertools import batched
+from zlib import crc32
+
+import msgspec
+
+from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.sqlite.events import Names
+from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
+from huahuo.eventstore.sqlite.summing import crc_at
+
+_LOOKED_UP_AT_ONCE = 256
+_MANY_EVENTS = 256
+_CRCS = (
+    "SELECT found.stream, found.crc FROM json_each(?) AS asked CROSS JOIN seq_index AS found"
+    " ON found.stream = asked.value ->> 0 AND found.seq = asked.value ->> 1"
+)
+
+
+class StreamSums:
+    """See the module. For the writer's transactions."""
+
+    def __init__(self, connection: sqlite3.Connection, names: Names, unindexed: Unindexed) -> None:
+        self.connection = connection
+        self._names = names
+        self._unindexed = unindexed
+        self._crcs: dict[int, int] = {}
+        """By the number of each stream that was written to."""
+
+    def clear(self) -> None:
+        """Read them from the index again: what was added may have been rolled back."""
+        self._crcs.clear()
+
+    def drop(self, stream: int) -> None:
+        """Forget a stream that ended."""
+        self._crcs.pop(stream, None)
+
+    def rows(self, events: list[StoredEvent], streams: list[int]) -> list[Row]:
+        """The index rows of `events`, each with the running checksum of its stream."""
+        crcs = self._crcs
+        if len(events) > _MANY_EVENTS and not crcs.keys() >= set(streams):
+            self._look_up_crcs([e for e, stream in zip(events, streams, strict=True) if stream not in crcs])
+        rows: list[Row] = []
+        add = rows.append
+        for e, stream in zip(events, streams, strict=True):
+            before = crcs.get(stream)
+            if before is None:
+                before = self._crc_before(stream, e)
+            crcs[stream] = crc = crc32(e.body, crc32(b",", before))
+            add((stream, e.seq, e.position, crc))
+        return rows
+
+    def _look_up_crcs(self, events: list[StoredEvent]) -> None:
+        """As `_crc_before` for those in the table, but for all streams in few statements."""
+        streams, crcs = self._names.streams, self._crcs
+        firsts: dict[int, int] = {}
+        for e in events:
+            firsts.setdefault(streams[e.stream], e.seq)
+        wanted = [
+            (stream, seq - 1)
+            for stream, seq in firsts.items()
+            if seq > 1 and self._unindexed.last(stream) < seq - 1
+        ]
+        for some in batched(wanted, _LOOKED_UP_AT_ONCE):
+            asked = msgspec.json.encode(some).decode()
+            crcs.update(self.connection.execute(_CRCS, (asked,)))
+
+    def _crc_before(self, stream: int, event: StoredEvent) -> int:
+        held = self._unindexed.split(stream, event.seq - 2, event.seq - 1, 1)
+        if held.crcs:
+            return held.crcs[0]
+        crc = crc_at(self.connection, stream, event.seq - 1, event.stream)
+        if crc is None:
+            raise Corrupt(f"stream {event.stream}", f"the index has no event {event.seq - 1}")
+        return crc

@@ -1,0 +1,114 @@
+"""The metrics that a service shows of its parts. Each is asked for when a scrape comes, never per event."""
+
+from huahuo.actors import Runtime
+from huahuo.actors.entities.directory import Directory
+from huahuo.eventstore.core.fair_executor import FairExecutor
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.port import Log
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.replay.live.feed import Feed
+from huahuo.transport.commands.gate import Gate
+from huahuo.transport.protocol.compression import Compression
+from huahuo.transport.server.hub import Hub
+from huahuo.transport.server.metrics import Metrics
+from huahuo.transport.server.server import Server
+from huahuo.transport.server.site import Site
+
+
+def caches(metrics: Metrics, feed: Feed, server: Server, compression: Compression) -> None:
+    """Metrics of the caches of events and frames, and of compression."""
+    tail, frames = feed.tail, server.frames
+    metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: tail.body_bytes)
+    metrics.total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
+    metrics.total("feed_signals_missed", "Commits that the feed was not told of.", lambda: feed.missed)
+    metrics.gauge("frame_cache_bytes", "Frames kept for others at the same place.", lambda: frames.bytes)
+    metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
+    metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
+
+
+def parts(
+    metrics: Metrics,
+    log: Log,
+    runtime: Runtime,
+    directory: Directory,
+    hub: Hub,
+) -> None:
+    """Metrics of the log, the connections, the actors and the entities."""
+    metrics.gauge("log_position", "Last durable position of the log.", lambda: log.position)
+    metrics.total(
+        "corrupt", "Reads of the log that did not fit their check: an alarm.", lambda: log.corruption.found
+    )
+    metrics.gauge("connections", "Open WebSockets.", lambda: hub.open_count)
+    metrics.gauge("connections_authenticated", "Authenticated WebSockets.", lambda: hub.joined_count)
+    metrics.gauge("actors", "Actors that have not ended.", lambda: runtime.alive)
+    metrics.gauge("dead_letters", "Messages that nobody handled.", lambda: runtime.dead_letters)
+    metrics.gauge("actor_restarts", "Restarts of failed actors.", lambda: runtime.restarts)
+    metrics.gauge("entities_resident", "Entities in memory.", lambda: directory.resident)
+    metrics.total("entities_loaded", "Entities that came into memory.", lambda: directory.activations)
+    metrics.total("entities_passivated", "Idle ones that left it.", lambda: directory.passivations)
+    metrics.total("entities_degraded", "Entities that failed too often.", lambda: directory.degradations)
+
+
+def bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory) -> None:
+    """Metrics of the bounded queues and caches (docs/limits.md)."""
+    budget, turns, pictures = server.budget, server.turns, server.pictures
+    metrics.gauge(
+        "unsent_bytes", "Replies and snapshots built or being built, not sent.", lambda: budget.used
+    )
+    metrics.total("unsent_refused", "Answered busy for want of room for the reply.", lambda: budget.refused)
+    metrics.gauge(
+        "snapshots_kept_bytes", "Finished snapshots kept to be shared.", lambda: pictures.kept_bytes
+    )
+    metrics.total("snapshots_built", "Snapshots built; more may have been sent.", lambda: pictures.drawn)
+    metrics.gauge("turns_waiting", "Queries and snapshots that wait for their turn.", lambda: turns.waiting)
+    metrics.gauge("users_over_share", "Users who owe time of the loop.", lambda: turns.shares.over)
+    metrics.total("share_waits", "Times a user had to wait for others.", lambda: turns.shares.slowed)
+    metrics.gauge("calls_running", "Commands and queries without an answer.", lambda: gate.running)
+    metrics.gauge("entities_bytes", "Estimated size of the entities in memory.", lambda: directory.weight)
+    metrics.gauge("inbox_bytes", "Commands that wait for entities, bytes.", lambda: directory.waiting_bytes)
+    keyframes = directory.keyframes
+    metrics.gauge("keyframes_pending_bytes", "Keyframes not written yet.", lambda: keyframes.pending_bytes)
+    metrics.total("keyframes_written", "Keyframes written.", lambda: keyframes.written)
+    metrics.total("keyframes_failed", "Keyframes that could not be written.", lambda: keyframes.failed)
+    metrics.total("keyframes_left_out", "Skipped, as too many waited.", lambda: keyframes.left_out)
+
+
+def unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None:
+    """Metrics of the limits before authentication."""
+    metrics.gauge(
+        "sockets_unauthenticated",
+        "Sockets whose client has not authenticated.",
+        lambda: server.unauthenticated_count,
+    )
+    metrics.gauge("lobby_bytes", "Bytes of theirs that are not handled.", lambda: server.lobby_bytes)
+    metrics.total("sockets_cut_off", "Such sockets that gave way to others.", lambda: server.cut_off_count)
+    metrics.total(
+        "http_requests_refused", "Plain HTTP requests answered 429.", lambda: pages.limit.refused_count
+    )
+
+
+def queues(metrics: Metrics, log: StoreLog, executor: FairExecutor) -> None:
+    """Metrics of what waits for the log's writer and for threads."""
+    metrics.gauge("log_queue_bytes", "Appends that wait for their commit.", lambda: log.queue_bytes)
+    metrics.total(
+        "log_appends_refused",
+        "Appends refused because too much of their user waits.",
+        lambda: log.appends_refused,
+    )
+    metrics.gauge(
+        "jobs_waiting",
+        "Reads, and texts to parse, that wait for a thread.",
+        lambda: executor.waiting + log.reads_waiting,
+    )
+    metrics.total(
+        "jobs_refused",
+        "The same, refused because too many wait.",
+        lambda: executor.refused + log.reads_refused,
+    )
+
+
+def kept(metrics: Metrics, log: SqliteLog) -> None:
+    """Metrics of what a log on disk keeps under ids that clients choose."""
+    metrics.gauge("streams_in_memory", "Streams whose heads are in memory.", lambda: log.streams_in_memory)
+    metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
+    metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)

@@ -1,0 +1,105 @@
+"""Admission at the listening socket: plain HTTP, origins, and the limits per address."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Protocol, cast
+
+import structlog
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.transport.access.door import Door, Entry
+from huahuo.transport.access.origin import origin_allowed
+from huahuo.transport.server.lobby import Lobby
+from huahuo.transport.server.notices import Notices
+from huahuo.transport.server.web_socket import WebSocket
+
+_log = structlog.get_logger(__name__)
+
+
+class Site(Protocol):
+    """Answers plain HTTP (`huahuo.transport.server.site`)."""
+
+    async def respond(self, request: Request, address: str) -> Response | None:
+        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade."""
+        ...
+
+
+class Admission:
+    """See the module. Both ways of a handshake ask it."""
+
+    def __init__(
+        self, door: Door, lobby: Lobby, site: Site, notices: Notices, ambient: Ambient, origins: Sequence[str]
+    ) -> None:
+        self._door = door
+        self._lobby = lobby
+        self._site = site
+        self._notices = notices
+        self._ambient = ambient
+        self._origins = origins
+        self._proxy_told = False
+
+    def enter(self, origins: Sequence[str], hosts: Sequence[str], address: str) -> Entry:
+        """Count one more connection of this address, if its page may connect."""
+        if not origin_allowed(origins, hosts, self._origins):
+            return Entry.REFUSED
+        return self._door.enter(address)
+
+    def address(self, transport: asyncio.BaseTransport, forwarded_for: Sequence[str]) -> str:
+        """The address that a client counts under (`Door.address`)."""
+        peer = peer_of(transport)
+        address = self._door.address(peer, forwarded_for)
+        if forwarded_for and not self._proxy_told and address == self._door.peer_address(peer):
+            self._proxy_told = True
+            _log.warning(
+                "untrusted_proxy",
+                proxy=peer,
+                hint="its X-Forwarded-For is not believed, so all clients behind it count as one address and "
+                "share one limit; if it is yours, name it in HUAHUO_TRUSTED_PROXIES",
+            )
+        return address
+
+    def _tell_refused_origin(self, origins: Sequence[str]) -> None:
+        held_back = self._notices.due("origin_refused", self._ambient.monotonic_s())
+        if held_back is not None:
+            _log.warning(
+                "origin_refused",
+                origin=", ".join(origins),
+                hint="if the page is yours, add its origin to HUAHUO_ORIGINS",
+                more_held_back=held_back,
+            )
+
+    async def admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer plain HTTP, refuse, or (None) let the library open the WebSocket."""
+        ws = cast("WebSocket", connection)
+        headers = request.headers
+        address = self.address(ws.transport, headers.get_all("X-Forwarded-For"))
+        if not ws.connection_lost_waiter.done():
+            self._lobby.enter(ws, address)  # until now it was counted under its proxy's address
+        response = await self._site.respond(request, address)
+        if response is not None:
+            return response
+        origins = headers.get_all("Origin")
+        if not origin_allowed(origins, headers.get_all("Host"), self._origins):
+            self._tell_refused_origin(origins)
+            return ws.respond(HTTPStatus.FORBIDDEN, "this origin is not allowed\n")
+        if (
+            ws.connection_lost_waiter.done()
+        ):  # it left before it was counted, so it would never be counted out
+            return ws.respond(HTTPStatus.BAD_REQUEST, "gone\n")
+        entry = self._door.enter(address)
+        if entry is Entry.REFUSED:
+            return ws.respond(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address\n")
+        ws.address = address
+        ws.over_limit = entry is Entry.OVER
+        return None
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """The address at the other end of the socket, "" where it has none."""
+    with contextlib.suppress(TypeError, IndexError):
+        return str(transport.get_extra_info("peername")[0])
+    return ""
