@@ -122,7 +122,7 @@ class MailDomain:
         self._requests = Requests(settings.network, timeout_s=REQUEST_TIMEOUT_S)
         grants = StoredGrants(log, directory, self._mailboxes, settings.providers)
         self.tokens = Tokens(grants, self._requests, ambient)
-        signing = SigningIn(
+        self._signing = SigningIn(
             log,
             check_mail or _over_network(settings, self._requests, executor, ambient),
             settings.providers,
@@ -130,7 +130,7 @@ class MailDomain:
             self.tokens,
             settings.proxy,
         )
-        checking = Checking(self._mailboxes, signing.check)
+        checking = Checking(self._mailboxes, self._signing.check)
         self._runner = CheckRunner(
             checking.perform,
             checks_max=settings.checks_max,
@@ -167,6 +167,11 @@ class MailDomain:
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
         return [*self._handlers.actions(), *self._signins.actions()]
+
+    @property
+    def connections_peak(self) -> int:
+        """The most connections over IMAP at one time."""
+        return self._signing.connections_peak
 
     @property
     def checks_running(self) -> int:

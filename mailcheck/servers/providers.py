@@ -53,7 +53,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     graph_scopes: Scopes = ()
     idle: bool = True
     connections_max: int = 0
-    """IMAP connections at a time for each host; 0: the setting `checks_per_host`."""
+    """IMAP connections at a time; 0: as the setting `checks_per_host` says."""
 
 
 class ProviderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
