@@ -159,10 +159,11 @@ async def violations(tab: Tab) -> list[str]:
 
 
 @asynccontextmanager
-async def console(chromium: str, tmp_path: Path) -> AsyncIterator[Console]:
-    """Everything running."""
+async def console(chromium: str, tmp_path: Path, **environ: str) -> AsyncIterator[Console]:
+    """Everything running, with further `HUAHUO_*` settings."""
     built_console()
-    with dovecot() as mails, serving(tmp_path / "data", HUAHUO_MESSAGES_PER_S="0") as server:
+    given = {"HUAHUO_MESSAGES_PER_S": "0"} | environ
+    with dovecot() as mails, serving(tmp_path / "data", **given) as server:
         async with asyncio.timeout(TIMEOUT_S), profile(chromium) as browser:
             token = server.token(USER_ID, f"user{USER_ID}")
             async with Client(server.url, token=token, client="stage", backoff_s=(0.02, 0.2)) as client:
