@@ -31,6 +31,7 @@ QUESTIONS = (
     "commands",
     "door",
     "actors",
+    "directory",
     "entities",
     "effects",
     "timers",

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 
-async def cancel_all(tasks: Collection[asyncio.Task[Any]], timeout_s: float) -> int:
+async def cancel_all(tasks: Collection[asyncio.Future[Any]], timeout_s: float) -> int:
     """Cancel `tasks` and wait for their end, at most `timeout_s`. How many still run then."""
     for task in tasks:
         task.cancel()

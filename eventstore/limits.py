@@ -12,6 +12,8 @@ NAME_CHARS_MAX = 255
 KEYFRAME_SPAN = 4096
 """Of the older keyframes, the first in each span of 4,096 seqs is kept, so past states stay near one."""
 KEY_BYTES_MAX = 1024
+PAGE_ROWS_MAX = 500
+"""Of an answer to an audit question."""
 INT64_MAX = (1 << 63) - 1
 BROWSER_INT_MAX = (1 << 53) - 1
 """A browser rounds larger integers, so none may be in what is sent to one."""

@@ -91,6 +91,10 @@ class Log(Protocol):
         """
         ...
 
+    async def read_pages(self, pages: Sequence[Page]) -> list[list[StoredEvent]]:
+        """As `read` for each page, in order, with one job for all of them."""
+        ...
+
     async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
         """For each page, in order: the stored bodies of the durable events of its stream with seq > `after`.
 

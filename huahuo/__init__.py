@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from huahuo.actors.domain.errors import DefinitionError
     from huahuo.actors.domain.lists import Rows
     from huahuo.actors.domain.structs import Command, Effect, EffectFailed, Event
-    from huahuo.actors.effects.desk import RunOver
+    from huahuo.actors.effects.books import RunOver
     from huahuo.actors.effects.run import EffectRun
+    from huahuo.actors.followers.spec import Followed, FollowerRun
     from huahuo.actors.plugins.actions import Action
     from huahuo.actors.plugins.calls import Call, Refusal, Reply
     from huahuo.actors.plugins.past import Past
@@ -59,6 +60,8 @@ __all__ = [
     "EntityKind",
     "Event",
     "Every",
+    "Followed",
+    "FollowerRun",
     "Host",
     "Huahuo",
     "HuahuoError",
@@ -106,6 +109,8 @@ _HOMES = {
     "EntityKind": _PLUGIN,
     "Event": _STRUCTS,
     "Every": _DECISION,
+    "Followed": "huahuo.actors.followers.spec",
+    "FollowerRun": "huahuo.actors.followers.spec",
     "Host": _PLUGIN,
     "Huahuo": "huahuo.embedding.huahuo",
     "JobCancelled": "huahuo.embedding.jobs",
@@ -117,7 +122,7 @@ _HOMES = {
     "Refusal": _CALLS,
     "Refused": _DECISION,
     "Reply": _CALLS,
-    "RunOver": "huahuo.actors.effects.desk",
+    "RunOver": "huahuo.actors.effects.books",
     "Rows": "huahuo.actors.domain.lists",
     "Secret": "huahuo.eventstore.model",
     "Service": "huahuo.embedding.service",

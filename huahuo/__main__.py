@@ -1,5 +1,5 @@
 """`python -m huahuo` is the `huahuo` program."""
 
-from huahuo.cli.main import main
+from huahuo.cli.entry import main
 
 main()

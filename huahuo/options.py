@@ -1,23 +1,44 @@
-"""Shared by the commands: common options, exit codes, and the style of help and errors."""
+"""Shared by the commands: common options, exit codes, and the style of help and errors.
+
+Help must come at once, so what only a command's body needs is imported there.
+"""
 
 import os
 import sys
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from huahuo.actors.plugins.past import Past, together
-from huahuo.app import application, config, plugins
-from huahuo.app.plugins import standard
+from huahuo.errors import ConfigError
 
+if TYPE_CHECKING:
+    from huahuo.actors.plugins.past import Past
+    from huahuo.app.config import Settings, Table
+
+# The table of docs/operating.md, "Exit codes".
 EXIT_OK = 0
-"""Found, intact or the same."""
+"""Done; found, intact or the same."""
 EXIT_NOTHING = 1
 """Nothing found, damaged or different. Of a command that answers no question: it failed."""
 EXIT_UNUSABLE = 2
 """The command cannot be executed as given: no such directory, key, place or setting."""
+
+
+def code_of_failure(error: Exception) -> int:
+    """The exit code of a command that does something, such as `serve` or `tail`."""
+    return EXIT_UNUSABLE if isinstance(error, ConfigError) else EXIT_NOTHING
+
+
+def code_of_answer(error: Exception) -> int:
+    """The exit code of a command that looks at a log or cares for it, such as `replay state` or `backup`."""
+    from huahuo.eventstore.errors import Damaged
+
+    return EXIT_NOTHING if isinstance(error, Damaged | LookupError) else EXIT_UNUSABLE
+
 
 Data = Annotated[
     Path | None, typer.Option(help="Directory of the log and its keys.", show_default="huahuo-data")
@@ -42,13 +63,37 @@ class _WithApp(TyperGroup):
         return command
 
 
+class _Later(_WithApp):
+    """A group whose commands are in the module `home`, which is imported when one is looked for."""
+
+    home = ""
+
+    @cached_property
+    def _loaded(self) -> Any:
+        return typer.main.get_command(import_module(self.home).app)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """See `click.Group`."""
+        names: list[str] = self._loaded.list_commands(ctx)
+        return names
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """See `click.Group`."""
+        return self._loaded.get_command(ctx, cmd_name)
+
+
 def _has_app(command: Any) -> bool:
     return any("--app" in param.opts for param in command.params)
 
 
 def _use_app(name: str | None) -> None:
     """Load the application of a command: that of the option, of HUAHUO_APP, or of a huahuo.toml here."""
-    name = name or application.named_in(Path("huahuo.toml"))
+    here = Path("huahuo.toml")
+    if name is None and not here.exists():
+        return
+    from huahuo.app import application, plugins
+
+    name = name or application.named_in(here)
     if name is not None:
         plugins.choose(application.load(name))
 
@@ -76,12 +121,17 @@ def _with_app(
 ) -> None: ...
 
 
-def program(name: str, text: str) -> typer.Typer:
+def later(name: str, text: str, home: str) -> typer.Typer:
+    """A group whose commands are those of `app` in the module `home`, imported when they are needed."""
+    return program(name, text, type("Later", (_Later,), {"home": home}))
+
+
+def program(name: str, text: str, group: type[TyperGroup] = _WithApp) -> typer.Typer:
     """A group of commands. Boxes and colours are for terminals, and pipes get plain lines."""
     plain = not (sys.stdout.isatty() and sys.stderr.isatty())
     return typer.Typer(
         name=name,
-        cls=_WithApp,
+        cls=group,
         no_args_is_help=True,
         rich_markup_mode=None if plain else "rich",
         pretty_exceptions_enable=False,
@@ -89,17 +139,25 @@ def program(name: str, text: str) -> typer.Typer:
     )
 
 
-def settings(data: Path | None, config_file: Path | None, **flags: Any) -> config.Settings:
+def settings(data: Path | None, config_file: Path | None, **flags: Any) -> "Settings":
     """The effective settings of a command. Raises ConfigError."""
+    from huahuo.app import plugins
+
     given = {"data": data, **flags}
     return table().load(environ=os.environ, file=config_file, flags=given, base=plugins.settings())
 
 
-def known() -> Past:
+def known() -> "Past":
     """What commands know of the kinds of entities in a log."""
+    from huahuo.actors.plugins.past import together
+    from huahuo.app.plugins import standard
+
     return together([plugin.past for plugin in standard()])
 
 
-def table() -> config.Table:
+def table() -> "Table":
     """The settings that commands know."""
-    return config.Table(standard())
+    from huahuo.app.config import Table
+    from huahuo.app.plugins import standard
+
+    return Table(standard())

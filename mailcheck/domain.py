@@ -1,4 +1,4 @@
-"""The mail domain on the engine: rosters and mailboxes as entities, checks as their effects.
+"""The mail domain on the engine: rosters and mailboxes as entities, checks and purges as durable effects.
 
 The plug-in (`huahuo.mailcheck.plugin`) makes one `MailDomain`, which the service starts and closes. The
 deciders decide what events mean; this module only connects them.
@@ -10,14 +10,19 @@ from dataclasses import dataclass, field
 from itertools import batched
 from typing import Any
 
+import msgspec
 import structlog
 
 from huahuo.actors.actor.errors import AskTimeout
+from huahuo.actors.effects.facts import Start
+from huahuo.actors.effects.runner import Bounds, Effects
+from huahuo.actors.effects.spec import Spec
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.plugin import ApiRefused, EntityKind
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
@@ -26,14 +31,15 @@ from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
 from huahuo.mailcheck.api.signing_in import Signins
 from huahuo.mailcheck.checks import check as checker
+from huahuo.mailcheck.checks.books import CHECK, CheckBooks, effect_of
 from huahuo.mailcheck.checks.grants import StoredGrants
 from huahuo.mailcheck.checks.graph_check import check_graph
+from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
 from huahuo.mailcheck.checks.ports import CheckLimits, GraphTarget, Ok, Sink, Target
-from huahuo.mailcheck.checks.queue import CheckRunner, Job
-from huahuo.mailcheck.checks.run import MAILBOX, Checking, Mailboxes, Pauses
+from huahuo.mailcheck.checks.run import Checking
 from huahuo.mailcheck.checks.signing_in import CheckMail, SigningIn
 from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck
-from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, id_of
+from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, user_of
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.listing import RowsCut, snapshot_of
@@ -51,8 +57,9 @@ from huahuo.mailcheck.roster.importer import LINES_MAX
 from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
 from huahuo.mailcheck.servers.providers import Providers
 from huahuo.mailcheck.servers.proxies import Proxy
-from huahuo.mailcheck.tables.open_checks import open_checks
-from huahuo.mailcheck.tables.purge import Purger
+from huahuo.mailcheck.tables.purge import Purging
+from huahuo.mailcheck.tables.records import OpenCheck, check_put
+from huahuo.mailcheck.tables.reported_checks import reported_checks
 from huahuo.mailcheck.web.requests import Requests
 from huahuo.mailcheck.web.retrying import TIMEOUT_S as REQUEST_TIMEOUT_S
 from huahuo.mailcheck.web.tokens import Tokens
@@ -111,11 +118,12 @@ class MailDomain:
         executor: Executor,
         settings: MailSettings,
         check_mail: CheckMail | None = None,
-        wait_s: Callable[[int], float] = lambda _user_id: 0.0,
+        wait_s: Callable[[UserId], float] = lambda _user_id: 0.0,
     ) -> None:
-        """`wait_s`: see `CheckRunner`."""
+        """`wait_s`: see `Host`."""
         self._log = log
         self._directory = directory
+        self._ambient = ambient
         self._settings = settings
         pauses = Pauses()
         self._mailboxes = Mailboxes(directory, pauses)
@@ -130,16 +138,38 @@ class MailDomain:
             self.tokens,
             settings.proxy,
         )
-        checking = Checking(self._mailboxes, self._signing.check)
-        self._runner = CheckRunner(
-            checking.perform,
-            checks_max=settings.checks_max,
-            per_host_max=settings.checks_per_host_max,
-            waiting_max=settings.checks_waiting_max,
-            waiting_per_user_max=settings.checks_waiting_per_user_max,
-            wait_s=wait_s,
+        check = Spec(
+            kind=MAILBOX,
+            name=CHECK,
+            handler=Checking(self._signing.check).perform,
+            read=msgspec.json.Decoder(OpenCheck).decode,
+            key=int,
+            retries=0,
+            at_once=settings.checks_per_host_max,
+            per=_host_of,
         )
-        self._purger = Purger(log, ambient)
+        self._checks = Effects(
+            log=log,
+            ambient=ambient,
+            books=CheckBooks(self._mailboxes, ambient),
+            specs={(MAILBOX, CHECK): check},
+            wait_s=wait_s,
+            bounds=Bounds(
+                at_once=settings.checks_max,
+                waiting_max=settings.checks_waiting_max,
+                waiting_per_user_max=settings.checks_waiting_per_user_max,
+                sweep_s=settings.sweep_s,
+            ),
+        )
+        self._purging = Purging(log, ambient, MAILBOX)
+        purge = self._purging.spec()
+        self._purges = Effects(
+            log=log,
+            ambient=ambient,
+            books=self._purging,
+            specs={(MAILBOX, purge.name): purge},
+            bounds=Bounds(at_once=1, sweep_s=settings.sweep_s),
+        )
         self._handlers = Handlers(
             log,
             directory,
@@ -150,8 +180,6 @@ class MailDomain:
             providers=settings.providers,
         )
         self._signins = Signins(log, directory, self._requests, ambient, settings.providers, settings.proxy)
-        self._sweeper: asyncio.Task[None] | None = None
-        self._closed = False
         roster = RosterDecider(
             ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max, providers=settings.providers
         )
@@ -176,16 +204,16 @@ class MailDomain:
     @property
     def checks_running(self) -> int:
         """How many checks run now."""
-        return self._runner.running
+        return self._checks.running
 
-    def checks_by_user(self) -> Collection[tuple[int, int]]:
+    def checks_by_user(self) -> Collection[tuple[UserId, int]]:
         """How many checks of each user run; users without one are left out."""
-        return self._runner.by_user.items()
+        return self._checks.at_work()
 
     @property
     def checks_waiting(self) -> int:
         """How many queued checks wait in memory."""
-        return self._runner.waiting
+        return self._checks.waiting
 
     async def snapshot(self, stream: str) -> tuple[int, RowsCut]:
         """(seq, state) of a user's stream: a consistent cut (PROTOCOL 2 and 4).
@@ -193,7 +221,7 @@ class MailDomain:
         Raises:
             ValueError: it is not the stream of a user. Otherwise as `Directory.ask`.
         """
-        cut: tuple[int, RowsCut] = await self._directory.ask(ROSTER, id_of(stream), Query(_cut))
+        cut: tuple[int, RowsCut] = await self._directory.ask(ROSTER, user_of(stream), Query(_cut))
         return cut
 
     async def start(self) -> None:
@@ -203,28 +231,28 @@ class MailDomain:
             Unavailable, Closed: the log could not be read.
         """
         # The embedding process that reported these is gone, so they cannot be continued.
-        left = [(i, c.check_id) async for i, c in open_checks(self._log) if c.implicit]
+        left = [found async for found in reported_checks(self._log)]
         for some in batched(left, _AT_ONCE):
             await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
-        await self._pick_up()
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="mail sweep")
+        await self._checks.start()
+        await self._purges.start()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Begin no check and no purge. Those that run and do not end in time stay open."""
+        await asyncio.gather(self._checks.drain(timeout_s), self._purges.drain(timeout_s))
 
     async def close(self) -> None:
         """Stop running checks and leave them open, so that the next start continues them. Idempotent."""
-        self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.wait([self._sweeper])
-        await self._runner.close(self._settings.close_timeout_s)
+        await self._checks.close(self._settings.close_timeout_s)
         await self._signins.close()
         await self.tokens.close(self._settings.close_timeout_s)
         await self._requests.close()
-        await self._purger.close()
+        await self._purges.close()
 
     async def idle(self) -> None:
-        """Return when no check runs or waits in memory and no purge runs."""
-        await self._runner.idle()
-        await self._purger.idle()
+        """Return when no check and no purge runs or waits in memory."""
+        await self._checks.idle()
+        await self._purges.idle()
 
     async def report_status(self, email_id: int, status: ReportedStatus, message: str) -> int:
         """Record a check by the embedding application: `processing` opens it, any other status ends it.
@@ -253,16 +281,17 @@ class MailDomain:
         return answer.position
 
     def _start_effect(self, _key: str, effect: Effect, _position: int) -> None:
-        if self._closed:
-            return
         match effect:
             case StartCheck():
-                self._runner.offer(Job(effect.email_id, effect.check_id, effect.host, effect.user_id))
+                put = check_put(effect.email_id, effect.user_id, effect.check_id, host=effect.host)
+                row = effect_of(effect.email_id, put.value, effect.user_id, self._ambient.now_ms())
+                self._checks.committed(Start(effect.check_id, row), row.entity)
             case StopCheck():
-                self._runner.stop(effect.check_id)
+                self._checks.cancelled(effect.check_id)
             case Purge():
                 self.tokens.forget(effect.email_id)
-                self._purger.poke()
+                row = self._purging.effect_of(effect.email_id)
+                self._purges.committed(Start(effect.email_id, row), row.entity)
 
     async def _interrupt(self, email_id: int, check_id: int) -> None:
         try:
@@ -271,24 +300,9 @@ class MailDomain:
         except (EntityError, AskTimeout, EventStoreError) as error:
             _log.warning("check_not_interrupted", check_id=check_id, error=type(error).__name__)
 
-    async def _pick_up(self) -> None:
-        """Offer every open check of ours to the runner, and every deleted mailbox to the purger.
 
-        An effect is lost if the process dies between commit and start, or if the outcome of the append was
-        unknown. The log still has it.
-        """
-        async for email_id, check in open_checks(self._log):
-            if not check.implicit:
-                self._runner.offer(Job(email_id, check.check_id, check.host, check.user_id))
-        self._purger.poke()
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.sweep_s)
-            try:
-                await self._pick_up()
-            except EventStoreError as error:
-                _log.warning("sweep_failed", error=type(error).__name__)
+def _host_of(check: OpenCheck) -> str:
+    return check.host.lower()
 
 
 def _over_network(

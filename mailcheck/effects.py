@@ -1,6 +1,11 @@
-"""Effects of the domain's decisions: start a check, stop one, purge a deleted mailbox. Pure data."""
+"""Effects of the domain's decisions: start a check, stop one, purge a deleted mailbox. Pure data.
+
+Each of them also stands in the commit of its decision, as a row or an end. These tell the runners at once.
+"""
 
 import msgspec
+
+from huahuo.actors.plugins.principal import UserId
 
 
 class StartCheck(msgspec.Struct, frozen=True, gc=False):
@@ -9,7 +14,7 @@ class StartCheck(msgspec.Struct, frozen=True, gc=False):
     email_id: int
     check_id: int
     host: str
-    user_id: int
+    user_id: UserId
 
 
 class StopCheck(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from huahuo.actors.plugins.principal import UserId, user_id_of
 from huahuo.eventstore.model import NewEvent, StoredEvent
 
 STATUSES_TERMINAL: Final = frozenset({"ok", "error", "need_reauth", "cancelled"})
@@ -22,7 +23,7 @@ STATUSES_BUSY: Final = frozenset({"queued", "processing"})
 PROGRESS_MAX: Final = 100
 
 
-def user_stream(user_id: int) -> str:
+def user_stream(user_id: UserId) -> str:
     """The public stream of a user."""
     return f"user/{user_id}"
 
@@ -32,14 +33,22 @@ def mailbox_stream(email_id: int) -> str:
     return f"mailbox/{email_id}"
 
 
-def roster_stream(user_id: int) -> str:
+def roster_stream(user_id: UserId) -> str:
     """The internal stream of a user's roster, which only the roster writes."""
     return f"roster/{user_id}"
 
 
 def id_of(stream: str) -> int:
-    """The number in a stream's name: 42 for `user/42`. Raises ValueError if there is none."""
+    """The number in a stream's name: 17 for `mailbox/17`. Raises ValueError if there is none."""
     return int(stream.partition("/")[2])
+
+
+def user_of(stream: str) -> UserId:
+    """The user of `user/42` or `roster/42`. Raises ValueError if it is no user's stream."""
+    user_id = user_id_of(stream.partition("/")[2])
+    if user_id is None:
+        raise ValueError(f"{stream} is no stream of a user")
+    return user_id
 
 
 class Body(msgspec.Struct, frozen=True, gc=False, tag_field="type", kw_only=True):
@@ -115,7 +124,7 @@ class MailReceived(Body, tag="mail_received", frozen=True, gc=False, kw_only=Tru
 class MailboxAdded(Body, tag="mailbox_added", frozen=True, gc=False, kw_only=True):
     """The first fact of a mailbox's own stream. `secrets` are the names of the secrets sealed with it."""
 
-    user_id: int
+    user_id: UserId
     email: str
     mail_type: str
     server: str
@@ -260,7 +269,7 @@ _READERS: Final[Mapping[str, tuple[int, Callable[[bytes], Body]]]] = {
 """By type: current version and decoder. One lookup, because every fold reads every event through it."""
 
 
-def public(user_id: int, email_id: int, body: Body) -> NewEvent:
+def public(user_id: UserId, email_id: int, body: Body) -> NewEvent:
     """`body` as an event on the user's stream, about the mailbox `email_id`."""
     return _event(user_stream(user_id), mailbox_stream(email_id), body)
 
@@ -271,7 +280,7 @@ def internal(email_id: int, body: Body) -> NewEvent:
     return _event(stream, stream, body)
 
 
-def guarding(user_id: int, timestamp: str) -> NewEvent:
+def guarding(user_id: UserId, timestamp: str) -> NewEvent:
     """The event by which a change moves the head of the roster's stream."""
     stream = roster_stream(user_id)
     return _event(stream, stream, RosterChanged(timestamp=timestamp))

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from huahuo.actors.plugins.principal import UserId, user_id_of
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck.events import (
     GrantKept,
@@ -18,6 +19,7 @@ from huahuo.mailcheck.events import (
     id_of,
     mailbox_stream,
     read,
+    user_of,
     user_stream,
 )
 from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
@@ -60,7 +62,7 @@ class RosterSubject:
 
     rising: Final = frozenset[str]()
 
-    def __init__(self, user_id: int) -> None:
+    def __init__(self, user_id: UserId) -> None:
         self.entity = self.stream = user_stream(user_id)
         self.parts = (Part(self.stream, RosterFold()),)
 
@@ -94,7 +96,7 @@ class MailboxSubject:
 
     rising: Final = frozenset({"deleted"})
 
-    def __init__(self, email_id: int, user_id: int) -> None:
+    def __init__(self, email_id: int, user_id: UserId) -> None:
         self.entity = self.stream = mailbox_stream(email_id)
         self.email_id = email_id
         self.parts = (
@@ -135,12 +137,12 @@ async def subject_of(history: History, entity: str) -> Subject | None:
         LookupError: this history has no such mailbox or user.
     """
     kind, _, number = entity.partition("/")
-    if kind not in ("user", "mailbox") or not number.lstrip("-").isdecimal():
+    if not _is_ours(kind, number):
         return None
     if not history.head(entity).seq:
         raise LookupError(f"nothing ever happened to {entity}")
     if kind == "user":
-        return RosterSubject(id_of(entity))
+        return RosterSubject(user_of(entity))
     first = await history.read(entity, 0, events_max=1)
     body = read(first[0]) if first else None
     if not isinstance(body, MailboxAdded):
@@ -153,8 +155,13 @@ async def subject_of(history: History, entity: str) -> Subject | None:
 def own_subject(stream: str) -> Subject | None:
     """The subject of one stream alone: a roster, or the internal half of a mailbox. None for others."""
     kind, _, number = stream.partition("/")
-    if not number.lstrip("-").isdecimal():
+    if not _is_ours(kind, number):
         return None
     if kind == "user":
-        return RosterSubject(id_of(stream))
-    return FoldSubject(stream, MailboxFold()) if kind == "mailbox" else None
+        return RosterSubject(user_of(stream))
+    return FoldSubject(stream, MailboxFold())
+
+
+def _is_ours(kind: str, key: str) -> bool:
+    """Whether a user or a mailbox can have this name."""
+    return user_id_of(key) is not None if kind == "user" else kind == "mailbox" and key.isdecimal()

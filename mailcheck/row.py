@@ -2,6 +2,8 @@
 
 import msgspec
 
+from huahuo.actors.plugins.principal import UserId
+
 
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One mailbox as PROTOCOL 6 shows it; `last_check_time` moves only after a success.
@@ -10,7 +12,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """
 
     id: int
-    user_id: int
+    user_id: UserId
     email: str
     mail_type: str
     server: str

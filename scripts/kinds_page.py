@@ -46,7 +46,14 @@ def with_table(page: str) -> str:
     """`page` with the table of today."""
     head, rest = page.split(BEGIN)
     _old, tail = rest.split(END)
-    return head + BEGIN + "| message | means |\n|---|---|\n" + "".join(map(row, IN_SECTION_4)) + END + tail
+    return (
+        head
+        + BEGIN
+        + "| message | means |\n|---|---|\n"
+        + "".join([row(kind) for kind in IN_SECTION_4])
+        + END
+        + tail
+    )
 
 
 def browser_types() -> str:

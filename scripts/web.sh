@@ -51,6 +51,17 @@ fresh() {
     [ -z "$(sources | while read -r file; do [ "$file" -nt "$stamp" ] && echo "$file"; done)" ]
 }
 
+put() {
+    # Each file in one step, pages after what they load: what reads the folder meanwhile finds it whole.
+    (cd "$new" && find assets client -type f && find . -maxdepth 1 -type f) | while read -r file; do
+        mkdir -p "$(dirname "$out/$file")"
+        cp "$new/$file" "$out/$file.new" && mv "$out/$file.new" "$out/$file"
+    done
+    (cd "$out" && find . -type f) | while read -r file; do
+        [ -f "$new/$file" ] || rm "$out/$file"
+    done
+}
+
 run() {
     # npm is talkative; what it says matters only if it fails
     "$@" >"$log" 2>&1 || { cat "$log" >&2; say "failed: $*"; return 1; }
@@ -70,16 +81,14 @@ fi
 if ! fresh; then
     say "building"
     run npm --prefix web/client run build
-    failed=
-    if [ -f web/console/package.json ]; then
-        run npm --prefix web/console run build || failed=console
-    fi
-    # last: the client goes beside what the console was built to
-    out=huahuo/pages/static/client
-    rm -rf "$out"
-    mkdir -p "$out"
-    cp web/client/dist/huahuo-client.js web/client/dist/zstd.js web/client/dist/zstd.wasm web/client/example/* "$out"
-    [ -z "$failed" ] || exit 1
+    new=$PWD/web/node_modules/.static
+    out=$PWD/huahuo/pages/static
+    rm -rf "$new"
+    mkdir -p "$new/client" "$out"
+    export WEB_OUT="$new"
+    run npm --prefix web/console run build
+    (cd web/client && cp dist/huahuo-client.js dist/zstd.js dist/zstd.wasm example/* "$new/client")
+    put
     touch "$stamp"
     say "ready: huahuo/pages/static"
 fi

@@ -21,9 +21,11 @@ _skipped: dict[str, list[str]] = {}
 
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """The loop of an async test: asyncio's, or one whose clock jumps (mark `virtual_time`)."""
-    virtual = request.node.get_closest_marker("virtual_time")
-    return "asyncio", {"loop_factory": VirtualLoop} if virtual else {}
+    """The loop of an async test: asyncio's, if neither mark `virtual_time` nor mark `loop` says otherwise."""
+    if request.node.get_closest_marker("virtual_time"):
+        return "asyncio", {"loop_factory": VirtualLoop}
+    chosen = request.node.get_closest_marker("loop")
+    return "asyncio", {"loop_factory": chosen.kwargs["factory"]} if chosen else {}
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -1,42 +1,46 @@
 """What others ask of an application's entities: their kinds, commands, queries, snapshots and timers."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from huahuo.actors.domain import jobs
+from huahuo.actors.domain import jobs, rebuilding
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity, EntityQuery
 from huahuo.actors.domain.errors import place_of
 from huahuo.actors.domain.fold import Held
+from huahuo.actors.domain.following import reader
 from huahuo.actors.domain.job_board import JobBoard, end_left_open
 from huahuo.actors.domain.lists import ListQuery, Rows, before_of, page_body
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
 from huahuo.actors.domain.names import is_key, key_of
+from huahuo.actors.domain.row_facts import TABLE_PREFIX
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.domain.structs import Command, holds_secret, traits
 from huahuo.actors.domain.working import EntityOwners, specs_of
-from huahuo.actors.domain.writing import TABLE_PREFIX
 from huahuo.actors.effects import facts as effect_facts
 from huahuo.actors.effects.book import BookDecider
 from huahuo.actors.effects.book import weigh as weigh_book
 from huahuo.actors.effects.facts import Cancel, Start
 from huahuo.actors.effects.runner import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
+from huahuo.actors.effects.streams import EffectStreams
+from huahuo.actors.entities.at_once import AtOnce
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.followers.followers import Followers
+from huahuo.actors.followers.spec import Spec as FollowerSpec
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
 from huahuo.actors.plugins.plugin import EntityKind, Host
 from huahuo.actors.plugins.principal import Principal, UserId
-from huahuo.actors.timers.changes import Known
 from huahuo.actors.timers.clockwork import Clockwork
-from huahuo.actors.timers.missing import TimersMissing
-from huahuo.actors.timers.timer import STREAMS, Timer
+from huahuo.actors.timers.timer import Timer
 
 SERVICE: Final = "service"
 """The principal of what timers do."""
@@ -49,7 +53,7 @@ _ENTITY_BYTES: Final = 1_500
 class EntityApi:
     """What others ask of the entities. All methods belong to the loop's thread."""
 
-    def __init__(self, catalog: Catalog, host: Host) -> None:
+    def __init__(self, catalog: Catalog, host: Host, followers: Sequence[FollowerSpec] = ()) -> None:
         self.catalog = catalog
         self._host = host
         given = host.settings if isinstance(host.settings, EntitySettings) else EntitySettings()
@@ -61,9 +65,8 @@ class EntityApi:
         waiting_max = given.effects_waiting_max
         self.effects = Effects(
             log=host.log,
-            directory=host.directory,
             ambient=host.ambient,
-            owners=EntityOwners(catalog, host.directory),
+            books=EffectStreams(host.directory, host.ambient, EntityOwners(catalog, host.directory)),
             specs=specs_of(catalog),
             wait_s=host.wait_s,
             bounds=EffectBounds(
@@ -71,6 +74,9 @@ class EntityApi:
                 waiting_max=waiting_max,
                 waiting_per_user_max=waiting_max // 2,
             ),
+        )
+        self.followers = Followers(
+            followers, log=host.log, feed=host.feed, ambient=host.ambient, read=reader(catalog)
         )
         self.jobs = JobBoard(host.feed, self)
         self.messages = {
@@ -86,24 +92,32 @@ class EntityApi:
         self.timers = Clockwork(host.log, host.ambient, self)
 
     async def start(self) -> None:
-        """Go on with the timers and effects that an earlier process left open, and end its jobs.
+        """Go on with the timers, effects and followers of an earlier process, and end its jobs.
 
         Raises:
             ValueError: one of them has a name that today's code does not know.
         """
+        await rebuilding.finish(self._host.log, now_ms=self._host.ambient.now_ms())
         await self.timers.start(frozenset(self.timer_commands))
         await self.effects.start()
         await end_left_open(self._host.log, self.tell_job)
+        await self.followers.start()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let the effects and deliveries under way come to their end."""
+        await asyncio.gather(self.effects.drain(timeout_s), self.followers.drain(timeout_s))
 
     async def close(self) -> None:
-        """Fire no more timers and stop the effects; the next start goes on with both. Idempotent."""
+        """Fire no more timers, stop effects and followers; the next start goes on with them. Idempotent."""
         await self.timers.close()
         await self.effects.close()
+        await self.followers.close()
 
     async def idle(self) -> None:
-        """Return when no due timer and no effect waits or runs."""
+        """Return when no due timer, no effect and no event for a follower waits or runs."""
         await self.timers.idle()
         await self.effects.idle()
+        await self.followers.idle()
 
     async def job(self, job_id: int) -> jobs.Job:
         """The state of a job."""
@@ -138,6 +152,8 @@ class EntityApi:
                 effects=partial(self._started, kind),
                 weigh=_weigh,
                 readers=decider.readable,
+                today=decider.current if decider.entity.upcasts else None,
+                keyframe_every=decider.entity.keyframe_every or 0,
             )
             for kind, decider in self._deciders.items()
         ]
@@ -218,21 +234,21 @@ class EntityApi:
 
         return Action(query.action, query.params, handle, query=True)
 
-    def load(self, timer: Timer) -> Callable[[], Awaitable[None]] | None:
+    def begin(self, timer: Timer) -> AtOnce | None:
         """See `Fires`."""
-        head = self._host.log.head(STREAMS + timer.entity).seq
+        entity, decoder = self.timer_commands[f"{timer.kind}/{timer.command}"]
+        try:
+            sent = Sent(decoder.decode(timer.fields), command_id=timer.id, timer=timer)
+        except msgspec.MsgspecError:
+            return None  # `fire` says it
         key = timer.entity.partition("/")[2]
-        if timer.seq == head and self._host.directory.holds(timer.kind, key):
-            return None
-        return partial(self._load, timer, key, head)
+        return self._host.directory.begin(entity.kind, key, sent, Origin(SERVICE, timer.id))
 
-    async def _load(self, timer: Timer, key: str, head: int) -> None:
-        asked: Query[Held, Known | None] = Query(
-            lambda _seq, held: None if held.timers.at(head) is not None else held.timers
+    async def load(self, timers: Sequence[Timer]) -> None:
+        """See `Fires`."""
+        await self._host.directory.load(
+            (kind, key) for kind, _, key in (timer.entity.partition("/") for timer in timers)
         )
-        unknown = await self._host.directory.ask(timer.kind, key, asked)
-        if unknown is not None and timer.seq != head:
-            await TimersMissing(timer.entity, unknown).read(self._host.log)
 
     async def fire(self, timer: Timer) -> None:
         """See `Fires`. Raises: it was not decided, or that is not known."""

@@ -9,6 +9,7 @@ event that cannot be folded would make the entity unreadable for ever.
 """
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import place_of
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.names import is_key
+from huahuo.actors.domain.row_facts import OverBound
 from huahuo.actors.domain.structs import Command, Event, traits
 from huahuo.actors.effects.facts import Guard
 from huahuo.actors.entities import decider as engine
@@ -184,9 +186,13 @@ class EntityDecider(EntityFold):
         self, state: Held, sent: Sent, decision: Decision, context: engine.Context, timers: Changes
     ) -> engine.Decision[Done, Any]:
         bounds, stream = self._bounds, f"{self.entity.kind}/{state.key}"
-        count = max(len(decision.events), len(decision.effects))
+        counts = {
+            "events": len(decision.events),
+            "effects": len(decision.effects),
+            "rows": len(decision.rows),
+        }
+        what, count = max(counts.items(), key=itemgetter(1))
         if count > bounds.decision_events_max:
-            what = "events" if count == len(decision.events) else "effects"
             return _too_large(f"a decision of {count} {what}, at most {bounds.decision_events_max}")
         payer = sent.payer if sent.who is None else sent.who.user_id
         write = writing.Writing(
@@ -203,10 +209,10 @@ class EntityDecider(EntityFold):
                 write.event(event)
             for effect in decision.effects:
                 write.effect(effect)
-            rows = tuple(map(writing.row, decision.rows))
+            write.projected(decision.rows)
             secrets = writing.secrets(stream, decision.secrets)
             body = self._reply(state, decision.reply)
-        except writing.OverBound as over:
+        except OverBound as over:
             return _too_large(str(over))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._fault(sent.command, str(error)) from error
@@ -221,7 +227,7 @@ class EntityDecider(EntityFold):
             events=(*guard.events, *write.events),
             effects=tuple(write.to_start),
             expected={guard.stream: guard.seq} if guard.stream else {},
-            rows=(*guard.rows, *write.rows, *rows),
+            rows=(*guard.rows, *write.rows),
             secrets=secrets,
             shred=(stream,) if decision.shred else (),
         )

@@ -9,7 +9,7 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.handlers import Handler, print_of
 from huahuo.actors.domain.names import key_of
 from huahuo.actors.domain.structs import Event, traits
-from huahuo.actors.timers.changes import Known
+from huahuo.actors.timers.known import Known
 from huahuo.eventstore.model import StoredEvent
 
 _MEASURED_BYTES = 4 << 10
@@ -80,6 +80,12 @@ class EntityFold:
             if step is not None:
                 fields = step(msgspec.json.decode(event.body) if fields is None else fields)
         return event.body if fields is None else msgspec.json.encode({**fields, "type": event.type})
+
+    def current(self, event: StoredEvent) -> StoredEvent:
+        """An event in today's version of its type, as readers get it. The stored bytes stay what they are."""
+        if event.version >= self.entity.version:
+            return event
+        return msgspec.structs.replace(event, body=self.today(event), version=self.entity.version)
 
     def after(self, state: Any, event: Event) -> Any:
         """The state after an event that is not stored yet. Raises KeyError if nothing handles its class."""

@@ -7,8 +7,8 @@ from typing import Final, Protocol
 import structlog
 
 from huahuo.actors.domain import jobs
+from huahuo.actors.domain.row_facts import TABLE_PREFIX
 from huahuo.actors.domain.structs import Command, traits
-from huahuo.actors.domain.writing import TABLE_PREFIX
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed

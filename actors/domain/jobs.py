@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from huahuo.actors.domain.decision import Context, Decision, Drop, Outcome, Put, Refused
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command, Event
-from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, UserId, user_id_of
 
 KIND: Final = "job"
 TABLE: Final = "huahuo:jobs"
@@ -187,10 +187,13 @@ def is_open(state: Job) -> bool:
 
 
 def starting(name: str, user: UserId | None) -> StartJob:
-    """The command that begins a job. Raises Refused: the name is none."""
+    """The command that begins a job. Raises Refused: the name or the user is none."""
     if not 0 < len(name) <= _NAME_CHARS_MAX:
         raise Refused("invalid_field", f"a job needs a name of 1 to {_NAME_CHARS_MAX} characters")
-    return StartJob(name, user)
+    user_id = user_id_of(user)
+    if user is not None and user_id is None:
+        raise Refused("invalid_field", f"user: {USER_ID_RULE}")
+    return StartJob(name, user_id)
 
 
 def report_of(percent: float, message: str) -> ReportJob:

@@ -7,7 +7,7 @@ from typing import Final
 RESERVED_KINDS: Final = frozenset(
     {
         "user", "group", "system", "log", "mailbox", "roster", "auth", "audit", "effect", "timer", "job",
-        "ds",
+        "ds", "projection",
     }
 )  # fmt: skip
 """Kinds of streams that the service itself writes."""

@@ -7,7 +7,9 @@ import msgspec
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.names import key_of
+from huahuo.actors.domain.work_past import KINDS, work_subject
 from huahuo.actors.plugins.past import Past
+from huahuo.actors.timers.timer import FIRED, series_of
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.history.history import History
@@ -48,6 +50,8 @@ def past_of(catalog: Catalog) -> Past:
     def own_subject(stream: str) -> Subject | None:
         kind, _, rest = stream.partition("/")
         fold = folds.get(kind)
+        if kind in KINDS:
+            return work_subject(stream)
         if fold is None or key_of(rest, fold.entity.key) is None:
             return None
         return EntitySubject(stream, fold)
@@ -58,6 +62,10 @@ def past_of(catalog: Catalog) -> Past:
             raise LookupError(f"nothing ever happened to {entity}")
         return subject
 
+    def today(event: StoredEvent) -> StoredEvent:
+        fold = folds.get(event.stream.partition("/")[0])
+        return event if fold is None else fold.current(event)
+
     async def snapshot(log: Log, stream: str) -> tuple[int, bytes]:
         seq, held = await state_at(log, stream, folds[stream.partition("/")[0]])
         return seq, msgspec.json.encode(held.state)
@@ -65,8 +73,10 @@ def past_of(catalog: Catalog) -> Past:
     return Past(
         subject_of=subject_of,
         own_subject=own_subject,
-        kinds=tuple(folds),
+        kinds=(*folds, *KINDS),
+        today=today,
         snapshots=dict.fromkeys(folds, snapshot),
         entity_fields={f"{kind}_id": kind for kind in folds},
-        prunable=catalog.prunable_types,
+        prunable=catalog.prunable_types | {FIRED},
+        series_of=series_of,
     )

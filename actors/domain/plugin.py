@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from huahuo.actors.domain import jobs
+from huahuo.actors.domain import jobs, projections, rebuilding
 from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.following import Following
 from huahuo.actors.domain.lists import Lists
 from huahuo.actors.domain.past import past_of
 from huahuo.actors.domain.settings import EntitySettings
@@ -28,6 +29,7 @@ class Entities(Plugin):
     def __init__(self, entities: Iterable[Entity[Any]]) -> None:
         self.catalog = Catalog((jobs.job_entity(), *entities))
         self.lists = Lists(self._taken)
+        self.following = Following()
         self.clockwork: Clockwork | None = None
         """What fires the timers, once they were brought to a service."""
         self._past = past_of(self.catalog)
@@ -51,7 +53,9 @@ class Entities(Plugin):
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
         self.catalog.warn()
-        api = EntityApi(self.catalog, host)
+        self.following.check({*self.catalog.by_kind, *host.directory.kinds}, rebuilding.tables(host.log))
+        api = EntityApi(self.catalog, host, tuple(self.following.by_name.values()))
+        api.followers.show(host.metrics)
         effects = api.effects
         effects.show(host.metrics)
         self.clockwork = timers = api.timers
@@ -65,13 +69,17 @@ class Entities(Plugin):
         host.metrics.total("timers_failed", "Firings that failed and are tried again.", lambda: timers.failed)
         return Brought(
             kinds=api.kinds(),
-            actions=[*api.actions(), *(api.list_action(one) for one in self.lists.by_action.values())],
+            actions=[
+                *api.actions(),
+                *(api.list_action(one) for one in self.lists.by_action.values()),
+                *projections.actions(host.log, api.followers),
+            ],
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
-            guarded=frozenset({*self.catalog.by_kind, "effect", "timer"}),
+            guarded=frozenset({*self.catalog.by_kind, "effect", "timer", "projection"}),
             right_types=self.catalog.right_types,
             at_work=effects.at_work,
             start=api.start,
-            drain=effects.drain,
+            drain=api.drain,
             close=api.close,
             idle=api.idle,
             api=api,

@@ -13,7 +13,8 @@ class EntitySettings(msgspec.Struct, frozen=True):
     """Bounds of an application's entities."""
 
     decision_events_max: Annotated[
-        int, Meta(description="Events that one decision of an entity may have.", ge=1, le=65_536)
+        int,
+        Meta(description="Events, effects or rows that one decision of an entity may have.", ge=1, le=65_536),
     ] = Bounds().decision_events_max
     state_bytes_max: Annotated[
         int, Meta(description="Bytes that the state of one entity may have.", ge=1)

@@ -15,9 +15,10 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.names import key_of
 from huahuo.actors.domain.structs import EffectFailed, traits
-from huahuo.actors.effects.attempts import LEFT_OPEN, SERVICE
+from huahuo.actors.effects.attempts import LEFT_OPEN
 from huahuo.actors.effects.facts import Guard
 from huahuo.actors.effects.spec import Answered, Failure, Spec
+from huahuo.actors.effects.streams import SERVICE
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query

@@ -5,15 +5,17 @@ on `timer/<kind>/<key>`, so readers of the entity never see their arguments.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
+from huahuo.actors.domain import row_facts
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decision import After, CancelEffects, Drop, Every, Put, To
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.names import is_own_stream
+from huahuo.actors.domain.row_facts import OverBound
 from huahuo.actors.domain.structs import Command, Effect, Event, encode, traits
 from huahuo.actors.effects import facts as effects
 from huahuo.actors.entities.decider import Context
@@ -22,21 +24,15 @@ from huahuo.actors.timers.changes import Changes
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
 
 CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
-TABLE_PREFIX: Final = "app:"
-"""Projections of applications have names of their own, so that none meets one of a plug-in."""
 _SECRET_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TIMER_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-
-
-class OverBound(ValueError):  # noqa: N818  a refusal
-    """A part of the decision is larger than it may be."""
 
 
 class Writing:
     """Gathers what a decision writes. `own` are the events of the entity's own stream, as they were given.
 
-    `rows` are those of its effects; `to_start` is what their runner learns after the commit. `user`: for whom
-    the effects will be.
+    `rows` are those of its effects and projections; `to_start` is what the effects' runner learns after the
+    commit. `user`: for whom the effects will be.
     """
 
     def __init__(
@@ -111,6 +107,16 @@ class Writing:
             case _:
                 raise TypeError(f"{type(effect).__name__} is no Effect, After, Every or CancelEffects")
 
+    def projected(self, changes: Iterable[Put | Drop]) -> None:
+        """Add rows of projections, and the facts that record them.
+
+        Raises:
+            TypeError, ValueError: a row cannot be stored. OverBound: it has too many bytes.
+        """
+        rows = [row_facts.row(change) for change in changes]
+        self.rows += rows
+        self.events += row_facts.facts(rows, self._stream, self._context.timestamp)
+
     def _effect(self, effect: Effect) -> None:
         name = type(effect).__name__
         if type(effect) not in self._entity.effects:
@@ -137,26 +143,11 @@ class Writing:
             raise ValueError(f"{name!r} is no name of a timer: use 1 to 64 letters, digits or _ . : -")
         self._timers.set(name, stored, msgspec.json.encode(command), round(seconds * 1000), every=every)
 
-    def _fact(self, kind: str, type_: str, fields: Mapping[str, Any]) -> None:
-        body = msgspec.json.encode({"type": type_, "timestamp": self._context.timestamp, **fields})
-        self.events.append(NewEvent(f"{kind}/{self._stream}", type_, body, entity=self._stream))
-
     def _add(self, stream: str, event: Event) -> int:
         body = encode(event, self._context.timestamp)
         name = traits(type(event)).name
         self.events.append(NewEvent(stream, name, body, self._entity.version, self._stream))
         return len(body)
-
-
-def row(change: Put | Drop) -> RowPut | RowDrop:
-    """A change of a projection. Raises TypeError, ValueError: its value cannot be stored."""
-    table = TABLE_PREFIX + change.table
-    key = change.key.encode() if isinstance(change.key, str) else change.key
-    if isinstance(change, Drop):
-        return RowDrop(table, change.part, key)
-    if key is None:
-        raise TypeError("Put: a row has a key")
-    return RowPut(table, change.part, key, msgspec.json.encode(change.value))
 
 
 def secrets(owner: str, named: Mapping[str, Secret | str]) -> tuple[SecretPut, ...]:

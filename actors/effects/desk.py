@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from huahuo.actors.effects.book import Book, why_over
+from huahuo.actors.effects.books import RunOver
 from huahuo.actors.effects.facts import KIND, Guard, stream_of
 from huahuo.actors.effects.spec import Answered
 from huahuo.actors.entities.directory import Directory
@@ -17,14 +18,6 @@ from huahuo.actors.entities.errors import Busy
 
 LOOKS_MAX = 8
 """How often a run looks into the books when the entity keeps writing there."""
-
-
-class RunOver(Exception):  # noqa: N818  a fact, not a fault
-    """The run may say nothing more. `why`: `ended`, `cancelled` or `taken over`."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"this run of the effect is over: {why}")
-        self.why = why
 
 
 class Claimant(Protocol):

@@ -163,19 +163,7 @@ def id_of(key: bytes) -> int:
     return _ID_MAX - int.from_bytes(key, "big")
 
 
-class _Name(Struct, frozen=True):
-    kind: str
-    effect: str
-
-
-_decode_name = msgspec.json.Decoder(_Name).decode
 _decode_row = msgspec.json.Decoder(OpenEffect).decode
-
-
-def read_name(value: bytes) -> tuple[str, str]:
-    """The kind and the effect's name of a row, without the rest."""
-    name = _decode_name(value)
-    return name.kind, name.effect
 
 
 def read_row(value: bytes) -> OpenEffect:

@@ -18,13 +18,12 @@ type Group = tuple[str, str, object]
 class Entry:
     """An open effect in memory. `job` is kept if it is small."""
 
-    __slots__ = ("cancelled", "entity", "group", "id", "job", "key", "settling", "since_ms", "spec", "user")
+    __slots__ = ("cancelled", "group", "id", "job", "key", "settling", "since_ms", "spec", "user")
 
     def __init__(self, id_: int, spec: Spec, row: OpenEffect, group: Group, job: bytes | None) -> None:
         self.id = id_
         self.spec = spec
         self.key = row.key
-        self.entity = row.entity
         self.user = row.user
         self.since_ms = row.since_ms
         self.group = group
@@ -32,6 +31,11 @@ class Entry:
         self.cancelled = False
         self.settling = False
         """Its run has come to an end, which is being recorded."""
+
+    @property
+    def entity(self) -> str:
+        """The entity's own stream."""
+        return f"{self.spec.kind}/{self.key}"
 
 
 type _Queue = OrderedDict[int, Entry]

@@ -1,49 +1,32 @@
 """One run of an effect: what its coroutine may ask and say."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
-from huahuo.actors.effects.desk import Desk
-from huahuo.actors.effects.facts import Guard
+from huahuo.actors.effects.book import ENDED
+from huahuo.actors.effects.books import Hold, RunOver
 from huahuo.actors.effects.line import Entry
-from huahuo.actors.effects.spec import Answered, Owners
-from huahuo.eventstore.model import NewEvent, RowDrop, Secret
+from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
-
-
-class World(Protocol):
-    """What a run uses of the service."""
-
-    log: Log
-    owners: Owners
-
-    def end_of(self, entry: Entry) -> tuple[NewEvent, RowDrop]:
-        """The event and the row of its end as done."""
-        ...
 
 
 class EffectRun:
     """Given to an effect's coroutine as its second argument.
 
-    `id` is that of the entity, `state` its state when the run began or last emitted, `attempt` counts from 1
-    the runs that failed and this one.
+    `id` is that of the entity, `effect` that of the effect, `state` the entity's state when the run began or
+    last emitted. `attempt` counts from 1 the runs that failed and this one.
     """
 
-    def __init__(
-        self, world: World, desk: Desk, entry: Entry, *, attempt: int, claim: int, position: int
-    ) -> None:
+    def __init__(self, log: Log, entry: Entry, hold: Hold) -> None:
         self.id = entry.spec.key(entry.key)
+        self.effect = entry.id
+        self.attempt = hold.attempt
         self.job: Any = None
         self.state: Any = None
-        self.attempt = attempt
-        self.claim = claim
-        self.effect = entry.id
-        self.position = position
         self.finished = False
-        self.over = ""
-        self._world = world
-        self._desk = desk
+        self._log = log
         self._entry = entry
+        self._hold = hold
 
     def __repr__(self) -> str:
         return f"EffectRun({self._entry.entity}, {self._entry.spec.name}, attempt {self.attempt})"
@@ -55,40 +38,26 @@ class EffectRun:
             RunOver: the effect has ended, was cancelled, or another run has taken over. Nothing was written.
             Refused: the events are over a bound. Others: what an `evolve` raised.
         """
-        await self._say(events, (), ())
+        await self._say(events, ends=False)
 
     async def finish(self, *events: Any) -> None:
         """As `emit`, and the effect ends in the same commit: the way to say something exactly once.
 
         Raises as `emit`.
         """
-        end, drop = self._world.end_of(self._entry)
-        await self._say(events, (end,), (drop,))
+        await self._say(events, ends=True)
         self.finished = True
-        self.close("ended")
+        self.close(ENDED)
 
     async def secret(self, name: str) -> Secret | None:
         """A secret of the entity, None if it has none of this name or they were shredded."""
-        return await self._world.log.secret(self._entry.entity, name)
+        return await self._log.secret(self._entry.entity, name)
 
     def close(self, why: str) -> None:
         """From now on, `emit` is refused: the coroutine has returned, and a task that it left has not."""
-        self.over = self.over or why
+        self._hold.over = self._hold.over or why
 
-    async def guarded(self, append: Callable[[Guard], Awaitable[Answered]]) -> Answered:
-        """See `Desk.guarded`."""
-        return await self._desk.guarded(self, append)
-
-    async def _say(
-        self, events: Sequence[Any], facts: tuple[NewEvent, ...], rows: tuple[RowDrop, ...]
-    ) -> None:
-        spec, key = self._entry.spec, self._entry.key
-
-        async def append(guard: Guard) -> Answered:
-            whole = Guard(guard.stream, guard.seq, facts, rows)
-            answered, state = await self._world.owners.emit(spec.kind, key, events, whole, self.position)
-            if answered is Answered.DONE:
-                self.state = state
-            return answered
-
-        await self._desk.guarded(self, append, writes=len(facts))
+    async def _say(self, events: Sequence[Any], *, ends: bool) -> None:
+        if self._hold.over:
+            raise RunOver(self._hold.over)
+        self.state = await self._hold.say(events, ends=ends)

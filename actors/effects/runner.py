@@ -6,19 +6,18 @@ is looked through again, the oldest first.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import structlog
 
-from huahuo.actors.effects import facts
 from huahuo.actors.effects.attempts import Attempts
+from huahuo.actors.effects.books import Books
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEffect, Start
 from huahuo.actors.effects.line import Entry, Group, Line
-from huahuo.actors.effects.spec import Owners, Spec
-from huahuo.actors.entities.directory import Directory
+from huahuo.actors.effects.spec import Spec
 from huahuo.actors.plugins.plugin import Gauges
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
@@ -57,16 +56,16 @@ class Effects:
         self,
         *,
         log: Log,
-        directory: Directory,
         ambient: Ambient,
-        owners: Owners,
+        books: Books,
         specs: Mapping[tuple[str, str], Spec],
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
         bounds: Bounds = Bounds(),
     ) -> None:
         """`wait_s`: see `Host`."""
         self._log = log
-        self.attempts = Attempts(log=log, directory=directory, ambient=ambient, owners=owners, keeper=self)
+        self._books = books
+        self._attempts = Attempts(log=log, ambient=ambient, books=books, keeper=self)
         self.by_user: Counter[UserId | None] = Counter()
         """Runs, of each user that has any."""
         self.opened = 0
@@ -80,7 +79,8 @@ class Effects:
         self._bounds = bounds
         self._line = Line(bounds.waiting_max, bounds.waiting_per_user_max)
         self._known: dict[int, Entry] = {}
-        self._of_entity: dict[str, set[int]] = {}
+        self._of_entity: dict[str, int | set[int]] = {}
+        """The effects of an entity. Most have one, for which a set would take more than the rest of it."""
         self._running: dict[int, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._asleep: dict[int, asyncio.TimerHandle] = {}
@@ -133,9 +133,15 @@ class Effects:
                 self._offer(id_, row)
                 self._fill()
             case Cancel(name):
-                for id_ in tuple(self._of_entity.get(entity, ())):
+                found = self._of_entity.get(entity, set())
+                for id_ in (found,) if isinstance(found, int) else tuple(found):
                     if name in (None, self._known[id_].spec.name):
-                        self._cancel(self._known[id_])
+                        self.cancelled(id_)
+
+    def cancelled(self, id_: int) -> None:
+        """An effect is cancelled according to the log: stop its run, or let it not begin."""
+        if (entry := self._known.get(id_)) is not None:
+            self._cancel(entry)
 
     async def start(self) -> None:
         """Go on with what an earlier process left. Call once, before serving.
@@ -144,8 +150,16 @@ class Effects:
             UnknownEffect: an open effect has a name that nothing handles.
             Unavailable, Closed: the log could not be read.
         """
-        await self._count()
-        await self._look_through()
+        before: bytes | None = None
+        while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
+            for id_, row in self._read(rows):
+                if (row.kind, row.effect) not in self._specs:
+                    self.draining = True
+                    raise UnknownEffect(_unknown(row, id_))
+                self.opened += 1
+                self._offer(id_, row)
+            before = rows[-1][0]
+        self._fill()  # not before the last name is known
         self._sweep_later()
 
     async def drain(self, timeout_s: float) -> None:
@@ -211,26 +225,25 @@ class Effects:
 
     def _know(self, entry: Entry) -> None:
         self._known[entry.id] = entry
-        self._of_entity.setdefault(entry.entity, set()).add(entry.id)
+        others = self._of_entity.setdefault(entry.entity, entry.id)
+        if isinstance(others, set):
+            others.add(entry.id)
+        elif others != entry.id:
+            self._of_entity[entry.entity] = {others, entry.id}
 
     def forget(self, entry: Entry) -> None:
         """See `Keeper`."""
         if self._known.pop(entry.id, None) is None:
             return
-        ids = self._of_entity[entry.entity]
-        ids.discard(entry.id)
-        if not ids:
-            del self._of_entity[entry.entity]
+        others = self._of_entity[entry.entity]
+        if isinstance(others, set):
+            others.discard(entry.id)
+            if others:
+                return
+        del self._of_entity[entry.entity]
 
-    async def _count(self) -> None:
-        """Count the open effects, and see that their names are known, before the first one runs."""
-        before: bytes | None = None
-        while rows := await self._log.rows(facts.TABLE, "", before=before, limit=_PAGE_ROWS):
-            for key, value in rows:
-                if facts.read_name(value) not in self._specs:
-                    raise UnknownEffect(_unknown(facts.read_row(value), facts.id_of(key)))
-            self.opened += len(rows)
-            before = rows[-1][0]
+    def _read(self, rows: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, OpenEffect]]:
+        return (found for key, value in rows if (found := self._books.read(key, value)) is not None)
 
     async def _look_through(self) -> None:
         """Offer every open effect, the oldest first, as long as there is room."""
@@ -238,11 +251,10 @@ class Effects:
         self._more = False
         before: bytes | None = None
         count, opened = 0, self.opened
-        while rows := await self._log.rows(facts.TABLE, "", before=before, limit=_PAGE_ROWS):
-            for key, value in rows:
-                row = facts.read_row(value)
-                self._offer(facts.id_of(key), row)
-            count += len(rows)
+        while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
+            for id_, row in self._read(rows):
+                self._offer(id_, row)
+                count += 1
             before = rows[-1][0]
             self._fill()
             if self.draining or len(self._line.waiting) >= self._line.waiting_max:
@@ -288,7 +300,7 @@ class Effects:
                 case Entry() as entry:
                     self.by_user[entry.user] += 1
                     task = asyncio.get_running_loop().create_task(
-                        self.attempts.perform(entry), name=f"effect {entry.id} of {entry.entity}"
+                        self._attempts.perform(entry), name=f"effect {entry.id} of {entry.entity}"
                     )
                     self._running[entry.id] = task
                     task.add_done_callback(partial(self._done, entry))
@@ -333,7 +345,7 @@ class Effects:
         self._end_cancelled(entry)
 
     def _end_cancelled(self, entry: Entry) -> None:
-        task = asyncio.get_running_loop().create_task(self.attempts.end(entry, 0, CANCELLED, cause=0))
+        task = asyncio.get_running_loop().create_task(self._attempts.cancelled(entry))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 

@@ -9,7 +9,8 @@ task of its own.
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import batched
 from typing import Any
 
 import msgspec
@@ -19,7 +20,9 @@ from pykka import ActorDeadError
 from huahuo.actors.actor.errors import AskTimeout, InboxFull
 from huahuo.actors.actor.messages import Reason
 from huahuo.actors.actor.refs import LoopRef
-from huahuo.actors.entities.decider import Decider
+from huahuo.actors.entities import at_once
+from huahuo.actors.entities.at_once import AtOnce
+from huahuo.actors.entities.decider import Decider, Origin
 from huahuo.actors.entities.entity import Asked, CatchUp, Entity, Query, Told
 from huahuo.actors.entities.errors import Busy, Degraded, EntityError
 from huahuo.actors.entities.fairness import Fairness
@@ -27,11 +30,16 @@ from huahuo.actors.entities.kind import Effects, Kind
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.model import Page
 from huahuo.eventstore.port import Log
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter
 from huahuo.replay.live.feed import Feed
 
 _log = structlog.get_logger(__name__)
+
+_LOADED_TOGETHER = 128
+_LOADED_BYTES = 32 << 10
+"""One read of many streams takes at most 4 MiB. A stream with more bytes is read alone."""
 
 
 class DirectoryLimits(msgspec.Struct, frozen=True):
@@ -108,6 +116,11 @@ class Directory:
         return len(self._residents)
 
     @property
+    def kinds(self) -> Collection[str]:
+        """The kinds that are registered."""
+        return self._kinds.keys()
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes of the messages with a given size that are not answered yet."""
         return sum(self._waiting.values())
@@ -129,8 +142,11 @@ class Directory:
         *,
         stream_prefix: str | None = None,
         weigh: Callable[[Any], int] | None = None,
+        keyframe_every: int = 0,
     ) -> None:
         """Register a kind of entity. Entity `key` folds the stream `<stream_prefix or kind>/<key>`.
+
+        `keyframe_every`: events of a stream between two keyframes, 0: as the directory's policy says.
 
         Raises:
             ValueError: the kind is registered already, or its name has a "/".
@@ -150,6 +166,7 @@ class Directory:
             loads=self._loads,
             effects=effects,
             weigh=weigh,
+            keyframe_every=keyframe_every,
             fairness=self._fairness,
         )
 
@@ -201,6 +218,36 @@ class Directory:
             # A cancelled task keeps its exception, whose traceback keeps this frame. The deadline keeps the
             # task: without this, they would form a reference cycle that keeps the reply alive.
             del deadline, future
+
+    async def load(self, entities: Iterable[tuple[str, str]]) -> None:
+        """Load those that are not in memory and have short streams, many with one read of the log.
+
+        The others load themselves, as any does that is asked. Raises as `entity`.
+        """
+        for some in batched(self._short(entities), _LOADED_TOGETHER):
+            found = await self._log.read_pages([page for _, page in some])
+            for (ref, _), events in zip(some, found, strict=True):
+                at_once.load(self._runtime, ref.actor_inbox, events)
+
+    def _short(self, entities: Iterable[tuple[str, str]]) -> Iterator[tuple[LoopRef[Entity], Page]]:
+        for kind, key in entities:
+            known = self._kinds[kind]
+            events_max = known.policy.leaving
+            stream = f"{known.stream_prefix}/{key}"
+            head = self._log.head(stream)
+            if head.first <= 1 and head.seq < events_max and f"{kind}/{key}" not in self._residents:
+                yield self.entity(kind, key), Page(stream, 0, head.seq, _LOADED_BYTES)
+
+    def begin(self, kind: str, key: str | int, command: object, origin: Origin) -> AtOnce | None:
+        """Have the entity decide a command now, in this call. None: nothing was done, so `ask` it."""
+        address = f"{kind}/{key}"
+        resident = self._residents.get(address)
+        if resident is None or self._closed:
+            return None
+        begun = at_once.begin(self._runtime, resident.ref.actor_inbox, command, origin)
+        if begun is not None:
+            self._use(address, resident)
+        return begun
 
     async def tell(self, kind: str, key: str | int, message: object) -> None:
         """Send a message without an answer, in order with `ask`. If the inbox is full, wait for room.

@@ -6,6 +6,7 @@ fold fails, the state is dropped and loaded again.
 """
 
 import asyncio
+from asyncio import Future
 from collections.abc import Callable, Sequence
 from itertools import batched
 from typing import Any, ClassVar
@@ -77,6 +78,10 @@ class Told(msgspec.Struct, frozen=True):
     """A message whose sender wants no answer. If the store refuses it, that is logged, not raised."""
 
     message: object
+
+
+type Begun = tuple[Decision[Any, Any], Future[Appended | Duplicate]]
+"""A decision, and the outcome of its append."""
 
 
 class _Failed(msgspec.Struct, frozen=True):
@@ -153,6 +158,58 @@ class Entity(LoopActor):
             return self._seq
         return question.fn(self._seq, self._state)
 
+    def load_from(self, events: Sequence[StoredEvent]) -> None:
+        """Take the whole stream, for a caller who holds this entity and has read it.
+
+        Nothing happens if it is not whole, or cannot be folded: the next message then loads it and says so.
+        """
+        if self._seq != _UNLOADED or not events or events[0].seq != 1:
+            return
+        if events[-1].seq != self._kind.feed.head(self._stream).seq:
+            return
+        decider = self._kind.decider
+        try:
+            state = decider.initial(self._stream)
+            for event in events:
+                state = decider.evolve(state, event)
+        except Exception:  # noqa: BLE001  a fold may raise anything
+            return
+        self._state, self._seq = state, events[-1].seq
+        self._settle()
+
+    def begin(self, command: object, origin: Origin) -> Begun | None:
+        """Decide and give the append to the log, for a caller who holds this entity; then call `finish`.
+
+        None: nothing was done. The entity is not up to date, or there is a fault, which a message will tell.
+        """
+        kind = self._kind
+        if self._seq != kind.feed.head(self._stream).seq:
+            return None
+        if kind.fairness is not None and not kind.fairness.may_go(origin.principal):
+            return None
+        context = kind.context()
+        try:
+            decision = kind.decider.decide(self._state, command, context)
+            if not writes(decision, origin) or decision.secrets:
+                return None
+            guard = {self._stream: self._seq} if kind.decider.guarded else {}
+            return decision, kind.log.submit(append_of(decision, origin, context.now_ms, guard))
+        except Exception:  # noqa: BLE001  as a message, it is decided again
+            return None
+
+    def finish(self, decision: Decision[Any, Any], outcome: Appended | None) -> None:
+        """The end of `begin`. `outcome` None: it is not known, and only the log can tell."""
+        if outcome is None:
+            self._drop()
+            return
+        ours = [event for event in outcome.events if event.stream == self._stream]
+        if len(ours) <= _TAKEN_AT_ONCE:  # else the next message catches up, in parts
+            try:
+                self._take(ours)
+            except Exception:  # noqa: BLE001  a fold may raise anything; the events are durable
+                _log.exception("fold_failed_after_append", entity=self._stream, position=outcome.position)
+        self._start(decision, outcome)
+
     async def _execute(self, command: object, origin: Origin) -> Answer[Any]:
         kind = self._kind
         fairness = kind.fairness
@@ -220,12 +277,15 @@ class Entity(LoopActor):
                     await asyncio.sleep(0)  # long, as after an import: let others use the loop
         except Exception:  # noqa: BLE001  a fold may raise anything; the events are durable
             _log.exception("fold_failed_after_append", entity=self._stream, position=outcome.position)
+        self._start(decision, outcome)
+        return answer_of(decision, outcome)
+
+    def _start(self, decision: Decision[Any, Any], outcome: Appended) -> None:
         if decision.effects:
             # After the answer, which is set when this step of the loop returns.
             asyncio.get_running_loop().call_soon(
                 self._kind.start_effects, self._stream, decision.effects, outcome.position
             )
-        return answer_of(decision, outcome)
 
     async def _catch_up(self) -> None:
         """Fold up to the head. Returns in the step of the loop in which the head was read."""
@@ -271,7 +331,7 @@ class Entity(LoopActor):
         try:
             async with self._kind.loads:
                 kind = self._kind
-                frames_from = kind.keyframes.policy.leaving
+                frames_from = kind.policy.leaving
                 loaded = await load(kind.log, self._stream, kind.decider, frames_from=frames_from)
             self._seq, self._state, self._framed = loaded.seq, loaded.state, loaded.framed
             self._settle()
@@ -292,7 +352,7 @@ class Entity(LoopActor):
     def _offer_keyframe(self, *, leaving: bool = False) -> None:
         keyframes = self._kind.keyframes
         events = self._seq - self._framed
-        if events > 0 and keyframes.policy.due(events, size=self._frame_bytes, leaving=leaving):
+        if events > 0 and self._kind.policy.due(events, size=self._frame_bytes, leaving=leaving):
             size = keyframes.offer(self._stream, self._kind.decider, self._seq, self._state)
             if size is not None:
                 self._framed, self._frame_bytes = self._seq, size

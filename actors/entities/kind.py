@@ -23,8 +23,8 @@ class Kind:
     """See the module."""
 
     __slots__ = (
-        "ambient", "decider", "effects", "fairness", "feed", "keyframes", "loads", "log", "name",
-        "stream_prefix", "weigh", "weight",
+        "_moment", "ambient", "decider", "effects", "fairness", "feed", "keyframes", "loads", "log",
+        "name", "policy", "stream_prefix", "weigh", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +40,7 @@ class Kind:
         loads: asyncio.Semaphore,
         effects: Effects,
         weigh: Callable[[Any], int] | None = None,
+        keyframe_every: int = 0,
         fairness: Fairness | None = None,
     ) -> None:
         self.name = name
@@ -49,17 +50,21 @@ class Kind:
         self.feed = feed
         self.ambient = ambient
         self.keyframes = keyframes
+        self.policy = keyframes.policy.with_every(keyframe_every) if keyframe_every else keyframes.policy
         self.loads = loads
         self.effects = effects
         self.weigh = weigh
         self.fairness = fairness
+        self._moment = 0, rfc3339(0)
         self.weight = 0
         """The sum of `weigh` over the loaded states."""
 
     def context(self) -> Context:
         """The time, counters and heads for one decision."""
         now_ms = self.ambient.now_ms()
-        return Context(now_ms=now_ms, timestamp=rfc3339(now_ms), take=self.log.take, head=self._head)
+        if self._moment[0] != now_ms:  # many decisions are made within a millisecond
+            self._moment = now_ms, rfc3339(now_ms)
+        return Context(now_ms=now_ms, timestamp=self._moment[1], take=self.log.take, head=self._head)
 
     def _head(self, stream: str) -> int:
         return self.log.head(stream).seq

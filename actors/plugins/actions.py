@@ -9,11 +9,26 @@ from msgspec import Meta
 from huahuo.actors.plugins.calls import Call, Parted, Reply
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.limits import BROWSER_INT_MAX
+from huahuo.eventstore.model import NewEvent
 
 type Id = Annotated[int, Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
 """The number of something, as a field of a command."""
 
-type Handler = Callable[[Call[Any]], Awaitable[Reply]]
+
+class OneAppend(msgspec.Struct, frozen=True):
+    """All that a command does, if it is one append: events, and `body`, the answer when they are durable.
+
+    The service writes it together with the command's record, and answers with the last event's place. Such a
+    command costs a fifth of one that is a coroutine.
+    """
+
+    ts_ms: int
+    events: tuple[NewEvent, ...]
+    body: bytes
+    shred: tuple[str, ...] = ()
+
+
+type Handler = Callable[[Call[Any]], Awaitable[Reply] | OneAppend | Reply]
 """Answers one call. A refusal is a Reply made by `error_reply`; an exception becomes `internal`."""
 
 type SnapshotOf = Callable[[str], Awaitable[tuple[int, bytes | Parted]]]

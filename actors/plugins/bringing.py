@@ -41,8 +41,15 @@ def bring_all(
 def _register(brought: Brought, host: Host, registry: Registry) -> None:
     for kind in brought.kinds:
         host.directory.register(
-            kind.name, kind.decider, kind.effects, stream_prefix=kind.stream_prefix, weigh=kind.weigh
+            kind.name,
+            kind.decider,
+            kind.effects,
+            stream_prefix=kind.stream_prefix,
+            weigh=kind.weigh,
+            keyframe_every=kind.keyframe_every,
         )
+        if kind.today is not None:
+            host.feed.show_as_today(kind.streams, kind.today)
         if kind.readers is not None and kind.streams != USER:
             registry.judges[kind.streams] = _judge(kind.name, kind.readers, host)
     for action in brought.actions:

@@ -39,6 +39,14 @@ def _as_it_is(_type: str, fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _as_stored(event: StoredEvent) -> StoredEvent:
+    return event
+
+
+def _one_series(_event: StoredEvent) -> str:
+    return ""
+
+
 def _no_actions(_log: Log) -> Sequence[Action]:
     return ()
 
@@ -56,6 +64,8 @@ class Past:
     """The names of the secrets that were sealed with an event. Exports show them as `[sealed]`."""
     shown: Callable[[str, dict[str, Any]], dict[str, Any]] = _as_it_is
     """The fields of an event of some type as audits show them: each sealed secret as `[sealed]`."""
+    today: Callable[[StoredEvent], StoredEvent] = _as_stored
+    """An event as today's version of its type has it. Exports and the hash chain keep the stored bytes."""
     snapshots: Mapping[str, SnapshotThen] = field(default_factory=dict)
     """By kind of stream, for `huahuo replay serve`."""
     actions: Callable[[Log], Sequence[Action]] = _no_actions
@@ -66,6 +76,8 @@ class Past:
     """Fields that hold the number of an entity, with its kind: {"email_id": "mailbox"}."""
     prunable: frozenset[str] = frozenset()
     """Event types of which folds need only the newest event, so that `compact` may remove the others."""
+    series_of: Callable[[StoredEvent], str] = _one_series
+    """Tells series of prunable events of one type, entity and stream apart. Of each the newest stays."""
     last: frozenset[str] = frozenset()
     """Event types after which their stream gets no more events, so that `compact` may mark it as ended."""
 
@@ -98,6 +110,14 @@ def together(pasts: Sequence[Past]) -> Past:
             fields = past.shown(type_, fields)
         return fields
 
+    def today(event: StoredEvent) -> StoredEvent:
+        for past in pasts:
+            event = past.today(event)
+        return event
+
+    def series_of(event: StoredEvent) -> str:
+        return next((name for past in pasts if (name := past.series_of(event))), "")
+
     def actions(log: Log) -> Sequence[Action]:
         return tuple(action for past in pasts for action in past.actions(log))
 
@@ -107,10 +127,12 @@ def together(pasts: Sequence[Past]) -> Past:
         kinds=tuple(dict.fromkeys(kind for past in pasts for kind in past.kinds)),
         sealed_in=sealed_in,
         shown=shown,
+        today=today,
         snapshots={kind: of for past in reversed(pasts) for kind, of in past.snapshots.items()},
         actions=actions,
         guides=tuple(guide for past in pasts for guide in past.guides),
         entity_fields={name: kind for past in pasts for name, kind in past.entity_fields.items()},
         prunable=frozenset().union(*(past.prunable for past in pasts)),
+        series_of=series_of,
         last=frozenset().union(*(past.last for past in pasts)),
     )

@@ -20,7 +20,7 @@ from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
-from huahuo.replay.live.feed import Feed
+from huahuo.replay.live.feed import Feed, Today
 
 type Readers = Callable[[Any, Principal], bool]
 """Whether a user may read an entity with this state."""
@@ -74,6 +74,10 @@ class EntityKind:
     stream_prefix: str | None = None
     weigh: Callable[[Any], int] | None = None
     readers: Readers | None = None
+    today: Today | None = None
+    """Brings stored events of its streams to today's version, for everybody who reads them."""
+    keyframe_every: int = 0
+    """Events of a stream between two keyframes; 0: the bound of the service."""
 
     @property
     def streams(self) -> str:

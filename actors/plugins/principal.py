@@ -1,15 +1,42 @@
 """The user of a client, as the transport and the plug-ins know it. Pure."""
 
+import re
+from typing import Final
+
 import msgspec
+
+from huahuo.eventstore.limits import BROWSER_INT_MAX
 
 type UserId = int | str
 """The id of a user as the application gives it."""
+
+_TEXT: Final = re.compile(r"[A-Za-z0-9_.@+-]{1,64}")
+_NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,15}")
+USER_ID_RULE: Final = (
+    "a user's id is an integer of magnitude below 2^53, or a text of 1 to 64 letters, digits or _ . @ + -"
+)
+
+
+def user_id_of(given: object) -> UserId | None:
+    """A user's id as the service knows it, None if `given` is none.
+
+    Text that spells an integer, as JSON writes it, is that integer: `user/42` is one user.
+    """
+    if isinstance(given, bool):
+        return None
+    if isinstance(given, int):
+        return given if abs(given) <= BROWSER_INT_MAX else None
+    if not isinstance(given, str) or not _TEXT.fullmatch(given) or given in (".", ".."):
+        return None
+    if _NUMBER.fullmatch(given) and abs(int(given)) <= BROWSER_INT_MAX:
+        return int(given)
+    return given
 
 
 class Principal(msgspec.Struct, frozen=True):
     """The user that a verified token names. `groups` are names without `group/`."""
 
-    user_id: int
+    user_id: UserId
     username: str
     is_admin: bool = False
     groups: tuple[str, ...] = ()

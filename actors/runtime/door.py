@@ -1,10 +1,13 @@
-"""`Door`: the two ways past an actor's queue, under the same guard as a turn.
+"""`Door`: the three ways past an actor's queue, under the same guard as a turn.
 
 `handle_now` handles a message in the caller's own call if the actor is idle. This saves the scheduler's turn.
 
 `tell_urgent` is the control lane. Such a message is handled in one step, between two messages or while an
 async handler is suspended at an `await`. It waits only while code of the actor is on the stack (a handler
 that sends to its own actor), while a hook of the actor runs, and between a failure and the restart.
+
+`hold` gives an idle actor to its caller, who works with it over several steps of the loop and then lets it
+go. For the actor that is as a message whose handler is async.
 
 Order: messages of `tell` and `tell_now` keep the order of their sender, and so do urgent messages. Urgent
 messages overtake the others.
@@ -20,6 +23,7 @@ from types import CoroutineType
 from typing import Any, cast
 
 from huahuo.actors.actor.inbox import BUSY, HOOK, IDLE, READY, RUNNING, Inbox
+from huahuo.actors.actor.loop_actor import LoopActor
 from huahuo.actors.actor.messages import Control, Envelope, Reason, Urgent
 from huahuo.actors.runtime.dispatcher import Dispatcher, nothing, refuse_async
 
@@ -50,6 +54,21 @@ class Door(Dispatcher):
         finally:
             inbox.entered = False
         return True
+
+    def hold(self, inbox: Inbox) -> LoopActor | None:
+        """The actor, if it is idle: it handles no message until `let_go`. Only on its own loop."""
+        if inbox.state != IDLE or inbox.entered:
+            return None
+        with self.lock:
+            if inbox.state != IDLE:  # another thread has just sent a message
+                return None
+            inbox.state = BUSY
+        inbox.task = None
+        return cast("LoopActor", inbox.actor)
+
+    def let_go(self, inbox: Inbox) -> None:
+        """The end of `hold`."""
+        self._release(inbox)
 
     def tell_urgent(self, inbox: Inbox, message: Any) -> None:
         """See `LoopRef.tell_urgent`."""

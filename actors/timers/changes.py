@@ -5,13 +5,14 @@ rows that a decision replaces are those that it knows, and a due time fires at m
 finds another head or no such timer.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from huahuo.actors.entities.decider import Decision
+from huahuo.actors.timers.known import Known
 from huahuo.actors.timers.timer import (
     STREAMS,
     Timer,
@@ -25,32 +26,6 @@ from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
 
 _MIN_MS = 1
 """A timer is due after the decision that sets it, so that no two of one name have one due time."""
-
-
-class Known:
-    """The due times of an entity's timers by name, as far as they are known: at one head of its timers."""
-
-    __slots__ = ("_dues", "_head", "_next")
-
-    def __init__(self) -> None:
-        self._head = 0
-        self._dues: Mapping[str, int] = {}
-        self._next: tuple[int, Mapping[str, int]] | None = None
-
-    def at(self, head: int) -> Mapping[str, int] | None:
-        """The due times at this head, None if they must be read."""
-        if self._next is not None and self._next[0] == head:
-            self._head, self._dues = self._next
-        self._next = None
-        return self._dues if self._head == head else None
-
-    def expect(self, head: int, dues: Mapping[str, int]) -> None:
-        """What is true once the head is this one: when the append of a decision is written."""
-        self._next = (head, dues)
-
-    def learn(self, head: int, dues: Mapping[str, int]) -> None:
-        """What was read at this head."""
-        self._head, self._dues, self._next = head, dues, None
 
 
 class NotKnown(Exception):  # noqa: N818  a request, not a fault
@@ -70,7 +45,7 @@ class Changes:
         self._head = head
         self._now_ms = now_ms
         self._timestamp = timestamp
-        self._before = known.at(head)
+        known.move(head)
         self._fired: Timer | None = None
         self._events: list[TimerEvent] = []
         self._after: dict[str, Timer | None] = {}
@@ -81,9 +56,10 @@ class Changes:
 
         Call it first.
         """
-        if self._before is None and self._head != timer.seq:
+        due_ms = self._known.due_ms(timer.name)
+        if due_ms is None and not self._known.covers(timer.seq):
             raise NotKnown
-        if self._before is not None and self._before.get(timer.name) != timer.due_ms:
+        if due_ms is not None and due_ms != timer.due_ms:
             return False
         self._fired = timer
         self._begin()
@@ -104,9 +80,10 @@ class Changes:
 
     def cancel(self) -> None:
         """End all timers of the entity."""
-        if self._before is None:
+        before = self._known.names
+        if before is None:
             raise NotKnown
-        names = {*self._before, *self._after} - {name for name, timer in self._after.items() if timer is None}
+        names = {*before, *self._after} - {name for name, timer in self._after.items() if timer is None}
         if names:
             self._after.update(dict.fromkeys(names))
             self._events.append(TimersCancelled(self._timestamp, sorted(names)))
@@ -120,12 +97,8 @@ class Changes:
         if not self._events:
             return decision
         stream = STREAMS + self._entity
-        if self._before is not None:
-            dues = {**self._before, **{name: t.due_ms for name, t in self._after.items() if t is not None}}
-            for name, timer in self._after.items():
-                if timer is None:
-                    dues.pop(name, None)
-            self._known.expect(self._head + len(self._events), dues)
+        dues = {name: 0 if timer is None else timer.due_ms for name, timer in self._after.items()}
+        self._known.expect(self._head + len(self._events), dues)
         return msgspec.structs.replace(
             decision,
             events=(*decision.events, *(self._stored(stream, event) for event in self._events)),
@@ -143,19 +116,20 @@ class Changes:
         self._after[timer.name] = msgspec.structs.replace(timer, due_ms=next_ms) if next_ms else None
         self._events.append(TimerFired(self._timestamp, timer.name, timer.due_ms, next_ms))
 
-    def _due_before(self, name: str) -> int | None:
-        """The due time of the pending timer of this name before this decision."""
+    def _due_before(self, name: str) -> int:
+        """The due time of the pending timer of this name before this decision, 0 if there is none."""
         if self._fired is not None and self._fired.name == name:
             return self._fired.due_ms
-        if self._before is None:
+        due_ms = self._known.due_ms(name)
+        if due_ms is None:
             raise NotKnown
-        return self._before.get(name)
+        return due_ms
 
     def _rows(self) -> Iterable[RowPut | RowDrop]:
         seq = self._head + len(self._events)
         for name, timer in self._after.items():
             before_ms = self._due_before(name)
-            if before_ms is not None:
+            if before_ms:
                 yield drop(self._entity, name, before_ms)
             if timer is not None:
                 yield from msgspec.structs.replace(timer, seq=seq).puts()

@@ -8,15 +8,19 @@ a signal of the log may be missed, and the wall clock may jump.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from heapq import heappop, heappush
+from itertools import batched
 from typing import Final, Protocol
 
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.timers import rebuilding
+from huahuo.actors.timers.heard import Heard
 from huahuo.actors.timers.timer import (
     COMMANDS_PART,
     DUE_PART,
@@ -43,15 +47,33 @@ LOOK_S: Final = 60.0
 """At least this often the wall clock is read and the table compared."""
 _CHECK_ROWS: Final = 10_000
 _LOAD_S: Final = 1.0
+_STRETCH: Final = 128
+"""After as many decisions, other work on the loop has its turn."""
 _PAGE_ROWS: Final = 1_024
 """Timers of one read: the loop takes them up in a few milliseconds."""
+
+
+class Firing(Protocol):
+    """A firing whose command is decided and given to the log."""
+
+    async def finish(self) -> bool:
+        """Return when it is durable. False: nothing was written, `fire` it. Raises: that is not known."""
+        ...
+
+    def give_up(self) -> None:
+        """Wait for it no longer."""
+        ...
 
 
 class Fires(Protocol):
     """What is done with a timer that is due."""
 
-    def load(self, timer: Timer) -> Callable[[], Awaitable[None]] | None:
-        """What brings its entity into memory, with what the decision needs. None: all of that is there."""
+    def begin(self, timer: Timer) -> Firing | None:
+        """Have its entity decide the command in this call, if it is in memory, idle and up to date."""
+        ...
+
+    async def load(self, timers: Sequence[Timer]) -> None:
+        """Bring their entities into memory, if that is quickly done. Raises: it could not be done."""
         ...
 
     async def fire(self, timer: Timer) -> None:
@@ -68,7 +90,7 @@ class Limits(Struct, frozen=True):
 
     in_memory_max: int = 8_192
     """Timers that are read ahead; up to twice as many may lie there."""
-    at_once: int = 512
+    at_once: int = 2_048
     """Commands that are decided at the same time."""
     retries_max: int = 1_024
     """Failed firings that wait; others are found again by the look at the table."""
@@ -103,6 +125,7 @@ class Clockwork:
         self._winding: asyncio.Handle | None = None
         self._look_at_s = 0.0
         self._looked_at = -1
+        self._heard = Heard(log)
         self._lost = False
         """A timer was given up until the next look, or a page could not be read."""
         self._forget: Callable[[], None] | None = None
@@ -177,6 +200,7 @@ class Clockwork:
 
     def _hear(self, events: Sequence[StoredEvent]) -> None:
         timers = [event for event in events if event.stream.startswith(STREAMS)]
+        self._heard.hear(events, timers)
         if not timers:
             return
         heads = {event.stream: event.seq for event in timers}
@@ -211,9 +235,11 @@ class Clockwork:
             self._reader = self._task(self._read())
         waits_s = [self._look_at_s - now_s]
         free = self._limits.at_once - self._firing
-        if 2 * free >= self._limits.at_once:
+        half = max(1, self._limits.at_once // 2)  # one half is decided while the other is committed
+        if free >= half:
             due: list[Timer] = []
-            while len(due) < free and (timer := self._next()) is not None:
+            while len(due) < half and (timer := self._next()) is not None:
+                self._busy[timer.key] = timer  # now, as a page that is being read may hold it too
                 due.append(timer)
             if due:
                 self._firing += len(due)
@@ -221,7 +247,7 @@ class Clockwork:
                 self._rounds.add(task)
                 task.add_done_callback(self._rounds.discard)
             due_ms = window.next_due_ms()
-            if due_ms is not None and len(due) < free:  # else the end of a firing winds again
+            if due_ms is not None and len(due) < half:  # else the end of a firing winds again
                 waits_s.append((due_ms - now_ms) / 1000)
             if self._retries:
                 waits_s.append(self._retries[0][0] - now_s)
@@ -258,8 +284,13 @@ class Clockwork:
         try:
             while window.wants_page:
                 after = window.begin_page()
+                self._heard.begin()
                 rows = await log.rows(TABLE, DUE_PART, after=after, limit=limit)
-                page = [timer for timer in (from_row(*row) for row in rows) if timer.key not in self._busy]
+                page = [
+                    self._heard.certified(timer)
+                    for timer in (from_row(*row) for row in rows)
+                    if timer.key not in self._busy
+                ]
                 window.end_page(page, rows[-1][0] if len(rows) == limit else None)
         except EventStoreError as error:
             window.fail_page()
@@ -273,44 +304,74 @@ class Clockwork:
     async def _round(self, timers: list[Timer]) -> None:
         """Fire these together, so that one commit takes many.
 
-        First their entities are loaded. A slow one keeps the others back for a second at most, and holds
-        no place but its own while it is decided.
+        First those whose entities can decide at once; the other entities are loaded together for that. Each
+        that is left is sent as a message. A slow one holds no place but its own while it is decided.
         """
-        for timer in timers:
-            self._busy[timer.key] = timer
-        loads = [
-            self._task(self._loaded(load))
-            for timer in timers
-            if (load := self._entities.load(timer)) is not None
-        ]
-        try:
-            if loads:
-                await asyncio.wait(loads, timeout=_LOAD_S)
-            await asyncio.gather(*(self._one(timer) for timer in timers))
-        finally:
-            for task in loads:
-                task.cancel()
+        others = await self._at_once(timers)
+        if others:
+            with contextlib.suppress(EventStoreError, EntityError, TimeoutError):  # a firing meets it again
+                async with asyncio.timeout(_LOAD_S):
+                    await self._entities.load(others)
+            others = await self._at_once(others)
+        if others:
+            await asyncio.gather(*(self._one(timer) for timer in others))
 
-    @staticmethod
-    async def _loaded(load: Callable[[], Awaitable[None]]) -> None:
-        with contextlib.suppress(Exception):  # the firing meets it again, and says so
-            await load()
+    async def _at_once(self, timers: Iterable[Timer]) -> list[Timer]:
+        """Fire all whose entities can decide at once, without a task for each. Returns the others."""
+        others: list[Timer] = []
+        begun: deque[tuple[Timer, Firing]] = deque()
+        try:
+            for some in batched(timers, _STRETCH):
+                for timer in some:
+                    firing = self._entities.begin(timer)
+                    if firing is None:
+                        others.append(timer)
+                    else:
+                        begun.append((timer, firing))
+                await asyncio.sleep(0)
+            count = 0
+            while begun:
+                timer, firing = begun.popleft()
+                try:
+                    written = await firing.finish()
+                except EventStoreError as error:
+                    self._again(timer, timer.key, error)
+                    self._ended()
+                else:
+                    if written:
+                        self._done(timer)
+                        self._ended()
+                    else:
+                        others.append(timer)
+                count += 1
+                if not count % _STRETCH:
+                    await asyncio.sleep(0)
+        finally:
+            for _, firing in begun:
+                firing.give_up()
+        return others
 
     async def _one(self, timer: Timer) -> None:
-        key = timer.key
         try:
             await self._entities.fire(timer)
         except Exception as error:  # noqa: BLE001  whatever an application's handler raises
-            self._again(timer, key, error)
+            self._again(timer, timer.key, error)
         else:
-            self.fired += 1
-            del self._busy[key]
-            if self._failures:
-                self._failures.pop(key, None)
+            self._done(timer)
         finally:
-            self._firing -= 1
-            if self._winding is None:
-                self._winding = asyncio.get_running_loop().call_soon(self._wind)
+            self._ended()
+
+    def _done(self, timer: Timer) -> None:
+        key = timer.key
+        self.fired += 1
+        del self._busy[key]
+        if self._failures:
+            self._failures.pop(key, None)
+
+    def _ended(self) -> None:
+        self._firing -= 1
+        if self._winding is None:
+            self._winding = asyncio.get_running_loop().call_soon(self._wind)
 
     def _next(self) -> Timer | None:
         if self._retries and self._retries[0][0] <= self._ambient.monotonic_s():

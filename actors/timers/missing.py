@@ -3,7 +3,7 @@
 from typing import Final
 
 from huahuo.actors.entities.missing import Missing
-from huahuo.actors.timers.changes import Known
+from huahuo.actors.timers.known import Known
 from huahuo.actors.timers.pending import PendingTimers
 from huahuo.actors.timers.timer import STREAMS
 from huahuo.eventstore.model import Keyframe

@@ -1,5 +1,6 @@
 """The table of timers, made anew from the events of all `timer/<kind>/<key>` streams."""
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
@@ -20,16 +21,23 @@ async def was_interrupted(log: Log) -> bool:
     return await log.row(TABLE, _MARK_PART, _MARK) is not None
 
 
-async def rebuild(log: Log, *, now_ms: int) -> int:
+def _nobody(_done: int, _whole: int) -> None:
+    pass
+
+
+async def rebuild(log: Log, *, now_ms: int, told: Callable[[int, int], None] = _nobody) -> int:
     """Make the table anew, and return how many timers are pending. Nothing may set or fire one meanwhile.
 
-    After a crash in between, `was_interrupted` is true, and it can be done again.
+    `told` hears how many streams are done, and of how many. After a crash in between, `was_interrupted` is
+    true, and it can be done again.
     """
     first = (RowPut(TABLE, _MARK_PART, _MARK, b""), RowDrop(TABLE, DUE_PART), RowDrop(TABLE, COMMANDS_PART))
     await log.append(Append(ts_ms=now_ms, rows=first))
     count = 0
     rows: list[RowPut | RowDrop] = []
-    for stream in log.streams(STREAMS):
+    streams = log.streams(STREAMS)
+    for done, stream in enumerate(streams):
+        told(done, len(streams))
         loaded = await load(log, stream, PendingTimers())
         for timer in loaded.state.values():
             rows += replace(timer, seq=loaded.seq).puts()

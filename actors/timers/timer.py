@@ -14,11 +14,12 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-from huahuo.eventstore.model import RowDrop, RowPut
+from huahuo.eventstore.model import RowDrop, RowPut, StoredEvent
 
 TABLE: Final = "timers"
 DUE_PART: Final = ""
 COMMANDS_PART: Final = "commands"
+FIRED: Final = "timer_fired"
 STREAMS: Final = "timer/"
 """The internal stream of an entity's timers is this and the entity's name."""
 _DUE_BYTES: Final = 8
@@ -76,7 +77,7 @@ class TimerSet(Struct, frozen=True, tag_field="type", tag="timer_set"):
         return Timer(entity, self.name, self.due_ms, self.command, bytes(self.fields), self.every_ms, seq)
 
 
-class TimerFired(Struct, frozen=True, tag_field="type", tag="timer_fired"):
+class TimerFired(Struct, frozen=True, tag_field="type", tag=FIRED):
     """The command was decided. `next_ms`: when an `Every` is due again, 0 for an `After`."""
 
     timestamp: str
@@ -96,6 +97,13 @@ type TimerEvent = TimerSet | TimerFired | TimersCancelled
 
 decode_event: Final = msgspec.json.Decoder(TimerEvent).decode
 _decode_value: Final = msgspec.json.Decoder(tuple[str, int, int, Raw]).decode
+
+
+def series_of(event: StoredEvent) -> str:
+    """Of the firings of one timer only the newest says something: compaction may remove the others."""
+    if event.type != FIRED or not event.stream.startswith(STREAMS):
+        return ""
+    return msgspec.json.decode(event.body, type=TimerFired).name
 
 
 def drop(entity: str, name: str, due_ms: int) -> RowDrop:

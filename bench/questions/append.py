@@ -1,4 +1,4 @@
-"""How many events a second does the log make durable, by batch and by how many append at once?
+"""How many events a second does the log alone make durable, by batch and by how many append at once?
 
 The guess before the first run: with 256 appends in flight the log is at more than half of what raw
 SQLite takes in batches, because numbering and hashing cost about as much as the insert; a lone append
@@ -6,7 +6,9 @@ costs about twice a bare commit, for the two changes of thread; ten times pyeven
 which has a transaction for each append, and JetStream that syncs each message far behind.
 
 `raw sqlite` is the same file system, PRAGMAs, tables and rows: one `executemany` and one COMMIT a batch,
-no numbering, no hash chain, no loop. Disks are noisy: compare within a run, never between runs.
+no numbering, no hash chain, no loop. `publish_many` is what an application calls (`publish` for single
+events): events of the same size by the door of a running service, which also checks and encodes them. Disks
+are noisy: compare within a run, never between runs.
 """
 
 import asyncio
@@ -21,15 +23,16 @@ from typing import Protocol, Self
 from bench.harness.harness import OURS, Metric, Options, Sheet
 from bench.servers import peers
 from bench.servers.peers import recorders
-from bench.servers.peers.recorders import BODY, STREAMS
+from bench.servers.peers.recorders import BODY, FIELDS, STREAMS, TYPE
+from huahuo import Huahuo
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import connect_writer, prepare
 
-RAW = "raw sqlite"
-CASES = (OURS, RAW, recorders.EVENTSOURCING, "jetstream", "jetstream-default")
+RAW, DOOR = "raw sqlite", "publish_many"
+CASES = (OURS, DOOR, RAW, recorders.EVENTSOURCING, "jetstream", "jetstream-default")
 BATCHES = (1, 100, 1000)
 CALLERS = (16, 256)
 METRICS = (
@@ -76,6 +79,32 @@ class Ours:
         await self._log.close()
 
 
+class Door:
+    """The door of a running service."""
+
+    def __init__(self, app: Huahuo) -> None:
+        self._app = app
+
+    @classmethod
+    async def open(cls, folder: Path) -> Self:
+        """An application without entities, which nobody is connected to."""
+        app = Huahuo(data=folder, port=0, log_level="error")
+        await app.start()
+        return cls(app)
+
+    async def append(self, first: int, count: int) -> None:
+        """See `Appender`."""
+        if count == 1:
+            await self._app.publish(f"user/{first % STREAMS}", TYPE, FIELDS)
+            return
+        numbers = range(first, first + count)
+        await self._app.publish_many([(f"user/{n % STREAMS}", TYPE, FIELDS) for n in numbers])
+
+    async def close(self) -> None:
+        """See `Appender`."""
+        await self._app.stop()
+
+
 class Raw:
     """SQLite alone: the same rows and settings, and a unique index by stream and seq as such tables have."""
 
@@ -115,6 +144,8 @@ async def open_appender(case: str, folder: Path) -> Appender:
     """The place called `case`, empty."""
     if case == OURS:
         return await Ours.open(folder / "log")
+    if case == DOOR:
+        return await Door.open(folder / "data")
     if case == RAW:
         return Raw(folder / "raw.db")
     if case == recorders.EVENTSOURCING:
@@ -134,8 +165,8 @@ def run(options: Options) -> list[Sheet]:
         )
     cases = []
     for case in CASES:
-        why = "" if case in (OURS, RAW) else _missing(case)
-        if not options.wants(case) and case != RAW:
+        why = "" if case in (OURS, DOOR, RAW) else _missing(case)
+        if not options.wants(case) and case not in (DOOR, RAW):
             continue
         if why:
             for sheet in made.values():

@@ -7,7 +7,8 @@ the writer down: it runs in another process and reads another file.
 
 Goals: verify at 500,000 events/s, a question within 50 ms, a search within 200 ms, appends during a
 query within 10 % of those alone. Each question is asked for a page of 100 rows, and for a count with facets.
-Appends alone and during queries take turns, and so does which of them is first.
+Appends are calls of `publish` of a running service. Those alone and those during queries take turns, and so
+does which of them is first.
 """
 
 import asyncio
@@ -22,13 +23,13 @@ from bench.harness.answers import answer
 from bench.harness.harness import Metric, Options, Sheet
 from bench.harness.procs import Child
 from bench.questions.make_log import MASTER_KEY, made
-from bench.servers.peers.recorders import BODY
+from bench.servers.peers.recorders import FIELDS, TYPE
+from huahuo import Huahuo
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.audit.index import Where
 from huahuo.eventstore.audit.questions import Audit
 from huahuo.eventstore.care.verify import verify
-from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.model import LOG_STREAM
 from huahuo.eventstore.sqlite.view import SqliteView
 
 EVENTS = 1_000_000
@@ -127,29 +128,25 @@ async def asking(directory: Path, sheet: Sheet, times: int) -> None:
 
 async def beside(directory: Path, sheet: Sheet, rounds: int, seconds: float) -> None:
     """Appends alone and while a process queries without a pause."""
-    log = await SqliteLog.open(directory, ambient=_ambient, master_key=MASTER_KEY, build="bench")
-    try:
+    async with Huahuo(data=directory, port=0, log_level="error", master_key=MASTER_KEY.hex()) as app:
         with Child([sys.executable, "-m", "bench.questions.audit", str(directory)]) as asker:
-            await appending(log, seconds / 4)
+            await publishing(app, seconds / 4)
             for turn in range(rounds):
                 for asks in (True, False) if turn % 2 else (False, True):
                     (asker.resume if asks else asker.pause)()
-                    sheet.add(BESIDE if asks else ALONE, events=await appending(log, seconds))
+                    sheet.add(BESIDE if asks else ALONE, events=await publishing(app, seconds))
             asker.resume()
-    finally:
-        await log.close()
 
 
-async def appending(log: SqliteLog, seconds: float) -> float:
-    """Durable events a second by callers that append one event each, again and again."""
+async def publishing(app: Huahuo, seconds: float) -> float:
+    """Durable events a second by callers that publish one event each, again and again."""
     count = 0
     until_s = _ambient.monotonic_s() + seconds
 
     async def caller(number: int) -> None:
         nonlocal count
-        event = NewEvent(f"bench/{number}", "check_progress", BODY, 1, f"bench/{number}")
         while _ambient.monotonic_s() < until_s:
-            await log.append(Append(ts_ms=_ambient.now_ms(), events=(event,), principal="bench"))
+            await app.publish(f"bench/{number}", TYPE, FIELDS)
             count += 1
 
     began_s = _ambient.monotonic_s()

@@ -1,211 +1,184 @@
-"""What does an entity cost? Memory of 100,000 residents, waking and ending them, durable commands.
+"""How many commands a second does an application's entity take, and what does it cost while it is idle?
 
-The guess before the first run: 1.5 KiB an entity besides its state; 20,000 wake-ups a second with an
-empty stream and 4,000 with one to read; 8,000 durable commands a second with 256 in flight.
-Both halves of the work (askers and entities) share one core.
+The guess before the first run: over WebSocket 1,000 commands a second on one connection, bound by the disk's
+commit, and 5,000 on 100; half of Pykka's plain actors, which keep nothing; five times pyeventsourcing with
+many callers, whose commits SQLite makes one after the other. 1.5 KB a resident entity, 200 B a passivated
+one, 0.3 ms to wake one.
+
+Each caller sends one command after the other and waits for its answer. Ours are durable and answered, by the
+clients of this process over WebSocket (`huahuo`) and by `app.send` inside the service (`app.send`). The
+peers run inside the caller's process: without sockets, frames, rights or repeated command ids.
 """
 
 import asyncio
-import gc
-import os
+import json
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Iterator
 from pathlib import Path
+from typing import Any, Self
 
-import msgspec
-
-from bench.harness.answers import answer
+from bench.clients.raw_socket import RawSocket
 from bench.harness.harness import OURS, Metric, Options, Sheet, interleaved
-from bench.harness.procs import Child
-from huahuo.actors.entities.decider import Context, Decision, Origin
-from huahuo.actors.entities.directory import Directory, DirectoryLimits
-from huahuo.actors.entities.entity import CatchUp, Execute
-from huahuo.actors.runtime.runtime import Runtime
-from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.model import Append, NewEvent, StoredEvent
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.replay.history.keyframes import state_at
-from huahuo.replay.live.feed import Feed
+from bench.harness.procs import Child, cpu_s
+from bench.servers.counters import EVENTS_EACH, PHASES, WARM_UP, call
+from bench.servers.peers import counters
+from huahuo.app import loops
 
-IN_FLIGHT = 256
-EVENTS_A_STREAM = 5
-BODY = b'{"type":"counted","timestamp":"2026-11-24T10:31:07.114Z","message":"' + b"x" * 60 + b'"}'
-SERVICE = Origin(principal="service")
-
-
-class Counter(msgspec.Struct):
-    """The smallest state there is."""
-
-    events: int = 0
-
-
-class CounterDecider:
-    """Counts its events; every command is one more."""
-
-    name = "counter"
-    fingerprint = "1"
-    guarded = True
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-    def initial(self, stream: str) -> Counter:  # noqa: ARG002  the port's signature
-        """See `Fold`."""
-        return Counter()
-
-    def evolve(self, state: Counter, event: StoredEvent) -> Counter:  # noqa: ARG002
-        """See `Fold`."""
-        state.events += 1
-        return state
-
-    def dump(self, state: Counter) -> bytes:
-        """See `Fold`."""
-        return msgspec.json.encode(state)
-
-    def load(self, stream: str, data: bytes) -> Counter:  # noqa: ARG002
-        """See `Fold`."""
-        return msgspec.json.decode(data, type=Counter)
-
-    def decide(self, state: Counter, command: str, context: Context) -> Decision[int, None]:  # noqa: ARG002
-        """See `Decider`: `command` names the stream to write to."""
-        event = NewEvent(stream=command, type="counted", body=BODY)
-        return Decision(reply=state.events + 1, at_stream=command, events=(event,))
-
-
-class World:
-    """A directory over a SQLite log in a directory of its own."""
-
-    def __init__(self, log: SqliteLog, residents_max: int) -> None:
-        self.log = log
-        self.feed = Feed(log)
-        self.runtime = Runtime(asyncio.get_running_loop())
-        self.directory = Directory(
-            self.runtime,
-            log,
-            self.feed,
-            SystemAmbient(),
-            limits=DirectoryLimits(residents_max=residents_max, sweep_s=3600),
-        )
-        self.directory.register("counter", CounterDecider("counter"), lambda *_: None)
-
-    async def command(self, key: int) -> None:
-        """One durable command."""
-        await self.directory.ask("counter", key, Execute(f"counter/{key}", SERVICE))
-
-    async def wake(self, key: int) -> None:
-        """Have an entity loaded."""
-        await self.directory.ask("counter", key, CatchUp())
-
-
-async def in_flight(jobs: Iterator[Awaitable[None]]) -> float:
-    """Do all jobs, `IN_FLIGHT` at a time, and return the seconds it took."""
-
-    async def worker() -> None:
-        for job in jobs:
-            await job
-
-    start = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
-    return time.perf_counter() - start
-
-
-def resident_bytes() -> int:
-    """The memory of this process (Linux)."""
-    gc.collect()
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-async def measure(directory: Path, *, residents: int, commands: int) -> dict[str, object]:
-    """All figures, from an empty directory on."""
-    log = await SqliteLog.open(directory, ambient=SystemAmbient(), master_key=bytes(32), build="bench")
-    world = World(log, residents_max=residents)
-    figures: dict[str, object] = {}
-
-    before = resident_bytes()
-    states = [Counter() for _ in range(residents)]
-    state_bytes = (resident_bytes() - before) / residents
-    del states
-    before = resident_bytes()
-    took_s = await in_flight(world.wake(key) for key in range(residents))
-    figures["wake_empty_per_s"] = round(residents / took_s)
-    figures["entity_bytes"] = round((resident_bytes() - before) / residents - state_bytes)
-    figures["state_bytes"] = round(state_bytes)
-    start = time.perf_counter()
-    await world.directory.close(timeout_s=600)
-    figures["end_per_s"] = round(residents / (time.perf_counter() - start))
-
-    world = World(log, residents_max=residents)
-    spread = min(residents, 1000)
-    took_s = await in_flight(world.command(key % spread) for key in range(commands))
-    figures["durable_commands_per_s"] = round(commands / took_s)
-    took_s = await in_flight(world.wake(key % spread) for key in range(commands))
-    figures["queries_per_s"] = round(commands / took_s)
-    await world.directory.close(timeout_s=600)
-
-    for first in range(0, residents, 200):
-        names = [f"stored/{key}" for key in range(first, min(first + 200, residents))]
-        events = tuple(NewEvent(stream=s, type="counted", body=BODY) for s in names * EVENTS_A_STREAM)
-        await log.append(Append(ts_ms=1, events=events))
-    world = World(log, residents_max=residents)
-    world.directory.register("stored", CounterDecider("stored"), lambda *_: None)
-    waking = min(residents, 20_000)
-    took_s = await in_flight(world.directory.ask("stored", key, CatchUp()) for key in range(waking))
-    figures["wake_stored_per_s"] = round(waking / took_s)
-
-    position = log.position
-    start = time.perf_counter()
-    await state_at(log, "log", CounterDecider("log"))
-    figures["fold_events_per_s"] = round(position / (time.perf_counter() - start))
-    await world.directory.close(timeout_s=600)
-    await world.runtime.stop()
-    await log.close()
-    return figures
-
-
-METRICS = (
-    Metric("entity_bytes", "each, besides its state", higher_is_better=False),
-    Metric("state_bytes", "each", higher_is_better=False),
-    Metric("wake_empty_per_s"),
-    Metric("wake_stored_per_s"),
-    Metric("end_per_s"),
-    Metric("durable_commands_per_s"),
-    Metric("queries_per_s"),
-    Metric("fold_events_per_s"),
+ENTITIES, CALLERS = (1, 1_000), (1, 100)
+IN_PROCESS = "app.send"
+CASES = (OURS, IN_PROCESS, counters.PYKKA, counters.EVENTSOURCING)
+THREADS_MAX = 4
+"""Of pyeventsourcing: 16 and 100 threads were slower. One entity has one thread, or saves would conflict."""
+RATES = (
+    Metric("commands", "1/s", compare=True),
+    Metric("p50", "ms", higher_is_better=False),
+    Metric("p99", "ms", higher_is_better=False),
+    Metric("cpu", "µs of the service a command", higher_is_better=False),
+)
+IDLE = (
+    Metric("resident", "B each, its state included", higher_is_better=False),
+    Metric("passivated", "B each", higher_is_better=False),
+    Metric("wake_p50", f"ms, from {EVENTS_EACH} events", higher_is_better=False),
+    Metric("wake_p99", "ms", higher_is_better=False),
+)
+NOTES = (
+    "huahuo, app.send: durable, SQLite with synchronous=FULL, group commit",
+    "pykka: a thread an actor, nothing is stored",
+    f"eventsourcing: SQLite with synchronous=FULL, aggregates cached, at most {THREADS_MAX} threads",
 )
 
 
+class Connection:
+    """One signed-in WebSocket with at most one command under way."""
+
+    def __init__(self) -> None:
+        self._answered: asyncio.Future[bytes] | None = None
+        self._socket: RawSocket | None = None
+        self._sent = 0
+
+    @classmethod
+    async def open(cls, port: int, token: str, name: str) -> Self:
+        """Connect and sign in."""
+        made = cls()
+        made._socket = await RawSocket.connect(port, made._take, made._lost)
+        said = await made._say({"action": "authenticate", "token": token, "client": name})
+        assert said["success"], said
+        return made
+
+    async def command(self, key: str) -> None:
+        """One command with its answer."""
+        self._sent += 1
+        said = await self._say({"action": "count_up", "id": f"c{self._sent}", "counter_id": key})
+        assert said["type"] == "success", said
+
+    def close(self) -> None:
+        """Be gone."""
+        assert self._socket is not None
+        self._socket.abort()
+
+    async def _say(self, message: dict[str, Any]) -> dict[str, Any]:
+        assert self._socket is not None
+        self._answered = asyncio.get_running_loop().create_future()
+        self._socket.send(json.dumps(message).encode())
+        said: dict[str, Any] = json.loads(await self._answered)
+        return said
+
+    def _take(self, message: bytes) -> None:
+        waits = self._answered
+        answers = message.startswith(
+            (b'{"type":"success"', b'{"type":"error"', b'{"type":"authentication_result"')
+        )
+        if answers and waits is not None and not waits.done():
+            waits.set_result(message)
+
+    def _lost(self) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(ConnectionError("the service closed the connection"))
+
+
+async def over_websocket(child: Child, entities: int, callers: int, seconds: float) -> dict[str, float]:
+    """The figures of one case of ours."""
+    port, token = child.hello["port"], child.hello["token"]
+    names = [f"bench-{entities}-{callers}-{number}" for number in range(callers)]
+    connections = [await Connection.open(port, token, name) for name in names]
+
+    async def send(number: int) -> None:
+        await connections[number % callers].command(f"c{number % entities}")
+
+    await call(send, callers, seconds * WARM_UP)
+    began_cpu_s = cpu_s([child.pid])
+    found = await call(send, callers, seconds)
+    spent_s = cpu_s([child.pid]) - began_cpu_s
+    for connection in connections:
+        connection.close()
+    return {**found, "cpu": spent_s / (found["commands"] * seconds) * 1e6}
+
+
+def rate(case: str, entities: int, callers: int, seconds: float, folder: Path) -> dict[str, float]:
+    """The figures of one case."""
+    if case in (OURS, IN_PROCESS):
+        with Child([sys.executable, "-m", "bench.servers.counters", str(folder / "data")]) as child:
+            if case == OURS:
+                figures: dict[str, float] = {}
+
+                async def measure() -> None:
+                    figures.update(await over_websocket(child, entities, callers, seconds))
+
+                loops.run(measure())
+                return figures
+            return child.ask(entities=entities, callers=callers, seconds=seconds)
+    if case == counters.EVENTSOURCING:
+        callers = min(callers, THREADS_MAX, entities)
+    words = [case, str(entities), str(callers), str(seconds), str(folder)]
+    with Child([sys.executable, "-m", "bench.servers.peers.counters", *words]) as child:
+        return child.hello
+
+
+def idle(entities: int, folder: Path) -> dict[str, float]:
+    """What an entity costs that nobody uses, and how soon it is back; each phase a process of its own."""
+    figures: dict[str, float] = {}
+    for phase in PHASES:
+        command = [sys.executable, "-m", "bench.servers.counters", str(folder / "data"), phase, str(entities)]
+        with Child(command, start_timeout_s=600) as child:
+            figures |= child.hello
+    return figures
+
+
 def run(options: Options) -> list[Sheet]:
-    """See the module. Each round is a process of its own, so that memory can be told apart."""
-    residents, commands = (1_000, 500) if options.quick else (100_000, 50_000)
-    sheet = Sheet(f"{residents:,} entities, {commands:,} commands, {IN_FLIGHT} in flight", METRICS)
+    """See the module."""
+    seconds, residents = (0.1, 50) if options.quick else (2.0, 10_000)
+    sheets = []
+    for entities in ENTITIES:
+        for callers in CALLERS:
+            title = f"{entities:,} entities, {callers} connections, each one command after the other"
+            sheet = Sheet(title, RATES, notes=list(NOTES))
+            sheets.append(sheet)
 
-    def measure_once(case: str) -> None:
-        del case
+            def measure(
+                case: str, sheet: Sheet = sheet, entities: int = entities, callers: int = callers
+            ) -> None:
+                with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                    sheet.add(case, **rate(case, entities, callers, seconds, Path(folder)))
+
+            interleaved(_wanted(options, sheet), options.rounds, measure, [sheet])
+    sheet = Sheet(f"{residents:,} idle entities", IDLE)
+
+    def measure_idle(case: str) -> None:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            command = [
-                sys.executable,
-                "-m",
-                "bench.questions.entities",
-                folder,
-                str(residents),
-                str(commands),
-            ]
-            with Child(command, start_timeout_s=600) as child:
-                sheet.add(OURS, **child.hello)
+            sheet.add(case, **idle(residents, Path(folder)))
 
-    interleaved([OURS], options.rounds, measure_once, [sheet])
-    return [sheet]
+    interleaved([OURS], options.rounds, measure_idle, [sheet])
+    return [*sheets, sheet]
 
 
-def main() -> None:
-    """The child: all figures as a line of JSON."""
-    folder, residents, commands = sys.argv[1:]
-    figures = asyncio.run(measure(Path(folder) / "log", residents=int(residents), commands=int(commands)))
-    answer(figures)
-
-
-if __name__ == "__main__":
-    main()
+def _wanted(options: Options, sheet: Sheet) -> list[str]:
+    cases = []
+    for case in CASES:
+        if case in (OURS, IN_PROCESS):
+            cases.append(case)
+        elif options.wants(case):
+            if why := counters.missing(case):
+                sheet.miss(case, why)
+            else:
+                cases.append(case)
+    return cases

@@ -3,9 +3,9 @@
 The guess before the first run: yes, within 20 % from 100,000 to 10,000,000 events, since every look-up is
 an index's; an append to 10,000 streams a little dearer than to 100, because its index pages are more.
 
-One log grows, with a principal for each 100 events, and is copied at each size. Then all sizes are open at
-once and take turns, some appends of 100 events to 100 streams each, some resumes (the last 10 events of a
-random stream, read from the file) and audit questions (what a random principal did in the last 100,000
+The log of one service grows by `publish_many` and is copied at each size. Then a service of each size runs
+and they take turns, some commits of 100 events to 100 streams each, some resumes (the last 10 events of a
+random stream, read from the file) and audit questions (what happened on a random stream in the last 100,000
 events that it grew by: about 100 rows), until each size has done the same amount of each. The clock
 depends on a noisy disk, so processor time and written bytes are reported too. The audit index is made
 for one number of streams only: it does not know streams from other fields, and takes longer than the log.
@@ -22,23 +22,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.harness.harness import Metric, Options, Sheet
-from bench.servers.peers.recorders import BODY
-from huahuo.eventstore.ambient import SystemAmbient
+from bench.servers.peers.recorders import FIELDS, TYPE
+from huahuo import Huahuo
 from huahuo.eventstore.audit.index import Where
 from huahuo.eventstore.audit.questions import Audit
-from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.core.log import StoreLog
 
 SIZES = (100_000, 1_000_000)
 LARGE = 10_000_000
 STREAMS = (100, 1_000, 10_000)
 AUDITED_STREAMS = 1_000
-PRINCIPALS = 1_000
 BATCH = 100
 FILL_BATCH = 20_000
 """At once while a log is made: pages of its index are written once for many events."""
 RESUMED = 10
-LOOKED_BACK = BATCH * PRINCIPALS
+LOOKED_BACK = 100 * AUDITED_STREAMS
 TURNS = 4
 """Of each size, in each round."""
 APPENDS, RESUMES, QUESTIONS = 160, 50, 10
@@ -88,32 +86,40 @@ async def measure(folder: Path, streams: int, sizes: tuple[int, ...], sheet: She
 
 async def grow(folder: Path, streams: int, size: int) -> None:
     """Bring a log and its audit index to a size."""
-    log = await SqliteLog.open(folder, ambient=SystemAmbient(), master_key=bytes(32), build="bench")
-    audit = await Audit.open(log, folder / "audit-index.db")
-    try:
-        while log.position < size:
-            await append(log, streams, min(FILL_BATCH, size - log.position))
-        if streams == AUDITED_STREAMS:
-            await audit.catch_up()
-    finally:
-        await audit.close()
-        await log.close()
+    async with service(folder) as app:
+        log = log_of(app)
+        audit = await Audit.open(log, folder / "audit-index.db")
+        try:
+            while log.position < size:
+                await append(app, streams, min(FILL_BATCH, size - log.position))
+            if streams == AUDITED_STREAMS:
+                await audit.catch_up()
+        finally:
+            await audit.close()
 
 
-async def append(log: SqliteLog, streams: int, count: int) -> None:
-    """Append events, each to the next stream; after `BATCH` of them comes another principal."""
-    first = log.position
+def service(folder: Path) -> Huahuo:
+    """An application without entities, which nobody is connected to."""
+    return Huahuo(data=folder, port=0, log_level="error")
+
+
+def log_of(app: Huahuo) -> StoreLog:
+    """The log of a running service, to read from."""
+    log = app.running.log
+    assert isinstance(log, StoreLog)
+    return log
+
+
+async def append(app: Huahuo, streams: int, count: int) -> None:
+    """Publish events, each to the next stream, `BATCH` of them in a commit."""
+    first = app.running.log.position
     await asyncio.gather(
         *(
-            log.append(
-                Append(
-                    ts_ms=start,
-                    events=tuple(
-                        NewEvent(f"user/{n % streams}", "check_progress", BODY, 1, f"mailbox/{n % streams}")
-                        for n in range(start, min(start + BATCH, first + count))
-                    ),
-                    principal=f"user/{start // BATCH % PRINCIPALS}",
-                )
+            app.publish_many(
+                [
+                    (f"user/{n % streams}", TYPE, FIELDS)
+                    for n in range(start, min(start + BATCH, first + count))
+                ]
             )
             for start in range(first, first + count, BATCH)
         )
@@ -144,9 +150,10 @@ class Took:
 
 @dataclass
 class Grown:
-    """An open log of some size."""
+    """A running service with a log of some size."""
 
-    log: SqliteLog
+    app: Huahuo
+    log: StoreLog
     audit: Audit
     streams: int
     size: int
@@ -156,16 +163,16 @@ class Grown:
     @classmethod
     async def open(cls, folder: Path, streams: int, size: int, stack: contextlib.AsyncExitStack) -> "Grown":
         """Open it until `stack` unwinds."""
-        log = await SqliteLog.open(folder, ambient=SystemAmbient(), master_key=bytes(32), build="bench")
-        stack.push_async_callback(log.close)
+        app = await stack.enter_async_context(service(folder))
+        log = log_of(app)
         audit = await Audit.open(log, folder / "audit-index.db")
         stack.push_async_callback(audit.close)
-        return cls(log, audit, streams, size, random.Random(1))
+        return cls(app, log, audit, streams, size, random.Random(1))
 
     async def turn(self) -> None:
         """A few of everything."""
         cpu_s, written = time.process_time(), _written()
-        self.took.append_s += await _times(APPENDS, lambda: append(self.log, self.streams, BATCH))
+        self.took.append_s += await _times(APPENDS, lambda: append(self.app, self.streams, BATCH))
         self.took.append_cpu_s += time.process_time() - cpu_s
         self.took.written += _written() - written
         self.took.resume_s += await _times(RESUMES, self._resume)
@@ -177,7 +184,7 @@ class Grown:
         await self.log.read(stream, max(0, self.log.head(stream).seq - RESUMED), events_max=RESUMED)
 
     async def _question(self) -> None:
-        where = Where(principal=f"user/{self.chance.randrange(PRINCIPALS)}")
+        where = Where(stream=f"user/{self.chance.randrange(AUDITED_STREAMS)}")
         await self.audit.page(where, after=max(0, self.size - LOOKED_BACK), limit=100)
 
 

@@ -3,6 +3,9 @@
 Users with mailboxes, one of them with far more than the others, and their checks one after another:
 queued, running, progress, mails with a cursor, the end. Each check's events name the one that asked
 for it. Rosters leave keyframes as entities do.
+
+It writes to the log itself, because no door leads into the past: times, principals and internal events of
+mail are those of a service that ran for weeks. No figure is measured while it writes.
 """
 
 import argparse

@@ -20,7 +20,7 @@ from msgspec import Struct
 from bench.harness.answers import answer
 from bench.harness.harness import OURS, Metric, Options, Sheet, interleaved
 from bench.harness.procs import Child
-from bench.questions.entities import resident_bytes
+from bench.questions.directory import resident_bytes
 from huahuo import Command, Context, Entity, Event, Outcome
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.timers.timer import STREAMS, Timer

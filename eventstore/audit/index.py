@@ -28,7 +28,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import StoredEvent
 
 DATABASE = "audit.db"
-FORMAT = 1
+FORMAT = 2
 COUNTED_MAX = 5_000
 """At most this many matches are counted and sorted into facets; beyond it the count is `more than` this."""
 
@@ -46,6 +46,7 @@ _COLUMNS: dict[str, type] = {
     "command_id": str,
     "cause": int,
     "build": str,
+    "version": int,
     "data": str,
 }
 _INDEXED = ("entity", "principal", "type", "stream", "command_id")
@@ -87,6 +88,7 @@ class Row(msgspec.Struct, frozen=True):
     command_id: str
     cause: int
     build: str
+    version: int
     data: msgspec.Raw
 
 
@@ -172,13 +174,14 @@ class AuditIndex:
                 rows.append(
                     (
                         event.position, event.stream, event.seq, event.type, rfc3339(event.ts_ms),
-                        event.principal, event.entity, event.command_id, event.cause, event.build, data,
+                        event.principal, event.entity, event.command_id, event.cause, event.build,
+                        event.version, data,
                     )
                 )  # fmt: skip
                 texts.append(_searched(event.position, rows[-1], value))
             connection = self._db.conn
             self._kept = int(self._facts().get("rows", "0")) + len(rows)
-            connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             connection.executemany(_PUT_TEXT, texts)
             for event in fresh:
                 if is_receipt(event):

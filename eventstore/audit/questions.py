@@ -12,9 +12,9 @@ from huahuo.eventstore.audit.index import AuditIndex, Consumed, Counted, Row, Wh
 from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
+from huahuo.eventstore.limits import PAGE_ROWS_MAX
 from huahuo.eventstore.model import LOG_STREAM
 
-PAGE_ROWS_MAX = 500
 PAGE_BYTES_MAX = 4 << 20
 _BATCH_EVENTS = 1000
 _SETTLE_EVENTS = 20_000

@@ -5,7 +5,7 @@ that keeps only the last one gives the same state. The newest event of a stream 
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import batched
 
 import msgspec
@@ -24,10 +24,15 @@ _ENDED_A_COMMIT = 256
 assert BATCH_EVENTS <= PRUNE_EVENTS_MAX
 
 
+def _one_series(_event: StoredEvent) -> str:
+    return ""
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What may be pruned: events of `types` older than `before_ms`, except the last `keep` of each series.
 
-    A series is the events of one type about one entity in one stream. A stream whose newest event is of one
+    A series is the events of one type about one entity in one stream, and of one name that `series` gives
+    them. A stream whose newest event is of one
     of the types `last` gets no more events, so it is marked as ended.
     """
 
@@ -35,6 +40,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     before_ms: int
     keep: int = 1
     last: frozenset[str] = frozenset()
+    series: Callable[[StoredEvent], str] = _one_series
 
     def __post_init__(self) -> None:
         if self.keep < 1:
@@ -50,14 +56,15 @@ class _Chooser:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._kept: dict[tuple[str, str, str], deque[StoredEvent]] = {}
+        self._kept: dict[tuple[str, str, str, str], deque[StoredEvent]] = {}
 
     def offer(self, event: StoredEvent) -> StoredEvent | None:
         """Add `event` to its series; returns the event that may now be pruned, if any."""
         policy = self._policy
         if event.type not in policy.types:
             return None
-        series = self._kept.setdefault((event.stream, event.type, event.entity), deque())
+        name = (event.stream, event.type, event.entity, policy.series(event))
+        series = self._kept.setdefault(name, deque())
         series.append(msgspec.structs.replace(event, body=b""))
         if len(series) <= policy.keep:
             return None

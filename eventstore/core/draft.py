@@ -5,7 +5,8 @@ hashing cost the loop nothing. Each append of the group sees the appends before 
 A refused append leaves no trace and does not affect the others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -29,7 +30,7 @@ from huahuo.eventstore.core.storage_port import (
     PutSealed,
     Shred,
 )
-from huahuo.eventstore.errors import CommandMismatch, Conflict
+from huahuo.eventstore.errors import CommandMismatch, Conflict, Corrupt
 from huahuo.eventstore.executor import give_way
 from huahuo.eventstore.model import (
     LOG_STREAM,
@@ -68,6 +69,8 @@ class Draft:
         self._build = build
         self._age_ms = age_ms
         self._commands: dict[CommandKey, CommandRecord] = {}
+        self._found: Mapping[CommandKey, CommandRecord] = {}
+        self._looked_up: frozenset[CommandKey] = frozenset()
         self._keys: dict[str, bytes | None] = {}
 
     def group(self) -> Group:
@@ -78,7 +81,7 @@ class Draft:
         """Accept `append`, or return why not. `prepared`: its secrets, sealed ahead."""
         command = append.command
         if command is not None:
-            known = self._commands.get(command.key) or self._lookup.find_command(command.key)
+            known = self._commands.get(command.key) or self._durable_record(command.key)
             if known is not None:
                 if known.fingerprint != command.fingerprint:
                     return CommandMismatch(f"command {command.key.id} was used with another content")
@@ -92,6 +95,20 @@ class Draft:
             return self._accept(append, prepared)
         except UnicodeEncodeError:
             return ValueError("a text of the append holds a lone surrogate")
+
+    def look_up(self, keys: Sequence[CommandKey]) -> None:
+        """Read the records of these commands in one go.
+
+        A damaged record, or an id that is no text for the engine, is met again when its turn comes.
+        """
+        with suppress(Corrupt, ValueError):
+            self._found = self._lookup.find_commands(keys)
+            self._looked_up = frozenset(keys)
+
+    def _durable_record(self, key: CommandKey) -> CommandRecord | None:
+        if key in self._looked_up:
+            return self._found.get(key)
+        return self._lookup.find_commands((key,)).get(key)
 
     def _accept(self, append: Append, prepared: Prepared | None) -> Appended:
         """Number, link and collect. `self` changes only after every step that can fail."""

@@ -81,6 +81,19 @@ class LogReader:
             return []
         return await self._read(lambda: self._reads.events(stream, after, upto, count, bytes_max))
 
+    async def read_pages(self, pages: Sequence[Page]) -> list[list[StoredEvent]]:
+        """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
+        bounds = [self._bounds(page.stream, page.after, page.events_max) for page in pages]
+        events = self._reads.events
+
+        def job() -> list[list[StoredEvent]]:
+            return [
+                events(page.stream, after, upto, count, page.bytes_max) if count >= 1 else []
+                for page, (after, upto, count) in zip(pages, bounds, strict=True)
+            ]
+
+        return await self._read(job)
+
     async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
         """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
         found: list[Joined | None] = [None] * len(pages)

@@ -194,8 +194,8 @@ class Place(msgspec.Struct):
 class Lookup(Protocol):
     """The questions about durable state that arise while a group is decided."""
 
-    def find_command(self, key: CommandKey) -> CommandRecord | None:
-        """The durable record of a command."""
+    def find_commands(self, keys: Sequence[CommandKey]) -> dict[CommandKey, CommandRecord]:
+        """The durable records of those of `keys` that have one. Raises Corrupt: one of them is damaged."""
         ...
 
     def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:

@@ -202,9 +202,10 @@ class _MemoryStore:
 
     # -- Store
 
-    def find_command(self, key: CommandKey) -> CommandRecord | None:
+    def find_commands(self, keys: Sequence[CommandKey]) -> dict[CommandKey, CommandRecord]:
         """See `Lookup`."""
-        return self._tables.commands.get(key)
+        commands = self._tables.commands
+        return {key: commands[key] for key in keys if key in commands}
 
     def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """See `Lookup`."""

@@ -6,6 +6,7 @@ Every call is one short transaction: a long one would keep the write-ahead log f
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
+from itertools import batched
 from pathlib import Path
 
 from huahuo.eventstore.core.chain import GENESIS
@@ -65,6 +66,17 @@ def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStor
     return Unavailable(str(error))
 
 
+_IDS_A_STATEMENT = 256
+_COMMAND = (
+    "SELECT id, fingerprint, reply, at_stream, at_seq, ts, crc FROM command"
+    " WHERE user = ? AND client = ? AND id IN ({})"
+)
+_COMMANDS = {
+    size: _COMMAND.format(", ".join("?" * size))
+    for size in (1 << power for power in range(_IDS_A_STATEMENT.bit_length()))
+}
+
+
 def load(connection: sqlite3.Connection, names: Names, unindexed: Unindexed, *, summed: bool) -> Loaded:
     """Read the log's end, heads and counters; fill `names` and `unindexed`. One index seek per stream.
 
@@ -109,16 +121,28 @@ def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
 
 
 def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRecord | None:
-    """The record of a command, if any."""
-    row = connection.execute(
-        "SELECT fingerprint, reply, at_stream, at_seq, ts, crc FROM command"
-        " WHERE user = ? AND client = ? AND id = ?",
-        (key.user, key.client, key.id),
-    ).fetchone()
-    if row is None:
-        return None
-    must_fit(row[-1], "command", key.user, key.client, key.id, *row[:-1])
-    return CommandRecord(key, *row[:4])
+    """The record of a command, if any. Raises Corrupt."""
+    return select_commands(connection, (key,)).get(key)
+
+
+def select_commands(
+    connection: sqlite3.Connection, keys: Sequence[CommandKey]
+) -> dict[CommandKey, CommandRecord]:
+    """The records of those of `keys` that have one, by one query for each client. Raises Corrupt."""
+    ids: dict[tuple[str, str], list[str]] = {}
+    for key in keys:
+        ids.setdefault((key.user, key.client), []).append(key.id)
+    found: dict[CommandKey, CommandRecord] = {}
+    for (user, client), of_client in ids.items():
+        for some in batched(of_client, _IDS_A_STATEMENT):
+            # Few different statements, so that all of them stay prepared: the last id fills the gaps.
+            size = 1 << (len(some) - 1).bit_length()
+            asked = (*some, *some[-1:] * (size - len(some)))
+            for id_, *rest, crc in connection.execute(_COMMANDS[size], (user, client, *asked)):
+                must_fit(crc, "command", user, client, id_, *rest)
+                key = CommandKey(user, client, id_)
+                found[key] = CommandRecord(key, *rest[:4])
+    return found
 
 
 class SqliteReads:

@@ -32,7 +32,7 @@ from huahuo.eventstore.sqlite.files import Files
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
 from huahuo.eventstore.sqlite.kept_rows import Kept
 from huahuo.eventstore.sqlite.mark import MarkFile
-from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_command, select_end, translated
+from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_commands, select_end, translated
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
@@ -93,10 +93,10 @@ class SqliteStore:
 
     # -- Lookup
 
-    def find_command(self, key: CommandKey) -> CommandRecord | None:
+    def find_commands(self, keys: Sequence[CommandKey]) -> dict[CommandKey, CommandRecord]:
         """See `Lookup`."""
         try:
-            return select_command(self.connection, key)
+            return select_commands(self.connection, keys)
         except sqlite3.Error as error:
             raise translated(error) from None
 

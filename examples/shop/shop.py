@@ -95,7 +95,7 @@ def expire(state: Order, command: Expire, ctx):
 async def pack(job: Pack, run) -> None:
     for percent in range(0, 101, 10):
         await run.emit(Packed(percent=percent))  # refused once this run is over or was taken over
-    await run.emit(Shipped())
+    await run.finish(Shipped())  # exactly once: the effect ends in the same commit
 
 
 @order.readers

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 from msgspec import Meta
 
-from huahuo.actors.plugins.actions import Action, Id, Registry
+from huahuo.actors.plugins.actions import Action, Id, OneAppend, Registry
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
 from huahuo.actors.plugins.past import Past
 from huahuo.admin.record_event import recorded_event
@@ -16,20 +16,21 @@ from huahuo.admin.rows import wire_row
 from huahuo.admin.times import moment
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.audit.index import Where
-from huahuo.eventstore.audit.questions import PAGE_ROWS_MAX, Audit
+from huahuo.eventstore.audit.questions import Audit
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.limits import PAGE_ROWS_MAX
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.transport.commands.recorded_append import append_recorded
 from huahuo.transport.protocol.codes import ErrorCode
 
 SHREDDED = "secrets_shredded"
 BEHIND_EVENTS_MAX = 20_000
 """A query waits for at most this many unindexed events, else it is answered `busy`."""
 _VALUES_MAX = 100
+_DONE = json_bytes({"type": "success", "message": "完成"})
 
 _log = structlog.get_logger(__name__)
 
@@ -167,18 +168,18 @@ class LogCare:
             page = await audit.page(where, after=asked.after, upto=upto, limit=asked.limit)
         except ValueError as error:
             return _invalid(str(error))
-        rows = [wire_row(row, self._past.shown) for row in page.rows]
+        rows = [wire_row(row, self._past) for row in page.rows]
         return json_reply({"type": "audit_result", "rows": rows, "next": page.next})
 
-    async def _record(self, call: Call[RecordParams]) -> Reply:
+    def _record(self, call: Call[RecordParams]) -> OneAppend | Reply:
         asked = call.params
         try:
             event = recorded_event(asked.doing, asked.what, self._ambient.now_ms())
         except ValueError as error:
             return _invalid(str(error))
-        return await self._done(call, event)
+        return self._done(event)
 
-    async def _shred(self, call: Call[ShredParams]) -> Reply:
+    def _shred(self, call: Call[ShredParams]) -> OneAppend | Reply:
         try:
             owner = entity_of(call.params, self._past)
         except ValueError as error:
@@ -188,7 +189,7 @@ class LogCare:
             return _invalid(f"one of these must be given: {names}")
         if not self._log.head(owner).seq:
             return error_reply(Refusal(ErrorCode.NOT_FOUND, "邮箱不存在"))
-        return await self._done(call, shredding(owner, self._ambient.now_ms()), shred=(owner,))
+        return self._done(shredding(owner, self._ambient.now_ms()), shred=(owner,))
 
     async def _compact(self, call: Call[CompactParams]) -> Reply:
         asked = call.params
@@ -202,10 +203,8 @@ class LogCare:
             pruned = await compact(self._log, policy, self._ambient, call.principal.name)
         return json_reply({"type": "success", "message": "压缩完成", "pruned": pruned})
 
-    async def _done(self, call: Call[Any], event: NewEvent, shred: tuple[str, ...] = ()) -> Reply:
-        """Append `event` and the answer in one commit, and return the answer."""
-        now_ms = self._ambient.now_ms()
-        return await append_recorded(self._log, call, event, now_ms=now_ms, done="完成", shred=shred)
+    def _done(self, event: NewEvent, shred: tuple[str, ...] = ()) -> OneAppend:
+        return OneAppend(self._ambient.now_ms(), (event,), _DONE, shred)
 
     async def _opened(self) -> Audit:
         async with self._opening:
@@ -273,7 +272,7 @@ def policy_of(asked: CompactParams, past: Past, now_ms: int) -> Policy:
     if facts := types - past.prunable:
         raise ValueError(f"types: {', '.join(sorted(facts))} cannot be pruned")
     before_ms = now_ms - round(asked.older_than_s * 1000)
-    return Policy(types=types, before_ms=before_ms, keep=asked.keep, last=past.last)
+    return Policy(types=types, before_ms=before_ms, keep=asked.keep, last=past.last, series=past.series_of)
 
 
 def shredding(owner: str, now_ms: int) -> NewEvent:

@@ -4,13 +4,14 @@ import importlib
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import DefinitionError
 from huahuo.actors.domain.plugin import Entities
+from huahuo.actors.followers.spec import OwnCursor
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.errors import ConfigError
 
@@ -43,9 +44,44 @@ class Application:
         """
         return self.entities.lists.query(action)
 
+    def follower[F: Callable[..., Awaitable[None]]](
+        self,
+        name: str,
+        /,
+        *,
+        kinds: Iterable[str | Entity[Any]] = (),
+        without_entity: Iterable[str] = (),
+        batch: int = 100,
+        retries: int = 10,
+        backoff_s: float = 1.0,
+        first: Literal["start", "head"] = "start",
+        cursor: OwnCursor | None = None,
+    ) -> Callable[[F], F]:
+        """Call an async function with every event of these kinds, at least once and in the order of the log.
+
+        It gets up to `batch` events at a time. One that fails after `retries` more attempts becomes a dead
+        letter. `cursor` reads the one that the function keeps in its own database: docs/entities.md. Declare
+        it before the start.
+
+        Raises DefinitionError: the name is taken, or a value is not allowed.
+        """
+        return self.entities.following.follower(
+            name,
+            kinds=kinds,
+            without_entity=without_entity,
+            batch=batch,
+            retries=retries,
+            backoff_s=backoff_s,
+            first=first,
+            cursor=cursor,
+        )
+
     def plugins(self, default: Sequence[Plugin] = ()) -> tuple[Plugin, ...]:
         """The plug-ins, and its entities as the last of them."""
         return (*(default if self._plugins is None else self._plugins), self.entities)
+
+    def runs_as(self, running: Any) -> None:
+        """It is told which service (`App`) runs it from now on, None: none does."""
 
 
 def load(name: str) -> Application:

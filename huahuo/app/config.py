@@ -96,6 +96,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="plain HTTP requests per second and address, burst four times that; 0 = no limit",
         ),
     ] = 50
+    http_calls_per_s: Annotated[
+        int,
+        Meta(ge=0, description="the same with a token, per second and user; 0 = no limit"),
+    ] = 1000
+    http_shared_cache: Annotated[
+        bool,
+        Meta(description="let caches between you and your users keep closed pages; they must check rights"),
+    ] = False
     unauthenticated_max: Annotated[
         int,
         Meta(ge=1, description="sockets not yet authenticated; one more replaces the oldest of its address"),

@@ -8,6 +8,7 @@ from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.commands.gate import Gate
+from huahuo.transport.http.api import Api
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
@@ -112,3 +113,13 @@ def kept(metrics: Metrics, log: SqliteLog) -> None:
     metrics.gauge("streams_in_memory", "Streams whose heads are in memory.", lambda: log.streams_in_memory)
     metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
     metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)
+
+
+def http(metrics: Metrics, api: Api) -> None:
+    """Metrics of the API over HTTP."""
+    metrics.gauge("http_readers", "Readers of server-sent events.", lambda: api.readers)
+    metrics.gauge("http_waiting", "Requests that wait for an event.", lambda: api.arrivals.waiting)
+    metrics.gauge("http_tickets", "Tickets that nobody has used.", lambda: api.tickets)
+    metrics.total(
+        "http_calls_refused", "Requests with a token answered 429.", lambda: api.users.refused_count
+    )

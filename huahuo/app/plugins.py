@@ -17,9 +17,19 @@ def choose(app: Application | None) -> None:
     _Chosen.app = app
 
 
+def chosen() -> Application:
+    """The application of this process; one without entities if `--app` names none."""
+    return _Chosen.app or Application()
+
+
 def standard() -> tuple[Plugin, ...]:
     """The plug-ins of `huahuo serve` and of the commands on its data directory."""
-    return (_Chosen.app or Application()).plugins(with_mail())
+    return chosen().plugins(with_mail())
+
+
+def followers() -> tuple[str, ...] | None:
+    """The names of the application's followers, None if the command was not told of an application."""
+    return None if _Chosen.app is None else tuple(_Chosen.app.entities.following.by_name)
 
 
 def settings() -> dict[str, Any]:

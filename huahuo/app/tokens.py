@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, UserId, user_id_of
 from huahuo.app import keys
 from huahuo.app.config import Settings
 from huahuo.errors import ConfigError
@@ -17,7 +17,7 @@ def mint(
     jwt_secret: bytes,
     ambient: Ambient,
     *,
-    user_id: int,
+    user_id: UserId,
     username: str,
     admin: bool = False,
     groups: tuple[str, ...] = (),
@@ -34,10 +34,18 @@ def mint(
     token = authenticator.mint(principal, now_ms=now_ms, ttl_s=ttl_s, jti=ambient.token())
     if isinstance(authenticator.verify(token, now_ms), AuthFailure):
         raise ConfigError(
-            "the service would refuse this token: user id below 2^53, user name of 1 to 256 characters, "
-            "group names of letters, digits and _.- up to 64"
+            f"the service would refuse this token: {USER_ID_RULE}; a user name has 1 to 256 characters, "
+            "group names are of letters, digits and _.- up to 64"
         )
     return token
+
+
+def user_id_in(text: str) -> UserId:
+    """The id of a user that a command line names. Raises ConfigError: no user can have it."""
+    user_id = user_id_of(text)
+    if user_id is None:
+        raise ConfigError(f"--user-id {text}: {USER_ID_RULE}")
+    return user_id
 
 
 def token_source(token: str | None, settings: Settings | None, ambient: Ambient) -> Callable[[], str]:

@@ -44,6 +44,8 @@ from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
+from huahuo.transport.http.api import Api
+from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server import get_clients
@@ -97,6 +99,8 @@ class App:
     hub: Hub
     users: UserBook
     login: Login
+    server: Server
+    http: Api
     port: int
 
     def __init__(
@@ -106,8 +110,11 @@ class App:
         world: World = World(),
         *,
         plugins: Sequence[Plugin] = (),
+        listen: bool = True,
     ) -> None:
+        """`listen` False: another server has the port, and hands in its requests and sockets."""
         self.settings = settings
+        self._listen = listen
         self._plugins = tuple(plugins)
         self._brought: dict[str, Brought] = {}
         self._ambient = ambient
@@ -119,7 +126,9 @@ class App:
 
     @property
     def url(self) -> str:
-        """The address at which it listens."""
+        """The address at which it listens. Raises HuahuoError: another server has the port."""
+        if not self._listen:
+            raise HuahuoError("this service has no address of its own: its ASGI server has the port")
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         return f"http://{host}:{self.port}"
 
@@ -244,6 +253,8 @@ class App:
             executor=executor,
             turns=turns,
         )
+        self.server = server
+        self.http = api = _http(settings, server, pages, log, hub, metrics)
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
@@ -254,15 +265,29 @@ class App:
         for name, brought in self._brought.items():
             await _begin(name, brought, parts)
         parts.add_timed("commands", gate.drain)
+        if self._listen:
+            await self._open_port(server)
+        else:
+            server.begin()
+        parts.add_timed("connections", server.drain)
+        parts.add("requests that wait", api.close)
+        pages.phase = Phase.READY
+        parts.add("pages", lambda: setattr(pages, "phase", Phase.DRAINING))
+        if self._listen:
+            self._tell_address()
+
+    async def _open_port(self, server: Server) -> None:
+        settings = self.settings
+        server.plain = NativeHttp(server, self.http)
         try:
             self.port = await server.start(settings.host, settings.port)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
             ) from None
-        parts.add_timed("connections", server.drain)
-        pages.phase = Phase.READY
-        parts.add("pages", lambda: setattr(pages, "phase", Phase.DRAINING))
+
+    def _tell_address(self) -> None:
+        settings, parts = self.settings, self._parts
         if self._world.publish_address:
             service_file.write(settings.data, self.url)
             parts.add("service.json", lambda: service_file.remove(settings.data))
@@ -357,3 +382,18 @@ def _transport_settings(settings: Settings) -> TransportSettings:
     """Copy every setting that has the same name there. Fields without a setting keep their default."""
     wire = msgspec.convert(settings, TransportSettings, from_attributes=True)
     return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
+
+
+def _http(settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, metrics: Metrics) -> Api:
+    """The API over HTTP."""
+    api = Api(
+        server,
+        pages,
+        log=log,
+        acked=hub.acked,
+        limit=pages.limit,
+        requests_per_user=settings.http_calls_per_s,
+        shared_caches=settings.http_shared_cache,
+    )
+    metrics_of.http(metrics, api)
+    return api

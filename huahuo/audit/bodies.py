@@ -7,8 +7,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
+from huahuo.actors.plugins.past import Past
 from huahuo.admin.actions import shredding
-from huahuo.admin.rows import Shown
 from huahuo.app.config import Settings
 from huahuo.audit.place import Place, looking, reading
 from huahuo.audit.record import ask_service, principal, writing
@@ -32,9 +32,9 @@ _note = Console(stderr=True, highlight=False)
 
 
 async def query(
-    settings: Settings, where: Where, shown: Shown, *, after: int, limit: int, as_json: bool
+    settings: Settings, where: Where, past: Past, *, after: int, limit: int, as_json: bool
 ) -> bool:
-    """Show the matching events. False if there are none. `shown`: see `Past.shown`.
+    """Show the matching events. False if there are none. `past`: what is known of their kinds.
 
     Raises:
         ConfigError: the query is malformed. HuahuoError: it cannot be recorded or answered.
@@ -49,7 +49,7 @@ async def query(
             raise ConfigError(str(error)) from None
         finally:
             await audit.close()
-        show_page(page, counted, shown, as_json=as_json, recorded=place.recorded)
+        show_page(page, counted, past, as_json=as_json, recorded=place.recorded)
         return bool(page.rows)
 
 

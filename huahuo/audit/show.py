@@ -7,7 +7,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from huahuo.admin.rows import Shown, data_of, plain_row
+from huahuo.actors.plugins.past import Past
+from huahuo.admin.rows import data_of, plain_row
 from huahuo.eventstore.audit.index import Counted, Row
 from huahuo.eventstore.audit.questions import Page
 from huahuo.terminal import printable
@@ -20,12 +21,12 @@ def show_json(value: Any) -> None:
     sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
 
 
-def show_page(page: Page, counted: Counted, shown: Shown, *, as_json: bool, recorded: bool) -> None:
+def show_page(page: Page, counted: Counted, past: Past, *, as_json: bool, recorded: bool) -> None:
     """Show a page of rows, the total, the facets, and how to get the next page."""
     if as_json:
         show_json(
             {
-                "rows": [plain_row(row, shown) for row in page.rows],
+                "rows": [plain_row(row, past) for row in page.rows],
                 "next": page.next,
                 "count": counted.count,
                 "exact": counted.exact,
@@ -36,10 +37,10 @@ def show_page(page: Page, counted: Counted, shown: Shown, *, as_json: bool, reco
         return
     console = Console(highlight=False)
     if console.is_terminal:
-        console.print(_table(page.rows, shown))
+        console.print(_table(page.rows, past))
     else:
         for row in page.rows:
-            sys.stdout.write("\t".join(_cells(row, shown)) + "\n")
+            sys.stdout.write("\t".join(_cells(row, past)) + "\n")
     about = Console(stderr=True, highlight=False)
     about.print(f"{len(page.rows)} of {'' if counted.exact else 'more than '}{counted.count} events")
     for name, values in counted.facets.items():
@@ -50,17 +51,17 @@ def show_page(page: Page, counted: Counted, shown: Shown, *, as_json: bool, reco
         about.print(f"more: --after {page.next}")
 
 
-def _table(rows: list[Row], shown: Shown) -> Table:
+def _table(rows: list[Row], past: Past) -> Table:
     table = Table(box=None, header_style="bold")
     for name in ("position", "time", "event", "type", "principal", "entity", "data"):
         table.add_column(name, justify="right" if name == "position" else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in _cells(row, shown)))
+        table.add_row(*(cell.replace("[", r"\[") for cell in _cells(row, past)))
     return table
 
 
-def _cells(row: Row, shown: Shown) -> list[str]:
-    data = {name: value for name, value in data_of(row, shown).items() if name not in ("type", "timestamp")}
+def _cells(row: Row, past: Past) -> list[str]:
+    data = {name: value for name, value in data_of(row, past).items() if name not in ("type", "timestamp")}
     text = msgspec.json.encode(data).decode()
     if len(text) > _DATA_CHARS_MAX:
         text = text[: _DATA_CHARS_MAX - 1] + "…"

@@ -1,7 +1,4 @@
-"""`huahuo audit`, `backup`, `restore`, `compact`, `shred`: names, flags and help. Bodies are elsewhere.
-
-Exit codes: 0 found or intact, 1 nothing found or damaged, 2 not usable (no log, no key, no such place).
-"""
+"""`huahuo audit`, `backup`, `restore`, `compact`, `shred`: names, flags and help. Bodies are elsewhere."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,14 +8,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from huahuo.actors.domain.jobs import KIND as JOB
 from huahuo.admin.times import moment_or_ago, seconds
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.audit.index import Where
-from huahuo.eventstore.audit.questions import PAGE_ROWS_MAX
-from huahuo.eventstore.errors import Damaged, EventStoreError
-from huahuo.options import EXIT_NOTHING, EXIT_UNUSABLE, ConfigFile, Json, Look, known, program, settings
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.limits import PAGE_ROWS_MAX
+from huahuo.options import (
+    EXIT_NOTHING,
+    ConfigFile,
+    Json,
+    Look,
+    code_of_answer,
+    known,
+    program,
+    settings,
+)
 
 app = program("audit", "Who did what, when and why; and whether history is what was written.")
 
@@ -54,6 +58,7 @@ def query(
 ) -> None:
     """Find events by who, what, when and why, with full text, counts and facets."""
     from huahuo.audit import bodies
+    from huahuo.eventstore.audit.index import Where
 
     now_ms = _ambient.now_ms()
     try:
@@ -70,9 +75,7 @@ def query(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     _found(
-        bodies.query(
-            settings(data, config_file), where, known().shown, after=after, limit=limit, as_json=as_json
-        )
+        bodies.query(settings(data, config_file), where, known(), after=after, limit=limit, as_json=as_json)
     )
 
 
@@ -216,6 +219,8 @@ def _entity(text: str) -> str:
 
     Jobs do not count: they keep no secrets.
     """
+    from huahuo.actors.domain.jobs import KIND as JOB
+
     kinds = [kind for kind in known().entity_fields.values() if kind != JOB]
     if "/" not in text and text.isdecimal() and len(kinds) == 1:
         return f"{kinds[0]}/{int(text)}"
@@ -247,12 +252,9 @@ def _done(work: Coroutine[Any, Any, None]) -> None:
 def _run[T](work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
-    except Damaged as error:
-        _complain(str(error))
-        raise typer.Exit(EXIT_NOTHING) from None
     except (HuahuoError, EventStoreError) as error:
         _complain(str(error))
-        raise typer.Exit(EXIT_UNUSABLE) from None
+        raise typer.Exit(code_of_answer(error)) from None
 
 
 def _complain(text: str) -> None:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from huahuo.app import config
 from huahuo.errors import ConfigError
 from huahuo.options import ConfigFile, program, table
 
@@ -25,13 +24,15 @@ def show(context: typer.Context) -> None:
 @app.command(epilog="Example:  huahuo config check huahuo.toml")
 def check(
     file: Annotated[
-        Path | None, typer.Argument(help="The file to check.", show_default=config.DEFAULT_FILE)
+        Path | None, typer.Argument(help="The file to check.", show_default="huahuo.toml")
     ] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Check a file and the environment, and print the settings that differ from the defaults."""
+    from huahuo.app.config import DEFAULT_FILE
+
     known = table()
-    settings = known.load(environ=os.environ, file=file or config_file or Path(config.DEFAULT_FILE))
+    settings = known.load(environ=os.environ, file=file or config_file or Path(DEFAULT_FILE))
     changed = known.changed(settings)
     for name, value in changed.items():
         typer.echo(f"{name} = {value}")

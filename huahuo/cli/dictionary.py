@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from huahuo.app.plugins import standard
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.options import ConfigFile, Data, program, settings
@@ -32,6 +31,7 @@ def train(
 
     It will be public, so everything that fewer than five streams have in common is masked first.
     """
+    from huahuo.app.plugins import standard
     from huahuo.dictionaries.found import FOLDER, SUFFIX
     from huahuo.dictionaries.training import from_log
 

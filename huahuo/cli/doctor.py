@@ -16,7 +16,7 @@ from huahuo.app.config import Settings
 from huahuo.app.plugins import standard
 from huahuo.audit.record import principal
 from huahuo.build import BUILD
-from huahuo.cli import open_effects
+from huahuo.cli import behind_followers, open_effects
 from huahuo.cli.ask import get
 from huahuo.errors import ConfigError, ways_on
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
@@ -152,8 +152,13 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
     except InUse:
         yield _running(settings)
         service = service_file.read(settings.data)
-        if service is not None and (told := open_effects.of_service(service.url)) is not None:
-            yield Finding(told[0], "effects", told[1])
+        if service is not None:
+            for about, told in (
+                ("effects", open_effects.of_service(service.url)),
+                ("followers", behind_followers.of_service(service.url)),
+            ):
+                if told is not None:
+                    yield Finding(told[0], about, told[1])
         for finding in _content(path):
             yield finding
         return
@@ -176,6 +181,8 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         yield Finding("error" if reason else "ok", "write", reason or "a durable write works")
         if (told := await open_effects.of_log(log, ambient)) is not None:
             yield Finding(told[0], "effects", told[1])
+        if (told := await behind_followers.of_log(log)) is not None:
+            yield Finding(told[0], "followers", told[1])
     finally:
         await log.close()
     for finding in _content(path):

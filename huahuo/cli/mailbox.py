@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from huahuo.app.loops import run
 from huahuo.errors import ConfigError
 from huahuo.options import ConfigFile, program, settings
 
@@ -30,6 +29,7 @@ def signin(
     config_file: ConfigFile = None,
 ) -> None:
     """Sign a mailbox in with a code that you enter in a browser, on any device."""
+    from huahuo.app.loops import run
     from huahuo.cli.mailbox_signin import of_directory
     from huahuo.cli.mailbox_signin import signin as body
 

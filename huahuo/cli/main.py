@@ -9,18 +9,23 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from huahuo.app.loops import own_the_process, run
-from huahuo.app.plugins import settings as application_settings
-from huahuo.app.plugins import standard
-from huahuo.cli import audit, config, dictionary, mailbox, replay, user
+from huahuo.cli import audit, config, dictionary, mailbox, projections, replay, user
 from huahuo.errors import ConfigError, HuahuoError
-from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.errors import EventStoreError
-from huahuo.options import EXIT_NOTHING, EXIT_UNUSABLE, ConfigFile, Data, Json, program, settings
+from huahuo.options import (
+    EXIT_NOTHING,
+    EXIT_UNUSABLE,
+    ConfigFile,
+    Data,
+    Json,
+    code_of_failure,
+    program,
+    settings,
+)
 
 app = program("huahuo", "Mailboxes checked over IMAP, streamed to browsers that may vanish and return.")
 app.add_typer(replay.app)
 audit.add_to(app)
+app.add_typer(projections.app)
 app.add_typer(dictionary.app)
 app.add_typer(config.app)
 app.add_typer(mailbox.app)
@@ -36,7 +41,7 @@ def main() -> None:
         app()
     except HuahuoError as error:
         _err.print(f"[red]huahuo:[/red] {_plain(str(error))}", soft_wrap=True)
-        sys.exit(EXIT_UNUSABLE if isinstance(error, ConfigError) else EXIT_NOTHING)
+        sys.exit(code_of_failure(error))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -72,17 +77,19 @@ def serve(
     config_file: ConfigFile = None,
 ) -> None:
     """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it; a second one ends it at once)."""
+    from huahuo.app.loops import own_the_process, run
+    from huahuo.app.plugins import chosen, standard
     from huahuo.embedding.foreground import leave
     from huahuo.embedding.foreground import serve as body
 
     own_the_process()
-    run(body(settings(data, config_file, host=host, port=port), standard()))
+    run(body(settings(data, config_file, host=host, port=port), standard(), chosen().runs_as))
     leave()
 
 
 @app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")
 def token(
-    user_id: Annotated[int, typer.Option(help="The user's number.")],
+    user_id: Annotated[str, typer.Option(help="The user's id: a number, or a text.")],
     username: Annotated[str, typer.Option(help="The user's name.")],
     data: Data = None,
     admin: Annotated[bool, typer.Option("--admin", help="May read and publish everywhere.")] = False,
@@ -92,7 +99,8 @@ def token(
 ) -> None:
     """Print a sign-in token (a JWT) on standard output."""
     from huahuo.app import keys
-    from huahuo.app.tokens import mint
+    from huahuo.app.tokens import mint, user_id_in
+    from huahuo.eventstore.ambient import SystemAmbient
 
     given = settings(data, config_file)
     names = tuple(name.strip() for name in groups.split(",") if name.strip())
@@ -100,7 +108,7 @@ def token(
         mint(
             keys.read_jwt_secret(given),
             SystemAmbient(),
-            user_id=user_id,
+            user_id=user_id_in(user_id),
             username=username,
             admin=admin,
             groups=names,
@@ -124,8 +132,11 @@ def tail(
     config_file: ConfigFile = None,
 ) -> None:
     """Follow a stream in the terminal; reconnects and resumes by itself."""
+    from huahuo.app.loops import run
+    from huahuo.app.plugins import settings as application_settings
     from huahuo.app.tokens import token_source
     from huahuo.cli.tail import tail as body
+    from huahuo.eventstore.ambient import SystemAmbient
 
     own = settings(data, config_file) if data or "data" in application_settings() else None
     source = token_source(token, own, SystemAmbient())
@@ -139,6 +150,7 @@ def clients(
     config_file: ConfigFile = None,
 ) -> None:
     """Who is connected to the running service, where each client stands, and how many are behind."""
+    from huahuo.app.loops import run
     from huahuo.cli.clients import clients as body
 
     run(body(settings(data, config_file), as_json=as_json, console=Console(highlight=False)))
@@ -147,16 +159,18 @@ def clients(
 @app.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")
 def revoke(
     data: Data = None,
-    user_id: Annotated[int | None, typer.Option(help="End all sessions of this user.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="End all sessions of this user.")] = None,
     jti: Annotated[str | None, typer.Option(help="End the sessions of this one token.")] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """End a user's or a token's sessions, on the running service or in the log where none runs."""
+    from huahuo.app.loops import run
+    from huahuo.app.tokens import user_id_in
     from huahuo.cli.revoke import revoke as body
 
     if (user_id is None) == (jti is None):
         raise ConfigError("give either --user-id or --jti")
-    run(body(settings(data, config_file), user_id=user_id, jti=jti))
+    run(body(settings(data, config_file), user_id=None if user_id is None else user_id_in(user_id), jti=jti))
     typer.echo("revoked")
 
 
@@ -180,6 +194,8 @@ def doctor(
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
     from huahuo.cli.doctor import accept_loss as accept
     from huahuo.cli.doctor import examine, show
+    from huahuo.eventstore.ambient import SystemAmbient
+    from huahuo.eventstore.errors import EventStoreError
     from huahuo.eventstore.sqlite.rebuild import rebuild as rebuild_index
 
     given = settings(data, config_file)
@@ -204,6 +220,7 @@ def demo(
     ] = None,
 ) -> None:
     """A local IMAP server with sample mail, the service, and a link to watch it in a browser."""
+    from huahuo.app.loops import run
     from huahuo.demo.demo import demo as body
 
     run(body(port=port, data=data, console=Console(highlight=False)))

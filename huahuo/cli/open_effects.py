@@ -14,18 +14,23 @@ type Told = tuple[str, str] | None
 """The level and the text of a finding, None if there is nothing to say."""
 
 
-def of_service(url: str) -> Told:
-    """From the metrics of a running service."""
+def metrics_of(url: str, prefix: str) -> dict[str, float]:
+    """The metrics of a running service whose names begin like this; none if it does not answer."""
     try:
         lines = get(url, "/metrics", _TIMEOUT_S).splitlines()
+        return {line.split(" ")[0]: float(line.split(" ")[1]) for line in lines if line.startswith(prefix)}
     except (OSError, ValueError):
-        return None
-    told = dict(line.split(" ")[:2] for line in lines if line.startswith("huahuo_effects_"))
-    count = int(float(told.get("huahuo_effects_open", 0)))
+        return {}
+
+
+def of_service(url: str) -> Told:
+    """From the metrics of a running service."""
+    told = metrics_of(url, "huahuo_effects_")
+    count = int(told.get("huahuo_effects_open", 0))
     if not count:
         return None
-    oldest_s = float(told.get("huahuo_effects_oldest_seconds", 0))
-    return _told(oldest_s, f"{count} open, the oldest for {_age(oldest_s)}")
+    oldest_s = told.get("huahuo_effects_oldest_seconds", 0)
+    return _told(oldest_s, f"{count} open, the oldest for {age(oldest_s)}")
 
 
 async def of_log(log: Log, ambient: Ambient) -> Told:
@@ -46,7 +51,8 @@ def _told(age_s: float, text: str) -> Told:
     return ("warning", f"{text}: {_ADVICE}") if age_s >= _OLD_S else ("ok", text)
 
 
-def _age(seconds: float) -> str:
+def age(seconds: float) -> str:
+    """A time in the unit that fits it."""
     for size, name in ((86_400, "days"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.1f} {name}"

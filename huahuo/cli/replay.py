@@ -1,6 +1,9 @@
-"""`huahuo replay`: the command line of the time-travel debugger, made from `huahuo.timetravel`."""
+"""`huahuo replay`: the commands of the time-travel debugger, imported when one is asked for."""
 
-from huahuo.timetravel import commands_looking, commands_runs
-from huahuo.timetravel.command import app
+from huahuo.options import later
 
-__all__ = ["app", "commands_looking", "commands_runs"]
+app = later(
+    "replay",
+    "The log as a time-travel debugger: read-only, on a live directory, a copy or an export.",
+    "huahuo.timetravel.commands",
+)

@@ -1,6 +1,7 @@
 """`huahuo revoke`: through the running service as an admin, or under the writer's lock if none runs."""
 
 from huahuo.actors.plugins.actions import Registry
+from huahuo.actors.plugins.principal import UserId
 from huahuo.app.config import Settings
 from huahuo.audit.record import ask_service, writing
 from huahuo.errors import HuahuoError
@@ -9,7 +10,7 @@ from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import Publisher
 
 
-async def revoke(settings: Settings, *, user_id: int | None, jti: str | None) -> None:
+async def revoke(settings: Settings, *, user_id: UserId | None, jti: str | None) -> None:
     """Make the revocation durable. A running service closes the sockets within a second.
 
     Raises:

@@ -18,7 +18,7 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command, traits
 from huahuo.actors.entities.decider import Origin
 from huahuo.actors.plugins.calls import Call
-from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, UserId, user_id_of
 from huahuo.app.wiring import App
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import Appended, CommandKey, StoredEvent
@@ -227,9 +227,10 @@ def _refused(error: PublishRefused) -> Refused:
 def _principal(user: UserId | Principal) -> Principal:
     if isinstance(user, Principal):
         return user
-    if isinstance(user, str):
-        raise Refused("invalid_field", "as_user: users are numbers in this version")
-    return Principal(user, str(user))
+    user_id = user_id_of(user)
+    if user_id is None:
+        raise Refused("invalid_field", f"as_user: {USER_ID_RULE}")
+    return Principal(user_id, str(user))
 
 
 def _fingerprint(fields: Mapping[str, Any]) -> bytes:

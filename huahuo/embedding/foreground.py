@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -22,8 +22,10 @@ from huahuo.eventstore.ambient import SystemAmbient
 _log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings, plugins: Sequence[Plugin]) -> None:
+async def serve(settings: Settings, plugins: Sequence[Plugin], runs_as: Callable[[App | None], None]) -> None:
     """Run with these plug-ins until a stop signal. Prints `listening on http://HOST:PORT` when it is ready.
+
+    `runs_as`: see `Application`. Effects of the last life may ask for the service before the start is over.
 
     Raises:
         HuahuoError: the directory is in use or damaged, a setting is invalid, or the port is taken.
@@ -38,12 +40,16 @@ async def serve(settings: Settings, plugins: Sequence[Plugin]) -> None:
     for name in Table(plugins).unknown_variables(os.environ):
         _log.warning("an environment variable is no setting of this version", variable=name)
     app = App(settings, SystemAmbient(), plugins=plugins)
-    await app.start()
-    print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
-    with Tidier(loop, collects=True):
-        await stopping.wait()
-    _log.info("draining", seconds_max=settings.drain_timeout_s)
-    await app.stop()
+    runs_as(app)
+    try:
+        await app.start()
+        print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
+        with Tidier(loop, collects=True):
+            await stopping.wait()
+        _log.info("draining", seconds_max=settings.drain_timeout_s)
+        await app.stop()
+    finally:
+        runs_as(None)
 
 
 def leave() -> None:

@@ -6,7 +6,8 @@ async with app: await app.publish(…)            # inside a program with a loop
 """
 
 import os
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,7 @@ from huahuo.app.application import Application
 from huahuo.app.loops import own_the_process, run
 from huahuo.app.wiring import App, World
 from huahuo.embedding import calls
+from huahuo.embedding.asgi import Asgi
 from huahuo.embedding.calls import At
 from huahuo.embedding.jobs import Job
 from huahuo.errors import HuahuoError, NotRunning
@@ -53,23 +55,38 @@ class Huahuo(Application):
         self._world = world or World()
         self._ambient = ambient or SystemAmbient()
         self._app: App | None = None
+        self._begun = False
+        self._asgi: Asgi | None = None
 
     async def start(self) -> None:
         """Listen. Raises HuahuoError: it could not start, or runs already."""
-        if self._app is not None:
+        await self._start(listen=True)
+
+    async def start_inside(self) -> App:
+        """Run without a port of its own: an ASGI server has it. Raises as `start`."""
+        return await self._start(listen=False)
+
+    async def _start(self, *, listen: bool) -> App:
+        if self._begun:
             raise HuahuoError("the service has been started already")
-        self._app = app = App(self._settings(), self._ambient, self._world, plugins=self.plugins())
+        self._begun = True
         try:
+            app = App(self._settings(), self._ambient, self._world, plugins=self.plugins(), listen=listen)
             await app.start()
         except BaseException:
-            self._app = None
+            self._begun = False
             raise
+        self._app = app
+        return app
 
     async def stop(self) -> None:
-        """Drain and stop. Idempotent."""
-        app, self._app = self._app, None
-        if app is not None:
-            await app.stop()
+        """Drain and stop. Idempotent. Effects and jobs that are drained may still use the service."""
+        if (app := self._app) is not None:
+            try:
+                await app.stop()
+            finally:
+                if self._app is app:
+                    self._app, self._begun = None, False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -85,7 +102,36 @@ class Huahuo(Application):
         from huahuo.embedding.foreground import serve
 
         own_the_process()
-        run(serve(self._settings(), self.plugins()))
+        run(serve(self._settings(), self.plugins(), self.runs_as))
+
+    def runs_as(self, running: App | None) -> None:
+        """See `Application`: from now on, effects reach the service that runs them."""
+        self._app = running
+
+    @property
+    def asgi(self) -> Asgi:
+        """The service as an ASGI application, on the port of another server: see docs/fastapi.md."""
+        if self._asgi is None:
+            self._asgi = Asgi(self)
+        return self._asgi
+
+    def lifespan(self, host: object = None) -> AbstractAsyncContextManager[None]:
+        """Start and stop with a host application: `FastAPI(lifespan=app.lifespan)`."""
+        return self.asgi.lifespan(host)
+
+    @property
+    def app(self) -> App | None:
+        """The running service, None if it is not running."""
+        return self._app
+
+    async def _ready(self) -> App:
+        """The running service. Inside an ASGI server, the first call starts it. Raises NotRunning."""
+        if self._app is None and self._asgi is not None:
+            return await self._asgi.running()
+        return self.running
+
+    async def _once_ready(self, work: Callable[[App], Coroutine[Any, Any, At]]) -> At:
+        return await work(await self._ready())
 
     @property
     def running(self) -> App:
@@ -100,7 +146,7 @@ class Huahuo(Application):
         return self.running.url
 
     def token(
-        self, user_id: int, username: str = "", *, admin: bool = False, groups: tuple[str, ...] = (),
+        self, user_id: UserId, username: str = "", *, admin: bool = False, groups: tuple[str, ...] = (),
         ttl_s: float = 3600,
     ) -> str:  # fmt: skip
         """A sign-in token for one of your users. Raises ConfigError if the service would refuse a field."""
@@ -117,11 +163,15 @@ class Huahuo(Application):
         fields: Mapping[str, Any] | None = None,
     ) -> Coroutine[Any, Any, At]:
         """Append one event. Raises as `publish_many`."""
-        return calls.publish(self.running, stream, type, fields)
+        if self._app is None:
+            return self._once_ready(lambda app: calls.publish(app, stream, type, fields or {}))
+        return calls.publish(self._app, stream, type, fields)
 
     def publish_many(self, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> Coroutine[Any, Any, At]:
         """See `calls.publish_many`."""
-        return calls.publish_many(self.running, events)
+        if self._app is None:
+            return self._once_ready(lambda app: calls.publish_many(app, events))
+        return calls.publish_many(self._app, events)
 
     async def send(
         self,
@@ -132,7 +182,9 @@ class Huahuo(Application):
         **fields: Any,
     ) -> dict[str, Any]:
         """See `calls.send`."""
-        return await calls.send(self.running, command, as_user=as_user, command_id=command_id, **fields)
+        return await calls.send(
+            await self._ready(), command, as_user=as_user, command_id=command_id, **fields
+        )
 
     def job(self, name: str, user: UserId | None = None) -> Job:
         """Work that `user` watches on `job/<id>` and may cancel: `async with app.job("import") as job`.
@@ -143,7 +195,7 @@ class Huahuo(Application):
 
     async def state(self, entity: Entity[Any] | str, key: int | str) -> tuple[Any, int]:
         """See `calls.state`."""
-        return await calls.state(self.running, entity, key)
+        return await calls.state(await self._ready(), entity, key)
 
     def follow(self, stream: str, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
         """See `calls.follow`."""
@@ -151,7 +203,7 @@ class Huahuo(Application):
 
     async def seen(self, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:
         """See `calls.seen`."""
-        return await calls.seen(self.running, stream, seq, client=client, timeout_s=timeout_s)
+        return await calls.seen(await self._ready(), stream, seq, client=client, timeout_s=timeout_s)
 
     def _settings(self) -> config.Settings:
         return config.Table(self.plugins()).load(

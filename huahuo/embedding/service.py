@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -126,6 +126,10 @@ class Service:
         """See `Huahuo.query`."""
         return self._given.query(action)
 
+    def follower[F: Callable[..., Awaitable[None]]](self, name: str, /, **rules: Any) -> Callable[[F], F]:
+        """See `Huahuo.follower`. The function runs on the service's loop."""
+        return self._given.follower(name, **rules)
+
     def start(self) -> None:
         """Start the service in a thread of its own, and return when it listens.
 
@@ -197,7 +201,7 @@ class Service:
 
     def token(
         self,
-        user_id: int,
+        user_id: UserId,
         username: str,
         *,
         admin: bool = False,
@@ -296,7 +300,7 @@ class Service:
 
         return self._call(notify)
 
-    def revoke(self, *, user_id: int | None = None, jti: str | None = None) -> int:
+    def revoke(self, *, user_id: UserId | None = None, jti: str | None = None) -> int:
         """End a user's or a token's sessions within a second. Raises as `update_email_status`."""
 
         async def revoke(app: App) -> int:

@@ -18,9 +18,10 @@ from huahuo.actors.domain.decider import EntityDecider, Sent
 from huahuo.actors.domain.decision import To
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.fold import Held
+from huahuo.actors.domain.row_facts import STREAMS as ROW_STREAMS
 from huahuo.actors.domain.structs import Command, Event, encode, holds_secret, traits
 from huahuo.actors.entities import decider as engine
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.model import Head, NewEvent, StoredEvent
 
@@ -68,7 +69,7 @@ class Given:
         self,
         command: Command,
         *,
-        user: int | None = None,
+        user: UserId | None = None,
         username: str = "",
         admin: bool = False,
         groups: tuple[str, ...] = (),
@@ -92,7 +93,11 @@ class Given:
         decision = self._decided()
         refused = _refusal_in(decision)
         internal = (f"effect/{self._stream}", f"timer/{self._stream}")
-        told = [event for event in decision.events if event.stream not in internal]
+        told = [
+            event
+            for event in decision.events
+            if event.stream not in internal and not event.stream.startswith(ROW_STREAMS)
+        ]
         actual = [f"refused: {refused}"] if refused else [_line(event.stream, event.body) for event in told]
         expected = [self._expected(event) for event in events]
         if actual != expected:

@@ -9,10 +9,11 @@ from collections.abc import Coroutine, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app import config
 from huahuo.app.application import Application
 from huahuo.app.keys import Keys
@@ -139,7 +140,7 @@ class AppWorld:
         self._loop.run_until_complete(asyncio.sleep(hours * 3600 + minutes * 60 + seconds))
 
     def client(
-        self, user: int, *, username: str = "", admin: bool = False, groups: tuple[str, ...] = ()
+        self, user: UserId, *, username: str = "", admin: bool = False, groups: tuple[str, ...] = ()
     ) -> TestClient:
         """A client of this user, connected."""
 
@@ -153,7 +154,7 @@ class AppWorld:
                 groups=groups,
                 ttl_s=_YEAR_S,
             )
-            ambient = VirtualAmbient(self._loop, user)
+            ambient = VirtualAmbient(self._loop, user if isinstance(user, int) else crc32(user.encode()))
             client = Client(self.running.url, token=token, client=f"test-{user}", ambient=ambient)
             await client.__aenter__()
             await client.wait_online()
@@ -168,15 +169,20 @@ class AppWorld:
         for client in self._clients:
             client.drop_connection()
 
-    def crash(self) -> None:
-        """End the service without a word, as `kill -9` and a power cut do, and start it again."""
+    def crash(self, application: Application | None = None) -> None:
+        """End the service without a word, as `kill -9` and a power cut do, and start it again.
+
+        `application`: what it then serves, such as the next version.
+        """
+        if application is not None:
+            self._application = application
         self.drop_connection()
         self._disk.crash(self._chance)
         self._loop.run_until_complete(self._end_life())
         self.run(self._start())
 
     def send(
-        self, command: str | Command, *, as_user: int | Principal | None = None, **fields: Any
+        self, command: str | Command, *, as_user: UserId | Principal | None = None, **fields: Any
     ) -> dict[str, Any]:
         """See `Huahuo.send`."""
         return self.run(calls.send(self.running, command, as_user=as_user, **fields))
@@ -194,6 +200,7 @@ class AppWorld:
         for client in self._clients:
             self.run(client.close())
         self.run(self.running.stop())
+        self._application.runs_as(None)
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
@@ -209,6 +216,7 @@ class AppWorld:
         settings = table.load(environ={}, flags={**given, "jwt_secret": _SECRET, "master_key": "5a" * 32})
         world = World(open_log=self._open_log, make_executor=InlineExecutor, publish_address=False)
         self._app = App(settings, self._ambient(), world, plugins=self._application.plugins())
+        self._application.runs_as(self._app)
         await self._app.start()
 
     async def _open_log(self, _settings: config.Settings, secrets: Keys, ambient: Ambient) -> Log:

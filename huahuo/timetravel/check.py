@@ -5,6 +5,7 @@ Compared event by event:
 * Decisions: the command behind each append, as the plug-in derives it, is decided again on the state before
   it, and must give the recorded events. Appends whose command cannot be derived are counted as such; of
   mail these are imports and reports of embedding applications. Refusals leave no event.
+* Folds: the current code must be able to read and fold every event of every entity.
 * States: the folds of two versions after each event. Without another version, the current folds are compared
   with the keyframes that the service stored.
 
@@ -13,21 +14,23 @@ Each returns the exit code: 0 the same, 1 different.
 
 import asyncio
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from huahuo.actors.actor.errors import where
 from huahuo.actors.plugins.past import Past, together
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app.plugins import standard
 from huahuo.eventstore.model import LOG_STREAM
 from huahuo.replay.history import exported
 from huahuo.replay.history.delta import differences, written
-from huahuo.replay.history.history import History, event_at, pages_of
+from huahuo.replay.history.history import History, event_at, pages_of, seq_at
 from huahuo.replay.history.timeline import Timeline
+from huahuo.terminal import counted
 from huahuo.timetravel.fixture import keep
 from huahuo.timetravel.show import Out
 from huahuo.timetravel.source import load_export
@@ -58,6 +61,7 @@ class Report(msgspec.Struct):
     events: int = 0
     decided: int = 0
     underivable: int = 0
+    folded: int = 0
     count: int = 0
     differences: list[Difference] = msgspec.field(default_factory=list)
 
@@ -94,7 +98,8 @@ async def examine(
         ours = await judged(OURS, past.guides, events, [], scratch / "ours")
         if other is None:
             _decisions(ours, report)
-            await _keyframes(past, history, upto, report)
+            unreadable = await _folds(past, history, upto, report)
+            await _keyframes(past, history, upto, report, unreadable)
         else:
             theirs = await judged(other, past.guides, events, [], scratch / "theirs")
             _versions(ours, theirs, report)
@@ -122,13 +127,20 @@ async def check(
             name: {"count": len(held), "first": msgspec.to_builtins(held[0])}
             for name, held in report.by_line().items()
         }
-        counts = {"events": report.events, "decided": report.decided, "underivable": report.underivable}
-        out.json(counts | {"differences": report.count, "by_line": groups, "saved": saved and str(saved)})
+        counts = {
+            "events": report.events,
+            "decided": report.decided,
+            "underivable": report.underivable,
+            "folded": report.folded,
+        }
+        earliest = msgspec.to_builtins(report.differences[0]) if report.differences else None
+        found = {"differences": report.count, "first": earliest, "by_line": groups}
+        out.json(counts | found | {"saved": saved and str(saved)})
     else:
-        out.line(
-            f"{report.events} events, {report.decided} commands decided again"
-            f" ({report.underivable} could not be derived), {report.count} differences"
-        )
+        out.line(_counts(report))
+        if len(report.by_line()) > 1:
+            first = report.differences[0]
+            out.line(f"the first event that differs: @{first.position}, {first.entity}")
         for name, held in report.by_line().items():
             first = held[0]
             out.line(f"{len(held)} × {name}", "bold")
@@ -138,6 +150,14 @@ async def check(
         if saved is not None:
             out.line(f"kept as {saved}")
     return DIFFERENT if report.count else SAME
+
+
+def _counts(report: Report) -> str:
+    parts = [f"{report.events} events", f"{report.folded} of entities folded again"]
+    if report.decided or report.underivable:
+        derived = f"({report.underivable} could not be derived)"
+        parts.append(f"{report.decided} commands decided again {derived}")
+    return ", ".join([*parts, counted(report.count, "difference")])
 
 
 async def bisect(history: History, upto: int, code: Path | None, ref: str | None, out: Out) -> int:
@@ -258,11 +278,40 @@ def _tally(finding: dict[str, Any], report: Report) -> None:
     report.underivable += finding.get("underivable", 0)
 
 
-async def _keyframes(past: Past, history: History, upto: int, report: Report) -> None:
-    """Compare the keyframes that the service stored with the current folds of the events."""
+async def _folds(past: Past, history: History, upto: int, report: Report) -> set[str]:
+    """Fold every entity. Returns the streams that the current code cannot read, each reported once."""
+    known = {difference.position for difference in report.differences}
+    unreadable: set[str] = set()
     for stream in [name for kind in past.kinds for name in history.streams(f"{kind}/")]:
         subject = past.own_subject(stream)
         if subject is None:
+            continue
+        fold = subject.parts[0].fold
+        state = fold.initial(stream)
+        async for page in pages_of(history, stream, 0, await seq_at(history, stream, upto)):
+            for event in page:
+                try:
+                    state = fold.evolve(state, event)
+                except Exception as error:  # noqa: BLE001  an application's code
+                    unreadable.add(stream)
+                    if event.position not in known:
+                        line = where(error).partition(" < ")[0]
+                        what = f"{event.type} (version {event.version}) raised {type(error).__name__}"
+                        report.add(Difference("error", event.position, stream, line, [f"{what}: {error}"]))
+                    break
+                report.folded += 1
+            if stream in unreadable:
+                break
+    return unreadable
+
+
+async def _keyframes(
+    past: Past, history: History, upto: int, report: Report, unreadable: Collection[str]
+) -> None:
+    """Compare the keyframes that the service stored with the current folds of the events."""
+    for stream in [name for kind in past.kinds for name in history.streams(f"{kind}/")]:
+        subject = past.own_subject(stream)
+        if subject is None or stream in unreadable:
             continue
         part = subject.parts[0]
         at = history.head(stream).seq

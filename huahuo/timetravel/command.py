@@ -1,8 +1,4 @@
-"""Shared by all commands of `huahuo replay`: names of options, opening, recording, exit codes.
-
-Exit codes: 0 found or the same, 1 nothing found or different, 2 not usable (damaged, no such place,
-a malformed condition).
-"""
+"""Shared by all commands of `huahuo replay`: names of options, opening, recording, exit codes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -18,15 +14,13 @@ from huahuo.audit.record import record
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.options import EXIT_NOTHING, EXIT_OK, EXIT_UNUSABLE, known, program
+from huahuo.options import EXIT_OK, code_of_answer, known, program
 from huahuo.replay.history.history import History
 from huahuo.terminal import printable
 from huahuo.timetravel.show import Out
 from huahuo.timetravel.source import opened
 
-app = program(
-    "replay", "The log as a time-travel debugger: read-only, on a live directory, a copy or an export."
-)
+app = program("replay", "")  # its help is that of the group in huahuo/cli/replay.py, which loads this
 
 Data = Annotated[Path | None, typer.Option(help="Data directory, or an export.", show_default="huahuo-data")]
 Json = Annotated[bool, typer.Option("--json", help="JSON, an object a line.")]
@@ -90,10 +84,10 @@ def leave(main: Callable[[], Awaitable[int]]) -> None:
         code = asyncio.run(run())
     except LookupError as error:
         errors.print(printable(str(error.args[0] if error.args else error)), markup=False, soft_wrap=True)
-        code = EXIT_NOTHING
+        code = code_of_answer(error)
     except (HuahuoError, EventStoreError) as error:
         errors.print(f"huahuo: {printable(str(error))}", markup=False, soft_wrap=True)
-        code = EXIT_UNUSABLE
+        code = code_of_answer(error)
     except BrokenPipeError:  # the reader closed the pipe, e.g. `head`
         code = EXIT_OK
     raise typer.Exit(code)

@@ -150,7 +150,7 @@ def serve(
     to: Annotated[str | None, typer.Option(help="End with this moment.", show_default="head")] = None,
     port: Annotated[int, typer.Option(help="TCP port on 127.0.0.1; 0 takes a free one.")] = 0,
     user_id: Annotated[
-        int | None, typer.Option(help="Whose stream to show.", show_default="the busiest")
+        str | None, typer.Option(help="Whose stream to show.", show_default="the busiest")
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Begin with the first client that signs in.")
@@ -159,16 +159,18 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """A recorded stretch again, over the real wire protocol, for a browser or any client."""
+    from huahuo.app.tokens import user_id_in
     from huahuo.timetravel.stage import serve as play
 
     out = output(as_json=as_json, flushed=True)
     factor = _factor(speed)
+    shown = None if user_id is None else user_id_in(user_id)
 
     async def body(history: History) -> int:
         after = await position_of_moment(history, "log", look.moment(start, AMBIENT, AtSeq(0)))
         upto = await position_of_moment(history, "log", look.moment(to, AMBIENT, AtHead()))
         return await play(
-            history, after, upto, factor, port, user_id, AMBIENT, out, wait=wait, stay=stay
+            history, after, upto, factor, port, shown, AMBIENT, out, wait=wait, stay=stay
         )  # fmt: skip
 
     look_at(settings(data, config_file), {"replay": "serve", "from": start, "to": to}, body)

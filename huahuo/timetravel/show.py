@@ -50,7 +50,14 @@ class Out:
 
     def plain(self, event: StoredEvent) -> dict[str, Any]:
         """An event as JSON, with sealed secrets marked."""
-        return exported.plain(event, self.past.sealed_in(event))
+        return exported.plain(self._today(event), self.past.sealed_in(event))
+
+    def _today(self, event: StoredEvent) -> StoredEvent:
+        """In today's version; as stored, if the upcast fails: `check` says why."""
+        try:
+            return self.past.today(event)
+        except Exception:  # noqa: BLE001  an application's code
+            return event
 
     def line(self, text: str | Text, style: str = "") -> None:
         """Print a line for people."""
@@ -73,23 +80,22 @@ class Out:
         for name in ("position", "time", "event", "type", "by", "command", "cause", "data"):
             table.add_column(name, justify="right" if name in ("position", "cause") else "left")
         for event in events:
-            table.add_row(*(Text(cell) for cell in _cells(event)))
+            table.add_row(*(Text(cell) for cell in _cells(self._today(event))))
         self.console.print(table)
 
     def event(self, event: StoredEvent) -> None:
         """Print one event on a line."""
-        self.console.print(event_text(event), soft_wrap=True)
+        self.console.print(event_text(self._today(event)), soft_wrap=True)
 
     def links(self, links: Sequence[Link]) -> None:
         """Print a chain or tree of causes."""
         for link in links:
             mark = "└─ " if link.depth else ""
-            head = Text("   " * max(0, link.depth - 1) + mark) + event_text(link.event)
+            head = Text("   " * max(0, link.depth - 1) + mark) + event_text(self._today(link.event))
             self.console.print(head, soft_wrap=True)
             for other in link.siblings:
-                self.console.print(
-                    Text("   " * link.depth + "with ", style="dim") + event_text(other), soft_wrap=True
-                )
+                beside = Text("   " * link.depth + "with ", style="dim")
+                self.console.print(beside + event_text(self._today(other)), soft_wrap=True)
 
     def used(self, used: Iterable[Used]) -> None:
         """Print how a state was computed."""

@@ -6,7 +6,6 @@ change state, and the recorded directory is not touched.
 """
 
 import asyncio
-import re
 import signal
 from contextlib import AsyncExitStack
 from functools import partial
@@ -14,7 +13,7 @@ from functools import partial
 from huahuo.actors import Runtime
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.past import Past
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import Principal, UserId, user_id_of
 from huahuo.build import BUILD
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
@@ -27,6 +26,7 @@ from huahuo.replay.live.feed import Feed
 from huahuo.timetravel.show import Out
 from huahuo.timetravel.transfer import append_of, rewrite, runs_of
 from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.access.rights import is_user_stream
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
@@ -41,7 +41,6 @@ _PAUSE_MAX_S = 30.0
 """Longer pauses, such as a quiet night, are shortened to this."""
 _POLL_S = 0.05
 _TOKEN_TTL_S = 12 * 3600
-_USERS = re.compile(r"user/-?[0-9]+")
 _READ_ONLY = ("publish", "revoke")
 
 
@@ -55,7 +54,7 @@ class Stage:
         self._ambient = ambient
         self._stack = AsyncExitStack()
 
-    async def open(self, past_of: Past, past: list[StoredEvent], port: int, user_id: int) -> None:
+    async def open(self, past_of: Past, past: list[StoredEvent], port: int, user_id: UserId) -> None:
         """Listen, with `past` as the history so far, and make a token for that user as an admin.
 
         `past_of`: what is known of the kinds of entities in it.
@@ -126,8 +125,8 @@ class Stage:
 
 
 async def serve(
-    history: History, after: int, upto: int, speed: float, port: int, user_id: int | None, ambient: Ambient,
-    out: Out, *, wait: bool, stay: bool,
+    history: History, after: int, upto: int, speed: float, port: int, user_id: UserId | None,
+    ambient: Ambient, out: Out, *, wait: bool, stay: bool,
 ) -> int:  # fmt: skip
     """Serve until the stretch is over (`stay`: until a signal). With `wait`, the first client starts it.
 
@@ -174,10 +173,11 @@ async def _play(stage: Stage, past: int, stretch: list[StoredEvent], speed: floa
     await stage.play(past, stretch, speed)
 
 
-def _busiest(events: list[StoredEvent]) -> int:
+def _busiest(events: list[StoredEvent]) -> UserId:
     """The user with the most events, 0 if there is none."""
     counts: dict[str, int] = {}
     for event in events:
-        if _USERS.fullmatch(event.stream):
+        if is_user_stream(event.stream):
             counts[event.stream] = counts.get(event.stream, 0) + 1
-    return int(max(counts, key=lambda stream: counts[stream]).partition("/")[2]) if counts else 0
+    busiest = max(counts, key=lambda stream: counts[stream], default="")
+    return user_id_of(busiest.partition("/")[2]) or 0

@@ -7,6 +7,7 @@ head of `accounts`, so two writers never decide on the same state.
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.executor import Executor
@@ -126,7 +127,7 @@ class UserBook:
 
         await self._change(change)
 
-    async def end_sessions(self, user_id: int, *, principal: str) -> None:
+    async def end_sessions(self, user_id: UserId, *, principal: str) -> None:
         """End all sessions of a user: sign out everywhere."""
         now_ms = self._now_ms
         await self._log.append(

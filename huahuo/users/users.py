@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import json_bytes, rfc3339
 from huahuo.eventstore.model import NewEvent, StoredEvent
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
@@ -83,7 +84,7 @@ class Users:
         """The user of this name."""
         return self._by_id.get(self._by_name.get(key_of(name), 0))
 
-    def of(self, user_id: int | str) -> User | None:
+    def of(self, user_id: UserId) -> User | None:
         """The user of this id."""
         return self._by_id.get(user_id) if isinstance(user_id, int) else None
 
@@ -114,7 +115,7 @@ def event(type_: str, now_ms: int, user_id: int, **fields: Any) -> NewEvent:
     return NewEvent(ACCOUNTS, type_, json_bytes(body), entity=owner_of(user_id))
 
 
-def revocation(now_ms: int, user_id: int) -> NewEvent:
+def revocation(now_ms: int, user_id: UserId) -> NewEvent:
     """The event that ends all sessions of a user."""
     body = {"type": REVOKED, "timestamp": rfc3339(now_ms), "user_id": user_id}
     return NewEvent(AUTH_STREAM, REVOKED, json_bytes(body))

@@ -14,6 +14,7 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity, from_record
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.errors import CommandMismatch
 from huahuo.eventstore.executor import Executor, give_way
 from huahuo.eventstore.port import Log
@@ -26,7 +27,7 @@ from huahuo.mailcheck.api.params import (
     MailRecordsParams,
     UpdateEmailParams,
 )
-from huahuo.mailcheck.checks.run import Pauses
+from huahuo.mailcheck.checks.mailboxes import Pauses
 from huahuo.mailcheck.events import user_stream
 from huahuo.mailcheck.listing import (
     KEYS,
@@ -184,7 +185,7 @@ class Handlers:
         rows: RowsCut = await self._directory.ask(ROSTER, user_id, Query(cut))
         return Reply(b'{"type":"emails_list"}', parted=rows)
 
-    async def _page_of_emails(self, user_id: int, params: ListParams) -> Reply:
+    async def _page_of_emails(self, user_id: UserId, params: ListParams) -> Reply:
         sort = Sort.of("id" if params.sort is None else params.sort)
         if sort is None:
             return error_reply(
@@ -234,7 +235,7 @@ class Handlers:
             return error_reply(Refusal("not_found", f"邮件ID {params.mail_id} 不存在或您没有权限"))
         return _answered(Mail.with_content(record, content))
 
-    async def _record(self, user_id: int, mail_id: int) -> MailRecord | None:
+    async def _record(self, user_id: UserId, mail_id: int) -> MailRecord | None:
         """The record of a mail, None if the mail is not this user's."""
         if mail_id < 0:
             return None
@@ -249,7 +250,7 @@ class Handlers:
         value = await self._log.row(MAILS, str(place.email_id), key)
         return None if value is None else msgspec.json.decode(value, type=MailRecord)
 
-    async def _owns(self, user_id: int, email_id: int) -> bool:
+    async def _owns(self, user_id: UserId, email_id: int) -> bool:
         def look(_seq: int, state: Roster) -> bool:
             return email_id in state.rows
 

@@ -4,7 +4,7 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.checks.run import MAILBOX, Mailboxes
+from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.fetched import Way
 from huahuo.mailcheck.mailbox.commands import Done, KeepGrant

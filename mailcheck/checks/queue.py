@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 import structlog
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.cancelling import cancel_all
 
 _log = structlog.get_logger(__name__)
@@ -26,7 +27,7 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     email_id: int
     check_id: int
     host: str
-    user_id: int = 0
+    user_id: UserId = 0
 
 
 type _Hosts = OrderedDict[str, OrderedDict[int, Job]]
@@ -47,20 +48,20 @@ class CheckRunner:
         per_host_max: int,
         waiting_max: int,
         waiting_per_user_max: int,
-        wait_s: Callable[[int], float] = lambda _user_id: 0.0,
+        wait_s: Callable[[UserId], float] = lambda _user_id: 0.0,
     ) -> None:
         """`wait_s`: seconds that the next check of a user must wait in favour of other users."""
         self._perform = perform
         self._wait_s = wait_s
         self._timer: asyncio.TimerHandle | None = None
-        self.by_user: Counter[int] = Counter()
+        self.by_user: Counter[UserId] = Counter()
         """Running checks by user; users without one are left out."""
         self._checks_max = checks_max
         self._per_host_max = per_host_max
         self._waiting_max = waiting_max
         self._waiting_per_user_max = waiting_per_user_max
-        self._waiting: OrderedDict[int, _Hosts] = OrderedDict()  # by user; the first has the next turn
-        self._of_user: Counter[int] = Counter()
+        self._waiting: OrderedDict[UserId, _Hosts] = OrderedDict()  # by user; the first has the next turn
+        self._of_user: Counter[UserId] = Counter()
         self._jobs: dict[int, Job] = {}  # waiting jobs by check id
         self._running: dict[int, asyncio.Task[None]] = {}
         self._by_host: Counter[str] = Counter()

@@ -58,8 +58,9 @@ def deciders(classes: Any) -> Mapping[str, Any]:
 
 
 def folded(stream: str) -> bool:
-    """Whether a stream of one of these kinds is an entity's: its key is a number."""
-    return stream.partition("/")[2].lstrip("-").isdecimal()
+    """Whether a stream of one of these kinds is an entity's: the key of a mailbox is a number."""
+    kind, _, key = stream.partition("/")
+    return kind == "user" or key.isdecimal()
 
 
 def shown(state: Any, event: Any) -> Any:

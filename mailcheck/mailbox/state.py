@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck.events import (
     CheckEnded,
@@ -58,7 +59,7 @@ class Mailbox(msgspec.Struct):
     """
 
     email_id: int
-    user_id: int = 0
+    user_id: UserId = 0
     email: str = ""
     mail_type: str = ""
     server: str = ""

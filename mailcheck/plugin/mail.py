@@ -51,6 +51,7 @@ class Mail(Plugin):
             guarded=frozenset({"mailbox", "roster"}),
             at_work=mail.checks_by_user,
             start=mail.start,
+            drain=mail.drain,
             close=mail.close,
             idle=mail.idle,
             api=mail,

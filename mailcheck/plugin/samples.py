@@ -6,6 +6,7 @@ contain no data of any user. Texts and their order are those of a check.
 
 from collections.abc import Callable, Iterator, Sequence
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import FakeAmbient, rfc3339
 from huahuo.mailcheck.events import (
     Body,
@@ -52,7 +53,7 @@ _NEW_MAILS = (0, 0, 0, 1, 1, 2, 3, 5, 8, 20)
 class EventMix:
     """Bodies of one user's public stream, in order. The same seed gives the same bodies."""
 
-    def __init__(self, seed: int, *, user_id: int | None = None) -> None:
+    def __init__(self, seed: int, *, user_id: UserId | None = None) -> None:
         self._ambient = FakeAmbient(seed)
         self._user_id = user_id or 1 + self._below(2000)
         self._mailboxes = 1 + self._below(300)

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import msgspec
 from msgspec.structs import replace
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck.events import (
     STATUSES_BUSY,
@@ -19,8 +20,8 @@ from huahuo.mailcheck.events import (
     EmailStatusUpdate,
     EmailUpdated,
     MailReceived,
-    id_of,
     read,
+    user_of,
 )
 from huahuo.mailcheck.row import Row
 
@@ -63,7 +64,7 @@ class Views:
 class Roster(msgspec.Struct):
     """A user's mailboxes by id, their ids by lower-cased address, and the check each one has open."""
 
-    user_id: int
+    user_id: UserId
     rows: dict[int, Row]
     addresses: dict[str, int]
     checks: dict[int, int]
@@ -106,7 +107,7 @@ class RosterFold:
 
     def initial(self, stream: str) -> Roster:
         """See `Fold`. Raises ValueError if the stream's name holds no number."""
-        return Roster(user_id=id_of(stream), rows={}, addresses={}, checks={})
+        return Roster(user_id=user_of(stream), rows={}, addresses={}, checks={})
 
     def evolve(self, state: Roster, event: StoredEvent) -> Roster:
         """See `Fold`. Events that other parts of the system write to the stream are ignored."""
@@ -150,7 +151,7 @@ class RosterFold:
 
 
 # Interned, because up to 100,000 mailboxes of a user share a few servers.
-def _new_row(user_id: int, body: EmailAdded) -> Row:
+def _new_row(user_id: UserId, body: EmailAdded) -> Row:
     return Row(
         id=body.email_id,
         user_id=user_id,

@@ -1,84 +1,143 @@
-"""Removes the data of deleted mailboxes: records, the index of mail ids, contents.
+"""Removes the data of deleted mailboxes: records, the index of mail ids, contents. An effect of the deletion.
 
-The commit of a deletion also adds a row to `purges`, which is dropped after the last page. So a purge that a
-crash interrupted continues at the next start. For the user, the mailbox is gone with the deletion itself.
+The commit of a deletion also adds a row to `purges`, which is dropped with the last page. A run that was cut
+short is repeated and removes what is left, so nothing is claimed and no failure is recorded. For the user,
+the mailbox is gone with the deletion itself.
 """
 
-import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
 
 import msgspec
-import structlog
 
+from huahuo.actors.effects.books import Hold
+from huahuo.actors.effects.facts import DONE, FAILED, OpenEffect
+from huahuo.actors.effects.line import Entry
+from huahuo.actors.effects.run import EffectRun
+from huahuo.actors.effects.spec import Failure, Spec
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.events import mailbox_stream
-from huahuo.mailcheck.tables.records import GRAPH, MAIL, MAILS, PURGES, MailRecord, mail_key, number_of
+from huahuo.mailcheck.tables.records import (
+    GRAPH,
+    MAIL,
+    MAILS,
+    PURGES,
+    MailRecord,
+    email_key,
+    mail_key,
+    number_of,
+)
 
-_PAGE_ROWS = 200
+PURGE: Final = "purge"
+_PAGE_ROWS: Final = 200
+_RETRIES: Final = 1 << 31
+"""It is tried until it succeeds, every half minute."""
 
-_log = structlog.get_logger(__name__)
+type Removal = RowDrop | str
+"""A row, or the id of a blob."""
 
 
-class Purger:
-    """One worker, one page at a time. All methods belong to the loop's thread."""
+class Purging:
+    """The effect, and its books: see `Books`."""
 
-    def __init__(self, log: Log, ambient: Ambient) -> None:
+    table: Final = PURGES
+
+    def __init__(self, log: Log, ambient: Ambient, kind: str) -> None:
+        """`kind`: that of mailboxes."""
         self._log = log
         self._ambient = ambient
-        self._task: asyncio.Task[None] | None = None
-        self._again = False
+        self._kind = kind
 
-    def poke(self) -> None:
-        """Look for deleted mailboxes now."""
-        self._again = True
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work(), name="purge")
-
-    async def idle(self) -> None:
-        """Wait until no removal is running."""
-        while self._task is not None:
-            await asyncio.wait([self._task])
-
-    async def close(self) -> None:
-        """Stop between two pages. The next start continues."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    async def _work(self) -> None:
-        try:
-            while self._again:
-                self._again = False
-                while rows := await self._log.rows(PURGES, "", limit=_PAGE_ROWS):
-                    for key, _ in rows:
-                        await self._purge(key)
-        except EventStoreError as error:
-            _log.warning("purge_interrupted", error=type(error).__name__)
-        finally:
-            self._task = None
-
-    async def _purge(self, key: bytes) -> None:
-        part = str(number_of(key))
-        while records := await self._log.rows(MAILS, part, limit=_PAGE_ROWS):
-            drops: list[RowDrop] = []
-            blobs: list[str] = []
-            for record_key, value in records:
-                record = msgspec.json.decode(value, type=MailRecord)
-                drops += (RowDrop(MAILS, part, record_key), RowDrop(MAIL, "", mail_key(record.mail_id)))
-                blobs.append(record.blob)
-            await self._append(tuple(drops), tuple(blobs))
-        while rows := await self._log.rows(GRAPH, part, limit=_PAGE_ROWS):
-            await self._append(tuple(RowDrop(GRAPH, part, row_key) for row_key, _ in rows), ())
-        # Ids are never reused: nothing more will be written to its stream.
-        await self._append((RowDrop(PURGES, "", key),), (), (mailbox_stream(number_of(key)),))
-
-    async def _append(
-        self, drops: tuple[RowDrop, ...], blobs: tuple[str, ...], ended: tuple[str, ...] = ()
-    ) -> None:
-        await self._log.append(
-            Append(
-                ts_ms=self._ambient.now_ms(), rows=drops, drop_blobs=blobs, ended=ended, principal="service"
-            )
+    def spec(self) -> Spec:
+        """How it is run."""
+        return Spec(
+            kind=self._kind,
+            name=PURGE,
+            handler=self._perform,
+            read=bytes,
+            key=int,
+            retries=_RETRIES,
+            backoff_s=30.0,
         )
+
+    def effect_of(self, email_id: int) -> OpenEffect:
+        """The purge of a mailbox as the runner knows it."""
+        return OpenEffect(self._kind, str(email_id), PURGE, msgspec.Raw(b"{}"), self._ambient.now_ms())
+
+    def read(self, key: bytes, value: bytes) -> tuple[int, OpenEffect]:
+        """See `Books`."""
+        del value
+        return number_of(key), self.effect_of(number_of(key))
+
+    def row_key(self, entry: Entry) -> bytes:
+        """See `Books`."""
+        return email_key(entry.id)
+
+    @asynccontextmanager
+    async def hold(self, entry: Entry) -> AsyncIterator[Hold]:
+        """See `Books`."""
+        yield _Hold(self, entry.id)
+
+    async def cancelled(self, entry: Entry) -> str | None:
+        """See `Books`. Nothing cancels a purge."""
+        del entry
+        return None
+
+    async def remove(self, email_id: int, what: Sequence[Removal], *, last: bool) -> None:
+        """Remove this in one commit."""
+        append = Append(
+            ts_ms=self._ambient.now_ms(),
+            rows=tuple(one for one in what if isinstance(one, RowDrop)),
+            drop_blobs=tuple(one for one in what if isinstance(one, str)),
+            # Ids are never reused: nothing more will be written to its stream.
+            ended=(mailbox_stream(email_id),) if last else (),
+            principal="service",
+        )
+        await self._log.append(append)
+
+    async def _perform(self, _job: bytes, run: EffectRun) -> None:
+        part = str(run.id)
+        while records := await self._log.rows(MAILS, part, limit=_PAGE_ROWS):
+            await run.emit(*(one for key, value in records for one in _of_mail(part, key, value)))
+        while known := await self._log.rows(GRAPH, part, limit=_PAGE_ROWS):
+            await run.emit(*(RowDrop(GRAPH, part, key) for key, _ in known))
+        await run.finish(RowDrop(PURGES, "", email_key(run.id)))
+
+
+def _of_mail(part: str, key: bytes, value: bytes) -> tuple[Removal, ...]:
+    record = msgspec.json.decode(value, type=MailRecord)
+    return RowDrop(MAILS, part, key), RowDrop(MAIL, "", mail_key(record.mail_id)), record.blob
+
+
+class _Hold:
+    """See `Hold`. What is said is what to remove."""
+
+    attempt: Final = 1
+    position: Final = 0
+
+    def __init__(self, purging: Purging, email_id: int) -> None:
+        self.over = ""
+        self._purging = purging
+        self._email_id = email_id
+
+    async def state(self) -> None:
+        """See `Hold`."""
+
+    async def say(self, events: Sequence[Removal], *, ends: bool) -> None:
+        """See `Hold`."""
+        await self._purging.remove(self._email_id, events, last=ends)
+
+    async def again(self, error_type: str, due_ms: int, row: OpenEffect) -> None:
+        """See `Hold`. The row in `purges` is still there."""
+
+    async def give_up(self, failure: Failure) -> str:
+        """See `Hold`. It would be two thousand years until then."""
+        del failure
+        return FAILED
+
+    async def end(self) -> str:
+        """See `Hold`. A purge ends by `finish`."""
+        return DONE

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import RowPut
 from huahuo.mailcheck.fetched import FetchedMail
 
@@ -53,7 +54,7 @@ class MailRecord(msgspec.Struct, frozen=True, gc=False):
 class MailPlace(msgspec.Struct, frozen=True, gc=False):
     """The owner of a mail and the key of its record."""
 
-    user_id: int
+    user_id: UserId
     email_id: int
     received_ms: int
 
@@ -61,7 +62,7 @@ class MailPlace(msgspec.Struct, frozen=True, gc=False):
 class OpenCheck(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A check that has not ended. `implicit`: an embedding application runs it, not this service."""
 
-    user_id: int
+    user_id: UserId
     check_id: int
     host: str = ""
     implicit: bool = False
@@ -115,14 +116,14 @@ def page_key(token: str) -> bytes | None:
 
 
 def check_put(
-    email_id: int, user_id: int, check_id: int, *, host: str = "", implicit: bool = False
+    email_id: int, user_id: UserId, check_id: int, *, host: str = "", implicit: bool = False
 ) -> RowPut:
     """The row of an open check."""
     value = OpenCheck(user_id, check_id, host, implicit)
     return RowPut(CHECKS, "", email_key(email_id), msgspec.json.encode(value))
 
 
-def mail_rows(record: MailRecord, user_id: int, received: int) -> tuple[RowPut, RowPut]:
+def mail_rows(record: MailRecord, user_id: UserId, received: int) -> tuple[RowPut, RowPut]:
     """A mail's record in its mailbox's list, and the entry that finds it by its id."""
     place = MailPlace(user_id, record.email_id, received)
     key = record_key(received, record.mail_id)

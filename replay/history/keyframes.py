@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.model import LOG_STREAM, Keyframe, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.history.fold import Fold
@@ -89,6 +90,10 @@ class KeyframePolicy(msgspec.Struct, frozen=True):
     every: int = 1000
     leaving: int = 50
     bytes_per_event_max: int = 256
+
+    def with_every(self, every: int) -> "KeyframePolicy":
+        """One that makes a keyframe after `every` events, whatever the size of the state."""
+        return KeyframePolicy(every, min(self.leaving, every), INT64_MAX)
 
     def due(self, events: int, *, size: int = 0, leaving: bool = False) -> bool:
         """Whether to make one now, `events` after the last one, which had `size` bytes (0: not known)."""

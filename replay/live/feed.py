@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import structlog
 
+from huahuo.eventstore.core.page_joining import joined_of
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, Page, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.sharing import SharedReads
@@ -70,6 +71,10 @@ None: signals were lost, so any stream may have new events.
 """
 
 
+type Today = Callable[[StoredEvent], StoredEvent]
+"""An event as today's version of its type has it. Raises whatever an application's upcast raises."""
+
+
 class Feed:
     """Reads every stream of one log, live and stored. All methods belong to the loop's thread."""
 
@@ -85,6 +90,7 @@ class Feed:
         self._tail = Tail(events_max=tail_events_max, bytes_max=tail_bytes_max, position=log.position)
         self._memo: dict[_Key, Run] = {}
         self._taps: tuple[Tap, ...] = ()
+        self._today: dict[str, Today] = {}
         self._reads: SharedReads[_Read, Run] = SharedReads(self._read, reads_max)
         self._pages: SharedReads[Page, Run] = SharedReads(self._read_pages, _JOINED_READS, _PAGES_TOGETHER)
         self._links: SharedReads[EventPlace, bytes | None] = SharedReads(
@@ -175,6 +181,14 @@ class Feed:
                 answer.cancel()  # if one failed, the others are not awaited any more
         return {place: link for place, link in zip(places, found, strict=True) if link is not None}
 
+    def show_as_today(self, kind: str, today: Today) -> None:
+        """From now on, give stored events of streams `<kind>/…` as `today` makes them.
+
+        Pages of such streams are read event by event, once for all readers. Events in memory are not asked
+        about: today's code wrote them. One that cannot be brought to today's version is given as stored.
+        """
+        self._today[kind] = today
+
     def tap(self, tap: Tap) -> Callable[[], None]:
         """Call `tap` once for each commit; the result ends it.
 
@@ -195,17 +209,46 @@ class Feed:
     async def _read_pages(self, pages: Sequence[Page]) -> list[Run]:
         self.fetches += len(pages)
         heads = [self._log.head(page.stream).seq for page in pages]
-        found = await self._log.read_joined_pages(pages)
+        old = [page for page in pages if page.stream.partition("/")[0] in self._today]
+        if old:
+            found = await self._read_old(pages, old)
+        else:
+            found = await self._log.read_joined_pages(pages)
         return [
             _placed(Run(page.stream, page.after, joined=joined), joined.first if joined else None, head)
             for page, joined, head in zip(pages, found, heads, strict=True)
         ]
 
+    async def _read_old(self, pages: Sequence[Page], old: Sequence[Page]) -> list[Joined | None]:
+        """As `Log.read_joined_pages`, of which `old` may hold events of older versions."""
+        others = [page for page in pages if page not in old]
+        joined = dict(zip(others, await self._log.read_joined_pages(others) if others else (), strict=True))
+        for page, events in zip(old, await self._log.read_pages(old), strict=True):
+            today = self._as_today(page.stream, events)
+            joined[page] = joined_of(((event.seq, event.body) for event in today), page.bytes_max)
+        return [joined[page] for page in pages]
+
+    def _as_today(self, stream: str, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        today = self._today.get(stream.partition("/")[0])
+        if today is None:
+            return events
+        shown: list[StoredEvent] = []
+        for event in events:
+            try:
+                shown.append(today(event))
+            except Exception as error:  # noqa: BLE001  an application's code
+                where = f"{event.stream}#{event.seq}"
+                _log.warning("event_not_upcast", at=where, type=event.type, error=type(error).__name__)
+                shown.append(event)
+        return shown
+
     async def _read(self, keys: Sequence[_Read]) -> list[Run]:
         [(stream, after, events_max, bytes_max)] = keys
         self.fetches += 1
         head = self._log.head(stream).seq
-        events = await self._log.read(stream, after, events_max=events_max, bytes_max=bytes_max)
+        events = self._as_today(
+            stream, await self._log.read(stream, after, events_max=events_max, bytes_max=bytes_max)
+        )
         places = [e.position for e in events] if stream == LOG_STREAM else [e.seq for e in events]
         whole = next((n for n, place in enumerate(places) if place != places[0] + n), len(places))
         return [_placed(Run(stream, after, tuple(events[:whole])), places[0] if places else None, head)]

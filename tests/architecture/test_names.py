@@ -48,3 +48,17 @@ def test_the_python_client_needs_neither_storage_nor_imap_nor_actors() -> None:
 def test_what_the_package_exports_is_there() -> None:
     loaded = loaded_by("from huahuo import *")
     assert "huahuo.embedding.service" in loaded
+
+
+@pytest.mark.parametrize(
+    ("words", "not_loaded"),
+    [
+        ("--version", {"typer", "asyncio", "msgspec"}),
+        ("--help", {"pykka", "websockets", "jwt", "sqlite_utils", "structlog", "huahuo.app.wiring"}),
+    ],
+)
+def test_version_and_help_load_only_what_they_say(words: str, not_loaded: set[str]) -> None:
+    run = f"import contextlib, sys; from huahuo.cli.entry import main; sys.argv = ['huahuo', '{words}']"
+    loaded = loaded_by(f"{run}\nwith contextlib.suppress(SystemExit): main()")
+    assert "huahuo.cli.entry" in loaded
+    assert not not_loaded & loaded

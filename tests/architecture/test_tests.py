@@ -1,9 +1,12 @@
-"""The tests themselves: they share by `tests/support` only, and the mark `e2e` says what it means."""
+"""The tests themselves: they share by `tests/support` only; folder and mark say what runs beside a test."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+
+from scripts.suite import LANES
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
@@ -14,10 +17,13 @@ PROGRAMS = (
     "tests.support.drivers.stage",
     "tests.support.servers.dovecot",
     "tests.support.servers.pymap",
+    "tests.support.servers.inside",
     "tests.support.servers.serving",
     "tests.support.worlds.recorded",
 )
 """Who imports one of these has a program running beside it: the service, a mail server, a browser."""
+WITH_PROGRAMS = {"browser", "e2e"}
+IN_PROCESS = {"contract", "integration", "property", "simulation", "unit"}
 
 
 def imports(path: Path) -> set[str]:
@@ -49,3 +55,17 @@ def test_where_a_program_runs_beside_a_test_the_mark_e2e_says_so(path: Path) -> 
         assert marked, "it starts a program: mark it e2e"
     if marked and path != Path(__file__):
         assert beside, "everything happens in this process: it is no e2e"
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name)
+def test_folders_of_programs_and_of_this_process_do_not_mix(path: Path) -> None:
+    text, folder = path.read_text(encoding="utf-8"), path.relative_to(ROOT / "tests").parts[0]
+    if folder in WITH_PROGRAMS:
+        assert re.search(r"^pytestmark = .*pytest\.mark\.e2e", text, re.MULTILINE), "every test of it is e2e"
+    if folder in IN_PROCESS:
+        assert "pytest.mark.e2e" not in text, "it belongs into tests/e2e"
+
+
+def test_every_folder_of_tests_is_in_one_lane_of_the_suite() -> None:
+    folders = sorted({path.relative_to(ROOT / "tests").parts[0] for path in TESTS})
+    assert sorted(folder for lane in LANES.values() for folder in lane) == folders

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Browser, Tab, pages, profile
+from tests.support.drivers.browser import Browser, Chromium, Tab, pages, profile
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
@@ -27,7 +27,7 @@ async def say(tab: Tab, text: str) -> None:
 
 
 async def test_two_people_talk_over_a_reload_and_a_kill_and_see_who_is_there(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with asyncio.timeout(WITHIN_S), profile(chromium) as first, profile(chromium) as second:
         with serving(tmp_path / "data", app="chat:app", folder=CHAT) as server:

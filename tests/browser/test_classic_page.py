@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.drivers.browser import Chromium
 from tests.support.drivers.stage import stage
 from tests.support.servers.pymap import pymap
 
@@ -12,7 +13,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 async def test_it_checks_a_mailbox_sees_the_progress_and_comes_back_after_a_kill(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with stage(chromium, tmp_path) as on:
         with pymap() as mail:
@@ -45,7 +46,7 @@ async def test_it_checks_a_mailbox_sees_the_progress_and_comes_back_after_a_kill
             await tab.until("document.querySelector('#emails li')?.textContent.endsWith(' ok')")
 
 
-async def test_it_shows_a_notification_to_everybody(chromium: str, tmp_path: Path) -> None:
+async def test_it_shows_a_notification_to_everybody(chromium: Chromium, tmp_path: Path) -> None:
     async with stage(chromium, tmp_path) as on:
         tab = await on.browser.open(
             f"{on.site}/classic.html?server=ws://127.0.0.1:{on.server.port}#{on.token()}"

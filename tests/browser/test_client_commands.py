@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.drivers.browser import Chromium
 from tests.support.drivers.stage import stage
 from tests.support.servers.proxy import chaos_proxy
 
@@ -15,7 +16,7 @@ ADD = """client.send("add_email", {
 })"""
 
 
-async def test_commands_given_offline_are_executed_once(chromium: str, tmp_path: Path) -> None:
+async def test_commands_given_offline_are_executed_once(chromium: Chromium, tmp_path: Path) -> None:
     async with stage(chromium, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
         tab = await on.reader("none", port=proxy.port)
         proxy.refuse()
@@ -31,7 +32,7 @@ async def test_commands_given_offline_are_executed_once(chromium: str, tmp_path:
         assert sorted(row["email"] for row in listed["data"]) == [f"{n}@example.org" for n in "abc"]
 
 
-async def test_a_reply_lost_with_the_connection_comes_again(chromium: str, tmp_path: Path) -> None:
+async def test_a_reply_lost_with_the_connection_comes_again(chromium: Chromium, tmp_path: Path) -> None:
     async with stage(chromium, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
         tab = await on.reader("none", port=proxy.port)
         proxy.blackhole()
@@ -44,7 +45,7 @@ async def test_a_reply_lost_with_the_connection_comes_again(chromium: str, tmp_p
         assert len(listed["data"]) == 1
 
 
-async def test_a_write_is_read_where_it_was_waited_for(chromium: str, tmp_path: Path) -> None:
+async def test_a_write_is_read_where_it_was_waited_for(chromium: Chromium, tmp_path: Path) -> None:
     async with stage(chromium, tmp_path) as on:
         tab = await on.reader("none")
         rows = await tab.run(
@@ -61,7 +62,7 @@ async def test_a_write_is_read_where_it_was_waited_for(chromium: str, tmp_path: 
         assert rows == ["a@example.org"]
 
 
-async def test_an_expiring_token_is_renewed_in_place(chromium: str, tmp_path: Path) -> None:
+async def test_an_expiring_token_is_renewed_in_place(chromium: Chromium, tmp_path: Path) -> None:
     async with stage(chromium, tmp_path) as on:
         tab = await on.reader("memory", on.token(ttl_s=50), on.token())
         await tab.run("await subscription.ready")
@@ -74,7 +75,7 @@ async def test_an_expiring_token_is_renewed_in_place(chromium: str, tmp_path: Pa
         assert await tab.run("return seen") == on.expected()
 
 
-async def test_a_revoked_token_stops_the_client_and_says_why(chromium: str, tmp_path: Path) -> None:
+async def test_a_revoked_token_stops_the_client_and_says_why(chromium: Chromium, tmp_path: Path) -> None:
     async with stage(chromium, tmp_path) as on:
         tab = await on.reader("memory")
         await on.revoke(42)

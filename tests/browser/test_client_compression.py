@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Tab
+from tests.support.drivers.browser import Chromium, Tab
 from tests.support.drivers.console import built_console, console, rows, violations
 from tests.support.drivers.stage import STREAM, Stage, stage
 
@@ -50,7 +50,9 @@ async def _decoder_files(tab: Tab) -> list[str]:
     return sorted(path for path in paths if "zstd" in path or "dictionary" in path)
 
 
-async def test_compressed_events_equal_those_over_the_plain_protocol(chromium: str, tmp_path: Path) -> None:
+async def test_compressed_events_equal_those_over_the_plain_protocol(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with stage(chromium, tmp_path) as on:
         compressed, plain = await _reader(on, _DECODER), await _reader(on, "")
         assert await _decoder_files(compressed) == [], "nothing was compressed yet"
@@ -73,7 +75,7 @@ async def test_compressed_events_equal_those_over_the_plain_protocol(chromium: s
 
 
 async def test_a_tab_without_the_connection_gets_what_its_owner_unpacked(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with stage(chromium, tmp_path) as on:
         owner = await _reader(on, _DECODER, share=True)
@@ -91,7 +93,9 @@ async def test_a_tab_without_the_connection_gets_what_its_owner_unpacked(
         assert await other.run("return received.object") > 0
 
 
-async def test_a_page_that_cannot_load_the_decoder_goes_on_without(chromium: str, tmp_path: Path) -> None:
+async def test_a_page_that_cannot_load_the_decoder_goes_on_without(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with stage(chromium, tmp_path) as on:
         tab = await _reader(on, 'decoder: () => import("/client/nowhere.js")')
         await on.publish(100)
@@ -100,7 +104,7 @@ async def test_a_page_that_cannot_load_the_decoder_goes_on_without(chromium: str
         assert await tab.run("return protocols") == ["huahuo.v1.zstd", "huahuo.v1"]
 
 
-async def test_the_console_reads_compressed_messages(chromium: str, tmp_path: Path) -> None:
+async def test_the_console_reads_compressed_messages(chromium: Chromium, tmp_path: Path) -> None:
     built_console()
     async with console(chromium, tmp_path) as on:
         tab = await on.browser.open()

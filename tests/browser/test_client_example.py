@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.drivers.browser import Chromium
 from tests.support.drivers.stage import stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -14,7 +15,7 @@ UNREACHABLE = ("error: Failed to load resource", "error: WebSocket connection")
 
 
 async def test_it_shows_mailboxes_as_they_change_under_the_policy_of_the_service(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with stage(chromium, tmp_path) as on:
         tab = await on.browser.open(f"{on.server.url}/client/#token={on.token()}")

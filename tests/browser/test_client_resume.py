@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.drivers.browser import Chromium
 from tests.support.drivers.stage import stage
 from tests.support.servers.proxy import chaos_proxy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-async def test_a_cut_connection_goes_on_where_it_stood(chromium: str, tmp_path: Path) -> None:
+async def test_a_cut_connection_goes_on_where_it_stood(chromium: Chromium, tmp_path: Path) -> None:
     async with stage(chromium, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
         tab = await on.reader("memory", port=proxy.port)
         await tab.run("await subscription.ready")
@@ -25,7 +26,7 @@ async def test_a_cut_connection_goes_on_where_it_stood(chromium: str, tmp_path: 
 
 
 async def test_a_reload_in_the_middle_of_a_burst_applies_every_event_once(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with stage(chromium, tmp_path) as on:
         tab = await on.reader("stored")
@@ -42,7 +43,7 @@ async def test_a_reload_in_the_middle_of_a_burst_applies_every_event_once(
         assert len(await tab.run("return seen")) < on.published, "the reloads came in the middle"
 
 
-async def test_a_closed_tab_is_continued_by_a_new_one(chromium: str, tmp_path: Path) -> None:
+async def test_a_closed_tab_is_continued_by_a_new_one(chromium: Chromium, tmp_path: Path) -> None:
     async with stage(chromium, tmp_path) as on:
         first = await on.reader("stored")
         await first.run("await subscription.ready")
@@ -56,7 +57,7 @@ async def test_a_closed_tab_is_continued_by_a_new_one(chromium: str, tmp_path: P
 
 
 async def test_a_page_that_received_nothing_yet_misses_nothing_after_a_reload(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with stage(chromium, tmp_path) as on:
         await on.publish(5)
@@ -70,7 +71,7 @@ async def test_a_page_that_received_nothing_yet_misses_nothing_after_a_reload(
         assert await tab.run("return seen") == [6, 7, 8, 9, 10, 11, 12]
 
 
-async def test_a_killed_server_is_awaited_without_a_reload(chromium: str, tmp_path: Path) -> None:
+async def test_a_killed_server_is_awaited_without_a_reload(chromium: Chromium, tmp_path: Path) -> None:
     async with stage(chromium, tmp_path) as on:
         tab = await on.reader("stored")
         await tab.run("await subscription.ready; window.mark = 'same page'")
@@ -85,7 +86,7 @@ async def test_a_killed_server_is_awaited_without_a_reload(chromium: str, tmp_pa
         assert await tab.run("return window.mark") == "same page"
 
 
-async def test_a_page_put_away_and_brought_back_goes_on(chromium: str, tmp_path: Path) -> None:
+async def test_a_page_put_away_and_brought_back_goes_on(chromium: Chromium, tmp_path: Path) -> None:
     async with stage(chromium, tmp_path) as on:
         tab = await on.reader("memory")
         await tab.run("await subscription.ready")
@@ -99,7 +100,7 @@ async def test_a_page_put_away_and_brought_back_goes_on(chromium: str, tmp_path:
 
 
 async def test_a_connection_that_went_silent_is_found_out_when_the_page_is_seen_again(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with stage(chromium, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
         tab = await on.reader("memory", port=proxy.port)

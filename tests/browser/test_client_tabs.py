@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Tab
+from tests.support.drivers.browser import Chromium, Tab
 from tests.support.drivers.stage import Stage, stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -25,7 +25,9 @@ async def _connections(on: Stage) -> int:
     return int(float(line.split()[-1])) - 1
 
 
-async def test_tabs_share_one_connection_and_each_sees_every_event(chromium: str, tmp_path: Path) -> None:
+async def test_tabs_share_one_connection_and_each_sees_every_event(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with stage(chromium, tmp_path) as on:
         first, second = await _owner_and_other(on, "memory")
         await first.run("await subscription.ready")
@@ -40,7 +42,7 @@ async def test_tabs_share_one_connection_and_each_sees_every_event(chromium: str
 
 @pytest.mark.parametrize("end", ["close", "crash"])
 async def test_when_the_owner_goes_another_tab_continues_without_loss_or_repeat(
-    chromium: str, tmp_path: Path, end: str
+    chromium: Chromium, tmp_path: Path, end: str
 ) -> None:
     async with stage(chromium, tmp_path) as on:
         owner, other = await _owner_and_other(on, "memory")
@@ -56,7 +58,7 @@ async def test_when_the_owner_goes_another_tab_continues_without_loss_or_repeat(
 
 
 async def test_a_stored_place_is_handed_over_with_its_events_applied_once(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with stage(chromium, tmp_path) as on:
         owner, other = await _owner_and_other(on, "stored")
@@ -73,7 +75,7 @@ async def test_a_stored_place_is_handed_over_with_its_events_applied_once(
 
 
 async def test_a_command_of_a_tab_is_answered_though_the_owner_goes_before_the_reply(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with stage(chromium, tmp_path) as on:
         owner, other = await _owner_and_other(on, "memory")
@@ -88,7 +90,7 @@ async def test_a_command_of_a_tab_is_answered_though_the_owner_goes_before_the_r
         assert [row["email"] for row in listed["data"]] == ["a@example.org"]
 
 
-async def test_without_sharing_each_tab_has_its_own_connection(chromium: str, tmp_path: Path) -> None:
+async def test_without_sharing_each_tab_has_its_own_connection(chromium: Chromium, tmp_path: Path) -> None:
     async with stage(chromium, tmp_path) as on:
         tabs = [await on.reader("memory", share="no") for _ in range(2)]
         assert await _connections(on) == 2

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.drivers.browser import Tab
+from tests.support.drivers.browser import Chromium, Tab
 from tests.support.drivers.console import (
     Console,
     built_console,
@@ -31,7 +31,7 @@ new MutationObserver(() => document.querySelectorAll(".row [role=progressbar]").
 
 
 async def test_a_link_signs_in_and_its_token_leaves_the_address_at_once(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with console(chromium, tmp_path) as on:
         tab = await on.sign_in()
@@ -42,7 +42,9 @@ async def test_a_link_signs_in_and_its_token_leaves_the_address_at_once(
         assert await violations(tab) == []
 
 
-async def test_a_pasted_token_signs_in_and_signing_out_leaves_nothing(chromium: str, tmp_path: Path) -> None:
+async def test_a_pasted_token_signs_in_and_signing_out_leaves_nothing(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with console(chromium, tmp_path) as on:
         tab = await on.open("/")
         await tab.fill("input[name=token]", "not a token")
@@ -65,7 +67,7 @@ async def test_a_pasted_token_signs_in_and_signing_out_leaves_nothing(chromium: 
         assert "user/42" not in left
 
 
-async def test_a_check_moves_its_bar_and_brings_the_mails(chromium: str, tmp_path: Path) -> None:
+async def test_a_check_moves_its_bar_and_brings_the_mails(chromium: Chromium, tmp_path: Path) -> None:
     async with console(chromium, tmp_path) as on, chaos_proxy(on.mails.port) as slow:
         slow.delay_s = 0.05  # a mail server next door is read within one picture of the page
         email_id = await on.add("alice@example.org", [mail(n) for n in range(1, 61)], port=slow.port)
@@ -89,7 +91,7 @@ async def test_a_check_moves_its_bar_and_brings_the_mails(chromium: str, tmp_pat
 
 
 async def test_a_server_killed_during_checks_leaves_the_page_with_exactly_the_log_s_state(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with console(chromium, tmp_path) as on:
         for name in ("alice", "bob", "chen"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Tab
+from tests.support.drivers.browser import Chromium, Tab
 from tests.support.drivers.console import (
     console,
     mail,
@@ -58,7 +58,7 @@ return [document.documentElement, ...document.querySelectorAll("main, main *")]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
-async def test_a_cut_connection_is_seen_to_resume(chromium: str, tmp_path: Path) -> None:
+async def test_a_cut_connection_is_seen_to_resume(chromium: Chromium, tmp_path: Path) -> None:
     async with console(chromium, tmp_path) as on:
         await on.add("alice@example.org", [mail(1)])
         tab = await on.sign_in()
@@ -83,7 +83,7 @@ async def test_a_cut_connection_is_seen_to_resume(chromium: str, tmp_path: Path)
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "no gap, nothing twice"
 
 
-async def test_events_are_filtered_held_and_shown_whole(chromium: str, tmp_path: Path) -> None:
+async def test_events_are_filtered_held_and_shown_whole(chromium: Chromium, tmp_path: Path) -> None:
     async with console(chromium, tmp_path) as on:
         tab = await on.sign_in()
         await tab.until("document.querySelector('.mailboxes .empty')")
@@ -106,7 +106,9 @@ async def test_events_are_filtered_held_and_shown_whole(chromium: str, tmp_path:
         await until_text(tab, ".event", "chen@example.org")
 
 
-async def test_admins_search_the_log_see_clients_and_notify_everyone(chromium: str, tmp_path: Path) -> None:
+async def test_admins_search_the_log_see_clients_and_notify_everyone(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with console(chromium, tmp_path) as on:
         await on.add("alice@example.org")
         other = await on.sign_in()
@@ -128,7 +130,7 @@ async def test_admins_search_the_log_see_clients_and_notify_everyone(chromium: s
         assert await violations(tab) == []
 
 
-async def test_others_are_not_offered_what_only_admins_may_do(chromium: str, tmp_path: Path) -> None:
+async def test_others_are_not_offered_what_only_admins_may_do(chromium: Chromium, tmp_path: Path) -> None:
     async with console(chromium, tmp_path) as on:
         tab = await on.sign_in(page="#/audit")
         await until_text(tab, ".empty", "No mailboxes yet")
@@ -136,7 +138,7 @@ async def test_others_are_not_offered_what_only_admins_may_do(chromium: str, tmp
 
 
 async def test_a_notification_that_came_while_one_was_away_is_shown_once(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with console(chromium, tmp_path) as on:
         tab = await on.sign_in()
@@ -154,7 +156,7 @@ async def test_a_notification_that_came_while_one_was_away_is_shown_once(
         assert await tab.run("return document.querySelectorAll('.toast').length") == 0
 
 
-async def test_both_languages_say_everything(chromium: str, tmp_path: Path) -> None:
+async def test_both_languages_say_everything(chromium: Chromium, tmp_path: Path) -> None:
     async with console(chromium, tmp_path) as on:
         await on.add("alice@example.org", [mail(1)])
         await on.add("bob@example.org", password="wrong")
@@ -182,7 +184,7 @@ async def _words(tab: Tab) -> str:
     return text
 
 
-async def test_no_page_is_wider_than_its_window(chromium: str, tmp_path: Path) -> None:
+async def test_no_page_is_wider_than_its_window(chromium: Chromium, tmp_path: Path) -> None:
     async with console(chromium, tmp_path) as on:
         long = mail(1, subject="word" * 60, sender="x" * 60 + " <a@example.org>")
         mailbox = f"#/mailboxes/{await on.add(f'{"a-very-long-name-" * 3}@example.org', [long])}"

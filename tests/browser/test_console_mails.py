@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Tab
+from tests.support.drivers.browser import Chromium, Tab
 from tests.support.drivers.console import Console, console, mail, press_button, until_text, violations
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -66,8 +66,8 @@ async def _canary() -> AsyncIterator[tuple[str, list[str]]]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
 
 
-async def _open_first_mail(on: Console, *mails: bytes) -> Tab:
-    email_id = await on.add("alice@example.org", mails)
+async def _open_first_mail(on: Console, *mails: bytes, address: str = "alice@example.org") -> Tab:
+    email_id = await on.add(address, mails)
     tab = await on.sign_in(page=f"#/mailboxes/{email_id}")
     await press_button(tab, "Check", ".mail-panel")
     await tab.until(f"document.querySelectorAll('.mail-list li').length === {len(mails)}")
@@ -79,7 +79,9 @@ async def _show(tab: Tab, position: int = 1) -> None:
     await tab.until("document.querySelector('.mail-view h2')")
 
 
-async def test_markup_in_subjects_senders_and_notifications_is_text(chromium: str, tmp_path: Path) -> None:
+async def test_markup_in_subjects_senders_and_notifications_is_text(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with console(chromium, tmp_path) as on:
         tab = await _open_first_mail(
             on, mail(1, subject=MARKUP + STYLE, sender=f'"{STYLE}<svg onload=hacked=9>" <a@example.org>')
@@ -101,7 +103,7 @@ async def test_markup_in_subjects_senders_and_notifications_is_text(chromium: st
 
 
 async def test_a_mail_s_html_runs_nothing_fetches_nothing_and_styles_only_itself(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
         tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)))
@@ -143,7 +145,7 @@ async def test_a_mail_s_html_runs_nothing_fetches_nothing_and_styles_only_itself
         ]
 
 
-async def test_a_clicked_link_opens_outside_and_has_no_way_back(chromium: str, tmp_path: Path) -> None:
+async def test_a_clicked_link_opens_outside_and_has_no_way_back(chromium: Chromium, tmp_path: Path) -> None:
     async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
         tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)))
         await _show(tab)
@@ -158,27 +160,38 @@ async def test_a_clicked_link_opens_outside_and_has_no_way_back(chromium: str, t
         assert tab.page.url == shown, "the console is where it was"
 
 
+@pytest.fixture(scope="module")
+async def shared(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
+    """One console for all tricks: each has a mailbox and a tab of its own."""
+    async with console(chromium, tmp_path_factory.mktemp("shared"), within_s=None) as on:
+        yield on
+
+
 @pytest.mark.parametrize("trick", REPARSED)
 async def test_html_that_changes_when_it_is_parsed_again_holds_nothing_to_run(
-    chromium: str, tmp_path: Path, trick: str
+    shared: Console, trick: str
 ) -> None:
-    async with console(chromium, tmp_path) as on:
-        tab = await _open_first_mail(on, mail(1, html=f"<p id=first>text</p>{trick}"))
-        await _show(tab)
-        inner = "document.querySelector('iframe').contentDocument"
-        await tab.until(f"{inner}?.querySelector('#first')")
-        handlers = await tab.run(
-            f"""const again = new DOMParser().parseFromString({inner}.body.innerHTML, "text/html");
-                    return [...{inner}.querySelectorAll("*"), ...again.querySelectorAll("*")]
-                      .flatMap((one) => one.getAttributeNames()).filter((name) => name.startsWith("on"))"""
-        )
-        assert handlers == []
-        await _tried_everything(tab)
-        assert await tab.run("return window.hacked ?? null") is None
+    tab = await _open_first_mail(
+        shared,
+        mail(1, html=f"<p id=first>text</p>{trick}"),
+        address=f"trick-{REPARSED.index(trick)}@example.org",
+    )
+    await _show(tab)
+    inner = "document.querySelector('iframe').contentDocument"
+    await tab.until(f"{inner}?.querySelector('#first')")
+    handlers = await tab.run(
+        f"""const again = new DOMParser().parseFromString({inner}.body.innerHTML, "text/html");
+                return [...{inner}.querySelectorAll("*"), ...again.querySelectorAll("*")]
+                  .flatMap((one) => one.getAttributeNames()).filter((name) => name.startsWith("on"))"""
+    )
+    assert handlers == []
+    await _tried_everything(tab)
+    assert await tab.run("return window.hacked ?? null") is None
+    await tab.close()
 
 
 async def test_elements_named_like_parts_of_a_document_do_not_take_their_place(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with console(chromium, tmp_path) as on:
         names = ("body", "images", "documentElement", "querySelectorAll", "defaultView")
@@ -190,7 +203,7 @@ async def test_elements_named_like_parts_of_a_document_do_not_take_their_place(
 
 
 async def test_the_frame_s_policy_alone_holds_a_mail_that_nobody_cleaned(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
         tab = await on.open("/")
@@ -212,7 +225,9 @@ async def test_the_frame_s_policy_alone_holds_a_mail_that_nobody_cleaned(
         assert await tab.run("return window.hacked ?? null") is None
 
 
-async def test_pictures_from_elsewhere_are_loaded_only_when_asked_for(chromium: str, tmp_path: Path) -> None:
+async def test_pictures_from_elsewhere_are_loaded_only_when_asked_for(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with _canary() as (canary, asked), console(chromium, tmp_path) as on:
         tab = await _open_first_mail(on, mail(1, html=_evil_html(canary)), mail(2, html="<p>plain</p>"))
         await _show(tab, 2)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.drivers.browser import Chromium
 from tests.support.drivers.console import console, press_button, rows, until_text, violations
 from tests.support.servers.token_server import CLIENT_ID, TokenServer, token_server
 
@@ -30,7 +31,7 @@ def outlook(tokens: TokenServer) -> str:
 
 
 async def test_a_code_is_shown_and_the_mailbox_comes_when_it_was_entered(
-    chromium: str, tmp_path: Path, tokens: TokenServer
+    chromium: Chromium, tmp_path: Path, tokens: TokenServer
 ) -> None:
     tokens.grant(USER)
     async with console(chromium, tmp_path, HUAHUO_PROVIDERS=outlook(tokens)) as on:
@@ -47,11 +48,13 @@ async def test_a_code_is_shown_and_the_mailbox_comes_when_it_was_entered(
         tokens.device_state = USER
         await tab.until("document.querySelector('.row')")
         assert [row["email"] for row in await rows(tab)] == [USER]
-        await tab.until("!document.querySelector('dialog')")
+        await tab.until("!document.querySelector('dialog[open]')")
         assert await violations(tab) == []
 
 
-async def test_a_code_that_was_declined_says_so(chromium: str, tmp_path: Path, tokens: TokenServer) -> None:
+async def test_a_code_that_was_declined_says_so(
+    chromium: Chromium, tmp_path: Path, tokens: TokenServer
+) -> None:
     tokens.device_state = "authorization_declined"
     async with console(chromium, tmp_path, HUAHUO_PROVIDERS=outlook(tokens)) as on:
         tab = await on.sign_in(language="zh")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Tab
+from tests.support.drivers.browser import Chromium, Tab
 from tests.support.drivers.console import console, mail, press_button, rows, until_text, violations
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -23,7 +23,9 @@ def _lines(count: int, first: int = 0) -> str:
     return "\n".join(f"m{n:05}@example.org----secret{n}" for n in range(first, first + count))
 
 
-async def test_ten_thousand_mailboxes_are_scrolled_without_a_long_task(chromium: str, tmp_path: Path) -> None:
+async def test_ten_thousand_mailboxes_are_scrolled_without_a_long_task(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with console(chromium, tmp_path) as on:
         await on.client.send("import_emails", data=_lines(10_000), mail_type="gmail")
         tab = await on.sign_in()
@@ -48,7 +50,9 @@ async def test_ten_thousand_mailboxes_are_scrolled_without_a_long_task(chromium:
         assert [row["email"] for row in await rows(tab)] == [f"m0777{n}@example.org" for n in range(10)]
 
 
-async def test_a_hundred_thousand_mailboxes_are_there_after_a_reload(chromium: str, tmp_path: Path) -> None:
+async def test_a_hundred_thousand_mailboxes_are_there_after_a_reload(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with console(chromium, tmp_path) as on:
         for first in range(0, 100_000, 20_000):
             await on.client.send("import_emails", data=_lines(20_000, first), mail_type="gmail")
@@ -62,7 +66,7 @@ async def test_a_hundred_thousand_mailboxes_are_there_after_a_reload(chromium: s
         await until_text(tab, ".facts", "99,999 mailboxes")
 
 
-async def test_an_import_says_what_became_of_each_line(chromium: str, tmp_path: Path) -> None:
+async def test_an_import_says_what_became_of_each_line(chromium: Chromium, tmp_path: Path) -> None:
     async with console(chromium, tmp_path) as on:
         tab = await on.sign_in()
         await press_button(tab, "Import", ".tools-box")
@@ -84,7 +88,7 @@ async def test_an_import_says_what_became_of_each_line(chromium: str, tmp_path: 
         assert await violations(tab) == []
 
 
-async def test_everything_in_the_table_is_done_with_the_keyboard(chromium: str, tmp_path: Path) -> None:
+async def test_everything_in_the_table_is_done_with_the_keyboard(chromium: Chromium, tmp_path: Path) -> None:
     async with console(chromium, tmp_path) as on:
         for name in ("alice", "bob", "chen"):
             await on.add(f"{name}@example.org", [mail(1)])
@@ -124,7 +128,7 @@ async def test_everything_in_the_table_is_done_with_the_keyboard(chromium: str, 
 
 
 async def test_deleting_asks_first_and_the_row_goes_when_the_server_says_so(
-    chromium: str, tmp_path: Path
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     async with console(chromium, tmp_path) as on:
         await on.add("alice@example.org")
@@ -138,7 +142,7 @@ async def test_deleting_asks_first_and_the_row_goes_when_the_server_says_so(
         assert [row["email"] for row in listed["data"]] == ["bob@example.org"]
 
 
-async def test_a_mailbox_is_added_sorted_and_filtered(chromium: str, tmp_path: Path) -> None:
+async def test_a_mailbox_is_added_sorted_and_filtered(chromium: Chromium, tmp_path: Path) -> None:
     async with console(chromium, tmp_path) as on:
         await on.add("alice@example.org")
         tab = await on.sign_in()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Browser, pages, profile
+from tests.support.drivers.browser import Browser, Chromium, pages, profile
 from tests.support.drivers.snippets import block, run, snippet
 from tests.support.servers.serving import Serving, serving
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 @asynccontextmanager
 async def shown(
-    chromium: str, folder: Path, document: str, name: str
+    chromium: Chromium, folder: Path, document: str, name: str
 ) -> AsyncIterator[tuple[Serving, Browser, str]]:
     """The service, a browser, and the address of the page with a token, as a reader would open it."""
     (folder / "pages").mkdir()
@@ -48,53 +48,44 @@ async def publish(server: Serving) -> None:
     await run(snippet(CLIENT, "publish"), names)
 
 
-def test_the_page_of_five_minutes_shows_each_event_once_over_a_reload_and_in_every_tab(
-    chromium: str, tmp_path: Path
+async def test_the_page_of_five_minutes_shows_each_event_once_over_a_reload_and_in_every_tab(
+    chromium: Chromium, tmp_path: Path
 ) -> None:
-    async def main() -> None:
-        async with shown(chromium, tmp_path, CLIENT, "page") as (server, browser, address):
-            first = await browser.open(address)
-            await first.until(ONLINE)
-            await publish(server)
-            await first.until(f"{LINES}.join() === '1 deploy_started'")
-            await first.reload()
-            await first.until(ONLINE)
-            second = await browser.open(address)
-            await second.until(ONLINE)
-            await publish(server)
-            for tab in (first, second):
-                await tab.until(f"{LINES}.join() === '2 deploy_started'")
-            await first.close()
-            await publish(server)
-            await second.until(f"{LINES}.join() === '2 deploy_started,3 deploy_started'")
-
-    asyncio.run(main())
+    async with shown(chromium, tmp_path, CLIENT, "page") as (server, browser, address):
+        first = await browser.open(address)
+        await first.until(ONLINE)
+        await publish(server)
+        await first.until(f"{LINES}.join() === '1 deploy_started'")
+        await first.reload()
+        await first.until(ONLINE)
+        second = await browser.open(address)
+        await second.until(ONLINE)
+        await publish(server)
+        for tab in (first, second):
+            await tab.until(f"{LINES}.join() === '2 deploy_started'")
+        await first.close()
+        await publish(server)
+        await second.until(f"{LINES}.join() === '2 deploy_started,3 deploy_started'")
 
 
-def test_the_page_with_a_transaction_stores_each_event_once(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with shown(chromium, tmp_path, CLIENT, "transaction") as (server, browser, address):
-            tab = await browser.open(address)
+async def test_the_page_with_a_transaction_stores_each_event_once(chromium: Chromium, tmp_path: Path) -> None:
+    async with shown(chromium, tmp_path, CLIENT, "transaction") as (server, browser, address):
+        tab = await browser.open(address)
+        await tab.until(ONLINE)
+        await publish(server)
+        for count in (2, 3):
+            await tab.reload()
             await tab.until(ONLINE)
             await publish(server)
-            for count in (2, 3):
-                await tab.reload()
-                await tab.until(ONLINE)
-                await publish(server)
-                await tab.until(f"(async () => {{ {ORDERS} }})().then((found) => found.length === {count})")
-            assert await tab.run(ORDERS) == [1, 2, 3]
-            assert not [line for line in tab.said if line.startswith("thrown")]
-
-    asyncio.run(main())
+            await tab.until(f"(async () => {{ {ORDERS} }})().then((found) => found.length === {count})")
+        assert await tab.run(ORDERS) == [1, 2, 3]
+        assert not [line for line in tab.said if line.startswith("thrown")]
 
 
-def test_the_page_of_the_first_readme_lists_events(chromium: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with shown(chromium, tmp_path, "README.md", "page") as (server, browser, address):
-            tab = await browser.open(address)
-            await tab.until("typeof list === 'object'")
-            while not await tab.run(f"return {LINES}.length"):  # it does not show when it is online
-                await publish(server)
-            assert "deploy_started" in (await tab.run(f"return {LINES}"))[0]
-
-    asyncio.run(main())
+async def test_the_page_of_the_first_readme_lists_events(chromium: Chromium, tmp_path: Path) -> None:
+    async with shown(chromium, tmp_path, "README.md", "page") as (server, browser, address):
+        tab = await browser.open(address)
+        await tab.until("typeof list === 'object'")
+        while not await tab.run(f"return {LINES}.length"):  # it does not show when it is online
+            await publish(server)
+        assert "deploy_started" in (await tab.run(f"return {LINES}"))[0]

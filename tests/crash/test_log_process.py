@@ -4,7 +4,6 @@ A child writes, and prints on its standard output what was acknowledged. It is k
 its syncs are made to fail. Then the files are opened here and compared with that output.
 """
 
-import asyncio
 import shutil
 import signal
 import subprocess
@@ -71,7 +70,7 @@ async def judge(directory: Path, said: Said) -> int:
         await log.close()
 
 
-def test_nothing_acknowledged_is_lost_when_the_writer_is_killed_again_and_again(tmp_path: Path) -> None:
+async def test_nothing_acknowledged_is_lost_when_the_writer_is_killed_again_and_again(tmp_path: Path) -> None:
     said = Said()
     first = 0
     for round_, acks in enumerate((1, 40, 333, 150)):
@@ -85,7 +84,7 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed_again_and_again(
             for line in lines(process):  # what it printed before it died counts as well
                 said.hear(line)
         first = max(said.sent) + 1
-        assert asyncio.run(judge(tmp_path, said)) > 0, round_
+        assert await judge(tmp_path, said) > 0, round_
     assert len(said.acked) > 500
 
 
@@ -145,22 +144,24 @@ def test_a_full_file_system_is_survived(tmp_path: Path) -> None:
 @needs_strace
 @pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
 @pytest.mark.parametrize("when", [3, 9, 14])
-def test_a_process_killed_inside_a_system_call_loses_nothing(tmp_path: Path, call: str, when: int) -> None:
+async def test_a_process_killed_inside_a_system_call_loses_nothing(
+    tmp_path: Path, call: str, when: int
+) -> None:
     """The kill hits exactly this call, after the log was opened once without a fault."""
-    asyncio.run(judge(tmp_path, Said()))
+    await judge(tmp_path, Said())
     strace = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=SIGKILL:when={when}")
     with child(tmp_path, "retry", 12, under=strace) as process:
         said = Said()
         for line in lines(process):
             said.hear(line)
         assert process.wait(WITHIN_S) != 0, "the call was never made"
-    asyncio.run(judge(tmp_path, said))
+    await judge(tmp_path, said)
 
 
 @needs_strace
 @pytest.mark.parametrize("fault", ["fdatasync:error=EIO:when=7", "pwrite64:error=ENOSPC:when=25..27"])
-def test_what_a_failed_call_left_unknown_can_be_sent_again(tmp_path: Path, fault: str) -> None:
-    asyncio.run(judge(tmp_path, Said()))
+async def test_what_a_failed_call_left_unknown_can_be_sent_again(tmp_path: Path, fault: str) -> None:
+    await judge(tmp_path, Said())
     with child(
         tmp_path, "retry", 12, under=("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={fault}")
     ) as process:
@@ -168,4 +169,4 @@ def test_what_a_failed_call_left_unknown_can_be_sent_again(tmp_path: Path, fault
     assert said.unavailable, "the fault was never met"
     assert set(said.acked) == set(range(12)), "each command took effect once, under its first id"
     assert said.other["verified"] == "24"
-    asyncio.run(judge(tmp_path, said))
+    await judge(tmp_path, said)

@@ -212,3 +212,10 @@ def test_a_damaged_write_ahead_log_is_found_by_doctor_and_can_be_accepted(tmp_pa
         server.start()
         assert asyncio.run(outcome(server, log, 20)) == "reset"
         assert server.stop() == 0
+
+
+def test_a_word_that_is_no_address_ends_tail_with_one_line() -> None:
+    done = huahuo("tail", "notaurl", "user/42", HUAHUO_TOKEN="t", COLUMNS="200")
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("huahuo: not an address of a huahuo server: 'notaurl'; write http://HOST:PORT")

@@ -7,10 +7,15 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
+import huahuo
 from huahuo import NotRunning, Service
 from huahuo.transport.client.client import Client
 from tests.support.drivers.snippets import run, snippet
@@ -35,6 +40,33 @@ def in_an_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+
+
+async def test_the_first_page_is_a_shop_in_which_a_client_orders(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names: dict[str, Any] = {
+        name: getattr(huahuo, name) for name in ("Command", "Entity", "Event", "Refused")
+    }
+    names |= {
+        "Huahuo": partial(huahuo.Huahuo, port=0),
+        "Struct": Struct,
+        "replace": replace,
+        "Client": Client,
+    }
+    await run(snippet("README.md", "shop"), names)
+    async with names["app"] as app:
+        names |= {"url": app.url, "token": app.token(42, "alice")}
+        ordering = asyncio.create_task(run(snippet("README.md", "order"), names))
+        printed = ""
+        async with asyncio.timeout(DEADLINE_S):
+            while not printed:
+                await asyncio.sleep(0)
+                printed = capsys.readouterr().out
+        ordering.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ordering
+    assert printed.startswith("1 order_placed")
 
 
 async def publish(server: Serving, count: int) -> None:

@@ -18,8 +18,8 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
-from huahuo.cli.replay import app
 from huahuo.eventstore.sqlite.view import SqliteView
+from huahuo.timetravel.commands import app
 from huahuo.transport.client.client import Client
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import serving
@@ -187,7 +187,7 @@ def test_a_rewritten_event_is_refused_with_its_position(copy: Path, tmp_path: Pa
         connection.execute("UPDATE event SET body = ? WHERE position = ?", (changed, position))
         connection.commit()
     done = run("state", U, "--data", damaged)
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert f"damaged at position {position}:" in done.stderr
 
 
@@ -200,7 +200,7 @@ def test_a_file_with_broken_pages_is_refused(copy: Path, tmp_path: Path) -> None
     content[at - 4096 : at + 4096] = b"\xff" * 8192
     (damaged / "log.db").write_bytes(content)
     done = run("state", U, "--data", damaged)
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert "damaged" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from huahuo.cli.replay import app
+from huahuo.timetravel.commands import app
 from tests.support.worlds.recorded import Recorded, environ, recording
 
 pytestmark = pytest.mark.e2e

@@ -1,5 +1,6 @@
-"""The short way of an ack: whatever it takes, the long way would have read the same."""
+"""The short ways of reading: whatever they take, the long way would have read the same."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -8,9 +9,19 @@ from hypothesis import strategies as st
 from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 
 from huahuo.transport.protocol import incoming
-from huahuo.transport.protocol.incoming import Acks, Parsed
-from huahuo.transport.server.web_socket import first_text, short_text
+from huahuo.transport.protocol.incoming import Acks, Invalid, Parsed
+from huahuo.transport.server.text_frames import first_text, short_text, text_at
 
+JSON = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(10**15) + 1, 10**15 - 1), st.text(max_size=15),
+        st.floats(-(10**6), 10**6).map(lambda number: round(number, 3)),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)  # fmt: skip
 CURSORS = st.dictionaries(st.text(max_size=130), st.integers(-2, 2**53), max_size=3)
 ODD = (
     '{"action":"ack","cursors":{"user/1":1,"user/1":2}}',
@@ -57,6 +68,55 @@ def test_repeated_and_unknown_members_go_the_long_way() -> None:
         assert incoming.plain_ack(text.encode()) is None
 
 
+def closely(data: str | bytes) -> Parsed | Invalid:
+    return incoming.parse_closely(data, bytes_max=1 << 20, depth_max=32)
+
+
+ODD_OBJECTS = (
+    '{"action":"note","id":"a","n":1,"n":1}',
+    '{"action":"note","n":{"a":1,"a":2}}',
+    '{"action":"note","n":9007199254740992}',
+    '{"action":"note","n":[-9007199254740993]}',
+    '{"action":"note","n":NaN}',
+    '{"action":"note","n":1e999}',
+    '{"action":"note","n":1.0}',
+    '{"action":"note","n":-0}',
+    '{"action":"note","n":"\\ud800"}',
+    '{"action":"note","n":"\\ud83d\\ude00"}',
+    '{"action":"note","id":""}',
+    '{"action":"note","id":7}',
+    '{"action":7,"id":"a"}',
+    '{"id":"a"}',
+    '{"action":"note","id":null}',
+    "{}",
+    "[]",
+    "7",
+    "",
+    '{"action":"note","n":' + "[" * 40 + "]" * 40 + "}",
+    '{"action":"note"} ',
+    '\ufeff{"action":"note"}',
+)
+
+
+@given(fields=st.dictionaries(st.text(max_size=8), JSON, max_size=6))
+def test_a_compact_object_is_read_by_the_short_way_as_by_the_long_one(fields: dict[str, Any]) -> None:
+    data = msgspec.json.encode({"action": "note", **fields})
+    assert incoming.compact_object(data, 32) == {"action": "note", **fields}
+    assert incoming.parse(data, bytes_max=1 << 20, depth_max=32) == closely(data)
+
+
+@given(
+    text=st.one_of(
+        st.sampled_from(ODD + ODD_OBJECTS),
+        st.text(max_size=60),
+        st.builds(json.dumps, st.dictionaries(st.text(max_size=8), JSON, max_size=6)),
+    )
+)
+def test_an_object_of_any_form_is_read_as_by_the_long_way(text: str) -> None:
+    for data in (text, text.encode("utf-8", "surrogatepass")):
+        assert incoming.parse(data, bytes_max=1 << 20, depth_max=32) == closely(data)
+
+
 def serialized(opcode: Opcode, payload: bytes, **more: Any) -> bytes:
     return Frame(opcode, payload, **more).serialize(mask=True)
 
@@ -100,3 +160,39 @@ def test_the_first_frame_is_taken_up_to_4_kib() -> None:
     assert first_text(serialized(TEXT, b"x" * 4096)) == b"x" * 4096
     assert first_text(serialized(TEXT, b"x" * 4097)) is None
     assert first_text(serialized(TEXT, b"x" * 70_000)) is None
+
+
+@given(
+    payloads=st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5),
+    front=st.binary(max_size=9),
+    cut=st.integers(0, 400),
+)
+def test_text_frames_in_a_row_are_found_one_after_the_other(
+    payloads: list[bytes], front: bytes, cut: int
+) -> None:
+    data = front + b"".join(serialized(TEXT, payload) for payload in payloads)
+    short = data[: max(len(front), len(data) - cut)]
+    at, found = len(front), []
+    while True:
+        payload, end = text_at(short, at)
+        if payload is None:
+            break
+        found.append(payload)
+        at = end
+    assert found == payloads[: len(found)]
+    assert at == len(short) or end > len(short), "only the last one is not complete"
+    assert len(found) == len(payloads) or len(short) < len(data)
+
+
+@given(payload=st.binary(max_size=70_000), rest=st.binary(max_size=9))
+def test_any_other_frame_is_none_to_handle_at_once(payload: bytes, rest: bytes) -> None:
+    others = (
+        serialized(TEXT, payload, fin=False),
+        serialized(BINARY, payload),
+        serialized(CONT, payload),
+        Frame(TEXT, payload).serialize(mask=False),
+        bytes((0x81 | 0x40,)) + serialized(TEXT, payload)[1:],
+        b"\x81\xfe\x00\x05" + bytes(4) + b"hello",  # a length that is not in its shortest form
+    )
+    for frame in others:
+        assert text_at(frame + rest, 0)[0] is None

@@ -6,14 +6,26 @@ A model says which timers should have fired. Never twice for one due time, and n
 import asyncio
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from huahuo.actors.actor.errors import AskTimeout
 from huahuo.actors.entities.errors import EntityError
-from huahuo.actors.timers.timer import Timer, due_key, which
+from huahuo.actors.timers.pending import PendingTimers
+from huahuo.actors.timers.timer import (
+    Timer,
+    TimerFired,
+    TimersCancelled,
+    TimerSet,
+    due_key,
+    series_of,
+    which,
+)
 from huahuo.actors.timers.window import Window
 from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.model import StoredEvent
 from tests.support.worlds.bells import SetEvery, SetOnce, Silence, Tower, in_tower
 
 BELLS = ("b", "c", "d")
@@ -141,3 +153,42 @@ def test_a_window_gives_every_timer_of_the_table_in_the_end(todo: list[tuple[str
             fire()
         fire()
     assert table == {}
+
+
+facts = st.one_of(
+    st.tuples(st.just("set"), st.sampled_from("ab"), st.booleans()),
+    st.tuples(st.just("fire"), st.sampled_from("ab"), st.booleans()),
+    st.tuples(st.just("cancel"), st.sampled_from("ab"), st.booleans()),
+)
+
+
+@given(story=st.lists(facts, max_size=30))
+def test_older_firings_of_a_timer_say_nothing_about_what_is_pending(
+    story: list[tuple[str, str, bool]],
+) -> None:
+    fold, now = PendingTimers(), "2026-11-24T10:31:07.114Z"
+    whole: dict[str, Timer] = {}
+    events: list[StoredEvent] = []
+    for seq, (what, name, every) in enumerate(story, 1):
+        due_ms = 10 * seq
+        fact: TimerSet | TimerFired | TimersCancelled | None = None
+        match what:
+            case "set":
+                fact = TimerSet(now, name, "ring", Raw(b"{}"), due_ms, 5 if every else 0)
+            case "fire" if name in whole:
+                next_ms = due_ms if whole[name].every_ms else 0
+                fact = TimerFired(now, name, whole[name].due_ms, next_ms)
+            case "cancel" if whole:
+                fact = TimersCancelled(now, sorted(whole))
+        if fact is not None:
+            body = msgspec.json.encode(fact)
+            type_ = msgspec.json.decode(body)["type"]
+            event = StoredEvent(seq, "timer/bell/b", seq, type_, body, 1, 0, "bell/b", "", "", 0, "", b"")
+            events.append(event)
+            fold.evolve(whole, event)
+    last = {series_of(event): event.seq for event in events if event.type == "timer_fired"}
+    left: dict[str, Timer] = {}
+    for event in events:
+        if event.type != "timer_fired" or last[series_of(event)] == event.seq:
+            fold.evolve(left, event)
+    assert left == whole

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from huahuo.actors.plugins.principal import UserId, user_id_of
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 
@@ -21,10 +22,10 @@ class Revoked(msgspec.Struct, frozen=True):
     """One revocation: of a user's tokens issued up to `at_ms`, or of one token by its `jti`."""
 
     at_ms: int
-    user_id: int | None = None
+    user_id: UserId | None = None
     jti: str = ""
 
-    def covers(self, user_id: int, jti: str, iat_ms: int | None) -> bool:
+    def covers(self, user_id: UserId, jti: str, iat_ms: int | None) -> bool:
         """Whether this revocation ends a token. A token without `iat` cannot prove that it is newer."""
         if self.jti:
             return jti == self.jti
@@ -32,7 +33,7 @@ class Revoked(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct):
-    user_id: int | None = None
+    user_id: UserId | None = None
     jti: str = ""
 
 
@@ -43,7 +44,7 @@ class Revocations:
     """
 
     def __init__(self) -> None:
-        self._users: dict[int, int] = {}
+        self._users: dict[UserId, int] = {}
         self._tokens: set[str] = set()
 
     def apply(self, event: StoredEvent) -> Revoked | None:
@@ -53,11 +54,12 @@ class Revocations:
         body = msgspec.json.decode(event.body, type=_Body)
         if body.jti:
             self._tokens.add(body.jti)
-        elif body.user_id is not None:
-            self._users[body.user_id] = max(event.ts_ms, self._users.get(body.user_id, 0))
-        return Revoked(at_ms=event.ts_ms, user_id=body.user_id, jti=body.jti)
+        user_id = user_id_of(body.user_id)
+        if not body.jti and user_id is not None:
+            self._users[user_id] = max(event.ts_ms, self._users.get(user_id, 0))
+        return Revoked(at_ms=event.ts_ms, user_id=user_id, jti=body.jti)
 
-    def covers(self, user_id: int, jti: str, iat_ms: int | None) -> bool:
+    def covers(self, user_id: UserId, jti: str, iat_ms: int | None) -> bool:
         """Whether a token is revoked."""
         if jti and jti in self._tokens:
             return True

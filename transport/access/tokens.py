@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from huahuo.actors.plugins.principal import Principal
-from huahuo.eventstore.limits import BROWSER_INT_MAX
+from huahuo.actors.plugins.principal import Principal, user_id_of
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.signed_token import Signer, TokenError
 from huahuo.transport.access.verified import AuthFailure, Verified
@@ -34,9 +33,10 @@ _SAY = {
 
 
 class _Claims(msgspec.Struct):
-    user_id: int
-    username: str
     exp: int | float
+    user_id: int | str | None = None
+    sub: object = None
+    username: str | None = None
     is_admin: bool | int = False
     groups: tuple[str, ...] = ()
     iat: int | float | None = None
@@ -110,9 +110,16 @@ def _claims_of(payload: bytes) -> _Claims:
 
 def _checked(claims: _Claims, now_ms: int) -> Verified:
     """The verified token, if every claim is within its bounds and `nbf` has passed. Raises TokenError."""
+    told = claims.sub if claims.user_id is None else claims.user_id
+    if told is None:
+        raise TokenError("its claims do not fit: there is neither user_id nor sub")
+    user_id = user_id_of(told)
+    username = str(told) if claims.username is None and claims.user_id is None else claims.username
+    if username is None:
+        raise TokenError("its claims do not fit: there is no username")
     if not (
-        abs(claims.user_id) <= BROWSER_INT_MAX
-        and 0 < len(claims.username) <= NAME_CHARS_MAX
+        user_id is not None
+        and 0 < len(username) <= NAME_CHARS_MAX
         and claims.is_admin in (0, 1)
         and len(claims.groups) <= GROUPS_MAX
         and all(GROUP_NAME.fullmatch(name) for name in claims.groups)
@@ -125,12 +132,13 @@ def _checked(claims: _Claims, now_ms: int) -> Verified:
     if claims.nbf is not None and _ms(claims.nbf, "nbf") > now_ms:
         raise TokenError("nbf lies in the future")
     principal = Principal(
-        user_id=claims.user_id,
-        username=claims.username,
+        user_id=user_id,
+        username=username,
         is_admin=bool(claims.is_admin),
         groups=tuple(dict.fromkeys(claims.groups)),
     )
-    return Verified(principal, _ms(claims.exp, "exp"), claims.jti, iat_ms)
+    told_id = told if isinstance(told, int | str) and told != user_id else None
+    return Verified(principal, _ms(claims.exp, "exp"), claims.jti, iat_ms, told_id)
 
 
 def _ms(seconds: float, claim: str) -> int:

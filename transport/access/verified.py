@@ -4,7 +4,7 @@ from typing import Protocol
 
 import msgspec
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import Principal, UserId
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -17,6 +17,8 @@ class Verified(msgspec.Struct, frozen=True):
     expires_at_ms: int
     jti: str = ""
     iat_ms: int | None = None
+    told_id: UserId | None = None
+    """The user's id as the token spells it, if otherwise than the principal's: clients get it back so."""
 
 
 class AuthFailure(msgspec.Struct, frozen=True):

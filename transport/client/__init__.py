@@ -1,7 +1,7 @@
 """The Python client: one connection that resumes by itself, and streams to iterate over.
 
-Exports: `Client` (`client`), the values that it hands out (`model`), stores for cursors (`cursors`). All
-other modules are internal; the session is pure.
+Exports: `Client` (`client`), the values that it hands out (`model`), stores for cursors (`cursors`), `Job`
+(`job`). All other modules are internal; the session is pure.
 """
 
 from importlib import import_module
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from huahuo.transport.client.client import Client
     from huahuo.transport.client.cursors import FileCursors, MemoryCursors
+    from huahuo.transport.client.job import Job
     from huahuo.transport.client.model import (
         ClientError,
         ClientStopped,
@@ -32,6 +33,7 @@ __all__ = [
     "Cursor",
     "Event",
     "FileCursors",
+    "Job",
     "Live",
     "MemoryCursors",
     "Offline",
@@ -51,6 +53,7 @@ _HOMES = {
     "ClientStopped": "huahuo.transport.client.model",
     "Cursor": "huahuo.transport.client.model",
     "Event": "huahuo.transport.client.model",
+    "Job": "huahuo.transport.client.job",
     "Live": "huahuo.transport.client.model",
     "Offline": "huahuo.transport.client.model",
     "Online": "huahuo.transport.client.model",

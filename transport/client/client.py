@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.transport.client.cursors import CursorStore, MemoryCursors
 from huahuo.transport.client.happenings import Processed, Reached, Readable, Replied, StreamEnded
+from huahuo.transport.client.job import WatchedJob
 from huahuo.transport.client.line import Line, Tokens, TokenSource
 from huahuo.transport.client.model import (
     After,
@@ -123,8 +124,6 @@ class Client:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    # -- life -----------------------------------------------------------------------------------
-
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
@@ -181,8 +180,6 @@ class Client:
         """Call `listener` with each status of the connection; returns a function that ends this."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
-
-    # -- streams --------------------------------------------------------------------------------
 
     def events(
         self, stream: str, after: After | None = None, *, first: After = "head", log: str = ""
@@ -267,8 +264,6 @@ class Client:
             self._session.stop_waiting(token)
             self._reached.pop(token, None)
 
-    # -- commands -------------------------------------------------------------------------------
-
     async def send(self, action: str, /, **fields: Any) -> dict[str, Any]:
         """Send a command (or query) and wait for its reply, across reconnects.
 
@@ -297,11 +292,13 @@ class Client:
             self._session.forget(command_id)
             self._replies.pop(command_id, None)
 
+    def job(self, job_id: int) -> WatchedJob:
+        """A job of the service, to watch and to cancel; see `job`."""
+        return WatchedJob(self, job_id)
+
     def pages(self, action: str, /, **fields: Any) -> AsyncIterator[dict[str, Any]]:
         """The replies of a query that answers page by page; see `subscription.pages`."""
         return pages(self.request, action, fields)
-
-    # -- the connection -------------------------------------------------------------------------
 
     async def _run(self) -> None:
         while True:
@@ -324,8 +321,6 @@ class Client:
         except Exception as error:  # noqa: BLE001  the application's own function
             self._tell(Problem("no_token", type(error).__name__))
         self._pump()
-
-    # -- between session and the rest -----------------------------------------------------------
 
     def _pump(self) -> None:
         for happening in self._session.drain():

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Literal
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -18,15 +19,25 @@ def websocket_url(url: str) -> str:
     """`http://host:port`, `https://…`, `ws://…`, `wss://…` or `host:port` as a WebSocket URL.
 
     Raises:
-        ValueError: another scheme, or no host.
+        ValueError: another scheme, no host, no port where there is no scheme, or a port that is no number.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = "ws", url
     known = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-    if scheme.lower() not in known or not rest.strip("/"):
-        raise ValueError(f"not an address of a huahuo server: {url!r}")
+    if scheme.lower() not in known or not _is_place(rest, port_needed=not separator):
+        raise ValueError(f"not an address of a huahuo server: {url!r}; write http://HOST:PORT or HOST:PORT")
     return f"{known[scheme.lower()]}://{rest.split('#')[0]}"
+
+
+def _is_place(rest: str, *, port_needed: bool) -> bool:
+    """Whether `HOST:PORT/…` has a host and a port that can be meant. Without a scheme, a word is no host."""
+    try:
+        parts = urlsplit(f"//{rest}")
+        port = parts.port
+    except ValueError:
+        return False
+    return bool(parts.hostname) and not any(map(str.isspace, rest)) and not (port_needed and port is None)
 
 
 class _Connect(connect):

@@ -14,7 +14,7 @@ import structlog
 
 from huahuo.actors.actor.errors import HandlerCancelled, InboxFull
 from huahuo.actors.entities.errors import Busy, Degraded
-from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.actions import Action, OneAppend
 from huahuo.actors.plugins.calls import BUSY_RETRY_S, Call, Refusal, Reply, error_reply, from_record
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all
@@ -28,7 +28,7 @@ from huahuo.eventstore.errors import (
     TooLarge,
     Unavailable,
 )
-from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Duplicate
+from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Duplicate
 from huahuo.eventstore.port import Log
 from huahuo.transport.protocol.codes import ErrorCode, recordable
 
@@ -36,6 +36,9 @@ RUNNING_MAX = 10_000
 
 type Observe = Callable[[str, str, float], None]
 """Called for every answer with the action, `ok`, an error code or `duplicate`, and the duration in s."""
+
+type Done = Callable[[Reply | None], None]
+"""Called once with the answer; with None if the service stops and cut the command short."""
 
 _log = structlog.get_logger(__name__)
 CANCEL_TIMEOUT_S = 1.0
@@ -49,9 +52,12 @@ _TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, "内容过大，未作任何更改")
 _FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, "需要管理员权限")
 
 
-class _Running(msgspec.Struct, frozen=True):
+class _Running(msgspec.Struct):
+    """A command that has not ended. `others`: how repeats of it want to hear its answer."""
+
     fingerprint: bytes
-    task: asyncio.Task[Reply]
+    work: asyncio.Future[Any]
+    others: list[Done] = []
 
 
 class _Code(msgspec.Struct):
@@ -71,7 +77,7 @@ def _error_code(reply: Reply) -> str:
 
 
 class Gate:
-    """Implements `api.Commands` over one log. At most `running_max` calls run at once."""
+    """Implements `ports.CommandGate` over one log. At most `running_max` calls run at once."""
 
     def __init__(
         self, log: Log, ambient: Ambient, *, observe: Observe | None = None, running_max: int = RUNNING_MAX
@@ -80,14 +86,14 @@ class Gate:
         self._ambient = ambient
         self._observe = observe
         self._running_max = running_max
-        self._tasks: set[asyncio.Task[Reply]] = set()
+        self._works: set[asyncio.Future[Any]] = set()
         self._by_key: dict[CommandKey, _Running] = {}
         self._queries = 0
 
     @property
     def running(self) -> int:
         """How many commands and queries have begun and not ended."""
-        return len(self._tasks) + self._queries
+        return len(self._works) + self._queries
 
     @property
     def remembered(self) -> int:
@@ -95,30 +101,73 @@ class Gate:
         return len(self._by_key)
 
     async def execute(self, call: Call[Any], spec: Action) -> Reply:
-        """See `api.Commands`."""
-        started_s = self._ambient.monotonic_s()
-        reply = await (self._query(call, spec) if spec.query else self._command(call, spec))
-        if self._observe is not None:
-            self._observe(spec.action, outcome_of(reply), self._ambient.monotonic_s() - started_s)
-        return reply
+        """See `ports.CommandGate`."""
+        if spec.query:
+            return await self._queried(call, spec)
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
-    async def record(self, call: Call[Any], reply: Reply) -> Reply:
-        """Record an answer that was found without a handler (a field has the wrong type).
+        def done(reply: Reply | None) -> None:
+            if answer.done():
+                return
+            if reply is None:
+                answer.cancel()
+            else:
+                answer.set_result(reply)
 
-        Returns the answer for the client: `reply`, or the first answer if the id was used before.
-        """
+        self.begin(call, spec, done)
+        return await answer
+
+    def begin(self, call: Call[Any], spec: Action, done: Done) -> asyncio.Future[Any]:
+        """See `ports.CommandGate`."""
+        began_s = self._ambient.monotonic_s()
+
+        def answered(reply: Reply | None) -> None:
+            if reply is not None and self._observe is not None:
+                self._observe(spec.action, outcome_of(reply), self._ambient.monotonic_s() - began_s)
+            done(reply)
+
+        first = None if call.key is None else self._by_key.get(call.key)
+        if first is not None:
+            return self._repeat(call, first, answered)
+        if self.running >= self._running_max:
+            return _soon(answered, error_reply(_BUSY))
+        if spec.admin and not call.principal.is_admin:
+            return self._keep(call, error_reply(_FORBIDDEN), answered)
+        try:
+            work = spec.handler(call)
+        except Exception as error:  # noqa: BLE001  as of a coroutine
+            return _soon(answered, self._fault(call, error))
+        if isinstance(work, OneAppend):
+            return self._append(call, work, answered)
+        if isinstance(work, Reply):
+            return self._keep(call, work, answered)
+        # A task of its own: the command goes on if the connection vanishes.
+        task = asyncio.get_running_loop().create_task(
+            self._guarded(call, self._executed(call, work)), name=f"command {spec.action}"
+        )
+        return self._run(call, task, lambda ended: None if ended.cancelled() else ended.result(), answered)
+
+    def record(self, call: Call[Any], reply: Reply, done: Done) -> asyncio.Future[Any]:
+        """See `ports.CommandGate`."""
         if call.key in self._by_key:
-            return reply
-        return await self._guarded(call, self._kept(call, reply))
+            return _soon(done, reply)
+        return self._keep(call, reply, done)
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for running calls, then cancel them. A call that ignores the cancel is left behind."""
-        tasks = set(self._tasks)
+        tasks = set(self._works)
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=timeout_s)
         if stuck := await cancel_all(late, CANCEL_TIMEOUT_S):
             _log.error("commands_left_behind", count=stuck)
+
+    async def _queried(self, call: Call[Any], spec: Action) -> Reply:
+        began_s = self._ambient.monotonic_s()
+        reply = await self._query(call, spec)
+        if self._observe is not None:
+            self._observe(spec.action, outcome_of(reply), self._ambient.monotonic_s() - began_s)
+        return reply
 
     async def _query(self, call: Call[Any], spec: Action) -> Reply:
         if spec.admin and not call.principal.is_admin:
@@ -128,82 +177,166 @@ class Gate:
         self._queries += 1
         try:
             with acting_for(call.principal.name):
-                return await self._guarded(call, spec.handler(call))
+                return await self._guarded(call, answer_of(spec.handler(call)))
         finally:
             self._queries -= 1
 
-    async def _command(self, call: Call[Any], spec: Action) -> Reply:
-        first = self._by_key.get(call.key) if call.key is not None else None
-        if first is not None:
-            return await self._repeated(call, first)
-        if self.running >= self._running_max:
-            return error_reply(_BUSY)
-        # Its own task, so that the command goes on if the connection vanishes.
-        task = asyncio.create_task(
-            self._guarded(call, self._executed(call, spec)), name=f"command {spec.action}"
-        )
-        self._tasks.add(task)
-        if call.key is not None:
-            self._by_key[call.key] = _Running(call.fingerprint, task)
-        task.add_done_callback(lambda done: self._ended(done, call.key))
-        return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[Reply], key: CommandKey | None) -> None:
-        self._tasks.discard(task)
-        if key is not None:
-            self._by_key.pop(key, None)
-
-    async def _repeated(self, call: Call[Any], first: _Running) -> Reply:
-        """The answer of the running execution, marked as a repeat if it is final."""
+    def _repeat(self, call: Call[Any], first: _Running, done: Done) -> asyncio.Future[Any]:
+        """Answer as the running execution, marked as a repeat if its answer is final."""
         if first.fingerprint != call.fingerprint:
-            return error_reply(_MISMATCH)
-        reply = await asyncio.shield(first.task)
-        return msgspec.structs.replace(reply, duplicate=True) if recordable(_error_code(reply)) else reply
+            return _soon(done, error_reply(_MISMATCH))
 
-    async def _executed(self, call: Call[Any], spec: Action) -> Reply:
-        if spec.admin and not call.principal.is_admin:
-            return await self._kept(call, error_reply(_FORBIDDEN))
+        def hear(reply: Reply | None) -> None:
+            if reply is not None and recordable(_error_code(reply)):
+                reply = msgspec.structs.replace(reply, duplicate=True)
+            done(reply)
+
+        first.others = [*first.others, hear]
+        return first.work
+
+    async def _executed(self, call: Call[Any], work: Awaitable[Reply]) -> Reply:
         with acting_for(call.principal.name):
-            reply = await spec.handler(call)
-        return await self._kept(call, reply)
+            reply = await work
+        kept = self._record_of(call, reply)
+        return reply if kept is None else _kept(await self._log.append(kept), reply)
 
-    async def _kept(self, call: Call[Any], reply: Reply) -> Reply:
-        """The answer, after it is in the log if it must be recorded and is not yet."""
-        if call.key is None or reply.recorded or not recordable(_error_code(reply)):
-            return reply
-        at_stream, at_seq = reply.at or ("", 0)
-        record = CommandRecord(call.key, call.fingerprint, reply.body, at_stream, at_seq)
-        appended = await self._log.append(
-            Append(
-                ts_ms=self._ambient.now_ms(),
-                command=record,
-                principal=call.principal.name,
-                command_id=call.command_id,
-            )
+    def _append(self, call: Call[Any], one: OneAppend, done: Done) -> asyncio.Future[Any]:
+        """Write the events and the answer in one commit, then answer."""
+        stream = one.events[-1].stream
+        record = None
+        if call.key is not None:
+            record = CommandRecord(call.key, call.fingerprint, one.body, stream)
+        append = Append(
+            ts_ms=one.ts_ms,
+            events=one.events,
+            command=record,
+            principal=call.principal.name,
+            command_id=call.command_id,
+            shred=one.shred,
         )
-        return from_record(appended.command) if isinstance(appended, Duplicate) else reply
+
+        def reply_of(written: Appended | Duplicate) -> Reply:
+            if isinstance(written, Duplicate):
+                return from_record(written.command)
+            return Reply(one.body, (stream, written.events[-1].seq), recorded=record is not None)
+
+        return self._submit(call, append, reply_of, done)
+
+    def _keep(self, call: Call[Any], reply: Reply, done: Done) -> asyncio.Future[Any]:
+        """Answer, after the answer is in the log if it must be recorded and is not yet."""
+        append = self._record_of(call, reply)
+        if append is None:
+            return _soon(done, reply)
+        return self._submit(call, append, lambda written: _kept(written, reply), done)
+
+    def _record_of(self, call: Call[Any], reply: Reply) -> Append | None:
+        if call.key is None or reply.recorded or not recordable(_error_code(reply)):
+            return None
+        at_stream, at_seq = reply.at or ("", 0)
+        return Append(
+            ts_ms=self._ambient.now_ms(),
+            command=CommandRecord(call.key, call.fingerprint, reply.body, at_stream, at_seq),
+            principal=call.principal.name,
+            command_id=call.command_id,
+        )
+
+    def _submit(
+        self,
+        call: Call[Any],
+        append: Append,
+        reply_of: Callable[[Appended | Duplicate], Reply],
+        done: Done,
+    ) -> asyncio.Future[Any]:
+        try:
+            writing = self._log.submit(append)
+        except Exception as error:  # noqa: BLE001  as of a coroutine
+            return _soon(done, self._fault(call, error))
+
+        def ended(written: asyncio.Future[Appended | Duplicate]) -> Reply | None:
+            if written.cancelled():
+                return None
+            error = written.exception()
+            if error is None:
+                return reply_of(written.result())
+            if isinstance(error, Exception):
+                return self._fault(call, error)
+            raise error
+
+        return self._run(call, writing, ended, done)
+
+    def _run[T](
+        self,
+        call: Call[Any],
+        work: asyncio.Future[T],
+        reply_of: Callable[[asyncio.Future[T]], Reply | None],
+        done: Done,
+    ) -> asyncio.Future[T]:
+        """Let repeats of the call wait for `work`, and answer all when it is done."""
+        key = call.key
+        running = None if key is None else _Running(call.fingerprint, work)
+        if key is not None and running is not None:
+            self._by_key[key] = running
+        self._works.add(work)
+
+        def ended(ended_work: asyncio.Future[T]) -> None:
+            self._works.discard(ended_work)
+            reply = reply_of(ended_work)
+            done(reply)
+            if key is not None and running is not None:
+                del self._by_key[key]
+                for hear in running.others:
+                    hear(reply)
+
+        work.add_done_callback(ended)
+        return work
 
     async def _guarded(self, call: Call[Any], work: Awaitable[Reply]) -> Reply:
         """The answer of `work`, or an error if it raised. No exception text reaches the client."""
         try:
             return await work
-        except CommandMismatch:
-            return error_reply(_MISMATCH)
-        except TooLarge:
-            return error_reply(_TOO_LARGE)
-        except Corrupt:
-            return error_reply(_CORRUPT)
-        except (Unavailable, Closed, Degraded, HandlerCancelled):
-            return error_reply(_UNAVAILABLE)
-        except (TimeoutError, Busy, InboxFull, QueueFull, Conflict):
-            return error_reply(_BUSY)
-        except Exception:  # noqa: BLE001  every exception of a handler becomes `internal`
-            correlation_id = self._ambient.token(8)
-            _log.exception(
-                "command_failed",
-                action=call.action,
-                command_id=call.command_id,
-                principal=call.principal.name,
-                correlation_id=correlation_id,
-            )
-            return error_reply(Refusal(ErrorCode.INTERNAL, "服务器内部错误", correlation_id))
+        except Exception as error:  # noqa: BLE001  each one has an answer
+            return self._fault(call, error)
+
+    def _fault(self, call: Call[Any], error: Exception) -> Reply:
+        """The answer for an exception of a handler or of the log. No text of it reaches the client."""
+        match error:
+            case CommandMismatch():
+                return error_reply(_MISMATCH)
+            case TooLarge():
+                return error_reply(_TOO_LARGE)
+            case Corrupt():
+                return error_reply(_CORRUPT)
+            case Unavailable() | Closed() | Degraded() | HandlerCancelled():
+                return error_reply(_UNAVAILABLE)
+            case TimeoutError() | Busy() | InboxFull() | QueueFull() | Conflict():
+                return error_reply(_BUSY)
+        correlation_id = self._ambient.token(8)
+        _log.error(
+            "command_failed",
+            action=call.action,
+            command_id=call.command_id,
+            principal=call.principal.name,
+            correlation_id=correlation_id,
+            exc_info=error,
+        )
+        return error_reply(Refusal(ErrorCode.INTERNAL, "服务器内部错误", correlation_id))
+
+
+def _soon(done: Done, reply: Reply) -> asyncio.Future[None]:
+    """Give an answer that is there already, in the loop's next turn."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[None] = loop.create_future()
+    told.add_done_callback(lambda _: done(reply))
+    told.set_result(None)
+    return told
+
+
+def _kept(written: Appended | Duplicate, reply: Reply) -> Reply:
+    return from_record(written.command) if isinstance(written, Duplicate) else reply
+
+
+async def answer_of(work: Awaitable[Reply] | OneAppend | Reply) -> Reply:
+    """What a handler answers that appends nothing by way of `OneAppend`. Raises TypeError: it does."""
+    if isinstance(work, OneAppend):
+        raise TypeError("only a command may append")
+    return work if isinstance(work, Reply) else await work

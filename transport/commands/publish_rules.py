@@ -7,6 +7,7 @@ from typing import Any
 
 from huahuo.actors.domain.names import is_own_stream
 from huahuo.actors.plugins.calls import Refusal
+from huahuo.actors.plugins.principal import USER_ID_RULE, user_id_of
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.transport.access.tokens import JTI_CHARS_MAX
 from huahuo.transport.protocol.codes import ErrorCode
@@ -69,10 +70,7 @@ def refuse_event(
 def refuse_revocation(fields: Mapping[str, Any]) -> Refusal | None:
     """Why this does not name one user or one token to revoke, None if it does."""
     if set(fields) == {"user_id"}:
-        user_id = fields["user_id"]
-        if isinstance(user_id, int) and not isinstance(user_id, bool) and abs(user_id) <= BROWSER_INT_MAX:
-            return None
-        return _invalid("user_id: must be an integer of magnitude below 2^53")
+        return _invalid(f"user_id: {USER_ID_RULE}") if user_id_of(fields["user_id"]) is None else None
     if set(fields) == {"jti"}:
         jti = fields["jti"]
         if isinstance(jti, str) and 0 < len(jti) <= JTI_CHARS_MAX:

@@ -10,15 +10,15 @@ from typing import Annotated, Any
 
 import msgspec
 
-from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.actions import Action, OneAppend, Registry
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
-from huahuo.eventstore.ambient import Ambient
+from huahuo.actors.plugins.principal import UserId
+from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.model import LOG_STREAM, Append, Appended, Duplicate, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
 from huahuo.transport.commands.publish_rules import NOTIFICATION, SYSTEM_STREAM, refuse_revocation
 from huahuo.transport.commands.published_events import EventMaker, PublishRefused
-from huahuo.transport.commands.recorded_append import append_recorded
 from huahuo.transport.protocol.codes import ErrorCode
 
 RECENT_EVENTS = 50
@@ -29,6 +29,8 @@ _SNAPSHOT_BYTES_MAX = 15 << 20
 """Below the 16 MiB of a snapshot's bound. The oldest of the recent events are left out to keep it."""
 
 _SERVICE = "service"
+_PUBLISHED = json_bytes({"type": "success", "message": "发布成功"})
+_REVOKED = json_bytes({"type": "success", "message": "吊销成功"})
 
 
 class _One(msgspec.Struct, frozen=True):
@@ -122,7 +124,7 @@ class Publisher:
         )
 
     async def revoke(
-        self, *, user_id: int | None = None, jti: str | None = None, principal: str = _SERVICE
+        self, *, user_id: UserId | None = None, jti: str | None = None, principal: str = _SERVICE
     ) -> tuple[str, int, int]:
         """End one user's tokens up to now, or one token. Raises as `publish`."""
         now_ms = self._ambient.now_ms()
@@ -150,14 +152,12 @@ class Publisher:
     async def _whole_log(self, _stream: str) -> tuple[int, bytes]:
         return self._log.position, b"{}"
 
-    async def _publish_command(self, call: Call[dict[str, Any]]) -> Reply:
-        fields = dict(call.params)
+    def _publish_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
+        fields = {**call.params}
         if "events" in fields and "type" not in fields:
-            return await self._commanded(call, lambda now_ms: self._listed(fields, now_ms), "发布成功")
+            return self._commanded(lambda now_ms: self._listed(fields, now_ms), _PUBLISHED)
         stream, type_ = fields.pop("stream", None), fields.pop("type", None)
-        return await self._commanded(
-            call, lambda now_ms: (self._maker.make(stream, type_, fields, now_ms),), "发布成功"
-        )
+        return self._commanded(lambda now_ms: (self._maker.make(stream, type_, fields, now_ms),), _PUBLISHED)
 
     def _listed(self, fields: Mapping[str, Any], now_ms: int) -> tuple[NewEvent, ...]:
         """The events of a `publish` with a list."""
@@ -167,20 +167,15 @@ class Publisher:
             raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", f"events: {error}")) from None
         return tuple(self._maker.make(one.stream, one.type, one.fields, now_ms) for one in listed)
 
-    async def _revoke_command(self, call: Call[dict[str, Any]]) -> Reply:
-        return await self._commanded(
-            call, lambda now_ms: (self._revocation(call.params, now_ms),), "吊销成功"
-        )
+    def _revoke_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
+        return self._commanded(lambda now_ms: (self._revocation(call.params, now_ms),), _REVOKED)
 
-    async def _commanded(
-        self, call: Call[dict[str, Any]], make: Callable[[int], tuple[NewEvent, ...]], done: str
-    ) -> Reply:
+    def _commanded(self, make: Callable[[int], tuple[NewEvent, ...]], body: bytes) -> OneAppend | Reply:
         now_ms = self._ambient.now_ms()
         try:
-            events = make(now_ms)
+            return OneAppend(now_ms, make(now_ms), body)
         except PublishRefused as refused:
             return error_reply(refused.refusal)
-        return await append_recorded(self._log, call, *events, now_ms=now_ms, done=done)
 
     def _revocation(self, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
         refusal = refuse_revocation(fields)

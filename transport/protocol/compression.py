@@ -37,12 +37,14 @@ class Compression:
         self._apart: Compressor | None = None
         self.name = f"zstd/{dictionary.id if dictionary else 0}"
         """Frames of equal names are interchangeable."""
-        self.announced: dict[str, object] | None = None
-        """The member `dictionary` of `authentication_result`. None: there is no dictionary."""
-        if dictionary is not None:
-            self.announced = {"id": dictionary.id, "url": dictionary_path(dictionary.id)}
         self.before = 0
         self.after = 0
+
+    def announced(self, root: str = "") -> dict[str, object] | None:
+        """The member `dictionary` of `authentication_result`, served below `root`. None: there is none."""
+        if self._dictionary is None:
+            return None
+        return {"id": self._dictionary.id, "url": root + dictionary_path(self._dictionary.id)}
 
     def frame(self, payload: bytes) -> bytes:
         """`payload` as a binary WebSocket frame, or as text if compression does not shrink it."""

@@ -18,7 +18,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     `batched`: events are sent as runs, and the window bounds the un-acked events. Otherwise each event is its
     own message, and the write buffer is the only bound. `closes` translates codes that this kind of client
     does not know. `silent_heartbeats`: the client may be silent for this many heartbeats. `compressed`:
-    messages may be binary frames (`huahuo.transport.protocol.compression`).
+    messages may be binary frames (`huahuo.transport.protocol.compression`). `event_texts`: events are framed
+    as server-sent events. `own_streams`: a client begins with its user's own stream and `system`.
     """
 
     name: str
@@ -26,6 +27,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     tells_heartbeat: bool
     silent_heartbeats: int
     compressed: bool = False
+    event_texts: bool = False
+    own_streams: bool = True
     closes: Mapping[CloseCode, CloseCode] = MappingProxyType({})
 
     def close_code(self, code: CloseCode) -> CloseCode:
@@ -46,6 +49,18 @@ DOCUMENT = Dialect(
     silent_heartbeats=3,
     closes=MappingProxyType({CloseCode.DRAINING: CloseCode.RESTART, CloseCode.SILENT: CloseCode.GOING_AWAY}),
 )
+
+_FOR_EVER = 1 << 30
+
+SERVER_SENT = Dialect(
+    name="sse",
+    batched=False,
+    tells_heartbeat=False,
+    silent_heartbeats=_FOR_EVER,  # it cannot answer; the socket notices that nothing is read
+    event_texts=True,
+    own_streams=False,
+)
+"""The reader of one stream over HTTP (docs/http.md). Nobody can offer it in a WebSocket handshake."""
 
 
 class Negotiated(msgspec.Struct, frozen=True):

@@ -5,17 +5,19 @@ so they can be written to a transport unchanged (RFC 6455, 5.2).
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from struct import Struct
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
 from huahuo.eventstore.model import LOG_STREAM, Joined, StoredEvent
 
-_TEXT = 0x81  # FIN and opcode 1
-_BINARY = 0x82  # FIN and opcode 2
+TEXT = 0x81
+"""The first byte of a text frame: FIN and opcode 1."""
+BINARY = 0x82
+"""The first byte of a binary frame: FIN and opcode 2."""
 _LEN_16 = 126
 _LEN_64 = 127
 
@@ -29,12 +31,12 @@ PING = b"\x89\x00"
 
 def text_frame(payload: bytes) -> bytes:
     """`payload` (UTF-8) as one text frame."""
-    return _frame(_TEXT, payload)
+    return _frame(TEXT, payload)
 
 
 def binary_frame(payload: bytes) -> bytes:
     """`payload` as one binary frame."""
-    return _frame(_BINARY, payload)
+    return _frame(BINARY, payload)
 
 
 def _frame(kind: int, payload: bytes) -> bytes:
@@ -44,6 +46,20 @@ def _frame(kind: int, payload: bytes) -> bytes:
     if size < 1 << 16:
         return _HEAD_16.pack(kind, _LEN_16, size) + payload
     return _HEAD_64.pack(kind, _LEN_64, size) + payload
+
+
+def unframed(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The first byte and the payload of each of these complete frames, as this module makes them."""
+    at = 0
+    while at < len(data):
+        kind, size = data[at], data[at + 1]
+        at += 2
+        if size == _LEN_16:
+            size, at = int.from_bytes(data[at : at + 2]), at + 2
+        elif size == _LEN_64:
+            size, at = int.from_bytes(data[at : at + 8]), at + 8
+        yield kind, data[at : at + size]
+        at += size
 
 
 def events_message(stream: str, first: int, bodies: Sequence[bytes]) -> bytes:
@@ -93,9 +109,24 @@ class Framer(Protocol):
         ...
 
 
-def kind_of(*, batch: bool, framer: Framer | None) -> str:
+class EventTexts(Protocol):
+    """Makes the text of single events for another protocol (`huahuo.transport.protocol.server_sent`)."""
+
+    @property
+    def name(self) -> str:
+        """As `Framer.name`."""
+        ...
+
+    def text(self, seq: int, event: bytes) -> bytes:
+        """The text of one event. `event` is its JSON object with `stream` and `seq`."""
+        ...
+
+
+def kind_of(*, batch: bool, framer: Framer | EventTexts | None) -> str:
     """The kind of a frame. Frames of the same run and kind are interchangeable."""
-    return _SINGLE if not batch else _TEXT_RUN if framer is None else framer.name
+    if framer is None:
+        return _TEXT_RUN if batch else _SINGLE
+    return framer.name
 
 
 ENTRY_BYTES = 320
@@ -128,15 +159,15 @@ class FrameCache:
         events: Sequence[StoredEvent],
         *,
         batch: bool,
-        framer: Framer | None = None,
+        framer: Framer | EventTexts | None = None,
     ) -> Framed:
         """The frame of `events` (at least one); the first is number `first` of `stream`.
 
         `batch`: one `events` message with the first events that fit into the frame limit, made into a frame
         by `framer`. A single event may exceed the limit. Otherwise each event is a text message of its own,
-        and all are in one bytes object.
+        and all are in one bytes object; with `EventTexts`, all their texts are one binary message.
         """
-        if stream == LOG_STREAM:
+        if stream == LOG_STREAM and batch:
             framer = None  # many users' text in one message: its length must not reveal it
         key = (stream, first, len(events), kind_of(batch=batch, framer=framer))
         framed = self._frames.get(key)
@@ -152,12 +183,13 @@ class FrameCache:
         events: Sequence[StoredEvent],
         *,
         batch: bool,
-        framer: Framer | None = None,
+        framer: Framer | EventTexts | None = None,
     ) -> Framed:
         """As `run`, but not kept in the cache: for a frame with only one receiver."""
         self.built += 1
         if not batch:
-            return _singly(stream, first, events)
+            return _singly(stream, first, events, cast("EventTexts | None", framer))
+        framer = cast("Framer | None", framer)
         frame = text_frame if framer is None or stream == LOG_STREAM else framer.frame
         return _batched(stream, first, events, self._frame_bytes_max, frame)
 
@@ -205,13 +237,19 @@ def _batched(
     return Framed(frame(events_message(stream, first, bodies)), len(bodies))
 
 
-def _singly(stream: str, first: int, events: Sequence[StoredEvent]) -> Framed:
+def _singly(stream: str, first: int, events: Sequence[StoredEvent], texts: EventTexts | None) -> Framed:
+    whole = enumerate(whole_events(stream, first, events), first)
+    if texts is not None:
+        return Framed(binary_frame(b"".join([texts.text(seq, event) for seq, event in whole])), len(events))
+    return Framed(b"".join([text_frame(event) for _, event in whole]), len(events))
+
+
+def whole_events(stream: str, first: int, events: Sequence[StoredEvent]) -> Iterator[bytes]:
+    """Each event as a JSON object with its `stream` and `seq`."""
     name = msgspec.json.encode(stream)
-    frames: list[bytes] = []
     for seq, event in enumerate(events, first):
         body = _placed(event) if stream == LOG_STREAM else event.body
-        frames.append(text_frame(spliced(body, b'"stream":%b,"seq":%d' % (name, seq))))
-    return Framed(b"".join(frames), len(frames))
+        yield spliced(body, b'"stream":%b,"seq":%d' % (name, seq))
 
 
 def _placed(event: StoredEvent) -> bytes:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
@@ -103,6 +103,9 @@ class _PlainAck(msgspec.Struct, frozen=True):
     cursors: dict[StreamName, Seq]
 
 
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _ack_decoder = msgspec.json.Decoder(_PlainAck)
 
 
@@ -124,24 +127,57 @@ def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Inva
     """The message as a JSON object of bounded depth, without NaN, infinities, duplicate keys,
     lone surrogates or integers that a browser cannot hold.
     """  # noqa: D205  one sentence
+    value = compact_object(data, depth_max) if len(data) <= bytes_max else None
+    if value is None:
+        return parse_closely(data, bytes_max=bytes_max, depth_max=depth_max)
+    request_id, action = value.get("id"), value.get("action")
+    if request_id.__class__ is str and 1 <= len(request_id) <= ID_CHARS_MAX and action.__class__ is str:
+        return Parsed(action, request_id, value)
+    return _named(value)
+
+
+def compact_object(data: str | bytes, depth_max: int) -> dict[str, Any] | None:
+    """The object, if it is written as encoders of compact JSON write it. None: look at it closely.
+
+    What gives the same bytes again when it is encoded has no key twice, no number out of range, no NaN and no
+    lone surrogate. This takes a fifth of the time of `parse_closely`.
+    """
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    if raw.count(b"[") + raw.count(b"{") > depth_max or _has_long_number(raw):
+        return None
+    try:
+        value = _decode(raw)
+    except (ValueError, RecursionError):
+        return None
+    return value if value.__class__ is dict and _encode(value) == raw else None
+
+
+def parse_closely(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Invalid:
+    """As `parse`, for messages of any form."""
     text = _text(data, bytes_max)
     if text is None:
         return Invalid(ErrorCode.BAD_MESSAGE, "消息不是允许大小内的 UTF-8 文本")
     if _depth_exceeds(text, depth_max):
         return Invalid(ErrorCode.BAD_MESSAGE, f"消息嵌套超过 {depth_max} 层")
-    faults = _Faults(looks_at_numbers=_has_long_number(text))
+    faults = _Faults(looks_at_numbers=_has_long_number(text.encode("utf-8", "surrogatepass")))
     try:
         value = faults.decoder.decode(text)
     except (ValueError, RecursionError):
         return Invalid(ErrorCode.BAD_MESSAGE, "消息不是 JSON")
     if not isinstance(value, dict):
         return Invalid(ErrorCode.BAD_MESSAGE, "消息不是 JSON 对象")
-    has_id, request_id = _id_of(value)
+    _, request_id = _id_of(value)
     if faults.seen or (_SURROGATE.search(text) and _has_lone_surrogate(value)):
         what = faults.seen or "a lone surrogate"
         return Invalid(ErrorCode.BAD_MESSAGE, "消息不是严格的 JSON", what, request_id)
     if faults.huge:
         return invalid_field(_field_with_huge(value), f"beyond {BROWSER_INT_MAX}", request_id)
+    return _named(value)
+
+
+def _named(value: dict[str, Any]) -> Parsed | Invalid:
+    """The message with its id and action."""
+    has_id, request_id = _id_of(value)
     if has_id and request_id is None:
         return invalid_field("id", f"a text of 1 to {ID_CHARS_MAX} characters is needed", None)
     action = value.get("action", "")
@@ -152,7 +188,11 @@ def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Inva
 
 def convert[T](parsed: Parsed, wanted: type[T]) -> T | Invalid:
     """The message's fields (without `action` and `id`) as `wanted`."""
-    fields = {name: value for name, value in parsed.fields.items() if name not in ("action", "id")}
+    fields = {**parsed.fields}
+    fields.pop("action", None)
+    fields.pop("id", None)
+    if wanted is dict:
+        return cast("T", fields)
     try:
         return msgspec.convert(fields, wanted, strict=True, dec_hook=_secret)
     except msgspec.ValidationError as error:
@@ -164,8 +204,9 @@ def fingerprint(fields: Mapping[str, Any], key: bytes) -> bytes:
 
     Keyed, because the fields may hold a password and the hash is stored.
     """
-    content = {name: value for name, value in fields.items() if name != "id"}
-    canonical = msgspec.json.encode(content, order="sorted")
+    content = {**fields}
+    content.pop("id", None)
+    canonical = _encode_sorted(content)
     return hashlib.blake2b(canonical, digest_size=16, key=key).digest()
 
 
@@ -178,9 +219,9 @@ _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 _HUGE = object()
 
 
-def _has_long_number(text: str) -> bool:
+def _has_long_number(text: bytes) -> bool:
     """Whether there may be a number beyond `BROWSER_INT_MAX`. A pattern would take forty times as long."""
-    return _LONG_NUMBER in text.encode("utf-8", "surrogatepass").translate(_DIGITS_AS_ZEROS)
+    return _LONG_NUMBER in text.translate(_DIGITS_AS_ZEROS)
 
 
 class _Faults:

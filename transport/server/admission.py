@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 from websockets.asyncio.server import ServerConnection
@@ -15,17 +15,10 @@ from huahuo.transport.access.door import Door, Entry
 from huahuo.transport.access.origin import origin_allowed
 from huahuo.transport.server.lobby import Lobby
 from huahuo.transport.server.notices import Notices
+from huahuo.transport.server.ports import Site
 from huahuo.transport.server.web_socket import WebSocket
 
 _log = structlog.get_logger(__name__)
-
-
-class Site(Protocol):
-    """Answers plain HTTP (`huahuo.transport.server.site`)."""
-
-    async def respond(self, request: Request, address: str) -> Response | None:
-        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade."""
-        ...
 
 
 class Admission:
@@ -50,7 +43,10 @@ class Admission:
 
     def address(self, transport: asyncio.BaseTransport, forwarded_for: Sequence[str]) -> str:
         """The address that a client counts under (`Door.address`)."""
-        peer = peer_of(transport)
+        return self.address_of(peer_of(transport), forwarded_for)
+
+    def address_of(self, peer: str, forwarded_for: Sequence[str]) -> str:
+        """As `address`, of the address at the other end of a socket."""
         address = self._door.address(peer, forwarded_for)
         if forwarded_for and not self._proxy_told and address == self._door.peer_address(peer):
             self._proxy_told = True
@@ -62,7 +58,8 @@ class Admission:
             )
         return address
 
-    def _tell_refused_origin(self, origins: Sequence[str]) -> None:
+    def tell_refused_origin(self, origins: Sequence[str]) -> None:
+        """Say once in a while in the log that pages of these origins are refused."""
         held_back = self._notices.due("origin_refused", self._ambient.monotonic_s())
         if held_back is not None:
             _log.warning(
@@ -84,7 +81,7 @@ class Admission:
             return response
         origins = headers.get_all("Origin")
         if not origin_allowed(origins, headers.get_all("Host"), self._origins):
-            self._tell_refused_origin(origins)
+            self.tell_refused_origin(origins)
             return ws.respond(HTTPStatus.FORBIDDEN, "this origin is not allowed\n")
         if (
             ws.connection_lost_waiter.done()
@@ -98,8 +95,8 @@ class Admission:
         return None
 
 
-def peer_of(transport: asyncio.BaseTransport) -> str:
+def peer_of(transport: object) -> str:
     """The address at the other end of the socket, "" where it has none."""
-    with contextlib.suppress(TypeError, IndexError):
-        return str(transport.get_extra_info("peername")[0])
+    with contextlib.suppress(TypeError, IndexError, AttributeError):
+        return str(cast("asyncio.BaseTransport", transport).get_extra_info("peername")[0])
     return ""

@@ -16,8 +16,8 @@ from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.server.budget import SMALL_BYTES
 from huahuo.transport.server.pump import Pump, Supply
+from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.turns import Crowded
-from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.session.outputs import Execute
 from huahuo.transport.session.session import Session
 
@@ -54,7 +54,7 @@ class QueryAnswer:
         self,
         asked: Execute,
         *,
-        ws: WebSocket,
+        ws: Socket,
         session: Session,
         pump: Pump,
         supply: Supply,

@@ -21,7 +21,6 @@ import structlog
 
 from huahuo.actors import LoopActor, LoopRef
 from huahuo.actors.plugins.calls import Reply
-from huahuo.eventstore.errors import EventStoreError
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
@@ -37,8 +36,10 @@ from huahuo.transport.server.connection_ref import (
     Tick,
     WakeUp,
 )
+from huahuo.transport.server.links import found_links
 from huahuo.transport.server.pump import Pump
-from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.server.socket import Socket
+from huahuo.transport.server.turns import Bill
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing, outputs
 from huahuo.transport.session.outputs import Now, Output
@@ -60,16 +61,19 @@ class Connection(LoopActor):
     # Small, because each queued message may be as large as the message limit.
     inbox_limit: ClassVar[int] = 4
 
-    def __init__(self, ws: WebSocket, dialect: Dialect, wires: Wires) -> None:
+    def __init__(self, ws: Socket, dialect: Dialect, wires: Wires) -> None:
         super().__init__()
         self._ws = ws
         self._wires = wires
-        self._session = Session(f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now())
+        self._session = Session(
+            f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now(), root=ws.root
+        )
         self._reads: set[asyncio.Task[None]] = set()
-        self._commands: set[asyncio.Task[None]] = set()
+        self._commands: dict[int, asyncio.Future[Any]] = {}  # by the identity of their outputs
         self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
         self._slowed = False
+        self._bill = Bill(wires.supply.turns)
         settings = wires.shared.settings
         self._pump = Pump(
             ws,
@@ -93,7 +97,7 @@ class Connection(LoopActor):
         wires.hub.opened(self._ref)
 
     @classmethod
-    def open(cls, ws: WebSocket, dialect: Dialect, wires: Wires) -> ConnectionRef:
+    def open(cls, ws: Socket, dialect: Dialect, wires: Wires) -> ConnectionRef:
         """Start the actor of a socket whose handshake is done. `read` must follow."""
         return cast("ConnectionRef", wires.runtime.start(cls, ws, dialect, wires))
 
@@ -155,6 +159,9 @@ class Connection(LoopActor):
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
         self._carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
         self._pump.retry()
+        principal = self._session.principal
+        if principal is not None:
+            self._bill.settle(principal.name)
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self._close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
@@ -165,6 +172,11 @@ class Connection(LoopActor):
 
     def _close(self, code: CloseCode, reason: str) -> None:
         self._carry_out(self._session.close(code, reason))
+
+    @property
+    def full(self) -> bool:
+        """Whether as many commands run as one connection may have. It reads on after the next answer."""
+        return self._session.full
 
     # The actor: one message at a time ---------------------------------------------------------------
 
@@ -178,11 +190,7 @@ class Connection(LoopActor):
 
     def _owes_time(self) -> bool:
         principal = self._session.principal
-        if principal is None:
-            return False
-        turns = self._wires.supply.turns
-        wait_s = turns.shares.wait_s(principal.name, self._wires.ambient.monotonic_s())
-        return wait_s > 0 or turns.crowded(principal.name)
+        return principal is not None and self._wires.supply.turns.must_wait(principal.name)
 
     def on_stop(self) -> None:
         """The handler has nothing more to read, or the runtime stops."""
@@ -221,7 +229,7 @@ class Connection(LoopActor):
         self._pump.run()  # an ack made room, a subscription began
         principal = self._session.principal
         if principal is not None:
-            self._wires.supply.turns.charge_since(principal.name, now.s)
+            self._bill.since(principal.name, now.s, self._wires.ambient.monotonic_s())
         return None
 
     def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
@@ -233,8 +241,8 @@ class Connection(LoopActor):
             hold_s = self._wires.door.auth_failed(self._ws.address, now.s)
             if hold_s > 0:
                 return self._hold_back(verdict, hold_s)
-            return self._judge(verdict)
-        self._wires.meter.authenticated("ok")
+        else:
+            self._wires.meter.authenticated("ok")
         return self._judge(verdict)
 
     async def _hold_back(self, verdict: AuthFailure, hold_s: float) -> None:
@@ -246,8 +254,7 @@ class Connection(LoopActor):
 
     async def _change(self) -> None:
         """Wait for the next happening that may let a waiting message go on."""
-        if self._free is None:
-            self._free = asyncio.get_running_loop().create_future()
+        self._free = self._free or asyncio.get_running_loop().create_future()
         await asyncio.shield(self._free)
 
     def _look_up(self, asked: outputs.LookUp) -> Coroutine[Any, Any, None] | None:
@@ -262,20 +269,13 @@ class Connection(LoopActor):
         return None
 
     async def _look_up_in_store(self, asked: outputs.LookUp) -> None:
-        self._looked_up(await self._links(asked))
-
-    async def _links(self, asked: outputs.LookUp) -> Mapping[tuple[str, int], bytes]:
-        try:
-            return await self._wires.feed.links(asked.places)
-        except EventStoreError:
-            _log.warning("checks_not_compared", places=len(asked.places))
-            return {}
+        self._looked_up(await found_links(self._wires.feed, asked.places))
 
     async def _look_up_and_judge(self, asked: outputs.LookUp) -> None:
         principal = asked.principal
         assert principal is not None, "only a user's right is judged"
         verdicts, late = await self._wires.verdicts.in_time(principal, asked.judge)
-        links = await self._links(asked) if asked.places else {}
+        links = await found_links(self._wires.feed, asked.places) if asked.places else {}
         self._looked_up(links, verdicts)
         for stream, verdict in late.items():
             self._start(self._queries, self._judged_late(stream, verdict))
@@ -300,13 +300,10 @@ class Connection(LoopActor):
         self, links: Mapping[tuple[str, int], bytes], verdicts: Mapping[str, bool | None] | None = None
     ) -> None:
         self._carry_out(self._session.looked_up(links, self._now(), verdicts))
-        self._trust()
-        self._tell_free()
-        self._pump.run()
-
-    def _trust(self) -> None:
         if self._session.principal is not None:
             self._ws.trust()
+        self._tell_free()
+        self._pump.run()
 
     def _judge(self, verdict: Verified | AuthFailure) -> Coroutine[Any, Any, None] | None:
         hub = self._wires.hub
@@ -318,7 +315,8 @@ class Connection(LoopActor):
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self._ref, verdict)
         asked = self._carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
-        self._trust()
+        if self._session.principal is not None:
+            self._ws.trust()
         if isinstance(asked, outputs.LookUp):
             return self._look_up(asked)
         self._tell_free()
@@ -336,14 +334,10 @@ class Connection(LoopActor):
                 case bytes():
                     frames.append(one)
                 case outputs.Execute():
-                    execute = partial(self._wires.gate.execute, one.call, one.spec)
-                    if one.spec.query:
-                        self._start(self._queries, self._answer(one, execute, tuple(self._commands)))
-                    else:
-                        self._start(self._commands, self._answer(one, execute))
+                    self._execute(one)
                 case outputs.Record():
-                    record = partial(self._wires.gate.record, one.call, one.reply)
-                    self._start(self._commands, self._answer(one, record))
+                    answered = partial(self._answered, one)
+                    self._commands[id(one)] = self._wires.gate.record(one.call, one.reply, answered)
                 case outputs.Acked():
                     self._note((one,))
                 case outputs.Verify() | outputs.LookUp():
@@ -375,31 +369,41 @@ class Connection(LoopActor):
         for one in acked:
             self._wires.hub.note_ack(principal.name, self._session.client, one.stream, one.seq)
 
-    async def _answer(
-        self,
-        asked: outputs.Execute | outputs.Record,
-        work: Callable[[], Coroutine[Any, Any, Reply]],
-        behind: Collection[asyncio.Task[None]] = (),
-    ) -> None:
-        """Answer a call. A query waits for the commands sent before it (`behind`), to show their effects."""
+    def _execute(self, asked: outputs.Execute) -> None:
+        if asked.spec.query:
+            self._start(self._queries, self._answer(asked, tuple(self._commands.values())))
+            return
+        answered = partial(self._answered, asked)
         try:
-            if behind:
-                await asyncio.wait(behind)
-            if isinstance(asked, outputs.Execute) and asked.spec.query:
-                query = QueryAnswer(
-                    asked,
-                    ws=self._ws,
-                    session=self._session,
-                    pump=self._pump,
-                    supply=self._wires.supply,
-                    settings=self._wires.shared.settings,
-                    reply=partial(self._step, self._reply),
-                    say_part=partial(self._step, self._say_part),
-                    change=self._change,
-                )
-                await query.give(work)
-            else:
-                self._step(self._reply, asked, await work())
+            self._commands[id(asked)] = self._wires.gate.begin(asked.call, asked.spec, answered)
+        except Exception:
+            self._say_internal(asked)
+            raise
+
+    def _answered(self, asked: outputs.Execute | outputs.Record, reply: Reply | None) -> None:
+        """A command has its answer. None: the service stops."""
+        del self._commands[id(asked)]
+        if reply is not None:
+            with contextlib.suppress(ConnectionEnded):
+                self._ref.step(partial(self._reply, asked, reply))
+
+    async def _answer(self, asked: outputs.Execute, commands: Collection[asyncio.Future[Any]]) -> None:
+        """Answer a query. It waits for the commands that were sent before it, to show their effects."""
+        try:
+            if commands:
+                await asyncio.wait(commands)
+            query = QueryAnswer(
+                asked,
+                ws=self._ws,
+                session=self._session,
+                pump=self._pump,
+                supply=self._wires.supply,
+                settings=self._wires.shared.settings,
+                reply=partial(self._step, self._reply),
+                say_part=partial(self._step, self._say_part),
+                change=self._change,
+            )
+            await query.give(partial(self._wires.gate.execute, asked.call, asked.spec))
         except ConnectionEnded:
             raise
         except Exception as fault:  # noqa: BLE001  the client comes back, the operator gets the log
@@ -423,7 +427,8 @@ class Connection(LoopActor):
             raise
         self._tell_free()
         self._pump.run()
-        self._wires.supply.turns.charge_since(asked.call.principal.name, began_s)
+        self._bill.since(asked.call.principal.name, began_s, self._wires.ambient.monotonic_s())
+        self._ws.go_on_soon()
 
     def _say_part(
         self, asked: outputs.Execute | outputs.Record, reply: Reply, part: Part, frame: bytes | None
@@ -451,8 +456,8 @@ class Connection(LoopActor):
     def _say_close(self, said: outputs.Close) -> None:
         settings = self._wires.shared.settings
         self._wires.meter.closed(said.code)
-        at_once = said.code is CloseCode.REVOKED
-        self._ws.end(said.code, said.reason, _REVOKED_DEADLINE_S if at_once else settings.close_timeout_s)
+        deadline_s = _REVOKED_DEADLINE_S if said.code is CloseCode.REVOKED else settings.close_timeout_s
+        self._ws.end(said.code, said.reason, deadline_s)
         self._leave()
 
     def _lost(self) -> None:
@@ -474,10 +479,9 @@ class Connection(LoopActor):
         self._tell_free()
 
     def _tell_free(self) -> None:
-        if self._free is not None:
-            if not self._free.done():
-                self._free.set_result(None)
-            self._free = None
+        free, self._free = self._free, None
+        if free is not None and not free.done():
+            free.set_result(None)
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         """Start `work` as a task. Its steps come by the door, so it must not begin in this call (eagerly)."""

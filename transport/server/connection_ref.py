@@ -14,7 +14,8 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
-from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.server.socket import Socket
+from huahuo.transport.server.web_socket import ACK, Heard
 from huahuo.transport.session.outputs import Execute, Record
 
 _NOT_DONE: Final = object()
@@ -87,6 +88,23 @@ class ConnectionRef(LoopRef[Any]):
         """See `web_socket.Listener`. Nearly all messages are acks, and an ack needs no turn of the actor."""
         return cast("bool", self.try_urgent(text, otherwise=False))
 
+    def heard(self, text: bytes) -> Heard:
+        """See `web_socket.Listener`. An idle actor handles the message at once."""
+        if text.startswith(ACK) and self.took(text):
+            return Heard.HANDLED
+        inbox = self.actor_inbox
+        actor: Any = inbox.actor
+        if actor is None:
+            return Heard.QUEUE
+        if actor.full:
+            return Heard.LATER
+        if not text.isascii():
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                return Heard.QUEUE  # the library tells the fault
+        return Heard.HANDLED if inbox.runtime.handle_now(inbox, text) else Heard.QUEUE
+
     def began(self, text: bytes) -> bool:
         """See `web_socket.Listener`. A connection's first message is handled at once: no other one waits.
 
@@ -143,7 +161,7 @@ class ConnectionRef(LoopRef[Any]):
             pass
 
 
-async def read(ws: WebSocket, ref: ConnectionRef) -> None:
+async def read(ws: Socket, ref: ConnectionRef) -> None:
     """Hand every message to the actor until the connection is gone.
 
     They are queued, and not handled in this task, because the library may hold thousands of short ones: the
@@ -154,6 +172,7 @@ async def read(ws: WebSocket, ref: ConnectionRef) -> None:
     try:
         while True:
             await ref.tell_async(await ws.recv())
+            ws.handed_over()
             if not ws.trusted:
                 await _handled(ref)
                 ws.handled()

@@ -21,6 +21,8 @@ from websockets.utils import accept_key
 
 from huahuo.transport.server.lobby import Lobby
 
+BEGINNING_BYTES = 16
+"""So many bytes of a request tell which protocol object must read it."""
 _HEAD_BYTES_MAX = 4096
 _HEADERS_MAX = 64
 _KEY_BYTES = 16
@@ -53,11 +55,15 @@ class Greeter(Protocol):
         """The first bytes came: another protocol object must take over the transport."""
         ...
 
+    def undecided(self, data: bytes) -> bool:
+        """Whether more bytes are needed to tell what must take over."""
+        ...
+
 
 class Greeting(asyncio.Protocol):
     """Waits for the first bytes."""
 
-    __slots__ = ("_greeter", "_lobby", "deadline_s", "transport")
+    __slots__ = ("_beginning", "_greeter", "_lobby", "deadline_s", "transport")
 
     transport: asyncio.Transport
     is_open = False
@@ -65,6 +71,7 @@ class Greeting(asyncio.Protocol):
     def __init__(self, greeter: Greeter, lobby: Lobby) -> None:
         self._greeter = greeter
         self._lobby = lobby
+        self._beginning = b""
         self.deadline_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -74,6 +81,11 @@ class Greeting(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """The first bytes came."""
+        if self._beginning:
+            data = self._beginning + data
+        if len(data) < BEGINNING_BYTES and self._greeter.undecided(data):
+            self._beginning = data
+            return
         self._lobby.leave(self)
         self._greeter.spoke(self, data)
 

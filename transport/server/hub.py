@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 import structlog
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.eventstore.errors import Closed, Unavailable
@@ -97,7 +98,7 @@ class Hub:
         self._buckets: list[dict[LiveConnection, None]] = [{} for _ in range(_BUCKETS)]
         self._bucket_of: dict[LiveConnection, dict[LiveConnection, None]] = {}
         self._members: dict[LiveConnection, _Member] = {}
-        self._users: dict[int, dict[LiveConnection, None]] = {}
+        self._users: dict[UserId, dict[LiveConnection, None]] = {}
         self._acks = AckCollector(log)
         self._watch = RevocationWatch(log, revocations, self._on_revoked)
         self._timer: asyncio.TimerHandle | None = None
@@ -179,13 +180,13 @@ class Hub:
         """See `ports.Hub`."""
         self._acks.note(user, client, stream, seq)
 
-    def acked(self, client: str, stream: str, seq: int) -> asyncio.Future[None]:
+    def acked(self, client: str, stream: str, seq: int, user: str = "") -> asyncio.Future[None]:
         """A future that ends with the first ack of this client for `stream` at `seq` or later.
 
-        It may have been sent already, as long as it is not written: later, `Log.acks` knows. Cancel it to end
-        the waiting.
+        `user`: only acks of this user count (`user/42`). It may have been sent already, as long as it is not
+        written: later, `Log.acks` knows. Cancel it to end the waiting.
         """
-        return self._acks.acked(client, stream, seq)
+        return self._acks.acked(client, stream, seq, user)
 
     def clients(self) -> list[ClientFact]:
         """Every authenticated connection, with the last seq sent and its lag for each stream."""
@@ -206,7 +207,7 @@ class Hub:
             ),
         )
 
-    def _of(self, user_id: int) -> Mapping[LiveConnection, None]:
+    def _of(self, user_id: UserId) -> Mapping[LiveConnection, None]:
         return self._users.get(user_id, {})
 
     def _part(self, connection: LiveConnection) -> None:
@@ -280,7 +281,7 @@ class AckCollector:
         self._log = log
         self._changed: dict[_AckKey, int] = {}
         self._saving: dict[_AckKey, int] = {}
-        self._waiting: dict[_Place, dict[asyncio.Future[None], int]] = {}
+        self._waiting: dict[_Place, dict[asyncio.Future[None], tuple[int, str]]] = {}
 
     @property
     def waiting(self) -> int:
@@ -290,8 +291,8 @@ class AckCollector:
     def note(self, user: str, client: str, stream: str, seq: int) -> None:
         """Remember one ack. With 100,000 waiting for a log that does not write, new keys are dropped."""
         if self._waiting:
-            for future, wanted in tuple(self._waiting.get((client, stream), {}).items()):
-                if seq >= wanted and not future.done():
+            for future, (wanted, of) in tuple(self._waiting.get((client, stream), {}).items()):
+                if seq >= wanted and of in ("", user) and not future.done():
                     future.set_result(None)
         key = (user, client, stream)
         known = self._changed.get(key)
@@ -300,15 +301,18 @@ class AckCollector:
         if known is None or seq > known:
             self._changed[key] = seq
 
-    def acked(self, client: str, stream: str, seq: int) -> asyncio.Future[None]:
+    def acked(self, client: str, stream: str, seq: int, user: str = "") -> asyncio.Future[None]:
         """See `Hub.acked`."""
         future = asyncio.get_running_loop().create_future()
         for unsaved in (self._changed, self._saving):
-            if any(one[1:] == (client, stream) and known >= seq for one, known in unsaved.items()):
+            if any(
+                one[1:] == (client, stream) and user in ("", one[0]) and known >= seq
+                for one, known in unsaved.items()
+            ):
                 future.set_result(None)
                 return future
         at = (client, stream)
-        self._waiting.setdefault(at, {})[future] = seq
+        self._waiting.setdefault(at, {})[future] = seq, user
         future.add_done_callback(lambda ended: self._answered(at, ended))
         return future
 

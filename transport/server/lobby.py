@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from huahuo.transport.server.held_bytes import HeldBytes
 
@@ -11,10 +11,21 @@ _ROOM_MADE: Final = 8
 fullest socket, so that searches are rare."""
 
 
+class Aborted(Protocol):
+    """A transport, as far as the server uses one."""
+
+    def abort(self) -> None:
+        """Close at once. What waits to be sent is lost."""
+        ...
+
+
 class HasTransport(Protocol):
     """A socket that can be cut off. `is_open`: it is a WebSocket, so its client can be sent a close."""
 
-    transport: asyncio.Transport
+    @property
+    def transport(self) -> Aborted:
+        """What to abort."""
+        ...
 
     @property
     def is_open(self) -> bool:
@@ -51,7 +62,7 @@ class Lobby:
         *,
         per_address_max: int = 0,
         bytes_max: int = 0,
-        address_of: Callable[[asyncio.Transport], str] = lambda _transport: "",
+        address_of: Callable[[Any], str] = lambda _transport: "",
     ) -> None:
         """`slept_s`: see `Ambient`. Deadlines are on the loop's clock minus `slept_s`."""
         self._sockets_max = sockets_max

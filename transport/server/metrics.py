@@ -57,6 +57,7 @@ class Metrics:
         self._closes = self._counter("closes", "Connections ended, by close code.", "code")
         self._auth = _Labelled(self._counter("authentications", "Authentications, by result.", "result"))
         self._commands = self._counter("commands", "Commands answered.", "action", "outcome")
+        self._answers: dict[tuple[str, str], Counter] = {}  # a look-up by labels costs as much as the rest
         self._command_s = self._histogram("command_seconds", "Time to answer a command.")
         self._commit_s = self._histogram("commit_seconds", "Time of one group commit of the log.")
 
@@ -91,7 +92,10 @@ class Metrics:
 
     def command(self, action: str, outcome: str, seconds: float) -> None:
         """A registered command was answered. Implements `gate.Observe`."""
-        self._commands.labels(action, outcome).inc()
+        counter = self._answers.get((action, outcome))
+        if counter is None:
+            counter = self._answers[action, outcome] = self._commands.labels(action, outcome)
+        counter.inc()
         self._command_s.observe(seconds)
 
     def committed(self, seconds: float) -> None:

@@ -5,11 +5,16 @@ shell of a sans-I/O session. It uses the `Hub` (live connections, takeover, acks
 (tokens) and the `CommandGate` (`huahuo.transport.commands.gate`).
 """
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
+
+from websockets.http11 import Request, Response
 
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.transport.access.verified import Verified
+from huahuo.transport.server.lobby import HasTransport
 
 
 class LiveConnection(Protocol):
@@ -72,8 +77,20 @@ class CommandGate(Protocol):
         """Answer a call. A command id has at most one effect, and a repeat gets the same answer."""
         ...
 
-    async def record(self, call: Call[Any], reply: Reply) -> Reply:
-        """Keep an answer that was found without a handler. Returns the first answer if there was one."""
+    def begin(
+        self, call: Call[Any], spec: Action, done: Callable[[Reply | None], None]
+    ) -> asyncio.Future[Any]:
+        """As `execute`, for commands: `done` gets the answer in a later turn of the loop.
+
+        It gets None if the service stops and cut the command short. The future ends just before that; it
+        is to be waited for, not cancelled.
+        """
+        ...
+
+    def record(
+        self, call: Call[Any], reply: Reply, done: Callable[[Reply | None], None]
+    ) -> asyncio.Future[Any]:
+        """Keep an answer that was found without a handler. `done` gets it, or the first one of its id."""
         ...
 
 
@@ -98,4 +115,34 @@ class Meter(Protocol):
 
     def authenticated(self, result: str) -> None:
         """A token was checked."""
+        ...
+
+
+class InLobby(HasTransport, Protocol):
+    """A socket that may wait in the lobby. `address`: set once the door has counted it."""
+
+    address: str
+
+
+class PlainHttp(Protocol):
+    """Serves requests that are neither for a WebSocket nor for the site (`transport.http.native`)."""
+
+    def begins(self, data: bytes) -> bool | None:
+        """Whether a socket's first bytes begin such a request. None: these are too few to tell."""
+        ...
+
+    def take_over(self, transport: asyncio.Transport, data: bytes, deadline_s: float) -> None:
+        """Serve the socket. Its first request must have come by the deadline, on the lobby's clock."""
+        ...
+
+    def drain(self) -> None:
+        """Let every connection end after the answer that it waits for."""
+        ...
+
+
+class Site(Protocol):
+    """Answers plain HTTP (`huahuo.transport.server.site`)."""
+
+    async def respond(self, request: Request, address: str) -> Response | None:
+        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade."""
         ...

@@ -28,8 +28,8 @@ from huahuo.transport.server.budget import Budget, Estimates, Purse
 from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRef
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.pictures import Picture, Pictures
+from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.turns import Crowded, Turns
-from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.session.delivery import Subscription
 from huahuo.transport.session.delivery_states import IllegalStepError
 from huahuo.transport.session.outputs import Output
@@ -86,7 +86,7 @@ class Pump:
 
     def __init__(
         self,
-        ws: WebSocket,
+        ws: Socket,
         session: Session,
         *,
         feed: Feed,

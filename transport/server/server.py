@@ -29,10 +29,11 @@ from huahuo.transport.access.door import Door, Entry
 from huahuo.transport.access.verified import Verifier
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.protocol.dialects import Negotiated, negotiate
+from huahuo.transport.protocol.dialects import Dialect, Negotiated, negotiate
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.admission import Admission, Site, peer_of
+from huahuo.transport.protocol.server_sent import ServerSent
+from huahuo.transport.server.admission import Admission, peer_of
 from huahuo.transport.server.budget import Budget, BudgetLimits, Estimates
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.connection_ref import ConnectionRef, read
@@ -42,9 +43,10 @@ from huahuo.transport.server.lobby import Lobby
 from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.pictures import Pictures
-from huahuo.transport.server.ports import CommandGate, Hub, Meter
+from huahuo.transport.server.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site
 from huahuo.transport.server.pump import Supply, Tally
 from huahuo.transport.server.shares import Shares
+from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.server.verdicts import Rejudging, Verdicts
 from huahuo.transport.server.web_socket import WebSocket
@@ -130,6 +132,7 @@ class Server:
                 commands=registry.commands,
                 fingerprint_key=fingerprint_key,
                 compression=compression,
+                event_texts=ServerSent(log.log_id),
                 judged_kinds=verdicts.kinds,
             ),
             runtime=runtime,
@@ -153,7 +156,10 @@ class Server:
         self.fanout = fanout
         """Shared by all connections."""
         self._listening: asyncio.Server | None = None
+        self._begun = False
         self._draining = False
+        self.plain: PlainHttp | None = None
+        """Takes the sockets of plain HTTP that is more than the site's."""
         self._welcomes = Welcomes()
         self._lobby = Lobby(
             settings.unauthenticated_max,
@@ -163,8 +169,8 @@ class Server:
             bytes_max=settings.lobby_bytes_max,
             address_of=lambda transport: door.peer_address(peer_of(transport)),
         )
-        self._admission = Admission(door, self._lobby, site, self._wires.notices, ambient, settings.origins)
-        self._open: dict[WebSocket, ConnectionRef | None] = {}
+        self.admission = Admission(door, self._lobby, site, self._wires.notices, ambient, settings.origins)
+        self._open: dict[Socket, ConnectionRef | None] = {}
         self.handler_tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 8765, **options: Any) -> int:
@@ -173,6 +179,7 @@ class Server:
         Raises:
             OSError: the address is not available.
         """
+        self.begin()
         options.setdefault("backlog", BACKLOG)
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(self._greeting, host, port, **options)
@@ -180,18 +187,25 @@ class Server:
         # A simulated network has no sockets to ask, and never wants a free port.
         return int(sockets[0].getsockname()[1]) if sockets else port
 
+    def begin(self) -> None:
+        """Serve, without a listening socket of its own: another server hands in sockets (`attend`)."""
+        self._begun = True
+
     async def drain(self, timeout_s: float | None = None) -> None:
         """Accept no more connections, tell all clients to come back later, and end. Idempotent.
 
         Handlers that still run after `timeout_s` are cancelled. A handler that does not end even then is
         left behind. After a cancelled drain you may call it again.
         """
-        if self._listening is None:
+        if not self._begun:
             return
         self._draining = True
         try:
-            self._listening.close()
+            if self._listening is not None:
+                self._listening.close()
             self._lobby.close()
+            if self.plain is not None:
+                self.plain.drain()
             for connection in tuple(self._open.values()):
                 if connection is not None:
                     connection.close(CloseCode.DRAINING, _RESTARTS)
@@ -202,17 +216,17 @@ class Server:
 
     async def _all_gone(self, timeout_s: float) -> bool:
         """Whether every socket and handler ended in time."""
-        assert self._listening is not None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._listening.wait_closed()
+                if self._listening is not None:
+                    await self._listening.wait_closed()
                 while self.handler_tasks:
                     await asyncio.wait(self.handler_tasks)
         return not self.handler_tasks
 
     async def _cut_off(self) -> None:
         """End what is left: first the sockets, on which most handlers wait, then the handlers."""
-        for ws in self.sockets:
+        for ws in tuple(self._open):
             ws.transport.abort()
         if await self._all_gone(CANCEL_TIMEOUT_S):
             return
@@ -223,8 +237,8 @@ class Server:
 
     @property
     def sockets(self) -> tuple[WebSocket, ...]:
-        """Open WebSockets, from the oldest on."""
-        return tuple(self._open)
+        """Open WebSockets on the server's own port, from the oldest on."""
+        return tuple(ws for ws in self._open if isinstance(ws, WebSocket))
 
     @property
     def unauthenticated_count(self) -> int:
@@ -243,19 +257,19 @@ class Server:
 
     # Events of the sockets ---------------------------------------------------------------------------
 
-    def connected(self, socket: WebSocket) -> None:
+    def connected(self, socket: InLobby) -> None:
         """See `websocket.Owner`."""
         self._lobby.enter(socket, socket.address)
 
-    def holds(self, socket: WebSocket, held_bytes: int) -> None:
+    def holds(self, socket: InLobby, held_bytes: int) -> None:
         """See `websocket.Owner`."""
         self._lobby.hold(socket, held_bytes)
 
-    def authenticated(self, socket: WebSocket) -> None:
+    def authenticated(self, socket: InLobby) -> None:
         """See `websocket.Owner`."""
         self._lobby.leave(socket)
 
-    def disconnected(self, socket: WebSocket) -> None:
+    def disconnected(self, socket: InLobby) -> None:
         """See `websocket.Owner`."""
         self._lobby.leave(socket)
         if socket.address:
@@ -267,6 +281,9 @@ class Server:
         ws = None if asked is None else self._welcome(greeting.transport, asked)
         if ws is not None and asked is not None:
             data = data[asked.size_bytes :]
+        elif self.plain is not None and not self._draining and self.plain.begins(data):
+            self.plain.take_over(greeting.transport, data, greeting.deadline_s)
+            return
         else:
             ws = self._unknown()
             ws.open_by_s = greeting.deadline_s
@@ -275,6 +292,40 @@ class Server:
         if data:
             ws.data_received(data)
 
+    def undecided(self, data: bytes) -> bool:
+        """See `greeting.Greeter`."""
+        return self.plain is not None and not self._draining and self.plain.begins(data) is None
+
+    async def attend(self, socket: Socket) -> None:
+        """Serve a socket that another server opened, until it ends. Its address was counted at the door."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self.handler_tasks.add(task)
+        try:
+            await self._handle(socket)
+        finally:
+            self.handler_tasks.discard(task)
+            self.disconnected(socket)
+
+    def follow(self, socket: Socket, dialect: Dialect) -> ConnectionRef:
+        """Open the connection of a reader, whose messages its owner hands in; `unfollow` must follow."""
+        self._open[socket] = ref = Connection.open(socket, dialect, self._wires)
+        if self._draining:
+            ref.close(CloseCode.DRAINING, _RESTARTS)
+        return ref
+
+    def unfollow(self, socket: Socket) -> None:
+        """The reader is gone."""
+        ref = self._open.pop(socket, None)
+        if ref is not None:
+            ref.lost()
+            ref.stop_now()
+        self.disconnected(socket)
+
+    @property
+    def wires(self) -> Wires:
+        """What its connections use, for those who serve the same streams in another way."""
+        return self._wires
+
     # The handshake -----------------------------------------------------------------------------------
 
     def _greeting(self) -> Greeting:
@@ -282,11 +333,11 @@ class Server:
 
     def _welcome(self, transport: asyncio.Transport, asked: Asked) -> WebSocket | None:
         """Open a WebSocket at once. None if the client must be refused; the library's path then does it."""
-        address = self._admission.address(transport, asked.forwarded_for)
-        entry = self._admission.enter(asked.origins, asked.hosts, address)
+        address = self.admission.address(transport, asked.forwarded_for)
+        entry = self.admission.enter(asked.origins, asked.hosts, address)
         if entry is Entry.REFUSED:
             return None
-        negotiated = self._negotiate(asked.offered)
+        negotiated = self.negotiate(asked.offered)
         chosen = negotiated.subprotocol
         protocol = ServerProtocol(state=OPEN, max_size=self._settings.first_bytes_max)
         protocol.subprotocol = cast("Subprotocol | None", chosen)
@@ -300,7 +351,7 @@ class Server:
         """A WebSocket whose request the library parses."""
 
         def choose(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-            ws.negotiated = self._negotiate(offered)
+            ws.negotiated = self.negotiate(offered)
             return cast("Subprotocol | None", ws.negotiated.subprotocol)
 
         protocol = OpeningProtocol(select_subprotocol=choose, max_size=self._settings.first_bytes_max)
@@ -339,7 +390,7 @@ class Server:
         """Let the library shake hands. False if no WebSocket was opened; then the connection is over."""
         try:
             async with Deadline(self._wires.ambient, self._lobby.left_s(ws.open_by_s)):
-                await ws.handshake(self._admission.admit, None, None)
+                await ws.handshake(self.admission.admit, None, None)
         except Exception:  # noqa: BLE001  no handshake in time, or the peer left
             ws.transport.abort()
             return False
@@ -353,10 +404,11 @@ class Server:
             ws.transport.abort()
         return opened
 
-    def _negotiate(self, offered: Sequence[str]) -> Negotiated:
+    def negotiate(self, offered: Sequence[str]) -> Negotiated:
+        """The subprotocol for a client that offers these."""
         return negotiate(offered, compression=self._wires.shared.compression is not None)
 
-    async def _handle(self, ws: WebSocket) -> None:
+    async def _handle(self, ws: Socket) -> None:
         """Serve an open WebSocket."""
         assert ws.negotiated is not None, "the handshake chose a subprotocol"
         self._open[ws] = None
@@ -373,7 +425,7 @@ class Server:
         finally:
             del self._open[ws]
 
-    async def _turn_away(self, ws: WebSocket, code: CloseCode, reason: str) -> None:
+    async def _turn_away(self, ws: Socket, code: CloseCode, reason: str) -> None:
         self._wires.meter.closed(code)
         ws.write(outgoing.goaway(code, reason))
         ws.end(code, reason, self._settings.close_timeout_s)

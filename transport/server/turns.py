@@ -15,6 +15,7 @@ AT_ONCE: Final = 4
 WAITING_MAX: Final = 256
 """At half of this, we stop reading that user's connections. At this, queries are refused (`busy`)."""
 CROWDED_S: Final = 0.5
+CHARGED_S: Final = 0.0002
 PAID_S_MAX: Final = 5.0
 """A command waits at most this long until its user owes nothing, so that no user starves among many."""
 REST_S: Final = 0.002
@@ -92,6 +93,10 @@ class Turns:
         """Whether too many requests of this user wait to read further ones from its connections."""
         line = self._lines.get(user)
         return line is not None and 2 * len(line.waiting) >= self._waiting_max
+
+    def must_wait(self, user: str) -> bool:
+        """Whether `fair` would wait."""
+        return self.shares.wait_s(user, self._now_s()) > 0 or self.crowded(user)
 
     async def fair(self, user: str) -> None:
         """Wait until `user` owes no more time than is free and is not `crowded`."""
@@ -211,3 +216,25 @@ class Turns:
     def _again(self, user: str, line: _Line) -> None:
         line.timer = None
         self._advance(user, line)
+
+
+class Bill:
+    """The loop's time spent for one connection that is not charged yet: a charge costs 2 µs."""
+
+    __slots__ = ("_spent_s", "_turns")
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._spent_s = 0.0
+
+    def since(self, user: str, began_s: float, now_s: float) -> None:
+        """Time from `began_s` until `now_s` was spent for `user`."""
+        self._spent_s += now_s - began_s
+        if self._spent_s > CHARGED_S:
+            self.settle(user)
+
+    def settle(self, user: str) -> None:
+        """Charge what is not charged."""
+        if self._spent_s:
+            spent_s, self._spent_s = self._spent_s, 0.0
+            self._turns.charge(user, spent_s)

@@ -4,17 +4,17 @@ Writing: complete frames go straight to the transport, because `websockets` woul
 for every connection. This is sound while the state is OPEN and no fragmented message is being sent; this
 server never sends fragments.
 
-Reading: nearly all that a client sends is acks. Bytes that are exactly one short text frame are offered to
-the listener at once, and so is the first message. What the listener does not take goes through the library
-and waits for its turn.
+Reading: complete text frames of an authenticated client are offered to the listener at once while the library
+holds nothing, at most `_AT_ONCE` in a turn of the loop. Before that, so is the first message. What the
+listener does not take goes through the library and waits for its turn; so do all other frames.
 
 Closing: the library's own `close()` waits for a peer that may never read. Here every close has a deadline, no
 matter which side began it; at the deadline the transport is aborted.
 """
 
 import asyncio
+from enum import Enum, auto
 from http import HTTPStatus
-from types import GeneratorType
 from typing import Any, Protocol, cast
 
 from websockets.asyncio.server import ServerConnection
@@ -23,23 +23,25 @@ from websockets.exceptions import InvalidMessage
 from websockets.frames import DATA_OPCODES, PONG, Frame
 from websockets.http11 import Response
 from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
-from websockets.protocol import Protocol as WebSocketProtocol
-from websockets.streams import StreamReader
 
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.opening import OpeningProtocol
+from huahuo.transport.server.text_frames import (
+    DIRECT_BYTES_MAX,
+    SHORT_HEAD_BYTES,
+    between_frames,
+    first_text,
+    short_text,
+    text_at,
+)
 
 _LOW_WATER = 4  # resume when a quarter of the bound is left
 _METHOD_BYTES_MAX = 16
-_SHORT_HEAD_BYTES = 6
-_SHORT_BYTES_MAX = 125
-_LONGER_HEAD_BYTES = 8
-_FIRST_BYTES_MAX = 4096
-_FINAL_TEXT = 0x81
-_MASKED = 0x80
-_AT_EOF = StreamReader.at_eof.__code__
-"""The function in which the library's parser is suspended while it has read no part of a frame."""
+ACK = b'{"action":"ack"'
+_LATER_BYTES_MAX = 256 << 10
+_AT_ONCE = 16
+"""Messages of one connection that are handled in one turn of the loop."""
 _FRAME_BYTES = 256
 """Counted for a frame in addition to its payload. The library's object has 187 (`tracemalloc`)."""
 _REPLIES_WAITING_MAX = 4
@@ -61,43 +63,14 @@ _BAD_REQUEST = _refusal(HTTPStatus.BAD_REQUEST, "not a request that is understoo
 _METHOD_NOT_ALLOWED = _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", ("Allow", "GET, HEAD"))
 
 
-def short_text(data: bytes) -> bytes | None:
-    """The payload if `data` is exactly one masked, unfragmented text frame of at most 125 bytes.
+class Heard(Enum):
+    """What a listener did with a message."""
 
-    RFC 6455, 5.2 and 5.3: two bytes, the mask of four, the payload.
-    """
-    size = len(data) - _SHORT_HEAD_BYTES
-    if size < 1 or size > _SHORT_BYTES_MAX or data[0] != _FINAL_TEXT or data[1] != _MASKED | size:
-        return None
-    return _unmasked(data[2:_SHORT_HEAD_BYTES], data[_SHORT_HEAD_BYTES:])
-
-
-def first_text(data: bytes) -> bytes | None:
-    """As `short_text`, for a payload of 126 bytes to 4 KiB, whose length takes two bytes more: a sign-in."""
-    size = len(data) - _LONGER_HEAD_BYTES
-    if not _SHORT_BYTES_MAX < size <= _FIRST_BYTES_MAX or data[:4] != b"\x81\xfe%b" % size.to_bytes(2):
-        return None
-    return _unmasked(data[4:_LONGER_HEAD_BYTES], data[_LONGER_HEAD_BYTES:])
-
-
-def _unmasked(mask: bytes, payload: bytes) -> bytes:
-    size = len(payload)
-    key = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
-
-
-type _Generator = GeneratorType[None, None, object]
-
-
-def _between_frames(protocol: WebSocketProtocol) -> bool:
-    """Whether the library has read every frame to its end.
-
-    An empty buffer is no proof: the parser may have taken a frame's head and wait for the rest.
-    """
-    waits_in = cast("_Generator", protocol.parser)
-    while waits_in.gi_yieldfrom is not None:
-        waits_in = cast("_Generator", waits_in.gi_yieldfrom)
-    return waits_in.gi_code is _AT_EOF
+    HANDLED = auto()
+    QUEUE = auto()
+    """Nothing: it must wait for its turn, behind the others."""
+    LATER = auto()
+    """Nothing: offer it again when the listener calls `WebSocket.go_on_soon`."""
 
 
 class Listener(Protocol):
@@ -105,6 +78,10 @@ class Listener(Protocol):
 
     def took(self, text: bytes) -> bool:
         """A short message came while the library holds no partial one. False: it must wait for its turn."""
+        ...
+
+    def heard(self, text: bytes) -> Heard:
+        """A message of an authenticated client came, and none waits before it. Not checked to be UTF-8."""
         ...
 
     def began(self, text: bytes) -> bool:
@@ -154,15 +131,16 @@ class WebSocket(ServerConnection):
     """
 
     __slots__ = (
-        "_abort", "_beginning", "_half_closed", "_head_bytes", "_held_bytes", "_owner", "_reading_paused",
-        "_settings", "_untouched", "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit",
-        "trusted",
+        "_abort", "_beginning", "_going_on", "_half_closed", "_head_bytes", "_held_bytes", "_later", "_owner",
+        "_paused_late", "_queued", "_reading_paused", "_rest", "_settings", "_untouched",
+        "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit", "root", "trusted",
     )  # fmt: skip
 
     def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.listener: Listener | None = None
         self.address = ""
+        self.root = ""
         self.over_limit = False
         self.negotiated: Negotiated | None = None
         self.open_by_s = 0.0
@@ -174,6 +152,11 @@ class WebSocket(ServerConnection):
         self._half_closed = False  # the client sent EOF before its request was answered
         self._reading_paused = False  # True at most until the request is answered
         self._whole = False  # the library holds no partial frame or message
+        self._queued = False  # the library holds a message, or its reader has one in hand
+        self._rest = b""  # a frame that is not complete, at the end of the bytes
+        self._later = b""  # complete frames before it, to be offered again
+        self._going_on = False
+        self._paused_late = False
         self._held_bytes = 0  # until the client has authenticated
         self.trusted = False
         self._untouched = True  # the library has been given no bytes yet
@@ -196,6 +179,11 @@ class WebSocket(ServerConnection):
         """The size of the write buffer's content."""
         return self.transport.get_write_buffer_size()
 
+    @property
+    def rest_bytes(self) -> int:
+        """Bytes of messages that are not complete, or that the listener wants later."""
+        return len(self._later) + len(self._rest)
+
     def trust(self) -> None:
         """The client authenticated: from the next frame on, its messages may have their full size."""
         self.protocol.max_message_size = self._settings.message_bytes_max
@@ -206,6 +194,26 @@ class WebSocket(ServerConnection):
         """All messages that were handed out before have been handled."""
         if self._whole and not len(self.recv_messages.frames):
             self._hold(-self._held_bytes)
+
+    def handed_over(self) -> None:
+        """The message that the library gave out is queued where all later ones come."""
+        if self._queued and self._whole and not len(self.recv_messages.frames):
+            self._queued = False
+
+    def go_on_soon(self) -> None:
+        """Offer again what the listener wanted later, in the loop's next turn."""
+        if self._later and not self._going_on:
+            self._going_on = True
+            self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        later, self._later, self._rest = self._later + self._rest, b"", b""
+        if self._paused_late:
+            self._paused_late = False
+            self.transport.resume_reading()
+        if later:
+            self.data_received(later)
 
     def bound_buffer(self, bytes_max: int) -> None:
         """Set the bound of the write buffer."""
@@ -251,6 +259,7 @@ class WebSocket(ServerConnection):
         if self._abort is not None:
             self._abort.cancel()
             self._abort = None
+        self._give_rest()
         super().connection_lost(exc)
         if self.listener is not None:
             self.listener.disconnected()
@@ -260,9 +269,16 @@ class WebSocket(ServerConnection):
         """Bytes came."""
         if not self.trusted:
             self._hold(len(data))
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
         listener = self.listener
         if listener is not None and self.protocol.state is OPEN:
-            if self._whole:
+            if self.trusted and self._whole and not self._queued:
+                data = self._offer(listener, data)
+                if not data:
+                    return
+            elif self._whole:
                 text = short_text(data)
                 if text is not None and listener.took(text):
                     return
@@ -282,12 +298,63 @@ class WebSocket(ServerConnection):
             self._hold(0)  # with the frames that came
         if protocol.state is CONNECTING:
             self._bound_what_waits()
-        self._whole = protocol.current_size is None and _between_frames(protocol)
+        self._whole = protocol.current_size is None and between_frames(protocol)
+        self._queued = not self._whole or self._queued or len(self.recv_messages.frames) > 0
         if protocol.state is CLOSING:
             # The library has answered a close or a protocol error; without a deadline it would wait for ever.
             self.abort_within(self._settings.close_timeout_s)
         elif self.paused:
             self._cut_off_a_hoarder()
+
+    def _offer(self, listener: Listener, data: bytes) -> bytes:
+        """Let the listener handle messages. Returns the bytes that are for the library."""
+        if self._later:
+            return self._defer(listener, data, 0)
+        at, size, left = 0, len(data), _AT_ONCE
+        while at < size:
+            text, end = text_at(data, at)
+            if text is None:
+                if size < end <= at + DIRECT_BYTES_MAX:
+                    self._rest = data[at:]
+                    return b""
+                break
+            heard = listener.heard(text) if left else Heard.LATER
+            if heard is Heard.LATER:
+                unheard = self._defer(listener, data, at)
+                if not left:
+                    self.go_on_soon()
+                return unheard
+            if heard is Heard.QUEUE:
+                break
+            at, left = end, left - 1
+            if self.protocol.state is not OPEN:
+                break
+        return data[at:] if at else data
+
+    def _defer(self, listener: Listener, data: bytes, at: int) -> bytes:
+        """Keep messages for later, except for acks. Returns the bytes that are for the library."""
+        size = len(data)
+        while at < size:
+            text, end = text_at(data, at)
+            if text is None:
+                if size < end <= at + DIRECT_BYTES_MAX:
+                    self._rest = data[at:]
+                    break
+                later, self._later = self._later, b""
+                return later + data[at:]
+            if not (text.startswith(ACK) and listener.took(text)):
+                self._later += data[at:end]
+            at = end
+        if len(self._later) > _LATER_BYTES_MAX and not self._paused_late:
+            self._paused_late = True
+            self.transport.pause_reading()
+        return b""
+
+    def _give_rest(self) -> None:
+        """The peer has ended: what it sent before goes through the library, and is handled."""
+        rest, self._later, self._rest = self._later + self._rest, b"", b""
+        if rest:
+            super().data_received(rest)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # as `asyncio.Protocol` has it
         """The client sent EOF. True keeps the socket open for the answer to its request."""
@@ -296,6 +363,7 @@ class WebSocket(ServerConnection):
             if self.protocol.eof_sent:
                 self.transport.close()
             return True
+        self._give_rest()
         super().eof_received()
         return None
 
@@ -322,7 +390,7 @@ class WebSocket(ServerConnection):
         super().process_event(event)
         if not self.trusted and isinstance(event, Frame):
             kept = event.opcode in DATA_OPCODES
-            self._held_bytes += _FRAME_BYTES if kept else -(_SHORT_HEAD_BYTES + len(event.data))
+            self._held_bytes += _FRAME_BYTES if kept else -(SHORT_HEAD_BYTES + len(event.data))
         if self.listener is not None and isinstance(event, Frame) and event.opcode is PONG:
             self.listener.ponged()
 

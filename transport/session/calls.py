@@ -1,7 +1,7 @@
 """Makes a call from a message: its principal, id, key and checked fields (PROTOCOL 6). Pure."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, error_reply
@@ -12,14 +12,21 @@ from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Invalid, Parsed
 from huahuo.transport.session.outputs import Execute, Record
 
+_UNKNOWN_CLASSIC: Final = "未知的操作"
+_UNKNOWN: Final = f"this service has no such action ({_UNKNOWN_CLASSIC})"
+"""It does not repeat the action: what a client sent by mistake may be a secret."""
+
 
 class Calls:
     """The calls of one session. Numbers calls without an id and counts calls without an answer."""
 
-    __slots__ = ("_fingerprint_key", "_made", "_session", "_specs", "outstanding")
+    __slots__ = ("_fingerprint_key", "_made", "_session", "_specs", "_unknown", "outstanding")
 
-    def __init__(self, session: str, specs: Mapping[str, Action], fingerprint_key: bytes) -> None:
+    def __init__(
+        self, session: str, specs: Mapping[str, Action], fingerprint_key: bytes, *, classic: bool = False
+    ) -> None:
         self._session = session
+        self._unknown = _UNKNOWN_CLASSIC if classic else _UNKNOWN
         self._specs = specs
         self._fingerprint_key = fingerprint_key
         self._made = 0
@@ -33,7 +40,7 @@ class Calls:
         """
         spec = self._specs.get(parsed.action)
         if spec is None:
-            return Invalid(ErrorCode.UNKNOWN_ACTION, "未知的操作", id=parsed.id)
+            return Invalid(ErrorCode.UNKNOWN_ACTION, self._unknown, id=parsed.id)
         params: Any = incoming.convert(parsed, spec.params)
         key, fingerprint = None, b""
         if parsed.id is not None and not spec.query:

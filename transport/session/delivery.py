@@ -10,11 +10,11 @@ When events come, a subscription is nearly always LIVE: `take` is the short way 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, StoredEvent
-from huahuo.transport.protocol.frames import FrameCache, Framer, kind_of
+from huahuo.transport.protocol.frames import EventTexts, FrameCache, Framer, kind_of
 from huahuo.transport.protocol.window import Flow, Window
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.delivery_states import START, TABLE, DeliveryState, Step
@@ -106,7 +106,7 @@ class Delivery:
         batched: bool,
         window: int,
         past_max: int,
-        framer: Framer | None = None,
+        framer: Framer | EventTexts | None = None,
     ) -> None:
         self._log = log
         self._frames = frames
@@ -359,7 +359,8 @@ class Delivery:
     def _joined(self, sub: Subscription, joined: Joined, now_s: float) -> list[bytes]:
         """The frame of a joined page; none if the page cannot be sent as a whole."""
         if not self._pending and joined.count <= self.window.credit:
-            framed = self._frames.joined(sub.stream, joined, framer=self.framer)
+            framer = cast("Framer | None", self.framer)  # joined pages are for batched connections
+            framed = self._frames.joined(sub.stream, joined, framer=framer)
             if framed is not None:
                 self._sent(sub.flow, sub.flow.sent + framed.count, now_s)
                 return [framed.data]

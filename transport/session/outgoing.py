@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import msgspec
 
 from huahuo.actors.plugins.calls import Reply
-from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import Head
 from huahuo.transport.access.verified import AuthFailure, Verified
@@ -57,7 +56,7 @@ def authenticated(
         message="认证成功",
         session=session,
         log=log,
-        user=_user(verified.principal),
+        user=_user(verified),
         expires_at=timestamp(verified.expires_at_ms),
         heartbeat_s=int(heartbeat_s) if heartbeat_s == int(heartbeat_s) else heartbeat_s,
         window=window,
@@ -83,15 +82,16 @@ def refusal(invalid: Invalid) -> bytes:
 
 def reply(answer: Reply, request_id: str | None, part: Part = ONLY) -> bytes:
     """A reply as JSON: its body with `id`, `at` and `duplicate` added, and the members of its part."""
-    extra: dict[str, object] = {}
+    tail: list[bytes] = []
     if request_id is not None:
-        extra["id"] = request_id
+        tail.append(b'"id":' + _encode(request_id))
     if answer.at is not None:
-        extra["at"] = {"stream": answer.at[0], "seq": answer.at[1]}
+        tail.append(b'"at":{"stream":%b,"seq":%d}' % (_encode(answer.at[0]), answer.at[1]))
     if answer.duplicate:
-        extra["duplicate"] = True
-    tail = b",".join(members for members in (_encode(extra)[1:-1], part.members) if members)
-    return spliced(answer.body, tail) if tail else answer.body
+        tail.append(b'"duplicate":true')
+    if part is not ONLY and part.members:
+        tail.append(part.members)
+    return spliced(answer.body, b",".join(tail)) if tail else answer.body
 
 
 def snapshot(stream: str, seq: int, state: bytes, link: bytes = b"", part: Part = ONLY) -> bytes:
@@ -109,9 +109,10 @@ def goaway(code: CloseCode, reason: str) -> bytes:
     return message(type="goaway", code=int(code), reason=reason, retry_s=retry_s)
 
 
-def _user(principal: Principal) -> dict[str, object]:
+def _user(verified: Verified) -> dict[str, object]:
+    principal = verified.principal
     return {
-        "user_id": principal.user_id,
+        "user_id": principal.user_id if verified.told_id is None else verified.told_id,
         "username": principal.username,
         "is_admin": principal.is_admin,
         "groups": principal.groups,

@@ -62,13 +62,16 @@ class Session:
 
     __slots__ = (
         "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_go_on", "_liveness",
-        "_readers", "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts", "replies",
+        "_readers", "_root", "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts",
+        "replies",
     )  # fmt: skip
 
-    def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now) -> None:
+    def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now, root: str = "") -> None:
+        """`root`: the path below which the client finds the service's pages."""
         settings = shared.settings
         self.id = session_id
         self._shared = shared
+        self._root = root
         self._dialect = dialect
         self._state: State = State.CONNECTED
         self._liveness = Liveness(settings, dialect, now.s)
@@ -80,7 +83,7 @@ class Session:
         """Whether long messages may come in parts."""
         self._compression = shared.compression if dialect.compressed else None
         self.replies = Replies(self._compression, settings.reply_bytes_max)
-        self._calls = Calls(session_id, shared.commands, shared.fingerprint_key)
+        self._calls = Calls(session_id, shared.commands, shared.fingerprint_key, classic=not dialect.batched)
         rate, burst = settings.messages_per_s, settings.messages_burst
         self._bucket = TokenBucket(rate, burst, now.s)
         self._strikes = TokenBucket(rate, _STRIKES * burst, now.s)
@@ -90,9 +93,9 @@ class Session:
             batched=dialect.batched,
             window=settings.window,
             past_max=settings.subscriptions_max,
-            framer=self._compression,
+            framer=shared.event_texts if dialect.event_texts else self._compression,
         )
-        self._readers = Readers(shared, self.delivery)
+        self._readers = Readers(shared, self.delivery, own_streams=dialect.own_streams)
 
     @property
     def state(self) -> State:
@@ -141,13 +144,17 @@ class Session:
         return FrameKind(self._compression is not None, self._dialect.batched, self.parts)
 
     @property
+    def full(self) -> bool:
+        """Whether as many commands run as one connection may have."""
+        return self._calls.outstanding >= self._shared.settings.commands_outstanding_max
+
+    @property
     def busy(self) -> bool:
         """Whether no further message may be handed in.
 
         Then too many commands run, a token is verified, or links are looked up.
         """
-        full = self._calls.outstanding >= self._shared.settings.commands_outstanding_max
-        return full or self._go_on is not None or self._state in (State.VERIFYING, State.REFRESHING)
+        return self.full or self._go_on is not None or self._state in (State.VERIFYING, State.REFRESHING)
 
     # What happens: messages ------------------------------------------------------------------------
 
@@ -296,7 +303,7 @@ class Session:
             heartbeat_s=self._shared.settings.heartbeat_s,
             window=self.delivery.window.size if self._dialect.batched else None,
             streams=streams,
-            dictionary=self._compression.announced if self._compression else None,
+            dictionary=self._compression.announced(self._root) if self._compression else None,
         )
 
     def snapshot(

@@ -6,7 +6,7 @@ import msgspec
 
 from huahuo.actors.plugins.actions import Action
 from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.protocol.frames import FrameCache
+from huahuo.transport.protocol.frames import EventTexts, FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session.delivery import LogView
 
@@ -21,5 +21,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint_key: bytes
     compression: Compression | None = None
     """None: the compressed protocol is not spoken."""
+    event_texts: EventTexts | None = None
+    """None: no stream is read as server-sent events."""
     judged_kinds: frozenset[str] = frozenset()
     """Kinds of streams whose readers an application judges."""

@@ -36,9 +36,10 @@ _NO_VERDICTS: Verdicts = {}
 class Readers:
     """See the module. This class decides; `delivery` keeps the positions."""
 
-    __slots__ = ("_delivery", "_shared", "judging")
+    __slots__ = ("_delivery", "_own_streams", "_shared", "judging")
 
-    def __init__(self, shared: Shared, delivery: Delivery) -> None:
+    def __init__(self, shared: Shared, delivery: Delivery, *, own_streams: bool = True) -> None:
+        self._own_streams = own_streams
         self._shared = shared
         self._delivery = delivery
         self.judging = Judging(shared.judged_kinds, delivery)
@@ -47,14 +48,14 @@ class Readers:
         """The events whose links `open` needs and that are not in memory."""
         wanted: dict[EventPlace, None] = {}
         same_log = resume.log == self._shared.log.log_id
-        for stream in islice(_first_streams(principal, resume), self._shared.settings.subscriptions_max):
+        for stream in islice(self._firsts(principal, resume), self._shared.settings.subscriptions_max):
             check = resume.checks.get(stream) if same_log and stream in resume.cursors else None
             wanted |= self._unknown(principal, stream, check)
         return tuple(wanted)
 
     def to_judge(self, principal: Principal, resume: incoming.Resume) -> tuple[str, ...]:
         """The streams that the application must judge before `open`."""
-        firsts = islice(_first_streams(principal, resume), self._shared.settings.subscriptions_max)
+        firsts = islice(self._firsts(principal, resume), self._shared.settings.subscriptions_max)
         return tuple(filter(self.judging.asks, firsts))
 
     def to_judge_of(self, parsed: Parsed) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ class Readers:
         same_log = resume.log == self._shared.log.log_id
         streams: Places = {}
         begun: list[Output] = []
-        for stream in _first_streams(principal, resume):
+        for stream in self._firsts(principal, resume):
             head = self._shared.log.head(stream)
             where = DENIED
             readable = self.judging.readable(principal, stream, verdicts)
@@ -221,6 +222,11 @@ class Readers:
         ack = self._delivery.ack
         return [Acked(stream, seq) for stream, seq in cursors.items() if ack(stream, seq, now_s)]
 
+    def _firsts(self, principal: Principal, resume: incoming.Resume) -> Iterable[str]:
+        """A connection's first streams: the user's own, `system`, and the streams of the cursors."""
+        own = (principal.name, SYSTEM_STREAM) if self._own_streams else ()
+        return dict.fromkeys((*own, *resume.cursors))
+
     def _has_room(self, stream: str) -> bool:
         subs = self._delivery.subs
         return stream in subs or len(subs) < self._shared.settings.subscriptions_max
@@ -253,11 +259,6 @@ class Readers:
             log=self._shared.log.log_id,
             **outgoing.placed(where, head),
         )
-
-
-def _first_streams(principal: Principal, resume: incoming.Resume) -> Iterable[str]:
-    """A connection's first streams: the user's own, `system`, and the streams of the cursors."""
-    return dict.fromkeys((principal.name, SYSTEM_STREAM, *resume.cursors))
 
 
 def _differs(head: Head, stream: str, check: incoming.Check | None, links: Links) -> bool:

@@ -4,7 +4,7 @@ import vue from "@vitejs/plugin-vue";
 import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
-const OUT = "../../huahuo/pages/static";
+const OUT = process.env["WEB_OUT"] ?? "../../huahuo/pages/static"; // scripts/web.sh builds elsewhere first
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 /** The folder is shared with the built client: only what this build made before is removed. */

@@ -11,6 +11,9 @@ from typing import Any, Self
 
 EVENTSOURCING = "eventsourcing"
 STREAMS = 1000
+TYPE = "parcel_progress"
+FIELDS = {"email_id": 17, "progress": 75, "message": "x" * 135}
+"""With type and timestamp as long as `BODY`."""
 BODY = b'{"type":"check_progress","email_id":17,"progress":75,"message":"%s"}' % (b"x" * 188)
 _THREADS = 16
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import Browser as PlaywrightBrowser
 from playwright.async_api import BrowserContext, CDPSession, Page, async_playwright
 from playwright.async_api import Error as PlaywrightError
 from websockets.asyncio.server import ServerConnection, serve
@@ -31,6 +32,9 @@ from tests.support.patience import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[3]
 BUILT_CLIENT = ROOT / "huahuo" / "pages" / "static" / "client" / "huahuo-client.js"
+
+type Chromium = PlaywrightBrowser
+"""The running process, of which a test gets a `profile`."""
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _FLAGS = (
@@ -148,7 +152,7 @@ class Tab:
 
 
 class Browser:
-    """One profile of a running Chromium. Made by `profile`."""
+    """One profile of a running Chromium: what its tabs share. Made by `profile`."""
 
     def __init__(self, context: BrowserContext) -> None:
         self._context = context
@@ -162,14 +166,24 @@ class Browser:
 
 
 @asynccontextmanager
-async def profile(chromium: str) -> AsyncIterator[Browser]:
-    """A fresh profile in a Chromium of its own, started from that path."""
+async def running_chromium() -> AsyncIterator[Chromium]:
+    """A Chromium for the tests of one file: its start takes longer than many a test."""
     async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
+        started = await playwright.chromium.launch(executable_path=find_chromium(), args=_FLAGS)
         try:
-            yield Browser(await started.new_context())
+            yield started
         finally:
             await started.close()
+
+
+@asynccontextmanager
+async def profile(chromium: Chromium) -> AsyncIterator[Browser]:
+    """A fresh profile, gone at the end with all its tabs."""
+    context = await chromium.new_context()
+    try:
+        yield Browser(context)
+    finally:
+        await context.close()
 
 
 @asynccontextmanager

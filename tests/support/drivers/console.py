@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from huahuo.transport.client.client import Client
-from tests.support.drivers.browser import ROOT, Browser, Tab, missing, profile
+from tests.support.drivers.browser import ROOT, Browser, Chromium, Tab, missing, profile
 from tests.support.servers.dovecot import PASSWORD, Dovecot, dovecot
 from tests.support.servers.serving import Serving, serving
 
@@ -159,12 +159,14 @@ async def violations(tab: Tab) -> list[str]:
 
 
 @asynccontextmanager
-async def console(chromium: str, tmp_path: Path, **environ: str) -> AsyncIterator[Console]:
-    """Everything running, with further `HUAHUO_*` settings."""
+async def console(
+    chromium: Chromium, tmp_path: Path, within_s: float | None = TIMEOUT_S, **environ: str
+) -> AsyncIterator[Console]:
+    """Everything running, for a test that ends within this time. `environ`: further `HUAHUO_*` settings."""
     built_console()
-    given = {"HUAHUO_MESSAGES_PER_S": "0"} | environ
+    given: dict[str, Any] = {"HUAHUO_MESSAGES_PER_S": "0"} | environ
     with dovecot() as mails, serving(tmp_path / "data", **given) as server:
-        async with asyncio.timeout(TIMEOUT_S), profile(chromium) as browser:
+        async with asyncio.timeout(within_s), profile(chromium) as browser:
             token = server.token(USER_ID, f"user{USER_ID}")
             async with Client(server.url, token=token, client="stage", backoff_s=(0.02, 0.2)) as client:
                 yield Console(server, mails, browser, client)

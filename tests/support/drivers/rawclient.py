@@ -13,6 +13,8 @@ from websockets.typing import Subprotocol
 
 from tests.support.patience import WITHIN_S
 
+_TURNS = 20
+
 
 class RawClient:
     """One WebSocket. `seen` holds every message in order.
@@ -56,8 +58,13 @@ class RawClient:
         return await self.until("authentication_result")
 
     async def quiet(self, **marker: Any) -> list[dict[str, Any]]:
-        """What comes before the answer to a heartbeat: proof that nothing else was on its way."""
+        """What comes before the answer to a heartbeat: proof that nothing else was on its way.
+
+        The server answers at once, so its tasks get some turns of the loop first.
+        """
         before = len(self.seen)
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         await self.say(action="heartbeat", id="quiet?")
         await self.until("heartbeat_response", id="quiet?")
         return self.seen[before:-1]

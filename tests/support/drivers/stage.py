@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from huahuo.transport.client.client import Client
-from tests.support.drivers.browser import ROOT, Browser, Tab, built_client, pages, profile
+from tests.support.drivers.browser import ROOT, Browser, Chromium, Tab, built_client, pages, profile
 from tests.support.servers.serving import Serving, serving
 
 PAGES = ROOT / "tests" / "browser" / "pages"
@@ -70,7 +70,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(chromium: str, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(chromium: Chromium, tmp_path: Path) -> AsyncIterator[Stage]:
     """Everything running; the events of a stage are appended by an admin without a rate limit."""
     more = {"/client/huahuo-client.js": built_client()}
     async with asyncio.timeout(TIMEOUT_S), pages(PAGES, more) as site, profile(chromium) as browser:

@@ -49,6 +49,10 @@ class FaultyLog(MemoryLog):
         self.before_append: Callable[[Append], object] | None = None
         self.lose: list[str] = []
 
+    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
+        """See `Log`; with the faults of `append`."""
+        return asyncio.get_running_loop().create_task(self.append(append))
+
     async def append(self, append: Append) -> Appended | Duplicate:
         """See `Log`; with the faults of this class, and kept in `appends`."""
         self.appends.append(append)
@@ -82,6 +86,12 @@ class FaultyLog(MemoryLog):
                 after = page[-1].position if stream == LOG_STREAM else page[-1].seq
                 found = [e for e in page if e.position not in self.compacted]
             return found
+
+    async def read_pages(self, pages: Sequence[Page]) -> list[list[StoredEvent]]:
+        return [await self._page_of(page) for page in pages]
+
+    async def _page_of(self, page: Page) -> list[StoredEvent]:
+        return await self.read(page.stream, page.after, events_max=page.events_max, bytes_max=page.bytes_max)
 
     async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
         return [await self._joined(page) for page in pages]

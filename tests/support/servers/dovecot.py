@@ -27,6 +27,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.patience import WITHIN_S
+from tests.support.servers.ports import held_port
 from tests.support.servers.tls import Authority
 
 INSTALL = (
@@ -199,7 +200,11 @@ def dovecot(
         else (os.geteuid(), os.getegid())
     )
     # Not below pytest's folder: others cannot enter it, and unix sockets want short paths.
-    with tempfile.TemporaryDirectory(prefix="huahuo-dovecot-", ignore_cleanup_errors=True) as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="huahuo-dovecot-", ignore_cleanup_errors=True) as name,
+        held_port() as port,
+        held_port() as tls_port,
+    ):
         root = Path(name)
         root.chmod(0o755)
         authority = Authority() if tls else None
@@ -207,7 +212,6 @@ def dovecot(
             authority.server_files(root, *TLS_NAMES)
         for folder in ("base", "state", "home", "mail", "log", "users"):
             (root / folder).mkdir()
-        port, tls_port = _free_ports(2)
         config = _CONFIG.format(
             root=root,
             user=pwd.getpwuid(uid).pw_name,
@@ -244,14 +248,6 @@ def dovecot(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _wait_for_greeting(process: subprocess.Popen[bytes], server: Dovecot) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.patience import WITHIN_S
+from tests.support.servers.ports import held_port
 
 
 class Pymap:
@@ -47,14 +48,15 @@ class Pymap:
 @contextlib.contextmanager
 def pymap() -> Iterator[Pymap]:
     """Start a server, wait until it greets, stop it."""
-    with socket.socket() as free:
-        free.bind((Pymap.host, 0))
-        port = free.getsockname()[1]
-    server = Pymap(port)
+    with held_port() as port:
+        yield from _serving(Pymap(port))
+
+
+def _serving(server: Pymap) -> Iterator[Pymap]:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "huahuo.demo.pymap_child"),
-            *("--host", server.host, "--port", str(port), "--no-tls"),
+            *("--host", server.host, "--port", str(server.port), "--no-tls"),
             *("--no-service", "admin", "--no-service", "managesieve"),
             *("dict", "--demo-user", server.user, "--demo-password", server.password),
         ],

@@ -18,6 +18,7 @@ from pathlib import Path
 from huahuo.app import tokens
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.patience import WITHIN_S
+from tests.support.servers.ports import held_port
 
 MASTER_KEY = "5a" * 32
 JWT_SECRET = "test-secret-that-is-long-enough-000000"
@@ -30,6 +31,7 @@ class Serving:
         self,
         data: Path,
         environ: dict[str, str],
+        port: int,
         stderr: Path | None = None,
         *,
         app: str | None = None,
@@ -41,7 +43,7 @@ class Serving:
         self._stderr = stderr or data.parent / "serve.log"
         self.environ = environ
         self._process: subprocess.Popen[str] | None = None
-        self.port = 0
+        self.port = port
 
     @property
     def url(self) -> str:
@@ -53,7 +55,7 @@ class Serving:
         return self._process.pid
 
     def start(self) -> None:
-        """Start and wait for the line that says it listens; on the port of before, if there was one."""
+        """Start and wait for the line that says it listens."""
         with self._stderr.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [
@@ -67,8 +69,7 @@ class Serving:
                 env=self.environ,
             )
         line = _first_line(self._process)
-        assert line.startswith("listening on http://127.0.0.1:"), f"{line!r}\n{self.log()}"
-        self.port = int(line.rsplit(":", 1)[1])
+        assert line == f"listening on {self.url}\n", f"{line!r}\n{self.log()}"
 
     def kill(self) -> None:
         """`kill -9`."""
@@ -125,25 +126,19 @@ def serving(
 
     `stderr`: where its log lines go, if not next to the data. `app`: MODULE:NAME, imported from `folder`.
     """
-    server = Serving(
-        data,
-        os.environ
-        | {
-            "HUAHUO_MAIL_ALLOW_PRIVATE": "1",
-            "HUAHUO_JWT_SECRET": JWT_SECRET,
-            "HUAHUO_MASTER_KEY": MASTER_KEY,
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        | environ,
-        stderr,
-        app=app,
-        folder=folder,
-    )
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
+    settings = {
+        "HUAHUO_MAIL_ALLOW_PRIVATE": "1",
+        "HUAHUO_JWT_SECRET": JWT_SECRET,
+        "HUAHUO_MASTER_KEY": MASTER_KEY,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    with held_port() as port:
+        server = Serving(data, os.environ | settings | environ, port, stderr, app=app, folder=folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:

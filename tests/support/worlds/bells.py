@@ -216,7 +216,11 @@ class Tower:
         """Read what happened from the log: each firing ends a timer that was set, and was due then."""
         pending: dict[str, dict[str, Timer]] = {}
         fired: list[tuple[str, str, int]] = []
-        for event in await self.events(LOG_STREAM):
+        position = -1
+        while position != self.log.position:  # both of one moment
+            position = self.log.position
+            events, table = await self.events(LOG_STREAM), await self.pending()
+        for event in events:
             if event.stream.startswith(STREAMS):
                 mine = pending.setdefault(event.entity, {})
                 body = msgspec.json.decode(event.body)
@@ -230,9 +234,7 @@ class Tower:
                 assert event.command_id.startswith(f"timer/{event.stream}/")
         assert len(set(fired)) == len(fired), "never twice for one due time"
         expected = sorted((t.key, t.command, t.fields) for mine in pending.values() for t in mine.values())
-        assert [(t.key, t.command, t.fields) for t in await self.pending()] == expected, (
-            "the table is the log's"
-        )
+        assert [(t.key, t.command, t.fields) for t in table] == expected, "the table is the log's"
 
 
 def in_tower(test: Callable[[Tower], Awaitable[None]], seed: int = 0) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.calls import Call, Reply
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.ambient import Ambient, FakeAmbient, SystemAmbient
 from huahuo.eventstore.executor import Executor, InlineExecutor
@@ -30,6 +30,7 @@ from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import Outcome
 from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_loop import run_virtual
+from huahuo.transport.commands.gate import answer_of
 from tests.support.drivers.checks import QUICK
 from tests.support.models.faulty_log import FaultyLog, StepExecutor
 from tests.support.models.follower import follow
@@ -131,6 +132,11 @@ class MailWorld:
         self.settings = settings
         self._scripted = isinstance(ambient, FakeAmbient)
         self._disk = ModelDisk()
+        self.owed_until_s: dict[UserId, float] = {}
+        """Until when checks of a user have to wait for those of others, on the loop's clock."""
+
+    def _wait_s(self, user: UserId) -> float:
+        return self.owed_until_s.get(user, 0.0) - asyncio.get_running_loop().time()
 
     async def open(self) -> None:
         """Begin a life; `start` then picks up what the last one left."""
@@ -148,6 +154,7 @@ class MailWorld:
             executor=InlineExecutor(),
             settings=self.settings,
             check_mail=self.script if self._scripted else None,
+            wait_s=self._wait_s,
         )
         for kind in self.mail.kinds:
             self.directory.register(
@@ -159,17 +166,18 @@ class MailWorld:
         """See `MailDomain.start`."""
         await self.mail.start()
 
-    async def close(self) -> None:
+    async def close(self, drain_s: float = 0.0) -> None:
         """End a life in good order."""
+        await self.mail.drain(drain_s)
         await self.mail.close()
         await self.directory.close()
         await self.runtime.stop()
         self.feed.close()
         await self.log.close()
 
-    async def restart(self) -> None:
+    async def restart(self, drain_s: float = 0.0) -> None:
         """A new life after an orderly end."""
-        await self.close()
+        await self.close(drain_s)
         await self.open()
         await self.start()
 
@@ -190,7 +198,7 @@ class MailWorld:
         content = msgspec.json.encode([action, fields])
         params: object = msgspec.convert(fields, spec.params)
         who = Principal(user_id, f"user {user_id}")
-        return await spec.handler(Call(who, "session", action, params, command_id, key, content))
+        return await answer_of(spec.handler(Call(who, "session", action, params, command_id, key, content)))
 
     async def do(self, action: str, user_id: int = USER, **fields: Any) -> dict[str, Any]:
         """The JSON object that an action answers."""

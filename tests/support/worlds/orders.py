@@ -23,6 +23,7 @@ from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import CommandKey
 from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_loop import run_virtual
+from huahuo.transport.commands.gate import answer_of
 from huahuo.transport.protocol import incoming
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import Turns
@@ -155,6 +156,7 @@ class Engine:
         entities: list[Entity[Any]],
         settings: EntitySettings | None = None,
         ambient: Ambient | None = None,
+        declare: Callable[[Entities], None] | None = None,
     ) -> None:
         loop, ambient = asyncio.get_running_loop(), ambient or FakeAmbient()
         self.log = log
@@ -165,6 +167,8 @@ class Engine:
             self.runtime, log, feed, ambient, limits=DirectoryLimits(), fairness=fairness
         )
         self.plugin = Entities(entities)
+        if declare is not None:
+            declare(self.plugin)
         self.brought = brought = self.plugin.bring(
             Host(
                 log=log,
@@ -196,7 +200,7 @@ class Engine:
             return {"type": "error", "code": str(params.code), "details": params.details}
         key = None if as_id is None else CommandKey(who.name, "dev", as_id)
         call: Call[Any] = Call(who, "s", action, params, as_id or "x", key, b"content" if key else b"")
-        return shown(await spec.handler(call))
+        return shown(await answer_of(spec.handler(call)))
 
     async def bodies(self, stream: str) -> list[dict[str, Any]]:
         """The events of a stream, without their time."""

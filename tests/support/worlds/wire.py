@@ -1,11 +1,14 @@
 """A real server over the in-memory log, with one clock that the test moves, and a test domain's commands."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 import msgspec
+import uvicorn
 
 from huahuo.actors import Runtime
 from huahuo.actors.plugins.actions import Action, Registry
@@ -19,6 +22,9 @@ from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
+from huahuo.transport.http.api import Api
+from huahuo.transport.http.asgi import AsgiTransport
+from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.connection import Connection
@@ -70,6 +76,7 @@ class World:
         self.runtime: Runtime
         self.server: Server
         self.publisher: Publisher
+        self.api: Api
 
     @property
     def url(self) -> str:
@@ -189,16 +196,66 @@ async def world(
         fingerprint_key=b"k" * 32,
         compression=compression,
     )
+    made.api = api = Api(server, site, log=log, acked=hub.acked, limit=site.limit)
+    server.plain = NativeHttp(server, api)
     await hub.start()
-    made.port = await server.start("127.0.0.1", 0)
     try:
-        yield made
+        async with _inside_another(made) if OVER_ASGI.get() else _on_its_own_port(made):
+            yield made
     finally:
         await server.drain(2)
         await hub.stop()
         await runtime.stop()
         feed.close()
         await log.close()
+
+
+OVER_ASGI: ContextVar[bool] = ContextVar("over ASGI", default=False)
+"""Whether `world` has its port in an ASGI server (uvicorn) instead of one of its own."""
+
+
+@asynccontextmanager
+async def _on_its_own_port(made: World) -> AsyncIterator[None]:
+    made.port = await made.server.start("127.0.0.1", 0)
+    try:
+        yield
+    finally:
+        made.api.close()
+        await made.server.drain(2)
+
+
+class _Quiet(uvicorn.Server):
+    """Leaves the signals of the process to the tests."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def _inside_another(made: World) -> AsyncIterator[None]:
+    made.server.begin()
+    inside = AsgiTransport(made.server, made.api)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await (inside.http if scope["type"] == "http" else inside.websocket)(scope, receive, send)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        made.port = listening.getsockname()[1]
+        config = uvicorn.Config(
+            application, lifespan="off", log_config=None, ws="websockets-sansio", ws_max_size=1 << 25,
+            ws_per_message_deflate=False, server_header=False,
+        )  # fmt: skip
+        other = _Quiet(config)
+        serving = asyncio.create_task(other.serve([listening]))
+        await until(lambda: other.started)
+        try:
+            yield
+        finally:
+            made.api.close()
+            await made.server.drain(2)
+            other.should_exit = True
+            await serving
 
 
 async def until(condition: Callable[[], object]) -> None:

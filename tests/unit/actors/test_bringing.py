@@ -1,6 +1,5 @@
 """What plug-ins bring is registered once, under names of their own."""
 
-import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -119,7 +118,7 @@ def test_of_several_pasts_the_first_that_knows_a_stream_answers() -> None:
     assert past.last == {"bell_melted", "gong_melted"}
 
 
-def test_nothing_is_known_of_a_log_without_plug_ins() -> None:
+async def test_nothing_is_known_of_a_log_without_plug_ins() -> None:
     past = together([])
-    assert asyncio.run(past.subject_of(None, "bell/1")) is None  # type: ignore[arg-type]
+    assert await past.subject_of(None, "bell/1") is None  # type: ignore[arg-type]
     assert (past.kinds, past.guides, past.actions(None)) == ((), (), ())  # type: ignore[arg-type]

@@ -196,27 +196,23 @@ def test_a_full_inbox_refuses_a_message_that_cannot_be_handled_now() -> None:
     in_world(play)
 
 
-def test_another_threads_message_is_queued_and_keeps_its_order() -> None:
-    async def main() -> list[Any]:
-        runtime = Runtime(asyncio.get_running_loop())
-        seen: list[Any] = []
-        ref = runtime.start(Unbounded, seen)
+async def test_another_threads_message_is_queued_and_keeps_its_order() -> None:
+    runtime = Runtime(asyncio.get_running_loop())
+    seen: list[Any] = []
+    ref = runtime.start(Unbounded, seen)
 
-        def send(sender: int) -> None:
-            for number in range(500):
-                (ref.tell_now if number % 3 else ref.tell)((sender, number))
-
-        threads = [threading.Thread(target=send, args=(sender,)) for sender in (1, 2)]
-        for thread in threads:
-            thread.start()
+    def send(sender: int) -> None:
         for number in range(500):
-            (ref.tell_now if number % 3 else ref.tell)((0, number))
-            await asyncio.sleep(0)
-        await until(lambda: len(seen) == 1500)
-        await runtime.stop()
-        return seen
+            (ref.tell_now if number % 3 else ref.tell)((sender, number))
 
-    seen = asyncio.run(main())
+    threads = [threading.Thread(target=send, args=(sender,)) for sender in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for number in range(500):
+        (ref.tell_now if number % 3 else ref.tell)((0, number))
+        await asyncio.sleep(0)
+    await until(lambda: len(seen) == 1500)
+    await runtime.stop()
     for sender in (0, 1, 2):
         assert [number for who, number in seen if who == sender] == list(range(500))
 
@@ -411,18 +407,12 @@ def test_an_async_on_urgent_is_a_fault() -> None:
     assert in_world(play) == ["failed with TypeError"]
 
 
-def test_urgent_messages_belong_on_the_actors_loop() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref, _ = await idle(runtime)
-        with pytest.raises(RuntimeError, match="own loop"):
-            await asyncio.to_thread(ref.tell_urgent, "tick")
-
-    async def main() -> None:
-        runtime = Runtime(asyncio.get_running_loop())
-        await play(runtime)
-        await runtime.stop()
-
-    asyncio.run(main())
+async def test_urgent_messages_belong_on_the_actors_loop() -> None:
+    runtime = Runtime(asyncio.get_running_loop())
+    ref, _ = await idle(runtime)
+    with pytest.raises(RuntimeError, match="own loop"):
+        await asyncio.to_thread(ref.tell_urgent, "tick")
+    await runtime.stop()
 
 
 def test_an_actor_that_handles_a_message_is_not_passivated() -> None:

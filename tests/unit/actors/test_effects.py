@@ -9,11 +9,14 @@ from msgspec import Raw
 
 from huahuo import EffectRun, Refused, RunOver, Secret
 from huahuo.actors.domain.settings import EntitySettings
-from huahuo.actors.domain.working import specs_of
+from huahuo.actors.domain.working import EntityOwners, specs_of
+from huahuo.actors.effects.book import Run
 from huahuo.actors.effects.desk import Desk
 from huahuo.actors.effects.facts import OpenEffect
 from huahuo.actors.effects.line import Entry
 from huahuo.actors.effects.runner import UnknownEffect
+from huahuo.actors.effects.streams import EffectStreams, StreamHold
+from huahuo.eventstore.ambient import FakeAmbient
 from tests.support.worlds.effects import Carry, Parcel, Step, Works, in_works, one_step, parcels
 
 
@@ -185,14 +188,15 @@ def test_a_crash_repeats_a_run_and_counts_for_none() -> None:
 
 
 def as_if_its_process_had_come_back(works: Works, first: EffectRun) -> EffectRun:
-    """A run with the claim of `first`, in the present life."""
-    spec = specs_of(works.engine.plugin.catalog)["parcel", "carry"]
+    """A run with the claim of `first`, which is event 2 of the books, in the present life."""
+    catalog, directory = works.engine.plugin.catalog, works.engine.directory
     row = OpenEffect("parcel", "1", "carry", Raw(b"{}"), since_ms=0)
-    entry = Entry(first.effect, spec, row, ("parcel", "carry", None), None)
-    desk = Desk("parcel/1", works.engine.directory)
-    run = EffectRun(works.effects.attempts, desk, entry, attempt=1, claim=first.claim, position=0)
-    desk.claimed(run)
-    return run
+    entry = Entry(first.effect, specs_of(catalog)["parcel", "carry"], row, ("parcel", "carry", None), None)
+    books = EffectStreams(directory, FakeAmbient(), EntityOwners(catalog, directory))
+    desk = Desk("parcel/1", directory)
+    hold = StreamHold(books, desk, entry, Run(position=0, failures=0), claim=2)
+    desk.claimed(hold)
+    return EffectRun(works.log, entry, hold)
 
 
 def test_a_run_of_an_earlier_life_may_say_nothing_once_another_has_taken_over() -> None:

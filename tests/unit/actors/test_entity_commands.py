@@ -21,8 +21,8 @@ from huahuo import (
     Refused,
     to,
 )
+from huahuo.actors.domain.decider import Fault
 from huahuo.actors.domain.settings import EntitySettings
-from huahuo.eventstore.errors import TooLarge
 from huahuo.eventstore.model import Secret
 from tests.support.worlds.orders import (
     ADMIN,
@@ -359,11 +359,31 @@ def test_a_state_over_the_bound_is_refused() -> None:
     in_engine(test, [blobs(), rooms()], SMALL)
 
 
-def test_a_row_key_over_the_bound_is_refused() -> None:
+@pytest.mark.parametrize(
+    "row",
+    [
+        Put("blobs", "all", "k" * 10_000, 1),
+        Drop("blobs", "all", b"k" * 10_000),
+        Put("blobs", "p" * 300, "k", 1),
+        Put("blobs", "all", "k", "v" * 1_000_000),
+    ],
+    ids=["key", "key of a Drop", "part", "value"],
+)
+def test_a_row_over_a_bound_is_refused_and_nothing_is_written(row: Put | Drop) -> None:
     async def test(engine: Engine) -> None:
-        ANSWERS["long key"] = Decision(rows=[Put("blobs", "all", "k" * 10_000, 1)])
-        with pytest.raises(TooLarge):  # the gate answers `too_large`
-            await engine.send("do", what="long key")
+        ANSWERS["long row"] = Decision([Grown("a")], rows=[row])
+        assert (await engine.send("do", what="long row"))["code"] == "too_large"
+        assert engine.log.appends == []
+
+    in_engine(test, [blobs(), rooms()], SMALL)
+
+
+@pytest.mark.parametrize("table", ["", "a/b", "x" * 65, "timers"])
+def test_a_table_without_a_name_is_a_fault(table: str) -> None:
+    async def test(engine: Engine) -> None:
+        ANSWERS["no table"] = Decision([Grown("a")], rows=[Put(table, "all", "k", 1)])
+        with pytest.raises(Fault, match="is no table"):
+            await engine.send("do", what="no table")
         assert engine.log.position == 0
 
     in_engine(test, [blobs(), rooms()], SMALL)

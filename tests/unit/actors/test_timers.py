@@ -8,9 +8,12 @@ import pytest
 
 from huahuo.actors.timers import clockwork, rebuilding
 from huahuo.actors.timers.clockwork import UnknownCommand
+from huahuo.actors.timers.pending import PendingTimers
 from huahuo.actors.timers.timer import TABLE
+from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append, RowDrop
+from huahuo.replay.history.keyframes import state_at
 from tests.support.worlds.bells import SetEvery, SetOnce, Silence, Tower, bells, in_tower
 
 DAY_S = 86_400.0
@@ -291,5 +294,26 @@ def test_the_table_made_anew_from_the_log_is_the_one_that_was_there() -> None:
         await tower.again()
         await asyncio.sleep(600)
         assert len(await tower.rings("c")) >= 12
+
+    in_tower(test)
+
+
+def test_compaction_leaves_the_newest_firing_of_each_timer_and_all_that_is_pending() -> None:
+    async def test(tower: Tower) -> None:
+        await tower.do(SetEvery(7, name="a"))
+        await tower.do(SetEvery(5, name="b"))
+        await tower.do(SetOnce(3, name="c"))
+        await asyncio.sleep(100)
+        before, rows = await state_at(tower.log, "timer/bell/b", PendingTimers()), await tower.pending()
+        past = tower.engine.plugin.past
+        policy = Policy(types=past.prunable, before_ms=1 << 60, series=past.series_of)
+        assert await compact(tower.log, policy, tower.clock, "cli/root") > 20
+        left = [event.type for event in await tower.events("timer/bell/b")]
+        assert sorted(left) == ["timer_fired"] * 3 + ["timer_set"] * 3
+        assert await state_at(tower.log, "timer/bell/b", PendingTimers()) == before
+        await tower.again()
+        assert await tower.pending() == rows
+        await asyncio.sleep(20)
+        assert len(await tower.pending()) == 2
 
     in_tower(test)

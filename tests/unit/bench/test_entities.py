@@ -1,16 +1,27 @@
-"""The entity benchmark still runs, at a size that says nothing about speed."""
+"""The phases of the entity benchmark still run, at a size that says nothing about speed."""
 
 import platform
 from pathlib import Path
 
 import pytest
 
-from bench.questions.entities import measure
+from bench.questions.entities import idle, rate
+from bench.servers.peers import counters
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(platform.system() != "Linux", reason="costs are read from /proc"),
+]
 
 
-@pytest.mark.skipif(platform.system() != "Linux", reason="the memory of a process is read from /proc")
-async def test_every_figure_of_the_entity_benchmark_is_measured(tmp_path: Path) -> None:
-    figures = await measure(tmp_path / "log", residents=300, commands=100)
-    per_second = {name: value for name, value in figures.items() if name.endswith("_per_s")}
-    assert len(per_second) == 6
-    assert all(isinstance(value, int) and value > 0 for value in per_second.values())
+@pytest.mark.parametrize("case", ["huahuo", "app.send", counters.PYKKA])
+def test_commands_are_counted(case: str, tmp_path: Path) -> None:
+    figures = rate(case, entities=2, callers=3, seconds=0.05, folder=tmp_path)
+    assert figures.keys() == {"commands", "p50", "p99", "cpu"}
+    assert figures["commands"] > 0
+
+
+def test_an_idle_entity_is_weighed_and_woken(tmp_path: Path) -> None:
+    figures = idle(30, tmp_path)
+    assert figures.keys() == {"resident", "passivated", "wake_p50", "wake_p99"}
+    assert figures["resident"] > 0

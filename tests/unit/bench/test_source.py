@@ -47,13 +47,13 @@ async def test_in_flight_calls_reach_the_wanted_number_and_numbers_follow_them(
         assert set(published.numbers) == set(range(1, users + 1))
 
 
-def test_an_open_loop_publishes_all_and_says_how_late() -> None:
+async def test_an_open_loop_publishes_all_and_says_how_late() -> None:
     published = Published()
-    done = asyncio.run(Source(published, body).feeds_rate(5, 20_000, 100))
+    done = await Source(published, body).feeds_rate(5, 20_000, 100)
     published.check(100)
     assert 0 <= done["late_p50_ms"] <= done["late_p99_ms"]
     published = Published()
-    asyncio.run(Source(published, body).rate(20_000, 100))
+    await Source(published, body).rate(20_000, 100)
     published.check(100)
     assert list(published.numbers) == [GROUP]
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.audit.index import COUNTED_MAX, Where
-from huahuo.eventstore.audit.questions import PAGE_ROWS_MAX, Audit
+from huahuo.eventstore.audit.questions import Audit
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.limits import PAGE_ROWS_MAX
 from huahuo.eventstore.model import Append, NewEvent
 from tests.support.worlds.logs import MemoryEngine, append, event, looped, opened
 

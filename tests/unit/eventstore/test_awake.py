@@ -159,6 +159,9 @@ class Deaf:
     def spoke(self, greeting: Greeting, data: bytes) -> None:
         pass
 
+    def undecided(self, data: bytes) -> bool:
+        return False
+
 
 class Socket:
     """A transport that notes its abort."""

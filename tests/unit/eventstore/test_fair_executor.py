@@ -8,7 +8,6 @@ import pytest
 
 from huahuo.eventstore.core.fair_executor import FairExecutor, acting_for
 from huahuo.eventstore.errors import QueueFull
-from tests.support.worlds.logs import looped
 
 
 class SlowExecutor:
@@ -107,24 +106,20 @@ async def test_a_task_made_while_acting_for_a_user_asks_for_itself() -> None:
 
 
 @pytest.mark.parametrize("called", [False, True], ids=["while it waits", "just after its turn came"])
-def test_a_job_that_is_cancelled_while_it_waits_leaves_no_trace(called: bool) -> None:
-    @looped
-    async def main() -> None:
-        jobs = Jobs()
-        [first] = jobs.start("user/1")
-        await settle()
-        [waiting] = jobs.start("user/2")
-        await settle()
-        if called:
-            jobs.slow.release.set()
-            await first
-        waiting.cancel()
-        await settle()
+async def test_a_job_that_is_cancelled_while_it_waits_leaves_no_trace(called: bool) -> None:
+    jobs = Jobs()
+    [first] = jobs.start("user/1")
+    await settle()
+    [waiting] = jobs.start("user/2")
+    await settle()
+    if called:
         jobs.slow.release.set()
-        await asyncio.gather(*jobs.start("user/3", 3))
-        assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
-
-    main()
+        await first
+    waiting.cancel()
+    await settle()
+    jobs.slow.release.set()
+    await asyncio.gather(*jobs.start("user/3", 3))
+    assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
 
 
 async def test_the_processor_time_of_a_job_is_charged_to_the_user_it_is_for() -> None:

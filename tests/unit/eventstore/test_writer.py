@@ -13,7 +13,7 @@ from huahuo.eventstore.errors import QueueFull
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
-from tests.support.worlds.logs import MASTER_KEY, append, event, looped
+from tests.support.worlds.logs import MASTER_KEY, append, event
 
 
 async def turns() -> None:
@@ -114,17 +114,13 @@ async def test_woken_appenders_join_the_very_next_group() -> None:
     [(b"{}", 2 * writer.GROUP_EVENTS_MAX, 2), (b"x" * 300_000, 7, 3)],
     ids=["by events", "by bytes"],
 )
-def test_a_group_is_bounded(body: bytes, count: int, groups: int) -> None:
-    @looped
-    async def main() -> None:
-        disk = ModelDisk()
-        log = await opened(disk, HeldExecutor())
-        syncs = disk.syncs
-        await asyncio.gather(*start(log, *[append(event("a", body))] * count))
-        assert disk.syncs - syncs == groups
-        await log.close()
-
-    main()
+async def test_a_group_is_bounded(body: bytes, count: int, groups: int) -> None:
+    disk = ModelDisk()
+    log = await opened(disk, HeldExecutor())
+    syncs = disk.syncs
+    await asyncio.gather(*start(log, *[append(event("a", body))] * count))
+    assert disk.syncs - syncs == groups
+    await log.close()
 
 
 async def test_an_append_larger_than_a_group_goes_alone() -> None:

@@ -1,6 +1,5 @@
 """Dictionaries: the shipped one, those of a directory, and that none holds what is somebody's."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,20 +153,16 @@ def test_numbers_and_moments_keep_their_shape_only() -> None:
     assert moment != "2026-11-24T10:31:07.114Z"
 
 
-def write(folder: Path, events: Callable[[int], list[bytes]]) -> None:
+async def write(folder: Path, events: Callable[[int], list[bytes]]) -> None:
     """A log of 8 users with `events(user)` each."""
-
-    async def main() -> None:
-        log = await SqliteLog.open(folder, ambient=FakeAmbient(1), master_key=bytes(32), build="t")
-        for user in range(8):
-            news = tuple(NewEvent(f"user/{user}", "fact", body) for body in events(user))
-            await log.append(Append(ts_ms=1, events=news))
-        await log.close()
-
-    asyncio.run(main())
+    log = await SqliteLog.open(folder, ambient=FakeAmbient(1), master_key=bytes(32), build="t")
+    for user in range(8):
+        news = tuple(NewEvent(f"user/{user}", "fact", body) for body in events(user))
+        await log.append(Append(ts_ms=1, events=news))
+    await log.close()
 
 
-def test_a_dictionary_of_a_log_holds_its_shapes_and_nobodys_words(tmp_path: Path) -> None:
+async def test_a_dictionary_of_a_log_holds_its_shapes_and_nobodys_words(tmp_path: Path) -> None:
     def events(user: int) -> list[bytes]:
         return [
             msgspec.json.encode(
@@ -181,18 +176,18 @@ def test_a_dictionary_of_a_log_holds_its_shapes_and_nobodys_words(tmp_path: Path
             for _ in range(60)
         ]
 
-    write(tmp_path, events)
-    made = asyncio.run(training.from_log(standard(), tmp_path, seed=3, tries=100))
+    await write(tmp_path, events)
+    made = await training.from_log(standard(), tmp_path, seed=3, tries=100)
     assert b"parcel_moved" in made.data
     assert b"Alexanderplatz" in made.data
     assert b"canary" not in made.data
     assert b"98700000" not in made.data
 
 
-def test_a_log_with_too_little_in_it_is_said(tmp_path: Path) -> None:
-    write(tmp_path, lambda _user: [b'{"type":"x"}'])
+async def test_a_log_with_too_little_in_it_is_said(tmp_path: Path) -> None:
+    await write(tmp_path, lambda _user: [b'{"type":"x"}'])
     with pytest.raises(HuahuoError, match="too few events"):
-        asyncio.run(training.from_log(standard(), tmp_path, seed=3, tries=100))
+        await training.from_log(standard(), tmp_path, seed=3, tries=100)
 
 
 async def test_no_log_is_said(tmp_path: Path) -> None:

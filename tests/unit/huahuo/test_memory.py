@@ -1,12 +1,10 @@
 """After a storm, memory is tidied up once the loop is idle, and never for long."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from huahuo.app.memory import LOOK_S, Tidier, release_free
-from huahuo.testing.virtual_loop import run_virtual
 
 pytestmark = pytest.mark.virtual_time
 
@@ -45,47 +43,42 @@ class Machine:
             await asyncio.sleep(LOOK_S)
 
 
-def in_machine(test: Callable[[Machine], object], machine: Machine) -> Machine:
-    async def main() -> None:
-        with machine.tidier():
-            await test(machine)  # type: ignore[misc]
-
-    run_virtual(main())
-    return machine
-
-
-def test_a_storm_is_tidied_up_after_once_within_a_minute() -> None:
-    async def storm(machine: Machine) -> None:
+@pytest.mark.virtual_time
+async def test_a_storm_is_tidied_up_after_once_within_a_minute() -> None:
+    machine = Machine()
+    with machine.tidier():
         await machine.work(20, 0.9)
         assert machine.collected == 0
         await machine.work(60, 0.0)
-
-    machine = in_machine(storm, Machine())
     assert (machine.collected, machine.released) == (1, 1)
 
 
-def test_a_loop_that_does_nothing_is_left_alone() -> None:
-    async def nothing(machine: Machine) -> None:
+@pytest.mark.virtual_time
+async def test_a_loop_that_does_nothing_is_left_alone() -> None:
+    machine = Machine()
+    with machine.tidier():
         await machine.work(3600, 0.00001)
-
-    assert in_machine(nothing, Machine()).released == 0
-
-
-def test_a_loop_that_is_never_idle_is_tidied_while_that_is_quick() -> None:
-    async def busy(machine: Machine) -> None:
-        await machine.work(300, 0.8)
-
-    assert in_machine(busy, Machine(pause_s=0.01)).collected > 1
-    assert in_machine(busy, Machine(pause_s=0.5)).collected == 1  # the first tells how long it takes
+    assert machine.released == 0
 
 
-def test_collections_take_at_most_a_hundredth_of_the_time() -> None:
-    async def up_and_down(machine: Machine) -> None:
+@pytest.mark.virtual_time
+async def test_a_loop_that_is_never_idle_is_tidied_while_that_is_quick() -> None:
+    quick, slow = Machine(pause_s=0.01), Machine(pause_s=0.5)
+    for machine in (quick, slow):
+        with machine.tidier():
+            await machine.work(300, 0.8)
+    assert quick.collected > 1
+    assert slow.collected == 1  # the first tells how long it takes
+
+
+@pytest.mark.virtual_time
+async def test_collections_take_at_most_a_hundredth_of_the_time() -> None:
+    machine = Machine(pause_s=2.0)
+    with machine.tidier():
         for _ in range(60):
             await machine.work(10, 0.9)
             await machine.work(50, 0.0)
-
-    assert in_machine(up_and_down, Machine(pause_s=2.0)).paused_s <= 3600 / 100 + 2
+    assert machine.paused_s <= 3600 / 100 + 2
 
 
 async def test_in_an_applications_process_only_free_memory_is_released() -> None:

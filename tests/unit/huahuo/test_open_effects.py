@@ -1,7 +1,5 @@
 """`huahuo doctor` names open effects, and warns of one that may never return."""
 
-import asyncio
-
 from msgspec import Raw
 
 from huahuo.actors.effects import facts
@@ -22,15 +20,15 @@ async def told_after(seconds: float) -> open_effects.Told:
     return await open_effects.of_log(log, ambient)
 
 
-def test_open_effects_of_a_log_are_named_by_the_oldest() -> None:
-    told = asyncio.run(told_after(60))
+async def test_open_effects_of_a_log_are_named_by_the_oldest() -> None:
+    told = await told_after(60)
     assert told is not None
     assert told[0] == "ok"
     assert "the oldest is pack of order/1, since 2026-" in told[1]
 
 
-def test_one_that_is_open_for_hours_is_a_warning() -> None:
-    told = asyncio.run(told_after(7200))
+async def test_one_that_is_open_for_hours_is_a_warning() -> None:
+    told = await told_after(7200)
     assert told is not None
     assert told[0] == "warning"
     assert "it may never return" in told[1]

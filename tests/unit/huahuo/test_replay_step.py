@@ -1,7 +1,7 @@
 """The terminal program: what its keys do, on a screen without a terminal."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from textual.pilot import Pilot
 
@@ -21,19 +21,16 @@ class Acked(ListHistory):
         return [Ack("user/7", "phone", U, 10)]
 
 
-def screen(test: Callable[[StepApp, Pilot[None]], Awaitable[None]]) -> None:
-    """Run `test` on the program over the broken mailbox of the story."""
-
-    async def main() -> None:
-        history = Acked(tell().history.events, "story")
-        subject = await subject_of(history, "mailbox/2")
-        assert subject is not None
-        app = StepApp(Stepper(history, subject), FakeAmbient())
-        async with app.run_test() as pilot:
-            await pilot.pause()
-            await test(app, pilot)
-
-    asyncio.run(main())
+@asynccontextmanager
+async def screen() -> AsyncIterator[tuple[StepApp, Pilot[None]]]:
+    """The program over the broken mailbox of the story."""
+    history = Acked(tell().history.events, "story")
+    subject = await subject_of(history, "mailbox/2")
+    assert subject is not None
+    app = StepApp(Stepper(history, subject), FakeAmbient())
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        yield app, pilot
 
 
 def now(app: StepApp) -> View:
@@ -50,8 +47,8 @@ async def answer(pilot: Pilot[None], key: str, text: str) -> None:
     await pilot.pause()
 
 
-def test_it_begins_at_the_newest_event_and_steps_back_and_forward() -> None:
-    async def test(app: StepApp, pilot: Pilot[None]) -> None:
+async def test_it_begins_at_the_newest_event_and_steps_back_and_forward() -> None:
+    async with screen() as (app, pilot):
         newest = now(app)
         assert (newest.number, newest.state["status"]) == (newest.count, "error")
         await pilot.press("left")
@@ -66,11 +63,9 @@ def test_it_begins_at_the_newest_event_and_steps_back_and_forward() -> None:
         await pilot.press("end")
         assert now(app) == newest
 
-    screen(test)
 
-
-def test_every_step_shows_what_its_event_changed() -> None:
-    async def test(app: StepApp, pilot: Pilot[None]) -> None:
+async def test_every_step_shows_what_its_event_changed() -> None:
+    async with screen() as (app, pilot):
         await pilot.press("home")
         states = [now(app).state]
         while now(app).number < now(app).count:
@@ -81,11 +76,9 @@ def test_every_step_shows_what_its_event_changed() -> None:
             states.append(view.state)
         assert [s["status"] for s in states if "status" in s][-1] == "error"
 
-    screen(test)
 
-
-def test_it_goes_to_a_moment_finds_text_and_conditions_and_watches_fields() -> None:
-    async def test(app: StepApp, pilot: Pilot[None]) -> None:
+async def test_it_goes_to_a_moment_finds_text_and_conditions_and_watches_fields() -> None:
+    async with screen() as (app, pilot):
         await answer(pilot, "g", "2")
         event = now(app).event
         assert event is not None
@@ -100,23 +93,17 @@ def test_it_goes_to_a_moment_finds_text_and_conditions_and_watches_fields() -> N
         await answer(pilot, "w", "progress")
         assert now(app).watched == []
 
-    screen(test)
 
-
-def test_what_it_cannot_understand_or_find_leaves_it_where_it_is() -> None:
-    async def test(app: StepApp, pilot: Pilot[None]) -> None:
+async def test_what_it_cannot_understand_or_find_leaves_it_where_it_is() -> None:
+    async with screen() as (app, pilot):
         await pilot.press("home")
         for key, text in (("g", "nonsense"), ("question_mark", "= ="), ("slash", "zzz"), ("w", "..")):
             await answer(pilot, key, text)
             assert now(app).number == 0
 
-    screen(test)
 
-
-def test_it_shows_which_clients_had_processed_the_moment() -> None:
-    async def test(app: StepApp, pilot: Pilot[None]) -> None:
+async def test_it_shows_which_clients_had_processed_the_moment() -> None:
+    async with screen() as (app, pilot):
         assert [(ack.client, past) for ack, past in now(app).acks] == [("phone", False)]
         await pilot.press("home")
         assert [(ack.client, past) for ack, past in now(app).acks] == [("phone", True)]
-
-    screen(test)

@@ -185,13 +185,13 @@ async def test_a_port_that_is_none_is_refused_even_where_private_servers_are_all
         await Network(allow_private=True, resolver=resolver).addresses("h.example", port, 1)
 
 
-def test_a_name_without_address_is_a_dns_failure() -> None:
+async def test_a_name_without_address_is_a_dns_failure() -> None:
     async def fails(host: str, port: int) -> list[str]:
         raise OSError("no such name")
 
     for resolver in (fails, answers([])[0]):
         with pytest.raises(DnsFailed):
-            asyncio.run(Network(resolver=resolver).addresses("nowhere.example", 993, 1))
+            await Network(resolver=resolver).addresses("nowhere.example", 993, 1)
 
 
 async def test_a_resolver_that_never_answers_is_a_dns_failure() -> None:

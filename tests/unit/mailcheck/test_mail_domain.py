@@ -284,17 +284,19 @@ def test_a_purge_that_was_cut_short_goes_on_after_a_restart() -> None:
         await world.do("check_emails", email_ids=[1])
         check = await world.script.next()
         await check.mails(mail(1), mail(2))
-        world.log.before_append = lambda append: _no_purges(append.rows)
+        tried = asyncio.Event()
+        world.log.before_append = lambda append: _no_purges(append.rows, tried)
         await world.do("delete_emails", email_ids=[1])
         await check.cancelled.wait()
-        await world.mail.idle()
+        await tried.wait()
         assert (await tables(world))[PURGES] == 1
         await world.restart()
         await world.mail.idle()
         assert not any((await tables(world)).values())
 
-    def _no_purges(rows: tuple[Any, ...]) -> None:
+    def _no_purges(rows: tuple[Any, ...], tried: asyncio.Event) -> None:
         if any(row.table == MAIL for row in rows):
+            tried.set()
             raise Unavailable("disk full")
 
     in_mail_world(test)

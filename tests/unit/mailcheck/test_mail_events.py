@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck import events
 from huahuo.mailcheck.events import (
@@ -73,7 +74,7 @@ def test_an_internal_fact_stands_on_the_mailbox_s_own_stream() -> None:
 
 @pytest.mark.parametrize("body", [*events.PUBLIC, *events.INTERNAL])
 def test_what_was_written_is_read_back(body: type[events.Body]) -> None:
-    samples: dict[Any, Any] = {int: 5, str: "x", bool: True}
+    samples: dict[Any, Any] = {int: 5, str: "x", bool: True, UserId: 5, int | str: 5}
     fields: dict[str, Any] = {
         field.name: samples.get(field.type, ())
         for field in msgspec.structs.fields(body)

@@ -1,8 +1,8 @@
 """The feed: signal, then read. Live and catch-up by one path."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any
 
 from huahuo.eventstore.errors import Unavailable
@@ -10,53 +10,41 @@ from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.replay.live.feed import Feed, Run
 from tests.support.models.faulty_log import READ_ALL, FaultyLog, faulty_log, numbers, write
 from tests.support.models.follower import follow
-from tests.support.patience import WITHIN_S
 
 type Told = Mapping[str, Sequence[StoredEvent]] | None
 
 
-def run(test: Callable[[FaultyLog, Feed], Awaitable[None]], **feed_options: Any) -> None:
-    """Run `test` with a feed over a log that begins empty."""
-
-    async def main() -> None:
-        log = await faulty_log()
-        feed = Feed(log, **feed_options)
-        async with asyncio.timeout(WITHIN_S):
-            await test(log, feed)
-        feed.close()
-
-    asyncio.run(main())
+@asynccontextmanager
+async def feed_over_log(**feed_options: Any) -> AsyncIterator[tuple[FaultyLog, Feed]]:
+    """A log that begins empty, and a feed over it."""
+    log = await faulty_log()
+    with closing(Feed(log, **feed_options)) as feed:
+        yield log, feed
 
 
-def test_recent_events_come_from_memory() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_recent_events_come_from_memory() -> None:
+    async with feed_over_log() as (log, feed):
         await write(log, "a", "b", "a")
         seen = feed.peek("a", 0, **READ_ALL)
         assert seen is not None
         assert (numbers(seen.events), seen.last) == ([1, 2], 2)
         assert log.reads == []
 
-    run(test)
 
-
-def test_at_the_head_a_run_is_empty() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_at_the_head_a_run_is_empty() -> None:
+    async with feed_over_log() as (log, feed):
         await write(log, "a")
         assert feed.peek("a", 1, **READ_ALL) == Run("a", 1)
         assert await feed.fetch("a", 1, **READ_ALL) == Run("a", 1)
         assert feed.peek("never", 0, **READ_ALL) == Run("never", 0)
 
-    run(test)
 
-
-def test_what_memory_does_not_hold_must_be_fetched() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_what_memory_does_not_hold_must_be_fetched() -> None:
+    async with feed_over_log(tail_events_max=2) as (log, feed):
         await write(log, "a", "a", "a")
         assert feed.peek("a", 0, **READ_ALL) is None
         fetched = await feed.fetch("a", 0, **READ_ALL)
         assert numbers(fetched.events) == [1, 2, 3]
-
-    run(test, tail_events_max=2)
 
 
 async def test_events_from_before_the_feed_must_be_fetched() -> None:
@@ -67,8 +55,8 @@ async def test_events_from_before_the_feed_must_be_fetched() -> None:
     assert numbers((await feed.fetch("a", 0, **READ_ALL)).events) == [1]
 
 
-def test_readers_of_the_same_run_get_the_same_object() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_readers_of_the_same_run_get_the_same_object() -> None:
+    async with feed_over_log() as (log, feed):
         await write(log, "a", "a")
         first = feed.peek("a", 0, **READ_ALL)
         assert feed.peek("a", 0, **READ_ALL) is first
@@ -77,11 +65,9 @@ def test_readers_of_the_same_run_get_the_same_object() -> None:
         assert later is not None
         assert numbers(later.events) == [1, 2, 3]
 
-    run(test)
 
-
-def test_the_log_is_read_by_position() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_the_log_is_read_by_position() -> None:
+    async with feed_over_log() as (log, feed):
         await write(log, "a", "b", "a")
         peeked = feed.peek(LOG_STREAM, 1, **READ_ALL)
         fetched = await feed.fetch(LOG_STREAM, 1, **READ_ALL)
@@ -89,21 +75,17 @@ def test_the_log_is_read_by_position() -> None:
         assert fetched.last == 3
         assert [e.position for e in fetched.events] == [2, 3]
 
-    run(test)
 
-
-def test_equal_fetches_at_one_time_share_one_read() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_equal_fetches_at_one_time_share_one_read() -> None:
+    async with feed_over_log(tail_events_max=1) as (log, feed):
         await write(log, "a", "a", "a")
         runs = await asyncio.gather(*(feed.fetch("a", 0, **READ_ALL) for _ in range(50)))
         assert log.reads == [("a", 0)]
         assert all(r is runs[0] for r in runs)
 
-    run(test, tail_events_max=1)
 
-
-def test_a_reader_that_gives_up_does_not_take_the_page_from_the_others() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_a_reader_that_gives_up_does_not_take_the_page_from_the_others() -> None:
+    async with feed_over_log(tail_events_max=1) as (log, feed):
         await write(log, "a", "a", "a")
         log.read_gate = asyncio.Event()
         impatient = asyncio.create_task(feed.fetch("a", 0, **READ_ALL))
@@ -113,22 +95,18 @@ def test_a_reader_that_gives_up_does_not_take_the_page_from_the_others() -> None
         log.read_gate.set()
         assert numbers((await patient).events) == [1, 2, 3]
 
-    run(test, tail_events_max=1)
 
-
-def test_a_resume_storm_reads_only_a_few_pages_at_a_time() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_a_resume_storm_reads_only_a_few_pages_at_a_time() -> None:
+    async with feed_over_log(tail_events_max=1, reads_max=3) as (log, feed):
         streams = [f"s/{n}" for n in range(100)]
         await write(log, *streams, *streams)
         await asyncio.gather(*(feed.fetch(s, 0, **READ_ALL) for s in streams))
         assert log.reading_peak == 3
         assert feed.fetches == 100
 
-    run(test, tail_events_max=1, reads_max=3)
 
-
-def test_a_failed_read_reaches_every_reader_and_is_tried_anew_by_the_next() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_a_failed_read_reaches_every_reader_and_is_tried_anew_by_the_next() -> None:
+    async with feed_over_log(tail_events_max=1) as (log, feed):
         await write(log, "a", "a")
         log.read_fault = Unavailable("no disk")
         outcomes = await asyncio.gather(
@@ -138,11 +116,9 @@ def test_a_failed_read_reaches_every_reader_and_is_tried_anew_by_the_next() -> N
         log.read_fault = None
         assert numbers((await feed.fetch("a", 0, **READ_ALL)).events) == [1, 2]
 
-    run(test, tail_events_max=1)
 
-
-def test_a_compacted_range_is_said_as_a_skip() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_a_compacted_range_is_said_as_a_skip() -> None:
+    async with feed_over_log(tail_events_max=1) as (log, feed):
         await write(log, *["a"] * 6)
         log.compacted = {3, 4}
         first = await feed.fetch("a", 0, **READ_ALL)
@@ -152,27 +128,21 @@ def test_a_compacted_range_is_said_as_a_skip() -> None:
         third = await feed.fetch("a", 4, **READ_ALL)
         assert numbers(third.events) == [5, 6]
 
-    run(test, tail_events_max=1)
 
-
-def test_a_stream_whose_end_was_compacted_is_skipped_to_its_head() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_a_stream_whose_end_was_compacted_is_skipped_to_its_head() -> None:
+    async with feed_over_log(tail_events_max=1) as (log, feed):
         await write(log, "a", "a", "a", "b")
         log.compacted = {2, 3}
         assert (await feed.fetch("a", 1, **READ_ALL)).skipped_to == 3
 
-    run(test, tail_events_max=1)
 
-
-def test_a_tap_receives_the_events_of_each_commit_by_stream() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_a_tap_receives_the_events_of_each_commit_by_stream() -> None:
+    async with feed_over_log() as (log, feed):
         seen: list[dict[str, list[int]]] = []
         feed.tap(lambda by_stream: seen.append({name: numbers(some) for name, some in told(by_stream)}))
         await write(log, "a", "a", "b")
         await write(log, "b")
         assert seen == [{"a": [1, 2], "b": [1], LOG_STREAM: [1, 2, 1]}, {"b": [2], LOG_STREAM: [2]}]
-
-    run(test)
 
 
 def told(by_stream: Told) -> list[tuple[str, Sequence[StoredEvent]]]:
@@ -180,8 +150,8 @@ def told(by_stream: Told) -> list[tuple[str, Sequence[StoredEvent]]]:
     return list(by_stream.items())
 
 
-def test_when_a_tap_is_called_memory_has_the_events() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_when_a_tap_is_called_memory_has_the_events() -> None:
+    async with feed_over_log() as (log, feed):
         seen: list[list[int]] = []
 
         def look(_by_stream: Told) -> None:
@@ -194,11 +164,9 @@ def test_when_a_tap_is_called_memory_has_the_events() -> None:
         await write(log, "a")
         assert seen == [[1], [1, 2]]
 
-    run(test)
 
-
-def test_a_tap_that_was_ended_is_not_called() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_a_tap_that_was_ended_is_not_called() -> None:
+    async with feed_over_log() as (log, feed):
         calls: list[str] = []
         untap = feed.tap(lambda _: calls.append("ended"))
         feed.tap(lambda _: calls.append("other"))
@@ -207,11 +175,9 @@ def test_a_tap_that_was_ended_is_not_called() -> None:
         await write(log, "a")
         assert calls == ["other"]
 
-    run(test)
 
-
-def test_a_tap_that_raises_does_not_keep_the_events_from_the_others() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_a_tap_that_raises_does_not_keep_the_events_from_the_others() -> None:
+    async with feed_over_log() as (log, feed):
         calls: list[str] = []
 
         def broken(_by_stream: Told) -> None:
@@ -222,11 +188,9 @@ def test_a_tap_that_raises_does_not_keep_the_events_from_the_others() -> None:
         await write(log, "a")
         assert calls == ["sound"]
 
-    run(test)
 
-
-def test_after_a_missed_signal_a_tap_is_told_that_events_are_missing() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_after_a_missed_signal_a_tap_is_told_that_events_are_missing() -> None:
+    async with feed_over_log() as (log, feed):
         seen: list[Told] = []
         feed.tap(seen.append)
         log.deaf = True
@@ -236,18 +200,14 @@ def test_after_a_missed_signal_a_tap_is_told_that_events_are_missing() -> None:
         assert seen == [None]
         assert feed.missed == 1
 
-    run(test)
 
-
-def test_a_missed_signal_hides_nothing_from_a_reader() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_a_missed_signal_hides_nothing_from_a_reader() -> None:
+    async with feed_over_log() as (log, feed):
         await write(log, "a")
         log.deaf = True
         await write(log, "a")
         assert feed.peek("a", 1, **READ_ALL) is None
         assert numbers((await feed.fetch("a", 1, **READ_ALL)).events) == [2]
-
-    run(test)
 
 
 async def collect(runs: AsyncGenerator[Run], last: int) -> list[int]:
@@ -261,32 +221,26 @@ async def collect(runs: AsyncGenerator[Run], last: int) -> list[int]:
     return seqs
 
 
-def test_following_catches_up_and_goes_on_live() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_following_catches_up_and_goes_on_live() -> None:
+    async with feed_over_log(tail_events_max=2) as (log, feed):
         await write(log, *["a"] * 5)
         follower = asyncio.create_task(collect(follow(feed, "a", 1, events_max=2), 8))
         for _ in range(3):
             await write(log, "b", "a")
         assert await follower == [2, 3, 4, 5, 6, 7, 8]
 
-    run(test, tail_events_max=2)
 
-
-def test_following_passes_over_what_was_compacted() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_following_passes_over_what_was_compacted() -> None:
+    async with feed_over_log(tail_events_max=1) as (log, feed):
         await write(log, *["a"] * 6)
         log.compacted = {1, 2, 4}
         assert await collect(follow(feed, "a", 0), 6) == [3, 5, 6]
 
-    run(test, tail_events_max=1)
 
-
-def test_a_closed_feed_hears_nothing() -> None:
-    async def test(log: FaultyLog, feed: Feed) -> None:
+async def test_a_closed_feed_hears_nothing() -> None:
+    async with feed_over_log() as (log, feed):
         calls: list[str] = []
         feed.tap(lambda _: calls.append("a"))
         feed.close()
         await write(log, "a")
         assert calls == []
-
-    run(test)

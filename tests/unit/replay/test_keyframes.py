@@ -1,32 +1,23 @@
 """States from keyframes and events."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 import pytest
 
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import LOG_STREAM, Append, Keyframe
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load, state_at
 from tests.support.models.faulty_log import FaultyLog, faulty_log
-from tests.support.patience import WITHIN_S
 from tests.support.worlds.entities import Account, AccountDecider, moved
 
 STREAM = "account/a"
 
 
-def run(test: Callable[[FaultyLog], Awaitable[None]], deposits: int = 10) -> None:
-    """Run `test` on a log whose account got 1, 2, 3, … and so holds n(n+1)/2 after event n."""
-
-    async def main() -> None:
-        log = await faulty_log()
-        if deposits:
-            events = tuple(moved(STREAM, amount) for amount in range(1, deposits + 1))
-            await log.append(Append(ts_ms=1, events=events))
-        async with asyncio.timeout(WITHIN_S):
-            await test(log)
-
-    asyncio.run(main())
+async def account_log(deposits: int = 10) -> FaultyLog:
+    """A log whose account got 1, 2, 3, … and so holds n(n+1)/2 after event n."""
+    log = await faulty_log()
+    if deposits:
+        events = tuple(moved(STREAM, amount) for amount in range(1, deposits + 1))
+        await log.append(Append(ts_ms=1, events=events))
+    return log
 
 
 async def balance(
@@ -41,120 +32,94 @@ async def keep(log: FaultyLog, seq: int, account: Account, fingerprint: str = "v
     await log.put_keyframe(frame)
 
 
-def test_the_state_follows_from_all_events() -> None:
-    async def test(log: FaultyLog) -> None:
-        assert await balance(log) == (10, 55)
-
-    run(test)
+async def test_the_state_follows_from_all_events() -> None:
+    log = await account_log()
+    assert await balance(log) == (10, 55)
 
 
-def test_an_earlier_state_follows_from_the_events_up_to_then() -> None:
-    async def test(log: FaultyLog) -> None:
-        assert await balance(log, at=4) == (4, 10)
-        assert await balance(log, at=0) == (0, 0)
-
-    run(test)
+async def test_an_earlier_state_follows_from_the_events_up_to_then() -> None:
+    log = await account_log()
+    assert await balance(log, at=4) == (4, 10)
+    assert await balance(log, at=0) == (0, 0)
 
 
-def test_beyond_the_head_means_the_head() -> None:
-    async def test(log: FaultyLog) -> None:
-        assert await balance(log, at=99) == (10, 55)
-
-    run(test)
+async def test_beyond_the_head_means_the_head() -> None:
+    log = await account_log()
+    assert await balance(log, at=99) == (10, 55)
 
 
-def test_an_empty_stream_has_the_initial_state_without_a_read() -> None:
-    async def test(log: FaultyLog) -> None:
-        assert await balance(log) == (0, 0)
-        assert log.reads == []
-
-    run(test, deposits=0)
+async def test_an_empty_stream_has_the_initial_state_without_a_read() -> None:
+    log = await account_log(deposits=0)
+    assert await balance(log) == (0, 0)
+    assert log.reads == []
 
 
-def test_a_long_stream_is_read_in_pages() -> None:
-    async def test(log: FaultyLog) -> None:
-        assert await balance(log) == (2500, 2500 * 2501 // 2)
-        assert await balance(log, at=2000) == (2000, 2000 * 2001 // 2)
-        assert len(log.reads) > 2
-
-    run(test, deposits=2500)
+async def test_a_long_stream_is_read_in_pages() -> None:
+    log = await account_log(deposits=2500)
+    assert await balance(log) == (2500, 2500 * 2501 // 2)
+    assert await balance(log, at=2000) == (2000, 2000 * 2001 // 2)
+    assert len(log.reads) > 2
 
 
-def test_it_starts_from_the_newest_keyframe() -> None:
-    async def test(log: FaultyLog) -> None:
-        await keep(log, 3, Account(STREAM, 6, 3))
-        await keep(log, 8, Account(STREAM, 36, 8))
-        assert await balance(log) == (10, 55)
-        assert log.reads[0] == (STREAM, 8)
-
-    run(test)
+async def test_it_starts_from_the_newest_keyframe() -> None:
+    log = await account_log()
+    await keep(log, 3, Account(STREAM, 6, 3))
+    await keep(log, 8, Account(STREAM, 36, 8))
+    assert await balance(log) == (10, 55)
+    assert log.reads[0] == (STREAM, 8)
 
 
-def test_a_keyframe_after_the_wanted_event_is_not_used() -> None:
-    async def test(log: FaultyLog) -> None:
-        await keep(log, 3, Account(STREAM, 6, 3))
-        await keep(log, 8, Account(STREAM, 36, 8))
-        assert await balance(log, at=5) == (5, 15)
-        assert log.reads[0] == (STREAM, 3)
-
-    run(test)
+async def test_a_keyframe_after_the_wanted_event_is_not_used() -> None:
+    log = await account_log()
+    await keep(log, 3, Account(STREAM, 6, 3))
+    await keep(log, 8, Account(STREAM, 36, 8))
+    assert await balance(log, at=5) == (5, 15)
+    assert log.reads[0] == (STREAM, 3)
 
 
-def test_a_keyframe_of_other_code_is_not_used() -> None:
-    async def test(log: FaultyLog) -> None:
-        await keep(log, 8, Account(STREAM, 1000, 8), fingerprint="v0")
-        assert await balance(log) == (10, 55)
-
-    run(test)
+async def test_a_keyframe_of_other_code_is_not_used() -> None:
+    log = await account_log()
+    await keep(log, 8, Account(STREAM, 1000, 8), fingerprint="v0")
+    assert await balance(log) == (10, 55)
 
 
-def test_an_unreadable_keyframe_is_passed_over() -> None:
-    async def test(log: FaultyLog) -> None:
-        await log.put_keyframe(Keyframe(STREAM, "account", "v1", 8, b"not a state"))
-        assert await balance(log) == (10, 55)
-
-    run(test)
+async def test_an_unreadable_keyframe_is_passed_over() -> None:
+    log = await account_log()
+    await log.put_keyframe(Keyframe(STREAM, "account", "v1", 8, b"not a state"))
+    assert await balance(log) == (10, 55)
 
 
-def test_the_global_log_is_folded_by_position() -> None:
-    async def test(log: FaultyLog) -> None:
-        await log.append(Append(ts_ms=1, events=(moved("account/b", 5),)))
-        seq, state = await state_at(log, LOG_STREAM, AccountDecider())
-        assert (seq, state.balance) == (11, 60)
-        seq, state = await state_at(log, LOG_STREAM, AccountDecider(), at=10)
-        assert (seq, state.balance) == (10, 55)
-
-    run(test)
+async def test_the_global_log_is_folded_by_position() -> None:
+    log = await account_log()
+    await log.append(Append(ts_ms=1, events=(moved("account/b", 5),)))
+    seq, state = await state_at(log, LOG_STREAM, AccountDecider())
+    assert (seq, state.balance) == (11, 60)
+    seq, state = await state_at(log, LOG_STREAM, AccountDecider(), at=10)
+    assert (seq, state.balance) == (10, 55)
 
 
-def test_what_was_compacted_away_is_passed_over() -> None:
-    async def test(log: FaultyLog) -> None:
-        log.compacted = {2, 3, 9, 10}
-        assert await balance(log) == (10, 55 - 2 - 3 - 9 - 10)
-        assert await balance(log, at=9) == (9, 55 - 2 - 3 - 9 - 10)
-        assert await balance(log, at=2) == (2, 1)
-
-    run(test)
+async def test_what_was_compacted_away_is_passed_over() -> None:
+    log = await account_log()
+    log.compacted = {2, 3, 9, 10}
+    assert await balance(log) == (10, 55 - 2 - 3 - 9 - 10)
+    assert await balance(log, at=9) == (9, 55 - 2 - 3 - 9 - 10)
+    assert await balance(log, at=2) == (2, 1)
 
 
-def test_to_a_few_events_no_keyframe_is_looked_for() -> None:
-    async def test(log: FaultyLog) -> None:
-        await keep(log, 8, Account(STREAM, 36, 8))
-        few = await load(log, STREAM, AccountDecider(), frames_from=11)
-        assert (few.seq, few.state.balance, few.framed) == (10, 55, 0)
-        enough = await load(log, STREAM, AccountDecider(), frames_from=10)
-        assert (enough.seq, enough.state.balance, enough.framed) == (10, 55, 8)
-
-    run(test)
+async def test_to_a_few_events_no_keyframe_is_looked_for() -> None:
+    log = await account_log()
+    await keep(log, 8, Account(STREAM, 36, 8))
+    few = await load(log, STREAM, AccountDecider(), frames_from=11)
+    assert (few.seq, few.state.balance, few.framed) == (10, 55, 0)
+    enough = await load(log, STREAM, AccountDecider(), frames_from=10)
+    assert (enough.seq, enough.state.balance, enough.framed) == (10, 55, 8)
 
 
-def test_loading_says_which_keyframe_it_was_built_on() -> None:
-    async def test(log: FaultyLog) -> None:
-        await keep(log, 8, Account(STREAM, 36, 8))
-        loaded = await load(log, STREAM, AccountDecider())
-        assert (loaded.seq, loaded.framed) == (10, 8)
-
-    run(test)
+async def test_loading_says_which_keyframe_it_was_built_on() -> None:
+    log = await account_log()
+    await keep(log, 8, Account(STREAM, 36, 8))
+    loaded = await load(log, STREAM, AccountDecider())
+    assert (loaded.seq, loaded.framed) == (10, 8)
 
 
 @pytest.mark.parametrize(
@@ -175,50 +140,42 @@ def test_a_keyframe_is_due_after_enough_events_for_its_size(
     assert policy.due(events, size=size, leaving=leaving) is due
 
 
-def test_an_offered_keyframe_is_the_state_of_that_moment() -> None:
-    async def test(log: FaultyLog) -> None:
-        writer = KeyframeWriter(log, KeyframePolicy())
-        account = Account(STREAM, 36, 8)
-        assert writer.offer(STREAM, AccountDecider(), 8, account)
-        account.balance = -1
-        await writer.flush()
-        frame = await log.keyframe(STREAM, "account", "v1")
-        assert frame is not None
-        assert AccountDecider().load(STREAM, frame.state).balance == 36
-        assert writer.written == 1
-
-    run(test)
+async def test_an_offered_keyframe_is_the_state_of_that_moment() -> None:
+    log = await account_log()
+    writer = KeyframeWriter(log, KeyframePolicy())
+    account = Account(STREAM, 36, 8)
+    assert writer.offer(STREAM, AccountDecider(), 8, account)
+    account.balance = -1
+    await writer.flush()
+    frame = await log.keyframe(STREAM, "account", "v1")
+    assert frame is not None
+    assert AccountDecider().load(STREAM, frame.state).balance == 36
+    assert writer.written == 1
 
 
-def test_too_many_bytes_of_keyframes_at_once_are_left_out() -> None:
-    async def test(log: FaultyLog) -> None:
-        writer = KeyframeWriter(log, KeyframePolicy(), pending_bytes_max=1)
-        size = writer.offer(STREAM, AccountDecider(), 8, Account(STREAM))
-        assert writer.pending_bytes == size
-        assert writer.offer(STREAM, AccountDecider(), 9, Account(STREAM)) is None
-        await writer.flush()
-        assert (writer.written, writer.left_out, writer.pending_bytes) == (1, 1, 0)
-
-    run(test)
+async def test_too_many_bytes_of_keyframes_at_once_are_left_out() -> None:
+    log = await account_log()
+    writer = KeyframeWriter(log, KeyframePolicy(), pending_bytes_max=1)
+    size = writer.offer(STREAM, AccountDecider(), 8, Account(STREAM))
+    assert writer.pending_bytes == size
+    assert writer.offer(STREAM, AccountDecider(), 9, Account(STREAM)) is None
+    await writer.flush()
+    assert (writer.written, writer.left_out, writer.pending_bytes) == (1, 1, 0)
 
 
-def test_too_many_keyframes_at_once_are_left_out() -> None:
-    async def test(log: FaultyLog) -> None:
-        writer = KeyframeWriter(log, KeyframePolicy(), pending_max=1)
-        assert writer.offer(STREAM, AccountDecider(), 8, Account(STREAM)) is not None
-        assert writer.offer(STREAM, AccountDecider(), 9, Account(STREAM)) is None
-        await writer.flush()
-        assert (writer.written, writer.left_out) == (1, 1)
-
-    run(test)
+async def test_too_many_keyframes_at_once_are_left_out() -> None:
+    log = await account_log()
+    writer = KeyframeWriter(log, KeyframePolicy(), pending_max=1)
+    assert writer.offer(STREAM, AccountDecider(), 8, Account(STREAM)) is not None
+    assert writer.offer(STREAM, AccountDecider(), 9, Account(STREAM)) is None
+    await writer.flush()
+    assert (writer.written, writer.left_out) == (1, 1)
 
 
-def test_a_keyframe_that_cannot_be_stored_harms_nobody() -> None:
-    async def test(log: FaultyLog) -> None:
-        log.keyframe_fault = Unavailable("no disk")
-        writer = KeyframeWriter(log, KeyframePolicy())
-        writer.offer(STREAM, AccountDecider(), 8, Account(STREAM))
-        await writer.flush()
-        assert writer.failed == 1
-
-    run(test)
+async def test_a_keyframe_that_cannot_be_stored_harms_nobody() -> None:
+    log = await account_log()
+    log.keyframe_fault = Unavailable("no disk")
+    writer = KeyframeWriter(log, KeyframePolicy())
+    writer.offer(STREAM, AccountDecider(), 8, Account(STREAM))
+    await writer.flush()
+    assert writer.failed == 1

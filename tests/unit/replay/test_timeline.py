@@ -1,6 +1,5 @@
 """State, log, blame and when over a recorded story."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -175,10 +174,10 @@ async def test_a_stream_without_a_fold_shows_its_newest_events_and_reads_no_more
     assert (earlier["count"], len(earlier["recent"])) == (7, 7)
 
 
-def test_a_mailbox_that_never_was_is_not_found() -> None:
+async def test_a_mailbox_that_never_was_is_not_found() -> None:
     with pytest.raises(LookupError):
-        asyncio.run(subject_of(tell().history, "mailbox/99"))
-    assert asyncio.run(subject_of(tell().history, "group/ops")) is None
+        await subject_of(tell().history, "mailbox/99")
+    assert await subject_of(tell().history, "group/ops") is None
 
 
 def test_only_the_names_of_sealed_secrets_are_known() -> None:

@@ -84,9 +84,36 @@ def test_a_required_claim_that_is_missing_is_refused(missing: str) -> None:
     assert code(forge(json.dumps(claims).encode())) == "token_invalid"
 
 
-@pytest.mark.parametrize("user_id", [True, "42", 42.5, None, [], 2**53, -(2**53), 10**30, -(10**30)])
-def test_a_user_id_that_is_no_integer_below_2_to_53_is_refused(user_id: object) -> None:
+@pytest.mark.parametrize(
+    "user_id",
+    [True, 42.5, None, [], 2**53, -(2**53), 10**30, -(10**30), "", ".", "..", "a b", "a/b", "ä", "x" * 65],
+)
+def test_a_user_id_that_is_neither_a_small_integer_nor_a_short_plain_text_is_refused(user_id: object) -> None:
     assert code(token(user_id=user_id)) == "token_invalid"
+
+
+@pytest.mark.parametrize("user_id", ["alice", "alice@example.com", "x" * 64, "007", "-0", "9" * 16, "+42"])
+def test_a_text_is_a_user_id_of_its_own(user_id: str) -> None:
+    assert principal(token(user_id=user_id)).user_id == user_id
+
+
+@pytest.mark.parametrize(("text", "number"), [("42", 42), ("-7", -7), ("0", 0), (str(2**53 - 1), 2**53 - 1)])
+def test_a_text_that_spells_an_integer_is_that_user_and_is_told_back_as_it_came(
+    text: str, number: int
+) -> None:
+    found = verify(token(user_id=text))
+    assert isinstance(found, Verified)
+    assert (found.principal.user_id, found.principal.name, found.told_id) == (number, f"user/{number}", text)
+
+
+def test_without_user_id_the_claim_sub_names_the_user() -> None:
+    claims = {key: value for key, value in GOOD.items() if key not in ("user_id", "username")}
+    found = principal(forge(json.dumps({**claims, "sub": "auth0.7f3a"}).encode()))
+    assert (found.user_id, found.username) == ("auth0.7f3a", "auth0.7f3a")
+
+
+def test_a_sub_next_to_a_user_id_is_not_read() -> None:
+    assert principal(token(sub=["whatever"])).user_id == 42
 
 
 @pytest.mark.parametrize("user_id", [2**53 - 1, -(2**53) + 1, 0])
@@ -262,7 +289,7 @@ def test_half_of_a_key_pair_is_refused_as_a_secret(place: str) -> None:
 
 def test_no_secret_and_no_token_shows_in_repr_or_failure() -> None:
     auth = Authenticator(SECRET, previous=[OLD])
-    text = token(user_id="canary")
+    text = token(user_id="canary!")
     shown = repr(auth) + str(auth) + repr(auth.verify(text, NOW_MS))
     assert "canary" not in shown
     assert text not in shown
@@ -294,6 +321,12 @@ def test_a_revoked_users_tokens_up_to_that_moment_are_refused_and_later_ones_goo
         now_ms = NOW_MS + late_ms
         text = auth.mint(ALICE, now_ms=now_ms, ttl_s=60, jti="j")
         assert outcome(auth, text, NOW_MS + 1000) == expected, late_ms
+
+
+def test_a_user_with_a_text_id_is_revoked_by_it() -> None:
+    assert outcome(revoked({"user_id": "alice"}), token(user_id="alice")) == "token_revoked"
+    assert outcome(revoked({"user_id": "alice"}), token(user_id="alicia")) == "ok"
+    assert outcome(revoked({"user_id": "42"}), token(user_id=42)) == "token_revoked"
 
 
 def test_a_revoked_users_token_without_iat_is_refused() -> None:

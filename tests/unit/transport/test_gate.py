@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from huahuo.actors.actor.errors import AskTimeout, HandlerCancelled, InboxFull
 from huahuo.actors.entities.errors import Busy, Degraded
-from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.actions import Action, OneAppend
 from huahuo.actors.plugins.calls import (
     BUSY_RETRY_S,
     Call,
@@ -80,6 +80,19 @@ class World:
         self.ambient = FakeAmbient()
         self.observed: list[tuple[str, str]] = []
         self.gate = Gate(log, self.ambient, observe=lambda a, o, s: self.observed.append((a, o)), **options)
+
+    async def record(self, made: Call[Any], reply: Reply) -> Reply:
+        """What is answered to a call whose answer was found before any handler ran."""
+        answer: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        self.gate.record(made, reply, answer.set_result)
+        found = await answer
+        assert found is not None
+        return found
+
+    def one_append(self) -> Action:
+        """An action whose handler is no coroutine: all that it does is one append."""
+        event = NewEvent("user/42", "done", b'{"type":"done"}')
+        return Action("act", dict, lambda _: OneAppend(1, (event,), DONE.body))
 
     def appending(self) -> Handler:
         """A handler with an effect: one event, kept with its answer in one append."""
@@ -406,8 +419,8 @@ async def test_a_handler_that_heeds_no_cancel_cannot_hold_the_drain(monkeypatch:
 async def test_an_answer_found_before_any_handler_is_kept_for_its_repeats() -> None:
     w = await world()
     refused = error_reply(Refusal("invalid_field", "字段无效", "port: expected an integer"))
-    assert await w.gate.record(call(id="c1"), refused) == refused
-    again = await w.gate.record(call(id="c1"), refused)
+    assert await w.record(call(id="c1"), refused) == refused
+    again = await w.record(call(id="c1"), refused)
     assert again.duplicate
     assert again.body == refused.body
 
@@ -415,7 +428,7 @@ async def test_an_answer_found_before_any_handler_is_kept_for_its_repeats() -> N
 async def test_an_answer_without_an_id_is_not_kept() -> None:
     w = await world()
     refused = error_reply(Refusal("invalid_field", "…"))
-    assert await w.gate.record(call(), refused) == refused
+    assert await w.record(call(), refused) == refused
     assert w.log.appends == []
 
 
@@ -431,9 +444,55 @@ async def test_a_broken_repeat_does_not_take_the_place_of_the_command_under_way(
     first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
     await asyncio.sleep(0)
     refused = error_reply(Refusal("invalid_field", "…"))
-    assert await w.gate.record(call(id="c1", fingerprint=b"broken"), refused) == refused
+    assert await w.record(call(id="c1", fingerprint=b"broken"), refused) == refused
     go.set()
     assert (await first).at == ("user/42", 1)
+
+
+async def test_a_command_that_is_one_append_is_answered_with_the_place_of_its_event() -> None:
+    w = await world()
+    reply = await w.gate.execute(call(id="c1"), w.one_append())
+    assert (reply.body, reply.at, reply.recorded) == (DONE.body, ("user/42", 1), True)
+
+
+async def test_a_repeat_of_one_append_gets_its_first_answer_while_it_runs_and_after() -> None:
+    w = await world()
+    first, second = await asyncio.gather(
+        w.gate.execute(call(id="c1"), w.one_append()), w.gate.execute(call(id="c1"), w.one_append())
+    )
+    third = await w.gate.execute(call(id="c1"), w.one_append())
+    assert [reply.duplicate for reply in (first, second, third)] == [False, True, True]
+    assert {reply.at for reply in (first, second, third)} == {("user/42", 1)}
+    assert w.log.head("user/42").seq == 1
+
+
+async def test_one_append_that_fails_is_answered_and_not_remembered() -> None:
+    w = await world()
+    w.log.lose = ["before"]
+    reply = await w.gate.execute(call(id="c1"), w.one_append())
+    assert body(reply.body)["code"] == "unavailable"
+    assert not (await w.gate.execute(call(id="c1"), w.one_append())).duplicate
+
+
+async def test_a_refusal_of_a_plain_handler_is_recorded() -> None:
+    w = await world()
+    refused = error_reply(Refusal("invalid_field", "…"))
+    refusing = Action("act", dict, lambda _: refused)
+    assert await w.gate.execute(call(id="c1"), refusing) == refused
+    again = await w.gate.execute(call(id="c1"), refusing)
+    assert (again.duplicate, again.body) == (True, refused.body)
+
+
+async def test_a_plain_handler_that_raises_is_answered_internal() -> None:
+    w = await world()
+
+    def fails(_: Call[Any]) -> Reply:
+        raise RuntimeError(CANARY)
+
+    with capture_logs():
+        reply = await w.gate.execute(call(id="c1"), Action("act", dict, fails))
+    assert body(reply.body)["code"] == "internal"
+    assert CANARY.encode() not in reply.body
 
 
 async def test_the_record_says_who_and_which_command() -> None:

@@ -135,6 +135,9 @@ class Deaf:
     def spoke(self, greeting: Greeting, data: bytes) -> None:
         pass
 
+    def undecided(self, data: bytes) -> bool:
+        return False
+
 
 def arrive(lobby: Lobby) -> tuple[Greeting, Cut]:
     greeting, cut = Greeting(Deaf(), lobby), Cut()

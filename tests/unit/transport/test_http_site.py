@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import gzip
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -17,7 +17,6 @@ from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.site import CACHE_FOR_EVER, CSP, Asset, Phase, Site
-from tests.support.worlds.services import run
 
 PAGE = b"<!doctype html><title>huahuo</title>" + b"<p>\xe8\x8a\xb1\xe7\x81\xab</p>" * 50
 DICTIONARY = bytes(range(256)) * 4
@@ -80,45 +79,31 @@ async def served() -> AsyncIterator[World]:
     await log.close()
 
 
-def with_site(use: Callable[[World], Coroutine[None, None, None]]) -> None:
-    async def main() -> None:
-        async with served() as world:
-            await use(world)
-
-    run(main())
-
-
-def test_healthz_says_that_the_process_is_up_in_every_phase() -> None:
-    async def use(w: World) -> None:
+async def test_healthz_says_that_the_process_is_up_in_every_phase() -> None:
+    async with served() as w:
         for phase in Phase:
             w.site.phase = phase
             answer = await w.ask("/healthz")
             assert (answer.status, answer.body) == (200, b"ok\n")
 
-    with_site(use)
 
-
-def test_readyz_is_ready_when_the_log_takes_a_write() -> None:
-    async def use(w: World) -> None:
+async def test_readyz_is_ready_when_the_log_takes_a_write() -> None:
+    async with served() as w:
         syncs = w.disk.syncs
         assert (await w.ask("/readyz")).status == 200
         assert w.disk.syncs > syncs
 
-    with_site(use)
-
 
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.DRAINING])
-def test_readyz_is_not_ready_before_the_start_and_in_a_drain(phase: Phase) -> None:
-    async def use(w: World) -> None:
+async def test_readyz_is_not_ready_before_the_start_and_in_a_drain(phase: Phase) -> None:
+    async with served() as w:
         w.site.phase = phase
         answer = await w.ask("/readyz")
         assert (answer.status, answer.body) == (503, f"{phase.value}\n".encode())
 
-    with_site(use)
 
-
-def test_readyz_says_why_the_log_takes_no_write_and_is_ready_again_after() -> None:
-    async def use(w: World) -> None:
+async def test_readyz_says_why_the_log_takes_no_write_and_is_ready_again_after() -> None:
+    async with served() as w:
         w.disk.fail_writes.append(errno.ENOSPC)
         with capture_logs():
             answer = await w.ask("/readyz")
@@ -127,39 +112,31 @@ def test_readyz_says_why_the_log_takes_no_write_and_is_ready_again_after() -> No
         w.ambient.advance(2)
         assert (await w.ask("/readyz")).status == 200
 
-    with_site(use)
 
-
-def test_readyz_of_a_closed_log_is_not_ready() -> None:
-    async def use(w: World) -> None:
+async def test_readyz_of_a_closed_log_is_not_ready() -> None:
+    async with served() as w:
         await w.log.close()
         assert (await w.ask("/readyz")).status == 503
 
-    with_site(use)
 
-
-def test_metrics_are_in_prometheus_text() -> None:
-    async def use(w: World) -> None:
+async def test_metrics_are_in_prometheus_text() -> None:
+    async with served() as w:
         w.metrics.delivered(3, 700)
         answer = await w.ask("/metrics")
         assert answer.status == 200
         assert answer.headers["content-type"].startswith("text/plain; version=")
         assert b"huahuo_events_delivered_total 3.0" in answer.body
 
-    with_site(use)
-
 
 @pytest.mark.parametrize("path", ["/", "/?token=x", "/healthz", "/metrics", "/nothing", "/dictionary/7"])
-def test_every_answer_has_the_strict_headers_and_closes(path: str) -> None:
-    async def use(w: World) -> None:
+async def test_every_answer_has_the_strict_headers_and_closes(path: str) -> None:
+    async with served() as w:
         headers = (await w.ask(path)).headers
         assert headers["content-security-policy"] == CSP
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["connection"] == "close"
         assert headers["date"] == "Mon, 21 Sep 2026 14:13:20 GMT"
-
-    with_site(use)
 
 
 def test_the_policy_runs_no_foreign_and_no_inline_script_and_lets_nobody_frame_us() -> None:
@@ -170,15 +147,13 @@ def test_the_policy_runs_no_foreign_and_no_inline_script_and_lets_nobody_frame_u
     assert "unsafe-inline" not in CSP
 
 
-def test_a_file_may_bring_a_policy_of_its_own() -> None:
-    async def use(w: World) -> None:
+async def test_a_file_may_bring_a_policy_of_its_own() -> None:
+    async with served() as w:
         assert (await w.ask("/mail-frame")).headers["content-security-policy"] == FRAME_CSP
 
-    with_site(use)
 
-
-def test_a_file_is_served_with_its_type_and_cache_rule() -> None:
-    async def use(w: World) -> None:
+async def test_a_file_is_served_with_its_type_and_cache_rule() -> None:
+    async with served() as w:
         page = await w.ask("/")
         assert (page.status, page.body) == (200, PAGE)
         assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -187,42 +162,34 @@ def test_a_file_is_served_with_its_type_and_cache_rule() -> None:
         assert dictionary.body == DICTIONARY
         assert dictionary.headers["cache-control"] == CACHE_FOR_EVER
 
-    with_site(use)
-
 
 @pytest.mark.parametrize("accepts", ["gzip", "br, gzip", "br,GZIP;q=0.5"])
-def test_a_client_that_accepts_gzip_gets_the_compressed_file(accepts: str) -> None:
-    async def use(w: World) -> None:
+async def test_a_client_that_accepts_gzip_gets_the_compressed_file(accepts: str) -> None:
+    async with served() as w:
         answer = await w.ask("/", Accept_Encoding=accepts)
         assert answer.headers["content-encoding"] == "gzip"
         assert answer.headers["vary"] == "Accept-Encoding"
         assert gzip.decompress(answer.body) == PAGE
         assert int(answer.headers["content-length"]) == len(answer.body) < len(PAGE)
 
-    with_site(use)
-
 
 @pytest.mark.parametrize("accepts", ["", "br", "gzip;q=0", "gzip; q=0.0", "gzippy"])
-def test_a_client_that_does_not_accept_gzip_gets_the_plain_file(accepts: str) -> None:
-    async def use(w: World) -> None:
+async def test_a_client_that_does_not_accept_gzip_gets_the_plain_file(accepts: str) -> None:
+    async with served() as w:
         answer = await w.ask("/", Accept_Encoding=accepts)
         assert "content-encoding" not in answer.headers
         assert answer.body == PAGE
 
-    with_site(use)
 
-
-def test_what_does_not_compress_is_never_sent_compressed() -> None:
-    async def use(w: World) -> None:
+async def test_what_does_not_compress_is_never_sent_compressed() -> None:
+    async with served() as w:
         answer = await w.ask("/dictionary/7", Accept_Encoding="gzip")
         assert "content-encoding" not in answer.headers
         assert answer.body == DICTIONARY
 
-    with_site(use)
 
-
-def test_a_file_that_is_known_already_is_not_sent_again() -> None:
-    async def use(w: World) -> None:
+async def test_a_file_that_is_known_already_is_not_sent_again() -> None:
+    async with served() as w:
         etag = (await w.ask("/")).headers["etag"]
         answer = await w.ask("/", If_None_Match=f'"other", {etag}')
         assert (answer.status, answer.body) == (304, b"")
@@ -230,75 +197,58 @@ def test_a_file_that_is_known_already_is_not_sent_again() -> None:
         assert "content-length" not in answer.headers
         assert (await w.ask("/", If_None_Match='"other"')).status == 200
 
-    with_site(use)
-
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/nothing"])
-def test_head_is_get_without_the_body(path: str) -> None:
-    async def use(w: World) -> None:
+async def test_head_is_get_without_the_body(path: str) -> None:
+    async with served() as w:
         got, head = await w.ask(path), await w.ask(path, "HEAD")
         assert head.body == b""
         assert head.status == got.status
         assert head.headers == got.headers
         assert int(head.headers["content-length"]) == len(got.body)
 
-    with_site(use)
-
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "get"])
 @pytest.mark.parametrize("path", ["/", "/nothing"])
-def test_any_other_method_is_told_which_are_allowed(method: str, path: str) -> None:
-    async def use(w: World) -> None:
+async def test_any_other_method_is_told_which_are_allowed(method: str, path: str) -> None:
+    async with served() as w:
         answer = await w.ask(path, method)
         assert answer.status == 405
         assert answer.headers["allow"] == "GET, HEAD"
 
-    with_site(use)
 
-
-def test_an_upgrade_by_another_method_is_no_upgrade() -> None:
-    async def use(w: World) -> None:
+async def test_an_upgrade_by_another_method_is_no_upgrade() -> None:
+    async with served() as w:
         answer = await w.ask("/ws", "POST", Upgrade="websocket", Connection="Upgrade")
         assert answer.status == 405
-
-    with_site(use)
 
 
 @pytest.mark.parametrize(
     "path", ["/nothing", "/../etc/passwd", "/healthz/", "//", "/%2e%2e/", "/client", "*", "x"]
 )
-def test_what_is_not_there_is_not_found(path: str) -> None:
-    async def use(w: World) -> None:
+async def test_what_is_not_there_is_not_found(path: str) -> None:
+    async with served() as w:
         answer = await w.ask(path)
         assert answer.status == 404
         assert path.encode() not in answer.body or path == "x"
 
-    with_site(use)
 
-
-def test_a_path_over_the_bound_is_refused() -> None:
-    async def use(w: World) -> None:
+async def test_a_path_over_the_bound_is_refused() -> None:
+    async with served() as w:
         assert (await w.ask("/" + "x" * 2047)).status == 404
         assert (await w.ask("/" + "x" * 2048)).status == 414
 
-    with_site(use)
-
 
 @pytest.mark.parametrize("path", ["/", "/ws", "/metrics"])
-def test_a_websocket_upgrade_passes_whatever_its_path(path: str) -> None:
-    async def use(w: World) -> None:
-        async with connect(f"ws://127.0.0.1:{w.port}{path}", compression=None):
-            pass
-
-    with_site(use)
+async def test_a_websocket_upgrade_passes_whatever_its_path(path: str) -> None:
+    async with served() as w, connect(f"ws://127.0.0.1:{w.port}{path}", compression=None):
+        pass
 
 
-def test_a_file_added_while_serving_is_served() -> None:
-    async def use(w: World) -> None:
+async def test_a_file_added_while_serving_is_served() -> None:
+    async with served() as w:
         w.assets["/dictionary/8"] = Asset.of("application/octet-stream", b"new", CACHE_FOR_EVER)
         assert (await w.ask("/dictionary/8")).body == b"new"
-
-    with_site(use)
 
 
 def test_compressing_the_same_file_twice_gives_the_same_bytes() -> None:
@@ -308,8 +258,8 @@ def test_compressing_the_same_file_twice_gives_the_same_bytes() -> None:
 # Too many requests
 
 
-def test_an_address_that_asks_too_often_is_told_when_to_come_back() -> None:
-    async def use(w: World) -> None:
+async def test_an_address_that_asks_too_often_is_told_when_to_come_back() -> None:
+    async with served() as w:
         burst = [(await w.ask("/")).status for _ in range(4 * REQUESTS_PER_S)]
         refused = await w.ask("/")
         assert set(burst) == {200}
@@ -321,21 +271,17 @@ def test_an_address_that_asks_too_often_is_told_when_to_come_back() -> None:
             429
         ]
 
-    with_site(use)
 
-
-def test_an_address_does_not_use_up_what_another_may_ask() -> None:
-    async def use(w: World) -> None:
+async def test_an_address_does_not_use_up_what_another_may_ask() -> None:
+    async with served() as w:
         while (await w.ask("/")).status != 429:
             pass
         w.address = "192.0.2.8"
         assert (await w.ask("/")).status == 200
 
-    with_site(use)
 
-
-def test_every_kind_of_request_counts_but_probes_from_the_same_machine() -> None:
-    async def use(w: World) -> None:
+async def test_every_kind_of_request_counts_but_probes_from_the_same_machine() -> None:
+    async with served() as w:
         paths = ("/healthz", "/readyz", "/metrics", "/nothing")
         while (await w.ask("/healthz")).status != 429:
             pass
@@ -349,14 +295,10 @@ def test_every_kind_of_request_counts_but_probes_from_the_same_machine() -> None
                 pass
             assert (await w.ask("/healthz")).status == 200
 
-    with_site(use)
 
-
-def test_a_request_for_a_websocket_is_not_counted() -> None:
-    async def use(w: World) -> None:
+async def test_a_request_for_a_websocket_is_not_counted() -> None:
+    async with served() as w:
         while (await w.ask("/")).status != 429:
             pass
         async with connect(f"ws://127.0.0.1:{w.port}", proxy=None):
             pass
-
-    with_site(use)

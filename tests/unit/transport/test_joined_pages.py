@@ -172,12 +172,10 @@ async def test_a_page_that_cannot_be_read_takes_none_of_the_others_along() -> No
     assert isinstance(two, ValueError)
 
 
-def test_a_waiter_for_cancelled_reads_is_cancelled_too() -> None:
-    async def main() -> list[int | BaseException]:
-        async def read(keys: Sequence[int]) -> Sequence[int]:
-            raise asyncio.CancelledError if len(keys) == 1 else ValueError
+async def test_a_waiter_for_cancelled_reads_is_cancelled_too() -> None:
+    async def read(keys: Sequence[int]) -> Sequence[int]:
+        raise asyncio.CancelledError if len(keys) == 1 else ValueError
 
-        reads = SharedReads(read, 1, together_max=8)
-        return await asyncio.gather(*map(reads.get, range(4)), return_exceptions=True)
-
-    assert all(isinstance(one, asyncio.CancelledError) for one in asyncio.run(main()))
+    reads = SharedReads(read, 1, together_max=8)
+    waiters = await asyncio.gather(*map(reads.get, range(4)), return_exceptions=True)
+    assert all(isinstance(one, asyncio.CancelledError) for one in waiters)

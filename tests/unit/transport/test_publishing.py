@@ -307,7 +307,7 @@ async def test_a_revocation_is_an_event_of_auth_and_is_answered_with_its_place()
     [
         {},
         {"user_id": 1, "jti": "x"},
-        {"user_id": "1"},
+        {"user_id": "a b"},
         {"user_id": True},
         {"user_id": 2**53},
         {"user_id": None},

@@ -8,13 +8,17 @@ import pytest
 from huahuo.actors.plugins.calls import Reply
 from huahuo.eventstore.model import CommandKey
 from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.dialects import DOCUMENT, V1, Dialect
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session.outputs import Execute, Record
 from tests.support.drivers.session import Driver, Message, note_command, types
 
 
-def logged_in(*, client: str | None = None, fingerprint_key: bytes = b"key", **limits: Any) -> Driver:
+def logged_in(
+    *, client: str | None = None, fingerprint_key: bytes = b"key", dialect: Dialect = V1, **limits: Any
+) -> Driver:
     driver = Driver(
+        dialect=dialect,
         settings=TransportSettings(**limits),
         commands=[note_command(), note_command("look", query=True)],
         fingerprint_key=fingerprint_key,
@@ -139,6 +143,22 @@ def test_a_password_does_not_show_itself_in_a_call() -> None:
 def test_an_unknown_action_is_refused_with_its_id() -> None:
     (error,) = logged_in().say(action="no_such", id="c1")
     assert (error["code"], error["id"]) == ("unknown_action", "c1")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "message"),
+    [(V1, "this service has no such action (未知的操作)"), (DOCUMENT, "未知的操作")],
+    ids=["version 1", "classic"],
+)
+def test_an_unknown_action_is_said_in_english_first_except_to_classic_clients(
+    dialect: Dialect, message: str
+) -> None:
+    errors = [
+        frame
+        for frame in logged_in(dialect=dialect).say(action="no_such", id="c1")
+        if frame["type"] == "error"
+    ]
+    assert [error["message"] for error in errors] == [message]
 
 
 @pytest.mark.parametrize("request_id", ["", "x" * 65, 5, [], {}, True])

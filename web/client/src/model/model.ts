@@ -109,9 +109,12 @@ export type Item = Batch | Snapshot | Skipped;
 /** How the server placed a reader in its stream. */
 export type Outcome = "fresh" | "resumed" | "gap" | "reset" | "snapshot" | "denied" | "pending";
 
+/** The id of a user as the token says it. */
+export type UserId = number | string;
+
 /** The server's view of the token. */
 export interface User {
-  readonly user_id: number;
+  readonly user_id: UserId;
   readonly username: string;
   readonly is_admin: boolean;
   readonly groups: readonly string[];
@@ -159,7 +162,7 @@ export interface Reply {
 }
 
 export interface EmailRow {
-  id: number; user_id: number; email: string; mail_type: MailType; server: string; port: number;
+  id: number; user_id: UserId; email: string; mail_type: MailType; server: string; port: number;
   use_ssl: boolean; status: MailStatus; progress: number; message: string;
   last_check_time: string | null; mail_count: number; created_at: string;
 }
@@ -215,5 +218,5 @@ export interface Commands {
   get_signin: { fields: { email: string }; reply: Signin };
   cancel_job: { fields: { job_id: number }; reply: { job_id: number } };
   publish: { fields: { stream: string; type: string } & Record<string, unknown>; reply: object };
-  revoke: { fields: { user_id: number } | { jti: string }; reply: object };
+  revoke: { fields: { user_id: UserId } | { jti: string }; reply: object };
 }

@@ -32,10 +32,11 @@ export interface Claims {
 export function claimsOf(token: string): Claims {
   try {
     const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
-    const { user_id: user, exp } = JSON.parse(atob(payload)) as { user_id?: unknown; exp?: unknown };
+    const claims = JSON.parse(atob(payload)) as { user_id?: unknown; sub?: unknown; exp?: unknown };
+    const { user_id: user = claims.sub, exp } = claims;
     return {
       token,
-      user: typeof user === "number" ? String(user) : "",
+      user: typeof user === "number" || typeof user === "string" ? String(user) : "",
       expiresAtMs: typeof exp === "number" ? exp * 1000 : Infinity,
     };
   } catch {

@@ -41,7 +41,7 @@ export function looksLikeToken(text: string): boolean {
   if (parts.length !== 3 || parts.some((part) => !/^[\w-]+$/.test(part))) return false;
   try {
     const claims: unknown = JSON.parse(atob((parts[1] ?? "").replace(/-/g, "+").replace(/_/g, "/")));
-    return typeof claims === "object" && claims !== null && "user_id" in claims;
+    return typeof claims === "object" && claims !== null && ("user_id" in claims || "sub" in claims);
   } catch {
     return false;
   }

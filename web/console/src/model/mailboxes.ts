@@ -1,6 +1,6 @@
 /** A user's mailboxes as the stream `user/<id>` tells them: the browser's copy of the server's fold. Pure. */
 
-import type { EmailRow, MailStatus } from "huahuo-client";
+import type { EmailRow, MailStatus, UserId } from "huahuo-client";
 
 export type Row = Readonly<EmailRow>;
 
@@ -21,7 +21,7 @@ export class Mailboxes {
   /** How many rows are in a check now. */
   busy = 0;
 
-  constructor(private readonly userId: number) {}
+  constructor(private readonly userId: UserId) {}
 
   /** A snapshot's rows replace everything. */
   load(rows: readonly Row[]): void {
@@ -61,7 +61,7 @@ export class Mailboxes {
   }
 }
 
-function added(userId: number, id: number, fact: Fact): Row {
+function added(userId: UserId, id: number, fact: Fact): Row {
   const { email, mail_type, server, port, use_ssl } = fact as unknown as Row;
   return {
     id, user_id: userId, email, mail_type, server, port, use_ssl,

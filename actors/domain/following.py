@@ -1,0 +1,158 @@
+"""The followers of an application as it declares them. Pure.
+
+@app.follower("orders-to-crm", kinds=["order"])
+async def to_crm(events: Sequence[Followed]) -> None: ...
+"""
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, Final, Literal
+
+import msgspec
+
+from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.errors import DefinitionError, place_of
+from huahuo.actors.domain.fold import EntityFold
+from huahuo.actors.domain.names import KIND, RESERVED_KINDS, key_of
+from huahuo.actors.domain.row_facts import TAKEN
+from huahuo.actors.followers.spec import BATCH_MAX, Followed, OwnCursor, ReadEvent, Spec
+from huahuo.eventstore.model import StoredEvent
+
+PUBLIC: Final = frozenset({"user", "group", "system"})
+"""Kinds of streams of the service that may be followed."""
+INTERNAL: Final = frozenset({"log", "roster", "auth", "audit", "effect", "timer", "ds", "projection"})
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_RUN_PLACE: Final = 2
+
+
+class Following:
+    """The followers of one application."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Spec] = {}
+        self._free: dict[str, frozenset[str]] = {}
+        """By name: kinds that are said to have no entity."""
+
+    def follower[F: Callable[..., Awaitable[None]]](
+        self,
+        name: str,
+        /,
+        *,
+        kinds: Iterable[str | Entity[Any]] = (),
+        without_entity: Iterable[str] = (),
+        batch: int = 100,
+        retries: int = 10,
+        backoff_s: float = 1.0,
+        first: Literal["start", "head"] = "start",
+        cursor: OwnCursor | None = None,
+    ) -> Callable[[F], F]:
+        """Declare one. Raises DefinitionError: a name or a value is not allowed, or the name is taken."""
+        named = frozenset(kind if isinstance(kind, str) else kind.kind for kind in kinds)
+        free = frozenset(without_entity)
+
+        def register(handler: F) -> F:
+            where = f"{place_of(handler)}: follower({name!r})"
+            why = self._wrong(name, handler, named, free, batch, retries, backoff_s, first)
+            if why is not None:
+                raise DefinitionError(f"{where}: {why}")
+            self.by_name[name] = Spec(
+                name=name,
+                kinds=named | free,
+                handler=handler,
+                wants_run=_positional(handler) >= _RUN_PLACE,
+                cursor=cursor,
+                batch=batch,
+                retries=retries,
+                backoff_s=backoff_s,
+                first=first,
+                place=place_of(handler),
+            )
+            self._free[name] = free
+            return handler
+
+        return register
+
+    def check(self, known: Collection[str], tables: Collection[str]) -> None:
+        """See that all kinds are known (`known`: of entities and plug-ins), and no name is that of a table.
+
+        Raises:
+            ValueError: one is not. The text says which follower, and what to write.
+        """
+        known = {*known, *PUBLIC} - INTERNAL
+        for name, spec in self.by_name.items():
+            where = f"{spec.place}: follower({name!r})"
+            for kind in sorted(spec.kinds - self._free[name]):
+                if kind not in known:
+                    has = ", ".join(sorted(known))
+                    raise ValueError(
+                        f"{where}: no entity is of the kind {kind!r} (there are {has}): correct it, or write"
+                        f" without_entity=[{kind!r}] for streams that you publish to"
+                    )
+            for kind in sorted(self._free[name]):
+                if kind in known:
+                    raise ValueError(f"{where}: the kind {kind!r} has an entity: write it under kinds=")
+            if name in tables:
+                raise ValueError(f"{where}: there are rows of a table of this name: choose another one")
+
+    def _wrong(
+        self,
+        name: str,
+        handler: Callable[..., Any],
+        kinds: frozenset[str],
+        free: frozenset[str],
+        batch: int,
+        retries: int,
+        backoff_s: float,
+        first: str,
+    ) -> str | None:
+        if name in self.by_name:
+            return f"{self.by_name[name].place} has this name already: choose another one"
+        if not _NAME.fullmatch(name) or name in TAKEN:
+            return "a name has 1 to 64 letters, digits or _ . -, and is not 'timers'"
+        if not inspect.iscoroutinefunction(handler):
+            return "it is no coroutine: write async def"
+        if not 1 <= _positional(handler) <= _RUN_PLACE:
+            return "it takes the events, and perhaps the run: write async def …(events) or …(events, run)"
+        if not kinds and not free:
+            return 'it follows nothing: write kinds=["order"]'
+        for kind in sorted(kinds | free):
+            if kind in INTERNAL:
+                return f"streams of the kind {kind!r} are internal: follow the kind of the entity"
+            if not KIND.fullmatch(kind):
+                return f"{kind!r} is no kind"
+        if free & RESERVED_KINDS:
+            return f"the kind {min(free & RESERVED_KINDS)!r} belongs under kinds="
+        if not 1 <= batch <= BATCH_MAX or retries < 0 or backoff_s < 0 or first not in ("start", "head"):
+            return f"batch= is 1 to {BATCH_MAX}, retries= and backoff_s= begin at 0, first= is start or head"
+        return None
+
+
+def reader(catalog: Catalog) -> ReadEvent:
+    """What followers get of a stored event: its body in the form of today's version."""
+    folds = {kind: EntityFold(entity) for kind, entity in catalog.by_kind.items()}
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+    def read(event: StoredEvent) -> Followed:
+        kind, _, rest = event.stream.partition("/")
+        fold = folds.get(kind)
+        body = event.body if fold is None else fold.today(event)
+        key = None if fold is None else key_of(rest, fold.entity.key)
+        return Followed(
+            event.position,
+            event.stream,
+            event.seq,
+            event.type,
+            decode(body),
+            rest if key is None else key,
+            event.ts_ms,
+            event.principal,
+        )
+
+    return read
+
+
+def _positional(handler: Callable[..., Any]) -> int:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(one.kind in kinds for one in inspect.signature(handler).parameters.values())

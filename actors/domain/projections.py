@@ -1,0 +1,104 @@
+"""The projections and followers of a service: where each stands, and what administrators may do with them."""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from huahuo.actors.domain import rebuilding
+from huahuo.actors.followers import record
+from huahuo.actors.followers.follower import Follower
+from huahuo.actors.followers.followers import Followers, Standing
+from huahuo.actors.followers.record import Tables
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
+from huahuo.actors.timers.timer import TABLE as TIMERS
+from huahuo.eventstore.port import Log
+
+ROWS: Final = "rows"
+FOLLOWER: Final = "follower"
+UNKNOWN: Final = "not in the application"
+UP_TO_DATE: Final = "up to date"
+
+
+type _Act = Callable[[Follower, str], Awaitable[dict[str, Any]]]
+"""Does something with a follower for somebody, and returns more fields of `success`."""
+
+
+class _Nothing(Struct, frozen=True):
+    pass
+
+
+class _Named(Struct, frozen=True):
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+def actions(log: Log, followers: Followers) -> list[Action]:
+    """What administrators may ask of a running service."""
+
+    async def listed(call: Call[_Nothing]) -> Reply:
+        del call
+        data = [*projections(log), *followers.standing()]
+        return _said({"type": "get_projections", "data": data, "position": log.position})
+
+    def on(act: _Act) -> Callable[[Call[_Named]], Awaitable[Reply]]:
+        async def handle(call: Call[_Named]) -> Reply:
+            one = followers.by_name.get(call.params.name)
+            if one is None:
+                return error_reply(Refusal("not_found", no_follower(call.params.name, followers.by_name)))
+            return _said({"type": "success", **await act(one, call.principal.name)})
+
+        return handle
+
+    async def pause(one: Follower, by: str) -> dict[str, Any]:
+        await one.pause(by, paused=True)
+        return {}
+
+    async def resume(one: Follower, by: str) -> dict[str, Any]:
+        await one.pause(by, paused=False)
+        return {}
+
+    async def retry(one: Follower, by: str) -> dict[str, Any]:
+        return {"dead_letters": await one.retry(by)}
+
+    return [
+        Action("get_projections", _Nothing, listed, query=True, admin=True),
+        Action("pause_projection", _Named, on(pause), admin=True),
+        Action("resume_projection", _Named, on(resume), admin=True),
+        Action("retry_projection", _Named, on(retry), admin=True),
+    ]
+
+
+def projections(log: Tables) -> list[Standing]:
+    """The tables of rows. They change in the commits of the events, so none is ever behind."""
+    head = log.position
+    rows = [Standing(name, ROWS, head, 0, UP_TO_DATE) for name in rebuilding.tables(log)]
+    return [Standing(TIMERS, ROWS, head, 0, UP_TO_DATE), *rows]
+
+
+async def at_rest(log: Tables, declared: Collection[str] | None) -> list[Standing]:
+    """Where everything stands on a log that no service has open.
+
+    `declared`: followers of the application, None if it is not known.
+    """
+    found = projections(log)
+    for name in sorted({*(declared or ()), *await record.names(log)}):
+        kept = await record.read(log, name)
+        cursor = kept.cursor or 0
+        lag = log.position - cursor
+        state = "paused" if kept.paused else UP_TO_DATE if not lag else "behind"
+        error = next((letter.error for letter in kept.dead.values()), "")
+        shown = state if declared is None or name in declared else UNKNOWN
+        found.append(Standing(name, FOLLOWER, cursor, lag, shown, len(kept.dead), error))
+    return found
+
+
+def no_follower(name: str, there_are: Iterable[str]) -> str:
+    """What to say of a name that no follower has."""
+    names = ", ".join(sorted(there_are))
+    return f"there is no follower {name!r}: {f'there are {names}' if names else 'the application has none'}"
+
+
+def _said(body: dict[str, Any]) -> Reply:
+    return Reply(msgspec.json.encode(body))

@@ -1,0 +1,161 @@
+"""Books on streams of their own: `effect/<kind>/<key>` beside the entity `<kind>/<key>`.
+
+The entity and its effects write different streams, so progress need not pass by the entity's own commands,
+and readers of the entity see no arguments. `book` decides, `desk` puts the runs of one entity in turn.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Final
+
+from huahuo.actors.effects import facts
+from huahuo.actors.effects.book import ENDED, BookCommand, BookReply, Claim, End, Fail, Noted, Over, Run
+from huahuo.actors.effects.books import Hold, RunOver
+from huahuo.actors.effects.desk import Desk
+from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Ended, Guard, OpenEffect
+from huahuo.actors.effects.line import Entry
+from huahuo.actors.effects.spec import Answered, Failure, Owners
+from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.entity import Execute
+from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.eventstore.model import NewEvent, RowDrop
+
+SERVICE: Final = "service"
+
+
+class EffectStreams:
+    """See the module, and `Books`."""
+
+    table: Final = facts.TABLE
+
+    def __init__(self, directory: Directory, ambient: Ambient, owners: Owners) -> None:
+        self.directory = directory
+        self.owners = owners
+        self._ambient = ambient
+        self._desks: dict[str, Desk] = {}
+
+    def read(self, key: bytes, value: bytes) -> tuple[int, OpenEffect]:
+        """See `Books`."""
+        return facts.id_of(key), facts.read_row(value)
+
+    def row_key(self, entry: Entry) -> bytes:
+        """See `Books`."""
+        return facts.row_key(entry.id)
+
+    @contextlib.asynccontextmanager
+    async def hold(self, entry: Entry) -> AsyncIterator[Hold]:
+        """See `Books`."""
+        with self._desk(entry.entity) as desk:
+            async with desk.lock:
+                answer = await self._ask(entry, Claim(entry.id), 0)
+                if not isinstance(answer.reply, Run):
+                    raise RunOver(answer.reply.why if isinstance(answer.reply, Over) else ENDED)
+                assert answer.at is not None, "a claim is an event"
+                hold = StreamHold(self, desk, entry, answer.reply, answer.at[1])
+                desk.claimed(hold)
+            try:
+                yield hold
+            finally:
+                desk.left(hold)
+
+    async def cancelled(self, entry: Entry) -> str | None:
+        """See `Books`."""
+        reply = await self.write(entry, End(entry.id, 0, CANCELLED), 0)
+        return reply.outcome if isinstance(reply, Noted) else None
+
+    def end_of(self, entry: Entry, outcome: str = DONE, error_type: str = "") -> tuple[NewEvent, RowDrop]:
+        """An end as the entity's own append writes it."""
+        timestamp = rfc3339(self._ambient.now_ms())
+        return facts.end(entry.entity, Ended(timestamp, entry.id, outcome, error_type))
+
+    async def write(self, entry: Entry, command: BookCommand, cause: int) -> BookReply | None:
+        """Let the book decide, in turn with what the entity's runs say."""
+        with self._desk(entry.entity) as desk:
+            async with desk.lock:
+                answer = await self._ask(entry, command, cause)
+                if answer.at is not None:
+                    desk.wrote(answer.at[1])
+                return answer.reply
+
+    @contextlib.contextmanager
+    def _desk(self, entity: str) -> Iterator[Desk]:
+        desk = self._desks.setdefault(entity, Desk(entity, self.directory))
+        desk.users += 1
+        try:
+            yield desk
+        finally:
+            desk.users -= 1
+            if not desk.users:
+                del self._desks[entity]
+
+    async def _ask(self, entry: Entry, command: BookCommand, cause: int) -> Answer[BookReply]:
+        origin = Origin(SERVICE, cause=cause)
+        answer: Answer[BookReply] = await self.directory.ask(
+            facts.KIND, entry.entity, Execute(command, origin)
+        )
+        return answer
+
+
+class StreamHold:
+    """See `Hold`. `claim`: the place of the claim in the stream, which names the run."""
+
+    def __init__(self, books: EffectStreams, desk: Desk, entry: Entry, run: Run, claim: int) -> None:
+        self.effect = entry.id
+        self.claim = claim
+        self.position = run.position
+        self.attempt = run.failures + 1
+        self.over = ""
+        self._books = books
+        self._desk = desk
+        self._entry = entry
+
+    async def state(self) -> Any:
+        """See `Hold`."""
+        return await self._books.owners.state(self._entry.spec.kind, self._entry.key)
+
+    async def say(self, events: Sequence[Any], *, ends: bool) -> Any:
+        """See `Hold`."""
+        spec, key = self._entry.spec, self._entry.key
+        end = (self._books.end_of(self._entry),) if ends else ()
+        after: Any = None
+
+        async def append(guard: Guard) -> Answered:
+            nonlocal after
+            whole = Guard(guard.stream, guard.seq, tuple(e for e, _ in end), tuple(row for _, row in end))
+            answered, after = await self._books.owners.emit(spec.kind, key, events, whole, self.position)
+            return answered
+
+        await self._desk.guarded(self, append, writes=len(end))
+        return after
+
+    async def again(self, error_type: str, due_ms: int, row: OpenEffect) -> None:
+        """See `Hold`."""
+        await self._noted(Fail(self._entry.id, self.claim, error_type, due_ms, row))
+
+    async def give_up(self, failure: Failure) -> str:
+        """See `Hold`. The entity's decision about the failure and the end are one commit."""
+        entry, owners = self._entry, self._books.owners
+        event, drop = self._books.end_of(entry, FAILED, failure.error_type)
+
+        async def tell(guard: Guard) -> Answered:
+            whole = Guard(guard.stream, guard.seq, (event,), (drop,))
+            return await owners.failed(entry.spec, entry.key, failure, whole, self.position, entry.user)
+
+        told = Answered.UNHANDLED
+        with contextlib.suppress(RunOver):  # the end below finds out why
+            told = await self._desk.guarded(self, tell, writes=1)
+        self.over = self.over or ENDED
+        if told is Answered.DONE:
+            return FAILED
+        return await self._noted(End(entry.id, self.claim, FAILED, failure.error_type))
+
+    async def end(self) -> str:
+        """See `Hold`. The book says which end: a cancelled effect ends as that, whatever its run did."""
+        return await self._noted(End(self._entry.id, self.claim, DONE))
+
+    async def _noted(self, command: Fail | End) -> str:
+        reply = await self._books.write(self._entry, command, self.position)
+        if isinstance(reply, Noted):
+            return reply.outcome
+        raise RunOver(reply.why if isinstance(reply, Over) else ENDED)

@@ -1,0 +1,351 @@
+"""One follower at work: a task that reads the log behind its cursor, and calls its function.
+
+The cursor is stored after each batch that was delivered, so a crash repeats one batch. A follower that keeps
+the cursor in its own database is asked for it at the start and after each failure, since only that database
+knows whether the last batch came to be.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+import structlog
+from msgspec.structs import replace
+
+from huahuo.actors.actor.errors import where
+from huahuo.actors.followers import record
+from huahuo.actors.followers.course import Course
+from huahuo.actors.followers.record import DeadLetter
+from huahuo.actors.followers.spec import (
+    BACKOFF_S_MAX,
+    DEAD_LETTERS_MAX,
+    FollowerRun,
+    ReadEvent,
+    Spec,
+    backoff_s,
+)
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.cancelling import cancel_all
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.model import LOG_STREAM, Append, RowDrop, RowPut, StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.replay.live.feed import Feed
+
+_log = structlog.get_logger(__name__)
+
+_PAGE_EVENTS: Final = 256
+_PAGE_BYTES: Final = 256 << 10
+_SAVE_EVERY: Final = 10_000
+"""A cursor that only passed events of other kinds is stored after as many. A start reads them again."""
+_AGAIN_S: Final = 1.0
+_AGAIN_S_MAX: Final = 60.0
+"""After the log could not be read or written: at first so long, and then twice as long each time."""
+_CLOSE_S: Final = 1.0
+
+
+class Follower:
+    """See the module. All methods belong to the loop's thread."""
+
+    def __init__(self, spec: Spec, *, log: Log, feed: Feed, ambient: Ambient, read: ReadEvent) -> None:
+        self.spec = spec
+        self._log = log
+        self._feed = feed
+        self._ambient = ambient
+        self._read_event = read
+        self._course = Course(0, spec.batch)
+        self._saved = 0
+        self._placed = spec.cursor is None
+        """Whether the course begins where the follower's own database says."""
+        self._misplaced = 0
+        """How often that could not be found out, since it last could."""
+        self.paused = False
+        self.dead: dict[int, DeadLetter] = {}
+        self._again: deque[int] = deque()
+        self._letters = asyncio.Lock()
+        """Held while dead letters are written, so that none comes back that was dealt with."""
+        self._changed = asyncio.Event()
+        """There may be new events, or what `_told` says."""
+        self._told = asyncio.Event()
+        """The follower was paused, resumed or ended, or is to try dead letters again."""
+        self._ending = False
+        self._task: asyncio.Task[None] | None = None
+        self._begun_ms: int | None = None
+        """Since when its function runs."""
+        self.error = ""
+        """The type of the last exception, until a delivery succeeds."""
+        self.delivered = 0
+        self.failed = 0
+
+    @property
+    def cursor(self) -> int:
+        """Everything up to this position is dealt with."""
+        return self._course.cursor
+
+    @property
+    def lag(self) -> int:
+        """Events of the log, of any kind, behind the cursor."""
+        return max(0, self._log.position - self.cursor)
+
+    @property
+    def busy_s(self) -> float:
+        """How long its function has been running."""
+        return 0.0 if self._begun_ms is None else (self._ambient.now_ms() - self._begun_ms) / 1000
+
+    @property
+    def full(self) -> bool:
+        """Whether no more dead letters can be put aside."""
+        return len(self.dead) >= DEAD_LETTERS_MAX
+
+    @property
+    def state(self) -> str:
+        """In a word or two, for people."""
+        if self.paused:
+            return "paused"
+        if self.error:
+            return "too many dead letters" if self.full else "retrying"
+        return "up to date" if not self.lag else "behind"
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to be done."""
+        stuck = self.paused or (self.full and bool(self.error))
+        stopped = self._task is None or self._task.done() or stuck
+        return stopped or (self._placed and not self.lag and not self._again and self._begun_ms is None)
+
+    async def begin(self) -> None:
+        """Read where it stands, and start. Raises Closed, Unavailable: that cannot be read or stored."""
+        kept = await record.read(self._log, self.spec.name)
+        self.paused, self.dead = kept.paused, kept.dead
+        self._again.extend(record.in_order(at for at, letter in kept.dead.items() if letter.again))
+        after = kept.cursor
+        if after is None:
+            after = 0 if self.spec.first == "start" else self._log.position
+            row = record.put_cursor(self.spec.name, after, self._ambient.now_ms())
+            await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,)))
+        self._saved = after
+        self._course = Course(after, self.spec.batch)
+        self._task = asyncio.get_running_loop().create_task(self._follow(), name=f"follower {self.spec.name}")
+
+    def heard(self, kinds: AbstractSet[str], first: int, last: int) -> None:
+        """The events at these positions were committed, on streams of these kinds."""
+        passed = self.spec.kinds.isdisjoint(kinds) and self._course.skip(first, last)
+        if not passed or self.cursor - self._saved >= _SAVE_EVERY:
+            self._changed.set()
+
+    def wake(self) -> None:
+        """There may be new events."""
+        self._changed.set()
+
+    def tell(self) -> None:
+        """What it should do has changed: go on at once."""
+        self._told.set()
+        self._changed.set()
+
+    async def pause(self, by: str, *, paused: bool) -> None:
+        """Begin no further batch, or go on. Raises as `Log.append`."""
+        if self.paused != paused:
+            await self._log.append(record.pausing(self.spec.name, by, self._ambient.now_ms(), paused=paused))
+            self.paused = paused
+        self.tell()
+
+    async def retry(self, by: str) -> int:
+        """Try all dead letters again, the oldest first, and return how many. Raises as `Log.append`."""
+        async with self._letters:
+            if self.dead:
+                now_ms = self._ambient.now_ms()
+                await self._log.append(record.retrying(self.spec.name, self.dead.items(), by, now_ms))
+                self._again = deque(record.in_order(self.dead))
+                self.tell()
+            return len(self.dead)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Begin no further batch, and let the one under way come to its end."""
+        self._ending = True
+        self.tell()
+        if self._task is not None and timeout_s > 0:
+            await asyncio.wait({self._task}, timeout=timeout_s)
+
+    async def close(self) -> None:
+        """Cut short what runs: the next start repeats it. Idempotent."""
+        self._ending = True
+        if self._task is not None and await cancel_all([self._task], _CLOSE_S):
+            _log.warning("follower_not_stopped_in_time", follower=self.spec.name)
+
+    async def _follow(self) -> None:
+        troubles = 0
+        while not self._ending:
+            try:
+                await self._turn()
+                troubles = 0
+            except Exception as error:  # noqa: BLE001  the log cannot be read, or a fault of ours
+                troubles += 1
+                _log.warning(
+                    "follower_waits", follower=self.spec.name, error=type(error).__name__, at=where(error)
+                )
+                await self._rest(min(_AGAIN_S_MAX, _AGAIN_S * 2.0 ** min(troubles - 1, 10)))
+        if self.cursor != self._saved:
+            with contextlib.suppress(EventStoreError):
+                await self._write()
+
+    async def _turn(self) -> None:
+        self._told.clear()
+        self._changed.clear()
+        if self.paused:
+            await self._told.wait()
+        elif not self._placed:
+            await self._place()
+        elif self._again:
+            await self._deliver_dead(self._again[0])
+        else:
+            await self._read()
+            if batch := self._course.batch():
+                await self._deliver(batch)
+            else:
+                if self.cursor - self._saved >= _SAVE_EVERY:
+                    await self._write()
+                await self._changed.wait()
+
+    async def _place(self) -> None:
+        """Go to where the follower's own database is."""
+        assert self.spec.cursor is not None, "the log keeps the others' cursors"
+        try:
+            cursor = await self.spec.cursor()
+            if not 0 <= cursor <= self._log.position:
+                raise ValueError(f"its own cursor is {cursor!r}, and the log ends at {self._log.position}")  # noqa: TRY301
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_ours(error):
+                raise
+            self._misplaced += 1
+            self._say(error, "follower_cursor_not_read", attempt=self._misplaced)
+            await self._rest(self._wait_s(self._misplaced))
+            return
+        self._course.go_to(cursor)
+        self._placed, self._misplaced = True, 0
+
+    async def _read(self) -> None:
+        course, feed = self._course, self._feed
+        while course.wants_more and course.seen < feed.head(LOG_STREAM).seq and not self._told.is_set():
+            after = course.seen
+            run = feed.peek(LOG_STREAM, after, events_max=_PAGE_EVENTS, bytes_max=_PAGE_BYTES)
+            if run is None:
+                run = await feed.fetch(LOG_STREAM, after, events_max=_PAGE_EVENTS, bytes_max=_PAGE_BYTES)
+            course.take_up([event for event in run.events if self._concerns(event)], run.last)
+            await asyncio.sleep(0)
+
+    def _concerns(self, event: StoredEvent) -> bool:
+        return event.stream.partition("/")[0] in self.spec.kinds and event.position not in self.dead
+
+    async def _deliver(self, batch: Sequence[StoredEvent]) -> None:
+        run = FollowerRun(self.spec.name, batch[-1].position, self._course.failures + 1)
+        error = await self._called(batch, run)
+        if error is None:
+            self._course.done(batch)
+            if self.spec.cursor is None:
+                await self._write()
+            return
+        self._placed = self.spec.cursor is None
+        failures = self._course.failed(batch)
+        if failures > self.spec.retries and not self.full:
+            await self._put_aside(batch[0], failures, error)
+        else:
+            await self._rest(self._wait_s(max(1, failures)))
+
+    async def _put_aside(self, event: StoredEvent, attempts: int, error: BaseException) -> None:
+        """Keep an event as a dead letter, and go on behind it."""
+        now_ms, name = self._ambient.now_ms(), self.spec.name
+        letter = DeadLetter(event.stream, event.seq, event.type, attempts, type(error).__name__, now_ms)
+        put = record.put_dead(name, event.position, letter)
+        async with self._letters:
+            await self._store(put, record.put_cursor(name, event.position, now_ms))
+            self.dead[event.position] = letter
+        self._course.done([event])
+        _log.error(
+            "follower_dead_letter", follower=name, stream=event.stream, seq=event.seq, error=letter.error,
+            what_to_do=f"huahuo projections retry {name}",
+        )  # fmt: skip
+
+    async def _deliver_dead(self, position: int) -> None:
+        """Try a dead letter again, once."""
+        name = self.spec.name
+        run = await self._feed.fetch(LOG_STREAM, position - 1, events_max=1, bytes_max=_PAGE_BYTES)
+        event = run.events[0] if run.events else None
+        error = None
+        if event is not None:
+            told = FollowerRun(name, self.cursor, self.dead[position].attempts + 1, again=True)
+            error = await self._called([event], told)
+        async with self._letters:
+            if error is None:
+                await self._store(record.drop_dead(name, position))
+                del self.dead[position]
+            else:
+                self._placed = self.spec.cursor is None
+                old = self.dead[position]
+                letter = replace(old, attempts=old.attempts + 1, error=type(error).__name__, again=False)
+                await self._store(record.put_dead(name, position, letter))
+                self.dead[position] = letter
+            if self._again and self._again[0] == position:
+                self._again.popleft()
+
+    async def _called(self, batch: Sequence[StoredEvent], run: FollowerRun) -> BaseException | None:
+        """Call the function, and return what it raised."""
+        self._begun_ms = self._ambient.now_ms()
+        try:
+            await self.spec.call([self._read_event(event) for event in batch], run)
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_ours(error):
+                raise
+            self.failed += 1
+            self._say(error, "follower_failed", attempt=run.attempt, stream=batch[0].stream, seq=batch[0].seq)
+            return error
+        finally:
+            self._begun_ms = None
+        self.delivered += len(batch)
+        self.error = ""
+        return None
+
+    def _say(self, error: BaseException, what: str, **more: object) -> None:
+        """Log a failure. Its text is not logged, because it may quote what nobody should read."""
+        self.error = type(error).__name__
+        _log.warning(what, follower=self.spec.name, error=self.error, at=where(error), **more)
+
+    async def _write(self) -> None:
+        """Store the cursor."""
+        cursor = self.cursor
+        await self._store(record.put_cursor(self.spec.name, cursor, self._ambient.now_ms()))
+        self._saved = cursor
+
+    async def _store(self, *rows: RowPut | RowDrop) -> None:
+        """Write these rows, however long that takes. Raises EventStoreError only while the service stops.
+
+        To write them twice does no harm, so it does not matter whether an append of unknown outcome was made.
+        """
+        while True:
+            try:
+                await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=rows))
+            except EventStoreError as error:
+                if self._ending:
+                    raise
+                _log.warning("follower_not_stored", follower=self.spec.name, error=type(error).__name__)
+                await self._rest(_AGAIN_S)
+            else:
+                return
+
+    def _wait_s(self, failures: int) -> float:
+        if failures > self.spec.retries:
+            return BACKOFF_S_MAX
+        return backoff_s(self.spec.backoff_s, failures, self._ambient.random())
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, unless the follower is told something first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._told.wait()
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether somebody cancels the follower's task, rather than its function something of its own."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -1,0 +1,111 @@
+"""All followers of a service: start and stop, the signal of new events, and what administrators may do."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from huahuo.actors.followers.follower import Follower
+from huahuo.actors.followers.spec import ReadEvent, Spec
+from huahuo.actors.plugins.plugin import Gauges
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.replay.live.feed import Feed
+
+
+class Standing(Struct, frozen=True):
+    """Where a projection or follower stands. `lag`: events of the log behind its cursor."""
+
+    name: str
+    what: str
+    cursor: int
+    lag: int
+    state: str
+    dead_letters: int = 0
+    error: str = ""
+
+
+class Followers:
+    """See the module. All methods belong to the loop's thread."""
+
+    def __init__(
+        self, specs: Sequence[Spec], *, log: Log, feed: Feed, ambient: Ambient, read: ReadEvent
+    ) -> None:
+        self._feed = feed
+        self.by_name = {
+            spec.name: Follower(spec, log=log, feed=feed, ambient=ambient, read=read) for spec in specs
+        }
+        self._untap = _nothing
+
+    def show(self, metrics: Gauges) -> None:
+        """What can be seen of followers from outside."""
+        each = self.by_name.values()
+        metrics.gauge(
+            "followers_lag_events",
+            "Events behind the follower that is furthest behind.",
+            lambda: max((one.lag for one in each), default=0),
+        )
+        metrics.gauge(
+            "followers_busy_seconds",
+            "For how long the longest delivery has been under way.",
+            lambda: max((one.busy_s for one in each), default=0.0),
+        )
+        metrics.gauge(
+            "followers_dead_letters",
+            "Events that followers could not deal with.",
+            lambda: sum(len(one.dead) for one in each),
+        )
+        metrics.gauge(
+            "followers_paused", "Followers that are paused.", lambda: sum(one.paused for one in each)
+        )
+        metrics.gauge("followers", "Followers of the application.", lambda: len(self.by_name))
+        metrics.total(
+            "followers_delivered",
+            "Events that followers dealt with.",
+            lambda: sum(one.delivered for one in each),
+        )
+        metrics.total("followers_failed", "Deliveries that failed.", lambda: sum(one.failed for one in each))
+
+    async def start(self) -> None:
+        """Go on where each follower stands. Raises Closed, Unavailable: the log cannot be read."""
+        for one in self.by_name.values():
+            await one.begin()
+        if self.by_name:
+            self._untap = self._feed.tap(self._committed)
+            self._committed(None)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let the batches under way come to their end."""
+        await asyncio.gather(*(one.drain(timeout_s) for one in self.by_name.values()))
+
+    async def close(self) -> None:
+        """Cut short what runs. Idempotent."""
+        self._untap()
+        await asyncio.gather(*(one.close() for one in self.by_name.values()))
+
+    async def idle(self) -> None:
+        """Return when no follower has anything to do."""
+        while not all(one.idle for one in self.by_name.values()):  # noqa: ASYNC110  only tests wait for it
+            await asyncio.sleep(0.05)
+
+    def standing(self) -> list[Standing]:
+        """Where each of them stands."""
+        return [
+            Standing(name, "follower", one.cursor, one.lag, one.state, len(one.dead), one.error)
+            for name, one in self.by_name.items()
+        ]
+
+    def _committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
+        if by_stream is None:
+            for one in self.by_name.values():
+                one.wake()
+            return
+        kinds = {stream.partition("/")[0] for stream in by_stream}
+        events = by_stream[LOG_STREAM]
+        for one in self.by_name.values():
+            one.heard(kinds, events[0].position, events[-1].position)
+
+
+def _nothing() -> None:
+    pass

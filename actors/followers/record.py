@@ -1,0 +1,142 @@
+"""What the log's tables hold of followers: cursors, who is paused, and dead letters. Pure.
+
+The table `follower` has the parts `cursor` and `paused`, with a row for each name, and `dead/<name>` with a
+row for each dead letter, by its position. What administrators do is written in one commit with an event of
+the stream `audit`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from huahuo.eventstore.ambient import rfc3339
+from huahuo.eventstore.model import Append, NewEvent, RowDrop, RowPut
+
+TABLE: Final = "follower"
+CURSORS: Final = "cursor"
+PAUSED: Final = "paused"
+_DEAD: Final = "dead/"
+_AUDIT: Final = "audit"
+_POSITION_BYTES: Final = 8
+_PAGE_ROWS: Final = 1_000
+
+
+class _Cursor(Struct, frozen=True):
+    after: int
+    at_ms: int
+
+
+class DeadLetter(Struct, frozen=True):
+    """An event that a follower could not deal with. `error`: the type of the last exception.
+
+    `again`: it shall be tried again.
+    """
+
+    stream: str
+    seq: int
+    type: str
+    attempts: int
+    error: str
+    at_ms: int
+    again: bool = False
+
+
+class Recorded(Struct, frozen=True):
+    """All that is kept of one follower. `cursor` None: it never ran."""
+
+    name: str
+    cursor: int | None
+    paused: bool
+    dead: dict[int, DeadLetter]
+
+
+class Tables(Protocol):
+    """The part of a log that is read here. A copy of a log has it too."""
+
+    @property
+    def position(self) -> int:
+        """See `Log`."""
+        ...
+
+    def streams(self, prefix: str) -> list[str]:
+        """See `Log`."""
+        ...
+
+    async def rows(
+        self, table: str, part: str, *, before: bytes | None = None, after: bytes | None = None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """See `Log`."""
+        ...
+
+    async def row(self, table: str, part: str, key: bytes) -> bytes | None:
+        """See `Log`."""
+        ...
+
+
+_decode_cursor: Final = msgspec.json.Decoder(_Cursor).decode
+_decode_dead: Final = msgspec.json.Decoder(DeadLetter).decode
+
+
+def put_cursor(name: str, after: int, now_ms: int) -> RowPut:
+    """Keep a cursor."""
+    return RowPut(TABLE, CURSORS, name.encode(), msgspec.json.encode(_Cursor(after, now_ms)))
+
+
+def put_dead(name: str, position: int, letter: DeadLetter) -> RowPut:
+    """Keep a dead letter."""
+    return RowPut(TABLE, _DEAD + name, position.to_bytes(_POSITION_BYTES), msgspec.json.encode(letter))
+
+
+def drop_dead(name: str, position: int) -> RowDrop:
+    """A dead letter was dealt with after all."""
+    return RowDrop(TABLE, _DEAD + name, position.to_bytes(_POSITION_BYTES))
+
+
+def pausing(name: str, by: str, now_ms: int, *, paused: bool) -> Append:
+    """Pause a follower, or let it go on."""
+    key = name.encode()
+    row = RowPut(TABLE, PAUSED, key, b"1") if paused else RowDrop(TABLE, PAUSED, key)
+    what = "follower_paused" if paused else "follower_resumed"
+    return Append(ts_ms=now_ms, events=(_told(what, name, now_ms),), rows=(row,), principal=by)
+
+
+def retrying(name: str, dead: Iterable[tuple[int, DeadLetter]], by: str, now_ms: int) -> Append:
+    """Have these dead letters tried again."""
+    rows = tuple(put_dead(name, position, replace(letter, again=True)) for position, letter in dead)
+    event = _told("follower_retried", name, now_ms, dead_letters=len(rows))
+    return Append(ts_ms=now_ms, events=(event,), rows=rows, principal=by)
+
+
+async def names(log: Tables) -> list[str]:
+    """Every follower that ever ran on this log."""
+    found: list[str] = []
+    after = b""
+    while rows := await log.rows(TABLE, CURSORS, after=after, limit=_PAGE_ROWS):
+        found += [key.decode() for key, _ in rows]
+        after = rows[-1][0]
+    return found
+
+
+async def read(log: Tables, name: str) -> Recorded:
+    """All that is kept of this follower."""
+    cursor = await log.row(TABLE, CURSORS, name.encode())
+    paused = await log.row(TABLE, PAUSED, name.encode())
+    dead: dict[int, DeadLetter] = {}
+    after = b""
+    while rows := await log.rows(TABLE, _DEAD + name, after=after, limit=_PAGE_ROWS):
+        dead.update((int.from_bytes(key), _decode_dead(value)) for key, value in rows)
+        after = rows[-1][0]
+    return Recorded(name, None if cursor is None else _decode_cursor(cursor).after, paused is not None, dead)
+
+
+def _told(type_: str, name: str, now_ms: int, **more: int) -> NewEvent:
+    body = msgspec.json.encode({"type": type_, "timestamp": rfc3339(now_ms), "follower": name, **more})
+    return NewEvent(_AUDIT, type_, body)
+
+
+def in_order(dead: Iterable[int]) -> Sequence[int]:
+    """Positions of dead letters in the order in which they are tried again."""
+    return sorted(dead)

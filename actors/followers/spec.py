@@ -1,0 +1,86 @@
+"""A follower as it was declared, and what its function is given. Pure data."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from huahuo.eventstore.model import StoredEvent
+
+BATCH_MAX: Final = 1_000
+DEAD_LETTERS_MAX: Final = 1_000
+"""Of one follower. With as many, it goes on trying the next event that fails instead of putting it aside."""
+BACKOFF_S_MAX: Final = 300.0
+
+type Position = int
+type OwnCursor = Callable[[], Awaitable[Position]]
+"""Reads the cursor that a follower keeps in its own database."""
+
+
+class Followed(Struct, frozen=True):
+    """An event as a follower gets it.
+
+    `data` is its body with `type` and `timestamp`, in the form of today's version. `id` is the entity's: a
+    number or a text. `position` is its place in the whole log, and rises with each event.
+    """
+
+    position: Position
+    stream: str
+    seq: int
+    type: str
+    data: dict[str, Any]
+    id: int | str = ""
+    ts_ms: int = 0
+    principal: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The kind of its stream: `order`."""
+        return self.stream.partition("/")[0]
+
+
+class FollowerRun(Struct, frozen=True):
+    """Given to a follower's function as its second argument, where it has one.
+
+    `position`: the cursor after these events, for a follower that keeps it in its own database. `attempt`
+    counts from 1 how often the first of these events was tried alone. `again`: it is a dead letter that an
+    administrator wants to be tried again, out of order.
+    """
+
+    follower: str
+    position: Position
+    attempt: int = 1
+    again: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A follower. `kinds`: those of the streams. `cursor` None: the log keeps it."""
+
+    name: str
+    kinds: frozenset[str]
+    handler: Callable[..., Awaitable[None]]
+    wants_run: bool = False
+    cursor: OwnCursor | None = None
+    batch: int = 100
+    retries: int = 10
+    backoff_s: float = 1.0
+    first: Literal["start", "head"] = "start"
+    place: str = "?"
+
+    async def call(self, events: Sequence[Followed], run: FollowerRun) -> None:
+        """Call the function. Raises whatever it raises."""
+        if self.wants_run:
+            await self.handler(events, run)
+        else:
+            await self.handler(events)
+
+
+type ReadEvent = Callable[[StoredEvent], Followed]
+"""Makes what the function gets of a stored event. Raises ValueError: the body cannot be read."""
+
+
+def backoff_s(first_s: float, failures: int, chance: float) -> float:
+    """How long to wait after so many failures. `chance` in [0, 1) spreads it by half in both directions."""
+    return float(min(first_s * 2.0 ** min(failures - 1, 30), BACKOFF_S_MAX) * (0.5 + chance))

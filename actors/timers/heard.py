@@ -1,0 +1,44 @@
+"""What the clockwork heard of the log while it read a page of timers: at which head each of them is pending.
+
+A row that was read was pending then. If no event of that entity's timers came meanwhile, it is pending at the
+present head, and the entity need not read its timers to be sure. Should a commit be on its way, the head will
+move, and the append of a firing expects the head: nothing fires twice.
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from huahuo.actors.timers.timer import STREAMS, Timer
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.port import Log
+
+
+class Heard:
+    """See the module. A lost signal of the log certifies nothing until the next page."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._position = log.position
+        self._streams: set[str] = set()
+        self._whole = False
+
+    def hear(self, events: Sequence[StoredEvent], timers: Sequence[StoredEvent]) -> None:
+        """Events of a commit, and those of timers among them."""
+        self._whole &= events[0].position == self._position + 1
+        self._position = events[-1].position
+        self._streams.update(event.stream for event in timers)
+
+    def begin(self) -> None:
+        """A page is read from now on."""
+        self._streams.clear()
+        self._position = self._log.position
+        self._whole = True
+
+    def certified(self, timer: Timer) -> Timer:
+        """A timer of the page that came, with the head at which it is pending, if that is sure."""
+        stream = STREAMS + timer.entity
+        if not self._whole or self._position != self._log.position or stream in self._streams:
+            return timer
+        head = self._log.head(stream).seq
+        return timer if timer.seq == head else replace(timer, seq=head)

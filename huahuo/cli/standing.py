@@ -1,0 +1,142 @@
+"""The bodies of `huahuo projections`: through the running service, or on the log where none runs."""
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from huahuo.actors.domain import rebuilding
+from huahuo.actors.domain.projections import at_rest, no_follower
+from huahuo.actors.followers import record
+from huahuo.actors.timers import rebuilding as timers
+from huahuo.actors.timers.timer import TABLE as TIMERS
+from huahuo.app.config import Settings
+from huahuo.audit.bodies import must_be_original
+from huahuo.audit.place import reading
+from huahuo.audit.record import ask_service, note, principal, writing
+from huahuo.errors import ConfigError, HuahuoError
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.sqlite.directory_lock import is_original
+from huahuo.terminal import printable
+
+_COLUMNS = ("name", "what", "cursor", "lag", "state", "dead letters", "error")
+
+
+async def show(
+    settings: Settings, declared: Collection[str] | None, *, as_json: bool, console: Console
+) -> None:
+    """Print one line for each table and follower.
+
+    Raises:
+        ConfigError: there is no log. HuahuoError: it cannot be read, or the service refused.
+    """
+    rows = await _rows(settings, declared)
+    if console.is_terminal and not as_json:
+        table = Table(*_COLUMNS, box=None)
+        for row in rows:
+            table.add_row(*_cells(row))
+        console.print(table)
+        return
+    for row in rows:
+        line = msgspec.json.encode(row).decode() if as_json else "\t".join(_cells(row))
+        console.out(line, highlight=False)
+
+
+async def rebuild(settings: Settings, ambient: Ambient, name: str, console: Console) -> int:
+    """Make a table anew. Returns how many timers or changes of rows it was made from.
+
+    Raises:
+        ConfigError: there is no such table. HuahuoError: a service runs on the directory.
+    """
+    must_be_original(settings)
+    async with writing(settings) as log:
+        if log is None:
+            raise HuahuoError(
+                f"a service runs on {settings.data}: stop it, then run `huahuo projections rebuild {name}`"
+            )
+        if name != TIMERS and name not in rebuilding.tables(log):
+            raise ConfigError(await _no_table(log, name))
+        await note(log, "projections rebuild", {"name": name})
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(f"making {name} anew", total=None)
+
+            def told(done: int, whole: int) -> None:
+                progress.update(task, completed=done, total=whole)
+
+            if name == TIMERS:
+                return await timers.rebuild(log, now_ms=ambient.now_ms(), told=told)
+            return await rebuilding.rebuild(log, name, now_ms=ambient.now_ms(), told=told)
+    raise AssertionError("an error of the log is raised above")
+
+
+async def pause(
+    settings: Settings, ambient: Ambient, name: str, declared: Collection[str] | None, *, paused: bool
+) -> None:
+    """Pause a follower, or let it go on.
+
+    Raises:
+        ConfigError: there is no such follower. HuahuoError: the service refused.
+    """
+    must_be_original(settings)
+    async with writing(settings) as log:
+        if log is not None:
+            kept = await _kept(log, name, declared)
+            if kept.paused != paused:
+                await log.append(record.pausing(name, principal(), ambient.now_ms(), paused=paused))
+            return
+    await ask_service(settings, "pause_projection" if paused else "resume_projection", name=name)
+
+
+async def retry(settings: Settings, ambient: Ambient, name: str, declared: Collection[str] | None) -> int:
+    """Have the dead letters of a follower tried again, and return how many.
+
+    Raises:
+        ConfigError: there is no such follower. HuahuoError: the service refused.
+    """
+    must_be_original(settings)
+    async with writing(settings) as log:
+        if log is not None:
+            kept = await _kept(log, name, declared)
+            if kept.dead:
+                await log.append(record.retrying(name, kept.dead.items(), principal(), ambient.now_ms()))
+            return len(kept.dead)
+    reply: Any = await ask_service(settings, "retry_projection", name=name)
+    return int(reply["dead_letters"])
+
+
+async def _rows(settings: Settings, declared: Collection[str] | None) -> list[dict[str, Any]]:
+    if not is_original(settings.data):
+        async with reading(settings) as place:
+            return [msgspec.structs.asdict(one) for one in await at_rest(place.log, declared)]
+    async with writing(settings) as log:
+        if log is not None:
+            return [msgspec.structs.asdict(one) for one in await at_rest(log, declared)]
+    reply: Any = await ask_service(settings, "get_projections")
+    return list(reply["data"])
+
+
+async def _kept(log: StoreLog, name: str, declared: Collection[str] | None) -> record.Recorded:
+    known = {*(declared or ()), *await record.names(log)}
+    if name not in known:
+        if name == TIMERS or name in rebuilding.tables(log):
+            raise ConfigError(f"{name} is a table: its rows change with the events, so nothing waits there")
+        raise ConfigError(no_follower(name, known))
+    return await record.read(log, name)
+
+
+async def _no_table(log: StoreLog, name: str) -> str:
+    if name in await record.names(log):
+        return (
+            f"{name} is a follower: what it wrote is not in the log. To deliver everything again, give it"
+            " another name in the application"
+        )
+    return f"there is no table {name!r}: there are {', '.join((TIMERS, *rebuilding.tables(log)))}"
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    names = ("name", "what", "cursor", "lag", "state", "dead_letters", "error")
+    return tuple(printable(str(row[name])) for name in names)

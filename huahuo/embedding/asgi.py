@@ -1,0 +1,225 @@
+"""`app.asgi`: a `Huahuo` application inside an ASGI server, on the server's own port.
+
+api = FastAPI(lifespan=app.lifespan)
+api.mount("/live", app.asgi)                    # Starlette and Litestar mount it in the same way
+application = app.asgi(django, path="/live")    # around an application that cannot mount one
+
+Without `lifespan`, the first request or call starts the service. Only one process may serve a directory.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import signal
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from types import FrameType
+from typing import Any, Final, Protocol, cast, overload
+
+import structlog
+
+from huahuo.app.wiring import App
+from huahuo.errors import HuahuoError
+from huahuo.eventstore.errors import InUse
+from huahuo.transport.http.asgi import AsgiTransport, path_of
+
+type Scope = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+type AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_ONE_PROCESS: Final = (
+    "; one process serves a directory, so start the ASGI server with one worker (uvicorn --workers 1), or run"
+    " `huahuo serve` by itself and let the workers publish with huahuo.Publisher"
+)
+_LATE: Final = "pass lifespan=app.lifespan to the host application: the service then starts and stops with it"
+_NOT_STARTED: Final = b"the service could not start; its log says why\n"
+
+_log = structlog.get_logger(__name__)
+
+
+class Owner(Protocol):
+    """The application (`Huahuo`)."""
+
+    @property
+    def app(self) -> App | None:
+        """The running service."""
+        ...
+
+    async def start_inside(self) -> App:
+        """Start without a port. Raises HuahuoError."""
+        ...
+
+    async def stop(self) -> None:
+        """Drain and stop."""
+        ...
+
+
+class Asgi:
+    """See the module. Made by `Huahuo.asgi`."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._transport: tuple[App, AsgiTransport] | None = None
+        self._starting: asyncio.Task[App] | None = None
+        self._signals = Signals()
+
+    @overload
+    def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> Awaitable[None]: ...
+    @overload
+    def __call__(self, other: AsgiApp, /, *, path: str) -> AsgiApp: ...
+    @inspect.markcoroutinefunction  # so servers see an ASGI 3 application
+    def __call__(self, first: Any, *rest: Any, path: str = "/live") -> Any:
+        """As an ASGI application, or `asgi(other, path="/live")`: `other` with this one below `path`."""
+        return self._below(first, path) if not rest else self._serve(first, *rest)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _host: object = None) -> AsyncGenerator[None]:
+        """Run the service for as long as the host application lives."""
+        await self._start(by="lifespan")
+        try:
+            yield
+        finally:
+            self._signals.restore()
+            await self._owner.stop()
+
+    async def running(self) -> App:
+        """The service, which is started if it is not running. Raises HuahuoError."""
+        app = self._owner.app
+        if app is not None:
+            return app
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.ensure_future(self._start(by="first use"))
+        return await asyncio.shield(self._starting)
+
+    async def _start(self, *, by: str) -> App:
+        try:
+            app = await self._owner.start_inside()
+        except HuahuoError as error:
+            if isinstance(error.__cause__, InUse):
+                raise HuahuoError(f"{error}{_ONE_PROCESS}") from error
+            raise
+        _log.info("service_started", by=by)
+        if by != "lifespan":
+            _log.warning("service_started_late", hint=_LATE)
+        drain = app.server.drain if by == "lifespan" else self._owner.stop
+        self._signals.before(lambda: _begin(drain))
+        return app
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._live(receive, send)
+            return
+        try:
+            app = await self.running()
+        except HuahuoError as error:
+            _log.error("service_not_started", reason=str(error))
+            await _refuse(kind, receive, send)
+            return
+        transport = self._transport_of(app)
+        if kind == "websocket":
+            await transport.websocket(scope, cast("Any", receive), cast("Any", send))
+        elif kind == "http":
+            await transport.http(scope, cast("Any", receive), cast("Any", send))
+
+    def _transport_of(self, app: App) -> AsgiTransport:
+        if self._transport is None or self._transport[0] is not app:
+            self._transport = app, AsgiTransport(app.server, app.http)
+        return self._transport[1]
+
+    def _below(self, other: AsgiApp, path: str) -> AsgiApp:
+        root = "/" + path.strip("/")
+
+        async def either(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "lifespan":
+                await self._live(receive, send)
+                return
+            asked = path_of(scope)
+            if asked == root or asked.startswith(f"{root}/"):
+                scope = {**scope, "path": asked, "root_path": root}
+                await self._serve(scope, receive, send)
+            else:
+                await other(scope, receive, send)
+
+        return either
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Lifespan events, for an application that no other one mounts."""
+        while True:
+            event = (await receive())["type"]
+            if event == "lifespan.startup":
+                try:
+                    await self._start(by="lifespan")
+                except HuahuoError as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                self._signals.restore()
+                await self._owner.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+class Signals:
+    """Lets something begin as soon as the process is asked to stop, before the server acts on the signal.
+
+    ASGI servers tell applications of their end only after all connections have ended, and readers of
+    server-sent events never end by themselves.
+    """
+
+    _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self._replaced: dict[signal.Signals, Any] = {}
+
+    def before(self, begin: Callable[[], object]) -> None:
+        """Call `begin` on the running loop at a signal, and then what the server has set for it."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in self._NUMBERS:
+            theirs = signal.getsignal(number)
+            if callable(theirs) and number not in self._replaced:
+                self._replaced[number] = theirs
+                signal.signal(number, _chained(theirs, loop, begin))
+
+    def restore(self) -> None:
+        """Set back what the server had set."""
+        for number, theirs in self._replaced.items():
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(number, theirs)
+        self._replaced.clear()
+
+
+def _chained(
+    theirs: Callable[[int, FrameType | None], Any],
+    loop: asyncio.AbstractEventLoop,
+    begin: Callable[[], object],
+) -> Callable[[int, FrameType | None], None]:
+    def receive(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(begin)
+        theirs(number, frame)
+
+    return receive
+
+
+_ending: set[asyncio.Task[None]] = set()
+
+
+def _begin(work: Callable[[], Any]) -> None:
+    task: asyncio.Task[None] = asyncio.ensure_future(work())
+    _ending.add(task)
+    task.add_done_callback(_ending.discard)
+
+
+async def _refuse(kind: str, receive: Receive, send: Send) -> None:
+    if kind == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1013})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": _NOT_STARTED})

@@ -1,0 +1,81 @@
+"""The mailbox entities, for code that reports on checks."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.entity import Execute, Query
+from huahuo.mailcheck.mailbox.commands import MailboxCommand, MailboxReply
+from huahuo.mailcheck.mailbox.state import Mailbox
+
+MAILBOX: Final = "mailbox"
+SERVICE: Final = "service"
+
+
+class Pauses:
+    """Holds running checks back for a moment.
+
+    A roster's append over many mailboxes expects the head of each. While it is being written, checks of these
+    mailboxes must not append to them.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[object, frozenset[int]] = {}
+        self._released = asyncio.Event()
+
+    @contextmanager
+    def hold(self, email_ids: Sequence[int]) -> Iterator[None]:
+        """Hold these mailboxes back while the block runs."""
+        held = object()
+        self._held[held] = frozenset(email_ids)  # once, not for each id: many commands may wait
+        try:
+            yield
+        finally:
+            del self._held[held]
+            self._released.set()
+            self._released = asyncio.Event()
+
+    async def passed(self, email_id: int) -> None:
+        """Return when this mailbox is not held back."""
+        while any(email_id in ids for ids in self._held.values()):
+            await self._released.wait()
+
+
+class Mailboxes:
+    """See the module."""
+
+    def __init__(self, directory: Directory, pauses: Pauses) -> None:
+        self._directory = directory
+        self._pauses = pauses
+
+    async def tell(
+        self, email_id: int, command: MailboxCommand, *, principal: str = SERVICE, cause: int = 0
+    ) -> Answer[MailboxReply]:
+        """Let a mailbox decide, and return when its decision is durable.
+
+        Raises:
+            EntityError: nothing was done. AskTimeout, Unavailable: the outcome is unknown.
+        """
+        await self._pauses.passed(email_id)
+        origin = Origin(principal=principal, cause=cause)
+        answer: Answer[MailboxReply] = await self._directory.ask(MAILBOX, email_id, Execute(command, origin))
+        return answer
+
+    async def cause_of(self, email_id: int, check_id: int) -> int:
+        """The position of the event that asked for this check, 0 if it is not the open one.
+
+        It comes from the log, not from the caller that started the check, so it is known after a restart.
+
+        Raises:
+            EntityError, AskTimeout, Unavailable: the mailbox could not be asked.
+        """
+
+        def look(_seq: int, state: Mailbox) -> int:
+            check = state.check
+            return check.cause if check is not None and check.check_id == check_id else 0
+
+        cause: int = await self._directory.ask(MAILBOX, email_id, Query(look))
+        return cause

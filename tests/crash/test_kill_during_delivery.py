@@ -1,0 +1,105 @@
+"""`kill -9`, four times, while a follower writes to a database of its own: each event is there exactly once.
+
+The application is that of docs/entities.md, as it stands there.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.transport.client.client import Client
+from tests.support.drivers.snippets import block
+from tests.support.servers.serving import MASTER_KEY, Serving, serving
+
+KILLS = 4
+ORDERS = 300
+PAGE = "docs/entities.md"
+HANGS_AFTER = 40
+HANG = f"""
+from pathlib import Path
+
+calls = []
+
+async def hang() -> None:
+    calls.append(1)
+    if len(calls) >= {HANGS_AFTER} and not Path("free").exists():
+        await asyncio.Event().wait()
+"""
+"""Each life of the service delivers so many events at most, so that no kill comes too late."""
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+def application(folder: Path, *, follower: bool) -> None:
+    """Write the document's shop, with its follower in batches of one so that there is much to interrupt."""
+    text = block(PAGE, "shop")
+    if follower:
+        own = block(PAGE, "own_cursor").replace("cursor=place)", "cursor=place, batch=1)")
+        text += own.rstrip() + "\n    await hang()  # its transaction is committed\n" + HANG
+    (folder / "shop.py").write_text(text, encoding="utf-8")
+
+
+def copied(folder: Path) -> list[int]:
+    """The positions in the follower's database, in the order of their rows."""
+    with contextlib.closing(sqlite3.connect(folder / "crm.db", timeout=30)) as database:
+        # The application has made the tables before it listens.
+        return [row[0] for row in database.execute("SELECT position FROM changes ORDER BY rowid")]
+
+
+def lag(server: Serving) -> int:
+    """The metric."""
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(float(next(line.split()[1] for line in lines if line.startswith("huahuo_followers_lag"))))
+
+
+async def order(server: Serving) -> None:
+    """Place many orders."""
+    async with asyncio.timeout(60), Client(server.url, token=server.token(42, "alice")) as client:
+        for _ in range(ORDERS // 100):
+            await asyncio.gather(*(client.send("place_order", item="tea") for _ in range(100)))
+
+
+async def orders_in_the_log(server: Serving) -> list[int]:
+    """The positions of the orders' events."""
+    log = await SqliteLog.open(
+        server.data, ambient=SystemAmbient(), master_key=bytes.fromhex(MASTER_KEY), build="test"
+    )
+    try:
+        events = await log.read("log", 0, events_max=100_000, bytes_max=1 << 30)
+        return [event.position for event in events if event.stream.startswith("order/")]
+    finally:
+        await log.close()
+
+
+def test_over_four_kills_every_event_is_in_the_followers_database_exactly_once(tmp_path: Path) -> None:
+    application(tmp_path, follower=False)
+    with serving(tmp_path / "data", app="shop:app", folder=tmp_path) as server:
+        asyncio.run(order(server))
+        assert server.stop() == 0
+        application(tmp_path, follower=True)
+        server.start()
+        for kill in range(KILLS):
+            before, until_s = len(copied(tmp_path)), time.monotonic() + 30
+            while len(copied(tmp_path)) < before + 10:
+                assert time.monotonic() < until_s, "the follower goes on after each start"
+                time.sleep(0.01)
+            server.kill()
+            assert len(copied(tmp_path)) < ORDERS, "killed too late to prove anything"
+            if kill == KILLS - 1:
+                (tmp_path / "free").touch()
+            server.start()
+        until_s = time.monotonic() + 60
+        while lag(server):
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+        assert server.stop() == 0
+        assert copied(tmp_path) == asyncio.run(orders_in_the_log(server))
+        assert len(copied(tmp_path)) == ORDERS

@@ -1,0 +1,199 @@
+"""The service inside real ASGI servers and frameworks, as a process that is stopped and killed."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from huahuo.transport.client.client import Client
+from tests.support.drivers.http import client, reader
+from tests.support.servers.inside import HYPERCORN, ROOT, UVICORN, inside
+from tests.support.worlds.services import run
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+STREAM = "user/42"
+MOUNTED = """
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from huahuo import Huahuo
+
+app = Huahuo(data="data")
+api = FastAPI(lifespan=app.lifespan)
+api.mount("/live", app.asgi)
+
+@api.post("/hello/{word}")
+async def hello(word: str):
+    at = await app.publish("user/42", "hello", {"text": word})
+    return {"seq": at.seq}
+
+starlette = Starlette(routes=[Mount("/a/b", app=app.asgi)], lifespan=app.lifespan)
+bare = FastAPI()
+bare.mount("/live", app.asgi)
+bare.post("/hello/{word}")(hello)
+
+async def other(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"the other one"})
+
+around = app.asgi(other, path="/live")
+alone = app.asgi
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "site_of_tests.py").write_text(MOUNTED)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [UVICORN, HYPERCORN], ids=["uvicorn", "hypercorn"])
+def test_an_application_of_fastapi_has_sockets_and_streams_on_its_own_port(
+    folder: Path, command: tuple[str, ...]
+) -> None:
+    async def main() -> None:
+        with inside("site_of_tests:api", folder, command) as server:
+            token = server.token(42)
+            async with (
+                client(server.url) as plain,
+                client(f"{server.url}/live", token) as http,
+                Client(f"{server.url}/live/ws", token=token) as live,
+                live.events(STREAM) as followed,
+                reader(http, STREAM) as events,
+            ):
+                await events.until("live")
+                assert (await plain.post("/hello/a")).json() == {"seq": 1}
+                assert await events.texts(1) == ["a"]
+                event = await anext(aiter(followed))
+                assert (event.data["text"], event.seq) == ("a", 1)
+                page = await http.get(f"/streams/{STREAM}")
+                assert [one["text"] for one in page.json()["events"]] == ["a"]
+                assert await asyncio.to_thread(server.stop) in (0, -15)
+                assert (await events.until("goaway")).data["reason"] == "the server restarts"
+            assert "Traceback" not in server.log()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("application", "path"),
+    [("starlette", "/a/b"), ("around", "/live"), ("alone", "")],
+)
+def test_it_can_be_mounted_anywhere(folder: Path, application: str, path: str) -> None:
+    async def main() -> None:
+        with inside(f"site_of_tests:{application}", folder) as server:
+            async with client(server.url + path, server.token(1, admin=True)) as http:
+                assert (await http.get("/readyz")).text == "ready\n"
+                event = {"stream": STREAM, "type": "hello", "fields": {"text": "a"}}
+                assert (await http.post("/publish", json=event)).json()["at"]["seq"] == 1
+            if application == "around":
+                async with client(server.url) as plain:
+                    assert (await plain.get("/livelier")).text == "the other one"
+            assert server.stop() in (0, -15)
+            assert "service_started_late" not in server.log()
+
+    run(main())
+
+
+@pytest.mark.parametrize("first", ["/live/readyz", "/hello/a"])
+def test_without_lifespan_the_first_request_or_call_starts_it_and_the_log_says_so(
+    folder: Path, first: str
+) -> None:
+    async def main() -> None:
+        with inside("site_of_tests:bare", folder) as server:
+            assert "service_started" not in server.log()
+            async with client(server.url) as plain:
+                answers = await asyncio.gather(
+                    *(plain.request("POST" if "hello" in first else "GET", first) for _ in range(5))
+                )
+                assert [answer.status_code for answer in answers] == [200] * 5
+            assert server.log().count("service_started_late") == 1
+            assert "lifespan=app.lifespan" in server.log()
+
+    run(main())
+
+
+def test_a_second_process_on_one_directory_is_refused_and_told_what_to_do(folder: Path) -> None:
+    with inside("site_of_tests:api", folder) as first, inside("site_of_tests:bare", folder) as second:
+
+        async def main() -> None:
+            async with client(second.url) as plain:
+                refused = await plain.get("/live/readyz")
+                assert refused.status_code == 503
+
+        run(main())
+        assert "in use by process" in second.log()
+        assert "uvicorn --workers 1" in second.log()
+        assert "huahuo.Publisher" in second.log()
+        assert first.stop() in (0, -15)
+
+
+@pytest.mark.timeout(120)
+def test_a_reader_of_events_loses_and_repeats_nothing_over_kills(folder: Path) -> None:
+    async def main() -> None:
+        with inside("site_of_tests:api", folder) as server:
+            got: list[int] = []
+            last = ""
+            for life in range(2):
+                async with (
+                    client(server.url) as plain,
+                    client(f"{server.url}/live", server.token(42)) as http,
+                    reader(http, STREAM, last, after=0) as events,
+                ):
+                    for number in range(20):
+                        assert (await plain.post(f"/hello/{life}-{number}")).status_code == 200
+                    for _ in range(15):  # five are on their way when the process dies
+                        event = await events.until("message")
+                        got.append(event.seq)
+                        assert event.id is not None
+                        last = event.id
+                    server.kill()
+                server.start()
+            async with (
+                client(f"{server.url}/live", server.token(42)) as http,
+                reader(http, STREAM, last) as events,
+            ):
+                while got[-1] < 40:
+                    got.append((await events.until("message")).seq)
+            assert got == list(range(1, 41))
+
+    run(main())
+
+
+def test_the_application_of_the_page_runs_as_it_stands_there(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "fastapi.md").read_text()
+    (tmp_path / "shop_of_the_page.py").write_text(
+        page.split("<!-- asgi: fastapi -->\n```python\n")[1].split("```")[0]
+    )
+
+    async def main() -> None:
+        with inside("shop_of_the_page:api", tmp_path) as server:
+            async with client(server.url, server.token(42)) as http:
+                assert (await http.post("/parcels/7")).json() == {"seq": 1}
+                page = await http.get(f"/live/streams/{STREAM}?after=-1")
+                assert [event["number"] for event in page.json()["events"]] == [7]
+
+    run(main())
+
+
+def test_the_example_keeps_its_bar_over_a_kill(tmp_path: Path) -> None:
+    async def main() -> None:
+        with inside("examples.fastapi_app:api", tmp_path) as server:
+            async with client(server.url) as plain:
+                assert "EventSource" in (await plain.get("/")).text
+                assert (await plain.post("/import")).status_code == 200
+                token = (await plain.get("/token")).json()
+            async with client(f"{server.url}/live", token) as http, reader(http, STREAM, after=0) as events:
+                await events.until("message", percent=20)
+            server.kill()
+            server.start()
+            async with client(f"{server.url}/live", token) as http:
+                ticket = (await http.post("/ticket")).json()["ticket"]
+            async with (
+                client(f"{server.url}/live") as page,
+                reader(page, STREAM, after=-1, ticket=ticket) as events,
+            ):
+                assert (await events.until("message")).data["percent"] >= 20
+
+    run(main())

@@ -1,0 +1,24 @@
+"""The snippets of docs/entities.md run as they stand there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.drivers.snippets import run, snippet
+
+PAGE = "docs/entities.md"
+
+
+async def test_the_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HUAHUO_PORT", "0")
+    names: dict[str, Any] = {"__name__": "shop"}
+    for name in ("shop", "follower", "own_cursor", "inside", "tests", "effects", "list", "job", "upcast"):
+        await run(snippet(PAGE, name), names)
+    assert names["seq"] == 1
+    assert names["state"].item == "tea"
+    assert [told["item"] for told in names["crm"]] == ["tea"]
+    assert names["read_place"]() > 0
+    names["database"].dispose()
+    assert (names["job"].stream, names["job"].outcome) == ("job/1", "done")

@@ -1,0 +1,181 @@
+"""Jobs of an application: from asyncio and from threads, cancelled by their user, and over kill -9."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from huahuo import Huahuo, Refused, Service
+from huahuo.actors.domain.jobs import Job
+from huahuo.embedding import jobs
+from huahuo.testing.world import AppWorld
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import CommandError, StreamDenied
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> AppWorld:
+    return AppWorld(Huahuo(), tmp_path / "data")
+
+
+def job_of(world: AppWorld) -> jobs.Job:
+    return jobs.Job(world.running, "import", 42)
+
+
+def state_of(world: AppWorld) -> Job:
+    state: Job = world.state("job", 1)[0]
+    return state
+
+
+def test_a_job_ends_as_done_at_the_end_of_its_block(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world) as job:
+            assert job.stream == "job/1"
+            await job.progress(40, "4 of 10 files")
+        assert job.outcome == "done"
+
+    world.run(work())
+    alice = world.client(42)
+    alice.follow("job/1")
+    assert [event["type"] for event in alice.events("job/1")] == ["job_started", "job_progress", "job_ended"]
+    world.close()
+
+
+def test_an_exception_goes_on_and_its_text_stays_out_of_the_log(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world):
+            raise ValueError("the password is tea")
+
+    with pytest.raises(ValueError, match="tea"):
+        world.run(work())
+    assert (state_of(world).status, state_of(world).error, state_of(world).message) == (
+        "failed",
+        "ValueError",
+        "",
+    )
+    world.close()
+
+
+def test_an_application_fails_a_job_in_its_own_words(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world) as job:
+            await job.fail("3 of 10 files are damaged")
+            with pytest.raises(Refused, match="conflict"):
+                await job.progress(50)
+
+    world.run(work())
+    assert (state_of(world).status, state_of(world).message) == ("failed", "3 of 10 files are damaged")
+    world.close()
+
+
+def test_a_cancel_of_its_user_ends_the_block(world: AppWorld) -> None:
+    alice, after = world.client(42), []
+
+    async def work() -> None:
+        async with job_of(world):
+            await asyncio.sleep(3600)
+        after.append("goes on behind the block")
+
+    running = world.begin(work())
+    world.advance(seconds=1)
+    assert alice.send("cancel_job", job_id=1)["at"] == {"stream": "job/1", "seq": 2}
+    world.run(asyncio.wait_for(running, 5))
+    assert state_of(world).status == "cancelled"
+    assert after
+    assert not running.cancelled()
+    world.close()
+
+
+def test_a_block_that_awaits_the_cancel_ends_by_itself(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world) as job:
+            assert not job.cancelled
+            await job.cancelled
+            await job.message("removing what was imported")
+
+    running = world.begin(work())
+    world.advance(seconds=1)
+    world.client(42).send("cancel_job", job_id=1)
+    world.run(asyncio.wait_for(running, 5))
+    assert (state_of(world).status, state_of(world).message) == ("cancelled", "removing what was imported")
+    world.close()
+
+
+def test_a_task_that_somebody_else_cancels_is_interrupted(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world):
+            await asyncio.sleep(3600)
+
+    running = world.begin(work())
+    world.advance(seconds=1)
+    running.cancel()
+    world.advance(seconds=1)
+    assert running.cancelled()
+    assert state_of(world).status == "interrupted"
+    world.close()
+
+
+def test_a_crash_interrupts_open_jobs(world: AppWorld) -> None:
+    world.run(job_of(world).begin())
+    world.crash()
+    assert state_of(world).status == "interrupted"
+    world.close()
+
+
+def test_a_thread_has_the_same_job(tmp_path: Path) -> None:
+    with Service(data=tmp_path / "data", port=0, plugins=[]) as service:
+        with service.job("import", user=42) as job:
+            job.progress(40, "4 of 10 files")
+            assert not job.cancelled
+        assert (job.stream, job.outcome) == ("job/1", "done")
+        with pytest.raises(KeyError), service.job("import") as job:
+            raise KeyError("secret")
+        assert service.state("job", 2)[0].error == "KeyError"
+        reached: list[str] = []
+        with service.job("import", user=42) as job:
+            service.send("cancel_job", job_id=3, as_user=42)
+            job.progress(50)
+            reached.append("went on")
+        assert (job.outcome, reached) == ("cancelled", [])
+        with pytest.raises(Refused, match="name"), service.job(""):
+            pass
+
+
+def test_the_python_client_watches_a_job_to_its_end_and_cancels_it(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world) as job:
+            await job.progress(40, "4 of 10 files")
+            await job.cancelled
+
+    async def watch(client: Client) -> list[tuple[float, str, str]]:
+        seen = []
+        async with client.job(1) as job:
+            async for now in job:
+                seen.append((now.percent, now.message, now.status))
+                if now.status == "running":
+                    await job.cancel()
+            assert job.now.ended
+            assert (await job.wait()).status == "cancelled"
+            with pytest.raises(CommandError, match="conflict"):
+                await job.cancel()
+        return seen
+
+    running = world.begin(work())
+    world.advance(seconds=1)
+    alice = world.client(42)
+    seen = world.run(watch(alice._client))  # noqa: SLF001  the client that an application has
+    assert seen == [(40, "4 of 10 files", status) for status in ("running", "cancelling", "cancelled")]
+    with contextlib.suppress(asyncio.CancelledError):
+        world.run(asyncio.wait_for(running, 1))
+    world.close()
+
+
+def test_a_job_of_somebody_else_cannot_be_watched(world: AppWorld) -> None:
+    async def watch(client: Client) -> None:
+        async with client.job(1):
+            pass
+
+    with pytest.raises(StreamDenied):
+        world.run(watch(world.client(43)._client))  # noqa: SLF001  the client that an application has
+    world.close()

@@ -1,0 +1,257 @@
+"""An application's own events and commands: the same from asyncio, from threads and from admins."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from huahuo import (
+    Command,
+    Context,
+    Decision,
+    Effect,
+    EffectRun,
+    Entity,
+    Event,
+    Huahuo,
+    HuahuoError,
+    NotRunning,
+    Outcome,
+    Refused,
+    Service,
+)
+from huahuo.embedding import calls
+from huahuo.embedding.calls import At
+from huahuo.testing.world import AppWorld
+from huahuo.transport.client.model import CommandError
+from tests.support.worlds.orders import Expire, Order, orders
+
+ALLOWED = ["user/42", "user/alice@x", "group/ops", "system", "parcel/7"]
+REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "an entity's stream": ("order/1", "seen", {}),
+    "an internal stream": ("effect/order/1", "seen", {}),
+    "the service's own": ("auth", "seen", {}),
+    "a reserved kind": ("mailbox/1", "seen", {}),
+    "the whole log": ("log", "seen", {}),
+    "no key": ("parcel/", "seen", {}),
+    "a type of an entity": ("user/42", "order_placed", {}),
+    "a type of the protocol": ("user/42", "snapshot", {}),
+    "a field of the log": ("user/42", "seen", {"seq": 1}),
+    "no JSON": ("user/42", "seen", {"n": float("nan")}),
+}
+
+
+class Sent(Event, type="parcel_sent"): ...
+
+
+class Parcel(Struct, frozen=True): ...
+
+
+class Send(Command, action="send_parcel", creates=True): ...
+
+
+class Tell(Effect): ...
+
+
+def letters() -> Entity[Parcel]:
+    """An entity whose command asks for an effect; each test writes what it does."""
+    letter = Entity("letter", Parcel)
+
+    @letter.evolve
+    def sent(state: Parcel, event: Sent) -> Parcel:
+        return state
+
+    @letter.decide
+    def send(state: Parcel, command: Send, ctx: Context) -> Outcome:
+        return Decision([Sent()], effects=[Tell()])
+
+    return letter
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> AppWorld:
+    return AppWorld(Huahuo(entities=[orders()]), tmp_path / "data")
+
+
+def test_an_application_publishes_on_its_own_streams(world: AppWorld) -> None:
+    for stream in ALLOWED:
+        assert world.publish(stream, "parcel_seen", {"order_id": 7}).stream == stream
+    world.close()
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_other_streams_types_and_fields_are_refused(what: str, world: AppWorld) -> None:
+    stream, type_, fields = REFUSED[what]
+    with pytest.raises(Refused, match="invalid_field"):
+        world.publish(stream, type_, fields)
+    assert world.running.log.position == 0
+    world.close()
+
+
+def test_an_admin_publishes_several_events_in_one_commit_and_a_user_none(world: AppWorld) -> None:
+    root, alice = world.client(1, admin=True), world.client(42)
+    events: list[dict[str, Any]] = [
+        {"stream": "user/42", "type": "parcel_seen", "fields": {"order_id": 7}},
+        {"stream": "group/ops", "type": "parcel_seen"},
+    ]
+    assert root.send("publish", events=events)["at"] == {"stream": "group/ops", "seq": 1}
+    with pytest.raises(CommandError, match="invalid_field"):
+        root.send("publish", events=[*events, {"stream": "order/1", "type": "x"}])
+    with pytest.raises(CommandError, match="invalid_field"):
+        root.send("publish", events=[{"stream": "system", "type": "x"}] * 1_001)
+    with pytest.raises(CommandError, match="forbidden"):
+        alice.send("publish", stream="user/42", type="parcel_seen")
+    assert world.running.log.position == 2
+    world.close()
+
+
+def test_a_command_is_sent_as_a_user_or_as_the_service(world: AppWorld) -> None:
+    assert world.send("place_order", item="tea", as_user=42)["order_id"] == 1
+    with pytest.raises(Refused, match="not_found"):
+        world.send("give_order", order_id=1, to=7, as_user=7)
+    assert world.send("give_order", order_id=1, to=7)["at"]["seq"] == 2
+    assert world.send(Expire(), order_id=1) == {"type": "success", "order_id": 1}
+    assert world.state("order", 1) == (Order(7, "tea", 0, "placed"), 2)
+    world.close()
+
+
+def test_a_command_id_of_the_application_has_one_effect(world: AppWorld) -> None:
+    first = world.send("place_order", item="tea", as_user=42, command_id="a")
+    assert world.send("place_order", item="tea", as_user=42, command_id="a") == first | {"duplicate": True}
+    assert world.send("report_order", order_id=1, percent=5, command_id="b")["at"]["seq"] == 2
+    assert world.send("report_order", order_id=1, percent=5, command_id="b")["duplicate"] is True
+    world.close()
+
+
+class Unknown(Command, action="unknown_thing"): ...
+
+
+@pytest.mark.parametrize("command", ["nothing", Unknown()])
+def test_an_unknown_command_is_refused(command: str | Command, world: AppWorld) -> None:
+    with pytest.raises(Refused, match="unknown_action"):
+        world.send(command, as_user=42)
+    world.close()
+
+
+async def test_a_program_follows_a_stream_and_learns_what_a_client_has_seen(tmp_path: Path) -> None:
+    app = Huahuo(entities=[orders()], data=tmp_path / "data", port=0)
+    with pytest.raises(NotRunning):
+        await app.publish("system", "x")
+    async with app:
+        at = await app.publish_many([("user/42", "a", {}), ("user/42", "b", {"n": 1})])
+        assert at == At("user/42", 2, 2)
+        events = app.follow("user/42", after=1)
+        event = await anext(events)
+        assert (event["type"], event["n"], event["stream"], event["seq"]) == ("b", 1, "user/42", 2)
+        await events.aclose()
+        assert not await app.seen("user/42", 2, client="dev-7", timeout_s=0.01)
+    async with app:
+        assert (await app.state("order", 1))[1] == 0
+
+
+def test_an_application_hears_at_once_what_a_client_has_seen(world: AppWorld) -> None:
+    alice = world.client(42)
+    alice.follow("user/42")
+
+    async def told() -> bool:
+        seen = asyncio.ensure_future(calls.seen(world.running, "user/42", 1, client="test-42"))
+        await asyncio.sleep(5)
+        await calls.publish_many(world.running, [("user/42", "parcel_seen", {})])
+        return await seen
+
+    assert world.run(told())
+    world.advance(seconds=5)
+    assert world.run(calls.seen(world.running, "user/42", 1, client="test-42", timeout_s=0.01))
+    assert not world.run(calls.seen(world.running, "user/42", 2, client="test-42", timeout_s=60))
+    world.close()
+
+
+async def test_followers_end_when_the_service_stops(tmp_path: Path) -> None:
+    async with Huahuo(data=tmp_path / "data", port=0) as app:
+        await app.publish("user/42", "a")
+        followed = asyncio.ensure_future(_types(app.follow("user/42")))
+        seen = asyncio.ensure_future(app.seen("user/42", 9, client="dev-7"))
+        await asyncio.sleep(0)
+    assert await followed == ["a"]
+    assert not await seen
+
+
+async def _types(events: AsyncIterator[dict[str, Any]]) -> list[str]:
+    return [event["type"] async for event in events]
+
+
+def test_a_thread_that_follows_ends_when_the_service_stops(tmp_path: Path) -> None:
+    service = Service(data=tmp_path / "data", port=0, plugins=[])
+    with pytest.raises(NotRunning):
+        next(iter(service.follow("user/42")))
+    with service:
+        service.publish("user/42", "a")
+        events = service.follow("user/42")
+        assert next(iter(events))["type"] == "a"
+        with ThreadPoolExecutor(1) as pool:
+            rest = pool.submit(list, events)
+            service.stop()
+            assert rest.result(20) == []
+
+
+def test_threads_have_the_same_calls_and_the_same_refusals(tmp_path: Path) -> None:
+    with Service(data=tmp_path / "data", port=0, plugins=[], entities=[orders()]) as service:
+        assert service.publish_many([("user/42", "a", {}), ("user/42", "b", {})]) == 2
+        assert service.send("place_order", item="tea", as_user=42)["order_id"] == 1
+        assert service.state("order", 1)[0] == Order(42, "tea", 0, "placed")
+        assert [event["type"] for event, _ in zip(service.follow("user/42"), "ab", strict=False)] == [
+            "a",
+            "b",
+        ]
+        with pytest.raises(Refused, match="conflict"):
+            service.send("cancel_order", order_id=1, as_user=42)
+        with pytest.raises(HuahuoError, match="kind without entity"):
+            service.publish("order/1", "seen", {})
+        assert not service.seen("user/42", 2, client="dev-7", timeout_s=0.01)
+
+
+def test_an_effect_uses_the_application_that_runs_it_until_the_end_of_a_stop(tmp_path: Path) -> None:
+    async def test() -> None:
+        began, goes_on = asyncio.Event(), asyncio.Event()
+        letter = letters()
+
+        @letter.effect(Tell)
+        async def tell(effect: Tell, run: EffectRun) -> None:
+            began.set()
+            await goes_on.wait()
+            await app.publish("user/42", "parcel_seen")
+
+        app = Huahuo(entities=[letter], data=tmp_path / "data", port=0)
+        async with app:
+            await app.send("send_parcel")
+            await began.wait()
+            stop = asyncio.ensure_future(app.stop())
+            await asyncio.sleep(0)
+            goes_on.set()
+            await stop
+        async with app:
+            assert (await anext(app.follow("user/42")))["type"] == "parcel_seen"
+
+    asyncio.run(test())
+
+
+def test_an_effect_uses_the_application_that_huahuo_testing_runs(tmp_path: Path) -> None:
+    letter = letters()
+
+    @letter.effect(Tell)
+    async def tell(effect: Tell, run: EffectRun) -> None:
+        async with app.job("tell", user=42):
+            pass
+
+    app = Huahuo(entities=[letter])
+    world = AppWorld(app, tmp_path / "data")
+    world.send("send_parcel")
+    world.advance(seconds=1)
+    assert world.state("job", 1)[0].status == "done"
+    world.close()
+    with pytest.raises(NotRunning):
+        _ = app.running

@@ -1,0 +1,227 @@
+"""Slow readers, wedged readers, many readers: the log is the buffer, and nobody pays for another."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+
+from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.web_socket import WebSocket
+from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.drivers.session import types
+from tests.support.worlds.watched_loop import WatchedLoop, watched_loop
+from tests.support.worlds.wire import World, until, world
+
+V1 = "huahuo.v1"
+MANY: dict[str, Any] = {"door": AddressDoor(0), "connections_per_user": 0}
+"""Of one user and from one address, as many as one likes."""
+
+
+def sockets(w: World) -> list[WebSocket]:
+    return list(w.server.sockets)
+
+
+def buffered(w: World) -> int:
+    return max((ws.transport.get_write_buffer_size() for ws in sockets(w)), default=0)
+
+
+async def test_a_reader_that_never_acks_stops_at_its_window_and_hurts_nobody() -> None:
+    async with world() as w, raw(w.url, V1) as slow, raw(w.url, V1) as quick:
+        await slow.authenticate(w.token(), window=10)
+        await quick.authenticate(w.token(), window=4096)
+        for number in range(100):
+            await w.append("user/42", str(number))
+        while len(quick.events("user/42")) < 100:
+            await quick.next()
+        await slow.quiet()
+        assert [seq for seq, _ in slow.events("user/42")] == list(range(1, 11))
+        assert "lag" in types(slow.seen)
+        w.tick(29)
+        await slow.quiet()
+        w.tick(31)
+        assert await slow.closed() == CloseCode.TOO_SLOW
+
+
+async def test_a_client_that_was_too_slow_comes_back_and_catches_up() -> None:
+    async with world() as w:
+        await w.append("user/42", *[str(n) for n in range(300)])
+        cursor = 0
+        while cursor < 300:
+            async with raw(w.url, V1) as client:
+                resume = {"log": w.log.log_id, "cursors": {"user/42": cursor}}
+                await client.authenticate(w.token(), client="dev", window=100, resume=resume)
+                await client.quiet()
+                cursor = client.events("user/42")[-1][0]
+
+
+@pytest.mark.parametrize("subprotocols", [(V1,), ()], ids=["v1", "classic"])
+async def test_a_reader_that_does_not_read_costs_a_bounded_buffer(subprotocols: tuple[str, ...]) -> None:
+    settings = TransportSettings(write_buffer_bytes_max=1 << 16, classic_buffer_bytes_max=1 << 17)
+    async with world(settings) as w, raw(w.url, *subprotocols) as wedged, raw(w.url, V1) as other:
+        await wedged.authenticate(w.token(), window=4096)
+        await other.authenticate(w.token(), window=4096)
+        wedged.ws.transport.pause_reading()
+        total = 0
+        while total < 400:
+            await w.append("user/42", *["x" * 8000] * 10)
+            total += 10
+            while len(other.events("user/42")) < total:
+                await other.next()
+            await other.say(action="ack", cursors={"user/42": total})
+        await other.quiet()
+        # A frame that was begun below the bound may take it that much above.
+        assert buffered(w) <= (1 << 17) + (256 << 10) + 4096
+        wedged.ws.transport.resume_reading()
+        while len(wedged.events("user/42")) < total:
+            message = await wedged.next()
+            if subprotocols and message["type"] == "events":
+                last = message["seq"] + len(message["events"]) - 1
+                await wedged.say(action="ack", cursors={"user/42": last})
+        assert [seq for seq, _ in wedged.events("user/42")] == list(range(1, total + 1))
+
+
+async def test_a_wedged_peer_is_gone_after_two_heartbeats_and_its_socket_is_freed() -> None:
+    async with world(TransportSettings(close_timeout_s=0.1)) as w, raw(w.url, V1) as wedged:
+        await wedged.authenticate(w.token())
+        await wedged.quiet()
+        wedged.ws.transport.pause_reading()
+        w.tick(30)
+        await asyncio.sleep(0)
+        w.tick(31)
+        await until(lambda: not (w.hub.open_count or w.runtime.alive))
+
+
+async def test_pongs_alone_keep_a_connection() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        await client.quiet()
+        (connection,) = w.connections
+        for _ in range(6):
+            w.tick(30)
+            await until(lambda: connection.session.heard_s == w.ambient.monotonic_s())
+        assert client.ws.close_code is None
+
+
+async def test_with_too_many_commands_running_the_rest_waits_in_the_network() -> None:
+    async with world(TransportSettings(commands_outstanding_max=3)) as w, raw(w.url, V1) as client:
+        w.hold = asyncio.Event()
+        await client.authenticate(w.token())
+        for number in range(50):
+            await client.say(action="note", id=str(number), text="x")
+        await until(lambda: w.executed >= 3)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert w.executed == 3
+        w.hold.set()
+        answered = [(await client.until("success"))["id"] for _ in range(50)]
+        assert sorted(answered, key=int) == [str(number) for number in range(50)]
+
+
+async def test_what_was_sent_before_a_close_in_good_order_is_executed() -> None:
+    async with world() as w:
+        async with raw(w.url, V1) as client:
+            await client.say(action="authenticate", token=w.token())
+            for number in range(30):
+                await client.say(action="note", id=f"c{number}", text=str(number))
+            await client.ws.close()
+        await until(lambda: w.executed == 30 and w.gate.running == 0 and w.hub.open_count == 0)
+        assert w.log.head("user/42").seq == 30
+
+
+async def test_a_client_that_does_not_read_its_answers_is_not_read_either() -> None:
+    async def ask_for_ever(client: RawClient) -> None:
+        while True:
+            await client.say(action="echo", text="x" * 100, count=1000)
+
+    settings = TransportSettings(messages_per_s=0, write_buffer_bytes_max=1 << 16)
+    async with world(settings) as w, raw(w.url, V1) as greedy, raw(w.url, V1) as other:
+        await greedy.authenticate(w.token())
+        await other.authenticate(w.token())
+        greedy.ws.transport.pause_reading()
+        asking = asyncio.create_task(ask_for_ever(greedy))
+        for _ in range(300):
+            await other.quiet()
+        assert buffered(w) < 20 << 20
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+
+
+async def test_a_flooded_stream_does_not_hold_up_another_on_the_same_socket() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await w.append("user/42", *["x" * 100] * 3000)
+        await w.append("system", "important")
+        resume = {"log": w.log.log_id, "cursors": {"user/42": 0, "system": 0}}
+        await client.authenticate(w.token(), window=4096, resume=resume)
+        await client.until("events", stream="system")
+        assert len(client.events("user/42")) <= 512
+
+
+async def test_many_readers_of_one_stream_share_every_frame() -> None:
+    async with world(**MANY) as w, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw(w.url, V1)) for _ in range(30)]
+        for client in clients:
+            await client.authenticate(w.token())
+        frames = w.server.frames
+        before = frames.built
+        for number in range(10):
+            await w.append("user/42", str(number))
+        for client in clients:
+            while len(client.events("user/42")) < 10:
+                await client.next()
+        assert frames.built - before == 10
+
+
+async def test_many_clients_that_return_at_once_read_the_store_a_few_times() -> None:
+    async with world(tail_events_max=100, **MANY) as w, contextlib.AsyncExitStack() as stack:
+        await w.append("user/42", *["x" * 50] * 2000)
+        clients = [await stack.enter_async_context(raw(w.url, V1)) for _ in range(40)]
+        for number, client in enumerate(clients):
+            resume = {"log": w.log.log_id, "cursors": {"user/42": number}}
+            await client.say(action="authenticate", token=w.token(), window=4096, resume=resume)
+        for number, client in enumerate(clients):
+            await client.until("live", stream="user/42")
+            assert [seq for seq, _ in client.events("user/42")] == list(range(number + 1, 2001))
+        # 8 pages from the second on are the same for all, wherever each began.
+        assert w.server.frames.built < 40 + 40
+
+
+async def test_nothing_is_left_of_connections_that_came_and_went() -> None:
+    async with world() as w:
+        before = len(asyncio.all_tasks())
+        for _ in range(30):
+            async with raw(w.url, V1) as client:
+                await client.authenticate(w.token())
+                await client.say(action="note", text="x")
+        await until(lambda: not (w.hub.open_count or w.runtime.alive or len(asyncio.all_tasks()) > before))
+        assert w.server.fanout.stream_count == 0
+        assert w.server.sockets == ()
+
+
+@pytest.mark.loop(factory=WatchedLoop)
+async def test_an_idle_connection_has_one_task_and_no_timer() -> None:
+    async with world(**MANY) as w, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw(w.url, V1)) for _ in range(20)]
+        for client in clients:
+            await client.authenticate(w.token())
+            await client.quiet()
+        names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]  # type: ignore[union-attr]
+        assert sum(name == "Server.handler" for name in names) == 20
+        assert len(names) <= 20 + 4  # the test's own, and two of anyio's runner
+        assert watched_loop().timers_waiting() <= 5
+
+
+@pytest.mark.parametrize("headers", [(), (("Cookie", "a=1"), ("Cookie", "b=2"))], ids=["usual", "library"])
+async def test_an_open_connection_does_not_keep_the_headers_of_its_handshake(
+    headers: tuple[tuple[str, str], ...],
+) -> None:
+    async with world() as w, raw(w.url, V1, additional_headers=headers) as client:
+        await client.authenticate(w.token())
+        (ws,) = sockets(w)
+        assert ws.request is not None
+        assert (ws.response is None) == (not headers), "which way the handshake went"
+        assert not ws.request.headers
+        assert ws.response is None or not ws.response.headers

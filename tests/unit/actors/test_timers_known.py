@@ -1,0 +1,97 @@
+"""What is known of pending timers without reading them, and when that is not enough."""
+
+import asyncio
+from collections.abc import Sequence
+
+from huahuo.actors.timers.heard import Heard
+from huahuo.actors.timers.known import Known
+from huahuo.actors.timers.timer import Timer
+from huahuo.eventstore.model import StoredEvent
+from tests.support.models.faulty_log import faulty_log, write
+
+
+def test_an_entity_without_timers_is_known_whole() -> None:
+    known = Known()
+    known.move(0)
+    assert (known.names, known.due_ms("a")) == (frozenset(), 0)
+
+
+def test_a_head_that_was_never_seen_must_be_read_but_covers_what_was_certified_there() -> None:
+    known = Known()
+    known.move(7)
+    assert (known.names, known.due_ms("a")) == (None, None)
+    assert (known.covers(6), known.covers(7)) == (False, True)
+
+
+def test_a_certificate_holds_over_the_entitys_own_decisions_that_do_not_touch_the_timer() -> None:
+    known = Known()
+    known.move(7)
+    known.expect(8, {"a": 0})
+    known.move(8)
+    assert known.covers(7)
+    assert (known.due_ms("a"), known.due_ms("b")) == (0, None)
+
+
+def test_a_decision_that_was_not_written_changes_nothing() -> None:
+    known = Known()
+    known.learn(3, {"a": 10})
+    known.expect(4, {"a": 0})
+    known.move(3)
+    assert known.due_ms("a") == 10
+    known.move(4)  # by another decision
+    assert known.due_ms("a") is None
+
+
+def test_what_ended_is_forgotten_once_all_is_known() -> None:
+    known = Known()
+    known.learn(3, {"a": 10, "b": 20})
+    known.expect(5, {"a": 0, "c": 30})
+    known.move(5)
+    assert known.names == frozenset({"b", "c"})
+
+
+def test_the_changes_that_are_remembered_are_bounded() -> None:
+    known = Known()
+    known.move(1)
+    for head in range(2, 400):
+        known.expect(head, {f"n{head}": 0})
+        known.move(head)
+    assert not known.covers(1)
+    assert known.covers(399)
+
+
+def timer(entity: str = "bell/b", seq: int = 1) -> Timer:
+    return Timer(entity, "a", 10, "ring", b"{}", 0, seq)
+
+
+def test_a_page_certifies_the_timers_of_entities_that_nothing_was_heard_of() -> None:
+    async def test() -> None:
+        log = await faulty_log()
+        for _ in range(2):
+            await write(log, "timer/bell/b", "timer/bell/c")
+        heard = Heard(log)
+
+        def hear(events: Sequence[StoredEvent]) -> None:
+            heard.hear(events, [event for event in events if event.stream.startswith("timer/")])
+
+        log.listen(hear)
+        heard.begin()
+        await write(log, "timer/bell/c", "other/1")
+        assert heard.certified(timer()).seq == 2
+        assert heard.certified(timer("bell/c")).seq == 1
+
+    asyncio.run(test())
+
+
+def test_a_page_certifies_nothing_after_a_lost_signal_of_the_log() -> None:
+    async def test() -> None:
+        log = await faulty_log()
+        await write(log, "timer/bell/b", "timer/bell/b")
+        heard = Heard(log)
+        heard.begin()
+        await write(log, "other/1")  # which nobody hears
+        assert heard.certified(timer()).seq == 1
+        heard.begin()
+        assert heard.certified(timer()).seq == 2
+
+    asyncio.run(test())

@@ -1,0 +1,123 @@
+"""Who may ask: route, origin, token or ticket, and the rate of its user. Nothing here waits.
+
+It is asked with a request's head, so the body of a stranger is never read.
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from huahuo.actors.plugins.principal import Principal
+from huahuo.transport.access.door import RequestLimit
+from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.http.cors import cors_headers, preflight
+from huahuo.transport.http.messages import Answer, Headers, Request
+from huahuo.transport.http.problems import problem
+from huahuo.transport.http.routes import Route, Target, route_of
+from huahuo.transport.http.tickets import Tickets
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.server.alarms import tell_refused
+from huahuo.transport.server.budget import Purse
+from huahuo.transport.server.server import Server
+
+STREAM_CHARS_MAX: Final = 128
+_BEARER: Final = "bearer "
+
+
+class Visit(msgspec.Struct, frozen=True, kw_only=True):
+    """An admitted request. `purse`: its part of the user's bytes; close it after the answer."""
+
+    request: Request
+    route: Route
+    token: str
+    verified: Verified
+    address: str
+    cors: Headers
+    purse: Purse
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks."""
+        return self.verified.principal
+
+    def __repr__(self) -> str:
+        return f"Visit({self.request.method} {self.route.target.name} of {self.principal.name})"
+
+
+class Admission:
+    """See the module. `addresses` limits requests without a valid token, `users` those with one."""
+
+    def __init__(
+        self, server: Server, addresses: RequestLimit, users: RequestLimit, origins: Sequence[str]
+    ) -> None:
+        self._server = server
+        self._wires = server.wires
+        self._addresses = addresses
+        self._users = users
+        self._origins = origins
+        self.tickets = Tickets(self._wires.ambient.token)
+
+    def admit(self, request: Request) -> Visit | Answer | None:
+        """The visit, or the refusal. None: the path is not the API's."""
+        route = route_of(request.path)
+        if route is None:
+            return None
+        cors = cors_headers(request, self._origins)
+        if cors is None:
+            self._server.admission.tell_refused_origin(request.all("origin"))
+            return problem(ErrorCode.FORBIDDEN, "this origin is not allowed", ends=True)
+        visit = self._admitted(request, route, cors)
+        return visit.adding(cors) if isinstance(visit, Answer) else visit
+
+    def _admitted(self, request: Request, route: Route, cors: Headers) -> Visit | Answer:
+        if request.method not in route.methods:
+            allow = (("Allow", ", ".join(route.methods)),)
+            return problem("method_not_allowed", "this path does not take that method",
+                           status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow, ends=True)  # fmt: skip
+        if request.method == "OPTIONS":
+            return preflight(route.methods, ())
+        if len(route.name) > STREAM_CHARS_MAX:
+            return problem(ErrorCode.INVALID_FIELD, f"at most {STREAM_CHARS_MAX} characters are a name")
+        now_s = self._wires.ambient.monotonic_s()
+        address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
+        token = self._token(request, route, now_s)
+        verified = self._verified(token, address, now_s)
+        if isinstance(verified, Answer):
+            return verified
+        name = verified.principal.name
+        wait_s = self._users.take(name, now_s)
+        if wait_s > 0:
+            return problem(ErrorCode.RATE_LIMITED, "too many requests of this user", retry_s=wait_s)
+        purse = self._wires.supply.budget.purse(name)
+        return Visit(
+            request=request, route=route, token=token or "", verified=verified, address=address, cors=cors,
+            purse=purse,
+        )  # fmt: skip
+
+    def _token(self, request: Request, route: Route, now_s: float) -> str | None:
+        said = request.header("authorization") or ""
+        if said[: len(_BEARER)].lower() == _BEARER:
+            return said[len(_BEARER) :].strip()
+        ticket = request.query.get("ticket")
+        if ticket is not None and route.target is Target.STREAM:
+            return self.tickets.use(ticket, now_s) or ""
+        return None
+
+    def _verified(self, token: str | None, address: str, now_s: float) -> Verified | Answer:
+        wires = self._wires
+        if token is None:
+            wait_s = self._addresses.take(address, now_s)
+            if wait_s > 0:
+                return problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
+            why = "send a token as `Authorization: Bearer …`, or a ticket where only a URL can be given"
+            return problem(ErrorCode.UNAUTHENTICATED, why, ends=True)
+        verdict = wires.verifier.verify(token, wires.ambient.now_ms())
+        if not isinstance(verdict, AuthFailure):
+            wires.meter.authenticated("ok")
+            return verdict
+        wires.meter.authenticated(verdict.code)
+        tell_refused(verdict, address, wires.notices, now_s)
+        refusal = problem(verdict.code, verdict.message, ends=True)
+        return msgspec.structs.replace(refusal, hold_s=wires.door.auth_failed(address, now_s))

@@ -1,0 +1,176 @@
+"""The API over HTTP (docs/http.md): answers requests, and opens readers of server-sent events.
+
+A shell (`native`, `asgi`) hands in a request's head (`admit`), reads the body if the request is admitted, and
+then asks for the answer. The rest is the same in every shell.
+"""
+
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+import structlog
+from websockets.datastructures import Headers as SiteHeaders
+from websockets.http11 import Request as SiteRequest
+
+from huahuo.actors import ActorDeadError
+from huahuo.eventstore.port import Log
+from huahuo.transport.access.door import Entry, RequestLimit
+from huahuo.transport.http import asked
+from huahuo.transport.http.admission import Admission, Visit
+from huahuo.transport.http.arrivals import Arrivals
+from huahuo.transport.http.asked import AskedWrongly
+from huahuo.transport.http.calling import Calling
+from huahuo.transport.http.event_socket import EventSocket, Outlet, Shared
+from huahuo.transport.http.messages import EVENT_STREAM, Answer, Request, json_answer
+from huahuo.transport.http.problems import problem
+from huahuo.transport.http.reading import Denied, Reading
+from huahuo.transport.http.routes import Target
+from huahuo.transport.http.seeing import Acked, Seeing
+from huahuo.transport.http.tickets import TICKET_S
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.dialects import SERVER_SENT
+from huahuo.transport.protocol.server_sent import ServerSent
+from huahuo.transport.server.ports import Site
+from huahuo.transport.server.server import Server
+
+_NOT_OURS: Final = frozenset({"connection", "date", "content-length"})
+"""Headers of the site's answers that the shells write."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Api:
+    """See the module. `limit` bounds the requests of an address without a token.
+
+    `requests_per_user`: what one user may ask a second; 0 means no limit. `shared_caches`: see
+    `pages.page_headers`.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        site: Site,
+        *,
+        log: Log,
+        acked: Acked,
+        limit: RequestLimit,
+        requests_per_user: int = 0,
+        shared_caches: bool = False,
+    ) -> None:
+        wires = server.wires
+        self._server = server
+        self._site = site
+        self._wires = wires
+        self._texts = Shared(ServerSent(wires.shared.log.log_id))
+        self.arrivals = Arrivals(wires.feed, wires.ambient)
+        self.users = RequestLimit(requests_per_user)
+        self._admission = Admission(server, limit, self.users, wires.shared.settings.origins)
+        self._reading = Reading(wires, self.arrivals, shared=shared_caches)
+        self._calling = Calling(wires)
+        self._seeing = Seeing(wires, log, acked, self._reading)
+        self.readers = 0
+        """Readers of server-sent events now."""
+
+    @property
+    def tickets(self) -> int:
+        """How many tickets wait to be used."""
+        return len(self._admission.tickets)
+
+    def admit(self, request: Request) -> Visit | Answer | None:
+        """See `Admission.admit`."""
+        return self._admission.admit(request)
+
+    def body_bytes_max(self, visit: Visit) -> int:
+        """The largest body of this request; it has no business with any in a GET."""
+        return self._wires.shared.settings.message_bytes_max if visit.request.method == "POST" else 0
+
+    def make_room(self, visit: Visit, size: int) -> Answer | None:
+        """Reserve room for a body of the user; the refusal if it is too large or there is none."""
+        if size > self.body_bytes_max(visit):
+            most = self.body_bytes_max(visit)
+            return problem(ErrorCode.TOO_LARGE, f"at most {most} bytes are read here", ends=True)
+        if not visit.purse.reserve(size, self._wires.ambient.monotonic_s()):
+            return problem(ErrorCode.BUSY, "what this user sent and asked for takes up all room", ends=True)
+        return None
+
+    def wants_events(self, visit: Visit) -> bool:
+        """Whether the answer is a stream of server-sent events: call `follow`, else `answer`."""
+        request = visit.request
+        return (
+            visit.route.target is Target.STREAM and request.method == "GET" and request.accepts(EVENT_STREAM)
+        )
+
+    async def answer(self, visit: Visit, body: bytes) -> Answer:
+        """Answer a request. Whatever happens, there is one. Close its purse when it was sent."""
+        try:
+            return (await self._answered(visit, body)).adding(visit.cors)
+        except AskedWrongly as error:
+            return problem(ErrorCode.INVALID_FIELD, str(error)).adding(visit.cors)
+        except Denied as denied:
+            return denied.answer().adding(visit.cors)
+        except Exception:  # noqa: BLE001  the client gets a number to ask the operator about
+            correlation_id = self._wires.ambient.token(8)
+            _log.exception("request_failed", path=visit.request.path, correlation_id=correlation_id)
+            return problem(ErrorCode.INTERNAL, correlation_id).adding(visit.cors)
+
+    async def _answered(self, visit: Visit, body: bytes) -> Answer:
+        match visit.route.target:
+            case Target.STREAM:
+                return await self._reading.page(visit)
+            case Target.SEEN:
+                return await self._seeing.seen(visit)
+            case Target.PUBLISH:
+                return await self._calling.publish(visit, body)
+            case Target.COMMAND:
+                return await self._calling.command(visit, body)
+            case Target.ACKS:
+                return await self._seeing.acks(visit, body)
+            case Target.TICKET:
+                ticket = self._admission.tickets.make(visit.token, self._wires.ambient.monotonic_s())
+                said = {"ticket": ticket, "expires_in_s": TICKET_S}
+                return json_answer(msgspec.json.encode(said), status=HTTPStatus.CREATED)
+
+    def follow(self, visit: Visit, outlet: Outlet) -> EventSocket | Answer:
+        """Open a reader; tell the socket when it has gone. An answer: it is refused at once."""
+        request, stream = visit.request, visit.route.name
+        visit.purse.close()  # its connection has one of its own
+        try:
+            after = asked.place_asked(request.query, request.header("last-event-id"), "head")
+        except AskedWrongly as error:
+            return problem(ErrorCode.INVALID_FIELD, str(error)).adding(visit.cors)
+        door = self._wires.door
+        entry = door.enter(visit.address)
+        if entry is not Entry.ADMITTED:
+            if entry is Entry.OVER:
+                door.leave(visit.address)
+            return problem(ErrorCode.RATE_LIMITED, "too many connections from this address").adding(
+                visit.cors
+            )
+        log = self._wires.shared.log
+        subscribe = after.subscription(stream, log.head(stream), log.log_id)
+        socket = EventSocket(outlet, self._texts, visit.address, visit.cors, self._gone)
+        ref = self._server.follow(socket, SERVER_SENT)
+        self.readers += 1
+        try:
+            for said in ({"action": "authenticate", "token": visit.token}, subscribe):
+                ref.tell_now(msgspec.json.encode(said).decode())
+        except ActorDeadError:
+            socket.lost()
+        return socket
+
+    async def site(self, request: Request) -> Answer:
+        """Answer a request that is not the API's."""
+        headers = SiteHeaders([(name, value) for name, value in request.headers if name != "upgrade"])
+        address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
+        found = await self._site.respond(SiteRequest(request.path, headers, request.method), address)
+        assert found is not None, "it is no upgrade"
+        kept = tuple((k, v) for k, v in found.headers.raw_items() if k.lower() not in _NOT_OURS)
+        return Answer(HTTPStatus(found.status_code), kept, bytes(found.body or b""), ends=True)
+
+    def close(self) -> None:
+        """Answer all that wait, now."""
+        self.arrivals.close()
+
+    def _gone(self, socket: EventSocket) -> None:
+        self.readers -= 1
+        self._server.unfollow(socket)

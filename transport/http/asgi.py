@@ -1,0 +1,293 @@
+"""The service as an ASGI application: its WebSockets and its HTTP on the port of another server.
+
+All promises of the service's own port hold. The other server parses, frames and pings, and bounds what it
+reads before it hands it on. Lifespan events are not for this module.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from huahuo.transport.access.door import Entry
+from huahuo.transport.access.origin import origin_allowed
+from huahuo.transport.http.admission import Visit
+from huahuo.transport.http.api import Api
+from huahuo.transport.http.asgi_socket import AsgiSocket, Unwrapped
+from huahuo.transport.http.event_socket import EventSocket
+from huahuo.transport.http.messages import Answer, Headers, Request
+from huahuo.transport.http.out_queue import Message, OutQueue, Receive, Send
+from huahuo.transport.http.problems import problem
+from huahuo.transport.protocol.codes import CloseCode, ErrorCode
+from huahuo.transport.server.server import Server
+
+type Scope = Mapping[str, Any]
+
+_DENIAL: Final = "websocket.http.response"
+_BODILESS: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+
+class AsgiTransport:
+    """See the module. Call `http` or `websocket` with what the server gave."""
+
+    def __init__(self, server: Server, api: Api) -> None:
+        self._server = server
+        self._api = api
+        self._settings = server.wires.shared.settings
+        self._unwrapped = Unwrapped()
+
+    # HTTP -----------------------------------------------------------------------------------------------
+
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        method = str(scope["method"])
+        try:
+            query = bytes(scope.get("query_string") or b"").decode("ascii")
+            request = Request.at(method, path_of(scope), query, scope["headers"], _peer(scope))
+        except ValueError:
+            await _say(
+                send, method, problem(ErrorCode.BAD_MESSAGE, "the target of the request cannot be read")
+            )
+            return
+        found = self._api.admit(request)
+        if not isinstance(found, Visit):
+            answer = await self._api.site(request) if found is None else found
+            if answer.hold_s:
+                await asyncio.sleep(answer.hold_s)
+            await _say(send, method, answer)
+            return
+        try:
+            body = await self._body(found, receive)
+            if isinstance(body, Answer):
+                await _say(send, method, body.adding(found.cors))
+            elif body is not None and self._api.wants_events(found):
+                await self._follow(found, receive, send)
+            elif body is not None:
+                said = await _unless_gone(self._api.answer(found, body), receive)
+                if said is not None:
+                    await _say(send, method, said)
+        finally:
+            found.purse.close()
+
+    async def _body(self, visit: Visit, receive: Receive) -> bytes | Answer | None:
+        """The body. None: the client has left."""
+        announced = visit.request.header("content-length")
+        chunked = visit.request.header("transfer-encoding") is not None
+        size = int(announced) if announced is not None and announced.isdecimal() else 0
+        refusal = self._api.make_room(visit, self._api.body_bytes_max(visit) if chunked else size)
+        if refusal is not None:
+            return refusal
+        parts: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            parts.append(message.get("body", b""))
+            if sum(map(len, parts)) > self._api.body_bytes_max(visit):
+                return problem(ErrorCode.TOO_LARGE, "the body is too large", ends=True)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    async def _follow(self, visit: Visit, receive: Receive, send: Send) -> None:
+        outlet = AsgiOutlet()
+        found = self._api.follow(visit, outlet)
+        if isinstance(found, Answer):
+            await _say(send, "GET", found)
+            return
+        outlet.socket = found
+        sending = asyncio.ensure_future(outlet.out.run(send))
+        outlet.on_abort = sending.cancel
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            found.lost()
+            outlet.gone()
+            await _ended(sending, leaving)
+
+    # WebSocket ------------------------------------------------------------------------------------------
+
+    async def websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket until it ends."""
+        if (await receive())["type"] != "websocket.connect":
+            return
+        headers = [
+            (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]
+        ]
+        refusal, address, over = self._admitted(headers, _peer(scope))
+        if refusal is not None:
+            await _deny(scope, send, refusal)
+            return
+        negotiated = self._server.negotiate(tuple(scope.get("subprotocols") or ()))
+        serving: asyncio.Task[None] | None = None
+
+        def abort() -> None:
+            if serving is not None:
+                serving.cancel()
+
+        socket = AsgiSocket(
+            receive, abort, server=self._server, settings=self._settings, unwrapped=self._unwrapped,
+            address=address, negotiated=negotiated, over_limit=over,
+            root=str(scope.get("root_path") or "").rstrip("/"),
+        )  # fmt: skip
+        self._server.connected(socket)
+        serving = asyncio.ensure_future(self._server.attend(socket))
+        sending: asyncio.Future[None] | None = None
+        try:
+            await send({"type": "websocket.accept", "subprotocol": negotiated.subprotocol})
+            sending = asyncio.ensure_future(socket.out.run(send))
+            sending.add_done_callback(socket.sent)
+            await asyncio.wait({serving})
+            socket.end(CloseCode.NORMAL, "", self._settings.close_timeout_s)
+            await asyncio.wait({sending}, timeout=self._settings.close_timeout_s)
+        finally:
+            socket.gone()
+            await _ended(serving, *(() if sending is None else (sending,)))
+
+    def _admitted(
+        self, headers: Sequence[tuple[str, str]], peer: str
+    ) -> tuple[Answer | None, str, bool]:  # fmt: skip
+        """The refusal, or the address, counted in at the door, and whether it has too many connections."""
+
+        def all_of(name: str) -> list[str]:
+            return [value for known, value in headers if known == name]
+
+        address = self._server.admission.address_of(peer, all_of("x-forwarded-for"))
+        if not self._server.is_serving():
+            return problem(ErrorCode.UNAVAILABLE, "the server restarts"), address, False
+        origins = all_of("origin")
+        if not origin_allowed(origins, all_of("host"), self._settings.origins):
+            self._server.admission.tell_refused_origin(origins)
+            return problem(ErrorCode.FORBIDDEN, "this origin is not allowed"), address, False
+        entry = self._server.wires.door.enter(address)
+        if entry is Entry.REFUSED:
+            return problem(ErrorCode.RATE_LIMITED, "too many connections from this address"), address, False
+        return None, address, entry is Entry.OVER
+
+
+class AsgiOutlet:
+    """The way out to a reader of server-sent events. Implements `event_socket.Outlet`."""
+
+    __slots__ = ("_deadline", "on_abort", "out", "socket")
+
+    def __init__(self) -> None:
+        self.out = OutQueue(self._drained)
+        self.socket: EventSocket | None = None
+        self.on_abort: Any = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def paused(self) -> bool:
+        """See `Outlet`."""
+        return self.out.paused
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `Outlet`."""
+        return self.out.unsent_bytes
+
+    def bound(self, bytes_max: int) -> None:
+        """See `Outlet`."""
+        self.out.bound(bytes_max)
+
+    def refuse(self, answer: Answer) -> None:
+        """See `Outlet`."""
+        self.out.put(_start(answer.status, _whole_headers(answer)), 0)
+        self.out.end({"type": "http.response.body", "body": answer.body})
+
+    def begin(self, status: HTTPStatus, headers: Headers) -> None:
+        """See `Outlet`."""
+        self.out.put(_start(status, headers), 0)
+
+    def write(self, text: bytes) -> None:
+        """See `Outlet`."""
+        self.out.put({"type": "http.response.body", "body": text, "more_body": True}, len(text))
+
+    def write_shared(self, text: bytes, chunk: bytes) -> None:  # noqa: ARG002  see below
+        """See `Outlet`. The server makes its chunks by itself."""
+        self.write(text)
+
+    def end(self, deadline_s: float) -> None:
+        """See `Outlet`."""
+        self.out.end({"type": "http.response.body", "body": b""})
+        self._deadline = asyncio.get_running_loop().call_later(deadline_s, self.abort)
+
+    def abort(self) -> None:
+        """See `Outlet`."""
+        if self.on_abort is not None:
+            self.on_abort()
+
+    def gone(self) -> None:
+        """Nothing can be sent any more."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self.out.end(None)
+
+    def _drained(self) -> None:
+        if self.socket is not None:
+            self.socket.drained()
+
+
+def path_of(scope: Scope) -> str:
+    """The path below the place where the application is mounted."""
+    path, root = str(scope["path"]), str(scope.get("root_path") or "").rstrip("/")
+    below = path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
+    return below or "/"
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _start(status: HTTPStatus, headers: Headers) -> Message:
+    raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    return {"type": "http.response.start", "status": status.value, "headers": raw}
+
+
+def _whole_headers(answer: Answer) -> Headers:
+    if answer.status in _BODILESS:
+        return answer.headers
+    return (*answer.headers, ("Content-Length", str(len(answer.body))))
+
+
+async def _say(send: Send, method: str, answer: Answer) -> None:
+    await send(_start(answer.status, _whole_headers(answer)))
+    body = b"" if method == "HEAD" or answer.status in _BODILESS else answer.body
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _deny(scope: Scope, send: Send, answer: Answer) -> None:
+    """Refuse a handshake, with the status where the server can say one."""
+    if _DENIAL not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close"})
+        return
+    start = _start(answer.status, _whole_headers(answer))
+    await send({**start, "type": f"{_DENIAL}.start"})
+    await send({"type": f"{_DENIAL}.body", "body": answer.body})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _unless_gone(work: Coroutine[Any, Any, Answer], receive: Receive) -> Answer | None:
+    """The answer; None if the client leaves before it is there."""
+    answering = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return answering.result() if answering.done() else None
+    finally:
+        await _ended(answering, leaving)
+
+
+async def _ended(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what still runs, and wait for its end. What the peer's leaving raised is no fault."""
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task

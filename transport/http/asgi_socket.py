@@ -1,0 +1,221 @@
+"""A WebSocket that an ASGI server has, as a connection sees it.
+
+The connection writes WebSocket frames; here they are taken apart again, because ASGI servers frame by
+themselves. What many connections get is taken apart once. Pings are the ASGI server's: one of ours counts as
+answered if the server takes what we send, so a client is silent only if that server says so.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from websockets.exceptions import ConnectionClosedOK
+
+from huahuo.transport.http.out_queue import Message, OutQueue, Receive
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.dialects import Negotiated
+from huahuo.transport.protocol.frames import BINARY, TEXT, unframed
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.lobby import Aborted
+from huahuo.transport.server.server import Server
+from huahuo.transport.server.web_socket import Listener
+
+_ACK_CHARS_MAX: Final = 125
+_CLOSE_REASON_BYTES_MAX: Final = 120
+
+
+class Unwrapped:
+    """The messages in frames; the last frame's are remembered."""
+
+    __slots__ = ("_frame", "_messages")
+
+    def __init__(self) -> None:
+        self._frame = b""
+        self._messages: list[tuple[Message, int]] = []
+
+    def messages(self, frame: bytes) -> list[tuple[Message, int]]:
+        """Each message in `frame` as ASGI has it, with its size. Pings are left out."""
+        if frame is not self._frame:
+            self._messages = [
+                (_message(kind, payload), len(payload))
+                for kind, payload in unframed(frame)
+                if kind in (TEXT, BINARY)
+            ]
+            self._frame = frame
+        return self._messages
+
+
+def _message(kind: int, payload: bytes) -> Message:
+    if kind == TEXT:
+        return {"type": "websocket.send", "text": payload.decode()}
+    return {"type": "websocket.send", "bytes": payload}
+
+
+class AsgiSocket:
+    """See the module. Implements `server.socket.Socket`. `abort` is called where no close is possible."""
+
+    __slots__ = (
+        "_abort", "_deadline", "_held_bytes", "_open", "_receive", "_server", "_settings", "_unwrapped",
+        "address", "close_code", "listener", "negotiated", "out", "over_limit", "root", "trusted",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        receive: Receive,
+        abort: Callable[[], None],
+        *,
+        server: Server,
+        settings: TransportSettings,
+        unwrapped: Unwrapped,
+        address: str,
+        negotiated: Negotiated,
+        over_limit: bool,
+        root: str,
+    ) -> None:
+        self.listener: Listener | None = None
+        self.address = address
+        self.root = root
+        self.over_limit = over_limit
+        self.negotiated: Negotiated | None = negotiated
+        self.trusted = False
+        self.close_code: int | None = None
+        self.out = OutQueue(self._drained)
+        self._receive = receive
+        self._abort = abort
+        self._server = server
+        self._settings = settings
+        self._unwrapped = unwrapped
+        self._open = True
+        self._held_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def transport(self) -> Aborted:
+        """See `Socket`."""
+        return self
+
+    @property
+    def paused(self) -> bool:
+        """See `Socket`."""
+        return self.out.paused
+
+    @property
+    def is_open(self) -> bool:
+        """See `Socket`."""
+        return self._open
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `Socket`."""
+        return self.out.unsent_bytes
+
+    def has_room(self) -> bool:
+        """See `Socket`."""
+        return self._open and not self.out.paused
+
+    def bound_buffer(self, bytes_max: int) -> None:
+        """See `Socket`."""
+        self.out.bound(bytes_max)
+
+    def trust(self) -> None:
+        """See `Socket`."""
+        if not self.trusted:
+            self.trusted = True
+            self._server.authenticated(self)
+
+    def handed_over(self) -> None:
+        """See `Socket`."""
+
+    def go_on_soon(self) -> None:
+        """See `Socket`. Nothing is offered before its turn, except for acks."""
+
+    def handled(self) -> None:
+        """See `Socket`."""
+        if not self.trusted and self._held_bytes:
+            self._held_bytes = 0
+            self._server.holds(self, 0)
+
+    def write(self, frame: bytes) -> None:
+        """See `Socket`."""
+        if not self._open:
+            return
+        messages = self._unwrapped.messages(frame)
+        for message, size in messages:
+            self.out.put(message, size)
+        if not messages and not self.out.unsent_bytes and self.listener is not None:
+            self.listener.ponged()
+
+    def end(self, code: int, reason: str, deadline_s: float) -> None:
+        """See `Socket`."""
+        if self._open:
+            self._open = False
+            self.close_code = code
+            short = reason.encode()[:_CLOSE_REASON_BYTES_MAX].decode(errors="ignore")
+            self.out.end({"type": "websocket.close", "code": int(code), "reason": short})
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(deadline_s, self._abort)
+
+    def abort(self) -> None:
+        """See `Aborted`."""
+        self._open = False
+        self._abort()
+
+    async def recv(self) -> str | bytes:
+        """See `Socket`. An ack needs no turn of the connection."""
+        while True:
+            message = await self._receive()
+            if message["type"] != "websocket.receive":
+                self._lost(int(message.get("code") or CloseCode.LOST))
+                raise ConnectionClosedOK(None, None)
+            text: str | None = message.get("text")
+            data: str | bytes = message.get("bytes") or b"" if text is None else text
+            if not self._open:
+                continue  # the close is on its way
+            if not self._fits(data):
+                self.end(CloseCode.TOO_LARGE, "too large", self._settings.close_timeout_s)
+                continue
+            listener = self.listener
+            if (
+                text is None
+                or listener is None
+                or len(text) > _ACK_CHARS_MAX
+                or not listener.took(text.encode())
+            ):
+                return data
+
+    async def wait_closed(self) -> None:
+        """See `Socket`."""
+        while (await self._receive())["type"] != "websocket.disconnect":
+            pass
+        self._lost(CloseCode.LOST)
+
+    def sent(self, sending: asyncio.Future[None]) -> None:
+        """Nothing is sent any more. If the server gave up, the client is gone; else all is sent."""
+        if not sending.cancelled() and sending.exception() is not None:
+            self._lost(CloseCode.LOST)
+
+    def gone(self) -> None:
+        """The ASGI server has no more business with it."""
+        self._open = False
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self.out.end(None)
+
+    def _fits(self, data: str | bytes) -> bool:
+        size = len(data)
+        if self.trusted:
+            return size <= self._settings.message_bytes_max
+        self._held_bytes += size
+        self._server.holds(self, self._held_bytes)
+        return size <= self._settings.first_bytes_max
+
+    def _lost(self, code: int) -> None:
+        self._open = False
+        if self.close_code is None:
+            self.close_code = code
+        if self.listener is not None:
+            self.listener.disconnected()
+
+    def _drained(self) -> None:
+        if self.listener is not None:
+            self.listener.drained()

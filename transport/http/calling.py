@@ -1,0 +1,144 @@
+"""Commands and queries over HTTP: `POST /commands/<action>` and `POST /publish`.
+
+They go through the same gate as those of WebSockets. The id of a command is its `Idempotency-Key`, or the
+member `id`; it counts for the user and the client installation that `Huahuo-Client` names.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import msgspec
+
+from huahuo.actors.plugins.calls import Reply
+from huahuo.transport.http.admission import Visit
+from huahuo.transport.http.messages import Answer, json_answer
+from huahuo.transport.http.problems import from_error, problem
+from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.incoming import ID_CHARS_MAX, Invalid, Parsed
+from huahuo.transport.server.ports import CommandGate
+from huahuo.transport.server.turns import Crowded
+from huahuo.transport.server.wires import Wires
+from huahuo.transport.session import outgoing
+from huahuo.transport.session.calls import Calls
+from huahuo.transport.session.outputs import Execute, Record
+
+CLIENT: Final = "http"
+"""The client installation of requests that name none."""
+_ERROR: Final = b'{"type":"error"'
+_REPLY: Final = "reply"
+
+
+class _Publication(msgspec.Struct, forbid_unknown_fields=True):
+    stream: str
+    type: str
+    fields: dict[str, Any] = {}
+
+
+class Calling:
+    """See the module."""
+
+    def __init__(self, wires: Wires) -> None:
+        self._wires = wires
+        self._made = 0
+
+    async def publish(self, visit: Visit, body: bytes) -> Answer:
+        """Answer `POST /publish`: one event, or a list of them in one commit."""
+        listed = body.lstrip()[:1] == b"["
+        parsed = self._parsed(b'{"events":%b}' % body if listed else body, visit, "publish")
+        if isinstance(parsed, Invalid):
+            return _refused(parsed)
+        given = parsed.fields["events"] if listed and parsed.fields.keys() == {"action", "events"} else [
+            {name: value for name, value in parsed.fields.items() if name not in ("action", "id")}
+        ]  # fmt: skip
+        try:
+            events = msgspec.convert(given, list[_Publication])
+        except msgspec.ValidationError as error:
+            why = f"{error}; an event is stream, type and fields, which holds the event's own"
+            return problem(ErrorCode.INVALID_FIELD, why)
+        fields = {"action": "publish", "events": msgspec.to_builtins(events)}
+        return await self._call(visit, Parsed("publish", parsed.id, fields))
+
+    async def command(self, visit: Visit, body: bytes) -> Answer:
+        """Answer `POST /commands/<action>`. The body holds the fields; none is as good as `{}`."""
+        parsed = self._parsed(body or b"{}", visit, visit.route.name)
+        return _refused(parsed) if isinstance(parsed, Invalid) else await self._call(visit, parsed)
+
+    def _parsed(self, body: bytes, visit: Visit, action: str) -> Parsed | Invalid:
+        settings = self._wires.shared.settings
+        parsed = incoming.parse(body, bytes_max=settings.message_bytes_max, depth_max=settings.json_depth_max)
+        if isinstance(parsed, Invalid):
+            return parsed
+        key = visit.request.header("idempotency-key")
+        if key is None:
+            key = parsed.id
+        elif key[:1] == '"' == key[-1:]:  # the draft standard has it as a quoted text
+            key = key[1:-1]
+        if key is not None and not 1 <= len(key) <= ID_CHARS_MAX:
+            why = f"Idempotency-Key: a text of 1 to {ID_CHARS_MAX} characters is needed"
+            return Invalid(ErrorCode.INVALID_FIELD, why)
+        return Parsed(action, key, {**parsed.fields, "action": action})
+
+    async def _call(self, visit: Visit, parsed: Parsed) -> Answer:
+        wires, name = self._wires, visit.principal.name
+        client = visit.request.header("huahuo-client") or CLIENT
+        if len(client) > ID_CHARS_MAX:
+            return problem(ErrorCode.INVALID_FIELD, f"Huahuo-Client: at most {ID_CHARS_MAX} characters")
+        self._made += 1
+        calls = Calls(f"h-{self._made}", wires.shared.commands, wires.shared.fingerprint_key)
+        made = calls.make(parsed, visit.principal, client)
+        if isinstance(made, Invalid):
+            return _refused(made)
+        await wires.supply.turns.paid_in_time(name)
+        try:
+            reply = await self._executed(visit, made)
+        except Crowded:
+            return problem(ErrorCode.BUSY, "too many queries of this user wait")
+        if reply is None:
+            return problem(ErrorCode.BUSY, "answers that are not read yet take up all room")
+        said = outgoing.reply(reply, made.request_id) if reply.body else b""
+        if not said or len(said) > wires.shared.settings.reply_bytes_max:
+            return problem(ErrorCode.TOO_LARGE, "the answer is too large: ask for less")
+        return from_error(msgspec.json.decode(said)) if said.startswith(_ERROR) else json_answer(said)
+
+    async def _executed(self, visit: Visit, made: Execute | Record) -> Reply | None:
+        """The reply; None if the user's bytes leave no room for it."""
+        gate, turns = self._wires.gate, self._wires.supply.turns
+        if isinstance(made, Record):
+            return await _recorded(gate, made)
+        if not made.spec.query:
+            return await gate.execute(made.call, made.spec)
+        async with turns.turn(visit.principal.name):
+            return await self._queried(visit, made)
+
+    async def _queried(self, visit: Visit, made: Execute) -> Reply | None:
+        supply, now_s = self._wires.supply, self._wires.ambient.monotonic_s
+        name, kind = visit.principal.name, f"{made.spec.action} {_REPLY}"
+        held = supply.estimates.of(name, kind)
+        if not visit.purse.reserve(held, now_s()):
+            return None
+        reply = await self._wires.gate.execute(made.call, made.spec)
+        if reply.parted is not None:
+            bytes_max = self._wires.shared.settings.reply_bytes_max
+            whole = await supply.turns.join(name, reply.parted.pieces(), bytes_max)
+            reply = msgspec.structs.replace(reply, body=whole or b"", parted=None)
+        supply.estimates.learn(name, kind, len(reply.body))
+        visit.purse.correct(held, len(reply.body))
+        return reply
+
+
+async def _recorded(gate: CommandGate, made: Record) -> Reply | None:
+    answer: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+
+    def done(reply: Reply | None) -> None:
+        if not answer.done():
+            answer.set_result(reply)
+
+    gate.record(made.call, made.reply, done)
+    return await answer
+
+
+def _refused(invalid: Invalid) -> Answer:
+    said: Mapping[str, Any] = {"code": invalid.code, "message": invalid.message, "details": invalid.details}
+    return from_error(cast("Mapping[str, Any]", {**said, **({"id": invalid.id} if invalid.id else {})}))

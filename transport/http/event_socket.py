@@ -1,0 +1,303 @@
+"""A reader of server-sent events, as a connection sees its socket.
+
+The connection writes WebSocket frames. A binary frame holds the texts of events, which all readers of a
+stream share. A text frame holds a message of the service; here it becomes a named event, or the status of
+the answer if it comes before the answer began. A ping becomes a comment.
+"""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+import msgspec
+from websockets.exceptions import ConnectionClosedOK
+
+from huahuo.transport.http.messages import EVENT_STREAM, NO_STORE, Answer, Headers
+from huahuo.transport.http.problems import from_close, from_error, problem
+from huahuo.transport.protocol import server_sent
+from huahuo.transport.protocol.codes import CloseCode, ErrorCode
+from huahuo.transport.protocol.dialects import SERVER_SENT, Negotiated
+from huahuo.transport.protocol.frames import BINARY, TEXT, unframed
+from huahuo.transport.protocol.server_sent import ServerSent
+from huahuo.transport.server.lobby import Aborted
+from huahuo.transport.server.web_socket import Listener
+
+_STATES: Final = ("gap", "reset", "snapshot")
+_HEADERS: Final[Headers] = (
+    ("Content-Type", f"{EVENT_STREAM}; charset=utf-8"),
+    ("Cache-Control", NO_STORE),
+    ("X-Accel-Buffering", "no"),  # nginx would hold events back
+)
+_STUCK_PINGS: Final = 2
+_END_S: Final = 2.0
+
+
+class Outlet(Protocol):
+    """The way out to one reader, by whatever server has its socket."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether more is waiting to be sent than should be."""
+        ...
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much waits."""
+        ...
+
+    def bound(self, bytes_max: int) -> None:
+        """Be paused from so many bytes on."""
+        ...
+
+    def refuse(self, answer: Answer) -> None:
+        """Answer with this instead of events. Nothing else is written."""
+        ...
+
+    def begin(self, status: HTTPStatus, headers: Headers) -> None:
+        """Write the head of the answer."""
+        ...
+
+    def write(self, text: bytes) -> None:
+        """Write text of the body."""
+        ...
+
+    def write_shared(self, text: bytes, chunk: bytes) -> None:
+        """As `write`. `chunk`: the same as a chunk of HTTP/1.1 (RFC 9112, 7.1), made once for all readers."""
+        ...
+
+    def end(self, deadline_s: float) -> None:
+        """The body ends here. A reader that has not read it by the deadline is cut off."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once."""
+        ...
+
+
+class Shared:
+    """Unwraps the frames of one server's readers: a frame that many get is unwrapped once."""
+
+    __slots__ = ("_chunk", "_frame", "_text", "texts")
+
+    def __init__(self, texts: ServerSent) -> None:
+        self.texts = texts
+        self._frame = self._text = self._chunk = b""
+
+    def write(self, frame: bytes, outlet: Outlet) -> bool:
+        """Write the text in a frame that holds texts of events only. False: there is more in it."""
+        if frame is not self._frame:
+            if frame[0] != BINARY:
+                return False
+            parts = list(unframed(frame))
+            if any(kind != BINARY for kind, _ in parts):
+                return False
+            self._frame, self._text = frame, b"".join([part for _, part in parts])
+            self._chunk = chunk_of(self._text)
+        outlet.write_shared(self._text, self._chunk)
+        return True
+
+
+def chunk_of(text: bytes) -> bytes:
+    """A chunk of a body (RFC 9112, 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(text), text)
+
+
+class EventSocket:
+    """See the module. Implements `server.socket.Socket`. `gone` is called once, when the reader is gone."""
+
+    __slots__ = (
+        "_after", "_begun", "_closed", "_cors", "_gone", "_outcome", "_outlet", "_shared", "_stuck",
+        "address", "close_code", "listener", "negotiated", "over_limit", "root", "trusted",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        shared: Shared,
+        address: str,
+        cors: Headers,
+        gone: Callable[["EventSocket"], None],
+    ) -> None:
+        self.listener: Listener | None = None
+        self.address = address
+        self.root = ""
+        self.over_limit = False
+        self.negotiated: Negotiated | None = Negotiated(None, SERVER_SENT)
+        self.trusted = True
+        self.close_code: int | None = None
+        self._outlet = outlet
+        self._shared = shared
+        self._cors = cors
+        self._gone = gone
+        self._begun = False
+        self._closed = False
+        self._outcome = ""
+        self._after = 0
+        self._stuck = 0
+
+    # What a connection needs (`server.socket.Socket`) --------------------------------------------------
+
+    @property
+    def transport(self) -> Aborted:
+        """See `Socket`."""
+        return self._outlet
+
+    @property
+    def paused(self) -> bool:
+        """See `Socket`."""
+        return self._outlet.paused
+
+    @property
+    def is_open(self) -> bool:
+        """See `Socket`."""
+        return not self._closed
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `Socket`."""
+        return self._outlet.unsent_bytes
+
+    def has_room(self) -> bool:
+        """See `Socket`."""
+        return not self._closed and not self._outlet.paused
+
+    def bound_buffer(self, bytes_max: int) -> None:
+        """See `Socket`."""
+        self._outlet.bound(bytes_max)
+
+    def trust(self) -> None:
+        """See `Socket`. Its request said all that it will ever say."""
+
+    def handed_over(self) -> None:
+        """See `Socket`."""
+
+    def go_on_soon(self) -> None:
+        """See `Socket`. Nothing is offered before its turn, except for acks."""
+
+    def handled(self) -> None:
+        """See `Socket`."""
+
+    async def recv(self) -> str | bytes:
+        """See `Socket`. Nothing comes from a reader."""
+        raise ConnectionClosedOK(None, None)
+
+    async def wait_closed(self) -> None:
+        """See `Socket`. `end` does all that there is to do."""
+
+    def write(self, frame: bytes) -> None:
+        """See `Socket`."""
+        if self._closed:
+            return
+        if self._begun and self._shared.write(frame, self._outlet):
+            return
+        for kind, payload in unframed(frame):
+            if not self.is_open:
+                return
+            if kind == BINARY:
+                self._outlet.write(payload)
+            elif kind == TEXT:
+                self._say(msgspec.json.decode(payload), payload)
+            else:
+                self._beat()
+
+    def end(self, code: int, reason: str, deadline_s: float) -> None:
+        """See `Socket`. What was written is still sent; a reader that does not read it is cut off."""
+        if self._closed:
+            return
+        if self._begun:
+            self._finish(code, deadline_s)
+        else:
+            self._refuse(from_close(code, reason))
+
+    # The reader --------------------------------------------------------------------------------------
+
+    def drained(self) -> None:
+        """The outlet has room again."""
+        if self.listener is not None:
+            self.listener.drained()
+
+    def lost(self) -> None:
+        """The reader is gone."""
+        if not self._closed:
+            self._closed = True
+            if self.listener is not None:
+                self.listener.disconnected()
+            # Later: the connection itself may be in the middle of a step.
+            asyncio.get_running_loop().call_soon(self._gone, self)
+
+    def _finish(self, code: int, deadline_s: float) -> None:
+        self.close_code = code
+        self._outlet.end(deadline_s)
+        self.lost()
+
+    def _refuse(self, answer: Answer) -> None:
+        self._begun = True
+        self._outlet.refuse(answer.adding(self._cors))
+        self.lost()
+
+    def _beat(self) -> None:
+        if self._outlet.paused:
+            self._stuck += 1
+            if self._stuck >= _STUCK_PINGS:
+                self._outlet.abort()
+                self.lost()
+            return
+        self._stuck = 0
+        if self._begun:
+            self._outlet.write(server_sent.HEARTBEAT)
+
+    def _say(self, said: dict[str, Any], payload: bytes) -> None:
+        texts = self._shared.texts
+        match said["type"]:
+            case "authentication_result":
+                if not said["success"]:
+                    self._refuse(problem(said["code"], said["message"], ends=True))
+            case "error":
+                if not self._begun:
+                    self._refuse(from_error(said))
+            case "subscribed":
+                self._subscribed(said)
+            case "snapshot":
+                message = msgspec.json.encode({"outcome": self._outcome, **said})
+                self._outlet.write(texts.named(self._outcome or "snapshot", message, said["seq"]))
+            case "skipped":
+                self._outlet.write(texts.named("skipped", payload, said["to"]))
+            case "goaway":
+                if self._begun:
+                    wait = said.get("retry_s")
+                    if wait:
+                        self._outlet.write(server_sent.retry(wait[0] + (wait[1] - wait[0]) / 2))
+                    self._outlet.write(texts.named("goaway", payload))
+            case "unsubscribed":
+                self._unsubscribed(said, payload)
+            case kind:
+                if self._begun:
+                    self._outlet.write(texts.named(kind, payload))
+
+    def _subscribed(self, said: dict[str, Any]) -> None:
+        outcome: str = said["outcome"]
+        if outcome == "denied":
+            self._refuse(problem(ErrorCode.FORBIDDEN, "this stream is not yours to read"))
+            return
+        if outcome == "pending":
+            return  # another one follows, or `unsubscribed`
+        if not self._begun:
+            self._begun = True
+            self._outlet.begin(HTTPStatus.OK, (*_HEADERS, *self._cors))
+            self._outlet.write(server_sent.retry(server_sent.RETRY_MS / 1000))
+        if outcome in _STATES:
+            self._outcome = outcome
+        elif "after" in said:
+            self._outlet.write(self._shared.texts.place(said["after"]))
+
+    def _unsubscribed(self, said: dict[str, Any], payload: bytes) -> None:
+        """The only stream of this reader ended, so the answer ends too."""
+        if not self._begun:
+            code = ErrorCode.FORBIDDEN if said.get("reason") == "forbidden" else ErrorCode.UNAVAILABLE
+            self._refuse(problem(code, str(said.get("reason", ""))))
+            return
+        if said.get("retry_s"):
+            self._outlet.write(server_sent.retry(said["retry_s"]))
+        self._outlet.write(self._shared.texts.named("unsubscribed", payload))
+        self._finish(CloseCode.NORMAL, _END_S)

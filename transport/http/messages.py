@@ -1,0 +1,83 @@
+"""A request and its answer, as every shell of the room gives and takes them. Pure."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+NO_STORE = "no-store"
+_PARAMETERS_MAX = 32
+
+type Headers = tuple[tuple[str, str], ...]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A request without its body. Names of headers are lower case; `peer` is the socket's address.
+
+    `path` is decoded and begins with a slash. A parameter that comes twice has its last value.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Headers
+    peer: str = ""
+
+    @classmethod
+    def of(cls, method: str, target: str, headers: Sequence[tuple[bytes, bytes]], peer: str) -> "Request":
+        """From a request line's target. Raises ValueError: it is not usable."""
+        path, _, query = target.partition("?")
+        return cls.at(method, unquote(path, errors="strict"), query, headers, peer)
+
+    @classmethod
+    def at(
+        cls, method: str, path: str, query: str, headers: Sequence[tuple[bytes, bytes]], peer: str
+    ) -> "Request":
+        """From a decoded path. Raises ValueError: the query has too many parameters or is no UTF-8."""
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_PARAMETERS_MAX)
+        named = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
+        return cls(method, path, dict(pairs), named, peer)
+
+    def all(self, name: str) -> list[str]:
+        """The values of a header that may come more than once."""
+        return [value for known, value in self.headers if known == name]
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, None if there is none, or if it is said more than once."""
+        values = self.all(name)
+        return values[0].strip() if len(values) == 1 else None
+
+    def accepts(self, content_type: str) -> bool:
+        """Whether this type is named in `Accept`, without a wild card."""
+        named = (item for value in self.all("accept") for item in value.split(","))
+        return content_type in (item.partition(";")[0].strip().lower() for item in named)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole answer. The shell adds `Content-Length`, and `Date` where its server does not.
+
+    `hold_s`: the answer is held back for this long. `ends`: the connection is closed after it.
+    """
+
+    status: HTTPStatus
+    headers: Headers = ()
+    body: bytes = b""
+    hold_s: float = 0.0
+    ends: bool = False
+
+    def adding(self, headers: Headers) -> "Answer":
+        """The same with more headers."""
+        return msgspec.structs.replace(self, headers=(*self.headers, *headers)) if headers else self
+
+
+def json_answer(body: bytes, headers: Headers = (), status: HTTPStatus = HTTPStatus.OK) -> Answer:
+    """An answer of JSON that nobody may keep, unless `headers` say so."""
+    cached = any(name == "Cache-Control" for name, _ in headers)
+    keep = () if cached else (("Cache-Control", NO_STORE),)
+    return Answer(status, (("Content-Type", JSON), *keep, *headers), body)
+
+
+NO_CONTENT = Answer(HTTPStatus.NO_CONTENT, (("Cache-Control", NO_STORE),))

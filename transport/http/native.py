@@ -1,0 +1,370 @@
+"""Plain HTTP on the service's own port: sockets that bring a request for the API. h11 parses and frames.
+
+A connection answers its requests one at a time and stays open between them. Until a token was accepted, it
+waits in the lobby like every other socket. When a reader of server-sent events begins, its outlet becomes the
+socket's protocol, and nothing of this module is kept for it.
+"""
+
+import asyncio
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+import h11
+import structlog
+
+from huahuo.transport.http.admission import Visit
+from huahuo.transport.http.api import Api
+from huahuo.transport.http.event_socket import EventSocket
+from huahuo.transport.http.messages import Answer, Headers, Request
+from huahuo.transport.http.native_outlet import NativeOutlet
+from huahuo.transport.http.problems import problem
+from huahuo.transport.http.routes import begins
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.server.server import Server
+
+KEEP_ALIVE_S: Final = 60.0
+"""A connection without a request is closed after this."""
+BODY_S: Final = 60.0
+"""A body must have come within this."""
+_LINGER_S: Final = 1.0
+_PIPELINED_BYTES_MAX: Final = 64 << 10
+_HEAD_BYTES_MAX: Final = 64 << 10
+_BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+_log = structlog.get_logger(__name__)
+
+
+class NativeHttp:
+    """Implements `ports.PlainHttp`."""
+
+    def __init__(self, server: Server, api: Api) -> None:
+        self.server = server
+        self.api = api
+        self._open: set[HttpConnection] = set()
+
+    def __len__(self) -> int:
+        """How many connections are open, without readers of server-sent events."""
+        return len(self._open)
+
+    def begins(self, data: bytes) -> bool | None:
+        """See `ports.PlainHttp`."""
+        return begins(data)
+
+    def take_over(self, transport: asyncio.Transport, data: bytes, deadline_s: float) -> None:
+        """See `ports.PlainHttp`."""
+        connection = HttpConnection(self, transport, deadline_s)
+        transport.set_protocol(connection)
+        self._open.add(connection)
+        self.server.connected(connection)
+        connection.data_received(data)
+
+    def drain(self) -> None:
+        """Close what is idle; the rest closes after its answer."""
+        for connection in tuple(self._open):
+            connection.close_if_idle()
+
+    def gone(self, connection: "HttpConnection") -> None:
+        """A connection was lost, or handed its socket to an outlet."""
+        self._open.discard(connection)
+        self.server.disconnected(connection)
+
+
+class HttpConnection(asyncio.Protocol):
+    """See the module. Implements `ports.InLobby`."""
+
+    is_open = False
+    address = ""
+    """Not counted at the door: only what waits is (`Reading`, `Api.follow`)."""
+
+    def __init__(self, owner: NativeHttp, transport: asyncio.Transport, deadline_s: float) -> None:
+        self._owner = owner
+        self._api = owner.api
+        self.transport = transport
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_BYTES_MAX)
+        self._held_bytes = 0
+        self._trusted = False
+        self._request: h11.Request | None = None
+        self._visit: Visit | None = None
+        self._body = bytearray()
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
+        self._writing = False
+        self._sending = False
+        self._ends = False
+        self._discards = False
+        transport.set_write_buffer_limits(0)
+        self._arm(max(0.0, deadline_s - asyncio.get_running_loop().time()))
+
+    # What the event loop calls ------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._discards:
+            return
+        if not self._trusted:
+            self._held_bytes += len(data)
+            self._owner.server.holds(self, self._held_bytes)
+        try:
+            self._h11.receive_data(data)
+        except h11.RemoteProtocolError as error:
+            self._answer_bad(error)
+        self._go_on()
+        if self._task is not None and len(self._h11.trailing_data[0]) > _PIPELINED_BYTES_MAX:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """Part of an answer waits to be sent."""
+        self._writing = True
+
+    def resume_writing(self) -> None:
+        """All of it was sent."""
+        self._writing = False
+        if self._sending:
+            self._written()
+        self._go_on()
+
+    def eof_received(self) -> bool:
+        """The client will send nothing more. The answer to its request is still sent, unless it must wait."""
+        waits = self._visit is None or "wait" in self._visit.request.query
+        return self._writing or (self._task is not None and not waits)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """TCP is gone."""
+        self._arm(None)
+        if self._task is not None:
+            self._task.cancel()
+        self._end_visit()
+        self._owner.gone(self)
+
+    # Requests -----------------------------------------------------------------------------------------
+
+    def close_if_idle(self) -> None:
+        """Close, unless a request is being answered."""
+        if self._task is None:
+            self.transport.close()
+
+    def _advance(self) -> None:
+        while self._task is None and not (self._writing or self._discards or self.transport.is_closing()):
+            event = self._h11.next_event()
+            match event:
+                case h11.Request():
+                    self._begin(event)
+                case h11.Data():
+                    self._body += event.data
+                    self._bound_body()
+                case h11.EndOfMessage():
+                    self._complete()
+                case h11.ConnectionClosed():
+                    self.transport.close()
+                    return
+                case _:
+                    return
+
+    def _begin(self, event: h11.Request) -> None:
+        self._request = event
+        try:
+            target = event.target.decode("ascii")
+            request = Request.of(event.method.decode(), target, event.headers.raw_items(), self._peer)
+        except ValueError:
+            self._respond(
+                problem(ErrorCode.BAD_MESSAGE, "the target of the request cannot be read", ends=True)
+            )
+            return
+        found = self._api.admit(request)
+        if isinstance(found, Visit):
+            self._trust()
+            self._visit = found
+            self._arm(BODY_S)
+            refusal = self._api.make_room(found, self._announced(event))
+            if refusal is not None:
+                self._respond(refusal.adding(found.cors))
+            elif self._h11.they_are_waiting_for_100_continue:
+                go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+                self.transport.write(self._h11.send(go_on) or b"")
+        elif found is not None:
+            self._start(self._later(found))
+        else:
+            self._start(self._site(request))
+
+    def _announced(self, event: h11.Request) -> int:
+        """The size of the body as its headers have it; of a chunked one, the largest that is taken."""
+        assert self._visit is not None, "it was admitted"
+        for name, value in event.headers:
+            if name == b"content-length":
+                return int(value)
+            if name == b"transfer-encoding":
+                return self._api.body_bytes_max(self._visit)
+        return 0
+
+    def _bound_body(self) -> None:
+        if self._visit is not None and len(self._body) > self._api.body_bytes_max(self._visit):
+            self._respond(problem(ErrorCode.TOO_LARGE, "the body is too large", ends=True))
+
+    def _complete(self) -> None:
+        visit, body = self._visit, bytes(self._body)
+        self._body.clear()
+        if visit is None:
+            return
+        if self._api.wants_events(visit):
+            self._visit = None
+            self._follow(visit)
+        else:
+            self._start(self._answered(visit, body))
+
+    def _follow(self, visit: Visit) -> None:
+        self._arm(None)
+        outlet = NativeOutlet(self.transport, self._respond, self._opened)
+        found = self._api.follow(visit, outlet)
+        if isinstance(found, Answer):
+            self._respond(found)
+            return
+        outlet.socket = found
+        if not outlet.settled:
+            self._start(self._waiting(found))
+
+    async def _waiting(self, socket: EventSocket) -> None:
+        """Until the answer begins, the socket is still this connection's: tell the reader of its loss."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            if self.transport.is_closing():
+                socket.lost()
+
+    def _opened(self, status: HTTPStatus, headers: Headers) -> bool:
+        """Write the head of a stream of events and leave the socket to its outlet. True: in chunks."""
+        fixed = (("Date", formatdate(usegmt=True)), ("Connection", "close"))
+        head = h11.Response(status_code=status, headers=[*fixed, *headers], reason=status.phrase.encode())
+        self.transport.write(self._h11.send(head) or b"")
+        chunked = self._request is not None and self._request.http_version == b"1.1"
+        self._arm(None)
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        self._owner.gone(self)
+        return chunked
+
+    async def _answered(self, visit: Visit, body: bytes) -> None:
+        self._finish(await self._api.answer(visit, body))
+
+    async def _later(self, answer: Answer) -> None:
+        if answer.hold_s:
+            await asyncio.sleep(answer.hold_s)
+        self._finish(answer)
+
+    async def _site(self, request: Request) -> None:
+        self._finish(await self._api.site(request))
+
+    def _finish(self, answer: Answer) -> None:
+        self._task = None
+        self._respond(answer)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Look at the next request, if it came already."""
+        try:
+            self._advance()
+        except h11.RemoteProtocolError as error:
+            self._answer_bad(error)
+
+    def _respond(self, answer: Answer) -> None:
+        if self.transport.is_closing():
+            return
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        ends = answer.ends or not self._owner.server.is_serving() or self._h11.their_state is h11.SEND_BODY
+        headers = [("Date", formatdate(usegmt=True)), *answer.headers]
+        if answer.status not in _BODILESS:
+            headers.append(("Content-Length", str(len(answer.body))))
+        if ends:
+            headers.append(("Connection", "close"))
+        head = h11.Response(status_code=answer.status, headers=headers, reason=answer.status.phrase.encode())
+        said = self._h11.send(head) or b""
+        bodiless = answer.status in _BODILESS or (self._request and self._request.method == b"HEAD")
+        if answer.body and not bodiless:
+            said += self._h11.send(h11.Data(data=answer.body)) or b""
+        said += self._h11.send(h11.EndOfMessage()) or b""
+        self._ends, self._sending = ends, True
+        self.transport.write(said)
+        if self._writing:
+            self._arm(BODY_S)  # to read the answer in; no other request is looked at before
+        else:
+            self._written()
+
+    def _written(self) -> None:
+        """The answer has left for the client."""
+        self._sending = False
+        self._end_visit()
+        if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE and not self._ends:
+            self._next()
+        elif self._h11.their_state in (h11.SEND_BODY, h11.ERROR):
+            # Unread bytes would turn the close into a reset, and the answer would be lost.
+            self._discards = True
+            self._resume_reading()
+            self._arm(_LINGER_S)
+        else:
+            self.transport.close()
+
+    def _next(self) -> None:
+        """Ready for another request on this connection."""
+        self._h11.start_next_cycle()
+        self._request = None
+        if self._trusted:
+            self._trusted = False
+            self._held_bytes = len(self._h11.trailing_data[0])
+            self._owner.server.connected(self)
+        self._arm(KEEP_ALIVE_S)
+        self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+
+    def _answer_bad(self, error: h11.RemoteProtocolError) -> None:
+        """What came is no request. Where no answer is possible any more, only close."""
+        if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            status = HTTPStatus(error.error_status_hint)
+            self._respond(problem(ErrorCode.BAD_MESSAGE, "this is no request", status=status, ends=True))
+        elif not self._sending:
+            self.transport.close()
+
+    def _trust(self) -> None:
+        if not self._trusted:
+            self._trusted = True
+            self._owner.server.authenticated(self)
+
+    def _end_visit(self) -> None:
+        if self._visit is not None:
+            self._visit.purse.close()
+            self._visit = None
+
+    @property
+    def _peer(self) -> str:
+        peer = self.transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) and peer else ""
+
+    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
+        self._arm(None)
+        self._task = asyncio.ensure_future(work)
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("http_connection_failed", exc_info=task.exception())
+            self.transport.abort()
+
+    def _arm(self, after_s: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if after_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(after_s, self._late)
+
+    def _late(self) -> None:
+        """No request, or no body, in time."""
+        self._timer = None
+        self.transport.abort()

@@ -1,0 +1,74 @@
+"""What waits for an ASGI server to take it: the write buffer of a socket that another server has.
+
+`send` of ASGI waits while the socket's own buffer is full, so what is written meanwhile waits here.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+type Message = dict[str, Any]
+type Send = Callable[[Message], Awaitable[None]]
+type Receive = Callable[[], Awaitable[Message]]
+
+_LOW_WATER = 4
+
+
+class OutQueue:
+    """See the module. `drained` is called when a full queue has room again."""
+
+    __slots__ = ("_bytes_max", "_drained", "_ended", "_items", "_paused", "_wake", "unsent_bytes")
+
+    def __init__(self, drained: Callable[[], None]) -> None:
+        self._items: deque[tuple[Message, int]] = deque()
+        self._drained = drained
+        self._bytes_max = 1 << 16
+        self._ended = False
+        self._paused = False
+        self._wake: asyncio.Future[None] | None = None
+        self.unsent_bytes = 0
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is full, or was and has not been emptied to a quarter."""
+        return self._paused
+
+    def bound(self, bytes_max: int) -> None:
+        """Be full from so many bytes on."""
+        self._bytes_max = bytes_max
+
+    def put(self, message: Message, size: int) -> None:
+        """Send this after all that waits. Nothing more is taken after `end`."""
+        if self._ended:
+            return
+        self._items.append((message, size))
+        self.unsent_bytes += size
+        self._paused = self._paused or self.unsent_bytes > self._bytes_max
+        self._awake()
+
+    def end(self, message: Message | None) -> None:
+        """Send this as the last message."""
+        if message is not None:
+            self.put(message, 0)
+        self._ended = True
+        self._awake()
+
+    async def run(self, send: Send) -> None:
+        """Send everything, until `end`. Raises as `send`."""
+        while True:
+            while self._items:
+                message, size = self._items.popleft()
+                await send(message)
+                self.unsent_bytes -= size
+                if self._paused and self.unsent_bytes <= self._bytes_max // _LOW_WATER:
+                    self._paused = False
+                    self._drained()
+            if self._ended:
+                return
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+
+    def _awake(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)

@@ -1,0 +1,178 @@
+"""Answers with pages of a stream: at once, or when the next event comes (long-poll)."""
+
+from functools import partial
+from http import HTTPStatus
+from typing import Final
+
+from huahuo.eventstore.errors import Corrupt, EventStoreError
+from huahuo.replay.live.feed import Run
+from huahuo.transport.access.door import Entry
+from huahuo.transport.access.rights import may_read
+from huahuo.transport.access.verified import AuthFailure
+from huahuo.transport.http import asked
+from huahuo.transport.http.admission import Visit
+from huahuo.transport.http.arrivals import Arrivals
+from huahuo.transport.http.asked import After
+from huahuo.transport.http.messages import Answer, json_answer
+from huahuo.transport.http.pages import Page, etag_of, matches, page_headers
+from huahuo.transport.http.problems import problem
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.frames import unframed, whole_events
+from huahuo.transport.protocol.place import Outcome, Place
+from huahuo.transport.server.turns import Crowded
+from huahuo.transport.server.wires import Wires
+from huahuo.transport.session.session import FrameKind
+
+PAGE_BYTES_MAX: Final = 512 << 10
+"""A page has at most this many bytes of events, or one longer event."""
+_RUN_EVENTS_MAX: Final = 256
+_STATE: Final = "page state"
+_WHOLE: Final = FrameKind(compressed=False, checked=False, in_parts=False)
+
+
+class Denied(Exception):  # noqa: N818  a fact about a right
+    """The user may not read the stream, or nobody can say in time (`pending`)."""
+
+    def __init__(self, *, pending: bool) -> None:
+        super().__init__()
+        self.pending = pending
+
+    def answer(self) -> Answer:
+        """The refusal. It is the same for a stream that does not exist."""
+        if self.pending:
+            return problem(ErrorCode.BUSY, "who may read this stream is not known yet")
+        return problem(ErrorCode.FORBIDDEN, "this stream is not yours to read")
+
+
+class Reading:
+    """See the module."""
+
+    def __init__(self, wires: Wires, arrivals: Arrivals, *, shared: bool) -> None:
+        self._wires = wires
+        self._arrivals = arrivals
+        self._shared = shared
+
+    async def check_right(self, visit: Visit, stream: str) -> None:
+        """Raises Denied: the user may not read `stream` now."""
+        kinds = self._wires.shared.judged_kinds
+        if stream.partition("/")[0] not in kinds:
+            verdict: bool | None = may_read(visit.principal, stream)
+        else:
+            verdicts, late = await self._wires.verdicts.in_time(visit.principal, [stream])
+            for task in late.values():
+                getattr(task, "cancel", lambda: None)()
+            verdict = verdicts[stream]
+        if not verdict:
+            raise Denied(pending=verdict is None)
+
+    async def page(self, visit: Visit) -> Answer:
+        """Answer `GET /streams/<stream>`."""
+        query, stream = visit.request.query, visit.route.name
+        after = asked.place_asked(query, visit.request.header("last-event-id"), "start")
+        limit, wait_s = asked.limit_of(query), asked.wait_s_of(query)
+        await self.check_right(visit, stream)
+        feed, shared = self._wires.feed, self._wires.shared
+        place = after.resolved(feed.head(stream), shared.log.log_id)
+        nothing_new = not place.needs_snapshot and feed.head(stream).seq <= place.after
+        if wait_s and nothing_new and not await self._waited(visit, stream, place.after, wait_s):
+            return problem(ErrorCode.RATE_LIMITED, "too many connections from this address")
+        turns = self._wires.supply.turns
+        try:
+            async with turns.turn(visit.principal.name):
+                return await self._answer(visit, stream, after, place, limit)
+        except Crowded:
+            return problem(ErrorCode.BUSY, "too many requests of this user wait")
+
+    async def _waited(self, visit: Visit, stream: str, after: int, wait_s: float) -> bool:
+        """Wait for an event. It counts as a connection. False: there are too many."""
+        door = self._wires.door
+        entry = door.enter(visit.address)
+        if entry is Entry.REFUSED:
+            return False
+        try:
+            if entry is Entry.OVER:
+                return False
+            await self._arrivals.wait(stream, after, wait_s)
+        finally:
+            door.leave(visit.address)
+        self._check_token(visit)
+        await self.check_right(visit, stream)
+        return True
+
+    def _check_token(self, visit: Visit) -> None:
+        """A token may end while its request waits."""
+        verdict = self._wires.verifier.verify(visit.token, self._wires.ambient.now_ms())
+        if isinstance(verdict, AuthFailure):
+            raise Denied(pending=False)
+
+    async def _answer(self, visit: Visit, stream: str, after: After, place: Place, limit: int) -> Answer:
+        wires = self._wires
+        wires.meter.resumed(place.outcome)
+        held = PAGE_BYTES_MAX
+        if place.needs_snapshot:
+            held = wires.supply.estimates.of(stream, _STATE)
+        if not visit.purse.reserve(held, wires.ambient.monotonic_s()):
+            return problem(ErrorCode.BUSY, "answers that are not read yet take up all room")
+        try:
+            page = await self._page(stream, place, limit)
+        except Corrupt:
+            return problem(ErrorCode.CORRUPT, "the data of this stream is damaged")
+        except EventStoreError:
+            return problem(ErrorCode.UNAVAILABLE, "the log cannot be read now")
+        if page is None:
+            return problem(ErrorCode.TOO_LARGE, "the state of this stream is too large for one answer")
+        began_s = wires.ambient.monotonic_s()
+        body = page.encoded()
+        visit.purse.correct(held, len(body))
+        if page.snapshot is not None:
+            wires.supply.estimates.learn(stream, _STATE, len(body))
+        etag = etag_of(body)
+        headers = page_headers(page, after, limit, etag, shared=self._shared)
+        wires.supply.turns.charge_since(visit.principal.name, began_s)
+        if matches(etag, visit.request.all("if-none-match")):
+            return Answer(HTTPStatus.NOT_MODIFIED, headers)
+        wires.meter.delivered(len(page.events), len(body))
+        return json_answer(body, headers)
+
+    async def _page(self, stream: str, place: Place, limit: int) -> Page | None:
+        """The page of a place. None: its state is too large."""
+        log_id = self._wires.shared.log.log_id
+        if place.needs_snapshot:
+            picture = await self._wires.supply.pictures.get(stream, _WHOLE)
+            if picture.frame is None:
+                return None
+            ((_, snapshot),) = unframed(picture.frame)
+            more = self._wires.feed.head(stream).seq > picture.seq
+            return Page(
+                stream=stream, log=log_id, outcome=place.outcome, snapshot=snapshot, following=picture.seq,
+                more=more,
+            )  # fmt: skip
+        return await self._run_of_events(stream, place, limit)
+
+    async def _run_of_events(self, stream: str, place: Place, limit: int) -> Page:
+        feed = self._wires.feed
+        events: list[bytes] = []
+        skipped: list[tuple[int, int]] = []
+        at, size = place.after, 0
+        while len(events) < limit and size < PAGE_BYTES_MAX and feed.head(stream).seq > at:
+            run = await self._run(stream, at, limit - len(events), PAGE_BYTES_MAX - size)
+            if run.skipped_to:
+                skipped.append((at + 1, run.skipped_to))
+            else:
+                found = list(whole_events(stream, at + 1, run.events))
+                events += found
+                size += sum(map(len, found))
+            if run.last == at:
+                break
+            at = run.last
+        outcome = Outcome.RESUMED if place.outcome is Outcome.RESUMED else place.outcome
+        return Page(
+            stream=stream, log=self._wires.shared.log.log_id, outcome=outcome, events=events,
+            skipped=skipped, following=at, more=feed.head(stream).seq > at,
+        )  # fmt: skip
+
+    async def _run(self, stream: str, at: int, events_max: int, bytes_max: int) -> Run:
+        feed = self._wires.feed
+        read = partial(feed.fetch, events_max=min(events_max, _RUN_EVENTS_MAX), bytes_max=bytes_max)
+        run = feed.peek(stream, at, events_max=min(events_max, _RUN_EVENTS_MAX), bytes_max=bytes_max)
+        return await read(stream, at) if run is None else run

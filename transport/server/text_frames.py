@@ -1,0 +1,86 @@
+"""Text frames of clients in the bytes of a socket, without the library's parser. Pure."""
+
+from types import GeneratorType
+from typing import cast
+
+from websockets.protocol import Protocol as WebSocketProtocol
+from websockets.streams import StreamReader
+
+DIRECT_BYTES_MAX = 64 << 10
+"""Longer messages go through the library."""
+_LEAST_HEAD_BYTES = 2
+SHORT_HEAD_BYTES = 6
+_SHORT_BYTES_MAX = 125
+_LONGER_HEAD_BYTES = 8
+_FIRST_BYTES_MAX = 4096
+_LENGTH_16 = 126
+_FINAL_TEXT = 0x81
+_MASKED = 0x80
+_AT_EOF = StreamReader.at_eof.__code__
+"""The function in which the library's parser is suspended while it has read no part of a frame."""
+
+
+def short_text(data: bytes) -> bytes | None:
+    """The payload if `data` is exactly one masked, unfragmented text frame of at most 125 bytes.
+
+    RFC 6455, 5.2 and 5.3: two bytes, the mask of four, the payload.
+    """
+    size = len(data) - SHORT_HEAD_BYTES
+    if size < 1 or size > _SHORT_BYTES_MAX or data[0] != _FINAL_TEXT or data[1] != _MASKED | size:
+        return None
+    return _unmasked(data[2:SHORT_HEAD_BYTES], data[SHORT_HEAD_BYTES:])
+
+
+def first_text(data: bytes) -> bytes | None:
+    """As `short_text`, for a payload of 126 bytes to 4 KiB, whose length takes two bytes more: a sign-in."""
+    size = len(data) - _LONGER_HEAD_BYTES
+    if not _SHORT_BYTES_MAX < size <= _FIRST_BYTES_MAX or data[:4] != b"\x81\xfe%b" % size.to_bytes(2):
+        return None
+    return _unmasked(data[4:_LONGER_HEAD_BYTES], data[_LONGER_HEAD_BYTES:])
+
+
+def text_at(data: bytes, at: int) -> tuple[bytes | None, int]:
+    """(payload, end) of the masked, unfragmented text frame that begins at `at`.
+
+    The payload is None if there is none (end 0), or if it is not complete, or longer than `DIRECT_BYTES_MAX`
+    (end: where it would end, or behind `data` if that is not known yet).
+    """
+    have = len(data) - at
+    if have < _LEAST_HEAD_BYTES:
+        return None, len(data) + 1 if have and data[at] == _FINAL_TEXT else 0
+    if data[at] != _FINAL_TEXT or data[at + 1] < _MASKED:
+        return None, 0
+    size, begin = data[at + 1] & 127, at + SHORT_HEAD_BYTES
+    if size > _SHORT_BYTES_MAX:
+        if size != _LENGTH_16:
+            return None, 0
+        begin += 2
+        if len(data) < begin:
+            return None, len(data) + 1
+        size = data[at + 2] << 8 | data[at + 3]
+        if size <= _SHORT_BYTES_MAX:  # not its shortest form: a fault, for the library to tell
+            return None, 0
+    end = begin + size
+    if len(data) < end:
+        return None, end
+    return _unmasked(data[begin - 4 : begin], data[begin:end]), end
+
+
+def _unmasked(mask: bytes, payload: bytes) -> bytes:
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
+
+
+type _Generator = GeneratorType[None, None, object]
+
+
+def between_frames(protocol: WebSocketProtocol) -> bool:
+    """Whether the library has read every frame to its end.
+
+    An empty buffer is no proof: the parser may have taken a frame's head and wait for the rest.
+    """
+    waits_in = cast("_Generator", protocol.parser)
+    while waits_in.gi_yieldfrom is not None:
+        waits_in = cast("_Generator", waits_in.gi_yieldfrom)
+    return waits_in.gi_code is _AT_EOF
