@@ -46,6 +46,7 @@ from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
+from huahuo.transport.http.signing_in import SignIn
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server import get_clients
@@ -254,7 +255,7 @@ class App:
             turns=turns,
         )
         self.server = server
-        self.http = api = _http(settings, server, pages, log, hub, metrics)
+        self.http = api = _http(settings, server, pages, log, hub, metrics, self.login)
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
@@ -384,7 +385,9 @@ def _transport_settings(settings: Settings) -> TransportSettings:
     return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
 
 
-def _http(settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, metrics: Metrics) -> Api:
+def _http(
+    settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, metrics: Metrics, sign_in: SignIn
+) -> Api:
     """The API over HTTP."""
     api = Api(
         server,
@@ -394,6 +397,7 @@ def _http(settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, m
         limit=pages.limit,
         requests_per_user=settings.http_calls_per_s,
         shared_caches=settings.http_shared_cache,
+        sign_in=sign_in,
     )
     metrics_of.http(metrics, api)
     return api

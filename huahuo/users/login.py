@@ -9,8 +9,9 @@ from typing import Final
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal
-from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.http.signing_in import Verdict
 from huahuo.users.book import UserBook
 from huahuo.users.failures import Failures
 from huahuo.users.users import User, key_of
@@ -78,6 +79,13 @@ class Login:
             return Refused(max(waits) or None)
         self._by_name.succeeded(key)
         return self.token_for(user)
+
+    async def sign_in(self, username: str, password: str, address: str) -> Verdict:
+        """See `huahuo.transport.http.signing_in.SignIn`."""
+        found = await self.attempt(username, password, address)
+        if isinstance(found, Refused):
+            return Verdict(retry_s=found.retry_s)
+        return Verdict(json_bytes(found.body()))
 
     def renew(self, user_id: int | str) -> SignedIn | None:
         """Another token for a user who has one. None: it is no user of ours, or must not sign in any more."""
