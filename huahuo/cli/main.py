@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from huahuo.cli import audit, config, dictionary, mailbox, projections, replay
+from huahuo.cli import audit, config, dictionary, mailbox, projections, replay, user
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
@@ -29,6 +29,7 @@ app.add_typer(projections.app)
 app.add_typer(dictionary.app)
 app.add_typer(config.app)
 app.add_typer(mailbox.app)
+app.add_typer(user.app)
 _err = Console(stderr=True, highlight=False)
 
 Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]

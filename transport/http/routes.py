@@ -19,6 +19,7 @@ class Target(Enum):
     COMMAND = auto()
     ACKS = auto()
     TICKET = auto()
+    LOGIN = auto()
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -34,6 +35,7 @@ _EXACT: Final[Mapping[str, Route]] = {
     "/publish": Route(Target.PUBLISH, _WRITE),
     "/acks": Route(Target.ACKS, _WRITE),
     "/ticket": Route(Target.TICKET, _WRITE),
+    "/login": Route(Target.LOGIN, _WRITE),
 }
 _BELOW: Final[Mapping[str, Route]] = {
     "/streams/": Route(Target.STREAM, _READ),
