@@ -3,6 +3,7 @@
 It is asked with a request's head, so the body of a stranger is never read.
 """
 
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
@@ -24,6 +25,7 @@ from huahuo.transport.server.server import Server
 
 STREAM_CHARS_MAX: Final = 128
 _BEARER: Final = "bearer "
+_SAFE: Final = re.compile(r"[^A-Za-z0-9_.]")
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +85,10 @@ class Admission:
         now_s = self._wires.ambient.monotonic_s()
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         token = self._token(request, route, now_s)
-        verified = self._verified(token, address, now_s)
+        if route.target is Target.LOGIN:
+            token, verified = None, self._stranger(address, now_s)
+        else:
+            verified = self._verified(token, address, now_s)
         if isinstance(verified, Answer):
             return verified
         name = verified.principal.name
@@ -104,6 +109,13 @@ class Admission:
         if ticket is not None and route.target is Target.STREAM:
             return self.tickets.use(ticket, now_s) or ""
         return None
+
+    def _stranger(self, address: str, now_s: float) -> Verified | Answer:
+        """Somebody without a token, who may try to sign in."""
+        wait_s = self._addresses.take(address, now_s)
+        if wait_s > 0:
+            return problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
+        return Verified(Principal(f"login.{_SAFE.sub('_', address)}"[:64], "stranger"), 0)
 
     def _verified(self, token: str | None, address: str, now_s: float) -> Verified | Answer:
         wires = self._wires

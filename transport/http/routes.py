@@ -19,6 +19,7 @@ class Target(Enum):
     COMMAND = auto()
     ACKS = auto()
     TICKET = auto()
+    LOGIN = auto()
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -34,6 +35,7 @@ _EXACT: Final[Mapping[str, Route]] = {
     "/publish": Route(Target.PUBLISH, _WRITE),
     "/acks": Route(Target.ACKS, _WRITE),
     "/ticket": Route(Target.TICKET, _WRITE),
+    "/login": Route(Target.LOGIN, _WRITE),
 }
 _BELOW: Final[Mapping[str, Route]] = {
     "/streams/": Route(Target.STREAM, _READ),
@@ -42,11 +44,11 @@ _BELOW: Final[Mapping[str, Route]] = {
 
 BEGINNINGS: Final = (
     b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen",
-    b"GET /commands/", b"GET /publish", b"GET /acks", b"GET /ticket",
+    b"GET /commands/", b"GET /publish", b"GET /acks", b"GET /ticket", b"GET /login",
 )  # fmt: skip
 """With one of these begins each request that is for the API. Others are read as before there was one.
 
-The last four get an answer that names the right method.
+The last five get an answer that names the right method.
 """
 
 

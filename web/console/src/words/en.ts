@@ -59,6 +59,8 @@ export const en = {
     email: "Address", type: "Kind", password: "Password", passwordKept: "unchanged if empty", clientId: "Client ID", refreshToken: "Refresh token",
     server: "Server", port: "Port", tls: "TLS", save: "Save", add: "Add", close: "Close", cancel: "Cancel",
     automatic: "found by the address", added: (email: string): string => `${email} added`, saved: (email: string): string => `${email} saved`,
+    signIn: "Sign in with a code", openPage: "Open", enterCode: "and enter the code",
+    signInEnded: { error: "The sign-in failed.", expired: "The code has expired. Begin again.", denied: "The sign-in was declined." },
   },
   importing: {
     title: "Import mailboxes", format: "One account a line, fields separated by four dashes:",

@@ -60,6 +60,8 @@ export const zh: Words = {
     email: "邮箱地址", type: "类型", password: "密码", passwordKept: "留空则不变", clientId: "Client ID", refreshToken: "刷新令牌 (Refresh Token)",
     server: "服务器", port: "端口", tls: "TLS", save: "保存", add: "添加", close: "关闭", cancel: "取消",
     automatic: "按地址自动确定", added: (email) => `已添加 ${email}`, saved: (email) => `已保存 ${email}`,
+    signIn: "使用代码授权登录", openPage: "请打开", enterCode: "并输入代码",
+    signInEnded: { error: "授权失败。", expired: "代码已过期，请重新开始。", denied: "授权被拒绝。" },
   },
   importing: {
     title: "导入邮箱", format: "每行一个账号，字段以四个短横线分隔：",

@@ -56,7 +56,7 @@ def test_a_refusal_and_a_fault_are_problems() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("path", ["/commands/note", "/publish", "/acks", "/ticket"])
+@pytest.mark.parametrize("path", ["/commands/note", "/publish", "/acks", "/ticket", "/login"])
 def test_a_get_where_a_post_is_needed_names_the_method(path: str) -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:

@@ -42,7 +42,7 @@ OF_THE_SOCKET: Final = frozenset(
 
 
 def within(module: str) -> Iterator[Callable[[], object]]:
-    found = importlib.import_module(f"tests.e2e.{module}")
+    found = importlib.import_module(f"tests.integration.{module}")
     for name, test in inspect.getmembers(found, inspect.isfunction):
         if (
             name.startswith("test_")
