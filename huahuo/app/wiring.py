@@ -6,6 +6,7 @@ service.
 """
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -283,9 +284,10 @@ class App:
         try:
             self.port = await server.start(settings.host, settings.port)
         except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
-            ) from None
+            why = error.strerror or str(error)
+            if error.errno == errno.EADDRINUSE:
+                why = "another program listens there. Stop it, or choose another --port (0: any free one)"
+            raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
 
     def _tell_address(self) -> None:
         settings, parts = self.settings, self._parts

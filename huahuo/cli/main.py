@@ -22,7 +22,8 @@ from huahuo.options import (
     settings,
 )
 
-app = program("huahuo", "Mailboxes checked over IMAP, streamed to browsers that may vanish and return.")
+_WHAT = "Event-sourced entities, streamed to clients that may vanish and return. Without --app: mail."
+app = program("huahuo", _WHAT)
 app.add_typer(replay.app)
 audit.add_to(app)
 app.add_typer(projections.app)
@@ -51,12 +52,12 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, help=_WHAT)
 def huahuo(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Mailboxes checked over IMAP, streamed to browsers that may vanish and return."""
+    """The program without a command: its version or its help."""
     if version:
         from huahuo.build import BUILD
 

@@ -76,7 +76,7 @@ class Admission:
     def _admitted(self, request: Request, route: Route, cors: Headers) -> Visit | Answer:
         if request.method not in route.methods:
             allow = (("Allow", ", ".join(route.methods)),)
-            return problem("method_not_allowed", "this path does not take that method",
+            return problem("method_not_allowed", f"this path takes {route.methods[0]}, not {request.method}",
                            status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow, ends=True)  # fmt: skip
         if request.method == "OPTIONS":
             return preflight(route.methods, ())
@@ -126,6 +126,9 @@ class Admission:
             why = "send a token as `Authorization: Bearer …`, or a ticket where only a URL can be given"
             return problem(ErrorCode.UNAUTHENTICATED, why, ends=True)
         verdict = wires.verifier.verify(token, wires.ambient.now_ms())
+        if not token and isinstance(verdict, AuthFailure):
+            why = "its ticket was used before, is too old, or is of another start of the service"
+            verdict = msgspec.structs.replace(verdict, reason=why)
         if not isinstance(verdict, AuthFailure):
             wires.meter.authenticated("ok")
             return verdict

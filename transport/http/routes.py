@@ -42,8 +42,14 @@ _BELOW: Final[Mapping[str, Route]] = {
     "/commands/": Route(Target.COMMAND, _WRITE),
 }
 
-BEGINNINGS: Final = (b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen")
-"""With one of these begins each request that is for the API. Others are read as before there was one."""
+BEGINNINGS: Final = (
+    b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen",
+    b"GET /commands/", b"GET /publish", b"GET /acks", b"GET /ticket", b"GET /login",
+)  # fmt: skip
+"""With one of these begins each request that is for the API. Others are read as before there was one.
+
+The last five get an answer that names the right method.
+"""
 
 
 def begins(data: bytes) -> bool | None:
