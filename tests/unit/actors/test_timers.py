@@ -303,7 +303,7 @@ def test_compaction_leaves_the_newest_firing_of_each_timer_and_all_that_is_pendi
         await tower.do(SetEvery(7, name="a"))
         await tower.do(SetEvery(5, name="b"))
         await tower.do(SetOnce(3, name="c"))
-        await asyncio.sleep(100)
+        await asyncio.sleep(101)
         before, rows = await state_at(tower.log, "timer/bell/b", PendingTimers()), await tower.pending()
         past = tower.engine.plugin.past
         policy = Policy(types=past.prunable, before_ms=1 << 60, series=past.series_of)
