@@ -23,9 +23,11 @@ SERVICE_ACTIONS: Final = frozenset(
     {
         *("audit", "audit_record", "compact", "get_clients", "publish", "revoke", "shred"),
         *("get_projections", "pause_projection", "resume_projection", "retry_projection"),
+        *("list_users", "add_user", "set_password", "disable_user", "enable_user", "remove_user"),
+        *("change_password", "sign_out_everywhere"),
     }
 )
-"""Those that the service registers for administrators, with or without plug-ins."""
+"""Those that the service registers itself, with or without plug-ins."""
 
 
 class OneAppend(msgspec.Struct, frozen=True):
