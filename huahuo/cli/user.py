@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from huahuo.app.loops import run
 from huahuo.errors import ConfigError
 from huahuo.options import ConfigFile, Data, Json, program, settings
 
@@ -26,6 +25,7 @@ def add(
     config_file: ConfigFile = None,
 ) -> None:
     """Add a user. The data directory is made if there is none."""
+    from huahuo.app.loops import run
     from huahuo.cli.users import add as body
 
     given = settings(data, config_file)
@@ -36,6 +36,7 @@ def add(
 @app.command("list", epilog="Example:  huahuo user list --data ./data")
 def show(data: Data = None, as_json: Json = False, config_file: ConfigFile = None) -> None:
     """Print every user: number, name, whether an administrator, whether disabled."""
+    from huahuo.app.loops import run
     from huahuo.cli.users import show as body
 
     run(body(settings(data, config_file), as_json=as_json))
@@ -46,6 +47,7 @@ def passwd(
     name: Name, data: Data = None, password_stdin: PasswordStdin = False, config_file: ConfigFile = None
 ) -> None:
     """Give a user another password; it ends all sessions."""
+    from huahuo.app.loops import run
     from huahuo.cli.users import change
 
     given = settings(data, config_file)
@@ -56,6 +58,7 @@ def passwd(
 @app.command(epilog="Example:  huahuo user disable alice --data ./data")
 def disable(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
     """Let a user sign in no more; it ends all sessions."""
+    from huahuo.app.loops import run
     from huahuo.cli.users import change
 
     run(change(settings(data, config_file), "disable_user", name))
@@ -65,6 +68,7 @@ def disable(name: Name, data: Data = None, config_file: ConfigFile = None) -> No
 @app.command(epilog="Example:  huahuo user enable alice --data ./data")
 def enable(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
     """Let a disabled user sign in again."""
+    from huahuo.app.loops import run
     from huahuo.cli.users import change
 
     run(change(settings(data, config_file), "enable_user", name))
@@ -74,6 +78,7 @@ def enable(name: Name, data: Data = None, config_file: ConfigFile = None) -> Non
 @app.command(epilog="Example:  huahuo user rm alice --data ./data")
 def rm(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
     """Remove a user and the password. The user's mailboxes stay."""
+    from huahuo.app.loops import run
     from huahuo.cli.users import change
 
     run(change(settings(data, config_file), "remove_user", name))

@@ -1,4 +1,4 @@
-"""A mailbox that signs in with a code: from the console's form to its row."""
+"""Signing in at the console: a user with name and password, and a mailbox with a code."""
 
 import json
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from huahuo.transport.client.client import Client
 from tests.support.drivers.browser import Chromium
 from tests.support.drivers.console import console, press_button, rows, until_text, violations
 from tests.support.servers.token_server import CLIENT_ID, TokenServer, token_server
@@ -63,3 +64,24 @@ async def test_a_code_that_was_declined_says_so(
         await tab.fill("input[name=email]", USER)
         await press_button(tab, "使用代码授权登录", "dialog")
         await until_text(tab, ".code-sign-in [role=alert]", "授权被拒绝。")
+
+
+async def test_a_user_signs_in_with_name_and_password(chromium: Chromium, tmp_path: Path) -> None:
+    async with console(chromium, tmp_path) as on:
+        async with Client(on.server.url, token=on.token(0, admin=True)) as root:
+            await root.send("add_user", name="alice", password="canary-password")
+        tab = await on.open("/")
+        await tab.fill("input[name=username]", "alice")
+        await tab.fill("input[name=password]", "wrong-password")
+        await tab.press("Enter")
+        await until_text(tab, "[role=alert]", "The name or the password is wrong.")
+        await tab.page.screenshot(path=tmp_path / "wrong.png")
+        await tab.fill("input[name=password]", "canary-password")
+        await tab.press("Enter")
+        await tab.until("document.querySelector('[data-state=online]')")
+        await until_text(tab, "header", "alice")
+        kept = await tab.run("return JSON.stringify([{ ...sessionStorage }, { ...localStorage }])")
+        assert "canary-password" not in kept
+        await tab.page.reload()
+        await tab.until("document.querySelector('[data-state=online]')")
+        assert await violations(tab) == []

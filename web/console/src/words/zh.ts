@@ -15,6 +15,9 @@ export const zh: Words = {
   signIn: {
     title: "登录", lead: "邮箱检查，实时推送。",
     token: "登录令牌", hint: "JWT，例如由 “huahuo token” 生成。只保存在此标签页。",
+    name: "用户名", password: "密码", wrong: "用户名或密码错误。",
+    tooOften: (seconds) => `失败次数过多，请在 ${seconds} 秒后重试。`, failed: "无法连接服务。",
+    withToken: "使用令牌登录", useToken: "使用令牌",
     submit: "登录", out: "退出", malformed: "这不是令牌：JWT 由三段组成，以点分隔。",
   },
   state: { connecting: "正在连接", online: "实时", offline: "离线", stopped: "已停止" },
