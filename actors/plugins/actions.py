@@ -24,7 +24,7 @@ SERVICE_ACTIONS: Final = frozenset(
         *("audit", "audit_record", "compact", "get_clients", "publish", "revoke", "shred"),
         *("get_projections", "pause_projection", "resume_projection", "retry_projection"),
         *("list_users", "add_user", "set_password", "disable_user", "enable_user", "remove_user"),
-        *("change_password", "sign_out_everywhere"),
+        *("change_password", "renew_token", "sign_out_everywhere"),
     }
 )
 """Those that the service registers itself, with or without plug-ins."""
