@@ -6,6 +6,7 @@ service.
 """
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +21,14 @@ from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.admin.actions import LogCare
-from huahuo.app import keys, metrics_of, service_file
+from huahuo.app import keys, metrics_of, service_file, watching
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.stopping import Parts
 from huahuo.build import BUILD
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError, ways_on
-from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.audit.index import DATABASE as AUDIT_DATABASE
 from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.eventstore.core.fair_executor import FairExecutor
@@ -46,6 +47,7 @@ from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
+from huahuo.transport.http.signing_in import SignIn
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server import get_clients
@@ -55,6 +57,9 @@ from huahuo.transport.server.server import Server
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.site import Phase, Site
 from huahuo.transport.server.turns import Turns
+from huahuo.users.actions import UserActions
+from huahuo.users.book import UserBook
+from huahuo.users.login import Login
 
 _JOB_THREADS = 2
 """For parsing texts of clients and plug-ins. More threads would only compete for the interpreter lock."""
@@ -94,6 +99,8 @@ class App:
     registry: Registry
     gate: Gate
     hub: Hub
+    users: UserBook
+    login: Login
     server: Server
     http: Api
     port: int
@@ -162,6 +169,8 @@ class App:
         except BaseException:
             await self._parts.stop(self.settings.drain_timeout_s)
             raise
+        if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread beside its loop
+            self._parts.add("loop watch", watching.watch(asyncio.get_running_loop()))
 
     async def stop(self, timeout_s: float | None = None) -> None:
         """Disconnect the clients, stop the plug-ins (they continue at the next start), close the log.
@@ -214,7 +223,7 @@ class App:
         if isinstance(log, StoreLog):
             log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
-        authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
+        authenticator = await self._admit_users(executor, secrets)
         self.hub = hub = Hub(
             log,
             ambient,
@@ -249,7 +258,7 @@ class App:
             turns=turns,
         )
         self.server = server
-        self.http = api = _http(settings, server, pages, log, hub, metrics)
+        self.http = api = _http(settings, server, pages, log, hub, metrics, self.login)
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
@@ -277,9 +286,10 @@ class App:
         try:
             self.port = await server.start(settings.host, settings.port)
         except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
-            ) from None
+            why = error.strerror or str(error)
+            if error.errno == errno.EADDRINUSE:
+                why = "another program listens there. Stop it, or choose another --port (0: any free one)"
+            raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
 
     def _tell_address(self) -> None:
         settings, parts = self.settings, self._parts
@@ -288,6 +298,16 @@ class App:
             parts.add("service.json", lambda: service_file.remove(settings.data))
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
+
+    async def _admit_users(self, executor: Executor, secrets: keys.Keys) -> Authenticator:
+        """Who verifies tokens, and the users who sign in with a name and a password."""
+        authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
+        self.users = UserBook(self.log, self._ambient, executor)
+        self._parts.add("users", self.users.stop)
+        await self.users.start()
+        self.login = Login(self.users, authenticator, self._ambient, token_ttl_s=self.settings.login_ttl_s)
+        UserActions(self.users, self.login).register(self.registry)
+        return authenticator
 
     def _bring(self, host: Host, registry: Registry) -> None:
         try:
@@ -369,7 +389,9 @@ def _transport_settings(settings: Settings) -> TransportSettings:
     return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
 
 
-def _http(settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, metrics: Metrics) -> Api:
+def _http(
+    settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, metrics: Metrics, sign_in: SignIn
+) -> Api:
     """The API over HTTP."""
     api = Api(
         server,
@@ -379,6 +401,7 @@ def _http(settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, m
         limit=pages.limit,
         requests_per_user=settings.http_calls_per_s,
         shared_caches=settings.http_shared_cache,
+        sign_in=sign_in,
     )
     metrics_of.http(metrics, api)
     return api

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from huahuo.cli import audit, config, dictionary, mailbox, projections, replay
+from huahuo.cli import audit, config, dictionary, mailbox, projections, replay, user
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
@@ -22,14 +22,16 @@ from huahuo.options import (
     settings,
 )
 
-app = program("huahuo", "Mailboxes checked over IMAP, streamed to browsers that may vanish and return.")
+_WHAT = "Event-sourced entities, streamed to clients that may vanish and return. Without --app: mail."
+app = program("huahuo", _WHAT)
 app.add_typer(replay.app)
 audit.add_to(app)
 app.add_typer(projections.app)
 app.add_typer(dictionary.app)
 app.add_typer(config.app)
 app.add_typer(mailbox.app)
-_err = Console(stderr=True, highlight=False)
+app.add_typer(user.app)
+_err = Console(stderr=True, highlight=False, emoji=False)
 
 Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]
 
@@ -50,12 +52,12 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, help=_WHAT)
 def huahuo(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Mailboxes checked over IMAP, streamed to browsers that may vanish and return."""
+    """The program without a command: its version or its help."""
     if version:
         from huahuo.build import BUILD
 
@@ -89,7 +91,7 @@ def serve(
 @app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")
 def token(
     user_id: Annotated[str, typer.Option(help="The user's id: a number, or a text.")],
-    username: Annotated[str, typer.Option(help="The user's name.")],
+    username: Annotated[str, typer.Option(help="The user's name; without it the id.")] = "",
     data: Data = None,
     admin: Annotated[bool, typer.Option("--admin", help="May read and publish everywhere.")] = False,
     groups: Annotated[str, typer.Option(help="Groups the user may read, separated by commas.")] = "",
@@ -108,7 +110,7 @@ def token(
             keys.read_jwt_secret(given),
             SystemAmbient(),
             user_id=user_id_in(user_id),
-            username=username,
+            username=username or user_id,
             admin=admin,
             groups=names,
             ttl_s=ttl,
@@ -142,7 +144,40 @@ def tail(
 
     own = settings(data, config_file) if data or "data" in application_settings() else None
     source = token_source(token, own, SystemAmbient())
-    run(body(url, stream, source, after, as_json=json_lines, codes=codes, console=Console(highlight=False)))
+    run(
+        body(
+            url,
+            stream,
+            source,
+            after,
+            as_json=json_lines,
+            codes=codes,
+            console=Console(highlight=False, emoji=False),
+        )
+    )
+
+
+@app.command(epilog="Example:  huahuo publish user/42 parcel_seen order_id=7 --data ./data")
+def publish(
+    stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or an application's own.")],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type.")],
+    fields: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FIELD=VALUE]…", help="7, true and [1] are JSON, else text."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Where the service listens; else that of --data.")] = None,
+    token: Token = None,
+    data: Data = None,
+    key: Annotated[str | None, typer.Option(help="Command id: a second try with it has no effect.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to try for.")] = 30.0,
+    config_file: ConfigFile = None,
+) -> None:
+    """Publish one event; tries again while the service restarts, and prints STREAM SEQ."""
+    from huahuo.cli.publish import publish as body
+
+    own = settings(data, config_file) if not (url and token) else None
+    at = body(stream, type_, fields or (), url=url, token=token, own=own, command_id=key, timeout_s=timeout)
+    typer.echo(f"{at.stream} {at.seq}")
 
 
 @app.command(epilog="Example:  huahuo clients --data ./data")
@@ -155,7 +190,7 @@ def clients(
     from huahuo.app.loops import run
     from huahuo.cli.clients import clients as body
 
-    run(body(settings(data, config_file), as_json=as_json, console=Console(highlight=False)))
+    run(body(settings(data, config_file), as_json=as_json, console=Console(highlight=False, emoji=False)))
 
 
 @app.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")
@@ -209,7 +244,7 @@ def doctor(
     except EventStoreError as error:
         raise HuahuoError(str(error)) from error
     findings = asyncio.run(examine(given, SystemAmbient(), os.environ))
-    show(findings, as_json=as_json, console=Console(highlight=False))
+    show(findings, as_json=as_json, console=Console(highlight=False, emoji=False))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_NOTHING)
 
@@ -225,7 +260,7 @@ def demo(
     from huahuo.app.loops import run
     from huahuo.demo.demo import demo as body
 
-    run(body(port=port, data=data, console=Console(highlight=False)))
+    run(body(port=port, data=data, console=Console(highlight=False, emoji=False)))
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.actors.plugins.principal import Principal, UserId
-from huahuo.app import config, keys, tokens
+from huahuo.app import config, keys, logs, tokens
 from huahuo.app.application import Application
 from huahuo.app.loops import own_the_process, run
 from huahuo.app.wiring import App, World
+from huahuo.at import At
 from huahuo.embedding import calls
 from huahuo.embedding.asgi import Asgi
-from huahuo.embedding.calls import At
 from huahuo.embedding.jobs import Job
 from huahuo.errors import HuahuoError, NotRunning
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
@@ -71,7 +71,9 @@ class Huahuo(Application):
             raise HuahuoError("the service has been started already")
         self._begun = True
         try:
-            app = App(self._settings(), self._ambient, self._world, plugins=self.plugins(), listen=listen)
+            settings = self._settings()
+            logs.configure_unless_done(settings.log_level, as_json=settings.log_json)
+            app = App(settings, self._ambient, self._world, plugins=self.plugins(), listen=listen)
             await app.start()
         except BaseException:
             self._begun = False

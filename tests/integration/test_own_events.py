@@ -24,8 +24,8 @@ from huahuo import (
     Refused,
     Service,
 )
+from huahuo.at import At
 from huahuo.embedding import calls
-from huahuo.embedding.calls import At
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError
 from tests.support.worlds.orders import Expire, Order, orders
@@ -168,6 +168,13 @@ def test_an_application_hears_at_once_what_a_client_has_seen(world: AppWorld) ->
     assert world.run(calls.seen(world.running, "user/42", 1, client="test-42", timeout_s=0.01))
     assert not world.run(calls.seen(world.running, "user/42", 2, client="test-42", timeout_s=60))
     world.close()
+
+
+@pytest.mark.parametrize("stream", ["", "user", "order/x", "Order/1", "!!"])
+async def test_to_follow_a_stream_that_cannot_exist_is_refused(tmp_path: Path, stream: str) -> None:
+    async with Huahuo(entities=[orders()], data=tmp_path, port=0) as app:
+        with pytest.raises(Refused, match="no stream can have the name"):
+            await anext(app.follow(stream))
 
 
 async def test_followers_end_when_the_service_stops(tmp_path: Path) -> None:

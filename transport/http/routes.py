@@ -19,6 +19,7 @@ class Target(Enum):
     COMMAND = auto()
     ACKS = auto()
     TICKET = auto()
+    LOGIN = auto()
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -34,14 +35,21 @@ _EXACT: Final[Mapping[str, Route]] = {
     "/publish": Route(Target.PUBLISH, _WRITE),
     "/acks": Route(Target.ACKS, _WRITE),
     "/ticket": Route(Target.TICKET, _WRITE),
+    "/login": Route(Target.LOGIN, _WRITE),
 }
 _BELOW: Final[Mapping[str, Route]] = {
     "/streams/": Route(Target.STREAM, _READ),
     "/commands/": Route(Target.COMMAND, _WRITE),
 }
 
-BEGINNINGS: Final = (b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen")
-"""With one of these begins each request that is for the API. Others are read as before there was one."""
+BEGINNINGS: Final = (
+    b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen",
+    b"GET /commands/", b"GET /publish", b"GET /acks", b"GET /ticket", b"GET /login",
+)  # fmt: skip
+"""With one of these begins each request that is for the API. Others are read as before there was one.
+
+The last five get an answer that names the right method.
+"""
 
 
 def begins(data: bytes) -> bool | None:
