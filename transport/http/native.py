@@ -15,7 +15,7 @@ import structlog
 
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
-from huahuo.transport.http.event_socket import EventSocket
+from huahuo.transport.http.event_socket import Reader
 from huahuo.transport.http.messages import Answer, Headers, Request
 from huahuo.transport.http.native_outlet import NativeOutlet
 from huahuo.transport.http.problems import problem
@@ -225,7 +225,7 @@ class HttpConnection(asyncio.Protocol):
         if not outlet.settled:
             self._start(self._waiting(found))
 
-    async def _waiting(self, socket: EventSocket) -> None:
+    async def _waiting(self, socket: Reader) -> None:
         """Until the answer begins, the socket is still this connection's: tell the reader of its loss."""
         try:
             await asyncio.get_running_loop().create_future()

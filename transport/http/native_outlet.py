@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
-from huahuo.transport.http.event_socket import EventSocket, chunk_of
+from huahuo.transport.http.event_socket import Reader, chunk_of
 from huahuo.transport.http.messages import Answer, Headers
 
 _LOW_WATER = 4
@@ -34,7 +34,7 @@ class NativeOutlet(asyncio.Protocol):
         self.paused = False
         self.settled = False
         """Whether the answer has begun."""
-        self.socket: EventSocket | None = None
+        self.socket: Reader | None = None
 
     # For the event socket -----------------------------------------------------------------------------
 

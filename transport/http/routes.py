@@ -19,6 +19,7 @@ class Target(Enum):
     COMMAND = auto()
     ACKS = auto()
     TICKET = auto()
+    DURABLE = auto()
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -38,9 +39,13 @@ _EXACT: Final[Mapping[str, Route]] = {
 _BELOW: Final[Mapping[str, Route]] = {
     "/streams/": Route(Target.STREAM, _READ),
     "/commands/": Route(Target.COMMAND, _WRITE),
+    "/ds/": Route(Target.DURABLE, ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")),
 }
 
-BEGINNINGS: Final = (b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen")
+BEGINNINGS: Final = (
+    b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen",
+    b"GET /ds/", b"HEAD /ds/", b"PUT /ds/", b"DELETE /ds/",
+)  # fmt: skip
 """With one of these begins each request that is for the API. Others are read as before there was one."""
 
 
