@@ -30,6 +30,7 @@ QUESTIONS = (
     "growth",
     "commands",
     "door",
+    "http",
     "actors",
     "directory",
     "entities",

@@ -1,6 +1,6 @@
 """A FastAPI application whose progress bar survives a reload of the page and a `kill -9` of the process.
 
-uvicorn examples.fastapi_app:api --port 8000        # then open http://127.0.0.1:8000
+uvicorn fastapi_app:api --port 8000                 # then open http://127.0.0.1:8000
 """
 
 import asyncio

@@ -8,7 +8,7 @@ their first use, so that each part of the package can be imported alone.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from huahuo.errors import ConfigError, HuahuoError, NotRunning, OutcomeUnknown
+from huahuo.errors import ConfigError, HuahuoError, NotRunning, OutcomeUnknown, Unknown
 
 if TYPE_CHECKING:
     from huahuo.actors.domain.decision import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from huahuo.embedding.jobs import JobCancelled
     from huahuo.embedding.service import Service
     from huahuo.eventstore.model import Secret
+    from huahuo.publisher.publisher import Publisher
 
 __all__ = [
     "Action",
@@ -72,6 +73,7 @@ __all__ = [
     "Past",
     "Plugin",
     "Principal",
+    "Publisher",
     "Put",
     "Refusal",
     "Refused",
@@ -80,6 +82,7 @@ __all__ = [
     "RunOver",
     "Secret",
     "Service",
+    "Unknown",
     "UserId",
     "to",
 ]
@@ -118,6 +121,7 @@ _HOMES = {
     "Past": "huahuo.actors.plugins.past",
     "Plugin": _PLUGIN,
     "Principal": _PRINCIPAL,
+    "Publisher": "huahuo.publisher.publisher",
     "Put": _DECISION,
     "Refusal": _CALLS,
     "Refused": _DECISION,

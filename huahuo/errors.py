@@ -4,6 +4,7 @@ HuahuoError
  +- ConfigError      a setting is missing, malformed or contradicts another
  +- NotRunning       the service is not running
  +- OutcomeUnknown   the log does not know whether it wrote, or did not answer in time
+     +- Unknown     a publisher heard nothing until its deadline
 """
 
 from pathlib import Path
@@ -23,6 +24,10 @@ class NotRunning(HuahuoError):  # noqa: N818  a state, said as one
 
 class OutcomeUnknown(HuahuoError):  # noqa: N818
     """It is unknown whether the event was written. Look at the log before you report it again."""
+
+
+class Unknown(OutcomeUnknown):
+    """A publisher's deadline passed before the service answered. The same command id may be sent again."""
 
 
 def ways_on(data: Path) -> str:

@@ -111,7 +111,7 @@ def _with_app(
         typer.Option(
             "--app",
             metavar="MODULE:NAME",
-            help="The application, as `huahuo serve --app` serves it.",
+            help="Your application, for example shop:app; without it, mail.",
             envvar="HUAHUO_APP",
             expose_value=False,
             is_eager=True,

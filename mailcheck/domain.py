@@ -130,7 +130,7 @@ class MailDomain:
         self._requests = Requests(settings.network, timeout_s=REQUEST_TIMEOUT_S)
         grants = StoredGrants(log, directory, self._mailboxes, settings.providers)
         self.tokens = Tokens(grants, self._requests, ambient)
-        signing = SigningIn(
+        self._signing = SigningIn(
             log,
             check_mail or _over_network(settings, self._requests, executor, ambient),
             settings.providers,
@@ -141,7 +141,7 @@ class MailDomain:
         check = Spec(
             kind=MAILBOX,
             name=CHECK,
-            handler=Checking(signing.check).perform,
+            handler=Checking(self._signing.check).perform,
             read=msgspec.json.Decoder(OpenCheck).decode,
             key=int,
             retries=0,
@@ -195,6 +195,11 @@ class MailDomain:
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
         return [*self._handlers.actions(), *self._signins.actions()]
+
+    @property
+    def connections_peak(self) -> int:
+        """The most connections over IMAP at one time."""
+        return self._signing.connections_peak
 
     @property
     def checks_running(self) -> int:

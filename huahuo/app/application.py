@@ -100,15 +100,23 @@ def load(name: str) -> Application:
         found = getattr(importlib.import_module(module_name), attribute)
     except DefinitionError as error:
         raise ConfigError(f"--app {name}: {error}") from error
-    except Exception as error:
-        where = _place(error)
+    except ModuleNotFoundError as error:
+        if error.name != module_name.partition(".")[0]:
+            raise _failed(name, error) from error
         raise ConfigError(
-            f"--app {name}: {where}{type(error).__name__}: {error}".replace("\n", " ")
-        ) from error
+            f"--app {name}: no module {error.name} is here or installed. Run it in the folder of that file"
+        ) from None
+    except Exception as error:
+        raise _failed(name, error) from error
     if not isinstance(found, Application):
         what = type(found).__name__
         raise ConfigError(f"--app {name}: {attribute} is no Huahuo(…) but a {what}")
     return found
+
+
+def _failed(name: str, error: Exception) -> ConfigError:
+    """The application's own code raised `error` while it was imported."""
+    return ConfigError(f"--app {name}: {_place(error)}{type(error).__name__}: {error}".replace("\n", " "))
 
 
 def named_in(file: Path) -> str | None:

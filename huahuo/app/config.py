@@ -173,6 +173,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dictionary: Annotated[
         str, Meta(description="file of the zstd dictionary to compress with; the shipped one where unset")
     ] = ""
+    login_ttl_s: Annotated[
+        float,
+        Meta(
+            ge=60,
+            le=SECONDS_MAX,
+            description="seconds that a token is good for which a sign-in with a password gives",
+        ),
+    ] = 43_200.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error")
     ] = "info"
@@ -269,6 +277,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+        hint = ": make it by `huahuo config > huahuo.toml`" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"cannot read {file}: {error.strerror}{hint}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from None

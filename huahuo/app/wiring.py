@@ -6,6 +6,7 @@ service.
 """
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.durable_streams.reader import DurableStreams
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
+from huahuo.transport.http.signing_in import SignIn
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server import get_clients
@@ -56,6 +58,9 @@ from huahuo.transport.server.server import Server
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.site import Phase, Site
 from huahuo.transport.server.turns import Turns
+from huahuo.users.actions import UserActions
+from huahuo.users.book import UserBook
+from huahuo.users.login import Login
 
 _JOB_THREADS = 2
 """For parsing texts of clients and plug-ins. More threads would only compete for the interpreter lock."""
@@ -95,6 +100,8 @@ class App:
     registry: Registry
     gate: Gate
     hub: Hub
+    users: UserBook
+    login: Login
     server: Server
     http: Api
     port: int
@@ -215,7 +222,7 @@ class App:
         if isinstance(log, StoreLog):
             log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
-        authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
+        authenticator = await self._admit_users(executor, secrets)
         self.hub = hub = Hub(
             log,
             ambient,
@@ -250,7 +257,7 @@ class App:
             turns=turns,
         )
         self.server = server
-        self.http = api = _http(settings, server, pages, log, hub, metrics)
+        self.http = api = _http(settings, server, pages, log, hub, metrics, self.login)
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
@@ -278,9 +285,10 @@ class App:
         try:
             self.port = await server.start(settings.host, settings.port)
         except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
-            ) from None
+            why = error.strerror or str(error)
+            if error.errno == errno.EADDRINUSE:
+                why = "another program listens there. Stop it, or choose another --port (0: any free one)"
+            raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
 
     def _tell_address(self) -> None:
         settings, parts = self.settings, self._parts
@@ -289,6 +297,16 @@ class App:
             parts.add("service.json", lambda: service_file.remove(settings.data))
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
+
+    async def _admit_users(self, executor: Executor, secrets: keys.Keys) -> Authenticator:
+        """Who verifies tokens, and the users who sign in with a name and a password."""
+        authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
+        self.users = UserBook(self.log, self._ambient, executor)
+        self._parts.add("users", self.users.stop)
+        await self.users.start()
+        self.login = Login(self.users, authenticator, self._ambient, token_ttl_s=self.settings.login_ttl_s)
+        UserActions(self.users, self.login).register(self.registry)
+        return authenticator
 
     def _bring(self, host: Host, registry: Registry) -> None:
         try:
@@ -370,7 +388,9 @@ def _transport_settings(settings: Settings) -> TransportSettings:
     return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
 
 
-def _http(settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, metrics: Metrics) -> Api:
+def _http(
+    settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, metrics: Metrics, sign_in: SignIn
+) -> Api:
     """The API over HTTP."""
     api = Api(
         server,
@@ -380,6 +400,7 @@ def _http(settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, m
         limit=pages.limit,
         requests_per_user=settings.http_calls_per_s,
         shared_caches=settings.http_shared_cache,
+        sign_in=sign_in,
     )
     if settings.durable_streams != "off":
         streams = DurableStreams(

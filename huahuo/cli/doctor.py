@@ -259,4 +259,6 @@ async def _port(settings: Settings) -> Finding:
     except (OSError, TimeoutError):
         return Finding("ok", "port", f"{where} is free")
     writer.close()
-    return Finding("error", "port", f"something listens on {where} already: stop it or choose --port")
+    return Finding(
+        "error", "port", f"something listens on {where} already: stop it, or serve with another --port"
+    )

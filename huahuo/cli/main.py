@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from huahuo.cli import audit, config, dictionary, mailbox, projections, replay
+from huahuo.cli import audit, config, dictionary, mailbox, projections, replay, user
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
@@ -22,13 +22,15 @@ from huahuo.options import (
     settings,
 )
 
-app = program("huahuo", "Mailboxes checked over IMAP, streamed to browsers that may vanish and return.")
+_WHAT = "Event-sourced entities, streamed to clients that may vanish and return. Without --app: mail."
+app = program("huahuo", _WHAT)
 app.add_typer(replay.app)
 audit.add_to(app)
 app.add_typer(projections.app)
 app.add_typer(dictionary.app)
 app.add_typer(config.app)
 app.add_typer(mailbox.app)
+app.add_typer(user.app)
 _err = Console(stderr=True, highlight=False)
 
 Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]
@@ -50,12 +52,12 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, help=_WHAT)
 def huahuo(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Mailboxes checked over IMAP, streamed to browsers that may vanish and return."""
+    """The program without a command: its version or its help."""
     if version:
         from huahuo.build import BUILD
 
@@ -140,6 +142,29 @@ def tail(
     own = settings(data, config_file) if data or "data" in application_settings() else None
     source = token_source(token, own, SystemAmbient())
     run(body(url, stream, source, after, as_json=json_lines, console=Console(highlight=False)))
+
+
+@app.command(epilog="Example:  huahuo publish user/42 parcel_seen order_id=7 --data ./data")
+def publish(
+    stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or an application's own.")],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type.")],
+    fields: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FIELD=VALUE]…", help="7, true and [1] are JSON, else text."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Where the service listens; else that of --data.")] = None,
+    token: Token = None,
+    data: Data = None,
+    key: Annotated[str | None, typer.Option(help="Command id: a second try with it has no effect.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to try for.")] = 30.0,
+    config_file: ConfigFile = None,
+) -> None:
+    """Publish one event; tries again while the service restarts, and prints STREAM SEQ."""
+    from huahuo.cli.publish import publish as body
+
+    own = settings(data, config_file) if not (url and token) else None
+    at = body(stream, type_, fields or (), url=url, token=token, own=own, command_id=key, timeout_s=timeout)
+    typer.echo(f"{at.stream} {at.seq}")
 
 
 @app.command(epilog="Example:  huahuo clients --data ./data")

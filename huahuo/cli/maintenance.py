@@ -53,8 +53,10 @@ async def restore(settings: Settings, ambient: Ambient, source: Path, *, as_json
     """Put a checked backup into `settings.data` and give the log a new id.
 
     Raises:
-        ConfigError: there is no key for it. EventStoreError: there is a log already, or no backup. Damaged.
+        ConfigError: there is no backup, or no key for it. EventStoreError: there is a log already. Damaged.
     """
+    if not (source / DATABASE).is_file():
+        raise ConfigError(f"there is no backup in {source}: name a directory that `huahuo backup` made")
     missing = missing_from(source)
     _need_keys(settings, source)
     found = await put_back(source, settings.data)

@@ -6,8 +6,8 @@ the command line calls it.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Self
 
 import msgspec
 from rich.console import Console
@@ -29,6 +29,7 @@ from huahuo.transport.client.model import (
     Status,
     StreamDenied,
 )
+from huahuo.transport.protocol.codes import CloseCode
 
 BARS_MAX = 20
 """Checks shown at the same time. Others appear when a bar is free."""
@@ -49,6 +50,14 @@ def position(after: str) -> After:
             return int(after)
         case _:
             raise ConfigError(f"--after is a seq, head, start or snapshot, not {after!r}")
+
+
+_ANOTHER = "Make a new token by `huahuo token --data DIR`, with the directory that this service uses"
+_HINTS: Final[Mapping[int, str]] = {
+    CloseCode.TOKEN_INVALID: f"{_ANOTHER}. Its log says what is wrong with this one",
+    CloseCode.TOKEN_EXPIRED: _ANOTHER,
+    CloseCode.REVOKED: _ANOTHER,
+}
 
 
 async def tail(
@@ -94,12 +103,18 @@ async def _follow(
     except StreamDenied as error:
         raise HuahuoError(f"this token may not read {stream}") from error
     except ClientStopped as error:
-        raise HuahuoError(f"the server ended it: {error.reason} ({error.code})") from error
+        raise HuahuoError(_ended(error)) from error
     except ClientError as error:
         raise HuahuoError(str(error)) from error
     except asyncio.CancelledError:
         said.say("stopped")
         raise
+
+
+def _ended(error: ClientStopped) -> str:
+    said = f"the server ended it: {error.reason} ({error.code})"
+    hint = _HINTS.get(error.code)
+    return f"{said}. {hint}" if hint else said
 
 
 class _Said:

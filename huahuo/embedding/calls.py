@@ -20,6 +20,7 @@ from huahuo.actors.entities.decider import Origin
 from huahuo.actors.plugins.calls import Call
 from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, UserId, user_id_of
 from huahuo.app.wiring import App
+from huahuo.at import At
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import Appended, CommandKey, StoredEvent
 from huahuo.transport.commands.published_events import PublishRefused
@@ -31,14 +32,6 @@ _CLIENT: Final = "application"
 """The client in whose name an application's own command ids count."""
 _PAGE_EVENTS: Final = 256
 _PAGE_BYTES: Final = 256 << 10
-
-
-class At(msgspec.Struct, frozen=True):
-    """The place of the last event that was written, and the log's position then."""
-
-    stream: str
-    seq: int
-    position: int = 0
 
 
 async def publish(app: App, stream: str, type_: str, fields: Mapping[str, Any] | None = None) -> At:

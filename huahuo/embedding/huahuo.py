@@ -20,9 +20,9 @@ from huahuo.app import config, keys, tokens
 from huahuo.app.application import Application
 from huahuo.app.loops import own_the_process, run
 from huahuo.app.wiring import App, World
+from huahuo.at import At
 from huahuo.embedding import calls
 from huahuo.embedding.asgi import Asgi
-from huahuo.embedding.calls import At
 from huahuo.embedding.jobs import Job
 from huahuo.errors import HuahuoError, NotRunning
 from huahuo.eventstore.ambient import Ambient, SystemAmbient

@@ -19,8 +19,8 @@ from huahuo.app.application import Application
 from huahuo.app.keys import Keys
 from huahuo.app.tokens import mint
 from huahuo.app.wiring import App, World
+from huahuo.at import At
 from huahuo.embedding import calls
-from huahuo.embedding.calls import At
 from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.log import MemoryLog

@@ -5,7 +5,9 @@ read the mails by Graph. The way that worked last is tried first; if it fails fo
 is tried once.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, Protocol
 
 from huahuo.eventstore.model import Secret
@@ -53,6 +55,10 @@ class SigningIn:
         self._grants = grants
         self._tokens = tokens
         self._default_proxy = proxy
+        self._gates: dict[Provider, asyncio.Semaphore] = {}
+        self._connections = 0
+        self.connections_peak = 0
+        """The most connections over IMAP at one time."""
 
     async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
         """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
@@ -79,7 +85,20 @@ class SigningIn:
         """Check over IMAP."""
         places = self._providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
         target = Target(places=places, user=plan.email, auth=auth, secret=secret, proxy=proxy)
-        return await self._check_mail(target, plan.cursors.get(INBOX), sink)
+        async with self._gate(plan):
+            self._connections += 1
+            self.connections_peak = max(self.connections_peak, self._connections)
+            try:
+                return await self._check_mail(target, plan.cursors.get(INBOX), sink)
+            finally:
+                self._connections -= 1
+
+    def _gate(self, plan: Plan) -> AbstractAsyncContextManager[object]:
+        """A place among the connections that the table allows for the mailbox's provider."""
+        provider = self._providers.of(plan.mail_type, plan.server, plan.port)
+        if not provider.connections_max:
+            return nullcontext()
+        return self._gates.setdefault(provider, asyncio.Semaphore(provider.connections_max))
 
     async def over_graph(
         self,

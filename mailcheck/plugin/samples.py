@@ -18,12 +18,32 @@ from huahuo.mailcheck.events import (
     MailReceived,
     public,
 )
-from huahuo.mailcheck.imap.outcome import MESSAGES
+from huahuo.mailcheck.servers.kinds import KINDS
 
 _HOSTS = ("outlook.office365.com", "imap.gmail.com", "imap.qq.com", "imap.163.com", "imap.example.org")
 _DOMAINS = ("outlook.com", "hotmail.com", "gmail.com", "qq.com", "163.com", "example.org")
 _TYPES = ("outlook", "imap", "gmail", "qq")
 _WORDS = ("Re: ", "Fwd: ", "回复：", "Your ", "您的", "通知", "订单", "verification code ", "Invoice ", "")
+_FAILURES = (
+    "login_refused",
+    "bad_credentials",
+    "throttled",
+    "unsafe_login",
+    "no_folder",
+    "clear_text",
+    "host_refused",
+    "host_malformed",
+    "dns",
+    "connect",
+    "timeout",
+    "certificate",
+    "tls",
+    "bye",
+    "lost",
+    "protocol",
+    "refused",
+)
+"""Kinds of failures over IMAP. A change here or of their texts means that the dictionary is trained again."""
 _FAILED_SHARE = 0.08
 _APPLICATION_SHARE = 0.15
 """Share of checks that an embedding application reports, with texts of its own."""
@@ -74,10 +94,10 @@ class EventMix:
         yield _status("processing", "正在连接邮箱服务器")
         yield _progress(0, "正在连接邮箱服务器")
         if self._ambient.random() < _FAILED_SHARE:
-            kind = self._of(tuple(MESSAGES))
-            status = "need_reauth" if kind in ("login_refused", "bad_credentials") else "error"
-            yield _progress(100, MESSAGES[kind])
-            yield _status(status, MESSAGES[kind])
+            kind = KINDS[self._of(_FAILURES)]
+            message = f"{kind.chinese} ({kind.english})"
+            yield _progress(100, message)
+            yield _status("need_reauth" if kind.must_sign_in else "error", message)
             return
         yield _progress(10, "正在登录邮箱")
         yield _progress(20, "正在选择文件夹 INBOX")

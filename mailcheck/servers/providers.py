@@ -53,7 +53,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     graph_scopes: Scopes = ()
     idle: bool = True
     connections_max: int = 0
-    """IMAP connections at a time for each host; 0: the setting `checks_per_host`."""
+    """IMAP connections at a time; 0: as the setting `checks_per_host` says."""
 
 
 class ProviderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -196,12 +196,12 @@ class Providers:
     ) -> Endpoint:
         """The server of a mailbox. What the user gave overrides every default.
 
-        A missing `use_ssl` follows the port (143: plain), a missing port follows `use_ssl`. A provider's own
-        host has the provider's own port.
+        A missing `use_ssl` follows the port (143: plain), a missing port follows `use_ssl`. Without a server,
+        those of a provider with hosts count for nothing: forms send them with every account.
         """
         given = server.strip()
         listed = _hosts(self.of(mail_type))
-        if not given and listed and port is None and use_ssl is None:
+        if not given and listed:
             host, number = listed[0]
             return Endpoint(host, number, self.of(mail_type).tls == "implicit")
         if use_ssl is None:
@@ -211,7 +211,7 @@ class Providers:
         if given:
             return Endpoint(given, port, use_ssl)
         domain = email.rpartition("@")[2].strip().lower()
-        host = listed[0][0] if listed else _BY_DOMAIN.get(domain) or f"imap.{domain}"
+        host = _BY_DOMAIN.get(domain) or f"imap.{domain}"
         return Endpoint(host, port, use_ssl)
 
     def places(self, mail_type: str, server: str, port: int, *, use_ssl: bool) -> tuple[Place, ...]:

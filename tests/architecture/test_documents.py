@@ -49,17 +49,32 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert "Example:" in shown
 
 
+def documents() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    return [ROOT / name for name in listed.splitlines() if (ROOT / name).exists()]
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def headings(page: Path) -> set[str]:
+    """The names under which the headings of a page can be linked."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower() for title in titles]
+    return {re.sub(r"[^\w\- ]", "", title.strip()).replace(" ", "-") for title in plain}
+
+
 def test_links_between_the_documents_lead_somewhere() -> None:
-    pages = [
-        ROOT / "README.md",
-        ROOT / "CHANGELOG.md",
-        ROOT / "bench/NOTES.md",
-        *sorted((ROOT / "docs").rglob("*.md")),
-    ]
-    for page in pages:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if not target.startswith(("http:", "https:")):
-                assert (page.parent / target).exists(), f"{page.name} -> {target}"
+    for page in documents():
+        for target, heading in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", prose(page)):
+            if target.startswith(("http:", "https:")):
+                continue
+            file = page.parent / target if target else page
+            assert file.exists(), f"{page.name} -> {target}"
+            assert not heading or heading in headings(file), f"{page.name} -> {target}#{heading}"
 
 
 @pytest.mark.parametrize("page", ["docs/changing.md", "docs/architecture.md"])

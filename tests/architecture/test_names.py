@@ -45,6 +45,12 @@ def test_the_python_client_needs_neither_storage_nor_imap_nor_actors() -> None:
     assert not {"sqlite3", "_sqlite3", "imapclient", "pykka"} & loaded
 
 
+def test_a_process_that_only_publishes_loads_no_part_of_the_service() -> None:
+    loaded = loaded_by("from huahuo import Publisher")
+    assert "huahuo.publisher.publisher" in loaded
+    assert not {"sqlite3", "_sqlite3", "imapclient", "pykka", "asyncio", "websockets", "structlog"} & loaded
+
+
 def test_what_the_package_exports_is_there() -> None:
     loaded = loaded_by("from huahuo import *")
     assert "huahuo.embedding.service" in loaded

@@ -47,6 +47,7 @@ async def test_a_pasted_token_signs_in_and_signing_out_leaves_nothing(
 ) -> None:
     async with console(chromium, tmp_path) as on:
         tab = await on.open("/")
+        await tab.page.locator("summary").click()
         await tab.fill("input[name=token]", "not a token")
         await tab.press("Enter")
         await until_text(tab, "[role=alert]", "This is not a token")

@@ -161,18 +161,18 @@ def test_a_reader_of_events_loses_and_repeats_nothing_over_kills(folder: Path) -
     run(main())
 
 
-def test_the_application_of_the_page_runs_as_it_stands_there(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "fastapi.md").read_text()
-    (tmp_path / "shop_of_the_page.py").write_text(
-        page.split("<!-- asgi: fastapi -->\n```python\n")[1].split("```")[0]
-    )
+@pytest.mark.parametrize(("page", "name"), [("docs/fastapi.md", "fastapi"), ("README.md", "readme")])
+def test_the_application_of_a_page_runs_as_it_stands_there(tmp_path: Path, page: str, name: str) -> None:
+    text = (ROOT / page).read_text()
+    lines = text.split(f"<!-- asgi: {name} -->\n```python\n")[1].split("```")[0]
+    (tmp_path / "shop_of_the_page.py").write_text(lines)
 
     async def main() -> None:
         with inside("shop_of_the_page:api", tmp_path) as server:
             async with client(server.url, server.token(42)) as http:
                 assert (await http.post("/parcels/7")).json() == {"seq": 1}
-                page = await http.get(f"/live/streams/{STREAM}?after=-1")
-                assert [event["number"] for event in page.json()["events"]] == [7]
+                found = await http.get(f"/live/streams/{STREAM}?after=-1")
+                assert [event["number"] for event in found.json()["events"]] == [7]
 
     run(main())
 

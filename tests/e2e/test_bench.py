@@ -25,7 +25,7 @@ def options(folder: Path, receiver: list[str]) -> Options:
     return Options(quick=True, rounds=1, folder=folder, receiver=receiver, peers=frozenset({OURS}))
 
 
-_LONG = {"actors", "entities", "growth", "lists", "shipping", "storms", "workers"}
+_LONG = {"actors", "entities", "growth", "http", "lists", "shipping", "storms", "workers"}
 """Of ten seconds and more each: in full in `make check-all`."""
 
 

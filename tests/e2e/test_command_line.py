@@ -59,7 +59,8 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         second = huahuo("serve", "--data", str(tmp_path / "other"), "--port", str(server.port), **KEYS)
         assert second.returncode == 2
-        assert f"cannot listen on 127.0.0.1:{server.port}" in second.stderr
+        assert f"cannot listen on 127.0.0.1:{server.port}: another program listens there" in second.stderr
+        assert "choose another --port" in second.stderr
         assert "Traceback" not in second.stderr
 
 
@@ -219,3 +220,24 @@ def test_a_word_that_is_no_address_ends_tail_with_one_line() -> None:
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert line.startswith("huahuo: not an address of a huahuo server: 'notaurl'; write http://HOST:PORT")
+
+
+def test_a_module_that_is_not_here_says_where_to_run_it(tmp_path: Path) -> None:
+    done = huahuo("serve", "--app", "no_such_shop:app", "--data", str(tmp_path / "data"))
+    assert done.returncode == 2
+    assert "no module no_such_shop is here or installed" in done.stderr
+    assert "Run it in the folder of that file" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_restoring_what_is_no_backup_says_so_first(tmp_path: Path) -> None:
+    done = huahuo("restore", str(tmp_path / "nothing"), "--data", str(tmp_path / "data"))
+    assert done.returncode == 2
+    assert "there is no backup in" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_checking_a_settings_file_that_is_missing_says_how_to_make_one(tmp_path: Path) -> None:
+    done = huahuo("config", "check", str(tmp_path / "huahuo.toml"))
+    assert done.returncode == 2
+    assert "make it by `huahuo config > huahuo.toml`" in done.stderr

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 import huahuo
 from huahuo import NotRunning, Service
 from huahuo.transport.client.client import Client
-from tests.support.drivers.snippets import run, snippet
+from tests.support.drivers.snippets import block, run, snippet
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -90,14 +90,27 @@ async def _read_three(server: Serving, page: str, name: str, capsys: pytest.Capt
     return printed
 
 
-@pytest.mark.parametrize(
-    ("page", "name"), [("README.md", "readme"), (PYTHON_CLIENT, "client"), (PYTHON_CLIENT, "file")]
-)
+@pytest.mark.parametrize(("page", "name"), [(PYTHON_CLIENT, "client"), (PYTHON_CLIENT, "file")])
 async def test_a_reader_of_the_page_prints_every_event(
     server: Serving, page: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("token.txt").write_text(server.token(42, "alice", groups=("ops",)) + "\n", encoding="utf-8")
     assert (await _read_three(server, page, name, capsys)).count(" order") == 3
+
+
+async def test_the_reader_of_the_first_page_is_a_program_as_it_stands(server: Serving) -> None:
+    await publish(server, 3)
+    Path("token.txt").write_text(server.token(42, "alice", groups=("ops",)) + "\n", encoding="utf-8")
+    Path("reader.py").write_text(block("README.md", "readme", url=server.url), encoding="utf-8")
+    pipe = asyncio.subprocess.PIPE
+    reader = await asyncio.create_subprocess_exec(sys.executable, "-u", "reader.py", stdout=pipe)
+    assert reader.stdout is not None
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            lines = [await reader.stdout.readline() for _ in range(3)]
+    finally:
+        reader.kill()
+        await reader.wait()
+    assert [line.split()[:2] for line in lines] == [[b"1", b"order"], [b"2", b"order"], [b"3", b"order"]]
 
 
 def test_a_cursor_in_ones_own_transaction_makes_each_event_count_once_over_kills(server: Serving) -> None:

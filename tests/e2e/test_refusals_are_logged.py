@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 from websockets.asyncio.client import connect
@@ -44,6 +45,14 @@ async def test_why_a_token_was_refused_is_told_to_the_log_and_not_to_the_client(
     assert answer["code"] == "token_invalid"
     assert "signature" not in msgspec.json.encode(answer).decode()
     assert "its signature fits no secret of this service" in server.log()
+
+
+async def test_a_ticket_that_is_used_up_is_called_a_ticket_in_the_log(server: Serving) -> None:
+    headers = {"Accept": "text/event-stream"}
+    async with httpx.AsyncClient(base_url=server.url, headers=headers) as client:
+        answer = await client.get("/streams/user/1", params={"ticket": "0" * 48})
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
+    assert "its ticket was used before, is too old" in server.log()
 
 
 async def test_no_part_of_a_refused_token_is_in_the_log(server: Serving) -> None:

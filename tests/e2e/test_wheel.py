@@ -82,7 +82,7 @@ def test_an_empty_environment_serves_the_console_and_runs_the_readme(wheel: Path
         admin = run(*token, "--user-id", "1", "--admin", cwd=work).strip()
         publish = f"url, admin_token = {url!r}, {admin!r}\n{block('web/client/README.md', 'publish')}"
         run(python, "-c", in_a_program(publish), cwd=work)
-        reading = [python, "-u", "-c", in_a_program(block("README.md", "readme", url=url))]
+        reading = [python, "-u", "-c", block("README.md", "readme", url=url)]
         with subprocess.Popen([*map(str, reading)], cwd=work, stdout=subprocess.PIPE, text=True) as reader_:
             assert reader_.stdout is not None
             assert reader_.stdout.readline().startswith("1 deploy_started")

@@ -24,8 +24,8 @@ from huahuo import (
     Refused,
     Service,
 )
+from huahuo.at import At
 from huahuo.embedding import calls
-from huahuo.embedding.calls import At
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError
 from tests.support.worlds.orders import Expire, Order, orders

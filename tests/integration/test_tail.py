@@ -92,7 +92,7 @@ async def test_a_stream_that_may_not_be_read_ends_it_with_an_error(stream: str, 
 async def test_a_token_that_is_not_accepted_ends_it_with_an_error() -> None:
     async with behind_proxy() as (server, _):
         url = f"127.0.0.1:{server.port}"
-        with pytest.raises(HuahuoError, match="4500"):
+        with pytest.raises(HuahuoError, match=r"4500\)\. Make a new token by `huahuo token"):
             await tail(url, STREAM, lambda: "nonsense", console=Console(file=io.StringIO()))
 
 

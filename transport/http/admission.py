@@ -3,6 +3,7 @@
 It is asked with a request's head, so the body of a stranger is never read.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Final
@@ -24,6 +25,7 @@ from huahuo.transport.server.server import Server
 
 STREAM_CHARS_MAX: Final = 128
 _BEARER: Final = "bearer "
+_SAFE: Final = re.compile(r"[^A-Za-z0-9_.]")
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +78,7 @@ class Admission:
     def _admitted(self, request: Request, route: Route, cors: Headers) -> Visit | Answer:
         if request.method not in route.methods:
             allow = (("Allow", ", ".join(route.methods)),)
-            return problem("method_not_allowed", "this path does not take that method",
+            return problem("method_not_allowed", f"this path takes {route.methods[0]}, not {request.method}",
                            status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow, ends=True)  # fmt: skip
         if request.method == "OPTIONS":
             return preflight(route.methods, ())
@@ -86,7 +88,12 @@ class Admission:
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         token = self._token(request, route, now_s)
         anybody = self._anybody(request, route, address) if token is None else None
-        verified = self._verified(token, address, now_s) if anybody is None else anybody
+        if anybody is not None:
+            verified: Verified | Answer = anybody
+        elif route.target is Target.LOGIN:
+            token, verified = None, self._stranger(address, now_s)
+        else:
+            verified = self._verified(token, address, now_s)
         if isinstance(verified, Answer):
             return verified
         name = verified.principal.name
@@ -113,6 +120,13 @@ class Admission:
             return self.tickets.use(ticket, now_s) or ""
         return None
 
+    def _stranger(self, address: str, now_s: float) -> Verified | Answer:
+        """Somebody without a token, who may try to sign in."""
+        wait_s = self._addresses.take(address, now_s)
+        if wait_s > 0:
+            return problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
+        return Verified(Principal(f"login.{_SAFE.sub('_', address)}"[:64], "stranger"), 0)
+
     def _verified(self, token: str | None, address: str, now_s: float) -> Verified | Answer:
         wires = self._wires
         if token is None:
@@ -122,6 +136,9 @@ class Admission:
             why = "send a token as `Authorization: Bearer …`, or a ticket where only a URL can be given"
             return problem(ErrorCode.UNAUTHENTICATED, why, ends=True)
         verdict = wires.verifier.verify(token, wires.ambient.now_ms())
+        if not token and isinstance(verdict, AuthFailure):
+            why = "its ticket was used before, is too old, or is of another start of the service"
+            verdict = msgspec.structs.replace(verdict, reason=why)
         if not isinstance(verdict, AuthFailure):
             wires.meter.authenticated("ok")
             return verdict

@@ -28,6 +28,7 @@ from huahuo.transport.http.problems import problem
 from huahuo.transport.http.reading import Denied, Reading
 from huahuo.transport.http.routes import Target
 from huahuo.transport.http.seeing import Acked, Seeing
+from huahuo.transport.http.signing_in import BODY_BYTES_MAX, SignIn, login
 from huahuo.transport.http.tickets import TICKET_S
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.dialects import SERVER_SENT
@@ -76,7 +77,9 @@ class Api:
         limit: RequestLimit,
         requests_per_user: int = 0,
         shared_caches: bool = False,
+        sign_in: SignIn | None = None,
     ) -> None:
+        self._sign_in = sign_in
         wires = server.wires
         self._server = server
         self._site = site
@@ -108,7 +111,10 @@ class Api:
 
     def body_bytes_max(self, visit: Visit) -> int:
         """The largest body of this request; it has no business with any in a GET."""
-        return self._wires.shared.settings.message_bytes_max if visit.request.method in _WITH_BODY else 0
+        if visit.request.method not in _WITH_BODY:
+            return 0
+        most = self._wires.shared.settings.message_bytes_max
+        return BODY_BYTES_MAX if visit.route.target is Target.LOGIN else most
 
     def make_room(self, visit: Visit, size: int) -> Answer | None:
         """Reserve room for a body of the user; the refusal if it is too large or there is none."""
@@ -156,6 +162,10 @@ class Api:
             case Target.DURABLE:
                 assert self._durable is not None, "it was admitted"
                 return await self._durable.answer(visit, body)
+            case Target.LOGIN:
+                if self._sign_in is None:
+                    return problem(ErrorCode.NOT_FOUND, "this service has no users with passwords")
+                return await login(self._sign_in, body, visit.address)
             case Target.TICKET:
                 ticket = self._admission.tickets.make(visit.token, self._wires.ambient.monotonic_s())
                 said = {"ticket": ticket, "expires_in_s": TICKET_S}

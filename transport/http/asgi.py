@@ -230,10 +230,10 @@ class AsgiOutlet:
 
 
 def path_of(scope: Scope) -> str:
-    """The path below the place where the application is mounted."""
+    """The path below the place where the application is mounted. Some frameworks add or drop a slash."""
     path, root = str(scope["path"]), str(scope.get("root_path") or "").rstrip("/")
     below = path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
-    return below or "/"
+    return "/" + below.strip("/")
 
 
 def _peer(scope: Scope) -> str:

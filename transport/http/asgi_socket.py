@@ -55,8 +55,9 @@ class AsgiSocket:
     """See the module. Implements `server.socket.Socket`. `abort` is called where no close is possible."""
 
     __slots__ = (
-        "_abort", "_deadline", "_held_bytes", "_open", "_receive", "_server", "_settings", "_unwrapped",
-        "address", "close_code", "listener", "negotiated", "out", "over_limit", "root", "trusted",
+        "_abort", "_closing", "_deadline", "_held_bytes", "_open", "_receive", "_server", "_settings",
+        "_unwrapped", "address", "close_code", "listener", "negotiated", "out", "over_limit", "root",
+        "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +87,7 @@ class AsgiSocket:
         self._settings = settings
         self._unwrapped = unwrapped
         self._open = True
+        self._closing = False
         self._held_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -148,7 +150,7 @@ class AsgiSocket:
     def end(self, code: int, reason: str, deadline_s: float) -> None:
         """See `Socket`."""
         if self._open:
-            self._open = False
+            self._open, self._closing = False, True
             self.close_code = code
             short = reason.encode()[:_CLOSE_REASON_BYTES_MAX].decode(errors="ignore")
             self.out.end({"type": "websocket.close", "code": int(code), "reason": short})
@@ -169,8 +171,8 @@ class AsgiSocket:
                 raise ConnectionClosedOK(None, None)
             text: str | None = message.get("text")
             data: str | bytes = message.get("bytes") or b"" if text is None else text
-            if not self._open:
-                continue  # the close is on its way
+            if self._closing:
+                continue  # our close is on its way; what came before the peer's is still handled
             if not self._fits(data):
                 self.end(CloseCode.TOO_LARGE, "too large", self._settings.close_timeout_s)
                 continue

@@ -88,6 +88,7 @@ class HttpConnection(asyncio.Protocol):
         self._visit: Visit | None = None
         self._body = bytearray()
         self._task: asyncio.Task[None] | None = None
+        self._reader: Reader | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
         self._writing = False
@@ -128,7 +129,8 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client will send nothing more. The answer to its request is still sent, unless it must wait."""
-        waits = self._visit is None or "wait" in self._visit.request.query
+        asked = {} if self._visit is None else self._visit.request.query
+        waits = self._visit is None or "wait" in asked or "live" in asked
         return self._writing or (self._task is not None and not waits)
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -136,6 +138,8 @@ class HttpConnection(asyncio.Protocol):
         self._arm(None)
         if self._task is not None:
             self._task.cancel()
+        if self._reader is not None:
+            self._reader.lost()
         self._end_visit()
         self._owner.gone(self)
 
@@ -222,16 +226,14 @@ class HttpConnection(asyncio.Protocol):
             self._respond(found)
             return
         outlet.socket = found
-        if not outlet.settled:
-            self._start(self._waiting(found))
+        if not outlet.began:
+            self._reader = found  # the socket is still this connection's: tell the reader of its loss
+            if not outlet.settled:
+                self._start(self._waiting())
 
-    async def _waiting(self, socket: Reader) -> None:
-        """Until the answer begins, the socket is still this connection's: tell the reader of its loss."""
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            if self.transport.is_closing():
-                socket.lost()
+    async def _waiting(self) -> None:
+        """No other request is looked at until the answer begins."""
+        await asyncio.get_running_loop().create_future()
 
     def _opened(self, status: HTTPStatus, headers: Headers) -> bool:
         """Write the head of a stream of events and leave the socket to its outlet. True: in chunks."""
@@ -240,6 +242,7 @@ class HttpConnection(asyncio.Protocol):
         self.transport.write(self._h11.send(head) or b"")
         chunked = self._request is not None and self._request.http_version == b"1.1"
         self._arm(None)
+        self._reader = None
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

@@ -18,7 +18,17 @@ class NativeOutlet(asyncio.Protocol):
     says whether the body is sent in chunks; an HTTP/1.0 client gets it as it is.
     """
 
-    __slots__ = ("_chunked", "_deadline", "_open", "_refuse", "paused", "settled", "socket", "transport")
+    __slots__ = (
+        "_chunked",
+        "_deadline",
+        "_open",
+        "_refuse",
+        "began",
+        "paused",
+        "settled",
+        "socket",
+        "transport",
+    )
 
     def __init__(
         self,
@@ -32,8 +42,10 @@ class NativeOutlet(asyncio.Protocol):
         self._chunked = True
         self._deadline: asyncio.TimerHandle | None = None
         self.paused = False
+        self.began = False
+        """Whether the socket is this outlet's."""
         self.settled = False
-        """Whether the answer has begun."""
+        """Whether it is known what the answer is."""
         self.socket: Reader | None = None
 
     # For the event socket -----------------------------------------------------------------------------
@@ -59,6 +71,7 @@ class NativeOutlet(asyncio.Protocol):
         self.settled = True
         open_, self._refuse, self._open = self._open, None, None
         if open_ is not None and not self.transport.is_closing():
+            self.began = True
             self._chunked = open_(status, headers)
             self.transport.set_protocol(self)
 

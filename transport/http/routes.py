@@ -20,6 +20,7 @@ class Target(Enum):
     ACKS = auto()
     TICKET = auto()
     DURABLE = auto()
+    LOGIN = auto()
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -35,6 +36,7 @@ _EXACT: Final[Mapping[str, Route]] = {
     "/publish": Route(Target.PUBLISH, _WRITE),
     "/acks": Route(Target.ACKS, _WRITE),
     "/ticket": Route(Target.TICKET, _WRITE),
+    "/login": Route(Target.LOGIN, _WRITE),
 }
 _BELOW: Final[Mapping[str, Route]] = {
     "/streams/": Route(Target.STREAM, _READ),
@@ -44,9 +46,13 @@ _BELOW: Final[Mapping[str, Route]] = {
 
 BEGINNINGS: Final = (
     b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen",
+    b"GET /commands/", b"GET /publish", b"GET /acks", b"GET /ticket", b"GET /login",
     b"GET /ds/", b"HEAD /ds/", b"PUT /ds/", b"DELETE /ds/",
 )  # fmt: skip
-"""With one of these begins each request that is for the API. Others are read as before there was one."""
+"""With one of these begins each request that is for the API. Others are read as before there was one.
+
+Those of `/commands/` to `/login` get an answer that names the right method.
+"""
 
 
 def begins(data: bytes) -> bool | None:

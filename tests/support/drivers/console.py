@@ -160,11 +160,12 @@ async def violations(tab: Tab) -> list[str]:
 
 @asynccontextmanager
 async def console(
-    chromium: Chromium, tmp_path: Path, within_s: float | None = TIMEOUT_S
+    chromium: Chromium, tmp_path: Path, within_s: float | None = TIMEOUT_S, **environ: str
 ) -> AsyncIterator[Console]:
-    """Everything running, for a test that ends within this time."""
+    """Everything running, for a test that ends within this time. `environ`: further `HUAHUO_*` settings."""
     built_console()
-    with dovecot() as mails, serving(tmp_path / "data", HUAHUO_MESSAGES_PER_S="0") as server:
+    given: dict[str, Any] = {"HUAHUO_MESSAGES_PER_S": "0"} | environ
+    with dovecot() as mails, serving(tmp_path / "data", **given) as server:
         async with asyncio.timeout(within_s), profile(chromium) as browser:
             token = server.token(USER_ID, f"user{USER_ID}")
             async with Client(server.url, token=token, client="stage", backoff_s=(0.02, 0.2)) as client:

@@ -11,6 +11,7 @@ came with the successor, is used at this server or `used` is called; then it is 
 
 import contextlib
 import json
+import ssl
 import threading
 import time
 from collections import deque
@@ -79,10 +80,12 @@ class TokenServer:
         self._lock = threading.Lock()
         self._count = 0
         self.port = 0
+        self.scheme = "http"
+        self.host = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     def grant(self, email: str, *scopes: str) -> str:
         """A refresh token for a mailbox, for these scopes (IMAP where none is given)."""
@@ -222,9 +225,10 @@ class TokenServer:
 
 
 @contextlib.contextmanager
-def token_server(key: bytes = KEY) -> Iterator[TokenServer]:
+def token_server(key: bytes = KEY, *, tls: ssl.SSLContext | None = None) -> Iterator[TokenServer]:
     """Start one on a free port, stop it at the end."""
     server = TokenServer(key)
+    server.scheme = "http" if tls is None else "https"
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -258,6 +262,8 @@ def token_server(key: bytes = KEY) -> Iterator[TokenServer]:
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.daemon_threads = True
+    if tls is not None:
+        http.socket = tls.wrap_socket(http.socket, server_side=True)
     server.port = http.server_address[1]
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -287,7 +287,7 @@ def in_real_world(
     """Run `test` in real time with checks over IMAP; its history must be sound at the end."""
 
     async def main() -> None:
-        bounds = MailSettings(network=Network(allow_private=True), check=check, **settings)
+        bounds = MailSettings(**{"network": Network(allow_private=True), "check": check, **settings})
         world = MailWorld(SystemAmbient(), bounds, StepExecutor())
         await _life(world, test)
 

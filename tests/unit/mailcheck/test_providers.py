@@ -68,6 +68,13 @@ def test_a_new_provider_is_a_new_type() -> None:
     assert changed.endpoint("corp", "x@y.z") == Endpoint("a.example", 143, use_ssl=False)
 
 
+def test_a_form_that_always_sends_port_and_tls_does_not_leave_the_providers_host() -> None:
+    changed = Providers({"outlook": ProviderOptions(hosts=("127.0.0.1:1143",), tls="none")})
+    assert changed.endpoint("outlook", "a@b.c", port=993, use_ssl=True) == Endpoint(
+        "127.0.0.1", 1143, use_ssl=False
+    )
+
+
 def test_keys_that_are_not_given_keep_their_values() -> None:
     changed = Providers({"outlook": ProviderOptions(client_id="ours")}).of("outlook")
     assert (changed.client_id, changed.auth) == ("ours", "xoauth2")

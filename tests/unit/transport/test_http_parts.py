@@ -5,6 +5,7 @@ from http import HTTPStatus
 import msgspec
 import pytest
 
+from huahuo.transport.http.asgi import path_of
 from huahuo.transport.http.asked import After
 from huahuo.transport.http.cors import cors_headers
 from huahuo.transport.http.messages import Request
@@ -40,6 +41,10 @@ def test_a_path_names_a_stream_or_an_action() -> None:
         (b"OPTIONS * HTTP/1.1\r\n", True),
         (b"GET /streams/system HTTP/1.1", True),
         (b"GET /seen?stream=x", True),
+        (b"GET /commands/get_all_emails HTTP/1.1", True),
+        (b"GET /publish HTTP/1.1", True),
+        (b"GET /client/huahuo-client.js", False),
+        (b"GET /c", None),
         (b"GET /healthz HTTP/1.1", False),
         (b"GET /ws HTTP/1.1", False),
         (b"PUT / HTTP/1.1", False),
@@ -183,3 +188,18 @@ def test_frames_written_in_one_piece_are_taken_apart_again() -> None:
     payloads = [b"", b"x" * 125, b"y" * 126, b"z" * 70_000]
     whole = b"".join([*map(text_frame, payloads), binary_frame(b"b")])
     assert list(unframed(whole)) == [*((0x81, payload) for payload in payloads), (0x82, b"b")]
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "below"),
+    [
+        ("/live/streams/system", "/live", "/streams/system"),
+        ("/streams/system", "", "/streams/system"),
+        ("/streams/system", "/live", "/streams/system"),
+        ("/live", "/live", "/"),
+        ("/livelier", "/live", "/livelier"),
+        ("/streams/system/", "/live/", "/streams/system"),
+    ],
+)
+def test_a_path_is_taken_below_the_place_of_the_mount(path: str, root: str, below: str) -> None:
+    assert path_of({"path": path, "root_path": root}) == below

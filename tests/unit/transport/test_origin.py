@@ -57,3 +57,21 @@ def test_an_allowed_origin_is_compared_whole() -> None:
 def test_ipv6_hosts_compare_too() -> None:
     assert origin_allowed(["http://[::1]:3000"], ["[::1]:8765"], [])
     assert not origin_allowed(["http://[::2]"], ["[::1]:8765"], [])
+
+
+@pytest.mark.parametrize("page", ["http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:8000"])
+@pytest.mark.parametrize("host", ["localhost:8765", "127.0.0.1:8765", "[::1]:8765"])
+def test_the_names_of_this_machine_are_one_host(page: str, host: str) -> None:
+    assert origin_allowed([page], [host], [])
+
+
+@pytest.mark.parametrize("page", ["http://localhost", "http://127.0.0.1", "http://[::1]"])
+def test_a_page_of_this_machine_is_a_stranger_to_another_host(page: str) -> None:
+    assert not origin_allowed([page], HOST, [])
+
+
+@pytest.mark.parametrize(
+    "page", ["http://localhost.evil.net", "http://evil.localhost", "http://127.0.0.1.evil.net"]
+)
+def test_a_name_that_looks_like_this_machine_is_not(page: str) -> None:
+    assert not origin_allowed([page], ["127.0.0.1:8765"], [])

@@ -186,7 +186,6 @@ export interface EmailFilter {
   text?: string;
 }
 
-/** Commands, their fields and their replies. Add your own by declaration merging, as with events. */
 /** A sign-in with a code that the user enters at `verification_uri`, on any device. */
 export interface Signin {
   email: string; state: "pending" | "success" | "error" | "expired" | "denied"; message: string;
@@ -194,6 +193,7 @@ export interface Signin {
   email_id?: number; details?: string;
 }
 
+/** Commands, their fields and their replies. Add your own by declaration merging, as with events. */
 export interface Commands {
   /** Without fields: all rows. With any field: a page, and `next` and `total` in the reply. */
   get_all_emails: {

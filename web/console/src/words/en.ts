@@ -13,6 +13,9 @@ export const en = {
   signIn: {
     title: "Sign in", lead: "Mailboxes, checked and streamed live.",
     token: "Sign-in token", hint: "A JWT, for example from “huahuo token”. It is kept in this tab only.",
+    name: "Name", password: "Password", wrong: "The name or the password is wrong.",
+    tooOften: (seconds: number): string => `Too many failures. Try again in ${seconds} s.`, failed: "The service cannot be reached.",
+    withToken: "Sign in with a token", useToken: "Use the token",
     submit: "Sign in", out: "Sign out", malformed: "This is not a token: a JWT has three parts with dots between them.",
   },
   state: { connecting: "Connecting", online: "Live", offline: "Offline", stopped: "Stopped" },
@@ -59,6 +62,8 @@ export const en = {
     email: "Address", type: "Kind", password: "Password", passwordKept: "unchanged if empty", clientId: "Client ID", refreshToken: "Refresh token",
     server: "Server", port: "Port", tls: "TLS", save: "Save", add: "Add", close: "Close", cancel: "Cancel",
     automatic: "found by the address", added: (email: string): string => `${email} added`, saved: (email: string): string => `${email} saved`,
+    signIn: "Sign in with a code", openPage: "Open", enterCode: "and enter the code",
+    signInEnded: { error: "The sign-in failed.", expired: "The code has expired. Begin again.", denied: "The sign-in was declined." },
   },
   importing: {
     title: "Import mailboxes", format: "One account a line, fields separated by four dashes:",

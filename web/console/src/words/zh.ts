@@ -15,6 +15,9 @@ export const zh: Words = {
   signIn: {
     title: "登录", lead: "邮箱检查，实时推送。",
     token: "登录令牌", hint: "JWT，例如由 “huahuo token” 生成。只保存在此标签页。",
+    name: "用户名", password: "密码", wrong: "用户名或密码错误。",
+    tooOften: (seconds) => `失败次数过多，请在 ${seconds} 秒后重试。`, failed: "无法连接服务。",
+    withToken: "使用令牌登录", useToken: "使用令牌",
     submit: "登录", out: "退出", malformed: "这不是令牌：JWT 由三段组成，以点分隔。",
   },
   state: { connecting: "正在连接", online: "实时", offline: "离线", stopped: "已停止" },
@@ -60,6 +63,8 @@ export const zh: Words = {
     email: "邮箱地址", type: "类型", password: "密码", passwordKept: "留空则不变", clientId: "Client ID", refreshToken: "刷新令牌 (Refresh Token)",
     server: "服务器", port: "端口", tls: "TLS", save: "保存", add: "添加", close: "关闭", cancel: "取消",
     automatic: "按地址自动确定", added: (email) => `已添加 ${email}`, saved: (email) => `已保存 ${email}`,
+    signIn: "使用代码授权登录", openPage: "请打开", enterCode: "并输入代码",
+    signInEnded: { error: "授权失败。", expired: "代码已过期，请重新开始。", denied: "授权被拒绝。" },
   },
   importing: {
     title: "导入邮箱", format: "每行一个账号，字段以四个短横线分隔：",

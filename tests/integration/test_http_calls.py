@@ -56,6 +56,18 @@ def test_a_refusal_and_a_fault_are_problems() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("path", ["/commands/note", "/publish", "/acks", "/ticket", "/login"])
+def test_a_get_where_a_post_is_needed_names_the_method(path: str) -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            answer = await c.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+            assert answer.json()["detail"] == "this path takes POST, not GET"
+            assert answer.headers["allow"] == "POST, OPTIONS"
+
+    run(main())
+
+
 def test_a_query_is_answered() -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:

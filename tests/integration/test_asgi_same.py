@@ -15,7 +15,13 @@ import pytest
 from tests.support.worlds.services import run
 from tests.support.worlds.wire import OVER_ASGI
 
-PART: Final = ("test_http_events", "test_http_pages", "test_server_session", "test_server_classic")
+PART: Final = (
+    "test_durable_streams",
+    "test_http_events",
+    "test_http_pages",
+    "test_server_session",
+    "test_server_classic",
+)
 MORE: Final = (
     "test_http_calls", "test_server_acks", "test_server_budget", "test_server_delivery", "test_server_drain",
     "test_server_faults", "test_server_flow", "test_server_input",
@@ -37,12 +43,13 @@ OF_THE_SOCKET: Final = frozenset(
         # uvicorn closes at a half-close, and has tasks of its own.
         "test_requests_on_one_connection_are_answered_in_order",
         "test_an_idle_connection_has_one_task_and_no_timer",
+        "test_what_waits_behind_the_most_commands_is_bounded",
     }
 )
 
 
 def within(module: str) -> Iterator[Callable[[], object]]:
-    found = importlib.import_module(f"tests.e2e.{module}")
+    found = importlib.import_module(f"tests.integration.{module}")
     for name, test in inspect.getmembers(found, inspect.isfunction):
         if (
             name.startswith("test_")

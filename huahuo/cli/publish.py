@@ -1,0 +1,72 @@
+"""`huahuo publish`: one event, from a shell or a script, to a running service."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from huahuo.actors.domain.decision import Refused
+from huahuo.app import service_file
+from huahuo.app.config import Settings
+from huahuo.app.tokens import token_source
+from huahuo.at import At
+from huahuo.errors import ConfigError, HuahuoError
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.publisher.publisher import Publisher
+
+
+def publish(
+    stream: str,
+    type_: str,
+    pairs: Sequence[str],
+    *,
+    url: str | None,
+    token: str | None,
+    own: Settings | None,
+    command_id: str | None,
+    timeout_s: float,
+) -> At:
+    """Publish one event, and return where it is. `own`: the settings of a directory, for its key and address.
+
+    Raises:
+        ConfigError: a field is not NAME=VALUE, or neither an address nor a directory was given.
+        HuahuoError: the service refused, or did not answer in time.
+    """
+    fields = fields_of(pairs)
+    source: Callable[[], str] = token_source(token, own, SystemAmbient())
+    publisher = Publisher(url or _address(own), source, timeout_s)
+    try:
+        return publisher.publish(stream, type_, fields, command_id=command_id)
+    except Refused as error:
+        raise HuahuoError(f"the service refused: {error}") from error
+    finally:
+        publisher.close()
+
+
+def fields_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """The fields of `NAME=VALUE`. A value that is JSON is that (`7`, `true`, `"7"`), any other is a text.
+
+    Raises:
+        ConfigError: one is not of that form.
+    """
+    fields: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise ConfigError(f"{pair!r} is no field: write NAME=VALUE, for example order_id=7")
+        try:
+            fields[name] = json.loads(value)
+        except ValueError:
+            fields[name] = value
+    return fields
+
+
+def _address(own: Settings | None) -> str:
+    if own is None:
+        raise ConfigError("give --url, or --data of a service that runs on this machine")
+    service = service_file.read(own.data)
+    if service is None:
+        raise HuahuoError(
+            f"no running service is known for {own.data} (there is no {service_file.FILE}): start it by"
+            f" `huahuo serve --data {own.data}`, or give --url"
+        )
+    return service.url

@@ -1,0 +1,126 @@
+"""`Publisher`: publish to a running service, and send commands, from any thread of any process.
+
+publisher = Publisher("http://127.0.0.1:8765", token)
+publisher.publish("user/42", "parcel_seen", {"order_id": 7})
+"""
+
+import http.client
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from huahuo.actors.domain.decision import Refused
+from huahuo.at import At
+from huahuo.errors import Unknown
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.publisher.exchange import Exchange
+from huahuo.publisher.outcome import Again, Done, NewToken, Refuse, outcome_of, wait_s
+
+TIMEOUT_S: Final = 30.0
+_ATTEMPT_S: Final = 10.0
+_LEAST_S: Final = 0.05
+
+type Token = str | Callable[[], str]
+
+
+class Publisher:
+    """See the module. Safe for threads, and after a fork.
+
+    `token`: a text, or a function that gives one and is asked again when the last one has ended. Each call is
+    sent again under the same command id until its outcome is known, also while the service restarts. So it
+    takes effect at most once.
+    """
+
+    def __init__(self, url: str, token: Token, timeout_s: float = TIMEOUT_S, *, client: str = "") -> None:
+        """`client` names the space of command ids; without it, the user's requests share one.
+
+        Raises:
+            ConfigError: `url` is no address.
+        """
+        self._exchange = Exchange(url)
+        self._token = token
+        self._timeout_s = timeout_s
+        self._client = client
+        self._ambient = SystemAmbient()
+        self._never = threading.Event()
+
+    def publish(
+        self,
+        stream: str,
+        type: str,  # noqa: A002  the wire's word
+        fields: Mapping[str, Any] | None = None,
+        *,
+        command_id: str | None = None,
+    ) -> At:
+        """Append one event, and return where it is. Raises as `send`."""
+        event = {"stream": stream, "type": type, "fields": dict(fields or {})}
+        return _at(self._call("/publish", event, command_id))
+
+    def publish_many(
+        self, events: Iterable[tuple[str, str, Mapping[str, Any]]], *, command_id: str | None = None
+    ) -> At:
+        """Append (stream, type, fields) of at most 1,000 events in one commit. Raises as `send`."""
+        listed = [
+            {"stream": stream, "type": type_, "fields": dict(fields)} for stream, type_, fields in events
+        ]
+        return _at(self._call("/publish", listed, command_id))
+
+    def send(self, action: str, /, *, command_id: str | None = None, **fields: Any) -> dict[str, Any]:
+        """Send a command, or a query, as the token's user, and return the reply.
+
+        Raises:
+            Refused: the service refused it, with its code and message.
+            Unknown: the deadline passed, and nobody knows whether it took effect. With the same `command_id`
+                it may be sent again.
+        """
+        return self._call(f"/commands/{quote(action, safe='')}", fields, command_id)
+
+    def close(self) -> None:
+        """Close this thread's connection. A later call opens another one."""
+        self._exchange.drop()
+
+    def _call(self, path: str, content: object, command_id: str | None) -> dict[str, Any]:
+        body = json.dumps(content, allow_nan=False).encode()
+        headers = {"Content-Type": "application/json", "Idempotency-Key": command_id or self._ambient.token()}
+        if self._client:
+            headers["Huahuo-Client"] = self._client
+        now_s = self._ambient.monotonic_s
+        until_s = now_s() + self._timeout_s
+        attempt, renewed = 0, False
+        while True:
+            found = self._attempt(path, headers, body, until_s - now_s())
+            if isinstance(found, Done):
+                return found.said
+            if isinstance(found, NewToken):
+                if renewed or isinstance(self._token, str):
+                    found = found.refuse
+                else:
+                    renewed = True
+                    continue
+            if isinstance(found, Refuse):
+                raise Refused(found.code, found.message)
+            attempt += 1
+            pause_s = max(found.after_s, wait_s(attempt, self._ambient.random()), _LEAST_S)
+            left_s = until_s - now_s()
+            if left_s <= pause_s:
+                key = headers["Idempotency-Key"]
+                raise Unknown(f"unknown after {self._timeout_s:g} s whether {path} took effect: {found.why}"
+                              f" (command id {key})")  # fmt: skip
+            self._never.wait(pause_s)
+
+    def _attempt(
+        self, path: str, headers: Mapping[str, str], body: bytes, left_s: float
+    ) -> Done | Refuse | Again | NewToken:
+        token = self._token if isinstance(self._token, str) else self._token()
+        signed = {**headers, "Authorization": f"Bearer {token}"}
+        try:
+            answer = self._exchange.post(path, signed, body, max(_LEAST_S, min(_ATTEMPT_S, left_s)))
+        except (OSError, http.client.HTTPException) as error:
+            return Again(f"{error.__class__.__name__}: {error}")
+        return outcome_of(*answer)
+
+
+def _at(said: Mapping[str, Any]) -> At:
+    return At(said["at"]["stream"], said["at"]["seq"])

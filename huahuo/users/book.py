@@ -1,0 +1,228 @@
+"""The users in the log: read as it grows, and changed in one commit each. A thin shell.
+
+It works over the log of a running service, and over one that a command has opened. Every change expects the
+head of `accounts`, so two writers never decide on the same state.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from huahuo.actors.plugins.principal import UserId
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import Conflict
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut, StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.users import passwords
+from huahuo.users.users import (
+    ACCOUNTS,
+    ADDED,
+    CHANGED,
+    HASH,
+    REMOVED,
+    User,
+    UserRefused,
+    Users,
+    event,
+    owner_of,
+    refuse_name,
+    revocation,
+)
+
+_PAGE_EVENTS: Final = 500
+_ATTEMPTS_MAX: Final = 8
+
+type Change = Callable[[Users], Append | None]
+"""What one change appends on this state, None for nothing. Raises UserRefused."""
+
+
+class UserBook:
+    """See the module. Exceptions of the log pass through. All methods belong to the loop's thread."""
+
+    def __init__(self, log: Log, ambient: Ambient, executor: Executor) -> None:
+        self.users = Users()
+        self._log = log
+        self._ambient = ambient
+        self._executor = executor
+        self._unlisten: Callable[[], None] | None = None
+
+    async def start(self) -> None:
+        """Read the users, and follow the log from here on."""
+        self._unlisten = self._log.listen(self._heard)
+        await self.catch_up()
+
+    def stop(self) -> None:
+        """Stop following."""
+        if self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None
+
+    async def catch_up(self) -> None:
+        """Read what is missing."""
+        while self.users.seq < self._log.head(ACCOUNTS).seq:
+            self._fold(await self._log.read(ACCOUNTS, self.users.seq, events_max=_PAGE_EVENTS))
+
+    async def add(self, name: str, password: str, *, is_admin: bool = False, principal: str) -> User:
+        """Add a user.
+
+        Raises:
+            UserRefused: the name is taken or cannot be one, or the password is too short or too long.
+        """
+        refuse_name(name)
+        stored = await self._hashed(password)
+
+        def change(users: Users) -> Append:
+            if users.named(name) is not None:
+                raise UserRefused("already_exists", f"there is a user {name!r}")
+            user_id = self._log.take("account")
+            added = event(ADDED, self._now_ms, user_id, name=name, is_admin=is_admin)
+            return self._append(users, principal, added, sealed=(user_id, stored))
+
+        await self._change(change)
+        return self._known(name)
+
+    async def set_password(self, name: str, password: str, *, principal: str) -> None:
+        """Give a user another password, and end all sessions. Raises UserRefused."""
+        stored = await self._hashed(password)
+
+        def change(users: Users) -> Append:
+            user = _named(users, name)
+            now_ms = self._now_ms
+            changed = event(CHANGED, now_ms, user.user_id, what="password")
+            sealed = user.user_id, stored
+            return self._append(users, principal, changed, revocation(now_ms, user.user_id), sealed=sealed)
+
+        await self._change(change)
+
+    async def set_disabled(self, name: str, *, disabled: bool, principal: str) -> None:
+        """Let a user sign in no more, and end all sessions; or let them in again.
+
+        Raises:
+            UserRefused: there is no such user, or it is the last administrator.
+        """
+
+        def change(users: Users) -> Append | None:
+            user = _named(users, name)
+            if user.disabled == disabled:
+                return None
+            if disabled:
+                _refuse_last(users, user)
+            now_ms = self._now_ms
+            changed = event(CHANGED, now_ms, user.user_id, what="disabled", disabled=disabled)
+            ends = (revocation(now_ms, user.user_id),) if disabled else ()
+            return self._append(users, principal, changed, *ends)
+
+        await self._change(change)
+
+    async def remove(self, name: str, *, principal: str) -> None:
+        """Remove a user with the password, and end all sessions. Raises as `set_disabled`."""
+
+        def change(users: Users) -> Append:
+            user = _named(users, name)
+            _refuse_last(users, user)
+            now_ms = self._now_ms
+            removed = event(REMOVED, now_ms, user.user_id)
+            ends = revocation(now_ms, user.user_id)
+            return self._append(users, principal, removed, ends, shred=(owner_of(user.user_id),))
+
+        await self._change(change)
+
+    async def end_sessions(self, user_id: UserId, *, principal: str) -> None:
+        """End all sessions of a user: sign out everywhere."""
+        now_ms = self._now_ms
+        await self._log.append(
+            Append(ts_ms=now_ms, events=(revocation(now_ms, user_id),), principal=principal)
+        )
+
+    async def verified(self, name: str, password: str) -> User | None:
+        """The user of this name, if this is the password and the user may sign in.
+
+        It takes as long for names that nobody has.
+        """
+        user = self.users.named(name)
+        sealed = None if user is None else await self._log.secret(owner_of(user.user_id), HASH)
+        stored = passwords.UNKNOWN if sealed is None else sealed.reveal()
+        fits = await self._executor.run(lambda: passwords.fits(stored, password))
+        if user is None or sealed is None or not fits:
+            return None
+        if passwords.is_dated(stored):
+            await self._rehash(user.user_id, password)
+        now = self.users.of(user.user_id)  # it may have changed meanwhile
+        return None if now is None or now.disabled else now
+
+    async def _rehash(self, user_id: int, password: str) -> None:
+        stored = await self._executor.run(lambda: passwords.hashed(password))
+        put = SecretPut(owner_of(user_id), HASH, Secret(stored))
+        changed = event(CHANGED, self._now_ms, user_id, what="hash")
+        await self._log.append(
+            Append(ts_ms=self._now_ms, events=(changed,), secrets=(put,), principal="service")
+        )
+
+    async def _hashed(self, password: str) -> str:
+        passwords.refuse_password(password)
+        return await self._executor.run(lambda: passwords.hashed(password))
+
+    async def _change(self, change: Change) -> None:
+        for attempt in range(_ATTEMPTS_MAX):
+            await self.catch_up()
+            append = change(self.users)
+            if append is None:
+                return
+            try:
+                await self._log.append(append)
+            except Conflict:
+                if attempt + 1 == _ATTEMPTS_MAX:
+                    raise
+            else:
+                await self.catch_up()
+                return
+
+    def _append(
+        self,
+        users: Users,
+        principal: str,
+        *events: NewEvent,
+        sealed: tuple[int, str] | None = None,
+        shred: tuple[str, ...] = (),
+    ) -> Append:
+        secrets = () if sealed is None else (SecretPut(owner_of(sealed[0]), HASH, Secret(sealed[1])),)
+        return Append(
+            ts_ms=self._now_ms,
+            events=events,
+            expected={ACCOUNTS: users.seq},
+            principal=principal,
+            secrets=secrets,
+            shred=shred,
+        )
+
+    def _known(self, name: str) -> User:
+        user = self.users.named(name)
+        assert user is not None, "its commit was folded in"
+        return user
+
+    @property
+    def _now_ms(self) -> int:
+        return self._ambient.now_ms()
+
+    def _heard(self, events: Sequence[StoredEvent]) -> None:
+        ours = [one for one in events if one.stream == ACCOUNTS]
+        # After a gap (while loading, or after a missed signal), `catch_up` reads all events in order.
+        if ours and ours[0].seq <= self.users.seq + 1:
+            self._fold(ours)
+
+    def _fold(self, events: Sequence[StoredEvent]) -> None:
+        for one in events:
+            if one.seq > self.users.seq:
+                self.users.apply(one)
+
+
+def _named(users: Users, name: str) -> User:
+    user = users.named(name)
+    if user is None:
+        raise UserRefused("not_found", f"there is no user {name!r}")
+    return user
+
+
+def _refuse_last(users: Users, user: User) -> None:
+    if users.is_last_admin(user):
+        raise UserRefused("forbidden", f"{user.name!r} is the last administrator: add another one first")

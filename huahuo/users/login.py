@@ -1,0 +1,104 @@
+"""Sign-in with a name and a password (PROTOCOL 12, `POST /login`): the limits, the check, and the token.
+
+From the tenth failure within a minute on, a name and an address are refused at once, whatever the password.
+An answer is never held back, and failures here do not count against tokens.
+"""
+
+from typing import Final
+
+import msgspec
+
+from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
+from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.http.signing_in import Verdict
+from huahuo.users.book import UserBook
+from huahuo.users.failures import Failures
+from huahuo.users.users import User, key_of
+
+_AT_ONCE_MAX: Final = 16
+"""Passwords that are being verified. Each takes 64 MiB for 50 ms, on one of two threads."""
+_BUSY_S: Final = 1.0
+
+
+class SignedIn(msgspec.Struct, frozen=True):
+    """A token for a user."""
+
+    token: str
+    expires_at: str
+    user: User
+
+    def __repr__(self) -> str:
+        return f"SignedIn('[sealed]', {self.user.name!r})"
+
+    def body(self) -> dict[str, object]:
+        """The answer."""
+        shown = {"user_id": self.user.user_id, "username": self.user.name, "is_admin": self.user.is_admin}
+        return {"token": self.token, "expires_at": self.expires_at, "user": shown}
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """No token.
+
+    `retry_s`: too many failures, and seconds until the next try; None: the name or the password.
+    """
+
+    retry_s: float | None = None
+
+
+class Login:
+    """See the module. All methods belong to the loop's thread."""
+
+    def __init__(
+        self, book: UserBook, authenticator: Authenticator, ambient: Ambient, *, token_ttl_s: float
+    ) -> None:
+        self._book = book
+        self._authenticator = authenticator
+        self._ambient = ambient
+        self._token_ttl_s = token_ttl_s
+        self._by_name = Failures()
+        self._by_address = Failures()
+        self._running = 0
+
+    async def attempt(self, name: str, password: str, address: str) -> SignedIn | Refused:
+        """One sign-in from an address. Exceptions of the log pass through."""
+        key, now_s = key_of(name), self._ambient.monotonic_s()
+        wait_s = max(self._by_name.wait_s(key, now_s), self._by_address.wait_s(address, now_s))
+        if wait_s > 0:
+            return Refused(wait_s)
+        if self._running >= _AT_ONCE_MAX:
+            return Refused(_BUSY_S)
+        self._running += 1
+        try:
+            user = await self._book.verified(name, password)
+        finally:
+            self._running -= 1
+        if user is None:
+            now_s = self._ambient.monotonic_s()
+            waits = self._by_name.failed(key, now_s), self._by_address.failed(address, now_s)
+            return Refused(max(waits) or None)
+        self._by_name.succeeded(key)
+        return self.token_for(user)
+
+    async def sign_in(self, username: str, password: str, address: str) -> Verdict:
+        """See `huahuo.transport.http.signing_in.SignIn`."""
+        found = await self.attempt(username, password, address)
+        if isinstance(found, Refused):
+            return Verdict(retry_s=found.retry_s)
+        return Verdict(json_bytes(found.body()))
+
+    def renew(self, user_id: int | str) -> SignedIn | None:
+        """Another token for a user who has one. None: it is no user of ours, or must not sign in any more."""
+        user = self._book.users.of(user_id)
+        return None if user is None or user.disabled else self.token_for(user)
+
+    def token_for(self, user: User) -> SignedIn:
+        """A new token."""
+        now_ms = self._ambient.now_ms()
+        token = self._authenticator.mint(
+            Principal(user.user_id, user.name, is_admin=user.is_admin),
+            now_ms=now_ms,
+            ttl_s=self._token_ttl_s,
+            jti=self._ambient.token(),
+        )
+        return SignedIn(token, rfc3339(now_ms + round(self._token_ttl_s * 1000)), user)

@@ -1,0 +1,41 @@
+"""Passwords as argon2id hashes. Hashing takes some 50 ms and 64 MiB: callers run it on another thread."""
+
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from huahuo.users.users import UserRefused
+
+CHARS_MIN: Final = 8
+CHARS_MAX: Final = 256
+
+_hasher = PasswordHasher()  # argon2id with the parameters of RFC 9106 for servers
+UNKNOWN: Final = (
+    "$argon2id$v=19$m=65536,t=3,p=4$aHVhaHVvIG5vYm9keSdzIQ$8Ae5ki2YV4NWoCnVeVYo0kEE9vKJD9b8MlEfGqXyRNo"
+)
+"""The hash of nobody's password: a sign-in with an unknown name takes as long as any other."""
+
+
+def refuse_password(password: str) -> None:
+    """Raise UserRefused if a password is too short or too long."""
+    if not CHARS_MIN <= len(password) <= CHARS_MAX:
+        raise UserRefused("invalid_field", f"a password has {CHARS_MIN} to {CHARS_MAX} characters")
+
+
+def hashed(password: str) -> str:
+    """The hash to store."""
+    return _hasher.hash(password)
+
+
+def fits(stored: str, password: str) -> bool:
+    """Whether a password is that of a hash. A hash that cannot be read fits nothing."""
+    try:
+        return _hasher.verify(stored, password[: CHARS_MAX + 1])
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def is_dated(stored: str) -> bool:
+    """Whether a hash was made with other parameters than those of today."""
+    return _hasher.check_needs_rehash(stored)

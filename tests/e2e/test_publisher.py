@@ -1,0 +1,161 @@
+"""`Publisher` and `huahuo publish` against the real service: threads, forks, kills, refusals, deadlines."""
+
+import json
+import os
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from huahuo import Publisher, Refused, Unknown
+from huahuo.actors.plugins.principal import Principal
+from huahuo.at import At
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.transport.access.tokens import Authenticator
+from tests.support.drivers.command_line import huahuo
+from tests.support.servers.serving import JWT_SECRET, Serving, serving
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+STREAM = "user/42"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Serving]:
+    with serving(tmp_path / "data") as running:
+        yield running
+
+
+def publisher(server: Serving, timeout_s: float = 30) -> Publisher:
+    return Publisher(server.url, server.token(1, "root", admin=True), timeout_s)
+
+
+def events(server: Serving, after: int = 0) -> list[dict[str, object]]:
+    url = f"{server.url}/streams/{STREAM}?limit=1000&after={after}"
+    token = server.token(1, "root", admin=True)
+    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked) as answer:
+        found: list[dict[str, object]] = json.load(answer)["events"]
+    return found
+
+
+def test_one_event_or_many_are_published_and_their_place_is_told(server: Serving) -> None:
+    mine = publisher(server)
+    assert mine.publish(STREAM, "parcel_seen", {"order_id": 7}) == At(STREAM, 1)
+    assert mine.publish_many([(STREAM, "a", {}), ("group/ops", "b", {"n": 1})]) == At("group/ops", 1)
+    assert [event["type"] for event in events(server)] == ["parcel_seen", "a"]
+    assert mine.publish(STREAM, "once", command_id="k") == mine.publish(STREAM, "once", command_id="k")
+    assert len(events(server)) == 3
+
+
+def test_a_refusal_has_its_code_and_had_no_effect(server: Serving) -> None:
+    with pytest.raises(Refused) as refused:
+        publisher(server).publish(STREAM, "order_placed", {"seq": 1})
+    assert refused.value.code == "invalid_field"
+    with pytest.raises(Refused) as refused:
+        Publisher(server.url, server.token(42, "alice")).publish(STREAM, "a")
+    assert refused.value.code == "forbidden"
+    with pytest.raises(Refused) as refused:
+        publisher(server).send("no_such_action")
+    assert refused.value.code == "unknown_action"
+    assert events(server) == []
+
+
+def test_a_command_is_sent_and_its_reply_returned(server: Serving) -> None:
+    reply = publisher(server).send("get_clients")
+    assert reply["type"] == "clients"
+
+
+def test_threads_share_a_publisher(server: Serving) -> None:
+    mine = publisher(server)
+    with ThreadPoolExecutor(8) as threads:
+        places = list(threads.map(lambda n: mine.publish(STREAM, "n", {"n": n}), range(80)))
+    assert sorted(at.seq for at in places) == list(range(1, 81))
+
+
+def test_a_forked_child_has_a_connection_of_its_own(server: Serving) -> None:
+    mine = publisher(server)
+    mine.publish(STREAM, "parent")
+    children = []
+    for number in range(3):
+        child = os.fork()
+        if not child:
+            try:
+                for _ in range(10):
+                    mine.publish(STREAM, "child", {"n": number})
+                os._exit(0)
+            except BaseException:  # noqa: BLE001  a child must not go on into the test
+                os._exit(1)
+        children.append(child)
+    for _ in range(10):
+        mine.publish(STREAM, "parent")
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    assert len(events(server)) == 41
+
+
+@pytest.mark.timeout(120)
+def test_over_kills_of_the_service_each_event_is_written_once(server: Serving) -> None:
+    mine = publisher(server, timeout_s=60)
+    done = threading.Event()
+
+    def kill() -> None:
+        for _ in range(2):
+            time.sleep(0.3)
+            server.kill()
+            server.start()
+        done.set()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    sent = 0
+    while not done.is_set():
+        mine.publish(STREAM, "n", {"n": sent})
+        sent += 1
+    killing.join()
+    assert mine.publish(STREAM, "n", {"n": sent}).seq == sent + 1
+    newest = [event["n"] for event in events(server, after=max(0, sent + 1 - 1000))]
+    assert newest == list(range(max(0, sent + 1 - 1000), sent + 1))
+
+
+def test_a_service_that_is_not_there_is_an_unknown_outcome_after_the_deadline(tmp_path: Path) -> None:
+    began_s = time.monotonic()
+    with pytest.raises(Unknown, match=r"unknown after 0\.5 s") as unknown:
+        Publisher("http://127.0.0.1:9", "token", timeout_s=0.5).publish(STREAM, "a")
+    assert "command id" in str(unknown.value)
+    assert time.monotonic() - began_s < 5
+
+
+def test_a_token_that_ended_is_asked_for_again(server: Serving) -> None:
+    hour_ago_ms = SystemAmbient().now_ms() - 3_600_000
+    admin = Principal(1, "root", is_admin=True)
+    ended = Authenticator(JWT_SECRET.encode()).mint(admin, now_ms=hour_ago_ms, ttl_s=60, jti="")
+    tokens = [server.token(1, "root", admin=True), ended]
+    mine = Publisher(server.url, tokens.pop)
+    assert mine.publish(STREAM, "a") == At(STREAM, 1)
+
+
+def test_the_lines_of_the_page_run_as_they_stand_there(
+    server: Serving, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text()
+    lines = page.split("<!-- publisher: first -->\n```python\n")[1].split("```")[0]
+    exec(lines.replace("http://127.0.0.1:8765", server.url), {"token": server.token(1, "root", admin=True)})
+    assert capsys.readouterr().out == f"{STREAM} 1\n"
+
+
+def test_a_shell_publishes_with_the_directory_or_with_an_address_and_a_token(server: Serving) -> None:
+    by_data = huahuo(
+        "publish", STREAM, "seen", "order_id=7", "who=bob", "--data", str(server.data), **server.environ
+    )
+    assert (by_data.returncode, by_data.stdout) == (0, f"{STREAM} 1\n"), by_data.stderr
+    token = server.token(1, "root", admin=True)
+    by_url = huahuo("publish", STREAM, "seen", "--url", server.url, "--key", "k", HUAHUO_TOKEN=token)
+    assert (by_url.returncode, by_url.stdout) == (0, f"{STREAM} 2\n"), by_url.stderr
+    refused = huahuo("publish", "auth", "seen", "--url", server.url, HUAHUO_TOKEN=token)
+    assert refused.returncode != 0
+    assert "the service refused: invalid_field" in refused.stderr
+    assert [event.get("order_id") for event in events(server)] == [7, None]

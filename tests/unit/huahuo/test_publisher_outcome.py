@@ -1,0 +1,61 @@
+"""What an answer means for a publisher: done, refused for ever, or to be sent again."""
+
+import json
+
+import pytest
+
+from huahuo.cli.publish import fields_of
+from huahuo.errors import ConfigError
+from huahuo.publisher.exchange import Exchange
+from huahuo.publisher.outcome import Again, Done, NewToken, Refuse, outcome_of, wait_s
+
+
+def problem(code: str) -> bytes:
+    return json.dumps({"type": f"urn:huahuo:{code}", "code": code, "detail": "why"}).encode()
+
+
+def test_a_reply_is_done_and_a_refusal_is_final() -> None:
+    assert outcome_of(200, {}, b'{"type":"success"}') == Done({"type": "success"})
+    assert outcome_of(409, {}, problem("sold_out")) == Refuse("sold_out", "why")
+    assert outcome_of(403, {}, problem("forbidden")) == Refuse("forbidden", "why")
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_after_a_passing_error_it_is_sent_again(status: int) -> None:
+    found = outcome_of(status, {"retry-after": "3"}, b"<html>a proxy</html>")
+    assert isinstance(found, Again)
+    assert found.after_s == 3
+
+
+def test_a_token_that_ended_may_be_replaced() -> None:
+    assert outcome_of(401, {}, problem("token_expired")) == NewToken(Refuse("token_expired", "why"))
+    assert outcome_of(401, {}, problem("token_invalid")) == Refuse("token_invalid", "why")
+
+
+@pytest.mark.parametrize(("status", "body"), [(404, b"<html>"), (200, b"hello"), (200, b"[]"), (302, b"")])
+def test_something_else_at_that_address_is_told_apart(status: int, body: bytes) -> None:
+    found = outcome_of(status, {}, body)
+    assert isinstance(found, Refuse)
+    assert found.code == "not_understood"
+
+
+def test_the_pauses_grow_up_to_a_bound_and_a_wait_that_is_asked_for_is_bounded_too() -> None:
+    assert [wait_s(attempt, 1.0) for attempt in (0, 1, 2)] == [0.1, 0.2, 0.4]
+    assert wait_s(1000, 1.0) == 5.0
+    assert wait_s(5, 0.0) == 0.0
+    assert outcome_of(503, {"retry-after": "86400"}, b"") == Again("the service answered 503", 5.0)
+    assert outcome_of(503, {"retry-after": "Wed, 21 Oct 2026"}, b"") == Again("the service answered 503", 0.0)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8765", "ws://x", "http://", "http://x/?a=1"])
+def test_what_is_no_address_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ConfigError, match="no address of a service"):
+        Exchange(url)
+
+
+def test_fields_of_the_command_line_are_json_or_else_text() -> None:
+    assert fields_of(["a=7", "b=true", "c=x=y", 'd="7"', "e="]) == {
+        "a": 7, "b": True, "c": "x=y", "d": "7", "e": ""
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="NAME=VALUE"):
+        fields_of(["lonely"])

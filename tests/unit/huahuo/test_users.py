@@ -1,0 +1,314 @@
+"""Users with passwords: who may be added, what ends sessions, and how sign-in treats failures."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+from argon2 import PasswordHasher
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.executor import InlineExecutor
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.model import Append
+from huahuo.transport.access.revocations import AUTH_STREAM
+from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.access.verified import Verified
+from huahuo.users import passwords
+from huahuo.users.book import UserBook
+from huahuo.users.failures import FAILURES_MAX, Failures
+from huahuo.users.login import Login, Refused, SignedIn
+from huahuo.users.users import ACCOUNTS, UserRefused
+from tests.support.models.faulty_log import FaultyLog
+
+UNKNOWN = passwords.UNKNOWN
+SECRET = b"a secret of tests, of no worth elsewhere"
+PASSWORD = "canary-password"
+
+
+class CountingExecutor(InlineExecutor):
+    """Counts the passwords that are verified or hashed."""
+
+    def __init__(self) -> None:
+        self.jobs = 0
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        self.jobs += 1
+        return await super().run(job)
+
+
+class World:
+    """A log with users, and sign-in."""
+
+    def __init__(self) -> None:
+        self.ambient = FakeAmbient()
+        self.disk = ModelDisk()
+        self.executor = CountingExecutor()
+        self.authenticator = Authenticator(SECRET)
+
+    async def open(self) -> None:
+        self.log = await FaultyLog.open(
+            self.disk,
+            ambient=self.ambient,
+            master_key=bytes(32),
+            build="test",
+            executor=InlineExecutor(),
+        )
+        self.book = UserBook(self.log, self.ambient, self.executor)
+        await self.book.start()
+        self.login = Login(self.book, self.authenticator, self.ambient, token_ttl_s=3600)
+
+    async def add(self, name: str = "alice", *, is_admin: bool = False) -> int:
+        return (await self.book.add(name, PASSWORD, is_admin=is_admin, principal="test")).user_id
+
+    async def sign_in(
+        self, name: str = "alice", password: str = PASSWORD, address: str = "192.0.2.1"
+    ) -> object:
+        return await self.login.attempt(name, password, address)
+
+    async def revoked(self) -> list[int]:
+        events = await self.log.read(AUTH_STREAM, 0, events_max=100)
+        return [msgspec.json.decode(event.body)["user_id"] for event in events]
+
+
+def in_world(test: Callable[[World], Awaitable[None]]) -> None:
+    async def main() -> None:
+        world = World()
+        await world.open()
+        await test(world)
+        await world.log.close()
+
+    asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes of tests need not be slow."""
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(passwords, "_hasher", quick)
+    monkeypatch.setattr(passwords, "UNKNOWN", quick.hash("nobody's"))
+
+
+def test_a_user_signs_in_with_name_and_password() -> None:
+    async def test(world: World) -> None:
+        user_id = await world.add(is_admin=True)
+        found = await world.sign_in()
+        assert isinstance(found, SignedIn)
+        verified = world.authenticator.verify(found.token, world.ambient.now_ms())
+        assert isinstance(verified, Verified)
+        assert (verified.principal.user_id, verified.principal.username) == (user_id, "alice")
+        assert verified.principal.is_admin
+        assert found.body()["user"] == {"user_id": user_id, "username": "alice", "is_admin": True}
+
+    in_world(test)
+
+
+def test_users_are_there_after_a_restart() -> None:
+    async def test(world: World) -> None:
+        await world.add()
+        await world.log.close()
+        await world.open()
+        assert isinstance(await world.sign_in(), SignedIn)
+
+    in_world(test)
+
+
+def test_neither_password_nor_hash_is_stored_in_clear() -> None:
+    async def test(world: World) -> None:
+        await world.add()
+        stored = world.disk.read()
+        assert PASSWORD.encode() not in stored
+        assert b"$argon2id$" not in stored
+
+    in_world(test)
+
+
+def test_hashes_are_argon2id() -> None:
+    assert passwords.hashed(PASSWORD).startswith("$argon2id$v=19$")
+
+
+@pytest.mark.parametrize("name", ["alice", "ALICE", "ａｌｉｃｅ"])
+def test_a_name_is_given_once_whatever_its_case_and_width(name: str) -> None:
+    async def test(world: World) -> None:
+        await world.add()
+        with pytest.raises(UserRefused) as caught:
+            await world.add(name)
+        assert caught.value.code == "already_exists"
+
+    in_world(test)
+
+
+@pytest.mark.parametrize("name", ["", " a", "a ", "a\nb", "x" * 65, "a\u202eb"])
+def test_a_name_that_cannot_be_read_is_refused(name: str) -> None:
+    async def test(world: World) -> None:
+        with pytest.raises(UserRefused):
+            await world.add(name)
+        assert len(world.book.users) == 0
+
+    in_world(test)
+
+
+@pytest.mark.parametrize("password", ["", "short", "x" * 257])
+def test_a_password_has_8_to_256_characters(password: str) -> None:
+    async def test(world: World) -> None:
+        with pytest.raises(UserRefused):
+            await world.book.add("bob", password, principal="test")
+
+    in_world(test)
+
+
+def test_a_wrong_password_and_a_wrong_name_get_the_same_answer_for_the_same_work() -> None:
+    async def test(world: World) -> None:
+        await world.add()
+        before = world.executor.jobs
+        assert await world.sign_in(password="wrong-password") == Refused(None)
+        assert await world.sign_in("nobody") == Refused(None)
+        assert world.executor.jobs == before + 2
+
+    in_world(test)
+
+
+def test_the_hash_of_nobody_costs_what_a_real_one_costs() -> None:
+    assert not PasswordHasher().check_needs_rehash(UNKNOWN)
+
+
+def test_the_tenth_failure_within_a_minute_is_refused_and_so_is_the_right_password_after_it() -> None:
+    async def test(world: World) -> None:
+        await world.add()
+        for _ in range(FAILURES_MAX - 1):
+            assert await world.sign_in(password="wrong-password") == Refused(None)
+        tenth = await world.sign_in(password="wrong-password")
+        assert isinstance(tenth, Refused)
+        assert tenth.retry_s == 60
+        before = world.executor.jobs
+        assert isinstance(await world.sign_in(address="192.0.2.2"), Refused)
+        assert world.executor.jobs == before
+        world.ambient.advance(61)
+        assert isinstance(await world.sign_in(), SignedIn)
+
+    in_world(test)
+
+
+def test_an_address_that_failed_ten_times_is_refused_for_every_name() -> None:
+    async def test(world: World) -> None:
+        await world.add()
+        for number in range(FAILURES_MAX):
+            await world.sign_in(f"name {number}")
+        assert isinstance(await world.sign_in(), Refused)
+        assert isinstance(await world.sign_in(address="192.0.2.9"), SignedIn)
+
+    in_world(test)
+
+
+def test_failures_are_remembered_for_a_bounded_number_of_names() -> None:
+    failures = Failures(keys_max=2)
+    for key in ("a", "b", "c"):
+        failures.failed(key, 0)
+    assert len(failures) == 2
+
+
+@pytest.mark.parametrize("change", ["set_password", "disable", "remove"])
+def test_what_ends_a_sign_in_ends_all_sessions_in_the_same_commit(change: str) -> None:
+    async def test(world: World) -> None:
+        user_id = await world.add()
+        appended: list[Append] = []
+        world.log.before_append = appended.append
+        match change:
+            case "set_password":
+                await world.book.set_password("alice", "another password", principal="test")
+            case "disable":
+                await world.book.set_disabled("alice", disabled=True, principal="test")
+            case _:
+                await world.book.remove("alice", principal="test")
+        assert await world.revoked() == [user_id]
+        assert [{event.stream for event in append.events} for append in appended] == [{ACCOUNTS, AUTH_STREAM}]
+        assert await world.sign_in() == Refused(None)
+
+    in_world(test)
+
+
+def test_an_enabled_user_signs_in_again() -> None:
+    async def test(world: World) -> None:
+        await world.add()
+        await world.book.set_disabled("alice", disabled=True, principal="test")
+        await world.book.set_disabled("alice", disabled=False, principal="test")
+        assert isinstance(await world.sign_in(), SignedIn)
+
+    in_world(test)
+
+
+def test_the_last_administrator_stays() -> None:
+    async def test(world: World) -> None:
+        await world.add("root", is_admin=True)
+        await world.add()
+        with pytest.raises(UserRefused):
+            await world.book.remove("root", principal="test")
+        with pytest.raises(UserRefused):
+            await world.book.set_disabled("root", disabled=True, principal="test")
+        await world.add("root 2", is_admin=True)
+        await world.book.remove("root", principal="test")
+
+    in_world(test)
+
+
+def test_a_removed_name_can_be_given_again_and_is_another_user() -> None:
+    async def test(world: World) -> None:
+        first = await world.add()
+        await world.book.remove("alice", principal="test")
+        assert await world.add() != first
+
+    in_world(test)
+
+
+def test_a_second_writer_decides_on_the_state_that_the_first_one_left() -> None:
+    async def test(world: World) -> None:
+        other = UserBook(world.log, world.ambient, InlineExecutor())
+        both = (world.book.add("alice", PASSWORD, principal="a"), other.add("alice", PASSWORD, principal="b"))
+        results = await asyncio.gather(*both, return_exceptions=True)
+        assert sorted(type(one).__name__ for one in results) == ["User", "UserRefused"]
+
+    in_world(test)
+
+
+def test_a_hash_of_older_parameters_is_renewed_by_a_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(world: World) -> None:
+        await world.add()
+        monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
+        assert isinstance(await world.sign_in(), SignedIn)
+        before = world.executor.jobs
+        assert isinstance(await world.sign_in(), SignedIn)
+        assert world.executor.jobs == before + 1
+
+    in_world(test)
+
+
+def test_a_token_is_renewed_for_a_user_who_may_sign_in() -> None:
+    async def test(world: World) -> None:
+        user_id = await world.add()
+        fresh = world.login.renew(user_id)
+        assert fresh is not None
+        assert fresh.user.name == "alice"
+        assert "ey" not in repr(fresh)
+        assert world.login.renew(999) is None
+        await world.book.set_disabled("alice", disabled=True, principal="test")
+        assert world.login.renew(user_id) is None
+
+    in_world(test)
+
+
+def test_more_sign_ins_than_may_run_at_once_are_told_to_come_back() -> None:
+    class Slow(CountingExecutor):
+        async def run[T](self, job: Callable[[], T]) -> T:
+            await asyncio.sleep(0)
+            return job()
+
+    async def test(world: World) -> None:
+        await world.add()
+        world.book = UserBook(world.log, world.ambient, Slow())
+        await world.book.catch_up()
+        world.login = Login(world.book, world.authenticator, world.ambient, token_ttl_s=3600)
+        answers = await asyncio.gather(*(world.sign_in(address=f"192.0.2.{n}") for n in range(20)))
+        assert answers.count(Refused(1.0)) == 4
+        assert sum(isinstance(one, SignedIn) for one in answers) == 16
+
+    in_world(test)
