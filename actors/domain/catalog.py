@@ -14,6 +14,7 @@ from msgspec import Struct
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import DefinitionError, place_of
 from huahuo.actors.domain.structs import Command, Effect, EffectFailed, Event, holds_secret, traits
+from huahuo.actors.plugins.actions import CONNECTION_ACTIONS, SERVICE_ACTIONS
 
 _log = structlog.get_logger(__name__)
 
@@ -105,6 +106,9 @@ class Catalog:
             _refuse_class(
                 cls, f"a field may not be called {min(taken)!r}: every message has one of that name"
             )
+        if said.action in CONNECTION_ACTIONS | SERVICE_ACTIONS:
+            why = f"the action {said.action!r} belongs to the service"
+            _refuse_class(cls, f"{why}: write another action=")
         owner = self.by_action.get(said.action)
         if owner is not None:
             why = f"the action {said.action!r} is that of {owner[1].__name__} in {place_of(owner[1])}"

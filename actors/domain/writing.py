@@ -29,7 +29,7 @@ _TIMER_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 class Writing:
-    """Gathers what a decision writes. `own` are the events of the entity's own stream, as they were given.
+    """Gathers what a decision writes. `own` are the events of the entity's own stream, as they are read back.
 
     `rows` are those of its effects and projections; `to_start` is what the effects' runner learns after the
     commit. `user`: for whom the effects will be.
@@ -80,7 +80,7 @@ class Writing:
                     name = type(event).__name__
                     raise ValueError(f"no evolve handles {name}: write @{self._entity.kind}.evolve for it")
                 self.own_bytes += self._add(self._stream, event)
-                self.own.append(event)
+                self.own.append(self._as_read(event))
             case _:
                 raise TypeError(f"{type(event).__name__} is no event")
 
@@ -142,6 +142,13 @@ class Writing:
         if not _TIMER_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a timer: use 1 to 64 letters, digits or _ . : -")
         self._timers.set(name, stored, msgspec.json.encode(command), round(seconds * 1000), every=every)
+
+    def _as_read(self, event: Event) -> Event:
+        """The last event as every later start reads it. Constructors check no types, so this is the check."""
+        try:
+            return msgspec.json.decode(self.events[-1].body, type=type(event))
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{type(event).__name__} has a value of another type: {error}") from None
 
     def _add(self, stream: str, event: Event) -> int:
         body = encode(event, self._context.timestamp)

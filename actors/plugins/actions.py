@@ -1,7 +1,7 @@
 """The actions, snapshots and event types that the service knows, from all plug-ins and from itself."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +13,21 @@ from huahuo.eventstore.model import NewEvent
 
 type Id = Annotated[int, Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
 """The number of something, as a field of a command."""
+
+
+CONNECTION_ACTIONS: Final = frozenset(
+    {"ack", "authenticate", "heartbeat", "heartbeat_response", "subscribe", "unsubscribe"}
+)
+"""Each connection answers these itself, so nobody else can have them."""
+SERVICE_ACTIONS: Final = frozenset(
+    {
+        *("audit", "audit_record", "compact", "get_clients", "publish", "revoke", "shred"),
+        *("get_projections", "pause_projection", "resume_projection", "retry_projection"),
+        *("list_users", "add_user", "set_password", "disable_user", "enable_user", "remove_user"),
+        *("change_password", "renew_token", "sign_out_everywhere"),
+    }
+)
+"""Those that the service registers itself, with or without plug-ins."""
 
 
 class OneAppend(msgspec.Struct, frozen=True):
@@ -71,7 +86,7 @@ class Registry:
 
     def command(self, action: Action) -> None:
         """Register an action. Raises ValueError if its name is taken."""
-        if action.action in self.commands:
+        if action.action in CONNECTION_ACTIONS or action.action in self.commands:
             raise ValueError(f"the action {action.action!r} is registered already")
         self.commands[action.action] = action
 

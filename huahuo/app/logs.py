@@ -48,6 +48,15 @@ def configure(level: str, *, as_json: bool) -> None:
     )
 
 
+def configure_unless_done(level: str, *, as_json: bool) -> None:
+    """Set up structlog, unless the application that we are embedded in has done so.
+
+    Without this, structlog's default shows the local variables of each traceback, secrets among them.
+    """
+    if not structlog.is_configured():
+        configure(level, as_json=as_json)
+
+
 def quiet_libraries() -> None:
     """Show warnings of libraries that use `logging`, next to our lines. Only for our own programs."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")

@@ -21,14 +21,14 @@ from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.admin.actions import LogCare
-from huahuo.app import keys, metrics_of, service_file
+from huahuo.app import keys, metrics_of, service_file, watching
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.stopping import Parts
 from huahuo.build import BUILD
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError, ways_on
-from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.audit.index import DATABASE as AUDIT_DATABASE
 from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.eventstore.core.fair_executor import FairExecutor
@@ -170,6 +170,8 @@ class App:
         except BaseException:
             await self._parts.stop(self.settings.drain_timeout_s)
             raise
+        if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread beside its loop
+            self._parts.add("loop watch", watching.watch(asyncio.get_running_loop()))
 
     async def stop(self, timeout_s: float | None = None) -> None:
         """Disconnect the clients, stop the plug-ins (they continue at the next start), close the log.

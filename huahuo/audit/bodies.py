@@ -28,7 +28,7 @@ from huahuo.eventstore.sqlite.directory_lock import is_original, left_of
 from huahuo.replay.history.moment import parse_event
 
 _INDEXED_QUIETLY = 20_000
-_note = Console(stderr=True, highlight=False)
+_note = Console(stderr=True, highlight=False, emoji=False)
 
 
 async def query(

@@ -35,13 +35,13 @@ def show_page(page: Page, counted: Counted, past: Past, *, as_json: bool, record
             }
         )
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     if console.is_terminal:
         console.print(_table(page.rows, past))
     else:
         for row in page.rows:
             sys.stdout.write("\t".join(_cells(row, past)) + "\n")
-    about = Console(stderr=True, highlight=False)
+    about = Console(stderr=True, highlight=False, emoji=False)
     about.print(f"{len(page.rows)} of {'' if counted.exact else 'more than '}{counted.count} events")
     for name, values in counted.facets.items():
         if values:

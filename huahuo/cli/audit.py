@@ -258,5 +258,5 @@ def _run[T](work: Coroutine[Any, Any, T]) -> T:
 
 
 def _complain(text: str) -> None:
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     console.print(f"huahuo: {text}", markup=False, soft_wrap=True)

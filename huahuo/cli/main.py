@@ -31,7 +31,7 @@ app.add_typer(dictionary.app)
 app.add_typer(config.app)
 app.add_typer(mailbox.app)
 app.add_typer(user.app)
-_err = Console(stderr=True, highlight=False)
+_err = Console(stderr=True, highlight=False, emoji=False)
 
 Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]
 
@@ -91,7 +91,7 @@ def serve(
 @app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")
 def token(
     user_id: Annotated[str, typer.Option(help="The user's id: a number, or a text.")],
-    username: Annotated[str, typer.Option(help="The user's name.")],
+    username: Annotated[str, typer.Option(help="The user's name; without it the id.")] = "",
     data: Data = None,
     admin: Annotated[bool, typer.Option("--admin", help="May read and publish everywhere.")] = False,
     groups: Annotated[str, typer.Option(help="Groups the user may read, separated by commas.")] = "",
@@ -110,7 +110,7 @@ def token(
             keys.read_jwt_secret(given),
             SystemAmbient(),
             user_id=user_id_in(user_id),
-            username=username,
+            username=username or user_id,
             admin=admin,
             groups=names,
             ttl_s=ttl,
@@ -141,7 +141,7 @@ def tail(
 
     own = settings(data, config_file) if data or "data" in application_settings() else None
     source = token_source(token, own, SystemAmbient())
-    run(body(url, stream, source, after, as_json=json_lines, console=Console(highlight=False)))
+    run(body(url, stream, source, after, as_json=json_lines, console=Console(highlight=False, emoji=False)))
 
 
 @app.command(epilog="Example:  huahuo publish user/42 parcel_seen order_id=7 --data ./data")
@@ -177,7 +177,7 @@ def clients(
     from huahuo.app.loops import run
     from huahuo.cli.clients import clients as body
 
-    run(body(settings(data, config_file), as_json=as_json, console=Console(highlight=False)))
+    run(body(settings(data, config_file), as_json=as_json, console=Console(highlight=False, emoji=False)))
 
 
 @app.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")
@@ -231,7 +231,7 @@ def doctor(
     except EventStoreError as error:
         raise HuahuoError(str(error)) from error
     findings = asyncio.run(examine(given, SystemAmbient(), os.environ))
-    show(findings, as_json=as_json, console=Console(highlight=False))
+    show(findings, as_json=as_json, console=Console(highlight=False, emoji=False))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_NOTHING)
 
@@ -247,7 +247,7 @@ def demo(
     from huahuo.app.loops import run
     from huahuo.demo.demo import demo as body
 
-    run(body(port=port, data=data, console=Console(highlight=False)))
+    run(body(port=port, data=data, console=Console(highlight=False, emoji=False)))
 
 
 if __name__ == "__main__":

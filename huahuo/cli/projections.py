@@ -21,7 +21,7 @@ def list_(data: Data = None, config_file: ConfigFile = None, as_json: Json = Fal
     from huahuo.app.plugins import followers
     from huahuo.cli import standing
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     _run(standing.show(settings(data, config_file), followers(), as_json=as_json, console=console))
 
 
@@ -32,7 +32,7 @@ def rebuild(name: Name, data: Data = None, config_file: ConfigFile = None) -> No
     from huahuo.eventstore.ambient import SystemAmbient
 
     given = settings(data, config_file)
-    count = _run(standing.rebuild(given, SystemAmbient(), name, Console(stderr=True)))
+    count = _run(standing.rebuild(given, SystemAmbient(), name, Console(stderr=True, emoji=False)))
     typer.echo(f"{name}: made anew from {count} {'timers' if name == 'timers' else 'changes of rows'}")
 
 

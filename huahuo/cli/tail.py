@@ -80,7 +80,7 @@ async def tail(
         client = Client(url, get_token=token)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    errors = Console(stderr=True, highlight=False)
+    errors = Console(stderr=True, highlight=False, emoji=False)
     if console.is_terminal and not as_json:
         with Bars(console) as bars:
             await _follow(client, stream, begin, bars.event, _Said(stream, bars.say))

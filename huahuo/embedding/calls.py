@@ -15,6 +15,7 @@ from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.decider import Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.names import KIND, key_of
 from huahuo.actors.domain.structs import Command, traits
 from huahuo.actors.entities.decider import Origin
 from huahuo.actors.plugins.calls import Call
@@ -27,6 +28,7 @@ from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import place_of_last
 from huahuo.transport.protocol import incoming
 
+_LONE_STREAMS: Final = frozenset({"system", "log", "auth", "audit"})
 _SERVICE: Final = "service"
 _CLIENT: Final = "application"
 """The client in whose name an application's own command ids count."""
@@ -149,11 +151,28 @@ async def state(app: App, entity: Entity[Any] | str, key: int | str) -> tuple[An
         raise Refused("busy", str(error)) from error
 
 
+def _may_exist(app: App, stream: str) -> bool:
+    """Whether a stream can have this name: a lone one, or `<kind>/<key>` with a key of the kind."""
+    kind, slash, rest = stream.partition("/")
+    if not slash:
+        return stream in _LONE_STREAMS
+    entities: EntityApi = app.api("entities")
+    entity = entities.catalog.by_kind.get(kind)
+    if entity is None:
+        return bool(KIND.fullmatch(kind) and rest)
+    return key_of(rest, entity.key) is not None
+
+
 async def follow(app: App, stream: str, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
     """Every event of `stream` after `after`, as clients get it, with `stream` and `seq`.
 
     It ends when the service stops.
+
+    Raises:
+        Refused: no stream can have this name, so the caller would wait for ever.
     """
+    if not _may_exist(app, stream):
+        raise Refused("invalid_field", f"stream: no stream can have the name {stream!r}")
     feed, changed, stopped = app.feed, asyncio.Event(), asyncio.Event()
 
     def committed(by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:

@@ -16,7 +16,7 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.actors.plugins.principal import Principal, UserId
-from huahuo.app import config, keys, tokens
+from huahuo.app import config, keys, logs, tokens
 from huahuo.app.application import Application
 from huahuo.app.loops import own_the_process, run
 from huahuo.app.wiring import App, World
@@ -71,7 +71,9 @@ class Huahuo(Application):
             raise HuahuoError("the service has been started already")
         self._begun = True
         try:
-            app = App(self._settings(), self._ambient, self._world, plugins=self.plugins(), listen=listen)
+            settings = self._settings()
+            logs.configure_unless_done(settings.log_level, as_json=settings.log_json)
+            app = App(settings, self._ambient, self._world, plugins=self.plugins(), listen=listen)
             await app.start()
         except BaseException:
             self._begun = False

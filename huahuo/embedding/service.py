@@ -13,8 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
-import structlog
-
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command
@@ -139,8 +137,7 @@ class Service:
         with self._lock:
             if self._thread is not None:
                 raise HuahuoError("the service has been started already")
-            if not structlog.is_configured():  # else the application has configured it
-                logs.configure(self._settings.log_level, as_json=self._settings.log_json)
+            logs.configure_unless_done(self._settings.log_level, as_json=self._settings.log_json)
             starting = _Starting()
             self._pid = os.getpid()
             self._thread = threading.Thread(target=self._run, args=(starting,), name="huahuo", daemon=True)

@@ -79,7 +79,7 @@ def leave(main: Callable[[], Awaitable[int]]) -> None:
     async def run() -> int:
         return await main()
 
-    errors = Console(stderr=True, highlight=False)
+    errors = Console(stderr=True, highlight=False, emoji=False)
     try:
         code = asyncio.run(run())
     except LookupError as error:

@@ -40,7 +40,7 @@ class Out:
         self.as_json = as_json
         self.past = past
         self._flushed = flushed
-        self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.console = Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
     def json(self, value: Any) -> None:
         """Print a JSON object on a line of its own."""

@@ -48,6 +48,14 @@ MISTAKES = {
     ),
     "a type that is no name": ('class Shipped(Event, type="a b"): ...', ["class Shipped(Event)", "'a b'"]),
     "an action that is no name": ('class Do(Command, action="Do It"): ...', ["class Do(Command)", "'Do It'"]),
+    **{
+        f"the action {action} of the service": (
+            f'class Do(Command, action="{action}"): ...\n'
+            "@order.decide\ndef do(state: Order, command: Do, ctx): return []",
+            ["class Do(Command)", repr(action), "belongs to the service", "write another action="],
+        )
+        for action in ("subscribe", "ack", "publish", "get_clients")
+    },
     "open without action": ("class Do(Command, open=True): ...", ["class Do(Command)", 'add action="do"']),
     "a keyword that would change how it is stored": (
         'class Shipped(Event, type="x", array_like=True): ...',

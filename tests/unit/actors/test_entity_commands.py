@@ -267,6 +267,7 @@ ANSWERS: dict[str, Any] = {
     "text": "grown",
     "no event": [Expire()],
     "no evolve": [Lost()],
+    "a field of another type": [Grown(None)],  # type: ignore[arg-type]
     "foreign event": [Placed(1, "tea")],
     "foreign stream": [to("room/1", Noted(1))],
     "own stream": [to("blob/1", Noted(1))],
