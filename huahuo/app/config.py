@@ -104,6 +104,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="let caches between you and your users keep closed pages; they must check rights"),
     ] = False
+    durable_streams: Annotated[
+        Literal["off", "token", "open"],
+        Meta(description="the Durable Streams protocol under /ds/; open: without sign-in on this machine"),
+    ] = "token"
+    durable_streams_forced: Annotated[
+        bool, Meta(description="with open: let every machine that reaches the service read and write them")
+    ] = False
     unauthenticated_max: Annotated[
         int,
         Meta(ge=1, description="sockets not yet authenticated; one more replaces the oldest of its address"),

@@ -45,6 +45,7 @@ from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
+from huahuo.transport.durable_streams.reader import DurableStreams
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.http.signing_in import SignIn
@@ -403,5 +404,15 @@ def _http(
         shared_caches=settings.http_shared_cache,
         sign_in=sign_in,
     )
+    if settings.durable_streams != "off":
+        streams = DurableStreams(
+            server.wires,
+            log,
+            api.arrivals,
+            is_open=settings.durable_streams == "open",
+            forced=settings.durable_streams_forced,
+            shared=settings.http_shared_cache,
+        )
+        api.serve_durable_streams(streams)
     metrics_of.http(metrics, api)
     return api

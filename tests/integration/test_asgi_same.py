@@ -15,7 +15,13 @@ import pytest
 from tests.support.worlds.services import run
 from tests.support.worlds.wire import OVER_ASGI
 
-PART: Final = ("test_http_events", "test_http_pages", "test_server_session", "test_server_classic")
+PART: Final = (
+    "test_durable_streams",
+    "test_http_events",
+    "test_http_pages",
+    "test_server_session",
+    "test_server_classic",
+)
 MORE: Final = (
     "test_http_calls", "test_server_acks", "test_server_budget", "test_server_delivery", "test_server_drain",
     "test_server_faults", "test_server_flow", "test_server_input",

@@ -4,7 +4,7 @@ It is asked with a request's head, so the body of a stranger is never read.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -59,12 +59,14 @@ class Admission:
         self._addresses = addresses
         self._users = users
         self._origins = origins
+        self.durable: Callable[[Request, str], Verified | None] | None = None
+        """Who asks a durable stream without a token. None: there are no durable streams."""
         self.tickets = Tickets(self._wires.ambient.token)
 
     def admit(self, request: Request) -> Visit | Answer | None:
         """The visit, or the refusal. None: the path is not the API's."""
         route = route_of(request.path)
-        if route is None:
+        if route is None or (route.target is Target.DURABLE and self.durable is None):
             return None
         cors = cors_headers(request, self._origins)
         if cors is None:
@@ -85,7 +87,10 @@ class Admission:
         now_s = self._wires.ambient.monotonic_s()
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         token = self._token(request, route, now_s)
-        if route.target is Target.LOGIN:
+        anybody = self._anybody(request, route, address) if token is None else None
+        if anybody is not None:
+            verified: Verified | Answer = anybody
+        elif route.target is Target.LOGIN:
             token, verified = None, self._stranger(address, now_s)
         else:
             verified = self._verified(token, address, now_s)
@@ -100,6 +105,11 @@ class Admission:
             request=request, route=route, token=token or "", verified=verified, address=address, cors=cors,
             purse=purse,
         )  # fmt: skip
+
+    def _anybody(self, request: Request, route: Route, address: str) -> Verified | None:
+        if route.target is not Target.DURABLE or self.durable is None:
+            return None
+        return self.durable(request, address)
 
     def _token(self, request: Request, route: Route, now_s: float) -> str | None:
         said = request.header("authorization") or ""

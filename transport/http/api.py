@@ -4,8 +4,9 @@ A shell (`native`, `asgi`) hands in a request's head (`admit`), reads the body i
 then asks for the answer. The rest is the same in every shell.
 """
 
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import structlog
@@ -15,12 +16,13 @@ from websockets.http11 import Request as SiteRequest
 from huahuo.actors import ActorDeadError
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry, RequestLimit
+from huahuo.transport.access.verified import Verified
 from huahuo.transport.http import asked
 from huahuo.transport.http.admission import Admission, Visit
 from huahuo.transport.http.arrivals import Arrivals
 from huahuo.transport.http.asked import AskedWrongly
 from huahuo.transport.http.calling import Calling
-from huahuo.transport.http.event_socket import EventSocket, Outlet, Shared
+from huahuo.transport.http.event_socket import EventSocket, Outlet, Reader, Shared
 from huahuo.transport.http.messages import EVENT_STREAM, Answer, Request, json_answer
 from huahuo.transport.http.problems import problem
 from huahuo.transport.http.reading import Denied, Reading
@@ -37,7 +39,25 @@ from huahuo.transport.server.server import Server
 _NOT_OURS: Final = frozenset({"connection", "date", "content-length"})
 """Headers of the site's answers that the shells write."""
 
+_WITH_BODY: Final = ("POST", "PUT")
+
 _log = structlog.get_logger(__name__)
+
+
+class DurableStreams(Protocol):
+    """Serves what is under `/ds/` (`transport.durable_streams`)."""
+
+    def without_token(self, request: Request, address: str) -> Verified | None:
+        """Who asks, if this request needs no token."""
+        ...
+
+    async def answer(self, visit: Visit, body: bytes) -> Answer:
+        """Answer a request that does not ask for server-sent events."""
+        ...
+
+    def follow(self, visit: Visit, outlet: Outlet, gone: Callable[[], None]) -> Reader:
+        """Open a reader of server-sent events; `gone` is called once, at its end."""
+        ...
 
 
 class Api:
@@ -71,6 +91,7 @@ class Api:
         self._reading = Reading(wires, self.arrivals, shared=shared_caches)
         self._calling = Calling(wires)
         self._seeing = Seeing(wires, log, acked, self._reading)
+        self._durable: DurableStreams | None = None
         self.readers = 0
         """Readers of server-sent events now."""
 
@@ -79,13 +100,18 @@ class Api:
         """How many tickets wait to be used."""
         return len(self._admission.tickets)
 
+    def serve_durable_streams(self, streams: DurableStreams) -> None:
+        """Serve them under `/ds/` from now on."""
+        self._durable = streams
+        self._admission.durable = streams.without_token
+
     def admit(self, request: Request) -> Visit | Answer | None:
         """See `Admission.admit`."""
         return self._admission.admit(request)
 
     def body_bytes_max(self, visit: Visit) -> int:
         """The largest body of this request; it has no business with any in a GET."""
-        if visit.request.method != "POST":
+        if visit.request.method not in _WITH_BODY:
             return 0
         most = self._wires.shared.settings.message_bytes_max
         return BODY_BYTES_MAX if visit.route.target is Target.LOGIN else most
@@ -102,6 +128,8 @@ class Api:
     def wants_events(self, visit: Visit) -> bool:
         """Whether the answer is a stream of server-sent events: call `follow`, else `answer`."""
         request = visit.request
+        if visit.route.target is Target.DURABLE:
+            return request.method == "GET" and request.query.get("live") == "sse"
         return (
             visit.route.target is Target.STREAM and request.method == "GET" and request.accepts(EVENT_STREAM)
         )
@@ -131,6 +159,9 @@ class Api:
                 return await self._calling.command(visit, body)
             case Target.ACKS:
                 return await self._seeing.acks(visit, body)
+            case Target.DURABLE:
+                assert self._durable is not None, "it was admitted"
+                return await self._durable.answer(visit, body)
             case Target.LOGIN:
                 if self._sign_in is None:
                     return problem(ErrorCode.NOT_FOUND, "this service has no users with passwords")
@@ -140,12 +171,14 @@ class Api:
                 said = {"ticket": ticket, "expires_in_s": TICKET_S}
                 return json_answer(msgspec.json.encode(said), status=HTTPStatus.CREATED)
 
-    def follow(self, visit: Visit, outlet: Outlet) -> EventSocket | Answer:
+    def follow(self, visit: Visit, outlet: Outlet) -> Reader | Answer:
         """Open a reader; tell the socket when it has gone. An answer: it is refused at once."""
         request, stream = visit.request, visit.route.name
         visit.purse.close()  # its connection has one of its own
+        durable = visit.route.target is Target.DURABLE
+        query = {} if durable else request.query  # it has another form there, which its room reads
         try:
-            after = asked.place_asked(request.query, request.header("last-event-id"), "head")
+            after = asked.place_asked(query, None if durable else request.header("last-event-id"), "head")
         except AskedWrongly as error:
             return problem(ErrorCode.INVALID_FIELD, str(error)).adding(visit.cors)
         door = self._wires.door
@@ -156,6 +189,10 @@ class Api:
             return problem(ErrorCode.RATE_LIMITED, "too many connections from this address").adding(
                 visit.cors
             )
+        if durable:
+            assert self._durable is not None, "it was admitted"
+            self.readers += 1
+            return self._durable.follow(visit, outlet, lambda: self._left(visit.address))
         log = self._wires.shared.log
         subscribe = after.subscription(stream, log.head(stream), log.log_id)
         socket = EventSocket(outlet, self._texts, visit.address, visit.cors, self._gone)
@@ -180,6 +217,10 @@ class Api:
     def close(self) -> None:
         """Answer all that wait, now."""
         self.arrivals.close()
+
+    def _left(self, address: str) -> None:
+        self.readers -= 1
+        self._wires.door.leave(address)
 
     def _gone(self, socket: EventSocket) -> None:
         self.readers -= 1

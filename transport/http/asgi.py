@@ -15,7 +15,7 @@ from huahuo.transport.access.origin import origin_allowed
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.asgi_socket import AsgiSocket, Unwrapped
-from huahuo.transport.http.event_socket import EventSocket
+from huahuo.transport.http.event_socket import Reader
 from huahuo.transport.http.messages import Answer, Headers, Request
 from huahuo.transport.http.out_queue import Message, OutQueue, Receive, Send
 from huahuo.transport.http.problems import problem
@@ -173,7 +173,7 @@ class AsgiOutlet:
 
     def __init__(self) -> None:
         self.out = OutQueue(self._drained)
-        self.socket: EventSocket | None = None
+        self.socket: Reader | None = None
         self.on_abort: Any = None
         self._deadline: asyncio.TimerHandle | None = None
 

@@ -6,8 +6,15 @@ from http import HTTPStatus
 from huahuo.transport.access.origin import origin_allowed
 from huahuo.transport.http.messages import Answer, Headers, Request
 
-_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Huahuo-Client, If-None-Match"
-_EXPOSED = "ETag, Retry-After"
+_HEADERS = (
+    "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Huahuo-Client, If-None-Match, "
+    "Stream-Closed, Stream-Expires-At, Stream-Seq, Stream-TTL, Producer-Id, Producer-Epoch, Producer-Seq"
+)
+_EXPOSED = (
+    "ETag, Location, Retry-After, Stream-Closed, Stream-Cursor, Stream-Expires-At, Stream-Next-Offset, "
+    "Stream-SSE-Data-Encoding, Stream-TTL, Stream-Up-To-Date, Producer-Epoch, Producer-Seq, "
+    "Producer-Expected-Seq, Producer-Received-Seq"
+)
 _PREFLIGHT_S = 7200
 
 

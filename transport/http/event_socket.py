@@ -75,6 +75,18 @@ class Outlet(Protocol):
         ...
 
 
+class Reader(Protocol):
+    """What an outlet tells of its reader."""
+
+    def drained(self) -> None:
+        """The outlet has room again."""
+        ...
+
+    def lost(self) -> None:
+        """The reader is gone."""
+        ...
+
+
 class Shared:
     """Unwraps the frames of one server's readers: a frame that many get is unwrapped once."""
 

@@ -15,7 +15,7 @@ import structlog
 
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
-from huahuo.transport.http.event_socket import EventSocket
+from huahuo.transport.http.event_socket import Reader
 from huahuo.transport.http.messages import Answer, Headers, Request
 from huahuo.transport.http.native_outlet import NativeOutlet
 from huahuo.transport.http.problems import problem
@@ -88,7 +88,7 @@ class HttpConnection(asyncio.Protocol):
         self._visit: Visit | None = None
         self._body = bytearray()
         self._task: asyncio.Task[None] | None = None
-        self._reader: EventSocket | None = None
+        self._reader: Reader | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
         self._writing = False
@@ -129,7 +129,8 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client will send nothing more. The answer to its request is still sent, unless it must wait."""
-        waits = self._visit is None or "wait" in self._visit.request.query
+        asked = {} if self._visit is None else self._visit.request.query
+        waits = self._visit is None or "wait" in asked or "live" in asked
         return self._writing or (self._task is not None and not waits)
 
     def connection_lost(self, _exc: Exception | None) -> None:

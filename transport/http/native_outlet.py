@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
-from huahuo.transport.http.event_socket import EventSocket, chunk_of
+from huahuo.transport.http.event_socket import Reader, chunk_of
 from huahuo.transport.http.messages import Answer, Headers
 
 _LOW_WATER = 4
@@ -46,7 +46,7 @@ class NativeOutlet(asyncio.Protocol):
         """Whether the socket is this outlet's."""
         self.settled = False
         """Whether it is known what the answer is."""
-        self.socket: EventSocket | None = None
+        self.socket: Reader | None = None
 
     # For the event socket -----------------------------------------------------------------------------
 

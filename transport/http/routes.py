@@ -19,6 +19,7 @@ class Target(Enum):
     COMMAND = auto()
     ACKS = auto()
     TICKET = auto()
+    DURABLE = auto()
     LOGIN = auto()
 
 
@@ -40,15 +41,17 @@ _EXACT: Final[Mapping[str, Route]] = {
 _BELOW: Final[Mapping[str, Route]] = {
     "/streams/": Route(Target.STREAM, _READ),
     "/commands/": Route(Target.COMMAND, _WRITE),
+    "/ds/": Route(Target.DURABLE, ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")),
 }
 
 BEGINNINGS: Final = (
     b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen",
     b"GET /commands/", b"GET /publish", b"GET /acks", b"GET /ticket", b"GET /login",
+    b"GET /ds/", b"HEAD /ds/", b"PUT /ds/", b"DELETE /ds/",
 )  # fmt: skip
 """With one of these begins each request that is for the API. Others are read as before there was one.
 
-The last five get an answer that names the right method.
+Those of `/commands/` to `/login` get an answer that names the right method.
 """
 
 

@@ -22,6 +22,7 @@ from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
+from huahuo.transport.durable_streams.reader import DurableStreams
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.asgi import AsgiTransport
 from huahuo.transport.http.native import NativeHttp
@@ -197,6 +198,7 @@ async def world(
         compression=compression,
     )
     made.api = api = Api(server, site, log=log, acked=hub.acked, limit=site.limit)
+    api.serve_durable_streams(DurableStreams(server.wires, log, api.arrivals))
     server.plain = NativeHttp(server, api)
     await hub.start()
     try:

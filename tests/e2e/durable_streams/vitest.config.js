@@ -1,0 +1,1 @@
+export default { test: { include: ["suite.test.js"], testTimeout: 60000, hookTimeout: 60000 } };

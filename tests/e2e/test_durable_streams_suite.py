@@ -1,0 +1,64 @@
+"""The conformance suite of Durable Streams and its official client, on a real service (`make check-all`)."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.patience import WITHIN_S
+from tests.support.proofs import WHOLE
+from tests.support.servers.serving import Serving, serving
+
+_in_full = pytest.mark.skipif(not WHOLE, reason="installs packages of npm and takes two minutes")
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, _in_full]
+
+HERE = Path(__file__).parent / "durable_streams"
+COUNT = 300
+OUTSIDE = "^(?!.*Fork)"
+"""What docs/durable-streams.md says is not served. The suite leaves subscriptions out by itself."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    assert shutil.which("npm"), "the suite of Durable Streams needs Node with npm on the PATH"
+    made = tmp_path_factory.mktemp("durable-streams") / "suite"
+    shutil.copytree(HERE, made, ignore=shutil.ignore_patterns("node_modules"))
+    install = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
+    subprocess.run(install, cwd=made, check=True, timeout=10 * WITHIN_S)
+    return made
+
+
+def environ(server: Serving, **more: str) -> dict[str, str]:
+    return os.environ | {"DS_URL": f"{server.url}/ds"} | more
+
+
+def test_the_conformance_suite_passes_but_for_forks_and_subscriptions(folder: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    origins = "https://example.com"
+    with serving(tmp_path / "data", HUAHUO_DURABLE_STREAMS="open", HUAHUO_ORIGINS=origins) as server:
+        run = ["npx", "vitest", "run", "-t", OUTSIDE, "--reporter=json", f"--outputFile={report}"]
+        subprocess.run(run, cwd=folder, env=environ(server), check=False, timeout=600)
+    said: dict[str, Any] = json.loads(report.read_text())
+    tests = [test for file in said["testResults"] for test in file["assertionResults"]]
+    assert [test["fullName"] for test in tests if test["status"] == "failed"] == []
+    assert sum(test["status"] == "passed" for test in tests) >= 250
+
+
+def test_the_official_client_writes_and_reads_while_the_service_is_killed(
+    folder: Path, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "data", HUAHUO_DURABLE_STREAMS="open") as server:
+        child = subprocess.Popen(
+            ["node", "client.js"], cwd=folder, env=environ(server, DS_COUNT=str(COUNT)),
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert child.stdout is not None
+        assert child.stdout.readline() == "halfway\n"
+        server.kill()
+        server.start()
+        said, _ = child.communicate(timeout=3 * WITHIN_S)
+    assert json.loads(said) == {"read": list(range(COUNT)), "failed": None}

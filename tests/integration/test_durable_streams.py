@@ -1,0 +1,164 @@
+"""Durable Streams on the real server: what its clients rely on, and what huahuo adds."""
+
+import asyncio
+
+import httpx
+
+from huahuo.actors.plugins.principal import Principal
+from tests.support.drivers.http import client
+from tests.support.worlds.people import ALICE
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, until, world
+
+ADMIN = Principal(1, "root", is_admin=True)
+CAROL = Principal(44, "carol")
+BOB = Principal(43, "bob", groups=("ops",))
+PATH = "/ds/user/42/answer"
+TEXT = {"Content-Type": "text/plain"}
+JSON = {"Content-Type": "application/json"}
+
+
+def http(w: World, who: Principal = ALICE) -> httpx.AsyncClient:
+    return client(f"http://127.0.0.1:{w.port}", w.token(who))
+
+
+def producer(seq: int, epoch: int = 0) -> dict[str, str]:
+    return {"Producer-Id": "p", "Producer-Epoch": str(epoch), "Producer-Seq": str(seq)}
+
+
+def test_what_was_appended_is_read_from_any_offset() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            made = await c.put(PATH, headers=TEXT, content="Once ")
+            assert (made.status_code, made.headers["content-type"]) == (201, "text/plain")
+            more = await c.post(PATH, headers=TEXT, content="upon a time")
+            assert more.status_code == 204
+            whole = await c.get(PATH)
+            assert (whole.text, whole.headers["stream-up-to-date"]) == ("Once upon a time", "true")
+            rest = await c.get(PATH, params={"offset": made.headers["stream-next-offset"]})
+            assert rest.text == "upon a time"
+            assert rest.headers["stream-next-offset"] == more.headers["stream-next-offset"]
+            same = await c.get(PATH, headers={"If-None-Match": whole.headers["etag"]})
+            assert same.status_code == 304
+
+    run(main())
+
+
+def test_bytes_of_any_kind_come_back_as_they_were() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            body = bytes(range(256)) * 2000 + "ä漢😀".encode() * 20_000
+            await c.put(PATH, content=body)
+            got, offset = b"", "-1"
+            while True:
+                page = await c.get(PATH, params={"offset": offset})
+                got, offset = got + page.content, page.headers["stream-next-offset"]
+                if "stream-up-to-date" in page.headers:
+                    break
+            assert got == body
+
+    run(main())
+
+
+def test_each_message_of_json_is_an_event_of_the_log() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            await c.put(PATH, headers=JSON)
+            await c.post(PATH, headers=JSON, content='[{"a": 1}, [2, 3]]')
+            assert (await c.get(PATH)).text == '[{"a":1},[2,3]]'
+            events = await w.log.read("ds/user/42/answer", 0, events_max=10)
+            assert [event.type for event in events] == ["ds_created", "ds_message", "ds_message"]
+            assert events[1].principal == "user/42"
+            assert (await c.post(PATH, headers=JSON, content="[" * 50 + "]" * 50)).status_code == 400
+
+    run(main())
+
+
+def test_a_long_poll_and_a_reader_of_events_get_what_comes() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            await c.put(PATH, headers=TEXT)
+            live = {"offset": "now", "live": "long-poll"}
+            waiting = asyncio.ensure_future(c.get(PATH, params=live))
+            await until(lambda: w.api.arrivals.waiting == 1)
+            async with c.stream("GET", PATH, params={"offset": "-1", "live": "sse"}) as answer:
+                lines = answer.aiter_lines()
+                assert await anext(lines) == "event: control"
+                await c.post(PATH, headers=TEXT | {"Stream-Closed": "true"}, content="a\nevent: control\n")
+                assert (await waiting).text == "a\nevent: control\n"
+                rest = [line async for line in lines]
+                assert rest[2:7] == ["event: data", "data:a", "data:event: control", "data:", ""]
+                assert '"streamClosed":true' in rest[8]
+            await until(lambda: w.api.readers == 0)
+
+    run(main())
+
+
+def test_a_request_that_a_producer_repeats_adds_nothing() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            await c.put(PATH, headers=TEXT)
+            assert (await c.post(PATH, headers=TEXT | producer(0), content="a")).status_code == 200
+            again = await c.post(PATH, headers=TEXT | producer(0), content="a")
+            assert (again.status_code, again.headers["producer-seq"]) == (204, "0")
+            gap = await c.post(PATH, headers=TEXT | producer(2), content="c")
+            assert (gap.status_code, gap.headers["producer-expected-seq"]) == (409, "1")
+            assert (await c.post(PATH, headers=TEXT | producer(0, 1), content="b")).status_code == 200
+            assert (await c.post(PATH, headers=TEXT | producer(1), content="x")).status_code == 403
+            assert (await c.get(PATH)).text == "ab"
+
+    run(main())
+
+
+def test_many_writers_at_once_lose_nothing() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            await c.put(PATH, headers=JSON)
+            said = await asyncio.gather(
+                *(c.post(PATH, headers=JSON, content=str(number)) for number in range(50))
+            )
+            assert {answer.status_code for answer in said} == {204}
+            assert sorted((await c.get(PATH)).json()) == list(range(50))
+
+    run(main())
+
+
+def test_a_stream_lives_as_long_as_it_is_used() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            await c.put(PATH, headers=TEXT | {"Stream-TTL": "10"}, content="old")
+            w.ambient.advance(9)
+            assert (await c.head(PATH)).headers["stream-ttl"] == "1"
+            assert (await c.get(PATH)).status_code == 200
+            w.ambient.advance(9)
+            assert (await c.get(PATH)).status_code == 200
+            old = (await c.head(PATH)).headers["stream-next-offset"]
+            w.ambient.advance(10)
+            assert (await c.get(PATH)).status_code == 404
+            assert (await c.put(PATH, headers=TEXT, content="new")).status_code == 201
+            assert (await c.get(PATH)).text == "new"
+            assert (await c.get(PATH, params={"offset": old})).status_code == 410
+
+    run(main())
+
+
+def test_a_path_is_used_by_its_owner_its_group_and_administrators() -> None:
+    async def main() -> None:
+        async with (
+            world() as w,
+            http(w) as alice,
+            http(w, BOB) as bob,
+            http(w, CAROL) as carol,
+            http(w, ADMIN) as admin,
+        ):
+            assert (await alice.put(PATH, headers=TEXT)).status_code == 201
+            assert [(await one.get(PATH)).status_code for one in (bob, admin)] == [403, 200]
+            assert (await bob.put("/ds/group/ops/log", headers=TEXT)).status_code == 201
+            assert [(await one.get("/ds/group/ops/log")).status_code for one in (bob, carol)] == [200, 403]
+            assert (await alice.put("/ds/anything", headers=TEXT)).status_code == 403
+            assert (await admin.put("/ds/anything", headers=TEXT)).status_code == 201
+            assert (await alice.put("/ds/user/42/../43", headers=TEXT)).status_code in (400, 403)
+            async with client(f"http://127.0.0.1:{w.port}") as nobody:
+                assert (await nobody.get(PATH)).status_code == 401
+
+    run(main())

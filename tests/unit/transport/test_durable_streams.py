@@ -1,0 +1,207 @@
+"""The pure parts of Durable Streams: what a request says, what becomes of it, and what bytes are kept."""
+
+from http import HTTPStatus
+
+import msgspec
+import pytest
+
+from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.model import NewEvent, StoredEvent
+from huahuo.transport.durable_streams import bodies
+from huahuo.transport.durable_streams.asking import (
+    Addition,
+    Creation,
+    Producer,
+    Wrong,
+    creation_of,
+    cursor,
+    offset_of,
+    offset_text,
+    path_of,
+)
+from huahuo.transport.durable_streams.deciding import (
+    Accepted,
+    Repeated,
+    State,
+    created_before,
+    judge,
+)
+from huahuo.transport.durable_streams.rights import is_near, may_use
+from huahuo.transport.http.messages import Request
+
+STATE = State(start=1, tail=3, content_type="text/plain", seen_ms=0)
+TEXT = Addition(content_type="text/plain")
+NOW_MS = 1_790_000_000_000
+AT = "2026-01-01T00:00:00.000Z"
+
+
+def request(target: str = "/ds/a", **headers: str) -> Request:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request.of("PUT", target, raw, "127.0.0.1")
+
+
+def status_of(state: State, last: Producer | None, asked: Addition, size: int = 1) -> int:
+    try:
+        return judge(state, last, asked, size).status
+    except Wrong as wrong:
+        return wrong.status
+
+
+def by(epoch: int, seq: int) -> Addition:
+    return Addition(content_type="text/plain", producer=Producer("p", epoch, seq))
+
+
+def stored(events: list[NewEvent]) -> list[StoredEvent]:
+    return [
+        StoredEvent(n, e.stream, n, e.type, e.body, 1, NOW_MS, "", "", "", 0, "", b"")
+        for n, e in enumerate(events, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("last", "epoch", "seq", "status"),
+    [
+        (None, 0, 0, 200),
+        (None, 0, 1, 409),
+        (None, 7, 0, 200),
+        (Producer("p", 1, 4), 1, 5, 200),
+        (Producer("p", 1, 4), 1, 4, 204),
+        (Producer("p", 1, 4), 1, 0, 204),
+        (Producer("p", 1, 4), 1, 6, 409),
+        (Producer("p", 1, 4), 2, 0, 200),
+        (Producer("p", 1, 4), 2, 1, 400),
+        (Producer("p", 1, 4), 0, 5, 403),
+    ],
+)
+def test_a_producer_goes_on_repeats_or_is_fenced_off(
+    last: Producer | None, epoch: int, seq: int, status: int
+) -> None:
+    assert status_of(STATE, last, by(epoch, seq)) == status
+
+
+def test_a_closed_stream_takes_nothing_but_says_again_that_it_is_closed() -> None:
+    closed = msgspec.structs.replace(STATE, closed=True)
+    assert status_of(closed, None, TEXT) == HTTPStatus.CONFLICT
+    assert isinstance(judge(closed, None, Addition(closes=True), 0), Repeated)
+    assert status_of(closed, Producer("p", 0, 0), by(0, 0)) == HTTPStatus.NO_CONTENT
+    assert status_of(closed, Producer("p", 1, 0), by(0, 1)) == HTTPStatus.FORBIDDEN
+    assert isinstance(judge(STATE, None, Addition(closes=True), 0), Accepted)
+
+
+def test_an_append_has_the_type_of_the_stream_and_a_body() -> None:
+    assert status_of(STATE, None, Addition(content_type="TEXT/PLAIN; charset=utf-8")) == HTTPStatus.NO_CONTENT
+    assert status_of(STATE, None, Addition(content_type="application/json")) == HTTPStatus.CONFLICT
+    assert status_of(STATE, None, Addition()) == status_of(STATE, None, TEXT, 0) == HTTPStatus.BAD_REQUEST
+
+
+def test_the_order_of_writers_is_that_of_texts() -> None:
+    state = msgspec.structs.replace(STATE, order="2")
+    assert status_of(state, None, Addition(content_type="text/plain", order="10")) == HTTPStatus.CONFLICT
+    assert status_of(state, None, Addition(content_type="text/plain", order="3")) == HTTPStatus.NO_CONTENT
+
+
+def test_a_stream_is_created_again_only_as_it_is() -> None:
+    assert created_before(STATE, Creation("TEXT/plain")).status == HTTPStatus.OK
+    for other in (
+        Creation("text/html"),
+        Creation("text/plain", ttl_s=1),
+        Creation("text/plain", closed=True),
+    ):
+        with pytest.raises(Wrong):
+            created_before(STATE, other)
+
+
+def test_a_time_to_live_counts_from_the_last_use_and_an_expiry_does_not() -> None:
+    lives = msgspec.structs.replace(STATE, ttl_s=2, seen_ms=1000)
+    assert [lives.expired(ms) for ms in (2999, 3000)] == [False, True]
+    ends = msgspec.structs.replace(STATE, expires_ms=500, seen_ms=1000)
+    assert ends.expired(500)
+    assert not STATE.expired(NOW_MS)
+
+
+@pytest.mark.parametrize("ttl", ["-1", "+1", "01", "1.0", "1e3", "", "x", "9" * 17])
+def test_a_time_to_live_is_a_plain_whole_number(ttl: str) -> None:
+    with pytest.raises(Wrong):
+        creation_of(request(stream_ttl=ttl))
+
+
+def test_offsets_are_in_the_order_of_texts_and_nothing_else_is_one() -> None:
+    assert offset_text(9) < offset_text(10) < offset_text(10**15)
+    assert offset_of(request(f"/ds/a?offset={offset_text(7)}")) == 7
+    assert offset_of(request("/ds/a?offset=-1")) == -1
+    assert offset_of(request("/ds/a")) is None
+    for wrong in ("", "7", "0,1", "0%201", "-2", "NOW"):
+        with pytest.raises(Wrong):
+            offset_of(request(f"/ds/a?offset={wrong}"))
+
+
+def test_a_cursor_is_always_greater_than_the_one_that_came() -> None:
+    first = cursor(request(), NOW_MS, 0.5)
+    assert int(cursor(request(f"/ds/a?cursor={first}"), NOW_MS, 0.0)) > int(first)
+    assert cursor(request("/ds/a?cursor=1"), NOW_MS, 0.5) == first
+
+
+@pytest.mark.parametrize("path", ["", "/a", "a/", "a//b", "a/../b", ".", "a b", "ä", "a" * 121, "a\n"])
+def test_what_is_no_path_is_refused(path: str) -> None:
+    with pytest.raises(Wrong):
+        path_of(path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"x",
+        b"\xff\x00",
+        "ä".encode() * bodies.PIECE_BYTES_MAX,
+        ("a" + "😀" * 100_000).encode(),
+        b"\x80" * 300_000,
+        b"\x00" * bodies.PIECE_BYTES_MAX,
+    ],
+)
+def test_bytes_are_kept_in_pieces_that_fit_and_come_back(body: bytes) -> None:
+    events = bodies.events_of("ds/a", "text/plain", body, AT, 32)
+    assert bodies.joined("text/plain", stored(events)) == body
+    assert max(len(event.body) for event in events) <= 1 << 20
+
+
+def test_an_array_is_flattened_once() -> None:
+    events = bodies.events_of("ds/a", "application/json", b'[ [1, 2],\n {"a": "]"} ]', AT, 32)
+    assert bodies.joined("application/json", stored(events)) == b'[[1,2],{"a":"]"}]'
+
+
+@pytest.mark.parametrize("body", [b"{", b"[1,]", b"\xff", b"[" * 33 + b"]" * 33, b"1 2", b'"\xed\xa0\x80"'])
+def test_what_is_no_json_or_too_deep_is_refused(body: bytes) -> None:
+    with pytest.raises(Wrong):
+        bodies.events_of("ds/a", "application/json", body, AT, 32)
+
+
+def test_no_text_can_end_its_server_sent_event() -> None:
+    said = bodies.sse_data("text/plain", b"a\r\n\r\nevent: control\rdata: x\n b")
+    assert said == b"event: data\ndata:a\ndata:\ndata:event: control\ndata:data: x\ndata:  b\n\n"
+    assert bodies.sse_data("image/png", b"Hello") == b"event: data\ndata:SGVsbG8=\n\n"
+
+
+def test_a_path_belongs_to_its_user_or_group() -> None:
+    alice = Principal(42, "alice", groups=("ops",))
+    mine = [path for path in ("user/42/a", "user/42", "group/ops/a") if may_use(alice, path, is_open=False)]
+    assert len(mine) == 3
+    assert not any(
+        may_use(alice, path, is_open=False) for path in ("user/43/a", "group/x/a", "a", "user", "")
+    )
+    assert may_use(alice, "a", is_open=True)
+    assert may_use(Principal(1, "root", is_admin=True), "a", is_open=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "near"),
+    [
+        ("localhost:8765", "127.0.0.1", True),
+        ("[::1]:8765", "::1", True),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("evil.example", "127.0.0.1", False),
+        ("localhost", "10.0.0.1", False),
+        ("", "127.0.0.1", False),
+    ],
+)
+def test_open_means_this_machine_named_as_such(host: str, address: str, near: bool) -> None:
+    assert is_near(request(host=host), address) is near

@@ -1,0 +1,175 @@
+"""What a request says: its path, its headers and its place in a stream. Pure.
+
+Raises `Wrong` with the status that the protocol has for it.
+"""
+
+import re
+from datetime import datetime
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from huahuo.eventstore.limits import BROWSER_INT_MAX
+from huahuo.transport.http.messages import Headers, Request
+
+BEGINNING: Final = "-1"
+NOW: Final = "now"
+DEFAULT_TYPE: Final = "application/octet-stream"
+PATH_CHARS_MAX: Final = 120
+"""With `ds/` before it, the path is the name of a stream."""
+
+_PATH = re.compile(r"[A-Za-z0-9_.:@+~=-]+(/[A-Za-z0-9_.:@+~=-]+)*")
+_OFFSET = re.compile(r"[0-9]{16}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
+_CURSOR = re.compile(r"[0-9]{1,15}")
+_CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}( *;[ -~]{0,128})?")
+_TEXT_CHARS_MAX = 256
+_FORK = ("stream-forked-from", "stream-fork-offset")
+
+_CURSOR_EPOCH_MS = 1_728_432_000_000
+"""9 October 2024, from which the protocol counts intervals (PROTOCOL of Durable Streams, 8.1)."""
+_CURSOR_INTERVAL_MS = 20_000
+_CURSOR_JITTER = 180
+
+
+class Wrong(Exception):  # noqa: N818  it is said to the client
+    """The request is refused."""
+
+    def __init__(self, status: HTTPStatus, why: str, headers: Headers = ()) -> None:
+        super().__init__(why)
+        self.status = status
+        self.headers = headers
+
+
+class Producer(msgspec.Struct, frozen=True):
+    """A producer with its place: what a request names, or the last that was accepted."""
+
+    id: str
+    epoch: int
+    seq: int
+
+
+class Creation(msgspec.Struct, frozen=True):
+    """The configuration that a PUT asks for. `expires_ms`: since 1970."""
+
+    content_type: str
+    ttl_s: int | None = None
+    expires_ms: int | None = None
+    closed: bool = False
+
+
+class Addition(msgspec.Struct, frozen=True):
+    """What a POST asks for besides its body. `order`: its `Stream-Seq`."""
+
+    content_type: str | None = None
+    closes: bool = False
+    producer: Producer | None = None
+    order: str | None = None
+
+
+def path_of(name: str) -> str:
+    """The path of a stream, checked."""
+    parts = name.split("/")
+    if len(name) > PATH_CHARS_MAX or not _PATH.fullmatch(name) or "." in parts or ".." in parts:
+        why = f"a path is up to {PATH_CHARS_MAX} letters, digits and _ . : @ + ~ = - between slashes"
+        raise Wrong(HTTPStatus.BAD_REQUEST, why)
+    return name
+
+
+def creation_of(request: Request) -> Creation:
+    """What a PUT asks for."""
+    if any(request.all(name) for name in _FORK):
+        raise Wrong(HTTPStatus.NOT_IMPLEMENTED, "streams are not forked here")
+    ttl, expires = request.header("stream-ttl"), request.header("stream-expires-at")
+    if ttl is not None and expires is not None:
+        raise Wrong(HTTPStatus.BAD_REQUEST, "give Stream-TTL or Stream-Expires-At, not both")
+    return Creation(
+        content_type=_content_type(request) or DEFAULT_TYPE,
+        ttl_s=None if ttl is None else _number("Stream-TTL", ttl),
+        expires_ms=None if expires is None else _ms_of(expires),
+        closed=_closes(request),
+    )
+
+
+def addition_of(request: Request) -> Addition:
+    """What a POST asks for."""
+    order = request.header("stream-seq")
+    if order is not None and len(order) > _TEXT_CHARS_MAX:
+        raise Wrong(HTTPStatus.BAD_REQUEST, f"Stream-Seq: at most {_TEXT_CHARS_MAX} characters")
+    return Addition(_content_type(request), _closes(request), _producer(request), order)
+
+
+def offset_of(request: Request) -> str | int | None:
+    """`now`, or the seq behind which to read (-1: the beginning); None if there is no parameter."""
+    text = request.query.get("offset")
+    if text is None or text == NOW:
+        return text
+    if text == BEGINNING:
+        return -1
+    if not _OFFSET.fullmatch(text):
+        raise Wrong(HTTPStatus.BAD_REQUEST, "offset: give one that an answer had, `-1` or `now`")
+    return int(text)
+
+
+def offset_text(seq: int) -> str:
+    """The offset behind an event. Texts are in the order of the numbers."""
+    return f"{seq:016d}"
+
+
+def cursor(request: Request, now_ms: int, random: float) -> str:
+    """The cursor of a live answer: greater than the client's, so that no cache answers for ever."""
+    interval = max(0, now_ms - _CURSOR_EPOCH_MS) // _CURSOR_INTERVAL_MS
+    said = request.query.get("cursor", "")
+    theirs = int(said) if _CURSOR.fullmatch(said) else -1
+    return str(interval if theirs < interval else theirs + 1 + int(random * _CURSOR_JITTER))
+
+
+def same_type(left: str, right: str) -> bool:
+    """Whether two content types are the same but for case and parameters."""
+    return bare_type(left) == bare_type(right)
+
+
+def bare_type(content_type: str) -> str:
+    """Without parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _closes(request: Request) -> bool:
+    return (request.header("stream-closed") or "").lower() == "true"
+
+
+def _content_type(request: Request) -> str | None:
+    said = request.header("content-type")
+    if said is not None and not _CONTENT_TYPE.fullmatch(said):
+        raise Wrong(HTTPStatus.BAD_REQUEST, "Content-Type: this is none")
+    return said
+
+
+def _producer(request: Request) -> Producer | None:
+    names = ("producer-id", "producer-epoch", "producer-seq")
+    said = [request.header(name) for name in names]
+    if said == [None, None, None]:
+        return None
+    id_, epoch, seq = said
+    if id_ is None or epoch is None or seq is None:
+        raise Wrong(HTTPStatus.BAD_REQUEST, "give all of Producer-Id, Producer-Epoch and Producer-Seq")
+    if not 1 <= len(id_) <= _TEXT_CHARS_MAX:
+        raise Wrong(HTTPStatus.BAD_REQUEST, f"Producer-Id: a text of 1 to {_TEXT_CHARS_MAX} characters")
+    return Producer(id_, _number("Producer-Epoch", epoch), _number("Producer-Seq", seq))
+
+
+def _number(name: str, text: str) -> int:
+    if not _NUMBER.fullmatch(text) or int(text) > BROWSER_INT_MAX:
+        raise Wrong(HTTPStatus.BAD_REQUEST, f"{name}: a whole number from 0 to {BROWSER_INT_MAX} is needed")
+    return int(text)
+
+
+def _ms_of(text: str) -> int:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        when = None
+    if when is None or when.tzinfo is None or "T" not in text.upper():
+        raise Wrong(HTTPStatus.BAD_REQUEST, "Stream-Expires-At: a time as RFC 3339 has it is needed")
+    return int(when.timestamp() * 1000)

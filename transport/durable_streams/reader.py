@@ -1,0 +1,123 @@
+"""One reader of server-sent events: pages of a stream, each followed by where it ends.
+
+It is ended about every minute, so that caches between can give one answer to many; the client comes back.
+"""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+
+from huahuo.eventstore.deadline import Deadline
+from huahuo.transport.durable_streams import asking, bodies
+from huahuo.transport.durable_streams.asking import Wrong, offset_text
+from huahuo.transport.durable_streams.deciding import State
+from huahuo.transport.durable_streams.keeping import stream_of
+from huahuo.transport.durable_streams.serving import SAFE, Part, Serving
+from huahuo.transport.http.admission import Visit
+from huahuo.transport.http.event_socket import Outlet
+from huahuo.transport.http.messages import EVENT_STREAM, Answer, Headers
+
+LIFE_S: Final = 60.0
+_END_S: Final = 2.0
+_BUFFER_BYTES: Final = 256 << 10
+
+_log = structlog.get_logger(__name__)
+
+
+class DurableStreams(Serving):
+    """Everything under `/ds/`. Implements `http.api.DurableStreams`."""
+
+    def follow(self, visit: Visit, outlet: Outlet, gone: Callable[[], None]) -> "DurableReader":
+        """See `http.api.DurableStreams`."""
+        return DurableReader(self, visit, outlet, gone)
+
+
+class DurableReader:
+    """See the module. Implements `event_socket.Reader`. `gone` is called once, at the end."""
+
+    def __init__(self, serving: Serving, visit: Visit, outlet: Outlet, gone: Callable[[], None]) -> None:
+        self._serving = serving
+        self._visit = visit
+        self._outlet = outlet
+        self._room = asyncio.Event()
+        self._begun = False
+        self._task = asyncio.ensure_future(self._serve())
+        self._task.add_done_callback(lambda _: gone())
+
+    def drained(self) -> None:
+        """The outlet has room again."""
+        self._room.set()
+
+    def lost(self) -> None:
+        """The reader is gone."""
+        self._task.cancel()
+
+    async def _serve(self) -> None:
+        try:
+            refusal = await self._serving.refusing(self._told())
+        except TimeoutError:
+            self._outlet.abort()  # it does not read
+            return
+        except Exception:
+            _log.exception("durable_reader_failed", path=self._visit.request.path)
+            self._outlet.abort()
+            raise
+        if self._begun:
+            self._outlet.end(_END_S)
+        else:
+            self._outlet.refuse(refusal.adding(self._visit.cors))
+
+    async def _told(self) -> Answer:
+        """Tell the reader all there is. The answer is not used."""
+        serving, visit, ambient = self._serving, self._visit, self._serving.wires.ambient
+        offset = asking.offset_of(visit.request)
+        if offset is None:
+            raise Wrong(HTTPStatus.BAD_REQUEST, "offset: is needed with `live`")
+        path, state = await serving.opened(visit)
+        start, until_s = state.start, ambient.monotonic_s() + LIFE_S
+        at = state.tail if offset == asking.NOW else int(offset)
+        told = False
+        while state.start == start:
+            head = serving.head(path)
+            state = await serving.keeping.find(path)
+            part = await serving.part(path, state, at)
+            await serving.keeping.saw(path)
+            if not self._begun:
+                self._begin(state)
+            if not part.empty or not told or part.closed:
+                await self._tell(part)
+                told, at = True, part.following
+            if part.closed or not serving.still_may(visit):
+                break
+            if part.at_end and not await serving.arrivals.wait(
+                stream_of(path), head, until_s - ambient.monotonic_s()
+            ):
+                break
+        return Answer(HTTPStatus.OK)
+
+    def _begin(self, state: State) -> None:
+        self._begun = True
+        fixed: Headers = (
+            ("Content-Type", EVENT_STREAM), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no"),
+        )  # fmt: skip
+        encoding = () if bodies.is_text(state.content_type) else (("Stream-SSE-Data-Encoding", "base64"),)
+        self._outlet.begin(HTTPStatus.OK, (*fixed, *encoding, *SAFE, *self._visit.cors))
+        self._outlet.bound(_BUFFER_BYTES)
+
+    async def _tell(self, part: Part) -> None:
+        said: dict[str, object] = {"streamNextOffset": offset_text(part.following)}
+        if part.closed:
+            said["streamClosed"] = True
+        else:
+            said["streamCursor"] = self._serving.cursor(self._visit.request)
+        if part.at_end:
+            said["upToDate"] = True
+        data = b"" if part.empty else bodies.sse_data(part.state.content_type, part.body)
+        self._outlet.write(data + bodies.sse_control(**said))
+        async with Deadline(self._serving.wires.ambient, LIFE_S):
+            while self._outlet.paused:
+                self._room.clear()
+                await self._room.wait()

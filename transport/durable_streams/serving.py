@@ -1,0 +1,284 @@
+"""Requests under `/ds/`, answered. The rest of the room does not know of HTTP's connections."""
+
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from huahuo.eventstore.ambient import rfc3339
+from huahuo.eventstore.errors import Conflict, Corrupt, EventStoreError, QueueFull, TooLarge
+from huahuo.eventstore.limits import APPEND_EVENTS_MAX
+from huahuo.eventstore.port import Log
+from huahuo.replay.live.feed import Feed
+from huahuo.transport.access.door import Entry
+from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.durable_streams import asking, bodies
+from huahuo.transport.durable_streams.asking import Wrong, offset_text
+from huahuo.transport.durable_streams.deciding import Repeated, State, place_headers
+from huahuo.transport.durable_streams.keeping import Keeping, missing, stream_of
+from huahuo.transport.durable_streams.rights import ANYBODY, is_near, may_use
+from huahuo.transport.http.admission import Visit
+from huahuo.transport.http.arrivals import Arrivals
+from huahuo.transport.http.messages import NO_STORE, Answer, Headers, Request
+from huahuo.transport.http.pages import matches
+from huahuo.transport.http.problems import problem
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.server.wires import Wires
+
+LONG_POLL_S: Final = 20.0
+PAGE_BYTES_MAX: Final = 1 << 20
+PAGE_EVENTS_MAX: Final = 1024
+SAFE: Final[Headers] = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Resource-Policy", "cross-origin"),
+)
+_KEPT_S: Final = 60
+assert bodies.MESSAGES_MAX + 2 <= APPEND_EVENTS_MAX
+
+_CODES: Final = {
+    HTTPStatus.BAD_REQUEST: ErrorCode.INVALID_FIELD,
+    HTTPStatus.NOT_FOUND: ErrorCode.NOT_FOUND,
+    HTTPStatus.FORBIDDEN: ErrorCode.FORBIDDEN,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorCode.TOO_LARGE,
+}
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Some data of a stream. `following`: the seq to go on behind; `at_end`: nothing more was there."""
+
+    state: State
+    body: bytes
+    after: int
+    following: int
+    at_end: bool
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing will ever follow."""
+        return self.at_end and self.state.closed
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no data."""
+        return self.following == self.after
+
+
+class Serving:
+    """See the module. `is_open`: nobody needs a token; `forced`: from other machines neither."""
+
+    def __init__(
+        self,
+        wires: Wires,
+        log: Log,
+        arrivals: Arrivals,
+        *,
+        is_open: bool = False,
+        forced: bool = False,
+        shared: bool = False,
+    ) -> None:
+        self.wires = wires
+        self.arrivals = arrivals
+        self._log = log
+        self._feed: Feed = wires.feed
+        self._is_open = is_open
+        self._forced = forced
+        self._shared = shared
+        self.keeping = Keeping(log, wires.ambient, wires.shared.settings.json_depth_max)
+
+    def without_token(self, request: Request, address: str) -> Verified | None:
+        """Who asks, if this request needs no token."""
+        return ANYBODY if self._is_open and (self._forced or is_near(request, address)) else None
+
+    async def answer(self, visit: Visit, body: bytes) -> Answer:
+        """Answer a request that does not ask for server-sent events."""
+        return await self.refusing(self._answered(visit, body))
+
+    async def refusing(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """The answer of `work`, or the refusal that it ended in."""
+        try:
+            found = await work
+        except Wrong as wrong:
+            code = _CODES.get(wrong.status, "conflict" if wrong.status is HTTPStatus.CONFLICT else "refused")
+            found = problem(code, str(wrong), status=wrong.status, headers=wrong.headers)
+        except TooLarge as error:
+            found = problem(ErrorCode.TOO_LARGE, str(error))
+        except (QueueFull, Conflict):
+            found = problem(ErrorCode.BUSY, "too much is being written; try again")
+        except Corrupt:
+            found = problem(ErrorCode.CORRUPT, "the data of this stream is damaged")
+        except EventStoreError:
+            found = problem(
+                ErrorCode.UNAVAILABLE, "the log does not answer; whether it was written is unknown"
+            )
+        return found.adding(SAFE)
+
+    async def opened(self, visit: Visit) -> tuple[str, State]:
+        """The path and the stream that a reader may read. Raises Wrong."""
+        path = self._path(visit)
+        return path, await self.keeping.find(path)
+
+    def still_may(self, visit: Visit) -> bool:
+        """Whether the token of a request that waited is still good."""
+        if visit.verified is ANYBODY:
+            return True
+        verdict = self.wires.verifier.verify(visit.token, self.wires.ambient.now_ms())
+        return not isinstance(verdict, AuthFailure)
+
+    async def part(self, path: str, state: State, after: int) -> Part:
+        """What follows `after`, up to a bound."""
+        if 0 <= after < state.start:
+            raise Wrong(HTTPStatus.GONE, "this offset is of an earlier stream of this name")
+        at = min(max(after, state.start), state.tail)
+        found = await self._log.read(
+            stream_of(path), at, events_max=PAGE_EVENTS_MAX, bytes_max=PAGE_BYTES_MAX
+        )
+        data = bodies.data_of(found)
+        following = data[-1].seq if data else at
+        body = bodies.joined(state.content_type, data)
+        return Part(state, body, at, following, at_end=following >= state.tail)
+
+    def cursor(self, request: Request) -> str:
+        """The cursor of a live answer."""
+        ambient = self.wires.ambient
+        return asking.cursor(request, ambient.now_ms(), ambient.random())
+
+    def head(self, path: str) -> int:
+        """The seq of the newest event, from which to wait for the next."""
+        return self._feed.head(stream_of(path)).seq
+
+    # Methods ------------------------------------------------------------------------------------------
+
+    async def _answered(self, visit: Visit, body: bytes) -> Answer:
+        path, by = self._path(visit), visit.principal.name
+        match visit.request.method:
+            case "PUT":
+                return await self._put(visit, path, body)
+            case "POST":
+                return await self._post(visit, path, body)
+            case "DELETE":
+                await self.keeping.delete(path, by)
+                return Answer(HTTPStatus.NO_CONTENT, (("Cache-Control", NO_STORE),))
+            case "HEAD":
+                return self._described(await self.keeping.find(path))
+            case _:
+                return await self._get(visit, path)
+
+    async def _put(self, visit: Visit, path: str, body: bytes) -> Answer:
+        asked = asking.creation_of(visit.request)
+        state, new = await self.keeping.create(path, asked, body, visit.principal.name)
+        headers = (("Content-Type", state.content_type), ("Cache-Control", NO_STORE), *state.headers)
+        if not new:
+            return Answer(HTTPStatus.OK, headers)
+        return Answer(HTTPStatus.CREATED, (("Location", _location(visit.request)), *headers))
+
+    async def _post(self, visit: Visit, path: str, body: bytes) -> Answer:
+        asked = asking.addition_of(visit.request)
+        state, found, producer = await self.keeping.add(path, asked, body, visit.principal.name)
+        kept = ("Cache-Control", NO_STORE)
+        if isinstance(found, Repeated):
+            return Answer(found.status, (kept, *found.headers))
+        place = () if producer is None else place_headers(producer)
+        return Answer(found.status, (kept, *state.headers, *place))
+
+    def _described(self, state: State) -> Answer:
+        now_ms, due_ms = self.wires.ambient.now_ms(), state.due_ms
+        life: Headers = ()
+        if state.ttl_s is not None and due_ms is not None:
+            life = (("Stream-TTL", str(-((now_ms - due_ms) // 1000))),)
+        elif due_ms is not None:
+            life = (("Stream-Expires-At", rfc3339(due_ms)),)
+        fixed = (("Content-Type", state.content_type), ("Cache-Control", NO_STORE))
+        return Answer(HTTPStatus.OK, (*fixed, *state.headers, *life))
+
+    async def _get(self, visit: Visit, path: str) -> Answer:
+        request = visit.request
+        live = request.query.get("live")
+        if live not in (None, "long-poll"):
+            raise Wrong(HTTPStatus.BAD_REQUEST, "live: give `long-poll` or `sse`")
+        offset = asking.offset_of(request)
+        if live is not None and offset is None:
+            raise Wrong(HTTPStatus.BAD_REQUEST, "offset: is needed with `live`")
+        state = await self.keeping.find(path)
+        await self.keeping.saw(path)
+        if live is None and offset == asking.NOW:
+            empty = b"[]" if bodies.is_json(state.content_type) else b""
+            return self._page(visit, Part(state, empty, state.tail, state.tail, at_end=True), tagged=False)
+        after = state.tail if offset == asking.NOW else -1 if offset is None else int(offset)
+        if not visit.purse.reserve(PAGE_BYTES_MAX, self.wires.ambient.monotonic_s()):
+            return problem(ErrorCode.BUSY, "answers that are not read yet take up all room")
+        part = await self.part(path, state, after)
+        if live is None:
+            return self._page(visit, part)
+        if part.empty and not part.closed:
+            part = await self._waited(visit, path, part)
+        live_headers = (("Stream-Cursor", self.cursor(request)),)
+        if part.empty:
+            said = (*_end_headers(part), *live_headers, ("Cache-Control", NO_STORE))
+            return Answer(HTTPStatus.NO_CONTENT, said)
+        return self._page(visit, part, live_headers)
+
+    async def _waited(self, visit: Visit, path: str, part: Part) -> Part:
+        """What came while the request waited; the empty part if nothing did. It counts as a connection."""
+        door, now_s = self.wires.door, self.wires.ambient.monotonic_s
+        entry = door.enter(visit.address)
+        if entry is Entry.REFUSED:
+            raise Wrong(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address")
+        try:
+            if entry is Entry.OVER:
+                raise Wrong(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address")
+            until_s = now_s() + LONG_POLL_S
+            while True:
+                head = self.head(path)
+                state = await self.keeping.find(path)
+                if state.start != part.state.start:
+                    raise missing()
+                part = await self.part(path, state, part.after)
+                if not part.empty or part.closed:
+                    return part
+                if not await self.arrivals.wait(stream_of(path), head, until_s - now_s()):
+                    return part
+                if not self.still_may(visit):
+                    raise Wrong(HTTPStatus.FORBIDDEN, "the token ended")
+        finally:
+            door.leave(visit.address)
+
+    def _page(self, visit: Visit, part: Part, live: Headers = (), *, tagged: bool = True) -> Answer:
+        who = "public" if self._shared else "private"
+        keep = f"{who}, max-age={_KEPT_S}, stale-while-revalidate=300"
+        if live or not tagged:
+            keep = NO_STORE
+        elif part.at_end and not part.closed:
+            keep = f"{who}, no-cache"
+        head = (
+            ("Content-Type", part.state.content_type),
+            ("Cache-Control", keep),
+            *_end_headers(part),
+            *live,
+        )
+        if not tagged:
+            return Answer(HTTPStatus.OK, head, part.body)
+        end = ":c" if part.closed else ""
+        etag = f'"{part.state.start}:{part.after}:{part.following}{end}"'
+        head = (*head, ("ETag", etag))
+        if matches(etag, visit.request.all("if-none-match")):
+            return Answer(HTTPStatus.NOT_MODIFIED, head)
+        return Answer(HTTPStatus.OK, head, part.body)
+
+    def _path(self, visit: Visit) -> str:
+        path = asking.path_of(visit.route.name)
+        if not may_use(visit.principal, path, is_open=visit.verified is ANYBODY):
+            raise Wrong(HTTPStatus.FORBIDDEN, "this stream is not yours")
+        return path
+
+
+def _end_headers(part: Part) -> Headers:
+    up_to_date = (("Stream-Up-To-Date", "true"),) if part.at_end else ()
+    closed = (("Stream-Closed", "true"),) if part.closed else ()
+    return (("Stream-Next-Offset", offset_text(part.following)), *up_to_date, *closed)
+
+
+def _location(request: Request) -> str:
+    scheme = "https" if (request.header("x-forwarded-proto") or "").lower() == "https" else "http"
+    return f"{scheme}://{request.header('host') or 'localhost'}{quote(request.path)}"
