@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 
 from tests.support.patience import WITHIN_S
-from tests.support.proofs import WHOLE
 from tests.support.servers.serving import Serving, serving
 
-_in_full = pytest.mark.skipif(not WHOLE, reason="installs packages of npm and takes two minutes")
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, _in_full]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 HERE = Path(__file__).parent / "durable_streams"
 COUNT = 300
