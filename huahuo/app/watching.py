@@ -7,7 +7,6 @@ is named only if the loop's callback still runs afterwards.
 import asyncio
 import sys
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Final
@@ -46,20 +45,20 @@ def places(frame: FrameType | None) -> str:
     return " < ".join(found) or "unknown"
 
 
-def watch(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
-    """Begin, on the loop's own thread. The result ends it."""
-    thread, ended, known = threading.get_ident(), threading.Event(), Look(time.monotonic())
+def watch(loop: asyncio.AbstractEventLoop, monotonic_s: Callable[[], float]) -> Callable[[], None]:
+    """Begin, on the loop's own thread. The result ends it. `monotonic_s` is called on both threads."""
+    thread, ended, known = threading.get_ident(), threading.Event(), Look(monotonic_s())
 
     timer: asyncio.TimerHandle
 
     def beat() -> None:
         nonlocal timer
-        known.beat_s = time.monotonic()
+        known.beat_s = monotonic_s()
         timer = loop.call_later(_LOOK_S, beat)
 
     def work() -> None:
         while not ended.wait(_LOOK_S):
-            if known.look(time.monotonic()):
+            if known.look(monotonic_s()):
                 frame = sys._current_frames().get(thread)  # noqa: SLF001  documented, in spite of its name
                 _log.warning("loop_blocked", seconds_min=_BLOCKED_S, at=places(frame))
 

@@ -171,7 +171,9 @@ class App:
             await self._parts.stop(self.settings.drain_timeout_s)
             raise
         if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread beside its loop
-            self._parts.add("loop watch", watching.watch(asyncio.get_running_loop()))
+            self._parts.add(
+                "loop watch", watching.watch(asyncio.get_running_loop(), self._ambient.monotonic_s)
+            )
 
     async def stop(self, timeout_s: float | None = None) -> None:
         """Disconnect the clients, stop the plug-ins (they continue at the next start), close the log.

@@ -15,6 +15,7 @@ LINES_MAX = 500
 AMBIENT = {"eventstore/ambient.py"}
 THREADS = {
     "eventstore/executor.py",  # the port itself
+    "huahuo/app/watching.py",  # looks at a loop that may be blocked
     "huahuo/embedding/bridge.py",  # foreign threads meet the loop
     "huahuo/embedding/service.py",  # the embedding API's own thread
 }

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from huahuo.actors.plugins.actions import SERVICE_ACTIONS
 from huahuo.app import logs, watching
 from huahuo.embedding.huahuo import Huahuo
+from huahuo.eventstore.ambient import SystemAmbient
 
 
 def test_a_block_of_a_second_is_told_once() -> None:
@@ -50,7 +51,7 @@ def test_a_function_that_holds_the_loop_is_named_in_the_log() -> None:
         return event
 
     async def test() -> None:
-        end = watching.watch(asyncio.get_running_loop())
+        end = watching.watch(asyncio.get_running_loop(), SystemAmbient().monotonic_s)
         try:
             greedy()
         finally:
