@@ -207,7 +207,8 @@ def test_a_wrong_password_needs_the_user_and_shows_nowhere(
 ) -> None:
     outcome = failed_check(target(server.port, user, "wr0ng-canary", host="localhost"), network=trusting)
     assert outcome.status == "need_reauth"
-    assert outcome.message == "登录被拒绝：用户名或密码错误 (login refused: wrong user name or password)"
+    assert outcome.message.startswith("登录被拒绝：用户名或密码错误，")
+    assert "(login refused: wrong user name or password: enter the password again;" in outcome.message
     assert outcome.server_text == "Authentication failed."
     assert not outcome.retry
     assert "canary" not in repr(outcome)
