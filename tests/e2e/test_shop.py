@@ -171,7 +171,7 @@ def _time_travel_knows_the_orders(server: Serving) -> None:
 @pytest.mark.parametrize(
     ("app", "says"),
     [
-        ("nothing:app", "No module named 'nothing'"),
+        ("nothing:app", "no module nothing is here or installed. Run it in the folder"),
         ("shop:nothing", "has no attribute 'nothing'"),
         ("shop:order", "is no Huahuo(…) but a Entity"),
         ("shop", "write MODULE:NAME"),
