@@ -5,6 +5,7 @@ import contextlib
 import sys
 import threading
 import time
+from typing import IO
 
 import msgspec
 
@@ -51,13 +52,12 @@ def register(registry: Registry, hub: Hub) -> None:
         registry.command(Action(handler.__name__, NoParams, handler))
 
 
-async def send(url: str, token: str, action: str) -> None:
-    """Send a command, and return when its handler hangs, without an answer."""
+async def send(url: str, token: str, action: str, said: IO[str]) -> None:
+    """Send a command, and leave without its answer when the service, whose output is `said`, hangs in it."""
     async with raw(url.replace("http", "ws"), "huahuo.v1") as client:
         await client.authenticate(token)
         await client.say(action=action, id="c1")
-        await client.say(action="heartbeat")
-        await client.until("heartbeat_response")
+        assert await asyncio.to_thread(said.readline) == "hanging\n"
 
 
 _register_get_clients = get_clients.register
