@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -276,6 +277,9 @@ TestMemoryLog.settings = settings(
     max_examples=60, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=_checks
 )
 TestSqliteLog = SqliteLogMachine.TestCase
+TestSqliteLog.pytestmark = [
+    pytest.mark.timeout(400)
+]  # some thousand syncs: a disk that others use takes its time
 TestSqliteLog.settings = settings(
     max_examples=12, stateful_step_count=20, deadline=None, derandomize=True, suppress_health_check=_checks
 )
