@@ -277,7 +277,7 @@ TestMemoryLog.settings = settings(
     max_examples=60, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=_checks
 )
 TestSqliteLog = SqliteLogMachine.TestCase
-TestSqliteLog.pytestmark = [
+pytest.mark.timeout(400)(TestSqliteLog)  # some thousand syncs, and a disk that others use too
     pytest.mark.timeout(400)
 ]  # some thousand syncs: a disk that others use takes its time
 TestSqliteLog.settings = settings(
