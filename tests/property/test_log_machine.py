@@ -278,8 +278,6 @@ TestMemoryLog.settings = settings(
 )
 TestSqliteLog = SqliteLogMachine.TestCase
 pytest.mark.timeout(400)(TestSqliteLog)  # some thousand syncs, and a disk that others use too
-    pytest.mark.timeout(400)
-]  # some thousand syncs: a disk that others use takes its time
 TestSqliteLog.settings = settings(
     max_examples=12, stateful_step_count=20, deadline=None, derandomize=True, suppress_health_check=_checks
 )
