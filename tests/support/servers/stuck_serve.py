@@ -52,12 +52,19 @@ def register(registry: Registry, hub: Hub) -> None:
         registry.command(Action(handler.__name__, NoParams, handler))
 
 
-async def send(url: str, token: str, action: str, said: IO[str]) -> None:
-    """Send a command, and leave without its answer when the service, whose output is `said`, hangs in it."""
+async def send(url: str, token: str, action: str, said: IO[str] | None = None) -> None:
+    """Send a command, and leave without its answer.
+
+    If the service is another process, whose output is `said`, leave when it hangs in the command.
+    """
     async with raw(url.replace("http", "ws"), "huahuo.v1") as client:
         await client.authenticate(token)
         await client.say(action=action, id="c1")
-        assert await asyncio.to_thread(said.readline) == "hanging\n"
+        if said is None:
+            await client.say(action="heartbeat")
+            await client.until("heartbeat_response")
+        else:
+            assert await asyncio.to_thread(said.readline) == "hanging\n"
 
 
 _register_get_clients = get_clients.register
