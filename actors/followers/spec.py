@@ -82,5 +82,5 @@ type ReadEvent = Callable[[StoredEvent], Followed]
 
 
 def backoff_s(first_s: float, failures: int, chance: float) -> float:
-    """How long to wait after so many failures. `chance` in [0, 1) spreads it by half in both directions."""
+    """The pause before the next attempt. `chance` in [0, 1) makes it up to half longer or shorter."""
     return float(min(first_s * 2.0 ** min(failures - 1, 30), BACKOFF_S_MAX) * (0.5 + chance))

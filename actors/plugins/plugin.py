@@ -75,7 +75,7 @@ class EntityKind:
     weigh: Callable[[Any], int] | None = None
     readers: Readers | None = None
     today: Today | None = None
-    """Brings stored events of its streams to today's version, for everybody who reads them."""
+    """Shows events that are stored in an older version as today's, to all readers."""
     keyframe_every: int = 0
     """Events of a stream between two keyframes; 0: the bound of the service."""
 

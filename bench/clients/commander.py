@@ -39,7 +39,7 @@ class Connection:
         self._say(text(json.dumps(hello).encode()), b'"success":true')
 
     def send(self, count: int) -> None:
-        """Send so many more commands."""
+        """Send `count` more commands."""
         numbers = range(self._sent, self._sent + count)
         frames = [text(b'{"action":"publish","id":"%d"%b' % (number, self._rest)) for number in numbers]
         self._sent += count

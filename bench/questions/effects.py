@@ -42,7 +42,7 @@ class Batch(Struct, frozen=True):
 
 
 class Ask(Command, action="ask_batch", creates=True):
-    """Ask for so many effects of one entity."""
+    """Ask for `effects` effects of one entity."""
 
     effects: int
 
@@ -98,7 +98,7 @@ def service(folder: Path, gate: Gate) -> Huahuo:
 
 
 async def ask(app: Huahuo, effects: int, each: int = EFFECTS_A_COMMAND) -> None:
-    """Have decisions ask for so many effects, `each` of an entity of its own."""
+    """Let decisions ask for effects, `each` of them for one entity of its own."""
     left = iter(range(0, effects, each))
 
     async def worker() -> None:
@@ -130,7 +130,7 @@ async def work(folder: Path, effects: int) -> dict[str, object]:
 
 
 async def fill(folder: Path, effects: int) -> dict[str, object]:
-    """Leave so many open."""
+    """Leave this number of effects open."""
     async with service(folder, Gate()) as app:
         start_s = time.perf_counter()
         await ask(app, effects)

@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -100,11 +99,12 @@ def test_a_forked_child_has_a_connection_of_its_own(server: Serving) -> None:
 @pytest.mark.timeout(120)
 def test_over_kills_of_the_service_each_event_is_written_once(server: Serving) -> None:
     mine = publisher(server, timeout_s=60)
-    done = threading.Event()
+    done, told = threading.Event(), threading.Semaphore(0)
 
     def kill() -> None:
         for _ in range(2):
-            time.sleep(0.3)
+            for _ in range(20):
+                told.acquire()
             server.kill()
             server.start()
         done.set()
@@ -115,6 +115,7 @@ def test_over_kills_of_the_service_each_event_is_written_once(server: Serving) -
     while not done.is_set():
         mine.publish(STREAM, "n", {"n": sent})
         sent += 1
+        told.release()
     killing.join()
     assert mine.publish(STREAM, "n", {"n": sent}).seq == sent + 1
     newest = [event["n"] for event in events(server, after=max(0, sent + 1 - 1000))]
@@ -122,11 +123,9 @@ def test_over_kills_of_the_service_each_event_is_written_once(server: Serving) -
 
 
 def test_a_service_that_is_not_there_is_an_unknown_outcome_after_the_deadline(tmp_path: Path) -> None:
-    began_s = time.monotonic()
     with pytest.raises(Unknown, match=r"unknown after 0\.5 s") as unknown:
         Publisher("http://127.0.0.1:9", "token", timeout_s=0.5).publish(STREAM, "a")
     assert "command id" in str(unknown.value)
-    assert time.monotonic() - began_s < 5
 
 
 def test_a_token_that_ended_is_asked_for_again(server: Serving) -> None:
