@@ -280,12 +280,12 @@ class Gate:
 
         def ended(ended_work: asyncio.Future[T]) -> None:
             self._works.discard(ended_work)
+            if key is not None:
+                del self._by_key[key]  # first: a fault in telling must not leave it running
             reply = reply_of(ended_work)
             done(reply)
-            if key is not None and running is not None:
-                del self._by_key[key]
-                for hear in running.others:
-                    hear(reply)
+            for hear in () if running is None else running.others:
+                hear(reply)
 
         work.add_done_callback(ended)
         return work
