@@ -63,8 +63,14 @@ def test_where_all_is_there_it_says_nothing(machine: Path) -> None:
 def test_it_shows_what_it_would_install_and_a_yes_installs_it(machine: Path) -> None:
     program(machine / "npm")
     said = run(machine, "y")
-    assert "apt-get install --no-install-recommends dovecot-imapd chromium strace nginx-light caddy prometheus\n" in said
-    assert "install -qy --no-install-recommends dovecot-imapd chromium strace nginx-light caddy prometheus\n" in installed(machine)
+    assert (
+        "apt-get install --no-install-recommends dovecot-imapd chromium strace nginx-light caddy prometheus\n"
+        in said
+    )
+    assert (
+        "install -qy --no-install-recommends dovecot-imapd chromium strace nginx-light caddy prometheus\n"
+        in installed(machine)
+    )
     assert not (machine / "policy").exists(), "what kept the package from starting a server is gone again"
 
 
