@@ -1,4 +1,4 @@
-"""The site and the archives of a release, built by the commands that the documents name (`make check-all`)."""
+"""The site and the archives of a release, built by the commands that the documents name."""
 
 import json
 import subprocess
