@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -17,7 +18,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, give_way
 from huahuo.eventstore.limits import check_names, check_number, weigh
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret
-from huahuo.eventstore.port import Listener
+from huahuo.eventstore.port import Hearer, Listener
 
 PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 5.0
@@ -67,6 +68,10 @@ class StoreLog(LogReader):
     def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
         """See `Log`. Raises at once what `append` raises before it waits."""
         return self.writer.append(append, weigh(append))
+
+    def submit_for(self, hearer: Hearer, about: Any, append: Append) -> None:
+        """See `Log`."""
+        self.writer.append_for(hearer, about, append, weigh(append))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log`."""

@@ -37,6 +37,7 @@ from huahuo.transport.server.connection_ref import (
     WakeUp,
 )
 from huahuo.transport.server.links import found_links
+from huahuo.transport.server.ports import Begun
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.turns import Bill
@@ -69,7 +70,8 @@ class Connection(LoopActor):
             f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now(), root=ws.root
         )
         self._reads: set[asyncio.Task[None]] = set()
-        self._commands: dict[int, asyncio.Future[Any]] = {}  # by the identity of their outputs
+        self._commands: dict[int, Begun] = {}  # by the identity of their outputs
+        self._told: list[tuple[outputs.Execute | outputs.Record, Reply]] = []
         self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
         self._slowed = False
@@ -384,14 +386,34 @@ class Connection(LoopActor):
         """A command has its answer. None: the service stops."""
         del self._commands[id(asked)]
         if reply is not None:
-            with contextlib.suppress(ConnectionEnded):
-                self._ref.step(partial(self._reply, asked, reply))
+            if not self._told:
+                self._wires.outbox.add(self._tell_answers)
+            self._told.append((asked, reply))
 
-    async def _answer(self, asked: outputs.Execute, commands: Collection[asyncio.Future[Any]]) -> None:
+    def _tell_answers(self) -> None:
+        with contextlib.suppress(ConnectionEnded):
+            self._ref.step(self._reply_all)
+
+    def _reply_all(self) -> None:
+        """Answer commands whose answers came together, in one write."""
+        began_s = self._wires.ambient.monotonic_s()
+        told, self._told = self._told, []
+        todo: list[Output] = []
+        for asked, reply in told:
+            try:
+                todo += self._session.replied(asked, reply)
+            except Exception:
+                self._carry_out(todo)
+                self._say_internal(asked)
+                raise
+        self._carry_out(todo)
+        self._after_replies(began_s)
+
+    async def _answer(self, asked: outputs.Execute, commands: Collection[Begun]) -> None:
         """Answer a query. It waits for the commands that were sent before it, to show their effects."""
         try:
             if commands:
-                await asyncio.wait(commands)
+                await asyncio.wait([command.ended() for command in commands])
             query = QueryAnswer(
                 asked,
                 ws=self._ws,
@@ -425,9 +447,15 @@ class Connection(LoopActor):
         except Exception:
             self._say_internal(asked)
             raise
+        self._after_replies(began_s)
+
+    def _after_replies(self, began_s: float) -> None:
+        """Let go on what waited for an answer, and charge the time since `began_s`."""
         self._tell_free()
         self._pump.run()
-        self._bill.since(asked.call.principal.name, began_s, self._wires.ambient.monotonic_s())
+        principal = self._session.principal
+        if principal is not None:
+            self._bill.since(principal.name, began_s, self._wires.ambient.monotonic_s())
         self._ws.go_on_soon()
 
     def _say_part(
