@@ -10,7 +10,7 @@ from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.incoming import Acks, Invalid, Parsed
-from huahuo.transport.server.text_frames import first_text, short_text, text_at
+from huahuo.transport.server.text_frames import as_frames, first_text, short_text, texts_in
 
 JSON = st.recursive(
     st.one_of(
@@ -164,24 +164,26 @@ def test_the_first_frame_is_taken_up_to_4_kib() -> None:
 
 @given(
     payloads=st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5),
-    front=st.binary(max_size=9),
+    after=st.sampled_from([b"", b"\x89\x80\0\0\0\0", b"\x82"]),
     cut=st.integers(0, 400),
 )
 def test_text_frames_in_a_row_are_found_one_after_the_other(
-    payloads: list[bytes], front: bytes, cut: int
+    payloads: list[bytes], after: bytes, cut: int
 ) -> None:
-    data = front + b"".join(serialized(TEXT, payload) for payload in payloads)
-    short = data[: max(len(front), len(data) - cut)]
-    at, found = len(front), []
-    while True:
-        payload, end = text_at(short, at)
-        if payload is None:
-            break
-        found.append(payload)
-        at = end
+    data = b"".join(serialized(TEXT, payload) for payload in payloads)
+    short = data[: max(0, len(data) - cut)] if cut else data + after
+    found, end, begun = texts_in(short)
     assert found == payloads[: len(found)]
-    assert at == len(short) or end > len(short), "only the last one is not complete"
-    assert len(found) == len(payloads) or len(short) < len(data)
+    assert (len(found) == len(payloads)) == (not cut)
+    assert end == sum(len(serialized(TEXT, payload)) for payload in found)
+    if cut:
+        assert begun == (end < len(short)), "only the last one is not complete"
+
+
+@given(payloads=st.lists(st.binary(max_size=300), max_size=5))
+def test_messages_as_frames_are_read_as_these_messages_again(payloads: list[bytes]) -> None:
+    data = as_frames(payloads)
+    assert texts_in(data) == (payloads, len(data), False)
 
 
 @given(payload=st.binary(max_size=70_000), rest=st.binary(max_size=9))
@@ -195,4 +197,4 @@ def test_any_other_frame_is_none_to_handle_at_once(payload: bytes, rest: bytes) 
         b"\x81\xfe\x00\x05" + bytes(4) + b"hello",  # a length that is not in its shortest form
     )
     for frame in others:
-        assert text_at(frame + rest, 0)[0] is None
+        assert texts_in(frame + rest) == ([], 0, False)
