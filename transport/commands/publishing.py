@@ -5,7 +5,7 @@ written here (`group/<name>`, `system`) are made here too.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -153,11 +153,14 @@ class Publisher:
         return self._log.position, b"{}"
 
     def _publish_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
-        fields = {**call.params}
-        if "events" in fields and "type" not in fields:
-            return self._commanded(lambda now_ms: self._listed(fields, now_ms), _PUBLISHED)
-        stream, type_ = fields.pop("stream", None), fields.pop("type", None)
-        return self._commanded(lambda now_ms: (self._maker.make(stream, type_, fields, now_ms),), _PUBLISHED)
+        fields, now_ms = {**call.params}, self._ambient.now_ms()
+        try:
+            if "events" in fields and "type" not in fields:
+                return OneAppend(now_ms, self._listed(fields, now_ms), _PUBLISHED)
+            stream, type_ = fields.pop("stream", None), fields.pop("type", None)
+            return OneAppend(now_ms, (self._maker.make(stream, type_, fields, now_ms),), _PUBLISHED)
+        except PublishRefused as refused:
+            return error_reply(refused.refusal)
 
     def _listed(self, fields: Mapping[str, Any], now_ms: int) -> tuple[NewEvent, ...]:
         """The events of a `publish` with a list."""
@@ -168,12 +171,9 @@ class Publisher:
         return tuple(self._maker.make(one.stream, one.type, one.fields, now_ms) for one in listed)
 
     def _revoke_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
-        return self._commanded(lambda now_ms: (self._revocation(call.params, now_ms),), _REVOKED)
-
-    def _commanded(self, make: Callable[[int], tuple[NewEvent, ...]], body: bytes) -> OneAppend | Reply:
         now_ms = self._ambient.now_ms()
         try:
-            return OneAppend(now_ms, make(now_ms), body)
+            return OneAppend(now_ms, (self._revocation(call.params, now_ms),), _REVOKED)
         except PublishRefused as refused:
             return error_reply(refused.refusal)
 

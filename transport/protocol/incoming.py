@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -206,8 +207,15 @@ def fingerprint(fields: Mapping[str, Any], key: bytes) -> bytes:
     """
     content = {**fields}
     content.pop("id", None)
-    canonical = _encode_sorted(content)
-    return hashlib.blake2b(canonical, digest_size=16, key=key).digest()
+    hashed = _keyed(key).copy()
+    hashed.update(_encode_sorted(content))
+    return hashed.digest()
+
+
+@lru_cache(maxsize=4)
+def _keyed(key: bytes) -> "hashlib.blake2b":
+    """To copy: making a hash from its key costs as much as hashing a short command."""
+    return hashlib.blake2b(digest_size=16, key=key)
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
