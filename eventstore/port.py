@@ -82,8 +82,11 @@ class Log(Protocol):
         """
         ...
 
-    def submit(self, append: Append) -> Future[Appended | Duplicate]:
+    def submit(self, append: Append, *, events_bytes: int | None = None) -> Future[Appended | Duplicate]:
         """As `append`, without a task per call. When this returns, the append's place in the order is fixed.
+
+        `events_bytes`: the caller has checked each event against the limits, their bodies have this many
+        bytes, and nothing else is in the append.
 
         Raises as `append`: some errors at once, the others from the future.
         """

@@ -110,17 +110,18 @@ class Writer:
             Closed: the log accepts no more appends.
         """
         done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._put(append, Pending(append, (), size, done, prepared))
+        self._put(append.principal, Pending(append, (), size, done, prepared), len(append.events), size)
         return done
 
     def append_for(self, hearer: Hearer, about: Any, append: Append, size: int) -> None:
         """As `append`, but `hearer` is told of it, with `about`."""
-        self._put(append, Pending(append, (), size, None, None, hearer, about))
+        pending = Pending(append, (), size, None, None, hearer, about)
+        self._put(append.principal, pending, len(append.events), size)
 
     def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
         """As `append`, for changes of the service itself without an append."""
         done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._enter("", Pending(None, changes, size, done), 0)
+        self._put("", Pending(None, changes, size, done), 0, size)
         return done
 
     def take(self, counter: str, count: int) -> int:
@@ -163,18 +164,14 @@ class Writer:
             self._queue, owner, size, bytes_per_user=self.queue_bytes_per_user, bytes_max=self.queue_bytes_max
         )
 
-    def _put(self, append: Append, pending: Pending) -> None:
-        owner, size = append.principal, pending.size
+    def _put(self, owner: str, pending: Pending, events: int, size: int) -> None:
+        """Not a coroutine, because each append has one already."""
         if self._queue.bytes + size > self.queue_bytes_per_user and not self._has_room(owner, size):
             self.refused += 1
             raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")
-        self._enter(owner, pending, len(append.events))
-
-    def _enter(self, owner: str, pending: Pending, events: int) -> None:
-        """Not a coroutine, because each append has one already."""
         if self._closed is not None:
             raise Closed(self._closed)
-        self._queue.put(owner, pending, events, pending.size)
+        self._queue.put(owner, pending, events, size)
         if self._running is None:
             self._start()
 

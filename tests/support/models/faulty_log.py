@@ -49,7 +49,9 @@ class FaultyLog(MemoryLog):
         self.before_append: Callable[[Append], object] | None = None
         self.lose: list[str] = []
 
-    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
+    def submit(
+        self, append: Append, *, events_bytes: int | None = None
+    ) -> asyncio.Future[Appended | Duplicate]:
         """See `Log`; with the faults of `append`."""
         return asyncio.get_running_loop().create_task(self.append(append))
 
