@@ -68,8 +68,8 @@ def test_repeated_and_unknown_members_go_the_long_way() -> None:
         assert incoming.plain_ack(text.encode()) is None
 
 
-def closely(data: str | bytes) -> Parsed | Invalid:
-    return incoming.parse_closely(data, bytes_max=1 << 20, depth_max=32)
+def closely(data: str | bytes, depth_max: int = 32) -> Parsed | Invalid:
+    return incoming.parse_closely(data, bytes_max=1 << 20, depth_max=depth_max)
 
 
 ODD_OBJECTS = (
@@ -115,6 +115,22 @@ def test_a_compact_object_is_read_by_the_short_way_as_by_the_long_one(fields: di
 def test_an_object_of_any_form_is_read_as_by_the_long_way(text: str) -> None:
     for data in (text, text.encode("utf-8", "surrogatepass")):
         assert incoming.parse(data, bytes_max=1 << 20, depth_max=32) == closely(data)
+
+
+@given(depth=st.integers(1, 12), wide=st.booleans(), kinds=st.lists(st.booleans(), min_size=12, max_size=12))
+def test_nesting_is_bounded_alike_by_both_ways_however_many_brackets_there_are(
+    depth: int, wide: bool, kinds: list[bool]
+) -> None:
+    value: Any = {}
+    for kind in kinds[: depth - 1]:
+        value = {"in": value} if kind else [value]
+    fields: dict[str, Any] = {"action": "note", "n": value}
+    if wide:
+        fields["many"] = [{"[": "{"}] * 20
+    data = msgspec.json.encode(fields)
+    assert incoming.parse(data, bytes_max=1 << 20, depth_max=8) == closely(data, 8)
+    short = incoming.compact_object(data, 8)
+    assert short == (fields if depth < 8 else None)
 
 
 def serialized(opcode: Opcode, payload: bytes, **more: Any) -> bytes:
