@@ -58,6 +58,7 @@ def _register(brought: Brought, host: Host, registry: Registry) -> None:
         registry.route(route)
     for name, of in brought.snapshots.items():
         registry.snapshot(name, of)
+    registry.tongues += brought.tongues
     registry.guarded |= brought.guarded
     registry.right_types |= brought.right_types
 
