@@ -1,10 +1,12 @@
 """FireMail's front end on its WebSocket: the dialect over real sockets, with mail behind it."""
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.support.worlds.firemail import FrontEnd, service
 
@@ -43,6 +45,34 @@ async def test_a_session_as_that_front_end_runs_it(tmp_path: Path) -> None:
         kinds = [message["type"] for message in client.seen]
         assert (kinds.count("email_added"), kinds.count("emails_deleted")) == (1, 1)
         assert "canary" not in str(client.seen)
+
+
+async def test_rule_8_ids_are_integers_and_times_are_readable(tmp_path: Path) -> None:
+    async with service(tmp_path / "d") as running, running.signed_in() as client:
+        await add(client)
+        await client.say("get_all_emails")
+        row = (await client.until("emails_list"))["data"][0]
+        assert [type(row[name]) for name in ("id", "user_id", "port", "use_ssl")] == [int] * 4
+        assert datetime.fromisoformat(row["created_at"])
+        assert row["last_check_time"] is None
+
+
+async def test_rule_11_a_close_is_answered_at_once(tmp_path: Path) -> None:
+    async with service(tmp_path / "d") as running, running.signed_in() as client:
+        await client.say("check_emails", email_ids=[await add(client)])
+        async with asyncio.timeout(1):
+            await client.ws.close(1000)
+        assert client.ws.close_code == 1000
+
+
+@pytest.mark.parametrize("path", ["/", "/ws", "/anything/else"])
+async def test_rules_12_and_13_any_path_and_its_order_of_messages(tmp_path: Path, path: str) -> None:
+    async with service(tmp_path / "d") as running, running.front_end(path) as client:
+        await client.say("authenticate", token=running.token())
+        assert (await client.next())["type"] == "auth_result"
+        for _ in range(2):
+            await client.say("get_all_emails")
+        assert [(await client.until("emails_list"))["data"] for _ in range(2)] == [[], []]
 
 
 async def test_a_failed_check_ends_at_100_once_and_says_why(tmp_path: Path) -> None:

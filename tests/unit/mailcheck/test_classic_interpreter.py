@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from huahuo.mailcheck.classic.interpreter import FireMail, FireMailTongue
-from huahuo.mailcheck.classic.repeats import WITHIN_S
+from huahuo.mailcheck.classic.repeats import BYTES_MAX, KEPT_MAX, WITHIN_S, Repeats
 from huahuo.mailcheck.classic.running import MAILBOXES_MAX, Running
 
 type Said = Sequence[dict[str, Any]]
@@ -212,6 +212,17 @@ def test_checks_that_run_already_are_told_apart() -> None:
 @pytest.mark.parametrize("kind", ["live", "lag", "heartbeat", "snapshot", "token_expiring", "subscribed"])
 def test_what_it_knows_nothing_like_is_left_out(kind: str) -> None:
     assert Talk().signed_in().tell({"type": kind, "stream": "user/42"}) == []
+
+
+def test_memory_of_commands_that_may_be_repeated_is_bounded() -> None:
+    repeats = Repeats()
+    for number in range(KEPT_MAX + 5):
+        repeats.seen(str(number).encode(), 0.0)
+    assert len(repeats) == KEPT_MAX
+    long = [{"type": "import_result", "failed_details": ["x" * 1000] * 600}]
+    for number in range(KEPT_MAX, KEPT_MAX + 5):
+        repeats.answered(str(number).encode(), long)
+        assert repeats.size_bytes <= BYTES_MAX
 
 
 def test_memory_of_running_checks_is_bounded() -> None:
