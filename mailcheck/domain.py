@@ -38,6 +38,7 @@ from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
 from huahuo.mailcheck.checks.ports import CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.run import Checking
 from huahuo.mailcheck.checks.signing_in import CheckMail, SigningIn
+from huahuo.mailcheck.classic.adopting import Adopting
 from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck
 from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, user_of
 from huahuo.mailcheck.fetched import UidCursor
@@ -179,6 +180,8 @@ class MailDomain:
             lines_a_part=settings.import_lines_a_part,
             providers=settings.providers,
         )
+        self.adopting = Adopting(directory, self._mailboxes, ambient)
+        """Takes over what another service has."""
         self._signins = Signins(log, directory, self._requests, ambient, settings.providers, settings.proxy)
         roster = RosterDecider(
             ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max, providers=settings.providers
