@@ -76,6 +76,7 @@ class EmailUpdated(Body, tag="email_updated", frozen=True, gc=False, kw_only=Tru
     server: str | UnsetType = UNSET
     port: int | UnsetType = UNSET
     use_ssl: bool | UnsetType = UNSET
+    watched: bool | UnsetType = UNSET
 
 
 class EmailDeleted(Body, tag="email_deleted", frozen=True, gc=False, kw_only=True):
@@ -89,7 +90,8 @@ class EmailStatusUpdate(
 ):
     """A check's new state: `queued`, `processing` or a terminal status.
 
-    After a failure: its class (docs/mail.md), and what to do next.
+    After a failure: its class (docs/mail.md), and what to do next. `check_id` is 0 where no check says it but
+    the watcher of the mailbox: it failed, or works again.
     """
 
     email_id: int
@@ -110,7 +112,7 @@ class CheckProgress(Body, tag="check_progress", frozen=True, gc=False, kw_only=T
 
 
 class MailReceived(Body, tag="mail_received", frozen=True, gc=False, kw_only=True):
-    """A check found a new mail. With the verification code in it, if one was found."""
+    """A check or a watcher found a new mail. With the verification code in it, if one was found."""
 
     email_id: int
     mail_id: int
@@ -190,7 +192,10 @@ class FoundMail(msgspec.Struct, frozen=True, gc=False):
 
 
 class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True):
-    """All mails of a folder up to `uid` are known. `mails` are the new ones among them."""
+    """All mails of a folder up to `uid` are known. `mails` are the new ones among them.
+
+    `check_id` is 0 where the watcher of the mailbox found them.
+    """
 
     check_id: int
     folder: str
@@ -212,6 +217,12 @@ class CheckEnded(Body, tag="check_ended", frozen=True, gc=False, kw_only=True):
     """A check ended. This happens once for each check."""
 
     check_id: int
+    status: str
+
+
+class WatchTold(Body, tag="watch_told", frozen=True, gc=False, kw_only=True):
+    """The user was told that the watcher of the mailbox failed, or that it works again."""
+
     status: str
 
 
@@ -242,6 +253,7 @@ INTERNAL: Final[tuple[type[Body], ...]] = (
     CursorMoved,
     UidvalidityChanged,
     CheckEnded,
+    WatchTold,
     MailboxDeleted,
     RosterChanged,
 )

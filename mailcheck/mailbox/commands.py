@@ -70,7 +70,33 @@ class ReportProgress(msgspec.Struct, frozen=True, gc=False):
     message: str
 
 
-type MailboxCommand = Begin | Progress | MailsFound | Finish | KeepGrant | ReportStatus | ReportProgress
+class MailsSeen(msgspec.Struct, frozen=True):
+    """The watcher of the mailbox fetched these mails. With them all mails up to `cursor` are known."""
+
+    batch: tuple[FetchedMail, ...]
+    cursor: UidCursor
+
+
+class WatchState(msgspec.Struct, frozen=True, gc=False):
+    """How the watcher of the mailbox fares. The user is told of the first failure and of the recovery."""
+
+    status: Literal["ok", "error", "need_reauth"]
+    message: str = ""
+    error_class: str = ""
+    advice: str = ""
+
+
+type MailboxCommand = (
+    Begin
+    | Progress
+    | MailsFound
+    | Finish
+    | KeepGrant
+    | ReportStatus
+    | ReportProgress
+    | MailsSeen
+    | WatchState
+)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,11 +29,13 @@ from huahuo.mailcheck.mailbox.commands import (
     MailboxCommand,
     MailboxReply,
     MailsFound,
+    MailsSeen,
     NoMailbox,
     Plan,
     Progress,
     ReportProgress,
     ReportStatus,
+    WatchState,
 )
 from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
 from huahuo.mailcheck.mailbox.writing import MailboxWriting
@@ -59,6 +61,12 @@ class MailboxDecider(MailboxFold):
             return writing.decision(_report(writing, command))
         if isinstance(command, KeepGrant):
             return writing.decision(_keep(writing, command))
+        if isinstance(command, MailsSeen):
+            _found(writing, 0, command.batch, command.cursor)
+            return writing.decision(Done())
+        if isinstance(command, WatchState):
+            _watcher_fares(writing, command)
+            return writing.decision(Done())
         check = state.check
         if check is None or check.check_id != command.check_id:
             return Decision(reply=CheckOver())
@@ -67,7 +75,7 @@ class MailboxDecider(MailboxFold):
                 if not check.started:
                     writing.begin(check, _CONNECTING)
                     writing.progress(check, 0, _CONNECTING)
-                return writing.decision(_plan(state))
+                return writing.decision(plan_of(state))
             case Progress():
                 writing.progress(check, min(command.percent, _RUNNING_MAX), command.message)
             case MailsFound():
@@ -78,13 +86,16 @@ class MailboxDecider(MailboxFold):
                 message = command.message
                 if not message and command.status == "ok":
                     message = f"检查完成，共 {check.found} 封新邮件" if check.found else "没有找到新邮件"
+                if command.status == "ok" and state.failed:
+                    writing.look_again()
                 writing.end(
                     check, command.status, message, error_class=command.error_class, advice=command.advice
                 )
         return writing.decision(Done())
 
 
-def _plan(state: Mailbox) -> Plan:
+def plan_of(state: Mailbox) -> Plan:
+    """What to check in this mailbox, and from which cursors."""
     return Plan(
         email=state.email,
         mail_type=state.mail_type,
@@ -100,6 +111,18 @@ def _keep(writing: MailboxWriting, command: KeepGrant) -> Done | GrantReplaced:
         return GrantReplaced()
     writing.keep_grant(command.way, command.refresh_token)
     return Done()
+
+
+def _watcher_fares(writing: MailboxWriting, command: WatchState) -> None:
+    """Tell a failure or a recovery, if it is news. An open check will tell how the mailbox fares."""
+    state = writing.state
+    if state.check is not None:
+        return
+    if command.status == "ok":
+        if state.failed:
+            writing.watcher(command, "新邮件监听已恢复")
+    elif not state.failed or (command.status == "need_reauth" and not state.refused):
+        writing.watcher(command, command.message)
 
 
 def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> Done:

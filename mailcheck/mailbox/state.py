@@ -26,6 +26,7 @@ from huahuo.mailcheck.events import (
     MailboxDeleted,
     MailboxUpdated,
     SecretStored,
+    WatchTold,
     id_of,
     read,
 )
@@ -70,6 +71,10 @@ class Mailbox(msgspec.Struct):
     grant: int = 0
     """Rises with each new client id or refresh token, the user's or a rotated one."""
     way: Way = Way()
+    failed: bool = False
+    """The last that the user was told is a failure."""
+    refused: bool = False
+    """The server refused what the mailbox signs in with, and nothing about that has changed since."""
     check: Check | None = None
     cursors: dict[str, dict[str, UidCursor]] = msgspec.field(default_factory=dict)
     former: dict[str, dict[str, list[UidCursor]]] = msgspec.field(default_factory=dict)
@@ -98,7 +103,7 @@ class MailboxFold:
     """Folds a mailbox from its own stream."""
 
     name: Final = "mailbox"
-    fingerprint: Final = "mailbox-4"
+    fingerprint: Final = "mailbox-5"
 
     def initial(self, stream: str) -> Mailbox:
         """See `Fold`. Raises ValueError if the stream's name holds no number."""
@@ -116,6 +121,7 @@ class MailboxFold:
             case SecretStored():
                 if body.name not in state.secrets:
                     state.secrets = _shared((*state.secrets, body.name))
+                state.refused = False
                 if body.name in _OF_GRANT:
                     state.grant, state.way = state.grant + 1, Way()
             case GrantKept():
@@ -123,7 +129,7 @@ class MailboxFold:
                 state.way = _way(Way(body.graph, body.token_url, body.scope))
             case MailboxUpdated():
                 _reached(state, body)
-                state.way = Way()
+                state.way, state.refused = Way(), False
             case CheckRequested():
                 state.check = Check(body.check_id, cause=event.position)
             case CheckStarted() if check is None or check.check_id != body.check_id:
@@ -138,10 +144,13 @@ class MailboxFold:
                 cursor = UidCursor(body.folder, body.uidvalidity, body.uid, link)
                 _remember(state, folders.get(body.folder), cursor)
                 folders[body.folder] = cursor
-                if check is not None:
+                if check is not None and check.check_id == body.check_id:
                     check.found += len(body.mails)
             case CheckEnded():
                 state.check = None
+                _ended(state, body.status)
+            case WatchTold():
+                _ended(state, body.status)
             case MailboxDeleted():
                 state.deleted, state.check, state.secrets = True, None, ()
                 state.cursors.clear()
@@ -172,6 +181,11 @@ def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
 def _way(way: Way) -> Way:
     """One object, shared by all mailboxes that sign in in this way."""
     return way
+
+
+def _ended(state: Mailbox, status: str) -> None:
+    if status != "cancelled":
+        state.failed, state.refused = status != "ok", status == "need_reauth"
 
 
 def _remember(state: Mailbox, before: UidCursor | None, after: UidCursor) -> None:

@@ -5,7 +5,7 @@ from msgspec import UNSET
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
-from huahuo.mailcheck.effects import Effect, StopCheck
+from huahuo.mailcheck.effects import Effect, LookAgain, StopCheck
 from huahuo.mailcheck.events import (
     PROGRESS_MAX,
     Body,
@@ -18,13 +18,14 @@ from huahuo.mailcheck.events import (
     FoundMail,
     GrantKept,
     MailReceived,
+    WatchTold,
     internal,
     mailbox_stream,
     public,
     user_stream,
 )
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor, Way
-from huahuo.mailcheck.mailbox.commands import MailboxReply
+from huahuo.mailcheck.mailbox.commands import MailboxReply, WatchState
 from huahuo.mailcheck.mailbox.state import Check, Mailbox
 from huahuo.mailcheck.tables.records import (
     CHECKS,
@@ -110,13 +111,25 @@ class MailboxWriting:
         self, check: Check, status: str, message: str, *, error_class: str = "", advice: str = ""
     ) -> None:
         """Add the public status of a check."""
+        self._status(check.check_id, status, message, error_class, advice)
+
+    def watcher(self, fares: WatchState, message: str) -> None:
+        """Add the public status of the mailbox's watcher, and that it was told."""
+        self._status(0, fares.status, message, fares.error_class, fares.advice)
+        self.fact(WatchTold(timestamp=self.context.timestamp, status=fares.status))
+
+    def look_again(self) -> None:
+        """Add the effect by which the mailbox's watcher tries again."""
+        self._effects.append(LookAgain(self.state.email_id))
+
+    def _status(self, check_id: int, status: str, message: str, error_class: str, advice: str) -> None:
         self.say(
             EmailStatusUpdate(
                 timestamp=self.context.timestamp,
                 email_id=self.state.email_id,
                 status=status,
                 message=clean(message, MESSAGE_CHARS_MAX),
-                check_id=check.check_id,
+                check_id=check_id,
                 error_class=error_class,
                 advice=advice,
             )

@@ -6,6 +6,7 @@
 | `mail` | "" | mail id | its owner and the key of its record |
 | `checks` | "" | mailbox id | the open check, which a restart continues |
 | `graph` | mailbox id | digest of Graph's id of a mail | nothing: this mail is known |
+| `watched` | "" | mailbox id | its host: the mailbox is watched for new mails |
 | `purges` | "" | mailbox id | a deleted mailbox whose records and blobs are still to be removed |
 
 Numbers in keys are 8 bytes, big-endian, so that keys sort like their numbers.
@@ -27,6 +28,7 @@ MAIL: Final = "mail"
 CHECKS: Final = "checks"
 PURGES: Final = "purges"
 GRAPH: Final = "graph"
+WATCHED: Final = "watched"
 
 SUBJECT_CHARS_MAX: Final = 1_000
 SENDER_CHARS_MAX: Final = 500
@@ -125,6 +127,11 @@ def check_put(
     """The row of an open check."""
     value = OpenCheck(user_id, check_id, host, implicit)
     return RowPut(CHECKS, "", email_key(email_id), msgspec.json.encode(value))
+
+
+def watched_put(email_id: int, host: str) -> RowPut:
+    """The row of a watched mailbox."""
+    return RowPut(WATCHED, "", email_key(email_id), host.encode())
 
 
 def mail_rows(record: MailRecord, user_id: UserId, received: int) -> tuple[RowPut, RowPut]:
