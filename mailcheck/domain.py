@@ -37,6 +37,7 @@ from huahuo.mailcheck.checks.books import CHECK, CheckBooks, effect_of
 from huahuo.mailcheck.checks.connections import Connections
 from huahuo.mailcheck.checks.grants import StoredGrants
 from huahuo.mailcheck.checks.graph_check import check_graph
+from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
 from huahuo.mailcheck.checks.ports import CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.run import Checking
@@ -140,6 +141,7 @@ class MailDomain:
         grants = StoredGrants(log, directory, self._mailboxes, settings.providers)
         self.tokens = Tokens(grants, self._requests, ambient)
         self.connections = Connections(settings.providers, settings.watch_connections_max)
+        known = KnownMails(log, ambient)
         large_mails = asyncio.Semaphore(settings.large_mails_max)
         looking = Looking(settings.check, settings.network, self._requests, large_mails, executor, ambient)
         look = check_mail or looking.new
@@ -151,6 +153,7 @@ class MailDomain:
         self.watching = Watching(
             log=log,
             mailboxes=self._mailboxes,
+            known=known,
             # A watcher has its place before it signs in, and keeps it afterwards.
             signing=signing(look, lambda _plan: nullcontext()),
             looking=looking,
@@ -164,7 +167,7 @@ class MailDomain:
         check = Spec(
             kind=MAILBOX,
             name=CHECK,
-            handler=Checking(signing(check_mail, self.connections.of_check).check).perform,
+            handler=Checking(signing(check_mail, self.connections.of_check).check, known).perform,
             read=msgspec.json.Decoder(OpenCheck).decode,
             key=int,
             retries=0,

@@ -194,7 +194,10 @@ class FoundMail(msgspec.Struct, frozen=True, gc=False):
 class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True):
     """All mails of a folder up to `uid` are known. `mails` are the new ones among them.
 
-    `check_id` is 0 where the watcher of the mailbox found them.
+    `check_id` is 0 where the watcher of the mailbox found them. Mails up to `rest` are not known yet. `same`:
+    ids and UIDs of mails that were known in other places.
+
+    Version 2: its mails are in the table `known`.
     """
 
     check_id: int
@@ -203,6 +206,8 @@ class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True)
     uid: int
     mails: tuple[FoundMail, ...] = ()
     link: str | UnsetType = UNSET
+    rest: int | UnsetType = UNSET
+    same: tuple[tuple[int, int], ...] | UnsetType = UNSET
 
 
 class UidvalidityChanged(Body, tag="uidvalidity_changed", frozen=True, gc=False, kw_only=True):
@@ -267,14 +272,18 @@ def type_name(body: type[Body]) -> str:
 PUBLIC_TYPES: Final = frozenset(type_name(body) for body in PUBLIC)
 INTERNAL_TYPES: Final = frozenset(type_name(body) for body in INTERNAL)
 
-VERSIONS: Final[Mapping[str, int]] = MappingProxyType(dict.fromkeys(PUBLIC_TYPES | INTERNAL_TYPES, 1))
+VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
+    dict.fromkeys(PUBLIC_TYPES | INTERNAL_TYPES, 1) | {"cursor_moved": 2}
+)
 """The current version of each type, in which new events are written."""
 
 type Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 """Converts the fields of a body of version n to version n + 1."""
 
-UPCASTS: Final[Mapping[tuple[str, int], Upcast]] = MappingProxyType({})
-"""By (type, n): the conversion from version n to n + 1. Empty while every type is in version 1."""
+UPCASTS: Final[Mapping[tuple[str, int], Upcast]] = MappingProxyType(
+    {("cursor_moved", 1): lambda fields: fields}
+)
+"""By (type, n): the conversion from version n to n + 1."""
 
 _READERS: Final[Mapping[str, tuple[int, Callable[[bytes], Body]]]] = {
     type_name(body): (VERSIONS[type_name(body)], msgspec.json.Decoder(body).decode)

@@ -12,7 +12,7 @@ from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, Ok, Sink, Target
 from huahuo.mailcheck.checks.reading import Reading
 from huahuo.mailcheck.checks.session import connected, greet, sign_in
-from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.fetched import INBOX, UidCursor
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import classify
@@ -34,18 +34,22 @@ async def check(
     executor: Executor,
     ambient: Ambient,
 ) -> Ok:
-    """Fetch every mail of INBOX that `since` does not cover and hand it to `sink`.
+    """Fetch every mail that `since`, for INBOX, and the target's cursors do not cover. Hand it to `sink`.
 
     `large_mails`, shared by all checks, is held while a mail larger than a batch is in memory.
 
     Raises:
         CheckFailed: with the classified outcome. Exceptions of `sink` pass through unchanged.
     """
-    reading = Reading(since, sink, limits, large_mails, executor, ambient)
+    reading = Reading({**target.cursors, **_inbox(since)}, sink, limits, large_mails, executor, ambient)
     try:
         return await _run(target, reading, limits, network, ambient)
     except MailFault as fault:
         raise CheckFailed(classify(fault)) from fault
+
+
+def _inbox(since: UidCursor | None) -> dict[str, UidCursor]:
+    return {} if since is None else {INBOX: since}
 
 
 async def _run(
@@ -78,7 +82,9 @@ async def _session(
             await greet(client, place)
             await reading.progress.step(_PERCENT_LOGIN, "正在登录邮箱")
             await sign_in(client, target, place)
-            return await reading.read(client, deadline)
+            done = await reading.inbox(client, deadline)
+            await reading.others(client, deadline)
+            return done
     except TimeoutError:
         if deadline.expired():
             raise TimedOut("no mail for too long") from None

@@ -85,7 +85,9 @@ class SigningIn:
     async def over_imap(self, plan: Plan, sink: Sink, auth: Auth, secret: Secret, proxy: Proxy | None) -> Ok:
         """Check over IMAP."""
         places = self._providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
-        target = Target(places=places, user=plan.email, auth=auth, secret=secret, proxy=proxy)
+        target = Target(
+            places=places, user=plan.email, auth=auth, secret=secret, cursors=plan.cursors, proxy=proxy
+        )
         async with self._gate(plan):
             return await self._check_mail(target, plan.cursors.get(INBOX), sink)
 

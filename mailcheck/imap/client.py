@@ -12,7 +12,7 @@ import msgspec
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.imap import wire
+from huahuo.mailcheck.imap import folders, wire
 from huahuo.mailcheck.imap.idle import Idle
 from huahuo.mailcheck.imap.outcome import classify, sanitise
 from huahuo.mailcheck.imap.stream import ImapStream
@@ -184,6 +184,22 @@ class ImapClient:
         if not found:
             raise BrokenProtocol("the folder has no UIDVALIDITY")
         return Folder(found, exists)
+
+    async def folders(self) -> list[folders.Folder]:
+        """Every folder, in the order of the server. Names that cannot be read are left out."""
+        found: list[folders.Folder] = []
+
+        def on_data(parts: list[Part]) -> None:
+            folder = folders.folder_of(parts)
+            if folder is not None:
+                found.append(folder)
+
+        await self._command("LIST", [b'LIST "" "*"\r\n'], on_data=on_data)
+        return found
+
+    async def search_up_to(self, uid: int) -> list[int]:
+        """All UIDs up to `uid` in ascending order."""
+        return sorted(each for each in await self._search(b"UID 1:%d" % uid) if each <= uid)
 
     async def search_after(self, uid: int, exists: int) -> list[int]:
         """All UIDs above `uid` in ascending order, of a folder that held `exists` mails.

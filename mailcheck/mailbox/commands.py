@@ -1,12 +1,16 @@
 """Commands of a mailbox and its replies. Pure data."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
 
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor, Way
+from huahuo.mailcheck.mailbox.identity import Equals
+
+_NONE: Mapping[bytes, Equals] = MappingProxyType({})
 
 type TerminalStatus = Literal["ok", "error", "need_reauth", "cancelled"]
 type ReportedStatus = Literal["queued", "processing", "ok", "error", "need_reauth", "cancelled"]
@@ -27,11 +31,15 @@ class Progress(msgspec.Struct, frozen=True, gc=False):
 
 
 class MailsFound(msgspec.Struct, frozen=True):
-    """A running check fetched these mails. With them all mails up to `cursor` are known."""
+    """A running check fetched these mails. With them all mails up to `cursor` are known.
+
+    `equals`: the known mails that equal one of them, by digest.
+    """
 
     check_id: int
     batch: tuple[FetchedMail, ...]
     cursor: UidCursor
+    equals: Mapping[bytes, Equals] = _NONE
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
@@ -71,10 +79,11 @@ class ReportProgress(msgspec.Struct, frozen=True, gc=False):
 
 
 class MailsSeen(msgspec.Struct, frozen=True):
-    """The watcher of the mailbox fetched these mails. With them all mails up to `cursor` are known."""
+    """The watcher of the mailbox fetched these mails. See `MailsFound`."""
 
     batch: tuple[FetchedMail, ...]
     cursor: UidCursor
+    equals: Mapping[bytes, Equals] = _NONE
 
 
 class WatchState(msgspec.Struct, frozen=True, gc=False):
@@ -108,6 +117,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     use_ssl: bool
     cursors: Mapping[str, UidCursor]
+    legacy: tuple[str, ...] = ()
+    """Places whose mails may be missing in the table `known`."""
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):

@@ -53,6 +53,10 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=65536, description="larger mails are kept with their headers only, bytes")
     ] = 25 << 20
     mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
+    mail_folders: Annotated[
+        tuple[str, ...],
+        Meta(description="folders read besides INBOX: names, or special uses such as \\Junk"),
+    ] = ("\\Junk",)
     watch_renew_s: Annotated[
         float,
         Meta(ge=1, le=1740, description="seconds an IDLE of a watched mailbox stands until it is renewed"),
@@ -105,6 +109,7 @@ def bounds(options: MailOptions, ambient: Ambient) -> "MailSettings":
             command_timeout_s=options.mail_timeout_s,
             mail_bytes_max=options.mail_bytes_max,
             codes=options.mail_codes,
+            folders=options.mail_folders,
         ),
         checks_max=options.checks_at_once,
         checks_per_host_max=options.checks_per_host,

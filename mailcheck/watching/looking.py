@@ -4,12 +4,14 @@ What is found goes to the mailbox as `MailsSeen`: no check is open, and no progr
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck.checks.graph_check import check_graph
+from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import Mailboxes
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.reading import Reading
@@ -22,6 +24,9 @@ from huahuo.mailcheck.mailbox.commands import MailsSeen, NoMailbox, Plan
 from huahuo.mailcheck.servers.faults import MailFault, TimedOut
 from huahuo.mailcheck.web.requests import Requests
 
+_NEWEST: Final = 100
+"""Of a folder that nobody has read, a watcher tells so many mails. The rest is for a check."""
+
 
 class MailboxGone(Exception):  # noqa: N818  a fact about the mailbox
     """The mailbox was deleted meanwhile."""
@@ -30,17 +35,22 @@ class MailboxGone(Exception):  # noqa: N818  a fact about the mailbox
 class Seen:
     """See `Sink`. `client` is the connection, if one was made and may be kept."""
 
-    def __init__(self, mailboxes: Mailboxes, email_id: int) -> None:
+    def __init__(self, mailboxes: Mailboxes, known: KnownMails, email_id: int, plan: Plan) -> None:
         self.client: ImapClient | None = None
         self._mailboxes = mailboxes
+        self._known = known
         self._email_id = email_id
+        self._plan = plan
 
     async def progress(self, percent: int, message: str) -> None:
         """See `Sink`."""
 
     async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
         """See `Sink`."""
-        answer = await self._mailboxes.tell(self._email_id, MailsSeen(tuple(batch), cursor))
+        async with self._known.storing(self._email_id):
+            mails = await self._known.unknown(self._email_id, batch)
+            equals = await self._known.equal_to(self._email_id, self._plan, mails)
+            answer = await self._mailboxes.tell(self._email_id, MailsSeen(mails, cursor, equals))
         if isinstance(answer.reply, NoMailbox):
             raise MailboxGone
 
@@ -64,6 +74,10 @@ class Looking:
         self._executor = executor
         self._ambient = ambient
 
+    def _reading(self, cursors: Mapping[str, UidCursor], sink: Seen) -> Reading:
+        shared = self._limits, self._large_mails, self._executor, self._ambient
+        return Reading(cursors, sink, *shared, newest=_NEWEST)
+
     async def new(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
         """Look over a new connection, or by Graph. See `CheckMail`."""
         assert isinstance(sink, Seen), "watchers only"
@@ -80,13 +94,16 @@ class Looking:
             )
         return await self._classified(lambda: self._over_imap(target, since, sink))
 
-    async def again(self, client: ImapClient, plan: Plan, sink: Seen) -> Ok:
-        """Look over a connection that waits in IDLE. After a failure it is cut."""
+    async def again(self, client: ImapClient, plan: Plan, sink: Seen, *, renews: bool) -> Ok:
+        """Look over a connection that waits in IDLE. After a failure it is cut.
+
+        `renews`: not for news of INBOX, so other folders are read too.
+        """
 
         async def look() -> Ok:
             async with Cutting(client):
                 await client.end_idle()
-                done = await self._read(client, plan.cursors.get(INBOX), sink)
+                done = await self._read(client, plan.cursors, sink, others=renews)
             sink.client = client
             return done
 
@@ -97,16 +114,22 @@ class Looking:
         async with Cutting(client):
             await greet(client, place)
             await sign_in(client, target, place)
-            done = await self._read(client, since, sink)
+            cursors = target.cursors if since is None else {**target.cursors, INBOX: since}
+            done = await self._read(client, cursors, sink, others=True)
         sink.client = client
         return done
 
-    async def _read(self, client: ImapClient, since: UidCursor | None, sink: Seen) -> Ok:
-        reading = Reading(since, sink, self._limits, self._large_mails, self._executor, self._ambient)
+    async def _read(
+        self, client: ImapClient, cursors: Mapping[str, UidCursor], sink: Seen, *, others: bool
+    ) -> Ok:
+        """INBOX is read last: IDLE tells of the open folder, and of what comes after it was opened."""
+        reading = self._reading(cursors, sink)
         deadline = Deadline(self._ambient, self._limits.idle_timeout_s)
         try:
             async with deadline:
-                done = await reading.read(client, deadline)
+                if others:
+                    await reading.others(client, deadline)
+                done = await reading.inbox(client, deadline)
         except TimeoutError:
             if deadline.expired():
                 raise TimedOut("no mail for too long") from None

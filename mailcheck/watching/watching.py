@@ -22,6 +22,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.checks.connections import Connections, Places
+from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import Mailboxes, Standing
 from huahuo.mailcheck.checks.ports import CheckFailed
 from huahuo.mailcheck.checks.signing_in import SigningIn
@@ -87,6 +88,7 @@ class Watching:
         *,
         log: Log,
         mailboxes: Mailboxes,
+        known: KnownMails,
         signing: SigningIn,
         looking: Looking,
         connections: Connections,
@@ -98,6 +100,7 @@ class Watching:
     ) -> None:
         self._log = log
         self._mailboxes = mailboxes
+        self._known = known
         self._signing = signing
         self._looking = looking
         self._connections = connections
@@ -331,13 +334,13 @@ class Watching:
         plan = standing.plan
         assert plan is not None, "it was asked before"
         self.looks += 1
-        seen = Seen(self._mailboxes, watched.email_id)
+        seen = Seen(self._mailboxes, self._known, watched.email_id, plan)
         try:
             if client is None:
                 await self._signing.check(watched.email_id, plan, seen)
                 host.answered()
             else:
-                await self._looking.again(client, plan, seen)
+                await self._looking.again(client, plan, seen, renews=not watched.news)
         except CheckFailed as failed:
             if client is None:
                 await self._failed(watched, host, failed.outcome)
