@@ -41,6 +41,7 @@ QUESTIONS = (
     "workers",
     "shipping",
     "storms",
+    "watching",
 )
 RESULTS = Path("bench/results")
 TOOLS = Path(".tools/bench")
