@@ -7,14 +7,20 @@ import typer
 
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
+from huahuo.app.refusals import in_english
 from huahuo.app.tokens import mint
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.terminal import printable
 from huahuo.transport.client.client import Client
-from huahuo.transport.client.model import ClientError
+from huahuo.transport.client.model import ClientError, CommandError
 
 _POLL_S_MAX: Final = 5.0
+_ENDS: Final = {
+    "error": "the sign-in failed",
+    "expired": "the code has expired: begin again",
+    "denied": "the sign-in was declined",
+}
 
 
 def of_directory(given: Settings, user_id: int) -> tuple[str, str]:
@@ -46,9 +52,11 @@ async def signin(url: str, token: str, fields: dict[str, Any]) -> None:
             while reply["state"] == "pending":
                 await asyncio.sleep(min(reply["interval_s"], _POLL_S_MAX))
                 reply = await client.send("get_signin", email=fields["email"])
+    except CommandError as refused:
+        raise HuahuoError(in_english(refused.code, refused.message, refused.details)) from refused
     except ClientError as error:
         raise HuahuoError(str(error)) from error
     if reply["state"] != "success":
         details = f": {printable(reply['details'])}" if reply.get("details") else ""
-        raise HuahuoError(f"{reply['message']}{details}")
+        raise HuahuoError(f"{_ENDS[reply['state']]}{details}")
     typer.echo(f"signed in: {printable(fields['email'])}")

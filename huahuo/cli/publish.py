@@ -7,6 +7,7 @@ from typing import Any
 from huahuo.actors.domain.decision import Refused
 from huahuo.app import service_file
 from huahuo.app.config import Settings
+from huahuo.app.refusals import in_english
 from huahuo.app.tokens import token_source
 from huahuo.at import At
 from huahuo.errors import ConfigError, HuahuoError
@@ -37,7 +38,8 @@ def publish(
     try:
         return publisher.publish(stream, type_, fields, command_id=command_id)
     except Refused as error:
-        raise HuahuoError(f"the service refused: {error}") from error
+        why = in_english(error.code, error.message, error.details)
+        raise HuahuoError(f"the service refused: {why}") from error
     finally:
         publisher.close()
 

@@ -3,6 +3,7 @@
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.principal import UserId
 from huahuo.app.config import Settings
+from huahuo.app.refusals import in_english
 from huahuo.audit.record import ask_service, writing
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
@@ -22,6 +23,7 @@ async def revoke(settings: Settings, *, user_id: UserId | None, jti: str | None)
             try:
                 await publisher.revoke(user_id=user_id, jti=jti, principal="huahuo revoke")
             except PublishRefused as error:
-                raise HuahuoError(str(error)) from error
+                refusal = error.refusal
+                raise HuahuoError(in_english(refusal.code, refusal.message, refusal.details)) from error
             return
     await ask_service(settings, "revoke", **({"jti": jti} if user_id is None else {"user_id": user_id}))

@@ -3,9 +3,14 @@
 asyncio keeps only weak references to tasks, and pymap 0.36 keeps none to those of its connections, so the
 garbage collector can end a connection in the middle of a conversation. Here each task is referenced until it
 is done. The demo starts this program, which does not import huahuo.
+
+The program ends when its standard input does: the demo holds the other end, and may be killed.
 """
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Coroutine
 from typing import Any
 
@@ -24,6 +29,12 @@ def _create_and_keep(
     return task
 
 
+def _end_with_the_starter() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_the_starter, daemon=True).start()
     asyncio.BaseEventLoop.create_task = _create_and_keep  # type: ignore[method-assign, assignment]
     main()

@@ -161,7 +161,7 @@ class ClientSession:
         verdict = self.retry.closed(code, now, retry_s, failure)
         self.needs_token = verdict.new_token
         if self._failure is not None:
-            reason = f"{self._failure.code}: {self._failure.message}"
+            reason = f"{failure}: {verdict.why}"
         self._commands.connection_lost()
         for name, stream in list(self.streams.items()):
             stream.connection_lost()
