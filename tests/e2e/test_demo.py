@@ -28,7 +28,7 @@ def link_of(demo: subprocess.Popen[str]) -> tuple[str, str]:
 async def watch(url: str, token: str) -> tuple[dict[str, dict[str, Any]], int]:
     """The mailboxes once each has been checked, and how many mails came after that."""
     async with (
-        asyncio.timeout(60),
+        asyncio.timeout(WITHIN_S),
         Client(url, token=token) as client,
         client.events("user/1", after="start") as events,
     ):
