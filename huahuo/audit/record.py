@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from huahuo.admin.record_event import recorded_event
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
-from huahuo.app.refusals import in_english
 from huahuo.app.tokens import token_source
 from huahuo.build import BUILD
 from huahuo.errors import HuahuoError
@@ -25,7 +24,7 @@ from huahuo.eventstore.model import Append
 from huahuo.eventstore.sqlite.directory_lock import is_original
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.transport.client.client import Client
-from huahuo.transport.client.model import ClientError, CommandError
+from huahuo.transport.client.model import ClientError
 
 TIMEOUT_S = 10.0
 
@@ -96,9 +95,6 @@ async def ask_service(
     try:
         async with Client(service.url, get_token=source) as client, asyncio.timeout(timeout_s):
             return dict(await client.send(action, **fields))
-    except CommandError as refused:
-        why = in_english(refused.code, refused.message, refused.details)
-        raise HuahuoError(f"the service at {service.url} refused {action}: {why}") from refused
     except (ClientError, TimeoutError) as error:
         raise HuahuoError(f"the service at {service.url} refused {action}: {error}") from error
 

@@ -7,13 +7,12 @@ import typer
 
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
-from huahuo.app.refusals import in_english
 from huahuo.app.tokens import mint
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.terminal import printable
 from huahuo.transport.client.client import Client
-from huahuo.transport.client.model import ClientError, CommandError
+from huahuo.transport.client.model import ClientError
 
 _POLL_S_MAX: Final = 5.0
 _ENDS: Final = {
@@ -52,8 +51,6 @@ async def signin(url: str, token: str, fields: dict[str, Any]) -> None:
             while reply["state"] == "pending":
                 await asyncio.sleep(min(reply["interval_s"], _POLL_S_MAX))
                 reply = await client.send("get_signin", email=fields["email"])
-    except CommandError as refused:
-        raise HuahuoError(in_english(refused.code, refused.message, refused.details)) from refused
     except ClientError as error:
         raise HuahuoError(str(error)) from error
     if reply["state"] != "success":

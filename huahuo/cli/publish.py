@@ -7,12 +7,12 @@ from typing import Any
 from huahuo.actors.domain.decision import Refused
 from huahuo.app import service_file
 from huahuo.app.config import Settings
-from huahuo.app.refusals import in_english
 from huahuo.app.tokens import token_source
 from huahuo.at import At
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.publisher.publisher import Publisher
+from huahuo.transport.protocol.refusals import in_english
 
 
 def publish(

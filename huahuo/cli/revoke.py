@@ -3,12 +3,12 @@
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.principal import UserId
 from huahuo.app.config import Settings
-from huahuo.app.refusals import in_english
 from huahuo.audit.record import ask_service, writing
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import Publisher
+from huahuo.transport.protocol.refusals import in_english
 
 
 async def revoke(settings: Settings, *, user_id: UserId | None, jti: str | None) -> None:

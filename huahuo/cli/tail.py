@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from huahuo.app.refusals import in_english
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.terminal import printable
 from huahuo.transport.client.client import Client
@@ -22,7 +21,6 @@ from huahuo.transport.client.model import (
     After,
     ClientError,
     ClientStopped,
-    CommandError,
     Event,
     Live,
     Offline,
@@ -116,8 +114,6 @@ async def _follow(
         raise HuahuoError(f"this token may not read {stream}") from error
     except ClientStopped as error:
         raise HuahuoError(_ended(error)) from error
-    except CommandError as refused:
-        raise HuahuoError(in_english(refused.code, refused.message, refused.details)) from refused
     except ClientError as error:
         raise HuahuoError(str(error)) from error
     except asyncio.CancelledError:

@@ -9,7 +9,6 @@ import typer
 
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
-from huahuo.app.refusals import in_english
 from huahuo.app.tokens import token_source
 from huahuo.build import BUILD
 from huahuo.errors import HuahuoError
@@ -19,7 +18,7 @@ from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.terminal import printable
 from huahuo.transport.client.client import Client
-from huahuo.transport.client.model import ClientError, CommandError
+from huahuo.transport.client.model import ClientError
 from huahuo.users.book import UserBook
 from huahuo.users.passwords import refuse_password
 from huahuo.users.users import UserRefused, refuse_name
@@ -108,7 +107,5 @@ async def _through_service(settings: Settings, action: str, fields: dict[str, An
     try:
         async with Client(service.url, get_token=source) as client, asyncio.timeout(_TIMEOUT_S):
             return await client.send(action, **fields)
-    except CommandError as refused:
-        raise HuahuoError(in_english(refused.code, refused.message, refused.details)) from refused
     except (ClientError, TimeoutError) as error:
         raise HuahuoError(str(error) or f"no answer from the service at {service.url}") from error

@@ -1,9 +1,10 @@
-"""Commands tell a refusal in English, whatever language the service speaks to its users."""
+"""Exceptions and commands tell a refusal in English, whatever language the service speaks to its users."""
 
 import pytest
 
-from huahuo.app.refusals import SENTENCES, in_english
+from huahuo.transport.client.model import CommandError
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.refusals import SENTENCES, in_english
 
 
 def test_every_code_of_the_protocol_has_a_sentence() -> None:
@@ -15,8 +16,14 @@ def test_the_services_own_text_is_not_shown(code: str) -> None:
     assert in_english(code, "操作失败").isascii()
 
 
+def test_the_python_clients_exception_is_in_english_and_keeps_the_services_text() -> None:
+    error = CommandError("busy", "服务繁忙", "", 1.0)
+    assert str(error).isascii()
+    assert error.message == "服务繁忙"
+
+
 def test_details_say_which_field() -> None:
-    assert in_english("invalid_field", "字段无效", "email") == "a field is not valid (email)"
+    assert in_english("invalid_field", "字段无效", "email") == "invalid_field: a field is not valid (email)"
 
 
 @pytest.mark.parametrize(

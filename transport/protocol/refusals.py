@@ -1,4 +1,4 @@
-"""What a refusal of the service means, in English, for the command line. Pure."""
+"""What a refusal of the service means, in English, for exceptions and the command line. Pure."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ SENTENCES: Final[dict[str, str]] = {
     ErrorCode.CORRUPT: "data that it needs is damaged: run `huahuo doctor`",
     ErrorCode.INTERNAL: "the service failed; its log has the details under this number",
 }
-"""What each code of PROTOCOL 6.2 means to a user of the command line."""
+"""What each code of PROTOCOL 6.2 means to the caller."""
 
 
 def in_english(code: str, message: str, details: str = "") -> str:
@@ -29,8 +29,6 @@ def in_english(code: str, message: str, details: str = "") -> str:
 
     An application's message stays: that of a code of its own, or one in ASCII. The service's own are Chinese.
     """
-    if code in SENTENCES and not (message and message.isascii()):
-        sentence = SENTENCES[code]
-    else:
-        sentence = f"{code}: {message}" if message else code
+    said = message if message.isascii() or code not in SENTENCES else ""
+    sentence = ": ".join(part for part in (code, said or SENTENCES.get(code, "")) if part)
     return f"{sentence} ({details})" if details else sentence
