@@ -7,6 +7,7 @@ a service.
 import asyncio
 import errno
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -29,7 +30,8 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
-from huahuo.pages import site
+from huahuo.pages import setting_up, site
+from huahuo.pages.classic import classic
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
@@ -45,11 +47,12 @@ from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.shares import Shares
-from huahuo.transport.server.site import Phase, Site
+from huahuo.transport.server.site import Asset, Phase, Site
 from huahuo.transport.server.turns import Turns
 from huahuo.users.actions import UserActions
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
+from huahuo.users.routes import UserRoutes
 
 _log = structlog.get_logger(__name__)
 
@@ -185,6 +188,7 @@ class App:
             fairness=fairness,
             wait_s=fairness.wait_s,
             metrics=metrics,
+            classic_ui=bool(settings.classic_ui),
         )
         self._bring(host, registry)
         fairness.at_work = [brought.at_work for brought in self._brought.values()]
@@ -200,13 +204,7 @@ class App:
             awake=ambient,
         )
         self.gate = gate = Gate(log, ambient, observe=metrics.command)
-        pages = Site(
-            log,
-            ambient,
-            metrics,
-            site.assets() | dictionaries.assets(),
-            requests_per_s=settings.http_requests_per_s,
-        )
+        pages = _site(settings, log, ambient, metrics, dictionaries.assets())
         server = Server(
             settings=bounds.of_transport(settings),
             log=log,
@@ -226,7 +224,7 @@ class App:
             turns=turns,
         )
         self.server = server
-        self.http = api = _http(settings, server, pages, log, hub, metrics, self.login)
+        self.http = api = _http(settings, server, pages, log, hub, metrics, self.login, registry)
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
@@ -273,9 +271,24 @@ class App:
         self.users = UserBook(self.log, self._ambient, executor)
         self._parts.add("users", self.users.stop)
         await self.users.start()
-        self.login = Login(self.users, authenticator, self._ambient, token_ttl_s=self.settings.login_ttl_s)
-        UserActions(self.users, self.login).register(self.registry)
+        settings = self.settings
+        self.login = login = Login(
+            self.users,
+            authenticator,
+            self._ambient,
+            token_ttl_s=settings.login_ttl_s,
+            registration=settings.registration,
+        )
+        UserActions(self.users, login).register(self.registry)
+        accounts = UserRoutes(self.users, login, self._ambient)
+        for route in accounts.routes(classic=bool(settings.classic_ui)):
+            self.registry.route(route)
         return authenticator
+
+    def first_link(self) -> str | None:
+        """Where the first administrator is made, once. None: the log is in use already."""
+        code = self.login.first_code() if self.log.position == 0 else None
+        return None if code is None else f"{self.url}{setting_up.PATH}#{code}"
 
     def _bring(self, host: Host, registry: Registry) -> None:
         try:
@@ -293,8 +306,28 @@ async def _begin(name: str, brought: Brought, parts: Parts) -> None:
         raise ConfigError(str(error)) from error
 
 
+def _site(settings: Settings, log: Log, ambient: Ambient, metrics: Metrics, more: dict[str, Asset]) -> Site:
+    """The files for browsers: the console, or at its place a front end that the user has."""
+    shown, elsewhere = site.assets(), None
+    if settings.classic_ui:
+        try:
+            theirs, elsewhere = classic(Path(settings.classic_ui))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        shown = theirs | site.assets(site.CONSOLE)
+    per_s = settings.http_requests_per_s
+    return Site(log, ambient, metrics, shown | more, requests_per_s=per_s, elsewhere=elsewhere)
+
+
 def _http(
-    settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, metrics: Metrics, sign_in: SignIn
+    settings: Settings,
+    server: Server,
+    pages: Site,
+    log: Log,
+    hub: Hub,
+    metrics: Metrics,
+    sign_in: SignIn,
+    registry: Registry,
 ) -> Api:
     """The API over HTTP."""
     api = Api(
@@ -306,6 +339,8 @@ def _http(
         requests_per_user=settings.http_calls_per_s,
         shared_caches=settings.http_shared_cache,
         sign_in=sign_in,
+        routes=registry.routes.values(),
+        page_at_login=bool(settings.classic_ui),
     )
     if settings.durable_streams != "off":
         streams = DurableStreams(
