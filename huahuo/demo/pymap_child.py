@@ -10,7 +10,6 @@ The program ends when its standard input does: the demo holds the other end, and
 import asyncio
 import os
 import sys
-import threading
 from collections.abc import Coroutine
 from typing import Any
 
@@ -23,6 +22,8 @@ _create_task = asyncio.BaseEventLoop.create_task
 def _create_and_keep(
     loop: asyncio.BaseEventLoop, work: Coroutine[Any, Any, Any], **options: Any
 ) -> asyncio.Task[Any]:
+    if not _running:
+        loop.add_reader(sys.stdin, _end_with_the_starter)
     task: asyncio.Task[Any] = _create_task(loop, work, **options)
     _running.add(task)
     task.add_done_callback(_running.discard)
@@ -30,11 +31,10 @@ def _create_and_keep(
 
 
 def _end_with_the_starter() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
+    if not os.read(sys.stdin.fileno(), 1024):
+        os._exit(0)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_the_starter, daemon=True).start()
     asyncio.BaseEventLoop.create_task = _create_and_keep  # type: ignore[method-assign, assignment]
     main()
