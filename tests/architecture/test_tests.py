@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ WITH_PROGRAMS = {"browser", "e2e"}
 IN_PROCESS = {"contract", "integration", "property", "simulation", "unit"}
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """The modules that a file names in its imports."""
     found: set[str] = set()
