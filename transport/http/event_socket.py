@@ -20,8 +20,8 @@ from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import SERVER_SENT, Negotiated
 from huahuo.transport.protocol.frames import BINARY, TEXT, unframed
 from huahuo.transport.protocol.server_sent import ServerSent
+from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
-from huahuo.transport.server.web_socket import Listener
 
 _STATES: Final = ("gap", "reset", "snapshot")
 _HEADERS: Final[Headers] = (
