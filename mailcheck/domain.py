@@ -44,6 +44,7 @@ from huahuo.mailcheck.checks.one_mail import OneMail
 from huahuo.mailcheck.checks.ports import CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.run import Checking
 from huahuo.mailcheck.checks.signing_in import CheckMail, Gate, SigningIn
+from huahuo.mailcheck.classic.adopting import Adopting
 from huahuo.mailcheck.effects import Effect, LookAgain, Purge, StartCheck, StopCheck, Unwatch, Watch
 from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, user_of
 from huahuo.mailcheck.fetched import UidCursor
@@ -214,6 +215,8 @@ class MailDomain:
             signing(one_mail.fetch, self.connections.of_check).check,
             executor,
         )
+        self.adopting = Adopting(directory, self._mailboxes, ambient)
+        """Takes over what another service has."""
         self._watch_emails = WatchEmailsHandler(log, directory, a_part=settings.ids_max)
         self._signins = Signins(log, directory, self._requests, ambient, settings.providers, settings.proxy)
         roster = RosterDecider(

@@ -97,10 +97,17 @@ class Mailbox(msgspec.Struct):
 
     def knows(self, folder: str, uidvalidity: int, uid: int) -> bool:
         """Whether a mail in a folder of the current server is known by its UID."""
+        return any(place.knows(uid) for place in self._places(folder, uidvalidity))
+
+    def seen_under(self, folder: str, uidvalidity: int) -> int:
+        """The highest known UID in a folder of the current server under this UIDVALIDITY, 0 if none."""
+        return max((place.uid for place in self._places(folder, uidvalidity)), default=0)
+
+    def _places(self, folder: str, uidvalidity: int) -> list[UidCursor]:
         now = self.seen.get(folder)
         former = self.former.get(self.server.lower(), {}).get(folder, ())
-        places = (now, *former) if now is not None else former
-        return any(place.knows(uid) for place in places if place.uidvalidity == uidvalidity)
+        places = former if now is None else (now, *former)
+        return [place for place in places if place.uidvalidity == uidvalidity]
 
 
 class MailboxFold:

@@ -29,6 +29,9 @@ class Mail(Plugin):
 
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
+        from huahuo.mailcheck.classic.interpreter import FireMailTongue
+        from huahuo.mailcheck.classic.queries import Queries
+        from huahuo.mailcheck.classic.routes import routes
         from huahuo.mailcheck.domain import MailDomain
 
         mail = MailDomain(
@@ -58,7 +61,9 @@ class Mail(Plugin):
         )
         return Brought(
             kinds=mail.kinds,
-            actions=mail.actions(),
+            actions=[*mail.actions(), *Queries(host.log, host.directory).actions()],
+            tongues=[FireMailTongue()],
+            routes=routes() if host.classic_ui else (),
             user_snapshot=mail.snapshot,
             guarded=frozenset({"mailbox", "roster"}),
             at_work=mail.checks_by_user,

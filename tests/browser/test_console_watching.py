@@ -58,7 +58,8 @@ async def test_an_attachment_is_saved_when_it_is_pressed(chromium: Chromium, tmp
     with_file = (
         b"Subject: with a file\r\nFrom: bob@example.org\r\nMIME-Version: 1.0\r\n"
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nsee below\r\n"
-        b"--b\r\nContent-Type: text/csv; name=a.csv\r\nContent-Disposition: attachment\r\n\r\n1,2\r\n--b--\r\n"
+        b"--b\r\nContent-Type: text/csv; name=a.csv\r\nContent-Disposition: attachment\r\n\r\n1,2\r\n"
+        b"--b--\r\n"
     )
     async with console(chromium, tmp_path) as on:
         email_id = await on.add("alice@example.org", [with_file])
