@@ -30,6 +30,9 @@ from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
 from huahuo.mailcheck.api.signing_in import Signins
+from huahuo.mailcheck.attachments.one_mail import OneMail
+from huahuo.mailcheck.attachments.own_mails import OwnMails
+from huahuo.mailcheck.attachments.reading import Attachments
 from huahuo.mailcheck.checks import check as checker
 from huahuo.mailcheck.checks.books import CHECK, CheckBooks, effect_of
 from huahuo.mailcheck.checks.grants import StoredGrants
@@ -180,6 +183,13 @@ class MailDomain:
             lines_a_part=settings.import_lines_a_part,
             providers=settings.providers,
         )
+        reads = OneMail(
+            network=settings.network, requests=self._requests, limits=settings.check, ambient=ambient
+        )
+        signs_in = SigningIn(log, reads, settings.providers, grants, self.tokens, settings.proxy)
+        self._attachments = Attachments(
+            OwnMails(log, directory), signs_in.check, self._mailboxes.plan_of, executor, ambient
+        )
         self.adopting = Adopting(directory, self._mailboxes, ambient)
         """Takes over what another service has."""
         self._signins = Signins(log, directory, self._requests, ambient, settings.providers, settings.proxy)
@@ -197,7 +207,7 @@ class MailDomain:
 
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
-        return [*self._handlers.actions(), *self._signins.actions()]
+        return [*self._handlers.actions(), *self._signins.actions(), *self._attachments.actions()]
 
     @property
     def connections_peak(self) -> int:

@@ -8,7 +8,7 @@ from typing import Final
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
-from huahuo.mailcheck.mailbox.commands import MailboxCommand, MailboxReply
+from huahuo.mailcheck.mailbox.commands import MailboxCommand, MailboxReply, Plan
 from huahuo.mailcheck.mailbox.state import Mailbox
 
 MAILBOX: Final = "mailbox"
@@ -63,6 +63,24 @@ class Mailboxes:
         origin = Origin(principal=principal, cause=cause)
         answer: Answer[MailboxReply] = await self._directory.ask(MAILBOX, email_id, Execute(command, origin))
         return answer
+
+    async def plan_of(self, email_id: int) -> Plan | None:
+        """How a mailbox is reached, None if there is none. Raises as `cause_of`."""
+
+        def look(_seq: int, state: Mailbox) -> Plan | None:
+            if not state.exists:
+                return None
+            return Plan(
+                email=state.email,
+                mail_type=state.mail_type,
+                server=state.server,
+                port=state.port,
+                use_ssl=state.use_ssl,
+                cursors={},
+            )
+
+        plan: Plan | None = await self._directory.ask(MAILBOX, email_id, Query(look))
+        return plan
 
     async def cause_of(self, email_id: int, check_id: int) -> int:
         """The position of the event that asked for this check, 0 if it is not the open one.
