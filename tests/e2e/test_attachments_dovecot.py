@@ -29,9 +29,7 @@ def with_files(subject: str) -> bytes:
     first = (
         b"--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: quoted-printable\r\n"
         b"Content-Disposition: attachment; filename*=UTF-8''%E6%8A%A5%E5%91%8A.bin\r\n\r\n"
-        + "".join(
-            f"={byte:02X}" + ("=\r\n" if at % 20 == 19 else "") for at, byte in enumerate(FILE)
-        ).encode()
+        + quoted(FILE)
         + b"\r\n"
     )
     second = (
