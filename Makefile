@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo test check-all check format bench pykka-suite clean
+.PHONY: help setup web demo test check-all check format bench docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -45,9 +45,15 @@ bench: ## the quick form of every benchmark
 	@scripts/setup.sh dev
 	$(BIN)/python -m bench all --quick
 
+docs: ## the guides and the reference as one site, into build/docs
+	@scripts/docs.sh
+
+release: ## source archive, wheel, bill of materials and checksums, into dist
+	@scripts/release.sh
+
 pykka-suite: ## pykka's own tests, run against our actors too
 	@scripts/setup.sh dev
 	$(BIN)/python -m tests.support.drivers.pykka_suite
 
 clean: ## remove what make made
-	rm -rf .venv .venv-3.* .tools web/node_modules huahuo/pages/static .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-3.* .venv-docs .venv-release build dist .tools web/node_modules huahuo/pages/static .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

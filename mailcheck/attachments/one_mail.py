@@ -3,6 +3,8 @@
 It takes the place of a check (`SigningIn`), so it signs in as a check of the mailbox does.
 """
 
+from imapclient.imap_utf7 import encode as encode_utf7
+
 from huahuo.eventstore.ambient import Ambient
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
@@ -81,7 +83,7 @@ class OneMail:
             await client.secure(where.tls)
             await client.sign_in(target.auth, target.user, target.secret, host=where.host, port=where.port)
             await client.identify()
-            folder = await client.examine(place.folder)
+            folder = await client.examine(encode_utf7(place.folder).decode())
             if folder.uidvalidity == place.uidvalidity:
                 most = limits.mail_bytes_max
                 found = await client.fetch_bodies([place.uid], bytes_expected=most, bytes_max_each=most)

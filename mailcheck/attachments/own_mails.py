@@ -8,7 +8,8 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.events import CursorMoved, FoundMail, mailbox_stream, read
+from huahuo.mailcheck.events import CursorMoved, mailbox_stream, read
+from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.tables.records import MAIL, MAILS, MailPlace, MailRecord, mail_key, record_key
@@ -18,11 +19,12 @@ _PAGE_EVENTS: Final = 500
 
 
 class OnServer(msgspec.Struct, frozen=True):
-    """Where a mail was found."""
+    """Where a mail was found. `remote_id`: its id at Graph, "" over IMAP."""
 
     folder: str
     uidvalidity: int
-    found: FoundMail
+    uid: int
+    remote_id: str = ""
 
 
 class OwnMails:
@@ -53,7 +55,9 @@ class OwnMails:
         return None if value is None else msgspec.json.decode(value, type=MailRecord)
 
     async def on_server(self, record: MailRecord) -> OnServer | None:
-        """Where the mail was found, from the facts of its mailbox: asked for rarely, so kept nowhere else."""
+        """Where the mail was found last. The facts of its mailbox say it where its record does not."""
+        if record.uid and record.uidvalidity not in (0, GRAPH_UIDVALIDITY):
+            return OnServer(record.folder, record.uidvalidity, record.uid)
         stream = mailbox_stream(record.email_id)
         named = b'"mail_id":%d,' % record.mail_id
         after, head = 0, self._log.head(stream).seq
@@ -67,6 +71,6 @@ class OwnMails:
                 body = read(event)
                 for found in body.mails if isinstance(body, CursorMoved) else ():
                     if isinstance(body, CursorMoved) and found.mail_id == record.mail_id:
-                        return OnServer(body.folder, body.uidvalidity, found)
+                        return OnServer(body.folder, body.uidvalidity, found.uid, found.remote_id or "")
             after = events[-1].seq
         return None

@@ -91,8 +91,8 @@ class Attachments:
         place = await self._mails.on_server(record)
         if place is None:
             return error_reply(Refusal("not_found", _GONE))
-        wanted = Wanted(place.found.remote_id or "")
-        cursor = UidCursor(place.folder, place.uidvalidity, place.found.uid)
+        wanted = Wanted(place.remote_id)
+        cursor = UidCursor(place.folder, place.uidvalidity, place.uid)
         await self._read(record.email_id, msgspec.structs.replace(plan, cursors={INBOX: cursor}), wanted)
         source = wanted.source
         if source is None:

@@ -5,14 +5,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.mailcheck.mailbox.commands import MailboxCommand, MailboxReply, Plan
+from huahuo.mailcheck.mailbox.decider import plan_of
 from huahuo.mailcheck.mailbox.state import Mailbox
 
 MAILBOX: Final = "mailbox"
 SERVICE: Final = "service"
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a mailbox stands. `plan` is None if it does not exist."""
+
+    plan: Plan | None
+    failed: bool
+    refused: bool
 
 
 class Pauses:
@@ -66,21 +77,16 @@ class Mailboxes:
 
     async def plan_of(self, email_id: int) -> Plan | None:
         """How a mailbox is reached, None if there is none. Raises as `cause_of`."""
+        return (await self.standing(email_id)).plan
 
-        def look(_seq: int, state: Mailbox) -> Plan | None:
-            if not state.exists:
-                return None
-            return Plan(
-                email=state.email,
-                mail_type=state.mail_type,
-                server=state.server,
-                port=state.port,
-                use_ssl=state.use_ssl,
-                cursors={},
-            )
+    async def standing(self, email_id: int) -> Standing:
+        """How a mailbox stands. Raises as `cause_of`."""
 
-        plan: Plan | None = await self._directory.ask(MAILBOX, email_id, Query(look))
-        return plan
+        def look(_seq: int, state: Mailbox) -> Standing:
+            return Standing(plan_of(state) if state.exists else None, state.failed, state.refused)
+
+        standing: Standing = await self._directory.ask(MAILBOX, email_id, Query(look))
+        return standing
 
     async def cause_of(self, email_id: int, check_id: int) -> int:
         """The position of the event that asked for this check, 0 if it is not the open one.

@@ -17,9 +17,10 @@ from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.frames import TEXT, text_frame, unframed
 from huahuo.transport.protocol.incoming import compact_object
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.lobby import Aborted
 from huahuo.transport.server.socket import Socket
-from huahuo.transport.server.web_socket import Heard, Listener
+from huahuo.transport.server.web_socket import Listener
 
 _NOTHING: Final = '{"action":"heartbeat_response"}'
 """Stands in for a message that asks the host for nothing, so that it counts against the client's rate."""
@@ -256,10 +257,10 @@ class _Ears:
         del text
         return False
 
-    def heard(self, text: bytes) -> Heard:
+    def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
         """See `Listener`."""
-        del text
-        return Heard.QUEUE
+        del texts
+        return 0, Heard.QUEUE
 
     def began(self, text: bytes) -> bool:
         """See `Listener`. A client of ours is served at once, as without tongues."""

@@ -43,6 +43,7 @@ from huahuo.transport.server.interpreted import Interpreted
 from huahuo.transport.server.lobby import Lobby
 from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.opening import OpeningProtocol
+from huahuo.transport.server.outbox import Outbox
 from huahuo.transport.server.pictures import Pictures
 from huahuo.transport.server.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site
 from huahuo.transport.server.pump import Supply, Tally
@@ -120,7 +121,8 @@ class Server:
             bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
         )
         fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
-        verdicts = Verdicts(registry.judges)
+        verdicts, outbox = Verdicts(registry.judges), Outbox()
+        gate.told = outbox.flush
         self._untap = contextlib.ExitStack()
         if verdicts.kinds:
             self._untap.callback(feed.tap(Rejudging(fanout, verdicts.kinds, registry.right_types).committed))
@@ -151,6 +153,7 @@ class Server:
             ),
             tally=Tally(),
             verdicts=verdicts,
+            outbox=outbox,
         )
         self.frames = frames
         """Shared by all connections, for metrics."""
