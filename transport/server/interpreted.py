@@ -18,9 +18,9 @@ from huahuo.transport.protocol.frames import TEXT, text_frame, unframed
 from huahuo.transport.protocol.incoming import compact_object
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.batch import Heard
+from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
 from huahuo.transport.server.socket import Socket
-from huahuo.transport.server.web_socket import Listener
 
 _NOTHING: Final = '{"action":"heartbeat_response"}'
 """Stands in for a message that asks the host for nothing, so that it counts against the client's rate."""
