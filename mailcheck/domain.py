@@ -28,11 +28,13 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.api.attachments import Attachments
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
 from huahuo.mailcheck.api.signing_in import Signins
 from huahuo.mailcheck.api.watch_emails import WatchEmailsHandler
+from huahuo.mailcheck.attachments.one_mail import OneMail
+from huahuo.mailcheck.attachments.own_mails import OwnMails
+from huahuo.mailcheck.attachments.reading import Attachments
 from huahuo.mailcheck.checks import check as checker
 from huahuo.mailcheck.checks.books import CHECK, CheckBooks, effect_of
 from huahuo.mailcheck.checks.connections import Connections
@@ -40,7 +42,6 @@ from huahuo.mailcheck.checks.grants import StoredGrants
 from huahuo.mailcheck.checks.graph_check import check_graph
 from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
-from huahuo.mailcheck.checks.one_mail import OneMail
 from huahuo.mailcheck.checks.ports import CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.run import Checking
 from huahuo.mailcheck.checks.signing_in import CheckMail, Gate, SigningIn
@@ -208,12 +209,12 @@ class MailDomain:
             lines_a_part=settings.import_lines_a_part,
             providers=settings.providers,
         )
-        one_mail = OneMail(settings.check, settings.network, self._requests, ambient)
+        reads = OneMail(
+            network=settings.network, requests=self._requests, limits=settings.check, ambient=ambient
+        )
+        signs_in = signing(reads, self.connections.of_check)
         self._attachments = Attachments(
-            self._handlers.record,
-            self._mailboxes,
-            signing(one_mail.fetch, self.connections.of_check).check,
-            executor,
+            OwnMails(log, directory), signs_in.check, self._mailboxes.plan_of, executor, ambient
         )
         self.adopting = Adopting(directory, self._mailboxes, ambient)
         """Takes over what another service has."""
@@ -233,8 +234,12 @@ class MailDomain:
 
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
-        rooms = (self._handlers, self._signins, self._watch_emails, self._attachments)
-        return [action for room in rooms for action in room.actions()]
+        return [
+            *self._handlers.actions(),
+            *self._signins.actions(),
+            *self._watch_emails.actions(),
+            *self._attachments.actions(),
+        ]
 
     @property
     def connections_peak(self) -> int:
