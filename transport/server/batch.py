@@ -23,9 +23,9 @@ class Batch:
 
     __slots__ = ("at", "odd", "texts", "until_s")
 
-    def __init__(self, texts: list[bytes], until_s: float) -> None:
+    def __init__(self, texts: list[bytes], at: int, until_s: float) -> None:
         self.texts = texts
-        self.at = 0
+        self.at = at
         self.odd = False
         self.until_s = until_s
 

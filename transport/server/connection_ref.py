@@ -93,11 +93,18 @@ class ConnectionRef(LoopRef[Any]):
 
     def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
         """See `web_socket.Listener`. An idle actor handles the messages at once, for a while."""
+        acks = 0
+        for text in texts:  # most that come are acks alone
+            if not (text.startswith(ACK) and self.took(text)):
+                break
+            acks += 1
+        else:
+            return acks, Heard.SOON
         inbox = self.actor_inbox
         actor: Any = inbox.actor
         if actor is None:
-            return 0, Heard.QUEUE
-        batch = Batch(texts, actor.now_s + _AT_ONCE_S)
+            return acks, Heard.QUEUE
+        batch = Batch(texts, acks, actor.now_s + _AT_ONCE_S)
         while batch.at < len(texts):
             text = texts[batch.at]
             if text.startswith(ACK) and self.took(text):

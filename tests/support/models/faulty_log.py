@@ -56,7 +56,11 @@ class FaultyLog(MemoryLog):
         return asyncio.get_running_loop().create_task(self.append(append))
 
     def submit_for(self, hearer: Hearer, about: Any, append: Append) -> None:
-        """See `Log`; with the faults of `append`."""
+        """See `Log`; with the faults of `append`, if there are any."""
+        if self.before_append is None and not self.lose:
+            self.appends.append(append)
+            super().submit_for(hearer, about, append)
+            return
 
         def told(written: asyncio.Future[Appended | Duplicate]) -> None:
             if not written.cancelled():
