@@ -76,6 +76,9 @@ class EmailUpdated(Body, tag="email_updated", frozen=True, gc=False, kw_only=Tru
     server: str | UnsetType = UNSET
     port: int | UnsetType = UNSET
     use_ssl: bool | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    note: str | UnsetType = UNSET
+    group: str | UnsetType = UNSET
 
 
 class EmailDeleted(Body, tag="email_deleted", frozen=True, gc=False, kw_only=True):

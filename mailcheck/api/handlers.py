@@ -18,6 +18,7 @@ from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.errors import CommandMismatch
 from huahuo.eventstore.executor import Executor, give_way
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.choosing import Choosing
 from huahuo.mailcheck.api.importing import parts_of, place_of, result_of
 from huahuo.mailcheck.api.params import (
     AddEmailParams,
@@ -43,9 +44,6 @@ from huahuo.mailcheck.listing import (
 from huahuo.mailcheck.replies import EmailsPage, Mail, MailRecords, MailReply, Record, encode
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
-    CancelCheck,
-    CheckEmails,
-    DeleteEmails,
     ImportEmails,
     RosterCommand,
     UpdateEmail,
@@ -91,6 +89,7 @@ class Handlers:
         self._directory = directory
         self._executor = executor
         self._pauses = pauses
+        self._choosing = Choosing(log, directory, pauses)
         self._lines_max = lines_max
         self._lines_a_part = lines_a_part
 
@@ -102,9 +101,7 @@ class Handlers:
             Action("get_mail", MailParams, self._get_mail, query=True),
             Action("add_email", AddEmailParams, self._add_email),
             Action("update_email", UpdateEmailParams, self._update_email),
-            Action("delete_emails", DeleteEmails, self._with_pause),
-            Action("check_emails", CheckEmails, self._as_it_is),
-            Action("cancel_check", CancelCheck, self._with_pause),
+            *self._choosing.actions(),
             Action("import_emails", ImportParams, self._import_emails),
         ]
 
@@ -132,15 +129,6 @@ class Handlers:
         )
         with self._pauses.hold((params.email_id,)):
             return await self._execute(call, command)
-
-    async def _as_it_is(self, call: Call[RosterCommand]) -> Reply:
-        """A command that the client's message holds as the roster takes it."""
-        return await self._execute(call, call.params)
-
-    async def _with_pause(self, call: Call[DeleteEmails | CancelCheck]) -> Reply:
-        """As `_as_it_is`, while checks of these mailboxes report nothing."""
-        with self._pauses.hold(call.params.email_ids):
-            return await self._execute(call, call.params)
 
     async def _import_emails(self, call: Call[ImportParams]) -> Reply:
         params = call.params

@@ -14,8 +14,10 @@ from msgspec import Meta
 from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.listing import PAGE_ROWS_MAX, Filter
+from huahuo.mailcheck.roster.labels import TAGS_MAX, Labels
 
 RECORDS_MAX = 200
+FAILURES_MAX = 1_000
 _TOKEN_CHARS_MAX = 4_096
 _SORT_CHARS_MAX = 32
 
@@ -92,6 +94,33 @@ class ImportParams(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "ImportParams('[sealed]')"
+
+
+class ChoiceParams(msgspec.Struct, frozen=True):
+    """Which mailboxes a command is about: those of a list, or all that a filter admits."""
+
+    email_ids: tuple[Id, ...] | None = None
+    filter: Filter | None = None
+
+
+class LabelParams(ChoiceParams, frozen=True):
+    """Fields of `label_emails`."""
+
+    add_tags: Annotated[tuple[str, ...], Meta(max_length=TAGS_MAX)] = ()
+    remove_tags: Annotated[tuple[str, ...], Meta(max_length=TAGS_MAX)] = ()
+    note: str | None = None
+    group: str | None = None
+
+    def labels(self) -> Labels:
+        """What is to change."""
+        return Labels(self.add_tags, self.remove_tags, self.note, self.group)
+
+
+class FailuresParams(msgspec.Struct, frozen=True):
+    """Fields of `get_failures`. `limit`: mailboxes named of each reason."""
+
+    filter: Filter | None = None
+    limit: Annotated[int, Meta(ge=0, le=FAILURES_MAX)] = 20
 
 
 class MailRecordsParams(msgspec.Struct, frozen=True):

@@ -26,6 +26,8 @@ export const cursorAt = (log: string, seq: number, check: Check | undefined): Cu
 export type MailStatus = "idle" | "queued" | "processing" | "ok" | "error" | "need_reauth" | "cancelled";
 export type MailType = "outlook" | "imap" | "gmail" | "qq" | "163" | "126" | (string & {});
 
+export type ErrorClass = "auth" | "network" | "tls" | "limit" | "provider_down" | "protocol" | "config";
+
 export type JobOutcome = "done" | "failed" | "cancelled" | "interrupted";
 export type JobStatus = "new" | "running" | "cancelling" | JobOutcome;
 
@@ -42,11 +44,11 @@ export interface EventTypes {
   email_added: {
     email_id: number; email: string; mail_type: MailType; server: string; port: number; use_ssl: boolean;
   };
-  email_updated: { email_id: number } & Partial<EventTypes["email_added"]>;
+  email_updated: { email_id: number; tags?: readonly string[]; note?: string; group?: string } & Partial<EventTypes["email_added"]>;
   email_deleted: { email_id: number };
   email_status_update: {
     email_id: number; status: MailStatus; message: string; check_id: number;
-    error_class?: "auth" | "network" | "tls" | "limit" | "provider_down" | "protocol" | "config"; advice?: string;
+    error_class?: ErrorClass; advice?: string;
   };
   check_progress: { email_id: number; progress: number; message: string; check_id: number };
   mail_received: {
@@ -167,6 +169,8 @@ export interface EmailRow {
   id: number; user_id: UserId; email: string; mail_type: MailType; server: string; port: number;
   use_ssl: boolean; status: MailStatus; progress: number; message: string;
   last_check_time: string | null; mail_count: number; created_at: string;
+  /** Present if they have a value. `error_class`: of the last check, if it failed. */
+  tags?: readonly string[]; note?: string; group?: string; error_class?: ErrorClass;
 }
 
 export interface MailRecord {
@@ -186,8 +190,21 @@ export type EmailSort = "id" | "email" | "status" | "last_check_time" | "mail_co
 export interface EmailFilter {
   status?: MailStatus | readonly MailStatus[];
   mail_type?: MailType | readonly MailType[];
-  /** Searched for in address, server and message. */
+  /** An empty `tag` or `group`: mailboxes without one. */
+  tag?: string | readonly string[];
+  group?: string | readonly string[];
+  error_class?: ErrorClass | readonly ErrorClass[];
+  /** Searched for in address, server, message and note. */
   text?: string;
+}
+
+/** The mailboxes that a command is about: a list, or all that a filter admits (`{}`: all). */
+export type Chosen = { email_ids: readonly number[] } | { filter: EmailFilter };
+
+/** One reason why checks failed, and the first of the mailboxes that have it. */
+export interface FailureReason {
+  status: "error" | "need_reauth"; error_class: ErrorClass | ""; message: string; advice: string;
+  count: number; email_ids: number[];
 }
 
 /** A sign-in with a code that the user enters at `verification_uri`, on any device. */
@@ -206,9 +223,14 @@ export interface Commands {
   };
   add_email: { fields: MailboxFields & { email: string; mail_type: MailType }; reply: { email_id: number } };
   update_email: { fields: MailboxFields & { email_id: number }; reply: { email_id: number } };
-  delete_emails: { fields: { email_ids: number[] }; reply: { email_ids: number[] } };
-  check_emails: { fields: { email_ids: number[] }; reply: { accepted: number[]; skipped: number[] } };
-  cancel_check: { fields: { email_ids: number[] }; reply: { cancelled: number[] } };
+  delete_emails: { fields: Chosen; reply: { email_ids: number[] } };
+  check_emails: { fields: Chosen; reply: { accepted: number[]; skipped: number[] } };
+  cancel_check: { fields: Chosen; reply: { cancelled: number[] } };
+  label_emails: {
+    fields: Chosen & { add_tags?: readonly string[]; remove_tags?: readonly string[]; note?: string; group?: string };
+    reply: { email_ids: number[]; skipped?: number[] };
+  };
+  get_failures: { fields: { filter?: EmailFilter; limit?: number }; reply: { data: FailureReason[]; total: number } };
   import_emails: {
     fields: { data: string; mail_type?: MailType };
     reply: { total: number; success: number; failed: number; failed_details: { line: number; reason: string }[] };
