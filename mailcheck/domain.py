@@ -29,6 +29,7 @@ from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
+from huahuo.mailcheck.api.searching import Searching
 from huahuo.mailcheck.api.signing_in import Signins
 from huahuo.mailcheck.checks import check as checker
 from huahuo.mailcheck.checks.books import CHECK, CheckBooks, effect_of
@@ -41,6 +42,7 @@ from huahuo.mailcheck.checks.signing_in import CheckMail, SigningIn
 from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck
 from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, user_of
 from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.finding.index import MailIndex
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.listing import RowsCut, snapshot_of
 from huahuo.mailcheck.mailbox.commands import (
@@ -119,8 +121,10 @@ class MailDomain:
         settings: MailSettings,
         check_mail: CheckMail | None = None,
         wait_s: Callable[[UserId], float] = lambda _user_id: 0.0,
+        index: MailIndex | None = None,
     ) -> None:
-        """`wait_s`: see `Host`."""
+        """`wait_s`: see `Host`. `index` None: mails cannot be searched."""
+        self._index = index
         self._log = log
         self._directory = directory
         self._ambient = ambient
@@ -161,7 +165,11 @@ class MailDomain:
                 sweep_s=settings.sweep_s,
             ),
         )
-        self._purging = Purging(log, ambient, MAILBOX)
+        self._purging = (
+            Purging(log, ambient, MAILBOX)
+            if index is None
+            else Purging(log, ambient, MAILBOX, index.forgetting)
+        )
         purge = self._purging.spec()
         self._purges = Effects(
             log=log,
@@ -179,6 +187,7 @@ class MailDomain:
             lines_a_part=settings.import_lines_a_part,
             providers=settings.providers,
         )
+        self._searches = [] if index is None else Searching(log, directory, index).actions()
         self._signins = Signins(log, directory, self._requests, ambient, settings.providers, settings.proxy)
         roster = RosterDecider(
             ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max, providers=settings.providers
@@ -194,7 +203,7 @@ class MailDomain:
 
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
-        return [*self._handlers.actions(), *self._signins.actions()]
+        return [*self._handlers.actions(), *self._signins.actions(), *self._searches]
 
     @property
     def connections_peak(self) -> int:
@@ -234,12 +243,17 @@ class MailDomain:
         left = [found async for found in reported_checks(self._log)]
         for some in batched(left, _AT_ONCE):
             await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
+        if self._index is not None:
+            await self._index.start()
         await self._checks.start()
         await self._purges.start()
 
     async def drain(self, timeout_s: float) -> None:
         """Begin no check and no purge. Those that run and do not end in time stay open."""
-        await asyncio.gather(self._checks.drain(timeout_s), self._purges.drain(timeout_s))
+        parts = [self._checks.drain(timeout_s), self._purges.drain(timeout_s)]
+        if self._index is not None:
+            parts.append(self._index.drain(timeout_s))
+        await asyncio.gather(*parts)
 
     async def close(self) -> None:
         """Stop running checks and leave them open, so that the next start continues them. Idempotent."""
@@ -248,11 +262,15 @@ class MailDomain:
         await self.tokens.close(self._settings.close_timeout_s)
         await self._requests.close()
         await self._purges.close()
+        if self._index is not None:
+            await self._index.close()
 
     async def idle(self) -> None:
-        """Return when no check and no purge runs or waits in memory."""
+        """Return when no check and no purge runs or waits in memory, and no mail waits for the index."""
         await self._checks.idle()
         await self._purges.idle()
+        if self._index is not None:
+            await self._index.idle()
 
     async def report_status(self, email_id: int, status: ReportedStatus, message: str) -> int:
         """Record a check by the embedding application: `processing` opens it, any other status ends it.

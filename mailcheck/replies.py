@@ -88,6 +88,20 @@ class MailRecords(msgspec.Struct, tag="mail_records", tag_field="type"):
     next: str | None
 
 
+class FoundRecord(Record, gc=False, kw_only=True):
+    """A mail that a search found, with the address of its mailbox."""
+
+    email: str
+
+
+class MailsFound(msgspec.Struct, tag="mails_found", tag_field="type"):
+    """A page of what a search found. `behind`: events of the log that are not in the index yet."""
+
+    data: list[FoundRecord]
+    next: str | None
+    behind: int
+
+
 class _Content(msgspec.Struct):
     text: msgspec.Raw
     html: msgspec.Raw

@@ -72,7 +72,7 @@ class Entities(Plugin):
             actions=[
                 *api.actions(),
                 *(api.list_action(one) for one in self.lists.by_action.values()),
-                *projections.actions(host.log, api.followers),
+                *projections.actions(host.log, api.followers, host.projections),
             ],
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer", "projection"}),

@@ -220,6 +220,7 @@ class App:
             fairness=fairness,
             wait_s=fairness.wait_s,
             metrics=metrics,
+            files=settings.data if isinstance(log, SqliteLog) else None,
         )
         self._bring(host, registry)
         fairness.at_work = [brought.at_work for brought in self._brought.values()]

@@ -170,5 +170,7 @@ def _together(replies: Sequence[MailReply], message: str) -> MailReply:
     if all(isinstance(reply, Warned) for reply in replies):
         assert isinstance(replies[0], Warned), "there is a reply, and it is a warning"
         return Warned(replies[0].message, **lists)
-    done: list[int] = next((lists[name] for name in ("accepted", "cancelled", "email_ids") if name in lists), [])
+    done: list[int] = next(
+        (lists[name] for name in ("accepted", "cancelled", "email_ids") if name in lists), []
+    )
     return Success(message.format(len(done)), **lists)

@@ -6,7 +6,7 @@ Decoding refuses wrong types and numbers out of range, and ignores unknown field
 that may hold a password or a token does not show its value.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,8 @@ from huahuo.mailcheck.roster.labels import TAGS_MAX, Labels
 
 RECORDS_MAX = 200
 FAILURES_MAX = 1_000
+QUERY_CHARS_MAX = 500
+SEARCH_IDS_MAX = 1_000
 _TOKEN_CHARS_MAX = 4_096
 _SORT_CHARS_MAX = 32
 
@@ -121,6 +123,25 @@ class FailuresParams(msgspec.Struct, frozen=True):
 
     filter: Filter | None = None
     limit: Annotated[int, Meta(ge=0, le=FAILURES_MAX)] = 20
+
+
+class SearchParams(msgspec.Struct, frozen=True):
+    """Fields of `search_mails`. Without words: all mails that the other fields admit.
+
+    `since` is included, `until` is not. `before` is the `next` of the previous page.
+    """
+
+    query: Annotated[str, Meta(max_length=QUERY_CHARS_MAX)] = ""
+    email_ids: Annotated[tuple[Id, ...], Meta(max_length=SEARCH_IDS_MAX)] | None = None
+    group: str | None = None
+    tag: str | None = None
+    since: str | None = None
+    until: str | None = None
+    has_code: bool | None = None
+    has_attachments: bool | None = None
+    sort: Literal["received_time", "-received_time"] = "-received_time"
+    limit: Annotated[int, Meta(ge=1, le=RECORDS_MAX)] = 50
+    before: str | None = None
 
 
 class MailRecordsParams(msgspec.Struct, frozen=True):

@@ -180,6 +180,16 @@ export interface MailRecord {
   code?: string; code_confidence?: number;
 }
 
+/** Without words: all mails that the other fields admit. `since` is included, `until` is not. */
+export interface MailSearch {
+  query?: string; email_ids?: readonly number[]; group?: string; tag?: string;
+  since?: string; until?: string; has_code?: boolean; has_attachments?: boolean;
+  sort?: "received_time" | "-received_time"; limit?: number; before?: string;
+}
+
+/** A mail that was found, with the address of its mailbox. */
+export interface FoundMail extends MailRecord { email: string }
+
 interface MailboxFields {
   mail_type?: MailType; password?: string; client_id?: string; refresh_token?: string;
   server?: string; port?: number; use_ssl?: boolean; proxy?: string;
@@ -240,6 +250,7 @@ export interface Commands {
     reply: { email_id: number; data: MailRecord[]; next: unknown };
   };
   get_mail: { fields: { mail_id: number }; reply: Record<string, unknown> };
+  search_mails: { fields: MailSearch; reply: { data: FoundMail[]; next: string | null; behind: number } };
   signin_email: { fields: { email: string; mail_type?: MailType; client_id?: string }; reply: Signin };
   get_signin: { fields: { email: string }; reply: Signin };
   cancel_job: { fields: { job_id: number }; reply: { job_id: number } };
