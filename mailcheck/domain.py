@@ -21,12 +21,14 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.jobs import JobDoor
 from huahuo.actors.plugins.plugin import ApiRefused, EntityKind
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.exporting import Exporting
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
 from huahuo.mailcheck.api.searching import Searching
@@ -122,6 +124,7 @@ class MailDomain:
         check_mail: CheckMail | None = None,
         wait_s: Callable[[UserId], float] = lambda _user_id: 0.0,
         index: MailIndex | None = None,
+        jobs: JobDoor | None = None,
     ) -> None:
         """`wait_s`: see `Host`. `index` None: mails cannot be searched."""
         self._index = index
@@ -186,7 +189,9 @@ class MailDomain:
             lines_max=settings.import_lines_max,
             lines_a_part=settings.import_lines_a_part,
             providers=settings.providers,
+            jobs=jobs,
         )
+        self._exports = Exporting(log, directory, ambient).actions()
         self._searches = [] if index is None else Searching(log, directory, index).actions()
         self._signins = Signins(log, directory, self._requests, ambient, settings.providers, settings.proxy)
         roster = RosterDecider(
@@ -203,7 +208,7 @@ class MailDomain:
 
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
-        return [*self._handlers.actions(), *self._signins.actions(), *self._searches]
+        return [*self._handlers.actions(), *self._signins.actions(), *self._exports, *self._searches]
 
     @property
     def connections_peak(self) -> int:
@@ -259,6 +264,7 @@ class MailDomain:
         """Stop running checks and leave them open, so that the next start continues them. Idempotent."""
         await self._checks.close(self._settings.close_timeout_s)
         await self._signins.close()
+        await self._handlers.close()
         await self.tokens.close(self._settings.close_timeout_s)
         await self._requests.close()
         await self._purges.close()

@@ -41,6 +41,14 @@ class ImportResult(msgspec.Struct, tag="import_result", tag_field="type"):
     failed_details: list[LineFailure]
 
 
+class Exported(msgspec.Struct, tag="export", tag_field="type"):
+    """A page of exported mailboxes as text. The first page of CSV begins with the names of the columns."""
+
+    data: str
+    count: int
+    next: int | None
+
+
 class EmailsList(msgspec.Struct, tag="emails_list", tag_field="type"):
     """All rows as after event `seq` of `stream`. Events from `seq` + 1 on apply on top."""
 

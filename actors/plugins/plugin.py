@@ -16,6 +16,7 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.kind import Effects
 from huahuo.actors.plugins.actions import Action, SnapshotOf
+from huahuo.actors.plugins.jobs import JobDoor
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.actors.plugins.projections import Projection
@@ -56,6 +57,8 @@ class Host:
     metrics: Gauges
     projections: dict[str, Projection] = field(default_factory=dict)
     """By name: what is kept beside the log. A plug-in adds its own, and the service shows all of them."""
+    jobs: JobDoor = field(default_factory=JobDoor)
+    """Work that users watch and may cancel. There to be used when the service has started."""
     files: Path | None = None
     """A folder for files that can be made anew from the log. None: there is none, so keep it in memory."""
     settings: Any = None

@@ -19,6 +19,8 @@ from huahuo.mailcheck.roster.labels import TAGS_MAX, Labels
 RECORDS_MAX = 200
 FAILURES_MAX = 1_000
 QUERY_CHARS_MAX = 500
+IMPORT_LINES_MAX = 10_000_000
+EXPORT_ROWS_MAX = 1_000
 SEARCH_IDS_MAX = 1_000
 _TOKEN_CHARS_MAX = 4_096
 _SORT_CHARS_MAX = 32
@@ -93,9 +95,39 @@ class ImportParams(msgspec.Struct, frozen=True):
 
     data: str
     mail_type: str = "outlook"
+    validate: bool = False
+    job_id: Id | None = None
 
     def __repr__(self) -> str:
         return "ImportParams('[sealed]')"
+
+
+class BeginImportParams(msgspec.Struct, frozen=True):
+    """Fields of `begin_import`: how many lines will come, blank ones not counted."""
+
+    lines: Annotated[int, Meta(ge=1, le=IMPORT_LINES_MAX)]
+
+
+class EndImportParams(msgspec.Struct, frozen=True):
+    """Fields of `end_import`. `stopped`: not all lines were sent."""
+
+    job_id: Id
+    stopped: bool = False
+
+
+class ExportParams(msgspec.Struct, frozen=True):
+    """Fields of `export_emails`. `before` is the `next` of the previous page.
+
+    `owner` (administrators): the id of the user whose mailboxes they are.
+    """
+
+    email_ids: Annotated[tuple[Id, ...], Meta(max_length=EXPORT_ROWS_MAX)] | None = None
+    filter: Filter | None = None
+    format: Literal["lines", "csv"] = "lines"
+    secrets: bool = False
+    owner: int | str | None = None
+    limit: Annotated[int, Meta(ge=1, le=EXPORT_ROWS_MAX)] = 500
+    before: Id | None = None
 
 
 class ChoiceParams(msgspec.Struct, frozen=True):
@@ -150,6 +182,7 @@ class MailRecordsParams(msgspec.Struct, frozen=True):
     email_id: Id
     before: str | None = None
     limit: Annotated[int, Meta(ge=1, le=RECORDS_MAX)] = 50
+    sort: Literal["received_time", "-received_time"] = "-received_time"
 
 
 class MailParams(msgspec.Struct, frozen=True):

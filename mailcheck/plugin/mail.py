@@ -49,6 +49,7 @@ class Mail(Plugin):
             settings=bounds(host.settings, host.ambient),
             wait_s=host.wait_s,
             index=index,
+            jobs=host.jobs,
         )
         host.metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
         host.metrics.gauge(

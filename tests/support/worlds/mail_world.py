@@ -18,6 +18,7 @@ import msgspec
 
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.calls import Call, Reply
+from huahuo.actors.plugins.jobs import JobDoor
 from huahuo.actors.plugins.plugin import Host
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.actors.plugins.projections import Projection
@@ -144,6 +145,8 @@ class MailWorld:
         self._disk = ModelDisk()
         self.searching = searching
         """Whether mails are put into an index."""
+        self.jobs: JobDoor | None = None
+        """What shows long imports, from the next life on."""
         self.files: Path | None = None
         """Where that is kept; None: in memory."""
         self.owed_until_s: dict[UserId, float] = {}
@@ -177,6 +180,7 @@ class MailWorld:
         self.index = MailIndex(host) if self.searching else None
         self.mail = MailDomain(
             index=self.index,
+            jobs=self.jobs,
             log=self.log,
             directory=self.directory,
             ambient=self.ambient,
@@ -221,14 +225,20 @@ class MailWorld:
         await self.start()
 
     async def reply(
-        self, action: str, user_id: UserId = USER, *, command_id: str = "", **fields: Any
+        self,
+        action: str,
+        user_id: UserId = USER,
+        *,
+        command_id: str = "",
+        who: Principal | None = None,
+        **fields: Any,
     ) -> Reply:
         """Call an action as the transport does; a `command_id` makes it recorded."""
         spec = self._specs[action]
         key = CommandKey(f"user/{user_id}", "dev", command_id) if command_id else None
         content = msgspec.json.encode([action, fields])
         params: object = msgspec.convert(fields, spec.params)
-        who = Principal(user_id, f"user {user_id}")
+        who = who or Principal(user_id, f"user {user_id}")
         return await answer_of(spec.handler(Call(who, "session", action, params, command_id, key, content)))
 
     async def do(self, action: str, user_id: UserId = USER, **fields: Any) -> dict[str, Any]:

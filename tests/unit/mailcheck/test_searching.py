@@ -248,3 +248,21 @@ def test_mails_of_many_wanted_mailboxes_are_sifted() -> None:
         assert await found(world, "from", group="most") == ["from 1", "from 150"]
 
     search_world(test)
+
+
+def test_mails_of_a_mailbox_are_listed_oldest_first_page_by_page() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 8)))
+        seen: list[str] = []
+        before = None
+        while True:
+            fields: dict[str, Any] = {"email_id": 1, "limit": 3, "sort": "received_time", "before": before}
+            page = await world.do("get_mail_records", **fields)
+            seen += [one["subject"] for one in page["data"]]
+            before = page["next"]
+            if before is None:
+                break
+        assert seen == [f"mail {n}" for n in range(1, 8)]
+
+    search_world(test)

@@ -242,11 +242,20 @@ export interface Commands {
   };
   get_failures: { fields: { filter?: EmailFilter; limit?: number }; reply: { data: FailureReason[]; total: number } };
   import_emails: {
-    fields: { data: string; mail_type?: MailType };
+    fields: { data: string; mail_type?: MailType; validate?: boolean; job_id?: number };
     reply: { total: number; success: number; failed: number; failed_details: { line: number; reason: string }[] };
   };
+  begin_import: { fields: { lines: number }; reply: { job_id: number } };
+  end_import: { fields: { job_id: number; stopped?: boolean }; reply: { job_id: number; success: number; failed: number } };
+  export_emails: {
+    fields: {
+      email_ids?: readonly number[]; filter?: EmailFilter; format?: "lines" | "csv"; secrets?: boolean;
+      limit?: number; before?: number; owner?: UserId;
+    };
+    reply: { data: string; count: number; next: number | null };
+  };
   get_mail_records: {
-    fields: { email_id: number; before?: unknown; limit?: number };
+    fields: { email_id: number; before?: unknown; limit?: number; sort?: "received_time" | "-received_time" };
     reply: { email_id: number; data: MailRecord[]; next: unknown };
   };
   get_mail: { fields: { mail_id: number }; reply: Record<string, unknown> };
