@@ -26,6 +26,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     message: str = ""
     last_check_time: str | None = None
     mail_count: int = 0
+    watched: bool = False
     tags: tuple[str, ...] | UnsetType = UNSET
     note: str | UnsetType = UNSET
     group: str | UnsetType = UNSET

@@ -6,7 +6,7 @@ because a search reads a page or two of each word, newest first, and stops.
 Half of the mails are in Chinese, half in English, with words by Zipf's law from a lexicon of 20,000 each, two
 characters a Chinese word. A mail has 150 words on average (log-normal). Its size is that of a server's copy:
 3 KiB of headers, the text, and again as HTML of three times its length. The text alone is counted, too.
-Searches take one to three words by that law; a third is limited to one to 200 mailboxes, a fifth to three days.
+Searches take one to three words by that law. A third is limited to one to 200 mailboxes, a fifth to 3 days.
 All mails belong to one user, which is the slowest case.
 """
 
@@ -19,7 +19,8 @@ from pathlib import Path
 
 from bench.harness.harness import Metric, Options, Sheet
 from huahuo.eventstore.fulltext.asking import marks_of, parse
-from huahuo.eventstore.fulltext.index import Ask, Entry, TextIndex
+from huahuo.eventstore.fulltext.index import TextIndex
+from huahuo.eventstore.fulltext.model import Ask, Entry
 
 FIELDS = ("subject", "sender", "recipients")
 LEXICON = 20_000

@@ -176,6 +176,12 @@ class SearchParams(msgspec.Struct, frozen=True):
     before: str | None = None
 
 
+class WatchParams(ChoiceParams, frozen=True, kw_only=True):
+    """Fields of `watch_emails`."""
+
+    on: Flag
+
+
 class MailRecordsParams(msgspec.Struct, frozen=True):
     """Fields of `get_mail_records`. `before` is the `next` of the previous page."""
 

@@ -17,7 +17,8 @@ from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.eventstore.fulltext.asking import parse
-from huahuo.eventstore.fulltext.index import ONE_OF_MAX, Ask, Found, Unusable
+from huahuo.eventstore.fulltext.index import ONE_OF_MAX, Unusable
+from huahuo.eventstore.fulltext.model import Ask, Found
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.params import SearchParams
 from huahuo.mailcheck.finding.entries import MARKS, WITH_ATTACHMENTS, WITH_CODE, mailbox_key, owner_key

@@ -12,7 +12,7 @@ import msgspec
 
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.fulltext.asking import marks_of
-from huahuo.eventstore.fulltext.index import Entry
+from huahuo.eventstore.fulltext.model import Entry
 from huahuo.mailcheck.codes.plain import stripped
 from huahuo.mailcheck.tables.records import MailRecord
 
@@ -25,9 +25,9 @@ MARKS: Final[Mapping[str, str]] = {
 }
 WITH_CODE: Final = "c"
 WITH_ATTACHMENTS: Final = "a"
-WHOLE: Final = 0
-WITHOUT_CONTENT: Final = 1
-"""Variants: the text was there when the mail was put, or it was not."""
+WITHOUT_CONTENT: Final = 0
+"""The variant of a mail whose text was not there when it was put."""
+_VARIANT_DIGITS: Final = 12
 _DIGEST_BYTES: Final = 12
 
 
@@ -53,6 +53,11 @@ def mailbox_key(email_id: int) -> str:
     return f"m{email_id}"
 
 
+def variant_of(record: MailRecord) -> int:
+    """The variant of a mail with the content that its record names: another content, another variant."""
+    return 1 + int(record.blob[:_VARIANT_DIGITS], 16)
+
+
 def entry_of(record: MailRecord, user_id: UserId, content: bytes | None) -> Entry:
     """A mail with its record and content. None: the content is not there (yet, or any more)."""
     found = _Content() if content is None else _decode(content)
@@ -72,7 +77,7 @@ def entry_of(record: MailRecord, user_id: UserId, content: bytes | None) -> Entr
             "recipients": f"{found.to} {found.cc}",
             "text": found.text if found.text.strip() else stripped(found.html),
         },
-        variant=WITHOUT_CONTENT if content is None else WHOLE,
+        variant=WITHOUT_CONTENT if content is None else variant_of(record),
     )
 
 

@@ -22,10 +22,11 @@ from huahuo.actors.plugins.plugin import Host
 from huahuo.actors.plugins.projections import Standing
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.fulltext.index import Ask, Entry, Found, Place, TextIndex, Unusable
+from huahuo.eventstore.fulltext.index import TextIndex, Unusable
+from huahuo.eventstore.fulltext.model import Ask, Entry, Found, Place
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.finding.entries import FIELDS, WHOLE, entry_of
+from huahuo.mailcheck.finding.entries import FIELDS, WITHOUT_CONTENT, entry_of, variant_of
 from huahuo.mailcheck.finding.names import FILE, NAME
 from huahuo.mailcheck.tables.records import MAIL, MAILS, MailPlace, MailRecord, mail_key, record_key
 
@@ -119,9 +120,13 @@ class MailIndex:
         entries: list[Entry] = []
         for record in records:
             found = await self._log.row(MAIL, "", mail_key(record.mail_id))
-            if record.mail_id in variants and found is not None:
-                content = await self._content(record) if variants[record.mail_id] == WHOLE else None
-                entries.append(entry_of(record, _place(found).user_id, content))
+            variant = variants.get(record.mail_id)
+            if variant is None or found is None:
+                continue
+            content = None if variant == WITHOUT_CONTENT else await self._content(record)
+            if variant not in (WITHOUT_CONTENT, variant_of(record)) or (content is None and variant):
+                raise Unusable("what was put cannot be known any more, so it cannot be dropped")
+            entries.append(entry_of(record, _place(found).user_id, content))
         if entries:
             await self._executor.run(lambda: index.drop(entries))
 

@@ -66,6 +66,13 @@ class LabelEmails(msgspec.Struct, frozen=True):
     labels: Labels
 
 
+class WatchEmails(msgspec.Struct, frozen=True):
+    """Watch mailboxes for new mails, or stop that."""
+
+    email_ids: tuple[Id, ...]
+    on: bool
+
+
 class ImportEmails(msgspec.Struct, frozen=True):
     """Add the mailboxes of an import text that is already parsed. `validate`: and check each at once."""
 
@@ -75,5 +82,12 @@ class ImportEmails(msgspec.Struct, frozen=True):
 
 
 type RosterCommand = (
-    AddEmail | UpdateEmail | DeleteEmails | CheckEmails | CancelCheck | LabelEmails | ImportEmails
+    AddEmail
+    | UpdateEmail
+    | DeleteEmails
+    | CheckEmails
+    | CancelCheck
+    | WatchEmails
+    | LabelEmails
+    | ImportEmails
 )

@@ -25,6 +25,7 @@ from huahuo.mailcheck.roster.commands import (
     LabelEmails,
     RosterCommand,
     UpdateEmail,
+    WatchEmails,
 )
 from huahuo.mailcheck.roster.importer import Account
 from huahuo.mailcheck.roster.labels import TAGS_MAX, Labels, changes_of, refuse_labels, tidied, too_many
@@ -65,7 +66,7 @@ class RosterDecider(RosterFold):
                 reply = self._update(writing, command)
             case ImportEmails():
                 reply = self._import(writing, command)
-            case CheckEmails() | CancelCheck() | DeleteEmails() | LabelEmails():
+            case CheckEmails() | CancelCheck() | DeleteEmails() | WatchEmails() | LabelEmails():
                 reply = self._many(writing, command)
         return writing.decision(reply)
 
@@ -128,7 +129,9 @@ class RosterDecider(RosterFold):
         return ImportResult(data.total, len(taken), len(failures), failures)
 
     def _many(
-        self, writing: RosterWriting, command: CheckEmails | CancelCheck | DeleteEmails | LabelEmails
+        self,
+        writing: RosterWriting,
+        command: CheckEmails | CancelCheck | DeleteEmails | WatchEmails | LabelEmails,
     ) -> MailReply:
         if not command.email_ids:
             return Refusal("invalid_field", "未提供邮箱ID", "email_ids")
@@ -147,6 +150,11 @@ class RosterDecider(RosterFold):
                 return _check(writing, owned)
             case LabelEmails():
                 return _label(writing, owned, tidied(command.labels))
+            case WatchEmails():
+                for email_id in owned:
+                    writing.watch(writing.state.rows[email_id], on=command.on)
+                others = [i for i in dict.fromkeys(command.email_ids) if i not in writing.state.rows]
+                return watched(owned, others, on=command.on)
 
     def _update(self, writing: RosterWriting, command: UpdateEmail) -> MailReply:
         row = writing.state.rows.get(command.email_id)
@@ -201,6 +209,12 @@ def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:
     for check_id, email_id in enumerate(accepted, start=first):
         writing.request(email_id, check_id)
     return Success(f"开始检查 {len(accepted)} 个邮箱", accepted=accepted, skipped=skipped)
+
+
+def watched(accepted: list[int], refused: list[int], *, on: bool) -> Success:
+    """The reply to `watch_emails`."""
+    message = f"已{'开启' if on else '关闭'} {len(accepted)} 个邮箱的实时监听"
+    return Success(message, accepted=accepted, refused=refused)
 
 
 def _full(mailboxes_max: int) -> Refusal:

@@ -25,7 +25,7 @@ from huahuo.mailcheck.events import (
 )
 from huahuo.mailcheck.row import Row
 
-_CHANGEABLE = ("mail_type", "server", "port", "use_ssl")
+_CHANGEABLE = ("mail_type", "server", "port", "use_ssl", "watched")
 _LABELS = ("tags", "note", "group")
 ROW_BYTES: Final = 940
 """Memory of one row, with its address and its entries in two tables."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from huahuo.transport.client.client import Client
 from tests.support.drivers.browser import Chromium
 from tests.support.drivers.console import console, mail, press_button, rows, until_text, violations
 
@@ -58,7 +59,9 @@ async def test_labels_are_given_shown_and_filtered_by_and_reasons_of_failures_ar
         assert await violations(tab) == []
 
 
-async def test_mails_are_searched_and_opened_and_an_export_is_saved(chromium: Chromium, tmp_path: Path) -> None:
+async def test_mails_are_searched_and_opened_and_an_export_is_saved(
+    chromium: Chromium, tmp_path: Path
+) -> None:
     async with console(chromium, tmp_path) as on:
         letters = [mail(1, subject="您的登录验证码"), mail(2, subject="Invoice for Paris"), mail(3)]
         email_id = await on.add("a@example.org", letters)
@@ -90,8 +93,8 @@ async def test_mails_are_searched_and_opened_and_an_export_is_saved(chromium: Ch
         assert await violations(tab) == []
 
 
-async def _until_found(client: object, words: str) -> None:
+async def _until_found(client: Client, words: str) -> None:
     """Wait until the index has these words: it runs a moment behind the mails."""
     async with asyncio.timeout(20):
-        while not (await client.send("search_mails", query=words))["data"]:  # type: ignore[attr-defined]
+        while not (await client.send("search_mails", query=words))["data"]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -44,10 +44,12 @@ export interface EventTypes {
   email_added: {
     email_id: number; email: string; mail_type: MailType; server: string; port: number; use_ssl: boolean;
   };
-  email_updated: { email_id: number; tags?: readonly string[]; note?: string; group?: string } & Partial<EventTypes["email_added"]>;
+  email_updated: { email_id: number; watched?: boolean; tags?: readonly string[]; note?: string; group?: string } & Partial<EventTypes["email_added"]>;
   email_deleted: { email_id: number };
   email_status_update: {
-    email_id: number; status: MailStatus; message: string; check_id: number;
+    email_id: number; status: MailStatus; message: string;
+    /** 0: it comes from the watcher of the mailbox. */
+    check_id: number;
     error_class?: ErrorClass; advice?: string;
   };
   check_progress: { email_id: number; progress: number; message: string; check_id: number };
@@ -169,6 +171,8 @@ export interface EmailRow {
   id: number; user_id: UserId; email: string; mail_type: MailType; server: string; port: number;
   use_ssl: boolean; status: MailStatus; progress: number; message: string;
   last_check_time: string | null; mail_count: number; created_at: string;
+  /** Whether it is watched for new mails. */
+  watched: boolean;
   /** Present if they have a value. `error_class`: of the last check, if it failed. */
   tags?: readonly string[]; note?: string; group?: string; error_class?: ErrorClass;
 }
@@ -241,6 +245,10 @@ export interface Commands {
     reply: { email_ids: number[]; skipped?: number[] };
   };
   get_failures: { fields: { filter?: EmailFilter; limit?: number }; reply: { data: FailureReason[]; total: number } };
+  watch_emails: {
+    fields: { on: boolean } & ({ email_ids: number[] } | { filter: EmailFilter });
+    reply: { accepted: number[]; refused: number[] };
+  };
   import_emails: {
     fields: { data: string; mail_type?: MailType; validate?: boolean; job_id?: number };
     reply: { total: number; success: number; failed: number; failed_details: { line: number; reason: string }[] };
