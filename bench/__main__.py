@@ -30,6 +30,7 @@ QUESTIONS = (
     "growth",
     "commands",
     "door",
+    "finding",
     "http",
     "actors",
     "directory",
@@ -41,6 +42,7 @@ QUESTIONS = (
     "workers",
     "shipping",
     "storms",
+    "watching",
 )
 RESULTS = Path("bench/results")
 TOOLS = Path(".tools/bench")

@@ -25,6 +25,7 @@ SERVICE_ACTIONS: Final = frozenset(
     {
         *("audit", "audit_record", "compact", "get_clients", "publish", "revoke", "shred"),
         *("get_projections", "pause_projection", "resume_projection", "retry_projection"),
+        "rebuild_projection",
         *("list_users", "add_user", "set_password", "disable_user", "enable_user", "remove_user"),
         *("change_password", "renew_token", "sign_out_everywhere"),
     }

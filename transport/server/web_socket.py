@@ -13,19 +13,18 @@ matter which side began it; at the deadline the transport is aborted.
 """
 
 import asyncio
-from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 from websockets.asyncio.server import ServerConnection
-from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage
 from websockets.frames import DATA_OPCODES, PONG, Frame
-from websockets.http11 import Response
 from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.batch import Heard
+from huahuo.transport.server.listener import Listener
+from huahuo.transport.server.malformed_request import METHOD_BYTES_MAX, answer_to
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.text_frames import (
     SHORT_HEAD_BYTES,
@@ -37,7 +36,6 @@ from huahuo.transport.server.text_frames import (
 )
 
 _LOW_WATER = 4  # resume when a quarter of the bound is left
-_METHOD_BYTES_MAX = 16
 ACK = b'{"action":"ack"'
 _LATER_BYTES_MAX = 256 << 10
 _TEXT_BYTES = 48
@@ -47,51 +45,6 @@ _FRAME_BYTES = 256
 _REPLIES_WAITING_MAX = 4
 """A peer that does not read its replies or pongs is disconnected when this many maximum-size replies are
 buffered."""
-
-
-def _refusal(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> bytes:
-    body = f"{text}\n".encode()
-    fixed = [
-        ("Connection", "close"),
-        ("Content-Length", str(len(body))),
-        ("Content-Type", "text/plain; charset=utf-8"),
-    ]
-    return Response(status.value, status.phrase, Headers([*fixed, *headers]), body).serialize()
-
-
-_BAD_REQUEST = _refusal(HTTPStatus.BAD_REQUEST, "not a request that is understood here")
-_METHOD_NOT_ALLOWED = _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", ("Allow", "GET, HEAD"))
-
-
-class Listener(Protocol):
-    """Receives what happens on a socket."""
-
-    def took(self, text: bytes) -> bool:
-        """A short message came while the library holds no partial one. False: it must wait for its turn."""
-        ...
-
-    def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
-        """Messages of an authenticated client came, and none waits before them. Not checked to be UTF-8.
-
-        Returns how many of them were handled, and what is to be done with the others.
-        """
-        ...
-
-    def began(self, text: bytes) -> bool:
-        """The connection's first message came. False: it must wait for its turn."""
-        ...
-
-    def ponged(self) -> None:
-        """A pong came."""
-        ...
-
-    def drained(self) -> None:
-        """The write buffer has room again."""
-        ...
-
-    def disconnected(self) -> None:
-        """TCP is gone. Messages that came before may still wait to be read."""
-        ...
 
 
 class Owner(Protocol):
@@ -294,8 +247,8 @@ class WebSocket(ServerConnection):
                     return
         if self.request is None:
             self._head_bytes += len(data)
-            if len(self._beginning) < _METHOD_BYTES_MAX:
-                self._beginning += data[:_METHOD_BYTES_MAX]
+            if len(self._beginning) < METHOD_BYTES_MAX:
+                self._beginning += data[:METHOD_BYTES_MAX]
         self._through_library(data)
 
     def _through_library(self, data: bytes) -> None:
@@ -372,14 +325,11 @@ class WebSocket(ServerConnection):
     def send_data(self) -> None:
         """The library has something to send, or wants to close.
 
-        The library closes without an answer if it cannot read a request (a request with a body, or bytes that
-        are no request), so the answer is written here.
+        The library closes without an answer if it cannot read a request, so the answer is written here.
         """
         fault = self.protocol.handshake_exc
         if self._beginning and isinstance(fault, InvalidMessage) and not self.protocol.reader.eof:
-            method = self._beginning.partition(b" ")[0]
-            allowed = method in (b"GET", b"HEAD") or not method.isalpha()
-            self.transport.write(_BAD_REQUEST if allowed else _METHOD_NOT_ALLOWED)
+            self.transport.write(answer_to(self._beginning))
             self._beginning = b""  # answer only once
         super().send_data()
         if self.protocol.eof_sent and self.protocol.state is CONNECTING:
