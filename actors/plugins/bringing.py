@@ -51,7 +51,8 @@ def _register(brought: Brought, host: Host, registry: Registry) -> None:
         if kind.today is not None:
             host.feed.show_as_today(kind.streams, kind.today)
         if kind.readers is not None and kind.streams != USER:
-            registry.judges[kind.streams] = _judge(kind.name, kind.readers, host)
+            asked = host.may_read if kind.unjudged else None
+            registry.judges[kind.streams] = asked or _judge(kind.name, kind.readers, host)
     for action in brought.actions:
         registry.command(action)
     for name, of in brought.snapshots.items():

@@ -14,7 +14,7 @@ from huahuo.actors.entities.decider import Decider
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.kind import Effects
-from huahuo.actors.plugins.actions import Action, SnapshotOf
+from huahuo.actors.plugins.actions import Action, MayRead, SnapshotOf
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import Ambient
@@ -52,6 +52,8 @@ class Host:
     wait_s: Callable[[UserId], float]
     """How long work for a user should wait before it begins, because the user has had more than a share."""
     metrics: Gauges
+    may_read: MayRead | None = None
+    """Asks the application's `authorize`, None if it has none."""
     settings: Any = None
     """The effective values of `Plugin.settings`, an instance of that struct."""
 
@@ -74,6 +76,8 @@ class EntityKind:
     stream_prefix: str | None = None
     weigh: Callable[[Any], int] | None = None
     readers: Readers | None = None
+    unjudged: bool = False
+    """Whether `readers` lets administrators only, so that the application's `authorize` is asked instead."""
     today: Today | None = None
     """Shows events that are stored in an older version as today's, to all readers."""
     keyframe_every: int = 0

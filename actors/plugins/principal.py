@@ -1,6 +1,7 @@
 """The user of a client, as the transport and the plug-ins know it. Pure."""
 
 import re
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -34,12 +35,17 @@ def user_id_of(given: object) -> UserId | None:
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The user that a verified token names. `groups` are names without `group/`."""
+    """The user that a verified token names. `groups` are names without `group/`.
+
+    An application's `authenticate` may leave `username` empty, for the id, and say when the sign-in ends:
+    `expires_at`, a moment with a time zone or seconds since 1970.
+    """
 
     user_id: UserId
-    username: str
+    username: str = ""
     is_admin: bool = False
     groups: tuple[str, ...] = ()
+    expires_at: datetime | float | None = None
 
     @property
     def name(self) -> str:

@@ -21,7 +21,8 @@ from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.admin.actions import LogCare
-from huahuo.app import keys, metrics_of, service_file, watching
+from huahuo.app import accounts, keys, metrics_of, service_file, watching
+from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.stopping import Parts
@@ -43,6 +44,8 @@ from huahuo.pages import site
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.accounts.accounts import Accounts
+from huahuo.transport.accounts.application import AskRights
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.durable_streams.reader import DurableStreams
@@ -114,9 +117,17 @@ class App:
         *,
         plugins: Sequence[Plugin] = (),
         listen: bool = True,
+        asked: Asked = NOBODY,
     ) -> None:
-        """`listen` False: another server has the port, and hands in its requests and sockets."""
+        """`listen` False: another server has the port, and hands in its requests and sockets.
+
+        `asked`: the application's functions that are asked about users.
+        """
         self.settings = settings
+        self._asked = asked
+        self._rights = rights = accounts.rights(settings, asked)
+        self._may_read = None if rights is None else rights.may_read
+        self._may_publish = None if rights is None else rights.may_publish
         self._listen = listen
         self._plugins = tuple(plugins)
         self._brought: dict[str, Brought] = {}
@@ -209,7 +220,7 @@ class App:
         parts.add_timed("entities", directory.close)
         self.registry = registry = Registry()
         metrics = Metrics()
-        self.publisher = Publisher(log, ambient, registry)
+        self.publisher = Publisher(log, ambient, registry, self._may_publish)
         self.publisher.register()
         host = Host(
             log=log,
@@ -220,6 +231,7 @@ class App:
             fairness=fairness,
             wait_s=fairness.wait_s,
             metrics=metrics,
+            may_read=self._may_read,
         )
         self._bring(host, registry)
         fairness.at_work = [brought.at_work for brought in self._brought.values()]
@@ -250,7 +262,7 @@ class App:
             gate=gate,
             hub=hub,
             door=AddressDoor(settings.connections_per_ip, settings.trusted_proxies),
-            verifier=authenticator,
+            verifier=self._accounts(authenticator),
             site=pages,
             metrics=metrics,
             runtime=runtime,
@@ -259,9 +271,11 @@ class App:
             compression=compression,
             executor=executor,
             turns=turns,
+            may_read=self._may_read,
+            language=settings.language,
         )
         self.server = server
-        self.http = api = _http(settings, server, pages, log, hub, metrics, self.login)
+        self.http = api = _http(settings, server, pages, log, hub, metrics, self.login, self._rights)
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
@@ -304,13 +318,19 @@ class App:
 
     async def _admit_users(self, executor: Executor, secrets: keys.Keys) -> Authenticator:
         """Who verifies tokens, and the users who sign in with a name and a password."""
-        authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
+        authenticator = accounts.authenticator(self.settings, secrets)
         self.users = UserBook(self.log, self._ambient, executor)
         self._parts.add("users", self.users.stop)
         await self.users.start()
         self.login = Login(self.users, authenticator, self._ambient, token_ttl_s=self.settings.login_ttl_s)
         UserActions(self.users, self.login).register(self.registry)
         return authenticator
+
+    def _accounts(self, own: Authenticator) -> Accounts:
+        """Who judges tokens."""
+        judges = accounts.accounts(self.settings, own, self._asked, self._awake)
+        self._parts.add("accounts", judges.close)
+        return judges
 
     def _bring(self, host: Host, registry: Registry) -> None:
         try:
@@ -393,7 +413,14 @@ def _transport_settings(settings: Settings) -> TransportSettings:
 
 
 def _http(
-    settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, metrics: Metrics, sign_in: SignIn
+    settings: Settings,
+    server: Server,
+    pages: Site,
+    log: Log,
+    hub: Hub,
+    metrics: Metrics,
+    sign_in: SignIn,
+    rights: AskRights | None,
 ) -> Api:
     """The API over HTTP."""
     api = Api(
@@ -414,6 +441,7 @@ def _http(
             is_open=settings.durable_streams == "open",
             forced=settings.durable_streams_forced,
             shared=settings.http_shared_cache,
+            may=None if rights is None else rights.may,
         )
         api.serve_durable_streams(streams)
     metrics_of.http(metrics, api)

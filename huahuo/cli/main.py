@@ -84,7 +84,8 @@ def serve(
     from huahuo.embedding.foreground import serve as body
 
     own_the_process()
-    run(body(settings(data, config_file, host=host, port=port), standard(), chosen().runs_as))
+    given = settings(data, config_file, host=host, port=port)
+    run(body(given, standard(), chosen().runs_as, chosen().asked))
     leave()
 
 

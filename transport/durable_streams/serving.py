@@ -1,19 +1,21 @@
 """Requests under `/ds/`, answered. The rest of the room does not know of HTTP's connections."""
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.errors import Conflict, Corrupt, EventStoreError, QueueFull, TooLarge
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import Entry
-from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.access.verified import Verified
+from huahuo.transport.accounts.application import Right
 from huahuo.transport.durable_streams import asking, bodies
 from huahuo.transport.durable_streams.asking import Wrong, offset_text
 from huahuo.transport.durable_streams.deciding import Repeated, State, place_headers
@@ -65,6 +67,10 @@ class Part(msgspec.Struct, frozen=True):
         return self.following == self.after
 
 
+type May = Callable[[Principal, str, Right], Awaitable[bool]]
+"""Whether a user may read or write the stream `ds/<path>`."""
+
+
 class Serving:
     """See the module. `is_open`: nobody needs a token; `forced`: from other machines neither."""
 
@@ -77,7 +83,10 @@ class Serving:
         is_open: bool = False,
         forced: bool = False,
         shared: bool = False,
+        may: May | None = None,
     ) -> None:
+        """`may`: judges the paths that no rule gives to a user; None: nobody else uses them."""
+        self._may = may
         self.wires = wires
         self.arrivals = arrivals
         self._log = log
@@ -116,15 +125,16 @@ class Serving:
 
     async def opened(self, visit: Visit) -> tuple[str, State]:
         """The path and the stream that a reader may read. Raises Wrong."""
-        path = self._path(visit)
+        path = await self._path(visit)
         return path, await self.keeping.find(path)
 
-    def still_may(self, visit: Visit) -> bool:
-        """Whether the token of a request that waited is still good."""
+    async def still_may(self, visit: Visit) -> bool:
+        """Whether the token and the right of a request that waited are still good."""
         if visit.verified is ANYBODY:
             return True
-        verdict = self.wires.verifier.verify(visit.token, self.wires.ambient.now_ms())
-        return not isinstance(verdict, AuthFailure)
+        if self.wires.verifier.still_good(visit.verified, self.wires.ambient.now_ms()) is not None:
+            return False
+        return await self._may_use(visit, asking.path_of(visit.route.name))
 
     async def part(self, path: str, state: State, after: int) -> Part:
         """What follows `after`, up to a bound."""
@@ -151,7 +161,7 @@ class Serving:
     # Methods ------------------------------------------------------------------------------------------
 
     async def _answered(self, visit: Visit, body: bytes) -> Answer:
-        path, by = self._path(visit), visit.principal.name
+        path, by = await self._path(visit), visit.principal.name
         match visit.request.method:
             case "PUT":
                 return await self._put(visit, path, body)
@@ -239,7 +249,7 @@ class Serving:
                     return part
                 if not await self.arrivals.wait(stream_of(path), head, until_s - now_s()):
                     return part
-                if not self.still_may(visit):
+                if not await self.still_may(visit):
                     raise Wrong(HTTPStatus.FORBIDDEN, "the token ended")
         finally:
             door.leave(visit.address)
@@ -266,11 +276,17 @@ class Serving:
             return Answer(HTTPStatus.NOT_MODIFIED, head)
         return Answer(HTTPStatus.OK, head, part.body)
 
-    def _path(self, visit: Visit) -> str:
+    async def _path(self, visit: Visit) -> str:
         path = asking.path_of(visit.route.name)
-        if not may_use(visit.principal, path, is_open=visit.verified is ANYBODY):
+        if not await self._may_use(visit, path):
             raise Wrong(HTTPStatus.FORBIDDEN, "this stream is not yours")
         return path
+
+    async def _may_use(self, visit: Visit, path: str) -> bool:
+        if may_use(visit.principal, path, is_open=visit.verified is ANYBODY):
+            return True
+        right: Right = "read" if visit.request.method in ("GET", "HEAD") else "publish"
+        return self._may is not None and await self._may(visit.principal, stream_of(path), right)
 
 
 def _end_headers(part: Part) -> Headers:
