@@ -57,6 +57,8 @@ def _register(brought: Brought, host: Host, registry: Registry) -> None:
         registry.command(action)
     for name, of in brought.snapshots.items():
         registry.snapshot(name, of)
+    if brought.words is not None:
+        registry.words.add(*brought.words)
     registry.guarded |= brought.guarded
     registry.right_types |= brought.right_types
 

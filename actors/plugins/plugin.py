@@ -6,6 +6,7 @@ Before the service serves, it calls `bring` of each plug-in once, registers what
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, Protocol
 
 import msgspec
@@ -115,6 +116,8 @@ class Brought:
     """Kinds of streams that only entities write: nobody can publish there."""
     right_types: frozenset[str] = frozenset()
     """Types of events after which the readers of their stream are judged again."""
+    words: tuple[ModuleType, ModuleType] | None = None
+    """The texts for clients: a module of constants in Chinese, and one in English (`plugins.words`)."""
     at_work: Callable[[], Collection[tuple[UserId, int]]] = _nobody
     """Users, and how many pieces of work run for each.
 

@@ -482,6 +482,13 @@ async def test_a_recorded_answer_is_repeated_in_the_language_of_who_asks(
                 assert (await ws.until("success", id="p"))["message"] == says
 
 
+async def test_the_python_client_asks_for_a_language(tmp_path: Path, accounts: Accounts) -> None:
+    app = application(tmp_path, accounts)
+    async with app, Client(app.url, token="alice-1", language="en") as client:
+        with pytest.raises(CommandError, match="only administrators may do this"):
+            await client.send("revoke", user_id=1)
+
+
 async def test_a_language_that_nobody_speaks_here_is_an_invalid_field(
     tmp_path: Path, accounts: Accounts
 ) -> None:

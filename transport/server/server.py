@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 
 from huahuo.actors import Runtime
 from huahuo.actors.plugins.actions import MayRead, Registry
-from huahuo.actors.plugins.words import Language, Words
+from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.executor import Executor, InlineExecutor
@@ -54,7 +54,7 @@ from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.shared import Shared
-from huahuo.transport.words import spoken
+from huahuo.transport.words import en, zh
 
 BACKLOG = 4096
 """Connections that the kernel holds until we accept them. Beyond that, a client's kernel retries after one
@@ -93,14 +93,12 @@ class Server:
         executor: Executor | None = None,
         turns: Turns | None = None,
         may_read: MayRead | None = None,
-        words: Words | None = None,
         language: Language = "zh",
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
 
         Without `compression` the compressed dialects are not offered. `executor` compresses long messages;
         without it they are compressed on the loop. `may_read` judges the streams that have no other judge.
-        `words`: the texts for clients; None: the transport's own.
         """
         self._settings = settings
         self.budget = Budget(
@@ -125,6 +123,7 @@ class Server:
             bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
         )
         fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
+        registry.words.add(zh, en)
         verdicts = Verdicts(registry.judges, may_read)
         self._untap = contextlib.ExitStack()
         self.rejudging = Rejudging(fanout, verdicts.judged, registry.right_types)
@@ -141,7 +140,7 @@ class Server:
                 compression=compression,
                 event_texts=ServerSent(log.log_id),
                 judged=verdicts.judged,
-                words=words or spoken(),
+                words=registry.words,
                 language=language,
             ),
             runtime=runtime,

@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from huahuo.actors.plugins.principal import Principal
-from huahuo.actors.plugins.words import Language
+from huahuo.actors.plugins.words import Language, Words
 from huahuo.eventstore.model import StoredEvent
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verified, Verifier
 from huahuo.transport.protocol.codes import AuthCode
 from huahuo.transport.session.speech import Speech
-from huahuo.transport.words import spoken
+from huahuo.transport.words import en, zh
 from tests.support.models.forged import GOOD, NOW_MS, NOW_S, SECRET, b64, forge
 
 OLD = b"canary-01d-5ec7e7-0123456789-abcdef"
@@ -308,7 +308,9 @@ def test_no_secret_and_no_token_shows_in_repr_or_failure() -> None:
 def test_a_failure_tells_the_user_what_to_do(language: Language, says: str) -> None:
     failure = verify(token(exp=NOW_S - 1))
     assert isinstance(failure, AuthFailure)
-    assert says in Speech(spoken(), language).refused(failure)
+    words = Words()
+    words.add(zh, en)
+    assert says in Speech(words, language).refused(failure)
 
 
 def revoked(body: dict[str, object], at_ms: int = NOW_MS) -> Authenticator:
