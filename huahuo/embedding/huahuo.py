@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mappi
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command
@@ -28,6 +28,16 @@ from huahuo.embedding.jobs import Job
 from huahuo.errors import HuahuoError, NotRunning
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.transport.accounts.application import Authenticate, Authorize
+
+_here: Final[list["Huahuo"]] = []
+"""The applications that run in this process."""
+
+
+def running_here() -> "Huahuo":
+    """The application that runs in this process. Raises HuahuoError: none does, or several do."""
+    if len(_here) != 1:
+        raise HuahuoError(f"{len(_here) or 'no'} applications run in this process: say which by app=")
+    return _here[0]
 
 
 class Huahuo(Application):
@@ -85,7 +95,7 @@ class Huahuo(Application):
         except BaseException:
             self._begun = False
             raise
-        self._app = app
+        self.runs_as(app)
         return app
 
     async def stop(self) -> None:
@@ -95,7 +105,8 @@ class Huahuo(Application):
                 await app.stop()
             finally:
                 if self._app is app:
-                    self._app, self._begun = None, False
+                    self.runs_as(None)
+                    self._begun = False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -116,6 +127,10 @@ class Huahuo(Application):
     def runs_as(self, running: App | None) -> None:
         """See `Application`: from now on, effects reach the service that runs them."""
         self._app = running
+        if self in _here:
+            _here.remove(self)
+        if running is not None:
+            _here.append(self)
 
     @property
     def asgi(self) -> Asgi:
