@@ -31,6 +31,7 @@ QUESTIONS = (
     "commands",
     "door",
     "http",
+    "sign_ins",
     "actors",
     "directory",
     "entities",
