@@ -99,32 +99,32 @@ class Publisher:
 
         Raises as `publish`. If one event is refused, none is written.
         """
-        return place_of_last(await self._log.append(self.make(events, principal)))
+        return place_of_last(await self.submit_many(events, principal))
 
-    def make(self, events: Iterable[tuple[str, str, Mapping[str, Any]]], principal: str = _SERVICE) -> Append:
-        """The append of `publish_many`. Raises PublishRefused."""
-        now_ms = self._ambient.now_ms()
-        made = self._maker.make_many(events, now_ms)
-        if not made:
-            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, "events: there is none"))
-        return Append(ts_ms=now_ms, events=made, principal=principal)
-
-    def submit_one(
-        self, stream: str, type_: str, fields: Mapping[str, Any]
+    def submit_many(
+        self, events: Iterable[tuple[str, str, Mapping[str, Any]]], principal: str = _SERVICE
     ) -> asyncio.Future[Appended | Duplicate]:
-        """Write one event of the service; the future says where it is.
+        """As `publish_many`; the future says where they are.
 
         Raises:
             PublishRefused: see `publish`.
             EventStoreError: as `Log.submit`.
         """
         now_ms = self._ambient.now_ms()
-        made = self._maker.make(stream, type_, fields, now_ms)
-        return self._log.submit(Append(ts_ms=now_ms, events=(made,), principal=_SERVICE))
+        made, size = self._maker.make_many(events, now_ms)
+        if not made:
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, "events: there is none"))
+        append = Append(ts_ms=now_ms, events=made, principal=principal)
+        return self._log.submit(append, events_bytes=size)
 
-    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
-        """Write what `make` made; the future says where it is. Raises EventStoreError: as `Log.submit`."""
-        return self._log.submit(append)
+    def submit_one(
+        self, stream: str, type_: str, fields: Mapping[str, Any]
+    ) -> asyncio.Future[Appended | Duplicate]:
+        """As `submit_many`, of one event of the service."""
+        now_ms = self._ambient.now_ms()
+        made = self._maker.make(stream, type_, fields, now_ms)
+        append = Append(ts_ms=now_ms, events=(made,), principal=_SERVICE)
+        return self._log.submit(append, events_bytes=len(made.body))
 
     async def notify(
         self, message: str, level: str = "info", principal: str = _SERVICE
@@ -164,15 +164,16 @@ class Publisher:
         return self._log.position, b"{}"
 
     def _publish_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply | Coroutine[Any, Any, Reply]:
-        fields = {**call.params}
-        if "events" in fields and "type" not in fields:
-            found = self._commanded(lambda now_ms: self._listed(fields, now_ms), _PUBLISHED)
-        else:
-            stream, type_ = fields.pop("stream", None), fields.pop("type", None)
-            found = self._commanded(
-                lambda now_ms: (self._maker.make(stream, type_, fields, now_ms),), _PUBLISHED
-            )
-        if self._may_publish is None or call.principal.is_admin or isinstance(found, Reply):
+        fields, now_ms = {**call.params}, self._ambient.now_ms()
+        try:
+            if "events" in fields and "type" not in fields:
+                found = OneAppend(now_ms, self._listed(fields, now_ms), _PUBLISHED)
+            else:
+                stream, type_ = fields.pop("stream", None), fields.pop("type", None)
+                found = OneAppend(now_ms, (self._maker.make(stream, type_, fields, now_ms),), _PUBLISHED)
+        except PublishRefused as refused:
+            return error_reply(refused.refusal)
+        if self._may_publish is None or call.principal.is_admin:
             return found
         return self._publish_as_user(call, found, self._may_publish)
 
@@ -202,18 +203,14 @@ class Publisher:
         try:
             listed = msgspec.convert(fields, _Listed).events
         except msgspec.ValidationError as error:
-            raise PublishRefused(
-                Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, f"events: {error}")
-            ) from None
-        return tuple(self._maker.make(one.stream, one.type, one.fields, now_ms) for one in listed)
+            why = f"events: {error}"
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, why)) from None
+        return self._maker.make_many([(one.stream, one.type, one.fields) for one in listed], now_ms)[0]
 
     def _revoke_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
-        return self._commanded(lambda now_ms: (self._revocation(call.params, now_ms),), _REVOKED)
-
-    def _commanded(self, make: Callable[[int], tuple[NewEvent, ...]], body: bytes) -> OneAppend | Reply:
         now_ms = self._ambient.now_ms()
         try:
-            return OneAppend(now_ms, make(now_ms), body)
+            return OneAppend(now_ms, (self._revocation(call.params, now_ms),), _REVOKED)
         except PublishRefused as refused:
             return error_reply(refused.refusal)
 

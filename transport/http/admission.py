@@ -17,8 +17,9 @@ from huahuo.transport.access.door import RequestLimit
 from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.http.cors import cors_headers, preflight
 from huahuo.transport.http.messages import Answer, Headers, Request
+from huahuo.transport.http.plugin_forms import asked_of, told
 from huahuo.transport.http.problems import problem
-from huahuo.transport.http.routes import Route, Target, route_of
+from huahuo.transport.http.routes import PluginRoutes, Route, Target, route_of
 from huahuo.transport.http.tickets import Tickets
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.server.budget import Purse
@@ -27,6 +28,8 @@ from huahuo.transport.server.server import Server
 from huahuo.transport.session.speech import Speech
 
 STREAM_CHARS_MAX: Final = 128
+_STRANGER_MS: Final = -1
+"""In place of an expiry, for somebody without a token."""
 _BEARER: Final = "bearer "
 _SAFE: Final = re.compile(r"[^A-Za-z0-9_.]")
 
@@ -45,6 +48,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     cors: Headers
     purse: Purse
     speech: Speech
+    stranger: bool = False
+    """Nobody signed in, and the route takes anyone."""
 
     @property
     def principal(self) -> Principal:
@@ -59,28 +64,45 @@ class Admission:
     """See the module. `addresses` limits requests without a valid token, `users` those with one."""
 
     def __init__(
-        self, server: Server, addresses: RequestLimit, users: RequestLimit, origins: Sequence[str]
+        self,
+        server: Server,
+        addresses: RequestLimit,
+        users: RequestLimit,
+        origins: Sequence[str],
+        plugins: PluginRoutes,
     ) -> None:
         self._server = server
         self._wires = server.wires
         self._addresses = addresses
         self._users = users
         self._origins = origins
+        self._plugins = plugins
         self.durable: Callable[[Request, str], Verified | None] | None = None
         """Who asks a durable stream without a token. None: there are no durable streams."""
+        self.page_at_login = False
+        """Whether the site has a page there, for a GET."""
         self.tickets = Tickets(self._wires.ambient.token)
 
     def admit(self, request: Request) -> Visit | Answer | Awaitable[Visit | Answer] | None:
         """The visit, or the refusal, maybe after others judged the token. None: the path is not the API's."""
-        route = route_of(request.path)
+        route = route_of(request.path) or self._plugins.find(request.method, request.path)
         if route is None or (route.target is Target.DURABLE and self.durable is None):
+            return None
+        if self.page_at_login and route.target is Target.LOGIN and request.method in ("GET", "HEAD"):
             return None
         cors = cors_headers(request, self._origins)
         if cors is None:
             self._server.admission.tell_refused_origin(request.all("origin"))
             return problem(ErrorCode.FORBIDDEN, "this origin is not allowed", ends=True)
-        visit = self._admitted(request, route, cors)
-        return visit.adding(cors) if isinstance(visit, Answer) else visit
+        found = self._admitted(request, route, cors)
+        if isinstance(found, Visit | Answer):
+            return _shown(found, route, cors)
+        return self._admitted_later(found, route, cors)
+
+    async def _admitted_later(
+        self, pending: Awaitable[Visit | Answer], route: Route, cors: Headers
+    ) -> Visit | Answer:
+        return _shown(await pending, route, cors)
 
     def _admitted(
         self, request: Request, route: Route, cors: Headers
@@ -102,24 +124,36 @@ class Admission:
             return visit("", anybody)
         if route.target is Target.LOGIN:
             return visit("", self._stranger(address, now_s))
+        plugin = route.plugin
+        if plugin is not None and plugin.who is not None:
+            known = plugin.who(asked_of(request, route, address))
+            if known is not None:
+                return visit(token or "", self._for_plugin(route, Verified(known, 0)))
+        if not token and plugin is not None and plugin.access == "anyone":
+            return visit("", self._stranger(address, now_s))
         if token is None:
             return self._without_token(address, now_s)
-        speech = self.speech(request)
         verdict = self._wires.verifier.verify(token, self._wires.ambient.now_ms())
-        if not isinstance(verdict, Verified | AuthFailure):
-            return self._judged_later(verdict, partial(visit, token), address, speech, cors)
-        return visit(token, self._told(verdict, token, address, speech))
+        judged = partial(self._judged, request, route, token, address)
+        if isinstance(verdict, Verified | AuthFailure):
+            return visit(token, judged(verdict))
+        return _later(verdict, lambda found: visit(token, judged(found)))
 
-    async def _judged_later(
-        self,
-        verdict: Awaitable[Verdict],
-        visit: Callable[[Verified | Answer], Visit | Answer],
-        address: str,
-        speech: Speech,
-        cors: Headers,
-    ) -> Visit | Answer:
-        found = visit(self._told(await verdict, "-", address, speech))
-        return found.adding(cors) if isinstance(found, Answer) else found
+    def _judged(
+        self, request: Request, route: Route, token: str, address: str, verdict: Verdict
+    ) -> Verified | Answer:
+        """The user of a token, or the refusal."""
+        plugin = route.plugin
+        if plugin is not None and plugin.access == "anyone" and isinstance(verdict, AuthFailure):
+            return self._stranger(address, self._wires.ambient.monotonic_s())
+        return self._for_plugin(route, self._told(verdict, token, address, self.speech(request)))
+
+    def _for_plugin(self, route: Route, verified: Verified | Answer) -> Verified | Answer:
+        """The user, if the route of a plug-in is for this user."""
+        admins_only = route.plugin is not None and route.plugin.access == "admin"
+        if admins_only and isinstance(verified, Verified) and not verified.principal.is_admin:
+            return problem(ErrorCode.FORBIDDEN, "this is for administrators only")
+        return verified
 
     def _visit(
         self, request: Request, route: Route, cors: Headers, address: str, token: str,
@@ -134,7 +168,7 @@ class Admission:
         purse = self._wires.supply.budget.purse(name)
         return Visit(
             request=request, route=route, token=token, verified=verified, address=address, cors=cors,
-            purse=purse, speech=self.speech(request),
+            purse=purse, speech=self.speech(request), stranger=verified.expires_at_ms == _STRANGER_MS,
         )  # fmt: skip
 
     def speech(self, request: Request) -> Speech:
@@ -161,7 +195,7 @@ class Admission:
         wait_s = self._addresses.take(address, now_s)
         if wait_s > 0:
             return problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
-        return Verified(Principal(f"login.{_SAFE.sub('_', address)}"[:64], "stranger"), 0)
+        return Verified(Principal(f"login.{_SAFE.sub('_', address)}"[:64], "stranger"), _STRANGER_MS)
 
     def _without_token(self, address: str, now_s: float) -> Answer:
         wait_s = self._addresses.take(address, now_s)
@@ -180,3 +214,11 @@ class Admission:
             return verdict
         refusal = problem(verdict.code, speech.refused(verdict), ends=True)
         return msgspec.structs.replace(refusal, hold_s=hold_s)
+
+
+def _shown(found: Visit | Answer, route: Route, cors: Headers) -> Visit | Answer:
+    return told(route, found).adding(cors) if isinstance(found, Answer) else found
+
+
+async def _later(verdict: Awaitable[Verdict], then: Callable[[Verdict], Visit | Answer]) -> Visit | Answer:
+    return then(await verdict)
