@@ -42,6 +42,7 @@ QUESTIONS = (
     "workers",
     "shipping",
     "storms",
+    "watching",
 )
 RESULTS = Path("bench/results")
 TOOLS = Path(".tools/bench")

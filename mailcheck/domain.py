@@ -28,6 +28,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.attachments import Attachments
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
 from huahuo.mailcheck.api.signing_in import Signins
@@ -39,6 +40,7 @@ from huahuo.mailcheck.checks.grants import StoredGrants
 from huahuo.mailcheck.checks.graph_check import check_graph
 from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
+from huahuo.mailcheck.checks.one_mail import OneMail
 from huahuo.mailcheck.checks.ports import CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.run import Checking
 from huahuo.mailcheck.checks.signing_in import CheckMail, Gate, SigningIn
@@ -206,6 +208,13 @@ class MailDomain:
             lines_a_part=settings.import_lines_a_part,
             providers=settings.providers,
         )
+        one_mail = OneMail(settings.check, settings.network, self._requests, ambient)
+        self._attachments = Attachments(
+            self._handlers.record,
+            self._mailboxes,
+            signing(one_mail.fetch, self.connections.of_check).check,
+            executor,
+        )
         self.adopting = Adopting(directory, self._mailboxes, ambient)
         """Takes over what another service has."""
         self._watch_emails = WatchEmailsHandler(log, directory, a_part=settings.ids_max)
@@ -224,7 +233,8 @@ class MailDomain:
 
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
-        return [*self._handlers.actions(), *self._signins.actions(), *self._watch_emails.actions()]
+        rooms = (self._handlers, self._signins, self._watch_emails, self._attachments)
+        return [action for room in rooms for action in room.actions()]
 
     @property
     def connections_peak(self) -> int:

@@ -95,6 +95,21 @@ def parsed_mail(raw: bytes) -> ParsedMail:
     )
 
 
+def attachment_at(raw: bytes, index: int, bytes_max: int) -> tuple[Attachment, bytes] | None:
+    """The attachment of this number in `ParsedMail.attachments`, with its content; None if there is none.
+
+    Of one that is larger than `bytes_max`, more than `bytes_max` bytes. Never raises.
+    """
+    try:
+        files = [leaf for leaf in _leaves(parse(raw)) if _is_attachment(leaf)]
+        if not 0 <= index < min(len(files), _ATTACHMENTS_MAX):
+            return None
+        leaf = files[index]
+        return Attachment(leaf.name, leaf.type, leaf.size), leaf.decoded(bytes_max + 1)
+    except Exception:  # noqa: BLE001  as in `parse_mail`: any bytes may come
+        return None
+
+
 def _joined(texts: list[str]) -> str:
     return "\n".join(texts).replace("\r\n", "\n")[:TEXT_CHARS_MAX]
 
