@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Final, Protocol, overload
 
 from huahuo.actors.domain.decision import Context, Outcome
 from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_caller
-from huahuo.actors.domain.handlers import Handler, Handlers, parameters_of
-from huahuo.actors.domain.names import KIND, RESERVED_KINDS
-from huahuo.actors.domain.structs import NAME, Command, Effect, Event
+from huahuo.actors.domain.handlers import Handler, Handlers, must_be_plain, parameters_of, refuse_action
+from huahuo.actors.domain.names import KIND, NAME, RESERVED_KINDS
+from huahuo.actors.domain.structs import Command, Effect, Event
 
 _HERE: Final = "huahuo.actors.domain"
 
@@ -189,6 +189,7 @@ class Entity[S]:
 
     def readers(self, judge: Callable[[S, Any], bool], /) -> Callable[[S, Any], bool]:
         """Who may read the entity: `judge(state, who)`. Administrators may always."""
+        must_be_plain(judge, f"the readers of {self.kind}")
         if self.may_read is not None:
             why = f"{place_of(self.may_read)} says already who may read: remove one of the two"
             raise DefinitionError(f"{place_of(judge)}: {judge.__name__}, the readers of {self.kind}: {why}")
@@ -199,6 +200,7 @@ class Entity[S]:
         """A question that the entity's readers may ask: `answer(state, who)` gives what JSON can hold."""
 
         def register(answer: F) -> F:
+            refuse_action(answer, action, f"{self.kind}.query")
             if action in self.queries:
                 why = f"{place_of(self.queries[action].answer)} answers {action!r} already"
                 raise DefinitionError(f"{place_of(answer)}: {self.kind}.query: {why}: remove one of the two")
@@ -211,6 +213,7 @@ class Entity[S]:
         """How the fields of an old event become those of the next version. Pure."""
 
         def register(step: Upcast) -> Upcast:
+            must_be_plain(step, f"an upcast of {self.kind}")
             where = f"{place_of(step)}: {self.kind}.upcast({type_name!r}, from_version={from_version})"
             if not NAME.fullmatch(type_name) or from_version < 1:
                 raise DefinitionError(f"{where}: name a stored type and a version from 1")
@@ -229,9 +232,11 @@ def _registered(handlers: Handlers, of: Any) -> Any:
     if isinstance(of, type):
 
         def register(handler: Handler) -> Handler:
+            must_be_plain(handler, handlers.what)
             handlers.add(handler, [of])
             return handler
 
         return register
+    must_be_plain(of, handlers.what)
     handlers.add(of, handlers.annotated(of))
     return of

@@ -4,7 +4,7 @@ What was allowed once is remembered, by stream and by type: a flood of events pa
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,10 +22,12 @@ from huahuo.transport.commands.publish_rules import (
     wrong_number,
 )
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.english import in_english
 
 _REMEMBERED_MAX: Final = 16_384
 """How many streams, and how many types, are remembered: some 2 MB of the longest names each."""
 _TOO_LONG: Final = bytes(EVENT_BYTES_MAX + 1)
+_ROW_ITEMS: Final = 3
 _INT_MIN: Final = -BROWSER_INT_MAX
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -34,7 +36,8 @@ class PublishRefused(ValueError):  # noqa: N818  a refusal, for callers that do 
     """The event breaks a rule. It was not written."""
 
     def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.message} ({refusal.details})" if refusal.details else refusal.message)
+        said = in_english(refusal.message)
+        super().__init__(f"{said} ({refusal.details})" if refusal.details else said)
         self.refusal = refusal
 
 
@@ -76,8 +79,17 @@ class EventMaker:
         self, rows: Iterable[tuple[object, object, Mapping[str, Any]]], now_ms: int
     ) -> tuple[NewEvent, ...]:
         """The events, all or none. Raises PublishRefused."""
-        make = self.make
-        return tuple([make(stream, type_, fields, now_ms) for stream, type_, fields in rows])
+        make, rows = self.make, rows if isinstance(rows, Sequence) else list(rows)
+        try:
+            return tuple([make(stream, type_, fields, now_ms) for stream, type_, fields in rows])
+        except PublishRefused:
+            raise
+        except (TypeError, ValueError):
+            wrong = next((at for at, row in enumerate(rows) if not _is_row(row)), None)
+            if wrong is None:
+                raise
+            why = f"events[{wrong}]: write (stream, type, fields), with {{}} for no fields"
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", why)) from None
 
     def unchecked(self, stream: str, type_: str, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
         """The event, on any stream. Raises PublishRefused: the fields are no JSON, or too large."""
@@ -115,6 +127,10 @@ class EventMaker:
 
     def _stamp_at(self, now_ms: int) -> None:
         self._now_ms, self._stamp = now_ms, b'"' + rfc3339(now_ms).encode() + b'",'
+
+
+def _is_row(row: object) -> bool:
+    return isinstance(row, Sequence) and not isinstance(row, str) and len(row) == _ROW_ITEMS
 
 
 def _front(type_: str) -> bytes:

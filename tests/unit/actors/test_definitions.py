@@ -47,6 +47,37 @@ MISTAKES = {
         ["class Shipped(Event)", 'write class Shipped(Event, type="shipped")'],
     ),
     "a type that is no name": ('class Shipped(Event, type="a b"): ...', ["class Shipped(Event)", "'a b'"]),
+    **{
+        f"the type {name} of a message": (
+            f'class Shipped(Event, type="{name}"): ...',
+            ["class Shipped(Event)", repr(name), 'type="shipped"'],
+        )
+        for name in ("snapshot", "events", "success", "error", "heartbeat")
+    },
+    "a type of a message, and a class called like it": (
+        'class Snapshot(Event, type="snapshot"): ...',
+        ["class Snapshot(Event)", "'snapshot'", 'type="snapshot_made"'],
+    ),
+    **{
+        f"an asynchronous {word}": (
+            f"@order.{word}\nasync def wrong({arguments}): ...",
+            ["wrong, ", "write def, not async def"],
+        )
+        for word, arguments in (
+            ("evolve", "state: Order, event: Placed"),
+            ("decide", "state: Order, command: Place, ctx"),
+            ("readers", "state, who"),
+            ('query("get_order")', "state, who"),
+            ('upcast("order_placed", from_version=1)', "fields"),
+        )
+    },
+    **{
+        f"a query called {action}": (
+            f'@order.query("{action}")\ndef wrong(state, who): ...',
+            [repr(action), "belongs to the service", "write another"],
+        )
+        for action in ("snapshot", "success", "subscribe", "publish")
+    },
     "an action that is no name": ('class Do(Command, action="Do It"): ...', ["class Do(Command)", "'Do It'"]),
     **{
         f"the action {action} of the service": (
