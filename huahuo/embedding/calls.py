@@ -43,7 +43,7 @@ async def publish(app: App, stream: str, type_: str, fields: Mapping[str, Any] |
     try:
         written = await app.publisher.submit_one(stream, type_, fields or {})
     except PublishRefused as error:
-        raise _refused(error) from None
+        raise refused(error) from None
     assert isinstance(written, Appended), "only a command id makes a duplicate"
     last = written.events[-1]
     return At(last.stream, last.seq, written.position)
@@ -59,7 +59,7 @@ async def publish_many(app: App, events: Iterable[tuple[str, str, Mapping[str, A
     try:
         made = publisher.make(events)
     except PublishRefused as error:
-        raise _refused(error) from None
+        raise refused(error) from None
     return At(*place_of_last(await publisher.submit(made)))
 
 
@@ -233,7 +233,8 @@ async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float
         acked.cancel()
 
 
-def _refused(error: PublishRefused) -> Refused:
+def refused(error: PublishRefused) -> Refused:
+    """A refusal of a publication as programs catch it."""
     refusal = error.refusal
     return Refused(str(refusal.code), in_english(refusal.message), refusal.details)
 

@@ -276,8 +276,10 @@ def test_threads_have_the_same_calls_and_the_same_refusals(tmp_path: Path) -> No
         ]
         with pytest.raises(Refused, match="conflict"):
             service.send("cancel_order", order_id=1, as_user=42)
-        with pytest.raises(HuahuoError, match="kind without entity"):
+        with pytest.raises(HuahuoError, match="kind without entity") as caught:
             service.publish("order/1", "seen", {})
+        assert isinstance(caught.value, Refused)
+        assert caught.value.code == "invalid_field"
         assert not service.seen("user/42", 2, client="dev-7", timeout_s=0.01)
 
 
