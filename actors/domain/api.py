@@ -97,7 +97,9 @@ class EntityApi:
         Raises:
             ValueError: one of them has a name that today's code does not know.
         """
-        await rebuilding.finish(self._host.log, now_ms=self._host.ambient.now_ms())
+        now_ms = self._host.ambient.now_ms()
+        await rebuilding.finish(self._host.log, self.catalog, now_ms=now_ms)
+        await rebuilding.notice_new(self._host.log, self.catalog, now_ms=now_ms)
         await self.timers.start(frozenset(self.timer_commands))
         await self.effects.start()
         await end_left_open(self._host.log, self.tell_job)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from huahuo.actors.domain import writing
+from huahuo.actors.domain import derived, writing
 from huahuo.actors.domain.catalog import Catalog, creates
 from huahuo.actors.domain.decision import Context, Decision, Refused, To
 from huahuo.actors.domain.entity import Entity
@@ -209,7 +209,7 @@ class EntityDecider(EntityFold):
                 write.event(event)
             for effect in decision.effects:
                 write.effect(effect)
-            write.projected(decision.rows)
+            write.projected(decision.rows, derived=self._catalog.derived)
             secrets = writing.secrets(stream, decision.secrets)
             body = self._reply(state, decision.reply)
         except OverBound as over:
@@ -217,6 +217,15 @@ class EntityDecider(EntityFold):
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._fault(sent.command, str(error)) from error
         after = self._ahead(state, write.own)
+        if self.entity.tables and write.own:
+            try:
+                before = derived.rows_of(self.entity, state.state, state.key) if state.exists else {}
+                changes = derived.changes(before, derived.rows_of(self.entity, after, state.key))
+            except OverBound as over:
+                return _too_large(str(over))
+            if len(changes) > bounds.decision_events_max:
+                return _too_large(f"a decision of {len(changes)} rows, at most {bounds.decision_events_max}")
+            write.rows += changes
         if after is not state.state and self._over(state, after, write.own_bytes):
             return _too_large(f"the state would have more than {bounds.state_bytes_max} bytes")
         guard = sent.guard or _NO_GUARD

@@ -19,10 +19,11 @@ from typing import Any, ClassVar, Final, Protocol, overload
 from huahuo.actors.domain.decision import Context, Outcome
 from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_caller
 from huahuo.actors.domain.handlers import Handler, Handlers, must_be_plain, parameters_of, refuse_action
-from huahuo.actors.domain.names import KIND, NAME, RESERVED_KINDS
+from huahuo.actors.domain.names import KIND, NAME, RESERVED_KINDS, is_table
 from huahuo.actors.domain.structs import Command, Effect, Event
 
 _HERE: Final = "huahuo.actors.domain"
+_ROWS_TAKE: Final = 2
 
 type Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 """Converts the fields of an event of one version to those of the next."""
@@ -99,6 +100,8 @@ class Entity[S]:
         self.keyframe_every = keyframe_every
         self.may_read: Callable[[S, Any], bool] | None = None
         self.queries: dict[str, EntityQuery] = {}
+        self.tables: dict[str, Handler] = {}
+        """By table, what says which rows an entity has: see `rows`."""
         self.upcasts: dict[tuple[str, int], Upcast] = {}
         self.rules: dict[type[Effect], EffectRules] = {}
         self._evolves = Handlers("evolve", Event, kind)
@@ -206,6 +209,29 @@ class Entity[S]:
                 raise DefinitionError(f"{place_of(answer)}: {self.kind}.query: {why}: remove one of the two")
             self.queries[action] = EntityQuery(action, answer)
             return answer
+
+        return register
+
+    def rows[F: Callable[..., Any]](self, table: str, /) -> Callable[[F], F]:
+        """The rows of a projection that an entity has: `rows(state, id)` returns a list of `Put(table, …)`.
+
+        They change in the commit of each decision, and can be made anew from the log. Pure.
+        """
+
+        def register(rows: F) -> F:
+            must_be_plain(rows, f"the rows of {table!r}")
+            where = f"{place_of(rows)}: {self.kind}.rows({table!r})"
+            if not is_table(table):
+                raise DefinitionError(
+                    f"{where}: a table has 1 to 64 letters, digits or _ . -, and a free name"
+                )
+            if table in self.tables:
+                why = f"{place_of(self.tables[table])} says already which rows there are"
+                raise DefinitionError(f"{where}: {why}: remove one of the two")
+            if len(inspect.signature(rows).parameters) != _ROWS_TAKE:
+                raise DefinitionError(f"{where}: write def {rows.__name__}(state, id)")
+            self.tables[table] = rows
+            return rows
 
         return register
 

@@ -5,7 +5,7 @@ on `timer/<kind>/<key>`, so readers of the entity never see their arguments.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -107,13 +107,19 @@ class Writing:
             case _:
                 raise TypeError(f"{type(effect).__name__} is no Effect, After, Every or CancelEffects")
 
-    def projected(self, changes: Iterable[Put | Drop]) -> None:
-        """Add rows of projections, and the facts that record them.
+    def projected(self, changes: Iterable[Put | Drop], derived: Container[str] = ()) -> None:
+        """Add rows of projections, and the facts that record them. `derived`: tables that may have none.
 
         Raises:
-            TypeError, ValueError: a row cannot be stored. OverBound: it has too many bytes.
+            TypeError, ValueError: a row cannot be stored, or its table is a derived one.
+            OverBound: it has too many bytes.
         """
-        rows = [row_facts.row(change) for change in changes]
+        rows = []
+        for change in changes:
+            rows.append(row_facts.row(change))
+            if change.table in derived:
+                why = f"rows of {change.table!r} follow from states"
+                raise ValueError(f"rows: {why}, by @….rows({change.table!r}): leave this one out")
         self.rows += rows
         self.events += row_facts.facts(rows, self._stream, self._context.timestamp)
 

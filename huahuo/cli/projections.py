@@ -32,8 +32,8 @@ def rebuild(name: Name, data: Data = None, config_file: ConfigFile = None) -> No
     from huahuo.eventstore.ambient import SystemAmbient
 
     given = settings(data, config_file)
-    count = _run(standing.rebuild(given, SystemAmbient(), name, Console(stderr=True, emoji=False)))
-    typer.echo(f"{name}: made anew from {count} {'timers' if name == 'timers' else 'changes of rows'}")
+    source = _run(standing.rebuild(given, SystemAmbient(), name, Console(stderr=True, emoji=False)))
+    typer.echo(f"{name}: made anew from {source}")
 
 
 @app.command(epilog="Example:  huahuo projections pause orders-to-crm --data ./data")

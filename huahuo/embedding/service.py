@@ -59,7 +59,7 @@ def _mail(app: App) -> MailApi:
     return api
 
 
-class PublicationRefused(Refused, HuahuoError):
+class PublicationRefused(Refused, HuahuoError):  # noqa: N818  a refusal
     """What `Huahuo.publish` raises as `Refused`. Programs of earlier versions catch it as `HuahuoError`."""
 
 

@@ -176,6 +176,18 @@ MISTAKES = {
         "@order.readers\ndef one(s, who): ...\n@order.readers\ndef two(s, who): ...",
         ["two, the readers of order", "remove one of the two"],
     ),
+    "rows of a table that is no name": (
+        '@order.rows("my orders")\ndef listed(state, key): ...',
+        ["order.rows('my orders')", "a table has 1 to 64 letters"],
+    ),
+    "rows of one table twice": (
+        '@order.rows("orders")\ndef one(state, key): ...\n@order.rows("orders")\ndef two(state, key): ...',
+        ["order.rows('orders')", "says already", "remove one of the two"],
+    ),
+    "rows without the id": (
+        '@order.rows("orders")\ndef listed(state): ...',
+        ["order.rows('orders')", "write def listed(state, id)"],
+    ),
     "two events with one stored name": (
         "class Twin(Event, type='order_placed'): ...\n"
         "@order.evolve\ndef one(s, event: Placed): ...\n@order.evolve\ndef two(s, event: Twin): ...",
