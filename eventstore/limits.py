@@ -41,6 +41,7 @@ def weigh(append: Append) -> int:
             len(stream) > NAME_CHARS_MAX
             or len(event.type) > NAME_CHARS_MAX
             or len(event.entity) > NAME_CHARS_MAX
+            or len(event.command_id) > NAME_CHARS_MAX
             or not 0 <= event.version <= INT64_MAX
         ):
             raise TooLarge(f"a name over {NAME_CHARS_MAX} characters or a version beyond 64 bits")
