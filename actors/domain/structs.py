@@ -21,6 +21,8 @@ from huahuo.eventstore.model import Secret
 RESERVED_FIELDS: Final = frozenset({"type", "timestamp", "stream", "seq", "in"})
 """Names that the log and the frames give to an event's own facts."""
 _HERE: Final = "huahuo.actors.domain"
+_TYPE: Final = b'{"type":"'
+_encode: Final = msgspec.json.Encoder().encode
 _NOT_OURS: Final = frozenset({"tag", "tag_field", "array_like", "forbid_unknown_fields", "frozen"})
 """Keywords of msgspec that would change how a struct is stored."""
 
@@ -195,9 +197,11 @@ def encode(event: Event, timestamp: str) -> bytes:
     Raises:
         TypeError, ValueError: a field holds something that JSON cannot.
     """
-    body = msgspec.json.encode(event)
-    named = b'{"type":' + msgspec.json.encode(traits(type(event)).name)
-    return named + b',"timestamp":"' + timestamp.encode() + b'"' + body[len(named) :]
+    body = _encode(event)
+    end = (
+        len(_TYPE) + len(traits(type(event)).name) + 1
+    )  # a stored name is plain ASCII, so it is as long in JSON
+    return b'%b,"timestamp":"%b"%b' % (body[:end], timestamp.encode(), body[end:])
 
 
 class EffectFailed(Command):
