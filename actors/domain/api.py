@@ -309,18 +309,17 @@ class FiredTogether:
         """See `Group`."""
         return self._together.full
 
-    def add(self, timer: Timer) -> bool:
+    def add(self, timer: Timer, command_id: str) -> bool:
         """See `Group`."""
-        kind, _, key = timer.entity.partition("/")
-        inbox = self._directory.resident_inbox(kind, key)
+        inbox = self._directory.resident_inbox(timer.entity)
         if inbox is None:
             return False
         try:
-            command = self._commands[f"{kind}/{timer.command}"][1].decode(timer.fields)
+            command = self._commands[f"{timer.kind}/{timer.command}"][1].decode(timer.fields)
         except msgspec.MsgspecError:
             return False  # `fire` says it
-        id_ = timer.id
-        return self._together.add(inbox, Sent(command, command_id=id_, timer=timer), id_)
+        sent = Sent(command, command_id=command_id, timer=timer)
+        return self._together.add(inbox, sent, command_id)
 
 
 def _weigh(held: Held) -> int:

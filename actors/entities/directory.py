@@ -245,9 +245,8 @@ class Directory:
         """
         return Together(self._runtime, self._log, self._kinds[kind].context(), principal)
 
-    def resident_inbox(self, kind: str, key: str | int) -> Inbox | None:
-        """The inbox of an entity that is in memory, which is used now. None: it is not there."""
-        address = f"{kind}/{key}"
+    def resident_inbox(self, address: str) -> Inbox | None:
+        """The inbox of the entity `<kind>/<key>`, which is used now. None: it is not in memory."""
         resident = self._residents.get(address)
         if resident is None or self._closed:
             return None

@@ -68,7 +68,7 @@ class Group(Protocol):
         """Whether it should take no more."""
         ...
 
-    def add(self, timer: Timer) -> bool:
+    def add(self, timer: Timer, command_id: str) -> bool:
         """Have its entity decide the command, if it is in memory, idle and up to date. False: it is not."""
         ...
 
@@ -352,11 +352,13 @@ class Clockwork:
             group, members = self._new_group(groups)
             for some in batched(timers, _STRETCH):
                 for due in some:
-                    if not group.add(due[1]):
+                    timer = due[1]
+                    command_id = timer.id
+                    if not group.add(timer, command_id):
                         others.append(due)
                         continue
                     members.append(due)
-                    self._deciding[due[1].id] = due[1]
+                    self._deciding[command_id] = timer
                     if group.full:
                         group.submit()
                         group, members = self._new_group(groups)

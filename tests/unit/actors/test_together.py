@@ -10,7 +10,7 @@ from tests.support.worlds.entities import Deposit, PayInto, Town, Withdraw, in_t
 
 
 def add(town: Town, group: Together, key: str, command: object, command_id: str = "c") -> bool:
-    inbox = town.directory.resident_inbox("account", key)
+    inbox = town.directory.resident_inbox(f"account/{key}")
     return inbox is not None and group.add(inbox, command, command_id)
 
 
