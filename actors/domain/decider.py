@@ -218,6 +218,8 @@ class EntityDecider(EntityFold):
             return _too_large(str(over))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._fault(sent.command, str(error)) from error
+        if len(body) > bounds.state_bytes_max:  # the same bound: both are parts of one frame
+            return _too_large(f"a reply of {len(body)} bytes, at most {bounds.state_bytes_max}")
         after = self._ahead(state, write.own)
         if self.entity.tables and write.own:
             try:

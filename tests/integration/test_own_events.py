@@ -122,7 +122,8 @@ def test_a_row_that_is_no_stream_type_and_fields_is_refused_with_its_place(
         with pytest.raises(Refused) as caught:
             world.run(calls.publish_many(world.running, given))
         assert caught.value.code == "invalid_field"
-        expected = "fields: must be a mapping" if what == "fields that are none" else "events[1]: write (stream"
+        none = what == "fields that are none"
+        expected = "fields: must be a mapping" if none else "events[1]: write (stream, type, fields)"
         assert caught.value.details.startswith(expected)
     assert world.running.log.position == 0
     world.close()

@@ -171,7 +171,7 @@ def test_an_action_that_is_taken_or_no_name_is_an_error_at_the_declaration(actio
 
 def test_a_list_that_is_a_coroutine_is_an_error_at_the_declaration() -> None:
     app = application()
-    with pytest.raises(DefinitionError, match="test_own_lists.*write def, not async def"):
+    with pytest.raises(DefinitionError, match=r"test_own_lists.*write def, not async def"):
 
         @app.query("get_more")
         async def more(who: Principal) -> Rows:

@@ -18,6 +18,8 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from huahuo.transport.protocol.english import in_english
+
 type After = int | Literal["head", "start", "snapshot"]
 """Where to begin: behind a seq, at the head, at the oldest event, or with a snapshot of now."""
 
@@ -53,7 +55,8 @@ class CommandError(ClientError):
     @classmethod
     def of(cls, message: dict[str, Any]) -> Self:
         """From an `error` message of the server."""
-        code, text, details = (str(message.get(key, "")) for key in ("code", "message", "details"))
+        said = (str(message.get(key, "")) for key in ("code", "message", "details"))
+        code, text, details = map(in_english, said)
         told_s = message.get("retry_s")
         return cls(code, text, details, float(told_s) if isinstance(told_s, int | float) else None)
 

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from huahuo import Command, Context, Decision, Entity, Event, Outcome, Put
 from huahuo.actors.domain import rebuilding
 from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.decider import Sent
 from huahuo.actors.domain.projections import at_rest
+from huahuo.actors.entities.decider import Origin
 from huahuo.eventstore.model import Append, RowDrop, RowPut
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.worlds.orders import Engine, in_engine
@@ -77,9 +79,6 @@ async def fill(engine: Engine) -> None:
 
 
 def moving(engine: Engine, key: int, place: str) -> Any:
-    from huahuo.actors.domain.decider import Sent
-    from huahuo.actors.entities.decider import Origin
-
     return engine.api.catalog.by_kind["crate"], key, Sent(Move(place)), Origin("service")
 
 
