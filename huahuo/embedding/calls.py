@@ -27,7 +27,7 @@ from huahuo.eventstore.model import Appended, CommandKey, StoredEvent
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import place_of_last
 from huahuo.transport.protocol import incoming
-from huahuo.transport.protocol.english import in_english, of_service
+from huahuo.transport.protocol.english import of_service, translated
 
 _LONE_STREAMS: Final = frozenset({"system", "log", "auth", "audit"})
 _SERVICE: Final = "service"
@@ -55,12 +55,11 @@ async def publish_many(app: App, events: Iterable[tuple[str, str, Mapping[str, A
     Raises:
         Refused: a stream, a type or a field is not allowed. Nothing was written.
     """
-    publisher = app.publisher
     try:
-        made = publisher.make(events)
+        written = await app.publisher.submit_many(events)
     except PublishRefused as error:
         raise refused(error) from None
-    return At(*place_of_last(await publisher.submit(made)))
+    return At(*place_of_last(written))
 
 
 async def send(
@@ -236,11 +235,11 @@ async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float
 def refused(error: PublishRefused) -> Refused:
     """A refusal of a publication as programs catch it."""
     refusal = error.refusal
-    return Refused(str(refusal.code), in_english(refusal.message), refusal.details)
+    return Refused(str(refusal.code), translated(refusal.message), refusal.details)
 
 
 def _invalid(what: incoming.Invalid) -> Refused:
-    return Refused(str(what.code), in_english(what.message), what.details)
+    return Refused(str(what.code), translated(what.message), what.details)
 
 
 def _principal(user: UserId | Principal) -> Principal:
@@ -271,7 +270,7 @@ def _shown(
     said = msgspec.json.decode(body, type=dict[str, Any])
     if said.get("type") == "error":
         code, message = said["code"], said.get("message", "")
-        in_words = in_english(message) if own else of_service(code, message)
+        in_words = translated(message) if own else of_service(code, message)
         raise Refused(code, in_words, said.get("details", ""))
     if at is not None:
         said["at"] = {"stream": at[0], "seq": at[1]}

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from huahuo.transport.protocol.english import in_english
+from huahuo.transport.protocol.refusals import in_english
 
 type After = int | Literal["head", "start", "snapshot"]
 """Where to begin: behind a seq, at the head, at the oldest event, or with a snapshot of now."""
@@ -43,10 +43,13 @@ class ClientStopped(ClientError):  # noqa: N818  says what happened
 
 
 class CommandError(ClientError):
-    """The server answered with `error`. `retry_s`: seconds after which the server suggests a retry."""
+    """The server answered with `error`. `retry_s`: seconds after which the server suggests a retry.
+
+    Its text is English. `message` is the server's own, for its users.
+    """
 
     def __init__(self, code: str, message: str, details: str = "", retry_s: float | None = None) -> None:
-        super().__init__(f"{code}: {message}" + (f" ({details})" if details else ""))
+        super().__init__(in_english(code, message, details))
         self.code = code
         self.message = message
         self.details = details
@@ -55,8 +58,7 @@ class CommandError(ClientError):
     @classmethod
     def of(cls, message: dict[str, Any]) -> Self:
         """From an `error` message of the server."""
-        said = (str(message.get(key, "")) for key in ("code", "message", "details"))
-        code, text, details = map(in_english, said)
+        code, text, details = (str(message.get(key, "")) for key in ("code", "message", "details"))
         told_s = message.get("retry_s")
         return cls(code, text, details, float(told_s) if isinstance(told_s, int | float) else None)
 

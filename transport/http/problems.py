@@ -13,7 +13,7 @@ import msgspec
 
 from huahuo.transport.http.messages import NO_STORE, Answer, Headers
 from huahuo.transport.protocol.codes import CLOSES, AuthCode, CloseCode, ErrorCode
-from huahuo.transport.protocol.english import in_english
+from huahuo.transport.protocol.english import translated
 
 _STATUS: Final[Mapping[str, HTTPStatus]] = {
     ErrorCode.BAD_MESSAGE: HTTPStatus.BAD_REQUEST,
@@ -44,6 +44,7 @@ _CLOSES: Final[Mapping[int, ErrorCode | AuthCode]] = {
     CloseCode.TOO_MANY_CONNECTIONS: ErrorCode.RATE_LIMITED,
     CloseCode.SERVER_FAULT: ErrorCode.INTERNAL,
 }
+PROBLEM: Final = "application/problem+json"
 _RETRY_S: Final = 1.0
 _PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -72,13 +73,13 @@ def problem(
         extra.append(("Retry-After", str(max(1, math.ceil(retry_s or _RETRY_S)))))
     if status is HTTPStatus.UNAUTHORIZED:
         extra.append(("WWW-Authenticate", "Bearer"))
-    fixed = (("Content-Type", "application/problem+json"), ("Cache-Control", NO_STORE))
+    fixed = (("Content-Type", PROBLEM), ("Cache-Control", NO_STORE))
     return Answer(status, (*fixed, *extra), body, ends=ends)
 
 
 def from_error(message: Mapping[str, Any]) -> Answer:
     """The answer for an `error` message of PROTOCOL 6."""
-    code, text = str(message["code"]), in_english(str(message.get("message", "")))
+    code, text = str(message["code"]), translated(str(message.get("message", "")))
     details = message.get("details")
     kept = {name: message[name] for name in ("id", "duplicate", "retry_s") if name in message}
     detail = f"{text} ({details})" if details else text

@@ -6,7 +6,7 @@ are, in whatever language it writes them.
 
 from typing import Final
 
-from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.refusals import SENTENCES
 
 TEXTS: Final = {
     "事件过大": "the event is too large",
@@ -29,27 +29,8 @@ TEXTS: Final = {
 }
 _ONE_FIELD: Final = "字段无效："
 
-MEANINGS: Final = {
-    ErrorCode.BAD_MESSAGE: "the message cannot be read",
-    ErrorCode.UNKNOWN_ACTION: "there is no such action",
-    ErrorCode.UNAUTHENTICATED: "authenticate first",
-    ErrorCode.FORBIDDEN: "this is not allowed",
-    ErrorCode.NOT_FOUND: "there is no such thing, or it is not this user's",
-    ErrorCode.ALREADY_EXISTS: "it exists already",
-    ErrorCode.INVALID_FIELD: "a field is not allowed",
-    ErrorCode.BUSY: "the service is busy: try again later",
-    ErrorCode.RATE_LIMITED: "too many messages: try again later",
-    ErrorCode.TOO_LARGE: "it is too large",
-    ErrorCode.BAD_ACK: "an ack beyond what was sent",
-    ErrorCode.USER_MISMATCH: "the token is another user's",
-    ErrorCode.UNAVAILABLE: "the outcome is not known: try again with the same id",
-    ErrorCode.CORRUPT: "the data that is needed is damaged: tell the operator",
-    ErrorCode.INTERNAL: "the server met a fault; its log explains this number",
-}
-"""What each code means, for a refusal whose own text is not in `TEXTS`."""
 
-
-def in_english(message: str) -> str:
+def translated(message: str) -> str:
     """`message` in English if it is a text of the transport, else as it is."""
     if message.startswith(_ONE_FIELD):
         return f"{TEXTS['字段无效']}: {message.removeprefix(_ONE_FIELD)}"
@@ -58,6 +39,6 @@ def in_english(message: str) -> str:
 
 def of_service(code: str, message: str) -> str:
     """A refusal of the service or of a plug-in in English: its text, else what its code means."""
-    said = in_english(message)
-    known = said.isascii() or code not in MEANINGS
-    return said if known else MEANINGS[ErrorCode(code)]
+    said = translated(message)
+    known = said.isascii() or code not in SENTENCES
+    return said if known else SENTENCES[code]
