@@ -39,6 +39,8 @@ class Principal(msgspec.Struct, frozen=True):
 
     An application's `authenticate` may leave `username` empty, for the id, and say when the sign-in ends:
     `expires_at`, a moment with a time zone or seconds since 1970.
+
+    `signed_in_ms`: when the user proved who it is; 0: that is not known.
     """
 
     user_id: UserId
@@ -46,6 +48,7 @@ class Principal(msgspec.Struct, frozen=True):
     is_admin: bool = False
     groups: tuple[str, ...] = ()
     expires_at: datetime | float | None = None
+    signed_in_ms: int = 0
 
     @property
     def name(self) -> str:

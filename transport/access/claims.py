@@ -25,7 +25,7 @@ _EXP_MAX_S: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last moment tha
 NEVER_MS: Final = _EXP_MAX_S * 1000
 """The expiry of what does not expire."""
 _IAT_SKEW_MS: Final = 5_000  # an issuer's clock may be ahead by at most this
-_PLAIN: Final = ("exp", "username", "iat", "nbf", "jti")
+_PLAIN: Final = ("exp", "username", "iat", "auth_time", "nbf", "jti")
 _SEPARATORS: Final = re.compile(r"[ ,]+")
 
 
@@ -39,6 +39,7 @@ class Claims(msgspec.Struct):
     is_admin: bool | int = False
     groups: tuple[str, ...] = ()
     iat: int | float | None = None
+    auth_time: int | float | None = None
     nbf: int | float | None = None
     jti: str = ""
 
@@ -130,6 +131,8 @@ def verified_of(claims: Claims, now_ms: int) -> Verified:
         username=username,
         is_admin=bool(claims.is_admin),
         groups=tuple(dict.fromkeys(claims.groups)),
+        # A token that says nothing of the sign-in was made for one.
+        signed_in_ms=(iat_ms or 0) if claims.auth_time is None else _ms(claims.auth_time, "auth_time"),
     )
     told_id = told if isinstance(told, int | str) and told != user_id else None
     return Verified(principal, _ms(claims.exp, "exp"), claims.jti, iat_ms, told_id)

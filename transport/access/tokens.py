@@ -72,4 +72,6 @@ class Authenticator:
             "exp": now_s + ttl_s,
             "jti": jti,
         }
+        if principal.signed_in_ms:
+            claims["auth_time"] = principal.signed_in_ms / 1000
         return self.signer.sign(msgspec.json.encode(claims))
