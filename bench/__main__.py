@@ -32,6 +32,7 @@ QUESTIONS = (
     "door",
     "finding",
     "http",
+    "sign_ins",
     "actors",
     "directory",
     "entities",
@@ -42,6 +43,7 @@ QUESTIONS = (
     "workers",
     "shipping",
     "storms",
+    "watching",
 )
 RESULTS = Path("bench/results")
 TOOLS = Path(".tools/bench")

@@ -35,6 +35,9 @@ from huahuo.mailcheck.api.importing import LINES_A_PART
 from huahuo.mailcheck.api.searching import Searching
 from huahuo.mailcheck.api.signing_in import Signins
 from huahuo.mailcheck.api.watch_emails import WatchEmailsHandler
+from huahuo.mailcheck.attachments.one_mail import OneMail
+from huahuo.mailcheck.attachments.own_mails import OwnMails
+from huahuo.mailcheck.attachments.reading import Attachments
 from huahuo.mailcheck.checks import check as checker
 from huahuo.mailcheck.checks.books import CHECK, CheckBooks, effect_of
 from huahuo.mailcheck.checks.connections import Connections
@@ -218,6 +221,13 @@ class MailDomain:
             providers=settings.providers,
             jobs=jobs,
         )
+        reads = OneMail(
+            network=settings.network, requests=self._requests, limits=settings.check, ambient=ambient
+        )
+        signs_in = signing(reads, self.connections.of_check)
+        self._attachments = Attachments(
+            OwnMails(log, directory), signs_in.check, self._mailboxes.plan_of, executor, ambient
+        )
         self._exports = Exporting(log, directory, ambient).actions()
         self._searches = [] if index is None else Searching(log, directory, index).actions()
         self.adopting = Adopting(directory, self._mailboxes, ambient)
@@ -241,9 +251,10 @@ class MailDomain:
         return [
             *self._handlers.actions(),
             *self._signins.actions(),
+            *self._watch_emails.actions(),
+            *self._attachments.actions(),
             *self._exports,
             *self._searches,
-            *self._watch_emails.actions(),
         ]
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from huahuo.actors.domain import jobs, projections, rebuilding
+from huahuo.actors.domain import jobs, projections, rebuilding, remote_jobs
 from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.entity import Entity
@@ -28,7 +28,9 @@ class Entities(Plugin):
     settings = EntitySettings
 
     def __init__(self, entities: Iterable[Entity[Any]]) -> None:
-        self.catalog = Catalog((jobs.job_entity(), *entities))
+        job = jobs.job_entity()
+        remote_jobs.add_to(job)
+        self.catalog = Catalog((job, *entities))
         self.lists = Lists(self._taken)
         self.following = Following()
         self.clockwork: Clockwork | None = None

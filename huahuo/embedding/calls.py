@@ -230,6 +230,14 @@ async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float
         acked.cancel()
 
 
+def rights_changed(app: App, stream: str | None, user: UserId | None) -> None:
+    """Ask again who may read. See `Huahuo.rights_changed`."""
+    user_id = None if user is None else user_id_of(user)
+    if user is not None and user_id is None:
+        raise Refused("invalid_field", f"user: {USER_ID_RULE}")
+    app.server.rejudging.now(stream, user_id)
+
+
 def _refused(error: PublishRefused) -> Refused:
     refusal = error.refusal
     return Refused(str(refusal.code), refusal.message, refusal.details)

@@ -118,8 +118,8 @@ class Login:
         self._made_at.failed(address, now_s)  # successes count too: accounts are not made in masses
         if self._running >= _AT_ONCE_MAX:
             return Refused(_BUSY_S)
-        first = bool(code)
-        if first and not (self._first_code and hmac.compare_digest(code, self._first_code)):
+        first, given = bool(code), code.encode("utf-8", "replace")
+        if first and not (self._first_code and hmac.compare_digest(given, self._first_code.encode())):
             raise UserRefused("forbidden", "this link was used, or is of another start of the service")
         if not first and not self.registration:
             raise UserRefused("forbidden", "registration is switched off")

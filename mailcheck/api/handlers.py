@@ -236,13 +236,13 @@ class Handlers:
 
     async def _get_mail(self, call: Call[MailParams]) -> Reply:
         user_id, params = call.principal.user_id, call.params
-        record = await self._record(user_id, params.mail_id)
+        record = await self.record(user_id, params.mail_id)
         content = None if record is None else await self._log.blob(record.blob)
         if record is None or content is None:
             return error_reply(Refusal("not_found", f"邮件ID {params.mail_id} 不存在或您没有权限"))
         return _answered(Mail.with_content(record, content))
 
-    async def _record(self, user_id: UserId, mail_id: int) -> MailRecord | None:
+    async def record(self, user_id: UserId, mail_id: int) -> MailRecord | None:
         """The record of a mail, None if the mail is not this user's."""
         if mail_id < 0:
             return None

@@ -22,6 +22,7 @@ from huahuo.transport.commands.publish_rules import (
     wrong_number,
 )
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.words import zh
 
 _REMEMBERED_MAX: Final = 16_384
 """How many streams, and how many types, are remembered: some 2 MB of the longest names each."""
@@ -138,14 +139,16 @@ class EventMaker:
             # The encoder writes `null` for NaN and infinities.
             wrong = None if _is_plain(fields) else wrong_number(msgspec.to_builtins(fields))
         except (TypeError, ValueError, OverflowError, RecursionError):
-            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无法表示为 JSON")) from None
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.NO_JSON_FIELD)) from None
         if wrong is not None:
-            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无法表示为 JSON", wrong))
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.NO_JSON_FIELD, wrong))
         if now_ms != self._now_ms:
             self._stamp_at(now_ms)
         body = front + (self._stamp + rest[1:] if fields else self._stamp[:-1] + b"}")
         if len(body) > EVENT_BYTES_MAX:
-            raise PublishRefused(Refusal(ErrorCode.TOO_LARGE, "事件过大", f"at most {EVENT_BYTES_MAX} bytes"))
+            raise PublishRefused(
+                Refusal(ErrorCode.TOO_LARGE, zh.EVENT_TOO_LARGE, f"at most {EVENT_BYTES_MAX} bytes")
+            )
         return body
 
     def _stamp_at(self, now_ms: int) -> None:

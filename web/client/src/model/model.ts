@@ -267,6 +267,11 @@ export interface Commands {
     reply: { email_id: number; data: MailRecord[]; next: unknown };
   };
   get_mail: { fields: { mail_id: number }; reply: Record<string, unknown> };
+  /** `index` counts the attachments of `get_mail` from 0; `data` is base64. */
+  get_attachment: {
+    fields: { mail_id: number; index: number };
+    reply: { mail_id: number; index: number; name: string; content_type: string; size: number; data: string };
+  };
   search_mails: { fields: MailSearch; reply: { data: FoundMail[]; next: string | null; behind: number } };
   signin_email: { fields: { email: string; mail_type?: MailType; client_id?: string }; reply: Signin };
   get_signin: { fields: { email: string }; reply: Signin };

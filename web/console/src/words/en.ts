@@ -100,7 +100,7 @@ export const en = {
     title: "Mails", of: (email: string): string => `Mails of ${email}`, none: "No mails yet", noneHint: "Check the mailbox to fetch what is there.", older: "Older mails",
     back: "Back", close: "Close", noSubject: "(no subject)", from: "From", received: "Received", folder: "Folder", size: "Size",
     copyCode: "Copy code", codeCopied: (code: string): string => `Code ${code} copied`,
-    attachments: "Attachments", hasAttachments: "has attachments", html: "Formatted", text: "Text",
+    save: (name: string): string => `Save ${name}`, attachments: "Attachments", hasAttachments: "has attachments", html: "Formatted", text: "Text",
     remote: "Remote content is not loaded.", loadRemote: "Load images", frame: "The mail", empty: "This mail has no text.",
     truncated: "This mail was too large; only its beginning or its headers are kept.", loading: "Loading…", unknownMailbox: "This mailbox does not exist.",
   },

@@ -101,7 +101,7 @@ export const zh: Words = {
     title: "邮件", of: (email) => `${email} 的邮件`, none: "还没有邮件", noneHint: "检查邮箱以获取邮件。", older: "更早的邮件",
     back: "返回", close: "关闭", noSubject: "（无主题）", from: "发件人", received: "收到时间", folder: "文件夹", size: "大小",
     copyCode: "复制验证码", codeCopied: (code) => `已复制验证码 ${code}`,
-    attachments: "附件", hasAttachments: "有附件", html: "格式化", text: "纯文本",
+    save: (name) => `保存 ${name}`, attachments: "附件", hasAttachments: "有附件", html: "格式化", text: "纯文本",
     remote: "未加载远程内容。", loadRemote: "加载图片", frame: "邮件内容", empty: "此邮件没有正文。",
     truncated: "此邮件过大，只保留了开头或邮件头。", loading: "正在加载…", unknownMailbox: "此邮箱不存在。",
   },
