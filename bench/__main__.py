@@ -30,6 +30,7 @@ QUESTIONS = (
     "growth",
     "commands",
     "door",
+    "finding",
     "http",
     "actors",
     "directory",

@@ -10,6 +10,7 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.following import Following
 from huahuo.actors.domain.lists import Lists
 from huahuo.actors.domain.past import past_of
+from huahuo.actors.domain.plugin_jobs import PluginJobs
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
@@ -55,6 +56,7 @@ class Entities(Plugin):
         self.catalog.warn()
         self.following.check({*self.catalog.by_kind, *host.directory.kinds}, rebuilding.tables(host.log))
         api = EntityApi(self.catalog, host, tuple(self.following.by_name.values()))
+        host.jobs.open(PluginJobs(api))
         api.followers.show(host.metrics)
         effects = api.effects
         effects.show(host.metrics)
@@ -72,7 +74,7 @@ class Entities(Plugin):
             actions=[
                 *api.actions(),
                 *(api.list_action(one) for one in self.lists.by_action.values()),
-                *projections.actions(host.log, api.followers),
+                *projections.actions(host.log, api.followers, host.projections),
             ],
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer", "projection"}),

@@ -25,6 +25,7 @@ SERVICE_ACTIONS: Final = frozenset(
     {
         *("audit", "audit_record", "compact", "get_clients", "publish", "revoke", "shred"),
         *("get_projections", "pause_projection", "resume_projection", "retry_projection"),
+        "rebuild_projection",
         *("list_users", "add_user", "set_password", "disable_user", "enable_user", "remove_user"),
         *("change_password", "renew_token", "sign_out_everywhere"),
     }
@@ -37,12 +38,15 @@ class OneAppend(msgspec.Struct, frozen=True):
 
     The service writes it together with the command's record, and answers with the last event's place. Such a
     command costs a fifth of one that is a coroutine.
+
+    `events_bytes`: of all bodies, if the handler has checked each event against the log's limits.
     """
 
     ts_ms: int
     events: tuple[NewEvent, ...]
     body: bytes
     shred: tuple[str, ...] = ()
+    events_bytes: int | None = None
 
 
 type Handler = Callable[[Call[Any]], Awaitable[Reply] | OneAppend | Reply]

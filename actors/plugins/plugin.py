@@ -6,6 +6,7 @@ Before the service serves, it calls `bring` of each plug-in once, registers what
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -16,8 +17,10 @@ from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.kind import Effects
 from huahuo.actors.plugins.actions import Action, SnapshotOf
 from huahuo.actors.plugins.http import HttpRoute
+from huahuo.actors.plugins.jobs import JobDoor
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.projections import Projection
 from huahuo.actors.plugins.tongues import Tongue
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
@@ -54,6 +57,12 @@ class Host:
     wait_s: Callable[[UserId], float]
     """How long work for a user should wait before it begins, because the user has had more than a share."""
     metrics: Gauges
+    projections: dict[str, Projection] = field(default_factory=dict)
+    """By name: what is kept beside the log. A plug-in adds its own, and the service shows all of them."""
+    jobs: JobDoor = field(default_factory=JobDoor)
+    """Work that users watch and may cancel. There to be used when the service has started."""
+    files: Path | None = None
+    """A folder for files that can be made anew from the log. None: there is none, so keep it in memory."""
     settings: Any = None
     """The effective values of `Plugin.settings`, an instance of that struct."""
     classic_ui: bool = False
@@ -176,6 +185,11 @@ class Plugin(Protocol):
     def secret_settings(self) -> frozenset[str]:
         """Names of settings whose values no output shows."""
         return frozenset()
+
+    @property
+    def projections(self) -> Mapping[str, str]:
+        """What it keeps beside the log (`Host.projections`): names, with the file of each in `Host.files`."""
+        return {}
 
     @property
     def event_types(self) -> frozenset[str]:

@@ -34,12 +34,16 @@ def user_id_of(given: object) -> UserId | None:
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The user that a verified token names. `groups` are names without `group/`."""
+    """The user that a verified token names. `groups` are names without `group/`.
+
+    `signed_in_ms`: when the user proved who it is; 0: that is not known.
+    """
 
     user_id: UserId
     username: str
     is_admin: bool = False
     groups: tuple[str, ...] = ()
+    signed_in_ms: int = 0
 
     @property
     def name(self) -> str:

@@ -30,6 +30,7 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up, site
 from huahuo.pages.classic import classic
 from huahuo.replay.live.feed import Feed
@@ -188,6 +189,7 @@ class App:
             fairness=fairness,
             wait_s=fairness.wait_s,
             metrics=metrics,
+            files=settings.data if isinstance(log, SqliteLog) else None,
             classic_ui=bool(settings.classic_ui),
         )
         self._bring(host, registry)

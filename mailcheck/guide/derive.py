@@ -89,6 +89,9 @@ def _of_roster(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Der
     elif any("watched" in body for body in bodies):
         on = next(body["watched"] for body in bodies if "watched" in body)
         found.command = domain.WatchEmails(tuple(ids), on)
+    elif "email_updated" in types and len(types) == types.count("email_updated") and _labels(bodies[0]):
+        # Which tags were there before is not in the event: the command is not known.
+        pass
     elif "email_updated" in types:
         facts = {body["type"]: body for body in bodies}
         place = facts.get("mailbox_updated", {})
@@ -109,6 +112,10 @@ def _of_roster(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Der
     else:
         found.command = domain.CancelCheck(tuple(ids))
     return found
+
+
+def _labels(body: Any) -> bool:
+    return any(name in body for name in ("tags", "note", "group"))
 
 
 def _of_mailbox(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Derived:

@@ -95,19 +95,20 @@ def parsed_mail(raw: bytes) -> ParsedMail:
     )
 
 
-def attachment_at(raw: bytes, index: int, bytes_max: int) -> tuple[Attachment, bytes] | None:
-    """The attachment of this number in `ParsedMail.attachments`, with its content; None if there is none.
+def attached(raw: bytes, number: int, bytes_max: int) -> tuple[Attachment, bytes] | None:
+    """The attachment of this number, counted as in `ParsedMail.attachments`, and its content.
 
-    Of one that is larger than `bytes_max`, more than `bytes_max` bytes. Never raises.
+    Of a longer one there are a few bytes more than `bytes_max`. None: there are fewer. Never raises.
     """
-    try:
-        files = [leaf for leaf in _leaves(parse(raw)) if _is_attachment(leaf)]
-        if not 0 <= index < min(len(files), _ATTACHMENTS_MAX):
-            return None
-        leaf = files[index]
-        return Attachment(leaf.name, leaf.type, leaf.size), leaf.decoded(bytes_max + 1)
-    except Exception:  # noqa: BLE001  as in `parse_mail`: any bytes may come
+    leaves = [leaf for leaf in _leaves(parse(raw)) if _is_attachment(leaf)][:_ATTACHMENTS_MAX]
+    if number >= len(leaves):
         return None
+    leaf = leaves[number]
+    about = Attachment(leaf.name, leaf.type, leaf.size)
+    try:
+        return about, leaf.decoded(bytes_max + 1)[: bytes_max + 1]
+    except Exception:  # noqa: BLE001  what cannot be decoded is given as it came
+        return about, leaf.body[: bytes_max + 1]
 
 
 def _joined(texts: list[str]) -> str:

@@ -76,6 +76,9 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
     mail_codes: Annotated[
         bool, Meta(description="look for verification codes in new mails; mail_received carries them")
     ] = True
+    mail_search: Annotated[
+        bool, Meta(description="keep a full-text index of mails, in mail-search.db of the data directory")
+    ] = True
 
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in SECRETS)

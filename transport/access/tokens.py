@@ -40,6 +40,7 @@ class _Claims(msgspec.Struct):
     is_admin: bool | int = False
     groups: tuple[str, ...] = ()
     iat: int | float | None = None
+    auth_time: int | float | None = None
     nbf: int | float | None = None
     jti: str = ""
 
@@ -91,6 +92,8 @@ class Authenticator:
             "exp": now_s + ttl_s,
             "jti": jti,
         }
+        if principal.signed_in_ms:
+            claims["auth_time"] = principal.signed_in_ms / 1000
         return self._signer.sign(msgspec.json.encode(claims))
 
 
@@ -136,6 +139,8 @@ def _checked(claims: _Claims, now_ms: int) -> Verified:
         username=username,
         is_admin=bool(claims.is_admin),
         groups=tuple(dict.fromkeys(claims.groups)),
+        # A token that says nothing of the sign-in was made for one.
+        signed_in_ms=(iat_ms or 0) if claims.auth_time is None else _ms(claims.auth_time, "auth_time"),
     )
     told_id = told if isinstance(told, int | str) and told != user_id else None
     return Verified(principal, _ms(claims.exp, "exp"), claims.jti, iat_ms, told_id)

@@ -219,7 +219,7 @@ class Gate:
             command_id=call.command_id,
             shred=one.shred,
         )
-        return self._submit(run, append)
+        return self._submit(run, append, one.events_bytes)
 
     def _keep(self, run: Running, reply: Reply) -> Running:
         """Answer, after the answer is in the log if it must be recorded and is not yet."""
@@ -240,9 +240,9 @@ class Gate:
             command_id=call.command_id,
         )
 
-    def _submit(self, run: Running, append: Append) -> Running:
+    def _submit(self, run: Running, append: Append, events_bytes: int | None = None) -> Running:
         try:
-            self._log.submit_for(self, run, append)
+            self._log.submit_for(self, run, append, events_bytes=events_bytes)
         except Exception as error:  # noqa: BLE001  as of a coroutine
             return self._soon(run, self._fault(run.call, error))
         self._enter(run)

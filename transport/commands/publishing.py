@@ -156,19 +156,21 @@ class Publisher:
         fields, now_ms = {**call.params}, self._ambient.now_ms()
         try:
             if "events" in fields and "type" not in fields:
-                return OneAppend(now_ms, self._listed(fields, now_ms), _PUBLISHED)
+                events, size = self._listed(fields, now_ms)
+                return OneAppend(now_ms, events, _PUBLISHED, events_bytes=size)
             stream, type_ = fields.pop("stream", None), fields.pop("type", None)
-            return OneAppend(now_ms, (self._maker.make(stream, type_, fields, now_ms),), _PUBLISHED)
+            made = self._maker.make(stream, type_, fields, now_ms)
+            return OneAppend(now_ms, (made,), _PUBLISHED, events_bytes=len(made.body))
         except PublishRefused as refused:
             return error_reply(refused.refusal)
 
-    def _listed(self, fields: Mapping[str, Any], now_ms: int) -> tuple[NewEvent, ...]:
-        """The events of a `publish` with a list."""
+    def _listed(self, fields: Mapping[str, Any], now_ms: int) -> tuple[tuple[NewEvent, ...], int]:
+        """The events of a `publish` with a list, and the bytes of their bodies."""
         try:
             listed = msgspec.convert(fields, _Listed).events
         except msgspec.ValidationError as error:
             raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", f"events: {error}")) from None
-        return self._maker.make_many([(one.stream, one.type, one.fields) for one in listed], now_ms)[0]
+        return self._maker.make_many([(one.stream, one.type, one.fields) for one in listed], now_ms)
 
     def _revoke_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
         now_ms = self._ambient.now_ms()
