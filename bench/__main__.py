@@ -32,6 +32,7 @@ QUESTIONS = (
     "door",
     "finding",
     "http",
+    "sign_ins",
     "actors",
     "directory",
     "entities",

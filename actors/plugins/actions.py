@@ -10,6 +10,7 @@ from huahuo.actors.plugins.calls import Call, Parted, Reply
 from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.principal import Principal
 from huahuo.actors.plugins.tongues import Tongue
+from huahuo.actors.plugins.words import Words
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import NewEvent
 
@@ -87,6 +88,8 @@ class Registry:
         """Kinds of streams that only entities write."""
         self.judges: dict[str, MayRead] = {}
         """By kind of stream: who may read it. Streams of other kinds have rules of their own."""
+        self.words = Words()
+        """The texts for clients, from all catalogues."""
         self.right_types: set[str] = set()
         """Types of events after which readers are judged again."""
         self.tongues: list[Tongue] = []

@@ -7,6 +7,7 @@ Before the service serves, it calls `bring` of each plug-in once, registers what
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import msgspec
@@ -15,7 +16,7 @@ from huahuo.actors.entities.decider import Decider
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.kind import Effects
-from huahuo.actors.plugins.actions import Action, SnapshotOf
+from huahuo.actors.plugins.actions import Action, MayRead, SnapshotOf
 from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.jobs import JobDoor
 from huahuo.actors.plugins.past import Past
@@ -63,6 +64,8 @@ class Host:
     """Work that users watch and may cancel. There to be used when the service has started."""
     files: Path | None = None
     """A folder for files that can be made anew from the log. None: there is none, so keep it in memory."""
+    may_read: MayRead | None = None
+    """Asks the application's `authorize`, None if it has none."""
     settings: Any = None
     """The effective values of `Plugin.settings`, an instance of that struct."""
     classic_ui: bool = False
@@ -87,6 +90,8 @@ class EntityKind:
     stream_prefix: str | None = None
     weigh: Callable[[Any], int] | None = None
     readers: Readers | None = None
+    unjudged: bool = False
+    """Whether `readers` lets administrators only, so that the application's `authorize` is asked instead."""
     today: Today | None = None
     """Shows events that are stored in an older version as today's, to all readers."""
     keyframe_every: int = 0
@@ -124,6 +129,8 @@ class Brought:
     """Kinds of streams that only entities write: nobody can publish there."""
     right_types: frozenset[str] = frozenset()
     """Types of events after which the readers of their stream are judged again."""
+    words: tuple[ModuleType, ModuleType] | None = None
+    """The texts for clients: a module of constants in Chinese, and one in English (`plugins.words`)."""
     at_work: Callable[[], Collection[tuple[UserId, int]]] = _nobody
     """Users, and how many pieces of work run for each.
 

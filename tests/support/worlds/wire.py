@@ -231,7 +231,7 @@ async def _on_its_own_port(made: World) -> AsyncIterator[None]:
         await made.server.drain(2)
 
 
-class _Quiet(uvicorn.Server):
+class QuietUvicorn(uvicorn.Server):
     """Leaves the signals of the process to the tests."""
 
     @contextmanager
@@ -253,7 +253,7 @@ async def _inside_another(made: World) -> AsyncIterator[None]:
             application, lifespan="off", log_config=None, ws="websockets-sansio", ws_max_size=1 << 25,
             ws_per_message_deflate=False, server_header=False,
         )  # fmt: skip
-        other = _Quiet(config)
+        other = QuietUvicorn(config)
         serving = asyncio.create_task(other.serve([listening]))
         await until(lambda: other.started)
         try:
