@@ -157,6 +157,7 @@ class EntityApi:
                 effects=partial(self._started, kind),
                 weigh=_weigh,
                 readers=decider.readable,
+                unjudged=decider.entity.may_read is None,
                 today=decider.current if decider.entity.upcasts else None,
                 keyframe_every=decider.entity.keyframe_every or 0,
             )
@@ -194,8 +195,17 @@ class EntityApi:
     async def may_read(self, kind: str, key: int | str, who: Principal) -> bool:
         """Whether `who` may read this entity now."""
         decider = self._deciders[kind]
+        if await self._authorized(decider.entity, key, who):
+            return True
         asked: Query[Held, bool] = Query(lambda _seq, held: decider.readable(held, who))
         return bool(await self._host.directory.ask(kind, key, asked))
+
+    async def _authorized(self, entity: Entity[Any], key: int | str | None, who: Principal) -> bool:
+        """Whether the application's `authorize` lets `who` read an entity that has no `@readers`."""
+        asked = self._host.may_read
+        if asked is None or entity.may_read is not None or who.is_admin or not is_key(key, entity.key):
+            return False
+        return bool(await asked(f"{entity.kind}/{key}", who))
 
     async def execute(
         self, entity: Entity[Any], key: int | str | None, sent: Sent, origin: Origin
@@ -264,7 +274,8 @@ class EntityApi:
                 key, command = message.read(call.params)
             except InvalidMessage as invalid:
                 return error_reply(Refusal("invalid_field", "a field is not allowed", str(invalid)))
-            sent = Sent(command, call.principal, call.command_id)
+            readable = await self._authorized(entity, key, call.principal)
+            sent = Sent(command, call.principal, call.command_id, readable=readable)
             answer = await self.execute(entity, key, sent, call.origin)
             return from_entity(b"" if answer.reply is None else answer.reply.body, answer, call)
 
@@ -276,9 +287,10 @@ class EntityApi:
 
         async def handle(call: Call[Any]) -> Reply:
             key = getattr(call.params, f"{entity.kind}_id")
+            authorized = await self._authorized(entity, key, call.principal)
 
             def answer(seq: int, held: Held) -> bytes | None:
-                if not decider.readable(held, call.principal) or not held.exists:
+                if not held.exists or not (authorized or decider.readable(held, call.principal)):
                     return None
                 more = () if fields is None else (struct_of(call.params, fields),)
                 data = query.answer(held.state, call.principal, *more)

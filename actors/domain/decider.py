@@ -52,7 +52,7 @@ class Sent(Struct, frozen=True):
 
     `guard`: it comes from a run of an effect, and holds only while the run does. `payer`: for whom, if not
     for `who`, the effects of its decision will be. `timer`: the one that sends it. It ends, or moves to its
-    next time, with whatever is decided.
+    next time, with whatever is decided. `readable`: the application's `authorize` lets `who` read it.
     """
 
     command: Command | Emit
@@ -61,6 +61,7 @@ class Sent(Struct, frozen=True):
     guard: Guard | None = None
     payer: UserId | None = None
     timer: Timer | None = None
+    readable: bool = False
 
 
 class Done(Struct, frozen=True):
@@ -164,7 +165,7 @@ class EntityDecider(EntityFold):
         entity, cls = self.entity, type(command)
         if not state.exists:
             return None if creates(entity, cls) else _not_found(entity)
-        if sent.who is None or traits(cls).open or self.readable(state, sent.who):
+        if sent.who is None or sent.readable or traits(cls).open or self.readable(state, sent.who):
             return None
         return _not_found(entity)
 

@@ -1,6 +1,6 @@
 """The projections and followers of a service: where each stands, and what administrators may do with them."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -10,10 +10,11 @@ from huahuo.actors.domain import rebuilding
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.followers import record
 from huahuo.actors.followers.follower import Follower
-from huahuo.actors.followers.followers import Followers, Standing
+from huahuo.actors.followers.followers import Followers
 from huahuo.actors.followers.record import Tables
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
+from huahuo.actors.plugins.projections import Projection, Standing
 from huahuo.actors.timers.timer import TABLE as TIMERS
 from huahuo.eventstore.port import Log
 
@@ -24,7 +25,7 @@ UP_TO_DATE: Final = "up to date"
 OTHER_CODE: Final = "made by other code: rebuild it"
 
 
-type _Act = Callable[[Follower, str], Awaitable[dict[str, Any]]]
+type _Act = Callable[[Follower | Projection, str], Awaitable[dict[str, Any]]]
 """Does something with a follower for somebody, and returns more fields of `success`."""
 
 
@@ -36,32 +37,42 @@ class _Named(Struct, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-def actions(log: Log, catalog: Catalog, followers: Followers) -> list[Action]:
-    """What administrators may ask of a running service."""
+def actions(log: Log, catalog: Catalog, followers: Followers, kept: Mapping[str, Projection]) -> list[Action]:
+    """What administrators may ask of a running service. `kept`: the projections that plug-ins keep."""
 
     async def listed(call: Call[_Nothing]) -> Reply:
         del call
-        data = [*await projections(log, catalog), *followers.standing()]
+        tables = await projections(log, catalog)
+        data = [*tables, *followers.standing(), *(one.standing() for one in kept.values())]
         return _said({"type": "get_projections", "data": data, "position": log.position})
 
     def on(act: _Act) -> Callable[[Call[_Named]], Awaitable[Reply]]:
         async def handle(call: Call[_Named]) -> Reply:
-            one = followers.by_name.get(call.params.name)
+            one = followers.by_name.get(call.params.name) or kept.get(call.params.name)
             if one is None:
-                return error_reply(Refusal("not_found", no_follower(call.params.name, followers.by_name)))
+                known = (*followers.by_name, *kept)
+                return error_reply(Refusal("not_found", no_follower(call.params.name, known)))
             return _said({"type": "success", **await act(one, call.principal.name)})
 
         return handle
 
-    async def pause(one: Follower, by: str) -> dict[str, Any]:
+    async def rebuild(call: Call[_Named]) -> Reply:
+        projection = kept.get(call.params.name)
+        if projection is None:
+            why = f"{call.params.name} is not made anew while the service runs"
+            return error_reply(Refusal("not_found", why))
+        await projection.rebuild(call.principal.name)
+        return _said({"type": "success"})
+
+    async def pause(one: Follower | Projection, by: str) -> dict[str, Any]:
         await one.pause(by, paused=True)
         return {}
 
-    async def resume(one: Follower, by: str) -> dict[str, Any]:
+    async def resume(one: Follower | Projection, by: str) -> dict[str, Any]:
         await one.pause(by, paused=False)
         return {}
 
-    async def retry(one: Follower, by: str) -> dict[str, Any]:
+    async def retry(one: Follower | Projection, by: str) -> dict[str, Any]:
         return {"dead_letters": await one.retry(by)}
 
     return [
@@ -69,6 +80,7 @@ def actions(log: Log, catalog: Catalog, followers: Followers) -> list[Action]:
         Action("pause_projection", _Named, on(pause), admin=True),
         Action("resume_projection", _Named, on(resume), admin=True),
         Action("retry_projection", _Named, on(retry), admin=True),
+        Action("rebuild_projection", _Named, rebuild, admin=True),
     ]
 
 

@@ -55,8 +55,18 @@ def standard() -> tuple[Plugin, ...]:
 
 
 def followers() -> tuple[str, ...] | None:
-    """The names of the application's followers, None if the command was not told of an application."""
-    return None if _Chosen.app is None else tuple(_Chosen.app.entities.following.by_name)
+    """The names of the application's followers and of what plug-ins keep beside the log.
+
+    None if the command was not told of an application.
+    """
+    if _Chosen.app is None:
+        return None
+    return (*_Chosen.app.entities.following.by_name, *projections())
+
+
+def projections() -> dict[str, str]:
+    """What plug-ins keep beside the log: names, with the file of each in the data directory."""
+    return {name: file for plugin in standard() for name, file in plugin.projections.items()}
 
 
 def settings() -> dict[str, Any]:

@@ -17,7 +17,8 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
-from huahuo.app import bounds, keys, log_care, metrics_of, service_file, watching
+from huahuo.app import accounts, bounds, keys, log_care, metrics_of, service_file, watching
+from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.stopping import Parts
@@ -30,11 +31,14 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up, site
 from huahuo.pages.classic import classic
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.accounts.accounts import Accounts
+from huahuo.transport.accounts.application import AskRights
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.durable_streams.reader import DurableStreams
@@ -80,9 +84,17 @@ class App:
         *,
         plugins: Sequence[Plugin] = (),
         listen: bool = True,
+        asked: Asked = NOBODY,
     ) -> None:
-        """`listen` False: another server has the port, and hands in its requests and sockets."""
+        """`listen` False: another server has the port, and hands in its requests and sockets.
+
+        `asked`: the application's functions that are asked about users.
+        """
         self.settings = settings
+        self._asked = asked
+        self._rights = rights = accounts.rights(settings, asked)
+        self._may_read = None if rights is None else rights.may_read
+        self._may_publish = None if rights is None else rights.may_publish
         self._listen = listen
         self._plugins = tuple(plugins)
         self._brought: dict[str, Brought] = {}
@@ -177,7 +189,7 @@ class App:
         parts.add_timed("entities", directory.close)
         self.registry = registry = Registry()
         metrics = Metrics()
-        self.publisher = Publisher(log, ambient, registry)
+        self.publisher = Publisher(log, ambient, registry, self._may_publish)
         self.publisher.register()
         host = Host(
             log=log,
@@ -188,6 +200,8 @@ class App:
             fairness=fairness,
             wait_s=fairness.wait_s,
             metrics=metrics,
+            files=settings.data if isinstance(log, SqliteLog) else None,
+            may_read=self._may_read,
             classic_ui=bool(settings.classic_ui),
         )
         self._bring(host, registry)
@@ -213,7 +227,7 @@ class App:
             gate=gate,
             hub=hub,
             door=AddressDoor(settings.connections_per_ip, settings.trusted_proxies),
-            verifier=authenticator,
+            verifier=self._accounts(authenticator),
             site=pages,
             metrics=metrics,
             runtime=runtime,
@@ -222,9 +236,13 @@ class App:
             compression=compression,
             executor=executor,
             turns=turns,
+            may_read=self._may_read,
+            language=settings.language,
         )
         self.server = server
-        self.http = api = _http(settings, server, pages, log, hub, metrics, self.login, registry)
+        self.http = api = _http(
+            settings, server, pages, log, hub, metrics, self.login, registry, self._rights
+        )
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
@@ -267,7 +285,7 @@ class App:
 
     async def _admit_users(self, executor: Executor, secrets: keys.Keys) -> Authenticator:
         """Who verifies tokens, and the users who sign in with a name and a password."""
-        authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
+        authenticator = accounts.authenticator(self.settings, secrets)
         self.users = UserBook(self.log, self._ambient, executor)
         self._parts.add("users", self.users.stop)
         await self.users.start()
@@ -280,10 +298,16 @@ class App:
             registration=settings.registration,
         )
         UserActions(self.users, login).register(self.registry)
-        accounts = UserRoutes(self.users, login, self._ambient)
-        for route in accounts.routes(classic=bool(settings.classic_ui)):
+        user_routes = UserRoutes(self.users, login, self._ambient)
+        for route in user_routes.routes(classic=bool(settings.classic_ui)):
             self.registry.route(route)
         return authenticator
+
+    def _accounts(self, own: Authenticator) -> Accounts:
+        """Who judges tokens."""
+        judges = accounts.accounts(self.settings, own, self._asked, self._awake)
+        self._parts.add("accounts", judges.close)
+        return judges
 
     def first_link(self) -> str | None:
         """Where the first administrator is made, once. None: the log is in use already."""
@@ -328,6 +352,7 @@ def _http(
     metrics: Metrics,
     sign_in: SignIn,
     registry: Registry,
+    rights: AskRights | None,
 ) -> Api:
     """The API over HTTP."""
     api = Api(
@@ -350,6 +375,7 @@ def _http(
             is_open=settings.durable_streams == "open",
             forced=settings.durable_streams_forced,
             shared=settings.http_shared_cache,
+            may=None if rights is None else rights.may,
         )
         api.serve_durable_streams(streams)
     metrics_of.http(metrics, api)

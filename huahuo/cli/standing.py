@@ -77,6 +77,23 @@ async def rebuild(settings: Settings, ambient: Ambient, name: str, console: Cons
     raise AssertionError("an error of the log is raised above")
 
 
+async def begin_anew(settings: Settings, name: str, file: str) -> bool:
+    """Empty an index of a plug-in. Whether a running service makes it anew now, else its next start does.
+
+    Raises:
+        HuahuoError: the service refused.
+    """
+    must_be_original(settings)
+    async with writing(settings) as log:
+        if log is not None:
+            await note(log, "projections rebuild", {"name": name})
+            for suffix in ("", "-wal", "-shm"):
+                (settings.data / f"{file}{suffix}").unlink(missing_ok=True)
+            return False
+    await ask_service(settings, "rebuild_projection", name=name)
+    return True
+
+
 async def pause(
     settings: Settings, ambient: Ambient, name: str, declared: Collection[str] | None, *, paused: bool
 ) -> None:

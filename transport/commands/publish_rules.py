@@ -9,8 +9,9 @@ from huahuo.actors.domain.names import NO_TYPES, is_own_stream
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.actors.plugins.principal import USER_ID_RULE, user_id_of
 from huahuo.eventstore.limits import BROWSER_INT_MAX
-from huahuo.transport.access.tokens import JTI_CHARS_MAX
+from huahuo.transport.access.claims import JTI_CHARS_MAX
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.words import zh
 
 SYSTEM_STREAM = "system"
 NOTIFICATION = "system_notification"
@@ -26,7 +27,7 @@ _TYPE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
 
 def _invalid(details: str) -> Refusal:
-    return Refusal(ErrorCode.INVALID_FIELD, "字段无效", details)
+    return Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, details)
 
 
 def refuse_event(
