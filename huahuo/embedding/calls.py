@@ -20,7 +20,6 @@ from huahuo.actors.domain.structs import Command, traits
 from huahuo.actors.entities.decider import Origin
 from huahuo.actors.plugins.calls import Call
 from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, UserId, user_id_of
-from huahuo.actors.plugins.words import Words
 from huahuo.app.wiring import App
 from huahuo.at import At
 from huahuo.eventstore.deadline import Deadline
@@ -28,14 +27,12 @@ from huahuo.eventstore.model import Appended, CommandKey, StoredEvent
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import place_of_last
 from huahuo.transport.protocol import incoming
-from huahuo.transport.words import en, zh
+from huahuo.transport.protocol.english import of_service, translated
 
 _LONE_STREAMS: Final = frozenset({"system", "log", "auth", "audit"})
 _SERVICE: Final = "service"
 _CLIENT: Final = "application"
 """The client in whose name an application's own command ids count."""
-_WORDS: Final = Words()
-_WORDS.add(zh, en)
 _PAGE_EVENTS: Final = 256
 _PAGE_BYTES: Final = 256 << 10
 
@@ -81,8 +78,9 @@ async def send(
     Raises:
         Refused: it was refused.
     """
+    entities: EntityApi = app.api("entities")
     if as_user is None or isinstance(command, Command):
-        return await _as_service(app, command, as_user, command_id, fields)
+        return await _as_service(entities, command, as_user, command_id, fields)
     spec = app.registry.commands.get(command)
     if spec is None:
         raise Refused("unknown_action", f"there is no action {command!r}")
@@ -90,23 +88,23 @@ async def send(
     parsed = incoming.Parsed(command, command_id, fields)
     params: Any = incoming.convert(parsed, spec.params)
     if isinstance(params, incoming.Invalid):
-        raise _english(app, params.code, params.message, params.details)
+        raise _invalid(params)
     key = None if command_id is None else CommandKey(who.name, _CLIENT, command_id)
     call: Call[Any] = Call(
         who, _CLIENT, command, params, command_id or "", key, _fingerprint(fields) if key else b""
     )
     reply = await app.gate.execute(call, spec)
-    return _shown(app, reply.body, reply.at, duplicate=reply.duplicate)
+    own = command in entities.catalog.by_action
+    return _shown(reply.body, reply.at, duplicate=reply.duplicate, own=own)
 
 
 async def _as_service(
-    app: App,
+    entities: EntityApi,
     command: str | Command,
     as_user: UserId | Principal | None,
     command_id: str | None,
     fields: Mapping[str, Any],
 ) -> dict[str, Any]:
-    entities: EntityApi = app.api("entities")
     catalog = entities.catalog
     if isinstance(command, Command):
         entity = catalog.owners.get(type(command))
@@ -121,7 +119,7 @@ async def _as_service(
         message = entities.messages[traits(cls).action]
         params: Any = incoming.convert(incoming.Parsed(command, command_id, dict(fields)), message.params)
         if isinstance(params, incoming.Invalid):
-            raise _english(app, params.code, params.message, params.details)
+            raise _invalid(params)
         try:
             key, sent = message.read(params)
         except ValueError as error:
@@ -133,9 +131,9 @@ async def _as_service(
     origin = Origin(name, command_id or "", record, _fingerprint(told) if record else b"")
     answer = await entities.execute(entity, key, Sent(sent, who, command_id or ""), origin)
     if answer.duplicate is not None:
-        return _shown(app, answer.duplicate.reply, answer.at, duplicate=True)
+        return _shown(answer.duplicate.reply, answer.at, duplicate=True)
     assert answer.reply is not None, "a first execution has a reply"
-    return _shown(app, answer.reply.body, answer.at)
+    return _shown(answer.reply.body, answer.at)
 
 
 async def state(app: App, entity: Entity[Any] | str, key: int | str) -> tuple[Any, int]:
@@ -245,13 +243,11 @@ def rights_changed(app: App, stream: str | None, user: UserId | None) -> None:
 def refused(error: PublishRefused) -> Refused:
     """A refusal of a publication as programs catch it."""
     refusal = error.refusal
-    return Refused(str(refusal.code), _WORDS.say(refusal.message, "en"), refusal.details)
+    return Refused(str(refusal.code), translated(refusal.message), refusal.details)
 
 
-def _english(app: App, code: str, message: str, details: str) -> Refused:
-    """A refusal with the service's texts in English. An application's own stay as it wrote them."""
-    say = app.registry.words.say
-    return Refused(str(code), say(message, "en"), say(details, "en"))
+def _invalid(what: incoming.Invalid) -> Refused:
+    return Refused(str(what.code), translated(what.message), what.details)
 
 
 def _principal(user: UserId | Principal) -> Principal:
@@ -267,11 +263,23 @@ def _fingerprint(fields: Mapping[str, Any]) -> bytes:
     return incoming.fingerprint(fields, b"application")
 
 
-def _shown(app: App, body: bytes, at: tuple[str, int] | None, *, duplicate: bool = False) -> dict[str, Any]:
-    """A reply as a client gets it. Raises Refused: it is an error."""
+def _shown(
+    body: bytes,
+    at: tuple[str, int] | None,
+    *,
+    duplicate: bool = False,
+    own: bool = True,
+) -> dict[str, Any]:
+    """A reply as a client gets it. `own`: a refusal may be the application's, whose words are kept.
+
+    Raises:
+        Refused: it is an error.
+    """
     said = msgspec.json.decode(body, type=dict[str, Any])
     if said.get("type") == "error":
-        raise _english(app, said["code"], said.get("message", ""), said.get("details", ""))
+        code, message = said["code"], said.get("message", "")
+        in_words = translated(message) if own else of_service(code, message)
+        raise Refused(code, in_words, said.get("details", ""))
     if at is not None:
         said["at"] = {"stream": at[0], "seq": at[1]}
     return said | ({"duplicate": True} if duplicate else {})

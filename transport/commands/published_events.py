@@ -22,6 +22,7 @@ from huahuo.transport.commands.publish_rules import (
     wrong_number,
 )
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.english import translated
 from huahuo.transport.words import zh
 
 _REMEMBERED_MAX: Final = 16_384
@@ -34,7 +35,8 @@ class PublishRefused(ValueError):  # noqa: N818  a refusal, for callers that do 
     """The event breaks a rule. It was not written."""
 
     def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.message} ({refusal.details})" if refusal.details else refusal.message)
+        said = translated(refusal.message)
+        super().__init__(f"{said} ({refusal.details})" if refusal.details else said)
         self.refusal = refusal
 
 
