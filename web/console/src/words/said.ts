@@ -17,7 +17,7 @@ const ENGLISH: readonly (readonly [RegExp, string])[] = [
   [/^新邮件监听已恢复$/, "Watching works again"],
   [/^邮件已不在邮箱服务器上$/, "The mail is not at the mail server any more"],
   [/^附件不存在$/, "There is no such attachment"],
-  [/^附件太大$/, "The attachment is too large"],
+  [/^附件过大，请在邮箱网页中打开$/, "The attachment is too large: open it in the provider's web mail"],
   [/^服务重启，检查中断$/, "Interrupted by a restart of the service"],
   [/^检查已取消$/, "Cancelled"],
   [/^邮箱地址和密码不能为空$/, "Address and password are needed"],
