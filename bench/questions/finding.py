@@ -125,7 +125,9 @@ def _varied(one: Entry, n: int, chance: random.Random, spoken: Sequence[Language
     return texts
 
 
-def _search(index: TextIndex, chance: random.Random, spoken: Sequence[Language], count: int) -> tuple[float, float]:
+def _search(
+    index: TextIndex, chance: random.Random, spoken: Sequence[Language], count: int
+) -> tuple[float, float]:
     """Search once: how long it took, and how long the processor worked, in ms."""
     language = chance.choice(spoken)
     words = parse(" ".join(language.words(chance, chance.choice((1, 2, 3)))), marks_of(FIELDS))
