@@ -44,6 +44,9 @@ def write(state: Note, command: Write, ctx: Context) -> Outcome:
 @note.decide
 def fade(state: Note, command: Fade, ctx: Context) -> Outcome:
     return []
+@note.rows("lengths")
+def lengths(state: Note, id: int) -> list[Put]:
+    return [Put("lengths", "", f"{len(state.text):04d} {id}", id)]
 @note.readers
 def may_read(state: Note, who: object) -> bool:
     return True
@@ -115,7 +118,7 @@ def test_a_running_service_tells_pauses_resumes_and_retries(desk: Desk) -> None:
         write(server, "a", "bad", "b")
         desk.until(lambda: desk.wrote() == ["note/1", "note/3"])
         rows = desk.listed()
-        assert set(rows) == {"timers", "notes", "notes-to-file", "mail-search"}
+        assert set(rows) == {"timers", "notes", "lengths", "notes-to-file", "mail-search"}
         assert rows["mail-search"]["what"] == "index"
         assert desk.run("rebuild", "mail-search") == "mail-search: is made anew from the log, now\n"
         assert (rows["notes"]["what"], rows["notes"]["lag"]) == ("rows", 0)
@@ -148,6 +151,9 @@ def test_without_a_service_the_same_is_done_in_the_directory(desk: Desk) -> None
         desk.run("pause", "notes-to-file")
         desk.run("retry", "notes-to-file")
         assert desk.run("rebuild", "notes") == "notes: made anew from 2 changes of rows\n"
+        assert desk.run("rebuild", "lengths") == "lengths: made anew from 2 rows of states\n"
+        alone = huahuo("projections", "rebuild", "lengths", "--data", str(desk.data), **KEYS)
+        assert "say --app MODULE:NAME" in alone.stderr
         assert desk.run("rebuild", "timers") == "timers: made anew from 2 timers\n"
         assert (
             desk.run("rebuild", "mail-search")
@@ -175,7 +181,7 @@ def test_a_directory_without_a_log_is_one_line(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ('kinds=["nite"]', "desk.py:35: follower('notes-to-file'): no entity is of the kind 'nite'"),
+        ('kinds=["nite"]', "desk.py:38: follower('notes-to-file'): no entity is of the kind 'nite'"),
         ("kinds=[]", "follower('notes-to-file'): it follows nothing"),
     ],
 )
@@ -186,3 +192,16 @@ def test_a_follower_that_cannot_work_ends_the_start_with_one_line(desk: Desk, wr
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_index_of_a_plug_in_is_made_anew_with_a_service_and_without_one(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    rebuild = ("projections", "rebuild", "mail-search", "--data", str(data))
+    with serving(data) as server:
+        listed = huahuo("projections", "list", "--json", "--data", str(data), **KEYS).stdout
+        rows = {row["name"]: row for row in map(json.loads, listed.splitlines())}
+        assert rows["mail-search"]["what"] == "index"
+        assert huahuo(*rebuild, **KEYS).stdout == "mail-search: is made anew from the log, now\n"
+        assert server.stop() == 0
+    assert huahuo(*rebuild, **KEYS).stdout == "mail-search: is made anew from the log, with the next start\n"
+    assert not (data / "mail-search.db").exists()
