@@ -73,6 +73,7 @@ def _weigh_events(events: Sequence[NewEvent]) -> int:
             len(stream) > NAME_CHARS_MAX
             or len(event.type) > NAME_CHARS_MAX
             or len(event.entity) > NAME_CHARS_MAX
+            or len(event.command_id) > NAME_CHARS_MAX
             or not 0 <= event.version <= INT64_MAX
         ):
             raise TooLarge(f"a name over {NAME_CHARS_MAX} characters or a version beyond 64 bits")

@@ -56,7 +56,9 @@ class Entities(Plugin):
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
         self.catalog.warn()
-        self.following.check({*self.catalog.by_kind, *host.directory.kinds}, rebuilding.tables(host.log))
+        self.following.check(
+            {*self.catalog.by_kind, *host.directory.kinds}, rebuilding.tables(host.log, self.catalog)
+        )
         api = EntityApi(self.catalog, host, tuple(self.following.by_name.values()))
         host.jobs.open(PluginJobs(api))
         api.followers.show(host.metrics)
@@ -76,7 +78,7 @@ class Entities(Plugin):
             actions=[
                 *api.actions(),
                 *(api.list_action(one) for one in self.lists.by_action.values()),
-                *projections.actions(host.log, api.followers, host.projections),
+                *projections.actions(host.log, self.catalog, api.followers, host.projections),
             ],
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer", "projection"}),

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from huahuo.actors.domain import rebuilding
+from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.followers import record
 from huahuo.actors.followers.follower import Follower
 from huahuo.actors.followers.followers import Followers
@@ -21,6 +22,7 @@ ROWS: Final = "rows"
 FOLLOWER: Final = "follower"
 UNKNOWN: Final = "not in the application"
 UP_TO_DATE: Final = "up to date"
+OTHER_CODE: Final = "made by other code: rebuild it"
 
 
 type _Act = Callable[[Follower | Projection, str], Awaitable[dict[str, Any]]]
@@ -35,12 +37,13 @@ class _Named(Struct, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-def actions(log: Log, followers: Followers, kept: Mapping[str, Projection]) -> list[Action]:
+def actions(log: Log, catalog: Catalog, followers: Followers, kept: Mapping[str, Projection]) -> list[Action]:
     """What administrators may ask of a running service. `kept`: the projections that plug-ins keep."""
 
     async def listed(call: Call[_Nothing]) -> Reply:
         del call
-        data = [*projections(log), *followers.standing(), *(one.standing() for one in kept.values())]
+        rows = await projections(log, catalog)
+        data = [*rows, *followers.standing(), *(one.standing() for one in kept.values())]
         return _said({"type": "get_projections", "data": data, "position": log.position})
 
     def on(act: _Act) -> Callable[[Call[_Named]], Awaitable[Reply]]:
@@ -81,19 +84,24 @@ def actions(log: Log, followers: Followers, kept: Mapping[str, Projection]) -> l
     ]
 
 
-def projections(log: Tables) -> list[Standing]:
+async def projections(log: Tables, catalog: Catalog) -> list[Standing]:
     """The tables of rows. They change in the commits of the events, so none is ever behind."""
-    head = log.position
-    rows = [Standing(name, ROWS, head, 0, UP_TO_DATE) for name in rebuilding.tables(log)]
+    head, old = log.position, await rebuilding.outdated(log, catalog)
+    rows = [
+        Standing(name, ROWS, head, 0, OTHER_CODE if name in old else UP_TO_DATE)
+        for name in rebuilding.tables(log, catalog)
+    ]
+    unknown = [name for name in await rebuilding.remembered(log) if name not in {row.name for row in rows}]
+    rows += [Standing(name, ROWS, head, 0, UNKNOWN) for name in unknown]
     return [Standing(TIMERS, ROWS, head, 0, UP_TO_DATE), *rows]
 
 
-async def at_rest(log: Tables, declared: Collection[str] | None) -> list[Standing]:
+async def at_rest(log: Tables, catalog: Catalog, declared: Collection[str] | None) -> list[Standing]:
     """Where everything stands on a log that no service has open.
 
     `declared`: followers of the application, None if it is not known.
     """
-    found = projections(log)
+    found = await projections(log, catalog)
     for name in sorted({*(declared or ()), *await record.names(log)}):
         kept = await record.read(log, name)
         cursor = kept.cursor or 0

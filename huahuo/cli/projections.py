@@ -40,8 +40,8 @@ def rebuild(name: Name, data: Data = None, config_file: ConfigFile = None) -> No
         when = "now" if _run(standing.begin_anew(given, name, file)) else "with the next start"
         typer.echo(f"{name}: is made anew from the log, {when}")
         return
-    count = _run(standing.rebuild(given, SystemAmbient(), name, Console(stderr=True, emoji=False)))
-    typer.echo(f"{name}: made anew from {count} {'timers' if name == 'timers' else 'changes of rows'}")
+    source = _run(standing.rebuild(given, SystemAmbient(), name, Console(stderr=True, emoji=False)))
+    typer.echo(f"{name}: made anew from {source}")
 
 
 @app.command(epilog="Example:  huahuo projections pause orders-to-crm --data ./data")

@@ -63,6 +63,10 @@ def _mail(app: App) -> MailApi:
     return api
 
 
+class PublicationRefused(Refused, HuahuoError):  # noqa: N818  a refusal
+    """What `Huahuo.publish` raises as `Refused`. Programs of earlier versions catch it as `HuahuoError`."""
+
+
 type _Work[T] = Callable[[App], Coroutine[Any, Any, T]]
 
 
@@ -73,7 +77,9 @@ def translated() -> Iterator[None]:
         yield
     except (HuahuoError, Refused):
         raise
-    except (PublishRefused, ApiRefused, ValueError) as error:
+    except PublishRefused as error:
+        raise PublicationRefused(*calls.refused(error).args) from error
+    except (ApiRefused, ValueError) as error:
         raise HuahuoError(str(error)) from error
     except (Unavailable, TimeoutError) as error:
         raise OutcomeUnknown("whether the event was written is not known") from error
@@ -242,8 +248,11 @@ class Service:
     def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> int:  # noqa: A002
         """Append an event to `user/<id>`, `group/<name>`, `system`, or a stream of a kind without entity.
 
-        Values that JSON or a browser cannot hold are refused (HuahuoError): NaN, infinities, integers from
-        2^53 on. Raises as `update_email_status`.
+        Values that JSON or a browser cannot hold are refused: NaN, infinities, integers from 2^53 on.
+
+        Raises:
+            Refused: it is not allowed; also a HuahuoError. NotRunning.
+            OutcomeUnknown: it is unknown whether the event was written.
         """
         return self._position(lambda app: app.publisher.submit_one(stream, type, fields or {}))
 

@@ -22,6 +22,7 @@ from huahuo.transport.commands.publish_rules import (
     wrong_number,
 )
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.english import translated
 from huahuo.transport.words import zh
 
 _REMEMBERED_MAX: Final = 16_384
@@ -34,7 +35,8 @@ class PublishRefused(ValueError):  # noqa: N818  a refusal, for callers that do 
     """The event breaks a rule. It was not written."""
 
     def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.message} ({refusal.details})" if refusal.details else refusal.message)
+        said = translated(refusal.message)
+        super().__init__(f"{said} ({refusal.details})" if refusal.details else said)
         self.refusal = refusal
 
 
@@ -88,7 +90,11 @@ class EventMaker:
         stamped: dict[str, bytes] = {}
         made: list[NewEvent] = []
         size = all_bytes = 0
-        for stream, type_, fields in rows:
+        for row in rows:
+            try:
+                stream, type_, fields = row
+            except (TypeError, ValueError):
+                raise _no_row(len(made)) from None
             if (
                 type(stream) is str
                 and type(type_) is str
@@ -153,6 +159,11 @@ class EventMaker:
 
     def _stamp_at(self, now_ms: int) -> None:
         self._now_ms, self._stamp = now_ms, b'"' + rfc3339(now_ms).encode() + b'",'
+
+
+def _no_row(number: int) -> PublishRefused:
+    why = f"events[{number}]: write (stream, type, fields), with {{}} for no fields"
+    return PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, why))
 
 
 def _front(type_: str) -> bytes:

@@ -368,7 +368,9 @@ def _secret(wanted: type, value: object) -> object:
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _PATH = re.compile(r" - at `\$\.(\w+)")
-_SAFE = re.compile(r"Expected `[^`]*`(?: of length [<>=]+ \d+| [<>=]+ -?\d+|, got `\w+`)?")
+_SAFE = re.compile(
+    r"Expected `[^`]*`(?: of length [<>=]+ \d+| [<>=]+ -?\d+|, got `\w+`| matching regex '[^']*')?"
+)
 """Error texts of the library that name only types and limits. Other texts may repeat a value."""
 
 
