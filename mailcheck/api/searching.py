@@ -16,6 +16,7 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.fulltext.asking import parse
 from huahuo.eventstore.fulltext.index import ONE_OF_MAX, Unusable
 from huahuo.eventstore.fulltext.model import Ask, Found
@@ -26,6 +27,7 @@ from huahuo.mailcheck.finding.index import MailIndex
 from huahuo.mailcheck.listing import Filter
 from huahuo.mailcheck.replies import FoundRecord, MailsFound, Record
 from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.tables.records import MAILS, MailRecord, record_key
 
 ROSTER: Final = "roster"
@@ -61,7 +63,7 @@ class Searching:
                 return _invalid(name, "write a time such as 2026-11-24T10:00:00Z")
         if params.before is not None and not params.before.isdecimal():
             return _invalid("before", "it is no `next` of a search")
-        owned, chosen = await self._mailboxes(call)
+        chosen = await self._chosen(call)
         if chosen is not None and not chosen:
             return _answered([], None, self._index.lag)
         few = chosen is not None and len(chosen) <= ONE_OF_MAX
@@ -77,9 +79,8 @@ class Searching:
             oldest_first=params.sort == "received_time",
             limit=params.limit + 1 if few or chosen is None else _AT_ONCE,
         )
-        wanted = owned.keys() if chosen is None else chosen
         try:
-            found, following = await self._page(ask, wanted, params.limit)
+            found, following = await self._page(ask, chosen, params.limit)
         except Unusable:
             return error_reply(Refusal("busy", "搜索索引正在重建，请稍后重试", "the index is made anew"))
         sign = 1 if ask.oldest_first else -1
@@ -87,11 +88,18 @@ class Searching:
         rows = await asyncio.gather(
             *(self._log.row(MAILS, str(one.part), record_key(one.at_ms, one.item)) for one in found)
         )
-        mails = [_found(_record(row), owned) for row in rows if row is not None]
+        records = [_record(row) for row in rows if row is not None]
+        owned = await self._addresses(user_id, {record.email_id for record in records})
+        mails = [_found(record, owned) for record in records if record.email_id in owned]
         return _answered(mails, following, self._index.lag)
 
-    async def _page(self, ask: Ask, wanted: Container[int], limit: int) -> tuple[list[Found], int | None]:
-        """The next matches in wanted mailboxes, and the number behind which the next page begins."""
+    async def _page(
+        self, ask: Ask, wanted: Container[int] | None, limit: int
+    ) -> tuple[list[Found], int | None]:
+        """The next matches in wanted mailboxes, and the number behind which the next page begins.
+
+        `wanted` None: in all of the owner's.
+        """
         kept: list[Found] = []
         examined, last = 0, ask.after
         while True:
@@ -101,32 +109,41 @@ class Searching:
                     return kept, last
                 last = one.number
                 examined += 1
-                if one.part in wanted:
+                if wanted is None or one.part in wanted:
                     kept.append(one)
             if len(some) < ask.limit:
                 return kept, None
             if examined >= EXAMINED_MAX or len(kept) == limit:
                 return kept, last
 
-    async def _mailboxes(self, call: Call[SearchParams]) -> tuple[dict[int, str], set[int] | None]:
-        """The addresses of the user's mailboxes, and those that are asked for. None: all."""
+    async def _addresses(self, user_id: UserId, email_ids: set[int]) -> dict[int, str]:
+        """The addresses of those of these mailboxes that the user has."""
+
+        def look(_seq: int, state: Roster) -> dict[int, str]:
+            return {number: state.rows[number].email for number in email_ids if number in state.rows}
+
+        found: dict[int, str] = await self._directory.ask(ROSTER, user_id, Query(look))
+        return found
+
+    async def _chosen(self, call: Call[SearchParams]) -> set[int] | None:
+        """The user's mailboxes that the question is limited to, None: it is not."""
         params = call.params
-
-        def cut(_seq: int, state: Roster) -> object:
-            return state.cut()
-
-        rows = await self._directory.ask(ROSTER, call.principal.user_id, Query(cut))
-        owned: dict[int, str] = {}
-        chosen: set[int] = set()
         limited = Filter(tag=params.tag, group=params.group).admits()
         named = None if params.email_ids is None else frozenset(params.email_ids)
+        if limited is None and named is None:
+            return None
+
+        def cut(_seq: int, state: Roster) -> tuple[Row, ...]:
+            return state.cut()
+
+        rows: tuple[Row, ...] = await self._directory.ask(ROSTER, call.principal.user_id, Query(cut))
+        chosen: set[int] = set()
         for number, row in enumerate(rows, start=1):
-            owned[row.id] = row.email
             if (limited is None or limited(row)) and (named is None or row.id in named):
                 chosen.add(row.id)
             if not number % _ROWS_A_STEP:
                 await asyncio.sleep(0)
-        return owned, None if limited is None and named is None else chosen
+        return chosen
 
 
 def _found(record: MailRecord, owned: dict[int, str]) -> FoundRecord:

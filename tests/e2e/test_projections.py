@@ -192,3 +192,16 @@ def test_a_follower_that_cannot_work_ends_the_start_with_one_line(desk: Desk, wr
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_index_of_a_plug_in_is_made_anew_with_a_service_and_without_one(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    rebuild = ("projections", "rebuild", "mail-search", "--data", str(data))
+    with serving(data) as server:
+        listed = huahuo("projections", "list", "--json", "--data", str(data), **KEYS).stdout
+        rows = {row["name"]: row for row in map(json.loads, listed.splitlines())}
+        assert rows["mail-search"]["what"] == "index"
+        assert huahuo(*rebuild, **KEYS).stdout == "mail-search: is made anew from the log, now\n"
+        assert server.stop() == 0
+    assert huahuo(*rebuild, **KEYS).stdout == "mail-search: is made anew from the log, with the next start\n"
+    assert not (data / "mail-search.db").exists()
