@@ -34,12 +34,20 @@ def user_id_of(given: object) -> UserId | None:
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The user that a verified token names. `groups` are names without `group/`."""
+    """The user that a verified token names. `groups` are names without `group/`.
+
+    `rights`: what an API key may do for the user; None for a token, which may do everything.
+    """
 
     user_id: UserId
     username: str
     is_admin: bool = False
     groups: tuple[str, ...] = ()
+    rights: tuple[str, ...] | None = None
+
+    def may(self, right: str) -> bool:
+        """Whether a key has this right. A token has all."""
+        return self.rights is None or right in self.rights
 
     @property
     def name(self) -> str:

@@ -21,6 +21,9 @@ from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.admin.actions import LogCare
+from huahuo.api_keys.actions import admit_keys
+from huahuo.api_keys.book import KeyBook
+from huahuo.api_keys.verifying import WithKeys
 from huahuo.app import keys, metrics_of, service_file, watching
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
@@ -102,6 +105,7 @@ class App:
     hub: Hub
     users: UserBook
     login: Login
+    api_keys: KeyBook
     server: Server
     http: Api
     port: int
@@ -226,7 +230,7 @@ class App:
         if isinstance(log, StoreLog):
             log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
-        authenticator = await self._admit_users(executor, secrets)
+        authenticator, verifier = await self._admit_users(executor, secrets)
         self.hub = hub = Hub(
             log,
             ambient,
@@ -250,7 +254,7 @@ class App:
             gate=gate,
             hub=hub,
             door=AddressDoor(settings.connections_per_ip, settings.trusted_proxies),
-            verifier=authenticator,
+            verifier=verifier,
             site=pages,
             metrics=metrics,
             runtime=runtime,
@@ -302,15 +306,18 @@ class App:
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
 
-    async def _admit_users(self, executor: Executor, secrets: keys.Keys) -> Authenticator:
-        """Who verifies tokens, and the users who sign in with a name and a password."""
+    async def _admit_users(self, executor: Executor, secrets: keys.Keys) -> tuple[Authenticator, WithKeys]:
+        """Who verifies tokens and API keys, and the users who sign in with a name and a password."""
         authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
         self.users = UserBook(self.log, self._ambient, executor)
         self._parts.add("users", self.users.stop)
         await self.users.start()
         self.login = Login(self.users, authenticator, self._ambient, token_ttl_s=self.settings.login_ttl_s)
         UserActions(self.users, self.login).register(self.registry)
-        return authenticator
+        self.api_keys = KeyBook(self.log, self._ambient)
+        self._parts.add("API keys", self.api_keys.stop)
+        await self.api_keys.start()
+        return authenticator, admit_keys(self.api_keys, self.users, authenticator, self.registry)
 
     def _bring(self, host: Host, registry: Registry) -> None:
         try:

@@ -30,6 +30,7 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Duplicate
 from huahuo.eventstore.port import Log
+from huahuo.transport.access.rights import may_call
 from huahuo.transport.protocol.codes import ErrorCode, recordable
 
 RUNNING_MAX = 10_000
@@ -50,6 +51,7 @@ _CORRUPT = Refusal(ErrorCode.CORRUPT, "所需数据已损坏，请联系管理�
 _MISMATCH = Refusal(ErrorCode.INVALID_FIELD, "该 id 已用于另一条命令", "id: used before with another content")
 _TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, "内容过大，未作任何更改")
 _FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, "需要管理员权限")
+_KEY_FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, "该密钥没有此权限", "this API key has no right to it")
 
 
 class _Running(msgspec.Struct):
@@ -131,8 +133,8 @@ class Gate:
             return self._repeat(call, first, answered)
         if self.running >= self._running_max:
             return _soon(answered, error_reply(_BUSY))
-        if spec.admin and not call.principal.is_admin:
-            return self._keep(call, error_reply(_FORBIDDEN), answered)
+        if not may_call(call.principal, spec):
+            return self._keep(call, _forbidden(call), answered)
         try:
             work = spec.handler(call)
         except Exception as error:  # noqa: BLE001  as of a coroutine
@@ -170,8 +172,8 @@ class Gate:
         return reply
 
     async def _query(self, call: Call[Any], spec: Action) -> Reply:
-        if spec.admin and not call.principal.is_admin:
-            return error_reply(_FORBIDDEN)
+        if not may_call(call.principal, spec):
+            return _forbidden(call)
         if self.running >= self._running_max:
             return error_reply(_BUSY)
         self._queries += 1
@@ -320,6 +322,10 @@ class Gate:
             exc_info=error,
         )
         return error_reply(Refusal(ErrorCode.INTERNAL, "服务器内部错误", correlation_id))
+
+
+def _forbidden(call: Call[Any]) -> Reply:
+    return error_reply(_FORBIDDEN if call.principal.rights is None else _KEY_FORBIDDEN)
 
 
 def _soon(done: Done, reply: Reply) -> asyncio.Future[None]:

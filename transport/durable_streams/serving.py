@@ -268,7 +268,8 @@ class Serving:
 
     def _path(self, visit: Visit) -> str:
         path = asking.path_of(visit.route.name)
-        if not may_use(visit.principal, path, is_open=visit.verified is ANYBODY):
+        writes = visit.request.method not in ("GET", "HEAD")
+        if not may_use(visit.principal, path, is_open=visit.verified is ANYBODY, writes=writes):
             raise Wrong(HTTPStatus.FORBIDDEN, "this stream is not yours")
         return path
 

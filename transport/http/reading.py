@@ -7,7 +7,7 @@ from typing import Final
 from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.replay.live.feed import Run
 from huahuo.transport.access.door import Entry
-from huahuo.transport.access.rights import may_read
+from huahuo.transport.access.rights import READ, may_read
 from huahuo.transport.access.verified import AuthFailure
 from huahuo.transport.http import asked
 from huahuo.transport.http.admission import Visit
@@ -55,7 +55,7 @@ class Reading:
     async def check_right(self, visit: Visit, stream: str) -> None:
         """Raises Denied: the user may not read `stream` now."""
         kinds = self._wires.shared.judged_kinds
-        if stream.partition("/")[0] not in kinds:
+        if stream.partition("/")[0] not in kinds or not visit.principal.may(READ):
             verdict: bool | None = may_read(visit.principal, stream)
         else:
             verdicts, late = await self._wires.verdicts.in_time(visit.principal, [stream])

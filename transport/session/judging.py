@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal
-from huahuo.transport.access.rights import may_read
+from huahuo.transport.access.rights import READ, may_read
 from huahuo.transport.protocol.place import Outcome, Place
 from huahuo.transport.session.delivery import Delivery, Subscription
 from huahuo.transport.session.delivery_states import DeliveryState
@@ -50,7 +50,9 @@ class Judging:
 
     def readable(self, principal: Principal, stream: str, verdicts: Verdicts) -> bool | None:
         """Whether `principal` may read `stream`, None if that is not known yet."""
-        return verdicts.get(stream, False) if self.asks(stream) else may_read(principal, stream)
+        if self.asks(stream) and principal.may(READ):
+            return verdicts.get(stream, False)
+        return may_read(principal, stream)
 
     def subscribed(self) -> tuple[str, ...]:
         """The streams of the present subscriptions that must be judged for another token."""
