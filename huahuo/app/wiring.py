@@ -64,6 +64,8 @@ from huahuo.transport.server.turns import Turns
 from huahuo.users.actions import UserActions
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
+from huahuo.webhooks.posting import Posting
+from huahuo.webhooks.webhooks import Webhooks
 
 _JOB_THREADS = 2
 """For parsing texts of clients and plug-ins. More threads would only compete for the interpreter lock."""
@@ -106,6 +108,7 @@ class App:
     users: UserBook
     login: Login
     api_keys: KeyBook
+    webhooks: Webhooks
     server: Server
     http: Api
     port: int
@@ -230,7 +233,7 @@ class App:
         if isinstance(log, StoreLog):
             log.bill(fairness.charge)
             self._look_after(log, executor, registry, metrics)
-        authenticator, verifier = await self._admit_users(executor, secrets)
+        authenticator, verifier = await self._admit_users(host, secrets)
         self.hub = hub = Hub(
             log,
             ambient,
@@ -273,8 +276,7 @@ class App:
         metrics_of.unauthenticated(metrics, server, pages)
         await hub.start()
         parts.add("hub", hub.stop)
-        for name, brought in self._brought.items():
-            await _begin(name, brought, parts)
+        await self._begin_work()
         parts.add_timed("commands", gate.drain)
         if self._listen:
             await self._open_port(server)
@@ -306,10 +308,10 @@ class App:
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
 
-    async def _admit_users(self, executor: Executor, secrets: keys.Keys) -> tuple[Authenticator, WithKeys]:
+    async def _admit_users(self, host: Host, secrets: keys.Keys) -> tuple[Authenticator, WithKeys]:
         """Who verifies tokens and API keys, and the users who sign in with a name and a password."""
         authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
-        self.users = UserBook(self.log, self._ambient, executor)
+        self.users = UserBook(self.log, self._ambient, host.executor)
         self._parts.add("users", self.users.stop)
         await self.users.start()
         self.login = Login(self.users, authenticator, self._ambient, token_ttl_s=self.settings.login_ttl_s)
@@ -317,7 +319,31 @@ class App:
         self.api_keys = KeyBook(self.log, self._ambient)
         self._parts.add("API keys", self.api_keys.stop)
         await self.api_keys.start()
+        self._make_webhooks(host)
         return authenticator, admit_keys(self.api_keys, self.users, authenticator, self.registry)
+
+    async def _begin_work(self) -> None:
+        """Go on with what an earlier process left."""
+        parts = self._parts
+        for name, brought in self._brought.items():
+            await _begin(name, brought, parts)
+        parts.add("webhooks", self.webhooks.close)
+        parts.add_timed("deliveries of webhooks", self.webhooks.drain)
+        await self.webhooks.start()
+
+    def _make_webhooks(self, host: Host) -> None:
+        allow_private = self.settings.webhooks_allow_private
+        self.webhooks = Webhooks(
+            log=host.log,
+            feed=host.feed,
+            ambient=host.ambient,
+            registry=self.registry,
+            users=self.users,
+            posting=Posting(host.ambient, allow_private=allow_private),
+            allow_private=allow_private,
+            wait_s=host.wait_s,
+        )
+        self.webhooks.show(host.metrics)
 
     def _bring(self, host: Host, registry: Registry) -> None:
         try:
