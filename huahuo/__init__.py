@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from huahuo.actors.followers.spec import Followed, FollowerRun
     from huahuo.actors.plugins.actions import Action
     from huahuo.actors.plugins.calls import Call, Refusal, Reply
+    from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
     from huahuo.actors.plugins.past import Past
     from huahuo.actors.plugins.plugin import ApiRefused, Brought, EntityKind, Host, Plugin
     from huahuo.actors.plugins.principal import Principal, UserId
@@ -64,6 +65,10 @@ __all__ = [
     "Followed",
     "FollowerRun",
     "Host",
+    "HttpAnswer",
+    "HttpRefused",
+    "HttpRequest",
+    "HttpRoute",
     "Huahuo",
     "HuahuoError",
     "JobCancelled",
@@ -90,6 +95,7 @@ __all__ = [
 _DECISION = "huahuo.actors.domain.decision"
 _STRUCTS = "huahuo.actors.domain.structs"
 _CALLS = "huahuo.actors.plugins.calls"
+_HTTP = "huahuo.actors.plugins.http"
 _PLUGIN = "huahuo.actors.plugins.plugin"
 _PRINCIPAL = "huahuo.actors.plugins.principal"
 
@@ -115,6 +121,10 @@ _HOMES = {
     "Followed": "huahuo.actors.followers.spec",
     "FollowerRun": "huahuo.actors.followers.spec",
     "Host": _PLUGIN,
+    "HttpAnswer": _HTTP,
+    "HttpRefused": _HTTP,
+    "HttpRequest": _HTTP,
+    "HttpRoute": _HTTP,
     "Huahuo": "huahuo.embedding.huahuo",
     "JobCancelled": "huahuo.embedding.jobs",
     "Outcome": _DECISION,

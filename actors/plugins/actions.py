@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from huahuo.actors.plugins.calls import Call, Parted, Reply
+from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import NewEvent
@@ -87,6 +88,13 @@ class Registry:
         """By kind of stream: who may read it. Streams of other kinds have rules of their own."""
         self.right_types: set[str] = set()
         """Types of events after which readers are judged again."""
+        self.routes: dict[tuple[str, str], HttpRoute] = {}
+
+    def route(self, route: HttpRoute) -> None:
+        """Register a request over HTTP. Raises ValueError if it is answered already."""
+        if (route.method, route.shape) in self.routes:
+            raise ValueError(f"the route {route.method} {route.path} is registered already")
+        self.routes[route.method, route.shape] = route
 
     def command(self, action: Action) -> None:
         """Register an action. Raises ValueError if its name is taken."""

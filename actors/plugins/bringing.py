@@ -54,6 +54,8 @@ def _register(brought: Brought, host: Host, registry: Registry) -> None:
             registry.judges[kind.streams] = _judge(kind.name, kind.readers, host)
     for action in brought.actions:
         registry.command(action)
+    for route in brought.routes:
+        registry.route(route)
     for name, of in brought.snapshots.items():
         registry.snapshot(name, of)
     registry.guarded |= brought.guarded

@@ -15,6 +15,7 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.kind import Effects
 from huahuo.actors.plugins.actions import Action, SnapshotOf
+from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import Ambient
@@ -127,6 +128,8 @@ class Brought:
     """Stop what runs; the next start goes on with it. Idempotent."""
     idle: Callable[[], Awaitable[None]] = _nothing
     """Return when nothing runs or waits, for tests."""
+    routes: Sequence[HttpRoute] = ()
+    """Requests over HTTP that it answers, on the service's port and inside an ASGI server."""
     api: object = None
     """What an embedding application may call on the loop, found by `App.api(name)`."""
 

@@ -268,7 +268,7 @@ class App:
             turns=turns,
         )
         self.server = server
-        self.http = api = _http(settings, server, pages, log, hub, metrics, self.login)
+        self.http = api = _http(settings, server, pages, log, hub, metrics, self.login, registry)
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
@@ -426,7 +426,14 @@ def _transport_settings(settings: Settings) -> TransportSettings:
 
 
 def _http(
-    settings: Settings, server: Server, pages: Site, log: Log, hub: Hub, metrics: Metrics, sign_in: SignIn
+    settings: Settings,
+    server: Server,
+    pages: Site,
+    log: Log,
+    hub: Hub,
+    metrics: Metrics,
+    sign_in: SignIn,
+    registry: Registry,
 ) -> Api:
     """The API over HTTP."""
     api = Api(
@@ -438,6 +445,7 @@ def _http(
         requests_per_user=settings.http_calls_per_s,
         shared_caches=settings.http_shared_cache,
         sign_in=sign_in,
+        routes=registry.routes.values(),
     )
     if settings.durable_streams != "off":
         streams = DurableStreams(

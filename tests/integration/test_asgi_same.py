@@ -19,6 +19,7 @@ PART: Final = (
     "test_durable_streams",
     "test_http_events",
     "test_http_pages",
+    "test_http_plugin_routes",
     "test_server_session",
     "test_server_classic",
 )

@@ -15,8 +15,9 @@ from huahuo.transport.access.door import RequestLimit
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.http.cors import cors_headers, preflight
 from huahuo.transport.http.messages import Answer, Headers, Request
+from huahuo.transport.http.plugin_forms import asked_of, told
 from huahuo.transport.http.problems import problem
-from huahuo.transport.http.routes import Route, Target, route_of
+from huahuo.transport.http.routes import PluginRoutes, Route, Target, route_of
 from huahuo.transport.http.tickets import Tickets
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.server.alarms import tell_refused
@@ -24,6 +25,8 @@ from huahuo.transport.server.budget import Purse
 from huahuo.transport.server.server import Server
 
 STREAM_CHARS_MAX: Final = 128
+_STRANGER_MS: Final = -1
+"""In place of an expiry, for somebody without a token."""
 _BEARER: Final = "bearer "
 _SAFE: Final = re.compile(r"[^A-Za-z0-9_.]")
 
@@ -38,6 +41,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     cors: Headers
     purse: Purse
+    stranger: bool = False
+    """Nobody signed in, and the route takes anyone."""
 
     @property
     def principal(self) -> Principal:
@@ -52,20 +57,26 @@ class Admission:
     """See the module. `addresses` limits requests without a valid token, `users` those with one."""
 
     def __init__(
-        self, server: Server, addresses: RequestLimit, users: RequestLimit, origins: Sequence[str]
+        self,
+        server: Server,
+        addresses: RequestLimit,
+        users: RequestLimit,
+        origins: Sequence[str],
+        plugins: PluginRoutes,
     ) -> None:
         self._server = server
         self._wires = server.wires
         self._addresses = addresses
         self._users = users
         self._origins = origins
+        self._plugins = plugins
         self.durable: Callable[[Request, str], Verified | None] | None = None
         """Who asks a durable stream without a token. None: there are no durable streams."""
         self.tickets = Tickets(self._wires.ambient.token)
 
     def admit(self, request: Request) -> Visit | Answer | None:
         """The visit, or the refusal. None: the path is not the API's."""
-        route = route_of(request.path)
+        route = route_of(request.path) or self._plugins.find(request.method, request.path)
         if route is None or (route.target is Target.DURABLE and self.durable is None):
             return None
         cors = cors_headers(request, self._origins)
@@ -73,7 +84,7 @@ class Admission:
             self._server.admission.tell_refused_origin(request.all("origin"))
             return problem(ErrorCode.FORBIDDEN, "this origin is not allowed", ends=True)
         visit = self._admitted(request, route, cors)
-        return visit.adding(cors) if isinstance(visit, Answer) else visit
+        return told(route, visit).adding(cors) if isinstance(visit, Answer) else visit
 
     def _admitted(self, request: Request, route: Route, cors: Headers) -> Visit | Answer:
         if request.method not in route.methods:
@@ -92,6 +103,8 @@ class Admission:
             verified: Verified | Answer = anybody
         elif route.target is Target.LOGIN:
             token, verified = None, self._stranger(address, now_s)
+        elif route.plugin is not None:
+            verified = self._for_plugin(request, route, token, address, now_s)
         else:
             verified = self._verified(token, address, now_s)
         if isinstance(verified, Answer):
@@ -103,8 +116,30 @@ class Admission:
         purse = self._wires.supply.budget.purse(name)
         return Visit(
             request=request, route=route, token=token or "", verified=verified, address=address, cors=cors,
-            purse=purse,
+            purse=purse, stranger=verified.expires_at_ms == _STRANGER_MS,
         )  # fmt: skip
+
+    def _for_plugin(
+        self, request: Request, route: Route, token: str | None, address: str, now_s: float
+    ) -> Verified | Answer:
+        """Who asks a plug-in: a client that it recognises itself, one with a token, or anyone."""
+        asked = route.plugin
+        assert asked is not None
+        known = None if asked.who is None else asked.who(asked_of(request, route, address))
+        if known is not None:
+            verified: Verified | Answer = Verified(known, 0)
+        elif asked.access == "anyone":
+            verdict = (
+                AuthFailure("", "")
+                if not token
+                else self._wires.verifier.verify(token, self._wires.ambient.now_ms())
+            )
+            verified = self._stranger(address, now_s) if isinstance(verdict, AuthFailure) else verdict
+        else:
+            verified = self._verified(token, address, now_s)
+        if asked.access == "admin" and isinstance(verified, Verified) and not verified.principal.is_admin:
+            return problem(ErrorCode.FORBIDDEN, "this is for administrators only")
+        return verified
 
     def _anybody(self, request: Request, route: Route, address: str) -> Verified | None:
         if route.target is not Target.DURABLE or self.durable is None:
@@ -125,7 +160,7 @@ class Admission:
         wait_s = self._addresses.take(address, now_s)
         if wait_s > 0:
             return problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
-        return Verified(Principal(f"login.{_SAFE.sub('_', address)}"[:64], "stranger"), 0)
+        return Verified(Principal(f"login.{_SAFE.sub('_', address)}"[:64], "stranger"), _STRANGER_MS)
 
     def _verified(self, token: str | None, address: str, now_s: float) -> Verified | Answer:
         wires = self._wires

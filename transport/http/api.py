@@ -4,7 +4,7 @@ A shell (`native`, `asgi`) hands in a request's head (`admit`), reads the body i
 then asks for the answer. The rest is the same in every shell.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -14,6 +14,7 @@ from websockets.datastructures import Headers as SiteHeaders
 from websockets.http11 import Request as SiteRequest
 
 from huahuo.actors import ActorDeadError
+from huahuo.actors.plugins.http import HttpRoute
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry, RequestLimit
 from huahuo.transport.access.verified import Verified
@@ -24,9 +25,11 @@ from huahuo.transport.http.asked import AskedWrongly
 from huahuo.transport.http.calling import Calling
 from huahuo.transport.http.event_socket import EventSocket, Outlet, Reader, Shared
 from huahuo.transport.http.messages import EVENT_STREAM, Answer, Request, json_answer
+from huahuo.transport.http.plugin_calls import PluginCalls
+from huahuo.transport.http.plugin_forms import told
 from huahuo.transport.http.problems import problem
 from huahuo.transport.http.reading import Denied, Reading
-from huahuo.transport.http.routes import Target
+from huahuo.transport.http.routes import PluginRoutes, Target
 from huahuo.transport.http.seeing import Acked, Seeing
 from huahuo.transport.http.signing_in import BODY_BYTES_MAX, SignIn, login
 from huahuo.transport.http.tickets import TICKET_S
@@ -78,6 +81,7 @@ class Api:
         requests_per_user: int = 0,
         shared_caches: bool = False,
         sign_in: SignIn | None = None,
+        routes: Iterable[HttpRoute] = (),
     ) -> None:
         self._sign_in = sign_in
         wires = server.wires
@@ -87,9 +91,13 @@ class Api:
         self._texts = Shared(ServerSent(wires.shared.log.log_id))
         self.arrivals = Arrivals(wires.feed, wires.ambient)
         self.users = RequestLimit(requests_per_user)
-        self._admission = Admission(server, limit, self.users, wires.shared.settings.origins)
+        plugins = PluginRoutes(routes)
+        self.beginnings = plugins.beginnings
+        """See `routes.BEGINNINGS`."""
+        self._admission = Admission(server, limit, self.users, wires.shared.settings.origins, plugins)
         self._reading = Reading(wires, self.arrivals, shared=shared_caches)
         self._calling = Calling(wires)
+        self._plugin_calls = PluginCalls(wires, self._calling)
         self._seeing = Seeing(wires, log, acked, self._reading)
         self._durable: DurableStreams | None = None
         self.readers = 0
@@ -111,6 +119,8 @@ class Api:
 
     def body_bytes_max(self, visit: Visit) -> int:
         """The largest body of this request; it has no business with any in a GET."""
+        if visit.route.plugin is not None:
+            return visit.route.plugin.body_bytes_max
         if visit.request.method not in _WITH_BODY:
             return 0
         most = self._wires.shared.settings.message_bytes_max
@@ -119,11 +129,16 @@ class Api:
     def make_room(self, visit: Visit, size: int) -> Answer | None:
         """Reserve room for a body of the user; the refusal if it is too large or there is none."""
         if size > self.body_bytes_max(visit):
-            most = self.body_bytes_max(visit)
-            return problem(ErrorCode.TOO_LARGE, f"at most {most} bytes are read here", ends=True)
+            return self.too_large(visit)
         if not visit.purse.reserve(size, self._wires.ambient.monotonic_s()):
-            return problem(ErrorCode.BUSY, "what this user sent and asked for takes up all room", ends=True)
+            full = problem(ErrorCode.BUSY, "what this user sent and asked for takes up all room", ends=True)
+            return told(visit.route, full).adding(visit.cors)
         return None
+
+    def too_large(self, visit: Visit) -> Answer:
+        """The refusal of a body that is larger than `body_bytes_max`."""
+        why = f"at most {self.body_bytes_max(visit)} bytes are read here"
+        return told(visit.route, problem(ErrorCode.TOO_LARGE, why, ends=True)).adding(visit.cors)
 
     def wants_events(self, visit: Visit) -> bool:
         """Whether the answer is a stream of server-sent events: call `follow`, else `answer`."""
@@ -137,15 +152,16 @@ class Api:
     async def answer(self, visit: Visit, body: bytes) -> Answer:
         """Answer a request. Whatever happens, there is one. Close its purse when it was sent."""
         try:
-            return (await self._answered(visit, body)).adding(visit.cors)
+            answer = await self._answered(visit, body)
         except AskedWrongly as error:
-            return problem(ErrorCode.INVALID_FIELD, str(error)).adding(visit.cors)
+            answer = problem(ErrorCode.INVALID_FIELD, str(error))
         except Denied as denied:
-            return denied.answer().adding(visit.cors)
+            answer = denied.answer()
         except Exception:  # noqa: BLE001  the client gets a number to ask the operator about
             correlation_id = self._wires.ambient.token(8)
             _log.exception("request_failed", path=visit.request.path, correlation_id=correlation_id)
-            return problem(ErrorCode.INTERNAL, correlation_id).adding(visit.cors)
+            answer = problem(ErrorCode.INTERNAL, correlation_id)
+        return told(visit.route, answer).adding(visit.cors)
 
     async def _answered(self, visit: Visit, body: bytes) -> Answer:
         match visit.route.target:
@@ -162,6 +178,8 @@ class Api:
             case Target.DURABLE:
                 assert self._durable is not None, "it was admitted"
                 return await self._durable.answer(visit, body)
+            case Target.PLUGIN:
+                return await self._plugin_calls.answer(visit, body)
             case Target.LOGIN:
                 if self._sign_in is None:
                     return problem(ErrorCode.NOT_FOUND, "this service has no users with passwords")
@@ -217,6 +235,7 @@ class Api:
     def close(self) -> None:
         """Answer all that wait, now."""
         self.arrivals.close()
+        self._plugin_calls.close()
 
     def _left(self, address: str) -> None:
         self.readers -= 1

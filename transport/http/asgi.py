@@ -60,7 +60,7 @@ class AsgiTransport:
         try:
             body = await self._body(found, receive)
             if isinstance(body, Answer):
-                await _say(send, method, body.adding(found.cors))
+                await _say(send, method, body)
             elif body is not None and self._api.wants_events(found):
                 await self._follow(found, receive, send)
             elif body is not None:
@@ -85,7 +85,7 @@ class AsgiTransport:
                 return None
             parts.append(message.get("body", b""))
             if sum(map(len, parts)) > self._api.body_bytes_max(visit):
-                return problem(ErrorCode.TOO_LARGE, "the body is too large", ends=True)
+                return self._api.too_large(visit)
             if not message.get("more_body", False):
                 return b"".join(parts)
 

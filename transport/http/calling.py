@@ -81,6 +81,13 @@ class Calling:
         return Parsed(action, key, {**parsed.fields, "action": action})
 
     async def _call(self, visit: Visit, parsed: Parsed) -> Answer:
+        said = await self.reply(visit, parsed)
+        if isinstance(said, Answer):
+            return said
+        return from_error(msgspec.json.decode(said)) if said.startswith(_ERROR) else json_answer(said)
+
+    async def reply(self, visit: Visit, parsed: Parsed) -> bytes | Answer:
+        """The reply to a call as its client gets it, or the refusal of a request that is not called."""
         wires, name = self._wires, visit.principal.name
         client = visit.request.header("huahuo-client") or CLIENT
         if len(client) > ID_CHARS_MAX:
@@ -100,7 +107,7 @@ class Calling:
         said = outgoing.reply(reply, made.request_id) if reply.body else b""
         if not said or len(said) > wires.shared.settings.reply_bytes_max:
             return problem(ErrorCode.TOO_LARGE, "the answer is too large: ask for less")
-        return from_error(msgspec.json.decode(said)) if said.startswith(_ERROR) else json_answer(said)
+        return said
 
     async def _executed(self, visit: Visit, made: Execute | Record) -> Reply | None:
         """The reply; None if the user's bytes leave no room for it."""

@@ -49,7 +49,7 @@ class NativeHttp:
 
     def begins(self, data: bytes) -> bool | None:
         """See `ports.PlainHttp`."""
-        return begins(data)
+        return begins(data, self.api.beginnings)
 
     def take_over(self, transport: asyncio.Transport, data: bytes, deadline_s: float) -> None:
         """See `ports.PlainHttp`."""
@@ -184,7 +184,7 @@ class HttpConnection(asyncio.Protocol):
             self._arm(BODY_S)
             refusal = self._api.make_room(found, self._announced(event))
             if refusal is not None:
-                self._respond(refusal.adding(found.cors))
+                self._respond(refusal)
             elif self._h11.they_are_waiting_for_100_continue:
                 go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
                 self.transport.write(self._h11.send(go_on) or b"")
@@ -205,7 +205,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _bound_body(self) -> None:
         if self._visit is not None and len(self._body) > self._api.body_bytes_max(self._visit):
-            self._respond(problem(ErrorCode.TOO_LARGE, "the body is too large", ends=True))
+            self._respond(self._api.too_large(self._visit))
 
     def _complete(self) -> None:
         visit, body = self._visit, bytes(self._body)

@@ -43,6 +43,7 @@ _CLOSES: Final[Mapping[int, ErrorCode | AuthCode]] = {
     CloseCode.TOO_MANY_CONNECTIONS: ErrorCode.RATE_LIMITED,
     CloseCode.SERVER_FAULT: ErrorCode.INTERNAL,
 }
+PROBLEM: Final = "application/problem+json"
 _RETRY_S: Final = 1.0
 _PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -71,7 +72,7 @@ def problem(
         extra.append(("Retry-After", str(max(1, math.ceil(retry_s or _RETRY_S)))))
     if status is HTTPStatus.UNAUTHORIZED:
         extra.append(("WWW-Authenticate", "Bearer"))
-    fixed = (("Content-Type", "application/problem+json"), ("Cache-Control", NO_STORE))
+    fixed = (("Content-Type", PROBLEM), ("Cache-Control", NO_STORE))
     return Answer(status, (*fixed, *extra), body, ends=ends)
 
 

@@ -1,10 +1,13 @@
-"""The paths of the API and what they take. All other paths are the site's. Pure."""
+"""The paths of the API and of plug-ins, and what they take. All other paths are the site's. Pure."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from typing import Final
 
 import msgspec
+
+from huahuo.actors.plugins.http import HttpRoute
 
 _READ: Final = ("GET", "HEAD", "OPTIONS")
 _WRITE: Final = ("POST", "OPTIONS")
@@ -21,14 +24,20 @@ class Target(Enum):
     TICKET = auto()
     DURABLE = auto()
     LOGIN = auto()
+    PLUGIN = auto()
 
 
 class Route(msgspec.Struct, frozen=True):
-    """`name`: the rest of the path, of a stream or an action. `methods`: those that it answers."""
+    """`name`: the rest of the path, of a stream or an action. `methods`: those that it answers.
+
+    `plugin`: the plug-in's route (any of this path, if the method is none of them); `names`: its parts.
+    """
 
     target: Target
     methods: tuple[str, ...]
     name: str = ""
+    plugin: HttpRoute | None = None
+    names: Mapping[str, str] = {}
 
 
 _EXACT: Final[Mapping[str, Route]] = {
@@ -55,11 +64,11 @@ Those of `/commands/` to `/login` get an answer that names the right method.
 """
 
 
-def begins(data: bytes) -> bool | None:
+def begins(data: bytes, beginnings: tuple[bytes, ...] = BEGINNINGS) -> bool | None:
     """Whether a request that begins with `data` may be for the API. None: this is too little to tell."""
-    if data.startswith(BEGINNINGS):
+    if data.startswith(beginnings):
         return True
-    return None if any(beginning.startswith(data) for beginning in BEGINNINGS) else False
+    return None if any(beginning.startswith(data) for beginning in beginnings) else False
 
 
 def route_of(path: str) -> Route | None:
@@ -71,3 +80,30 @@ def route_of(path: str) -> Route | None:
         if path.startswith(beginning) and len(path) > len(beginning):
             return msgspec.structs.replace(route, name=path[len(beginning) :])
     return None
+
+
+class PluginRoutes:
+    """The routes of plug-ins, found by a request's path."""
+
+    def __init__(self, routes: Iterable[HttpRoute] = ()) -> None:
+        self._of_first: dict[str, list[tuple[re.Pattern[str], HttpRoute]]] = {}
+        for route in routes:
+            self._of_first.setdefault(route.first, []).append((route.pattern(), route))
+        methods = ("GET", "HEAD", "PUT", "PATCH", "DELETE")
+        own = (f"{method} /{first}{end}" for first in self._of_first for method in methods for end in "/? ")
+        self.beginnings: tuple[bytes, ...] = (*BEGINNINGS, *(text.encode() for text in own))
+        """See `BEGINNINGS`."""
+
+    def find(self, method: str, path: str) -> Route | None:
+        """The route of a decoded path. None: it is no plug-in's."""
+        found: dict[str, tuple[HttpRoute, Mapping[str, str]]] = {}
+        for pattern, route in self._of_first.get(path[1:].partition("/")[0], ()):
+            matched = pattern.fullmatch(path)
+            if matched is not None:
+                found.setdefault(route.method, (route, matched.groupdict()))
+        if not found:
+            return None
+        if "GET" in found:
+            found.setdefault("HEAD", found["GET"])
+        some, names = found.get(method) or next(iter(found.values()))
+        return Route(Target.PLUGIN, (*found, "OPTIONS"), plugin=some, names=names)

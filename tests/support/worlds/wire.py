@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
@@ -13,6 +13,7 @@ import uvicorn
 from huahuo.actors import Runtime
 from huahuo.actors.plugins.actions import Action, Registry
 from huahuo.actors.plugins.calls import Call, Parted, Refusal, Reply, error_reply, from_record
+from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import FakeAmbient, json_bytes, rfc3339
 from huahuo.eventstore.memory.model_disk import ModelDisk
@@ -159,6 +160,7 @@ async def world(
     connections_per_user: int = CONNECTIONS_PER_USER,
     compression: Compression | None = None,
     assets: Mapping[str, Asset] | None = None,
+    routes: Sequence[HttpRoute] = (),
 ) -> AsyncIterator[World]:
     """A running server. The same `disk` again is the same log after a restart."""
     made = World(settings or TransportSettings(), disk or ModelDisk(), ambient or FakeAmbient(7))
@@ -197,7 +199,7 @@ async def world(
         fingerprint_key=b"k" * 32,
         compression=compression,
     )
-    made.api = api = Api(server, site, log=log, acked=hub.acked, limit=site.limit)
+    made.api = api = Api(server, site, log=log, acked=hub.acked, limit=site.limit, routes=routes)
     api.serve_durable_streams(DurableStreams(server.wires, log, api.arrivals))
     server.plain = NativeHttp(server, api)
     await hub.start()

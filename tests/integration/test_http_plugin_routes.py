@@ -1,0 +1,255 @@
+"""Routes of plug-ins over HTTP: the host signs in, limits and bounds; the handler only answers."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import msgspec
+
+from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
+from huahuo.actors.plugins.principal import Principal
+from huahuo.transport.protocol.limits import TransportSettings
+from tests.support.drivers.http import client
+from tests.support.worlds.people import ALICE
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, until, world
+
+ADMIN = Principal(1, "root", is_admin=True)
+WITH_KEY = Principal(7, "script")
+
+
+class Parcels:
+    """A plug-in's routes, and what their handlers saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[HttpRequest] = []
+        self.hold = asyncio.Event()
+        self.finished = 0
+        self.cancelled = 0
+
+    def routes(self) -> list[HttpRoute]:
+        return [
+            HttpRoute(method="GET", path="/parcels/{number:int}", handler=self.show),
+            HttpRoute(method="GET", path="/parcels/{name}/label", handler=self.show),
+            HttpRoute(method="POST", path="/parcels", handler=self.note, body_bytes_max=100),
+            HttpRoute(method="DELETE", path="/parcels/{number:int}", handler=self.show, access="admin"),
+            HttpRoute(method="GET", path="/parcels/open", handler=self.show, access="anyone"),
+            HttpRoute(method="GET", path="/parcels/next", handler=self.wait, waits=True),
+            HttpRoute(method="GET", path="/parcels/slow", handler=self.wait),
+            HttpRoute(method="GET", path="/parcels/keyed", handler=self.show, who=self.key),
+            HttpRoute(method="GET", path="/other", handler=self.show, access="admin", refuse=other_words),
+        ]
+
+    async def show(self, request: HttpRequest) -> HttpAnswer:
+        self.seen.append(request)
+        if request.query.get("fail") == "refused":
+            raise HttpRefused("parcel_lost", "nobody has it", retry_s=3, status=503)
+        if request.query.get("fail") == "fault":
+            raise RuntimeError("canary-in-exception")
+        name = None if request.principal is None else request.principal.username
+        return HttpAnswer.json({"names": request.names, "who": name})
+
+    async def note(self, request: HttpRequest) -> HttpAnswer:
+        fields = request.json(dict[str, Any])
+        reply = await request.call("note", fields, command_id=request.headers.get("idempotency-key"))
+        if reply["type"] == "error":
+            raise HttpRefused.of(reply)
+        return HttpAnswer.json(reply, status=201)
+
+    async def wait(self, request: HttpRequest) -> HttpAnswer:
+        self.seen.append(request)
+        try:
+            await self.hold.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        self.finished += 1
+        return HttpAnswer(b"%.1f" % request.wait_s(), content_type="text/plain", headers=(("X-Own", "1"),))
+
+    def key(self, request: HttpRequest) -> Principal | None:
+        return WITH_KEY if request.headers.get("x-key") == "right" else None
+
+
+def other_words(problem: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"error": problem["code"]}
+
+
+def http(w: World, who: Principal | None = ALICE) -> httpx.AsyncClient:
+    return client(f"http://127.0.0.1:{w.port}", None if who is None else w.token(who))
+
+
+def test_a_handler_gets_the_parts_of_its_path_and_the_user_of_the_token() -> None:
+    async def main() -> None:
+        plugin = Parcels()
+        async with world(routes=plugin.routes()) as w, http(w) as c:
+            answer = await c.get("/parcels/7?x=1", headers={"X-Thing": "a"})
+            assert answer.json() == {"names": {"number": "7"}, "who": "alice"}
+            assert answer.headers["cache-control"] == "no-store"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert plugin.seen[0].query == {"x": "1"}
+            assert plugin.seen[0].headers["x-thing"] == "a"
+            named = await c.get("/parcels/a%40b.example/label")
+            assert named.json()["names"] == {"name": "a@b.example"}
+            assert (await c.head("/parcels/7")).content == b""
+            for path in ("/parcels/seven", "/parcels/7/", "/parcels/7/more"):
+                missing = await c.get(path)
+                assert path == "/parcels/7/" or missing.status_code == 404, path  # some servers drop a slash
+
+    run(main())
+
+
+def test_without_a_right_token_no_handler_runs() -> None:
+    async def main() -> None:
+        plugin = Parcels()
+        async with world(routes=plugin.routes()) as w, http(w, None) as nobody, http(w) as c:
+            refused = await nobody.get("/parcels/7")
+            assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
+            assert (await c.delete("/parcels/7")).status_code == 403
+            assert (await nobody.delete("/parcels/7")).status_code == 401
+            assert not plugin.seen
+            async with http(w, ADMIN) as root:
+                assert (await root.delete("/parcels/7")).status_code == 200
+
+    run(main())
+
+
+def test_a_route_for_anyone_still_says_who_has_a_token() -> None:
+    async def main() -> None:
+        plugin = Parcels()
+        async with world(routes=plugin.routes()) as w, http(w, None) as nobody, http(w) as c:
+            assert (await nobody.get("/parcels/open")).json()["who"] is None
+            assert (await c.get("/parcels/open")).json()["who"] == "alice"
+            stale = await nobody.get("/parcels/open", headers={"Authorization": "Bearer stale"})
+            assert stale.json()["who"] is None
+
+    run(main())
+
+
+def test_a_route_may_know_its_clients_itself() -> None:
+    async def main() -> None:
+        plugin = Parcels()
+        async with world(routes=plugin.routes()) as w, http(w, None) as nobody:
+            assert (await nobody.get("/parcels/keyed", headers={"X-Key": "right"})).json()["who"] == "script"
+            assert (await nobody.get("/parcels/keyed", headers={"X-Key": "wrong"})).status_code == 401
+
+    run(main())
+
+
+def test_a_handler_calls_actions_as_its_user_once_per_command_id() -> None:
+    async def main() -> None:
+        async with world(routes=Parcels().routes()) as w, http(w) as c:
+            first = await c.post("/parcels", json={"text": "a"}, headers={"Idempotency-Key": "k"})
+            assert (first.status_code, first.json()["at"]) == (201, {"stream": "user/42", "seq": 1})
+            again = await c.post("/parcels", json={"text": "a"}, headers={"Idempotency-Key": "k"})
+            assert again.json()["duplicate"]
+            assert w.log.head("user/42").seq == 1
+            refused = await c.post("/parcels", json={"text": "refuse"})
+            assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
+            invalid = await c.post("/parcels", json={"text": 1})
+            assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid_field")
+
+    run(main())
+
+
+def test_bodies_are_bounded_by_the_route() -> None:
+    async def main() -> None:
+        async with world(routes=Parcels().routes()) as w, http(w) as c:
+            for content in (b'"' + b"a" * 200 + b'"',):
+                large = await c.post("/parcels", content=content)
+                assert (large.status_code, large.json()["code"]) == (413, "too_large")
+            assert (await c.post("/parcels", content=b"{no json")).json()["code"] == "bad_message"
+            assert (await c.post("/parcels", content=b"[1]")).json()["code"] == "invalid_field"
+
+    run(main())
+
+
+def test_refusals_and_faults_of_a_handler_are_problems() -> None:
+    async def main() -> None:
+        async with world(routes=Parcels().routes()) as w, http(w) as c:
+            refused = await c.get("/parcels/7?fail=refused")
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "3")
+            assert (refused.json()["code"], refused.json()["detail"]) == ("parcel_lost", "nobody has it")
+            fault = await c.get("/parcels/7?fail=fault")
+            assert fault.status_code == 500
+            assert "canary" not in fault.text
+
+    run(main())
+
+
+def test_a_route_has_refusals_in_its_own_words() -> None:
+    async def main() -> None:
+        async with world(routes=Parcels().routes()) as w, http(w) as c, http(w, None) as nobody:
+            for who, status, code in ((c, 403, "forbidden"), (nobody, 401, "unauthenticated")):
+                refused = await who.get("/other")
+                assert (refused.status_code, refused.json()) == (status, {"error": code})
+                assert refused.headers["content-type"] == "application/json"
+
+    run(main())
+
+
+def test_a_wrong_method_is_told_the_right_ones() -> None:
+    async def main() -> None:
+        async with world(routes=Parcels().routes()) as w, http(w) as c:
+            wrong = await c.put("/parcels/7")
+            assert wrong.status_code == 405
+            assert wrong.headers["allow"] == "GET, DELETE, HEAD, OPTIONS"
+
+    run(main())
+
+
+def test_pages_of_named_origins_may_ask_plug_ins() -> None:
+    async def main() -> None:
+        settings = TransportSettings(origins=("https://app.example",))
+        async with world(settings, routes=Parcels().routes()) as w, http(w) as c:
+            asked = await c.options("/parcels/7", headers={"Origin": "https://app.example"})
+            assert asked.headers["access-control-allow-methods"] == "GET, DELETE, HEAD, OPTIONS"
+            got = await c.get("/parcels/7", headers={"Origin": "https://app.example"})
+            assert got.headers["access-control-allow-origin"] == "https://app.example"
+            assert (await c.get("/parcels/7", headers={"Origin": "https://no.example"})).status_code == 403
+
+    run(main())
+
+
+def test_a_handler_that_waits_ends_with_its_client_and_with_the_service() -> None:
+    async def main() -> None:
+        plugin = Parcels()
+        async with world(routes=plugin.routes()) as w, http(w) as c:
+            leaves = asyncio.create_task(c.get("/parcels/next?wait=30"))
+            await until(lambda: plugin.seen)
+            leaves.cancel()
+            await until(lambda: plugin.cancelled == 1)
+            stays = asyncio.create_task(c.get("/parcels/next?wait=30"))
+            await until(lambda: len(plugin.seen) == 2)
+            w.api.close()
+            assert (await stays).status_code == 503
+            plugin.hold.set()
+            done = await c.get("/parcels/next?wait=2.5")
+            assert (done.text, done.headers["x-own"]) == ("2.5", "1")
+            assert (await c.get("/parcels/next?wait=61")).json()["code"] == "invalid_field"
+
+    run(main())
+
+
+def test_a_handler_that_does_not_wait_is_done_whole_if_its_client_leaves() -> None:
+    async def main() -> None:
+        plugin = Parcels()
+        async with world(routes=plugin.routes()) as w, http(w) as c:
+            leaves = asyncio.create_task(c.get("/parcels/slow"))
+            await until(lambda: plugin.seen)
+            leaves.cancel()
+            await asyncio.wait({leaves})
+            plugin.hold.set()
+            await until(lambda: plugin.finished == 1)
+            assert plugin.cancelled == 0
+
+    run(main())
+
+
+def test_the_body_of_a_stranger_is_never_read() -> None:
+    async def main() -> None:
+        async with world(routes=Parcels().routes()) as w, http(w, None) as nobody:
+            refused = await nobody.post("/parcels", content=msgspec.json.encode({"text": "a"}))
+            assert refused.status_code == 401
+
+    run(main())

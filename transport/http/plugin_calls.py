@@ -1,0 +1,118 @@
+"""Answers requests with the handlers of plug-ins. They were admitted like all others."""
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
+from huahuo.transport.access.door import Entry
+from huahuo.transport.http.admission import Visit
+from huahuo.transport.http.calling import Calling
+from huahuo.transport.http.messages import NO_STORE, Answer
+from huahuo.transport.http.plugin_forms import asked_of
+from huahuo.transport.http.problems import problem
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.incoming import Parsed
+from huahuo.transport.server.wires import Wires
+
+
+class PluginCalls:
+    """See the module."""
+
+    def __init__(self, wires: Wires, calling: Calling) -> None:
+        self._wires = wires
+        self._calling = calling
+        self._waiting: set[asyncio.Future[HttpAnswer]] = set()
+        self._running: set[asyncio.Future[HttpAnswer]] = set()
+
+    async def answer(self, visit: Visit, body: bytes) -> Answer:
+        """The plug-in's answer, or its refusal."""
+        route = visit.route.plugin
+        assert route is not None, "it was found"
+        request = msgspec.structs.replace(
+            asked_of(visit.request, visit.route, visit.address),
+            body=body,
+            principal=None if visit.stranger else visit.principal,
+            caller=_Caller(self._calling, visit),
+        )
+        await self._wires.supply.turns.paid_in_time(visit.principal.name)
+        try:
+            found = await (self._waited(route, request) if route.waits else self._finished(route, request))
+        except HttpRefused as refused:
+            status = None if refused.status is None else HTTPStatus(refused.status)
+            return problem(refused.code, refused.detail, status=status, retry_s=refused.retry_s)
+        if not visit.purse.reserve(len(found.body), self._wires.ambient.monotonic_s()):
+            return problem(ErrorCode.BUSY, "answers that are not read yet take up all room")
+        named = {name.lower() for name, _ in found.headers}
+        fixed = {
+            "Content-Type": found.content_type,
+            "Cache-Control": NO_STORE,
+            "X-Content-Type-Options": "nosniff",
+        }
+        kept = tuple((name, value) for name, value in fixed.items() if name.lower() not in named)
+        return Answer(HTTPStatus(found.status), (*kept, *found.headers), found.body)
+
+    async def _finished(self, route: HttpRoute, request: HttpRequest) -> HttpAnswer:
+        """Run a handler to its end, also if the client leaves: what it began is then done whole."""
+        working = asyncio.ensure_future(route.handler(request))
+        self._running.add(working)
+        working.add_done_callback(self._done)
+        return await asyncio.shield(working)
+
+    async def _waited(self, route: HttpRoute, request: HttpRequest) -> HttpAnswer:
+        """Run a handler that may wait: it counts as a connection, and ends with its client and with us."""
+        door = self._wires.door
+        entry = door.enter(request.address)
+        if entry is Entry.REFUSED:
+            raise HttpRefused(ErrorCode.RATE_LIMITED, "too many connections from this address")
+        try:
+            if entry is Entry.OVER:
+                raise HttpRefused(ErrorCode.RATE_LIMITED, "too many connections from this address")
+            working = asyncio.ensure_future(route.handler(request))
+            self._waiting.add(working)
+            try:
+                await asyncio.wait({working})
+            finally:
+                self._waiting.discard(working)
+                working.cancel()
+            if working.cancelled():
+                raise HttpRefused(ErrorCode.UNAVAILABLE, "the service stops")
+            return working.result()
+        finally:
+            door.leave(request.address)
+
+    def close(self) -> None:
+        """Answer all that wait, now."""
+        for working in tuple(self._waiting):
+            working.cancel()
+
+    def _done(self, working: "asyncio.Future[HttpAnswer]") -> None:
+        self._running.discard(working)
+        if not working.cancelled():
+            working.exception()  # the request that asked for it has told it, or its client has left
+
+
+class _Caller:
+    """Implements `http.Caller` for one request."""
+
+    __slots__ = ("_calling", "_visit")
+
+    def __init__(self, calling: Calling, visit: Visit) -> None:
+        self._calling = calling
+        self._visit = visit
+
+    async def __call__(
+        self, action: str, fields: Mapping[str, Any], command_id: str | None
+    ) -> dict[str, Any]:
+        """See `HttpRequest.call`."""
+        said = await self._calling.reply(
+            self._visit, Parsed(action, command_id, {**fields, "action": action})
+        )
+        if isinstance(said, Answer):
+            refusal = msgspec.json.decode(said.body)
+            return {"type": "error", "code": refusal["code"], "message": refusal["detail"]}
+        found: dict[str, Any] = msgspec.json.decode(said)
+        return found
