@@ -21,12 +21,14 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.plugin import ApiRefused, EntityKind
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
 from huahuo.mailcheck.api.signing_in import Signins
@@ -195,6 +197,10 @@ class MailDomain:
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
         return [*self._handlers.actions(), *self._signins.actions()]
+
+    def routes(self) -> list[HttpRoute]:
+        """What is answered over plain HTTP."""
+        return CodeRoute(self._log, self._directory, self._ambient).routes()
 
     @property
     def connections_peak(self) -> int:

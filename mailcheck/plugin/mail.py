@@ -47,6 +47,7 @@ class Mail(Plugin):
         return Brought(
             kinds=mail.kinds,
             actions=mail.actions(),
+            routes=mail.routes(),
             user_snapshot=mail.snapshot,
             guarded=frozenset({"mailbox", "roster"}),
             at_work=mail.checks_by_user,

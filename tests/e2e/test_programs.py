@@ -91,7 +91,12 @@ async def test_a_key_from_the_command_line_goes_wherever_a_token_goes(server: Se
                 assert (await http.get("/streams/user/0")).status_code == 403
                 refused = await http.post("/commands/add_key", json={"name": "x", "rights": ["read"]})
                 assert refused.status_code == 403
-                listed = await asyncio.to_thread(key, server, "list", "--json")
+                only = await asyncio.to_thread(key, server, "add", "c", "--user", "alice", "--right", "codes")
+                as_codes = {"Authorization": f"Bearer {only}"}
+                unknown = await http.get("/mailboxes/a@example.com/code", headers=as_codes)
+                assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+                assert (await http.get(f"/streams/{stream}", headers=as_codes)).status_code == 403
+                listed = (await asyncio.to_thread(key, server, "list", "--json")).splitlines()[0]
                 assert json.loads(listed)["last_used_at"]
                 await asyncio.to_thread(key, server, "revoke", "1")
                 assert (await http.get(f"/streams/{stream}")).status_code == 401
