@@ -49,6 +49,7 @@ from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.durable_streams.reader import DurableStreams
+from huahuo.transport.http import openapi
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.http.signing_in import SignIn
@@ -59,7 +60,7 @@ from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.shares import Shares
-from huahuo.transport.server.site import Phase, Site
+from huahuo.transport.server.site import Asset, Phase, Site
 from huahuo.transport.server.turns import Turns
 from huahuo.users.actions import UserActions
 from huahuo.users.book import UserBook
@@ -246,7 +247,7 @@ class App:
             log,
             ambient,
             metrics,
-            site.assets() | dictionaries.assets(),
+            site.assets() | dictionaries.assets() | _described(registry, settings),
             requests_per_s=settings.http_requests_per_s,
         )
         server = Server(
@@ -423,6 +424,13 @@ def _transport_settings(settings: Settings) -> TransportSettings:
     """Copy every setting that has the same name there. Fields without a setting keep their default."""
     wire = msgspec.convert(settings, TransportSettings, from_attributes=True)
     return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
+
+
+def _described(registry: Registry, settings: Settings) -> dict[str, Asset]:
+    """The API over HTTP as a document, for programs that make clients of it."""
+    durable = settings.durable_streams != "off"
+    made = openapi.document(BUILD, registry.commands, registry.routes.values(), durable=durable)
+    return {"/openapi.json": Asset.of("application/json", msgspec.json.encode(made), any_origin=True)}
 
 
 def _http(

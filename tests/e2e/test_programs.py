@@ -55,6 +55,8 @@ async def test_a_key_from_the_command_line_goes_wherever_a_token_goes(server: Se
                 unknown = await http.get("/mailboxes/a@example.com/code", headers=as_codes)
                 assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
                 assert (await http.get(f"/streams/{stream}", headers=as_codes)).status_code == 403
+                described = (await http.get("/openapi.json")).json()["paths"]
+                assert {"/mailboxes/{address}/code", "/commands/add_webhook"} <= set(described)
                 listed = (await asyncio.to_thread(key, server, "list", "--json")).splitlines()[0]
                 assert json.loads(listed)["last_used_at"]
                 await asyncio.to_thread(key, server, "revoke", "1")
