@@ -3,7 +3,7 @@
 export { Client, type ClientOptions, type Place, type SendOptions } from "./client/client.js";
 export { type CursorStore, IndexedDbCursors, type IndexedDbOptions, MemoryCursors } from "./client/cursors.js";
 export { type ClientErrorCode, HuahuoError } from "./model/errors.js";
-export { hasEnded, type Job, type WatchedJob } from "./client/job.js";
+export { cancelJob, hasEnded, type Job, JOB_FOLD, type WatchedJob } from "./client/job.js";
 export type { Decode, Decoder, DictionaryPlace } from "./wire/inflow.js";
 export type * from "./model/model.js";
 export type { Observable } from "./model/observable.js";

@@ -108,6 +108,10 @@ export const en = {
     title: "Notify everyone", lead: "Shown to everybody who is signed in, now or when they come back.", message: "Message", level: "Level",
     levels: { info: "Information", warning: "Warning", error: "Error" }, send: "Send", sent: "The notification was sent.",
   },
+  failure: {
+    auth: "Sign-in.", network: "Network.", tls: "Encryption.", limit: "Limit.", provider_down: "The provider is down.", protocol: "Protocol.",
+    config: "Settings.", said: "The server said:", next: "What to do:",
+  },
   programs: {
     keys: "API keys", keysLead: "For scripts and services: they act for you, within the rights you give them.",
     once: "This is shown once. Copy it now.", copy: "Copy", copied: "Copied", done: "Done",
