@@ -27,6 +27,7 @@ test: ## every test, in two processes; ARGS="-k resume" chooses
 check-all: ## the whole suite on every Python from 3.12 on that is there
 	@scripts/setup.sh dev
 	@scripts/web.sh test
+	@scripts/web_package.sh
 	@scripts/check_all.sh $(ARGS)
 
 check: ## format, lint, types, import contracts

@@ -155,7 +155,7 @@ async def test_a_failed_mailbox_says_the_class_the_servers_words_and_what_to_do(
         await on.client.send("check_emails", email_ids=[email_id])
         await tab.until("document.querySelector('.failure[data-class=auth]')")
         await until_text(tab, ".failure", "Sign-in. login refused: wrong user name or password")
-        await until_text(tab, ".failure q", "AUTHENTICATIONFAILED")
+        await until_text(tab, ".failure q", "Authentication failed")
         await until_text(tab, ".failure", "What to do: enter the password again")
         await tab.page.screenshot(path=tmp_path / "failure.png")
         await tab.page.reload()
