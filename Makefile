@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo test check-all check format bench pykka-suite clean
+.PHONY: help setup web demo test check-all check format bench docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -18,16 +18,17 @@ demo: ## a local IMAP server with sample mail, the service, and a link to watch 
 web: ## the browser client and the console, into huahuo/pages/static
 	@scripts/web.sh
 
-test: ## every test, in two processes; ARGS="-k resume" chooses
+test: ## every test, in three processes; ARGS="-k resume" chooses
 	@scripts/test_needs.sh || echo "test: going on without" >&2
 	@scripts/setup.sh dev
 	@scripts/web.sh test || { [ -z "$$CI" ] && echo "test: THE BROWSER PARTS WERE NOT BUILT AND NOT TESTED" >&2; }
 	$(BIN)/python scripts/suite.py $(ARGS)
 
 check-all: ## the whole suite on every Python from 3.12 on that is there
+	@scripts/test_needs.sh || echo "check-all: going on without" >&2
 	@scripts/setup.sh dev
-	@scripts/web.sh test
-	@scripts/web_package.sh
+	@scripts/web.sh test || { [ -z "$$CI" ] && echo "check-all: THE BROWSER PARTS WERE NOT BUILT AND NOT TESTED" >&2; }
+	@scripts/web_package.sh || { [ -z "$$CI" ] && echo "check-all: the npm archive was not checked" >&2; }
 	@scripts/check_all.sh $(ARGS)
 
 check: ## format, lint, types, import contracts
@@ -46,9 +47,15 @@ bench: ## the quick form of every benchmark
 	@scripts/setup.sh dev
 	$(BIN)/python -m bench all --quick
 
+docs: ## the guides and the reference as one site, into build/docs
+	@scripts/docs.sh
+
+release: ## source archive, wheel, bill of materials and checksums, into dist
+	@scripts/release.sh
+
 pykka-suite: ## pykka's own tests, run against our actors too
 	@scripts/setup.sh dev
 	$(BIN)/python -m tests.support.drivers.pykka_suite
 
 clean: ## remove what make made
-	rm -rf .venv .venv-3.* .tools web/node_modules huahuo/pages/static .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-3.* .venv-docs .venv-release build dist .tools web/node_modules huahuo/pages/static .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -24,6 +24,7 @@ class AwakeAmbient:
 
     def __init__(self, inner: Ambient, *, late_s: float = LATE_S, slept_s_max: float = SLEPT_S_MAX) -> None:
         self._inner = inner
+        self._inner_s = inner.monotonic_s
         self._late_s = late_s
         self._slept_s_max = slept_s_max
         self._due_s = math.inf
@@ -43,7 +44,10 @@ class AwakeAmbient:
 
     def monotonic_s(self) -> float:
         """See `Ambient`."""
-        return self._noticed_s() - self._slept_s
+        now_s = self._inner_s()
+        if now_s > self._late_at_s:
+            self._notice(now_s)
+        return now_s - self._slept_s
 
     def slept_s(self) -> float:
         """See `Ambient`."""
@@ -76,12 +80,15 @@ class AwakeAmbient:
 
     def _noticed_s(self) -> float:
         """The inner clock. The first reading after a sleep notices it: timers may run before the wheel."""
-        now_s = self._inner.monotonic_s()
+        now_s = self._inner_s()
         if now_s > self._late_at_s:
-            slept_s = min(now_s - self._due_s, self._slept_s_max - self._in_a_row_s)
-            self._in_a_row_s += slept_s
-            self._slept_s += slept_s
-            self._was_late = True
-            self._due_s = now_s
-            self._late_at_s = now_s + self._late_s
+            self._notice(now_s)
         return now_s
+
+    def _notice(self, now_s: float) -> None:
+        slept_s = min(now_s - self._due_s, self._slept_s_max - self._in_a_row_s)
+        self._in_a_row_s += slept_s
+        self._slept_s += slept_s
+        self._was_late = True
+        self._due_s = now_s
+        self._late_at_s = now_s + self._late_s

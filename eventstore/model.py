@@ -114,7 +114,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     link: bytes = b""
 
 
-class CommandKey(msgspec.Struct, frozen=True, gc=False):
+class CommandKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """Names a command: `user` as `user/42`, `client` = installation or session, `id` = the client's own."""
 
     user: str

@@ -7,7 +7,7 @@ fault; an append's outcome may be unknown (`Unavailable`). Nothing above may ass
 
 from asyncio import Future
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.model import (
@@ -27,6 +27,14 @@ from huahuo.eventstore.model import (
 
 type Listener = Callable[[Sequence[StoredEvent]], None]
 """Called on the loop with newly durable events, in position order, after their appends resolved."""
+
+
+class Hearer(Protocol):
+    """Hears what became of its appends, of all that one commit held at once. Hashable by identity."""
+
+    def heard(self, outcomes: Sequence[tuple[Any, Appended | Duplicate | Exception]]) -> None:
+        """(`about`, outcome) of each append of one group, in their order, after the listeners."""
+        ...
 
 
 class Log(Protocol):
@@ -74,10 +82,20 @@ class Log(Protocol):
         """
         ...
 
-    def submit(self, append: Append) -> Future[Appended | Duplicate]:
+    def submit(self, append: Append, *, events_bytes: int | None = None) -> Future[Appended | Duplicate]:
         """As `append`, without a task per call. When this returns, the append's place in the order is fixed.
 
+        `events_bytes`: the caller has checked each event against the limits, their bodies have this many
+        bytes, and nothing else is in the append.
+
         Raises as `append`: some errors at once, the others from the future.
+        """
+        ...
+
+    def submit_for(self, hearer: Hearer, about: Any, append: Append) -> None:
+        """As `submit`, without a future: `hearer` is told of it, with `about`.
+
+        Raises at once what `submit` raises at once; all other errors are the outcome.
         """
         ...
 

@@ -6,6 +6,7 @@ deciders decide what events mean; this module only connects them.
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import batched
 from typing import Any
@@ -32,15 +33,19 @@ from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
 from huahuo.mailcheck.api.signing_in import Signins
+from huahuo.mailcheck.api.watch_emails import WatchEmailsHandler
 from huahuo.mailcheck.checks import check as checker
 from huahuo.mailcheck.checks.books import CHECK, CheckBooks, effect_of
+from huahuo.mailcheck.checks.connections import Connections
 from huahuo.mailcheck.checks.grants import StoredGrants
 from huahuo.mailcheck.checks.graph_check import check_graph
+from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
 from huahuo.mailcheck.checks.ports import CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.run import Checking
-from huahuo.mailcheck.checks.signing_in import CheckMail, SigningIn
-from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck
+from huahuo.mailcheck.checks.signing_in import CheckMail, Gate, SigningIn
+from huahuo.mailcheck.classic.adopting import Adopting
+from huahuo.mailcheck.effects import Effect, LookAgain, Purge, StartCheck, StopCheck, Unwatch, Watch
 from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, user_of
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.imap.network import Network
@@ -62,6 +67,9 @@ from huahuo.mailcheck.servers.proxies import Proxy
 from huahuo.mailcheck.tables.purge import Purging
 from huahuo.mailcheck.tables.records import OpenCheck, check_put
 from huahuo.mailcheck.tables.reported_checks import reported_checks
+from huahuo.mailcheck.watching.looking import Looking
+from huahuo.mailcheck.watching.pace import Pace
+from huahuo.mailcheck.watching.watching import Watching
 from huahuo.mailcheck.web.requests import Requests
 from huahuo.mailcheck.web.retrying import TIMEOUT_S as REQUEST_TIMEOUT_S
 from huahuo.mailcheck.web.tokens import Tokens
@@ -100,6 +108,9 @@ class MailSettings:
     import_lines_a_part: int = LINES_A_PART
     """A longer import is committed this many lines at a time."""
     mailboxes_max: int = MAILBOXES_MAX
+    watch: Pace = field(default_factory=Pace)
+    watch_connections_max: int = 1_000
+    """To one host, where the table of providers says nothing."""
     sweep_s: float = 30.0
     """How often the log is searched for open checks and purges that are not being worked on."""
     close_timeout_s: float = 5.0
@@ -108,7 +119,7 @@ class MailSettings:
 class MailDomain:
     """See the module. All methods belong to the loop's thread.
 
-    `check_mail` replaces the check of one mailbox over the network, for simulated worlds.
+    `check_mail` replaces the checks and the looks of watchers over the network, for simulated worlds.
     """
 
     def __init__(
@@ -132,18 +143,34 @@ class MailDomain:
         self._requests = Requests(settings.network, timeout_s=REQUEST_TIMEOUT_S)
         grants = StoredGrants(log, directory, self._mailboxes, settings.providers)
         self.tokens = Tokens(grants, self._requests, ambient)
-        self._signing = SigningIn(
-            log,
-            check_mail or _over_network(settings, self._requests, executor, ambient),
-            settings.providers,
-            grants,
-            self.tokens,
-            settings.proxy,
+        self.connections = Connections(settings.providers, settings.watch_connections_max)
+        known = KnownMails(log, ambient)
+        large_mails = asyncio.Semaphore(settings.large_mails_max)
+        looking = Looking(settings.check, settings.network, self._requests, large_mails, executor, ambient)
+        look = check_mail or looking.new
+        check_mail = check_mail or _over_network(settings, self._requests, large_mails, executor, ambient)
+
+        def signing(check: CheckMail, gate: Gate) -> SigningIn:
+            return SigningIn(log, check, settings.providers, grants, self.tokens, gate, settings.proxy)
+
+        self.watching = Watching(
+            log=log,
+            mailboxes=self._mailboxes,
+            known=known,
+            # A watcher has its place before it signs in, and keeps it afterwards.
+            signing=signing(look, lambda _plan: nullcontext()),
+            looking=looking,
+            connections=self.connections,
+            providers=settings.providers,
+            ambient=ambient,
+            settings=settings.watch,
+            at_once=settings.checks_max,
+            per_host=settings.checks_per_host_max,
         )
         check = Spec(
             kind=MAILBOX,
             name=CHECK,
-            handler=Checking(self._signing.check).perform,
+            handler=Checking(signing(check_mail, self.connections.of_check).check, known).perform,
             read=msgspec.json.Decoder(OpenCheck).decode,
             key=int,
             retries=0,
@@ -181,6 +208,9 @@ class MailDomain:
             lines_a_part=settings.import_lines_a_part,
             providers=settings.providers,
         )
+        self.adopting = Adopting(directory, self._mailboxes, ambient)
+        """Takes over what another service has."""
+        self._watch_emails = WatchEmailsHandler(log, directory, a_part=settings.ids_max)
         self._signins = Signins(log, directory, self._requests, ambient, settings.providers, settings.proxy)
         roster = RosterDecider(
             ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max, providers=settings.providers
@@ -196,7 +226,7 @@ class MailDomain:
 
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
-        return [*self._handlers.actions(), *self._signins.actions()]
+        return [*self._handlers.actions(), *self._signins.actions(), *self._watch_emails.actions()]
 
     def routes(self) -> list[HttpRoute]:
         """What is answered over plain HTTP."""
@@ -205,7 +235,7 @@ class MailDomain:
     @property
     def connections_peak(self) -> int:
         """The most connections over IMAP at one time."""
-        return self._signing.connections_peak
+        return self.connections.peak
 
     @property
     def checks_running(self) -> int:
@@ -242,13 +272,17 @@ class MailDomain:
             await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
         await self._checks.start()
         await self._purges.start()
+        await self.watching.start()
 
     async def drain(self, timeout_s: float) -> None:
         """Begin no check and no purge. Those that run and do not end in time stay open."""
-        await asyncio.gather(self._checks.drain(timeout_s), self._purges.drain(timeout_s))
+        await asyncio.gather(
+            self._checks.drain(timeout_s), self._purges.drain(timeout_s), self.watching.close()
+        )
 
     async def close(self) -> None:
         """Stop running checks and leave them open, so that the next start continues them. Idempotent."""
+        await self.watching.close()
         await self._checks.close(self._settings.close_timeout_s)
         await self._signins.close()
         await self.tokens.close(self._settings.close_timeout_s)
@@ -294,6 +328,12 @@ class MailDomain:
                 self._checks.committed(Start(effect.check_id, row), row.entity)
             case StopCheck():
                 self._checks.cancelled(effect.check_id)
+            case Watch():
+                self.watching.watch(effect.email_id, effect.host)
+            case Unwatch():
+                self.watching.unwatch(effect.email_id)
+            case LookAgain():
+                self.watching.look_again(effect.email_id)
             case Purge():
                 self.tokens.forget(effect.email_id)
                 row = self._purging.effect_of(effect.email_id)
@@ -312,10 +352,12 @@ def _host_of(check: OpenCheck) -> str:
 
 
 def _over_network(
-    settings: MailSettings, requests: Requests, executor: Executor, ambient: Ambient
+    settings: MailSettings,
+    requests: Requests,
+    large_mails: asyncio.Semaphore,
+    executor: Executor,
+    ambient: Ambient,
 ) -> CheckMail:
-    large_mails = asyncio.Semaphore(settings.large_mails_max)
-
     async def check_mail(target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
         shared: dict[str, Any] = {"large_mails": large_mails, "executor": executor, "ambient": ambient}
         if isinstance(target, GraphTarget):

@@ -1,4 +1,4 @@
-"""Effects of the domain's decisions: start a check, stop one, purge a deleted mailbox. Pure data.
+"""Effects of the domain's decisions: start or stop a check or a watcher, purge a deleted mailbox. Pure data.
 
 Each of them also stands in the commit of its decision, as a row or an end. These tell the runners at once.
 """
@@ -23,10 +23,29 @@ class StopCheck(msgspec.Struct, frozen=True, gc=False):
     check_id: int
 
 
+class Watch(msgspec.Struct, frozen=True, gc=False):
+    """Effect: watch this mailbox, or look at it anew after a change of its settings or secrets."""
+
+    email_id: int
+    host: str
+
+
+class Unwatch(msgspec.Struct, frozen=True, gc=False):
+    """Effect: do not watch this mailbox any more."""
+
+    email_id: int
+
+
+class LookAgain(msgspec.Struct, frozen=True, gc=False):
+    """Effect: a check succeeded after a failure, so the watcher of the mailbox may succeed too."""
+
+    email_id: int
+
+
 class Purge(msgspec.Struct, frozen=True, gc=False):
     """Effect: remove the rows and blobs of a deleted mailbox."""
 
     email_id: int
 
 
-type Effect = StartCheck | StopCheck | Purge
+type Effect = StartCheck | StopCheck | Watch | Unwatch | LookAgain | Purge

@@ -76,6 +76,7 @@ class EmailUpdated(Body, tag="email_updated", frozen=True, gc=False, kw_only=Tru
     server: str | UnsetType = UNSET
     port: int | UnsetType = UNSET
     use_ssl: bool | UnsetType = UNSET
+    watched: bool | UnsetType = UNSET
 
 
 class EmailDeleted(Body, tag="email_deleted", frozen=True, gc=False, kw_only=True):
@@ -89,7 +90,8 @@ class EmailStatusUpdate(
 ):
     """A check's new state: `queued`, `processing` or a terminal status.
 
-    After a failure: its class (docs/mail.md), and what to do next.
+    After a failure: its class (docs/mail.md), and what to do next. `check_id` is 0 where no check says it but
+    the watcher of the mailbox: it failed, or works again.
     """
 
     email_id: int
@@ -110,7 +112,7 @@ class CheckProgress(Body, tag="check_progress", frozen=True, gc=False, kw_only=T
 
 
 class MailReceived(Body, tag="mail_received", frozen=True, gc=False, kw_only=True):
-    """A check found a new mail. With the verification code in it, if one was found."""
+    """A check or a watcher found a new mail. With the verification code in it, if one was found."""
 
     email_id: int
     mail_id: int
@@ -190,7 +192,13 @@ class FoundMail(msgspec.Struct, frozen=True, gc=False):
 
 
 class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True):
-    """All mails of a folder up to `uid` are known. `mails` are the new ones among them."""
+    """All mails of a folder up to `uid` are known. `mails` are the new ones among them.
+
+    `check_id` is 0 where the watcher of the mailbox found them. Mails up to `rest` are not known yet. `same`:
+    ids and UIDs of mails that were known in other places.
+
+    Version 2: its mails are in the table `known`.
+    """
 
     check_id: int
     folder: str
@@ -198,6 +206,8 @@ class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True)
     uid: int
     mails: tuple[FoundMail, ...] = ()
     link: str | UnsetType = UNSET
+    rest: int | UnsetType = UNSET
+    same: tuple[tuple[int, int], ...] | UnsetType = UNSET
 
 
 class UidvalidityChanged(Body, tag="uidvalidity_changed", frozen=True, gc=False, kw_only=True):
@@ -212,6 +222,12 @@ class CheckEnded(Body, tag="check_ended", frozen=True, gc=False, kw_only=True):
     """A check ended. This happens once for each check."""
 
     check_id: int
+    status: str
+
+
+class WatchTold(Body, tag="watch_told", frozen=True, gc=False, kw_only=True):
+    """The user was told that the watcher of the mailbox failed, or that it works again."""
+
     status: str
 
 
@@ -242,6 +258,7 @@ INTERNAL: Final[tuple[type[Body], ...]] = (
     CursorMoved,
     UidvalidityChanged,
     CheckEnded,
+    WatchTold,
     MailboxDeleted,
     RosterChanged,
 )
@@ -255,14 +272,18 @@ def type_name(body: type[Body]) -> str:
 PUBLIC_TYPES: Final = frozenset(type_name(body) for body in PUBLIC)
 INTERNAL_TYPES: Final = frozenset(type_name(body) for body in INTERNAL)
 
-VERSIONS: Final[Mapping[str, int]] = MappingProxyType(dict.fromkeys(PUBLIC_TYPES | INTERNAL_TYPES, 1))
+VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
+    dict.fromkeys(PUBLIC_TYPES | INTERNAL_TYPES, 1) | {"cursor_moved": 2}
+)
 """The current version of each type, in which new events are written."""
 
 type Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 """Converts the fields of a body of version n to version n + 1."""
 
-UPCASTS: Final[Mapping[tuple[str, int], Upcast]] = MappingProxyType({})
-"""By (type, n): the conversion from version n to n + 1. Empty while every type is in version 1."""
+UPCASTS: Final[Mapping[tuple[str, int], Upcast]] = MappingProxyType(
+    {("cursor_moved", 1): lambda fields: fields}
+)
+"""By (type, n): the conversion from version n to n + 1."""
 
 _READERS: Final[Mapping[str, tuple[int, Callable[[bytes], Body]]]] = {
     type_name(body): (VERSIONS[type_name(body)], msgspec.json.Decoder(body).decode)

@@ -14,13 +14,19 @@ numbered by us.
 class UidCursor(msgspec.Struct, frozen=True, gc=False):
     """All mails of `folder` up to and including `uid` are known, as long as `uidvalidity` holds.
 
-    `link` (Graph only): the page from which the listing goes on.
+    `link` (Graph only): the page from which the listing goes on. `rest`: mails up to and including it are not
+    known yet, because a long history is read from its end.
     """
 
     folder: str
     uidvalidity: int
     uid: int
     link: str = ""
+    rest: int = 0
+
+    def knows(self, uid: int) -> bool:
+        """Whether the mail of this UID is known."""
+        return self.rest < uid <= self.uid
 
 
 class Way(msgspec.Struct, frozen=True, gc=False):

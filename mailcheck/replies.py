@@ -26,6 +26,7 @@ class Success(msgspec.Struct, tag="success", tag_field="type", omit_defaults=Tru
     accepted: list[int] | None = None
     skipped: list[int] | None = None
     cancelled: list[int] | None = None
+    refused: list[int] | None = None
 
 
 class Warned(Success, tag="warning", tag_field="type", omit_defaults=True):

@@ -24,3 +24,4 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     message: str = ""
     last_check_time: str | None = None
     mail_count: int = 0
+    watched: bool = False

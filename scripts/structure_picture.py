@@ -9,7 +9,8 @@ import ast
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,27 +62,35 @@ def sources_at(commit: str) -> Sources:
     return {path: git("show", f"{commit}:{path}") for path in listed if path.suffix == ".py"}
 
 
-def imports(path: PurePosixPath, text: str, known: Sources) -> Iterator[PurePosixPath]:
-    """The files of the floors that a file imports, wherever in the file it does so."""
-    for node in ast.walk(ast.parse(text, str(path))):
+@cache
+def named(text: str) -> Sequence[str]:
+    """The modules and names that a file imports, wherever in the file it does so, as `a.b.c`."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            words = name.split(".")
-            if words[0] == "huahuo" and words[1:2] and words[1] in FLOORS:
-                words = words[1:]  # the link below huahuo leads to the floor's folder
-            whole, outer = (
-                "/".join(words),
-                "/".join(words[:-1]),
-            )  # `from a.b import c`: c is a module or a name
-            names_of = (f"{whole}.py", f"{whole}/__init__.py", f"{outer}.py", f"{outer}/__init__.py")
-            target = next((one for one in map(PurePosixPath, names_of) if one in known), None)
-            if target is not None and target != path:
-                yield target
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+@cache
+def files_of(name: str) -> Sequence[PurePosixPath]:
+    """The files that an import of `a.b.c` may mean: c is a module or a name in one."""
+    words = name.split(".")
+    if words[0] == "huahuo" and words[1:2] and words[1] in FLOORS:
+        words = words[1:]  # the link below huahuo leads to the floor's folder
+    whole, outer = "/".join(words), "/".join(words[:-1])
+    names = (f"{whole}.py", f"{whole}/__init__.py", f"{outer}.py", f"{outer}/__init__.py")
+    return [PurePosixPath(one) for one in names]
+
+
+def imports(path: PurePosixPath, text: str, known: Sources) -> Iterator[PurePosixPath]:
+    """The files of the floors that a file imports."""
+    for name in named(text):
+        target = next((one for one in files_of(name) if one in known), None)
+        if target is not None and target != path:
+            yield target
 
 
 def sizes(known: Sources) -> str:

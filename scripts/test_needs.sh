@@ -1,5 +1,6 @@
 #!/bin/sh
-# What some tests need beside Python packages: a mail server, a browser, a tracer, Node. Called by make test.
+# What some tests need beside Python packages: a mail server, a browser, a tracer, Node, proxies, promtool. Called by
+# make test.
 #
 #   scripts/test_needs.sh           offer to install what is missing, on a terminal and where apt-get is
 #   scripts/test_needs.sh install   install it without a question, for CI
@@ -13,6 +14,9 @@ need=
 has dovecot || need="$need dovecot-imapd"
 has chromium || has chromium-browser || has google-chrome || [ -n "${HUAHUO_CHROMIUM-}" ] || need="$need chromium"
 has strace || need="$need strace"
+has nginx || need="$need nginx-light"
+has caddy || need="$need caddy"
+has promtool || need="$need prometheus"
 has npm || need="$need nodejs npm"
 [ -n "$need" ] || exit 0
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 from huahuo.actors.plugins.calls import Call, Parted, Reply
 from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.tongues import Tongue
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import NewEvent
 
@@ -88,6 +89,8 @@ class Registry:
         """By kind of stream: who may read it. Streams of other kinds have rules of their own."""
         self.right_types: set[str] = set()
         """Types of events after which readers are judged again."""
+        self.tongues: list[Tongue] = []
+        """Other languages on the WebSocket; the first that knows a client's first message serves it."""
         self.routes: dict[tuple[str, str], HttpRoute] = {}
 
     def route(self, route: HttpRoute) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import MayRead, Registry, SnapshotOf
+from huahuo.actors.plugins.http import RESERVED
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin, Readers
 from huahuo.actors.plugins.principal import Principal
 from huahuo.actors.plugins.snapshots import merged
@@ -55,9 +56,12 @@ def _register(brought: Brought, host: Host, registry: Registry) -> None:
     for action in brought.actions:
         registry.command(action)
     for route in brought.routes:
+        if route.first in RESERVED:
+            raise ValueError(f"the route {route.method} {route.path}: /{route.first} belongs to the service")
         registry.route(route)
     for name, of in brought.snapshots.items():
         registry.snapshot(name, of)
+    registry.tongues += brought.tongues
     registry.guarded |= brought.guarded
     registry.right_types |= brought.right_types
 

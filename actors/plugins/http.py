@@ -18,7 +18,7 @@ _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 RESERVED: Final = frozenset(
     {
         *("streams", "commands", "ds", "seen", "publish", "acks", "ticket", "login", "ws"),
-        *("healthz", "readyz", "metrics", "assets", "client", "console", "mail-frame"),
+        *("healthz", "readyz", "metrics", "assets", "client", "console", "mail-frame", "accounts", "setup"),
     }
 )
 """First parts of paths that the service keeps for itself."""
@@ -155,8 +155,6 @@ class HttpRoute(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"{where}: the method must be one of {', '.join(sorted(_METHODS))}")
         if not _SHAPE.fullmatch(self.path):
             raise ValueError(f"{where}: the path must be like /things/{{name}}, and its first part fixed")
-        if self.first in RESERVED:
-            raise ValueError(f"{where}: /{self.first} belongs to the service")
 
     @property
     def first(self) -> str:

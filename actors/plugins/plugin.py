@@ -18,6 +18,7 @@ from huahuo.actors.plugins.actions import Action, SnapshotOf
 from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.tongues import Tongue
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
@@ -55,6 +56,8 @@ class Host:
     metrics: Gauges
     settings: Any = None
     """The effective values of `Plugin.settings`, an instance of that struct."""
+    classic_ui: bool = False
+    """Whether the service shows the front end of an older program, which may ask for routes of its own."""
 
 
 def _no_effects(_key: str, effect: Any, _position: int) -> None:
@@ -130,6 +133,8 @@ class Brought:
     """Return when nothing runs or waits, for tests."""
     routes: Sequence[HttpRoute] = ()
     """Requests over HTTP that it answers, on the service's port and inside an ASGI server."""
+    tongues: Sequence[Tongue] = ()
+    """Languages of other programs' clients on the WebSocket, translated by it."""
     api: object = None
     """What an embedding application may call on the loop, found by `App.api(name)`."""
 

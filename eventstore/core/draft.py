@@ -8,8 +8,6 @@ A refused append leaves no trace and does not affect the others.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-import msgspec
-
 from huahuo.eventstore.blobs import blob_id, pack
 from huahuo.eventstore.core.chain import link
 from huahuo.eventstore.core.seal import Prepared, Vault
@@ -133,7 +131,9 @@ class Draft:
             if command.at_stream:
                 # If the command answers with an event of an earlier append, it brings the seq itself.
                 at_seq = seqs.get(command.at_stream, command.at_seq)
-                command = msgspec.structs.replace(command, at_seq=at_seq)
+                command = CommandRecord(
+                    command.key, command.fingerprint, command.reply, command.at_stream, at_seq
+                )
             changes.append(PutCommand(command, self._age_ms))
             self._commands[command.key] = command
         if events:

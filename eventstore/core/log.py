@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -15,9 +16,15 @@ from huahuo.eventstore.core.storage_port import Change, Loaded, PutAcks, PutKeyf
 from huahuo.eventstore.core.writer import Writer
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, give_way
-from huahuo.eventstore.limits import check_names, check_number, weigh
+from huahuo.eventstore.limits import (
+    APPEND_BYTES_MAX,
+    APPEND_EVENTS_MAX,
+    check_names,
+    check_number,
+    weigh,
+)
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret
-from huahuo.eventstore.port import Listener
+from huahuo.eventstore.port import Hearer, Listener
 
 PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 5.0
@@ -64,9 +71,17 @@ class StoreLog(LogReader):
         prepared = await self._read(lambda: self._vault.prepare(append.secrets, give_way))
         return await self.writer.append(append, size, prepared)
 
-    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
+    def submit(
+        self, append: Append, *, events_bytes: int | None = None
+    ) -> asyncio.Future[Appended | Duplicate]:
         """See `Log`. Raises at once what `append` raises before it waits."""
-        return self.writer.append(append, weigh(append))
+        if events_bytes is None or events_bytes > APPEND_BYTES_MAX or len(append.events) > APPEND_EVENTS_MAX:
+            events_bytes = weigh(append)
+        return self.writer.append(append, events_bytes)
+
+    def submit_for(self, hearer: Hearer, about: Any, append: Append) -> None:
+        """See `Log`."""
+        self.writer.append_for(hearer, about, append, weigh(append))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log`."""

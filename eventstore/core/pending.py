@@ -1,8 +1,11 @@
 """What waits for its group, what became of it, and whom it is charged to."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
+import structlog
 
 from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.fair_executor import Charge
@@ -10,22 +13,29 @@ from huahuo.eventstore.core.fair_queue import EVENT_COST, ITEM_BYTES
 from huahuo.eventstore.core.seal import Prepared
 from huahuo.eventstore.core.storage_port import Change
 from huahuo.eventstore.model import Append, Appended, Duplicate, StoredEvent
+from huahuo.eventstore.port import Hearer
 
 PETTY_S = 50e-6
 """Smaller parts are not charged: in a group of many users, charging would cost as much as the part."""
 
+_log = structlog.get_logger(__name__)
 
 type Written = Appended | Duplicate
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """An append, or changes without one, that waits for its group."""
+    """An append, or changes without one, that waits for its group.
+
+    Either the future `done` gets its outcome, or `hearer` does, with `about`.
+    """
 
     append: Append | None
     changes: tuple[Change, ...]
     size: int
-    done: asyncio.Future[Written]
+    done: asyncio.Future[Written] | None
     prepared: Prepared | None = None
+    hearer: Hearer | None = None
+    about: Any = None
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -51,6 +61,24 @@ def decided(draft: Draft, pending: Pending) -> Outcome:
         return draft.add(pending.append, pending.prepared)
     except Exception as error:  # noqa: BLE001  what cannot be decided fails alone
         return error
+
+
+def tell_hearers(items: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
+    """Tell each hearer what became of its appends."""
+    heard: dict[Hearer, list[tuple[Any, Outcome]]] = {}
+    for pending, outcome in zip(items, outcomes, strict=True):
+        hearer = pending.hearer
+        if hearer is not None:
+            of_hearer = heard.get(hearer)
+            if of_hearer is None:
+                heard[hearer] = [(pending.about, outcome)]
+            else:
+                of_hearer.append((pending.about, outcome))
+    for hearer, told in heard.items():
+        try:
+            hearer.heard(told)
+        except Exception:  # noqa: BLE001  one bad hearer must not end the writer
+            _log.exception("hearer_failed")
 
 
 def bill(items: list[Pending], spent_s: float, charge: Charge) -> None:

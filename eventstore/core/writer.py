@@ -3,8 +3,8 @@
 Appends gather while a commit runs; the next job commits them together. There is no timer and no thread
 of our own: a job is one commit on the executor port. If more appends wait than a group holds, the
 principals take turns (`fair_queue`). After a job, in this order: heads move in memory, the appends'
-futures resolve, listeners get the new events. Then the loop runs once, so that woken appenders can append
-again, and the next job starts.
+futures resolve, listeners get the new events, each hearer is told of its appends. Then the loop runs once, so
+that woken appenders can append again, and the next job starts.
 
 The outcome of a failed commit is unknown. The engine first finds out what is durable, then every append of
 the group gets `Unavailable`: nothing is acknowledged on a second attempt.
@@ -12,15 +12,16 @@ the group gets `Unavailable`: nothing is acknowledged on a second attempt.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.ages import AgeClock
-from huahuo.eventstore.core.draft import Draft
+from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.fair_executor import Charge
 from huahuo.eventstore.core.fair_queue import FairQueue
-from huahuo.eventstore.core.pending import Commit, Pending, Written, bill, decided
+from huahuo.eventstore.core.pending import Commit, Pending, Written, bill, decided, tell_hearers
 from huahuo.eventstore.core.queue_room import has_room
 from huahuo.eventstore.core.seal import Prepared, Vault
 from huahuo.eventstore.core.storage_port import Change, Loaded, Place, PutAge, PutCounter, Reads, Store
@@ -36,7 +37,7 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import LOG_STREAM, Append, Head, StoredEvent
-from huahuo.eventstore.port import Listener
+from huahuo.eventstore.port import Hearer, Listener
 
 GROUP_EVENTS_MAX = 2048
 GROUP_BYTES_MAX = 1 << 20
@@ -108,15 +109,20 @@ class Writer:
             QueueFull: too many bytes of its principal, or of all principals together, wait already.
             Closed: the log accepts no more appends.
         """
-        owner = append.principal
-        if self._queue.bytes + size > self.queue_bytes_per_user and not self._has_room(owner, size):
-            self.refused += 1
-            raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")
-        return self._enter(owner, append, (), len(append.events), size, prepared)
+        done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self._put(append.principal, Pending(append, (), size, done, prepared), len(append.events), size)
+        return done
+
+    def append_for(self, hearer: Hearer, about: Any, append: Append, size: int) -> None:
+        """As `append`, but `hearer` is told of it, with `about`."""
+        pending = Pending(append, (), size, None, None, hearer, about)
+        self._put(append.principal, pending, len(append.events), size)
 
     def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
         """As `append`, for changes of the service itself without an append."""
-        return self._enter("", None, changes, 0, size)
+        done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self._put("", Pending(None, changes, size, done), 0, size)
+        return done
 
     def take(self, counter: str, count: int) -> int:
         """See `Log.take`. The next commit writes the counter's next number."""
@@ -158,23 +164,16 @@ class Writer:
             self._queue, owner, size, bytes_per_user=self.queue_bytes_per_user, bytes_max=self.queue_bytes_max
         )
 
-    def _enter(
-        self,
-        owner: str,
-        append: Append | None,
-        changes: tuple[Change, ...],
-        events: int,
-        size: int,
-        prepared: Prepared | None = None,
-    ) -> asyncio.Future[Written]:
+    def _put(self, owner: str, pending: Pending, events: int, size: int) -> None:
         """Not a coroutine, because each append has one already."""
+        if self._queue.bytes + size > self.queue_bytes_per_user and not self._has_room(owner, size):
+            self.refused += 1
+            raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")
         if self._closed is not None:
             raise Closed(self._closed)
-        done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._queue.put(owner, Pending(append, changes, size, done, prepared), events, size)
+        self._queue.put(owner, pending, events, size)
         if self._running is None:
             self._start()
-        return done
 
     def _start(self) -> None:
         if self._running is None:
@@ -229,8 +228,9 @@ class Writer:
             if wrote and self.observe is not None:
                 self.observe(self._ambient.monotonic_s() - began_s)
         except Exception as error:  # noqa: BLE001  whatever it was, the group must hear of it
-            await self._fail(items, error)
+            outcomes: Sequence[Outcome] = await self._fail(items, error)
         else:
+            outcomes = commit.outcomes
             came_s = self._ambient.monotonic_s()
             self._settle(items, commit)
             if self.charge is not None:
@@ -238,6 +238,7 @@ class Writer:
         finally:
             if not wrote:
                 self._taken.update(put.counter for put in counters)
+        tell_hearers(items, outcomes)  # last: they charge their own time
 
     def _settle(self, items: list[Pending], commit: Commit) -> None:
         """Apply a commit: heads, then futures, then listeners."""
@@ -260,16 +261,16 @@ class Writer:
         for pending, outcome in zip(items, commit.outcomes, strict=True):
             done = pending.done
             if not isinstance(outcome, Exception):
-                if not done.done():
+                if done is not None and not done.done():
                     done.set_result(outcome)
                 continue
             if isinstance(outcome, Corrupt):
                 self._reads.corruption.note(outcome)
-            if not done.done():
+            if done is not None and not done.done():
                 done.set_exception(outcome)
         self._tell(commit.events)
 
-    async def _fail(self, items: list[Pending], error: Exception) -> None:
+    async def _fail(self, items: list[Pending], error: Exception) -> Sequence[Outcome]:
         known = isinstance(error, EventStoreError)
         self.failure = reason = str(error) if known else type(error).__name__
         # A commit writes more than its content, because it writes whole pages. This is an upper bound.
@@ -285,15 +286,17 @@ class Writer:
                 missed = await self._find_out()
             except Exception as again:  # noqa: BLE001  asked again before the next group
                 not_recovered = str(again)
-        for pending in items:
-            if not pending.done.done():
-                # One for each append: a shared exception would collect the traceback of each raise.
-                pending.done.set_exception(Unavailable(f"the log cannot write: {reason}"))
+        # One for each append: a shared exception would collect the traceback of each raise.
+        outcomes = [Unavailable(f"the log cannot write: {reason}") for _ in items]
+        for pending, outcome in zip(items, outcomes, strict=True):
+            if pending.done is not None and not pending.done.done():
+                pending.done.set_exception(outcome)
         self._tell(missed)
         # Last, because an application's logger may write to the same full disk and raise.
         _log.error("commit_failed", reason=reason, appends=len(items), exc_info=None if known else error)
         if not_recovered:
             _log.error("recovery_failed", reason=not_recovered)
+        return outcomes
 
     async def _find_out(self) -> list[StoredEvent]:
         """Take over the durable state. Returns the durable events that no listener was told of."""

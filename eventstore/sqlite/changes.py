@@ -54,6 +54,7 @@ _PUT_ACKS = (
 _ACKS_A_STATEMENT = 64
 _ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
 """Few sizes, so that SQLite's cache holds all the prepared statements."""
+_PUT_COMMANDS = "INSERT OR REPLACE INTO command VALUES"
 _PUT_ROWS = "INSERT OR REPLACE INTO projection VALUES"
 _PUT_KEYS = "INSERT OR REPLACE INTO data_key VALUES"
 _PUT_SEALED = "INSERT OR REPLACE INTO sealed VALUES"
@@ -90,7 +91,11 @@ def _put_acks(acks: Sequence[Ack]) -> tuple[str, tuple[Value, ...]]:
 
 
 def statements_of(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
-    """The statements for `changes`, in order. A run of changes of one kind takes few statements."""
+    """The statements for `changes`, in order. A run of changes of one kind takes few statements.
+
+    Command records come last, all together: nothing else is in their table.
+    """
+    commands: list[tuple[Value, ...]] = []
     for kind, run in groupby(changes, _kind):
         match kind:
             case _Kind.ROWS:
@@ -107,9 +112,12 @@ def statements_of(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
                 owners: list[tuple[Value, ...]] = [(c.owner,) for c in run if isinstance(c, Shred)]
                 for start in _SHRED:
                     yield from _many(start, owners, row="?", end=")")
+            case _Kind.COMMANDS:
+                commands += [_command(c) for c in run if isinstance(c, PutCommand)]
             case _Kind.OTHER:
                 for change in run:
                     yield from _statements(change)
+    yield from _many(_PUT_COMMANDS, commands)
 
 
 class _Kind(Enum):
@@ -119,16 +127,29 @@ class _Kind(Enum):
     KEYS = "keys"
     BOXES = "boxes"
     SHREDS = "shreds"
+    COMMANDS = "commands"
     OTHER = "other"
 
 
-_KINDS = {PutRow: _Kind.ROWS, PutKey: _Kind.KEYS, PutSealed: _Kind.BOXES, Shred: _Kind.SHREDS}
+_KINDS = {
+    PutRow: _Kind.ROWS, PutKey: _Kind.KEYS, PutSealed: _Kind.BOXES, Shred: _Kind.SHREDS,
+    PutCommand: _Kind.COMMANDS,
+}  # fmt: skip
 
 
 def _kind(change: Change) -> _Kind:
     if isinstance(change, DropRow):
         return _Kind.OTHER if change.row.key is None else _Kind.ROWS
     return _KINDS.get(type(change), _Kind.OTHER)
+
+
+def _command(change: PutCommand) -> tuple[Value, ...]:
+    record = change.record
+    key = record.key
+    return _summed(
+        "command", key.user, key.client, key.id, record.fingerprint, record.reply,
+        record.at_stream, record.at_seq, change.at_ms,
+    )  # fmt: skip
 
 
 def _rows(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
@@ -186,22 +207,6 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
             yield PUT_ENDED, (stream,)
         case PutCounter(counter, following):
             yield _PUT_COUNTER, _summed("counter", counter, following)
-        case PutCommand(record, at_ms):
-            key = record.key
-            yield (
-                "INSERT OR REPLACE INTO command VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                _summed(
-                    "command",
-                    key.user,
-                    key.client,
-                    key.id,
-                    record.fingerprint,
-                    record.reply,
-                    record.at_stream,
-                    record.at_seq,
-                    at_ms,
-                ),
-            )
         case PutAcks(acks):
             whole = len(acks) - len(acks) % _ACKS_A_STATEMENT
             for start in range(0, whole, _ACKS_A_STATEMENT):

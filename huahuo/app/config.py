@@ -185,6 +185,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="seconds that a token is good for which a sign-in with a password gives",
         ),
     ] = 43_200.0
+    registration: Annotated[
+        bool,
+        Meta(
+            description="let anybody who reaches the service make an account; an administrator can switch it"
+        ),
+    ] = False
+    classic_ui: Annotated[
+        str,
+        Meta(
+            description="directory of a built copy of FireMail's front end, shown at / (console: /console/)"
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error")
     ] = "info"

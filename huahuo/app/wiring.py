@@ -1,48 +1,41 @@
 """The one place where concrete classes meet: settings in, a running service out.
 
-`App` owns everything that must be stopped, and stops it in reverse order. A simulated world passes a `World`
-with its own log and executor; production uses the default `World()`. The plug-ins define the purpose of a
-service.
+`App` owns everything that must be stopped, and stops it in reverse order. The plug-ins define the purpose of
+a service.
 """
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 
 from huahuo.actors import Runtime
-from huahuo.actors.entities.directory import Directory, DirectoryLimits
+from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.bringing import bring_all
-from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
-from huahuo.admin.actions import LogCare
 from huahuo.api_keys.actions import admit_keys
 from huahuo.api_keys.book import KeyBook
 from huahuo.api_keys.verifying import WithKeys
-from huahuo.app import keys, metrics_of, service_file, watching
+from huahuo.app import bounds, keys, log_care, metrics_of, service_file, watching
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.stopping import Parts
+from huahuo.app.world import REAL, World
 from huahuo.build import BUILD
 from huahuo.dictionaries import found
-from huahuo.errors import ConfigError, HuahuoError, ways_on
+from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
-from huahuo.eventstore.audit.index import DATABASE as AUDIT_DATABASE
 from huahuo.eventstore.awake import AwakeAmbient
-from huahuo.eventstore.core.fair_executor import FairExecutor
-from huahuo.eventstore.core.kept import KeptLimits
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
-from huahuo.eventstore.errors import EventStoreError, Lost
-from huahuo.eventstore.executor import Executor, InlineExecutor, ThreadExecutor
 from huahuo.eventstore.port import Log
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.pages import site
+from huahuo.pages import setting_up, site
+from huahuo.pages.classic import classic
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
@@ -54,7 +47,6 @@ from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.http.signing_in import SignIn
 from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server import get_clients
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
@@ -65,36 +57,11 @@ from huahuo.transport.server.turns import Turns
 from huahuo.users.actions import UserActions
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
+from huahuo.users.routes import UserRoutes
 from huahuo.webhooks.posting import Posting
 from huahuo.webhooks.webhooks import Webhooks
 
-_JOB_THREADS = 2
-"""For parsing texts of clients and plug-ins. More threads would only compete for the interpreter lock."""
-
 _log = structlog.get_logger(__name__)
-
-type OpenLog = Callable[[Settings, keys.Keys, Ambient], Awaitable[Log]]
-
-
-async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient) -> Log:
-    """The log of a data directory. Raises as `SqliteLog.open`."""
-    limits = KeptLimits(
-        command_records_per_user=settings.command_records_per_user,
-        ack_clients_per_user=settings.ack_clients_per_user,
-    )
-    return await SqliteLog.open(
-        settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, limits=limits
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """The parts of the outside world that a simulation replaces."""
-
-    open_log: OpenLog = open_sqlite
-    make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
-    publish_address: bool = True
-    """Whether to write `service.json`, by which other commands find the running service."""
 
 
 class App:
@@ -118,7 +85,7 @@ class App:
         self,
         settings: Settings,
         ambient: Ambient,
-        world: World = World(),
+        world: World = REAL,
         *,
         plugins: Sequence[Plugin] = (),
         listen: bool = True,
@@ -203,8 +170,8 @@ class App:
         dictionaries = found.find(settings.data, settings.dictionary)
         compression = Compression(dictionaries.used)
         secrets = keys.ensure(settings, self._ambient)
-        self.log = log = await self._open_log(secrets)
-        executor = self._make_executor()
+        self.log = log = await self._world.open(settings, secrets, self._ambient, parts)
+        executor = self._world.executor(settings, parts)
         self.feed = feed = Feed(
             log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max
         )
@@ -213,7 +180,9 @@ class App:
         turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
         fairness = Fairness(turns)
         executor.bill(fairness.charge, ambient.thread_s)
-        directory = Directory(runtime, log, feed, ambient, limits=_entity_limits(settings), fairness=fairness)
+        directory = Directory(
+            runtime, log, feed, ambient, limits=bounds.of_entities(settings), fairness=fairness
+        )
         parts.add_timed("entities", directory.close)
         self.registry = registry = Registry()
         metrics = Metrics()
@@ -228,12 +197,13 @@ class App:
             fairness=fairness,
             wait_s=fairness.wait_s,
             metrics=metrics,
+            classic_ui=bool(settings.classic_ui),
         )
         self._bring(host, registry)
         fairness.at_work = [brought.at_work for brought in self._brought.values()]
         if isinstance(log, StoreLog):
-            log.bill(fairness.charge)
-            self._look_after(log, executor, registry, metrics)
+            log_care.bound(log, settings, executor, metrics, fairness.charge)
+            log_care.look_after(log, ambient, settings, self._plugins, registry, parts)
         authenticator, verifier = await self._admit_users(host, secrets)
         self.hub = hub = Hub(
             log,
@@ -243,15 +213,9 @@ class App:
             awake=ambient,
         )
         self.gate = gate = Gate(log, ambient, observe=metrics.command)
-        pages = Site(
-            log,
-            ambient,
-            metrics,
-            site.assets() | dictionaries.assets() | _described(registry, settings),
-            requests_per_s=settings.http_requests_per_s,
-        )
+        pages = _site(settings, log, ambient, metrics, dictionaries.assets() | _described(registry, settings))
         server = Server(
-            settings=_transport_settings(settings),
+            settings=bounds.of_transport(settings),
             log=log,
             feed=feed,
             registry=registry,
@@ -315,8 +279,18 @@ class App:
         self.users = UserBook(self.log, self._ambient, host.executor)
         self._parts.add("users", self.users.stop)
         await self.users.start()
-        self.login = Login(self.users, authenticator, self._ambient, token_ttl_s=self.settings.login_ttl_s)
-        UserActions(self.users, self.login).register(self.registry)
+        settings = self.settings
+        self.login = login = Login(
+            self.users,
+            authenticator,
+            self._ambient,
+            token_ttl_s=settings.login_ttl_s,
+            registration=settings.registration,
+        )
+        UserActions(self.users, login).register(self.registry)
+        accounts = UserRoutes(self.users, login, self._ambient)
+        for route in accounts.routes(classic=bool(settings.classic_ui)):
+            self.registry.route(route)
         self.api_keys = KeyBook(self.log, self._ambient)
         self._parts.add("API keys", self.api_keys.stop)
         await self.api_keys.start()
@@ -346,53 +320,16 @@ class App:
         )
         self.webhooks.show(host.metrics)
 
+    def first_link(self) -> str | None:
+        """Where the first administrator is made, once. None: the log is in use already."""
+        code = self.login.first_code() if self.log.position == 0 else None
+        return None if code is None else f"{self.url}{setting_up.PATH}#{code}"
+
     def _bring(self, host: Host, registry: Registry) -> None:
         try:
             self._brought = bring_all(self._plugins, host, self.settings.plugins, registry)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-
-    def _make_executor(self) -> FairExecutor:
-        executor = FairExecutor(
-            self._world.make_executor(),
-            at_once=2 * _JOB_THREADS,
-            waiting_per_user_max=self.settings.jobs_waiting_per_user,
-            waiting_max=self.settings.jobs_waiting_max,
-        )
-        self._parts.add("jobs", lambda: executor.close(wait=False))
-        return executor
-
-    async def _open_log(self, secrets: keys.Keys) -> Log:
-        try:
-            log = await self._world.open_log(self.settings, secrets, self._ambient)
-        except Lost as error:
-            raise HuahuoError(f"{error}; {ways_on(self.settings.data)}") from error
-        except EventStoreError as error:
-            raise HuahuoError(str(error)) from error
-        self._parts.add("log", lambda: _close(log))
-        return log
-
-    def _look_after(
-        self, log: StoreLog, executor: FairExecutor, registry: Registry, metrics: Metrics
-    ) -> None:
-        """Connect what only our own engines offer: audit questions, compaction, bounds, commit times."""
-        log.observe_commits(metrics.committed)
-        settings = self.settings
-        log.bound_queue(
-            bytes_per_user=settings.log_queue_bytes_per_user, bytes_max=settings.log_queue_bytes_max
-        )
-        log.bound_reads(
-            waiting_per_user=settings.jobs_waiting_per_user, waiting_max=settings.jobs_waiting_max
-        )
-        metrics_of.queues(metrics, log, executor)
-        past = together([plugin.past for plugin in self._plugins])
-        if isinstance(log, SqliteLog):
-            metrics_of.kept(metrics, log)
-            care = LogCare(log, self._awake, index=self.settings.data / AUDIT_DATABASE, past=past)
-        else:
-            care = LogCare(log, self._awake, index=None, past=past, executor=InlineExecutor())
-        care.register(registry)
-        self._parts.add("audit", care.close)
 
 
 async def _begin(name: str, brought: Brought, parts: Parts) -> None:
@@ -404,26 +341,17 @@ async def _begin(name: str, brought: Brought, parts: Parts) -> None:
         raise ConfigError(str(error)) from error
 
 
-async def _close(log: Log) -> None:
-    """Raises HuahuoError if the log could not be closed cleanly, for example because its files are gone."""
-    try:
-        await log.close()
-    except EventStoreError as error:
-        raise HuahuoError(str(error)) from error
-
-
-def _entity_limits(settings: Settings) -> DirectoryLimits:
-    return DirectoryLimits(
-        idle_s=settings.entity_idle_s,
-        residents_max=settings.entities_resident,
-        weight_max=settings.entities_bytes_max,
-    )
-
-
-def _transport_settings(settings: Settings) -> TransportSettings:
-    """Copy every setting that has the same name there. Fields without a setting keep their default."""
-    wire = msgspec.convert(settings, TransportSettings, from_attributes=True)
-    return msgspec.structs.replace(wire, unauthenticated_per_address=settings.unauthenticated_per_ip)
+def _site(settings: Settings, log: Log, ambient: Ambient, metrics: Metrics, more: dict[str, Asset]) -> Site:
+    """The files for browsers: the console, or at its place a front end that the user has."""
+    shown, elsewhere = site.assets(), None
+    if settings.classic_ui:
+        try:
+            theirs, elsewhere = classic(Path(settings.classic_ui))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        shown = theirs | site.assets(site.CONSOLE)
+    per_s = settings.http_requests_per_s
+    return Site(log, ambient, metrics, shown | more, requests_per_s=per_s, elsewhere=elsewhere)
 
 
 def _described(registry: Registry, settings: Settings) -> dict[str, Asset]:
@@ -454,6 +382,7 @@ def _http(
         shared_caches=settings.http_shared_cache,
         sign_in=sign_in,
         routes=registry.routes.values(),
+        page_at_login=bool(settings.classic_ui),
     )
     if settings.durable_streams != "off":
         streams = DurableStreams(

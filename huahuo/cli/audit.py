@@ -157,7 +157,14 @@ def serve(
 
 
 def backup(
-    target: Annotated[Path, typer.Argument(help="A directory that does not exist yet.")],
+    target: Annotated[
+        str,
+        typer.Argument(help="A directory that does not exist yet, or s3://BUCKET/PREFIX.", metavar="TARGET"),
+    ] = "",
+    to: Annotated[str, typer.Option("--to", help="The same, as an option.", metavar="TARGET")] = "",
+    keep: Annotated[
+        int, typer.Option(min=0, help="In an object store: how many backups to keep; 0 deletes none.")
+    ] = 0,
     data: Look = None,
     config_file: ConfigFile = None,
     with_keys: Annotated[
@@ -168,15 +175,24 @@ def backup(
     """Copy the log, also while the service runs, and check the copy event by event."""
     from huahuo.cli import maintenance
 
-    _done(
-        maintenance.backup(
-            settings(data, config_file), _ambient, target, with_keys=with_keys, as_json=as_json
+    if bool(target) == bool(to):
+        raise ConfigError(
+            "name one place for the backup: a directory that does not exist yet, or s3://BUCKET/PREFIX"
         )
+    work = maintenance.backup(
+        settings(data, config_file), _ambient, target or to, with_keys=with_keys, keep=keep, as_json=as_json
     )
+    _done(work)
 
 
 def restore(
-    source: Annotated[Path, typer.Argument(help="A backup, or a copy of a data directory.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A backup, a copy of a data directory, or s3://BUCKET/PREFIX for the newest backup there.",
+            metavar="SOURCE",
+        ),
+    ],
     data: Look = None,
     config_file: ConfigFile = None,
     as_json: Json = False,

@@ -25,6 +25,10 @@ def train(
         Path | None, typer.Option(help="File to write.", show_default="DATA/dictionaries/ID.zdict")
     ] = None,
     size: Annotated[int, typer.Option(min=256, max=1 << 20, help="Its size in bytes.")] = 4096,
+    tries: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many changes are tried.", show_default="8000, some ten seconds"),
+    ] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Train a dictionary for the events that this log holds. That takes some ten seconds.
@@ -34,10 +38,11 @@ def train(
     from huahuo.app.plugins import standard
     from huahuo.dictionaries.found import FOLDER, SUFFIX
     from huahuo.dictionaries.training import from_log
+    from huahuo.eventstore.zstd.training import TRIES
 
     given = settings(data, config_file)
     seed = int.from_bytes(SystemAmbient().token_bytes(8), "big")
-    made = asyncio.run(from_log(standard(), given.data, seed, size))
+    made = asyncio.run(from_log(standard(), given.data, seed, size, tries or TRIES))
     path = out or given.data / FOLDER / f"{made.id}{SUFFIX}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ Importing the command line takes more time than `--version` may.
 """
 
 import sys
+from collections.abc import Callable
 
 
 def main() -> None:
@@ -13,6 +14,24 @@ def main() -> None:
 
         print(BUILD)  # noqa: T201
         return
+    guarded(_command_line)
+
+
+def guarded(run: Callable[[], None]) -> None:
+    """Run it; end with one line if a package is not installed, as after `git pull` of a new dependency."""
+    try:
+        run()
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name in ("", "huahuo"):
+            raise
+        sys.exit(
+            f"huahuo: the module {name} is not installed. An update may need new packages:"
+            " run `make setup` in a checkout, `pip install --upgrade huahuo` elsewhere"
+        )
+
+
+def _command_line() -> None:
     from huahuo.cli.main import main as command_line
 
     command_line()

@@ -15,6 +15,11 @@ from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import ClientError
 
 _POLL_S_MAX: Final = 5.0
+_ENDS: Final = {
+    "error": "the sign-in failed",
+    "expired": "the code has expired: begin again",
+    "denied": "the sign-in was declined",
+}
 
 
 def of_directory(given: Settings, user_id: int) -> tuple[str, str]:
@@ -50,5 +55,5 @@ async def signin(url: str, token: str, fields: dict[str, Any]) -> None:
         raise HuahuoError(str(error)) from error
     if reply["state"] != "success":
         details = f": {printable(reply['details'])}" if reply.get("details") else ""
-        raise HuahuoError(f"{reply['message']}{details}")
+        raise HuahuoError(f"{_ENDS[reply['state']]}{details}")
     typer.echo(f"signed in: {printable(fields['email'])}")

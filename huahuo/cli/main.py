@@ -76,6 +76,10 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="TCP port; 0 takes a free one.", show_default="8765")
     ] = None,
+    classic_ui: Annotated[
+        Path | None,
+        typer.Option(help="A built copy of FireMail's front end, shown at /; the console is at /console/."),
+    ] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it; a second one ends it at once)."""
@@ -85,7 +89,9 @@ def serve(
     from huahuo.embedding.foreground import serve as body
 
     own_the_process()
-    run(body(settings(data, config_file, host=host, port=port), standard(), chosen().runs_as))
+    shown = None if classic_ui is None else str(classic_ui)
+    given = settings(data, config_file, host=host, port=port, classic_ui=shown)
+    run(body(given, standard(), chosen().runs_as))
     leave()
 
 
@@ -248,6 +254,23 @@ def doctor(
     show(findings, as_json=as_json, console=Console(highlight=False, emoji=False))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_NOTHING)
+
+
+@app.command("import-firemail", epilog="Example:  huahuo import-firemail huohuo_email.db --data ./data")
+def import_firemail(
+    database: Annotated[Path, typer.Argument(help="FireMail's SQLite file; it is only read.")],
+    data: Data = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Bring users, mailboxes and mails of FireMail into a data directory. It may be run again."""
+    from huahuo.app import keys
+    from huahuo.app.loops import run
+    from huahuo.cli.import_firemail import import_firemail as body
+    from huahuo.eventstore.ambient import SystemAmbient
+
+    given = settings(data, config_file)
+    keys.ensure(given, SystemAmbient())
+    run(body(given, database))
 
 
 @app.command(epilog="Example:  huahuo demo --port 0")

@@ -1,7 +1,10 @@
 """The bodies of `huahuo backup`, `restore` and `compact`."""
 
+import contextlib
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from huahuo.actors.plugins.past import Past
@@ -13,10 +16,11 @@ from huahuo.audit.place import looking
 from huahuo.audit.record import ask_service, principal, writing
 from huahuo.audit.show import show_json
 from huahuo.build import BUILD
+from huahuo.cli.objects import SCHEME, Objects
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.audit.checkpoint import KEY_FILE
-from huahuo.eventstore.care.backup import back_up, put_back, shrink
+from huahuo.eventstore.care.backup import Manifest, back_up, put_back, shrink
 from huahuo.eventstore.care.compaction import compact as compact_log
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
@@ -31,30 +35,74 @@ _KEY_FILES = (keys.JWT_FILE, keys.MASTER_FILE, KEY_FILE)
 
 
 async def backup(
-    settings: Settings, ambient: Ambient, target: Path, *, with_keys: bool, as_json: bool
+    settings: Settings, ambient: Ambient, target: str, *, with_keys: bool, keep: int, as_json: bool
 ) -> None:
-    """Copy the log to the new directory `target`.
+    """Copy the log to the new directory `target`, or into a folder of its own below `s3://BUCKET/PREFIX`.
+
+    `keep`: how many backups stay in the object store; 0 deletes none.
 
     Raises:
         ConfigError: there is no log. EventStoreError: the target cannot be made. Damaged: see that class.
+        HuahuoError: the object store refused.
     """
-    async with looking(settings, "backup", {"keys": with_keys}) as place:
-        manifest = await back_up(place.path, target, ambient)
-    copied = _copy_keys(settings.data, target) if with_keys else []
+    if keep and not target.startswith(SCHEME):
+        raise ConfigError(f"--keep is for backups in an object store ({SCHEME}…); {target} is a directory")
+    deleted: list[str] = []
+    if target.startswith(SCHEME):
+        objects = Objects(target)
+        name = rfc3339(ambient.now_ms())[:19].replace(":", "") + "Z"
+        with _staging(settings.data) as staged:
+            manifest, copied = await _back_up(settings, ambient, staged / name, with_keys=with_keys)
+            target = objects.put(staged / name, name)
+        deleted = objects.keep(keep) if keep else []
+    else:
+        manifest, copied = await _back_up(settings, ambient, Path(target), with_keys=with_keys)
     if as_json:
-        show_json({"log": manifest.log, "position": manifest.position, "target": str(target), "keys": copied})
+        told = {"log": manifest.log, "position": manifest.position, "target": target, "keys": copied}
+        show_json(told | {"deleted": deleted})
         return
     print(f"backed up {manifest.position} events to {target}")  # noqa: T201
+    if deleted:
+        print(f"    deleted {len(deleted)} older: {', '.join(deleted)}")  # noqa: T201
     if not with_keys:
         print(f"    without {keys.MASTER_FILE} and the other keys: keep those apart")  # noqa: T201
 
 
-async def restore(settings: Settings, ambient: Ambient, source: Path, *, as_json: bool) -> None:
+async def _back_up(
+    settings: Settings, ambient: Ambient, target: Path, *, with_keys: bool
+) -> tuple[Manifest, list[str]]:
+    """Copy the log to a new directory; returns what it holds, and the names of the copied keys."""
+    async with looking(settings, "backup", {"keys": with_keys}) as place:
+        manifest = await back_up(place.path, target, ambient)
+    return manifest, _copy_keys(settings.data, target) if with_keys else []
+
+
+async def restore(settings: Settings, ambient: Ambient, source: str, *, as_json: bool) -> None:
     """Put a checked backup into `settings.data` and give the log a new id.
+
+    `source`: a directory; or `s3://BUCKET/PREFIX/NAME`, or `s3://BUCKET/PREFIX` for the newest there.
 
     Raises:
         ConfigError: there is no backup, or no key for it. EventStoreError: there is a log already. Damaged.
+        HuahuoError: the object store refused.
     """
+    if not source.startswith(SCHEME):
+        await _restore(settings, ambient, Path(source), as_json=as_json)
+        return
+    with _staging(settings.data) as staged:
+        Objects(source).get(staged)
+        await _restore(settings, ambient, staged, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _staging(data: Path) -> Iterator[Path]:
+    """A folder beside the log, where its size fits, for what is on its way to or from an object store."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="backup-", dir=data) as made:
+        yield Path(made)
+
+
+async def _restore(settings: Settings, ambient: Ambient, source: Path, *, as_json: bool) -> None:
     if not (source / DATABASE).is_file():
         raise ConfigError(f"there is no backup in {source}: name a directory that `huahuo backup` made")
     missing = missing_from(source)

@@ -12,6 +12,7 @@ from huahuo.at import At
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.publisher.publisher import Publisher
+from huahuo.transport.protocol.refusals import in_english
 
 
 def publish(
@@ -37,7 +38,8 @@ def publish(
     try:
         return publisher.publish(stream, type_, fields, command_id=command_id)
     except Refused as error:
-        raise HuahuoError(f"the service refused: {error}") from error
+        why = in_english(error.code, error.message, error.details)
+        raise HuahuoError(f"the service refused: {why}") from error
     finally:
         publisher.close()
 

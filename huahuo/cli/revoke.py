@@ -8,6 +8,7 @@ from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import Publisher
+from huahuo.transport.protocol.refusals import in_english
 
 
 async def revoke(settings: Settings, *, user_id: UserId | None, jti: str | None) -> None:
@@ -22,6 +23,7 @@ async def revoke(settings: Settings, *, user_id: UserId | None, jti: str | None)
             try:
                 await publisher.revoke(user_id=user_id, jti=jti, principal="huahuo revoke")
             except PublishRefused as error:
-                raise HuahuoError(str(error)) from error
+                refusal = error.refusal
+                raise HuahuoError(in_english(refusal.code, refusal.message, refusal.details)) from error
             return
     await ask_service(settings, "revoke", **({"jti": jti} if user_id is None else {"user_id": user_id}))

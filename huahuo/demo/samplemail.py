@@ -107,7 +107,7 @@ class SampleMailServer:
         command += ["maildir", str(self.folder)]
         self._process = await asyncio.create_subprocess_exec(
             *command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # it ends when this process does, even by a kill
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C ends the demo first, then the demo ends the server

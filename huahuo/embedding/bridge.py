@@ -4,17 +4,24 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from functools import partial
+from typing import Any, Final, cast
+
+_STOPPED: Final = "the service stopped before it could answer"
 
 
 class Bridge:
-    """Runs coroutines on one loop for callers on other threads, which block until the result."""
+    """Runs work on one loop for callers on other threads, which block until the result."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._lock = threading.Lock()
         self._stopped = False
         self._waiting: set[concurrent.futures.Future[Any]] = set()
+        self._posted: list[_Post] = []
+        """Posts that the loop has not begun."""
+        self._posts: set[_Post] = set()
+        """All that have no result."""
 
     def call[T](self, factory: Callable[[], Coroutine[Any, Any, T]], timeout_s: float) -> T:
         """Run `factory()` on the loop, wait for it, and return its result or raise its exception.
@@ -23,18 +30,16 @@ class Bridge:
             RuntimeError: called on the loop's own thread (a deadlock), or after `stop`.
             TimeoutError: no result within `timeout_s`. The coroutine is cancelled, its outcome unknown.
         """
-        if _running_loop() is self._loop:
-            raise RuntimeError("this call would wait for itself: it was made on the service's own loop")
+        self._must_be_another_thread()
         # With the lock, `stop` waits until the call is on the loop, where `stop` can cancel it.
         with self._lock:
-            if self._stopped or self._loop.is_closed():
-                raise RuntimeError("the service has stopped")
+            self._must_run()
             future = asyncio.run_coroutine_threadsafe(_begin(factory), self._loop)
             self._waiting.add(future)
         try:
             return future.result(timeout_s)
         except concurrent.futures.CancelledError:
-            raise RuntimeError("the service stopped before it could answer") from None
+            raise RuntimeError(_STOPPED) from None
         except TimeoutError:
             future.cancel()
             raise
@@ -42,13 +47,90 @@ class Bridge:
             with self._lock:
                 self._waiting.discard(future)
 
+    def post[T](self, begin: Callable[[], asyncio.Future[T]], timeout_s: float) -> T:
+        """As `call`, for work that is begun by a plain function and then only waited for.
+
+        It needs no task, and the loop is woken once for the posts of many threads.
+
+        Raises:
+            RuntimeError: as `call`.
+            TimeoutError: no result within `timeout_s`. The outcome is unknown, or nothing was begun.
+        """
+        self._must_be_another_thread()
+        post = _Post(begin)
+        with self._lock:
+            self._must_run()
+            self._posts.add(post)
+            self._posted.append(post)
+            if len(self._posted) == 1:
+                self._loop.call_soon_threadsafe(self._take)
+        if not post.waits.acquire(timeout=timeout_s):
+            self._end(post, None, TimeoutError())
+        if post.error is not None:
+            raise post.error
+        return cast("T", post.result)
+
     def stop(self) -> None:
         """Refuse further calls and end those that wait. Call it from any thread. Idempotent."""
         with self._lock:
             self._stopped = True
-            waiting = tuple(self._waiting)
+            waiting, posts = tuple(self._waiting), tuple(self._posts)
         for future in waiting:
             future.cancel()
+        for post in posts:
+            self._end(post, None, RuntimeError(_STOPPED))
+
+    def _must_be_another_thread(self) -> None:
+        if _running_loop() is self._loop:
+            raise RuntimeError("this call would wait for itself: it was made on the service's own loop")
+
+    def _must_run(self) -> None:
+        if self._stopped or self._loop.is_closed():
+            raise RuntimeError("the service has stopped")
+
+    def _take(self) -> None:
+        """Begin what was posted. On the loop."""
+        with self._lock:
+            posted, self._posted = self._posted, []
+        for post in posted:
+            if post not in self._posts:  # its caller waits no more
+                continue
+            try:
+                future = post.begin()
+            except Exception as error:  # noqa: BLE001  whatever it is, it is the caller's
+                self._end(post, None, error)
+            else:
+                future.add_done_callback(partial(self._ended, post))
+
+    def _ended(self, post: "_Post", future: asyncio.Future[Any]) -> None:
+        if future.cancelled():
+            self._end(post, None, RuntimeError(_STOPPED))
+        elif (error := future.exception()) is not None:
+            self._end(post, None, error)
+        else:
+            self._end(post, future.result(), None)
+
+    def _end(self, post: "_Post", result: object, error: BaseException | None) -> None:
+        """Give a post its result, unless it has one."""
+        with self._lock:
+            if post not in self._posts:
+                return
+            self._posts.discard(post)
+            post.result, post.error = result, error
+        post.waits.release()
+
+
+class _Post:
+    """Work that a thread waits for, on a lock: that costs a tenth of a future's condition."""
+
+    __slots__ = ("begin", "error", "result", "waits")
+
+    def __init__(self, begin: Callable[[], asyncio.Future[Any]]) -> None:
+        self.begin = begin
+        self.result: object = None
+        self.error: BaseException | None = None
+        self.waits = threading.Lock()
+        self.waits.acquire()
 
 
 async def _begin[T](factory: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -54,12 +54,11 @@ async def publish_many(app: App, events: Iterable[tuple[str, str, Mapping[str, A
     Raises:
         Refused: a stream, a type or a field is not allowed. Nothing was written.
     """
-    publisher = app.publisher
     try:
-        made = publisher.make(events)
+        written = await app.publisher.submit_many(events)
     except PublishRefused as error:
         raise _refused(error) from None
-    return At(*place_of_last(await publisher.submit(made)))
+    return At(*place_of_last(written))
 
 
 async def send(

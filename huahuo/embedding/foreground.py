@@ -44,6 +44,9 @@ async def serve(settings: Settings, plugins: Sequence[Plugin], runs_as: Callable
     try:
         await app.start()
         print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
+        link = app.first_link()
+        if link is not None:
+            print(f"make the first administrator (works once): {link}", flush=True)  # noqa: T201  for a person
         with Tidier(loop, collects=True):
             await stopping.wait()
         _log.info("draining", seconds_max=settings.drain_timeout_s)

@@ -19,7 +19,8 @@ from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app import config, keys, logs, tokens
 from huahuo.app.application import Application
 from huahuo.app.loops import own_the_process, run
-from huahuo.app.wiring import App, World
+from huahuo.app.wiring import App
+from huahuo.app.world import World
 from huahuo.at import At
 from huahuo.embedding import calls
 from huahuo.embedding.asgi import Asgi

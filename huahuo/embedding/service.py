@@ -30,7 +30,9 @@ from huahuo.embedding.jobs import BlockingJob
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
+from huahuo.eventstore.model import Appended, Duplicate
 from huahuo.transport.commands.published_events import PublishRefused
+from huahuo.transport.commands.publishing import place_of_last
 
 _CALL_TIMEOUT_S = 30.0
 _LOOK_S = 5.0
@@ -237,16 +239,11 @@ class Service:
         Values that JSON or a browser cannot hold are refused (HuahuoError): NaN, infinities, integers from
         2^53 on. Raises as `update_email_status`.
         """
-        return self.publish_many([(stream, type, fields or {})])
+        return self._position(lambda app: app.publisher.submit_one(stream, type, fields or {}))
 
     def publish_many(self, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> int:
         """Append (stream, type, fields) of each event in one commit. Raises as `publish`."""
-
-        async def publish(app: App) -> int:
-            _stream, _seq, position = await app.publisher.publish_many(events)
-            return position
-
-        return self._call(publish)
+        return self._position(lambda app: app.publisher.submit_many(events))
 
     def send(
         self,
@@ -332,6 +329,14 @@ class Service:
             raise NotRunning("the service is stopping")
         with translated():
             return bridge.call(lambda: work(app), _CALL_TIMEOUT_S)
+
+    def _position(self, write: Callable[[App], asyncio.Future[Appended | Duplicate]]) -> int:
+        """Write, and return where the log then ends."""
+        app, bridge = self._running(), self._bridge
+        if bridge is None:
+            raise NotRunning("the service is stopping")
+        with translated():
+            return place_of_last(bridge.post(lambda: write(app), _CALL_TIMEOUT_S))[2]
 
     def _run(self, starting: "_Starting") -> None:
         """The body of the thread: one loop from start to stop."""

@@ -6,13 +6,14 @@ to build it.
 
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import Final
 
-from huahuo.pages import mail_frame
+from huahuo.pages import mail_frame, setting_up
 from huahuo.transport.server.site import CACHE_ASK_AGAIN, CACHE_FOR_EVER, Asset
 
 BUILT = "static"
 
-_TYPES = {
+TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -36,15 +37,22 @@ _CLIENT = "/client/"
 """A page of any origin may import the browser client; it holds nothing of a user."""
 
 
-def assets() -> dict[str, Asset]:
-    """Path on the server -> file; `index.html` is `/`."""
+CONSOLE: Final = "/console/"
+"""Where the console is if another page is at `/`."""
+
+
+def assets(console: str = "/") -> dict[str, Asset]:
+    """Path on the server -> file; the console is at `console`."""
     package = files(__package__)
     built = package / BUILT
     found = mail_frame.frames()
+    found[setting_up.PATH] = setting_up.page()
     if not (built / "index.html").is_file():
-        found["/"] = Asset.of(_TYPES[".html"], _NOT_BUILT.encode(), CACHE_ASK_AGAIN)
+        found["/"] = Asset.of(TYPES[".html"], _NOT_BUILT.encode(), CACHE_ASK_AGAIN)
     if built.is_dir():
         _collect(built, "/", found)
+    if console != "/":
+        found[console] = found[console.rstrip("/")] = found.pop("/")
     return found
 
 
@@ -54,8 +62,8 @@ def _collect(folder: Traversable, path: str, found: dict[str, Asset]) -> None:
             _collect(entry, f"{path}{entry.name}/", found)
             continue
         suffix = entry.name[entry.name.rfind(".") :]
-        if suffix in _TYPES:
+        if suffix in TYPES:
             name = path if entry.name == "index.html" else path + entry.name
             cache = CACHE_FOR_EVER if path.startswith(_HASHED) else CACHE_ASK_AGAIN
             any_origin = path.startswith(_CLIENT)
-            found[name] = Asset.of(_TYPES[suffix], entry.read_bytes(), cache, any_origin=any_origin)
+            found[name] = Asset.of(TYPES[suffix], entry.read_bytes(), cache, any_origin=any_origin)

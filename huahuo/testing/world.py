@@ -18,7 +18,8 @@ from huahuo.app import config
 from huahuo.app.application import Application
 from huahuo.app.keys import Keys
 from huahuo.app.tokens import mint
-from huahuo.app.wiring import App, World
+from huahuo.app.wiring import App
+from huahuo.app.world import World
 from huahuo.at import At
 from huahuo.embedding import calls
 from huahuo.eventstore.ambient import Ambient, FakeAmbient

@@ -26,6 +26,7 @@ from huahuo.users.users import (
     event,
     owner_of,
     refuse_name,
+    registration,
     revocation,
 )
 
@@ -62,16 +63,27 @@ class UserBook:
         while self.users.seq < self._log.head(ACCOUNTS).seq:
             self._fold(await self._log.read(ACCOUNTS, self.users.seq, events_max=_PAGE_EVENTS))
 
-    async def add(self, name: str, password: str, *, is_admin: bool = False, principal: str) -> User:
-        """Add a user.
+    async def add(
+        self, name: str, password: str, *, is_admin: bool = False, first: bool = False, principal: str
+    ) -> User:
+        """Add a user; `first`: only if there was never one.
 
         Raises:
             UserRefused: the name is taken or cannot be one, or the password is too short or too long.
         """
         refuse_name(name)
         stored = await self._hashed(password)
+        return await self.add_hashed(name, stored, is_admin=is_admin, first=first, principal=principal)
+
+    async def add_hashed(
+        self, name: str, stored: str, *, is_admin: bool = False, first: bool = False, principal: str
+    ) -> User:
+        """As `add`, of a password of which only the hash is known (`passwords`)."""
+        refuse_name(name)
 
         def change(users: Users) -> Append:
+            if first and len(users):
+                raise UserRefused("forbidden", "there are users already")
             if users.named(name) is not None:
                 raise UserRefused("already_exists", f"there is a user {name!r}")
             user_id = self._log.take("account")
@@ -124,6 +136,16 @@ class UserBook:
             removed = event(REMOVED, now_ms, user.user_id)
             ends = revocation(now_ms, user.user_id)
             return self._append(users, principal, removed, ends, shred=(owner_of(user.user_id),))
+
+        await self._change(change)
+
+    async def allow_registration(self, *, allowed: bool, principal: str) -> None:
+        """Let anybody make an account, or nobody."""
+
+        def change(users: Users) -> Append | None:
+            if users.registration is allowed:
+                return None
+            return self._append(users, principal, registration(self._now_ms, allowed=allowed))
 
         await self._change(change)
 

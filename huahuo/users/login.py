@@ -4,6 +4,7 @@ From the tenth failure within a minute on, a name and an address are refused at 
 An answer is never held back, and failures here do not count against tokens.
 """
 
+import hmac
 from typing import Final
 
 import msgspec
@@ -14,11 +15,12 @@ from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.http.signing_in import Verdict
 from huahuo.users.book import UserBook
 from huahuo.users.failures import Failures
-from huahuo.users.users import User, key_of
+from huahuo.users.users import User, UserRefused, key_of
 
 _AT_ONCE_MAX: Final = 16
 """Passwords that are being verified. Each takes 64 MiB for 50 ms, on one of two threads."""
 _BUSY_S: Final = 1.0
+_CODE_BYTES: Final = 24
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -50,14 +52,24 @@ class Login:
     """See the module. All methods belong to the loop's thread."""
 
     def __init__(
-        self, book: UserBook, authenticator: Authenticator, ambient: Ambient, *, token_ttl_s: float
+        self,
+        book: UserBook,
+        authenticator: Authenticator,
+        ambient: Ambient,
+        *,
+        token_ttl_s: float,
+        registration: bool = False,
     ) -> None:
+        """`registration`: the setting, which holds until an administrator says otherwise."""
         self._book = book
         self._authenticator = authenticator
         self._ambient = ambient
         self._token_ttl_s = token_ttl_s
         self._by_name = Failures()
         self._by_address = Failures()
+        self._made_at = Failures()
+        self._registration = registration
+        self._first_code = ""
         self._running = 0
 
     async def attempt(self, name: str, password: str, address: str) -> SignedIn | Refused:
@@ -78,6 +90,47 @@ class Login:
             waits = self._by_name.failed(key, now_s), self._by_address.failed(address, now_s)
             return Refused(max(waits) or None)
         self._by_name.succeeded(key)
+        return self.token_for(user)
+
+    @property
+    def registration(self) -> bool:
+        """Whether anybody may make an account."""
+        said = self._book.users.registration
+        return self._registration if said is None else said
+
+    def first_code(self) -> str | None:
+        """The code with which the first administrator is made; None if there was ever a user."""
+        if self._book.users.seq:
+            return None
+        self._first_code = self._first_code or self._ambient.token(_CODE_BYTES)
+        return self._first_code
+
+    async def register(self, name: str, password: str, address: str, code: str = "") -> SignedIn | Refused:
+        """Make an account and sign in: the first administrator's with the code, else if that is allowed.
+
+        Raises:
+            UserRefused: it is not allowed, or the name or the password is refused.
+        """
+        now_s = self._ambient.monotonic_s()
+        wait_s = self._made_at.wait_s(address, now_s)
+        if wait_s > 0:
+            return Refused(wait_s)
+        self._made_at.failed(address, now_s)  # successes count too: accounts are not made in masses
+        if self._running >= _AT_ONCE_MAX:
+            return Refused(_BUSY_S)
+        first = bool(code)
+        if first and not (self._first_code and hmac.compare_digest(code, self._first_code)):
+            raise UserRefused("forbidden", "this link was used, or is of another start of the service")
+        if not first and not self.registration:
+            raise UserRefused("forbidden", "registration is switched off")
+        self._running += 1
+        try:
+            who = "first administrator" if first else "registration"
+            user = await self._book.add(name, password, is_admin=first, first=first, principal=who)
+        finally:
+            self._running -= 1
+        if first:
+            self._first_code = ""
         return self.token_for(user)
 
     async def sign_in(self, username: str, password: str, address: str) -> Verdict:

@@ -1,5 +1,11 @@
-"""Passwords as argon2id hashes. Hashing takes some 50 ms and 64 MiB: callers run it on another thread."""
+"""Passwords as argon2id hashes. Hashing takes some 50 ms and 64 MiB: callers run it on another thread.
 
+A hash that was brought from another service is verified in its own form; it is dated, so the first sign-in
+replaces it.
+"""
+
+import hashlib
+import hmac
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -9,6 +15,8 @@ from huahuo.users.users import UserRefused
 
 CHARS_MIN: Final = 8
 CHARS_MAX: Final = 256
+_BROUGHT_ROUNDS: Final = 100_000
+_BROUGHT: Final = f"$pbkdf2-sha256-hex${_BROUGHT_ROUNDS}$"
 
 _hasher = PasswordHasher()  # argon2id with the parameters of RFC 9106 for servers
 UNKNOWN: Final = (
@@ -28,8 +36,18 @@ def hashed(password: str) -> str:
     return _hasher.hash(password)
 
 
+def brought(salt: str, digest: str) -> str:
+    """The hash to store for one that another service has: PBKDF2 with SHA-256 and 100,000 rounds, in hex."""
+    return f"{_BROUGHT}{salt}${digest.lower()}"
+
+
 def fits(stored: str, password: str) -> bool:
     """Whether a password is that of a hash. A hash that cannot be read fits nothing."""
+    if stored.startswith(_BROUGHT):
+        salt, _, digest = stored.removeprefix(_BROUGHT).rpartition("$")
+        given = password[: CHARS_MAX + 1].encode("utf-8", "replace")
+        made = hashlib.pbkdf2_hmac("sha256", given, salt.encode(), _BROUGHT_ROUNDS)
+        return hmac.compare_digest(made.hex(), digest)
     try:
         return _hasher.verify(stored, password[: CHARS_MAX + 1])
     except (VerificationError, InvalidHashError):
@@ -38,4 +56,4 @@ def fits(stored: str, password: str) -> bool:
 
 def is_dated(stored: str) -> bool:
     """Whether a hash was made with other parameters than those of today."""
-    return _hasher.check_needs_rehash(stored)
+    return stored.startswith(_BROUGHT) or _hasher.check_needs_rehash(stored)

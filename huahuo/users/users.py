@@ -19,6 +19,7 @@ HASH: Final = "password"
 NAME_CHARS_MAX: Final = 64
 
 ADDED, CHANGED, REMOVED = "account_added", "account_changed", "account_removed"
+REGISTRATION: Final = "registration_changed"
 
 
 class UserRefused(Exception):  # noqa: N818  a refusal, not a fault
@@ -40,11 +41,12 @@ class User(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct):
-    user_id: int
     timestamp: str
+    user_id: int = 0
     name: str = ""
     is_admin: bool = False
     disabled: bool | None = None
+    allowed: bool = False
 
 
 def owner_of(user_id: int) -> str:
@@ -70,6 +72,8 @@ class Users:
 
     def __init__(self) -> None:
         self.seq = 0
+        self.registration: bool | None = None
+        """Whether anybody may make an account, as an administrator said last. None: as the setting has it."""
         self._by_id: dict[int, User] = {}
         self._by_name: dict[str, int] = {}
 
@@ -93,7 +97,9 @@ class Users:
         self.seq = event.seq
         body = msgspec.json.decode(event.body, type=_Body)
         known = self._by_id.get(body.user_id)
-        if event.type == ADDED:
+        if event.type == REGISTRATION:
+            self.registration = body.allowed
+        elif event.type == ADDED:
             user = User(body.user_id, body.name, body.is_admin, created_at=body.timestamp)
             self._by_id[user.user_id] = user
             self._by_name[key_of(user.name)] = user.user_id
@@ -113,6 +119,12 @@ def event(type_: str, now_ms: int, user_id: int, **fields: Any) -> NewEvent:
     """One event of the stream."""
     body = {"type": type_, "timestamp": rfc3339(now_ms), "user_id": user_id, **fields}
     return NewEvent(ACCOUNTS, type_, json_bytes(body), entity=owner_of(user_id))
+
+
+def registration(now_ms: int, *, allowed: bool) -> NewEvent:
+    """The event by which an administrator lets anybody make an account, or nobody."""
+    body = {"type": REGISTRATION, "timestamp": rfc3339(now_ms), "allowed": allowed}
+    return NewEvent(ACCOUNTS, REGISTRATION, json_bytes(body))
 
 
 def revocation(now_ms: int, user_id: UserId) -> NewEvent:

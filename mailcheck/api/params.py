@@ -94,6 +94,14 @@ class ImportParams(msgspec.Struct, frozen=True):
         return "ImportParams('[sealed]')"
 
 
+class WatchParams(msgspec.Struct, frozen=True):
+    """Fields of `watch_emails`. Either ids, or a filter as in `get_all_emails`; an empty one admits all."""
+
+    on: Flag
+    email_ids: tuple[Id, ...] | None = None
+    filter: Filter | None = None
+
+
 class MailRecordsParams(msgspec.Struct, frozen=True):
     """Fields of `get_mail_records`. `before` is the `next` of the previous page."""
 

@@ -11,9 +11,9 @@ from functools import partial
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
-from huahuo.mailcheck.checks.check import Progress, fetched_mail
 from huahuo.mailcheck.checks.fetching import RawMail
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink
+from huahuo.mailcheck.checks.reading import Progress, fetched_mail
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, FetchedMail, UidCursor
 from huahuo.mailcheck.imap.outcome import classify
 from huahuo.mailcheck.servers.faults import MailFault

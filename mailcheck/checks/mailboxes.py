@@ -5,14 +5,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
-from huahuo.mailcheck.mailbox.commands import MailboxCommand, MailboxReply
+from huahuo.mailcheck.mailbox.commands import MailboxCommand, MailboxReply, Plan
+from huahuo.mailcheck.mailbox.decider import plan_of
 from huahuo.mailcheck.mailbox.state import Mailbox
 
 MAILBOX: Final = "mailbox"
 SERVICE: Final = "service"
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a mailbox stands. `plan` is None if it does not exist."""
+
+    plan: Plan | None
+    failed: bool
+    refused: bool
 
 
 class Pauses:
@@ -63,6 +74,15 @@ class Mailboxes:
         origin = Origin(principal=principal, cause=cause)
         answer: Answer[MailboxReply] = await self._directory.ask(MAILBOX, email_id, Execute(command, origin))
         return answer
+
+    async def standing(self, email_id: int) -> Standing:
+        """How a mailbox stands. Raises as `cause_of`."""
+
+        def look(_seq: int, state: Mailbox) -> Standing:
+            return Standing(plan_of(state) if state.exists else None, state.failed, state.refused)
+
+        standing: Standing = await self._directory.ask(MAILBOX, email_id, Query(look))
+        return standing
 
     async def cause_of(self, email_id: int, check_id: int) -> int:
         """The position of the event that asked for this check, 0 if it is not the open one.

@@ -4,7 +4,8 @@ The mailbox actor is the caller: it builds a `Target`, keeps the `UidCursor`, an
 Nothing here knows events, the log or a socket.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -27,6 +28,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     auth: Auth = "login"
     secret: Secret
     """The password, or an access token."""
+    cursors: Mapping[str, UidCursor] = MappingProxyType({})
+    """How far other folders than INBOX were read."""
     proxy: Proxy | None = None
 
     @property
@@ -81,6 +84,8 @@ class CheckLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of bodies in one FETCH and one call of the sink. A batch of one mail may exceed it."""
     batch_mails_max: int = 25
     progress_per_s_max: float = 10.0
+    folders: tuple[str, ...] = ()
+    """Folders that are read besides INBOX: names, or special uses such as `\\Junk`."""
     codes: bool = True
     """Whether verification codes are looked for in new mails."""
 

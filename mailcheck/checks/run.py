@@ -7,6 +7,7 @@ open, and the next one continues from the durable cursor. Anything else that is 
 from typing import Protocol
 
 from huahuo.actors.effects.run import EffectRun
+from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.ports import CheckFailed, Ok, Sink
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import Finish, MailsFound, Plan, Progress
@@ -24,8 +25,9 @@ class CheckMailbox(Protocol):
 class Checking:
     """See the module."""
 
-    def __init__(self, check_mailbox: CheckMailbox) -> None:
+    def __init__(self, check_mailbox: CheckMailbox, known: KnownMails) -> None:
         self._check_mailbox = check_mailbox
+        self._known = known
 
     async def perform(self, job: OpenCheck, run: EffectRun) -> None:
         """Check one mailbox, and record how that ended."""
@@ -33,7 +35,7 @@ class Checking:
 
     async def _outcome(self, check_id: int, run: EffectRun) -> Finish:
         try:
-            done = await self._check_mailbox(run.id, run.state, _Report(check_id, run))
+            done = await self._check_mailbox(run.id, run.state, _Report(check_id, run, self._known))
         except CheckFailed as failed:
             outcome = failed.outcome
             return Finish(
@@ -49,9 +51,10 @@ class Checking:
 class _Report:
     """See `Sink`."""
 
-    def __init__(self, check_id: int, run: EffectRun) -> None:
+    def __init__(self, check_id: int, run: EffectRun, known: KnownMails) -> None:
         self._check_id = check_id
         self._run = run
+        self._known = known
 
     async def progress(self, percent: int, message: str) -> None:
         """See `Sink`. `Begin` has already recorded 0 %."""
@@ -60,4 +63,8 @@ class _Report:
 
     async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
         """See `Sink`."""
-        await self._run.emit(MailsFound(self._check_id, tuple(batch), cursor))
+        email_id = self._run.id
+        async with self._known.storing(email_id):
+            mails = await self._known.unknown(email_id, batch)
+            equals = await self._known.equal_to(email_id, self._run.state, mails)
+            await self._run.emit(MailsFound(self._check_id, mails, cursor, equals))

@@ -5,9 +5,8 @@ read the mails by Graph. The way that worked last is tried first; if it fails fo
 is tried once.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from huahuo.eventstore.model import Secret
@@ -29,6 +28,10 @@ _OTHER_WAY: Final = frozenset({"token_refused", "no_scope", "grant_refused", "no
 _OAUTH_ONLY_HOSTS: Final = (".office365.com", ".outlook.com", "outlook.live.com")
 
 
+type Gate = Callable[[Plan], AbstractAsyncContextManager[object]]
+"""A place among the connections that are allowed to a mailbox's host."""
+
+
 class CheckMail(Protocol):
     """The check of one mailbox with every argument bound except those of the mailbox."""
 
@@ -47,6 +50,7 @@ class SigningIn:
         providers: Providers,
         grants: Grants,
         tokens: Tokens,
+        gate: Gate,
         proxy: Proxy | None = None,
     ) -> None:
         self._log = log
@@ -55,10 +59,7 @@ class SigningIn:
         self._grants = grants
         self._tokens = tokens
         self._default_proxy = proxy
-        self._gates: dict[Provider, asyncio.Semaphore] = {}
-        self._connections = 0
-        self.connections_peak = 0
-        """The most connections over IMAP at one time."""
+        self._gate = gate
 
     async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
         """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
@@ -84,21 +85,11 @@ class SigningIn:
     async def over_imap(self, plan: Plan, sink: Sink, auth: Auth, secret: Secret, proxy: Proxy | None) -> Ok:
         """Check over IMAP."""
         places = self._providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
-        target = Target(places=places, user=plan.email, auth=auth, secret=secret, proxy=proxy)
+        target = Target(
+            places=places, user=plan.email, auth=auth, secret=secret, cursors=plan.cursors, proxy=proxy
+        )
         async with self._gate(plan):
-            self._connections += 1
-            self.connections_peak = max(self.connections_peak, self._connections)
-            try:
-                return await self._check_mail(target, plan.cursors.get(INBOX), sink)
-            finally:
-                self._connections -= 1
-
-    def _gate(self, plan: Plan) -> AbstractAsyncContextManager[object]:
-        """A place among the connections that the table allows for the mailbox's provider."""
-        provider = self._providers.of(plan.mail_type, plan.server, plan.port)
-        if not provider.connections_max:
-            return nullcontext()
-        return self._gates.setdefault(provider, asyncio.Semaphore(provider.connections_max))
+            return await self._check_mail(target, plan.cursors.get(INBOX), sink)
 
     async def over_graph(
         self,

@@ -12,7 +12,8 @@ import msgspec
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.imap import wire
+from huahuo.mailcheck.imap import folders, wire
+from huahuo.mailcheck.imap.idle import Idle
 from huahuo.mailcheck.imap.outcome import classify, sanitise
 from huahuo.mailcheck.imap.stream import ImapStream
 from huahuo.mailcheck.imap.wire import Fetched, Part, Status
@@ -73,6 +74,17 @@ class ImapClient:
         self._tags = 0
         self._secrets: tuple[Secret, ...] = ()
         self._capabilities: frozenset[str] = frozenset()
+        self._idle: Idle | None = None
+
+    @property
+    def idles(self) -> bool:
+        """Whether the server offers IDLE."""
+        return "IDLE" in self._capabilities
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._stream.ended
 
     async def greet(self) -> None:
         """Read the server's greeting. PREAUTH is refused, because that login is not ours."""
@@ -173,6 +185,22 @@ class ImapClient:
             raise BrokenProtocol("the folder has no UIDVALIDITY")
         return Folder(found, exists)
 
+    async def folders(self) -> list[folders.Folder]:
+        """Every folder, in the order of the server. Names that cannot be read are left out."""
+        found: list[folders.Folder] = []
+
+        def on_data(parts: list[Part]) -> None:
+            folder = folders.folder_of(parts)
+            if folder is not None:
+                found.append(folder)
+
+        await self._command("LIST", [b'LIST "" "*"\r\n'], on_data=on_data)
+        return found
+
+    async def search_up_to(self, uid: int) -> list[int]:
+        """All UIDs up to `uid` in ascending order."""
+        return sorted(each for each in await self._search(b"UID 1:%d" % uid) if each <= uid)
+
     async def search_after(self, uid: int, exists: int) -> list[int]:
         """All UIDs above `uid` in ascending order, of a folder that held `exists` mails.
 
@@ -207,6 +235,26 @@ class ImapClient:
         # Several servers only estimate RFC822.SIZE, so they may send twice as much.
         budget = 2 * bytes_expected
         return await self._fetch(uids, b"UID BODY.PEEK[]" + partial, budget, self._fetch_timeout_s)
+
+    async def begin_idle(self, on_news: Callable[[], None]) -> None:
+        """Let the server say when the open folder changes. No task waits for that.
+
+        `on_news` is called once: a mail came, the connection ended, or what came cannot be understood. Then,
+        or before half an hour is over (RFC 2177), call `end_idle`, which raises what is wrong.
+        """
+        self._tags += 1
+        tag = b"h%d" % self._tags
+        idle = Idle(self._stream, tag, on_news, self._secrets)
+        async with self._deadline("IDLE", self._command_timeout_s):
+            await idle.begin(_LINE_BYTES_MAX)
+        self._idle = idle
+
+    async def end_idle(self) -> None:
+        """End it. Raises as any command."""
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            async with self._deadline("IDLE", self._command_timeout_s):
+                await idle.end(_LINE_BYTES_MAX)
 
     async def logout(self, timeout_s: float) -> None:
         """Log out if the server answers in time, and cut the connection in any case."""

@@ -8,6 +8,7 @@ that an attacker injected before TLS would be read as if it had come through TLS
 import asyncio
 import functools
 import ssl
+from collections.abc import Callable
 from typing import cast
 
 from huahuo.mailcheck.servers.faults import BrokenProtocol, ConnectionLost, TlsFailed
@@ -32,6 +33,8 @@ class ImapStream(asyncio.Protocol):
         self._paused = False
         self._ended = False
         self._waiter: asyncio.Future[None] | None = None
+        self.listener: Callable[[], None] | None = None
+        """Called when something arrived, or the stream ended, while nobody reads."""
 
     # Called by the transport.
 
@@ -84,6 +87,15 @@ class ImapStream(asyncio.Protocol):
             raise BrokenProtocol("a line is too long")
         return self._take(end + 1).rstrip(b"\r\n")
 
+    def line_at_hand(self, bytes_max: int) -> bytes | None:
+        """The next line if it has arrived. Raises as `read_line`."""
+        end = self._buffer.find(b"\n")
+        if end > bytes_max or (end < 0 and len(self._buffer) > bytes_max):
+            raise BrokenProtocol("a line is too long")
+        if end < 0 and self._ended:
+            raise ConnectionLost("the connection ended")
+        return None if end < 0 else self._take(end + 1).rstrip(b"\r\n")
+
     async def read_exactly(self, count: int) -> bytes:
         """The next `count` bytes.
 
@@ -127,8 +139,14 @@ class ImapStream(asyncio.Protocol):
             raise ConnectionLost("the connection ended in the handshake")
         self._transport = upgraded
 
+    @property
+    def ended(self) -> bool:
+        """Whether the connection has ended."""
+        return self._ended
+
     def abort(self) -> None:
-        """Cut the connection at once."""
+        """Cut the connection at once. Nobody is told."""
+        self.listener = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -157,6 +175,8 @@ class ImapStream(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        elif self._waiter is None and self.listener is not None:
+            self.listener()
 
 
 @functools.cache

@@ -1,12 +1,16 @@
 """Commands of a mailbox and its replies. Pure data."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
 
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor, Way
+from huahuo.mailcheck.mailbox.identity import Equals
+
+_NONE: Mapping[bytes, Equals] = MappingProxyType({})
 
 type TerminalStatus = Literal["ok", "error", "need_reauth", "cancelled"]
 type ReportedStatus = Literal["queued", "processing", "ok", "error", "need_reauth", "cancelled"]
@@ -27,11 +31,15 @@ class Progress(msgspec.Struct, frozen=True, gc=False):
 
 
 class MailsFound(msgspec.Struct, frozen=True):
-    """A running check fetched these mails. With them all mails up to `cursor` are known."""
+    """A running check fetched these mails. With them all mails up to `cursor` are known.
+
+    `equals`: the known mails that equal one of them, by digest.
+    """
 
     check_id: int
     batch: tuple[FetchedMail, ...]
     cursor: UidCursor
+    equals: Mapping[bytes, Equals] = _NONE
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
@@ -70,7 +78,34 @@ class ReportProgress(msgspec.Struct, frozen=True, gc=False):
     message: str
 
 
-type MailboxCommand = Begin | Progress | MailsFound | Finish | KeepGrant | ReportStatus | ReportProgress
+class MailsSeen(msgspec.Struct, frozen=True):
+    """The watcher of the mailbox fetched these mails. See `MailsFound`."""
+
+    batch: tuple[FetchedMail, ...]
+    cursor: UidCursor
+    equals: Mapping[bytes, Equals] = _NONE
+
+
+class WatchState(msgspec.Struct, frozen=True, gc=False):
+    """How the watcher of the mailbox fares. The user is told of the first failure and of the recovery."""
+
+    status: Literal["ok", "error", "need_reauth"]
+    message: str = ""
+    error_class: str = ""
+    advice: str = ""
+
+
+type MailboxCommand = (
+    Begin
+    | Progress
+    | MailsFound
+    | Finish
+    | KeepGrant
+    | ReportStatus
+    | ReportProgress
+    | MailsSeen
+    | WatchState
+)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +117,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     use_ssl: bool
     cursors: Mapping[str, UidCursor]
+    legacy: tuple[str, ...] = ()
+    """Places whose mails may be missing in the table `known`."""
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):

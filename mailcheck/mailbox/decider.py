@@ -12,13 +12,15 @@ that id.
 A `Begin` of a check that runs already (after a restart) writes no event and answers with the cursors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from msgspec.structs import replace
 
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.mailcheck.effects import Effect
 from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_TERMINAL, UidvalidityChanged
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
     CheckOver,
@@ -29,12 +31,15 @@ from huahuo.mailcheck.mailbox.commands import (
     MailboxCommand,
     MailboxReply,
     MailsFound,
+    MailsSeen,
     NoMailbox,
     Plan,
     Progress,
     ReportProgress,
     ReportStatus,
+    WatchState,
 )
+from huahuo.mailcheck.mailbox.identity import Equals
 from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
 from huahuo.mailcheck.mailbox.writing import MailboxWriting
 
@@ -59,6 +64,12 @@ class MailboxDecider(MailboxFold):
             return writing.decision(_report(writing, command))
         if isinstance(command, KeepGrant):
             return writing.decision(_keep(writing, command))
+        if isinstance(command, MailsSeen):
+            _found(writing, 0, command.batch, command.cursor, command.equals)
+            return writing.decision(Done())
+        if isinstance(command, WatchState):
+            _watcher_fares(writing, command)
+            return writing.decision(Done())
         check = state.check
         if check is None or check.check_id != command.check_id:
             return Decision(reply=CheckOver())
@@ -67,24 +78,27 @@ class MailboxDecider(MailboxFold):
                 if not check.started:
                     writing.begin(check, _CONNECTING)
                     writing.progress(check, 0, _CONNECTING)
-                return writing.decision(_plan(state))
+                return writing.decision(plan_of(state))
             case Progress():
                 writing.progress(check, min(command.percent, _RUNNING_MAX), command.message)
             case MailsFound():
-                _found(writing, command.check_id, command.batch, command.cursor)
+                _found(writing, command.check_id, command.batch, command.cursor, command.equals)
             case Finish():
                 if command.cursor is not None:
-                    _found(writing, command.check_id, (), command.cursor)
+                    _found(writing, command.check_id, (), command.cursor, {})
                 message = command.message
                 if not message and command.status == "ok":
                     message = f"检查完成，共 {check.found} 封新邮件" if check.found else "没有找到新邮件"
+                if command.status == "ok" and state.failed:
+                    writing.look_again()
                 writing.end(
                     check, command.status, message, error_class=command.error_class, advice=command.advice
                 )
         return writing.decision(Done())
 
 
-def _plan(state: Mailbox) -> Plan:
+def plan_of(state: Mailbox) -> Plan:
+    """What to check in this mailbox, and from which cursors."""
     return Plan(
         email=state.email,
         mail_type=state.mail_type,
@@ -92,6 +106,7 @@ def _plan(state: Mailbox) -> Plan:
         port=state.port,
         use_ssl=state.use_ssl,
         cursors=dict(state.seen),
+        legacy=state.legacy,
     )
 
 
@@ -100,6 +115,18 @@ def _keep(writing: MailboxWriting, command: KeepGrant) -> Done | GrantReplaced:
         return GrantReplaced()
     writing.keep_grant(command.way, command.refresh_token)
     return Done()
+
+
+def _watcher_fares(writing: MailboxWriting, command: WatchState) -> None:
+    """Tell a failure or a recovery, if it is news. An open check will tell how the mailbox fares."""
+    state = writing.state
+    if state.check is not None:
+        return
+    if command.status == "ok":
+        if state.failed:
+            writing.watcher(command, "新邮件监听已恢复")
+    elif not state.failed or (command.status == "need_reauth" and not state.refused):
+        writing.watcher(command, command.message)
 
 
 def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> Done:
@@ -121,7 +148,13 @@ def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> 
     return Done()
 
 
-def _found(writing: MailboxWriting, check_id: int, batch: Sequence[FetchedMail], cursor: UidCursor) -> None:
+def _found(
+    writing: MailboxWriting,
+    check_id: int,
+    batch: Sequence[FetchedMail],
+    cursor: UidCursor,
+    equals: Mapping[bytes, Equals],
+) -> None:
     """Write new mails and the cursor after them in one append."""
     known = writing.state.seen.get(cursor.folder)
     if known is not None and known.uidvalidity != cursor.uidvalidity:
@@ -133,12 +166,22 @@ def _found(writing: MailboxWriting, check_id: int, batch: Sequence[FetchedMail],
                 after=cursor.uidvalidity,
             )
         )
-    elif known is not None and cursor.uid <= known.uid and cursor.link == known.link:
-        return
-    seen = writing.state.seen_under(cursor.folder, cursor.uidvalidity)
-    fresh = [m for m in batch if _of(m, cursor) and seen < m.uid <= cursor.uid]
-    fresh = list({m.uid: m for m in fresh}.values())
-    writing.mails(fresh, cursor, check_id)
+    elif known is not None:
+        if cursor.uidvalidity == GRAPH_UIDVALIDITY:
+            # Numbers there are ours: they follow what another reading may have stored meanwhile.
+            batch = [replace(mail, uid=uid) for uid, mail in enumerate(batch, start=known.uid + 1)]
+            cursor = UidCursor(cursor.folder, cursor.uidvalidity, known.uid + len(batch), cursor.link)
+        if known.rest > cursor.uid or cursor.rest > known.uid:
+            return  # two readings began at different ends, and what lies between is read by the next one
+        link = cursor.link if cursor.uid >= known.uid else known.link
+        whole = (max(known.uid, cursor.uid), min(known.rest, cursor.rest), link)
+        if whole == (known.uid, known.rest, known.link):
+            return
+        cursor = UidCursor(cursor.folder, cursor.uidvalidity, whole[0], link, whole[1])
+    state = writing.state
+    fresh = [m for m in batch if _of(m, cursor) and not state.knows(m.folder, m.uidvalidity, m.uid)]
+    fresh = list({m.uid: m for m in fresh if m.uid <= cursor.uid}.values())
+    writing.mails(fresh, cursor, check_id, equals)
 
 
 def _of(mail: FetchedMail, cursor: UidCursor) -> bool:

@@ -26,10 +26,12 @@ from huahuo.mailcheck.events import (
     MailboxDeleted,
     MailboxUpdated,
     SecretStored,
+    WatchTold,
     id_of,
     read,
 )
 from huahuo.mailcheck.fetched import UidCursor, Way
+from huahuo.mailcheck.mailbox.identity import place_of
 
 _FORMER_MAX: Final = 8
 """UIDVALIDITYs remembered per folder. One changes when a folder is recreated, so a few times in its life."""
@@ -70,11 +72,18 @@ class Mailbox(msgspec.Struct):
     grant: int = 0
     """Rises with each new client id or refresh token, the user's or a rotated one."""
     way: Way = Way()
+    failed: bool = False
+    """The last that the user was told is a failure."""
+    refused: bool = False
+    """The server refused what the mailbox signs in with, and nothing about that has changed since."""
     check: Check | None = None
     cursors: dict[str, dict[str, UidCursor]] = msgspec.field(default_factory=dict)
     former: dict[str, dict[str, list[UidCursor]]] = msgspec.field(default_factory=dict)
     """By server and folder: the last cursor under each earlier UIDVALIDITY, the latest last. A server that
     was restored from a backup may return to an earlier one. Its mails must not be reported again (I22)."""
+
+    legacy: tuple[str, ...] = ()
+    """Places that an earlier version read. Their mails may be missing in the table `known`."""
 
     @property
     def exists(self) -> bool:
@@ -86,19 +95,26 @@ class Mailbox(msgspec.Struct):
         """The cursor of each folder on the mailbox's current server."""
         return self.cursors.get(self.server.lower(), _NOTHING)
 
+    def knows(self, folder: str, uidvalidity: int, uid: int) -> bool:
+        """Whether a mail in a folder of the current server is known by its UID."""
+        return any(place.knows(uid) for place in self._places(folder, uidvalidity))
+
     def seen_under(self, folder: str, uidvalidity: int) -> int:
         """The highest known UID in a folder of the current server under this UIDVALIDITY, 0 if none."""
+        return max((place.uid for place in self._places(folder, uidvalidity)), default=0)
+
+    def _places(self, folder: str, uidvalidity: int) -> list[UidCursor]:
         now = self.seen.get(folder)
         former = self.former.get(self.server.lower(), {}).get(folder, ())
-        places = (now, *former) if now is not None else former
-        return max((place.uid for place in places if place.uidvalidity == uidvalidity), default=0)
+        places = former if now is None else (now, *former)
+        return [place for place in places if place.uidvalidity == uidvalidity]
 
 
 class MailboxFold:
     """Folds a mailbox from its own stream."""
 
     name: Final = "mailbox"
-    fingerprint: Final = "mailbox-4"
+    fingerprint: Final = "mailbox-5"
 
     def initial(self, stream: str) -> Mailbox:
         """See `Fold`. Raises ValueError if the stream's name holds no number."""
@@ -116,6 +132,7 @@ class MailboxFold:
             case SecretStored():
                 if body.name not in state.secrets:
                     state.secrets = _shared((*state.secrets, body.name))
+                state.refused = False
                 if body.name in _OF_GRANT:
                     state.grant, state.way = state.grant + 1, Way()
             case GrantKept():
@@ -123,7 +140,7 @@ class MailboxFold:
                 state.way = _way(Way(body.graph, body.token_url, body.scope))
             case MailboxUpdated():
                 _reached(state, body)
-                state.way = Way()
+                state.way, state.refused = Way(), False
             case CheckRequested():
                 state.check = Check(body.check_id, cause=event.position)
             case CheckStarted() if check is None or check.check_id != body.check_id:
@@ -133,19 +150,17 @@ class MailboxFold:
             case CheckProgressed() if check is not None:
                 check.progress = body.progress
             case CursorMoved():
-                folders = state.cursors.setdefault(state.server.lower(), {})
-                link = "" if body.link is UNSET else body.link
-                cursor = UidCursor(body.folder, body.uidvalidity, body.uid, link)
-                _remember(state, folders.get(body.folder), cursor)
-                folders[body.folder] = cursor
-                if check is not None:
-                    check.found += len(body.mails)
+                _moved(state, body, event.version)
             case CheckEnded():
                 state.check = None
+                _ended(state, body.status)
+            case WatchTold():
+                _ended(state, body.status)
             case MailboxDeleted():
                 state.deleted, state.check, state.secrets = True, None, ()
                 state.cursors.clear()
                 state.former.clear()
+                state.legacy = ()
             case _:
                 pass
         return state
@@ -174,6 +189,26 @@ def _way(way: Way) -> Way:
     return way
 
 
+def _moved(state: Mailbox, body: CursorMoved, version: int) -> None:
+    folders = state.cursors.setdefault(state.server.lower(), {})
+    link = "" if body.link is UNSET else body.link
+    rest = 0 if body.rest is UNSET else body.rest
+    cursor = UidCursor(body.folder, body.uidvalidity, body.uid, link, rest)
+    _remember(state, folders.get(body.folder), cursor)
+    folders[body.folder] = cursor
+    check = state.check
+    if check is not None and check.check_id == body.check_id:
+        check.found += len(body.mails)
+    place = place_of(state.server, body.folder, body.uidvalidity)
+    if version == 1 and place not in state.legacy:
+        state.legacy = (*state.legacy, place)
+
+
+def _ended(state: Mailbox, status: str) -> None:
+    if status != "cancelled":
+        state.failed, state.refused = status != "ok", status == "need_reauth"
+
+
 def _remember(state: Mailbox, before: UidCursor | None, after: UidCursor) -> None:
     """If the UIDVALIDITY of a folder changed, keep its last cursor."""
     if before is None or before.uidvalidity == after.uidvalidity:
@@ -182,7 +217,7 @@ def _remember(state: Mailbox, before: UidCursor | None, after: UidCursor) -> Non
     kept = folders.get(before.folder, [])
     highest = max(one.uid for one in (*kept, before) if one.uidvalidity == before.uidvalidity)
     others = [one for one in kept if one.uidvalidity != before.uidvalidity]
-    left = UidCursor(before.folder, before.uidvalidity, highest)
+    left = UidCursor(before.folder, before.uidvalidity, highest, rest=before.rest)
     folders[before.folder] = [*others, left][-_FORMER_MAX:]
 
 

@@ -1,11 +1,14 @@
 """What one decision of a mailbox writes: events, records, mail contents and effects. Pure."""
 
+from collections.abc import Mapping
+
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
-from huahuo.mailcheck.effects import Effect, StopCheck
+from huahuo.mailcheck.effects import Effect, LookAgain, StopCheck
 from huahuo.mailcheck.events import (
     PROGRESS_MAX,
     Body,
@@ -18,18 +21,21 @@ from huahuo.mailcheck.events import (
     FoundMail,
     GrantKept,
     MailReceived,
+    WatchTold,
     internal,
     mailbox_stream,
     public,
     user_stream,
 )
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor, Way
-from huahuo.mailcheck.mailbox.commands import MailboxReply
+from huahuo.mailcheck.mailbox.commands import MailboxReply, WatchState
+from huahuo.mailcheck.mailbox.identity import Equals, Known, digest_of, encoded, place_of
 from huahuo.mailcheck.mailbox.state import Check, Mailbox
 from huahuo.mailcheck.tables.records import (
     CHECKS,
     CODE_CHARS_MAX,
     FOLDER_CHARS_MAX,
+    KNOWN,
     MESSAGE_CHARS_MAX,
     SENDER_CHARS_MAX,
     SUBJECT_CHARS_MAX,
@@ -110,13 +116,25 @@ class MailboxWriting:
         self, check: Check, status: str, message: str, *, error_class: str = "", advice: str = ""
     ) -> None:
         """Add the public status of a check."""
+        self._status(check.check_id, status, message, error_class, advice)
+
+    def watcher(self, fares: WatchState, message: str) -> None:
+        """Add the public status of the mailbox's watcher, and that it was told."""
+        self._status(0, fares.status, message, fares.error_class, fares.advice)
+        self.fact(WatchTold(timestamp=self.context.timestamp, status=fares.status))
+
+    def look_again(self) -> None:
+        """Add the effect by which the mailbox's watcher tries again."""
+        self._effects.append(LookAgain(self.state.email_id))
+
+    def _status(self, check_id: int, status: str, message: str, error_class: str, advice: str) -> None:
         self.say(
             EmailStatusUpdate(
                 timestamp=self.context.timestamp,
                 email_id=self.state.email_id,
                 status=status,
                 message=clean(message, MESSAGE_CHARS_MAX),
-                check_id=check.check_id,
+                check_id=check_id,
                 error_class=error_class,
                 advice=advice,
             )
@@ -144,13 +162,56 @@ class MailboxWriting:
         """Add the effect that stops the task of the check."""
         self._effects.append(StopCheck(check.check_id))
 
-    def mails(self, fresh: list[FetchedMail], cursor: UidCursor, check_id: int) -> None:
+    def mails(
+        self, fresh: list[FetchedMail], cursor: UidCursor, check_id: int, equals: Mapping[bytes, Equals]
+    ) -> None:
         """Add new mails with their records and contents, and the cursor after them."""
+        state = self.state
+        place = place_of(state.server, cursor.folder, cursor.uidvalidity)
+        known: dict[bytes, list[Known]] = {}
+        new: list[FetchedMail] = []
+        same: list[tuple[int, int]] = []
+        for mail in fresh:
+            digest = digest_of(mail)
+            before = equals.get(digest, Equals())
+            mails = known.setdefault(digest, list(before.mails))
+            at = next((n for n, one in enumerate(mails) if place not in one.places), None)
+            if mail.remote_id:
+                self._rows.append(remote_put(state.email_id, mail.remote_id))
+            if at is None:
+                mails.append(Known(0, received_ms(mail, self.context.now_ms), (place,)))
+                new.append(mail)
+            else:
+                mails[at] = mails[at].met_in(place)
+                same.append((mails[at].mail_id, mail.uid))
+                self._met(before.record(mails[at].mail_id), mails[at].received_ms, mail)
+        found = self._new(new, known)
+        for digest, mails in known.items():
+            self._rows.append(RowPut(KNOWN, str(state.email_id), digest, encoded(mails)))
+        self.fact(
+            CursorMoved(
+                timestamp=self.context.timestamp,
+                check_id=check_id,
+                folder=cursor.folder,
+                uidvalidity=cursor.uidvalidity,
+                uid=cursor.uid,
+                mails=tuple(found),
+                link=cursor.link or UNSET,
+                rest=cursor.rest or UNSET,
+                same=tuple(same) or UNSET,
+            )
+        )
+
+    def _new(self, new: list[FetchedMail], known: dict[bytes, list[Known]]) -> list[FoundMail]:
+        """Add new mails; they get their ids in `known` too."""
         state, now = self.state, self.context.timestamp
-        first = self.context.take("mail", len(fresh)) if fresh else 0
+        first = self.context.take("mail", len(new)) if new else 0
         found = []
-        for mail_id, mail in enumerate(fresh, start=first):
-            moment_ms = received_ms(mail, self.context.now_ms)
+        for mail_id, mail in enumerate(new, start=first):
+            mails = known[digest_of(mail)]
+            at = next(n for n, one in enumerate(mails) if not one.mail_id)
+            moment_ms = mails[at].received_ms
+            mails[at] = Known(mail_id, moment_ms, mails[at].places)
             record = MailRecord(
                 mail_id=mail_id,
                 email_id=state.email_id,
@@ -163,6 +224,8 @@ class MailboxWriting:
                 blob=blob_id(mail.content),
                 code=clean(mail.code, CODE_CHARS_MAX) or UNSET,
                 code_confidence=mail.code_confidence if mail.code else UNSET,
+                uid=mail.uid,
+                uidvalidity=mail.uidvalidity,
             )
             self.say(
                 MailReceived(
@@ -179,21 +242,16 @@ class MailboxWriting:
                 )
             )
             self._rows += mail_rows(record, state.user_id, moment_ms)
-            if mail.remote_id:
-                self._rows.append(remote_put(state.email_id, mail.remote_id))
             self._blobs.append(mail.content)
             found.append(FoundMail(mail_id, mail.uid, mail.size, record.blob, mail.remote_id or UNSET))
-        self.fact(
-            CursorMoved(
-                timestamp=now,
-                check_id=check_id,
-                folder=cursor.folder,
-                uidvalidity=cursor.uidvalidity,
-                uid=cursor.uid,
-                mails=tuple(found),
-                link=cursor.link or UNSET,
-            )
-        )
+        return found
+
+    def _met(self, record: MailRecord | None, moment_ms: int, mail: FetchedMail) -> None:
+        """A known mail was met in another place, so its record says that one."""
+        if record is not None:
+            folder = clean(mail.folder, FOLDER_CHARS_MAX)
+            moved = replace(record, folder=folder, uid=mail.uid, uidvalidity=mail.uidvalidity)
+            self._rows += mail_rows(moved, self.state.user_id, moment_ms)
 
     def _started(self, check: Check) -> None:
         self.fact(

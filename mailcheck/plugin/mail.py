@@ -29,6 +29,9 @@ class Mail(Plugin):
 
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
+        from huahuo.mailcheck.classic.interpreter import FireMailTongue
+        from huahuo.mailcheck.classic.queries import Queries
+        from huahuo.mailcheck.classic.routes import routes
         from huahuo.mailcheck.domain import MailDomain
 
         mail = MailDomain(
@@ -44,10 +47,23 @@ class Mail(Plugin):
             "checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting
         )
         host.metrics.gauge("access_tokens", "Access tokens in memory.", lambda: mail.tokens.kept)
+        watching = mail.watching
+        host.metrics.gauge("mailboxes_watched", "Mailboxes watched for new mails.", lambda: watching.count)
+        host.metrics.gauge("watch_connections", "Watchers that wait in IDLE.", lambda: watching.idle)
+        host.metrics.gauge(
+            "watch_hosts_left_alone",
+            "Mail servers that watchers leave alone for a while, because they failed or limit us.",
+            lambda: watching.hosts_left_alone,
+        )
+        host.metrics.total("watch_looks", "Looks of watchers at mailboxes.", lambda: watching.looks)
+        host.metrics.total(
+            "watch_backoffs", "Times that a mail server was left alone.", lambda: watching.backoffs
+        )
         return Brought(
             kinds=mail.kinds,
-            actions=mail.actions(),
-            routes=mail.routes(),
+            actions=[*mail.actions(), *Queries(host.log, host.directory).actions()],
+            tongues=[FireMailTongue()],
+            routes=[*mail.routes(), *(routes() if host.classic_ui else ())],
             user_snapshot=mail.snapshot,
             guarded=frozenset({"mailbox", "roster"}),
             at_work=mail.checks_by_user,

@@ -53,6 +53,26 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=65536, description="larger mails are kept with their headers only, bytes")
     ] = 25 << 20
     mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
+    mail_folders: Annotated[
+        tuple[str, ...],
+        Meta(description="folders read besides INBOX: names, or special uses such as \\Junk"),
+    ] = ("\\Junk",)
+    watch_renew_s: Annotated[
+        float,
+        Meta(ge=1, le=1740, description="seconds an IDLE of a watched mailbox stands until it is renewed"),
+    ] = 540.0
+    watch_poll_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="seconds between two looks at a watched mailbox without IDLE, a quarter more or less",
+        ),
+    ] = 60.0
+    watch_connections_per_host: Annotated[
+        int,
+        Meta(ge=1, description="connections of watchers to a mail server without connections_max"),
+    ] = 1_000
     mail_codes: Annotated[
         bool, Meta(description="look for verification codes in new mails; mail_received carries them")
     ] = True
@@ -72,6 +92,7 @@ def bounds(options: MailOptions, ambient: Ambient) -> "MailSettings":
     from huahuo.mailcheck.checks.ports import CheckLimits
     from huahuo.mailcheck.domain import MailSettings
     from huahuo.mailcheck.imap.network import Network
+    from huahuo.mailcheck.watching.pace import Pace
 
     try:
         proxy = parse_proxy(options.mail_proxy, trusted=True)
@@ -88,12 +109,15 @@ def bounds(options: MailOptions, ambient: Ambient) -> "MailSettings":
             command_timeout_s=options.mail_timeout_s,
             mail_bytes_max=options.mail_bytes_max,
             codes=options.mail_codes,
+            folders=options.mail_folders,
         ),
         checks_max=options.checks_at_once,
         checks_per_host_max=options.checks_per_host,
         checks_waiting_max=options.checks_waiting_max,
         checks_waiting_per_user_max=options.checks_waiting_per_user,
         mailboxes_max=options.mailboxes_per_user,
+        watch=Pace(renew_s=options.watch_renew_s, poll_s=options.watch_poll_s),
+        watch_connections_max=options.watch_connections_per_host,
     )
 
 

@@ -58,6 +58,13 @@ class CancelCheck(msgspec.Struct, frozen=True):
     email_ids: tuple[Id, ...]
 
 
+class WatchEmails(msgspec.Struct, frozen=True):
+    """Watch mailboxes for new mails, or stop that."""
+
+    email_ids: tuple[Id, ...]
+    on: bool
+
+
 class ImportEmails(msgspec.Struct, frozen=True):
     """Add the mailboxes of an import text that is already parsed."""
 
@@ -65,4 +72,6 @@ class ImportEmails(msgspec.Struct, frozen=True):
     data: ImportData
 
 
-type RosterCommand = AddEmail | UpdateEmail | DeleteEmails | CheckEmails | CancelCheck | ImportEmails
+type RosterCommand = (
+    AddEmail | UpdateEmail | DeleteEmails | CheckEmails | CancelCheck | WatchEmails | ImportEmails
+)

@@ -24,6 +24,7 @@ from huahuo.mailcheck.roster.commands import (
     ImportEmails,
     RosterCommand,
     UpdateEmail,
+    WatchEmails,
 )
 from huahuo.mailcheck.roster.importer import Account
 from huahuo.mailcheck.roster.rules import refuse_address, refuse_missing, refuse_secrets, refuse_settings
@@ -63,7 +64,7 @@ class RosterDecider(RosterFold):
                 reply = self._update(writing, command)
             case ImportEmails():
                 reply = self._import(writing, command)
-            case CheckEmails() | CancelCheck() | DeleteEmails():
+            case CheckEmails() | CancelCheck() | DeleteEmails() | WatchEmails():
                 reply = self._many(writing, command)
         return writing.decision(reply)
 
@@ -119,7 +120,9 @@ class RosterDecider(RosterFold):
         failures.sort(key=lambda failure: failure.line)
         return ImportResult(data.total, len(taken), len(failures), failures)
 
-    def _many(self, writing: RosterWriting, command: CheckEmails | CancelCheck | DeleteEmails) -> MailReply:
+    def _many(
+        self, writing: RosterWriting, command: CheckEmails | CancelCheck | DeleteEmails | WatchEmails
+    ) -> MailReply:
         if not command.email_ids:
             return Refusal("invalid_field", "未提供邮箱ID", "email_ids")
         if len(command.email_ids) > self._ids_max:
@@ -135,6 +138,11 @@ class RosterDecider(RosterFold):
                 return Success(f"已取消 {len(cancelled)} 个检查", cancelled=cancelled)
             case CheckEmails():
                 return _check(writing, owned)
+            case WatchEmails():
+                for email_id in owned:
+                    writing.watch(writing.state.rows[email_id], on=command.on)
+                others = [i for i in dict.fromkeys(command.email_ids) if i not in writing.state.rows]
+                return watched(owned, others, on=command.on)
 
     def _update(self, writing: RosterWriting, command: UpdateEmail) -> MailReply:
         row = writing.state.rows.get(command.email_id)
@@ -174,6 +182,12 @@ def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:
     for check_id, email_id in enumerate(accepted, start=first):
         writing.request(email_id, check_id)
     return Success(f"开始检查 {len(accepted)} 个邮箱", accepted=accepted, skipped=skipped)
+
+
+def watched(accepted: list[int], refused: list[int], *, on: bool) -> Success:
+    """The reply to `watch_emails`."""
+    message = f"已{'开启' if on else '关闭'} {len(accepted)} 个邮箱的实时监听"
+    return Success(message, accepted=accepted, refused=refused)
 
 
 def _full(mailboxes_max: int) -> Refusal:

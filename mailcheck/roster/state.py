@@ -25,7 +25,7 @@ from huahuo.mailcheck.events import (
 )
 from huahuo.mailcheck.row import Row
 
-_CHANGEABLE = ("mail_type", "server", "port", "use_ssl")
+_CHANGEABLE = ("mail_type", "server", "port", "use_ssl", "watched")
 ROW_BYTES: Final = 900
 """Memory of one row, with its address and its entries in two tables."""
 
@@ -103,7 +103,7 @@ class RosterFold:
     """Folds a roster from the public stream of its user."""
 
     name: Final = "roster"
-    fingerprint: Final = "roster-1"
+    fingerprint: Final = "roster-2"
 
     def initial(self, stream: str) -> Roster:
         """See `Fold`. Raises ValueError if the stream's name holds no number."""

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
-from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck
+from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck, Unwatch, Watch
 from huahuo.mailcheck.events import (
     PROGRESS_MAX,
     Body,
@@ -31,7 +31,7 @@ from huahuo.mailcheck.replies import MailReply, encode
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.servers.providers import Endpoint
-from huahuo.mailcheck.tables.records import CHECKS, PURGES, check_put, email_key
+from huahuo.mailcheck.tables.records import CHECKS, PURGES, WATCHED, check_put, email_key, watched_put
 
 _CANCELLED: Final = "检查已取消"
 
@@ -122,6 +122,27 @@ class RosterWriting:
         for put in sealed:
             self._fact(row.id, SecretStored(timestamp=now, name=put.name))
         self._secrets += sealed
+        if row.watched:
+            self._watch(row.id, where.host)
+
+    def watch(self, row: Row, *, on: bool) -> None:
+        """Switch the watching of a mailbox on or off."""
+        if row.watched == on:
+            return
+        self._changed = True
+        self._say(row.id, EmailUpdated(timestamp=self.context.timestamp, email_id=row.id, watched=on))
+        if on:
+            self._watch(row.id, row.server)
+        else:
+            self._unwatch(row.id)
+
+    def _watch(self, email_id: int, host: str) -> None:
+        self._rows.append(watched_put(email_id, host))
+        self._effects.append(Watch(email_id, host))
+
+    def _unwatch(self, email_id: int) -> None:
+        self._rows.append(RowDrop(WATCHED, "", email_key(email_id)))
+        self._effects.append(Unwatch(email_id))
 
     def request(self, email_id: int, check_id: int) -> None:
         """Queue a check."""
@@ -161,6 +182,8 @@ class RosterWriting:
         self._expect(email_id)
         self._changed = True
         self.cancel(email_id)
+        if self.state.rows[email_id].watched:
+            self._unwatch(email_id)
         self._say(email_id, EmailDeleted(timestamp=now, email_id=email_id))
         self._fact(email_id, MailboxDeleted(timestamp=now))
         self._shred.append(mailbox_stream(email_id))

@@ -22,6 +22,7 @@ from huahuo.eventstore.port import Log
 from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.tables.records import (
     GRAPH,
+    KNOWN,
     MAIL,
     MAILS,
     PURGES,
@@ -102,8 +103,9 @@ class Purging:
         part = str(run.id)
         while records := await self._log.rows(MAILS, part, limit=_PAGE_ROWS):
             await run.emit(*(one for key, value in records for one in _of_mail(part, key, value)))
-        while known := await self._log.rows(GRAPH, part, limit=_PAGE_ROWS):
-            await run.emit(*(RowDrop(GRAPH, part, key) for key, _ in known))
+        for table in (GRAPH, KNOWN):
+            while rows := await self._log.rows(table, part, limit=_PAGE_ROWS):
+                await run.emit(*(RowDrop(table, part, key) for key, _ in rows))
         await run.finish(RowDrop(PURGES, "", email_key(run.id)))
 
 

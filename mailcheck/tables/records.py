@@ -6,6 +6,8 @@
 | `mail` | "" | mail id | its owner and the key of its record |
 | `checks` | "" | mailbox id | the open check, which a restart continues |
 | `graph` | mailbox id | digest of Graph's id of a mail | nothing: this mail is known |
+| `known` | mailbox id | digest of a Message-ID | the mails that have it, and where they were met |
+| `watched` | "" | mailbox id | its host: the mailbox is watched for new mails |
 | `purges` | "" | mailbox id | a deleted mailbox whose records and blobs are still to be removed |
 
 Numbers in keys are 8 bytes, big-endian, so that keys sort like their numbers.
@@ -27,6 +29,8 @@ MAIL: Final = "mail"
 CHECKS: Final = "checks"
 PURGES: Final = "purges"
 GRAPH: Final = "graph"
+WATCHED: Final = "watched"
+KNOWN: Final = "known"
 
 SUBJECT_CHARS_MAX: Final = 1_000
 SENDER_CHARS_MAX: Final = 500
@@ -40,7 +44,10 @@ _OLDEST_MS = 631_152_000_000
 
 
 class MailRecord(msgspec.Struct, frozen=True, gc=False):
-    """One mail in its mailbox's list. `blob` is the id of its content."""
+    """One mail in its mailbox's list. `blob` is the id of its content.
+
+    `uid` and `uidvalidity`: where it was met last in `folder`. They are 0 in records of earlier versions.
+    """
 
     mail_id: int
     email_id: int
@@ -53,6 +60,8 @@ class MailRecord(msgspec.Struct, frozen=True, gc=False):
     blob: str
     code: str | UnsetType = UNSET
     code_confidence: float | UnsetType = UNSET
+    uid: int = 0
+    uidvalidity: int = 0
 
 
 class MailPlace(msgspec.Struct, frozen=True, gc=False):
@@ -125,6 +134,11 @@ def check_put(
     """The row of an open check."""
     value = OpenCheck(user_id, check_id, host, implicit)
     return RowPut(CHECKS, "", email_key(email_id), msgspec.json.encode(value))
+
+
+def watched_put(email_id: int, host: str) -> RowPut:
+    """The row of a watched mailbox."""
+    return RowPut(WATCHED, "", email_key(email_id), host.encode())
 
 
 def mail_rows(record: MailRecord, user_id: UserId, received: int) -> tuple[RowPut, RowPut]:

@@ -2,11 +2,12 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from scripts.suite import LANES
+from scripts.suite import LANES, paths
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
@@ -26,6 +27,7 @@ WITH_PROGRAMS = {"browser", "e2e"}
 IN_PROCESS = {"contract", "integration", "property", "simulation", "unit"}
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """The modules that a file names in its imports."""
     found: set[str] = set()
@@ -66,6 +68,7 @@ def test_folders_of_programs_and_of_this_process_do_not_mix(path: Path) -> None:
         assert "pytest.mark.e2e" not in text, "it belongs into tests/e2e"
 
 
-def test_every_folder_of_tests_is_in_one_lane_of_the_suite() -> None:
-    folders = sorted({path.relative_to(ROOT / "tests").parts[0] for path in TESTS})
-    assert sorted(folder for lane in LANES.values() for folder in lane) == folders
+def test_every_file_of_tests_is_in_one_lane_of_the_suite() -> None:
+    places = [ROOT / path for lane in LANES.values() for path in paths(lane)]
+    for test in TESTS:
+        assert len({test, *test.parents} & set(places)) == 1, name(test)

@@ -16,6 +16,7 @@ from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.transport.client.client import Client
 from tests.support.drivers.snippets import block
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import MASTER_KEY, Serving, serving
 
 KILLS = 4
@@ -62,7 +63,7 @@ def lag(server: Serving) -> int:
 
 async def order(server: Serving) -> None:
     """Place many orders."""
-    async with asyncio.timeout(60), Client(server.url, token=server.token(42, "alice")) as client:
+    async with asyncio.timeout(WITHIN_S), Client(server.url, token=server.token(42, "alice")) as client:
         for _ in range(ORDERS // 100):
             await asyncio.gather(*(client.send("place_order", item="tea") for _ in range(100)))
 
@@ -87,7 +88,7 @@ def test_over_four_kills_every_event_is_in_the_followers_database_exactly_once(t
         application(tmp_path, follower=True)
         server.start()
         for kill in range(KILLS):
-            before, until_s = len(copied(tmp_path)), time.monotonic() + 30
+            before, until_s = len(copied(tmp_path)), time.monotonic() + WITHIN_S
             while len(copied(tmp_path)) < before + 10:
                 assert time.monotonic() < until_s, "the follower goes on after each start"
                 time.sleep(0.01)
@@ -96,7 +97,7 @@ def test_over_four_kills_every_event_is_in_the_followers_database_exactly_once(t
             if kill == KILLS - 1:
                 (tmp_path / "free").touch()
             server.start()
-        until_s = time.monotonic() + 60
+        until_s = time.monotonic() + WITHIN_S
         while lag(server):
             assert time.monotonic() < until_s
             time.sleep(0.05)

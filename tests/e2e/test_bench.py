@@ -25,8 +25,19 @@ def options(folder: Path, receiver: list[str]) -> Options:
     return Options(quick=True, rounds=1, folder=folder, receiver=receiver, peers=frozenset({OURS}))
 
 
-_LONG = {"actors", "entities", "growth", "http", "lists", "shipping", "storms", "workers"}
-"""Of ten seconds and more each: in full in `make check-all`."""
+_LONG = {
+    "actors",
+    "commands",
+    "effects",
+    "entities",
+    "growth",
+    "http",
+    "lists",
+    "shipping",
+    "storms",
+    "workers",
+}
+"""Of five seconds of processor time and more each: in `make check-all`."""
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

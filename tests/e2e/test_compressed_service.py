@@ -74,7 +74,7 @@ async def test_a_dictionary_trained_from_the_log_is_used_and_the_old_one_stays_s
         async with asyncio.timeout(WITHIN_S), Client(server.url, token=server.token(7, "eve")) as client:
             lines = "\n".join(f"box{n}@example.org----{CANARY}" for n in range(300))
             await client.send("import_emails", data=lines, mail_type="imap")
-        done = huahuo("dictionary", "train", "--data", str(server.data), "--size", "2048")
+        done = huahuo("dictionary", "train", "--data", str(server.data), "--size", "2048", "--tries", "200")
         assert done.returncode == 0, done.stderr
         (path,) = (server.data / "dictionaries").glob("*.zdict")
         trained = found.read(path)

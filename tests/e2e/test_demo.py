@@ -1,8 +1,10 @@
 """`huahuo demo`, as `make demo` starts it: a link that signs in, mailboxes checked, mail that comes."""
 
 import asyncio
+import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +28,7 @@ def link_of(demo: subprocess.Popen[str]) -> tuple[str, str]:
 async def watch(url: str, token: str) -> tuple[dict[str, dict[str, Any]], int]:
     """The mailboxes once each has been checked, and how many mails came after that."""
     async with (
-        asyncio.timeout(60),
+        asyncio.timeout(WITHIN_S),
         Client(url, token=token) as client,
         client.events("user/1", after="start") as events,
     ):
@@ -60,3 +62,33 @@ async def test_the_demo_shows_mail_arriving_and_each_kind_of_failure() -> None:
     assert rows["unreachable@demo.example"]["status"] == "error"
     assert arrived == 1
     assert code == 0
+
+
+MAIL_SERVER = """
+import asyncio, pathlib, sys
+from huahuo.demo.samplemail import SampleMailServer
+from huahuo.eventstore.ambient import SystemAmbient
+
+async def main():
+    async with SampleMailServer(pathlib.Path(sys.argv[1]), SystemAmbient()) as server:
+        print(server.port, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def test_its_mail_server_ends_also_when_the_demo_is_killed(tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-c", MAIL_SERVER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert demo.stdout is not None
+        with socket.create_connection(("127.0.0.1", int(demo.stdout.readline())), WITHIN_S) as link:
+            assert link.recv(4) == b"* OK"
+            demo.kill()
+            while link.recv(4096):  # until the server's end of the connection is closed
+                pass
+    finally:
+        demo.kill()
+        demo.communicate()

@@ -17,6 +17,7 @@ import pytest
 
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -60,7 +61,7 @@ def commands(server: Serving) -> list[Any]:
     """What the roster answers: about the rows of before, an address that is taken, and changes."""
 
     async def ask() -> list[Any]:
-        async with asyncio.timeout(30), Client(server.url, token=server.token(42, "alice")) as client:
+        async with asyncio.timeout(WITHIN_S), Client(server.url, token=server.token(42, "alice")) as client:
             rows = (await client.send("get_all_emails"))["data"]
             with pytest.raises(CommandError) as caught:
                 await client.send("add_email", email="A@example.org", password="p")

@@ -1,6 +1,7 @@
 """`POST /login` on the real service: what it answers, and what its token is good for."""
 
 import asyncio
+import contextlib
 import json
 import urllib.error
 import urllib.request
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from huahuo.transport.client.client import Client
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -18,9 +20,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 PASSWORD = "canary-password"
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path / "data") as server:
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with of_alice(tmp_path_factory.mktemp("service")) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def of_alice(folder: Path) -> Iterator[Serving]:
+    """A service with one user."""
+    with serving(folder / "data") as server:
         asyncio.run(add_alice(server))
         yield server
 
@@ -37,7 +46,7 @@ def login(service: Serving, body: bytes, **headers: str) -> tuple[int, dict[str,
         f"{service.url}/login", body, {"Content-Type": "application/json"} | named, method="POST"
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
             return answer.status, json.loads(answer.read()), answer.headers
     except urllib.error.HTTPError as refused:
         with refused:
@@ -69,18 +78,22 @@ def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(service: Serving)
     assert wrong_password[1] == wrong_name[1]
 
 
-def test_the_tenth_failure_is_answered_429_at_once_and_tokens_are_as_good_as_before(service: Serving) -> None:
-    statuses = [login(service, of("alice", "wrong-password"))[0] for _ in range(10)]
-    assert statuses == [401] * 9 + [429]
-    status, body, headers = login(service, of("alice", PASSWORD))
-    assert (status, body["code"]) == (429, "rate_limited")
-    assert 0 < int(headers["Retry-After"]) <= 60
+def test_the_tenth_failure_is_answered_429_at_once_and_tokens_are_as_good_as_before(tmp_path: Path) -> None:
+    with of_alice(tmp_path) as service:
+        statuses = [login(service, of("alice", "wrong-password"))[0] for _ in range(10)]
+        assert statuses == [401] * 9 + [429]
+        status, body, headers = login(service, of("alice", PASSWORD))
+        assert (status, body["code"]) == (429, "rate_limited")
+        assert 0 < int(headers["Retry-After"]) <= 60
 
-    async def online() -> None:
-        async with asyncio.timeout(5), Client(service.url, token=service.token(7, "eve")) as client:
-            await client.send("get_all_emails")
+        async def online() -> None:
+            async with (
+                asyncio.timeout(WITHIN_S),
+                Client(service.url, token=service.token(7, "eve")) as client,
+            ):
+                await client.send("get_all_emails")
 
-    asyncio.run(online())
+        asyncio.run(online())
 
 
 @pytest.mark.parametrize(
@@ -104,7 +117,7 @@ def test_a_page_of_another_origin_cannot_sign_in(service: Serving) -> None:
 
 def test_only_post_signs_in(service: Serving) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{service.url}/login", timeout=30)
+        urllib.request.urlopen(f"{service.url}/login", timeout=WITHIN_S)
     with refused.value:
         assert refused.value.code in (404, 405)
 

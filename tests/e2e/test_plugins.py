@@ -15,6 +15,7 @@ from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.rawclient import raw
 from tests.support.drivers.snippets import snippet
+from tests.support.patience import WITHIN_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -33,7 +34,7 @@ def service_of(data: Path, plugins: list[Plugin], **settings: Any) -> Service:
 def told[T](service: Service, ask: Callable[[Client], Coroutine[Any, Any, T]], *, admin: bool = False) -> T:
     async def connected() -> T:
         token = service.token(42, "alice", admin=admin, groups=("ops",))
-        async with asyncio.timeout(15), Client(service.url, token=token) as client:
+        async with asyncio.timeout(WITHIN_S), Client(service.url, token=token) as client:
             return await ask(client)
 
     return asyncio.run(connected())

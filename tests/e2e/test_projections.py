@@ -11,6 +11,7 @@ import pytest
 
 from huahuo.transport.client.client import Client
 from tests.support.drivers.command_line import KEYS, huahuo
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -87,7 +88,7 @@ class Desk:
 
     def until(self, true: Callable[[], bool]) -> None:
         """Wait for something that the follower does by itself."""
-        until_s = time.monotonic() + 20
+        until_s = time.monotonic() + WITHIN_S
         while not true():
             assert time.monotonic() < until_s
             time.sleep(0.02)
@@ -102,7 +103,7 @@ def write(server: Serving, *texts: str) -> None:
     """Write notes, as a client."""
 
     async def main() -> None:
-        async with asyncio.timeout(20), Client(server.url, token=server.token(42, "alice")) as client:
+        async with asyncio.timeout(WITHIN_S), Client(server.url, token=server.token(42, "alice")) as client:
             for text in texts:
                 await client.send("write_note", text=text)
 

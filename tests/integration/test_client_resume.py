@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.memory.model_disk import ModelDisk
-from huahuo.transport.client import session
+from huahuo.transport.client import liveness
 from huahuo.transport.client.cursors import FileCursors
 from huahuo.transport.client.model import Batch, Connecting, Lag, Live, Offline, Online, Outcome, Stopped
 from huahuo.transport.protocol.limits import TransportSettings
@@ -52,7 +52,7 @@ async def test_each_event_comes_once_though_every_connection_is_cut_after_some_b
 
 
 async def test_a_silent_connection_is_noticed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "ANSWER_WITHIN_S", 0.1)
+    monkeypatch.setattr(liveness, "ANSWER_WITHIN_S", 0.1)
 
     async with (
         behind_proxy(settings=TransportSettings(heartbeat_s=0.2)) as (server, proxy),

@@ -162,3 +162,35 @@ def test_a_path_is_used_by_its_owner_its_group_and_administrators() -> None:
                 assert (await nobody.get(PATH)).status_code == 401
 
     run(main())
+
+
+def test_a_stream_of_the_service_is_read_as_json_from_any_offset() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            await w.append("user/42", "one", "two")
+            whole = await c.get("/ds/user/42")
+            assert [(event["seq"], event["text"]) for event in whole.json()] == [(1, "one"), (2, "two")]
+            assert (whole.headers["content-type"], whole.headers["stream-up-to-date"]) == (
+                "application/json",
+                "true",
+            )
+            end = whole.headers["stream-next-offset"]
+            assert (await c.head("/ds/user/42")).headers["stream-next-offset"] == end
+            waiting = asyncio.ensure_future(c.get("/ds/user/42", params={"offset": end, "live": "long-poll"}))
+            await until(lambda: w.api.arrivals.waiting == 1)
+            await w.append("user/42", "three")
+            assert [event["text"] for event in (await waiting).json()] == ["three"]
+
+    run(main())
+
+
+def test_a_stream_of_the_service_is_not_written_and_not_read_by_others() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as alice, http(w, BOB) as bob:
+            refused = await alice.put("/ds/user/42", headers=JSON)
+            assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+            assert (await alice.post("/ds/user/42", headers=JSON, content="[1]")).status_code == 405
+            assert (await alice.delete("/ds/user/42")).status_code == 405
+            assert [(await one.get("/ds/user/42")).status_code for one in (alice, bob)] == [200, 403]
+
+    run(main())

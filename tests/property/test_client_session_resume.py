@@ -13,6 +13,7 @@ from huahuo.transport.client.model import Batch, Cursor, ProtocolViolation
 from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.session import ClientSession
 from tests.support.models.model_server import ModelConnection, ModelLog
+from tests.support.proofs import examples
 
 STREAM = "user/1"
 
@@ -225,7 +226,7 @@ def _steps(*names: str) -> st.SearchStrategy[list[tuple[str, int]]]:
 _STEPS = _steps(*_FAULTLESS, *_FAULTS)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(_STEPS, st.integers(1, 16), st.sampled_from(["start", "snapshot"]))
 def test_what_is_applied_is_the_log_whatever_was_cut_lost_or_repeated(
     steps: list[tuple[str, int]], window: int, start: str
@@ -238,7 +239,7 @@ def test_what_is_applied_is_the_log_whatever_was_cut_lost_or_repeated(
     assert world.saved_at_head()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(_steps(*_FAULTLESS, *_FAULTS, "replace"), st.integers(1, 16))
 def test_after_the_log_was_replaced_the_new_one_is_applied_from_a_snapshot(
     steps: list[tuple[str, int]], window: int
@@ -247,7 +248,7 @@ def test_after_the_log_was_replaced_the_new_one_is_applied_from_a_snapshot(
     assert world.applied_and_kept() == world.log.nonces(STREAM)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(_STEPS, st.integers(1, 16))
 def test_each_command_is_executed_once_and_answered_once(steps: list[tuple[str, int]], window: int) -> None:
     world = _settled(steps, window)
@@ -256,7 +257,7 @@ def test_each_command_is_executed_once_and_answered_once(steps: list[tuple[str, 
     assert len(written) == len(set(written)) == world.commands
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(_steps(*_FAULTLESS, "reconnect"), st.integers(1, 8))
 def test_the_buffer_never_holds_more_than_a_window(steps: list[tuple[str, int]], window: int) -> None:
     world = World(window, "start")
@@ -276,7 +277,7 @@ _NEW_STATE_NOT_YET_TAKEN = [
 """An event is lost behind the state of a replaced log: the client asks again before it applies the state."""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(_steps(*_FAULTLESS, *_FAULTS, "revise", "revise"), st.integers(1, 16))
 @example(_NEW_STATE_NOT_YET_TAKEN, 2)
 def test_a_client_with_a_check_applies_the_events_that_took_the_place_of_those_it_knew(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from huahuo import EffectRun
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.eventstore.errors import EventStoreError
+from tests.support.proofs import examples
 from tests.support.worlds.effects import Step, Works, in_works, one_step
 
 steps = st.one_of(
@@ -30,7 +31,7 @@ async def asked(works: Works, action: str, **fields: Any) -> None:
 
 
 @given(story=st.lists(steps, min_size=3, max_size=12), deeds=deeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_every_effect_ends_once_over_crashes_cancels_and_failures(
     story: list[tuple[str, Any]], deeds: list[str]
 ) -> None:

@@ -13,6 +13,7 @@ from huahuo.actors.entities.errors import Busy
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append, CommandKey
 from huahuo.replay.history.keyframes import KeyframePolicy, state_at
+from tests.support.proofs import examples
 from tests.support.worlds.entities import Command, Deposit, Done, Reply, Town, Withdraw, in_town, moved
 
 KEYS = ("a", "b")
@@ -41,7 +42,7 @@ async def insist(town: Town, key: str, command: Command, number: int) -> Answer[
             await asyncio.sleep(0.1)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(wishes=st.lists(wishes, max_size=25), seed=st.integers(0, 1 << 32))
 def test_the_live_state_is_the_fold_of_the_log_and_every_command_took_effect_once(
     wishes: list[tuple[str, object, object]], seed: int

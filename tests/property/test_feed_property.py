@@ -14,6 +14,7 @@ from huahuo.replay.live.feed import Feed, Run
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.models.follower import follow
 from tests.support.patience import WITHIN_S
+from tests.support.proofs import examples
 from tests.support.worlds.entities import Account, AccountDecider, moved
 
 STREAMS = ("a", "b", "c")
@@ -36,7 +37,7 @@ async def everything(log: FaultyLog) -> list[StoredEvent]:
     return await log.read(LOG_STREAM, 0, events_max=10_000, bytes_max=1 << 30)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(
     appends=appends,
     tail_events_max=st.integers(0, 12),

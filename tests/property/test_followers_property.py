@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from huahuo.actors.followers.course import Course
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import StoredEvent
+from tests.support.proofs import examples
 from tests.support.worlds.followers import Crm, in_crm
 
 BATCH = 4
@@ -31,7 +32,7 @@ moves = st.one_of(
 
 @pytest.mark.slow
 @given(story=st.lists(moves, max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_cursor_never_passes_an_event_that_is_not_dealt_with(story: list[tuple[str, Any]]) -> None:
     course, log = Course(0, BATCH), list[bool]()
     """`log` says of each position whether it is of the follower's kinds."""
@@ -86,7 +87,7 @@ deeds = st.lists(st.sampled_from(["take", "take", "fail", "fail after", "long"])
 
 @pytest.mark.slow
 @given(story=st.lists(steps, min_size=3, max_size=14), deeds=deeds, own_cursor=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_every_event_reaches_a_follower_over_crashes_failures_and_pauses(
     story: list[tuple[str, Any]], deeds: list[str], own_cursor: bool
 ) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.imap.wire import Part, fetched, login_pieces, search_uids, status
 from huahuo.mailcheck.servers.faults import BadCredentials, BrokenProtocol
+from tests.support.proofs import examples
 
 BITS = st.sampled_from(
     [
@@ -32,7 +33,7 @@ PARTS: st.SearchStrategy[list[Part]] = st.lists(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(PARTS)
 def test_any_response_is_a_fetch_or_nothing_or_broken(parts: list[Part]) -> None:
     for each in (parts, [_with_fetch(parts[0]), *parts[1:]]):
@@ -47,7 +48,7 @@ def _with_fetch(part: Part) -> Part:
     return (b"1 FETCH (" + part[0], part[1]) if isinstance(part, tuple) else b"1 FETCH (" + part
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(LINES)
 def test_any_line_is_a_status_or_data_or_broken(line: bytes) -> None:
     try:
@@ -57,7 +58,7 @@ def test_any_line_is_a_status_or_data_or_broken(line: bytes) -> None:
     assert said is not None or line.startswith(b"*")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(LINES)
 def test_any_search_result_is_uids_or_broken(line: bytes) -> None:
     try:
@@ -95,7 +96,7 @@ def server_reads(pieces: list[bytes]) -> tuple[str, str]:
     return words[0].decode(), words[1].decode()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_any_credentials_arrive_as_they_are_or_are_not_sent(user: str, password: str) -> None:
     try:

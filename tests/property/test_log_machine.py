@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Conflict, Unavailable
 from huahuo.eventstore.model import Append, Appended, Duplicate, NewEvent, RowDrop, RowPut, Secret, SecretPut
+from tests.support.proofs import examples
 from tests.support.worlds.logs import Engine, MemoryEngine, SqliteEngine, command, read_joined
 
 STREAMS = ("user/1", "user/2", "mailbox/1", "系统")
@@ -274,10 +275,18 @@ class SqliteLogMachine(LogMachine):
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
 TestMemoryLog = MemoryLogMachine.TestCase
 TestMemoryLog.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=_checks
+    max_examples=examples(60),
+    stateful_step_count=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=_checks,
 )
 TestSqliteLog = SqliteLogMachine.TestCase
 pytest.mark.timeout(400)(TestSqliteLog)  # some thousand syncs, and a disk that others use too
 TestSqliteLog.settings = settings(
-    max_examples=12, stateful_step_count=20, deadline=None, derandomize=True, suppress_health_check=_checks
+    max_examples=examples(12),
+    stateful_step_count=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=_checks,
 )

@@ -19,13 +19,14 @@ from huahuo.mailcheck.roster.commands import (
 from tests.support.models.mail_book import snapshot_state
 from tests.support.models.mail_rules import broken_checks, broken_deletions, broken_mails, leaks
 from tests.support.models.racing import OPEN, USERS, Racing, steps
+from tests.support.proofs import examples
 
 CANARIES = ("canary-password", "canary-token", "canary-client", "canary-line")
 
 races = st.lists(st.booleans(), min_size=10, max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(steps, races)
 def test_every_check_is_monotone_and_ends_once_and_mails_are_told_once(
     steps_: list[tuple[str, int, Any]], races_: list[bool]
@@ -36,7 +37,7 @@ def test_every_check_is_monotone_and_ends_once_and_mails_are_told_once(
     assert broken_mails(book.events) == []
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(steps, races)
 def test_every_open_check_and_no_other_is_found_after_a_restart(
     steps_: list[tuple[str, int, Any]], races_: list[bool]
@@ -54,7 +55,7 @@ def test_every_open_check_and_no_other_is_found_after_a_restart(
     assert listed == seen_by_users == seen_by_mailboxes
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(steps, st.floats(0, 1))
 def test_a_snapshot_and_the_tail_behind_it_are_the_live_state(
     steps_: list[tuple[str, int, Any]], where: float
@@ -70,7 +71,7 @@ def test_a_snapshot_and_the_tail_behind_it_are_the_live_state(
         assert state == book.roster_state(user)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(steps)
 def test_no_secret_is_in_an_event_a_row_or_an_answer(steps_: list[tuple[str, int, Any]]) -> None:
     racing = Racing()

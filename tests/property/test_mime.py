@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from huahuo.mailcheck.mime.charsets import decode
 from huahuo.mailcheck.mime.encoded_words import readable
 from huahuo.mailcheck.mime.mail import content_document, parse_mail, parsed_mail
+from tests.support.proofs import examples
 
 BITS = st.sampled_from(
     [
@@ -23,7 +24,7 @@ BITS = st.sampled_from(
 MAILS = st.lists(st.one_of(BITS, st.binary(max_size=8)), max_size=60).map(b"".join)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(MAILS)
 def test_no_mail_raises_and_every_mail_is_json(raw: bytes) -> None:
     mail = parsed_mail(raw)
@@ -34,13 +35,13 @@ def test_no_mail_raises_and_every_mail_is_json(raw: bytes) -> None:
     assert mail.has_attachments == bool(mail.attachments)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_raise(raw: bytes) -> None:
     content_document(parsed_mail(raw), truncated=True)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.binary(max_size=40),
     st.one_of(st.text(max_size=20), st.sampled_from(["utf-7", "hz", "utf-16", "big5"])),
@@ -51,7 +52,7 @@ def test_decoding_never_raises_and_gives_clean_text(raw: bytes, label: str) -> N
     assert "\0" not in text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zl", "Zp"]), max_size=60))
 def test_a_subject_written_by_the_standard_library_is_read_back(subject: str) -> None:
     mail = EmailMessage()
@@ -61,7 +62,7 @@ def test_a_subject_written_by_the_standard_library_is_read_back(subject: str) ->
     assert shown.split() == subject.split()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(
         st.one_of(st.sampled_from([b"=?utf-8?Q?", b"?=", b"=?b?B?", b"=", b"\xff"]), st.binary(max_size=5))

@@ -23,6 +23,7 @@ from huahuo.replay.history.predicate import holds, parse
 from huahuo.replay.history.timeline import Timeline, first_true
 from huahuo.timetravel.judge import Judge
 from tests.support.models.racing import USERS, Racing, steps
+from tests.support.proofs import examples
 
 CONDITIONS = ('status == "ok"', "progress >= 50", "mail_count > 0 and progress == 100", "deleted", "check")
 
@@ -65,7 +66,7 @@ class Framed(ListHistory):
         return kept[-1] if kept else None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps)
 def test_a_prefix_folds_to_the_live_state_of_that_moment(steps_: list[tuple[str, int, Any]]) -> None:
     history = record(steps_)
@@ -87,7 +88,7 @@ def test_a_prefix_folds_to_the_live_state_of_that_moment(steps_: list[tuple[str,
     asyncio.run(main())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps, st.lists(st.integers(0, 200), max_size=20))
 def test_a_keyframe_and_the_tail_behind_it_are_the_full_fold(
     steps_: list[tuple[str, int, Any]], places: list[int]
@@ -106,7 +107,7 @@ def test_a_keyframe_and_the_tail_behind_it_are_the_full_fold(
     asyncio.run(main())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps)
 def test_the_changes_of_a_walk_lead_from_each_state_to_the_next(steps_: list[tuple[str, int, Any]]) -> None:
     history = record(steps_)
@@ -125,14 +126,14 @@ def test_the_changes_of_a_walk_lead_from_each_state_to_the_next(steps_: list[tup
     asyncio.run(main())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps)
 def test_a_fork_without_changes_is_the_original(steps_: list[tuple[str, int, Any]]) -> None:
     history = record(steps_)
     assert fork(history.events, []) == history.events
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps, st.sampled_from(CONDITIONS))
 def test_when_is_the_first_moment_of_all(steps_: list[tuple[str, int, Any]], text: str) -> None:
     history, condition = record(steps_), parse(text)
@@ -152,7 +153,7 @@ def test_when_is_the_first_moment_of_all(steps_: list[tuple[str, int, Any]], tex
     asyncio.run(main())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(steps)
 def test_what_was_decided_is_decided_again(steps_: list[tuple[str, int, Any]]) -> None:
     history = record(

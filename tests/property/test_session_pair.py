@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from huahuo.transport.protocol.dialects import DOCUMENT, V1
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.session import Driver, Message, ModelLog, note_command
+from tests.support.proofs import examples
 
 STREAMS = ("user/42", "system", "group/ops")
 SETTINGS = TransportSettings(frame_bytes_max=1500, frame_events_max=8)
@@ -249,9 +250,9 @@ class PagedPair(Pair):
 
 
 Pair.TestCase.settings = ClassicPair.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None
+    max_examples=examples(60), stateful_step_count=40, deadline=None
 )
-PagedPair.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+PagedPair.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 TestPair = Pair.TestCase
 TestPagedPair = PagedPair.TestCase
 TestClassicPair = ClassicPair.TestCase

@@ -10,7 +10,7 @@ from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.incoming import Acks, Invalid, Parsed
-from huahuo.transport.server.text_frames import first_text, short_text, text_at
+from huahuo.transport.server.text_frames import as_frames, first_text, short_text, texts_in
 
 JSON = st.recursive(
     st.one_of(
@@ -68,8 +68,8 @@ def test_repeated_and_unknown_members_go_the_long_way() -> None:
         assert incoming.plain_ack(text.encode()) is None
 
 
-def closely(data: str | bytes) -> Parsed | Invalid:
-    return incoming.parse_closely(data, bytes_max=1 << 20, depth_max=32)
+def closely(data: str | bytes, depth_max: int = 32) -> Parsed | Invalid:
+    return incoming.parse_closely(data, bytes_max=1 << 20, depth_max=depth_max)
 
 
 ODD_OBJECTS = (
@@ -115,6 +115,22 @@ def test_a_compact_object_is_read_by_the_short_way_as_by_the_long_one(fields: di
 def test_an_object_of_any_form_is_read_as_by_the_long_way(text: str) -> None:
     for data in (text, text.encode("utf-8", "surrogatepass")):
         assert incoming.parse(data, bytes_max=1 << 20, depth_max=32) == closely(data)
+
+
+@given(depth=st.integers(1, 12), wide=st.booleans(), kinds=st.lists(st.booleans(), min_size=12, max_size=12))
+def test_nesting_is_bounded_alike_by_both_ways_however_many_brackets_there_are(
+    depth: int, wide: bool, kinds: list[bool]
+) -> None:
+    value: Any = {}
+    for kind in kinds[: depth - 1]:
+        value = {"in": value} if kind else [value]
+    fields: dict[str, Any] = {"action": "note", "n": value}
+    if wide:
+        fields["many"] = [{"[": "{"}] * 20
+    data = msgspec.json.encode(fields)
+    assert incoming.parse(data, bytes_max=1 << 20, depth_max=8) == closely(data, 8)
+    short = incoming.compact_object(data, 8)
+    assert short == (fields if depth < 8 else None)
 
 
 def serialized(opcode: Opcode, payload: bytes, **more: Any) -> bytes:
@@ -164,24 +180,26 @@ def test_the_first_frame_is_taken_up_to_4_kib() -> None:
 
 @given(
     payloads=st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5),
-    front=st.binary(max_size=9),
+    after=st.sampled_from([b"", b"\x89\x80\0\0\0\0", b"\x82"]),
     cut=st.integers(0, 400),
 )
 def test_text_frames_in_a_row_are_found_one_after_the_other(
-    payloads: list[bytes], front: bytes, cut: int
+    payloads: list[bytes], after: bytes, cut: int
 ) -> None:
-    data = front + b"".join(serialized(TEXT, payload) for payload in payloads)
-    short = data[: max(len(front), len(data) - cut)]
-    at, found = len(front), []
-    while True:
-        payload, end = text_at(short, at)
-        if payload is None:
-            break
-        found.append(payload)
-        at = end
+    data = b"".join(serialized(TEXT, payload) for payload in payloads)
+    short = data[: max(0, len(data) - cut)] if cut else data + after
+    found, end, begun = texts_in(short)
     assert found == payloads[: len(found)]
-    assert at == len(short) or end > len(short), "only the last one is not complete"
-    assert len(found) == len(payloads) or len(short) < len(data)
+    assert (len(found) == len(payloads)) == (not cut)
+    assert end == sum(len(serialized(TEXT, payload)) for payload in found)
+    if cut:
+        assert begun == (end < len(short)), "only the last one is not complete"
+
+
+@given(payloads=st.lists(st.binary(max_size=300), max_size=5))
+def test_messages_as_frames_are_read_as_these_messages_again(payloads: list[bytes]) -> None:
+    data = as_frames(payloads)
+    assert texts_in(data) == (payloads, len(data), False)
 
 
 @given(payload=st.binary(max_size=70_000), rest=st.binary(max_size=9))
@@ -195,4 +213,4 @@ def test_any_other_frame_is_none_to_handle_at_once(payload: bytes, rest: bytes) 
         b"\x81\xfe\x00\x05" + bytes(4) + b"hello",  # a length that is not in its shortest form
     )
     for frame in others:
-        assert text_at(frame + rest, 0)[0] is None
+        assert texts_in(frame + rest) == ([], 0, False)

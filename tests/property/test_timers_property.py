@@ -26,6 +26,7 @@ from huahuo.actors.timers.timer import (
 from huahuo.actors.timers.window import Window
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import StoredEvent
+from tests.support.proofs import examples
 from tests.support.worlds.bells import SetEvery, SetOnce, Silence, Tower, in_tower
 
 BELLS = ("b", "c", "d")
@@ -68,7 +69,7 @@ async def play(tower: Tower, wish: tuple[Any, ...]) -> None:
         pass  # unknown or undone: the log knows which
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(todo=st.lists(wishes, max_size=25), seed=st.integers(0, 1 << 32))
 def test_no_timer_fires_twice_for_one_due_time_and_none_is_lost(
     todo: list[tuple[Any, ...]], seed: int
@@ -103,7 +104,7 @@ moves = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(todo=st.lists(moves, max_size=60))
 def test_a_window_gives_every_timer_of_the_table_in_the_end(todo: list[tuple[str, int, int]]) -> None:
     window, size = Window(4), 4

@@ -18,6 +18,8 @@ from weakref import WeakValueDictionary
 from websockets.exceptions import ConnectionClosed
 
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
+from huahuo.transport.client.alarm import Alarm
+from huahuo.transport.client.answers import Answers
 from huahuo.transport.client.cursors import CursorStore, MemoryCursors
 from huahuo.transport.client.happenings import Processed, Reached, Readable, Replied, StreamEnded
 from huahuo.transport.client.job import WatchedJob
@@ -42,8 +44,6 @@ from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.session import ClientSession
 from huahuo.transport.client.socket import CLOSE_WITHIN_S, websocket_url
 from huahuo.transport.client.subscription import Batches, Events, Subscription, pages
-
-TIMER_STEP_S = 0.01
 
 
 class Client:
@@ -117,12 +117,12 @@ class Client:
         self._listeners: list[Callable[[Status], None]] = []
         # Weak, so that an abandoned subscription is collected (see Subscription.__del__).
         self._subscriptions: WeakValueDictionary[str, Subscription] = WeakValueDictionary()
-        self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
-        self._reached: dict[int, asyncio.Future[None]] = {}
+        self._replies = Answers[str, dict[str, Any]]()
+        self._reached = Answers[int, None]()
         self._error: ClientStopped | None = None
         self._retry_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._on_time)
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -151,8 +151,7 @@ class Client:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.stop()
 
     async def wait_online(self) -> None:
         """Wait until the server has accepted the token.
@@ -256,13 +255,13 @@ class Client:
             return
         self._raise_if_stopped()
         token = self._session.wait_for(at["stream"], at["seq"])
-        future = self._reached[token] = self._loop.create_future()
+        future = self._reached.expect(token)
         self._pump()
         try:
             await future
         finally:
             self._session.stop_waiting(token)
-            self._reached.pop(token, None)
+            self._reached.forget(token)
 
     async def send(self, action: str, /, **fields: Any) -> dict[str, Any]:
         """Send a command (or query) and wait for its reply, across reconnects.
@@ -283,14 +282,13 @@ class Client:
         """As `send`. With the id of an earlier attempt in `command_id`, it returns that attempt's answer."""
         self._raise_if_stopped()
         command_id = self._session.command(action, dict(fields), command_id)
-        future: asyncio.Future[dict[str, Any]] = self._loop.create_future()
-        self._replies[command_id] = future
+        future = self._replies.expect(command_id)
         self._pump()
         try:
             return await future
         finally:
             self._session.forget(command_id)
-            self._replies.pop(command_id, None)
+            self._replies.forget(command_id)
 
     def job(self, job_id: int) -> WatchedJob:
         """A job of the service, to watch and to cancel; see `job`."""
@@ -329,9 +327,9 @@ class Client:
                     if (subscription := self._subscriptions.get(stream)) is not None:
                         subscription.wake()
                 case Replied(id=command_id, reply=reply):
-                    _resolve(self._replies.get(command_id), reply)
+                    self._replies.give(command_id, reply)
                 case Reached(token=token, error=error):
-                    _resolve(self._reached.get(token), error)
+                    self._reached.give(token, error)
                 case StreamEnded(stream=stream, error=error):
                     if (subscription := self._subscriptions.pop(stream, None)) is not None:
                         subscription.failed(error)
@@ -367,10 +365,8 @@ class Client:
         for subscription in list(self._subscriptions.values()):
             subscription.failed(error)
         self._subscriptions.clear()
-        for reply in self._replies.values():
-            _resolve(reply, error)
-        for reached in self._reached.values():
-            _resolve(reached, error)
+        self._replies.fail(error)
+        self._reached.fail(error)
 
     def _tell(self, status: Status) -> None:
         for listener in list(self._listeners):
@@ -395,19 +391,9 @@ class Client:
             raise self._error
 
     def _arm(self) -> None:
-        at = self._session.deadline()
-        if at is None or self._error is not None:
-            return
-        # Not at once: while the writer waits for a full socket, the session can do nothing.
-        at = max(at, self._loop.time() + TIMER_STEP_S)
-        if self._timer is not None and self._timer.when() <= at:
-            return  # an earlier timer will call `_arm` again
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._on_time)
+        self._alarm.set(self._session.deadline() if self._error is None else None)
 
     def _on_time(self) -> None:
-        self._timer = None
         self._session.tick(self._loop.time())
         if self._session.dead and self._line.socket is not None:
             self._line.socket.transport.abort()
@@ -418,12 +404,3 @@ class Client:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _resolve[T](future: asyncio.Future[T] | None, result: T | Exception | None) -> None:
-    if future is None or future.done():
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(cast("T", result))

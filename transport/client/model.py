@@ -18,6 +18,8 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from huahuo.transport.protocol.refusals import in_english
+
 type After = int | Literal["head", "start", "snapshot"]
 """Where to begin: behind a seq, at the head, at the oldest event, or with a snapshot of now."""
 
@@ -41,10 +43,13 @@ class ClientStopped(ClientError):  # noqa: N818  says what happened
 
 
 class CommandError(ClientError):
-    """The server answered with `error`. `retry_s`: seconds after which the server suggests a retry."""
+    """The server answered with `error`. `retry_s`: seconds after which the server suggests a retry.
+
+    Its text is English. `message` is the server's own, for its users.
+    """
 
     def __init__(self, code: str, message: str, details: str = "", retry_s: float | None = None) -> None:
-        super().__init__(f"{code}: {message}" + (f" ({details})" if details else ""))
+        super().__init__(in_english(code, message, details))
         self.code = code
         self.message = message
         self.details = details

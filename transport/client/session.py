@@ -21,7 +21,9 @@ import msgspec
 
 from huahuo.transport.client.ack_timer import AckTimer
 from huahuo.transport.client.commands import Commands, Pace
+from huahuo.transport.client.farewell import Farewell
 from huahuo.transport.client.happenings import Happening, Processed, Readable, Replied, StreamEnded
+from huahuo.transport.client.liveness import Liveness
 from huahuo.transport.client.model import (
     After,
     ClientError,
@@ -63,12 +65,6 @@ from huahuo.transport.protocol.kinds import (
     Unsubscribed,
 )
 
-ANSWER_WITHIN_S = 10.0
-"""The time limit for the answer to a heartbeat, and for the close after a `goaway`."""
-AUTHENTICATED_WITHIN_S = 20.0
-"""The time limit for authentication. The server may delay the answer by 10 s (PROTOCOL 3.1)."""
-
-
 type Phase = Literal["away", "authenticating", "online", "stopped"]
 
 
@@ -96,7 +92,6 @@ class ClientSession:
     ) -> None:
         self.phase: Phase = "away"
         self.window = window
-        self.dead = False
         self.needs_token = False  # the last token used is no longer valid
         self.retry = retry
         self.dictionary: DictionaryPlace | None = None  # the dictionary of binary messages
@@ -111,19 +106,21 @@ class ClientSession:
         self._resume: frozenset[str] = frozenset()
         self._automatic: frozenset[str] = frozenset()
         self._acks = AckTimer()
-        self._silence_s = 15.0  # after this much silence, a heartbeat is sent to the server
-        self._heard_at = 0.0
-        self._dead_at: float | None = None
-        self._goaway: GoawayFrame | None = None
-        self._failure: AuthResult | None = None
+        self._liveness = Liveness()
+        self._farewell = Farewell()
+
+    @property
+    def dead(self) -> bool:
+        """Whether the server is silent for too long."""
+        return self._liveness.dead
 
     # -- the connection's life ------------------------------------------------------------------
 
     def connected(self, token: str, now: float) -> None:
         """A socket is open: authenticate, and resume at the consumers' positions."""
-        self.phase, self.dead = "authenticating", False
-        self._heard_at, self._dead_at = now, now + AUTHENTICATED_WITHIN_S
-        self._goaway = self._failure = None
+        self.phase = "authenticating"
+        self._liveness.connected(now)
+        self._farewell = Farewell()
         for stream in self.streams.values():
             stream.rewind()
         resume = resume_of(self.streams.values(), self._log)
@@ -151,26 +148,20 @@ class ClientSession:
         """
         if self.phase == "stopped":
             return
-        self.phase, self.dead, self._dead_at = "away", False, None
+        self.phase = "away"
+        self._liveness.closed()
         self._urgent.clear()
-        # The goaway was received; the close code after it may have been lost.
-        retry_s = self._goaway.retry_s if self._goaway else None
-        if self._goaway is not None:
-            code, reason = self._goaway.code, self._goaway.reason or reason
-        failure = self._failure.code if self._failure else ""
-        verdict = self.retry.closed(code, now, retry_s, failure)
+        code, reason, verdict = self._farewell.close(code, reason, now, self.retry)
         self.needs_token = verdict.new_token
-        if self._failure is not None:
-            reason = f"{self._failure.code}: {self._failure.message}"
         self._commands.connection_lost()
         for name, stream in list(self.streams.items()):
             stream.connection_lost()
             if not stream.consumed:
                 del self.streams[name]
         if verdict.stop:
-            self.stop(ClientStopped(verdict.code, reason or verdict.why))
+            self.stop(ClientStopped(verdict.code, reason))
         else:
-            self._happened.append(Offline(code, reason or verdict.why, verdict.delay_s))
+            self._happened.append(Offline(code, reason, verdict.delay_s))
 
     def flush(self, now: float) -> None:
         """Send the acks now, because the application is about to leave."""
@@ -205,13 +196,12 @@ class ClientSession:
 
     def deadline(self) -> float | None:
         """The latest time at which `tick` and then `outgoing` must be called."""
-        times = [self._acks.ack_at, self._acks.save_at, self._dead_at]
-        if self.phase == "online":
+        online = self.phase == "online"
+        times = [self._acks.ack_at, self._acks.save_at, self._liveness.deadline(online=online)]
+        if online:
             times.append(self._commands.next_at(self._pace))
             paced = self._pace.next_at()
             times += [max(s.retry_at, paced) for s in self.streams.values() if s.retry_at is not None]
-            if self._dead_at is None:
-                times.append(self._heard_at + self._silence_s)
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -220,11 +210,8 @@ class ClientSession:
             self._acknowledge(now)
         if self._acks.save_due(now):
             self._save()
-        if self._dead_at is not None and self._dead_at <= now:
-            self.dead, self._dead_at = True, None
-        elif self.phase == "online" and self._dead_at is None and self._heard_at + self._silence_s <= now:
+        if self._liveness.tick(now, online=self.phase == "online"):
             self._urgent.append({"action": "heartbeat"})
-            self._dead_at = now + ANSWER_WITHIN_S
 
     def drain(self) -> list[Happening]:
         """The happenings since the last call, oldest first."""
@@ -316,9 +303,7 @@ class ClientSession:
             message = parse(raw)
         except msgspec.DecodeError as error:
             raise ProtocolViolation("a message that cannot be read") from error
-        self._heard_at = now
-        if self._goaway is None and self.phase == "online":
-            self._dead_at = None
+        self._liveness.heard(now, is_answer=self._farewell.goaway is None and self.phase == "online")
         match message:
             case Moving(stream=name):
                 stream = self.streams.get(name)
@@ -353,7 +338,8 @@ class ClientSession:
             case TokenExpiringFrame(in_s=in_s):
                 self._happened.append(TokenExpiring(in_s))
             case GoawayFrame(code=code, reason=reason):
-                self._goaway, self._dead_at = message, now + ANSWER_WITHIN_S
+                self._farewell.goaway = message
+                self._liveness.expect_end(now)
                 self._happened.append(Goaway(code, reason))
             case HeartbeatFrame():
                 self._urgent.append({"action": "heartbeat_response"})
@@ -375,14 +361,15 @@ class ClientSession:
 
     def _authenticated(self, result: AuthResult, now: float) -> None:
         if not result.success:
-            self._failure, self._dead_at = result, now + ANSWER_WITHIN_S
+            self._farewell.failure = result
+            self._liveness.expect_end(now)
             return
         if self.phase == "online":  # a refreshed token changes no position
             return
         self.dictionary = result.dictionary
-        self.phase, self._dead_at = "online", None
+        self.phase, self.window = "online", result.window
+        self._liveness.online(result.heartbeat_s)
         self.retry.online(now)
-        self.window, self._silence_s = result.window, result.heartbeat_s / 2
         self._log = result.log
         self._acks.forget()
         self._automatic = frozenset({"system", f"user/{result.user.get('user_id')}"})

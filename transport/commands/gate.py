@@ -6,7 +6,8 @@ goes away, its command is not cancelled.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -31,15 +32,13 @@ from huahuo.eventstore.errors import (
 from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Duplicate
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.rights import may_call
+from huahuo.transport.commands.running import Done, Running
 from huahuo.transport.protocol.codes import ErrorCode, recordable
 
 RUNNING_MAX = 10_000
 
 type Observe = Callable[[str, str, float], None]
 """Called for every answer with the action, `ok`, an error code or `duplicate`, and the duration in s."""
-
-type Done = Callable[[Reply | None], None]
-"""Called once with the answer; with None if the service stops and cut the command short."""
 
 _log = structlog.get_logger(__name__)
 CANCEL_TIMEOUT_S = 1.0
@@ -52,14 +51,6 @@ _MISMATCH = Refusal(ErrorCode.INVALID_FIELD, "该 id 已用于另一条命令", 
 _TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, "内容过大，未作任何更改")
 _FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, "需要管理员权限")
 _KEY_FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, "该密钥没有此权限", "this API key has no right to it")
-
-
-class _Running(msgspec.Struct):
-    """A command that has not ended. `others`: how repeats of it want to hear its answer."""
-
-    fingerprint: bytes
-    work: asyncio.Future[Any]
-    others: list[Done] = []
 
 
 class _Code(msgspec.Struct):
@@ -79,17 +70,21 @@ def _error_code(reply: Reply) -> str:
 
 
 class Gate:
-    """Implements `ports.CommandGate` over one log. At most `running_max` calls run at once."""
+    """Implements `ports.CommandGate` over one log, whose `Hearer` it is.
+
+    At most `running_max` calls run at once. `told` is called when the commands of one commit were answered.
+    """
 
     def __init__(
         self, log: Log, ambient: Ambient, *, observe: Observe | None = None, running_max: int = RUNNING_MAX
     ) -> None:
+        self.told: Callable[[], None] | None = None
         self._log = log
         self._ambient = ambient
         self._observe = observe
         self._running_max = running_max
-        self._works: set[asyncio.Future[Any]] = set()
-        self._by_key: dict[CommandKey, _Running] = {}
+        self._works: set[Running] = set()
+        self._by_key: dict[CommandKey, Running] = {}
         self._queries = 0
 
     @property
@@ -119,49 +114,61 @@ class Gate:
         self.begin(call, spec, done)
         return await answer
 
-    def begin(self, call: Call[Any], spec: Action, done: Done) -> asyncio.Future[Any]:
+    def begin(self, call: Call[Any], spec: Action, done: Done) -> Running:
         """See `ports.CommandGate`."""
-        began_s = self._ambient.monotonic_s()
-
-        def answered(reply: Reply | None) -> None:
-            if reply is not None and self._observe is not None:
-                self._observe(spec.action, outcome_of(reply), self._ambient.monotonic_s() - began_s)
-            done(reply)
-
+        run = Running(call, done, self._ambient.monotonic_s())
         first = None if call.key is None else self._by_key.get(call.key)
         if first is not None:
-            return self._repeat(call, first, answered)
-        if self.running >= self._running_max:
-            return _soon(answered, error_reply(_BUSY))
+            return self._repeat(run, first)
+        if len(self._works) + self._queries >= self._running_max:
+            return self._soon(run, error_reply(_BUSY))
         if not may_call(call.principal, spec):
-            return self._keep(call, _forbidden(call), answered)
+            return self._keep(run, _forbidden(call))
         try:
             work = spec.handler(call)
         except Exception as error:  # noqa: BLE001  as of a coroutine
-            return _soon(answered, self._fault(call, error))
+            return self._soon(run, self._fault(call, error))
         if isinstance(work, OneAppend):
-            return self._append(call, work, answered)
+            return self._append(run, work)
         if isinstance(work, Reply):
-            return self._keep(call, work, answered)
+            return self._keep(run, work)
         # A task of its own: the command goes on if the connection vanishes.
-        task = asyncio.get_running_loop().create_task(
+        task = run.task = asyncio.get_running_loop().create_task(
             self._guarded(call, self._executed(call, work)), name=f"command {spec.action}"
         )
-        return self._run(call, task, lambda ended: None if ended.cancelled() else ended.result(), answered)
+        self._enter(run)
+        task.add_done_callback(partial(self._task_ended, run))
+        return run
 
-    def record(self, call: Call[Any], reply: Reply, done: Done) -> asyncio.Future[Any]:
+    def record(self, call: Call[Any], reply: Reply, done: Done) -> Running:
         """See `ports.CommandGate`."""
-        if call.key in self._by_key:
-            return _soon(done, reply)
-        return self._keep(call, reply, done)
+        run = Running(call, done, None)
+        return self._soon(run, reply) if call.key in self._by_key else self._keep(run, reply)
+
+    def heard(self, outcomes: Sequence[tuple[Running, Appended | Duplicate | Exception]]) -> None:
+        """See `Hearer`: answer the commands of one commit."""
+        for run, outcome in outcomes:
+            try:
+                if isinstance(outcome, Exception):
+                    self._end(run, self._fault(run.call, outcome))
+                else:
+                    self._end(run, run.reply_to(outcome))
+            except Exception:  # noqa: BLE001  one answer that cannot be told is no other's
+                _log.exception("answer_not_told", action=run.call.action)
+        if self.told is not None:
+            self.told()
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for running calls, then cancel them. A call that ignores the cancel is left behind."""
-        tasks = set(self._works)
-        if not tasks:
+        """Wait for running calls, then cut them short. A call that ignores that is left behind."""
+        waited = {run.ended(): run for run in self._works}
+        if not waited:
             return
-        _, late = await asyncio.wait(tasks, timeout=timeout_s)
-        if stuck := await cancel_all(late, CANCEL_TIMEOUT_S):
+        _, late = await asyncio.wait(waited, timeout=timeout_s)
+        runs = [waited[one] for one in late]
+        for run in runs:
+            if run.task is None:
+                self._end(run, None)
+        if stuck := await cancel_all([run.task for run in runs if run.task], CANCEL_TIMEOUT_S):
             _log.error("commands_left_behind", count=stuck)
 
     async def _queried(self, call: Call[Any], spec: Action) -> Reply:
@@ -183,18 +190,15 @@ class Gate:
         finally:
             self._queries -= 1
 
-    def _repeat(self, call: Call[Any], first: _Running, done: Done) -> asyncio.Future[Any]:
+    def _repeat(self, run: Running, first: Running) -> Running:
         """Answer as the running execution, marked as a repeat if its answer is final."""
-        if first.fingerprint != call.fingerprint:
-            return _soon(done, error_reply(_MISMATCH))
-
-        def hear(reply: Reply | None) -> None:
-            if reply is not None and recordable(_error_code(reply)):
-                reply = msgspec.structs.replace(reply, duplicate=True)
-            done(reply)
-
-        first.others = [*first.others, hear]
-        return first.work
+        if first.call.fingerprint != run.call.fingerprint:
+            return self._soon(run, error_reply(_MISMATCH))
+        if first.others is None:
+            first.others = [run]
+        else:
+            first.others.append(run)
+        return run
 
     async def _executed(self, call: Call[Any], work: Awaitable[Reply]) -> Reply:
         with acting_for(call.principal.name):
@@ -202,12 +206,13 @@ class Gate:
         kept = self._record_of(call, reply)
         return reply if kept is None else _kept(await self._log.append(kept), reply)
 
-    def _append(self, call: Call[Any], one: OneAppend, done: Done) -> asyncio.Future[Any]:
+    def _append(self, run: Running, one: OneAppend) -> Running:
         """Write the events and the answer in one commit, then answer."""
-        stream = one.events[-1].stream
+        call, stream = run.call, one.events[-1].stream
         record = None
         if call.key is not None:
             record = CommandRecord(call.key, call.fingerprint, one.body, stream)
+        run.answers(one.body, stream)
         append = Append(
             ts_ms=one.ts_ms,
             events=one.events,
@@ -216,20 +221,15 @@ class Gate:
             command_id=call.command_id,
             shred=one.shred,
         )
+        return self._submit(run, append)
 
-        def reply_of(written: Appended | Duplicate) -> Reply:
-            if isinstance(written, Duplicate):
-                return from_record(written.command)
-            return Reply(one.body, (stream, written.events[-1].seq), recorded=record is not None)
-
-        return self._submit(call, append, reply_of, done)
-
-    def _keep(self, call: Call[Any], reply: Reply, done: Done) -> asyncio.Future[Any]:
+    def _keep(self, run: Running, reply: Reply) -> Running:
         """Answer, after the answer is in the log if it must be recorded and is not yet."""
-        append = self._record_of(call, reply)
+        append = self._record_of(run.call, reply)
         if append is None:
-            return _soon(done, reply)
-        return self._submit(call, append, lambda written: _kept(written, reply), done)
+            return self._soon(run, reply)
+        run.reply = reply
+        return self._submit(run, append)
 
     def _record_of(self, call: Call[Any], reply: Reply) -> Append | None:
         if call.key is None or reply.recorded or not recordable(_error_code(reply)):
@@ -242,55 +242,47 @@ class Gate:
             command_id=call.command_id,
         )
 
-    def _submit(
-        self,
-        call: Call[Any],
-        append: Append,
-        reply_of: Callable[[Appended | Duplicate], Reply],
-        done: Done,
-    ) -> asyncio.Future[Any]:
+    def _submit(self, run: Running, append: Append) -> Running:
         try:
-            writing = self._log.submit(append)
+            self._log.submit_for(self, run, append)
         except Exception as error:  # noqa: BLE001  as of a coroutine
-            return _soon(done, self._fault(call, error))
+            return self._soon(run, self._fault(run.call, error))
+        self._enter(run)
+        return run
 
-        def ended(written: asyncio.Future[Appended | Duplicate]) -> Reply | None:
-            if written.cancelled():
-                return None
-            error = written.exception()
-            if error is None:
-                return reply_of(written.result())
-            if isinstance(error, Exception):
-                return self._fault(call, error)
-            raise error
+    def _enter(self, run: Running) -> None:
+        """Let repeats of the call wait for `run`."""
+        self._works.add(run)
+        if run.call.key is not None:
+            self._by_key[run.call.key] = run
 
-        return self._run(call, writing, ended, done)
+    def _soon(self, run: Running, reply: Reply) -> Running:
+        """Give an answer that is there already, in the loop's next turn."""
+        asyncio.get_running_loop().call_soon(self._tell, run, reply)
+        return run
 
-    def _run[T](
-        self,
-        call: Call[Any],
-        work: asyncio.Future[T],
-        reply_of: Callable[[asyncio.Future[T]], Reply | None],
-        done: Done,
-    ) -> asyncio.Future[T]:
-        """Let repeats of the call wait for `work`, and answer all when it is done."""
-        key = call.key
-        running = None if key is None else _Running(call.fingerprint, work)
-        if key is not None and running is not None:
-            self._by_key[key] = running
-        self._works.add(work)
+    def _task_ended(self, run: Running, task: asyncio.Task[Reply]) -> None:
+        self._end(run, None if task.cancelled() else task.result())
 
-        def ended(ended_work: asyncio.Future[T]) -> None:
-            self._works.discard(ended_work)
-            if key is not None:
-                del self._by_key[key]  # first: a fault in telling must not leave it running
-            reply = reply_of(ended_work)
-            done(reply)
-            for hear in () if running is None else running.others:
-                hear(reply)
+    def _end(self, run: Running, reply: Reply | None) -> None:
+        """A command ended: it is forgotten, then all hear its answer."""
+        if run.over:
+            return
+        self._works.discard(run)
+        if run.call.key is not None:
+            del self._by_key[run.call.key]  # first: a fault in telling must not leave it running
+        self._tell(run, reply)
+        if run.others is not None:
+            if reply is not None and recordable(_error_code(reply)):
+                reply = msgspec.structs.replace(reply, duplicate=True)
+            for other in run.others:
+                self._tell(other, reply)
 
-        work.add_done_callback(ended)
-        return work
+    def _tell(self, run: Running, reply: Reply | None) -> None:
+        run.over = True
+        if reply is not None and run.began_s is not None and self._observe is not None:
+            self._observe(run.call.action, outcome_of(reply), self._ambient.monotonic_s() - run.began_s)
+        run.tell(reply)
 
     async def _guarded(self, call: Call[Any], work: Awaitable[Reply]) -> Reply:
         """The answer of `work`, or an error if it raised. No exception text reaches the client."""
@@ -326,15 +318,6 @@ class Gate:
 
 def _forbidden(call: Call[Any]) -> Reply:
     return error_reply(_FORBIDDEN if call.principal.rights is None else _KEY_FORBIDDEN)
-
-
-def _soon(done: Done, reply: Reply) -> asyncio.Future[None]:
-    """Give an answer that is there already, in the loop's next turn."""
-    loop = asyncio.get_running_loop()
-    told: asyncio.Future[None] = loop.create_future()
-    told.add_done_callback(lambda _: done(reply))
-    told.set_result(None)
-    return told
 
 
 def _kept(written: Appended | Duplicate, reply: Reply) -> Reply:

@@ -5,7 +5,7 @@ written here (`group/<name>`, `system`) are made here too.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -88,32 +88,32 @@ class Publisher:
 
         Raises as `publish`. If one event is refused, none is written.
         """
-        return place_of_last(await self._log.append(self.make(events, principal)))
+        return place_of_last(await self.submit_many(events, principal))
 
-    def make(self, events: Iterable[tuple[str, str, Mapping[str, Any]]], principal: str = _SERVICE) -> Append:
-        """The append of `publish_many`. Raises PublishRefused."""
-        now_ms = self._ambient.now_ms()
-        made = self._maker.make_many(events, now_ms)
-        if not made:
-            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", "events: there is none"))
-        return Append(ts_ms=now_ms, events=made, principal=principal)
-
-    def submit_one(
-        self, stream: str, type_: str, fields: Mapping[str, Any]
+    def submit_many(
+        self, events: Iterable[tuple[str, str, Mapping[str, Any]]], principal: str = _SERVICE
     ) -> asyncio.Future[Appended | Duplicate]:
-        """Write one event of the service; the future says where it is.
+        """As `publish_many`; the future says where they are.
 
         Raises:
             PublishRefused: see `publish`.
             EventStoreError: as `Log.submit`.
         """
         now_ms = self._ambient.now_ms()
-        made = self._maker.make(stream, type_, fields, now_ms)
-        return self._log.submit(Append(ts_ms=now_ms, events=(made,), principal=_SERVICE))
+        made, size = self._maker.make_many(events, now_ms)
+        if not made:
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", "events: there is none"))
+        append = Append(ts_ms=now_ms, events=made, principal=principal)
+        return self._log.submit(append, events_bytes=size)
 
-    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
-        """Write what `make` made; the future says where it is. Raises EventStoreError: as `Log.submit`."""
-        return self._log.submit(append)
+    def submit_one(
+        self, stream: str, type_: str, fields: Mapping[str, Any]
+    ) -> asyncio.Future[Appended | Duplicate]:
+        """As `submit_many`, of one event of the service."""
+        now_ms = self._ambient.now_ms()
+        made = self._maker.make(stream, type_, fields, now_ms)
+        append = Append(ts_ms=now_ms, events=(made,), principal=_SERVICE)
+        return self._log.submit(append, events_bytes=len(made.body))
 
     async def notify(
         self, message: str, level: str = "info", principal: str = _SERVICE
@@ -153,11 +153,14 @@ class Publisher:
         return self._log.position, b"{}"
 
     def _publish_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
-        fields = {**call.params}
-        if "events" in fields and "type" not in fields:
-            return self._commanded(lambda now_ms: self._listed(fields, now_ms), _PUBLISHED)
-        stream, type_ = fields.pop("stream", None), fields.pop("type", None)
-        return self._commanded(lambda now_ms: (self._maker.make(stream, type_, fields, now_ms),), _PUBLISHED)
+        fields, now_ms = {**call.params}, self._ambient.now_ms()
+        try:
+            if "events" in fields and "type" not in fields:
+                return OneAppend(now_ms, self._listed(fields, now_ms), _PUBLISHED)
+            stream, type_ = fields.pop("stream", None), fields.pop("type", None)
+            return OneAppend(now_ms, (self._maker.make(stream, type_, fields, now_ms),), _PUBLISHED)
+        except PublishRefused as refused:
+            return error_reply(refused.refusal)
 
     def _listed(self, fields: Mapping[str, Any], now_ms: int) -> tuple[NewEvent, ...]:
         """The events of a `publish` with a list."""
@@ -165,15 +168,12 @@ class Publisher:
             listed = msgspec.convert(fields, _Listed).events
         except msgspec.ValidationError as error:
             raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", f"events: {error}")) from None
-        return tuple(self._maker.make(one.stream, one.type, one.fields, now_ms) for one in listed)
+        return self._maker.make_many([(one.stream, one.type, one.fields) for one in listed], now_ms)[0]
 
     def _revoke_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
-        return self._commanded(lambda now_ms: (self._revocation(call.params, now_ms),), _REVOKED)
-
-    def _commanded(self, make: Callable[[int], tuple[NewEvent, ...]], body: bytes) -> OneAppend | Reply:
         now_ms = self._ambient.now_ms()
         try:
-            return OneAppend(now_ms, make(now_ms), body)
+            return OneAppend(now_ms, (self._revocation(call.params, now_ms),), _REVOKED)
         except PublishRefused as refused:
             return error_reply(refused.refusal)
 

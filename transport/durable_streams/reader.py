@@ -14,8 +14,8 @@ from huahuo.eventstore.deadline import Deadline
 from huahuo.transport.durable_streams import asking, bodies
 from huahuo.transport.durable_streams.asking import Wrong, offset_text
 from huahuo.transport.durable_streams.deciding import State
-from huahuo.transport.durable_streams.keeping import stream_of
-from huahuo.transport.durable_streams.serving import SAFE, Part, Serving
+from huahuo.transport.durable_streams.part import Part
+from huahuo.transport.durable_streams.serving import SAFE, Serving
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.event_socket import Outlet
 from huahuo.transport.http.messages import EVENT_STREAM, Answer, Headers
@@ -82,9 +82,9 @@ class DurableReader:
         told = False
         while state.start == start:
             head = serving.head(path)
-            state = await serving.keeping.find(path)
+            state = await serving.find(path)
             part = await serving.part(path, state, at)
-            await serving.keeping.saw(path)
+            await serving.saw(path)
             if not self._begun:
                 self._begin(state)
             if not part.empty or not told or part.closed:
@@ -93,7 +93,7 @@ class DurableReader:
             if part.closed or not serving.still_may(visit):
                 break
             if part.at_end and not await serving.arrivals.wait(
-                stream_of(path), head, until_s - ambient.monotonic_s()
+                serving.stream_of(path), head, until_s - ambient.monotonic_s()
             ):
                 break
         return Answer(HTTPStatus.OK)

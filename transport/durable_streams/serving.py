@@ -5,8 +5,6 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
-import msgspec
-
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.errors import Conflict, Corrupt, EventStoreError, QueueFull, TooLarge
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX
@@ -18,12 +16,15 @@ from huahuo.transport.durable_streams import asking, bodies
 from huahuo.transport.durable_streams.asking import Wrong, offset_text
 from huahuo.transport.durable_streams.deciding import Repeated, State, place_headers
 from huahuo.transport.durable_streams.keeping import Keeping, missing, stream_of
+from huahuo.transport.durable_streams.own import Own
+from huahuo.transport.durable_streams.part import Part
 from huahuo.transport.durable_streams.rights import ANYBODY, is_near, may_use
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.arrivals import Arrivals
 from huahuo.transport.http.messages import NO_STORE, Answer, Headers, Request
 from huahuo.transport.http.pages import matches
 from huahuo.transport.http.problems import problem
+from huahuo.transport.http.reading import Reading
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.server.wires import Wires
 
@@ -43,26 +44,6 @@ _CODES: Final = {
     HTTPStatus.FORBIDDEN: ErrorCode.FORBIDDEN,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorCode.TOO_LARGE,
 }
-
-
-class Part(msgspec.Struct, frozen=True):
-    """Some data of a stream. `following`: the seq to go on behind; `at_end`: nothing more was there."""
-
-    state: State
-    body: bytes
-    after: int
-    following: int
-    at_end: bool
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing will ever follow."""
-        return self.at_end and self.state.closed
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is no data."""
-        return self.following == self.after
 
 
 class Serving:
@@ -85,6 +66,7 @@ class Serving:
         self._is_open = is_open
         self._forced = forced
         self._shared = shared
+        self._own = Own(wires, Reading(wires, arrivals, shared=shared))
         self.keeping = Keeping(log, wires.ambient, wires.shared.settings.json_depth_max)
 
     def without_token(self, request: Request, address: str) -> Verified | None:
@@ -116,8 +98,21 @@ class Serving:
 
     async def opened(self, visit: Visit) -> tuple[str, State]:
         """The path and the stream that a reader may read. Raises Wrong."""
-        path = self._path(visit)
-        return path, await self.keeping.find(path)
+        path = await self._path(visit)
+        return path, await self.find(path)
+
+    async def find(self, path: str) -> State:
+        """The stream as it is now. Raises Wrong: there is none."""
+        return self._own.state(path) if self._own.has(path) else await self.keeping.find(path)
+
+    async def saw(self, path: str) -> None:
+        """It was read: its TTL begins anew."""
+        if not self._own.has(path):
+            await self.keeping.saw(path)
+
+    def stream_of(self, path: str) -> str:
+        """The stream of the log that is served at `path`."""
+        return path if self._own.has(path) else stream_of(path)
 
     def still_may(self, visit: Visit) -> bool:
         """Whether the token of a request that waited is still good."""
@@ -131,6 +126,8 @@ class Serving:
         if 0 <= after < state.start:
             raise Wrong(HTTPStatus.GONE, "this offset is of an earlier stream of this name")
         at = min(max(after, state.start), state.tail)
+        if self._own.has(path):
+            return await self._own.part(path, state, at, PAGE_EVENTS_MAX)
         found = await self._log.read(
             stream_of(path), at, events_max=PAGE_EVENTS_MAX, bytes_max=PAGE_BYTES_MAX
         )
@@ -146,12 +143,18 @@ class Serving:
 
     def head(self, path: str) -> int:
         """The seq of the newest event, from which to wait for the next."""
-        return self._feed.head(stream_of(path)).seq
+        return self._feed.head(self.stream_of(path)).seq
 
     # Methods ------------------------------------------------------------------------------------------
 
     async def _answered(self, visit: Visit, body: bytes) -> Answer:
-        path, by = self._path(visit), visit.principal.name
+        path, by = await self._path(visit), visit.principal.name
+        if self._own.has(path) and visit.request.method not in ("GET", "HEAD"):
+            raise Wrong(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                f"{path} is a stream of the service, which /ds/ only reads; publish events to it",
+                (("Allow", "GET, HEAD"),),
+            )
         match visit.request.method:
             case "PUT":
                 return await self._put(visit, path, body)
@@ -161,7 +164,7 @@ class Serving:
                 await self.keeping.delete(path, by)
                 return Answer(HTTPStatus.NO_CONTENT, (("Cache-Control", NO_STORE),))
             case "HEAD":
-                return self._described(await self.keeping.find(path))
+                return self._described(await self.find(path))
             case _:
                 return await self._get(visit, path)
 
@@ -200,8 +203,8 @@ class Serving:
         offset = asking.offset_of(request)
         if live is not None and offset is None:
             raise Wrong(HTTPStatus.BAD_REQUEST, "offset: is needed with `live`")
-        state = await self.keeping.find(path)
-        await self.keeping.saw(path)
+        state = await self.find(path)
+        await self.saw(path)
         if live is None and offset == asking.NOW:
             empty = b"[]" if bodies.is_json(state.content_type) else b""
             return self._page(visit, Part(state, empty, state.tail, state.tail, at_end=True), tagged=False)
@@ -231,13 +234,13 @@ class Serving:
             until_s = now_s() + LONG_POLL_S
             while True:
                 head = self.head(path)
-                state = await self.keeping.find(path)
+                state = await self.find(path)
                 if state.start != part.state.start:
                     raise missing()
                 part = await self.part(path, state, part.after)
                 if not part.empty or part.closed:
                     return part
-                if not await self.arrivals.wait(stream_of(path), head, until_s - now_s()):
+                if not await self.arrivals.wait(self.stream_of(path), head, until_s - now_s()):
                     return part
                 if not self.still_may(visit):
                     raise Wrong(HTTPStatus.FORBIDDEN, "the token ended")
@@ -266,10 +269,12 @@ class Serving:
             return Answer(HTTPStatus.NOT_MODIFIED, head)
         return Answer(HTTPStatus.OK, head, part.body)
 
-    def _path(self, visit: Visit) -> str:
+    async def _path(self, visit: Visit) -> str:
         path = asking.path_of(visit.route.name)
         writes = visit.request.method not in ("GET", "HEAD")
-        if not may_use(visit.principal, path, is_open=visit.verified is ANYBODY, writes=writes):
+        if self._own.has(path):
+            await self._own.check_right(visit, path)
+        elif not may_use(visit.principal, path, is_open=visit.verified is ANYBODY, writes=writes):
             raise Wrong(HTTPStatus.FORBIDDEN, "this stream is not yours")
         return path
 

@@ -72,12 +72,16 @@ class Admission:
         self._plugins = plugins
         self.durable: Callable[[Request, str], Verified | None] | None = None
         """Who asks a durable stream without a token. None: there are no durable streams."""
+        self.page_at_login = False
+        """Whether the site has a page there, for a GET."""
         self.tickets = Tickets(self._wires.ambient.token)
 
     def admit(self, request: Request) -> Visit | Answer | None:
         """The visit, or the refusal. None: the path is not the API's."""
         route = route_of(request.path) or self._plugins.find(request.method, request.path)
         if route is None or (route.target is Target.DURABLE and self.durable is None):
+            return None
+        if self.page_at_login and route.target is Target.LOGIN and request.method in ("GET", "HEAD"):
             return None
         cors = cors_headers(request, self._origins)
         if cors is None:

@@ -66,8 +66,8 @@ class DurableStreams(Protocol):
 class Api:
     """See the module. `limit` bounds the requests of an address without a token.
 
-    `requests_per_user`: what one user may ask a second; 0 means no limit. `shared_caches`: see
-    `pages.page_headers`.
+    `page_at_login`: `GET /login` is a page of the site. `requests_per_user`: what one user may ask a
+    second; 0 means no limit. `routes`: those of plug-ins. `shared_caches`: see `pages.page_headers`.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Api:
         shared_caches: bool = False,
         sign_in: SignIn | None = None,
         routes: Iterable[HttpRoute] = (),
+        page_at_login: bool = False,
     ) -> None:
         self._sign_in = sign_in
         wires = server.wires
@@ -95,6 +96,7 @@ class Api:
         self.beginnings = plugins.beginnings
         """See `routes.BEGINNINGS`."""
         self._admission = Admission(server, limit, self.users, wires.shared.settings.origins, plugins)
+        self._admission.page_at_login = page_at_login
         self._reading = Reading(wires, self.arrivals, shared=shared_caches)
         self._calling = Calling(wires)
         self._plugin_calls = PluginCalls(wires, self._calling)

@@ -16,9 +16,9 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.frames import BINARY, TEXT, unframed
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
 from huahuo.transport.server.server import Server
-from huahuo.transport.server.web_socket import Listener
 
 _ACK_CHARS_MAX: Final = 125
 _CLOSE_REASON_BYTES_MAX: Final = 120

@@ -20,8 +20,8 @@ from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import SERVER_SENT, Negotiated
 from huahuo.transport.protocol.frames import BINARY, TEXT, unframed
 from huahuo.transport.protocol.server_sent import ServerSent
+from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
-from huahuo.transport.server.web_socket import Listener
 
 _STATES: Final = ("gap", "reset", "snapshot")
 _HEADERS: Final[Headers] = (
@@ -273,8 +273,6 @@ class EventSocket:
             case "snapshot":
                 message = msgspec.json.encode({"outcome": self._outcome, **said})
                 self._outlet.write(texts.named(self._outcome or "snapshot", message, said["seq"]))
-            case "skipped":
-                self._outlet.write(texts.named("skipped", payload, said["to"]))
             case "goaway":
                 if self._begun:
                     wait = said.get("retry_s")
@@ -283,9 +281,9 @@ class EventSocket:
                     self._outlet.write(texts.named("goaway", payload))
             case "unsubscribed":
                 self._unsubscribed(said, payload)
-            case kind:
+            case kind:  # `to`: the cursor that it moves to
                 if self._begun:
-                    self._outlet.write(texts.named(kind, payload))
+                    self._outlet.write(texts.named(kind, payload, said.get("to")))
 
     def _subscribed(self, said: dict[str, Any]) -> None:
         outcome: str = said["outcome"]

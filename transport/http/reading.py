@@ -147,9 +147,10 @@ class Reading:
                 stream=stream, log=log_id, outcome=place.outcome, snapshot=snapshot, following=picture.seq,
                 more=more,
             )  # fmt: skip
-        return await self._run_of_events(stream, place, limit)
+        return await self.events(stream, place, limit)
 
-    async def _run_of_events(self, stream: str, place: Place, limit: int) -> Page:
+    async def events(self, stream: str, place: Place, limit: int) -> Page:
+        """The events behind a place, up to `limit` and a bound in bytes. Raises Corrupt, EventStoreError."""
         feed = self._wires.feed
         events: list[bytes] = []
         skipped: list[tuple[int, int]] = []

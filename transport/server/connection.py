@@ -13,20 +13,19 @@ An idle connection keeps no timer and no task except the handler's.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, cast
 
 import structlog
 
 from huahuo.actors import LoopActor, LoopRef
-from huahuo.actors.plugins.calls import Reply
 from huahuo.transport.access.verified import AuthFailure, Verified
-from huahuo.transport.protocol.codes import CloseCode, ErrorCode
+from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
-from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.server.alarms import tell_alarm, tell_refused
-from huahuo.transport.server.answer import QueryAnswer
+from huahuo.transport.server.answering import Answering
+from huahuo.transport.server.batch import Batch, is_utf8
 from huahuo.transport.server.connection_ref import (
     Close,
     ConnectionEnded,
@@ -40,8 +39,9 @@ from huahuo.transport.server.links import found_links
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.turns import Bill
+from huahuo.transport.server.web_socket import ACK
 from huahuo.transport.server.wires import Wires
-from huahuo.transport.session import outgoing, outputs
+from huahuo.transport.session import outputs
 from huahuo.transport.session.outputs import Now, Output
 from huahuo.transport.session.session import Session
 
@@ -54,7 +54,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Connection(LoopActor):
-    """See the module. Others hold its `ConnectionRef`."""
+    """See the module. Others hold its `ConnectionRef`. Implements `answering.Shell`."""
 
     ref_class: ClassVar[type[LoopRef[Any]]] = ConnectionRef
 
@@ -69,7 +69,6 @@ class Connection(LoopActor):
             f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now(), root=ws.root
         )
         self._reads: set[asyncio.Task[None]] = set()
-        self._commands: dict[int, asyncio.Future[Any]] = {}  # by the identity of their outputs
         self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
         self._slowed = False
@@ -85,10 +84,13 @@ class Connection(LoopActor):
             supply=wires.supply,
             tally=wires.tally,
             start=partial(self._start, self._reads),
-            perform=self._carry_out,
+            perform=self.carry_out,
             door=self._ref,
-            change=self._change,
+            change=self.change,
             hold=self.hold,
+        )
+        self._answering = Answering(
+            self, self._ref, ws=ws, session=self._session, pump=self._pump, wires=wires
         )
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
@@ -131,13 +133,13 @@ class Connection(LoopActor):
             case Signal.CURSORS:
                 return self._session.delivery.cursors()
             case WakeUp():
-                self._carry_out(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
+                self.carry_out(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
                 self._pump.retry()
             case Close():
                 self._close(CloseCode(message.code), message.reason)
             case Fault():
                 if message.asked is not None:
-                    self._say_internal(message.asked)
+                    self._answering.say_internal(message.asked)
                 raise message.error
         return None
 
@@ -157,7 +159,7 @@ class Connection(LoopActor):
             tally.events = tally.size_bytes = 0
         if self._slowed:
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
-        self._carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
+        self.carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
         self._pump.retry()
         principal = self._session.principal
         if principal is not None:
@@ -171,7 +173,12 @@ class Connection(LoopActor):
         return self._session
 
     def _close(self, code: CloseCode, reason: str) -> None:
-        self._carry_out(self._session.close(code, reason))
+        self.carry_out(self._session.close(code, reason))
+
+    @property
+    def now_s(self) -> float:
+        """The time."""
+        return self._wires.ambient.monotonic_s()
 
     @property
     def full(self) -> bool:
@@ -180,13 +187,17 @@ class Connection(LoopActor):
 
     # The actor: one message at a time ---------------------------------------------------------------
 
-    def on_receive(self, message: str | bytes | Signal) -> Coroutine[Any, Any, None] | None:
+    def on_receive(self, message: str | bytes | Signal | Batch) -> Coroutine[Any, Any, None] | None:
         """Handle a message of the client. A coroutine is returned if it must wait; the inbox waits too."""
         if isinstance(message, Signal):  # `END`
             return None
-        if self._session.busy or self._ws.paused or self._owes_time():
-            return self._handle_when_free(message)
-        return self._handle(message)
+        must_wait = self._session.busy or self._ws.paused or self._owes_time()
+        if isinstance(message, Batch):
+            if not must_wait:
+                return self._handle_batch(message)
+            message.at += 1
+            return self._handle_when_free(message.texts[message.at - 1])
+        return self._handle_when_free(message) if must_wait else self._handle(message)
 
     def _owes_time(self) -> bool:
         principal = self._session.principal
@@ -207,7 +218,7 @@ class Connection(LoopActor):
 
     async def _handle_when_free(self, message: str | bytes) -> None:
         while (self._session.busy or self._ws.paused) and self._ws.is_open:
-            await self._change()
+            await self.change()
         principal = self._session.principal
         if principal is not None:
             self._slowed = True
@@ -219,9 +230,38 @@ class Connection(LoopActor):
         if pending is not None:
             await pending
 
+    def _handle_batch(self, batch: Batch) -> Coroutine[Any, Any, None] | None:
+        """Handle messages until one must wait. The first one may be handled now."""
+        session, ambient, texts = self._session, self._wires.ambient, batch.texts
+        began_s = ambient.monotonic_s()
+        now = Now(began_s, ambient.now_ms())
+        waits: Coroutine[Any, Any, None] | None = None
+        while batch.at < len(texts):
+            text = texts[batch.at]
+            if not is_utf8(text):
+                batch.odd = True
+                break
+            batch.at += 1
+            if not (text.startswith(ACK) and self._take_ack(text)):
+                asked = self.carry_out(session.received(text, now))
+                if asked is not None:
+                    waits = self._verify(asked) if isinstance(asked, outputs.Verify) else self._look_up(asked)
+                    break
+            if session.busy or session.closed or self._ws.paused:
+                break
+            now_s = ambient.monotonic_s()
+            if now_s > batch.until_s:
+                break
+            now = Now(now_s, now.ms)
+        if waits is None:
+            self._pump.run()  # an ack made room, a subscription began
+            if session.principal is not None:
+                self._bill.since(session.principal.name, began_s, ambient.monotonic_s())
+        return waits
+
     def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
         now = self._now()
-        asked = self._carry_out(self._session.received(message, now))
+        asked = self.carry_out(self._session.received(message, now))
         if isinstance(asked, outputs.Verify):
             return self._verify(asked)
         if asked is not None:
@@ -249,11 +289,11 @@ class Connection(LoopActor):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(hold_s):
                 while self._ws.is_open:
-                    await self._change()
+                    await self.change()
         self._judge(verdict)
 
-    async def _change(self) -> None:
-        """Wait for the next happening that may let a waiting message go on."""
+    async def change(self) -> None:
+        """See `Shell`: a waiting message may then go on."""
         self._free = self._free or asyncio.get_running_loop().create_future()
         await asyncio.shield(self._free)
 
@@ -284,7 +324,7 @@ class Connection(LoopActor):
         readable = await verdict
 
         def step() -> None:
-            self._carry_out(self._session.judged(stream, readable=readable))
+            self.carry_out(self._session.judged(stream, readable=readable))
             self._pump.run()
 
         self._ref.step(step)
@@ -299,7 +339,7 @@ class Connection(LoopActor):
     def _looked_up(
         self, links: Mapping[tuple[str, int], bytes], verdicts: Mapping[str, bool | None] | None = None
     ) -> None:
-        self._carry_out(self._session.looked_up(links, self._now(), verdicts))
+        self.carry_out(self._session.looked_up(links, self._now(), verdicts))
         if self._session.principal is not None:
             self._ws.trust()
         self._tell_free()
@@ -314,7 +354,7 @@ class Connection(LoopActor):
                 admitted = hub.join(self._ref, verdict, client)
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self._ref, verdict)
-        asked = self._carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
+        asked = self.carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
         if self._session.principal is not None:
             self._ws.trust()
         if isinstance(asked, outputs.LookUp):
@@ -325,8 +365,8 @@ class Connection(LoopActor):
 
     # Carrying out what the session says --------------------------------------------------------------
 
-    def _carry_out(self, todo: Iterable[Output]) -> outputs.Verify | outputs.LookUp | None:
-        """Carry out the outputs in order. `Verify` and `LookUp` are returned for the caller to do."""
+    def carry_out(self, todo: Iterable[Output]) -> outputs.Verify | outputs.LookUp | None:
+        """See `Shell`, in order. `Verify` and `LookUp` are returned for the caller to do."""
         asked = None
         frames: list[bytes] = []  # written together: each write is a system call
         for one in todo:
@@ -334,10 +374,9 @@ class Connection(LoopActor):
                 case bytes():
                     frames.append(one)
                 case outputs.Execute():
-                    self._execute(one)
+                    self._answering.execute(one)
                 case outputs.Record():
-                    answered = partial(self._answered, one)
-                    self._commands[id(one)] = self._wires.gate.record(one.call, one.reply, answered)
+                    self._answering.record(one)
                 case outputs.Acked():
                     self._note((one,))
                 case outputs.Verify() | outputs.LookUp():
@@ -369,87 +408,18 @@ class Connection(LoopActor):
         for one in acked:
             self._wires.hub.note_ack(principal.name, self._session.client, one.stream, one.seq)
 
-    def _execute(self, asked: outputs.Execute) -> None:
-        if asked.spec.query:
-            self._start(self._queries, self._answer(asked, tuple(self._commands.values())))
-            return
-        answered = partial(self._answered, asked)
-        try:
-            self._commands[id(asked)] = self._wires.gate.begin(asked.call, asked.spec, answered)
-        except Exception:
-            self._say_internal(asked)
-            raise
-
-    def _answered(self, asked: outputs.Execute | outputs.Record, reply: Reply | None) -> None:
-        """A command has its answer. None: the service stops."""
-        del self._commands[id(asked)]
-        if reply is not None:
-            with contextlib.suppress(ConnectionEnded):
-                self._ref.step(partial(self._reply, asked, reply))
-
-    async def _answer(self, asked: outputs.Execute, commands: Collection[asyncio.Future[Any]]) -> None:
-        """Answer a query. It waits for the commands that were sent before it, to show their effects."""
-        try:
-            if commands:
-                await asyncio.wait(commands)
-            query = QueryAnswer(
-                asked,
-                ws=self._ws,
-                session=self._session,
-                pump=self._pump,
-                supply=self._wires.supply,
-                settings=self._wires.shared.settings,
-                reply=partial(self._step, self._reply),
-                say_part=partial(self._step, self._say_part),
-                change=self._change,
-            )
-            await query.give(partial(self._wires.gate.execute, asked.call, asked.spec))
-        except ConnectionEnded:
-            raise
-        except Exception as fault:  # noqa: BLE001  the client comes back, the operator gets the log
-            self._ref.fault(fault, asked)
-
-    def _step(self, step: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-        self._ref.step(partial(step, *args, **kwargs))
-
-    def _reply(
-        self,
-        asked: outputs.Execute | outputs.Record,
-        reply: Reply,
-        part: Part = ONLY,
-        frame: bytes | None = None,
-    ) -> None:
-        began_s = self._wires.ambient.monotonic_s()
-        try:
-            self._carry_out(self._session.replied(asked, reply, part, frame))
-        except Exception:
-            self._say_internal(asked)
-            raise
+    def went_on(self, began_s: float) -> None:
+        """See `Shell`."""
         self._tell_free()
         self._pump.run()
-        self._bill.since(asked.call.principal.name, began_s, self._wires.ambient.monotonic_s())
+        principal = self._session.principal
+        if principal is not None:
+            self._bill.since(principal.name, began_s, self._wires.ambient.monotonic_s())
         self._ws.go_on_soon()
 
-    def _say_part(
-        self, asked: outputs.Execute | outputs.Record, reply: Reply, part: Part, frame: bytes | None
-    ) -> None:
-        if self._session.closed:
-            return
-        try:
-            self._carry_out(self._session.replied_part(asked, reply, part, frame))
-        except Exception:
-            self._say_internal(asked)
-            raise
-
-    def _say_internal(self, asked: outputs.Execute | outputs.Record) -> None:
-        """A call cannot be answered, and the connection ends. After `internal`, its id may be sent again."""
-        correlation_id = self._wires.ambient.token(8)
-        _log.error("reply_failed", action=asked.call.action, correlation_id=correlation_id)
-        if not self._session.closed:
-            text = "服务器内部错误"
-            self._pump.write(
-                outgoing.error(ErrorCode.INTERNAL, text, details=correlation_id, request_id=asked.request_id)
-            )
+    def start_query(self, work: Coroutine[Any, Any, None]) -> None:
+        """See `Shell`."""
+        self._start(self._queries, work)
 
     # The end ------------------------------------------------------------------------------------------
 

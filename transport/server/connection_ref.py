@@ -14,11 +14,14 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
+from huahuo.transport.server.batch import Batch, Heard
 from huahuo.transport.server.socket import Socket
-from huahuo.transport.server.web_socket import ACK, Heard
+from huahuo.transport.server.web_socket import ACK
 from huahuo.transport.session.outputs import Execute, Record
 
 _NOT_DONE: Final = object()
+_AT_ONCE_S: Final = 0.002
+"""How long one connection's messages are handled in one turn of the loop; the last one may take longer."""
 
 
 class ConnectionEnded(Exception):  # noqa: N818  a fact about the connection
@@ -88,22 +91,35 @@ class ConnectionRef(LoopRef[Any]):
         """See `web_socket.Listener`. Nearly all messages are acks, and an ack needs no turn of the actor."""
         return cast("bool", self.try_urgent(text, otherwise=False))
 
-    def heard(self, text: bytes) -> Heard:
-        """See `web_socket.Listener`. An idle actor handles the message at once."""
-        if text.startswith(ACK) and self.took(text):
-            return Heard.HANDLED
+    def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
+        """See `web_socket.Listener`. An idle actor handles the messages at once, for a while."""
+        acks = 0
+        for text in texts:  # most that come are acks alone
+            if not (text.startswith(ACK) and self.took(text)):
+                break
+            acks += 1
+        else:
+            return acks, Heard.SOON
         inbox = self.actor_inbox
         actor: Any = inbox.actor
         if actor is None:
-            return Heard.QUEUE
-        if actor.full:
-            return Heard.LATER
-        if not text.isascii():
-            try:
-                text.decode()
-            except UnicodeDecodeError:
-                return Heard.QUEUE  # the library tells the fault
-        return Heard.HANDLED if inbox.runtime.handle_now(inbox, text) else Heard.QUEUE
+            return acks, Heard.QUEUE
+        batch = Batch(texts, acks, actor.now_s + _AT_ONCE_S)
+        while batch.at < len(texts):
+            text = texts[batch.at]
+            if text.startswith(ACK) and self.took(text):
+                batch.at += 1
+                continue
+            actor = inbox.actor
+            if actor is None or batch.odd:  # the library tells the fault
+                return batch.at, Heard.QUEUE
+            if actor.full:
+                return batch.at, Heard.LATER
+            if actor.now_s > batch.until_s:
+                break
+            if not inbox.runtime.handle_now(inbox, batch):
+                return batch.at, Heard.QUEUE
+        return batch.at, Heard.SOON
 
     def began(self, text: bytes) -> bool:
         """See `web_socket.Listener`. A connection's first message is handled at once: no other one waits.

@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client.registry import Collector
 
 from huahuo.transport.protocol.codes import CLOSES
+from huahuo.transport.server.answer_counts import AnswerCounts
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -56,9 +57,10 @@ class Metrics:
         )
         self._closes = self._counter("closes", "Connections ended, by close code.", "code")
         self._auth = _Labelled(self._counter("authentications", "Authentications, by result.", "result"))
-        self._commands = self._counter("commands", "Commands answered.", "action", "outcome")
-        self._answers: dict[tuple[str, str], Counter] = {}  # a look-up by labels costs as much as the rest
-        self._command_s = self._histogram("command_seconds", "Time to answer a command.")
+        self._answers = AnswerCounts(_LATENCY_S)
+        self.registry.register(self._answers)
+        self.command = self._answers.count
+        """A registered command was answered. Implements `gate.Observe`."""
         self._commit_s = self._histogram("commit_seconds", "Time of one group commit of the log.")
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
@@ -89,14 +91,6 @@ class Metrics:
     def authenticated(self, result: str) -> None:
         """A token was checked. `result`: `ok` or the code of the failure."""
         self._auth[result].inc()
-
-    def command(self, action: str, outcome: str, seconds: float) -> None:
-        """A registered command was answered. Implements `gate.Observe`."""
-        counter = self._answers.get((action, outcome))
-        if counter is None:
-            counter = self._answers[action, outcome] = self._commands.labels(action, outcome)
-        counter.inc()
-        self._command_s.observe(seconds)
 
     def committed(self, seconds: float) -> None:
         """The log committed a group."""

@@ -70,26 +70,32 @@ class Hub(Protocol):
         ...
 
 
+class Begun(Protocol):
+    """A command that has begun."""
+
+    def ended(self) -> asyncio.Future[None]:
+        """Done when its answer was told. It is to be waited for, not cancelled."""
+        ...
+
+
 class CommandGate(Protocol):
     """Answers calls, and keeps the answers that a connection finds itself."""
+
+    told: Callable[[], None] | None
+    """Called when `done` was called for each command of one commit."""
 
     async def execute(self, call: Call[Any], spec: Action) -> Reply:
         """Answer a call. A command id has at most one effect, and a repeat gets the same answer."""
         ...
 
-    def begin(
-        self, call: Call[Any], spec: Action, done: Callable[[Reply | None], None]
-    ) -> asyncio.Future[Any]:
+    def begin(self, call: Call[Any], spec: Action, done: Callable[[Reply | None], None]) -> Begun:
         """As `execute`, for commands: `done` gets the answer in a later turn of the loop.
 
-        It gets None if the service stops and cut the command short. The future ends just before that; it
-        is to be waited for, not cancelled.
+        It gets None if the service stops and cut the command short.
         """
         ...
 
-    def record(
-        self, call: Call[Any], reply: Reply, done: Callable[[Reply | None], None]
-    ) -> asyncio.Future[Any]:
+    def record(self, call: Call[Any], reply: Reply, done: Callable[[Reply | None], None]) -> Begun:
         """Keep an answer that was found without a handler. `done` gets it, or the first one of its id."""
         ...
 

@@ -37,6 +37,7 @@ from huahuo.transport.session.session import Session
 from huahuo.transport.session.wanted import Want, Wanted
 
 _JOINED_BYTES_MAX: Final = 64 << 10
+_ALL_JOINED_BYTES_MAX: Final = 1 << 20
 RUNS_A_TURN: Final = 8
 """At most this many frames are written for one connection before others have their turn."""
 
@@ -195,7 +196,11 @@ class Pump:
 
     def write_all(self, frames: Sequence[bytes]) -> None:
         """Write frames in one piece, unless one is so long that a copy costs more than a system call."""
-        if len(frames) > 1 and max(map(len, frames)) <= _JOINED_BYTES_MAX:
+        if (
+            len(frames) > 1
+            and max(map(len, frames)) <= _JOINED_BYTES_MAX
+            and (len(frames) <= RUNS_A_TURN or sum(map(len, frames)) <= _ALL_JOINED_BYTES_MAX)
+        ):
             self.write(b"".join(frames))
         else:
             for frame in frames:

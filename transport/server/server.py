@@ -29,7 +29,7 @@ from huahuo.transport.access.door import Door, Entry
 from huahuo.transport.access.verified import Verifier
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.protocol.dialects import Dialect, Negotiated, negotiate
+from huahuo.transport.protocol.dialects import DOCUMENT, Dialect, Negotiated, negotiate
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.protocol.server_sent import ServerSent
@@ -39,9 +39,11 @@ from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.connection_ref import ConnectionRef, read
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.fast_handshake import Asked, Greeting, Welcomes, understood
+from huahuo.transport.server.interpreted import Interpreted
 from huahuo.transport.server.lobby import Lobby
 from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.opening import OpeningProtocol
+from huahuo.transport.server.outbox import Outbox
 from huahuo.transport.server.pictures import Pictures
 from huahuo.transport.server.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site
 from huahuo.transport.server.pump import Supply, Tally
@@ -119,7 +121,8 @@ class Server:
             bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
         )
         fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
-        verdicts = Verdicts(registry.judges)
+        verdicts, outbox = Verdicts(registry.judges), Outbox()
+        gate.told = outbox.flush
         self._untap = contextlib.ExitStack()
         if verdicts.kinds:
             self._untap.callback(feed.tap(Rejudging(fanout, verdicts.kinds, registry.right_types).committed))
@@ -150,12 +153,14 @@ class Server:
             ),
             tally=Tally(),
             verdicts=verdicts,
+            outbox=outbox,
         )
         self.frames = frames
         """Shared by all connections, for metrics."""
         self.fanout = fanout
         """Shared by all connections."""
         self._listening: asyncio.Server | None = None
+        self._tongues = tuple(registry.tongues)
         self._begun = False
         self._draining = False
         self.plain: PlainHttp | None = None
@@ -418,12 +423,19 @@ class Server:
             elif ws.negotiated.dialect is None:
                 await self._turn_away(ws, CloseCode.UNSUPPORTED_VERSION, "no offered version is spoken here")
             else:
-                self._open[ws] = ref = Connection.open(ws, ws.negotiated.dialect, self._wires)
+                heard = self._interpreted(ws, ws.negotiated.dialect)
+                self._open[ws] = ref = Connection.open(heard, ws.negotiated.dialect, self._wires)
                 if self._draining:  # opened just before the drain, which did not see it
                     ref.close(CloseCode.DRAINING, _RESTARTS)
-                await read(ws, ref)
+                await read(heard, ref)
         finally:
             del self._open[ws]
+
+    def _interpreted(self, ws: Socket, dialect: Dialect) -> Socket:
+        """The socket for its connection: with an interpreter in between, if its client may need one."""
+        if dialect is not DOCUMENT or not self._tongues:
+            return ws
+        return Interpreted(ws, self._tongues, self._settings, self._wires.ambient.monotonic_s)
 
     async def _turn_away(self, ws: Socket, code: CloseCode, reason: str) -> None:
         self._wires.meter.closed(code)

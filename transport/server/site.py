@@ -35,6 +35,8 @@ CACHE_FOR_EVER = "public, max-age=31536000, immutable"
 CACHE_ASK_AGAIN = "no-cache"
 
 _PROBES = ("/healthz", "/readyz")
+_NO_PAGES = ("/api/", "/assets/", "/client/")
+"""Below these, a path without a file is an error and no page."""
 _NO_STORE = "no-store"
 _TEXT = "text/plain; charset=utf-8"
 _COMPRESSED = ("text/", "application/javascript", "application/json", "application/wasm", "image/svg")
@@ -96,11 +98,14 @@ class Site:
         assets: Mapping[str, Asset],
         *,
         requests_per_s: int = 0,
+        elsewhere: Asset | None = None,
     ) -> None:
+        """`elsewhere`: the page for paths without a file, of a page that has paths of its own."""
         self._log = log
         self._ambient = ambient
         self._metrics = metrics
         self._assets = assets
+        self._elsewhere = elsewhere
         self.limit = RequestLimit(requests_per_s)
         self.phase = Phase.STARTING
 
@@ -134,6 +139,8 @@ class Site:
             case "/metrics":
                 return self._response(HTTPStatus.OK, CONTENT_TYPE, self._metrics.text(), _NO_STORE)
         asset = self._assets.get(path)
+        if asset is None and not (path.startswith(_NO_PAGES) or "." in path.rpartition("/")[2]):
+            asset = self._elsewhere
         if asset is None:
             return self._text(HTTPStatus.NOT_FOUND, "nothing is here")
         return self._file(request, asset)

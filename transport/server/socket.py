@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from huahuo.transport.protocol.dialects import Negotiated
+from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
-from huahuo.transport.server.web_socket import Listener
 
 
 class Socket(Protocol):

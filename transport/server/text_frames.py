@@ -39,31 +39,45 @@ def first_text(data: bytes) -> bytes | None:
     return _unmasked(data[4:_LONGER_HEAD_BYTES], data[_LONGER_HEAD_BYTES:])
 
 
-def text_at(data: bytes, at: int) -> tuple[bytes | None, int]:
-    """(payload, end) of the masked, unfragmented text frame that begins at `at`.
+def texts_in(data: bytes) -> tuple[list[bytes], int, bool]:
+    """(payloads, end, begun) of the masked, unfragmented text frames that `data` begins with.
 
-    The payload is None if there is none (end 0), or if it is not complete, or longer than `DIRECT_BYTES_MAX`
-    (end: where it would end, or behind `data` if that is not known yet).
+    `end`: where the last one ends. `begun`: what follows may be the beginning of another one, of at most
+    `DIRECT_BYTES_MAX`.
     """
-    have = len(data) - at
-    if have < _LEAST_HEAD_BYTES:
-        return None, len(data) + 1 if have and data[at] == _FINAL_TEXT else 0
-    if data[at] != _FINAL_TEXT or data[at + 1] < _MASKED:
-        return None, 0
-    size, begin = data[at + 1] & 127, at + SHORT_HEAD_BYTES
-    if size > _SHORT_BYTES_MAX:
-        if size != _LENGTH_16:
-            return None, 0
-        begin += 2
-        if len(data) < begin:
-            return None, len(data) + 1
-        size = data[at + 2] << 8 | data[at + 3]
-        if size <= _SHORT_BYTES_MAX:  # not its shortest form: a fault, for the library to tell
-            return None, 0
-    end = begin + size
-    if len(data) < end:
-        return None, end
-    return _unmasked(data[begin - 4 : begin], data[begin:end]), end
+    texts: list[bytes] = []
+    at, have = 0, len(data)
+    while have - at >= _LEAST_HEAD_BYTES:
+        size = data[at + 1] - _MASKED
+        if data[at] != _FINAL_TEXT or size < 0:
+            return texts, at, False
+        begin = at + SHORT_HEAD_BYTES
+        if size > _SHORT_BYTES_MAX:
+            if size != _LENGTH_16:
+                return texts, at, False
+            begin += 2
+            if have < begin:
+                return texts, at, True
+            size = data[at + 2] << 8 | data[at + 3]
+            if size <= _SHORT_BYTES_MAX:  # not its shortest form: a fault, for the library to tell
+                return texts, at, False
+        end = begin + size
+        if have < end:
+            return texts, at, end - at <= DIRECT_BYTES_MAX
+        key = (data[begin - 4 : begin] * (size // 4 + 1))[:size]
+        texts.append((int.from_bytes(data[begin:end]) ^ int.from_bytes(key)).to_bytes(size))
+        at = end
+    return texts, at, at < have and data[at] == _FINAL_TEXT
+
+
+def as_frames(texts: list[bytes]) -> bytes:
+    """Frames that `texts_in` reads as these texts, for the library."""
+    frames: list[bytes] = []
+    for text in texts:
+        size = len(text)
+        head = bytes((_MASKED | size,)) if size <= _SHORT_BYTES_MAX else b"\xfe%b" % size.to_bytes(2)
+        frames.append(b"\x81%b\0\0\0\0%b" % (head, text))
+    return b"".join(frames)
 
 
 def _unmasked(mask: bytes, payload: bytes) -> bytes:

@@ -5,100 +5,46 @@ for every connection. This is sound while the state is OPEN and no fragmented me
 server never sends fragments.
 
 Reading: complete text frames of an authenticated client are offered to the listener at once while the library
-holds nothing, at most `_AT_ONCE` in a turn of the loop. Before that, so is the first message. What the
-listener does not take goes through the library and waits for its turn; so do all other frames.
+holds nothing. Before that, so is the first message. What the listener does not take goes through the library
+and waits for its turn; so do all other frames.
 
 Closing: the library's own `close()` waits for a peer that may never read. Here every close has a deadline, no
 matter which side began it; at the deadline the transport is aborted.
 """
 
 import asyncio
-from enum import Enum, auto
-from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 from websockets.asyncio.server import ServerConnection
-from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage
 from websockets.frames import DATA_OPCODES, PONG, Frame
-from websockets.http11 import Response
 from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.batch import Heard
+from huahuo.transport.server.listener import Listener
+from huahuo.transport.server.malformed_request import METHOD_BYTES_MAX, answer_to
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.text_frames import (
-    DIRECT_BYTES_MAX,
     SHORT_HEAD_BYTES,
+    as_frames,
     between_frames,
     first_text,
     short_text,
-    text_at,
+    texts_in,
 )
 
 _LOW_WATER = 4  # resume when a quarter of the bound is left
-_METHOD_BYTES_MAX = 16
 ACK = b'{"action":"ack"'
 _LATER_BYTES_MAX = 256 << 10
-_AT_ONCE = 16
-"""Messages of one connection that are handled in one turn of the loop."""
+_TEXT_BYTES = 48
+"""Counted for a message that waits, in addition to its payload."""
 _FRAME_BYTES = 256
 """Counted for a frame in addition to its payload. The library's object has 187 (`tracemalloc`)."""
 _REPLIES_WAITING_MAX = 4
 """A peer that does not read its replies or pongs is disconnected when this many maximum-size replies are
 buffered."""
-
-
-def _refusal(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> bytes:
-    body = f"{text}\n".encode()
-    fixed = [
-        ("Connection", "close"),
-        ("Content-Length", str(len(body))),
-        ("Content-Type", "text/plain; charset=utf-8"),
-    ]
-    return Response(status.value, status.phrase, Headers([*fixed, *headers]), body).serialize()
-
-
-_BAD_REQUEST = _refusal(HTTPStatus.BAD_REQUEST, "not a request that is understood here")
-_METHOD_NOT_ALLOWED = _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", ("Allow", "GET, HEAD"))
-
-
-class Heard(Enum):
-    """What a listener did with a message."""
-
-    HANDLED = auto()
-    QUEUE = auto()
-    """Nothing: it must wait for its turn, behind the others."""
-    LATER = auto()
-    """Nothing: offer it again when the listener calls `WebSocket.go_on_soon`."""
-
-
-class Listener(Protocol):
-    """Receives what happens on a socket."""
-
-    def took(self, text: bytes) -> bool:
-        """A short message came while the library holds no partial one. False: it must wait for its turn."""
-        ...
-
-    def heard(self, text: bytes) -> Heard:
-        """A message of an authenticated client came, and none waits before it. Not checked to be UTF-8."""
-        ...
-
-    def began(self, text: bytes) -> bool:
-        """The connection's first message came. False: it must wait for its turn."""
-        ...
-
-    def ponged(self) -> None:
-        """A pong came."""
-        ...
-
-    def drained(self) -> None:
-        """The write buffer has room again."""
-        ...
-
-    def disconnected(self) -> None:
-        """TCP is gone. Messages that came before may still wait to be read."""
-        ...
 
 
 class Owner(Protocol):
@@ -131,9 +77,10 @@ class WebSocket(ServerConnection):
     """
 
     __slots__ = (
-        "_abort", "_beginning", "_going_on", "_half_closed", "_head_bytes", "_held_bytes", "_later", "_owner",
-        "_paused_late", "_queued", "_reading_paused", "_rest", "_settings", "_untouched",
-        "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit", "root", "trusted",
+        "_abort", "_beginning", "_going_on", "_half_closed", "_head_bytes", "_held_bytes", "_later",
+        "_later_bytes", "_owner", "_paused_late", "_queued", "_reading_paused", "_rest", "_settings",
+        "_untouched", "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit", "root",
+        "trusted",
     )  # fmt: skip
 
     def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
@@ -154,7 +101,8 @@ class WebSocket(ServerConnection):
         self._whole = False  # the library holds no partial frame or message
         self._queued = False  # the library holds a message, or its reader has one in hand
         self._rest = b""  # a frame that is not complete, at the end of the bytes
-        self._later = b""  # complete frames before it, to be offered again
+        self._later: list[bytes] = []  # complete messages before it, to be offered again
+        self._later_bytes = 0
         self._going_on = False
         self._paused_late = False
         self._held_bytes = 0  # until the client has authenticated
@@ -182,7 +130,7 @@ class WebSocket(ServerConnection):
     @property
     def rest_bytes(self) -> int:
         """Bytes of messages that are not complete, or that the listener wants later."""
-        return len(self._later) + len(self._rest)
+        return self._later_bytes + len(self._rest)
 
     def trust(self) -> None:
         """The client authenticated: from the next frame on, its messages may have their full size."""
@@ -208,12 +156,22 @@ class WebSocket(ServerConnection):
 
     def _go_on(self) -> None:
         self._going_on = False
-        later, self._later, self._rest = self._later + self._rest, b"", b""
+        texts = self._take_later()
+        if not texts:  # the peer has ended meanwhile
+            return
+        listener = self.listener
+        if listener is None or self.protocol.state is not OPEN:
+            self._through_library(as_frames(texts))
+        elif unheard := self._hear(listener, texts):
+            self._through_library(unheard)
+
+    def _take_later(self) -> list[bytes]:
+        texts, self._later, self._later_bytes = self._later, [], 0
         if self._paused_late:
             self._paused_late = False
-            self.transport.resume_reading()
-        if later:
-            self.data_received(later)
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+        return texts
 
     def bound_buffer(self, bytes_max: int) -> None:
         """Set the bound of the write buffer."""
@@ -287,11 +245,15 @@ class WebSocket(ServerConnection):
                 if text is not None and listener.began(text):
                     self._untouched, self._whole = False, True
                     return
-        self._untouched = False
         if self.request is None:
             self._head_bytes += len(data)
-            if len(self._beginning) < _METHOD_BYTES_MAX:
-                self._beginning += data[:_METHOD_BYTES_MAX]
+            if len(self._beginning) < METHOD_BYTES_MAX:
+                self._beginning += data[:METHOD_BYTES_MAX]
+        self._through_library(data)
+
+    def _through_library(self, data: bytes) -> None:
+        """Let the library read bytes, and see what it makes of them."""
+        self._untouched = False
         super().data_received(data)
         protocol = self.protocol
         if not self.trusted:
@@ -308,51 +270,44 @@ class WebSocket(ServerConnection):
 
     def _offer(self, listener: Listener, data: bytes) -> bytes:
         """Let the listener handle messages. Returns the bytes that are for the library."""
+        texts, end, begun = texts_in(data)
+        unheard = b""
         if self._later:
-            return self._defer(listener, data, 0)
-        at, size, left = 0, len(data), _AT_ONCE
-        while at < size:
-            text, end = text_at(data, at)
-            if text is None:
-                if size < end <= at + DIRECT_BYTES_MAX:
-                    self._rest = data[at:]
-                    return b""
-                break
-            heard = listener.heard(text) if left else Heard.LATER
-            if heard is Heard.LATER:
-                unheard = self._defer(listener, data, at)
-                if not left:
-                    self.go_on_soon()
-                return unheard
-            if heard is Heard.QUEUE:
-                break
-            at, left = end, left - 1
-            if self.protocol.state is not OPEN:
-                break
-        return data[at:] if at else data
+            self._defer(listener, texts)
+        elif texts:
+            unheard = self._hear(listener, texts)
+        rest = data[end:]
+        if unheard or (rest and not begun):
+            return as_frames(self._take_later()) + unheard + rest
+        self._rest = rest
+        return b""
 
-    def _defer(self, listener: Listener, data: bytes, at: int) -> bytes:
-        """Keep messages for later, except for acks. Returns the bytes that are for the library."""
-        size = len(data)
-        while at < size:
-            text, end = text_at(data, at)
-            if text is None:
-                if size < end <= at + DIRECT_BYTES_MAX:
-                    self._rest = data[at:]
-                    break
-                later, self._later = self._later, b""
-                return later + data[at:]
+    def _hear(self, listener: Listener, texts: list[bytes]) -> bytes:
+        """Let the listener handle messages. Returns as frames those that must be queued in the library."""
+        count, then = listener.heard(texts)
+        if count == len(texts):
+            return b""
+        unheard = texts[count:]
+        if then is Heard.QUEUE or self.protocol.state is not OPEN:
+            return as_frames(unheard)
+        self._defer(listener, unheard)
+        if then is Heard.SOON:
+            self.go_on_soon()
+        return b""
+
+    def _defer(self, listener: Listener, texts: list[bytes]) -> None:
+        """Keep messages for later, except for acks."""
+        for text in texts:
             if not (text.startswith(ACK) and listener.took(text)):
-                self._later += data[at:end]
-            at = end
-        if len(self._later) > _LATER_BYTES_MAX and not self._paused_late:
+                self._later.append(text)
+                self._later_bytes += len(text) + _TEXT_BYTES
+        if self._later_bytes > _LATER_BYTES_MAX and not self._paused_late:
             self._paused_late = True
             self.transport.pause_reading()
-        return b""
 
     def _give_rest(self) -> None:
         """The peer has ended: what it sent before goes through the library, and is handled."""
-        rest, self._later, self._rest = self._later + self._rest, b"", b""
+        rest, self._rest = as_frames(self._take_later()) + self._rest, b""
         if rest:
             super().data_received(rest)
 
@@ -370,14 +325,11 @@ class WebSocket(ServerConnection):
     def send_data(self) -> None:
         """The library has something to send, or wants to close.
 
-        The library closes without an answer if it cannot read a request (a request with a body, or bytes that
-        are no request), so the answer is written here.
+        The library closes without an answer if it cannot read a request, so the answer is written here.
         """
         fault = self.protocol.handshake_exc
         if self._beginning and isinstance(fault, InvalidMessage) and not self.protocol.reader.eof:
-            method = self._beginning.partition(b" ")[0]
-            allowed = method in (b"GET", b"HEAD") or not method.isalpha()
-            self.transport.write(_BAD_REQUEST if allowed else _METHOD_NOT_ALLOWED)
+            self.transport.write(answer_to(self._beginning))
             self._beginning = b""  # answer only once
         super().send_data()
         if self.protocol.eof_sent and self.protocol.state is CONNECTING:

@@ -9,6 +9,7 @@ from huahuo.transport.access.door import Door
 from huahuo.transport.access.verified import Verifier
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.notices import Notices
+from huahuo.transport.server.outbox import Outbox
 from huahuo.transport.server.ports import CommandGate, Hub, Meter
 from huahuo.transport.server.pump import Supply, Tally
 from huahuo.transport.server.verdicts import Verdicts
@@ -32,3 +33,4 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
     tally: Tally
     notices: Notices
     verdicts: Verdicts
+    outbox: Outbox

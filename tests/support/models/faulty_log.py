@@ -21,7 +21,7 @@ from huahuo.eventstore.model import (
     Page,
     StoredEvent,
 )
-from huahuo.eventstore.port import Listener, Log
+from huahuo.eventstore.port import Hearer, Listener, Log
 
 READ_ALL = {"events_max": 1000, "bytes_max": 1 << 20}
 
@@ -49,9 +49,26 @@ class FaultyLog(MemoryLog):
         self.before_append: Callable[[Append], object] | None = None
         self.lose: list[str] = []
 
-    def submit(self, append: Append) -> asyncio.Future[Appended | Duplicate]:
+    def submit(
+        self, append: Append, *, events_bytes: int | None = None
+    ) -> asyncio.Future[Appended | Duplicate]:
         """See `Log`; with the faults of `append`."""
         return asyncio.get_running_loop().create_task(self.append(append))
+
+    def submit_for(self, hearer: Hearer, about: Any, append: Append) -> None:
+        """See `Log`; with the faults of `append`, if there are any."""
+        if self.before_append is None and not self.lose:
+            self.appends.append(append)
+            super().submit_for(hearer, about, append)
+            return
+
+        def told(written: asyncio.Future[Appended | Duplicate]) -> None:
+            if not written.cancelled():
+                error = written.exception()
+                assert error is None or isinstance(error, Exception)
+                hearer.heard([(about, error or written.result())])
+
+        self.submit(append).add_done_callback(told)
 
     async def append(self, append: Append) -> Appended | Duplicate:
         """See `Log`; with the faults of this class, and kept in `appends`."""

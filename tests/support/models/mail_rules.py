@@ -28,6 +28,8 @@ def broken_checks(events: Iterable[StoredEvent], *, ended: bool = False) -> list
             continue
         body = msgspec.json.decode(event.body, type=dict[str, Any])
         check_id, where = body["check_id"], f"at {event.position}"
+        if not check_id:
+            continue  # said by a watcher
         if owner.setdefault(check_id, (event.stream, body["email_id"])) != (event.stream, body["email_id"]):
             broken.append(f"check {check_id} belongs to two mailboxes {where}")
         if check_id in over:

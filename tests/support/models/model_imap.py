@@ -121,6 +121,7 @@ class _Session:
             b"ID ": lambda _: b"OK",
             b"LOGOUT": lambda _: b"OK",
             b"EXAMINE ": self._examine,
+            b"LIST ": lambda _: b"OK",
             b"UID SEARCH UID ": self._search,
             b"UID FETCH ": self._fetch,
         }

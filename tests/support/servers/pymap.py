@@ -60,6 +60,7 @@ def _serving(server: Pymap) -> Iterator[Pymap]:
             *("--no-service", "admin", "--no-service", "managesieve"),
             *("dict", "--demo-user", server.user, "--demo-password", server.password),
         ],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )

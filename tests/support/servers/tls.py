@@ -14,7 +14,11 @@ class Authority:
 
     def context(self) -> ssl.SSLContext:
         """A client context that trusts this authority only."""
-        return ssl.create_default_context(cadata=self._authority.cert_pem.bytes().decode())
+        return ssl.create_default_context(cadata=self.pem())
+
+    def pem(self) -> str:
+        """Its own certificate, for `SSL_CERT_FILE`."""
+        return self._authority.cert_pem.bytes().decode()
 
     def server_files(self, folder: Path, *names: str) -> None:
         """Write `server.pem` and `server.key` for a server of these names or addresses."""

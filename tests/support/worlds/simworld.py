@@ -15,7 +15,8 @@ from huahuo.actors.plugins.principal import Principal
 from huahuo.app import keys
 from huahuo.app.config import Settings
 from huahuo.app.plugins import standard
-from huahuo.app.wiring import App, World
+from huahuo.app.wiring import App
+from huahuo.app.world import World
 from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.log import MemoryLog

@@ -22,12 +22,6 @@ def test_a_path_that_cannot_be_a_route_is_named(path: str) -> None:
         route(path)
 
 
-@pytest.mark.parametrize("path", ["/streams/x", "/healthz", "/login", "/assets/x", "/metrics"])
-def test_paths_of_the_service_are_not_for_plug_ins(path: str) -> None:
-    with pytest.raises(ValueError, match="belongs to the service"):
-        route(path)
-
-
 def test_a_method_that_no_route_has_is_named() -> None:
     with pytest.raises(ValueError, match="the method must be one of"):
         route("/things", "HEAD")

@@ -1,7 +1,9 @@
 """Group commit: which appends are grouped, which wait, and what a blocked disk means for the callers."""
 
 import asyncio
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +14,7 @@ from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import QueueFull
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
-from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
+from huahuo.eventstore.model import Append, Appended, Duplicate, Secret, SecretPut
 from tests.support.worlds.logs import MASTER_KEY, append, event
 
 
@@ -150,6 +152,62 @@ async def test_refusals_alone_cost_no_commit() -> None:
 def by(user: str, size: int = 2) -> Append:
     """An append of `size` bytes by this user, to the stream of the same name."""
     return msgspec.structs.replace(append(event(user, b"x" * size)), principal=user)
+
+
+class Hears:
+    """A hearer that notes what it was told, all of a commit as one entry."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log = log
+        self.told: list[list[tuple[str, int | str]]] = []
+        self.raises = False
+
+    def heard(self, outcomes: Sequence[tuple[Any, Appended | Duplicate | Exception]]) -> None:
+        self.told.append(
+            [
+                (about, one.position if isinstance(one, Appended) else type(one).__name__)
+                for about, one in outcomes
+            ]
+        )
+        if self.raises:
+            raise RuntimeError("a fault of the hearer")
+
+    def ask(self, *texts: str, **more: Any) -> None:
+        for text in texts:
+            self.log.submit_for(self, text, append(event("a"), **more))
+
+
+async def test_a_hearer_is_told_of_all_its_appends_of_a_commit_at_once_after_the_listeners() -> None:
+    log = await opened(ModelDisk(), HeldExecutor())
+    hears = Hears(log)
+    seen: list[tuple[int, int]] = []
+    log.listen(lambda events: seen.append((len(events), len(hears.told))))
+    hears.ask("one", "two")
+    hears.ask("three", expected={"a": 7})
+    await turns()
+    assert hears.told == [[("one", 1), ("two", 2), ("three", "Conflict")]]
+    assert seen == [(2, 0)]
+
+
+async def test_a_hearer_that_fails_ends_neither_the_writer_nor_what_others_are_told() -> None:
+    log = await opened(ModelDisk(), HeldExecutor())
+    bad, good = Hears(log), Hears(log)
+    bad.raises = True
+    bad.ask("one")
+    good.ask("two")
+    await turns()
+    assert good.told == [[("two", 2)]]
+    assert isinstance(await log.append(append(event("a"))), Appended)
+
+
+async def test_a_hearer_is_told_that_the_outcome_of_a_failed_commit_is_unknown() -> None:
+    disk = ModelDisk()
+    log = await opened(disk, HeldExecutor())
+    hears = Hears(log)
+    disk.fail_syncs.append(errno.EIO)
+    hears.ask("one", "two")
+    await turns()
+    assert hears.told == [[("one", "Unavailable"), ("two", "Unavailable")]]
 
 
 async def test_a_user_whose_backlog_is_too_large_is_told_so_and_nothing_is_written() -> None:

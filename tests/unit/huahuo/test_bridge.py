@@ -126,3 +126,89 @@ def test_calls_from_many_threads_each_get_their_own_answer() -> None:
         assert answers == {n: 2 * n for n in range(16)}
 
     with_loop(use)
+
+
+def test_a_post_begins_on_the_loop_and_brings_its_result_back() -> None:
+    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
+        def begin() -> asyncio.Future[str]:
+            future: asyncio.Future[str] = loop.create_future()
+            loop.call_soon(future.set_result, threading.current_thread().name)
+            return future
+
+        assert bridge.post(begin, timeout_s=5) == "service loop"
+
+    with_loop(use)
+
+
+def test_what_a_post_raises_at_once_or_later_is_raised_in_the_caller() -> None:
+    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
+        def refuse() -> asyncio.Future[None]:
+            raise LookupError("at once")
+
+        def fail() -> asyncio.Future[None]:
+            future: asyncio.Future[None] = loop.create_future()
+            loop.call_soon(future.set_exception, LookupError("later"))
+            return future
+
+        for begin, text in ((refuse, "at once"), (fail, "later")):
+            with pytest.raises(LookupError, match=text):
+                bridge.post(begin, timeout_s=5)
+
+    with_loop(use)
+
+
+def test_a_post_that_waits_when_the_service_stops_ends_with_an_error_and_later_ones_are_refused() -> None:
+    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
+        def stop_then_wait() -> asyncio.Future[None]:
+            loop.call_soon(bridge.stop)
+            return loop.create_future()
+
+        with pytest.raises(RuntimeError, match="before it could answer"):
+            bridge.post(stop_then_wait, timeout_s=5)
+        with pytest.raises(RuntimeError, match="has stopped"):
+            bridge.post(stop_then_wait, timeout_s=5)
+
+    with_loop(use)
+
+
+def test_a_post_that_takes_too_long_is_given_up_and_the_next_one_works() -> None:
+    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
+        late: list[asyncio.Future[int]] = []
+
+        def never() -> asyncio.Future[int]:
+            late.append(loop.create_future())
+            return late[0]
+
+        def end_the_late_one() -> asyncio.Future[int]:
+            late[0].set_result(1)
+            late.append(loop.create_future())
+            loop.call_soon(late[1].set_result, 2)
+            return late[1]
+
+        with pytest.raises(TimeoutError):
+            bridge.post(never, timeout_s=0.05)
+        assert bridge.post(end_the_late_one, timeout_s=5) == 2
+
+    with_loop(use)
+
+
+def test_posts_of_many_threads_each_get_their_own_answer() -> None:
+    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
+        answers: dict[int, int] = {}
+
+        def begin(n: int) -> asyncio.Future[int]:
+            future: asyncio.Future[int] = loop.create_future()
+            loop.call_soon(future.set_result, 2 * n)
+            return future
+
+        def caller(n: int) -> None:
+            answers[n] = bridge.post(lambda: begin(n), timeout_s=5)
+
+        threads = [threading.Thread(target=caller, args=(n,)) for n in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == {n: 2 * n for n in range(16)}
+
+    with_loop(use)

@@ -203,6 +203,8 @@ def test_a_mail_is_found_in_its_mailbox_s_list_and_by_its_id() -> None:
         has_attachments=False,
         size=104,
         blob=blob_id(mail(4).content),
+        uid=4,
+        uidvalidity=1,
     )
     place = msgspec.json.decode(book.rows["mail", "", mail_key(1)], type=MailPlace)
     assert place == MailPlace(USER, 1, received)

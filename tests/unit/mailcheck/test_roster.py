@@ -97,6 +97,7 @@ def test_a_new_row_is_idle() -> None:
         "message": "",
         "last_check_time": None,
         "mail_count": 0,
+        "watched": False,
     }
 
 

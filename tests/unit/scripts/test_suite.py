@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.suite import NO_TESTS, alone, exit_code, run
+from scripts.suite import NO_TESTS, alone, compile_floors, exit_code, run
 
 ROOT = Path(__file__).resolve().parents[3]
 LANES = {"one": ("a",), "two": ("b",)}
@@ -76,3 +76,12 @@ def test_named_files_and_a_debugger_are_for_one_process() -> None:
     assert alone(["-q", "tests/unit/scripts/test_suite.py::test_named_files"])
     assert alone(["-k", "resume", "--pdb"])
     assert not alone(["-q", "-k", "resume", "-m", "not slow", "--color=yes"])
+
+
+def test_the_floors_have_bytecode_although_the_shell_forbids_to_write_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    compile_floors()
+    for floor in ("huahuo/cli", "actors/actor", "transport/server"):
+        assert any((ROOT / floor / "__pycache__").glob("__init__.*.pyc")), floor

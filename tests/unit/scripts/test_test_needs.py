@@ -10,7 +10,7 @@ import pytest
 from tests.support.patience import WITHIN_S
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "test_needs.sh"
-TOOLS = ("dovecot", "chromium", "strace", "npm")
+TOOLS = ("dovecot", "chromium", "strace", "nginx", "caddy", "promtool", "npm")
 
 
 @pytest.fixture
@@ -63,8 +63,14 @@ def test_where_all_is_there_it_says_nothing(machine: Path) -> None:
 def test_it_shows_what_it_would_install_and_a_yes_installs_it(machine: Path) -> None:
     program(machine / "npm")
     said = run(machine, "y")
-    assert "apt-get install --no-install-recommends dovecot-imapd chromium strace\n" in said
-    assert "install -qy --no-install-recommends dovecot-imapd chromium strace\n" in installed(machine)
+    assert (
+        "apt-get install --no-install-recommends dovecot-imapd chromium strace nginx-light caddy prometheus\n"
+        in said
+    )
+    assert (
+        "install -qy --no-install-recommends dovecot-imapd chromium strace nginx-light caddy prometheus\n"
+        in installed(machine)
+    )
     assert not (machine / "policy").exists(), "what kept the package from starting a server is gone again"
 
 
@@ -81,7 +87,7 @@ def test_in_ci_nobody_is_asked(machine: Path) -> None:
 
 def test_ci_installs_without_a_question(machine: Path) -> None:
     assert "[y/N]" not in run(machine, "", "install", CI="true")
-    assert "dovecot-imapd chromium strace nodejs npm" in installed(machine)
+    assert "dovecot-imapd chromium strace nginx-light caddy prometheus nodejs npm" in installed(machine)
 
 
 def test_without_a_terminal_nobody_is_asked(machine: Path) -> None:

@@ -1,6 +1,7 @@
 /** `huahuo-client`: see the README. */
 
-export { Client, type ClientOptions, type Place, type SendOptions } from "./client/client.js";
+export { Client, type Place } from "./client/client.js";
+export type { ClientOptions, SendOptions } from "./client/options.js";
 export { type CursorStore, IndexedDbCursors, type IndexedDbOptions, MemoryCursors } from "./client/cursors.js";
 export { type ClientErrorCode, HuahuoError } from "./model/errors.js";
 export { cancelJob, hasEnded, type Job, JOB_FOLD, type WatchedJob } from "./client/job.js";

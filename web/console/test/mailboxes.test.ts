@@ -5,7 +5,7 @@ const at = "2026-11-24T10:31:07.114Z";
 const fact = (type: string, fields: object): Fact => ({ type, timestamp: at, ...fields });
 const row = (id: number, more: Partial<Row> = {}): Row => ({
   id, user_id: 42, email: `m${id}@example.org`, mail_type: "imap", server: "imap.example.org", port: 993, use_ssl: true,
-  status: "idle", progress: 0, message: "", last_check_time: null, mail_count: 0, created_at: at, ...more,
+  status: "idle", progress: 0, message: "", last_check_time: null, mail_count: 0, created_at: at, watched: false, ...more,
 });
 
 function holding(...rows: Row[]): Mailboxes {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Row } from "../src/model/mailboxes";
 import { arrange, type Arrangement, chunks } from "../src/model/table";
 
-const base = { user_id: 1, server: "imap.example.org", port: 993, use_ssl: true, progress: 0, message: "", created_at: "" };
+const base = { user_id: 1, server: "imap.example.org", port: 993, use_ssl: true, progress: 0, message: "", created_at: "", watched: false };
 const rows: Row[] = [
   { ...base, id: 1, email: "zoe@b.example", mail_type: "imap", status: "ok", mail_count: 5, last_check_time: "2026-11-24T10:00:00Z" },
   { ...base, id: 2, email: "Adam@a.example", mail_type: "qq", status: "error", mail_count: 0, last_check_time: null },

@@ -1,6 +1,6 @@
 /** The client as an application sees it. */
 
-import { type Claims, claimsOf, socketUrl } from "../wire/address.js";
+import { socketUrl } from "../wire/address.js";
 import { checkSubscription, encodeCommand } from "./checks.js";
 import { type CursorStore, IndexedDbCursors, MemoryCursors } from "./cursors.js";
 import { Engine } from "../session/engine.js";
@@ -8,53 +8,17 @@ import { fromData, HuahuoError, misuse } from "../model/errors.js";
 import { browserHost, type Host } from "../session/host.js";
 import { HttpSocket } from "./http_socket.js";
 import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
-import type { Decoder } from "../wire/inflow.js";
 import { iterate } from "./iterate.js";
 import { watchJob, type WatchedJob } from "./job.js";
 import type { At, Commands, Cursor, Item, Reply, State, Status, StreamEvent } from "../model/model.js";
+import type { ClientOptions, SendOptions } from "./options.js";
+import { watchPage } from "./page.js";
 import { guarded, type Observable, Subject } from "../model/observable.js";
 import { abortable, Outbox } from "../session/outbox.js";
 import { Retry } from "../session/retry.js";
 import { type Source, type SubscribeOptions, Subscription } from "./subscription.js";
 import { type Applied, Tabs } from "./tabs.js";
-
-export interface ClientOptions {
-  /** The server: `https://…`, `wss://…` or a path. Default: the server of the page. */
-  readonly url?: string | URL;
-  /** A token that is never renewed. When it expires, the client stops. */
-  readonly token?: string;
-  /** Returns a token. Called again when the token is about to expire. Give this or `token`. */
-  readonly getToken?: () => string | Promise<string>;
-  /** Share one connection between all tabs (default true, if the browser supports it). */
-  readonly share?: boolean;
-  /** Stores cursors. Default: IndexedDB, or memory if the browser forbids IndexedDB. */
-  readonly cursors?: CursorStore;
-  /** Id of this installation. Default: made once and stored. A second connection with this id takes over. */
-  readonly client?: string;
-  /** Maximum number of unprocessed events, over all streams and tabs (512). */
-  readonly window?: number;
-  /** Maximum number of unanswered commands in this tab (1000). */
-  readonly commandsMax?: number;
-  /** The first and the longest delay before a reconnect, both with full jitter (500, 20000). */
-  readonly backoffMs?: readonly [number, number];
-  /**
-   * Ask the server for compression, and load this at the first compressed message:
-   * `() => import("huahuo-client/zstd")`. If it cannot be loaded, or cannot read a message, the client
-   * reconnects without compression.
-   */
-  readonly decoder?: () => Promise<Decoder>;
-  /** Replaces the browser in tests. */
-  readonly host?: Host;
-}
-
-export interface SendOptions {
-  /** Wait until this tab's subscriptions have handled the event that the command caused. */
-  readonly applied?: boolean;
-  /** The command's id. A repeat, even by another page, is not executed again. Default: a new id. */
-  readonly id?: string;
-  /** Stops the waiting. A command that was sent already may be executed. */
-  readonly signal?: AbortSignal;
-}
+import { TokenSource } from "./token.js";
 
 /** Where a loop over a stream begins. */
 export type Place = Pick<SubscribeOptions, "after" | "tabs">;
@@ -75,7 +39,7 @@ export class Client {
   private store: CursorStore;
   private scope = "";
   private client = "";
-  private token: Claims | null = null;
+  private readonly token: TokenSource;
   private readonly opened: Promise<void>;
   private isOpen!: () => void;
   private tabs: Tabs | null = null;
@@ -90,9 +54,7 @@ export class Client {
 
   /** @throws HuahuoError `misuse`: the options cannot work */
   constructor(private readonly options: ClientOptions) {
-    const { token, getToken } = options;
-    if ((token === undefined) === (getToken === undefined)) throw misuse("give either `token` or `getToken`");
-    if (getToken && typeof getToken !== "function") throw misuse("`getToken` must be a function");
+    this.token = new TokenSource(options);
     this.host = options.host ?? { ...browserHost(), overHttp: (url) => new HttpSocket(url, fetch.bind(globalThis)) as unknown as WebSocket };
     if (typeof this.host.WebSocket !== "function") throw misuse("there is no WebSocket here; the client runs in a browser");
     this.url = socketUrl(options.url, this.host.base);
@@ -221,9 +183,9 @@ export class Client {
   private async open(): Promise<void> {
     const { host } = this;
     const retry = new Retry(() => host.random(), ...(this.options.backoffMs ?? []));
-    while (!this.token) {
+    while (!this.token.claims) {
       try {
-        await this.currentToken(false);
+        await this.token.current(false);
       } catch (error) {
         if (error instanceof HuahuoError) return this.stop(error);
         const { delayMs } = retry.closed(null, host.now());
@@ -232,7 +194,7 @@ export class Client {
       }
       if (this.over.signal.aborted) return;
     }
-    const user = this.token.user;
+    const { user } = this.token.claims;
     this.scope = `${new URL(this.url).host}/${user}`;
     const id = await this.store.identity(this.scope).catch((error: unknown) => {
       this.tell({ type: "problem", code: "storage_failed", message: String(error) });
@@ -244,7 +206,11 @@ export class Client {
     if (share && Tabs.possible(host)) this.tabs = this.makeTabs();
     // Without sharing, each page needs a client id of its own, so that a second page does not take over.
     this.client = client || (this.tabs ? id : `${id}-${this.page}`.slice(0, ID_CHARS_MAX));
-    this.watchPage();
+    watchPage(host, this.over.signal, {
+      wake: () => this.wake(),
+      suspend: () => this.suspend(),
+      comeBack: () => this.comeBack(),
+    });
     this.isOpen();
     this.join();
   }
@@ -280,8 +246,8 @@ export class Client {
       host: this.host,
       url: this.url,
       client: this.client,
-      token: (fresh) => this.currentToken(fresh),
-      renewable: this.options.getToken !== undefined,
+      token: (fresh) => this.token.current(fresh),
+      renewable: this.token.renewable,
       window: this.options.window ?? 512,
       backoffMs: this.options.backoffMs ?? [500, 20_000],
       decoder: this.options.decoder,
@@ -347,39 +313,7 @@ export class Client {
     this.owning.set(false);
   }
 
-  /** @throws HuahuoError `misuse`: the result is not a token, or a token of another user */
-  private async currentToken(fresh: boolean): Promise<string> {
-    const { token, getToken } = this.options;
-    const known = this.token;
-    if (known && !fresh && (!getToken || known.expiresAtMs > Date.now() + 5_000)) return known.token;
-    const given: unknown = getToken ? await getToken() : token;
-    if (typeof given !== "string" || given === "") throw misuse("`getToken` must give a token as a text");
-    const claims = claimsOf(given);
-    if (known && known.user !== claims.user) {
-      throw misuse("`getToken` gave a token of another user: close this client and make a new one");
-    }
-    this.token = claims;
-    return given;
-  }
-
   // -- the page -----------------------------------------------------------------------------------
-
-  private watchPage(): void {
-    const { host } = this;
-    const { signal } = this.over;
-    const on = (names: string, listener: (event: Event) => void) => {
-      for (const target of host.events) {
-        for (const name of names.split(" ")) target.addEventListener(name, listener, { signal });
-      }
-    };
-    on("online offline", () => this.wake());
-    on("visibilitychange", () => {
-      if (host.visible()) this.wake();
-    });
-    // A frozen or cached page holds no locks and no connection, so that another tab can take over.
-    on("freeze pagehide", () => this.suspend());
-    on("resume pageshow", () => this.comeBack());
-  }
 
   private suspend(): void {
     if (this.suspended) return;

@@ -42,10 +42,12 @@ export interface EventTypes {
   email_added: {
     email_id: number; email: string; mail_type: MailType; server: string; port: number; use_ssl: boolean;
   };
-  email_updated: { email_id: number } & Partial<EventTypes["email_added"]>;
+  email_updated: { email_id: number; watched?: boolean } & Partial<EventTypes["email_added"]>;
   email_deleted: { email_id: number };
   email_status_update: {
-    email_id: number; status: MailStatus; message: string; check_id: number;
+    email_id: number; status: MailStatus; message: string;
+    /** 0: it comes from the watcher of the mailbox. */
+    check_id: number;
     error_class?: "auth" | "network" | "tls" | "limit" | "provider_down" | "protocol" | "config"; advice?: string;
   };
   check_progress: { email_id: number; progress: number; message: string; check_id: number };
@@ -167,6 +169,8 @@ export interface EmailRow {
   id: number; user_id: UserId; email: string; mail_type: MailType; server: string; port: number;
   use_ssl: boolean; status: MailStatus; progress: number; message: string;
   last_check_time: string | null; mail_count: number; created_at: string;
+  /** Whether it is watched for new mails. */
+  watched: boolean;
 }
 
 export interface MailRecord {
@@ -209,6 +213,11 @@ export interface Commands {
   delete_emails: { fields: { email_ids: number[] }; reply: { email_ids: number[] } };
   check_emails: { fields: { email_ids: number[] }; reply: { accepted: number[]; skipped: number[] } };
   cancel_check: { fields: { email_ids: number[] }; reply: { cancelled: number[] } };
+  /** Some mailboxes, or all that a filter admits. */
+  watch_emails: {
+    fields: { on: boolean } & ({ email_ids: number[] } | { filter: EmailFilter });
+    reply: { accepted: number[]; refused: number[] };
+  };
   import_emails: {
     fields: { data: string; mail_type?: MailType };
     reply: { total: number; success: number; failed: number; failed_details: { line: number; reason: string }[] };

@@ -24,19 +24,12 @@ import { HuahuoError } from "../model/errors.js";
 import type { DictionaryPlace } from "../wire/inflow.js";
 import type { After, Check, Cursor, Item, Outcome, Reply, State, Status, User } from "../model/model.js";
 import type { Happening } from "./happenings.js";
+import { Liveness } from "./liveness.js";
 import type { Retry } from "./retry.js";
 import { Pipe, Reader } from "./streams.js";
 import type { AuthResultFrame, GoawayFrame, Known, Moving, Place } from "../wire/kinds.js";
 import { isKnown, isMoving, type Other, parse } from "../wire/wire.js";
 
-/** Timeout of the answer to a heartbeat, and of the close after a goaway. */
-const ANSWER_WITHIN_MS = 10_000;
-/** The same if the connection is doubtful: the network came back, or the page was hidden. */
-export const PROBE_WITHIN_MS = 4_000;
-/** After failed attempts the server may delay its answer by 10 s. */
-const AUTHENTICATED_WITHIN_MS = 20_000;
-/** A timer this late was throttled, or the machine slept, so it does not show that the connection is dead. */
-const LATE_MS = 1_500;
 /** A reader that works longer on one item is detached, so that others continue. It attaches again later. */
 const ASIDE_AFTER_MS = 20_000;
 
@@ -54,7 +47,6 @@ export interface SessionOptions {
 
 export class Session {
   phase: "away" | "authenticating" | "online" | "stopped" = "away";
-  dead = false;
   /** The last token cannot be used again. */
   needsToken = false;
   window: number;
@@ -77,10 +69,7 @@ export class Session {
     () => this.phase === "online",
     (cursors) => this.urgent.push({ action: "ack", cursors }),
   );
-  private heartbeatMs = 30_000;
-  private heardAt = 0;
-  private deadAt = Infinity;
-  private doubted = false;
+  private readonly liveness = new Liveness();
   private goaway: GoawayFrame | null = null;
   private failure: AuthResultFrame | null = null;
 
@@ -93,14 +82,17 @@ export class Session {
     this.commands = new CommandQueue((attempt) => this.retry.delayMs(attempt));
   }
 
+  /** The server is silent for too long. */
+  get dead(): boolean {
+    return this.liveness.dead;
+  }
+
   // -- the connection's life ----------------------------------------------------------------------
 
   /** A socket is open: authenticate, and resume at the readers' cursors. */
   connected(token: string, now: number): void {
     this.phase = "authenticating";
-    this.dead = this.doubted = false;
-    this.heardAt = now;
-    this.deadAt = now + AUTHENTICATED_WITHIN_MS;
+    this.liveness.connected(now);
     this.goaway = this.failure = this.dictionary = null;
     const logs = [...this.readers.values()].map((reader) => reader.log);
     const log = this.log || logs.find((one) => one) || null;
@@ -133,8 +125,8 @@ export class Session {
   closed(code: number | null, reason: string, now: number): void {
     if (this.phase === "stopped") return;
     this.phase = "away";
-    this.dead = false;
-    this.deadAt = this.acks.at = Infinity;
+    this.liveness.closed();
+    this.acks.at = Infinity;
     this.urgent = [];
     const { goaway, failure } = this;
     // The code in a received goaway is certain. That of the close after it may have been lost.
@@ -165,9 +157,7 @@ export class Session {
 
   /** Send a heartbeat because the connection is doubtful. No answer within 4 s ends the connection. */
   probe(now: number): void {
-    if (this.phase !== "online" || this.deadAt <= now + PROBE_WITHIN_MS) return;
-    this.urgent.push({ action: "heartbeat" });
-    this.deadAt = now + PROBE_WITHIN_MS;
+    if (this.phase === "online" && this.liveness.probe(now)) this.urgent.push({ action: "heartbeat" });
   }
 
   // -- what the shell must do ---------------------------------------------------------------------
@@ -193,7 +183,7 @@ export class Session {
 
   /** The latest time for the next call of `tick` and then `outgoing`. */
   deadline(): number {
-    let at = Math.min(this.acks.at, this.deadAt);
+    let at = Math.min(this.acks.at, this.liveness.deadline(this.phase === "online"));
     if (this.phase !== "online") return at;
     at = Math.min(at, this.commands.nextAt(this.pace));
     for (const pipe of this.pipes.values()) {
@@ -202,7 +192,7 @@ export class Session {
     for (const { busySince } of this.readers.values()) {
       if (busySince !== null) at = Math.min(at, busySince + ASIDE_AFTER_MS);
     }
-    return this.deadAt < Infinity ? at : Math.min(at, this.heardAt + this.heartbeatMs);
+    return at;
   }
 
   /** Apply the time: detach slow readers, send heartbeats, detect a dead connection. */
@@ -213,18 +203,7 @@ export class Session {
         this.happened.push({ is: "lost", reader: reader.id });
       }
     }
-    const late = now - this.deadAt;
-    if (late >= LATE_MS && !this.doubted && this.phase === "online") {
-      this.doubted = true;
-      this.deadAt = Infinity;
-      this.probe(now);
-    } else if (late >= 0) {
-      this.dead = true;
-      this.deadAt = Infinity;
-    } else if (this.phase === "online" && this.deadAt === Infinity && this.heardAt + this.heartbeatMs <= now) {
-      this.urgent.push({ action: "heartbeat" });
-      this.deadAt = now + ANSWER_WITHIN_MS;
-    }
+    if (this.liveness.tick(now, this.phase === "online")) this.urgent.push({ action: "heartbeat" });
   }
 
   /** What happened since the last call, oldest first. */
@@ -317,11 +296,7 @@ export class Session {
    */
   received(text: string, now: number): void {
     const message = parse(text);
-    this.heardAt = now;
-    if (!this.goaway && this.phase === "online") {
-      this.deadAt = Infinity;
-      this.doubted = false;
-    }
+    this.liveness.heard(now, !this.goaway && this.phase === "online");
     if (isMoving(message)) return this.moved(message, text.length);
     if (isKnown(message)) return this.known(message, now);
     const whole = this.commands.assembled(message, text.length);
@@ -361,7 +336,7 @@ export class Session {
         return;
       case "goaway":
         this.goaway = message;
-        this.deadAt = now + ANSWER_WITHIN_MS;
+        this.liveness.expectEnd(now);
         this.status({ type: "goaway", code: message.code, reason: message.reason });
         return;
       case "live": {
@@ -393,15 +368,14 @@ export class Session {
   private authenticated(result: AuthResultFrame, now: number): void {
     if (!result.success) {
       this.failure = result;
-      this.deadAt = now + ANSWER_WITHIN_MS;
+      this.liveness.expectEnd(now);
       return;
     }
     if (this.phase === "online") return; // a refreshed token: positions stay as they are
     this.phase = "online";
-    this.deadAt = Infinity;
+    this.liveness.online((result.heartbeat_s ?? 30) * 1000);
     this.retry.online(now);
     this.window = result.window ?? this.window;
-    this.heartbeatMs = (result.heartbeat_s ?? 30) * 1000;
     this.log = result.log;
     this.dictionary = result.dictionary ?? null;
     const user = result.user as unknown as User;

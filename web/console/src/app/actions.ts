@@ -37,6 +37,16 @@ export async function cancel(page: Console, ids: readonly number[]): Promise<voi
   });
 }
 
+export async function watch(page: Console, ids: readonly number[], on: boolean): Promise<void> {
+  await attempt(async () => {
+    let count = 0;
+    for (const email_ids of chunks(ids)) {
+      count += (await page.feed.send("watch_emails", { email_ids, on })).accepted.length;
+    }
+    if (ids.length > 1) toast(w.value.mailboxes.watching(count, on), "success");
+  });
+}
+
 /** Ask, then delete. Whether it was done. */
 export async function remove(page: Console, rows: readonly Row[]): Promise<boolean> {
   const [first] = rows;

@@ -65,7 +65,7 @@ function added(userId: UserId, id: number, fact: Fact): Row {
   const { email, mail_type, server, port, use_ssl } = fact as unknown as Row;
   return {
     id, user_id: userId, email, mail_type, server, port, use_ssl,
-    status: "idle", progress: 0, message: "", last_check_time: null, mail_count: 0,
+    status: "idle", progress: 0, message: "", last_check_time: null, mail_count: 0, watched: false,
     created_at: fact.timestamp,
   };
 }
@@ -83,8 +83,8 @@ function changed(row: Row, fact: Fact): Row {
     case "mail_received":
       return { ...row, mail_count: row.mail_count + 1 };
     case "email_updated": {
-      const { mail_type = row.mail_type, server = row.server, port = row.port, use_ssl = row.use_ssl } = said;
-      return { ...row, mail_type, server, port, use_ssl };
+      const { mail_type = row.mail_type, server = row.server, port = row.port, use_ssl = row.use_ssl, watched = row.watched } = said;
+      return { ...row, mail_type, server, port, use_ssl, watched };
     }
     default:
       return row;

@@ -14,6 +14,7 @@ const ENGLISH: readonly (readonly [RegExp, string])[] = [
   [/^正在检查邮件 (\d+)\/(\d+)$/, "Checking mail $1 of $2"],
   [/^检查完成，共 (\d+) 封新邮件$/, "Done, $1 new mails"],
   [/^没有找到新邮件$/, "No new mail"],
+  [/^新邮件监听已恢复$/, "Watching works again"],
   [/^服务重启，检查中断$/, "Interrupted by a restart of the service"],
   [/^检查已取消$/, "Cancelled"],
   [/^邮箱地址和密码不能为空$/, "Address and password are needed"],

@@ -1,0 +1,78 @@
+"""What a simulation replaces: the log and the threads. Production uses `REAL`."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from huahuo.app import keys
+from huahuo.app.config import Settings
+from huahuo.app.stopping import Parts
+from huahuo.build import BUILD
+from huahuo.errors import HuahuoError, ways_on
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.fair_executor import FairExecutor
+from huahuo.eventstore.core.kept import KeptLimits
+from huahuo.eventstore.errors import EventStoreError, Lost
+from huahuo.eventstore.executor import Executor, ThreadExecutor
+from huahuo.eventstore.port import Log
+from huahuo.eventstore.sqlite.open import SqliteLog
+
+_JOB_THREADS: Final = 2
+"""For parsing texts of clients and plug-ins. More threads would only compete for the interpreter lock."""
+
+type OpenLog = Callable[[Settings, keys.Keys, Ambient], Awaitable[Log]]
+
+
+async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient) -> Log:
+    """The log of a data directory. Raises as `SqliteLog.open`."""
+    limits = KeptLimits(
+        command_records_per_user=settings.command_records_per_user,
+        ack_clients_per_user=settings.ack_clients_per_user,
+    )
+    return await SqliteLog.open(
+        settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, limits=limits
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The parts of the outside world that a simulation replaces."""
+
+    open_log: OpenLog = open_sqlite
+    make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
+    publish_address: bool = True
+    """Whether to write `service.json`, by which other commands find the running service."""
+
+    async def open(self, settings: Settings, secrets: keys.Keys, ambient: Ambient, parts: Parts) -> Log:
+        """The service's log, which `parts` closes. Raises HuahuoError if it cannot be opened."""
+        try:
+            log = await self.open_log(settings, secrets, ambient)
+        except Lost as error:
+            raise HuahuoError(f"{error}; {ways_on(settings.data)}") from error
+        except EventStoreError as error:
+            raise HuahuoError(str(error)) from error
+        parts.add("log", lambda: _close(log))
+        return log
+
+    def executor(self, settings: Settings, parts: Parts) -> FairExecutor:
+        """The threads for parsing, shared fairly by the users."""
+        executor = FairExecutor(
+            self.make_executor(),
+            at_once=2 * _JOB_THREADS,
+            waiting_per_user_max=settings.jobs_waiting_per_user,
+            waiting_max=settings.jobs_waiting_max,
+        )
+        parts.add("jobs", lambda: executor.close(wait=False))
+        return executor
+
+
+REAL: Final = World()
+"""The world of a service that is no simulation."""
+
+
+async def _close(log: Log) -> None:
+    """Raises HuahuoError if the log could not be closed cleanly, for example because its files are gone."""
+    try:
+        await log.close()
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error

@@ -1,0 +1,32 @@
+"""The body of `huahuo import-firemail`: a progress bar on terminals, and the report."""
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from huahuo.app import logs
+from huahuo.app.config import Settings
+from huahuo.app.plugins import with_mail
+from huahuo.errors import HuahuoError
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.migrating.firemail import FireMail
+from huahuo.migrating.importing import import_firemail as body
+
+
+async def import_firemail(settings: Settings, file: Path) -> None:
+    """Import, and print the report. Raises HuahuoError."""
+    logs.configure("warning", as_json=settings.log_json)
+    try:
+        with FireMail(file) as database:
+            total = database.count()
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("importing", total=total)
+        report = await body(settings, with_mail(), file, lambda rows: progress.advance(task, rows))
+    for line in report.lines():
+        typer.echo(line)

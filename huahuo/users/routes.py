@@ -1,0 +1,229 @@
+"""Users over HTTP: accounts that people make themselves, and what FireMail's front end asks.
+
+That front end signs out at every 401, so only a refused token may be one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from huahuo.actors.plugins.http import HttpAnswer, HttpHandler, HttpRefused, HttpRequest, HttpRoute
+from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.users.book import UserBook
+from huahuo.users.login import Login, Refused, SignedIn
+from huahuo.users.passwords import CHARS_MAX, CHARS_MIN
+from huahuo.users.users import User, UserRefused
+
+BODY_BYTES_MAX: Final = 4_096
+_WRONG: Final = "用户名或密码错误"
+_TOO_OFTEN: Final = "尝试次数过多，请稍后再试"
+_NOT_GIVEN: Final = "用户名和密码不能为空"
+_WORDS: Final[Mapping[str, str]] = {
+    "already_exists": "用户名已存在",
+    "invalid_field": f"用户名或密码无效：密码长度为 {CHARS_MIN} 到 {CHARS_MAX} 个字符",
+}
+_BAD, _UNAUTHORIZED, _TOO_MANY = 400, 401, 429
+
+type _Text = Annotated[str, Meta(max_length=1024)]
+
+
+class _Sealed(msgspec.Struct):
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}('[sealed]')"
+
+
+class _Account(_Sealed):
+    username: _Text = ""
+    password: _Text = ""
+    code: _Text = ""
+    is_admin: bool | int = False
+
+    __repr__ = _Sealed.__repr__
+
+
+class _Passwords(_Sealed):
+    old_password: _Text = ""
+    new_password: _Text = ""
+
+    __repr__ = _Sealed.__repr__
+
+
+class _Allow(msgspec.Struct):
+    allow: bool = False
+
+
+class UserRoutes:
+    """See the module."""
+
+    def __init__(self, book: UserBook, login: Login, ambient: Ambient) -> None:
+        self._book = book
+        self._login = login
+        self._ambient = ambient
+
+    def routes(self, *, classic: bool) -> Sequence[HttpRoute]:
+        """The routes; `classic`: also those of FireMail's front end."""
+        own = _route("POST", "/accounts", self._make_account, "anyone")
+        return [own, *self._classic()] if classic else [own]
+
+    def _classic(self) -> Sequence[HttpRoute]:
+        one = "/api/users/{user_id:int}"
+        return [
+            _route("GET", "/api/config", self._config, "anyone", told=True),
+            _route("GET", "/api/health", self._health, "anyone", told=True),
+            _route("POST", "/api/auth/login", self._sign_in, "anyone", told=True),
+            _route("POST", "/api/auth/register", self._register, "anyone", told=True),
+            _route("POST", "/api/auth/logout", self._sign_out, "anyone", told=True),
+            _route("GET", "/api/auth/user", self._me, "user", told=True),
+            _route("POST", "/api/auth/change-password", self._change_password, "user", told=True),
+            _route("GET", "/api/users", self._list, "admin", told=True),
+            _route("POST", "/api/users", self._add, "admin", told=True),
+            _route("DELETE", one, self._remove, "admin", told=True),
+            _route("POST", f"{one}/reset-password", self._reset, "admin", told=True),
+            _route("POST", "/api/admin/config/registration", self._allow, "admin", told=True),
+        ]
+
+    async def _make_account(self, request: HttpRequest) -> HttpAnswer:
+        """`POST /accounts`: a new account, with a token for it as `POST /login` gives one."""
+        given = request.json(_Account)
+        try:
+            made = await self._login.register(given.username, given.password, request.address, given.code)
+        except UserRefused as refused:
+            raise HttpRefused(refused.code, str(refused)) from None
+        return HttpAnswer.json(_signed_in(made).body(), 201)
+
+    # FireMail -----------------------------------------------------------------------------------------------
+
+    async def _config(self, _request: HttpRequest) -> HttpAnswer:
+        now = rfc3339(self._ambient.now_ms())
+        return HttpAnswer.json({"allow_register": self._login.registration, "server_time": now})
+
+    async def _health(self, _request: HttpRequest) -> HttpAnswer:
+        return HttpAnswer.json({"status": "ok", "message": "huahuo"})
+
+    async def _sign_in(self, request: HttpRequest) -> HttpAnswer:
+        given = _named(request)
+        found = await self._login.attempt(given.username, given.password, request.address)
+        signed = _signed_in(found)
+        return HttpAnswer.json({"token": signed.token, "user": _shown(signed.user)})
+
+    async def _register(self, request: HttpRequest) -> HttpAnswer:
+        if not self._login.registration:
+            raise HttpRefused("forbidden", "注册功能已禁用")
+        given = _named(request)
+        try:
+            made = _signed_in(await self._login.register(given.username, given.password, request.address))
+        except UserRefused as refused:
+            raise _worded(refused) from None
+        shown = {"username": made.user.name, "is_admin": False, "note": ""}
+        return HttpAnswer.json({"message": "注册成功", **shown})
+
+    async def _sign_out(self, _request: HttpRequest) -> HttpAnswer:
+        """The page forgets its token. To end all sessions there is `sign_out_everywhere`."""
+        return HttpAnswer.json({"message": "已成功登出"})
+
+    async def _me(self, request: HttpRequest) -> HttpAnswer:
+        who = request.user
+        known = self._book.users.of(who.user_id)
+        if known is not None:
+            return HttpAnswer.json(_shown(known))
+        shown = {"id": who.user_id, "username": who.username, "is_admin": int(who.is_admin)}
+        return HttpAnswer.json(shown)
+
+    async def _change_password(self, request: HttpRequest) -> HttpAnswer:
+        given = request.json(_Passwords)
+        if not given.old_password or not given.new_password:
+            raise _refusal("旧密码和新密码不能为空")
+        fields = {"old_password": given.old_password, "new_password": given.new_password}
+        reply = await request.call("change_password", fields)
+        if reply["type"] == "error":
+            wrong = reply["code"] == "forbidden"
+            raise _refusal("旧密码不正确" if wrong else _WORDS.get(reply["code"], reply["message"]))
+        return HttpAnswer.json({"message": "密码已成功更新"})
+
+    async def _list(self, _request: HttpRequest) -> HttpAnswer:
+        users = reversed(self._book.users.all())  # newest first
+        return HttpAnswer.json([{**_shown(user), "created_at": user.created_at} for user in users])
+
+    async def _add(self, request: HttpRequest) -> HttpAnswer:
+        given = _named(request)
+        await self._change(
+            self._book.add(
+                given.username, given.password, is_admin=bool(given.is_admin), principal=request.user.name
+            )
+        )
+        shown = {"username": given.username, "is_admin": bool(given.is_admin)}
+        return HttpAnswer.json({"message": "用户创建成功", **shown})
+
+    async def _remove(self, request: HttpRequest) -> HttpAnswer:
+        user = self._of(request)
+        if user.user_id == request.user.user_id:
+            raise _refusal("不能删除自己的账户")
+        await self._change(self._book.remove(user.name, principal=request.user.name))
+        return HttpAnswer.json({"message": f"用户ID {user.user_id} 已删除"})
+
+    async def _reset(self, request: HttpRequest) -> HttpAnswer:
+        user, given = self._of(request), request.json(_Passwords)
+        if not given.new_password:
+            raise _refusal("新密码不能为空")
+        change = self._book.set_password(user.name, given.new_password, principal=request.user.name)
+        await self._change(change)
+        return HttpAnswer.json({"message": f"用户ID {user.user_id} 的密码已重置"})
+
+    async def _allow(self, request: HttpRequest) -> HttpAnswer:
+        allowed = request.json(_Allow).allow
+        await self._book.allow_registration(allowed=allowed, principal=request.user.name)
+        said = f"已成功{'开启' if allowed else '关闭'}注册功能"
+        return HttpAnswer.json({"message": said, "allow_register": allowed})
+
+    def _of(self, request: HttpRequest) -> User:
+        user = self._book.users.of(int(request.names["user_id"]))
+        if user is None:
+            raise HttpRefused("not_found", "用户不存在")
+        return user
+
+    async def _change(self, change: Any) -> None:
+        try:
+            await change
+        except UserRefused as refused:
+            raise _worded(refused) from None
+
+
+def _route(method: str, path: str, handler: HttpHandler, access: Any, *, told: bool = False) -> HttpRoute:
+    most = 0 if method == "GET" else BODY_BYTES_MAX
+    return HttpRoute(
+        method=method, path=path, handler=handler, access=access, body_bytes_max=most,
+        refuse=_as_told if told else None,
+    )  # fmt: skip
+
+
+def _as_told(problem: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"error": problem["detail"], "message": problem["detail"]}
+
+
+def _named(request: HttpRequest) -> _Account:
+    given = request.json(_Account)
+    if not given.username or not given.password:
+        raise _refusal(_NOT_GIVEN)
+    return given
+
+
+def _signed_in(found: SignedIn | Refused) -> SignedIn:
+    if isinstance(found, SignedIn):
+        return found
+    if found.retry_s is not None:
+        raise HttpRefused("rate_limited", _TOO_OFTEN, status=_TOO_MANY, retry_s=found.retry_s)
+    raise HttpRefused("unauthenticated", _WRONG, status=_UNAUTHORIZED)
+
+
+def _shown(user: User) -> dict[str, Any]:
+    return {"id": user.user_id, "username": user.name, "is_admin": int(user.is_admin)}
+
+
+def _worded(refused: UserRefused) -> HttpRefused:
+    return HttpRefused(refused.code, _WORDS.get(refused.code, str(refused)))
+
+
+def _refusal(text: str) -> HttpRefused:
+    return HttpRefused("invalid_field", text, status=_BAD)

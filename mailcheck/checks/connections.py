@@ -1,0 +1,135 @@
+"""Connections over IMAP to each host, bounded. Pure but for the futures of those who wait.
+
+A watcher that waits in IDLE only lends its place: a check that finds none free takes the place that has been
+idle for longest. Watchers themselves never wait here: they come again later.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
+
+from huahuo.mailcheck.mailbox.commands import Plan
+from huahuo.mailcheck.servers.providers import Provider, Providers
+
+
+class Places:
+    """The places at one host."""
+
+    __slots__ = ("_idle", "_waiting", "busy", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.busy = 0
+        self._idle: OrderedDict[int, tuple[float, Callable[[], None]]] = OrderedDict()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def open(self) -> int:
+        """Connections that stand or are being made."""
+        return self.busy + len(self._idle)
+
+    async def take(self) -> None:
+        """Take a place for a check, from the watcher that is idle for longest if none is free."""
+        if self.open >= self.limit and not self._waiting:
+            self._evict()
+        if self.open < self.limit and not self._waiting:
+            self.busy += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give()
+            raise
+
+    def try_take(self, idle_before_s: float) -> bool:
+        """Take a place for a watcher, if one is free or has been idle since `idle_before_s`."""
+        if self._waiting:
+            return False
+        if self.open >= self.limit and self._idle:
+            since_s = next(iter(self._idle.values()))[0]
+            if since_s <= idle_before_s:
+                self._evict()
+        if self.open >= self.limit:
+            return False
+        self.busy += 1
+        return True
+
+    def give(self) -> None:
+        """Give a place back."""
+        self.busy -= 1
+        self._next()
+
+    def lend(self, email_id: int, now_s: float, evict: Callable[[], None]) -> None:
+        """The watcher of a mailbox waits in IDLE on its place. `evict` closes its connection."""
+        self.busy -= 1
+        self._idle[email_id] = now_s, evict
+        if self._waiting:
+            self._evict()
+
+    def wake(self, email_id: int) -> None:
+        """The watcher uses its place again."""
+        del self._idle[email_id]
+        self.busy += 1
+
+    def _evict(self) -> None:
+        if self._idle:
+            _, (_, evict) = self._idle.popitem(last=False)
+            evict()
+            self._next()
+
+    def _next(self) -> None:
+        while self._waiting and self.open < self.limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.busy += 1
+                turn.set_result(None)
+
+
+class Connections:
+    """The places of every host."""
+
+    def __init__(self, providers: Providers, watched_per_host_max: int) -> None:
+        """`watched_per_host_max`: for watchers where the table of providers says nothing."""
+        self._providers = providers
+        self._default = watched_per_host_max
+        self._places: dict[Hashable, Places] = {}
+        self._checking = 0
+        self.peak = 0
+        """The most connections of checks at one time."""
+
+    @property
+    def open(self) -> int:
+        """Connections of watchers, and of checks at providers with a bound."""
+        return sum(places.open for places in self._places.values())
+
+    @asynccontextmanager
+    async def of_check(self, plan: Plan) -> AsyncIterator[None]:
+        """A place for a check. Where the table says nothing, the bound is that of checks at one host."""
+        provider = self._providers.of(plan.mail_type, plan.server, plan.port)
+        places = self._of(provider, plan) if provider.connections_max else None
+        if places is not None:
+            await places.take()
+        self._checking += 1
+        self.peak = max(self.peak, self._checking)
+        try:
+            yield
+        finally:
+            self._checking -= 1
+            if places is not None:
+                places.give()
+
+    def of_watchers(self, plan: Plan) -> Places:
+        """The places at a mailbox's host."""
+        return self._of(self._providers.of(plan.mail_type, plan.server, plan.port), plan)
+
+    def _of(self, provider: Provider, plan: Plan) -> Places:
+        # One provider may have several hosts, which `connections_max` bounds together; type `imap` has any.
+        key: Hashable = provider if provider.hosts else (provider, plan.server.lower())
+        places = self._places.get(key)
+        if places is None:
+            places = self._places[key] = Places(provider.connections_max or self._default)
+        return places

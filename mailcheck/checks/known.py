@@ -1,0 +1,114 @@
+"""Storing what a reading found: which mails are known already is looked up, and the mailbox decides.
+
+Mails that were told before there was the table `known` are found by moment, subject, sender and size.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.fetched import FetchedMail
+from huahuo.mailcheck.mailbox.commands import Plan
+from huahuo.mailcheck.mailbox.identity import Equals, Known, decoded, digest_of, place_of
+from huahuo.mailcheck.tables.records import (
+    GRAPH,
+    KNOWN,
+    MAILS,
+    SENDER_CHARS_MAX,
+    SUBJECT_CHARS_MAX,
+    MailRecord,
+    clean,
+    received_ms,
+    record_key,
+    remote_key,
+)
+
+_SAME_MOMENT_MAX: Final = 32
+
+
+class KnownMails:
+    """The mails of all mailboxes, as far as a reading must know them."""
+
+    def __init__(self, log: Log, ambient: Ambient) -> None:
+        self._log = log
+        self._ambient = ambient
+        self._turns: dict[int, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def storing(self, email_id: int) -> AsyncIterator[None]:
+        """What is looked up in the block holds until what follows from it is stored.
+
+        A check and the watcher of a mailbox may read at the same time; they store in turns.
+        """
+        lock, users = self._turns.get(email_id, (asyncio.Lock(), 0))
+        self._turns[email_id] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            users = self._turns[email_id][1] - 1
+            if users:
+                self._turns[email_id] = lock, users
+            else:
+                del self._turns[email_id]
+
+    async def unknown(self, email_id: int, batch: Sequence[FetchedMail]) -> tuple[FetchedMail, ...]:
+        """The mails without those of Graph that are known by their ids there."""
+        return tuple(
+            [
+                mail
+                for mail in batch
+                if not mail.remote_id
+                or await self._log.row(GRAPH, str(email_id), remote_key(mail.remote_id)) is None
+            ]
+        )
+
+    async def equal_to(
+        self, email_id: int, plan: Plan, batch: Sequence[FetchedMail]
+    ) -> Mapping[bytes, Equals]:
+        """For each mail the known ones that equal it, by the digest of both."""
+        found: dict[bytes, Equals] = {}
+        for mail in batch:
+            digest = digest_of(mail)
+            if digest not in found:
+                found[digest] = await self._equals(email_id, plan, mail, digest)
+        return found
+
+    async def _equals(self, email_id: int, plan: Plan, mail: FetchedMail, digest: bytes) -> Equals:
+        place = place_of(plan.server, mail.folder, mail.uidvalidity)
+        row = await self._log.row(KNOWN, str(email_id), digest)
+        mails = () if row is None else decoded(row)
+        records: list[MailRecord] = []
+        for known in mails:
+            if place not in known.places:
+                key = record_key(known.received_ms, known.mail_id)
+                value = await self._log.row(MAILS, str(email_id), key)
+                if value is not None:
+                    records.append(msgspec.json.decode(value, type=MailRecord))
+        if plan.legacy and place not in plan.legacy:
+            taken = {known.mail_id for known in mails}
+            for record, moment_ms in await self._told_before(email_id, mail):
+                if record.mail_id not in taken:
+                    mails += (Known(record.mail_id, moment_ms, plan.legacy),)
+                    records.append(record)
+        return Equals(mails, tuple(records))
+
+    async def _told_before(self, email_id: int, mail: FetchedMail) -> list[tuple[MailRecord, int]]:
+        """Records without a place that look like this mail."""
+        moment_ms = received_ms(mail, self._ambient.now_ms())
+        rows = await self._log.rows(
+            MAILS, str(email_id), before=record_key(moment_ms + 1, 0), limit=_SAME_MOMENT_MAX
+        )
+        first = record_key(moment_ms, 0)
+        seen = clean(mail.subject, SUBJECT_CHARS_MAX), clean(mail.sender, SENDER_CHARS_MAX), mail.size
+        found = []
+        for key, value in reversed(rows):
+            record = msgspec.json.decode(value, type=MailRecord)
+            if key >= first and not record.uid and (record.subject, record.sender, record.size) == seen:
+                found.append((record, moment_ms))
+        return found

@@ -1,0 +1,206 @@
+"""Reading what is new in a folder over a connection that is signed in. Called by checks and by watchers."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from itertools import batched
+
+from msgspec.structs import replace
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.executor import Executor
+from huahuo.mailcheck.checks.fetching import SIZES_MAX, RawMail, Reader, batches
+from huahuo.mailcheck.checks.ports import CheckLimits, Ok, Sink
+from huahuo.mailcheck.codes.finding import code_of
+from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
+from huahuo.mailcheck.imap.client import ImapClient
+from huahuo.mailcheck.imap.folders import Folder, chosen
+from huahuo.mailcheck.imap.wire import Fetched
+from huahuo.mailcheck.mime.mail import content_document, parse_mail
+from huahuo.mailcheck.servers.faults import CommandRefused, ImapError
+
+_HISTORY_MAILS = 200
+"""A longer history is read from its end, so that the newest mails are told first."""
+_PERCENT_FOLDER = 20
+_PERCENT_LAST = 99
+_PERCENT_LEAP = 10
+
+
+class Reading:
+    """One reading of one mailbox. `cursors`: what earlier ones have told, by folder."""
+
+    def __init__(
+        self,
+        cursors: Mapping[str, UidCursor],
+        sink: Sink,
+        limits: CheckLimits,
+        large_mails: asyncio.Semaphore,
+        executor: Executor,
+        ambient: Ambient,
+        newest: int | None = None,
+    ) -> None:
+        """`newest`: of a folder that was never read, only so many; and nothing of what earlier ones left."""
+        self._cursors = cursors
+        self._newest = newest
+        self._sink = sink
+        self._limits = limits
+        self._large_mails = large_mails
+        self._executor = executor
+        self._ambient = ambient
+        self._total = 0
+        self._count = 0
+        self._new_count = 0
+        self.progress = Progress(sink, ambient, limits.progress_per_s_max)
+
+    async def inbox(self, client: ImapClient, deadline: Deadline) -> Ok:
+        """Hand every new mail of INBOX to the sink. `deadline` restarts with every batch."""
+        await self.progress.step(_PERCENT_FOLDER, f"正在选择文件夹 {INBOX}")
+        return await self._folder(client, deadline, Folder(INBOX, INBOX, frozenset()))
+
+    async def others(self, client: ImapClient, deadline: Deadline) -> None:
+        """The same for the other folders that are wanted, as far as the mailbox has them."""
+        if not self._limits.folders:
+            return
+        try:
+            listed = await client.folders()
+        except ImapError:
+            if client.lost:
+                return  # some servers hang up on what they do not know, and INBOX was read
+            raise
+        for folder in chosen(listed, self._limits.folders):
+            try:
+                done = await self._folder(client, deadline, folder)
+            except CommandRefused as refused:
+                if refused.command != "EXAMINE":
+                    raise
+                continue
+            deadline.restart(None)
+            await self._sink.mails([], done.cursor)
+            deadline.restart(self._limits.idle_timeout_s)
+
+    async def _folder(self, client: ImapClient, deadline: Deadline, folder: Folder) -> Ok:
+        opened = await client.examine(folder.wire)
+        since = self._cursors.get(folder.name)
+        resynced = since is not None and since.uidvalidity != opened.uidvalidity
+        if since is None or resynced:
+            since = UidCursor(folder.name, opened.uidvalidity, 0)
+            uids = await client.search_after(0, opened.exists)
+            if len(uids) <= min(_HISTORY_MAILS, self._newest or _HISTORY_MAILS):
+                done = await self._up(client, deadline, since, uids)
+            else:
+                done = await self._down(client, deadline, replace(since, uid=uids[-1], rest=uids[-1]), uids)
+        else:
+            uids = await client.search_after(since.uid, opened.exists)
+            done = await self._up(client, deadline, since, uids)
+            if done.rest and self._newest is None:
+                done = await self._down(client, deadline, done, await client.search_up_to(done.rest))
+        new_count, self._new_count = self._new_count, 0
+        return Ok(new_count, done, resynced)
+
+    async def _up(
+        self, client: ImapClient, deadline: Deadline, cursor: UidCursor, uids: Sequence[int]
+    ) -> UidCursor:
+        """Read mails after the cursor, the oldest first."""
+        self._total += len(uids)
+        reader = Reader(client, uids, self._limits)
+        for some in batched(uids, SIZES_MAX):
+            for batch in batches(await reader.sizes(some), self._limits):
+                cursor = replace(cursor, uid=batch[-1].uid)
+                await self._batch(reader, deadline, batch, cursor)
+        return replace(cursor, uid=uids[-1]) if uids else cursor
+
+    async def _down(
+        self, client: ImapClient, deadline: Deadline, cursor: UidCursor, uids: Sequence[int]
+    ) -> UidCursor:
+        """Read mails up to where the cursor begins, the newest first, and remember how far that came."""
+        uids = uids if self._newest is None else uids[-self._newest :]
+        whole = self._newest is None
+        self._total += len(uids)
+        reader = Reader(client, uids, self._limits)
+        for end in range(len(uids), 0, -SIZES_MAX):
+            some = uids[max(0, end - SIZES_MAX) : end]
+            for batch in reversed(list(batches(await reader.sizes(some), self._limits))):
+                cursor = replace(cursor, rest=batch[0].uid - 1)
+                await self._batch(reader, deadline, batch, cursor)
+            cursor = replace(cursor, rest=some[0] - 1)
+        return replace(cursor, rest=0) if whole else cursor
+
+    async def _batch(
+        self, reader: Reader, deadline: Deadline, batch: Sequence[Fetched], cursor: UidCursor
+    ) -> None:
+        # The deadline judges the server, so it stops while we wait for a place or for the sink.
+        deadline.restart(None)
+        async with self._large_mails if reader.is_heavy(batch) else nullcontext():
+            deadline.restart(self._limits.idle_timeout_s)
+            mails = await self._parsed(await reader.read(batch), cursor)
+            deadline.restart(None)
+            if mails:
+                await self._sink.mails(mails, cursor)
+        deadline.restart(self._limits.idle_timeout_s)
+        self._new_count += len(mails)
+        self._count += len(batch) - len(mails)
+
+    async def _parsed(self, raws: list[RawMail], cursor: UidCursor) -> list[FetchedMail]:
+        """The mails of a batch. Each is parsed in a job of its own and reported as progress."""
+        mails: list[FetchedMail] = []
+        for raw in raws:
+            self._count += 1
+            await self.progress.mail(self._count, self._total)
+            now_ms = self._ambient.now_ms()
+            job = partial(
+                fetched_mail, raw, cursor.uidvalidity, now_ms, codes=self._limits.codes, folder=cursor.folder
+            )
+            mails.append(await self._executor.run(job))
+        return mails
+
+
+def fetched_mail(
+    raw: RawMail, uidvalidity: int, now_ms: int, *, codes: bool, remote_id: str = "", folder: str = INBOX
+) -> FetchedMail:
+    """A mail as the domain keeps it, whatever bytes came. `codes`: look for a verification code."""
+    mail = parse_mail(raw.body)
+    code = code_of(mail.subject, mail.text, mail.html) if codes else None
+    return FetchedMail(
+        folder=folder,
+        uidvalidity=uidvalidity,
+        uid=raw.uid,
+        subject=mail.subject,
+        sender=mail.sender,
+        message_id=mail.message_id,
+        date_ms=next((ms for ms in (mail.date_ms, raw.internal_date_ms) if ms is not None), now_ms),
+        internal_date_ms=raw.internal_date_ms,
+        has_attachments=mail.has_attachments,
+        size=raw.size,
+        truncated=raw.truncated,
+        content=content_document(mail, truncated=raw.truncated),
+        code=code.text if code else "",
+        code_confidence=code.confidence if code else 0.0,
+        remote_id=remote_id,
+    )
+
+
+class Progress:
+    """Percentages that only rise. Their rate is bounded, except for jumps of a tenth of the whole."""
+
+    def __init__(self, sink: Sink, ambient: Ambient, per_s_max: float) -> None:
+        self._sink = sink
+        self._ambient = ambient
+        self._pause_s = 1 / per_s_max
+        self._percent = -1
+        self._not_before_s = 0.0
+
+    async def step(self, percent: int, message: str) -> None:
+        """Report `percent` if it is higher than the last."""
+        if percent > self._percent:
+            self._percent = percent
+            self._not_before_s = self._ambient.monotonic_s() + self._pause_s
+            await self._sink.progress(percent, message)
+
+    async def mail(self, number: int, total: int) -> None:
+        """Report that mail `number` of `total` is being read, unless the last report is too recent."""
+        percent = _PERCENT_FOLDER + (_PERCENT_LAST - _PERCENT_FOLDER) * number // max(total, number)
+        leap = percent >= self._percent + _PERCENT_LEAP
+        if leap or self._ambient.monotonic_s() >= self._not_before_s:
+            await self.step(percent, f"正在处理第 {number}/{total} 封邮件")

@@ -1,0 +1,249 @@
+"""One connection of FireMail's front end, between its dialect and our protocol. Pure.
+
+Its rules (what that front end does with a close code, a message that comes twice, a progress of 100) are the
+tests of `tests/unit/mailcheck/test_classic_interpreter.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from huahuo.actors.plugins.tongues import Message, Understood
+from huahuo.mailcheck.classic import hearing, telling
+from huahuo.mailcheck.classic.hearing import COMMANDS, NO_FORM, Wrong
+from huahuo.mailcheck.classic.repeats import Repeats, key_of
+from huahuo.mailcheck.classic.running import Running
+from huahuo.mailcheck.classic.shapes import PROGRESS_RUNNING_MAX
+from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_BUSY
+
+BAD_TOKEN: Final = "无效的认证令牌，请重新登录"  # noqa: S105  a text
+NOT_SIGNED_IN: Final = "请先进行认证"
+_SIGNED_OUT: Final = frozenset({4003, 4500, 4503, 4507})
+"""Closes after which the same token cannot be used: that front end must not come back with it."""
+_ENDS: Final = 1000
+_PASSING: Final = frozenset({1001, 1012, 1013})
+_TRY_AGAIN: Final = 1013
+_PUSH_S: Final = 0.9
+"""That front end reads a mailbox anew one second after it heard of it. Sooner, once is enough."""
+_FAILED: Final = frozenset({"error", "need_reauth"})
+
+
+class _Asked:
+    """A message that was passed on and has no reply yet."""
+
+    __slots__ = ("action", "fields", "key")
+
+    def __init__(self, action: str, fields: Mapping[str, Any], key: bytes | None) -> None:
+        self.action = action
+        self.fields = fields
+        self.key = key
+
+
+class FireMail:
+    """See the module. Implements `tongues.Interpreter`. `running` is shared by a user's connections."""
+
+    unchanged = (b'{"type":"emails_list"', b'{"type":"mail_records"')
+    """Answers of `queries`, which are in its form already, and may be large."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._user: object = None
+        self._signed_in = False
+        self._listed = False
+        self._numbered = 0
+        self._asked: dict[str, _Asked] = {}
+        self._repeats = Repeats()
+        self._own: set[int] = set()
+        """Mailboxes that this connection added or deleted, until their event has come."""
+        self._importing = 0
+        self._imported = 0
+        """Events of mailboxes that its imports added, and that have not come yet. They may come before the
+        reply: then this is negative until it comes."""
+        self._pushed_s: dict[int, float] = {}
+        self._told_why = False
+
+    # What it says -----------------------------------------------------------------------------------------
+
+    def hear(self, message: object, now_s: float) -> Understood:
+        """See `tongues.Interpreter`."""
+        if not isinstance(message, dict):
+            return _said(NO_FORM)
+        match message.get("type"):
+            case "authenticate":
+                return Understood([{"action": "authenticate", "token": message.get("token")}])
+            case "heartbeat":
+                return Understood([{"action": "heartbeat"}])
+        if not self._signed_in:
+            return _said(NOT_SIGNED_IN)
+        asked = hearing.asked_of(message)
+        if isinstance(asked, Wrong):
+            return _said(asked.message)
+        action = asked["action"]
+        key = key_of(message) if action in COMMANDS else None
+        if key is not None:
+            answers = self._repeats.seen(key, now_s)
+            if answers is not None:
+                return Understood(said=answers)
+        self._importing += action == "import_emails"
+        shown: dict[str, Any] = {name: asked[name] for name in ("email", "email_id") if name in asked}
+        passed = [self._pass(asked, shown, key)]
+        if action == "firemail_emails" and not self._listed:
+            self._listed = True
+            left = self._running.of(self._user)
+            passed.append(self._pass({"action": "firemail_progress", "email_ids": left}, {}, None))
+        return Understood(passed)
+
+    def _pass(self, asked: dict[str, Any], fields: Mapping[str, Any], key: bytes | None) -> Message:
+        self._numbered += 1
+        number = f"f{self._numbered}"
+        self._asked[number] = _Asked(asked["action"], fields, key)
+        return {**asked, "id": number}
+
+    # What it is told --------------------------------------------------------------------------------------
+
+    def say(self, message: Message, now_s: float) -> Sequence[Message]:
+        """See `tongues.Interpreter`."""
+        asked = self._asked.pop(str(message.get("id")), None)
+        if asked is not None:
+            return self._replied(asked, message)
+        if "stream" in message and "seq" in message:
+            return self._event(message, now_s)
+        match message["type"]:
+            case "authentication_result":
+                return self._signed(message)
+            case "heartbeat_response":
+                return [message]
+            case "error":
+                signed_in = message.get("code") != "unauthenticated"
+                return [_error(str(message["message"]) if signed_in else NOT_SIGNED_IN)]
+            case "goaway" if message.get("code") in _SIGNED_OUT and not self._told_why:
+                return [_error(BAD_TOKEN)]
+            case _:
+                return []  # `live`, `lag`, `heartbeat`, …: it knows nothing like them
+
+    def close_code(self, code: int) -> int:
+        """See `tongues.Interpreter`: 1000 only where it must stay away. After the others it comes back."""
+        if code in _SIGNED_OUT:
+            return _ENDS
+        return code if code in _PASSING else _TRY_AGAIN
+
+    def _signed(self, message: Message) -> Sequence[Message]:
+        if not message["success"]:
+            self._told_why = True
+            return [_error(BAD_TOKEN)]
+        self._signed_in = True
+        self._user = message["user"]["user_id"]
+        return [{"type": "auth_result", "success": True, "message": message["message"]}]
+
+    def _replied(self, asked: _Asked, reply: Message) -> Sequence[Message]:
+        bare = {name: value for name, value in reply.items() if name not in ("id", "at", "duplicate")}
+        if asked.action == "firemail_progress":
+            return self._caught_up(bare)
+        self._importing -= asked.action == "import_emails"
+        answers = telling.replied(asked.action, asked.fields, bare)
+        if bare["type"] != "error":
+            self._expect(asked.action, bare)
+        return answers if asked.key is None else self._repeats.answered(asked.key, answers)
+
+    def _expect(self, action: str, reply: Message) -> None:
+        match action:
+            case "add_email":
+                self._own.add(reply["email_id"])
+            case "delete_emails":
+                self._own.update(reply["email_ids"])
+            case "import_emails":
+                self._imported += reply["success"]
+            case _:
+                pass
+
+    def _caught_up(self, reply: Message) -> Sequence[Message]:
+        told = reply.get("data", ())
+        for one in told:
+            self._running.told(self._user, one["email_id"], one["progress"])
+        return list(told)
+
+    # Events -----------------------------------------------------------------------------------------------
+
+    def _event(self, event: Message, now_s: float) -> Sequence[Message]:
+        email_id = event.get("email_id")
+        if not isinstance(email_id, int):
+            return []
+        match event["type"]:
+            case "check_progress":
+                return self._progress(email_id, event["progress"], event)
+            case "email_status_update":
+                return self._status(email_id, event)
+            case "mail_received":
+                return self._received(email_id, event, now_s)
+            case "email_added":
+                return self._added(email_id, event)
+            case "email_deleted":
+                if email_id in self._own:
+                    self._own.discard(email_id)
+                    return []
+                return [{"type": "emails_deleted", "email_ids": [email_id], "message": "已删除 1 个邮箱"}]
+            case _:
+                return []
+
+    def _progress(self, email_id: int, progress: int, event: Message) -> Sequence[Message]:
+        """Progress of a running check, which never goes back. 100 is told with the status that ends it."""
+        least = self._running.progress(self._user, email_id)
+        told = min(max(progress, least or 0), PROGRESS_RUNNING_MAX)
+        self._running.told(self._user, email_id, told)
+        return [_progressed(email_id, told, event)]
+
+    def _status(self, email_id: int, event: Message) -> Sequence[Message]:
+        status = event["status"]
+        if status in STATUSES_BUSY:
+            return self._progress(email_id, 0, event)
+        self._running.told(self._user, email_id, PROGRESS_MAX)
+        ended = _progressed(email_id, PROGRESS_MAX, event)
+        if status not in _FAILED:
+            return [ended]
+        advice = event.get("advice")
+        return [ended, _error(f"{event['message']}（{advice}）" if advice else event["message"])]
+
+    def _received(self, email_id: int, event: Message, now_s: float) -> Sequence[Message]:
+        """A mail outside of a check: a progress of 100 is what lets that front end read the mailbox anew."""
+        if self._running.progress(self._user, email_id) is not None:
+            return []
+        last_s = self._pushed_s.get(email_id)
+        if last_s is not None and now_s - last_s < _PUSH_S:
+            return []
+        self._pushed_s = {one: at for one, at in self._pushed_s.items() if now_s - at < _PUSH_S}
+        self._pushed_s[email_id] = now_s
+        return [{**_progressed(email_id, PROGRESS_MAX, event), "message": "收到新邮件"}]
+
+    def _added(self, email_id: int, event: Message) -> Sequence[Message]:
+        if email_id in self._own:
+            self._own.discard(email_id)
+            return []
+        if self._importing or self._imported:
+            self._imported -= 1
+            return []
+        return [{"type": "email_added", "message": f"邮箱 {event['email']} 添加成功", "email_id": email_id}]
+
+
+def _progressed(email_id: int, progress: int, event: Message) -> Message:
+    told = {"type": "check_progress", "email_id": email_id, "progress": progress}
+    return {**told, "message": event.get("message", ""), "timestamp": event["timestamp"]}
+
+
+def _error(text: str) -> Message:
+    return {"type": "error", "message": text}
+
+
+def _said(text: str) -> Understood:
+    return Understood(said=[_error(text)])
+
+
+class FireMailTongue:
+    """Knows that front end by its first message, whose discriminator is `type`. Implements `Tongue`."""
+
+    def __init__(self) -> None:
+        self._running = Running()
+
+    def interpreter(self, first: Message) -> FireMail | None:
+        """See `tongues.Tongue`."""
+        if "action" in first or not isinstance(first.get("type"), str):
+            return None
+        return FireMail(self._running)

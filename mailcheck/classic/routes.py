@@ -1,0 +1,223 @@
+"""The HTTP that FireMail's front end asks about mailboxes and mails. Each request is an action of its user.
+
+Its status codes are kept: that front end signs out at 401 and reads `error` of all others.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from huahuo.actors.plugins.http import HttpAnswer, HttpHandler, HttpRefused, HttpRequest, HttpRoute
+from huahuo.mailcheck.classic import hearing
+from huahuo.mailcheck.classic.hearing import NO_DATA, NO_IDS, Wrong
+from huahuo.mailcheck.classic.shapes import MASK
+from huahuo.mailcheck.classic.telling import import_result
+
+_BODY_BYTES: Final = 64 << 10
+_IMPORT_BYTES: Final = 1 << 20
+_IDS_MAX: Final = 1_000
+_ACCEPTED, _CONFLICT, _FORBIDDEN, _NOT_FOUND, _BAD = 202, 409, 403, 404, 400
+_ATTACHMENT: Final = re.compile(r"([0-9]{1,15})-([0-9]{1,4})")
+_STATUS: Final[Mapping[str, int]] = {
+    "not_found": _NOT_FOUND,
+    "already_exists": _CONFLICT,
+    "invalid_field": _BAD,
+}
+
+type Fields = dict[str, Any]
+
+
+class _Ids(msgspec.Struct):
+    email_ids: Annotated[list[int], Meta(max_length=_IDS_MAX)] = []
+
+
+def refused(problem: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A refusal in the form of that front end."""
+    return {"error": problem["detail"], "message": problem["detail"]}
+
+
+def routes() -> Sequence[HttpRoute]:
+    """All of them."""
+    one, mail = "/api/emails/{email_id:int}", "/api/mail_records/{mail_id:int}"
+    return [
+        _route("GET", "/api/emails", _list),
+        _route("POST", "/api/emails", _add),
+        _route("GET", one, _show),
+        _route("PUT", one, _update),
+        _route("DELETE", one, _delete),
+        _route("GET", f"{one}/password", _password),
+        _route("POST", f"{one}/check", _check),
+        _route("POST", f"{one}/realtime", _watch),
+        _route("GET", f"{one}/mail_records", _mails),
+        _route("POST", "/api/emails/batch_delete", _delete_many),
+        _route("POST", "/api/emails/batch_check", _check_many),
+        _route("POST", "/api/emails/import", _import, _IMPORT_BYTES),
+        _route("GET", f"{mail}/attachments", _attachments),
+        _route("GET", "/api/attachments/{attachment_id}/download", _download),
+        _route("POST", "/api/search", _search),
+    ]
+
+
+def _route(method: str, path: str, handler: HttpHandler, body_bytes_max: int = _BODY_BYTES) -> HttpRoute:
+    most = 0 if method == "GET" else body_bytes_max
+    return HttpRoute(method=method, path=path, handler=handler, body_bytes_max=most, refuse=refused)
+
+
+async def _list(request: HttpRequest) -> HttpAnswer:
+    return HttpAnswer.json((await _done(request, "firemail_emails"))["data"])
+
+
+async def _show(request: HttpRequest) -> HttpAnswer:
+    email_id = _email_id(request)
+    rows = (await _done(request, "firemail_emails"))["data"]
+    found = next((row for row in rows if row["id"] == email_id), None)
+    if found is None:
+        raise _refusal(f"邮箱ID {email_id} 不存在或您没有权限", _NOT_FOUND)
+    return HttpAnswer.json(found)
+
+
+async def _add(request: HttpRequest) -> HttpAnswer:
+    fields = request.json(dict[str, Any])
+    asked = hearing.added({"mail_type": "outlook", **fields})
+    if isinstance(asked, Wrong):
+        raise _refusal(asked.message, _BAD)
+    reply = await _done(request, asked.pop("action"), **asked)
+    email = asked["email"]
+    return HttpAnswer.json({"message": f"邮箱 {email} 添加成功", "email_id": reply["email_id"]})
+
+
+async def _update(request: HttpRequest) -> HttpAnswer:
+    """Change a mailbox. What is masked or empty stays as it is; address and kind cannot change."""
+    given = request.json(dict[str, Any])
+    names = ("password", "client_id", "refresh_token", "server", "port", "use_ssl")
+    fields = {name: given[name] for name in names if given.get(name) not in (None, "", MASK)}
+    email_id = _email_id(request)
+    await _done(request, "update_email", email_id=email_id, **fields)
+    data = {"email_id": email_id, "email": given.get("email"), "mail_type": given.get("mail_type")}
+    return HttpAnswer.json({"message": "邮箱信息更新成功", "data": data})
+
+
+async def _delete(request: HttpRequest) -> HttpAnswer:
+    email_id = _email_id(request)
+    reply = await _done(request, "delete_emails", email_ids=[email_id])
+    if not reply["email_ids"]:
+        raise _refusal(f"邮箱ID {email_id} 不存在或您没有权限", _NOT_FOUND)
+    return HttpAnswer.json({"message": f"邮箱 ID {email_id} 已删除"})
+
+
+async def _delete_many(request: HttpRequest) -> HttpAnswer:
+    ids = request.json(_Ids).email_ids
+    if not ids:
+        raise _refusal(NO_IDS, _BAD)
+    return HttpAnswer.json({"message": (await _done(request, "delete_emails", email_ids=ids))["message"]})
+
+
+async def _password(_request: HttpRequest) -> HttpAnswer:
+    raise _refusal("密码已加密保存，不再显示；如需修改，请编辑邮箱并重新填写", _FORBIDDEN)
+
+
+async def _check(request: HttpRequest) -> HttpAnswer:
+    """Begin a check. How it goes comes over the WebSocket."""
+    reply = await request.call("check_emails", {"email_ids": [_email_id(request)]})
+    if reply["type"] == "error":
+        raise _told("邮箱不存在" if reply["code"] == "not_found" else reply["message"], reply)
+    if not reply["accepted"]:
+        said = {"success": False, "message": "邮箱正在处理中，请稍后再试", "status": "processing"}
+        return HttpAnswer.json(said, _CONFLICT)
+    said = {"success": True, "message": "开始检查邮箱", "status": "processing"}
+    return HttpAnswer.json(said, _ACCEPTED)
+
+
+async def _check_many(request: HttpRequest) -> HttpAnswer:
+    ids = request.json(_Ids).email_ids
+    if not ids:  # none named means all
+        ids = [row["id"] for row in (await _done(request, "firemail_emails"))["data"]]
+    if not ids:
+        raise _refusal("没有找到邮箱或您没有权限", _NOT_FOUND)
+    accepted, skipped = 0, []
+    for start in range(0, len(ids), _IDS_MAX):
+        some = ids[start : start + _IDS_MAX]
+        reply = await request.call("check_emails", {"email_ids": some})
+        if reply["type"] == "error":
+            raise _told("没有找到邮箱或您没有权限", reply)
+        accepted += len(reply["accepted"])
+        skipped += reply["skipped"]
+    if not accepted:
+        said: Fields = {"message": "所有选择的邮箱都在处理中", "processing_ids": skipped}
+        return HttpAnswer.json(said, _CONFLICT)
+    said = {"message": f"开始检查 {accepted} 个邮箱", "skipped": len(skipped), "total": len(ids)}
+    return HttpAnswer.json(said, _ACCEPTED)
+
+
+async def _watch(request: HttpRequest) -> HttpAnswer:
+    email_id, on = _email_id(request), bool(request.json(dict[str, Any]).get("enable"))
+    reply = await request.call("watch_emails", {"email_ids": [email_id], "on": on})
+    if reply["type"] == "error":
+        raise _told(
+            "此服务暂不支持实时检查" if reply["code"] == "unknown_action" else reply["message"], reply
+        )
+    said = {"success": True, "message": "已开启实时检查" if on else "已关闭实时检查"}
+    return HttpAnswer.json({**said, "data": {"id": email_id, "enable_realtime_check": on}})
+
+
+async def _mails(request: HttpRequest) -> HttpAnswer:
+    return HttpAnswer.json((await _done(request, "firemail_mails", email_id=_email_id(request)))["data"])
+
+
+async def _import(request: HttpRequest) -> HttpAnswer:
+    fields = request.json(dict[str, Any])
+    data = fields.get("data")
+    if not isinstance(data, str) or not data.strip():
+        raise _refusal(NO_DATA, _BAD)
+    kind = hearing.mail_type_of(fields)
+    return HttpAnswer.json(import_result(await _done(request, "import_emails", data=data, mail_type=kind)))
+
+
+async def _attachments(request: HttpRequest) -> HttpAnswer:
+    mail_id = int(request.names["mail_id"])
+    return HttpAnswer.json((await _done(request, "firemail_attachments", mail_id=mail_id))["data"])
+
+
+async def _download(request: HttpRequest) -> HttpAnswer:
+    """The file, if the service can read it from the mail server."""
+    named = _ATTACHMENT.fullmatch(request.names["attachment_id"])
+    if named is None:
+        raise _refusal("附件不存在", _NOT_FOUND)
+    mail_id, number = int(named[1]), int(named[2])
+    listed = (await _done(request, "firemail_attachments", mail_id=mail_id))["data"]
+    if number >= len(listed):
+        raise _refusal("附件不存在", _NOT_FOUND)
+    raise _refusal("附件内容未保存在服务中，请在邮箱网页中打开此邮件", _NOT_FOUND)
+
+
+async def _search(request: HttpRequest) -> HttpAnswer:
+    fields = request.json(dict[str, Any])
+    found = await _done(
+        request, "firemail_search", query=fields.get("query") or "", search_in=fields.get("search_in") or []
+    )
+    return HttpAnswer.json({"results": found["results"]})
+
+
+async def _done(request: HttpRequest, action: str, **fields: Any) -> Fields:
+    """The reply to an action. Raises HttpRefused with the words of its refusal."""
+    reply = await request.call(action, fields)
+    if reply["type"] == "error":
+        raise _told(reply["message"], reply)
+    return reply
+
+
+def _told(text: str, reply: Mapping[str, Any]) -> HttpRefused:
+    """A refusal with this text and the status that its code has there."""
+    code = str(reply["code"])
+    return HttpRefused(code, text, status=_STATUS.get(code), retry_s=reply.get("retry_s"))
+
+
+def _refusal(text: str, status: int) -> HttpRefused:
+    return HttpRefused("refused", text, status=status)
+
+
+def _email_id(request: HttpRequest) -> int:
+    return int(request.names["email_id"])

@@ -1,0 +1,60 @@
+"""How each mail server fares, as the watchers of its mailboxes see it. Pure.
+
+A server that cannot be reached, or that limits us, is left alone for a while by all its watchers. Then one of
+them tries, and the others follow if it succeeds. Other servers are not concerned.
+"""
+
+from collections import deque
+from typing import Final
+
+from huahuo.mailcheck.imap.outcome import Outcome
+from huahuo.mailcheck.watching.pace import again_s, limited_s
+
+LIMITED: Final = "throttled"
+_DOWN: Final = frozenset({"dns", "connect", "tls", "bye", "proxy"})
+"""Kinds of failures that say something about the server and nothing about one of its mailboxes."""
+TOLD_FROM: Final = 2
+"""So many failures in turn are told to users. Most servers restart faster than that."""
+
+
+class Host:
+    """One server. `queue`: mailboxes whose turn has come; `running`: looks under way; `watched`: all."""
+
+    __slots__ = ("backoffs", "failures", "outcome", "queue", "running", "tries", "until_s", "watched")
+
+    def __init__(self) -> None:
+        self.queue: deque[int] = deque()
+        self.running = 0
+        self.watched = 0
+        self.failures = 0
+        self.backoffs = 0
+        self.until_s = 0.0
+        self.outcome: Outcome | None = None
+        self.tries = False
+
+    def closed(self, now_s: float) -> bool:
+        """Whether it is left alone now. While one mailbox tries, the others wait for what comes of it."""
+        return self.failures > 0 and (now_s < self.until_s or self.tries)
+
+    def begin(self) -> None:
+        """A mailbox begins a look."""
+        self.tries = self.failures > 0
+
+    def answered(self) -> None:
+        """The server let a mailbox in, or refused this one mailbox."""
+        self.failures, self.outcome, self.tries = 0, None, False
+
+    def failed(self, outcome: Outcome, now_s: float, chance: float) -> bool:
+        """A look failed. True: the fault is the server's, and it is left alone until `until_s`."""
+        if outcome.kind not in _DOWN and outcome.kind != LIMITED:
+            self.answered()
+            return False
+        self.tries = False
+        if self.failures and now_s < self.until_s:
+            return True  # others had begun when the first of them failed
+        self.failures += 1
+        self.backoffs += 1
+        self.outcome = outcome
+        wait_s = limited_s if outcome.kind == LIMITED else again_s
+        self.until_s = now_s + wait_s(self.failures, chance)
+        return True

@@ -1,0 +1,59 @@
+"""How long a watcher waits, and for what. Pure: chance is given as a number from 0 to 1."""
+
+from typing import Final
+
+import msgspec
+
+SPREAD_S_MAX: Final = 40.0
+"""After a restart every mailbox is looked at within this time, and what the looks take."""
+_SPREAD_S_EACH: Final = 0.02
+_AGAIN_S: Final = 2.0
+_AGAIN_S_MAX: Final = 45.0
+"""A server that is back is found within a minute."""
+_LIMITED_S: Final = 60.0
+_LIMITED_S_MAX: Final = 900.0
+_HOPELESS_S: Final = 3_600.0
+_DOUBLINGS_MAX: Final = 20
+HOLD_S: Final = 60.0
+"""A watcher keeps its connection for this long before another one may have its place."""
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings: how long an IDLE may stand, and between two looks where there is none."""
+
+    renew_s: float = 540.0
+    poll_s: float = 60.0
+
+
+def spread_s(count: int, chance: float) -> float:
+    """When a mailbox has its turn among `count` that would otherwise all come now."""
+    return min(SPREAD_S_MAX, _SPREAD_S_EACH * count) * chance
+
+
+def poll_s(pace: Pace, chance: float) -> float:
+    """Until the next look: the setting, a quarter more or less."""
+    return pace.poll_s * (0.75 + 0.5 * chance)
+
+
+def renew_s(pace: Pace, chance: float) -> float:
+    """Until an IDLE is begun anew: the setting, up to a tenth less, so never more than it may be."""
+    return pace.renew_s * (1 - 0.1 * chance)
+
+
+def again_s(failures: int, chance: float) -> float:
+    """Until the next try after so many failures in turn."""
+    return _doubled(_AGAIN_S, _AGAIN_S_MAX, failures) * (0.5 + 0.5 * chance)
+
+
+def limited_s(failures: int, chance: float) -> float:
+    """Until the next try at a host that limits us."""
+    return _doubled(_LIMITED_S, _LIMITED_S_MAX, failures) * (0.5 + 0.5 * chance)
+
+
+def hopeless_s(chance: float) -> float:
+    """Until the next try where only a change of settings helps, here or there."""
+    return _HOPELESS_S * (0.75 + 0.5 * chance)
+
+
+def _doubled(first_s: float, most_s: float, failures: int) -> float:
+    return min(most_s, first_s * float(1 << min(max(failures - 1, 0), _DOUBLINGS_MAX)))

@@ -1,0 +1,54 @@
+"""The console's switches for watching: a new mail shows by itself, in both languages."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.drivers.browser import Chromium
+from tests.support.drivers.console import console, mail, press_button, rows, until_text, violations
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+_WATCHED = "document.querySelectorAll('.row .watch[aria-pressed=true]').length"
+
+
+async def test_a_new_mail_of_a_watched_mailbox_shows_within_two_seconds(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    async with console(chromium, tmp_path) as on:
+        email_id = await on.add("alice@example.org")
+        await on.add("bob@example.org")
+        tab = await on.sign_in()
+        await tab.until("document.querySelectorAll('.row').length === 2")
+        assert await tab.run(f"return {_WATCHED}") == 0
+        await press_button(tab, "Watch for new mails: alice@example.org")
+        await tab.until(f"{_WATCHED} === 1")
+        # The first may come by the first look; the second waits for nothing but IDLE.
+        for number in (1, 2):
+            await asyncio.to_thread(on.mails.add_mail, "alice@example.org", mail(number))
+            began = time.monotonic()
+            await tab.until(f"document.querySelector('#row-{email_id} .end').textContent === '{number}'")
+            assert time.monotonic() - began < 2.0
+        [alice, _] = await rows(tab)
+        assert (alice["status"], alice["mails"]) == ("idle", 2)
+        await tab.reload()
+        await tab.until(f"{_WATCHED} === 1")
+        assert await violations(tab) == []
+
+
+async def test_all_shown_mailboxes_are_watched_and_left_with_one_switch(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    async with console(chromium, tmp_path) as on:
+        for name in ("alice", "bob", "carol"):
+            await on.add(f"{name}@example.org")
+        tab = await on.sign_in(language="zh")
+        await tab.until("document.querySelectorAll('.row').length === 3")
+        await press_button(tab, "全部监听")
+        await tab.until(f"{_WATCHED} === 3")
+        await until_text(tab, ".toasts", "已监听 3 个邮箱")
+        await press_button(tab, "全部停止监听")
+        await tab.until(f"{_WATCHED} === 0")
+        assert {row["watched"] for row in (await on.client.send("get_all_emails"))["data"]} == {False}

@@ -1,0 +1,263 @@
+"""Watching mailboxes on a real Dovecot: what the user is told, when, and over which connections."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
+from huahuo.mailcheck.watching.pace import Pace
+from tests.support.drivers.checks import QUICK
+from tests.support.models.mail_book import USER
+from tests.support.servers.dovecot import Dovecot, dovecot
+from tests.support.servers.proxy import chaos_proxy
+from tests.support.worlds.mail_world import MailWorld, in_real_world
+
+pytestmark = pytest.mark.e2e
+
+U = f"user/{USER}"
+NEWS_S = 2.0
+"""How soon a new mail must reach the user."""
+IMPATIENT = msgspec.structs.replace(QUICK, command_timeout_s=0.5)
+WITHOUT_IDLE = Providers({"imap": ProviderOptions(idle=False)})
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Dovecot]:
+    with dovecot() as running:
+        yield running
+
+
+@pytest.fixture
+def user(server: Dovecot, request: pytest.FixtureRequest) -> str:
+    """A user of this test's own."""
+    name = f"{request.node.name.removeprefix('test_')[:40]}@example.com"
+    server.add_user(name)
+    return name
+
+
+def mail(subject: str) -> bytes:
+    return f"Subject: {subject}\r\nFrom: Bob <bob@example.com>\r\n\r\nhello\r\n".encode()
+
+
+async def deliver(server: Dovecot, user: str, *subjects: str) -> None:
+    await asyncio.to_thread(server.add_mail, user, *[mail(subject) for subject in subjects])
+
+
+async def watched(world: MailWorld, server: Dovecot, user: str, port: int = 0) -> int:
+    """A mailbox that is watched."""
+    number = await world.add(
+        user, server=server.host, port=port or server.port, use_ssl=False, password="secret"
+    )
+    answer = await world.do("watch_emails", email_ids=[number], on=True)
+    assert (answer["type"], answer["accepted"], answer["refused"]) == ("success", [number], [])
+    return number
+
+
+async def waits_in_idle(world: MailWorld, count: int = 1) -> None:
+    while world.mail.watching.idle < count:  # noqa: ASYNC110  nothing tells of it
+        await asyncio.sleep(0.01)
+
+
+async def told(world: MailWorld, subject: str) -> dict[str, Any]:
+    return await world.until(U, lambda body: body.get("subject") == subject)
+
+
+async def subjects(world: MailWorld) -> list[str]:
+    return [e["subject"] for e in await world.said() if e["type"] == "mail_received"]
+
+
+def test_a_new_mail_is_told_within_two_seconds_and_nothing_else_is(server: Dovecot, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        number = await watched(world, server, user)
+        await waits_in_idle(world)
+        for subject in ("first", "second", "third"):
+            began = time.monotonic()
+            await deliver(server, user, subject)
+            await told(world, subject)
+            assert time.monotonic() - began < NEWS_S
+        assert [e["type"] for e in await world.said()] == [
+            "email_added",
+            "email_updated",
+            *["mail_received"] * 3,
+        ]
+        row = (await world.rows())[number]
+        assert (row["status"], row["progress"], row["last_check_time"]) == ("idle", 0, None)
+        assert (row["watched"], row["mail_count"]) == (True, 3)
+
+    in_real_world(test)
+
+
+def test_the_mailbox_on_the_server_stays_as_it_is(server: Dovecot, user: str) -> None:
+    server.add_mail(user, mail("before"))
+    before = server.snapshot(user)
+
+    async def test(world: MailWorld) -> None:
+        await watched(world, server, user)
+        await told(world, "before")
+        await waits_in_idle(world)
+
+    in_real_world(test)
+    assert server.snapshot(user) == before
+
+
+def test_a_check_and_a_watcher_tell_a_mail_once(server: Dovecot, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        number = await watched(world, server, user)
+        await waits_in_idle(world)
+        for turn in range(5):
+            await asyncio.gather(deliver(server, user, f"mail {turn}"), world.checked(number))
+            await told(world, f"mail {turn}")
+        assert await subjects(world) == [f"mail {turn}" for turn in range(5)]
+
+    in_real_world(test)
+
+
+def test_without_idle_it_looks_now_and_then(server: Dovecot, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        await watched(world, server, user)
+        await deliver(server, user, "polled")
+        await told(world, "polled")
+        assert world.mail.watching.idle == 0
+
+    in_real_world(test, providers=WITHOUT_IDLE, watch=Pace(poll_s=0.1))
+
+
+def test_after_a_restart_a_watched_mailbox_is_watched_again(server: Dovecot, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        number = await watched(world, server, user)
+        await waits_in_idle(world)
+        await world.restart()
+        await waits_in_idle(world)
+        await deliver(server, user, "after the restart")
+        await told(world, "after the restart")
+        await world.crash()
+        assert (await world.rows())[number]["watched"] is True
+        await waits_in_idle(world)
+
+    in_real_world(test)
+
+
+def test_what_is_not_watched_any_more_is_left_alone(server: Dovecot, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        number = await watched(world, server, user)
+        await waits_in_idle(world)
+        await world.do("watch_emails", email_ids=[number], on=False)
+        assert (world.mail.watching.count, world.mail.watching.idle) == (0, 0)
+        assert (await world.rows())[number]["watched"] is False
+        await world.restart()
+        assert world.mail.watching.count == 0
+
+    in_real_world(test)
+
+
+def test_a_refused_sign_in_is_told_once_and_tried_again_when_the_password_changed(
+    server: Dovecot, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        number = await watched(world, server, user)
+        await waits_in_idle(world)
+        await world.do("update_email", email_id=number, password="wrong")
+        failed = await world.ended(number)
+        assert (failed["status"], failed["error_class"], failed["check_id"]) == ("need_reauth", "auth", 0)
+        looks = world.mail.watching.looks
+        await world.restart()
+        await asyncio.sleep(0.3)
+        assert world.mail.watching.looks == 0 < looks
+        head = world.log.head(U).seq
+        await world.do("update_email", email_id=number, password="secret")
+        assert (await world.ended(number, after=head))["status"] == "ok"
+        await waits_in_idle(world)
+        assert [e["status"] for e in await world.said() if "status" in e] == ["need_reauth", "ok"]
+
+    in_real_world(test)
+
+
+def test_connections_to_a_host_are_bounded_and_every_mailbox_has_its_turn(server: Dovecot) -> None:
+    users = [f"bounded-{n}@example.com" for n in range(5)]
+    for name in users:
+        server.add_user(name)
+    bounded = Providers({"imap": ProviderOptions(connections_max=2)})
+
+    async def test(world: MailWorld) -> None:
+        numbers = [await watched(world, server, name) for name in users]
+        await waits_in_idle(world, 2)
+        for name in users:
+            await deliver(server, name, f"to {name}")
+            assert world.mail.connections.open <= 2
+        for name in users[:2]:
+            await told(world, f"to {name}")
+        # A check needs a place: it gets that of a watcher.
+        assert (await world.checked(numbers[4]))["status"] == "ok"
+        await told(world, f"to {users[4]}")
+        assert world.mail.connections.open <= 2
+
+    in_real_world(test, providers=bounded, watch=Pace(poll_s=0.2))
+
+
+# -- a proxy between us and the server ---------------------------------------------------------------
+
+
+def test_an_idle_that_is_cut_misses_no_mail_and_doubles_none(server: Dovecot, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        async with chaos_proxy(server.port) as proxy:
+            await watched(world, server, user, proxy.port)
+            for turn in range(4):
+                await waits_in_idle(world)
+                if turn % 2:
+                    proxy.cut()
+                await deliver(server, user, f"mail {turn}")
+                await told(world, f"mail {turn}")
+            assert await subjects(world) == [f"mail {turn}" for turn in range(4)]
+            assert [e for e in await world.said() if "status" in e] == []
+
+    in_real_world(test)
+
+
+def test_a_hung_idle_is_found_by_its_renewal(server: Dovecot, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        async with chaos_proxy(server.port) as proxy:
+            await watched(world, server, user, proxy.port)
+            await waits_in_idle(world)
+            proxy.blackhole()
+            await deliver(server, user, "while it hung")
+            await proxy.connection(2)
+            proxy.heal()
+            await told(world, "while it hung")
+            await waits_in_idle(world)
+        assert await subjects(world) == ["while it hung"]
+
+    in_real_world(test, check=IMPATIENT, watch=Pace(renew_s=1.0))
+
+
+def test_a_throttled_connection_only_slows_things(server: Dovecot, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        async with chaos_proxy(server.port) as proxy:
+            proxy.delay_s = 0.05
+            await watched(world, server, user, proxy.port)
+            await waits_in_idle(world)
+            await deliver(server, user, *[f"slow {n}" for n in range(5)])
+            await told(world, "slow 4")
+            assert await subjects(world) == [f"slow {n}" for n in range(5)]
+
+    in_real_world(test)
+
+
+def test_a_server_that_is_away_is_told_once_and_its_return_too(server: Dovecot, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        async with chaos_proxy(server.port) as proxy:
+            number = await watched(world, server, user, proxy.port)
+            await waits_in_idle(world)
+            proxy.refuse()
+            proxy.cut()
+            failed = await world.ended(number)
+            assert (failed["status"], failed["error_class"]) == ("error", "network")
+            head = world.log.head(U).seq
+            proxy.heal()
+            assert (await world.ended(number, after=head))["status"] == "ok"
+            assert [e["status"] for e in await world.said() if "status" in e] == ["error", "ok"]
+
+    in_real_world(test)

@@ -1,0 +1,236 @@
+"""The rules that FireMail's unmodified front end needs, one test each, on the translator alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from huahuo.mailcheck.classic.interpreter import FireMail, FireMailTongue
+from huahuo.mailcheck.classic.repeats import BYTES_MAX, KEPT_MAX, WITHIN_S, Repeats
+from huahuo.mailcheck.classic.running import MAILBOXES_MAX, Running
+
+type Said = Sequence[dict[str, Any]]
+
+SIGNED_IN = {"type": "authentication_result", "success": True, "message": "认证成功", "user": {"user_id": 42}}
+AT = "2026-01-01T00:00:00Z"
+ADD = {"type": "add_email", "email": "a@example.com", "password": "canary", "mail_type": "imap"}
+
+
+class Talk:
+    """One connection, and the clock that both sides see."""
+
+    def __init__(self, tongue: FireMailTongue | None = None) -> None:
+        self.tongue = tongue or FireMailTongue()
+        made = self.tongue.interpreter({"type": "authenticate", "token": "t"})
+        assert made is not None
+        self.it: FireMail = made
+        self.now_s = 0.0
+
+    def signed_in(self) -> "Talk":
+        self.tell(SIGNED_IN)
+        return self
+
+    def hear(self, message: object) -> tuple[Said, Said]:
+        understood = self.it.hear(message, self.now_s)
+        return [dict(one) for one in understood.asked], [dict(one) for one in understood.said]
+
+    def asks(self, message: object) -> dict[str, Any]:
+        """What the message comes to, if nothing is answered at once."""
+        asked, said = self.hear(message)
+        assert not said
+        return asked[0]
+
+    def tell(self, message: dict[str, Any]) -> Said:
+        return [dict(one) for one in self.it.say(message, self.now_s)]
+
+    def event(self, kind: str, email_id: int = 7, **fields: Any) -> Said:
+        body = {"type": kind, "email_id": email_id, "timestamp": AT, **fields}
+        return self.tell({**body, "stream": "user/42", "seq": 1})
+
+    def status(self, status: str, message: str = "", **fields: Any) -> Said:
+        return self.event("email_status_update", status=status, message=message, check_id=1, **fields)
+
+    def progress(self, progress: int) -> Said:
+        return self.event("check_progress", progress=progress, message="", check_id=1)
+
+
+def test_a_first_message_with_an_action_is_another_dialect() -> None:
+    assert FireMailTongue().interpreter({"action": "authenticate", "type": "x"}) is None
+    assert FireMailTongue().interpreter({"token": "t"}) is None
+
+
+def test_rule_1_a_bad_token_is_an_error_and_close_1000() -> None:
+    talk = Talk()
+    failed = {"type": "authentication_result", "success": False, "code": "token_invalid", "message": "x"}
+    assert talk.tell(failed) == [{"type": "error", "message": "无效的认证令牌，请重新登录"}]
+    assert talk.tell({"type": "goaway", "code": 4500, "reason": "x"}) == []
+    assert talk.it.close_code(4500) == 1000
+
+
+@pytest.mark.parametrize("code", [4003, 4503, 4507])
+def test_rule_1_a_token_that_ends_later_is_the_same(code: int) -> None:
+    talk = Talk().signed_in()
+    assert [one["type"] for one in talk.tell({"type": "goaway", "code": code})] == ["error"]
+    assert talk.it.close_code(code) == 1000
+
+
+@pytest.mark.parametrize("code", [1001, 1011, 1012, 1013, 4000, 4008, 4012, 4013, 4408, 4504])
+def test_rule_2_what_passes_never_closes_with_1000(code: int) -> None:
+    assert Talk().it.close_code(code) in {1001, 1012, 1013}
+
+
+def test_rule_3_only_strangers_are_asked_to_sign_in() -> None:
+    talk = Talk()
+    assert talk.hear({"type": "get_all_emails"})[1] == [{"type": "error", "message": "请先进行认证"}]
+    talk.signed_in()
+    assert talk.asks({"type": "get_all_emails"})["action"] == "firemail_emails"
+
+
+def test_rule_4_a_command_that_arrives_twice_is_passed_on_once_and_answered_twice() -> None:
+    talk = Talk().signed_in()
+    asked = talk.asks(ADD)
+    assert talk.hear(dict(reversed(ADD.items()))) == ([], [])
+    answers = talk.tell({"type": "success", "id": asked["id"], "email_id": 9, "message": "x"})
+    assert [one["type"] for one in answers] == ["email_added", "email_added"]
+    talk.now_s = WITHIN_S
+    assert talk.hear(ADD)[1] == answers[:1]
+    talk.now_s = WITHIN_S + 0.1
+    assert talk.asks(ADD)["action"] == "add_email"
+
+
+def test_rule_4_queries_are_asked_each_time() -> None:
+    talk = Talk().signed_in()
+    asked = [talk.hear({"type": "get_all_emails"})[0] for _ in range(2)]
+    assert [len(one) for one in asked] == [2, 1]
+
+
+def test_rule_5_a_repeated_sign_in_succeeds() -> None:
+    talk = Talk().signed_in()
+    asked = talk.asks({"type": "authenticate", "token": "t"})
+    assert asked == {"action": "authenticate", "token": "t"}
+    assert talk.tell(SIGNED_IN) == [{"type": "auth_result", "success": True, "message": "认证成功"}]
+
+
+@pytest.mark.parametrize("status", ["ok", "error", "need_reauth", "cancelled"])
+def test_rule_6_progress_ends_at_exactly_100_once_however_a_check_ends(status: str) -> None:
+    talk = Talk().signed_in()
+    told = [*talk.status("queued"), *talk.status("processing"), *talk.progress(60), *talk.progress(40)]
+    told += [*talk.progress(100), *talk.status(status, "the end")]
+    steps = [one["progress"] for one in told if one["type"] == "check_progress"]
+    assert steps == [0, 0, 60, 60, 99, 100]
+    errors = [one["message"] for one in told if one["type"] == "error"]
+    assert errors == (["the end"] if status in {"error", "need_reauth"} else [])
+
+
+def test_rule_7_a_heartbeat_is_answered() -> None:
+    talk = Talk()
+    assert talk.asks({"type": "heartbeat"}) == {"action": "heartbeat"}
+    answer = {"type": "heartbeat_response", "timestamp": AT}
+    assert talk.tell(answer) == [answer]
+
+
+def test_rule_9_an_import_ends_with_import_result() -> None:
+    talk = Talk().signed_in()
+    asked = talk.asks({"type": "import_emails", "data": "x----y", "mailType": "imap"})
+    assert asked["mail_type"] == "imap"
+    failures = [{"line": 1, "reason": "有空白字段"}]
+    reply = {"type": "import_result", "total": 1, "success": 0, "failed": 1, "failed_details": failures}
+    told = talk.tell({**reply, "id": asked["id"]})
+    assert [one["type"] for one in told] == ["warning", "import_result"]
+    assert told[1]["failed_details"] == [{"line": 1, "reason": "有空白字段", "email": "", "content": ""}]
+
+
+def test_mailboxes_of_an_import_are_not_told_one_by_one_before_or_after_its_result() -> None:
+    talk = Talk().signed_in()
+    asked = talk.asks({"type": "import_emails", "data": "x----y"})
+    early = talk.event("email_added", 1, email="a@example.com")
+    counts = {"total": 2, "success": 2, "failed": 0, "failed_details": []}
+    told = talk.tell({"type": "import_result", **counts, "id": asked["id"]})
+    assert [one["type"] for one in told] == ["success", "emails_imported", "import_result"]
+    assert early == talk.event("email_added", 2, email="b@example.com") == []
+    assert [one["type"] for one in talk.event("email_added", 3, email="c@example.com")] == ["email_added"]
+
+
+def test_a_row_that_was_being_checked_when_the_connection_broke_is_told_how_it_stands() -> None:
+    talk = Talk().signed_in()
+    talk.status("processing")
+    later = Talk(talk.tongue).signed_in()
+    asked, _ = later.hear({"type": "get_all_emails"})
+    assert (asked[1]["action"], asked[1]["email_ids"]) == ("firemail_progress", [7])
+    data = [{"type": "check_progress", "email_id": 7, "progress": 100, "message": "done"}]
+    assert later.tell({"type": "firemail_progress", "data": data, "id": asked[1]["id"]}) == data
+    assert Talk(talk.tongue).signed_in().hear({"type": "get_all_emails"})[0][1]["email_ids"] == []
+
+
+def test_a_mail_outside_of_a_check_lets_it_read_the_mailbox_at_most_once_a_second() -> None:
+    talk = Talk().signed_in()
+    first = talk.event("mail_received", mail_id=1, subject="s")
+    assert [(one["progress"], one["email_id"]) for one in first] == [(100, 7)]
+    assert talk.event("mail_received", mail_id=2, subject="s") == []
+    talk.now_s = 1.0
+    assert len(talk.event("mail_received", mail_id=3, subject="s")) == 1
+    talk.status("processing")
+    talk.now_s = 2.0
+    assert talk.event("mail_received", mail_id=4, subject="s") == []
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"type": "add_email", "email": "a@example.com"}, "邮箱地址和密码不能为空"),
+        ({**ADD, "mail_type": "outlook"}, "Outlook邮箱需要提供Client ID和Refresh Token"),
+        ({"type": "delete_emails", "email_ids": []}, "未提供邮箱ID"),
+        ({"type": "check_emails"}, "未提供邮箱ID"),
+        ({"type": "fly"}, "未知的消息类型: fly"),
+        ({"type": "a password by mistake"}, "无效的消息格式"),
+        ({"type": 1}, "无效的消息格式"),
+        ([], "无效的消息格式"),
+        (None, "无效的消息格式"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_its_words(message: object, said: str) -> None:
+    assert Talk().signed_in().hear(message) == ([], [{"type": "error", "message": said}])
+
+
+def test_an_address_that_is_there_is_said_in_its_words() -> None:
+    talk = Talk().signed_in()
+    asked = talk.asks(ADD)
+    refused = {"type": "error", "code": "already_exists", "message": "x", "id": asked["id"]}
+    assert talk.tell(refused) == [{"type": "error", "message": "邮箱 a@example.com 添加失败，可能已存在"}]
+
+
+def test_checks_that_run_already_are_told_apart() -> None:
+    talk = Talk().signed_in()
+    asked = talk.asks({"type": "check_emails", "email_ids": [1, 2]})
+    reply = {"type": "success", "accepted": [1], "skipped": [2], "message": "x", "id": asked["id"]}
+    assert [(one["type"], one["message"]) for one in talk.tell(reply)] == [
+        ("info", "跳过已经在处理中的 1 个邮箱"),
+        ("success", "开始检查 1 个邮箱"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["live", "lag", "heartbeat", "snapshot", "token_expiring", "subscribed"])
+def test_what_it_knows_nothing_like_is_left_out(kind: str) -> None:
+    assert Talk().signed_in().tell({"type": kind, "stream": "user/42"}) == []
+
+
+def test_memory_of_commands_that_may_be_repeated_is_bounded() -> None:
+    repeats = Repeats()
+    for number in range(KEPT_MAX + 5):
+        repeats.seen(str(number).encode(), 0.0)
+    assert len(repeats) == KEPT_MAX
+    long = [{"type": "import_result", "failed_details": ["x" * 1000] * 600}]
+    for number in range(KEPT_MAX, KEPT_MAX + 5):
+        repeats.answered(str(number).encode(), long)
+        assert repeats.size_bytes <= BYTES_MAX
+
+
+def test_memory_of_running_checks_is_bounded() -> None:
+    running = Running()
+    for number in range(MAILBOXES_MAX + 5):
+        running.told(42, number, 1)
+    assert len(running.of(42)) == MAILBOXES_MAX
+    for user in range(2_000):
+        running.told(f"u{user}", 1, 1)
+    assert running.of("u0") == []
+    assert running.of("u1999") == [1]

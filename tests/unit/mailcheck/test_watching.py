@@ -1,0 +1,227 @@
+"""Watchers in virtual time, with mail servers that the test plays: who looks when, and what is told."""
+
+import asyncio
+
+import pytest
+
+from huahuo.mailcheck.checks.ports import CheckFailed
+from huahuo.mailcheck.imap.outcome import outcome_of
+from huahuo.mailcheck.watching.looking import MailboxGone
+from huahuo.mailcheck.watching.pace import Pace
+from tests.support.models.mail_book import USER, mail
+from tests.support.worlds.mail_world import MailWorld, ScriptedCheck, in_mail_world
+
+U = f"user/{USER}"
+SLOW = Pace(poll_s=1_000.0)
+
+
+async def watched(world: MailWorld, count: int, server: str = "imap.a.com") -> list[int]:
+    """So many watched mailboxes at a server."""
+    numbers = [await world.add(f"{n}@{server}", server=server) for n in range(count)]
+    await world.do("watch_emails", email_ids=numbers, on=True)
+    return numbers
+
+
+def now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def looks(world: MailWorld, seconds: float) -> list[ScriptedCheck]:
+    """The looks that begin in the next seconds, each of which finds nothing."""
+    found: list[ScriptedCheck] = []
+    until_s = now_s() + seconds
+    while (left_s := until_s - now_s()) > 0:
+        try:
+            async with asyncio.timeout(left_s):
+                found.append(await world.script.next())
+        except TimeoutError:
+            break
+        found[-1].finish()
+    return found
+
+
+def refuse(look: ScriptedCheck, kind: str) -> None:
+    look.fail(CheckFailed(outcome_of(kind)))
+
+
+async def statuses(world: MailWorld) -> list[str]:
+    return [e["status"] for e in await world.said() if "status" in e]
+
+
+def test_a_mailbox_is_not_watched_until_somebody_says_so() -> None:
+    async def test(world: MailWorld) -> None:
+        number = await world.add()
+        assert (await world.rows())[number]["watched"] is False
+        assert await looks(world, 10_000) == []
+
+    in_mail_world(test)
+
+
+def test_watching_is_switched_for_ids_or_a_filter_and_others_are_refused() -> None:
+    async def test(world: MailWorld) -> None:
+        first, second = [await world.add(f"{name}@x.com") for name in ("a", "b")]
+        strange = await world.add("c@x.com", user_id=USER + 1)
+        answer = await world.do("watch_emails", email_ids=[first, strange, 99], on=True)
+        assert (answer["accepted"], answer["refused"]) == ([first], [strange, 99])
+        answer = await world.do("watch_emails", filter={}, on=True)
+        assert (answer["accepted"], answer["refused"]) == ([first, second], [])
+        assert [e["email_id"] for e in await world.said() if e.get("watched")] == [first, second]
+        await world.do("watch_emails", filter={"text": "a@"}, on=False)
+        assert {n: row["watched"] for n, row in (await world.rows()).items()} == {first: False, second: True}
+        assert (await world.do("watch_emails", on=True))["code"] == "invalid_field"
+        assert world.mail.watching.count == 1
+
+    in_mail_world(test, watch=SLOW)
+
+
+def test_a_filter_of_many_mailboxes_is_switched_in_parts_with_one_answer() -> None:
+    async def test(world: MailWorld) -> None:
+        numbers = [await world.add(f"{n}@x.com") for n in range(5)]
+        reply = await world.reply("watch_emails", command_id="w1", filter={}, on=True)
+        again = await world.reply("watch_emails", command_id="w1", filter={}, on=True)
+        for one in (reply, again):
+            assert b'"accepted":[%s]' % ",".join(map(str, numbers)).encode() in one.body
+        assert len([e for e in await world.said() if e["type"] == "email_updated"]) == 5
+
+    in_mail_world(test, ids_max=2, watch=SLOW)
+
+
+def test_no_more_than_a_few_look_at_one_server_at_once() -> None:
+    async def test(world: MailWorld) -> None:
+        await watched(world, 20)
+        begun = [await world.script.next() for _ in range(3)]
+        await asyncio.sleep(100)
+        assert world.script.running == 3
+        for look in begun:
+            look.finish()
+        assert len(await looks(world, 100)) == 17
+        assert world.script.running_peak == 3
+
+    in_mail_world(test, checks_per_host_max=3, watch=SLOW)
+
+
+def test_after_a_restart_all_are_looked_at_within_a_minute_and_not_at_once() -> None:
+    async def test(world: MailWorld) -> None:
+        await watched(world, 200)
+        assert len(await looks(world, 100)) == 200
+        await world.restart()
+        first = len(await looks(world, 1))
+        assert 0 < first + len(await looks(world, 1)) < 150
+        assert first < 100
+        assert len(await looks(world, 58)) > 50
+        assert world.mail.watching.count == 200
+
+    in_mail_world(test, watch=SLOW)
+
+
+def test_a_server_that_limits_us_is_left_alone_and_others_are_not() -> None:
+    async def test(world: MailWorld) -> None:
+        await watched(world, 5, "imap.limits.com")
+        await watched(world, 1, "imap.other.com")
+        begun = [await world.script.next() for _ in range(6)]
+        for look in begun:
+            if look.target.host == "imap.limits.com":
+                refuse(look, "throttled")
+            else:
+                look.finish()
+        assert {look.target.host for look in await looks(world, 29)} == {"imap.other.com"}
+        assert world.mail.watching.hosts_left_alone == 1
+        assert {look.target.host for look in await looks(world, 90)} == {"imap.limits.com", "imap.other.com"}
+        assert (world.mail.watching.hosts_left_alone, world.mail.watching.backoffs) == (0, 1)
+
+    in_mail_world(test, watch=Pace(poll_s=5.0))
+
+
+def test_one_mailbox_tries_a_server_that_was_away_before_the_others() -> None:
+    async def test(world: MailWorld) -> None:
+        await watched(world, 10)
+        for look in [await world.script.next() for _ in range(8)]:
+            refuse(look, "connect")
+        trying = await world.script.next()
+        await asyncio.sleep(30)
+        assert world.script.running == 1
+        trying.finish()
+        assert len(await looks(world, 60)) >= 9
+
+    in_mail_world(test, watch=SLOW)
+
+
+def test_a_failure_is_told_when_it_happened_twice_and_the_return_once() -> None:
+    async def test(world: MailWorld) -> None:
+        await watched(world, 1)
+        refuse(await world.script.next(), "timeout")
+        look = await world.script.next()
+        assert await statuses(world) == []
+        refuse(look, "timeout")
+        refuse(await world.script.next(), "timeout")
+        look = await world.script.next()
+        assert await statuses(world) == ["error"]
+        look.finish()
+        assert (await world.until(U, lambda body: body.get("status") == "ok"))["check_id"] == 0
+        assert len(await looks(world, 10_000)) > 5
+        assert await statuses(world) == ["error", "ok"]
+
+    in_mail_world(test, watch=SLOW)
+
+
+def test_the_return_is_told_after_a_restart_too() -> None:
+    async def test(world: MailWorld) -> None:
+        await watched(world, 1)
+        for _ in range(2):
+            refuse(await world.script.next(), "timeout")
+        await world.until(U, lambda body: body.get("status") == "error")
+        await world.restart()
+        (await world.script.next()).finish()
+        await world.until(U, lambda body: body.get("status") == "ok")
+
+    in_mail_world(test, watch=SLOW)
+
+
+def test_after_a_refused_sign_in_only_the_user_or_a_check_starts_it_again() -> None:
+    async def test(world: MailWorld) -> None:
+        [number] = await watched(world, 1)
+        refuse(await world.script.next(), "login_refused")
+        await world.until(U, lambda body: body.get("status") == "need_reauth")
+        assert await looks(world, 100_000 / 2) == []
+        head = world.log.head(U).seq
+        await world.do("check_emails", email_ids=[number])
+        (await world.script.next()).finish()
+        await world.ended(number, after=head)
+        assert len(await looks(world, 10)) == 1
+
+    in_mail_world(test, watch=SLOW)
+
+
+def test_a_look_tells_mails_and_nothing_of_a_check() -> None:
+    async def test(world: MailWorld) -> None:
+        [number] = await watched(world, 1)
+        look = await world.script.next()
+        await look.mails(mail(4), mail(5))
+        look.finish(5)
+        await world.until(U, lambda body: body["type"] == "mail_received" and body["mail_id"] == 2)
+        await world.do("check_emails", email_ids=[number])
+        check = await world.script.next()
+        assert check.since is not None
+        assert check.since.uid == 5
+        check.finish(5)
+        assert (await world.ended(number))["message"] == "没有找到新邮件"
+        assert [e["mail_id"] for e in await world.said() if e["type"] == "mail_received"] == [1, 2]
+
+    in_mail_world(test, watch=SLOW)
+
+
+def test_a_deleted_mailbox_is_not_looked_at_any_more() -> None:
+    async def test(world: MailWorld) -> None:
+        numbers = await watched(world, 2)
+        begun = [await world.script.next() for _ in numbers]
+        await world.do("delete_emails", email_ids=numbers[:1])
+        with pytest.raises(MailboxGone):
+            await begun[0].mails(mail(1))
+        for look in begun:
+            look.finish(1)
+        assert len(await looks(world, 5_000)) > 2
+        assert world.mail.watching.count == 1
+        await world.restart()
+        assert world.mail.watching.count == 1
+
+    in_mail_world(test, watch=SLOW)

@@ -1,0 +1,167 @@
+"""One connection's commands and queries, from the session's `Execute` to the written answer.
+
+Commands whose answers come together are answered in one write. Each step of a task or of the gate goes
+through the actor's door (`step`).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from functools import partial
+from typing import Any, Protocol
+
+import structlog
+
+from huahuo.actors.plugins.calls import Reply
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.parts import ONLY, Part
+from huahuo.transport.server.answer import QueryAnswer
+from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRef
+from huahuo.transport.server.ports import Begun
+from huahuo.transport.server.pump import Pump
+from huahuo.transport.server.socket import Socket
+from huahuo.transport.server.wires import Wires
+from huahuo.transport.session import outgoing
+from huahuo.transport.session.outputs import Execute, Output, Record
+from huahuo.transport.session.session import Session
+
+_log = structlog.get_logger(__name__)
+
+
+class Shell(Protocol):
+    """What the answers need of the connection's actor."""
+
+    def carry_out(self, todo: Iterable[Output]) -> object:
+        """Carry out outputs of the session."""
+        ...
+
+    def went_on(self, began_s: float) -> None:
+        """An answer was written: let go on what waited for that, and charge the time since `began_s`."""
+        ...
+
+    async def change(self) -> None:
+        """Wait for the connection's next happening."""
+        ...
+
+    def start_query(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task that ends with the connection."""
+        ...
+
+
+class Answering:
+    """See the module."""
+
+    __slots__ = ("_answered", "_begun", "_pump", "_ref", "_session", "_shell", "_wires", "_ws")
+
+    def __init__(
+        self, shell: Shell, ref: ConnectionRef, *, ws: Socket, session: Session, pump: Pump, wires: Wires
+    ) -> None:
+        self._shell = shell
+        self._ref = ref
+        self._ws = ws
+        self._session = session
+        self._pump = pump
+        self._wires = wires
+        self._begun: dict[int, Begun] = {}  # by the identity of their outputs
+        self._answered: list[tuple[Execute | Record, Reply]] = []
+
+    def execute(self, asked: Execute) -> None:
+        """Begin a command or a query."""
+        if asked.spec.query:
+            self._shell.start_query(self._answer(asked, tuple(self._begun.values())))
+            return
+        try:
+            self._begun[id(asked)] = self._wires.gate.begin(
+                asked.call, asked.spec, partial(self._hear, asked)
+            )
+        except Exception:
+            self.say_internal(asked)
+            raise
+
+    def record(self, asked: Record) -> None:
+        """Keep an answer that the session found, then tell it."""
+        self._begun[id(asked)] = self._wires.gate.record(asked.call, asked.reply, partial(self._hear, asked))
+
+    def say_internal(self, asked: Execute | Record) -> None:
+        """A call cannot be answered, and the connection ends. After `internal`, its id may be sent again."""
+        correlation_id = self._wires.ambient.token(8)
+        _log.error("reply_failed", action=asked.call.action, correlation_id=correlation_id)
+        if not self._session.closed:
+            text = "服务器内部错误"
+            self._pump.write(
+                outgoing.error(ErrorCode.INTERNAL, text, details=correlation_id, request_id=asked.request_id)
+            )
+
+    # Commands -----------------------------------------------------------------------------------------
+
+    def _hear(self, asked: Execute | Record, reply: Reply | None) -> None:
+        """A command has its answer. None: the service stops."""
+        del self._begun[id(asked)]
+        if reply is not None:
+            if not self._answered:
+                self._wires.outbox.add(self._tell)
+            self._answered.append((asked, reply))
+
+    def _tell(self) -> None:
+        with contextlib.suppress(ConnectionEnded):
+            self._ref.step(self._reply_all)
+
+    def _reply_all(self) -> None:
+        """Answer all commands that have an answer, in one write."""
+        began_s = self._wires.ambient.monotonic_s()
+        answered, self._answered = self._answered, []
+        todo: list[Output] = []
+        for asked, reply in answered:
+            try:
+                todo += self._session.replied(asked, reply)
+            except Exception:
+                self._shell.carry_out(todo)
+                self.say_internal(asked)
+                raise
+        self._shell.carry_out(todo)
+        self._shell.went_on(began_s)
+
+    # Queries ------------------------------------------------------------------------------------------
+
+    async def _answer(self, asked: Execute, commands: Collection[Begun]) -> None:
+        """Answer a query. It waits for the commands that were sent before it, to show their effects."""
+        try:
+            if commands:
+                await asyncio.wait([command.ended() for command in commands])
+            query = QueryAnswer(
+                asked,
+                ws=self._ws,
+                session=self._session,
+                pump=self._pump,
+                supply=self._wires.supply,
+                settings=self._wires.shared.settings,
+                reply=partial(self._step, self._reply),
+                say_part=partial(self._step, self._say_part),
+                change=self._shell.change,
+            )
+            await query.give(partial(self._wires.gate.execute, asked.call, asked.spec))
+        except ConnectionEnded:
+            raise
+        except Exception as fault:  # noqa: BLE001  the client comes back, the operator gets the log
+            self._ref.fault(fault, asked)
+
+    def _step(self, step: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        self._ref.step(partial(step, *args, **kwargs))
+
+    def _reply(self, asked: Execute, reply: Reply, part: Part = ONLY, frame: bytes | None = None) -> None:
+        began_s = self._wires.ambient.monotonic_s()
+        try:
+            self._shell.carry_out(self._session.replied(asked, reply, part, frame))
+        except Exception:
+            self.say_internal(asked)
+            raise
+        self._shell.went_on(began_s)
+
+    def _say_part(self, asked: Execute, reply: Reply, part: Part, frame: bytes | None) -> None:
+        if self._session.closed:
+            return
+        try:
+            self._shell.carry_out(self._session.replied_part(asked, reply, part, frame))
+        except Exception:
+            self.say_internal(asked)
+            raise

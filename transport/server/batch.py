@@ -1,0 +1,40 @@
+"""Messages of one client that came together."""
+
+from enum import Enum, auto
+
+
+class Heard(Enum):
+    """What is to be done with the messages that a listener did not handle."""
+
+    SOON = auto()
+    """Offer them again in the loop's next turn."""
+    QUEUE = auto()
+    """They must wait for their turn, behind the others."""
+    LATER = auto()
+    """Offer them again when the listener calls `WebSocket.go_on_soon`."""
+
+
+class Batch:
+    """Messages that an idle connection is to handle in order. It says how far it came.
+
+    The first `at` messages of `texts` are handled. `odd`: the next one is not UTF-8. `until_s`: no message is
+    begun after that.
+    """
+
+    __slots__ = ("at", "odd", "texts", "until_s")
+
+    def __init__(self, texts: list[bytes], at: int, until_s: float) -> None:
+        self.texts = texts
+        self.at = at
+        self.odd = False
+        self.until_s = until_s
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether it is."""
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            return False
+    return True

@@ -1,0 +1,263 @@
+"""A socket whose client speaks a plug-in's language (`huahuo.actors.plugins.tongues`).
+
+The connection behind it serves the document dialect and knows nothing of this. The client's first message
+decides once: if no tongue knows it, everything goes straight through from then on.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from huahuo.actors.plugins.tongues import Interpreter, Message, Tongue
+from huahuo.transport.protocol.dialects import Negotiated
+from huahuo.transport.protocol.frames import TEXT, text_frame, unframed
+from huahuo.transport.protocol.incoming import compact_object
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.batch import Heard
+from huahuo.transport.server.listener import Listener
+from huahuo.transport.server.lobby import Aborted
+from huahuo.transport.server.socket import Socket
+
+_NOTHING: Final = '{"action":"heartbeat_response"}'
+"""Stands in for a message that asks the host for nothing, so that it counts against the client's rate."""
+_HINT: Final = b'"type"'
+
+
+class Interpreted:
+    """See the module. Implements `Socket`."""
+
+    def __init__(
+        self,
+        ws: Socket,
+        tongues: Sequence[Tongue],
+        settings: TransportSettings,
+        now_s: Callable[[], float],
+    ) -> None:
+        self._ws = ws
+        self._tongues = tongues
+        self._settings = settings
+        self._now_s = now_s
+        self._listener: Listener | None = None
+        self._decided = False
+        self._interpreter: Interpreter | None = None
+        self._asked: deque[str] = deque()
+
+    # Reading ----------------------------------------------------------------------------------------------
+
+    @property
+    def listener(self) -> Listener | None:
+        """See `Socket`."""
+        return self._listener
+
+    @listener.setter
+    def listener(self, listener: Listener | None) -> None:
+        self._listener = listener
+        if listener is not None and not (self._decided and self._interpreter is None):
+            listener = _Ears(self, listener)
+        self._ws.listener = listener
+
+    async def recv(self) -> str | bytes:
+        """See `Socket`."""
+        while not self._asked:
+            data = await self._ws.recv()
+            if not self._decided:
+                self.decide(data)
+            if self._interpreter is None:
+                return data
+            self._hear(self._interpreter, data)
+        return self._asked.popleft()
+
+    def decide(self, data: str | bytes) -> bool:
+        """Look at the first message. True: no tongue knows it."""
+        first = compact_object(data, self._settings.json_depth_max) or self._decoded(data)
+        if isinstance(first, dict):
+            found = (tongue.interpreter(first) for tongue in self._tongues)
+            self._interpreter = next((one for one in found if one is not None), None)
+        self._decided = True
+        self.listener = self._listener
+        return self._interpreter is None
+
+    def _hear(self, interpreter: Interpreter, data: str | bytes) -> None:
+        understood = interpreter.hear(self._decoded(data), self._now_s())
+        self._say(understood.said)
+        self._asked.extend(msgspec.json.encode(message).decode() for message in understood.asked)
+        if not understood.asked:
+            self._asked.append(_NOTHING)
+
+    def _decoded(self, data: str | bytes) -> object:
+        try:
+            value: Any = msgspec.json.decode(data)
+        except (ValueError, RecursionError):
+            return None
+        return value
+
+    # Writing ----------------------------------------------------------------------------------------------
+
+    def write(self, frame: bytes) -> None:
+        """See `Socket`."""
+        if self._interpreter is None:
+            self._ws.write(frame)
+        else:
+            self._ws.write(b"".join(self._told(self._interpreter, frame)))
+
+    def _told(self, interpreter: Interpreter, frames: bytes) -> Iterable[bytes]:
+        for kind, payload in unframed(frames):
+            if kind != TEXT:  # a ping: its length is one byte
+                yield bytes((kind, len(payload))) + payload
+                continue
+            if payload.startswith(interpreter.unchanged):
+                yield text_frame(payload)
+                continue
+            for message in interpreter.say(msgspec.json.decode(payload), self._now_s()):
+                yield text_frame(msgspec.json.encode(message))
+
+    def _say(self, messages: Iterable[Message]) -> None:
+        said = b"".join(text_frame(msgspec.json.encode(message)) for message in messages)
+        if said:
+            self._ws.write(said)
+
+    def end(self, code: int, reason: str, deadline_s: float) -> None:
+        """See `Socket`."""
+        if self._interpreter is not None:
+            code = self._interpreter.close_code(code)
+        self._ws.end(code, reason, deadline_s)
+
+    # All else is the socket's -----------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """See `Socket`."""
+        return self._ws.address
+
+    @address.setter
+    def address(self, address: str) -> None:
+        self._ws.address = address
+
+    @property
+    def over_limit(self) -> bool:
+        """See `Socket`."""
+        return self._ws.over_limit
+
+    @over_limit.setter
+    def over_limit(self, over_limit: bool) -> None:
+        self._ws.over_limit = over_limit
+
+    @property
+    def negotiated(self) -> Negotiated | None:
+        """See `Socket`."""
+        return self._ws.negotiated
+
+    @negotiated.setter
+    def negotiated(self, negotiated: Negotiated | None) -> None:
+        self._ws.negotiated = negotiated
+
+    @property
+    def trusted(self) -> bool:
+        """See `Socket`."""
+        return self._ws.trusted
+
+    @trusted.setter
+    def trusted(self, trusted: bool) -> None:
+        self._ws.trusted = trusted
+
+    @property
+    def root(self) -> str:
+        """See `Socket`."""
+        return self._ws.root
+
+    @root.setter
+    def root(self, root: str) -> None:
+        self._ws.root = root
+
+    @property
+    def transport(self) -> Aborted:
+        """See `Socket`."""
+        return self._ws.transport
+
+    @property
+    def paused(self) -> bool:
+        """See `Socket`."""
+        return self._ws.paused
+
+    @property
+    def is_open(self) -> bool:
+        """See `Socket`."""
+        return self._ws.is_open
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `Socket`."""
+        return self._ws.unsent_bytes
+
+    @property
+    def close_code(self) -> int | None:
+        """See `Socket`."""
+        return self._ws.close_code
+
+    def has_room(self) -> bool:
+        """See `Socket`."""
+        return self._ws.has_room()
+
+    def bound_buffer(self, bytes_max: int) -> None:
+        """See `Socket`."""
+        self._ws.bound_buffer(bytes_max)
+
+    def trust(self) -> None:
+        """See `Socket`."""
+        self._ws.trust()
+
+    def handed_over(self) -> None:
+        """See `Socket`."""
+        if not self._asked:
+            self._ws.handed_over()
+
+    def go_on_soon(self) -> None:
+        """See `Socket`."""
+        self._ws.go_on_soon()
+
+    def handled(self) -> None:
+        """See `Socket`."""
+        if not self._asked:
+            self._ws.handled()
+
+    async def wait_closed(self) -> None:
+        """See `Socket`."""
+        await self._ws.wait_closed()
+
+
+class _Ears:
+    """Between a socket and its connection while messages must be translated. Implements `Listener`."""
+
+    __slots__ = ("_listener", "_socket")
+
+    def __init__(self, socket: Interpreted, listener: Listener) -> None:
+        self._socket = socket
+        self._listener = listener
+
+    def took(self, text: bytes) -> bool:
+        """See `Listener`. Each message is translated in its turn."""
+        del text
+        return False
+
+    def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
+        """See `Listener`."""
+        del texts
+        return 0, Heard.QUEUE
+
+    def began(self, text: bytes) -> bool:
+        """See `Listener`. A client of ours is served at once, as without tongues."""
+        return _HINT not in text and self._socket.decide(text) and self._listener.began(text)
+
+    def ponged(self) -> None:
+        """See `Listener`."""
+        self._listener.ponged()
+
+    def drained(self) -> None:
+        """See `Listener`."""
+        self._listener.drained()
+
+    def disconnected(self) -> None:
+        """See `Listener`."""
+        self._listener.disconnected()

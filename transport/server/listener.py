@@ -1,0 +1,36 @@
+"""Who is told what happens on a socket."""
+
+from typing import Protocol
+
+from huahuo.transport.server.batch import Heard
+
+
+class Listener(Protocol):
+    """Receives what happens on a socket."""
+
+    def took(self, text: bytes) -> bool:
+        """A short message came while the library holds no partial one. False: it must wait for its turn."""
+        ...
+
+    def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
+        """Messages of an authenticated client came, and none waits before them. Not checked to be UTF-8.
+
+        Returns how many of them were handled, and what is to be done with the others.
+        """
+        ...
+
+    def began(self, text: bytes) -> bool:
+        """The connection's first message came. False: it must wait for its turn."""
+        ...
+
+    def ponged(self) -> None:
+        """A pong came."""
+        ...
+
+    def drained(self) -> None:
+        """The write buffer has room again."""
+        ...
+
+    def disconnected(self) -> None:
+        """TCP is gone. Messages that came before may still wait to be read."""
+        ...

@@ -1,0 +1,43 @@
+/** What an application says when it makes a client, or sends a command. */
+
+import type { Host } from "../session/host.js";
+import type { Decoder } from "../wire/inflow.js";
+import type { CursorStore } from "./cursors.js";
+
+export interface ClientOptions {
+  /** The server: `https://…`, `wss://…` or a path. Default: the server of the page. */
+  readonly url?: string | URL;
+  /** A token that is never renewed. When it expires, the client stops. */
+  readonly token?: string;
+  /** Returns a token. Called again when the token is about to expire. Give this or `token`. */
+  readonly getToken?: () => string | Promise<string>;
+  /** Share one connection between all tabs (default true, if the browser supports it). */
+  readonly share?: boolean;
+  /** Stores cursors. Default: IndexedDB, or memory if the browser forbids IndexedDB. */
+  readonly cursors?: CursorStore;
+  /** Id of this installation. Default: made once and stored. A second connection with this id takes over. */
+  readonly client?: string;
+  /** Maximum number of unprocessed events, over all streams and tabs (512). */
+  readonly window?: number;
+  /** Maximum number of unanswered commands in this tab (1000). */
+  readonly commandsMax?: number;
+  /** The first and the longest delay before a reconnect, both with full jitter (500, 20000). */
+  readonly backoffMs?: readonly [number, number];
+  /**
+   * Ask the server for compression, and load this at the first compressed message:
+   * `() => import("huahuo-client/zstd")`. If it cannot be loaded, or cannot read a message, the client
+   * reconnects without compression.
+   */
+  readonly decoder?: () => Promise<Decoder>;
+  /** Replaces the browser in tests. */
+  readonly host?: Host;
+}
+
+export interface SendOptions {
+  /** Wait until this tab's subscriptions have handled the event that the command caused. */
+  readonly applied?: boolean;
+  /** The command's id. A repeat, even by another page, is not executed again. Default: a new id. */
+  readonly id?: string;
+  /** Stops the waiting. A command that was sent already may be executed. */
+  readonly signal?: AbortSignal;
+}
